@@ -1,0 +1,151 @@
+//! What went wrong, whose fault it is, and what to do about it.
+//!
+//! Every error that reaches a person is an [`Error`]: one line that says what was tried, what went
+//! wrong and what to do. [`Blame`] decides the reaction mechanically: the loop reconnects after what
+//! the network or the broker did, gives up at once after what no repetition can mend, and the
+//! program turns it into its exit status.
+//!
+//! Pure data: no thread, socket or clock. No secret may be put into any of its strings.
+
+use std::fmt;
+
+/// Who has to act for the error to go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// The caller's settings: files, certificates, values. Found before connecting.
+    Configuration,
+    /// The way to the broker: name resolution, TCP, a link that went away.
+    Network,
+    /// The TLS handshake, or the certificates that either side rejected.
+    Tls,
+    /// The broker understood the request and refused it (CONNACK return code, SUBACK failure).
+    Refused,
+    /// The broker broke the protocol.
+    Broker,
+    /// The library was called in a way that cannot work.
+    Misuse,
+}
+
+/// An error for people: what was tried, what went wrong, what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    blame: Blame,
+    permanent: bool,
+    tried: String,
+    problem: String,
+    advice: String,
+}
+
+impl Error {
+    /// An error that a later attempt may not meet again.
+    pub fn new(
+        blame: Blame,
+        tried: impl Into<String>,
+        problem: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        let permanent = matches!(blame, Blame::Configuration | Blame::Misuse);
+        Error {
+            blame,
+            permanent,
+            tried: one_line(tried.into()),
+            problem: one_line(problem.into()),
+            advice: one_line(advice.into()),
+        }
+    }
+
+    /// The same error, marked as one that trying again cannot mend.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
+        self.permanent = true;
+        self
+    }
+
+    /// Who has to act.
+    pub fn blame(&self) -> Blame {
+        self.blame
+    }
+
+    /// Whether trying again is pointless.
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
+    }
+
+    /// What was being done, as a phrase: `connecting to broker.example:8883`.
+    pub fn tried(&self) -> &str {
+        &self.tried
+    }
+
+    /// What went wrong.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &str {
+        &self.advice
+    }
+
+    /// The exit status of the program for this error: 2 configuration or misuse, 3 no connection,
+    /// 4 refused by the broker.
+    pub fn exit_status(&self) -> u8 {
+        match self.blame {
+            Blame::Configuration | Blame::Misuse => 2,
+            Blame::Network | Blame::Tls | Blame::Broker => 3,
+            Blame::Refused => 4,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.tried, self.problem)?;
+        if !self.advice.is_empty() {
+            write!(f, "; {}", self.advice)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Folds line breaks: text from a file or a library may hold some, and an error is one line.
+fn one_line(text: String) -> String {
+    if text.contains(['\n', '\r']) {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_three_parts() {
+        let error = Error::new(
+            Blame::Network,
+            "connecting to a:1",
+            "refused\nby the host",
+            "check the port",
+        );
+        assert_eq!(
+            error.to_string(),
+            "connecting to a:1: refused by the host; check the port"
+        );
+        assert!(!error.is_permanent());
+        assert!(error.permanent().is_permanent());
+    }
+
+    #[test]
+    fn blame_decides_the_exit_status() {
+        let status = |blame| Error::new(blame, "", "", "").exit_status();
+        assert_eq!(status(Blame::Configuration), 2);
+        assert_eq!(status(Blame::Misuse), 2);
+        assert_eq!(status(Blame::Network), 3);
+        assert_eq!(status(Blame::Tls), 3);
+        assert_eq!(status(Blame::Broker), 3);
+        assert_eq!(status(Blame::Refused), 4);
+    }
+}

@@ -1,0 +1,5 @@
+//! Any number of OS threads share one TLS connection to an MQTT broker.
+
+pub mod error;
+pub mod options;
+pub mod packet;

@@ -1,0 +1,371 @@
+//! What the library needs to know to reach a broker and to run its loop.
+//!
+//! Plain data with defaults; [`Options::check`] is the only place that says which values are valid.
+//! The program's settings (flags, environment, file) end here through `config.rs`; an application
+//! fills it directly. Pure: no thread, socket or clock.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Blame, Error};
+
+/// How to reach a broker and how to run the loop. Start from [`Options::new`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Host name or address of the broker, without a port.
+    pub host: String,
+    /// TCP port; 8883 is MQTT over TLS, 1883 plain MQTT.
+    pub port: u16,
+    /// TLS (the default) or plain TCP.
+    pub security: Security,
+    /// MQTT client identifier, at most 65,535 bytes (128 on AWS IoT).
+    pub client_id: String,
+    /// User name and password for CONNECT.
+    pub credentials: Option<Credentials>,
+    /// Longest silence of ours on the link, whole seconds up to 65,535; zero turns it off
+    /// [MQTT-3.1.2-23].
+    pub keep_alive: Duration,
+    /// Ask the broker to forget the session at each CONNECT.
+    pub clean_session: bool,
+    /// Commands that may await their acknowledgment at one time; 1 to 65,535.
+    pub max_inflight: u16,
+    /// Commands that may wait in the queue before callers are made to wait.
+    pub command_queue: usize,
+    /// How long a caller waits for room in the command queue before the command is handed back.
+    pub block_time: Duration,
+    /// Longest wait for an acknowledgment; then the link counts as lost and everything is sent again.
+    pub ack_timeout: Duration,
+    /// Time limit for each address (TCP), and again for TLS, CONNECT and CONNACK together.
+    pub connect_timeout: Duration,
+    /// At least this much time between two CONNECTs (AWS IoT: one a second for each client identifier).
+    pub connect_interval: Duration,
+    /// How failed connection attempts are repeated.
+    pub retry: Retry,
+    /// Largest packet accepted from the broker, in bytes, fixed header included.
+    pub max_packet_size: usize,
+    /// Filters that may be subscribed at one time; one more is refused before anything is sent.
+    pub max_subscriptions: usize,
+    /// Messages that matched no subscription, kept for whoever asks; more are dropped and counted.
+    pub unmatched_queue: usize,
+    /// What happens to QoS 1 publishes in flight when the broker lost the session.
+    pub on_session_lost: OnSessionLost,
+}
+
+/// How the link is protected.
+#[derive(Debug, Clone)]
+pub enum Security {
+    /// TLS 1.2 or later, the broker's certificate always verified.
+    Tls(TlsOptions),
+    /// Plain TCP: anyone on the way reads and changes everything.
+    Plain,
+}
+
+/// Certificates and names for TLS.
+#[derive(Debug, Clone, Default)]
+pub struct TlsOptions {
+    /// PEM file with the certificate authorities to trust; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate and key.
+    pub identity: Option<IdentityFiles>,
+    /// ALPN protocol names, in order of preference.
+    pub alpn: Vec<String>,
+    /// Name expected in the broker's certificate and sent as SNI; the host when absent.
+    pub server_name: Option<String>,
+}
+
+/// Where the client's certificate and private key are.
+#[derive(Clone)]
+pub enum IdentityFiles {
+    /// Two PEM files. The key may be PKCS#8, PKCS#1 (as AWS IoT issues them) or SEC1.
+    Pem {
+        /// Certificate, followed by its intermediates if there are any.
+        cert: PathBuf,
+        /// Private key, not encrypted.
+        key: PathBuf,
+    },
+    /// One PKCS#12 archive.
+    Pkcs12 {
+        /// The archive.
+        file: PathBuf,
+        /// Its password.
+        password: String,
+    },
+}
+
+/// User name and password of CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name, at least one byte.
+    pub username: String,
+    /// Password; empty means that none is sent.
+    pub password: String,
+}
+
+/// How failed connection attempts are repeated: full jitter below a doubling ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Ceiling of the first delay.
+    pub base: Duration,
+    /// Highest ceiling.
+    pub max: Duration,
+    /// Attempts after the first failed one; 0 means no limit.
+    pub attempts: u32,
+}
+
+/// What happens to QoS 1 publishes in flight when the broker answers CONNECT without the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnSessionLost {
+    /// They are sent again as new messages: at least once is kept, duplicates are possible.
+    #[default]
+    Republish,
+    /// They resolve as perhaps delivered and the caller decides.
+    Fail,
+}
+
+impl Options {
+    /// Options for a broker over TLS on port 8883, everything else at its default.
+    pub fn new(host: impl Into<String>, client_id: impl Into<String>) -> Self {
+        Options {
+            host: host.into(),
+            port: 8883,
+            security: Security::Tls(TlsOptions::default()),
+            client_id: client_id.into(),
+            credentials: None,
+            keep_alive: Duration::from_secs(60),
+            clean_session: false,
+            max_inflight: 100,
+            command_queue: 12,
+            block_time: Duration::from_secs(30),
+            ack_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(10),
+            connect_interval: Duration::from_secs(1),
+            retry: Retry {
+                base: Duration::from_millis(500),
+                max: Duration::from_secs(5),
+                attempts: 5,
+            },
+            max_packet_size: 256 * 1024,
+            max_subscriptions: 65_536,
+            unmatched_queue: 10,
+            on_session_lost: OnSessionLost::Republish,
+        }
+    }
+
+    /// Says what is wrong with the values, if anything.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`], naming the value and its valid range.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |what: &str, problem: String, advice: &str| {
+            Err(Error::new(
+                Blame::Configuration,
+                format!("checking {what}"),
+                problem,
+                advice,
+            ))
+        };
+        if self.host.is_empty() {
+            return wrong(
+                "the endpoint",
+                "it is empty".into(),
+                "give the broker's host name",
+            );
+        }
+        if self.port == 0 {
+            return wrong("the port", "it is 0".into(), "use 1 to 65535");
+        }
+        if let Err(problem) = crate::packet::check_string(&self.client_id) {
+            return wrong(
+                "the client identifier",
+                problem.to_string(),
+                "choose another one",
+            );
+        }
+        if self.client_id.is_empty() && !self.clean_session {
+            return wrong(
+                "the client identifier",
+                "it is empty, which a broker accepts only with a clean session [MQTT-3.1.3-7]"
+                    .into(),
+                "give one, or ask for a clean session",
+            );
+        }
+        if let Some(credentials) = &self.credentials {
+            if credentials.username.is_empty() {
+                return wrong(
+                    "the user name",
+                    "a password needs a user name [MQTT-3.1.2-22]".into(),
+                    "give one",
+                );
+            }
+            if let Err(problem) = crate::packet::check_string(&credentials.username) {
+                return wrong("the user name", problem.to_string(), "choose another one");
+            }
+            if credentials.password.len() > usize::from(u16::MAX) {
+                return wrong(
+                    "the password",
+                    "it is longer than 65,535 bytes".into(),
+                    "shorten it",
+                );
+            }
+        }
+        if self.keep_alive.as_secs() > u64::from(u16::MAX) || self.keep_alive.subsec_nanos() != 0 {
+            return wrong(
+                "the keep alive",
+                format!(
+                    "{:?} is not a whole number of seconds up to 65535",
+                    self.keep_alive
+                ),
+                "use for example 60s; 0 turns it off",
+            );
+        }
+        if self.max_inflight == 0 {
+            return wrong("max-inflight", "it is 0".into(), "use 1 to 65535");
+        }
+        if self.command_queue == 0 {
+            return wrong(
+                "the command queue",
+                "its size is 0".into(),
+                "use at least 1",
+            );
+        }
+        if self.max_packet_size < 128 {
+            return wrong(
+                "the largest packet",
+                format!("{} bytes leave no room for a message", self.max_packet_size),
+                "use at least 128",
+            );
+        }
+        for (what, value) in [
+            ("the acknowledgment time-out", self.ack_timeout),
+            ("the connect time-out", self.connect_timeout),
+        ] {
+            if value.is_zero() {
+                return wrong(
+                    what,
+                    "it is 0, so nothing could ever succeed".into(),
+                    "use for example 20s",
+                );
+            }
+        }
+        if self.retry.base > self.retry.max {
+            return wrong(
+                "the retry delays",
+                format!(
+                    "the base {:?} is above the maximum {:?}",
+                    self.retry.base, self.retry.max
+                ),
+                "lower the base or raise the maximum",
+            );
+        }
+        Ok(())
+    }
+
+    /// The broker's address as people write it: `host:port`.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Whether the endpoint is one of AWS IoT Core, whose limits are known.
+    pub fn is_aws_iot(&self) -> bool {
+        let host = self.host.trim_end_matches('.').to_ascii_lowercase();
+        host.contains(".iot.")
+            && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+    }
+}
+
+impl fmt::Debug for IdentityFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            IdentityFiles::Pem { cert, key } => f
+                .debug_struct("Pem")
+                .field("cert", cert)
+                .field("key", key)
+                .finish(),
+            IdentityFiles::Pkcs12 { file, .. } => f
+                .debug_struct("Pkcs12")
+                .field("file", file)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Options::new("broker.example", "me").check().is_ok());
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        type Change = fn(&mut Options);
+        let cases: [(&str, Change); 9] = [
+            ("the endpoint", |o| o.host.clear()),
+            ("the port", |o| o.port = 0),
+            ("the client identifier", |o| o.client_id.clear()),
+            ("the client identifier", |o| o.client_id = "a\0b".into()),
+            ("the user name", |o| {
+                o.credentials = Some(Credentials {
+                    username: String::new(),
+                    password: "p".into(),
+                });
+            }),
+            ("the keep alive", |o| {
+                o.keep_alive = Duration::from_secs(65_536)
+            }),
+            ("max-inflight", |o| o.max_inflight = 0),
+            ("the command queue", |o| o.command_queue = 0),
+            ("the retry delays", |o| {
+                o.retry.base = Duration::from_secs(9)
+            }),
+        ];
+        for (what, change) in cases {
+            let mut options = Options::new("broker.example", "me");
+            change(&mut options);
+            let error = options.check().expect_err(what);
+            assert_eq!(error.tried(), format!("checking {what}"));
+            assert_eq!(error.exit_status(), 2);
+        }
+    }
+
+    #[test]
+    fn debug_output_holds_no_secret() {
+        let mut options = Options::new("broker.example", "me");
+        options.credentials = Some(Credentials {
+            username: "user".into(),
+            password: "hunter2".into(),
+        });
+        options.security = Security::Tls(TlsOptions {
+            identity: Some(IdentityFiles::Pkcs12 {
+                file: "a.p12".into(),
+                password: "hunter2".into(),
+            }),
+            ..TlsOptions::default()
+        });
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn aws_iot_endpoints_are_recognised() {
+        let is = |host: &str| Options::new(host, "me").is_aws_iot();
+        assert!(is("abc-ats.iot.eu-central-1.amazonaws.com"));
+        assert!(is("abc.ats.iot.cn-north-1.amazonaws.com.cn"));
+        assert!(!is("iot.example.com"));
+        assert!(!is("s3.amazonaws.com"));
+    }
+}

@@ -1,0 +1,245 @@
+//! [5] The packets of MQTT 3.1.1 as this crate sees them.
+//!
+//! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
+//! check that the codec leaves out, so that another version of MQTT becomes a second adapter.
+//! `names.rs` checks topics, filters and other strings.
+//!
+//! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued)
+//! and by the loop's thread (everything else).
+
+mod decode;
+mod encode;
+mod names;
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+use bytes::Bytes;
+
+pub use decode::{ProtocolError, decode};
+pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
+pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
+pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
+
+/// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
+pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
+
+/// Quality of service: how hard both sides try to deliver a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum QoS {
+    /// 0: sent once, never acknowledged, may be lost.
+    AtMostOnce = 0,
+    /// 1: acknowledged with PUBACK, may arrive more than once.
+    #[default]
+    AtLeastOnce = 1,
+    /// 2: four packets, arrives exactly once.
+    ExactlyOnce = 2,
+}
+
+impl TryFrom<u8> for QoS {
+    type Error = u8;
+
+    fn try_from(level: u8) -> Result<Self, u8> {
+        match level {
+            0 => Ok(QoS::AtMostOnce),
+            1 => Ok(QoS::AtLeastOnce),
+            2 => Ok(QoS::ExactlyOnce),
+            other => Err(other),
+        }
+    }
+}
+
+impl fmt::Display for QoS {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", *self as u8)
+    }
+}
+
+/// A packet identifier, 1 to 65,535 [MQTT-2.3.1-1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The identifier with this value; none for 0, which MQTT forbids.
+    pub fn new(value: u16) -> Option<Self> {
+        NonZeroU16::new(value).map(PacketId)
+    }
+
+    /// Its value.
+    pub fn value(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PacketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A message to publish.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Publish {
+    /// Topic name: no wildcards, 1 to 65,535 bytes.
+    pub topic: String,
+    /// Application message; any bytes, may be empty.
+    pub payload: Bytes,
+    /// Quality of service.
+    pub qos: QoS,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+impl Publish {
+    /// A message that the broker is not to retain.
+    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Publish {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+        }
+    }
+
+    /// Says what makes it impossible to send, if anything.
+    ///
+    /// # Errors
+    /// An invalid topic name, or a size that no packet can state.
+    pub fn check(&self) -> Result<(), InvalidName> {
+        check_topic(&self.topic)?;
+        if self.topic.len() + self.payload.len() + 4 > MAX_REMAINING_LENGTH {
+            return Err(InvalidName::PacketTooLarge);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+/// A topic filter and the quality of service that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Topic filter, possibly with wildcards, possibly `$share/<name>/<filter>`.
+    pub filter: String,
+    /// Highest quality of service at which messages are to arrive.
+    pub qos: QoS,
+}
+
+impl Filter {
+    /// A filter with a requested quality of service.
+    pub fn new(filter: impl Into<String>, qos: QoS) -> Self {
+        Filter {
+            filter: filter.into(),
+            qos,
+        }
+    }
+}
+
+/// A message that came from the broker.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// Topic name it was published to.
+    pub topic: String,
+    /// Application message.
+    pub payload: Bytes,
+    /// Quality of service it came with.
+    pub qos: QoS,
+    /// Whether it was a retained message.
+    pub retain: bool,
+    /// Whether the broker marked it as sent before [MQTT-3.3.1-1].
+    pub dup: bool,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("dup", &self.dup)
+            .finish()
+    }
+}
+
+/// The broker's answer to CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectReturnCode {
+    /// 0: connected.
+    Accepted,
+    /// 1: this version of MQTT is not spoken.
+    UnacceptableProtocolVersion,
+    /// 2: the client identifier is not allowed.
+    IdentifierRejected,
+    /// 3: the broker is there, its service is not.
+    ServerUnavailable,
+    /// 4: malformed or wrong user name or password.
+    BadUserNameOrPassword,
+    /// 5: not authorized.
+    NotAuthorized,
+}
+
+/// A packet from the broker, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Incoming {
+    /// Answer to CONNECT.
+    ConnAck {
+        /// Whether the broker kept this client's session.
+        session_present: bool,
+        /// Accepted or why not.
+        code: ConnectReturnCode,
+    },
+    /// A message; with an identifier for QoS 1 and 2.
+    Publish {
+        /// Identifier to acknowledge; none for QoS 0.
+        id: Option<PacketId>,
+        /// The message.
+        message: Message,
+    },
+    /// Acknowledges a QoS 1 PUBLISH.
+    PubAck(PacketId),
+    /// First acknowledgment of a QoS 2 PUBLISH.
+    PubRec(PacketId),
+    /// Releases a QoS 2 message that the broker sent.
+    PubRel(PacketId),
+    /// Last acknowledgment of a QoS 2 PUBLISH.
+    PubComp(PacketId),
+    /// Answer to SUBSCRIBE: the granted quality of service of each filter, none where refused.
+    SubAck {
+        /// Identifier of the SUBSCRIBE.
+        id: PacketId,
+        /// One for each filter, in order.
+        granted: Vec<Option<QoS>>,
+    },
+    /// Answer to UNSUBSCRIBE.
+    UnsubAck(PacketId),
+    /// Answer to PINGREQ.
+    PingResp,
+}
+
+impl Incoming {
+    /// The packet's name in the standard.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Incoming::ConnAck { .. } => "CONNACK",
+            Incoming::Publish { .. } => "PUBLISH",
+            Incoming::PubAck(_) => "PUBACK",
+            Incoming::PubRec(_) => "PUBREC",
+            Incoming::PubRel(_) => "PUBREL",
+            Incoming::PubComp(_) => "PUBCOMP",
+            Incoming::SubAck { .. } => "SUBACK",
+            Incoming::UnsubAck(_) => "UNSUBACK",
+            Incoming::PingResp => "PINGRESP",
+        }
+    }
+}
