@@ -1,0 +1,395 @@
+//! The command line: which flags exist and what their help says.
+//!
+//! Declarations only. Nothing here decides what a value means, reads a file or the environment, or
+//! knows a default: `config` does, and the defaults that the help shows come from there. The fields
+//! of [`Settings`] are at the same time the flags, the keys of the configuration file and, in
+//! capitals behind `MQTT_`, the names in the environment, so the three cannot drift apart.
+//!
+//! Runs on the main thread, once.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text};
+
+const CONNECTION: &str = "Connection";
+const TLS: &str = "TLS";
+const DEMO: &str = "Demo";
+const TUNING: &str = "Tuning";
+const OUTPUT: &str = "Output";
+
+const AFTER_HELP: &str = "\
+Settings:
+  Each setting can come from four places; the first that has it wins:
+    1. a flag                 --publish-count 8
+    2. the environment        MQTT_PUBLISH_COUNT=8     (an empty variable counts as not set)
+    3. the --config file      publish-count = 8        (TOML; see config/demo.toml)
+    4. the default shown above
+  Durations read like 100ms, 5s or 2m, or 0. Sizes read like 262144, 256KiB or 1MiB.
+  Passwords come from a file or from MQTT_PASSWORD and MQTT_PKCS12_PASSWORD, never from a flag.
+
+Examples:
+  Everything on this computer, with a broker and certificates made on the spot:
+    mqtt-connection-sharing --local
+
+  AWS IoT Core, with the files as AWS issues them:
+    mqtt-connection-sharing --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key
+
+  AWS IoT Core through a firewall that lets only port 443 out:
+    mqtt-connection-sharing --endpoint abc123-ats.iot.eu-central-1.amazonaws.com:443 \\
+      --alpn x-amzn-mqtt-ca --cert device-certificate.pem.crt --key device-private.pem.key
+
+  Your own Mosquitto with your own certificate authority:
+    mqtt-connection-sharing --endpoint broker.example --ca-file ca.crt \\
+      --cert client.crt --key client.key
+
+  A broker without TLS, which anyone on the way can read:
+    mqtt-connection-sharing --endpoint mqtt://localhost
+
+  One long run, its result as JSON:
+    mqtt-connection-sharing --config demo.toml --iterations 1 --publish-count 100000 \\
+      --publish-delay 0 --output json
+
+Exit status:
+  0    success: more than half of the iterations succeeded
+  1    the demo failed
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection: network or TLS
+  4    refused by the broker
+  130  interrupted";
+
+/// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
+/// and waits, one publishes without waiting, one receives everything back.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// TOML file with settings; paths in it are relative to its folder.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What can also come from the environment and from the file.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Log more: -v what happens to each message, -vv everything.
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = OUTPUT)]
+    pub verbose: u8,
+
+    /// Log errors only.
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub quiet: bool,
+}
+
+/// Every setting, as far as one source gives it: a flag, a variable `MQTT_…` in the environment and
+/// a key of the configuration file, always of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
+    /// off. IPv6 addresses go in brackets.
+    #[arg(long, value_name = "HOST[:PORT]", help_heading = CONNECTION)]
+    pub endpoint: Option<String>,
+    /// TCP port, if not in the endpoint [default: 8883, with mqtt:// 1883].
+    #[arg(long, value_name = "PORT", help_heading = CONNECTION)]
+    pub port: Option<u16>,
+    /// Client identifier. A broker drops the older of two connections with the same one [default:
+    /// mqtt-connection-sharing-HOST-PROCESS].
+    #[arg(long, value_name = "ID", help_heading = CONNECTION)]
+    pub client_id: Option<String>,
+    /// User name for the broker.
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    pub username: Option<String>,
+    /// File that holds the password for the user name, or set MQTT_PASSWORD.
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub password_file: Option<PathBuf>,
+    /// Use an embedded broker with certificates of its own; needs no endpoint.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
+    pub local: Option<bool>,
+
+    /// Client certificate (PEM), followed by its intermediates.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM: PKCS#8, PKCS#1 or SEC1).
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub key: Option<PathBuf>,
+    /// Certificate authorities to trust (PEM) in place of the system's.
+    #[arg(long, value_name = "FILE", visible_alias = "root-ca", help_heading = TLS)]
+    pub ca_file: Option<PathBuf>,
+    /// Client certificate and key in one PKCS#12 archive, in place of --cert and --key.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub pkcs12: Option<PathBuf>,
+    /// File that holds the archive's password, or set MQTT_PKCS12_PASSWORD.
+    #[arg(long, value_name = "FILE", help_heading = TLS)]
+    pub pkcs12_password_file: Option<PathBuf>,
+    /// Application protocols to offer (ALPN), in order; repeatable, or separated by commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = TLS)]
+    pub alpn: Option<Vec<String>>,
+    /// Name expected in the broker's certificate, if it is not the endpoint's.
+    #[arg(long, value_name = "NAME", help_heading = TLS)]
+    pub tls_server_name: Option<String>,
+
+    /// Times the demo runs; 0 = until stopped.
+    #[arg(long, value_name = "N", help_heading = DEMO)]
+    pub iterations: Option<u64>,
+    /// Messages in each iteration, shared out between both publishers.
+    #[arg(long, value_name = "N", help_heading = DEMO)]
+    pub publish_count: Option<u64>,
+    /// Pause of each publisher between two messages.
+    #[arg(long, value_name = "DURATION", help_heading = DEMO)]
+    pub publish_delay: Option<TimeSpan>,
+    /// Pause between two iterations.
+    #[arg(long, value_name = "DURATION", help_heading = DEMO)]
+    pub iteration_delay: Option<TimeSpan>,
+    /// Pad each message to this size; 0 = just its text.
+    #[arg(long, value_name = "SIZE", help_heading = DEMO)]
+    pub payload_size: Option<ByteSize>,
+    /// Quality of service of messages and subscription: 0, 1 or 2.
+    #[arg(long, value_name = "LEVEL", help_heading = DEMO)]
+    pub qos: Option<u8>,
+    /// First level or levels of all topics: PREFIX/sync/1 and so on.
+    #[arg(long, value_name = "PREFIX", help_heading = DEMO)]
+    pub topic_prefix: Option<String>,
+
+    /// Longest silence on the connection, in whole seconds; 0 = no limit.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub keep_alive: Option<TimeSpan>,
+    /// Make the broker forget the session at each connection.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide_possible_values = true, help_heading = TUNING)]
+    pub clean_session: Option<bool>,
+    /// Commands that may await their acknowledgment at one time.
+    #[arg(long, value_name = "N", help_heading = TUNING)]
+    pub max_inflight: Option<u16>,
+    /// Commands that may wait for the connection's thread.
+    #[arg(long, value_name = "N", help_heading = TUNING)]
+    pub command_queue: Option<usize>,
+    /// Messages that may wait for a subscribed thread.
+    #[arg(long, value_name = "N", help_heading = TUNING)]
+    pub response_queue: Option<usize>,
+    /// Longest wait for an acknowledgment before connecting anew.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub ack_timeout: Option<TimeSpan>,
+    /// Longest wait for each address (TCP), and again for TLS and the broker's answer.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub connect_timeout: Option<TimeSpan>,
+    /// Ceiling of the random delay before the first retry; it doubles each time.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub retry_base: Option<TimeSpan>,
+    /// Where that ceiling stops growing.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub retry_max: Option<TimeSpan>,
+    /// Attempts after a failed one; 0 = no limit.
+    #[arg(long, value_name = "N", help_heading = TUNING)]
+    pub retry_attempts: Option<u32>,
+    /// Least time between two connections.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub connect_interval: Option<TimeSpan>,
+    /// Largest packet accepted from the broker, headers included.
+    #[arg(long, value_name = "SIZE", help_heading = TUNING)]
+    pub max_packet_size: Option<ByteSize>,
+
+    /// Form of the result on standard output: text or json.
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true, help_heading = OUTPUT)]
+    pub output: Option<Output>,
+}
+
+impl Cli {
+    /// How much to log. Does not need the other settings, so that logging can start first.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Verbose,
+            (false, _) => Verbosity::Everything,
+        }
+    }
+}
+
+/// The command with its help, defaults included.
+pub fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| {
+        let default = arg.get_long().and_then(default_text);
+        match (default, arg.get_help()) {
+            (Some(default), Some(help)) => {
+                let help = format!("{help} [default: {default}]");
+                arg.help(help)
+            }
+            _ => arg,
+        }
+    })
+}
+
+/// Parses the program's arguments. Prints help, version or a usage error, and ends the program with
+/// status 0 or 2, where there is nothing to run.
+pub fn parse() -> Cli {
+    match parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    }
+}
+
+/// Parses arguments, the program's name first.
+///
+/// # Errors
+/// A usage error, or what was asked for in place of a run: help, version.
+pub fn parse_from<I, T>(args: I) -> Result<Cli, clap::Error>
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::default_settings;
+
+    fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
+        parse_from([&["mqtt-connection-sharing"], args].concat())
+    }
+
+    #[test]
+    fn clap_finds_no_mistake_in_the_declarations() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_each_default() {
+        let mut command = command();
+        let help = command.render_long_help().to_string();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let defaults = toml::Table::try_from(default_settings()).unwrap();
+        let mut shown = 0;
+        for (key, value) in defaults {
+            if value.is_bool() {
+                continue;
+            }
+            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            let (_, after) = help
+                .split_once(&format!(" --{key} "))
+                .unwrap_or_else(|| panic!("--{key} is not in the help"));
+            let own = after.split(" --").next().unwrap();
+            assert!(
+                own.contains(&format!("[default: {value}]")),
+                "--{key}: {own}"
+            );
+            shown += 1;
+        }
+        assert_eq!(shown, 19);
+        assert_eq!(help.matches("[default: ").count(), shown + 2, "{help}");
+    }
+
+    #[test]
+    fn help_holds_the_values_of_the_original() {
+        let settings = default_settings();
+        assert_eq!(settings.iterations, Some(3));
+        assert_eq!(settings.publish_count, Some(8));
+        assert_eq!(settings.command_queue, Some(12));
+        assert_eq!(settings.response_queue, Some(10));
+        assert_eq!(settings.qos, Some(1));
+        assert_eq!(settings.retry_attempts, Some(5));
+        assert_eq!(default_text("publish-delay").as_deref(), Some("100ms"));
+        assert_eq!(default_text("iteration-delay").as_deref(), Some("5s"));
+        assert_eq!(default_text("keep-alive").as_deref(), Some("60s"));
+        assert_eq!(default_text("ack-timeout").as_deref(), Some("20s"));
+        assert_eq!(default_text("retry-base").as_deref(), Some("500ms"));
+        assert_eq!(default_text("retry-max").as_deref(), Some("5s"));
+        assert_eq!(default_text("connect-interval").as_deref(), Some("1s"));
+        assert_eq!(default_text("max-packet-size").as_deref(), Some("256KiB"));
+        assert_eq!(default_text("topic-prefix").as_deref(), Some("filter"));
+        assert_eq!(default_text("client-id"), None);
+    }
+
+    #[test]
+    fn help_has_headings_examples_and_exit_status_and_no_password_flag() {
+        let help = command().render_help().to_string();
+        for text in [
+            "\nConnection:\n",
+            "\nTLS:\n",
+            "\nDemo:\n",
+            "\nTuning:\n",
+            "\nOutput:\n",
+            "\nExamples:\n",
+            "\nExit status:\n",
+            "  130  interrupted",
+            "--local",
+            "amazonaws.com",
+            "Mosquitto",
+            "--output json",
+        ] {
+            assert!(help.contains(text), "{text:?} is missing");
+        }
+        for flag in ["password", "pkcs12-password"] {
+            assert!(
+                command()
+                    .get_arguments()
+                    .all(|a| a.get_long() != Some(flag))
+            );
+        }
+    }
+
+    #[test]
+    fn switches_can_be_given_alone_or_with_a_value() {
+        let local = |args| parsed(args).unwrap().settings.local;
+        assert_eq!(local(&[]), None);
+        assert_eq!(local(&["--local"]), Some(true));
+        assert_eq!(local(&["--local=true"]), Some(true));
+        assert_eq!(local(&["--local=false"]), Some(false));
+        assert!(parsed(&["--local", "false"]).is_err());
+        assert!(parsed(&["--clean-session=maybe"]).is_err());
+        let cli = parsed(&["--clean-session", "--iterations", "1"]).unwrap();
+        assert_eq!(cli.settings.clean_session, Some(true));
+        assert_eq!(cli.settings.iterations, Some(1));
+    }
+
+    #[test]
+    fn alpn_is_repeatable_or_a_list() {
+        let names = |args| parsed(args).unwrap().settings.alpn.unwrap();
+        assert_eq!(names(&["--alpn", "a,b"]), ["a", "b"]);
+        assert_eq!(names(&["--alpn", "a", "--alpn", "b"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn root_ca_is_another_name_for_ca_file() {
+        let cli = parsed(&["--root-ca", "ca.crt"]).unwrap();
+        assert_eq!(cli.settings.ca_file, Some(PathBuf::from("ca.crt")));
+    }
+
+    #[test]
+    fn verbosity_counts_and_quiet_excludes_it() {
+        let verbosity = |args| parsed(args).unwrap().verbosity();
+        assert_eq!(verbosity(&[]), Verbosity::Normal);
+        assert_eq!(verbosity(&["-q"]), Verbosity::Quiet);
+        assert_eq!(verbosity(&["-v"]), Verbosity::Verbose);
+        assert_eq!(verbosity(&["-vv"]), Verbosity::Everything);
+        assert_eq!(verbosity(&["-v", "--verbose", "-v"]), Verbosity::Everything);
+        assert!(parsed(&["-q", "-v"]).is_err());
+    }
+
+    #[test]
+    fn usage_errors_end_with_status_2_and_say_what_is_allowed() {
+        for (args, text) in [
+            (&["--publish-delay", "5"][..], "100ms"),
+            (&["--max-packet-size", "1MB"], "256KiB"),
+            (&["--qos", "x"], "invalid"),
+            (&["--output", "xml"], "json"),
+            (&["--password", "x"], "--password-file"),
+            (&["extra"], "unexpected"),
+        ] {
+            let error = parsed(args).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        assert_eq!(parsed(&["--version"]).unwrap_err().exit_code(), 0);
+        assert_eq!(parsed(&["--help"]).unwrap_err().exit_code(), 0);
+    }
+}

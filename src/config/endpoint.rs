@@ -1,0 +1,187 @@
+//! Reads an endpoint: `host`, `host:port`, `mqtts://host`, `mqtt://[::1]:1883`.
+//!
+//! Pure; looks nothing up. The main thread uses it.
+
+use std::net::Ipv6Addr;
+
+/// What an endpoint says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// Host name or address, without brackets.
+    pub(super) host: String,
+    /// Port, if it names one.
+    pub(super) port: Option<u16>,
+    /// Whether `mqtt://` asks for a connection without TLS.
+    pub(super) plain: bool,
+}
+
+/// Reads an endpoint.
+///
+/// # Errors
+/// What is wrong with it and what to write, without repeating anything that may be a password.
+pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
+    if text.contains('@') {
+        // Not repeated: what precedes the @ may be a password.
+        return Err("it contains @; a user name goes to --username, \
+                    its password to --password-file or MQTT_PASSWORD"
+            .into());
+    }
+    let (plain, rest) = match text.split_once("://") {
+        None => (false, text),
+        Some((scheme, rest)) => {
+            let plain = match scheme.to_ascii_lowercase().as_str() {
+                "mqtts" | "ssl" => false,
+                "mqtt" => true,
+                _ => {
+                    return Err(format!(
+                        "{scheme}:// is not known; use mqtts:// (TLS, as without it) or mqtt:// (no TLS)"
+                    ));
+                }
+            };
+            (plain, rest.strip_suffix('/').unwrap_or(rest))
+        }
+    };
+    if rest.is_empty() {
+        return Err("it names no host".into());
+    }
+    if rest.contains('/') {
+        return Err(format!("{text} has a path, which MQTT has not"));
+    }
+
+    let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
+        let (address, after) = bracketed
+            .split_once(']')
+            .ok_or_else(|| format!("{text} lacks the closing bracket; write [ADDRESS]:PORT"))?;
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(format!(
+                "{address} is not an IPv6 address; brackets are for those only"
+            ));
+        }
+        let port = match after.strip_prefix(':') {
+            Some(port) => Some(port),
+            None if after.is_empty() => None,
+            None => {
+                return Err(format!(
+                    "{text} goes on after the bracket; write [ADDRESS]:PORT"
+                ));
+            }
+        };
+        (address, port)
+    } else {
+        match rest.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err(format!(
+                    "{text} has several colons; write IPv6 addresses in brackets, [ADDRESS]:PORT"
+                ));
+            }
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        }
+    };
+    if !rest.starts_with('[') {
+        check_host(host).map_err(|problem| format!("{text}: {problem}"))?;
+    }
+    let port = port.map(parse_port).transpose()?;
+    Ok(Endpoint {
+        host: host.to_owned(),
+        port,
+        plain,
+    })
+}
+
+fn check_host(host: &str) -> Result<(), &'static str> {
+    if host.is_empty() {
+        return Err("the host is missing");
+    }
+    if host.len() > 253 {
+        return Err("the host is longer than 253 characters");
+    }
+    if !host.is_ascii() {
+        return Err("the host has characters beyond ASCII; use its xn-- form");
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !host.chars().all(allowed) {
+        return Err("a host has letters, digits, dots and hyphens only");
+    }
+    if host.starts_with('.') || host.contains("..") {
+        return Err("the host has an empty part");
+    }
+    Ok(())
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if digits && port != 0 => Ok(port),
+        _ => Err(format!("{text:?} is not a port; use 1 to 65535")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_is_read() {
+        for (text, host, port, plain) in [
+            ("broker.example", "broker.example", None, false),
+            ("broker.example:8884", "broker.example", Some(8884), false),
+            ("mqtts://broker.example", "broker.example", None, false),
+            ("MQTTS://broker.example/", "broker.example", None, false),
+            ("ssl://broker.example:1", "broker.example", Some(1), false),
+            ("mqtt://localhost", "localhost", None, true),
+            ("mqtt://localhost:1883", "localhost", Some(1883), true),
+            ("192.0.2.1:65535", "192.0.2.1", Some(65535), false),
+            ("[::1]", "::1", None, false),
+            ("[2001:db8::1]:8883", "2001:db8::1", Some(8883), false),
+            ("mqtt://[::1]:1883/", "::1", Some(1883), true),
+            ("my_broker.", "my_broker.", None, false),
+        ] {
+            let expected = Endpoint {
+                host: host.into(),
+                port,
+                plain,
+            };
+            assert_eq!(parse(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, expected) in [
+            ("", "names no host"),
+            ("mqtts://", "names no host"),
+            (":8883", "host is missing"),
+            ("host:", "not a port"),
+            ("host:0", "not a port"),
+            ("host:65536", "not a port"),
+            ("host:+80", "not a port"),
+            ("host:mqtt", "not a port"),
+            ("::1", "brackets"),
+            ("2001:db8::1", "brackets"),
+            ("[::1", "closing bracket"),
+            ("[host]:1", "not an IPv6 address"),
+            ("[::1]1", "after the bracket"),
+            ("[::1]:", "not a port"),
+            ("https://host", "https:// is not known"),
+            ("tcp://host", "tcp:// is not known"),
+            ("host/path", "path"),
+            ("mqtts://host/a", "path"),
+            ("host name", "letters, digits"),
+            ("bröker", "xn--"),
+            ("a..b", "empty part"),
+            (".a", "empty part"),
+        ] {
+            let problem = parse(text).expect_err(text);
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+        assert!(parse(&"a".repeat(254)).is_err());
+    }
+
+    #[test]
+    fn a_password_in_the_endpoint_is_refused_and_not_repeated() {
+        let problem = parse("mqtts://user:hunter2@host").unwrap_err();
+        assert!(problem.contains("--username"));
+        assert!(!problem.contains("hunter2"));
+    }
+}

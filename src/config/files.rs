@@ -1,0 +1,96 @@
+//! The one place of the configuration that reads files: settings, passwords, the host's name.
+//!
+//! Reads only, each file once, and never more than a sensible length. Certificates and keys are not
+//! read here: `config` hands their paths on. Runs on the main thread.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::wrong;
+use crate::error::Error;
+
+const LONGEST_SETTINGS: u64 = 1024 * 1024;
+/// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
+const LONGEST_PASSWORD: u64 = 65_535 + 2;
+
+/// The text of a settings file.
+pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
+    let tried = || format!("reading the settings file {}", path.display());
+    let bytes = read_at_most(path, LONGEST_SETTINGS)
+        .map_err(|error| wrong(tried(), error.to_string(), "check the path after --config"))?;
+    String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8 text", "save it as UTF-8"))
+}
+
+/// The password in a file, without the line break at its end. `setting` names the file's setting.
+pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error> {
+    let tried = || format!("reading the password file {} ({setting})", path.display());
+    let advice = "put the password alone into the file";
+    let bytes = read_at_most(path, LONGEST_PASSWORD)
+        .map_err(|error| wrong(tried(), error.to_string(), "check the path"))?;
+    // The decoding error is not passed on: it may hold the bytes.
+    let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
+    let password = text
+        .strip_suffix("\r\n")
+        .or_else(|| text.strip_suffix('\n'))
+        .unwrap_or(&text);
+    if password.is_empty() {
+        return Err(wrong(tried(), "it is empty", advice));
+    }
+    Ok(password.to_owned())
+}
+
+/// This computer's name as the system keeps it in a file, where it does (Linux).
+pub(super) fn host_name() -> Option<String> {
+    ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .iter()
+        .find_map(|path| String::from_utf8(read_at_most(Path::new(path), 1024).ok()?).ok())
+}
+
+fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("longer than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(content: &[u8]) -> Result<String, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, content).unwrap();
+        read_password(&path, "--password-file")
+    }
+
+    #[test]
+    fn one_line_break_is_stripped_from_a_password_and_nothing_else() {
+        assert_eq!(password(b"secret").unwrap(), "secret");
+        assert_eq!(password(b"secret\n").unwrap(), "secret");
+        assert_eq!(password(b"secret\r\n").unwrap(), "secret");
+        assert_eq!(password(b" secret \n\n").unwrap(), " secret \n");
+    }
+
+    #[test]
+    fn unusable_password_files_are_named_and_not_shown() {
+        for content in [&b""[..], b"\n", b"\r\n", b"hunter2\xff", &[b'x'; 70_000]] {
+            let error = password(content).unwrap_err();
+            assert_eq!(error.exit_status(), 2);
+            assert!(error.tried().contains("--password-file"), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        let error = read_password(Path::new("/nowhere/password"), "MQTT_PASSWORD_FILE");
+        assert!(error.unwrap_err().to_string().contains("/nowhere/password"));
+    }
+
+    #[test]
+    fn a_settings_file_that_cannot_be_read_is_named() {
+        let error = read_settings(Path::new("/nowhere/demo.toml")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/demo.toml"), "{error}");
+        assert_eq!(error.exit_status(), 2);
+    }
+}
