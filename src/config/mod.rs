@@ -11,6 +11,8 @@
 //! once, before anything else.
 
 mod checks;
+#[cfg(test)]
+mod demo_file;
 mod endpoint;
 mod files;
 mod layers;
