@@ -3,3 +3,4 @@
 pub mod error;
 pub mod options;
 pub mod packet;
+pub mod tls;
