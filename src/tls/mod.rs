@@ -224,8 +224,8 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
             file.error(
                 "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
                 format!(
-                    "convert it: openssl pkcs12 -legacy -in {path} -nodes | \
-                     openssl pkcs12 -export -out {path}.new"
+                    "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {path}.pem \
+                     && chmod 600 {path}.pem, and give {path}.pem with --cert and with --key"
                 ),
             )
         } else if text.contains("at least one certificate") {

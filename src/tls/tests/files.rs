@@ -52,6 +52,13 @@ fn a_bad_key_file_is_named() {
     let other = KeyPair::generate().unwrap();
     lab.write("other.key", other.serialize_pem());
 
+    // What the advice about encrypted and binary keys leads to.
+    lab.openssl("pkey -in encrypted.key -out plain.key -passin pass:secret");
+    lab.openssl("pkey -inform der -in binary.key -out converted.key");
+    for file in ["plain.key", "converted.key"] {
+        assert!(connector(&lab.with("client.pem", file)).is_ok(), "{file}");
+    }
+
     for (file, phrase) in [
         ("missing.key", "there is no such file"),
         ("folder.key", "it is a directory"),
@@ -188,6 +195,9 @@ fn a_bad_pkcs12_archive_is_named() {
         .expect("these tests need the program openssl");
     if legacy.status.success() {
         cases.push(("legacy.p12", "secret", "openssl pkcs12 -legacy -in"));
+        // What the advice leads to.
+        lab.openssl("pkcs12 -legacy -in legacy.p12 -nodes -out legacy.p12.pem -passin pass:secret");
+        assert!(connector(&lab.with("legacy.p12.pem", "legacy.p12.pem")).is_ok());
     }
     for (file, password, phrase) in cases {
         let options = lab.with_pkcs12(file, password);
