@@ -5,3 +5,4 @@ pub mod config;
 pub mod error;
 pub mod options;
 pub mod packet;
+pub mod tls;

@@ -1,0 +1,131 @@
+//! Private keys: every usual PEM form, brought into the one that the TLS library takes.
+//!
+//! The library wants PKCS#8 text that begins with its first line. AWS IoT issues PKCS#1, `openssl
+//! ecparam` writes SEC1: both are wrapped here, in memory, without looking at the secret itself.
+//! Key material never gets into an error. Runs once, at the start.
+
+use pem::Pem;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::{Decode, Encode};
+use pkcs8::spki::AlgorithmIdentifierRef;
+use pkcs8::{ObjectIdentifier, PrivateKeyInfo};
+use sec1::{EcParameters, EcPrivateKey};
+
+use super::file::NamedFile;
+use crate::error::Error;
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+
+/// A private key in the form that the TLS library takes. Deliberately without `Debug`.
+pub(super) struct Key {
+    /// `-----BEGIN PRIVATE KEY-----` and the rest.
+    pub(super) pkcs8_pem: String,
+    /// What kind of key it is, where that can be told.
+    pub(super) algorithm: Option<ObjectIdentifier>,
+}
+
+/// Takes the first private key of a file.
+pub(super) fn read(file: &NamedFile<'_>) -> Result<Key, Error> {
+    let blocks = file.blocks()?;
+    let Some(block) = blocks
+        .iter()
+        .find(|block| block.tag().ends_with("PRIVATE KEY"))
+    else {
+        return Err(no_key(file, &blocks));
+    };
+    let path = file.path.display();
+    let encrypted = block
+        .headers()
+        .get("Proc-Type")
+        .is_some_and(|value| value.contains("ENCRYPTED"));
+    if encrypted || block.tag() == "ENCRYPTED PRIVATE KEY" {
+        return Err(file.error(
+            "the key is encrypted with a pass phrase",
+            format!(
+                "decrypt it: openssl pkey -in {path} -out {path}.plain && chmod 600 {path}.plain"
+            ),
+        ));
+    }
+    let wrapped = match block.tag() {
+        "PRIVATE KEY" => Some(Key::from_pkcs8(block.contents().to_vec())),
+        "RSA PRIVATE KEY" => wrap(RSA, AnyRef::NULL, block.contents()),
+        "EC PRIVATE KEY" => match curve(block, &blocks) {
+            Some(curve) => wrap(ELLIPTIC_CURVE, AnyRef::from(&curve), block.contents()),
+            None => {
+                return Err(file.error(
+                    "the elliptic curve key is damaged or does not name its curve",
+                    "make a key on a named curve: openssl ecparam -name prime256v1 -genkey -out KEY",
+                ));
+            }
+        },
+        "OPENSSH PRIVATE KEY" => {
+            return Err(file.error(
+                "it is an OpenSSH key, which serves logins",
+                "give the key that was made for the client certificate",
+            ));
+        }
+        _ => {
+            return Err(file.error(
+                "it is a kind of private key that TLS does not use",
+                "give an RSA or elliptic curve key",
+            ));
+        }
+    };
+    wrapped.ok_or_else(|| file.error("the key is damaged", "get the file again"))
+}
+
+/// Says what a file without a private key holds instead.
+fn no_key(file: &NamedFile<'_>, blocks: &[Pem]) -> Error {
+    let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
+    if has("CERTIFICATE") {
+        file.error(
+            "it holds a certificate and no private key",
+            "give the certificate with --cert and the key with --key: perhaps they are swapped",
+        )
+    } else if has("PUBLIC KEY") {
+        file.error(
+            "it holds a public key",
+            "give the private key (AWS IoT names it *-private.pem.key)",
+        )
+    } else {
+        file.error(
+            "it holds no private key",
+            "give a PEM file with -----BEGIN PRIVATE KEY-----",
+        )
+    }
+}
+
+/// The curve of a SEC1 key: named in the key, or else in the block of parameters that openssl
+/// writes before it.
+fn curve(key: &Pem, blocks: &[Pem]) -> Option<ObjectIdentifier> {
+    let parsed = EcPrivateKey::try_from(key.contents()).ok()?;
+    match parsed.parameters {
+        Some(EcParameters::NamedCurve(curve)) => Some(curve),
+        None => blocks
+            .iter()
+            .find(|block| block.tag() == "EC PARAMETERS")
+            .and_then(|block| ObjectIdentifier::from_der(block.contents()).ok()),
+    }
+}
+
+/// PKCS#8 around another form of key: the algorithm, then the key as it is.
+fn wrap(oid: ObjectIdentifier, parameters: AnyRef<'_>, key: &[u8]) -> Option<Key> {
+    let algorithm = AlgorithmIdentifierRef {
+        oid,
+        parameters: Some(parameters),
+    };
+    let der = PrivateKeyInfo::new(algorithm, key).to_der().ok()?;
+    Some(Key::from_pkcs8(der))
+}
+
+impl Key {
+    fn from_pkcs8(der: Vec<u8>) -> Key {
+        Key {
+            algorithm: PrivateKeyInfo::from_der(&der)
+                .ok()
+                .map(|info| info.algorithm.oid),
+            pkcs8_pem: pem::encode(&Pem::new("PRIVATE KEY", der)),
+        }
+    }
+}

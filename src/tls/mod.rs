@@ -1,0 +1,298 @@
+//! TLS: from files to a connector, and from the library's failures to errors for people.
+//!
+//! [`connector`] reads the certificates and keys and finds what is wrong with them before anything
+//! is connected. [`handshake_error`] and [`alert_error`] explain what happens later.
+//!
+//! Nothing here opens a socket, retries or waits, and no error, log line or debug output carries a
+//! password or key. Runs on the thread that owns the connection: the connector is built once at
+//! the start, the errors are made when an attempt failed.
+
+mod errors;
+mod file;
+mod key;
+
+use std::path::Path;
+
+use native_tls::{Certificate, Identity, Protocol, TlsConnector};
+use pem::Pem;
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::{self, Decode, Reader};
+use pkcs8::spki::AlgorithmIdentifierRef;
+
+use crate::error::{Blame, Error};
+use crate::options::{IdentityFiles, TlsOptions};
+
+use errors::reasons;
+pub use errors::{alert_error, handshake_error};
+use file::NamedFile;
+
+/// Builds the connector: TLS 1.2 or later, certificate and host name of the broker verified.
+///
+/// With a CA file only the authorities in it are trusted, otherwise those of the system. The
+/// connector can be used for any number of connections; the files are read once, here.
+///
+/// # Errors
+/// [`Blame::Configuration`] for every problem with a file or value, naming the file and the flag.
+pub fn connector(options: &TlsOptions) -> Result<TlsConnector, Error> {
+    check_names(options)?;
+    let mut builder = TlsConnector::builder();
+    builder.min_protocol_version(Some(Protocol::Tlsv12));
+    if let Some(path) = &options.ca_file {
+        builder.disable_built_in_roots(true);
+        for authority in authorities(path)? {
+            builder.add_root_certificate(authority);
+        }
+    }
+    match &options.identity {
+        Some(IdentityFiles::Pem { cert, key }) => {
+            builder.identity(pem_identity(cert, key)?);
+        }
+        Some(IdentityFiles::Pkcs12 { file, password }) => {
+            builder.identity(pkcs12_identity(file, password)?);
+        }
+        None => {}
+    }
+    let alpn: Vec<&str> = options.alpn.iter().map(String::as_str).collect();
+    builder.request_alpns(&alpn);
+    builder
+        .build()
+        .map_err(|error| build_error(&error.to_string(), options))
+}
+
+/// The name to verify and to send as SNI: the configured one or the host, without the dot that may
+/// end a full domain name (certificates and SNI never have it).
+pub fn server_name<'a>(options: &'a TlsOptions, host: &'a str) -> &'a str {
+    let name = match options.server_name.as_deref() {
+        Some(name) if !name.is_empty() => name,
+        _ => host,
+    };
+    match name.strip_suffix('.') {
+        Some(rest) if !rest.is_empty() => rest,
+        _ => name,
+    }
+}
+
+/// Refuses names that would switch a check off: OpenSSL verifies no host name at all when it is
+/// empty, and any subdomain when it begins with a dot.
+fn check_names(options: &TlsOptions) -> Result<(), Error> {
+    if let Some(name) = &options.server_name {
+        let strange = |c: char| c.is_whitespace() || c.is_control();
+        if name.is_empty() || name.starts_with('.') || name.contains(strange) {
+            return Err(Error::new(
+                Blame::Configuration,
+                "checking the TLS server name (--tls-server-name)",
+                format!("{name:?} is not a host name"),
+                "give the name that is in the broker's certificate, or leave the flag out",
+            ));
+        }
+    }
+    // RFC 7301: a protocol name has 1 to 255 bytes.
+    match options
+        .alpn
+        .iter()
+        .find(|name| !(1..=255).contains(&name.len()))
+    {
+        Some(name) => Err(Error::new(
+            Blame::Configuration,
+            "checking the ALPN protocol names (--alpn)",
+            format!("a name has {} bytes", name.len()),
+            "use 1 to 255 bytes, for example x-amzn-mqtt-ca",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let file = NamedFile::read("CA file", "--ca-file", path)?;
+    certificates(&file)?
+        .iter()
+        .enumerate()
+        .map(|(index, block)| certificate(&file, index, block))
+        .collect()
+}
+
+fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
+    let cert_file = NamedFile::read("client certificate", "--cert", cert)?;
+    let key_file = NamedFile::read("private key", "--key", key)?;
+    let blocks = certificates(&cert_file)?;
+    let mut chain = String::new();
+    for (index, block) in blocks.iter().enumerate() {
+        certificate(&cert_file, index, block)?;
+        chain.push_str(&pem::encode(block));
+    }
+    let key = key::read(&key_file)?;
+    key_file.warn_if_exposed();
+    let identity =
+        Identity::from_pkcs8(chain.as_bytes(), key.pkcs8_pem.as_bytes()).map_err(|error| {
+            let reasons = reasons(&error.to_string());
+            key_file.error(
+                format!("the key is damaged or of an unknown kind ({reasons})"),
+                "give an RSA or elliptic curve key in PEM form",
+            )
+        })?;
+    // OpenSSL compares key and certificate only when both are of the same type; otherwise it
+    // accepts the pair and then sends no certificate.
+    let of_cert = blocks
+        .first()
+        .and_then(|block| public_key_type(block.contents()));
+    match (of_cert, key.algorithm) {
+        (Some(of_cert), Some(of_key)) if of_cert != of_key => Err(mismatch(cert, key_file.path)),
+        _ => Ok(identity),
+    }
+}
+
+/// The blocks of a PEM file that are certificates: at least one.
+fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
+    let blocks = file.blocks()?;
+    let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
+    let problem = if has("PRIVATE KEY") {
+        let advice = match file.flag {
+            "--cert" => {
+                "give the certificate with --cert and the key with --key: perhaps they are swapped"
+            }
+            _ => "give the certificate of the CA that signed the broker's certificate",
+        };
+        Some((
+            "it holds a private key and no certificate".to_owned(),
+            advice.to_owned(),
+        ))
+    } else if has("CERTIFICATE REQUEST") {
+        Some((
+            "it holds a signing request, not a certificate".to_owned(),
+            "give the certificate that the CA made from it".to_owned(),
+        ))
+    } else if has("PKCS7") {
+        let path = file.path.display();
+        Some((
+            "it holds a PKCS#7 bundle".to_owned(),
+            format!("convert it: openssl pkcs7 -print_certs -in {path} -out {path}.pem"),
+        ))
+    } else {
+        None
+    };
+    let found: Vec<Pem> = blocks
+        .into_iter()
+        .filter(|block| {
+            matches!(
+                block.tag(),
+                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
+            )
+        })
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let (problem, advice) = problem.unwrap_or_else(|| {
+        (
+            "it holds no certificate".to_owned(),
+            "give a PEM file with -----BEGIN CERTIFICATE-----".to_owned(),
+        )
+    });
+    Err(file.error(problem, advice))
+}
+
+fn certificate(file: &NamedFile<'_>, index: usize, block: &Pem) -> Result<Certificate, Error> {
+    Certificate::from_pem(pem::encode(block).as_bytes()).map_err(|_| {
+        file.error(
+            format!("certificate number {} in it is damaged", index + 1),
+            "get the file again; each certificate must be complete",
+        )
+    })
+}
+
+fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
+    let file = NamedFile::read("PKCS#12 archive", "--pkcs12", path)?;
+    file.refuse_pem()?;
+    // The library would panic.
+    if password.contains('\0') {
+        return Err(file.error(
+            "the password has a NUL character in it",
+            "give the password the archive was made with",
+        ));
+    }
+    file.warn_if_exposed();
+    Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
+        let text = error.to_string();
+        if text.contains("mac verify failure") {
+            file.error(
+                "the password does not fit",
+                "give the password the archive was made with",
+            )
+        } else if text.contains("unsupported") {
+            let path = path.display();
+            file.error(
+                "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
+                format!(
+                    "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {path}.pem \
+                     && chmod 600 {path}.pem, and give {path}.pem with --cert and with --key"
+                ),
+            )
+        } else if text.contains("at least one certificate") {
+            file.error(
+                "it lacks the private key, or the certificate that belongs to the key",
+                "export both: openssl pkcs12 -export -in CERT -inkey KEY -out FILE",
+            )
+        } else {
+            file.error(
+                format!("it is damaged or no PKCS#12 archive ({})", reasons(&text)),
+                "give a .p12 or .pfx file, or PEM files with --cert and --key",
+            )
+        }
+    })
+}
+
+/// The algorithm of the public key in a certificate; nothing when the certificate is strange.
+fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
+    // Certificate ::= { { [0] version, serial, signature, issuer, validity, subject, { { OID ...
+    // of RFC 5280, 4.1; bytes may follow it in a TRUSTED CERTIFICATE.
+    let mut reader = der::SliceReader::new(certificate).ok()?;
+    let outer = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = der::SliceReader::new(outer.value()).ok()?;
+    let body = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = der::SliceReader::new(body.value()).ok()?;
+    let has_version = reader.peek_tag().ok()?.is_context_specific();
+    for _ in 0..5 + usize::from(has_version) {
+        AnyRef::decode(&mut reader).ok()?;
+    }
+    let key_info = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = der::SliceReader::new(key_info.value()).ok()?;
+    Some(AlgorithmIdentifierRef::decode(&mut reader).ok()?.oid)
+}
+
+fn mismatch(cert: &Path, key: &Path) -> Error {
+    let (cert, key) = (cert.display(), key.display());
+    Error::new(
+        Blame::Configuration,
+        "loading the client certificate (--cert) and its key (--key)",
+        format!("the private key {key} does not belong to the certificate {cert}"),
+        "give the two that were made together; the client's certificate comes first in its file",
+    )
+}
+
+fn build_error(text: &str, options: &TlsOptions) -> Error {
+    let mismatched = [
+        "key values mismatch",
+        "key type mismatch",
+        "different key types",
+    ];
+    if let Some(IdentityFiles::Pem { cert, key }) = &options.identity
+        && mismatched.iter().any(|words| text.contains(words))
+    {
+        return mismatch(cert, key);
+    }
+    let advice = if text.contains("too small") || text.contains("too weak") {
+        "the client certificate is too weak for this system: get one with a longer key and SHA-256"
+    } else {
+        "check the files given with --cert, --key, --pkcs12 and --ca-file"
+    };
+    Error::new(
+        Blame::Configuration,
+        "preparing TLS",
+        format!("the TLS library refuses the settings ({})", reasons(text)),
+        advice,
+    )
+}
+
+#[cfg(test)]
+mod tests;

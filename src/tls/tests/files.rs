@@ -1,0 +1,263 @@
+//! Files and values that no connector can be built from: each is named, none is quoted.
+
+use super::*;
+
+/// The error of a connector that must not be built.
+fn refusal(options: &TlsOptions) -> Error {
+    let error = connector(options).expect_err("the connector must not be built");
+    assert_eq!(error.blame(), Blame::Configuration, "{error}");
+    assert!(error.is_permanent());
+    assert!(!error.advice().is_empty(), "{error}");
+    assert!(!error.to_string().contains('\n'));
+    error
+}
+
+#[test]
+fn a_bad_key_file_is_named() {
+    let lab = Lab::new();
+    let key = lab.text("client.key");
+    lab.openssl("ec -in client.key -out sec1.key");
+    lab.openssl("pkey -in client.key -pubout -out public.key");
+    lab.openssl("pkey -in client.key -outform der -out binary.key");
+    lab.openssl("pkcs8 -topk8 -in client.key -passout pass:secret -out encrypted.key");
+    lab.openssl("ec -in client.key -aes128 -passout pass:secret -out old-encrypted.key");
+    lab.openssl("pkcs12 -export -in client.pem -inkey client.key -passout pass: -out key.p12");
+    lab.openssl("genpkey -algorithm rsa -out rsa.key");
+    lab.write("empty.key", "");
+    lab.write("noise.key", "0ld notes\n");
+    lab.write(
+        "ssh.key",
+        pem::encode(&Pem::new("OPENSSH PRIVATE KEY", b"openssh-key-v1\0")),
+    );
+    lab.write(
+        "dsa.key",
+        pem::encode(&Pem::new("DSA PRIVATE KEY", b"0\x03\x02\x01\0")),
+    );
+    lab.write("cut.key", &key[..key.len() / 2]);
+    lab.write("letters.key", key.replacen('M', "\u{e4}", 1));
+    lab.write(
+        "bytes.key",
+        pem::encode(&Pem::new("PRIVATE KEY", b"0123456789")),
+    );
+    lab.write(
+        "curve.key",
+        pem::encode(&Pem::new("EC PRIVATE KEY", b"0123456789")),
+    );
+    lab.write(
+        "pkcs1.key",
+        pem::encode(&Pem::new("RSA PRIVATE KEY", b"0123456789")),
+    );
+    lab.write("utf16.key", b"\xff\xfe-\0-\0");
+    fs::create_dir(lab.path("folder.key")).unwrap();
+    let other = KeyPair::generate().unwrap();
+    lab.write("other.key", other.serialize_pem());
+
+    // What the advice about encrypted and binary keys leads to.
+    lab.openssl("pkey -in encrypted.key -out plain.key -passin pass:secret");
+    lab.openssl("pkey -inform der -in binary.key -out converted.key");
+    for file in ["plain.key", "converted.key"] {
+        assert!(connector(&lab.with("client.pem", file)).is_ok(), "{file}");
+    }
+
+    for (file, phrase) in [
+        ("missing.key", "there is no such file"),
+        ("folder.key", "it is a directory"),
+        ("empty.key", "the file is empty"),
+        ("noise.key", "it is not PEM"),
+        ("utf16.key", "UTF-16"),
+        ("binary.key", "openssl pkey -inform der"),
+        ("key.p12", "give it with --pkcs12"),
+        ("client.pem", "perhaps they are swapped"),
+        ("public.key", "it holds a public key"),
+        ("ssh.key", "it is an OpenSSH key"),
+        ("dsa.key", "a kind of private key that TLS does not use"),
+        (
+            "encrypted.key",
+            "encrypted with a pass phrase; decrypt it: openssl pkey",
+        ),
+        (
+            "old-encrypted.key",
+            "encrypted with a pass phrase; decrypt it: openssl pkey",
+        ),
+        ("cut.key", "damaged or cut off"),
+        ("letters.key", "damaged or cut off"),
+        ("bytes.key", "the key is damaged"),
+        ("pkcs1.key", "the key is damaged"),
+        ("curve.key", "does not name its curve"),
+        ("other.key", "other.key does not belong to the certificate"),
+        ("rsa.key", "rsa.key does not belong to the certificate"),
+    ] {
+        let text = refusal(&lab.with("client.pem", file)).to_string();
+        eprintln!("{text}");
+        assert!(text.contains(phrase), "{file}: {text}");
+        assert!(text.contains(file), "{file}: {text}");
+        assert!(text.contains("--key"), "{file}: {text}");
+        assert!(!text.contains("secret"), "{file}: {text}");
+        // No line of a key may be quoted.
+        for line in key.lines().filter(|line| !line.starts_with('-')) {
+            assert!(!text.contains(line), "{file}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_certificate_or_ca_file_is_named() {
+    let lab = Lab::new();
+    lab.openssl("x509 -in client.pem -outform der -out binary.pem");
+    lab.openssl("req -new -key client.key -subj /CN=me -out request.pem");
+    lab.openssl("crl2pkcs7 -nocrl -certfile client.pem -out bundle.pem");
+    lab.write("empty.pem", "");
+    lab.write("noise.pem", "no certificate here");
+    lab.write(
+        "bytes.pem",
+        pem::encode(&Pem::new("CERTIFICATE", b"0123456789")),
+    );
+    let second = lab.text("client.pem") + &lab.text("bytes.pem");
+    lab.write("second.pem", second);
+    fs::create_dir(lab.path("folder.pem")).unwrap();
+
+    for (file, phrase) in [
+        ("missing.pem", "there is no such file"),
+        ("folder.pem", "it is a directory"),
+        ("empty.pem", "the file is empty"),
+        ("noise.pem", "it is not PEM"),
+        ("binary.pem", "openssl x509 -inform der"),
+        ("client.key", "it holds a private key and no certificate"),
+        ("request.pem", "it holds a signing request"),
+        ("bundle.pem", "openssl pkcs7 -print_certs"),
+        ("bytes.pem", "certificate number 1 in it is damaged"),
+        ("second.pem", "certificate number 2 in it is damaged"),
+    ] {
+        let as_ca = TlsOptions {
+            ca_file: Some(lab.path(file)),
+            ..TlsOptions::default()
+        };
+        for (options, flag) in [
+            (lab.with(file, "client.key"), "--cert"),
+            (as_ca, "--ca-file"),
+        ] {
+            let text = refusal(&options).to_string();
+            eprintln!("{text}");
+            assert!(text.contains(phrase), "{file}: {text}");
+            assert!(text.contains(file), "{file}: {text}");
+            assert!(text.contains(flag), "{file}: {text}");
+        }
+    }
+    let swapped = refusal(&lab.with("client.key", "client.pem")).to_string();
+    assert!(swapped.contains("perhaps they are swapped"), "{swapped}");
+}
+
+#[test]
+fn a_bad_pkcs12_archive_is_named() {
+    let lab = Lab::new();
+    let export = "pkcs12 -export -passout pass:secret";
+    lab.openssl(&format!(
+        "{export} -in client.pem -inkey client.key -out good.p12"
+    ));
+    lab.openssl(&format!("{export} -in client.pem -nokeys -out no-key.p12"));
+    lab.openssl(&format!(
+        "{export} -inkey client.key -nocerts -in client.key -out no-cert.p12"
+    ));
+    lab.write("noise.p12", "0123456789");
+    lab.write("empty.p12", "");
+    let mut cases = vec![
+        ("good.p12", "wrong-password", "the password does not fit"),
+        ("good.p12", "wrong\0password", "a NUL character"),
+        ("good.p12", "", "the password does not fit"),
+        ("no-key.p12", "secret", "it lacks the private key"),
+        (
+            "no-cert.p12",
+            "secret",
+            "it lacks the private key, or the certificate",
+        ),
+        ("noise.p12", "secret", "damaged or no PKCS#12 archive"),
+        ("empty.p12", "secret", "the file is empty"),
+        ("missing.p12", "secret", "there is no such file"),
+        (
+            "client.pem",
+            "secret",
+            "give PEM files with --cert and --key",
+        ),
+    ];
+    // OpenSSL 3 needs its legacy provider for making one; before it, everything could read it.
+    let legacy = Command::new("openssl")
+        .args(["pkcs12", "-export", "-legacy", "-passout", "pass:secret"])
+        .args([
+            "-in",
+            "client.pem",
+            "-inkey",
+            "client.key",
+            "-out",
+            "legacy.p12",
+        ])
+        .current_dir(lab.dir.path())
+        .output()
+        .expect("these tests need the program openssl");
+    if legacy.status.success() {
+        cases.push(("legacy.p12", "secret", "openssl pkcs12 -legacy -in"));
+        // What the advice leads to.
+        lab.openssl("pkcs12 -legacy -in legacy.p12 -nodes -out legacy.p12.pem -passin pass:secret");
+        assert!(connector(&lab.with("legacy.p12.pem", "legacy.p12.pem")).is_ok());
+    }
+    for (file, password, phrase) in cases {
+        let options = lab.with_pkcs12(file, password);
+        let error = refusal(&options);
+        let text = error.to_string();
+        eprintln!("{text}");
+        assert!(text.contains(phrase), "{file}: {text}");
+        assert!(text.contains(file), "{file}: {text}");
+        for shown in [text, format!("{error:?} {options:?}")] {
+            assert!(!shown.contains("secret"), "{shown}");
+            assert!(!shown.contains("wrong-password"), "{shown}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn permissions_are_looked_at() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::new();
+    let path = lab.path("client.key");
+    for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let file = NamedFile::read("private key", "--key", &path).unwrap();
+        assert_eq!(file.is_exposed(), exposed, "{mode:o}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    // The administrator reads everything.
+    if fs::read(&path).is_err() {
+        let text = refusal(&lab.with("client.pem", "client.key")).to_string();
+        assert!(text.contains("permission denied"), "{text}");
+    }
+}
+
+#[test]
+fn names_are_checked_and_chosen() {
+    let with_name = |name: Option<&str>| TlsOptions {
+        server_name: name.map(str::to_owned),
+        ..TlsOptions::default()
+    };
+    for (name, expected) in [
+        (None, "broker.example"),
+        (Some("other.example"), "other.example"),
+        (Some("other.example."), "other.example"),
+        (Some(""), "broker.example"),
+    ] {
+        let options = with_name(name);
+        assert_eq!(server_name(&options, "broker.example."), expected);
+    }
+    // OpenSSL would take these for "do not verify" and "any subdomain".
+    for name in ["", ".example.com", "a b", "."] {
+        let text = refusal(&with_name(Some(name))).to_string();
+        assert!(text.contains("--tls-server-name"), "{text}");
+    }
+    for name in [String::new(), "a".repeat(256)] {
+        let options = TlsOptions {
+            alpn: vec!["mqtt".into(), name],
+            ..TlsOptions::default()
+        };
+        let text = refusal(&options).to_string();
+        assert!(text.contains("--alpn"), "{text}");
+    }
+}

@@ -1,0 +1,433 @@
+//! Real handshakes: those that succeed, and each failure with its explanation.
+
+use std::io::Read;
+use std::time::Duration;
+
+use native_tls::{HandshakeError, TlsStream};
+use sec1::EcPrivateKey;
+
+use super::*;
+
+fn connect(
+    options: &TlsOptions,
+    address: SocketAddr,
+    host: &str,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    match connector(options)?.connect(server_name(options, host), stream) {
+        Ok(stream) => Ok(stream),
+        Err(HandshakeError::Failure(error)) => {
+            eprintln!("library: {error}");
+            Err(handshake_error(&error, "broker.test:8883", options, host))
+        }
+        Err(HandshakeError::WouldBlock(_)) => panic!("the handshake timed out"),
+    }
+}
+
+/// Connects and has one line turned around; a failure of either becomes the error for people.
+fn talk(options: &TlsOptions, address: SocketAddr) -> Result<(), Error> {
+    let mut stream = connect(options, address, "localhost")?;
+    let mut answer = [0; 4];
+    stream
+        .write_all(b"abc\n")
+        .and_then(|()| stream.read_exact(&mut answer))
+        .map_err(|error| {
+            eprintln!("library: {error}");
+            alert_error(&error, "broker.test:8883", options).expect("an alert")
+        })?;
+    assert_eq!(&answer, b"cba\n");
+    Ok(())
+}
+
+/// Checks a failed connection: its blame, whether it is permanent, and a phrase.
+fn assert_failed(error: &Error, permanent: bool, phrase: &str) {
+    let text = error.to_string();
+    assert!(text.contains(phrase), "{phrase:?} is not in: {text}");
+    assert!(text.contains("broker.test:8883"), "{text}");
+    assert_eq!(error.is_permanent(), permanent, "{text}");
+    assert_eq!(error.exit_status(), 3);
+    assert!(!error.advice().is_empty(), "{text}");
+}
+
+#[test]
+fn every_form_of_key_makes_a_mutual_handshake() {
+    let lab = Lab::new();
+    // RSA, and a curve key without its own curve in it but with the block of parameters before it.
+    lab.openssl("genrsa -out rsa.key 2048");
+    lab.openssl("rsa -in rsa.key -traditional -out rsa-pkcs1.key");
+    let rsa = KeyPair::from_pem(&lab.text("rsa.key")).unwrap();
+    lab.write("rsa.pem", lab.sign(params("rsa client", &[]), &rsa));
+    lab.openssl("ec -in client.key -out sec1.key");
+    lab.openssl("ecparam -name prime256v1 -out curve.pem");
+
+    let (pkcs8, pkcs1, sec1) = (
+        lab.text("client.key"),
+        lab.text("rsa-pkcs1.key"),
+        lab.text("sec1.key"),
+    );
+    assert!(pkcs1.starts_with("-----BEGIN RSA PRIVATE KEY-----"));
+    assert!(sec1.starts_with("-----BEGIN EC PRIVATE KEY-----"));
+    let curve_apart = {
+        let block = pem::parse(&sec1).unwrap();
+        let mut key = EcPrivateKey::try_from(block.contents()).unwrap();
+        key.parameters = None;
+        let mut der = [0; 256];
+        let der = pkcs8::der::Encode::encode_to_slice(&key, &mut der).unwrap();
+        let block = pem::encode(&Pem::new("EC PRIVATE KEY", der));
+        lab.text("curve.pem") + &block
+    };
+    let forms = [
+        ("client.pem", "PKCS#8", pkcs8.clone()),
+        ("client.pem", "blank lines first", format!("\n \r\n{pkcs8}")),
+        ("client.pem", "byte order mark", format!("\u{feff}{pkcs8}")),
+        ("client.pem", "CRLF", pkcs8.replace('\n', "\r\n")),
+        (
+            "client.pem",
+            "bag attributes",
+            format!("Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n{pkcs8}"),
+        ),
+        (
+            "client.pem",
+            "certificate in the same file",
+            lab.text("client.pem") + &pkcs8,
+        ),
+        ("client.pem", "SEC1", sec1.clone()),
+        (
+            "client.pem",
+            "SEC1 after its parameters",
+            lab.text("curve.pem") + &sec1,
+        ),
+        ("client.pem", "SEC1 with the curve apart", curve_apart),
+        ("rsa.pem", "PKCS#8 RSA", lab.text("rsa.key")),
+        ("rsa.pem", "PKCS#1", pkcs1.clone()),
+        ("rsa.pem", "PKCS#1, CRLF", pkcs1.replace('\n', "\r\n")),
+    ];
+    let broker = lab.strict_broker("");
+    for (cert, form, key) in forms {
+        eprintln!("{form}");
+        lab.write("form.key", key);
+        talk(&lab.with(cert, "form.key"), broker.address).expect(form);
+    }
+    // The same tolerance for the certificate.
+    lab.write(
+        "bom.pem",
+        format!("\u{feff}subject=client\r\n{}", lab.text("client.pem")),
+    );
+    talk(&lab.with("bom.pem", "client.key"), broker.address).unwrap();
+    // And PKCS#12, old but supported encryption included.
+    let export = "pkcs12 -export -in client.pem -inkey client.key -passout pass:secret -out";
+    lab.openssl(&format!("{export} client.p12"));
+    lab.openssl(&format!(
+        "{export} 3des.p12 -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES"
+    ));
+    for file in ["client.p12", "3des.p12"] {
+        talk(&lab.with_pkcs12(file, "secret"), broker.address).expect(file);
+    }
+}
+
+#[test]
+fn a_chain_is_sent_whole() {
+    let lab = Lab::new();
+    let mut middle = params("intermediate CA", &[]);
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let middle =
+        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = params("deep client", &[]).signed_by(&key, &middle).unwrap();
+    lab.write("deep.pem", leaf.pem() + &middle.pem());
+    lab.write("deep.key", key.serialize_pem());
+    let broker = lab.strict_broker("");
+    talk(&lab.with("deep.pem", "deep.key"), broker.address).unwrap();
+}
+
+#[test]
+fn a_broker_certificate_that_does_not_pass_is_explained() {
+    let lab = Lab::new();
+    let mut expired = params("localhost", &["localhost"]);
+    expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let mut early = params("localhost", &["localhost"]);
+    early.not_before = rcgen::date_time_ymd(2999, 1, 1);
+    let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
+    lab.write("expired.pem", lab.sign(expired, &key));
+    lab.write("early.pem", lab.sign(early, &key));
+    let alone = params("alone", &["localhost"]).self_signed(&key).unwrap();
+    lab.write("alone.pem", alone.pem());
+    lab.write("chain.pem", lab.text("broker.pem") + &lab.text("ca.pem"));
+    lab.write("strange-ca.pem", authority("strange CA").pem());
+    let mut middle = params("intermediate CA", &[]);
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let middle =
+        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let deep = params("deep", &["localhost"])
+        .signed_by(&key, &middle)
+        .unwrap();
+    lab.write("deep.pem", deep.pem());
+    lab.write("middle.pem", middle.pem());
+
+    let strange = TlsOptions {
+        ca_file: Some(lab.path("strange-ca.pem")),
+        ..TlsOptions::default()
+    };
+    let half = TlsOptions {
+        ca_file: Some(lab.path("middle.pem")),
+        ..TlsOptions::default()
+    };
+    let renamed = TlsOptions {
+        server_name: Some("renamed.example".into()),
+        ..lab.trusting()
+    };
+    let system = TlsOptions::default();
+    let trusting = lab.trusting();
+    for (cert, options, host, phrase) in [
+        (
+            "broker.pem",
+            &strange,
+            "localhost",
+            "strange-ca.pem does not contain the CA that signed",
+        ),
+        (
+            "chain.pem",
+            &strange,
+            "localhost",
+            "strange-ca.pem does not contain the CA that signed",
+        ),
+        (
+            "broker.pem",
+            &system,
+            "localhost",
+            "give the CA's certificate with --ca-file",
+        ),
+        (
+            "chain.pem",
+            &system,
+            "localhost",
+            "give the CA's certificate with --ca-file",
+        ),
+        (
+            "deep.pem",
+            &half,
+            "localhost",
+            "give --ca-file the broker's root CA",
+        ),
+        ("alone.pem", &trusting, "localhost", "self-signed"),
+        ("expired.pem", &trusting, "localhost", "has expired"),
+        ("expired.pem", &trusting, "localhost", "clock"),
+        ("early.pem", &trusting, "localhost", "not valid yet"),
+        (
+            "broker.pem",
+            &trusting,
+            "broker.example",
+            "not for the name broker.example",
+        ),
+        (
+            "broker.pem",
+            &trusting,
+            "127.0.0.1",
+            "not for the name 127.0.0.1",
+        ),
+        (
+            "broker.pem",
+            &renamed,
+            "localhost",
+            "not for the name renamed.example",
+        ),
+        ("broker.pem", &renamed, "localhost", "--tls-server-name"),
+    ] {
+        let (address, thread) = lab.accept(cert, "broker.key");
+        let error = connect(options, address, host).expect_err(phrase);
+        eprintln!("{error}");
+        assert_failed(&error, true, phrase);
+        assert_eq!(error.blame(), Blame::Tls);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_broker_certificate_that_passes_is_taken() {
+    let lab = Lab::new();
+    let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
+    let by_address = params("address", &["127.0.0.1"]);
+    lab.write("address.pem", lab.sign(by_address, &key));
+    let alone = params("alone", &["localhost"]).self_signed(&key).unwrap();
+    lab.write("alone.pem", alone.pem());
+    let renamed = TlsOptions {
+        server_name: Some("localhost".into()),
+        ..lab.trusting()
+    };
+    let pinned = TlsOptions {
+        ca_file: Some(lab.path("alone.pem")),
+        ..TlsOptions::default()
+    };
+    let trusting = lab.trusting();
+    for (cert, options, host) in [
+        ("broker.pem", &trusting, "localhost"),
+        ("broker.pem", &trusting, "localhost."),
+        ("broker.pem", &renamed, "10.0.0.1"),
+        ("address.pem", &trusting, "127.0.0.1"),
+        ("alone.pem", &pinned, "localhost"),
+    ] {
+        let (address, thread) = lab.accept(cert, "broker.key");
+        let mut stream = connect(options, address, host).unwrap();
+        let mut hello = String::new();
+        stream.read_to_string(&mut hello).unwrap();
+        assert_eq!(hello, "hello");
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_client_certificate_that_the_broker_rejects_is_explained() {
+    let lab = Lab::new();
+    let key = KeyPair::generate().unwrap();
+    let stranger = params("stranger", &[]);
+    let stranger = stranger.signed_by(&key, &authority("strange CA")).unwrap();
+    lab.write("stranger.pem", stranger.pem());
+    lab.write("any.key", key.serialize_pem());
+    let mut expired = params("expired", &[]);
+    expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    lab.write("expired.pem", lab.sign(expired, &key));
+
+    for version in ["-tls1_2", "-tls1_3"] {
+        let broker = lab.strict_broker(version);
+        for (options, phrase) in [
+            (lab.trusting(), "give --cert and --key"),
+            (
+                lab.with("stranger.pem", "any.key"),
+                "does not know the CA that signed it",
+            ),
+            (
+                lab.with("expired.pem", "any.key"),
+                "the client certificate has expired",
+            ),
+        ] {
+            let error = talk(&options, broker.address).expect_err(phrase);
+            eprintln!("{version} {error}");
+            assert_failed(&error, true, phrase);
+            assert_eq!(error.blame(), Blame::Tls);
+        }
+        talk(&lab.with("client.pem", "client.key"), broker.address).unwrap();
+    }
+}
+
+#[test]
+fn names_and_protocols_that_the_broker_rejects_are_explained() {
+    let lab = Lab::new();
+    let server = "s_server -accept 127.0.0.1:0 -cert broker.pem -key broker.key -rev";
+    let cases = [
+        (
+            "-alpn mqtt",
+            "other",
+            "the broker takes none of the ALPN protocols",
+        ),
+        (
+            "-servername elsewhere -servername_fatal -cert2 broker.pem -key2 broker.key",
+            "mqtt",
+            "the broker does not know the name",
+        ),
+        (
+            "-tls1_1 -cipher DEFAULT@SECLEVEL=0",
+            "mqtt",
+            "no TLS version from 1.2 on",
+        ),
+        (
+            "-tls1_2 -cipher ECDHE-RSA-AES128-GCM-SHA256",
+            "mqtt",
+            "it may demand a client certificate",
+        ),
+    ];
+    for (more, alpn, phrase) in cases {
+        let broker = Broker::start(&lab, &format!("{server} {more}"));
+        let options = TlsOptions {
+            alpn: vec![alpn.into()],
+            ..lab.trusting()
+        };
+        let error = talk(&options, broker.address).expect_err(phrase);
+        eprintln!("{error}");
+        assert_failed(&error, true, phrase);
+    }
+    let broker = Broker::start(&lab, &format!("{server} -alpn mqtt,x-amzn-mqtt-ca"));
+    let options = TlsOptions {
+        alpn: vec!["x-amzn-mqtt-ca".into()],
+        ..lab.trusting()
+    };
+    let stream = connect(&options, broker.address, "localhost").unwrap();
+    assert_eq!(
+        stream.negotiated_alpn().unwrap().unwrap(),
+        b"x-amzn-mqtt-ca"
+    );
+}
+
+#[test]
+fn what_is_not_tls_is_said_to_be() {
+    let lab = Lab::new();
+    type Serve = fn(TcpStream);
+    let answer: Serve = |mut stream| {
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).unwrap();
+        stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
+        // Until the client leaves: an early end could overtake the answer.
+        let _ = stream.read_to_end(&mut Vec::new());
+    };
+    // A plain broker takes the greeting for a strange packet and closes.
+    let close: Serve = |mut stream| {
+        let mut header = [0; 5];
+        stream.read_exact(&mut header).unwrap();
+        let length = u16::from_be_bytes([header[3], header[4]]);
+        let mut rest = vec![0; usize::from(length)];
+        stream.read_exact(&mut rest).unwrap();
+    };
+    let reset: Serve = |stream| {
+        // Closing with unread data makes the system answer with a reset.
+        let _ = stream.peek(&mut [0]);
+    };
+    for (serve, permanent, phrases) in [
+        (answer, true, ["the port does not speak TLS", "mqtt://"]),
+        (
+            close,
+            false,
+            ["closed the connection in the middle", "8883"],
+        ),
+        (reset, false, ["the connection broke off", "8883"]),
+    ] {
+        let (address, thread) = once(serve);
+        let error = connect(&lab.trusting(), address, "localhost").expect_err("no TLS");
+        eprintln!("{error}");
+        for phrase in phrases {
+            assert_failed(&error, permanent, phrase);
+        }
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn only_alerts_are_taken_for_alerts() {
+    let none = |error: std::io::Error| alert_error(&error, "a:1", &TlsOptions::default()).is_none();
+    assert!(none(std::io::ErrorKind::ConnectionReset.into()));
+    assert!(none(std::io::Error::from_raw_os_error(11)));
+    assert!(none(std::io::Error::other("unexpected EOF")));
+    // As OpenSSL 3.2 and later word it.
+    let text = "error:0A000415:SSL routines:ssl3_read_bytes:ssl/tls alert certificate expired:\
+                ../ssl/record/rec_layer_s3.c:907:SSL alert number 45";
+    let error = alert_error(&std::io::Error::other(text), "a:1", &TlsOptions::default()).unwrap();
+    assert_eq!(error.blame(), Blame::Tls);
+    // An alert about nothing of ours may be over next time.
+    let text = "error:0A000438:SSL routines:ssl3_read_bytes:tlsv1 alert internal error:f.c:1:SSL alert number 80";
+    let error = alert_error(&std::io::Error::other(text), "a:1", &TlsOptions::default()).unwrap();
+    assert!(!error.is_permanent());
+    assert!(error.to_string().contains("TLS alert 80"));
+}
+
+#[test]
+fn reasons_are_cut_out_of_the_library_text() {
+    let text = "error:0A000086:SSL routines:f:certificate verify failed:f.c:1:, error:0D:asn1:g:nested asn1 error:f.c:2:";
+    assert_eq!(
+        reasons(text),
+        "certificate verify failed, nested asn1 error"
+    );
+    assert_eq!(reasons("unexpected EOF"), "unexpected EOF");
+}

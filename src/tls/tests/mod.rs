@@ -1,0 +1,177 @@
+//! Tests of the TLS module: files of every kind, and real handshakes on the loopback interface.
+//!
+//! They call the `openssl` program: it writes key forms that nothing else here writes, and is the
+//! server that demands a client certificate.
+
+mod files;
+mod handshakes;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use native_tls::TlsAcceptor;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory with an authority, a broker's and a client's certificate, made afresh.
+struct Lab {
+    dir: TempDir,
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let lab = Lab {
+            dir: tempfile::tempdir().unwrap(),
+            authority: authority("lab CA"),
+        };
+        lab.write("ca.pem", lab.authority.pem());
+        for (name, host) in [("broker", "localhost"), ("client", "client")] {
+            let key = KeyPair::generate().unwrap();
+            lab.write(&format!("{name}.key"), key.serialize_pem());
+            lab.write(
+                &format!("{name}.pem"),
+                lab.sign(params(host, &[host]), &key),
+            );
+        }
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn sign(&self, params: CertificateParams, key: &KeyPair) -> String {
+        params.signed_by(key, &self.authority).unwrap().pem()
+    }
+
+    /// Runs `openssl` in the directory.
+    fn openssl(&self, arguments: &str) {
+        let output = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("these tests need the program openssl");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments}: {said}");
+    }
+
+    fn trusting(&self) -> TlsOptions {
+        TlsOptions {
+            ca_file: Some(self.path("ca.pem")),
+            ..TlsOptions::default()
+        }
+    }
+
+    fn with(&self, cert: &str, key: &str) -> TlsOptions {
+        TlsOptions {
+            identity: Some(IdentityFiles::Pem {
+                cert: self.path(cert),
+                key: self.path(key),
+            }),
+            ..self.trusting()
+        }
+    }
+
+    fn with_pkcs12(&self, file: &str, password: &str) -> TlsOptions {
+        TlsOptions {
+            identity: Some(IdentityFiles::Pkcs12 {
+                file: self.path(file),
+                password: password.to_owned(),
+            }),
+            ..self.trusting()
+        }
+    }
+
+    /// A broker that demands a client certificate of the lab's authority.
+    fn strict_broker(&self, more: &str) -> Broker {
+        let arguments = "s_server -accept 127.0.0.1:0 -cert broker.pem -key broker.key -rev \
+             -CAfile ca.pem -Verify 3 -verify_return_error";
+        Broker::start(self, &format!("{arguments} {more}"))
+    }
+
+    /// Accepts one connection with the given certificate and key.
+    fn accept(&self, cert: &str, key: &str) -> (SocketAddr, JoinHandle<()>) {
+        let identity =
+            Identity::from_pkcs8(self.text(cert).as_bytes(), self.text(key).as_bytes()).unwrap();
+        let acceptor = TlsAcceptor::new(identity).unwrap();
+        once(move |stream| {
+            if let Ok(mut stream) = acceptor.accept(stream) {
+                stream.write_all(b"hello").unwrap();
+            }
+        })
+    }
+}
+
+fn params(name: &str, hosts: &[&str]) -> CertificateParams {
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, name.to_owned());
+    params
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = params(name, &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// `openssl s_server`, which turns lines around; ends with the value.
+struct Broker {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Broker {
+    fn start(lab: &Lab, arguments: &str) -> Broker {
+        let mut child = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(lab.dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("these tests need the program openssl");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .find_map(|line| line.unwrap().strip_prefix("ACCEPT ")?.trim().parse().ok())
+            .expect("the server says where it listens");
+        // What it says later must be read, or it would stop.
+        thread::spawn(move || lines.for_each(drop));
+        Broker { child, address }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Gives one connection to `serve`, on its own thread.
+fn once(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = thread::spawn(move || serve(listener.accept().unwrap().0));
+    (address, thread)
+}
