@@ -29,9 +29,13 @@ const SMALL_PAYLOAD: usize = 4096;
 
 impl ProtocolError {
     /// A packet that is well-formed but wrong in its place: what was expected and what came.
-    pub fn unexpected(packet: &Incoming, problem: impl Into<String>, rule: &'static str) -> Self {
+    pub fn unexpected(
+        packet: &'static str,
+        problem: impl Into<String>,
+        rule: &'static str,
+    ) -> Self {
         ProtocolError {
-            packet: packet.name(),
+            packet,
             problem: problem.into(),
             rule,
             beginning: Vec::new(),

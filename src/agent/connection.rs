@@ -1,0 +1,370 @@
+//! The connection's way from offline to online and back.
+//!
+//! Offline by request, waiting for the next attempt, connecting, greeting (CONNECT is out), online,
+//! closing. Whatever fails before CONNACK is an attempt that failed and counts towards the limit of
+//! attempts; a link that was up and is lost is made anew, with delays that start over only after it
+//! had been up for a while.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::Agent;
+use crate::command::{Outcome, Reason};
+use crate::connect::{Attempt, Progress};
+use crate::error::{Blame, Error};
+use crate::link::Link;
+use crate::options::Security;
+use crate::packet::{Connect, ConnectReturnCode};
+use crate::session::LinkLoss;
+use crate::ticket::Completion;
+use crate::tls;
+
+/// A link that was up for this long shows that connecting works: the delays start over.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// Where the connection is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// A thread asked for DISCONNECT.
+    Offline,
+    /// The next attempt starts at this time.
+    Waiting {
+        until: Instant,
+    },
+    Connecting(Attempt),
+    /// CONNECT is out; CONNACK has to come by this time.
+    Greeting {
+        deadline: Instant,
+    },
+    Online {
+        since: Instant,
+    },
+    /// DISCONNECT is out; the broker has until this time to close its side.
+    Closing {
+        deadline: Instant,
+        finished: bool,
+        done: Vec<Completion>,
+    },
+}
+
+impl Agent<'_> {
+    /// Moves the connection on if it is time.
+    pub(super) fn advance_connection(&mut self, now: Instant) -> bool {
+        match &mut self.phase {
+            Phase::Offline | Phase::Online { .. } => false,
+            Phase::Waiting { until } if *until <= now => {
+                match Attempt::start(&self.broker.options, self.waker.clone(), now) {
+                    Ok(attempt) => self.phase = Phase::Connecting(attempt),
+                    Err(error) => self.attempt_failed(error, now),
+                }
+                true
+            }
+            Phase::Waiting { .. } => false,
+            Phase::Connecting(attempt) => {
+                let connector = self.broker.connector.as_ref();
+                match attempt.poll(&self.broker.options, connector, &self.readiness, now) {
+                    Progress::Pending => false,
+                    Progress::Done(link, deadline) => {
+                        self.greet(link, deadline, now);
+                        true
+                    }
+                    Progress::Failed(error) => {
+                        self.attempt_failed(error, now);
+                        true
+                    }
+                }
+            }
+            Phase::Greeting { deadline } if *deadline <= now => {
+                self.drop_link();
+                let error = Error::new(
+                    Blame::Network,
+                    self.connecting(),
+                    "the broker did not answer CONNECT in time",
+                    "check that it is an MQTT broker and not overloaded, or raise --connect-timeout",
+                );
+                self.attempt_failed(error, now);
+                true
+            }
+            Phase::Greeting { .. } => false,
+            Phase::Closing {
+                deadline, finished, ..
+            } => {
+                if *deadline <= now {
+                    self.closed();
+                    return true;
+                }
+                if !*finished && self.session.output().is_empty() {
+                    *finished = true;
+                    if let Some(link) = &mut self.link {
+                        link.finish();
+                    }
+                    return true;
+                }
+                false
+            }
+        }
+    }
+
+    /// When [`Agent::advance_connection`] has to be called again at the latest.
+    pub(super) fn phase_deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Offline | Phase::Online { .. } => None,
+            Phase::Waiting { until } => Some(*until),
+            Phase::Connecting(attempt) => attempt.deadline(),
+            Phase::Greeting { deadline } | Phase::Closing { deadline, .. } => Some(*deadline),
+        }
+    }
+
+    /// CONNACK came.
+    pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
+        self.phase = Phase::Online { since: now };
+        self.backoff.connected();
+        let again = self.stats.connects > 0;
+        self.stats.connects += 1;
+        if again {
+            self.stats.reconnects += 1;
+            self.stats.resumed += u64::from(session_present);
+            self.stats.resubscribed += resubscribing as u64;
+        }
+        log::info!(
+            "{} to {} as {:?}, session {}{}",
+            if again { "reconnected" } else { "connected" },
+            self.broker.options.address(),
+            self.broker.options.client_id,
+            if session_present { "resumed" } else { "new" },
+            match resubscribing {
+                0 => String::new(),
+                n => format!(", renewing {n} subscriptions"),
+            },
+        );
+        for completion in self.reconnects.drain(..) {
+            completion.tell(Outcome::delivered(1, Duration::ZERO));
+        }
+    }
+
+    /// The broker answered CONNECT with no.
+    pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
+        self.drop_link();
+        let error = refusal(self.connecting(), code, &self.broker.options.client_id);
+        self.attempt_failed(error, now);
+    }
+
+    /// Reading failed. Before CONNACK it may be the broker's verdict on our certificate, which
+    /// TLS 1.3 delivers only now.
+    pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
+        if let (Phase::Greeting { .. }, Security::Tls(options)) =
+            (&self.phase, &self.broker.options.security)
+            && let Some(error) = tls::alert_error(error, &self.broker.options.address(), options)
+        {
+            self.drop_link();
+            self.attempt_failed(error, now);
+            return;
+        }
+        self.link_lost(LinkLoss::Io(error.to_string()), now);
+    }
+
+    /// Writing failed. The broker may have said why before it closed the link: that is still to be
+    /// read.
+    pub(super) fn write_failed(&mut self, error: &io::Error, now: Instant) {
+        if let (Phase::Greeting { .. }, Some(link)) = (&self.phase, &mut self.link)
+            && let Err(reason) = link.read(&mut self.chunk)
+            && reason.kind() != io::ErrorKind::WouldBlock
+        {
+            self.link_failed(&reason, now);
+            return;
+        }
+        self.link_lost(LinkLoss::Io(error.to_string()), now);
+    }
+
+    /// The link is gone, or has to go.
+    pub(super) fn link_lost(&mut self, loss: LinkLoss, now: Instant) {
+        self.drop_link();
+        match self.phase {
+            Phase::Greeting { .. } => {
+                let error = lost_before_connack(self.connecting(), &loss, self.broker);
+                self.attempt_failed(error, now);
+            }
+            Phase::Online { since } => {
+                let lasted = now.saturating_duration_since(since);
+                let delay = if lasted >= LASTING {
+                    self.backoff.reset();
+                    Duration::ZERO
+                } else {
+                    self.backoff.next_delay()
+                };
+                log::warn!(
+                    "connection to {} lost after {lasted:.1?}: {loss}; reconnecting{}{}",
+                    self.broker.options.address(),
+                    match delay {
+                        Duration::ZERO => String::new(),
+                        delay => format!(" in {delay:.1?}"),
+                    },
+                    likely_cause(&loss, lasted),
+                );
+                self.connect_at(now + delay);
+            }
+            Phase::Closing { .. } => self.closed(),
+            Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
+        }
+    }
+
+    /// Gives the present link or attempt up and makes a new one at once (RECONNECT).
+    pub(super) fn reconnect(&mut self, completion: Completion, now: Instant) {
+        log::info!("RECONNECT to {}", self.broker.options.address());
+        self.drop_link();
+        if let Phase::Closing { .. } = self.phase {
+            self.closed();
+        }
+        // A DISCONNECT that still waited for commands before it has what it wanted.
+        self.phase = Phase::Offline;
+        self.go_offline_if_due(now);
+        self.backoff.reset();
+        self.reconnects.push(completion);
+        self.connect_at(now);
+    }
+
+    /// Closes the link without a word.
+    pub(super) fn drop_link(&mut self) {
+        if let Some(mut link) = self.link.take() {
+            self.readiness.unwatch(link.socket());
+        }
+        self.session.handle_link_lost();
+        self.received.clear();
+        self.readable = false;
+        self.writable = false;
+    }
+
+    /// The link that DISCONNECT went out on is closed.
+    pub(super) fn closed(&mut self) {
+        self.drop_link();
+        if let Phase::Closing { done, .. } = std::mem::replace(&mut self.phase, Phase::Offline) {
+            for completion in done {
+                completion.tell(Outcome::delivered(1, Duration::ZERO));
+            }
+        }
+    }
+
+    /// A link is there: CONNECT goes out.
+    fn greet(&mut self, link: Box<dyn Link>, deadline: Instant, now: Instant) {
+        self.link = Some(link);
+        self.readable = true;
+        self.writable = true;
+        self.broker.last_connect = Some(now);
+        let options = &self.broker.options;
+        let connect = Connect {
+            client_id: &options.client_id,
+            clean_session: self.clean_session,
+            // `Options::check` keeps it in range.
+            keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            credentials: options.credentials.as_ref(),
+        };
+        self.session.handle_link_up(&connect, now);
+        self.phase = Phase::Greeting { deadline };
+    }
+
+    /// Waits for another attempt, or gives up if that is pointless.
+    fn attempt_failed(&mut self, error: Error, now: Instant) {
+        let delay = match error.is_permanent() {
+            true => None,
+            false => self.backoff.after_failure(),
+        };
+        match delay {
+            Some(delay) => {
+                log::warn!("{error}; trying again in {delay:.1?}");
+                self.connect_at(now + delay);
+            }
+            None => {
+                self.phase = Phase::Offline;
+                for completion in self.reconnects.drain(..) {
+                    completion.tell(Outcome::NeverSent(Reason::NoConnection));
+                }
+                self.failure = Some(error);
+            }
+        }
+    }
+
+    /// The next attempt, at the earliest; CONNECTs keep their distance.
+    fn connect_at(&mut self, at: Instant) {
+        let allowed = self
+            .broker
+            .last_connect
+            .map(|last| last + self.broker.options.connect_interval);
+        let until = allowed.map_or(at, |allowed| allowed.max(at));
+        self.phase = Phase::Waiting { until };
+    }
+
+    fn connecting(&self) -> String {
+        format!("connecting to {}", self.broker.options.address())
+    }
+}
+
+/// What a refusal means and what to do about it.
+fn refusal(tried: String, code: ConnectReturnCode, client_id: &str) -> Error {
+    let (problem, advice, permanent) = match code {
+        ConnectReturnCode::Accepted => ("the broker accepted".to_owned(), "", false),
+        ConnectReturnCode::UnacceptableProtocolVersion => (
+            "the broker does not speak MQTT 3.1.1 (return code 1)".to_owned(),
+            "use a broker that does",
+            true,
+        ),
+        ConnectReturnCode::IdentifierRejected => (
+            format!("the broker refused the client identifier {client_id:?} (return code 2)"),
+            "give another one with --client-id",
+            true,
+        ),
+        ConnectReturnCode::ServerUnavailable => (
+            "the broker is there, its service is not (return code 3)".to_owned(),
+            "try again later",
+            false,
+        ),
+        ConnectReturnCode::BadUserNameOrPassword => (
+            "the broker refused the user name or password (return code 4)".to_owned(),
+            "check --username and --password-file",
+            true,
+        ),
+        ConnectReturnCode::NotAuthorized => (
+            "the broker refused access (return code 5)".to_owned(),
+            "check --username and --password-file, the client certificate, and what the broker \
+             allows this client identifier",
+            true,
+        ),
+    };
+    let error = Error::new(Blame::Refused, tried, problem, advice);
+    if permanent { error.permanent() } else { error }
+}
+
+/// A link that ended where CONNACK was expected.
+fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -> Error {
+    let blame = match loss {
+        LinkLoss::Protocol(_) => Blame::Broker,
+        _ => Blame::Network,
+    };
+    let advice = match (loss, &broker.options.security) {
+        (LinkLoss::Protocol(_), _) => "check that the port is an MQTT broker's",
+        _ if broker.options.is_aws_iot() => {
+            "check that the certificate is active and attached to a policy that allows \
+             iot:Connect for this client identifier"
+        }
+        (_, Security::Tls(_)) => {
+            "see the broker's log: it may not accept this certificate or client identifier"
+        }
+        (_, Security::Plain) => "see the broker's log: the port may expect TLS",
+    };
+    Error::new(
+        blame,
+        tried,
+        format!("{loss}, before answering CONNECT"),
+        advice,
+    )
+}
+
+/// What a link that did not last is most likely due to.
+fn likely_cause(loss: &LinkLoss, lasted: Duration) -> &'static str {
+    match loss {
+        LinkLoss::PeerClosed | LinkLoss::Io(_) if lasted < LASTING => {
+            " (likely: another program uses the same client identifier, or the broker does not \
+             allow a topic)"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,219 @@
+//! Commands into the session, events out of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Agent, BATCH, Pending};
+use crate::command::{Command, Outcome, Reason, Request, Urgent};
+use crate::inbox::InboxId;
+use crate::packet::{Filter, Message};
+use crate::session::{DeliveryId, Event};
+use crate::ticket::Completion;
+
+impl Agent<'_> {
+    /// Takes everything that goes ahead of the queue.
+    pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Ok(urgent) = self.urgent.try_recv() {
+            busy = true;
+            match urgent {
+                Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
+                Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
+                Urgent::Command(command) => self.dispatch(command, now),
+            }
+        }
+        busy
+    }
+
+    /// Takes commands while the session has room for them.
+    pub(super) fn take_commands(&mut self, now: Instant) -> bool {
+        let mut taken = 0;
+        if self.session.wants_commands()
+            && let Some(filters) = self.abandoned_filters.pop_front()
+        {
+            let nobody = Pending::Plain(Completion::nobody());
+            self.session.unsubscribe(filters, nobody, now);
+            taken += 1;
+        }
+        if self.session.wants_commands()
+            && let Some(command) = self.held.take()
+        {
+            self.dispatch(command, now);
+            taken += 1;
+        }
+        while taken < BATCH && self.held.is_none() && self.takes_commands() {
+            match self.commands.try_recv() {
+                Ok(command) => {
+                    taken += 1;
+                    self.command_taken();
+                    self.dispatch(command, now);
+                }
+                Err(_) => {
+                    self.queue_is_empty();
+                    break;
+                }
+            }
+        }
+        self.go_offline_if_due(now);
+        taken > 0
+    }
+
+    /// Handles what the session has to say.
+    pub(super) fn handle_events(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.session.poll_event() {
+            busy = true;
+            match event {
+                Event::Connected {
+                    session_present,
+                    resubscribing,
+                } => self.connected(session_present, resubscribing, now),
+                Event::ConnectRefused(code) => self.refused(code, now),
+                Event::Close(loss) => self.link_lost(loss, now),
+                Event::Resolved { token, outcome } => self.resolved(token, outcome),
+                Event::Message { message, delivery } => self.deliver_one(&message, delivery),
+                Event::SubscriptionRefused { filter } => {
+                    log::warn!("the broker refused to renew the subscription to {filter:?}");
+                    for inbox in self.subscriptions.remove_filter(&filter) {
+                        self.fanout.tell_refused(inbox, &filter);
+                    }
+                }
+            }
+        }
+        busy
+    }
+
+    /// Offers again what waited for room in a response queue.
+    pub(super) fn offer_again(&mut self) {
+        self.fanout.retry(&mut self.accepted);
+        self.accept_all();
+    }
+
+    /// Hands a command to where it is carried out.
+    fn dispatch(&mut self, command: Command, now: Instant) {
+        let Command {
+            request,
+            completion,
+        } = command;
+        match request {
+            Request::ProcessLoop => {
+                self.waker.taken();
+                self.readable = self.link.is_some();
+                self.writable = self.link.is_some();
+                self.process_loops.push(completion);
+            }
+            Request::Publish(publish) => {
+                self.session
+                    .publish(publish, Pending::Plain(completion), now);
+            }
+            Request::Subscribe { inbox, filters } => {
+                self.subscribe(inbox, filters, completion, now);
+            }
+            Request::Unsubscribe { inbox, filters } => {
+                let (unwanted, leaving) = self.subscriptions.leave(inbox, &filters);
+                if unwanted.is_empty() {
+                    self.subscriptions.remove(&leaving);
+                    completion.tell(Outcome::delivered(0, Duration::ZERO));
+                } else {
+                    let pending = Pending::Unsubscribe {
+                        completion,
+                        leaving,
+                    };
+                    self.session.unsubscribe(unwanted, pending, now);
+                }
+            }
+            Request::Ping => self.session.ping(Pending::Plain(completion), now),
+            Request::Disconnect => self.disconnect(completion),
+            Request::Reconnect => {
+                if self.ending.is_some() {
+                    completion.tell(Outcome::Cancelled(Reason::Terminated));
+                } else {
+                    self.reconnect(completion, now);
+                }
+            }
+            Request::Terminate { grace } => self.terminate(grace, completion, now),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        inbox: InboxId,
+        filters: Vec<Filter>,
+        completion: Completion,
+        now: Instant,
+    ) {
+        if !self.fanout.is_open(inbox) {
+            if self.urgent.is_empty() {
+                completion.tell(Outcome::NeverSent(Reason::InboxClosed));
+            } else {
+                // The inbox was opened just now, and that goes ahead of the queue.
+                let request = Request::Subscribe { inbox, filters };
+                self.held = Some(Command {
+                    request,
+                    completion,
+                });
+            }
+            return;
+        }
+        if self.subscriptions.len() + filters.len() > self.broker.options.max_subscriptions {
+            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            return;
+        }
+        let (wanted, added) = self.subscriptions.add(inbox, &filters);
+        let pending = Pending::Subscribe { completion, added };
+        self.session.subscribe(wanted, pending, now);
+    }
+
+    /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.
+    fn close_inbox(&mut self, inbox: InboxId) {
+        self.fanout.close(inbox, &mut self.accepted);
+        self.accept_all();
+        let unwanted = self.subscriptions.remove_inbox(inbox);
+        if !unwanted.is_empty() {
+            log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
+            self.abandoned_filters.push_back(unwanted);
+        }
+    }
+
+    fn resolved(&mut self, token: Pending, outcome: Outcome) {
+        match token {
+            Pending::Plain(completion) => completion.tell(outcome),
+            Pending::Subscribe { completion, added } => {
+                match &outcome {
+                    Outcome::Delivered { .. } => {}
+                    Outcome::Refused { granted } => {
+                        let refused: Vec<_> = added
+                            .into_iter()
+                            .zip(granted)
+                            .filter(|(_, granted)| granted.is_none())
+                            .map(|(interest, _)| interest)
+                            .collect();
+                        self.subscriptions.remove(&refused);
+                    }
+                    _ => self.subscriptions.remove(&added),
+                }
+                completion.tell(outcome);
+            }
+            Pending::Unsubscribe {
+                completion,
+                leaving,
+            } => {
+                self.subscriptions.remove(&leaving);
+                completion.tell(outcome);
+            }
+        }
+    }
+
+    fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) {
+        let accepted = self.fanout.deliver(&self.subscriptions, message, delivery);
+        if let (true, Some(delivery)) = (accepted, delivery) {
+            self.session.accept(delivery);
+        }
+    }
+
+    fn accept_all(&mut self) {
+        for delivery in self.accepted.drain(..) {
+            self.session.accept(delivery);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! DISCONNECT and TERMINATE: what was queued before them is done before them.
+//!
+//! Both go ahead of the queue, so that a full one cannot keep them out; what stood in the queue at
+//! that moment is counted and still taken. Afterwards DISCONNECT leaves the loop offline until
+//! RECONNECT, TERMINATE ends it.
+
+use std::time::{Duration, Instant};
+
+use super::connection::Phase;
+use super::{Agent, Ended};
+use crate::command::{Outcome, Reason};
+use crate::ticket::Completion;
+
+/// How long the broker may take to close its side after DISCONNECT.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
+/// DISCONNECT was asked for, and this many commands go before it.
+#[derive(Debug)]
+pub(super) struct GoingOffline {
+    commands_before: usize,
+    done: Vec<Completion>,
+}
+
+/// TERMINATE was asked for, and this many commands go before it.
+#[derive(Debug)]
+pub(super) struct Ending {
+    commands_before: usize,
+    deadline: Instant,
+    done: Vec<Completion>,
+}
+
+impl Agent<'_> {
+    /// DISCONNECT.
+    pub(super) fn disconnect(&mut self, completion: Completion) {
+        if let Some(ending) = &mut self.ending {
+            // TERMINATE disconnects as soon as it can.
+            ending.done.push(completion);
+            return;
+        }
+        if let Some(going) = &mut self.going_offline {
+            going.done.push(completion);
+            return;
+        }
+        match &mut self.phase {
+            Phase::Online { .. } => {
+                self.going_offline = Some(GoingOffline {
+                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    done: vec![completion],
+                });
+            }
+            Phase::Closing { done, .. } => done.push(completion),
+            _ => {
+                log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
+                self.drop_link();
+                self.phase = Phase::Offline;
+                completion.tell(Outcome::delivered(0, Duration::ZERO));
+                for completion in self.reconnects.drain(..) {
+                    completion.tell(Outcome::NeverSent(Reason::NoConnection));
+                }
+            }
+        }
+    }
+
+    /// TERMINATE. Asking again can only bring the end nearer.
+    pub(super) fn terminate(&mut self, grace: Duration, completion: Completion, now: Instant) {
+        let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
+        match &mut self.ending {
+            Some(ending) => {
+                ending.deadline = ending.deadline.min(deadline);
+                ending.done.push(completion);
+            }
+            None => {
+                let mut done = vec![completion];
+                // A DISCONNECT that still waits for commands before it comes with the end.
+                done.extend(self.going_offline.take().into_iter().flat_map(|g| g.done));
+                self.ending = Some(Ending {
+                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    deadline,
+                    done,
+                });
+            }
+        }
+    }
+
+    /// Whether commands may be taken out of the queue now.
+    pub(super) fn takes_commands(&self) -> bool {
+        let before = |count: usize| count > 0;
+        self.session.wants_commands()
+            && self
+                .going_offline
+                .as_ref()
+                .is_none_or(|g| before(g.commands_before))
+            && self
+                .ending
+                .as_ref()
+                .is_none_or(|e| before(e.commands_before))
+    }
+
+    /// One command less goes before DISCONNECT or TERMINATE.
+    pub(super) fn command_taken(&mut self) {
+        if let Some(going) = &mut self.going_offline {
+            going.commands_before = going.commands_before.saturating_sub(1);
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.commands_before = ending.commands_before.saturating_sub(1);
+        }
+    }
+
+    /// Nothing goes before DISCONNECT or TERMINATE any more.
+    pub(super) fn queue_is_empty(&mut self) {
+        if let Some(going) = &mut self.going_offline {
+            going.commands_before = 0;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.commands_before = 0;
+        }
+    }
+
+    /// Sends DISCONNECT once what goes before it is sent, or stays offline if the link went first.
+    pub(super) fn go_offline_if_due(&mut self, now: Instant) {
+        let Some(going) = &self.going_offline else {
+            return;
+        };
+        let online = matches!(self.phase, Phase::Online { .. });
+        if online && (going.commands_before > 0 || self.held.is_some()) {
+            return;
+        }
+        if let Some(going) = self.going_offline.take() {
+            self.close(going.done, now);
+        }
+    }
+
+    pub(super) fn ending_deadline(&self) -> Option<Instant> {
+        self.ending.as_ref().map(|ending| ending.deadline)
+    }
+
+    /// Whether the loop is to end now. Sends DISCONNECT first when there is somebody to send it to.
+    pub(super) fn has_ended(&mut self, now: Instant) -> bool {
+        if self.failure.is_some() {
+            return true;
+        }
+        let Some(ending) = &self.ending else {
+            return false;
+        };
+        let out_of_time = ending.deadline <= now;
+        let nothing_left = ending.commands_before == 0
+            && self.held.is_none()
+            && self.session.unresolved() == 0
+            && self.session.output().is_empty();
+        match self.phase {
+            Phase::Closing { .. } => false,
+            Phase::Offline => true,
+            Phase::Online { .. } if out_of_time || nothing_left => {
+                self.close(Vec::new(), now);
+                false
+            }
+            _ => out_of_time || nothing_left,
+        }
+    }
+
+    /// Tells everybody who still waits, and ends.
+    pub(super) fn end(mut self) -> Ended {
+        let reason = match self.failure {
+            Some(_) => Reason::NoConnection,
+            None => Reason::Terminated,
+        };
+        self.drop_link();
+        let mut left = self.session.unresolved();
+        self.session.abandon(reason);
+        self.handle_events(Instant::now());
+        for command in self.held.take().into_iter().chain(self.commands.try_iter()) {
+            left += 1;
+            command.completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.going_offline.take().into_iter().flat_map(|g| g.done) {
+            completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.reconnects.drain(..) {
+            completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.ending.take().into_iter().flat_map(|e| e.done) {
+            completion.tell(Outcome::delivered(1, Duration::ZERO));
+        }
+        self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
+        if left > 0 {
+            log::warn!("{left} commands were left unfinished: {reason}");
+        }
+        Ended {
+            result: self.failure.take().map_or(Ok(()), Err),
+            stats: self.stats,
+            left,
+        }
+    }
+
+    /// Sends DISCONNECT and closes the link once it is out.
+    fn close(&mut self, done: Vec<Completion>, now: Instant) {
+        if matches!(self.phase, Phase::Online { .. }) {
+            self.session.disconnect();
+            self.phase = Phase::Closing {
+                deadline: now + CLOSING_TIME,
+                finished: false,
+                done,
+            };
+        } else {
+            self.drop_link();
+            self.phase = Phase::Offline;
+            for completion in done {
+                completion.tell(Outcome::delivered(0, Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// Stands for "no limit" where a grace time is beyond what the clock can tell.
+const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -1,0 +1,376 @@
+//! [3] The command loop: the thread that calls [`Agent::run`] owns the connection until it returns.
+//!
+//! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
+//! reads and handles what the link has, and writes what the session wants sent; then it sleeps until
+//! something happens or the next timer. This module is the only reader of the clock. It never waits
+//! for a consumer, never sends into its own bounded queue, and while it sleeps every stop request
+//! wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
+//!
+//! - `connection.rs`: from offline to online and back, with backoff
+//! - `dispatch.rs`: commands into the session, events out of it
+//! - `ending.rs`: DISCONNECT and TERMINATE
+
+mod connection;
+mod dispatch;
+mod ending;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver, Select, bounded, unbounded};
+use native_tls::TlsConnector;
+
+use crate::backoff::Backoff;
+use crate::command::{Command, Outcome, Urgent};
+use crate::error::{Blame, Error};
+use crate::fanout::Fanout;
+use crate::handle::{Handle, Shared};
+use crate::link::Link;
+use crate::options::{Options, Security};
+use crate::packet;
+use crate::readiness::{Readiness, Waker};
+use crate::session::{DeliveryId, LinkLoss, Session, SessionOptions};
+use crate::subscriptions::{InterestId, Subscriptions};
+use crate::ticket::Completion;
+use crate::tls;
+
+use connection::Phase;
+use ending::{Ending, GoingOffline};
+
+/// Commands taken in one turn before the link is looked at again.
+const BATCH: usize = 512;
+
+/// Bytes read at once: a TLS record holds at most 16 KiB.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Reads in one turn before commands have their turn again.
+const READS: usize = 64;
+
+/// Output above which nothing more is read: a broker that does not take our acknowledgments gets to
+/// send no more until it does.
+const OUTPUT_LIMIT: usize = 4 * 1024 * 1024;
+
+/// A broker that can be connected to: options checked, certificates loaded.
+///
+/// It outlives the loops that it opens, so that CONNECTs keep their distance
+/// ([`Options::connect_interval`]) also from one loop to the next.
+#[derive(Debug)]
+pub struct Broker {
+    options: Options,
+    connector: Option<TlsConnector>,
+    last_connect: Option<Instant>,
+}
+
+/// The command loop, not yet running. See [`Agent::run`].
+pub struct Agent<'b> {
+    broker: &'b mut Broker,
+    clean_session: bool,
+    commands: Receiver<Command>,
+    urgent: Receiver<Urgent>,
+    /// Taken out of the queue, but to be dispatched only after what goes ahead of it.
+    held: Option<Command>,
+    waker: Waker,
+    shared: Arc<Shared>,
+    readiness: Readiness,
+    session: Session<Pending>,
+    subscriptions: Subscriptions,
+    fanout: Fanout,
+    /// Filters that nobody wants any more because their inbox went away.
+    abandoned_filters: VecDeque<Vec<String>>,
+    phase: Phase,
+    link: Option<Box<dyn Link>>,
+    readable: bool,
+    writable: bool,
+    backoff: Backoff,
+    received: BytesMut,
+    chunk: Box<[u8]>,
+    accepted: Vec<DeliveryId>,
+    process_loops: Vec<Completion>,
+    reconnects: Vec<Completion>,
+    going_offline: Option<GoingOffline>,
+    ending: Option<Ending>,
+    failure: Option<Error>,
+    stats: Stats,
+}
+
+/// What the session hands back when a command has ended.
+#[derive(Debug)]
+enum Pending {
+    Plain(Completion),
+    Subscribe {
+        completion: Completion,
+        added: Vec<InterestId>,
+    },
+    Unsubscribe {
+        completion: Completion,
+        leaving: Vec<InterestId>,
+    },
+}
+
+/// What happened while the loop ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// How often the broker accepted a connection.
+    pub connects: u64,
+    /// How many of these followed the loss of an earlier one, or a RECONNECT.
+    pub reconnects: u64,
+    /// How often the broker still had the session at a reconnect.
+    pub resumed: u64,
+    /// How many subscriptions were renewed because the broker had forgotten them.
+    pub resubscribed: u64,
+    /// Messages dropped because they matched no subscription and the default queue was full.
+    pub unmatched_dropped: u64,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Ended {
+    /// Well, after TERMINATE or the last handle; or because no connection could be had.
+    pub result: Result<(), Error>,
+    /// What happened on the way.
+    pub stats: Stats,
+    /// Commands that had not ended by then: they ended as cancelled or perhaps delivered.
+    pub left: usize,
+}
+
+impl Broker {
+    /// Checks the options and loads the certificates. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`], saying which value or file is wrong and how to mend it.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let connector = match &options.security {
+            Security::Tls(tls) => Some(tls::connector(tls)?),
+            Security::Plain => None,
+        };
+        Ok(Broker {
+            options,
+            connector,
+            last_connect: None,
+        })
+    }
+
+    /// A loop for this broker, and the handle that threads push commands with.
+    ///
+    /// # Errors
+    /// [`Blame::Network`] when the system has no thread or event queue left.
+    pub fn open(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+        let clean_session = self.options.clean_session;
+        self.open_with(clean_session)
+    }
+
+    /// As [`Broker::open`], but asks the broker to forget the earlier session, whatever the options
+    /// say [MQTT-3.1.2-6].
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open_clean(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+        self.open_with(true)
+    }
+
+    /// The options that it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn open_with(&mut self, clean_session: bool) -> Result<(Agent<'_>, Handle), Error> {
+        let now = Instant::now();
+        let (command_sender, commands) = bounded(self.options.command_queue);
+        let (urgent_sender, urgent) = unbounded();
+        let waker = Waker::new(urgent_sender);
+        let readiness = Readiness::spawn(waker.clone()).map_err(|error| {
+            Error::new(
+                Blame::Network,
+                "starting the readiness thread",
+                error.to_string(),
+                "free some of the system's threads or file descriptors",
+            )
+        })?;
+        let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);
+        let shared = Arc::new(Shared {
+            block_time: self.options.block_time,
+            loop_thread: OnceLock::new(),
+            unmatched,
+            next_inbox: AtomicU64::new(0),
+        });
+        let session_options = SessionOptions {
+            max_inflight: self.options.max_inflight,
+            ack_timeout: self.options.ack_timeout,
+            keep_alive: self.options.keep_alive,
+            on_session_lost: self.options.on_session_lost,
+            identifiers: u16::MAX,
+        };
+        let grace = self.options.ack_timeout;
+        let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);
+        let agent = Agent {
+            clean_session,
+            commands,
+            urgent,
+            held: None,
+            waker,
+            shared,
+            readiness,
+            session: Session::new(session_options, now),
+            subscriptions: Subscriptions::default(),
+            fanout,
+            abandoned_filters: VecDeque::new(),
+            phase: Phase::Waiting { until: now },
+            link: None,
+            readable: false,
+            writable: false,
+            backoff: Backoff::new(self.options.retry),
+            received: BytesMut::new(),
+            chunk: vec![0; READ_SIZE].into_boxed_slice(),
+            accepted: Vec::new(),
+            process_loops: Vec::new(),
+            reconnects: Vec::new(),
+            going_offline: None,
+            ending: None,
+            failure: None,
+            stats: Stats::default(),
+            broker: self,
+        };
+        Ok((agent, handle))
+    }
+}
+
+impl fmt::Debug for Agent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent<'_> {
+    /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
+    /// be had any more. Every command has ended when it returns.
+    pub fn run(mut self) -> Ended {
+        // It is empty: `run` consumes the loop.
+        let _ = self.shared.loop_thread.set(thread::current().id());
+        loop {
+            let now = Instant::now();
+            let mut busy = self.take_urgent(now);
+            busy |= self.advance_connection(now);
+            busy |= self.take_commands(now);
+            busy |= self.receive(now);
+            self.offer_again();
+            self.session.handle_timeout(now);
+            busy |= self.handle_events(now);
+            busy |= self.transmit(now);
+            busy |= self.handle_events(now);
+            for completion in self.process_loops.drain(..) {
+                completion.tell(Outcome::delivered(1, Duration::ZERO));
+            }
+            if self.has_ended(now) {
+                return self.end();
+            }
+            if !busy {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Reads until the link is drained and hands each packet to the session.
+    fn receive(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        for _ in 0..READS {
+            if !self.readable || self.session.output().len() > OUTPUT_LIMIT {
+                return busy;
+            }
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.read(&mut self.chunk) {
+                Ok(0) => {
+                    self.link_lost(LinkLoss::PeerClosed, now);
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.received.extend_from_slice(&self.chunk[..length]);
+                    if let Err(error) = self.handle_received(now) {
+                        self.link_lost(LinkLoss::Protocol(error), now);
+                        return true;
+                    }
+                    self.handle_events(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.link_failed(&error, now);
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    fn handle_received(&mut self, now: Instant) -> Result<(), packet::ProtocolError> {
+        let limit = self.broker.options.max_packet_size;
+        while let Some(packet) = packet::decode(&mut self.received, limit)? {
+            log::trace!("received {}", packet.name());
+            self.session.handle_packet(packet, now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the session wants sent until the link takes no more.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while self.writable && !self.session.output().is_empty() {
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.write(self.session.output()) {
+                Ok(0) => {
+                    self.link_lost(LinkLoss::PeerClosed, now);
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.session.handle_written(length, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.write_failed(&error, now);
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
+    /// next timer. There is no polling tick.
+    fn sleep(&self) {
+        let mut select = Select::new();
+        select.recv(&self.urgent);
+        if self.takes_commands() {
+            select.recv(&self.commands);
+        }
+        let deadlines = [
+            self.phase_deadline(),
+            self.session.next_timer(),
+            self.ending_deadline(),
+        ];
+        match deadlines.into_iter().flatten().min() {
+            Some(deadline) => {
+                // Which of them is ready, or that none is, shows in the next turn.
+                let _ = select.ready_deadline(deadline);
+            }
+            None => {
+                select.ready();
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! [9] Puts incoming messages into the response queues, and keeps aside what finds no room.
+//!
+//! Runs on the loop's thread and never waits. A message that a full queue cannot take waits aside,
+//! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped
+//! instead, and counted. A queue that went away counts as accepting.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::inbox::{InboxId, Item, Offer, Outlet, WhenFull};
+use crate::packet::{Message, QoS};
+use crate::session::DeliveryId;
+use crate::subscriptions::Subscriptions;
+
+/// The response queues, and what waits for room in them.
+pub(crate) struct Fanout {
+    queues: HashMap<InboxId, Queue>,
+    /// How many queues have not accepted a message yet.
+    missing: HashMap<DeliveryId, usize>,
+    /// Queues with something aside.
+    full: Vec<InboxId>,
+    unmatched: Sender<Arc<Message>>,
+    unmatched_dropped: u64,
+    matched: Vec<InboxId>,
+}
+
+struct Queue {
+    outlet: Outlet,
+    aside: VecDeque<Aside>,
+}
+
+struct Aside {
+    item: Item,
+    delivery: Option<DeliveryId>,
+}
+
+impl Fanout {
+    /// No queues yet, and the receiving end of the default queue, which takes `unmatched` messages.
+    pub(crate) fn new(unmatched: usize) -> (Self, Receiver<Arc<Message>>) {
+        let (sender, receiver) = bounded(unmatched.max(1));
+        let fanout = Fanout {
+            queues: HashMap::new(),
+            missing: HashMap::new(),
+            full: Vec::new(),
+            unmatched: sender,
+            unmatched_dropped: 0,
+            matched: Vec::new(),
+        };
+        (fanout, receiver)
+    }
+
+    pub(crate) fn open(&mut self, outlet: Outlet) {
+        let queue = Queue {
+            outlet,
+            aside: VecDeque::new(),
+        };
+        self.queues.insert(queue.outlet.id, queue);
+    }
+
+    pub(crate) fn is_open(&self, inbox: InboxId) -> bool {
+        self.queues.contains_key(&inbox)
+    }
+
+    /// A queue went away: it accepts whatever waited for it. Puts what is thereby accepted by all
+    /// into `accepted`.
+    pub(crate) fn close(&mut self, inbox: InboxId, accepted: &mut Vec<DeliveryId>) {
+        if let Some(queue) = self.queues.remove(&inbox) {
+            for waiting in queue.aside {
+                self.accept_one(waiting.delivery, accepted);
+            }
+        }
+        self.full.retain(|id| *id != inbox);
+    }
+
+    /// Delivers a message to every queue that wants it. Returns whether all accepted it at once.
+    pub(crate) fn deliver(
+        &mut self,
+        subscriptions: &Subscriptions,
+        message: &Arc<Message>,
+        delivery: Option<DeliveryId>,
+    ) -> bool {
+        let mut matched = std::mem::take(&mut self.matched);
+        subscriptions.matching(&message.topic, &mut matched);
+        matched.retain(|inbox| self.queues.contains_key(inbox));
+        if matched.is_empty() {
+            self.deliver_unmatched(message);
+        }
+        let mut missing = 0;
+        for inbox in &matched {
+            missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));
+        }
+        self.matched = matched;
+        match (delivery, missing) {
+            (Some(delivery), 1..) => {
+                self.missing.insert(delivery, missing);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Tells a queue that one of its subscriptions is gone. It waits aside like a message.
+    pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str) {
+        let filter = filter.to_owned();
+        self.put(inbox, Item::SubscriptionRefused { filter }, None);
+    }
+
+    /// Offers again what waits aside. Puts what is now accepted by all into `accepted`.
+    pub(crate) fn retry(&mut self, accepted: &mut Vec<DeliveryId>) {
+        for inbox in std::mem::take(&mut self.full) {
+            let Some(queue) = self.queues.get_mut(&inbox) else {
+                continue;
+            };
+            let mut taken = queue.drain();
+            if !queue.aside.is_empty() {
+                queue.outlet.wait_for_room();
+                taken.extend(queue.drain());
+            }
+            if !queue.aside.is_empty() {
+                self.full.push(inbox);
+            }
+            for delivery in taken {
+                self.accept_one(delivery, accepted);
+            }
+        }
+    }
+
+    /// How many messages found neither a subscription nor room in the default queue.
+    pub(crate) fn unmatched_dropped(&self) -> u64 {
+        self.unmatched_dropped
+    }
+
+    /// Returns whether the queue has accepted it, which a dropped message counts as.
+    fn put(&mut self, inbox: InboxId, item: Item, delivery: Option<DeliveryId>) -> bool {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return true;
+        };
+        let item = if queue.aside.is_empty() {
+            match queue.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => return true,
+                Offer::Full(item) => item,
+            }
+        } else {
+            item
+        };
+        // What waits aside is bounded by the broker's window, which knows no QoS 0.
+        if let Item::Message(message) = &item
+            && message.qos == QoS::AtMostOnce
+        {
+            queue.outlet.count_dropped();
+            return true;
+        }
+        debug_assert!(queue.outlet.when_full == WhenFull::WaitAside || !queue.aside.is_empty());
+        if queue.aside.is_empty() {
+            self.full.push(inbox);
+            queue.outlet.wait_for_room();
+            // Room may have been made before we asked to be told.
+            return match queue.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => true,
+                Offer::Full(item) => {
+                    queue.aside.push_back(Aside { item, delivery });
+                    false
+                }
+            };
+        }
+        queue.aside.push_back(Aside { item, delivery });
+        false
+    }
+
+    fn accept_one(&mut self, delivery: Option<DeliveryId>, accepted: &mut Vec<DeliveryId>) {
+        let Some(delivery) = delivery else {
+            return;
+        };
+        if let Some(missing) = self.missing.get_mut(&delivery) {
+            *missing -= 1;
+            if *missing == 0 {
+                self.missing.remove(&delivery);
+                accepted.push(delivery);
+            }
+        }
+    }
+
+    fn deliver_unmatched(&mut self, message: &Arc<Message>) {
+        log::warn!(
+            "a message on {:?} matches no subscription; it goes to the default queue",
+            message.topic
+        );
+        if self.unmatched.try_send(Arc::clone(message)).is_err() {
+            self.unmatched_dropped += 1;
+        }
+    }
+}
+
+impl Queue {
+    /// Moves what has room into the queue; gives the deliveries that it accepted.
+    fn drain(&mut self) -> Vec<Option<DeliveryId>> {
+        let mut taken = Vec::new();
+        while let Some(Aside { item, delivery }) = self.aside.pop_front() {
+            match self.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => taken.push(delivery),
+                Offer::Full(item) => {
+                    self.aside.push_front(Aside { item, delivery });
+                    break;
+                }
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,316 @@
+//! [1] What threads hold: pushes commands to the loop, from any thread, as many as there are.
+//!
+//! A handle is cheap to clone and never touches the connection. Commands are checked here, on the
+//! caller's thread, and queued; a full queue makes the caller wait up to the block time. DISCONNECT,
+//! RECONNECT, TERMINATE and PROCESSLOOP go ahead of the queue, so that neither a full queue nor a
+//! lost link keeps them waiting.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+
+use crate::command::{Command, Outcome, RejectReason, Rejected, Request, Urgent};
+use crate::inbox::{Inbox, InboxId, WhenFull};
+use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
+use crate::readiness::Waker;
+use crate::ticket::{Completion, Ticket};
+
+/// Pushes commands to the loop that owns the connection.
+///
+/// When the last handle is dropped the loop finishes what is queued and in flight and ends, as
+/// after [`Handle::terminate`] with the acknowledgment time-out as grace.
+#[derive(Clone)]
+pub struct Handle {
+    commands: Sender<Command>,
+    waker: Waker,
+    shared: Arc<Shared>,
+    /// Notices when the last handle is dropped.
+    _last: Arc<LastHandle>,
+}
+
+/// Asks for TERMINATE when it is dropped: nobody is left who could ask for anything.
+struct LastHandle {
+    waker: Waker,
+    grace: Duration,
+}
+
+/// What all handles of one loop have in common.
+pub(crate) struct Shared {
+    pub(crate) block_time: Duration,
+    /// Where the loop runs: set when it starts.
+    pub(crate) loop_thread: OnceLock<ThreadId>,
+    pub(crate) unmatched: Receiver<Arc<Message>>,
+    pub(crate) next_inbox: AtomicU64,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        commands: Sender<Command>,
+        waker: Waker,
+        shared: Arc<Shared>,
+        grace: Duration,
+    ) -> Self {
+        let last = LastHandle {
+            waker: waker.clone(),
+            grace,
+        };
+        Handle {
+            commands,
+            waker,
+            shared,
+            _last: Arc::new(last),
+        }
+    }
+
+    /// PUBLISH. The ticket resolves when the broker has acknowledged the message (QoS 1 and 2), or
+    /// when it was handed to the link (QoS 0).
+    ///
+    /// # Errors
+    /// The message is handed back when its topic is no valid topic name, when the queue stays full
+    /// for the block time, and when the loop has ended.
+    pub fn publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
+        let (ticket, completion) = Ticket::new();
+        self.queue_publish(publish, completion)?;
+        Ok(ticket)
+    }
+
+    /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread, so it
+    /// has to be quick and must not wait for the loop: inside it, a full queue rejects at once.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`]; the callback is then dropped uncalled.
+    pub fn publish_then(
+        &self,
+        publish: Publish,
+        callback: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), Rejected<Publish>> {
+        self.queue_publish(publish, Completion::callback(callback))
+    }
+
+    /// SUBSCRIBE: messages that match one of `filters` go to `inbox`, possibly before the ticket
+    /// resolves with what was granted, filter by filter.
+    ///
+    /// # Errors
+    /// The filters are handed back when one is invalid or there is none, when the queue stays full
+    /// for the block time, and when the loop has ended.
+    pub fn subscribe(
+        &self,
+        inbox: &Inbox,
+        filters: Vec<Filter>,
+    ) -> Result<Ticket, Rejected<Vec<Filter>>> {
+        if let Err(reason) = check_filters(filters.iter().map(|f| f.filter.as_str())) {
+            return Err(Rejected {
+                command: filters,
+                reason,
+            });
+        }
+        let (ticket, completion) = Ticket::new();
+        let request = Request::Subscribe {
+            inbox: inbox.id(),
+            filters,
+        };
+        self.queue(request, completion).map_err(|rejected| {
+            rejected.map(|request| match request {
+                Request::Subscribe { filters, .. } => filters,
+                _ => Vec::new(),
+            })
+        })?;
+        Ok(ticket)
+    }
+
+    /// UNSUBSCRIBE: `inbox` leaves these filters. The broker is told when no other inbox stays.
+    ///
+    /// # Errors
+    /// As [`Handle::subscribe`].
+    pub fn unsubscribe(
+        &self,
+        inbox: &Inbox,
+        filters: Vec<String>,
+    ) -> Result<Ticket, Rejected<Vec<String>>> {
+        if let Err(reason) = check_filters(filters.iter().map(String::as_str)) {
+            return Err(Rejected {
+                command: filters,
+                reason,
+            });
+        }
+        let (ticket, completion) = Ticket::new();
+        let request = Request::Unsubscribe {
+            inbox: inbox.id(),
+            filters,
+        };
+        self.queue(request, completion).map_err(|rejected| {
+            rejected.map(|request| match request {
+                Request::Unsubscribe { filters, .. } => filters,
+                _ => Vec::new(),
+            })
+        })?;
+        Ok(ticket)
+    }
+
+    /// PINGREQ. The ticket resolves with the PINGRESP; its latency is the way there and back.
+    ///
+    /// # Errors
+    /// When the queue stays full for the block time, and when the loop has ended.
+    pub fn ping(&self) -> Result<Ticket, Rejected<()>> {
+        let (ticket, completion) = Ticket::new();
+        self.queue(Request::Ping, completion)
+            .map_err(|rejected| rejected.map(|_| ()))?;
+        Ok(ticket)
+    }
+
+    /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
+    /// until [`Handle::reconnect`].
+    pub fn disconnect(&self) -> Ticket {
+        self.urgent(Request::Disconnect)
+    }
+
+    /// RECONNECT, ahead of everything queued: closes the link if there is one, connects with
+    /// backoff, resumes the session.
+    pub fn reconnect(&self) -> Ticket {
+        self.urgent(Request::Reconnect)
+    }
+
+    /// PROCESSLOOP: reads and handles what the link has, as the readiness thread asks for on its
+    /// own whenever the socket has data.
+    pub fn process_loop(&self) -> Ticket {
+        self.urgent(Request::ProcessLoop)
+    }
+
+    /// TERMINATE: what is queued and in flight now may take `grace` to finish, then DISCONNECT is
+    /// sent, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
+    /// loop ends.
+    pub fn terminate(&self, grace: Duration) -> Ticket {
+        self.urgent(Request::Terminate { grace })
+    }
+
+    /// A response queue for `capacity` messages (at least one), to subscribe with.
+    pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
+        let id = InboxId(self.shared.next_inbox.fetch_add(1, Ordering::Relaxed));
+        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
+        self.waker.tell(Urgent::OpenInbox(outlet));
+        inbox
+    }
+
+    /// The default queue: messages that matched no subscription. Bounded; what finds no room is
+    /// dropped and counted.
+    pub fn unmatched(&self) -> &Receiver<Arc<Message>> {
+        &self.shared.unmatched
+    }
+
+    fn queue_publish(
+        &self,
+        publish: Publish,
+        completion: Completion,
+    ) -> Result<(), Rejected<Publish>> {
+        if let Err(problem) = publish.check() {
+            completion.withdraw();
+            let reason = RejectReason::Invalid {
+                name: publish.topic.clone(),
+                problem,
+            };
+            return Err(Rejected {
+                command: publish,
+                reason,
+            });
+        }
+        self.queue(Request::Publish(publish), completion)
+            .map_err(|rejected| {
+                rejected.map(|request| match request {
+                    Request::Publish(publish) => publish,
+                    _ => Publish::new(String::new(), Default::default(), Vec::new()),
+                })
+            })
+    }
+
+    /// Puts a command into the bounded queue.
+    fn queue(&self, request: Request, completion: Completion) -> Result<(), Rejected<Request>> {
+        let command = Command {
+            request,
+            completion,
+        };
+        let full = match self.commands.try_send(command) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(command)) => {
+                return Err(rejected(command, RejectReason::Terminated));
+            }
+            Err(TrySendError::Full(command)) => command,
+        };
+        // The loop's own thread (a callback) would wait for itself.
+        let waited = match self.shared.loop_thread.get() {
+            Some(id) if *id == thread::current().id() => Duration::ZERO,
+            _ => self.shared.block_time,
+        };
+        match self.commands.send_timeout(full, waited) {
+            Ok(()) => Ok(()),
+            Err(SendTimeoutError::Timeout(command)) => {
+                Err(rejected(command, RejectReason::QueueFull { waited }))
+            }
+            Err(SendTimeoutError::Disconnected(command)) => {
+                Err(rejected(command, RejectReason::Terminated))
+            }
+        }
+    }
+
+    /// Goes ahead of the queue. Once the loop has ended the ticket resolves as cancelled.
+    fn urgent(&self, request: Request) -> Ticket {
+        let (ticket, completion) = Ticket::new();
+        self.waker.tell(Urgent::Command(Command {
+            request,
+            completion,
+        }));
+        ticket
+    }
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.waker.tell(Urgent::Command(Command {
+            request: Request::Terminate { grace: self.grace },
+            completion: Completion::nobody(),
+        }));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("queued", &self.commands.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Rejected<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Rejected<U> {
+        Rejected {
+            command: f(self.command),
+            reason: self.reason,
+        }
+    }
+}
+
+fn rejected(command: Command, reason: RejectReason) -> Rejected<Request> {
+    command.completion.withdraw();
+    Rejected {
+        command: command.request,
+        reason,
+    }
+}
+
+fn check_filters<'a>(filters: impl Iterator<Item = &'a str>) -> Result<(), RejectReason> {
+    let mut none = true;
+    for filter in filters {
+        none = false;
+        check_filter(filter).map_err(|problem: InvalidName| RejectReason::Invalid {
+            name: filter.to_owned(),
+            problem,
+        })?;
+    }
+    if none {
+        return Err(RejectReason::NoFilter);
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! The receiving half of the session: which acknowledgments are owed for incoming messages, in which
+//! order, and which QoS 2 messages were received but not released.
+//!
+//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every
+//! response queue has accepted its message. What is still owed when the link is lost stays
+//! remembered under its identifier: when the broker sends the same message again it is acknowledged,
+//! not delivered a second time. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::packet::{Ack, Message, PacketId, QoS};
+
+/// Names one delivery of one message, from its arrival until it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(u64);
+
+/// An acknowledgment that is owed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Owed {
+    id: PacketId,
+    message: Arc<Message>,
+    accepted: bool,
+    /// Arrived on the link that is up now.
+    on_this_link: bool,
+}
+
+/// What to do with a PUBLISH that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Deliver it; it is acknowledged once accepted (never, for QoS 0).
+    Deliver(Arc<Message>, Option<DeliveryId>),
+    /// It was delivered before.
+    Known,
+}
+
+/// State of the receiving half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Inbound {
+    next_delivery: u64,
+    owed: BTreeMap<DeliveryId, Owed>,
+    by_identifier: BTreeMap<PacketId, DeliveryId>,
+    /// What is owed on this link, in order of arrival; may name some that are no longer owed.
+    order: VecDeque<DeliveryId>,
+    /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
+    unreleased: BTreeSet<PacketId>,
+}
+
+impl Inbound {
+    /// A PUBLISH arrived.
+    pub(crate) fn handle_publish(&mut self, id: Option<PacketId>, message: Message) -> Arrival {
+        let Some(id) = id else {
+            return Arrival::Deliver(Arc::new(message), None);
+        };
+        if self.is_same_as_owed(id, &message) {
+            return Arrival::Known;
+        }
+        let repeated = message.qos == QoS::ExactlyOnce && !self.unreleased.insert(id);
+        let message = Arc::new(message);
+        let delivery = self.owe(id, Arc::clone(&message), repeated);
+        if repeated {
+            Arrival::Known
+        } else {
+            Arrival::Deliver(message, Some(delivery))
+        }
+    }
+
+    /// PUBREL: the identifier may be used for a new message from now on.
+    pub(crate) fn handle_pubrel(&mut self, id: PacketId) {
+        self.unreleased.remove(&id);
+        // A release answers our PUBREC, so nothing is owed under it any more.
+        self.forget(id);
+    }
+
+    /// Every response queue has accepted the message.
+    pub(crate) fn accept(&mut self, delivery: DeliveryId) {
+        if let Some(owed) = self.owed.get_mut(&delivery) {
+            owed.accepted = true;
+        }
+    }
+
+    /// The next acknowledgment that may leave now.
+    pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId)> {
+        while let Some(&delivery) = self.order.front() {
+            match self.owed.get(&delivery) {
+                Some(owed) if !owed.accepted => return None,
+                Some(owed) => {
+                    let id = owed.id;
+                    let ack = match owed.message.qos {
+                        QoS::ExactlyOnce => Ack::PubRec,
+                        _ => Ack::PubAck,
+                    };
+                    self.order.pop_front();
+                    self.forget(id);
+                    return Some((ack, id));
+                }
+                None => {
+                    self.order.pop_front();
+                }
+            }
+        }
+        None
+    }
+
+    /// What is owed now is owed only if the broker sends it again.
+    pub(crate) fn handle_link_lost(&mut self) {
+        self.order.clear();
+        for owed in self.owed.values_mut() {
+            owed.on_this_link = false;
+        }
+    }
+
+    /// The broker forgot the session, and with it everything that it would send again.
+    pub(crate) fn handle_session_lost(&mut self) {
+        self.owed.clear();
+        self.by_identifier.clear();
+        self.order.clear();
+        self.unreleased.clear();
+    }
+
+    /// Whether the identifier still names a message for which an acknowledgment is owed. If it does
+    /// and the message is that one, the acknowledgment is owed on this link (again); if it is
+    /// another message, the broker has reused the identifier and nothing is owed for the old one.
+    fn is_same_as_owed(&mut self, id: PacketId, message: &Message) -> bool {
+        let Some(&delivery) = self.by_identifier.get(&id) else {
+            return false;
+        };
+        if let Some(owed) = self.owed.get_mut(&delivery)
+            && owed.message.topic == message.topic
+            && owed.message.payload == message.payload
+            && owed.message.qos == message.qos
+        {
+            if !owed.on_this_link {
+                owed.on_this_link = true;
+                self.order.push_back(delivery);
+            }
+            return true;
+        }
+        self.forget(id);
+        self.unreleased.remove(&id);
+        false
+    }
+
+    fn owe(&mut self, id: PacketId, message: Arc<Message>, accepted: bool) -> DeliveryId {
+        let delivery = DeliveryId(self.next_delivery);
+        self.next_delivery += 1;
+        self.order.push_back(delivery);
+        self.by_identifier.insert(id, delivery);
+        self.owed.insert(
+            delivery,
+            Owed {
+                id,
+                message,
+                accepted,
+                on_this_link: true,
+            },
+        );
+        delivery
+    }
+
+    fn forget(&mut self, id: PacketId) {
+        if let Some(delivery) = self.by_identifier.remove(&id) {
+            self.owed.remove(&delivery);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(value: u16) -> PacketId {
+        PacketId::new(value).unwrap()
+    }
+
+    fn message(qos: QoS, payload: &'static str) -> Message {
+        Message {
+            topic: "t".into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            dup: false,
+        }
+    }
+
+    fn deliver(inbound: &mut Inbound, at: u16, qos: QoS, payload: &'static str) -> DeliveryId {
+        match inbound.handle_publish(Some(id(at)), message(qos, payload)) {
+            Arrival::Deliver(_, Some(delivery)) => delivery,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn acknowledgments_leave_in_the_order_of_arrival() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        let second = deliver(&mut inbound, 2, QoS::ExactlyOnce, "b");
+        inbound.accept(second);
+        assert_eq!(inbound.poll_ack(), None);
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(2))));
+        assert_eq!(inbound.poll_ack(), None);
+    }
+
+    #[test]
+    fn a_qos_2_message_is_delivered_once_until_it_is_released() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
+            Arrival::Known
+        );
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
+        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
+            Arrival::Known
+        );
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
+        inbound.handle_pubrel(id(1));
+        deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+    }
+
+    #[test]
+    fn what_waited_when_the_link_was_lost_is_acknowledged_when_it_comes_again() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        inbound.handle_link_lost();
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), None, "not owed on the new link yet");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::AtLeastOnce, "a")),
+            Arrival::Known
+        );
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+    }
+
+    #[test]
+    fn a_message_that_still_waits_is_not_delivered_again_on_the_same_link() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::AtLeastOnce, "a")),
+            Arrival::Known
+        );
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), None);
+    }
+
+    #[test]
+    fn another_message_under_the_same_identifier_is_a_new_one() {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut inbound = Inbound::default();
+            deliver(&mut inbound, 1, qos, "a");
+            inbound.handle_link_lost();
+            deliver(&mut inbound, 1, qos, "b");
+        }
+    }
+
+    #[test]
+    fn a_lost_session_leaves_nothing_behind() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+        inbound.handle_session_lost();
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), None);
+        deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+    }
+}

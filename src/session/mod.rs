@@ -1,0 +1,527 @@
+//! [4] The MQTT session: a pure state machine.
+//!
+//! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
+//! them (`ring.rs`, `outbound.rs`), which filters are subscribed, and the receiving half
+//! (`inbound.rs`). It is told what happened (`handle_*`), it is asked what to do (`poll_event`,
+//! `output`, `next_timer`). It knows no thread, socket, channel or clock: `now` is passed in, bytes
+//! go into a buffer that the caller writes out. The loop's thread runs it.
+//!
+//! `T` is whatever the caller wants back when a command has ended: each one that was taken comes
+//! back in exactly one [`Event::Resolved`].
+
+mod inbound;
+mod outbound;
+mod ring;
+mod timers;
+
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+
+use crate::command::{Outcome, Reason};
+use crate::options::OnSessionLost;
+use crate::packet::{self, Ack, Connect, ConnectReturnCode, Incoming, Message, ProtocolError, QoS};
+
+pub use inbound::DeliveryId;
+use inbound::{Arrival, Inbound};
+use outbound::Entry;
+use ring::Ring;
+use timers::{Timer, Timers};
+
+/// Bytes waiting for the link above which no further command is taken.
+const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
+const FILTERS_PER_PACKET: usize = 8;
+
+/// Identifiers that new commands leave free for resubscribing and for the next packets of commands
+/// with many filters.
+const SPARE_IDENTIFIERS: usize = 16;
+
+/// What the session needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionOptions {
+    /// Commands awaiting their acknowledgment at one time.
+    pub max_inflight: u16,
+    /// Longest wait for an acknowledgment.
+    pub ack_timeout: Duration,
+    /// Zero turns it off.
+    pub keep_alive: Duration,
+    /// What happens to QoS 1 publishes in flight when the broker lost the session.
+    pub on_session_lost: OnSessionLost,
+    /// How many packet identifiers there are: 65,535, fewer only in tests.
+    pub identifiers: u16,
+}
+
+/// What the caller has to react to.
+#[derive(Debug)]
+pub enum Event<T> {
+    /// The broker accepted CONNECT.
+    Connected {
+        /// It kept the session: what was in flight has been sent again.
+        session_present: bool,
+        /// Filters that are being subscribed again.
+        resubscribing: usize,
+    },
+    /// The broker refused CONNECT; it closes the link.
+    ConnectRefused(ConnectReturnCode),
+    /// A command has ended.
+    Resolved {
+        /// What was handed in with it.
+        token: T,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A message is to be delivered. Unless `delivery` is none, [`Session::accept`] must be called
+    /// once every receiver has it.
+    Message {
+        /// The message.
+        message: Arc<Message>,
+        /// What to accept.
+        delivery: Option<DeliveryId>,
+    },
+    /// After a reconnect the broker refused to renew this subscription.
+    SubscriptionRefused {
+        /// Its filter.
+        filter: String,
+    },
+    /// The link has to be closed.
+    Close(LinkLoss),
+}
+
+/// Why a link is given up, or went away by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LinkLoss {
+    /// The broker closed it.
+    PeerClosed,
+    /// Reading or writing failed.
+    Io(String),
+    /// Nothing came back after PINGREQ.
+    KeepAliveExpired,
+    /// Something was not acknowledged in time.
+    AckTimeout,
+    /// The broker sent what it must not send [MQTT-4.8.0-1].
+    Protocol(ProtocolError),
+}
+
+impl std::fmt::Display for LinkLoss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LinkLoss::PeerClosed => f.write_str("the broker closed the connection"),
+            LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
+            LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
+            LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
+            LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
+        }
+    }
+}
+
+/// Whether packets can be exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum LinkState {
+    Down,
+    /// CONNECT is out, CONNACK is not in.
+    Greeting {
+        clean_session: bool,
+    },
+    Up,
+    /// DISCONNECT is out: nothing more may follow it [MQTT-3.14.4-2].
+    Closing,
+}
+
+/// Where a filter stands with the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Standing {
+    /// Its SUBSCRIBE is under way as a command, which is sent until it is answered.
+    Asked,
+    Granted,
+    /// The broker forgot it: to be subscribed again, remembered until granted.
+    Owed,
+}
+
+/// A QoS 0 PUBLISH in the output: done once its bytes are out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unacknowledged<T> {
+    token: T,
+    end: u64,
+    since: Instant,
+}
+
+/// A PINGREQ that awaits its PINGRESP; without a token when keep alive sent it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Ping<T> {
+    token: Option<T>,
+    since: Instant,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Session<T> {
+    options: SessionOptions,
+    link: LinkState,
+    ring: Ring<Entry<T>>,
+    /// What has to be sent but has no identifier yet, ahead of every new command.
+    waiting: VecDeque<Entry<T>>,
+    /// SUBSCRIBEs of ours in the ring that renew subscriptions.
+    resubscribing: usize,
+    filters: BTreeMap<String, (QoS, Standing)>,
+    next_release: u64,
+    unacknowledged: VecDeque<Unacknowledged<T>>,
+    pings: VecDeque<Ping<T>>,
+    inbound: Inbound,
+    output: BytesMut,
+    /// Bytes that ever left the output.
+    written: u64,
+    last_sent: Instant,
+    last_received: Instant,
+    timers: Timers,
+    events: VecDeque<Event<T>>,
+}
+
+impl<T> Session<T> {
+    /// A session in which nothing happened yet.
+    pub fn new(options: SessionOptions, now: Instant) -> Self {
+        Session {
+            ring: Ring::new(options.identifiers),
+            options,
+            link: LinkState::Down,
+            waiting: VecDeque::new(),
+            resubscribing: 0,
+            filters: BTreeMap::new(),
+            next_release: 0,
+            unacknowledged: VecDeque::new(),
+            pings: VecDeque::new(),
+            inbound: Inbound::default(),
+            output: BytesMut::new(),
+            written: 0,
+            last_sent: now,
+            last_received: now,
+            timers: Timers::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A new link is there: CONNECT goes out first and once [MQTT-3.1.0-1] [MQTT-3.1.0-2].
+    pub fn handle_link_up(&mut self, connect: &Connect<'_>, now: Instant) {
+        debug_assert_eq!(self.link, LinkState::Down);
+        self.output.clear();
+        packet::encode_connect(connect, &mut self.output);
+        self.link = LinkState::Greeting {
+            clean_session: connect.clean_session,
+        };
+        self.last_sent = now;
+        self.last_received = now;
+    }
+
+    /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
+    /// would never be acknowledged ends here.
+    pub fn handle_link_lost(&mut self) {
+        self.link = LinkState::Down;
+        self.timers.stop_all();
+        self.written += self.output.len() as u64;
+        self.output.clear();
+        self.inbound.handle_link_lost();
+        self.return_to_owed();
+        for ended in std::mem::take(&mut self.unacknowledged) {
+            self.resolve(ended.token, Outcome::PerhapsDelivered(Reason::LinkLost));
+        }
+        for ping in std::mem::take(&mut self.pings) {
+            if let Some(token) = ping.token {
+                self.resolve(token, Outcome::PerhapsDelivered(Reason::LinkLost));
+            }
+        }
+    }
+
+    /// A packet arrived.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when it must not come now; the link has to be closed.
+    pub fn handle_packet(&mut self, packet: Incoming, now: Instant) -> Result<(), ProtocolError> {
+        self.last_received = now;
+        match self.link {
+            LinkState::Up => {}
+            LinkState::Greeting { clean_session } => {
+                return self.handle_first_packet(packet, clean_session, now);
+            }
+            LinkState::Down | LinkState::Closing => return Ok(()),
+        }
+        match packet {
+            Incoming::Publish { id, message } => {
+                match self.inbound.handle_publish(id, message) {
+                    Arrival::Deliver(message, delivery) => {
+                        self.events.push_back(Event::Message { message, delivery });
+                    }
+                    Arrival::Known => self.send_acks(),
+                }
+                Ok(())
+            }
+            Incoming::PubRel(id) => {
+                self.inbound.handle_pubrel(id);
+                packet::encode_ack(Ack::PubComp, id, &mut self.output);
+                Ok(())
+            }
+            Incoming::PubAck(id) => {
+                self.on_puback(id, now);
+                Ok(())
+            }
+            Incoming::PubRec(id) => {
+                self.on_pubrec(id, now);
+                Ok(())
+            }
+            Incoming::PubComp(id) => {
+                self.on_pubcomp(id, now);
+                Ok(())
+            }
+            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, now),
+            Incoming::UnsubAck(id) => {
+                self.on_unsuback(id, now);
+                Ok(())
+            }
+            Incoming::PingResp => {
+                self.on_pingresp(now);
+                Ok(())
+            }
+            Incoming::ConnAck { .. } => Err(ProtocolError::unexpected(
+                packet.name(),
+                "a second one on this connection",
+                "MQTT-3.2.0-1",
+            )),
+        }
+    }
+
+    /// Every response queue has the message: its acknowledgment leaves when its turn comes.
+    pub fn accept(&mut self, delivery: DeliveryId) {
+        self.inbound.accept(delivery);
+        self.send_acks();
+    }
+
+    /// Handles the timers that have rung.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.timers.take_expired(Timer::PingResponse, now) {
+            // Whatever arrived meanwhile shows that the broker lives.
+            let due = self.last_received + self.ping_grace();
+            if due <= now {
+                self.events
+                    .push_back(Event::Close(LinkLoss::KeepAliveExpired));
+                return;
+            }
+            self.timers.set(Timer::PingResponse, due);
+        }
+        if self.timers.take_expired(Timer::Acknowledgment, now) {
+            match self.next_ack_deadline() {
+                Some(due) if due <= now => {
+                    self.events.push_back(Event::Close(LinkLoss::AckTimeout));
+                    return;
+                }
+                Some(due) => self.timers.set(Timer::Acknowledgment, due),
+                None => {}
+            }
+        }
+        if self.timers.take_expired(Timer::KeepAlive, now) {
+            if self.keep_alive_due() <= now {
+                self.send_ping(None, now);
+            }
+            self.set_keep_alive();
+        }
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<Event<T>> {
+        self.events.pop_front()
+    }
+
+    /// Bytes for the link.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// The link took this many bytes of [`Session::output`].
+    pub fn handle_written(&mut self, bytes: usize, now: Instant) {
+        self.output.advance(bytes);
+        self.written += bytes as u64;
+        self.last_sent = now;
+        while self
+            .unacknowledged
+            .front()
+            .is_some_and(|first| first.end <= self.written)
+        {
+            if let Some(done) = self.unacknowledged.pop_front() {
+                let latency = now.saturating_duration_since(done.since);
+                self.resolve(done.token, Outcome::delivered(1, latency));
+            }
+        }
+        self.send_waiting(now);
+    }
+
+    /// DISCONNECT: nothing is sent after it.
+    pub fn disconnect(&mut self) {
+        if self.link == LinkState::Up {
+            packet::encode_disconnect(&mut self.output);
+            self.link = LinkState::Closing;
+            self.timers.stop_all();
+        }
+    }
+
+    /// Ends everything that has not ended: nobody will carry it on.
+    pub fn abandon(&mut self, reason: Reason) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let entries: Vec<_> = self.ring.drain().chain(waiting).collect();
+        for entry in entries {
+            if let Some(token) = entry.token {
+                let outcome = match entry.ever_sent {
+                    false => Outcome::Cancelled(reason),
+                    true => Outcome::PerhapsDelivered(reason),
+                };
+                self.resolve(token, outcome);
+            }
+        }
+        for ended in std::mem::take(&mut self.unacknowledged) {
+            self.resolve(ended.token, Outcome::PerhapsDelivered(reason));
+        }
+        for ping in std::mem::take(&mut self.pings) {
+            if let Some(token) = ping.token {
+                self.resolve(token, Outcome::PerhapsDelivered(reason));
+            }
+        }
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Whether a new command may be handed in now. While not, commands stay in the queue: that is
+    /// the backpressure.
+    pub fn wants_commands(&self) -> bool {
+        self.link == LinkState::Up
+            && self.resubscribing == 0
+            && self.waiting.is_empty()
+            && self.ring.occupied() < usize::from(self.options.max_inflight)
+            && self.ring.room() > self.spare_identifiers()
+            && self.output.len() < OUTPUT_HIGH_WATER
+    }
+
+    /// How many commands have not ended.
+    pub fn unresolved(&self) -> usize {
+        let with_token = |entry: &Entry<T>| entry.token.is_some();
+        self.ring.iter().filter(|(_, e)| with_token(e)).count()
+            + self.waiting.iter().filter(|e| with_token(e)).count()
+            + self.unacknowledged.len()
+            + self.pings.iter().filter(|p| p.token.is_some()).count()
+    }
+
+    fn handle_first_packet(
+        &mut self,
+        packet: Incoming,
+        clean_session: bool,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let Incoming::ConnAck {
+            session_present,
+            code,
+        } = packet
+        else {
+            return Err(ProtocolError::unexpected(
+                packet.name(),
+                "it came where CONNACK was expected",
+                "MQTT-3.2.0-1",
+            ));
+        };
+        if code != ConnectReturnCode::Accepted {
+            self.events.push_back(Event::ConnectRefused(code));
+            return Ok(());
+        }
+        if session_present && clean_session {
+            return Err(ProtocolError::unexpected(
+                packet.name(),
+                "session present after a clean session was asked for",
+                "MQTT-3.2.2-1",
+            ));
+        }
+        self.link = LinkState::Up;
+        self.set_keep_alive();
+        if session_present {
+            self.resume(now);
+        } else {
+            self.start_over(now);
+        }
+        let resubscribing = self.owed_filters();
+        self.events.push_back(Event::Connected {
+            session_present,
+            resubscribing,
+        });
+        self.send_waiting(now);
+        Ok(())
+    }
+
+    fn on_pingresp(&mut self, now: Instant) {
+        let Some(ping) = self.pings.pop_front() else {
+            log::warn!("a PINGRESP without a PINGREQ was ignored");
+            return;
+        };
+        if self.pings.is_empty() {
+            self.timers.stop(Timer::PingResponse);
+        }
+        if let Some(token) = ping.token {
+            let latency = now.saturating_duration_since(ping.since);
+            self.resolve(token, Outcome::delivered(1, latency));
+        }
+    }
+
+    fn send_ping(&mut self, token: Option<T>, now: Instant) {
+        packet::encode_ping(&mut self.output);
+        self.last_sent = now;
+        self.pings.push_back(Ping { token, since: now });
+        if !self.timers.is_set(Timer::PingResponse) {
+            self.timers
+                .set(Timer::PingResponse, now + self.ping_grace());
+        }
+    }
+
+    fn send_acks(&mut self) {
+        if self.link != LinkState::Up {
+            return;
+        }
+        while let Some((ack, id)) = self.inbound.poll_ack() {
+            packet::encode_ack(ack, id, &mut self.output);
+        }
+    }
+
+    fn resolve(&mut self, token: T, outcome: Outcome) {
+        self.events.push_back(Event::Resolved { token, outcome });
+    }
+
+    fn set_keep_alive(&mut self) {
+        if !self.options.keep_alive.is_zero() {
+            self.timers.set(Timer::KeepAlive, self.keep_alive_due());
+        }
+    }
+
+    /// A little before the interval is over, for sending [MQTT-3.1.2-23] as well as for receiving:
+    /// a broker that fell silent while we go on sending has to be noticed too.
+    fn keep_alive_due(&self) -> Instant {
+        let keep_alive = self.options.keep_alive;
+        let margin = (keep_alive / 10).min(Duration::from_secs(1));
+        let silent_since = match self.pings.is_empty() {
+            true => self.last_sent.min(self.last_received),
+            // The broker has been asked already.
+            false => self.last_sent,
+        };
+        silent_since + (keep_alive - margin)
+    }
+
+    /// So that a stalled broker is noticed within 1.5 times the keep alive.
+    fn ping_grace(&self) -> Duration {
+        match self.options.keep_alive / 2 {
+            half if half.is_zero() => self.options.ack_timeout,
+            half => half.min(self.options.ack_timeout),
+        }
+    }
+
+    fn spare_identifiers(&self) -> usize {
+        SPARE_IDENTIFIERS.min(usize::from(self.options.identifiers) / 4)
+    }
+}

@@ -1,0 +1,461 @@
+//! The sending half of the session: commands on their way to their acknowledgment, and what is sent
+//! again after a reconnect.
+//!
+//! An identifier and a slot in the ring come first, then the packet is encoded, so a packet that is
+//! out always has a slot. What has to be sent again, or sent before anything new, and has no
+//! identifier yet stands in `waiting`: renewed subscriptions first, and nothing behind them moves
+//! until they are granted. Pure; the loop's thread.
+
+use std::time::Instant;
+
+use super::timers::Timer;
+use super::{Event, FILTERS_PER_PACKET, LinkState, OUTPUT_HIGH_WATER, Session, Standing};
+use super::{Unacknowledged, packet};
+use crate::command::{Outcome, Reason};
+use crate::options::OnSessionLost;
+use crate::packet::{Ack, Filter, PacketId, ProtocolError, Publish, QoS};
+
+/// A command (or a renewed subscription) that awaits an acknowledgment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Entry<T> {
+    /// None for what the session does on its own.
+    pub(super) token: Option<T>,
+    pub(super) body: Body,
+    /// How often its packet was sent, all links together.
+    attempts: u32,
+    /// Whether anything of it ever went out.
+    pub(super) ever_sent: bool,
+    /// Whether the broker's present session may have seen it: then DUP is due [MQTT-3.3.1-1].
+    sent_in_session: bool,
+    /// Whether it was sent on the present link.
+    on_this_link: bool,
+    since: Instant,
+    sent: Instant,
+}
+
+/// What was sent, or is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Body {
+    /// Awaits PUBACK or, with QoS 2, PUBREC.
+    Publish(Publish),
+    /// PUBREC came and PUBREL was sent: awaits PUBCOMP. PUBRELs keep the order of their PUBRECs
+    /// [MQTT-4.6.0-4].
+    Release { order: u64 },
+    /// Awaits SUBACK for the filters from `asked` on; `granted` has the answers to those before.
+    Subscribe {
+        filters: Vec<Filter>,
+        granted: Vec<Option<QoS>>,
+        renewal: bool,
+    },
+    /// Awaits UNSUBACK for the filters from `done` on.
+    Unsubscribe { filters: Vec<String>, done: usize },
+}
+
+impl<T> Entry<T> {
+    fn new(token: Option<T>, body: Body, now: Instant) -> Self {
+        Entry {
+            token,
+            body,
+            attempts: 0,
+            ever_sent: false,
+            sent_in_session: false,
+            on_this_link: false,
+            since: now,
+            sent: now,
+        }
+    }
+
+    fn is_renewal(&self) -> bool {
+        matches!(self.body, Body::Subscribe { renewal: true, .. })
+    }
+}
+
+impl<T> Session<T> {
+    /// PUBLISH. Call only while [`Session::wants_commands`].
+    pub fn publish(&mut self, mut publish: Publish, token: T, now: Instant) {
+        if publish.qos == QoS::AtMostOnce {
+            packet::encode_publish(&mut publish, None, false, &mut self.output);
+            let end = self.written + self.output.len() as u64;
+            self.unacknowledged.push_back(Unacknowledged {
+                token,
+                end,
+                since: now,
+            });
+        } else {
+            self.submit(Entry::new(Some(token), Body::Publish(publish), now), now);
+        }
+    }
+
+    /// SUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
+    pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
+        for Filter { filter, qos } in &filters {
+            let entry = self.filters.entry(filter.clone());
+            let (requested, _) = entry.or_insert((*qos, Standing::Asked));
+            *requested = *qos;
+        }
+        let body = Body::Subscribe {
+            filters,
+            granted: Vec::new(),
+            renewal: false,
+        };
+        self.submit(Entry::new(Some(token), body, now), now);
+    }
+
+    /// UNSUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
+    pub fn unsubscribe(&mut self, filters: Vec<String>, token: T, now: Instant) {
+        for filter in &filters {
+            self.filters.remove(filter);
+        }
+        let body = Body::Unsubscribe { filters, done: 0 };
+        self.submit(Entry::new(Some(token), body, now), now);
+    }
+
+    /// PINGREQ. Call only while [`Session::wants_commands`].
+    pub fn ping(&mut self, token: T, now: Instant) {
+        self.send_ping(Some(token), now);
+    }
+
+    /// Sends what stands in `waiting`, as far as identifiers and the output have room.
+    pub(super) fn send_waiting(&mut self, now: Instant) {
+        while self.link == LinkState::Up && self.output.len() < OUTPUT_HIGH_WATER {
+            let Some(next) = self.waiting.front() else {
+                return;
+            };
+            let held_back = self.resubscribing > 0 && !next.is_renewal();
+            if held_back || self.ring.room() == 0 {
+                return;
+            }
+            if let Some(entry) = self.waiting.pop_front() {
+                self.submit(entry, now);
+            }
+        }
+    }
+
+    /// Reserves an identifier, then encodes; without a free one it waits for its turn.
+    fn submit(&mut self, entry: Entry<T>, now: Instant) {
+        let renewal = entry.is_renewal();
+        match self.ring.push(entry) {
+            Ok(id) => {
+                if renewal {
+                    self.resubscribing += 1;
+                }
+                self.send(id, now);
+            }
+            Err(entry) => self.waiting.push_front(entry),
+        }
+    }
+
+    /// Encodes the entry's packet, with DUP where the broker may have seen it.
+    fn send(&mut self, id: PacketId, now: Instant) {
+        let Some(entry) = self.ring.get_mut(id) else {
+            return;
+        };
+        match &mut entry.body {
+            Body::Publish(publish) => {
+                let dup = entry.sent_in_session;
+                packet::encode_publish(publish, Some(id), dup, &mut self.output);
+            }
+            Body::Release { .. } => packet::encode_ack(Ack::PubRel, id, &mut self.output),
+            Body::Subscribe {
+                filters, granted, ..
+            } => {
+                let from = granted.len();
+                let to = filters.len().min(from + FILTERS_PER_PACKET);
+                packet::encode_subscribe(id, &filters[from..to], &mut self.output);
+            }
+            Body::Unsubscribe { filters, done } => {
+                let to = filters.len().min(*done + FILTERS_PER_PACKET);
+                packet::encode_unsubscribe(id, &filters[*done..to], &mut self.output);
+            }
+        }
+        if !matches!(entry.body, Body::Release { .. }) {
+            entry.attempts += 1;
+        }
+        entry.ever_sent = true;
+        entry.sent_in_session = true;
+        entry.on_this_link = true;
+        entry.sent = now;
+        if !self.timers.is_set(Timer::Acknowledgment) {
+            let due = now + self.options.ack_timeout;
+            self.timers.set(Timer::Acknowledgment, due);
+        }
+    }
+
+    /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
+    /// the order in which it was sent first [MQTT-4.4.0-1].
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.send_renewals(now);
+        let mut releases = Vec::new();
+        let mut others = Vec::new();
+        for (id, entry) in self.ring.iter() {
+            match entry.body {
+                _ if entry.on_this_link => {}
+                Body::Release { order } => releases.push((order, id)),
+                _ => others.push(id),
+            }
+        }
+        releases.sort_unstable();
+        for id in releases.into_iter().map(|(_, id)| id).chain(others) {
+            self.send(id, now);
+        }
+    }
+
+    /// The broker has no session: every subscription is renewed before anything else; what was in
+    /// flight is sent as new, except where that could deliver a QoS 2 message twice.
+    pub(super) fn start_over(&mut self, now: Instant) {
+        self.inbound.handle_session_lost();
+        for (_, standing) in self.filters.values_mut() {
+            if *standing == Standing::Granted {
+                *standing = Standing::Owed;
+            }
+        }
+        let in_flight: Vec<_> = self.ring.drain().collect();
+        let still_waiting = std::mem::take(&mut self.waiting);
+        for mut entry in in_flight.into_iter().chain(still_waiting) {
+            if entry.is_renewal() {
+                continue;
+            }
+            if self.ends_with_session(&entry) {
+                if let Some(token) = entry.token {
+                    self.resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
+                }
+                continue;
+            }
+            if let Body::Subscribe { granted, .. } = &mut entry.body {
+                granted.clear();
+            }
+            entry.sent_in_session = false;
+            entry.on_this_link = false;
+            self.waiting.push_back(entry);
+        }
+        self.resubscribing = 0;
+        self.send_renewals(now);
+    }
+
+    /// The link is gone: nothing is on the wire, and renewals that were not granted are owed again.
+    pub(super) fn return_to_owed(&mut self) {
+        let mut renewals = Vec::new();
+        for (id, entry) in self.ring.iter_mut() {
+            entry.on_this_link = false;
+            if entry.is_renewal() {
+                renewals.push(id);
+            }
+        }
+        for id in renewals {
+            self.ring.remove(id);
+        }
+        self.waiting.retain(|entry| !entry.is_renewal());
+        self.resubscribing = 0;
+    }
+
+    /// How many subscriptions have to be renewed.
+    pub(super) fn owed_filters(&self) -> usize {
+        let owed = |(_, standing): &&(QoS, Standing)| *standing == Standing::Owed;
+        self.filters.values().filter(owed).count()
+    }
+
+    /// The earliest moment at which something sent on this link is overdue.
+    pub(super) fn next_ack_deadline(&self) -> Option<Instant> {
+        self.ring
+            .iter()
+            .filter(|(_, entry)| entry.on_this_link)
+            .map(|(_, entry)| entry.sent)
+            .min()
+            .map(|sent| sent + self.options.ack_timeout)
+    }
+
+    pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
+        let expected = |body: &Body| matches!(body, Body::Publish(p) if p.qos == QoS::AtLeastOnce);
+        if let Some(entry) = self.take_answered("PUBACK", id, expected) {
+            self.complete(entry, now, Vec::new());
+        }
+    }
+
+    pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
+        let order = self.next_release;
+        match self.ring.get_mut(id).map(|entry| &mut entry.body) {
+            // From here on the message itself is never sent again [MQTT-4.3.3-1].
+            Some(
+                body @ Body::Publish(Publish {
+                    qos: QoS::ExactlyOnce,
+                    ..
+                }),
+            ) => {
+                self.next_release += 1;
+                *body = Body::Release { order };
+            }
+            Some(Body::Release { .. }) => {}
+            _ => return unsolicited("PUBREC", id),
+        }
+        self.send(id, now);
+    }
+
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
+        let expected = |body: &Body| matches!(body, Body::Release { .. });
+        if let Some(entry) = self.take_answered("PUBCOMP", id, expected) {
+            self.complete(entry, now, Vec::new());
+        }
+    }
+
+    pub(super) fn on_suback(
+        &mut self,
+        id: PacketId,
+        answers: &[Option<QoS>],
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let expected = match self.ring.get(id).map(|entry| &entry.body) {
+            Some(Body::Subscribe {
+                filters, granted, ..
+            }) => (filters.len() - granted.len()).min(FILTERS_PER_PACKET),
+            _ => {
+                unsolicited("SUBACK", id);
+                return Ok(());
+            }
+        };
+        if answers.len() != expected {
+            return Err(ProtocolError::unexpected(
+                "SUBACK",
+                format!("{} return codes for {expected} filters", answers.len()),
+                "MQTT-3.9.3-1",
+            ));
+        }
+        if let Some(entry) = self.ring.remove(id) {
+            self.on_answers(entry, answers, now);
+        }
+        self.send_waiting(now);
+        Ok(())
+    }
+
+    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
+        let expected = |body: &Body| matches!(body, Body::Unsubscribe { .. });
+        let Some(mut entry) = self.take_answered("UNSUBACK", id, expected) else {
+            return;
+        };
+        let Body::Unsubscribe { filters, done } = &mut entry.body else {
+            return;
+        };
+        *done = filters.len().min(*done + FILTERS_PER_PACKET);
+        if *done < filters.len() {
+            self.submit_rest(entry, now);
+        } else {
+            self.complete(entry, now, Vec::new());
+        }
+    }
+
+    /// Takes a SUBACK's answers in the order of the filters [MQTT-3.9.3-1].
+    fn on_answers(&mut self, mut entry: Entry<T>, answers: &[Option<QoS>], now: Instant) {
+        let Body::Subscribe {
+            filters,
+            granted,
+            renewal,
+        } = &mut entry.body
+        else {
+            return;
+        };
+        for (Filter { filter, .. }, answer) in filters[granted.len()..].iter().zip(answers) {
+            // It may be gone: an UNSUBSCRIBE followed.
+            match (self.filters.get_mut(filter), answer) {
+                (Some((_, standing)), Some(_)) => *standing = Standing::Granted,
+                (Some((_, standing)), None) if *standing != Standing::Granted => {
+                    self.filters.remove(filter);
+                    if *renewal {
+                        let filter = filter.clone();
+                        self.events.push_back(Event::SubscriptionRefused { filter });
+                    }
+                }
+                _ => {}
+            }
+        }
+        granted.extend_from_slice(answers);
+        if *renewal {
+            self.resubscribing = self.resubscribing.saturating_sub(1);
+        }
+        if granted.len() < filters.len() {
+            self.submit_rest(entry, now);
+        } else {
+            let granted = std::mem::take(granted);
+            self.complete(entry, now, granted);
+        }
+    }
+
+    /// Sends the next packet of a command with more filters than one packet takes.
+    fn submit_rest(&mut self, mut entry: Entry<T>, now: Instant) {
+        entry.sent_in_session = false;
+        entry.attempts = 0;
+        self.submit(entry, now);
+    }
+
+    fn complete(&mut self, entry: Entry<T>, now: Instant, granted: Vec<Option<QoS>>) {
+        if self.ring.occupied() == 0 {
+            self.timers.stop(Timer::Acknowledgment);
+        }
+        if let Some(token) = entry.token {
+            let outcome = match granted.iter().copied().collect::<Option<Vec<QoS>>>() {
+                Some(granted) => Outcome::Delivered {
+                    attempts: entry.attempts,
+                    latency: now.saturating_duration_since(entry.since),
+                    granted,
+                },
+                None => Outcome::Refused { granted },
+            };
+            self.resolve(token, outcome);
+        }
+        self.send_waiting(now);
+    }
+
+    /// Frees the identifier if the acknowledgment is one that the entry awaits; any other is
+    /// logged and ignored.
+    fn take_answered(
+        &mut self,
+        name: &str,
+        id: PacketId,
+        expected: impl Fn(&Body) -> bool,
+    ) -> Option<Entry<T>> {
+        if !self.ring.get(id).is_some_and(|entry| expected(&entry.body)) {
+            unsolicited(name, id);
+            return None;
+        }
+        self.ring.remove(id)
+    }
+
+    /// Whether an entry's fate is unknown for good once the broker lost the session.
+    fn ends_with_session(&self, entry: &Entry<T>) -> bool {
+        match &entry.body {
+            Body::Release { .. } => true,
+            Body::Publish(publish) => {
+                entry.sent_in_session
+                    && (publish.qos == QoS::ExactlyOnce
+                        || self.options.on_session_lost == OnSessionLost::Fail)
+            }
+            Body::Subscribe { .. } | Body::Unsubscribe { .. } => false,
+        }
+    }
+
+    /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
+    /// that waits.
+    fn send_renewals(&mut self, now: Instant) {
+        let owed: Vec<Filter> = self
+            .filters
+            .iter()
+            .filter(|(_, (_, standing))| *standing == Standing::Owed)
+            .map(|(filter, (qos, _))| Filter::new(filter.clone(), *qos))
+            .collect();
+        for filters in owed.chunks(FILTERS_PER_PACKET).rev() {
+            let body = Body::Subscribe {
+                filters: filters.to_vec(),
+                granted: Vec::new(),
+                renewal: true,
+            };
+            self.waiting.push_front(Entry::new(None, body, now));
+        }
+        while self.ring.room() > 0 && self.waiting.front().is_some_and(Entry::is_renewal) {
+            if let Some(entry) = self.waiting.pop_front() {
+                self.submit(entry, now);
+            }
+        }
+    }
+}
+
+fn unsolicited(name: &str, id: PacketId) {
+    log::warn!("an unsolicited {name} for packet identifier {id} was ignored");
+}

@@ -1,0 +1,188 @@
+//! Packet identifiers, and what awaits an acknowledgment under each: one allocator for PUBLISH,
+//! SUBSCRIBE and UNSUBSCRIBE.
+//!
+//! Identifiers are handed out in a circle and the table is the arc of the circle that is in use, in
+//! the order of sending. So an identifier in use cannot be handed out again [MQTT-2.3.1-2], looking
+//! one up is an index, and going through the table is going through it in the order in which
+//! everything has to be sent again [MQTT-4.6.0-1]. Pure.
+
+use std::collections::VecDeque;
+
+use crate::packet::PacketId;
+
+/// The arc of identifiers in use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Ring<E> {
+    /// How many identifiers there are: 65,535, fewer only in tests.
+    identifiers: u16,
+    /// Position of the first slot on the circle, 0 for identifier 1.
+    first: u16,
+    /// From the oldest entry on; answered ones leave a hole until they are the oldest.
+    slots: VecDeque<Option<E>>,
+    occupied: usize,
+}
+
+impl<E> Ring<E> {
+    /// An empty table over the identifiers 1 to `identifiers`.
+    pub(crate) fn new(identifiers: u16) -> Self {
+        Ring {
+            identifiers: identifiers.max(1),
+            first: 0,
+            slots: VecDeque::new(),
+            occupied: 0,
+        }
+    }
+
+    /// Gives `entry` the next identifier; hands it back when all are in use.
+    pub(crate) fn push(&mut self, entry: E) -> Result<PacketId, E> {
+        if self.room() == 0 {
+            return Err(entry);
+        }
+        let Some(id) = self.identifier(self.slots.len()) else {
+            return Err(entry);
+        };
+        self.slots.push_back(Some(entry));
+        self.occupied += 1;
+        Ok(id)
+    }
+
+    /// Takes the entry out and frees its identifier.
+    pub(crate) fn remove(&mut self, id: PacketId) -> Option<E> {
+        let index = self.index(id)?;
+        let entry = self.slots.get_mut(index)?.take()?;
+        self.occupied -= 1;
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.first = (self.first + 1) % self.identifiers;
+        }
+        Some(entry)
+    }
+
+    /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = E> + use<E> {
+        let next = u32::from(self.first) + self.slots.len() as u32;
+        self.first = (next % u32::from(self.identifiers)) as u16;
+        self.occupied = 0;
+        std::mem::take(&mut self.slots).into_iter().flatten()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut E> {
+        let index = self.index(id)?;
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// All entries with their identifiers, oldest first.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut E)> {
+        let (first, identifiers) = (self.first, self.identifiers);
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(move |(index, slot)| {
+                Some((identifier(first, index, identifiers)?, slot.as_mut()?))
+            })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &E)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((self.identifier(index)?, slot.as_ref()?)))
+    }
+
+    pub(crate) fn get(&self, id: PacketId) -> Option<&E> {
+        self.slots.get(self.index(id)?)?.as_ref()
+    }
+
+    /// How many entries there are.
+    pub(crate) fn occupied(&self) -> usize {
+        self.occupied
+    }
+
+    /// How many more can be pushed.
+    pub(crate) fn room(&self) -> usize {
+        usize::from(self.identifiers) - self.slots.len()
+    }
+
+    fn identifier(&self, index: usize) -> Option<PacketId> {
+        identifier(self.first, index, self.identifiers)
+    }
+
+    fn index(&self, id: PacketId) -> Option<usize> {
+        let position = id.value() - 1;
+        if position >= self.identifiers {
+            return None;
+        }
+        let distance = if position >= self.first {
+            position - self.first
+        } else {
+            self.identifiers - self.first + position
+        };
+        Some(usize::from(distance))
+    }
+}
+
+fn identifier(first: u16, index: usize, identifiers: u16) -> Option<PacketId> {
+    let position = (usize::from(first) + index) % usize::from(identifiers);
+    PacketId::new(u16::try_from(position + 1).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(value: u16) -> PacketId {
+        PacketId::new(value).unwrap()
+    }
+
+    #[test]
+    fn identifiers_go_round_and_skip_what_is_in_use() {
+        let mut ring = Ring::new(3);
+        assert_eq!(ring.push('a'), Ok(id(1)));
+        assert_eq!(ring.push('b'), Ok(id(2)));
+        assert_eq!(ring.push('c'), Ok(id(3)));
+        assert_eq!(ring.push('d'), Err('d'));
+        assert_eq!(ring.remove(id(2)), Some('b'));
+        assert_eq!(ring.push('d'), Err('d'), "the next one, 1, is in use");
+        assert_eq!(ring.remove(id(1)), Some('a'));
+        assert_eq!(ring.push('d'), Ok(id(1)));
+        assert_eq!(ring.push('e'), Ok(id(2)));
+        let order: Vec<_> = ring.iter().map(|(i, e)| (i.value(), *e)).collect();
+        assert_eq!(order, [(3, 'c'), (1, 'd'), (2, 'e')]);
+        assert_eq!(ring.occupied(), 3);
+    }
+
+    #[test]
+    fn the_whole_range_wraps_past_65535_to_1() {
+        let mut ring = Ring::new(u16::MAX);
+        for value in 1..=u16::MAX {
+            assert_eq!(ring.push(value), Ok(id(value)));
+            assert_eq!(ring.remove(id(value)), Some(value));
+        }
+        assert_eq!(ring.push(0), Ok(id(1)));
+    }
+
+    #[test]
+    fn unknown_identifiers_are_nothing() {
+        let mut ring = Ring::new(10);
+        assert_eq!(ring.remove(id(1)), None);
+        ring.push('a').unwrap();
+        assert_eq!(ring.remove(id(2)), None);
+        assert_eq!(ring.remove(id(11)), None);
+        assert_eq!(ring.get(id(1)), Some(&'a'));
+        assert_eq!(ring.remove(id(1)), Some('a'));
+        assert_eq!(ring.remove(id(1)), None);
+    }
+
+    #[test]
+    fn draining_keeps_the_order_and_goes_on_counting() {
+        let mut ring = Ring::new(4);
+        for entry in ['a', 'b', 'c'] {
+            ring.push(entry).unwrap();
+        }
+        ring.remove(id(1));
+        assert_eq!(ring.drain().collect::<String>(), "bc");
+        assert_eq!(ring.occupied(), 0);
+        assert_eq!(ring.push('d'), Ok(id(4)));
+        assert_eq!(ring.push('e'), Ok(id(1)));
+    }
+}

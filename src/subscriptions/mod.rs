@@ -1,0 +1,289 @@
+//! [8] Which response queues want a topic: filters, matching, and when the broker has to be told.
+//!
+//! Several queues may subscribe to one filter: SUBSCRIBE asks for the highest QoS among them, and
+//! UNSUBSCRIBE goes out when the last one leaves. Matching (`tree.rs`) is byte for byte
+//! [MQTT-4.7.3-4]; `$share/<name>/<filter>` matches as `<filter>`. Pure; the loop's thread.
+
+mod tree;
+
+use std::collections::HashMap;
+
+use crate::inbox::InboxId;
+use crate::packet::{Filter, QoS};
+use tree::{FilterId, Tree};
+
+/// One queue's interest in one filter, as one SUBSCRIBE made it: so a later SUBSCRIBE of the same
+/// filter is not taken away by the answer to an earlier UNSUBSCRIBE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct InterestId {
+    filter: FilterId,
+    number: u64,
+}
+
+/// The table of subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    ids: HashMap<String, FilterId>,
+    /// By [`FilterId`]; an entry without interests is free.
+    entries: Vec<Entry>,
+    free: Vec<FilterId>,
+    tree: Tree,
+    next_number: u64,
+    interests: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    filter: String,
+    interests: Vec<Interest>,
+}
+
+#[derive(Debug)]
+struct Interest {
+    inbox: InboxId,
+    number: u64,
+    qos: QoS,
+    /// Its UNSUBSCRIBE is under way.
+    leaving: bool,
+}
+
+impl Subscriptions {
+    /// Adds a queue's interest in `filters`. Messages may arrive from now on, also before SUBACK.
+    /// Gives what to ask the broker for, in the same order, and what to [`Subscriptions::remove`]
+    /// should the broker refuse.
+    pub(crate) fn add(
+        &mut self,
+        inbox: InboxId,
+        filters: &[Filter],
+    ) -> (Vec<Filter>, Vec<InterestId>) {
+        let mut wanted = Vec::with_capacity(filters.len());
+        let mut added = Vec::with_capacity(filters.len());
+        for Filter { filter, qos } in filters {
+            let id = self.filter_id(filter);
+            let number = self.next_number;
+            self.next_number += 1;
+            self.interests += 1;
+            let interests = &mut self.entries[id].interests;
+            interests.push(Interest {
+                inbox,
+                number,
+                qos: *qos,
+                leaving: false,
+            });
+            let staying = interests.iter().filter(|interest| !interest.leaving);
+            let highest = staying.map(|interest| interest.qos).max().unwrap_or(*qos);
+            wanted.push(Filter::new(filter.clone(), highest));
+            added.push(InterestId { filter: id, number });
+        }
+        (wanted, added)
+    }
+
+    /// A queue leaves `filters`. Gives those that the broker is to be told about, because nobody
+    /// else stays, and what to remove once it has answered: messages may still arrive until then.
+    pub(crate) fn leave(
+        &mut self,
+        inbox: InboxId,
+        filters: &[String],
+    ) -> (Vec<String>, Vec<InterestId>) {
+        let mut unwanted: Vec<String> = Vec::new();
+        let mut leaving = Vec::new();
+        for filter in filters {
+            // One that is not known here the broker may know from an earlier session.
+            let mut nobody_stays = true;
+            if let Some(&id) = self.ids.get(filter) {
+                for interest in &mut self.entries[id].interests {
+                    if interest.inbox == inbox {
+                        interest.leaving = true;
+                        leaving.push(InterestId {
+                            filter: id,
+                            number: interest.number,
+                        });
+                    }
+                    nobody_stays &= interest.leaving;
+                }
+            }
+            if nobody_stays && !unwanted.contains(filter) {
+                unwanted.push(filter.clone());
+            }
+        }
+        (unwanted, leaving)
+    }
+
+    /// Removes single interests: refused by the broker, or left.
+    pub(crate) fn remove(&mut self, gone: &[InterestId]) {
+        for InterestId { filter, number } in gone {
+            self.retain(*filter, |interest| interest.number != *number);
+        }
+    }
+
+    /// A queue went away. Gives the filters that nobody wants any more.
+    pub(crate) fn remove_inbox(&mut self, inbox: InboxId) -> Vec<String> {
+        (0..self.entries.len())
+            .filter_map(|id| self.retain(id, |interest| interest.inbox != inbox))
+            .collect()
+    }
+
+    /// The broker no longer serves this filter. Gives the queues that had subscribed to it.
+    pub(crate) fn remove_filter(&mut self, filter: &str) -> Vec<InboxId> {
+        let Some(&id) = self.ids.get(filter) else {
+            return Vec::new();
+        };
+        let mut inboxes: Vec<_> = self.entries[id].interests.iter().map(|i| i.inbox).collect();
+        inboxes.sort_unstable();
+        inboxes.dedup();
+        self.retain(id, |_| false);
+        inboxes
+    }
+
+    /// How many interests there are: a filter counts once for each SUBSCRIBE of it.
+    pub(crate) fn len(&self) -> usize {
+        self.interests
+    }
+
+    /// Puts each queue that wants this topic into `inboxes`, once however many filters match.
+    pub(crate) fn matching(&self, topic: &str, inboxes: &mut Vec<InboxId>) {
+        inboxes.clear();
+        self.tree.matching(topic, |id| {
+            inboxes.extend(self.entries[id].interests.iter().map(|i| i.inbox));
+        });
+        inboxes.sort_unstable();
+        inboxes.dedup();
+    }
+
+    fn filter_id(&mut self, filter: &str) -> FilterId {
+        if let Some(&id) = self.ids.get(filter) {
+            return id;
+        }
+        let entry = Entry {
+            filter: filter.to_owned(),
+            interests: Vec::new(),
+        };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() - 1
+            }
+        };
+        self.ids.insert(filter.to_owned(), id);
+        self.tree.insert(filter, id);
+        id
+    }
+
+    /// Gives the filter if that leaves nobody who wants it; it is forgotten then.
+    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
+        let entry = self.entries.get_mut(id)?;
+        let before = entry.interests.len();
+        entry.interests.retain(stays);
+        self.interests -= before - entry.interests.len();
+        if before == 0 || !entry.interests.is_empty() {
+            return None;
+        }
+        let filter = std::mem::take(&mut entry.filter);
+        self.ids.remove(&filter);
+        self.tree.remove(&filter, id);
+        self.free.push(id);
+        Some(filter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: InboxId = InboxId(1);
+    const B: InboxId = InboxId(2);
+
+    fn filters(names: &[&str]) -> Vec<Filter> {
+        names
+            .iter()
+            .map(|name| Filter::new(*name, QoS::AtLeastOnce))
+            .collect()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn matching(table: &Subscriptions, topic: &str) -> Vec<InboxId> {
+        let mut inboxes = vec![InboxId(99)];
+        table.matching(topic, &mut inboxes);
+        inboxes
+    }
+
+    #[test]
+    fn each_queue_is_found_once_however_many_filters_match() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a/+", "a/b", "#"]));
+        table.add(B, &filters(&["a/b"]));
+        assert_eq!(matching(&table, "a/b"), [A, B]);
+        assert_eq!(matching(&table, "a/c"), [A]);
+        assert_eq!(table.len(), 4);
+    }
+
+    #[test]
+    fn the_highest_quality_of_service_is_asked_for() {
+        let mut table = Subscriptions::default();
+        table.add(A, &[Filter::new("a", QoS::ExactlyOnce)]);
+        let (wanted, _) = table.add(B, &[Filter::new("a", QoS::AtMostOnce)]);
+        assert_eq!(wanted, [Filter::new("a", QoS::ExactlyOnce)]);
+    }
+
+    #[test]
+    fn the_broker_is_told_when_the_last_one_leaves() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a"]));
+        table.add(B, &filters(&["a"]));
+        let (unwanted, leaving) = table.leave(A, &names(&["a"]));
+        assert_eq!(unwanted, names(&[]));
+        assert_eq!(matching(&table, "a"), [A, B], "until it is removed");
+        table.remove(&leaving);
+        assert_eq!(matching(&table, "a"), [B]);
+        let (unwanted, leaving) = table.leave(B, &names(&["a", "a"]));
+        assert_eq!(unwanted, names(&["a"]));
+        table.remove(&leaving);
+        assert_eq!(matching(&table, "a"), []);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_new_subscription_survives_the_answer_to_an_earlier_unsubscribe() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a"]));
+        let (_, leaving) = table.leave(A, &names(&["a"]));
+        table.add(A, &filters(&["a"]));
+        table.remove(&leaving);
+        assert_eq!(matching(&table, "a"), [A]);
+    }
+
+    #[test]
+    fn a_stale_interest_does_not_hit_a_filter_that_took_its_place() {
+        let mut table = Subscriptions::default();
+        let (_, added) = table.add(A, &filters(&["a"]));
+        table.remove_inbox(A);
+        table.add(B, &filters(&["b"]));
+        table.remove(&added);
+        assert_eq!(matching(&table, "b"), [B]);
+    }
+
+    #[test]
+    fn a_queue_that_goes_away_takes_its_filters_along() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a", "b"]));
+        table.add(B, &filters(&["b"]));
+        assert_eq!(table.remove_inbox(A), names(&["a"]));
+        assert_eq!(table.remove_filter("b"), [B]);
+        assert_eq!(table.remove_filter("b"), []);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_filter_unknown_here_is_still_unsubscribed_at_the_broker() {
+        let mut table = Subscriptions::default();
+        let (unwanted, leaving) = table.leave(A, &names(&["from/before"]));
+        assert_eq!((unwanted, leaving.len()), (names(&["from/before"]), 0));
+    }
+}
