@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Every check of this repository, in one go: what continuous integration runs, and what to run before a commit.
+#
+# usage: scripts/test.sh
+#
+# The steps: the tools are there; shell syntax; format; clippy and all tests, each with the default features
+# and with local-broker; documentation; the smoke test (scripts/smoke.sh). Warnings are errors. The first step
+# that fails ends the run; nothing is skipped.
+#
+# What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
+# apt-get where that is possible (as root, or by sudo without a password), else named. Missing rustfmt or
+# clippy are added where rustup is. Rust itself is yours to install: https://rustup.rs
+#
+#   -h, --help   this text
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+case ${1:-} in
+    '') ;;
+    -h | --help) help_from_header && exit 0 ;;
+    *) die "unknown argument '$1': see --help" 2 ;;
+esac
+cd -- "$repository"
+forget_program_settings
+unset MQTT_CONNECTION_SHARING_BIN
+
+step_name='' step_start=0
+# shellcheck disable=SC2329,SC2317 # the trap calls it
+report_failure() {
+    local status=$?
+    ((status == 0)) || printf '\ntest.sh: FAILED in the step "%s" after %s s, with status %s\n' \
+        "$step_name" "$((SECONDS - step_start))" "$status" >&2
+}
+trap report_failure EXIT
+
+# step NAME COMMAND...: runs it, says how long it took, and ends everything when it fails.
+# (A command that is tested by `if` or `||` would go on after an error inside; so it is not.)
+step() {
+    step_name=$1 step_start=$SECONDS
+    shift
+    printf '\n== %s\n' "$step_name"
+    "$@"
+    printf -- '-- %s: ok, %s s\n' "$step_name" "$((SECONDS - step_start))"
+}
+
+missing_packages() {
+    command -v cc >/dev/null 2>&1 || echo build-essential
+    command -v openssl >/dev/null 2>&1 || echo openssl
+    command -v mosquitto >/dev/null 2>&1 || echo mosquitto
+    have_openssl_headers || printf '%s\n' pkg-config libssl-dev
+}
+
+tools() {
+    local missing
+    missing=$(missing_packages | tr '\n' ' ')
+    missing=${missing% }
+    if [[ -n $missing ]]; then
+        local as_root=()
+        command -v apt-get >/dev/null 2>&1 ||
+            die "missing: $missing (names as on Debian): install them with your system's package manager" 127
+        if [[ $(id -u) != 0 ]]; then
+            sudo -n true 2>/dev/null || die "missing: $missing: run 'sudo apt-get install $missing' and try again" 127
+            as_root=(sudo -n)
+        fi
+        printf 'installing: %s\n' "$missing"
+        ${as_root[@]+"${as_root[@]}"} apt-get update -q || die "'apt-get update' failed: install by hand: $missing" 127
+        # shellcheck disable=SC2086 # several words
+        ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -q -y --no-install-recommends $missing ||
+            die "'apt-get install' failed: install by hand: $missing" 127
+        hash -r
+        missing=$(missing_packages | tr '\n' ' ')
+        [[ -z $missing ]] || die "still missing after installing: $missing: see apt-get's messages above" 127
+    fi
+    need_cargo
+    local component
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 && continue
+        if [[ $component == fmt ]]; then component=rustfmt; fi
+        need_command rustup "cargo has no $component: install it as you installed Rust"
+        rustup component add "$component" || die "cannot add $component: rustup says why above" 127
+    done
+    cargo --version
+    mosquitto -h | sed -n 1p || true
+    openssl version
+}
+
+shell_syntax() {
+    local file
+    for file in scripts/*.sh .ci/run; do
+        bash -n "$file"
+        [[ $file == scripts/common.sh || -x $file ]] || die "$file cannot be run: chmod +x $file"
+    done
+}
+
+step 'tools' tools
+step 'shell syntax' shell_syntax
+step 'format' cargo fmt --all --check
+step 'clippy' cargo clippy --locked --all-targets -- -D warnings
+step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
+step 'tests' cargo test --locked
+step 'tests, local-broker' cargo test --locked --features local-broker
+step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+step 'smoke test' scripts/smoke.sh
+printf '\nall passed in %s s\n' "$SECONDS"
