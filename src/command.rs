@@ -1,4 +1,4 @@
-//! [2] What threads ask of the loop, and how it ends.
+//! \[2\] What threads ask of the loop, and how it ends.
 //!
 //! A [`Command`] owns all of its data: the thread that pushed it may time out, go away or panic
 //! without anything dangling. Every command ends in exactly one [`Outcome`], told through its

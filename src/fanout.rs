@@ -1,4 +1,4 @@
-//! [9] Puts incoming messages into the response queues, and keeps aside what finds no room.
+//! \[9\] Puts incoming messages into the response queues, and keeps aside what finds no room.
 //!
 //! Runs on the loop's thread and never waits. A message that a full queue cannot take waits aside,
 //! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped

@@ -1,4 +1,4 @@
-//! [1] What threads hold: pushes commands to the loop, from any thread, as many as there are.
+//! \[1\] What threads hold: pushes commands to the loop, from any thread, as many as there are.
 //!
 //! A handle is cheap to clone and never touches the connection. Commands are checked here, on the
 //! caller's thread, and queued; a full queue makes the caller wait up to the block time. DISCONNECT,

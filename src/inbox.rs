@@ -1,4 +1,4 @@
-//! [9] The response queue of a subscribed thread.
+//! \[9\] The response queue of a subscribed thread.
 //!
 //! An [`Inbox`] is the thread's end, an `Outlet` the loop's. The queue is bounded; the loop never
 //! waits for room in it (see `fanout.rs`), so when something waits aside the thread that makes room

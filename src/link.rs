@@ -1,4 +1,4 @@
-//! [6] The connection to the broker, once it is up: non-blocking bytes in and out.
+//! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
 //!
 //! A link is owned by the loop's thread alone; TLS state cannot be shared or split. Both reading and
 //! writing can say that they would block, in either direction of TLS; the readiness thread tells

@@ -1,2 +1,141 @@
-//! placeholder
-fn main() {}
+//! The program: parse, resolve, log, run, one printed error, exit status.
+//!
+//! Results go to standard output, logs and the error to standard error. Exit status: 0 success,
+//! 1 the demo failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
+//! 130 interrupted. The main thread owns the connection and runs the command loop.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use mqtt_connection_sharing::cli;
+use mqtt_connection_sharing::config::{self, Config, Output, Surroundings, Verbosity};
+use mqtt_connection_sharing::demo::{self, Interrupt, Report, Run};
+use mqtt_connection_sharing::error::{Blame, Error};
+
+const FAILED: u8 = 1;
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    start_log(cli.verbosity());
+    match run(cli) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> Result<u8, Error> {
+    let mut config = config::resolve(cli, &Surroundings::of_this_process())?;
+    for notice in &config.notices {
+        log::info!("{notice}");
+    }
+    let interrupt = Arc::new(Interrupt::default());
+    stop_on_signals(Arc::clone(&interrupt))?;
+    // The embedded broker runs as long as this value lives.
+    let _local = local_broker(&mut config)?;
+    let output = config.output;
+    let result = demo::run(config.options, &config.demo, &interrupt, |run| {
+        print_run(output, run);
+    });
+    if interrupt.is_requested() {
+        if let Ok(report) = &result {
+            print_report(output, report);
+        }
+        return Ok(INTERRUPTED);
+    }
+    let report = result?;
+    print_report(output, &report);
+    Ok(if report.success { 0 } else { FAILED })
+}
+
+/// Logs go to standard error; `RUST_LOG` can say more precisely what is wanted.
+fn start_log(verbosity: Verbosity) {
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .filter_module("mqtt_connection_sharing", verbosity.level())
+        .parse_default_env()
+        .format_target(false)
+        .format_timestamp_millis()
+        .init();
+}
+
+/// The first signal asks for an orderly end, the second one leaves at once.
+fn stop_on_signals(interrupt: Arc<Interrupt>) -> Result<(), Error> {
+    ctrlc::set_handler(move || {
+        if !interrupt.request() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        log::info!("interrupted: finishing what is in flight; again to leave at once");
+    })
+    .map_err(|error| {
+        Error::new(
+            Blame::Configuration,
+            "setting up Ctrl-C",
+            error.to_string(),
+            "",
+        )
+    })
+}
+
+#[cfg(feature = "local-broker")]
+fn local_broker(
+    config: &mut Config,
+) -> Result<Option<mqtt_connection_sharing::local::LocalBroker>, Error> {
+    use mqtt_connection_sharing::local::LocalBroker;
+    use mqtt_connection_sharing::options::{IdentityFiles, Security, TlsOptions};
+
+    if !config.local {
+        return Ok(None);
+    }
+    let broker = LocalBroker::start()?;
+    log::info!("embedded broker on 127.0.0.1:{} with mutual TLS", broker.port());
+    config.options.host = "localhost".to_owned();
+    config.options.port = broker.port();
+    config.options.security = Security::Tls(TlsOptions {
+        ca_file: Some(broker.ca_file().to_owned()),
+        identity: Some(IdentityFiles::Pem {
+            cert: broker.cert().to_owned(),
+            key: broker.key().to_owned(),
+        }),
+        ..TlsOptions::default()
+    });
+    Ok(Some(broker))
+}
+
+#[cfg(not(feature = "local-broker"))]
+fn local_broker(config: &mut Config) -> Result<Option<()>, Error> {
+    if !config.local {
+        return Ok(None);
+    }
+    Err(Error::new(
+        Blame::Configuration,
+        "starting the embedded broker for --local",
+        "this program was built without it",
+        "build it in with: cargo run --release --features local-broker -- --local (or scripts/demo.sh)",
+    ))
+}
+
+fn print_run(output: Output, run: &Run) {
+    if output == Output::Text {
+        print_line(&run.to_string());
+    }
+}
+
+fn print_report(output: Output, report: &Report) {
+    match output {
+        Output::Text => print_line(&report.to_string()),
+        Output::Json => print_line(&report.to_json()),
+    }
+}
+
+/// Whoever reads the output may go away early, which is no error of ours.
+fn print_line(line: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        log::debug!("standard output is closed: {error}");
+    }
+}

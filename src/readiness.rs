@@ -1,4 +1,4 @@
-//! [7] The readiness thread: when the socket can be read or written, it injects PROCESSLOOP.
+//! \[7\] The readiness thread: when the socket can be read or written, it injects PROCESSLOOP.
 //!
 //! It knows nothing of MQTT or TLS and never touches the socket's data. Readiness is edge-triggered
 //! and may be spurious: whoever is woken repeats reading and writing until that would block. Several

@@ -1,4 +1,4 @@
-//! [2] The two ends of a command's outcome: the [`Ticket`] that a thread holds, and the `Completion`
+//! \[2\] The two ends of a command's outcome: the [`Ticket`] that a thread holds, and the `Completion`
 //! that travels with the command.
 //!
 //! A completion is consumed by telling the outcome, so it is told once; a completion that is dropped

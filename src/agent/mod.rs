@@ -1,4 +1,4 @@
-//! [3] The command loop: the thread that calls [`Agent::run`] owns the connection until it returns.
+//! \[3\] The command loop: the thread that calls [`Agent::run`] owns the connection until it returns.
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
 //! reads and handles what the link has, and writes what the session wants sent; then it sleeps until

@@ -1,4 +1,4 @@
-//! [5] The packets of MQTT 3.1.1 as this crate sees them.
+//! \[5\] The packets of MQTT 3.1.1 as this crate sees them.
 //!
 //! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
 //! check that the codec leaves out, so that another version of MQTT becomes a second adapter.

@@ -1,4 +1,4 @@
-//! [4] The MQTT session: a pure state machine.
+//! \[4\] The MQTT session: a pure state machine.
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
 //! them (`ring.rs`, `outbound.rs`), which filters are subscribed, and the receiving half

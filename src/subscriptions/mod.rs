@@ -1,4 +1,4 @@
-//! [8] Which response queues want a topic: filters, matching, and when the broker has to be told.
+//! \[8\] Which response queues want a topic: filters, matching, and when the broker has to be told.
 //!
 //! Several queues may subscribe to one filter: SUBSCRIBE asks for the highest QoS among them, and
 //! UNSUBSCRIBE goes out when the last one leaves. Matching (`tree.rs`) is byte for byte

@@ -1,0 +1,176 @@
+//! The result of the demo: for people line by line, for programs as one JSON object.
+//!
+//! Pure data; the main thread writes it to standard output.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What one iteration came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Its number, from 1.
+    pub iteration: u64,
+    /// Everything received and acknowledged, every thread and the loop ended well.
+    pub success: bool,
+    /// Messages that the loop took.
+    pub published: u64,
+    /// Messages that the broker acknowledged (QoS 0: that went out).
+    pub acknowledged: u64,
+    /// Distinct expected messages that came back.
+    pub received: u64,
+    /// Expected messages that did not.
+    pub lost: u64,
+    /// Expected messages that came again.
+    pub duplicated: u64,
+    /// Messages that this iteration had not published.
+    pub unexpected: u64,
+    /// First deliveries out of their publisher's order.
+    pub reordered: u64,
+    /// Times the connection was made again.
+    pub reconnects: u64,
+    /// Reconnects at which the broker still had the session.
+    pub resumed: u64,
+    /// Subscriptions renewed because the broker had forgotten them.
+    pub resubscribed: u64,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// The first thing that went wrong.
+    pub error: Option<String>,
+}
+
+/// What the whole demo came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Iterations that were run.
+    pub iterations: u64,
+    /// Those that succeeded.
+    pub succeeded: u64,
+    /// More than half of them did, and at least one.
+    pub success: bool,
+    /// One for each iteration, in order.
+    pub runs: Vec<Run>,
+}
+
+impl Report {
+    /// The verdict over all iterations.
+    pub fn new(runs: Vec<Run>) -> Self {
+        let iterations = runs.len() as u64;
+        let succeeded = runs.iter().filter(|run| run.success).count() as u64;
+        Report {
+            iterations,
+            succeeded,
+            success: succeeded * 2 > iterations,
+            runs,
+        }
+    }
+
+    /// One JSON object on one line.
+    pub fn to_json(&self) -> String {
+        // Numbers, booleans and strings under string keys cannot fail to become JSON.
+        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let expected = self.received + self.lost;
+        write!(
+            f,
+            "iteration {}: {}, {} of {expected} received, {} of {} acknowledged",
+            self.iteration,
+            if self.success { "ok" } else { "FAILED" },
+            self.received,
+            self.acknowledged,
+            self.published,
+        )?;
+        for (count, what) in [
+            (self.lost, "lost"),
+            (self.duplicated, "duplicated"),
+            (self.unexpected, "unexpected"),
+            (self.reordered, "reordered"),
+        ] {
+            write!(f, ", {count} {what}")?;
+        }
+        if self.reconnects > 0 {
+            write!(
+                f,
+                ", reconnected {} times ({} with the session kept, {} subscriptions renewed)",
+                self.reconnects, self.resumed, self.resubscribed
+            )?;
+        }
+        write!(f, ", {:.1?}", Duration::from_millis(self.elapsed_ms))?;
+        if let Some(error) = &self.error {
+            write!(f, ": {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} iterations succeeded: {}",
+            self.succeeded,
+            self.iterations,
+            if self.success { "success" } else { "failure" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(iteration: u64, success: bool) -> Run {
+        Run {
+            iteration,
+            success,
+            published: 8,
+            acknowledged: 8,
+            received: 8,
+            lost: 0,
+            duplicated: 0,
+            unexpected: 0,
+            reordered: 0,
+            reconnects: 0,
+            resumed: 0,
+            resubscribed: 0,
+            elapsed_ms: 1500,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn more_than_half_of_the_iterations_have_to_succeed() {
+        assert!(Report::new(vec![run(1, true), run(2, false), run(3, true)]).success);
+        assert!(!Report::new(vec![run(1, true), run(2, false)]).success);
+        assert!(!Report::new(Vec::new()).success);
+    }
+
+    #[test]
+    fn json_has_the_documented_fields_in_order() {
+        let mut failed = run(1, false);
+        failed.error = Some("a \"quoted\" reason".into());
+        assert_eq!(
+            Report::new(vec![failed]).to_json(),
+            concat!(
+                r#"{"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
+                r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,
+                r#""duplicated":0,"unexpected":0,"reordered":0,"reconnects":0,"resumed":0,"#,
+                r#""resubscribed":0,"elapsed_ms":1500,"error":"a \"quoted\" reason"}]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_run_reads_as_one_line() {
+        assert_eq!(
+            run(2, true).to_string(),
+            "iteration 2: ok, 8 of 8 received, 8 of 8 acknowledged, 0 lost, 0 duplicated, \
+             0 unexpected, 0 reordered, 1.5s"
+        );
+    }
+}
