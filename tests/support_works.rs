@@ -117,7 +117,7 @@ fn mosquitto_refuses_a_wrong_password() {
 
 #[test]
 fn mosquitto_passes_messages_between_clients() {
-    let broker = Mosquitto::start();
+    let broker = Mosquitto::start_fast();
     let mut reader = broker.client("reader", true);
     reader.send_packet(subscribe("a/+", 1));
     reader.expect_suback();
