@@ -4,6 +4,8 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+#[cfg(feature = "local-broker")]
+pub mod local;
 pub mod options;
 pub mod packet;
 pub mod tls;

@@ -1,0 +1,80 @@
+//! What the black-box tests share: certificates, a real Mosquitto, a scripted broker and the
+//! program itself, each of which cleans up after itself, also when the test panics.
+//!
+//! Nothing here knows the library's inside; packets are decoded by rumqttc's codec, so that a
+//! mistake in ours is not repeated in its judge. Helpers panic with what they expected and what
+//! came: in a test that is the report.
+//!
+//! Use it with `mod support;` at the top of a test file.
+
+// Each test file compiles this anew and uses a part of it.
+#![allow(dead_code, unused_imports)]
+// Clippy knows tests by their attribute only; this is test code all the same.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+// Real brokers and processes live in real time.
+#![allow(clippy::disallowed_methods)]
+
+pub mod certs;
+pub mod mosquitto;
+pub mod program;
+pub mod scripted;
+
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use certs::Certs;
+pub use mosquitto::Mosquitto;
+pub use program::{Finished, Program, Running};
+pub use scripted::{Connection, Event, ScriptedBroker};
+
+/// After this much time without what was expected, a test has failed. Generous, because a loaded
+/// machine must not fail a correct program.
+pub const HANG: Duration = Duration::from_secs(30);
+
+/// How often a condition of the outside world is looked at that cannot be waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Waits for a condition that gives no event.
+///
+/// # Panics
+/// When it does not hold within [`HANG`].
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, HANG, || holds().then_some(()));
+}
+
+/// Waits until connections to this port of 127.0.0.1 are refused. A listener just closed may be held
+/// open for a moment by a process that another test is starting.
+///
+/// # Panics
+/// When it still accepts after [`HANG`].
+#[track_caller]
+pub fn wait_until_refused(port: u16) {
+    wait_until("connections to be refused", || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
+    });
+}
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// When it found nothing within `limit`.
+#[track_caller]
+pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    look_for(limit, look).unwrap_or_else(|| panic!("waited {limit:?} in vain for: {what}"))
+}
+
+/// Waits until `look` finds something, or the time is over.
+pub fn look_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look() {
+            return Some(found);
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}

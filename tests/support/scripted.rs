@@ -1,0 +1,436 @@
+//! A broker that does exactly what the test says: for what Mosquitto cannot be made to do.
+//!
+//! Plain TCP on 127.0.0.1, on a port that the system chooses. Nothing happens by itself: the test,
+//! or a thread that it starts with [`ScriptedBroker::in_thread`], accepts each connection and reads
+//! and sends each packet. Every byte received is recorded, for checks of the wire itself.
+
+use std::fmt::Debug;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use native_tls::TlsStream;
+use rumqttc::mqttbytes::{self, v4};
+
+use super::{HANG, look_for};
+
+/// Larger than anything a test sends.
+const MAX_PACKET: usize = 16 * 1024 * 1024;
+
+/// Takes the next packet if it is of this kind; the panic names what came instead.
+macro_rules! expect_packet {
+    ($connection:expr, $kind:ident) => {
+        $connection.expect(stringify!($kind), |packet| match packet {
+            v4::Packet::$kind(inner) => Some(inner),
+            _ => None,
+        })
+    };
+}
+
+/// The listener.
+pub struct ScriptedBroker {
+    listener: TcpListener,
+    port: u16,
+    recordings: Vec<Recording>,
+}
+
+type Recording = Arc<Mutex<Vec<u8>>>;
+
+impl ScriptedBroker {
+    /// Listens; the system keeps connections waiting until they are accepted.
+    pub fn bind() -> ScriptedBroker {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        // Accepting has no time limit of its own.
+        listener.set_nonblocking(true).expect("a listener to poll");
+        let port = listener.local_addr().expect("its address").port();
+        ScriptedBroker {
+            listener,
+            port,
+            recordings: Vec::new(),
+        }
+    }
+
+    /// Runs a script in a thread of its own while the test does something else. The test must
+    /// join it to see its panic.
+    pub fn in_thread<T: Send + 'static>(
+        self,
+        script: impl FnOnce(ScriptedBroker) -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        thread::Builder::new()
+            .name("scripted-broker".into())
+            .spawn(move || script(self))
+            .expect("a thread")
+    }
+
+    /// The next connection.
+    ///
+    /// # Panics
+    /// When none comes within [`HANG`].
+    #[track_caller]
+    pub fn accept(&mut self) -> Connection {
+        self.accept_within(HANG)
+            .unwrap_or_else(|| panic!("expected a connection, none came in {HANG:?}"))
+    }
+
+    /// The next connection, if it comes in time.
+    pub fn accept_within(&mut self, limit: Duration) -> Option<Connection> {
+        let (stream, _) = look_for(limit, || match self.listener.accept() {
+            Ok(accepted) => Some(accepted),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("cannot accept: {error}"),
+        })?;
+        // Some systems hand the listener's mode on.
+        stream.set_nonblocking(false).expect("a blocking stream");
+        let connection = Connection::over(stream);
+        self.recordings.push(Arc::clone(&connection.received));
+        Some(connection)
+    }
+
+    /// Accepts, takes CONNECT and answers it: the start of most scripts.
+    #[track_caller]
+    pub fn accept_client(&mut self, session_present: bool) -> (Connection, v4::Connect) {
+        let mut connection = self.accept();
+        let connect = connection.expect_connect();
+        connection.send_connack(v4::ConnectReturnCode::Success, session_present);
+        (connection, connect)
+    }
+
+    /// Stops listening: from now on connections are refused. Returns what each one received.
+    pub fn shutdown(self) -> Vec<Vec<u8>> {
+        self.received()
+    }
+
+    /// The TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the program's `--endpoint` takes to reach it.
+    pub fn endpoint(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// All bytes received so far, one entry for each connection, in order of acceptance.
+    pub fn received(&self) -> Vec<Vec<u8>> {
+        self.recordings.iter().map(copy).collect()
+    }
+}
+
+/// What a read found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A packet, and the bytes it was decoded from.
+    Packet(v4::Packet, Vec<u8>),
+    /// The peer closed the connection, at a packet's end; so does a reset.
+    Closed,
+    /// Nothing more came in the given time.
+    Silence,
+}
+
+/// One side of a connection that speaks MQTT 3.1.1 in packets or in bytes: the broker's, or with
+/// [`super::Mosquitto::client`] a client's.
+pub struct Connection<S: Stream = TcpStream> {
+    stream: S,
+    unread: BytesMut,
+    last_raw: Vec<u8>,
+    received: Recording,
+}
+
+impl<S: Stream> Connection<S> {
+    /// Takes over a connected stream.
+    pub fn over(stream: S) -> Connection<S> {
+        let tcp = stream.tcp();
+        tcp.set_nodelay(true).expect("TCP_NODELAY");
+        tcp.set_write_timeout(Some(HANG)).expect("a write limit");
+        Connection {
+            stream,
+            unread: BytesMut::new(),
+            last_raw: Vec::new(),
+            received: Recording::default(),
+        }
+    }
+
+    /// The next packet.
+    ///
+    /// # Panics
+    /// When the connection ends first, nothing comes within [`HANG`], or it is no MQTT.
+    #[track_caller]
+    pub fn read_packet(&mut self) -> v4::Packet {
+        self.expect("a packet", Some)
+    }
+
+    /// The next packet or what came instead of it, within `limit`.
+    ///
+    /// # Panics
+    /// When the bytes are no MQTT, or the connection ends inside a packet.
+    #[track_caller]
+    pub fn read_event(&mut self, limit: Duration) -> Event {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some((packet, raw)) = self.decode() {
+                self.last_raw.clone_from(&raw);
+                return Event::Packet(packet, raw);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Event::Silence;
+            }
+            let tcp = self.stream.tcp();
+            tcp.set_read_timeout(Some(left)).expect("a read limit");
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return self.closed(),
+                Ok(count) => {
+                    self.unread.extend_from_slice(&chunk[..count]);
+                    lock(&self.received).extend_from_slice(&chunk[..count]);
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
+                    // How a closed connection looks when something was still under way to it.
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return self.closed(),
+                    _ => panic!("cannot read: {error}"),
+                },
+            }
+        }
+    }
+
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        let sent = self.stream.write_all(bytes);
+        if let Err(error) = sent.and_then(|()| self.stream.flush()) {
+            panic!("cannot send {bytes:02x?}: {error}");
+        }
+    }
+
+    /// Sends a packet.
+    #[track_caller]
+    pub fn send_packet(&mut self, packet: v4::Packet) {
+        let mut bytes = BytesMut::new();
+        if let Err(error) = packet.write(&mut bytes, MAX_PACKET) {
+            panic!("cannot encode {packet:?}: {error}");
+        }
+        self.send(&bytes);
+    }
+
+    /// Answers CONNECT.
+    #[track_caller]
+    pub fn send_connack(&mut self, code: v4::ConnectReturnCode, session_present: bool) {
+        self.send_packet(v4::Packet::ConnAck(v4::ConnAck::new(code, session_present)));
+    }
+
+    /// Acknowledges a PUBLISH of QoS 1.
+    #[track_caller]
+    pub fn send_puback(&mut self, packet_identifier: u16) {
+        self.send_packet(v4::Packet::PubAck(v4::PubAck::new(packet_identifier)));
+    }
+
+    /// Grants each filter of a SUBSCRIBE at the QoS it asked for.
+    #[track_caller]
+    pub fn grant(&mut self, subscribe: &v4::Subscribe) {
+        let granted = subscribe
+            .filters
+            .iter()
+            .map(|filter| v4::SubscribeReasonCode::Success(filter.qos))
+            .collect();
+        self.send_packet(v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, granted)));
+    }
+
+    /// The next packet must be CONNECT; so on for the others.
+    #[track_caller]
+    pub fn expect_connect(&mut self) -> v4::Connect {
+        expect_packet!(self, Connect)
+    }
+
+    #[track_caller]
+    pub fn expect_connack(&mut self) -> v4::ConnAck {
+        expect_packet!(self, ConnAck)
+    }
+
+    #[track_caller]
+    pub fn expect_publish(&mut self) -> v4::Publish {
+        expect_packet!(self, Publish)
+    }
+
+    #[track_caller]
+    pub fn expect_puback(&mut self) -> v4::PubAck {
+        expect_packet!(self, PubAck)
+    }
+
+    #[track_caller]
+    pub fn expect_pubrec(&mut self) -> v4::PubRec {
+        expect_packet!(self, PubRec)
+    }
+
+    #[track_caller]
+    pub fn expect_pubrel(&mut self) -> v4::PubRel {
+        expect_packet!(self, PubRel)
+    }
+
+    #[track_caller]
+    pub fn expect_pubcomp(&mut self) -> v4::PubComp {
+        expect_packet!(self, PubComp)
+    }
+
+    #[track_caller]
+    pub fn expect_subscribe(&mut self) -> v4::Subscribe {
+        expect_packet!(self, Subscribe)
+    }
+
+    #[track_caller]
+    pub fn expect_suback(&mut self) -> v4::SubAck {
+        expect_packet!(self, SubAck)
+    }
+
+    #[track_caller]
+    pub fn expect_unsubscribe(&mut self) -> v4::Unsubscribe {
+        expect_packet!(self, Unsubscribe)
+    }
+
+    #[track_caller]
+    pub fn expect_unsuback(&mut self) -> v4::UnsubAck {
+        expect_packet!(self, UnsubAck)
+    }
+
+    #[track_caller]
+    pub fn expect_pingreq(&mut self) {
+        self.expect("PingReq", |packet| {
+            (packet == v4::Packet::PingReq).then_some(())
+        });
+    }
+
+    #[track_caller]
+    pub fn expect_pingresp(&mut self) {
+        self.expect("PingResp", |packet| {
+            (packet == v4::Packet::PingResp).then_some(())
+        });
+    }
+
+    #[track_caller]
+    pub fn expect_disconnect(&mut self) {
+        self.expect("Disconnect", |packet| {
+            (packet == v4::Packet::Disconnect).then_some(())
+        });
+    }
+
+    /// The peer must close the connection next.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        let event = self.read_event(HANG);
+        assert_eq!(event, Event::Closed, "expected the connection to be closed");
+    }
+
+    /// Nothing may come for this long. Short times only: it always takes all of it.
+    #[track_caller]
+    pub fn expect_silence(&mut self, time: Duration) {
+        let event = self.read_event(time);
+        assert_eq!(event, Event::Silence, "expected nothing for {time:?}");
+    }
+
+    /// Reads on until a packet is found that `wanted` turns into something; others are passed
+    /// over.
+    #[track_caller]
+    pub fn read_until<T>(
+        &mut self,
+        what: &str,
+        mut wanted: impl FnMut(&v4::Packet) -> Option<T>,
+    ) -> T {
+        loop {
+            match self.read_event(HANG) {
+                Event::Packet(packet, _) => {
+                    if let Some(found) = wanted(&packet) {
+                        return found;
+                    }
+                }
+                other => panic!("expected {what}, came: {other:?}"),
+            }
+        }
+    }
+
+    /// Closes the connection.
+    pub fn close(self) {
+        // The peer may have been faster.
+        let _ = self.stream.tcp().shutdown(Shutdown::Both);
+    }
+
+    /// The bytes of the packet read last.
+    pub fn last_raw(&self) -> &[u8] {
+        &self.last_raw
+    }
+
+    /// All bytes received so far (inside TLS, if there is TLS).
+    pub fn received(&self) -> Vec<u8> {
+        copy(&self.received)
+    }
+
+    /// The stream itself, for what this type does not do.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    #[track_caller]
+    fn expect<T>(&mut self, what: &str, take: impl FnOnce(v4::Packet) -> Option<T>) -> T {
+        match self.read_event(HANG) {
+            Event::Packet(packet, raw) => {
+                let came = format!("{packet:?} = {raw:02x?}");
+                take(packet).unwrap_or_else(|| panic!("expected {what}, came: {came}"))
+            }
+            other => panic!("expected {what}, came: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn decode(&mut self) -> Option<(v4::Packet, Vec<u8>)> {
+        let header = match mqttbytes::check(self.unread.iter(), MAX_PACKET) {
+            Ok(header) => header,
+            Err(mqttbytes::Error::InsufficientBytes(_)) => return None,
+            Err(error) => panic!("expected MQTT, came: {error}, {:02x?}", &self.unread[..]),
+        };
+        let raw = self.unread.split_to(header.frame_length());
+        match v4::Packet::read(&mut raw.clone(), MAX_PACKET) {
+            Ok(packet) => Some((packet, raw.to_vec())),
+            Err(error) => panic!("expected MQTT, came: {error}, {:02x?}", &raw[..]),
+        }
+    }
+
+    #[track_caller]
+    fn closed(&self) -> Event {
+        let rest = &self.unread[..];
+        assert!(
+            rest.is_empty(),
+            "closed in the middle of a packet: {rest:02x?}"
+        );
+        Event::Closed
+    }
+}
+
+/// A stream with a TCP connection at its bottom, whose time limits can be set.
+pub trait Stream: Read + Write {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref()
+    }
+}
+
+fn lock(recording: &Recording) -> std::sync::MutexGuard<'_, Vec<u8>> {
+    // A test that panicked while it held the lock left nothing half done.
+    recording
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn copy(recording: &Recording) -> Vec<u8> {
+    lock(recording).clone()
+}
