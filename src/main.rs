@@ -92,7 +92,10 @@ fn local_broker(
         return Ok(None);
     }
     let broker = LocalBroker::start()?;
-    log::info!("embedded broker on 127.0.0.1:{} with mutual TLS", broker.port());
+    log::info!(
+        "embedded broker on 127.0.0.1:{} with mutual TLS",
+        broker.port()
+    );
     config.options.host = "localhost".to_owned();
     config.options.port = broker.port();
     config.options.security = Security::Tls(TlsOptions {

@@ -284,7 +284,7 @@ impl Agent<'_> {
     }
 
     /// The next attempt, at the earliest; CONNECTs keep their distance.
-    fn connect_at(&mut self, at: Instant) {
+    pub(super) fn connect_at(&mut self, at: Instant) {
         let allowed = self
             .broker
             .last_connect

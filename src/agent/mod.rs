@@ -210,7 +210,7 @@ impl Broker {
         };
         let grace = self.options.ack_timeout;
         let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);
-        let agent = Agent {
+        let mut agent = Agent {
             clean_session,
             commands,
             urgent,
@@ -238,6 +238,8 @@ impl Broker {
             stats: Stats::default(),
             broker: self,
         };
+        // The loop before this one may have connected just now.
+        agent.connect_at(now);
         Ok((agent, handle))
     }
 }

@@ -128,7 +128,13 @@ pub(super) fn subscriber(
 ) -> SubscriberResult {
     let inbox = shared.handle.inbox(response_queue, WhenFull::WaitAside);
     let mut verdict = Verdict::new(shared.plan.clone());
-    let problem = receive_all(shared, start, &inbox, &mut verdict, patience).err();
+    let mut problem = receive_all(shared, start, &inbox, &mut verdict, patience).err();
+    if let (Some(problem), dropped @ 1..) = (&mut problem, inbox.dropped()) {
+        problem.push_str(&format!(
+            "; the response queue was full and {dropped} messages of QoS 0 were dropped, raise \
+             --response-queue or --publish-delay"
+        ));
+    }
     // What is still in the queue belongs to the verdict.
     while let Ok(message) = inbox.try_recv() {
         verdict.judge(&shared.published, &message.topic, &message.payload);

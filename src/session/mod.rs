@@ -14,7 +14,6 @@ mod outbound;
 mod ring;
 mod timers;
 
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
