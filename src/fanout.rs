@@ -22,6 +22,7 @@ pub(crate) struct Fanout {
     /// Queues with something aside.
     full: Vec<InboxId>,
     unmatched: Sender<Arc<Message>>,
+    unmatched_count: u64,
     unmatched_dropped: u64,
     matched: Vec<InboxId>,
 }
@@ -45,6 +46,7 @@ impl Fanout {
             missing: HashMap::new(),
             full: Vec::new(),
             unmatched: sender,
+            unmatched_count: 0,
             unmatched_dropped: 0,
             matched: Vec::new(),
         };
@@ -183,10 +185,15 @@ impl Fanout {
     }
 
     fn deliver_unmatched(&mut self, message: &Arc<Message>) {
-        log::warn!(
-            "a message on {:?} matches no subscription; it goes to the default queue",
-            message.topic
-        );
+        self.unmatched_count += 1;
+        // Ever more rarely: what a broker sends must not be able to flood the log.
+        if self.unmatched_count.is_power_of_two() {
+            log::warn!(
+                "a message on {:?} matches no subscription and goes to the default queue ({} so far)",
+                message.topic,
+                self.unmatched_count
+            );
+        }
         if self.unmatched.try_send(Arc::clone(message)).is_err() {
             self.unmatched_dropped += 1;
         }

@@ -28,7 +28,8 @@ impl Agent<'_> {
     /// Takes commands while the session has room for them.
     pub(super) fn take_commands(&mut self, now: Instant) -> bool {
         let mut taken = 0;
-        if self.session.wants_commands()
+        // All of these first: a later SUBSCRIBE may be for one of the same filters.
+        while self.session.wants_commands()
             && let Some(filters) = self.abandoned_filters.pop_front()
         {
             let nobody = Pending::Plain(Completion::nobody());
@@ -36,12 +37,13 @@ impl Agent<'_> {
             taken += 1;
         }
         if self.session.wants_commands()
+            && self.abandoned_filters.is_empty()
             && let Some(command) = self.held.take()
         {
             self.dispatch(command, now);
             taken += 1;
         }
-        while taken < BATCH && self.held.is_none() && self.takes_commands() {
+        while taken < BATCH && self.takes_commands() {
             match self.commands.try_recv() {
                 Ok(command) => {
                     taken += 1;

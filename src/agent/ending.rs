@@ -86,6 +86,8 @@ impl Agent<'_> {
     pub(super) fn takes_commands(&self) -> bool {
         let before = |count: usize| count > 0;
         self.session.wants_commands()
+            && self.abandoned_filters.is_empty()
+            && self.held.is_none()
             && self
                 .going_offline
                 .as_ref()

@@ -27,7 +27,7 @@ use crossbeam_channel::{Receiver, Select, bounded, unbounded};
 use native_tls::TlsConnector;
 
 use crate::backoff::Backoff;
-use crate::command::{Command, Outcome, Urgent};
+use crate::command::{Command, Outcome, Reason, Urgent};
 use crate::error::{Blame, Error};
 use crate::fanout::Fanout;
 use crate::handle::{Handle, Shared};
@@ -35,7 +35,7 @@ use crate::link::Link;
 use crate::options::{Options, Security};
 use crate::packet;
 use crate::readiness::{Readiness, Waker};
-use crate::session::{DeliveryId, LinkLoss, Session, SessionOptions};
+use crate::session::{DeliveryId, Event, LinkLoss, Session, SessionOptions};
 use crate::subscriptions::{InterestId, Subscriptions};
 use crate::ticket::Completion;
 use crate::tls;
@@ -241,6 +241,28 @@ impl Broker {
         // The loop before this one may have connected just now.
         agent.connect_at(now);
         Ok((agent, handle))
+    }
+}
+
+impl Drop for Agent<'_> {
+    /// After a panic in the loop everybody who waits still learns the truth.
+    fn drop(&mut self) {
+        self.session.abandon(Reason::LoopEnded);
+        while let Some(event) = self.session.poll_event() {
+            if let Event::Resolved { token, outcome } = event {
+                token.into_completion().tell(outcome);
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn into_completion(self) -> Completion {
+        match self {
+            Pending::Plain(completion)
+            | Pending::Subscribe { completion, .. }
+            | Pending::Unsubscribe { completion, .. } => completion,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::handle::Handle;
 
 /// How long what is in flight may take to finish after an interrupt.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Set once, seen by everybody.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use crate::agent::Broker;
+use crate::backoff::Backoff;
 use crate::config::DemoSettings;
 use crate::error::{Blame, Error};
 use crate::options::Options;
@@ -66,29 +67,40 @@ pub fn run(
 }
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
-/// sure that it answers, and disconnects.
+/// sure that it answers, and disconnects. A connection that breaks in between is made again.
 fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error> {
     log::info!("clearing the session at {}", broker.options().address());
-    // Every attempt may use all of its time; none may be cut short by this.
-    let grace = Duration::MAX;
+    let mut backoff = Backoff::new(broker.options().retry);
+    loop {
+        let answered = connect_and_ping(broker, interrupt)?;
+        if answered || interrupt.is_requested() {
+            return Ok(());
+        }
+        let Some(delay) = backoff.after_failure() else {
+            return Err(Error::new(
+                Blame::Network,
+                format!("clearing the session at {}", broker.options().address()),
+                "the broker accepts the connection and closes it again",
+                "check that no other program uses the same client identifier, and see the \
+                 broker's log",
+            ));
+        };
+        interrupt.wait(delay);
+    }
+}
+
+/// Returns whether the broker answered the PINGREQ.
+fn connect_and_ping(broker: &mut Broker, interrupt: &Interrupt) -> Result<bool, Error> {
     let (agent, handle) = broker.open_clean()?;
     interrupt.watch(handle.clone());
     let ping = handle.ping();
-    drop(handle.terminate(grace));
+    // Every attempt may use all of its time; none may be cut short by this.
+    drop(handle.terminate(Duration::MAX));
     drop(handle);
     let ended = agent.run();
     interrupt.forget();
     ended.result?;
-    match ping {
-        Ok(ticket) if ticket.outcome().is_some_and(|o| o.is_delivered()) => Ok(()),
-        _ if interrupt.is_requested() => Ok(()),
-        _ => Err(Error::new(
-            Blame::Broker,
-            format!("clearing the session at {}", broker.options().address()),
-            "the broker accepted the connection but did not answer a PINGREQ",
-            "see the broker's log",
-        )),
-    }
+    Ok(ping.is_ok_and(|ticket| ticket.wait().is_delivered()))
 }
 
 /// One iteration: connect, three threads, the loop until TERMINATE, everything joined and judged.

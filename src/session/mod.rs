@@ -171,6 +171,8 @@ pub struct Session<T> {
     unacknowledged: VecDeque<Unacknowledged<T>>,
     pings: VecDeque<Ping<T>>,
     inbound: Inbound,
+    /// Acknowledgments that answered nothing.
+    unsolicited: u64,
     output: BytesMut,
     /// Bytes that ever left the output.
     written: u64,
@@ -194,6 +196,7 @@ impl<T> Session<T> {
             unacknowledged: VecDeque::new(),
             pings: VecDeque::new(),
             inbound: Inbound::default(),
+            unsolicited: 0,
             output: BytesMut::new(),
             written: 0,
             last_sent: now,

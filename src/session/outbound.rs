@@ -285,7 +285,7 @@ impl<T> Session<T> {
                 *body = Body::Release { order };
             }
             Some(Body::Release { .. }) => {}
-            _ => return unsolicited("PUBREC", id),
+            _ => return self.ignore_unsolicited("PUBREC", id),
         }
         self.send(id, now);
     }
@@ -308,7 +308,7 @@ impl<T> Session<T> {
                 filters, granted, ..
             }) => (filters.len() - granted.len()).min(FILTERS_PER_PACKET),
             _ => {
-                unsolicited("SUBACK", id);
+                self.ignore_unsolicited("SUBACK", id);
                 return Ok(());
             }
         };
@@ -412,10 +412,21 @@ impl<T> Session<T> {
         expected: impl Fn(&Body) -> bool,
     ) -> Option<Entry<T>> {
         if !self.ring.get(id).is_some_and(|entry| expected(&entry.body)) {
-            unsolicited(name, id);
+            self.ignore_unsolicited(name, id);
             return None;
         }
         self.ring.remove(id)
+    }
+
+    fn ignore_unsolicited(&mut self, name: &str, id: PacketId) {
+        self.unsolicited += 1;
+        // Ever more rarely: what a broker sends must not be able to flood the log.
+        if self.unsolicited.is_power_of_two() {
+            log::warn!(
+                "an unsolicited {name} for packet identifier {id} was ignored ({} so far)",
+                self.unsolicited
+            );
+        }
     }
 
     /// Whether an entry's fate is unknown for good once the broker lost the session.
@@ -454,8 +465,4 @@ impl<T> Session<T> {
             }
         }
     }
-}
-
-fn unsolicited(name: &str, id: PacketId) {
-    log::warn!("an unsolicited {name} for packet identifier {id} was ignored");
 }
