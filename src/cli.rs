@@ -65,7 +65,7 @@ Exit status:
 /// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
 /// and waits, one publishes without waiting, one receives everything back.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
     /// TOML file with settings; paths in it are relative to its folder.
     #[arg(long, value_name = "FILE")]
