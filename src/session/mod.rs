@@ -14,7 +14,6 @@ mod outbound;
 mod ring;
 mod timers;
 
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,8 +134,6 @@ enum LinkState {
 /// Where a filter stands with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Standing {
-    /// Its SUBSCRIBE is under way as a command, which is sent until it is answered.
-    Asked,
     Granted,
     /// The broker forgot it: to be subscribed again, remembered until granted.
     Owed,
