@@ -222,6 +222,9 @@ impl<T> Session<T> {
         self.output.clear();
         self.inbound.handle_link_lost();
         self.return_to_owed();
+        // Whoever hears of it later would take the next link for it.
+        self.events
+            .retain(|event| !matches!(event, Event::Connected { .. } | Event::Close(_)));
         for ended in std::mem::take(&mut self.unacknowledged) {
             self.resolve(ended.token, Outcome::PerhapsDelivered(Reason::LinkLost));
         }
