@@ -143,6 +143,8 @@ enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Unacknowledged<T> {
     token: T,
+    /// Where its bytes begin and end, counted over all that ever left the output.
+    begin: u64,
     end: u64,
     since: Instant,
 }
@@ -218,6 +220,7 @@ impl<T> Session<T> {
     pub fn handle_link_lost(&mut self) {
         self.link = LinkState::Down;
         self.timers.stop_all();
+        let taken_by_link = self.written;
         self.written += self.output.len() as u64;
         self.output.clear();
         self.inbound.handle_link_lost();
@@ -226,7 +229,11 @@ impl<T> Session<T> {
         self.events
             .retain(|event| !matches!(event, Event::Connected { .. } | Event::Close(_)));
         for ended in std::mem::take(&mut self.unacknowledged) {
-            self.resolve(ended.token, Outcome::PerhapsDelivered(Reason::LinkLost));
+            let outcome = match ended.begin < taken_by_link {
+                true => Outcome::PerhapsDelivered(Reason::LinkLost),
+                false => Outcome::NeverSent(Reason::LinkLost),
+            };
+            self.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
@@ -379,7 +386,11 @@ impl<T> Session<T> {
             }
         }
         for ended in std::mem::take(&mut self.unacknowledged) {
-            self.resolve(ended.token, Outcome::PerhapsDelivered(reason));
+            let outcome = match ended.begin < self.written {
+                true => Outcome::PerhapsDelivered(reason),
+                false => Outcome::Cancelled(reason),
+            };
+            self.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {

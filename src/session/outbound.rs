@@ -86,10 +86,12 @@ impl<T> Session<T> {
     /// PUBLISH. Call only while [`Session::wants_commands`].
     pub fn publish(&mut self, mut publish: Publish, token: T, now: Instant) {
         if publish.qos == QoS::AtMostOnce {
+            let begin = self.written + self.output.len() as u64;
             packet::encode_publish(&mut publish, None, false, &mut self.output);
             let end = self.written + self.output.len() as u64;
             self.unacknowledged.push_back(Unacknowledged {
                 token,
+                begin,
                 end,
                 since: now,
             });
