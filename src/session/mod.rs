@@ -161,6 +161,8 @@ struct Ping<T> {
 pub struct Session<T> {
     options: SessionOptions,
     link: LinkState,
+    /// A CONNECT went out whose CONNACK never came.
+    unanswered_connect: bool,
     ring: Ring<Entry<T>>,
     /// What has to be sent but has no identifier yet, ahead of every new command.
     waiting: VecDeque<Entry<T>>,
@@ -187,6 +189,7 @@ impl<T> Session<T> {
             ring: Ring::new(options.identifiers),
             options,
             link: LinkState::Down,
+            unanswered_connect: false,
             waiting: VecDeque::new(),
             resubscribing: 0,
             filters: BTreeMap::new(),
@@ -218,6 +221,8 @@ impl<T> Session<T> {
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
+        let greeting = matches!(self.link, LinkState::Greeting { .. });
+        self.unanswered_connect |= greeting && self.output.is_empty();
         self.link = LinkState::Down;
         self.timers.stop_all();
         let taken_by_link = self.written;
@@ -442,6 +447,7 @@ impl<T> Session<T> {
             ));
         };
         if code != ConnectReturnCode::Accepted {
+            self.link = LinkState::Down;
             self.events.push_back(Event::ConnectRefused(code));
             return Ok(());
         }
@@ -454,6 +460,11 @@ impl<T> Session<T> {
         }
         self.link = LinkState::Up;
         self.set_keep_alive();
+        // The session that is present may have begun with a CONNACK that we never saw, and know
+        // nothing of what the one before it knew.
+        if std::mem::take(&mut self.unanswered_connect) {
+            self.owe_all_filters();
+        }
         if session_present {
             self.resume(now);
         } else {

@@ -220,9 +220,7 @@ impl<T> Session<T> {
     /// flight is sent as new, except where that could deliver a QoS 2 message twice.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.inbound.handle_session_lost();
-        for (_, standing) in self.filters.values_mut() {
-            *standing = Standing::Owed;
-        }
+        self.owe_all_filters();
         let in_flight: Vec<_> = self.ring.drain().collect();
         let still_waiting = std::mem::take(&mut self.waiting);
         for mut entry in in_flight.into_iter().chain(still_waiting) {
@@ -257,6 +255,13 @@ impl<T> Session<T> {
         }
         self.waiting.retain(|entry| !entry.is_renewal());
         self.resubscribing = 0;
+    }
+
+    /// Every subscription has to be renewed.
+    pub(super) fn owe_all_filters(&mut self) {
+        for (_, standing) in self.filters.values_mut() {
+            *standing = Standing::Owed;
+        }
     }
 
     /// How many subscriptions have to be renewed.
