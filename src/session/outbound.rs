@@ -369,18 +369,21 @@ impl<T> Session<T> {
             return;
         };
         for (Filter { filter, qos }, answer) in filters[granted.len()..].iter().zip(answers) {
+            // A SUBSCRIBE sent behind the renewal may have been answered before it.
+            let owed = matches!(self.filters.get(filter), Some((_, Standing::Owed)));
             match answer {
+                _ if *renewal && !owed => {}
                 Some(_) => {
                     let standing = (*qos, Standing::Granted);
                     self.filters.insert(filter.clone(), standing);
                 }
-                None if *renewal => {
+                // What was granted before stays.
+                None if !*renewal => {}
+                None => {
                     self.filters.remove(filter);
                     let filter = filter.clone();
                     self.events.push_back(Event::SubscriptionRefused { filter });
                 }
-                // What was granted before stays.
-                None => {}
             }
         }
         granted.extend_from_slice(answers);
