@@ -17,6 +17,7 @@
 //! The conformance clauses that the session answers for are named in its tests, as `3.8.3-3`.
 
 mod ending;
+mod fanout;
 mod packets;
 mod publishing;
 mod receiving;
