@@ -16,6 +16,7 @@
 //!
 //! The conformance clauses that the session answers for are named in its tests, as `3.8.3-3`.
 
+mod broker;
 mod ending;
 mod fanout;
 mod packets;
@@ -23,6 +24,7 @@ mod publishing;
 mod receiving;
 mod renewing;
 mod resuming;
+mod storm;
 mod subscribing;
 mod timing;
 
