@@ -25,6 +25,32 @@ fn subscriptions_are_renewed_before_anything_else() {
 }
 
 #[test]
+fn no_command_is_taken_before_every_renewal_is_answered() {
+    let mut t = Transcript::subscribed(&[("a", 1)]);
+    t.reconnects(false).sends("SUBSCRIBE id=2 a:1").silent();
+    assert!(!t.wants_commands());
+    t.receives(suback(2, &[Some(0)]));
+    assert!(t.wants_commands());
+    t.finish();
+}
+
+#[test]
+fn renewals_that_wait_for_an_identifier_are_made_once_after_another_loss() {
+    let names = names(80);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected_with(|o| o.identifiers = 8).and_subscribed(&filters);
+    t.reconnects(false).renewing(80);
+    t.sent.clear();
+    t.reconnects(true).renewing(80);
+    for _ in 0..10 {
+        t.take_subscribe_and_grant();
+    }
+    t.silent();
+    assert!(t.wants_commands());
+    t.finish();
+}
+
+#[test]
 fn twenty_filters_are_renewed_eight_to_a_packet_and_all_are_waited_for() {
     let names = names(20);
     let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 2)).collect();
