@@ -4,7 +4,8 @@
 //! An identifier and a slot in the ring come first, then the packet is encoded, so a packet that is
 //! out always has a slot. What has to be sent again, or sent before anything new, and has no
 //! identifier yet stands in `waiting`: renewed subscriptions first, and nothing behind them moves
-//! until they are granted. Pure; the loop's thread.
+//! until they are granted. A SUBSCRIBE or UNSUBSCRIBE also waits there while another one for one of
+//! its filters is unanswered. Pure; the loop's thread.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -42,7 +43,7 @@ pub(super) enum Body {
     /// PUBREC came and PUBREL was sent: awaits PUBCOMP. PUBRELs keep the order of their PUBRECs
     /// [MQTT-4.6.0-4].
     Release { order: u64 },
-    /// Awaits SUBACK for the filters from `asked` on; `granted` has the answers to those before.
+    /// Awaits SUBACK for the filters behind those that `granted` has the answers to.
     Subscribe {
         filters: Vec<Filter>,
         granted: Vec<Option<QoS>>,
