@@ -121,6 +121,7 @@ impl Inbound {
     /// Whether the identifier still names a message for which an acknowledgment is owed. If it does
     /// and the message is that one, the acknowledgment is owed on this link (again); if it is
     /// another message, the broker has reused the identifier and nothing is owed for the old one.
+    /// QoS 1 on a new link is a repetition only with DUP [MQTT-3.3.1-1]; QoS 2 goes by identifiers.
     fn is_same_as_owed(&mut self, id: PacketId, message: &Message) -> bool {
         let Some(&delivery) = self.by_identifier.get(&id) else {
             return false;
@@ -129,6 +130,7 @@ impl Inbound {
             && owed.message.topic == message.topic
             && owed.message.payload == message.payload
             && owed.message.qos == message.qos
+            && (owed.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
         {
             if !owed.on_this_link {
                 owed.on_this_link = true;
@@ -183,6 +185,13 @@ mod tests {
         }
     }
 
+    fn again(qos: QoS, payload: &'static str) -> Message {
+        Message {
+            dup: true,
+            ..message(qos, payload)
+        }
+    }
+
     fn deliver(inbound: &mut Inbound, at: u16, qos: QoS, payload: &'static str) -> DeliveryId {
         match inbound.handle_publish(Some(id(at)), message(qos, payload)) {
             Arrival::Deliver(_, Some(delivery)) => delivery,
@@ -231,7 +240,7 @@ mod tests {
         inbound.accept(delivery);
         assert_eq!(inbound.poll_ack(), None, "not owed on the new link yet");
         assert_eq!(
-            inbound.handle_publish(Some(id(1)), message(QoS::AtLeastOnce, "a")),
+            inbound.handle_publish(Some(id(1)), again(QoS::AtLeastOnce, "a")),
             Arrival::Known
         );
         assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));

@@ -14,6 +14,11 @@ mod outbound;
 mod ring;
 mod timers;
 
+#[cfg(test)]
+mod explore;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +61,7 @@ pub struct SessionOptions {
 }
 
 /// What the caller has to react to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Event<T> {
     /// The broker accepted CONNECT.
     Connected {
@@ -134,8 +139,6 @@ enum LinkState {
 /// Where a filter stands with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Standing {
-    /// Its SUBSCRIBE is under way as a command, which is sent until it is answered.
-    Asked,
     Granted,
     /// The broker forgot it: to be subscribed again, remembered until granted.
     Owed,
@@ -145,6 +148,8 @@ enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Unacknowledged<T> {
     token: T,
+    /// Where its bytes begin and end, counted over all that ever left the output.
+    begin: u64,
     end: u64,
     since: Instant,
 }
@@ -157,10 +162,12 @@ struct Ping<T> {
 }
 
 /// The state machine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Session<T> {
     options: SessionOptions,
     link: LinkState,
+    /// A CONNECT went out whose CONNACK never came.
+    unanswered_connect: bool,
     ring: Ring<Entry<T>>,
     /// What has to be sent but has no identifier yet, ahead of every new command.
     waiting: VecDeque<Entry<T>>,
@@ -189,6 +196,7 @@ impl<T> Session<T> {
             ring: Ring::new(options.identifiers),
             options,
             link: LinkState::Down,
+            unanswered_connect: false,
             waiting: VecDeque::new(),
             resubscribing: 0,
             filters: BTreeMap::new(),
@@ -221,14 +229,24 @@ impl<T> Session<T> {
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
+        let greeting = matches!(self.link, LinkState::Greeting { .. });
+        self.unanswered_connect |= greeting && self.output.is_empty();
         self.link = LinkState::Down;
         self.timers.stop_all();
+        let taken_by_link = self.written;
         self.written += self.output.len() as u64;
         self.output.clear();
         self.inbound.handle_link_lost();
         self.return_to_owed();
+        // Whoever hears of it later would take the next link for it.
+        self.events
+            .retain(|event| !matches!(event, Event::Connected { .. } | Event::Close(_)));
         for ended in std::mem::take(&mut self.unacknowledged) {
-            self.resolve(ended.token, Outcome::PerhapsDelivered(Reason::LinkLost));
+            let outcome = match ended.begin < taken_by_link {
+                true => Outcome::PerhapsDelivered(Reason::LinkLost),
+                false => Outcome::NeverSent(Reason::LinkLost),
+            };
+            self.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
@@ -381,7 +399,11 @@ impl<T> Session<T> {
             }
         }
         for ended in std::mem::take(&mut self.unacknowledged) {
-            self.resolve(ended.token, Outcome::PerhapsDelivered(reason));
+            let outcome = match ended.begin < self.written {
+                true => Outcome::PerhapsDelivered(reason),
+                false => Outcome::Cancelled(reason),
+            };
+            self.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
@@ -433,6 +455,7 @@ impl<T> Session<T> {
             ));
         };
         if code != ConnectReturnCode::Accepted {
+            self.link = LinkState::Down;
             self.events.push_back(Event::ConnectRefused(code));
             return Ok(());
         }
@@ -445,6 +468,11 @@ impl<T> Session<T> {
         }
         self.link = LinkState::Up;
         self.set_keep_alive();
+        // The session that is present may have begun with a CONNACK that we never saw, and know
+        // nothing of what the one before it knew.
+        if std::mem::take(&mut self.unanswered_connect) {
+            self.owe_all_filters();
+        }
         if session_present {
             self.resume(now);
         } else {

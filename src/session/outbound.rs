@@ -4,8 +4,10 @@
 //! An identifier and a slot in the ring come first, then the packet is encoded, so a packet that is
 //! out always has a slot. What has to be sent again, or sent before anything new, and has no
 //! identifier yet stands in `waiting`: renewed subscriptions first, and nothing behind them moves
-//! until they are granted. Pure; the loop's thread.
+//! until they are granted. A SUBSCRIBE or UNSUBSCRIBE also waits there while another one for one of
+//! its filters is unanswered. Pure; the loop's thread.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::timers::Timer;
@@ -41,7 +43,7 @@ pub(super) enum Body {
     /// PUBREC came and PUBREL was sent: awaits PUBCOMP. PUBRELs keep the order of their PUBRECs
     /// [MQTT-4.6.0-4].
     Release { order: u64 },
-    /// Awaits SUBACK for the filters from `asked` on; `granted` has the answers to those before.
+    /// Awaits SUBACK for the filters behind those that `granted` has the answers to.
     Subscribe {
         filters: Vec<Filter>,
         granted: Vec<Option<QoS>>,
@@ -68,16 +70,29 @@ impl<T> Entry<T> {
     fn is_renewal(&self) -> bool {
         matches!(self.body, Body::Subscribe { renewal: true, .. })
     }
+
+    /// The filters of a SUBSCRIBE or an UNSUBSCRIBE.
+    fn filters(&self) -> impl Iterator<Item = &str> {
+        let (asked, left): (&[Filter], &[String]) = match &self.body {
+            Body::Subscribe { filters, .. } => (filters, &[]),
+            Body::Unsubscribe { filters, .. } => (&[], filters),
+            Body::Publish(_) | Body::Release { .. } => (&[], &[]),
+        };
+        let asked = asked.iter().map(|asked| asked.filter.as_str());
+        asked.chain(left.iter().map(String::as_str))
+    }
 }
 
 impl<T> Session<T> {
     /// PUBLISH. Call only while [`Session::wants_commands`].
     pub fn publish(&mut self, mut publish: Publish, token: T, now: Instant) {
         if publish.qos == QoS::AtMostOnce {
+            let begin = self.written + self.output.len() as u64;
             packet::encode_publish(&mut publish, None, false, &mut self.output);
             let end = self.written + self.output.len() as u64;
             self.unacknowledged.push_back(Unacknowledged {
                 token,
+                begin,
                 end,
                 since: now,
             });
@@ -88,17 +103,13 @@ impl<T> Session<T> {
 
     /// SUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
     pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
-        for Filter { filter, qos } in &filters {
-            let entry = self.filters.entry(filter.clone());
-            let (requested, _) = entry.or_insert((*qos, Standing::Asked));
-            *requested = *qos;
-        }
         let body = Body::Subscribe {
             filters,
             granted: Vec::new(),
             renewal: false,
         };
-        self.submit(Entry::new(Some(token), body, now), now);
+        self.waiting.push_back(Entry::new(Some(token), body, now));
+        self.send_waiting(now);
     }
 
     /// UNSUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
@@ -107,7 +118,8 @@ impl<T> Session<T> {
             self.filters.remove(filter);
         }
         let body = Body::Unsubscribe { filters, done: 0 };
-        self.submit(Entry::new(Some(token), body, now), now);
+        self.waiting.push_back(Entry::new(Some(token), body, now));
+        self.send_waiting(now);
     }
 
     /// PINGREQ. Call only while [`Session::wants_commands`].
@@ -122,7 +134,7 @@ impl<T> Session<T> {
                 return;
             };
             let held_back = self.resubscribing > 0 && !next.is_renewal();
-            if held_back || self.ring.room() == 0 {
+            if held_back || self.ring.room() == 0 || self.would_overtake(next) {
                 return;
             }
             if let Some(entry) = self.waiting.pop_front() {
@@ -165,7 +177,12 @@ impl<T> Session<T> {
             }
             Body::Unsubscribe { filters, done } => {
                 let to = filters.len().min(*done + FILTERS_PER_PACKET);
-                packet::encode_unsubscribe(id, &filters[*done..to], &mut self.output);
+                let leaving = &filters[*done..to];
+                packet::encode_unsubscribe(id, leaving, &mut self.output);
+                // A SUBSCRIBE that it waited for may have been granted meanwhile.
+                for filter in leaving {
+                    self.filters.remove(filter);
+                }
             }
         }
         if !matches!(entry.body, Body::Release { .. }) {
@@ -204,11 +221,7 @@ impl<T> Session<T> {
     /// flight is sent as new, except where that could deliver a QoS 2 message twice.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.inbound.handle_session_lost();
-        for (_, standing) in self.filters.values_mut() {
-            if *standing == Standing::Granted {
-                *standing = Standing::Owed;
-            }
-        }
+        self.owe_all_filters();
         let in_flight: Vec<_> = self.ring.drain().collect();
         let still_waiting = std::mem::take(&mut self.waiting);
         for mut entry in in_flight.into_iter().chain(still_waiting) {
@@ -220,9 +233,6 @@ impl<T> Session<T> {
                     self.resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
                 }
                 continue;
-            }
-            if let Body::Subscribe { granted, .. } = &mut entry.body {
-                granted.clear();
             }
             entry.sent_in_session = false;
             entry.on_this_link = false;
@@ -246,6 +256,13 @@ impl<T> Session<T> {
         }
         self.waiting.retain(|entry| !entry.is_renewal());
         self.resubscribing = 0;
+    }
+
+    /// Every subscription has to be renewed.
+    pub(super) fn owe_all_filters(&mut self) {
+        for (_, standing) in self.filters.values_mut() {
+            *standing = Standing::Owed;
+        }
     }
 
     /// How many subscriptions have to be renewed.
@@ -352,18 +369,22 @@ impl<T> Session<T> {
         else {
             return;
         };
-        for (Filter { filter, .. }, answer) in filters[granted.len()..].iter().zip(answers) {
-            // It may be gone: an UNSUBSCRIBE followed.
-            match (self.filters.get_mut(filter), answer) {
-                (Some((_, standing)), Some(_)) => *standing = Standing::Granted,
-                (Some((_, standing)), None) if *standing != Standing::Granted => {
-                    self.filters.remove(filter);
-                    if *renewal {
-                        let filter = filter.clone();
-                        self.events.push_back(Event::SubscriptionRefused { filter });
-                    }
+        for (Filter { filter, qos }, answer) in filters[granted.len()..].iter().zip(answers) {
+            // A SUBSCRIBE sent behind the renewal may have been answered before it.
+            let owed = matches!(self.filters.get(filter), Some((_, Standing::Owed)));
+            match answer {
+                _ if *renewal && !owed => {}
+                Some(_) => {
+                    let standing = (*qos, Standing::Granted);
+                    self.filters.insert(filter.clone(), standing);
                 }
-                _ => {}
+                // What was granted before stays.
+                None if !*renewal => {}
+                None => {
+                    self.filters.remove(filter);
+                    let filter = filter.clone();
+                    self.events.push_back(Event::SubscriptionRefused { filter });
+                }
             }
         }
         granted.extend_from_slice(answers);
@@ -427,6 +448,19 @@ impl<T> Session<T> {
                 self.unsolicited
             );
         }
+    }
+
+    /// Whether a request for one of the entry's filters is under way. The entry waits until it is
+    /// answered: two at a time could take effect in another order than they were made in, because
+    /// the rest of a long one leaves later, or because only one is sent again on the next link.
+    fn would_overtake(&self, entry: &Entry<T>) -> bool {
+        let filters: BTreeSet<_> = entry.filters().collect();
+        !filters.is_empty()
+            && !entry.is_renewal()
+            && self
+                .ring
+                .iter()
+                .any(|(_, other)| other.filters().any(|filter| filters.contains(filter)))
     }
 
     /// Whether an entry's fate is unknown for good once the broker lost the session.

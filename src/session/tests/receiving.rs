@@ -1,0 +1,149 @@
+//! Messages from the broker: what is delivered, and when what is acknowledged.
+
+use super::Transcript;
+use super::packets::{message, message_again, pubrel};
+
+#[test]
+fn each_quality_of_service_is_answered_as_it_must_be_3_3_4_1() {
+    let mut t = Transcript::connected();
+    t.receives(message(0, 0, "zero"));
+    assert_eq!(t.delivers("t \"zero\""), None);
+    t.silent();
+    t.receives(message(7, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.silent();
+    t.accept(one).sends("PUBACK 7").silent();
+    t.receives(message(8, 2, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.silent();
+    t.accept(two).sends("PUBREC 8").silent();
+    t.receives(pubrel(8)).sends("PUBCOMP 8").finish();
+}
+
+#[test]
+fn acknowledgments_leave_in_the_order_of_arrival_4_6_0_2_4_6_0_3() {
+    let mut t = Transcript::connected();
+    for (id, qos) in [(1, 1), (2, 2), (3, 1)] {
+        t.receives(message(id, qos, "x"));
+    }
+    let [first, second, third] = [(); 3].map(|()| t.delivers("t \"x\"").unwrap());
+    t.accept(third).silent();
+    t.accept(first).sends("PUBACK 1").silent();
+    t.accept(second).sends_all(&["PUBREC 2", "PUBACK 3"]);
+    t.accept(second).finish();
+}
+
+#[test]
+fn after_puback_the_same_identifier_is_a_new_message_4_3_2_2() {
+    let mut t = Transcript::connected();
+    for _ in 0..2 {
+        t.receives(message(1, 1, "x"));
+        let delivery = t.delivers("t \"x\"").unwrap();
+        t.accept(delivery).sends("PUBACK 1").silent();
+    }
+    t.finish();
+}
+
+#[test]
+fn a_qos_2_message_is_delivered_once_before_its_release_4_3_3_2() {
+    let mut t = Transcript::connected();
+    t.receives(message(1, 2, "x"));
+    let delivery = t.delivers("t \"x\"").unwrap();
+    t.accept(delivery).sends("PUBREC 1");
+    t.receives(message_again(1, 2, "x"))
+        .sends("PUBREC 1")
+        .silent();
+    t.reconnects(true);
+    t.receives(message_again(1, 2, "x"))
+        .sends("PUBREC 1")
+        .silent();
+    t.receives(pubrel(1)).sends("PUBCOMP 1");
+    t.receives(message(1, 2, "x"));
+    assert!(t.delivers("t \"x\"").is_some());
+    t.finish();
+}
+
+#[test]
+fn a_release_of_something_unknown_is_completed() {
+    let mut t = Transcript::connected();
+    t.receives(pubrel(9)).sends("PUBCOMP 9").silent();
+    t.reconnects(false);
+    t.receives(pubrel(9)).sends("PUBCOMP 9").finish();
+}
+
+#[test]
+fn a_message_that_waits_when_the_link_drops_is_acknowledged_when_it_comes_again() {
+    for (qos, answer) in [(1, "PUBACK 1"), (2, "PUBREC 1")] {
+        let mut t = Transcript::connected();
+        t.receives(message(1, qos, "x"));
+        let delivery = t.delivers("t \"x\"").unwrap();
+        t.reconnects(true);
+        t.accept(delivery).silent();
+        t.receives(message_again(1, qos, "x")).sends(answer);
+        t.finish();
+    }
+}
+
+#[test]
+fn a_message_that_still_waits_when_it_comes_again_is_delivered_once() {
+    for (qos, answer) in [(1, "PUBACK 1"), (2, "PUBREC 1")] {
+        let mut t = Transcript::connected();
+        t.receives(message(1, qos, "x"));
+        let delivery = t.delivers("t \"x\"").unwrap();
+        t.reconnects(true);
+        t.receives(message_again(1, qos, "x")).silent();
+        t.accept(delivery).sends(answer);
+        t.finish();
+    }
+}
+
+#[test]
+fn what_comes_again_is_acknowledged_in_the_order_of_the_new_link() {
+    let mut t = Transcript::connected();
+    t.receives(message(1, 1, "a")).receives(message(2, 1, "b"));
+    let first = t.delivers("t \"a\"").unwrap();
+    let second = t.delivers("t \"b\"").unwrap();
+    t.reconnects(true);
+    t.receives(message_again(2, 1, "b"));
+    t.receives(message_again(1, 1, "a")).silent();
+    t.accept(first).silent();
+    t.accept(second)
+        .sends_all(&["PUBACK 2", "PUBACK 1"])
+        .finish();
+}
+
+/// Without DUP it is the first time that the broker sends it [3.3.1.1]: the same words, another
+/// message.
+#[test]
+fn an_equal_message_that_is_no_repetition_is_delivered() {
+    let mut t = Transcript::connected();
+    t.receives(message(1, 1, "x"));
+    let old = t.delivers("t \"x\"").unwrap();
+    t.reconnects(true);
+    t.receives(message(1, 1, "x"));
+    let new = t.delivers("t \"x\"").unwrap();
+    t.accept(old).silent();
+    t.accept(new).sends("PUBACK 1").finish();
+}
+
+#[test]
+fn nothing_of_a_lost_session_is_acknowledged() {
+    let mut t = Transcript::connected();
+    t.receives(message(1, 1, "x")).receives(message(2, 2, "y"));
+    let first = t.delivers("t \"x\"").unwrap();
+    let second = t.delivers("t \"y\"").unwrap();
+    t.reconnects(false);
+    t.accept(first).accept(second).silent();
+    t.receives(message(2, 2, "y"));
+    let new = t.delivers("t \"y\"").unwrap();
+    t.accept(new).sends("PUBREC 2").finish();
+}
+
+#[test]
+fn messages_may_come_while_subscriptions_are_renewed() {
+    let mut t = Transcript::subscribed(&[("t", 1)]);
+    t.reconnects(false).sends("SUBSCRIBE id=2 t:1");
+    t.receives(message(1, 1, "x"));
+    let delivery = t.delivers("t \"x\"").unwrap();
+    t.accept(delivery).sends("PUBACK 1").finish();
+}

@@ -1,0 +1,204 @@
+//! A new link on which the broker still has the session.
+
+use super::Transcript;
+use super::packets::{filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
+
+#[test]
+fn unacknowledged_publishes_are_sent_again_in_order_with_dup_4_4_0_1_4_6_0_1_3_3_1_1() {
+    let mut t = Transcript::in_flight(4);
+    t.receives(puback(2)).resolved(1, "delivered x1");
+    t.reconnects(true).renewing(0);
+    t.sends_all(&[
+        "PUBLISH id=1 qos=1 dup t \"1\"",
+        "PUBLISH id=3 qos=1 dup t \"3\"",
+        "PUBLISH id=4 qos=1 dup t \"4\"",
+    ]);
+    t.silent();
+    t.receives(puback(1)).resolved(0, "delivered x2");
+    let new = t.publish("t", 1, "5");
+    t.sends("PUBLISH id=5 qos=1 t \"5\"");
+    t.reconnects(true).sends_all(&[
+        "PUBLISH id=3 qos=1 dup t \"3\"",
+        "PUBLISH id=4 qos=1 dup t \"4\"",
+        "PUBLISH id=5 qos=1 dup t \"5\"",
+    ]);
+    t.receives(puback(3)).resolved(2, "delivered x3");
+    t.receives(puback(5)).resolved(new, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn pubrels_are_sent_again_in_the_order_of_their_pubrecs_4_6_0_4() {
+    let mut t = Transcript::connected();
+    for payload in ["1", "2", "3"] {
+        t.publish("t", 2, payload);
+    }
+    t.receives(pubrec(3)).receives(pubrec(1));
+    t.sends_all(&[
+        "PUBLISH id=1 qos=2 t \"1\"",
+        "PUBLISH id=2 qos=2 t \"2\"",
+        "PUBLISH id=3 qos=2 t \"3\"",
+        "PUBREL 3",
+        "PUBREL 1",
+    ]);
+    t.reconnects(true);
+    t.sends_all(&["PUBREL 3", "PUBREL 1", "PUBLISH id=2 qos=2 dup t \"2\""]);
+    t.silent();
+    t.receives(pubrec(2)).sends("PUBREL 2");
+    t.reconnects(true);
+    t.sends_all(&["PUBREL 3", "PUBREL 1", "PUBREL 2"]).silent();
+    t.receives(pubcomp(1)).resolved(0, "delivered x1");
+    t.receives(pubcomp(3)).resolved(2, "delivered x1");
+    t.receives(pubcomp(2)).resolved(1, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn after_the_identifiers_went_round_the_order_is_still_that_of_sending() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 8);
+    for id in 1..=6 {
+        t.publish("t", 1, "x");
+        t.receives(puback(id));
+    }
+    t.outcomes.clear();
+    for payload in ["a", "b", "c", "d"] {
+        t.publish("t", 1, payload);
+    }
+    t.sent.clear();
+    t.reconnects(true).sends_all(&[
+        "PUBLISH id=7 qos=1 dup t \"a\"",
+        "PUBLISH id=8 qos=1 dup t \"b\"",
+        "PUBLISH id=1 qos=1 dup t \"c\"",
+        "PUBLISH id=2 qos=1 dup t \"d\"",
+    ]);
+    t.finish();
+}
+
+#[test]
+fn row_07_a_subscribe_in_flight_completes_exactly_once_when_the_link_drops() {
+    let mut t = Transcript::connected();
+    let token = t.subscribe(&[("a", 1), ("b", 2)]);
+    t.sends("SUBSCRIBE id=1 a:1 b:2");
+    t.reconnects(true).renewing(0);
+    t.sends("SUBSCRIBE id=1 a:1 b:2").silent();
+    t.receives(suback(1, &[Some(1), Some(2)]));
+    t.resolved(token, "delivered x2 [1 2]").silent();
+    t.receives(suback(1, &[Some(1), Some(2)])).silent();
+    // Its slot and its identifier are free again.
+    for _ in 0..10 {
+        assert!(t.wants_commands());
+        t.publish("t", 1, "x");
+    }
+    t.sent.clear();
+    t.finish();
+}
+
+#[test]
+fn row_07_a_subscribe_in_flight_completes_exactly_once_when_the_session_is_lost_too() {
+    let mut t = Transcript::connected();
+    let token = t.subscribe(&[("a", 1)]);
+    t.sends("SUBSCRIBE id=1 a:1");
+    t.reconnects(false).renewing(0);
+    t.sends("SUBSCRIBE id=2 a:1").silent();
+    t.receives(suback(1, &[Some(0)])).silent();
+    t.receives(suback(2, &[Some(1)]));
+    t.resolved(token, "delivered x2 [1]").finish();
+}
+
+#[test]
+fn row_07_an_unsubscribe_in_flight_completes_exactly_once_when_the_link_drops() {
+    for session_present in [true, false] {
+        let mut t = Transcript::subscribed(&[("a", 1)]);
+        let token = t.unsubscribe(&["a"]);
+        t.sends("UNSUBSCRIBE id=2 a");
+        t.reconnects(session_present).renewing(0);
+        let id = if session_present { 2 } else { 3 };
+        t.sends(&format!("UNSUBSCRIBE id={id} a")).silent();
+        t.receives(unsuback(id));
+        t.resolved(token, "delivered x2").silent();
+        t.receives(unsuback(id)).finish();
+    }
+}
+
+#[test]
+fn row_07_ends_at_once_what_would_never_be_acknowledged() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    let publish = t.publish("a", 0, "x");
+    let ping = t.ping();
+    t.stalls_after(3).loses_link();
+    t.resolved(publish, "perhaps LinkLost");
+    t.resolved(ping, "perhaps LinkLost").silent();
+    // Nor do the bytes go over the next link.
+    t.flows().links_up().connack(true).finish();
+}
+
+#[test]
+fn a_qos_0_publish_of_which_nothing_left_was_never_sent() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    let begun = t.publish("a", 0, "x");
+    let untouched = t.publish("b", 0, "y");
+    t.stalls_after(3).loses_link();
+    t.resolved(begun, "perhaps LinkLost");
+    t.resolved(untouched, "never sent LinkLost");
+    t.finish();
+}
+
+#[test]
+fn a_long_subscribe_goes_on_where_it_was_when_the_link_drops_between_its_packets() {
+    let names = names(20);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected();
+    let token = t.subscribe(&filters);
+    t.receives(suback(1, &[Some(0); 8]));
+    t.sends(&format!("SUBSCRIBE id=1 {}", filters_text(1..=8, 1)));
+    t.sends(&format!("SUBSCRIBE id=2 {}", filters_text(9..=16, 1)));
+    t.reconnects(true).renewing(0);
+    t.sends(&format!("SUBSCRIBE id=2 {}", filters_text(9..=16, 1)));
+    t.receives(suback(2, &[Some(1); 8]));
+    t.sends(&format!("SUBSCRIBE id=3 {}", filters_text(17..=20, 1)));
+    t.receives(suback(3, &[Some(2); 4]));
+    let granted = [["0"; 8].join(" "), ["1"; 8].join(" "), ["2"; 4].join(" ")];
+    t.resolved(token, &format!("delivered x1 [{}]", granted.join(" ")));
+    t.finish();
+}
+
+#[test]
+fn a_long_unsubscribe_goes_on_where_it_was() {
+    let names = names(9);
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut t = Transcript::connected();
+    let token = t.unsubscribe(&names);
+    t.receives(unsuback(1));
+    t.sends("UNSUBSCRIBE id=1 f01 f02 f03 f04 f05 f06 f07 f08");
+    t.sends("UNSUBSCRIBE id=2 f09");
+    t.reconnects(true).sends("UNSUBSCRIBE id=2 f09").silent();
+    t.receives(unsuback(2)).resolved(token, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn a_link_lost_before_connack_changes_nothing() {
+    let mut t = Transcript::in_flight(2);
+    t.loses_link().links_up().silent();
+    t.loses_link().links_up().silent();
+    t.connack(true).sends_all(&[
+        "PUBLISH id=1 qos=1 dup t \"1\"",
+        "PUBLISH id=2 qos=1 dup t \"2\"",
+    ]);
+    t.receives(puback(1)).resolved(0, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn bytes_left_over_from_the_old_link_do_not_reach_the_new_one() {
+    let mut t = Transcript::in_flight(1);
+    t.stalls_after(0);
+    t.publish("t", 1, "2");
+    // In the middle of the PUBLISH.
+    t.stalls_after(3).loses_link();
+    t.flows().links_up().connack(true);
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"");
+    t.sends("PUBLISH id=2 qos=1 dup t \"2\"").finish();
+}

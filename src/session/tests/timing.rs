@@ -1,0 +1,200 @@
+//! Keep alive, acknowledgment time-outs, and no wake-up without a reason.
+
+use std::time::Duration;
+
+use super::Transcript;
+use super::packets::{message, puback, pubcomp, pubrec, suback};
+use crate::packet::Incoming;
+
+const PINGRESP: Incoming = Incoming::PingResp;
+
+#[test]
+fn row_19_an_idle_link_is_pinged_before_the_keep_alive_is_over_3_1_2_23() {
+    let mut t = Transcript::connected();
+    assert_eq!(t.next_timer(), Some(59_000));
+    t.at(58_999).silent();
+    t.at(59_000).sends("PINGREQ").silent();
+    t.at(59_100).receives(PINGRESP).silent();
+    t.at(118_000).sends("PINGREQ");
+    t.receives(PINGRESP);
+    t.at(177_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn what_is_sent_and_received_puts_the_ping_off() {
+    let mut t = Transcript::connected();
+    t.at(30_000);
+    let token = t.publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(30_010)
+        .receives(puback(1))
+        .resolved(token, "delivered x1");
+    t.at(88_999).silent();
+    t.at(89_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_client_that_only_receives_still_pings() {
+    let mut t = Transcript::connected();
+    for second in 1..59 {
+        t.at(second * 1000).receives(message(0, 0, "x"));
+        t.delivers("t \"x\"");
+    }
+    t.silent();
+    t.at(59_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_client_that_only_sends_still_asks_whether_the_broker_lives() {
+    let mut t = Transcript::connected();
+    for second in 1..59 {
+        let token = t.at(second * 1000).publish("a", 0, "x");
+        t.sends("PUBLISH qos=0 a \"x\"");
+        t.resolved(token, "delivered x1");
+    }
+    t.silent();
+    t.at(59_000).sends("PINGREQ");
+    for second in 60..79 {
+        let token = t.at(second * 1000).publish("a", 0, "x");
+        t.sends("PUBLISH qos=0 a \"x\"");
+        t.resolved(token, "delivered x1").silent();
+    }
+    t.at(79_000).notes("close KeepAliveExpired").finish();
+}
+
+#[test]
+fn a_silent_broker_is_given_up_within_one_and_a_half_times_the_keep_alive() {
+    for (keep_alive, ack_timeout) in [(60, 20), (60, 600), (10, 20), (1, 20)] {
+        let mut t = Transcript::connected_with(|o| {
+            o.keep_alive = Duration::from_secs(keep_alive);
+            o.ack_timeout = Duration::from_secs(ack_timeout);
+        });
+        t.at(keep_alive * 1000 - 1).sends("PINGREQ").silent();
+        t.at(keep_alive * 1500);
+        t.notes("close KeepAliveExpired").finish();
+    }
+}
+
+#[test]
+fn a_broker_that_sends_anything_lives() {
+    let mut t = Transcript::connected();
+    t.at(59_000).sends("PINGREQ");
+    t.at(78_000).receives(message(0, 0, "x"));
+    t.delivers("t \"x\"");
+    t.at(97_999).silent();
+    t.at(98_000).notes("close KeepAliveExpired").finish();
+}
+
+#[test]
+fn each_pingresp_answers_the_oldest_pingreq() {
+    let mut t = Transcript::connected();
+    t.at(59_000).sends("PINGREQ");
+    let first = t.at(60_000).ping();
+    let second = t.at(61_000).ping();
+    t.sends_all(&["PINGREQ", "PINGREQ"]);
+    t.at(62_000).receives(PINGRESP).silent();
+    t.receives(PINGRESP)
+        .resolved(first, "delivered x1")
+        .silent();
+    t.at(70_000).receives(PINGRESP);
+    t.resolved(second, "delivered x1");
+    // One too many.
+    t.receives(PINGRESP).silent();
+    // Nothing is owed any more, so nothing expires.
+    t.at(119_999).silent();
+    t.at(120_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_ping_that_is_not_answered_ends_the_link_also_without_keep_alive() {
+    let mut t = Transcript::connected_with(|o| o.keep_alive = Duration::ZERO);
+    assert_eq!(t.next_timer(), None);
+    t.at(1_000_000).silent();
+    let token = t.ping();
+    t.sends("PINGREQ");
+    t.at(1_019_999).silent();
+    t.at(1_020_000).notes("close KeepAliveExpired");
+    t.loses_link().resolved(token, "perhaps LinkLost");
+    assert_eq!(t.next_timer(), None);
+    t.finish();
+}
+
+#[test]
+fn a_missing_acknowledgment_ends_the_link_not_early_and_not_late() {
+    let mut t = Transcript::connected();
+    t.at(1_000).publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(20_999).silent();
+    t.at(21_000).notes("close AckTimeout").silent();
+    t.reconnects(true).sends("PUBLISH id=1 qos=1 dup a \"x\"");
+    t.at(40_999).silent();
+    t.at(41_000).notes("close AckTimeout").finish();
+}
+
+#[test]
+fn what_was_acknowledged_meanwhile_does_not_end_the_link() {
+    let mut t = Transcript::connected();
+    t.at(1_000).publish("a", 1, "x");
+    t.at(9_000).publish("a", 1, "y");
+    t.at(15_000).receives(puback(1)).resolved(0, "delivered x1");
+    t.sent.clear();
+    t.at(28_999).silent();
+    t.at(29_000).notes("close AckTimeout").finish();
+}
+
+#[test]
+fn each_step_of_qos_2_and_of_a_long_subscribe_has_its_own_time() {
+    let mut t = Transcript::connected();
+    t.publish("a", 2, "x");
+    t.at(19_000).receives(pubrec(1));
+    t.at(38_000)
+        .receives(pubcomp(1))
+        .resolved(0, "delivered x1");
+    let filters = [("f", 1); 9];
+    let token = t.subscribe(&filters);
+    t.at(57_000).receives(suback(2, &[Some(1); 8]));
+    t.at(76_000).receives(suback(3, &[Some(1)]));
+    t.resolved(token, "delivered x1 [1 1 1 1 1 1 1 1 1]");
+    t.sent.clear();
+    t.finish();
+}
+
+#[test]
+fn a_renewal_that_is_not_answered_ends_the_link() {
+    let mut t = Transcript::subscribed(&[("a", 1)]);
+    t.at(5_000).reconnects(false).sends("SUBSCRIBE id=2 a:1");
+    t.at(24_999).silent();
+    t.at(25_000).notes("close AckTimeout").finish();
+}
+
+#[test]
+fn nothing_wakes_without_a_reason() {
+    let mut t = Transcript::with(|o| o.keep_alive = Duration::ZERO);
+    assert_eq!(t.next_timer(), None, "no link");
+    t.links_up();
+    assert_eq!(
+        t.next_timer(),
+        None,
+        "the loop has its own limit for CONNACK"
+    );
+    t.connack(false);
+    assert_eq!(t.next_timer(), None, "nothing is pending");
+    let qos_0 = t.publish("a", 0, "x");
+    t.resolved(qos_0, "delivered x1");
+    assert_eq!(t.next_timer(), None, "QoS 0 awaits nothing");
+    t.publish("a", 1, "x");
+    assert_eq!(t.next_timer(), Some(20_000));
+    t.at(10).receives(puback(1));
+    assert_eq!(t.next_timer(), None);
+    t.subscribe(&[("a", 1)]);
+    t.receives(suback(2, &[Some(1)]));
+    assert_eq!(t.next_timer(), None);
+    t.publish("a", 1, "y");
+    t.loses_link();
+    t.sent.clear();
+    assert_eq!(t.next_timer(), None, "no link");
+    t.links_up().connack(true);
+    assert_eq!(t.next_timer(), Some(20_010));
+    t.disconnect();
+    assert_eq!(t.next_timer(), None, "DISCONNECT is out");
+}
