@@ -30,6 +30,9 @@ pub use report::{Report, Run};
 /// How much longer than for an acknowledgment the subscriber waits for its next message.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long what is in flight may take to finish after an interrupt.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the demo; `on_run` is told of each iteration when it is over.
 ///
 /// # Errors
@@ -72,7 +75,8 @@ fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error
     // Every attempt may use all of its time; none may be cut short by this.
     let grace = Duration::MAX;
     let (agent, handle) = broker.open_clean()?;
-    interrupt.watch(handle.clone());
+    // Nothing of it is worth finishing after an interrupt.
+    interrupt.watch(handle.clone(), Duration::ZERO);
     let ping = handle.ping();
     drop(handle.terminate(grace));
     drop(handle);
@@ -110,7 +114,7 @@ fn iterate(
         Ok(opened) => opened,
         Err(error) => return (never_began(number, &plan, &error), Some(error)),
     };
-    interrupt.watch(handle.clone());
+    interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let shared = Shared {
         handle,
