@@ -315,10 +315,11 @@ fn twenty_thousand_messages_come_back_in_the_memory_of_five_hundred() {
     let broker = Mosquitto::start_fast();
     let few = peak_kibibytes(&broker, 500);
     let many = peak_kibibytes(&broker, 20_000);
-    // Two bits for each message are 5 KiB; the rest is what allocators do.
     eprintln!("{few} KiB for 500 messages, {many} KiB for 20,000");
+    // What waits is bounded by windows and queues, which the longer run fills for longer: a few MiB.
+    // Kept payloads would be 20 MB more.
     let growth = many.saturating_sub(few);
-    assert!(growth < 4096, "{growth} KiB more");
+    assert!(growth < 8 * 1024, "{growth} KiB more");
 }
 
 /// The most memory that the program ever held, as Linux tells it, when all messages are through.
@@ -329,8 +330,11 @@ fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
     // The pause after the first iteration is the moment to look.
     let waiting = ["--iterations", "2", "--iteration-delay", "1h"];
     let program = program.args(waiting).args(["--publish-delay", "0"]);
-    let running = program.spawn();
-    let line = wait_for("the first iteration's result", 3 * HANG, || {
+    let program = program.args(["--payload-size", "1000"]);
+    // Seconds, but a busy machine may make it minutes.
+    let limit = 20 * HANG;
+    let running = program.limit(limit).spawn();
+    let line = wait_for("the first iteration's result", limit, || {
         running.stdout().lines().next().map(str::to_owned)
     });
     let all = format!(
