@@ -335,12 +335,14 @@ fn refusal(tried: String, code: ConnectReturnCode, client_id: &str) -> Error {
 
 /// A link that ended where CONNACK was expected.
 fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -> Error {
-    let blame = match loss {
-        LinkLoss::Protocol(_) => Blame::Broker,
-        _ => Blame::Network,
+    let (blame, moment) = match loss {
+        LinkLoss::Protocol(_) => (Blame::Broker, "in answer to CONNECT"),
+        _ => (Blame::Network, "before answering CONNECT"),
     };
     let advice = match (loss, &broker.options.security) {
-        (LinkLoss::Protocol(_), _) => "check that the port is an MQTT broker's",
+        (LinkLoss::Protocol(_), _) => {
+            "check that the port is an MQTT broker's, or ask whoever runs the broker"
+        }
         _ if broker.options.is_aws_iot() => {
             "check that the certificate is active and attached to a policy that allows \
              iot:Connect for this client identifier"
@@ -350,12 +352,7 @@ fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -
         }
         (_, Security::Plain) => "see the broker's log: the port may expect TLS",
     };
-    Error::new(
-        blame,
-        tried,
-        format!("{loss}, before answering CONNECT"),
-        advice,
-    )
+    Error::new(blame, tried, format!("{loss}, {moment}"), advice)
 }
 
 /// What a link that did not last is most likely due to.

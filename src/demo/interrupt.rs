@@ -11,15 +11,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::handle::Handle;
 
-/// How long what is in flight may take to finish after an interrupt.
-const GRACE: Duration = Duration::from_secs(2);
-
 /// Set once, seen by everybody.
 #[derive(Debug)]
 pub struct Interrupt {
     requested: AtomicBool,
-    /// The handle of the loop that runs, if one does.
-    running: Mutex<Option<Handle>>,
+    /// The handle of the loop that runs, if one does, and how long it may take to finish.
+    running: Mutex<Option<(Handle, Duration)>>,
     sender: Mutex<Option<Sender<()>>>,
     /// Disconnected by the request.
     requests: Receiver<()>,
@@ -42,8 +39,8 @@ impl Interrupt {
     pub fn request(&self) -> bool {
         let first = !self.requested.swap(true, Ordering::SeqCst);
         lock(&self.sender).take();
-        if let Some(handle) = lock(&self.running).as_ref() {
-            drop(handle.terminate(GRACE));
+        if let Some((handle, grace)) = lock(&self.running).as_ref() {
+            drop(handle.terminate(*grace));
         }
         first
     }
@@ -53,13 +50,14 @@ impl Interrupt {
         self.requested.load(Ordering::SeqCst)
     }
 
-    /// From now on a request ends the loop behind this handle; at once, if it came before.
-    pub(super) fn watch(&self, handle: Handle) {
+    /// From now on a request ends the loop behind this handle; at once, if it came before. What is
+    /// in flight then may take `grace` to finish.
+    pub(super) fn watch(&self, handle: Handle, grace: Duration) {
         let mut running = lock(&self.running);
         if self.is_requested() {
-            drop(handle.terminate(GRACE));
+            drop(handle.terminate(grace));
         }
-        *running = Some(handle);
+        *running = Some((handle, grace));
     }
 
     /// The loop has ended.

@@ -31,6 +31,9 @@ pub use report::{Report, Run};
 /// How much longer than for an acknowledgment the subscriber waits for its next message.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long what is in flight may take to finish after an interrupt.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs the demo; `on_run` is told of each iteration when it is over.
 ///
 /// # Errors
@@ -92,7 +95,8 @@ fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error
 /// Returns whether the broker answered the PINGREQ.
 fn connect_and_ping(broker: &mut Broker, interrupt: &Interrupt) -> Result<bool, Error> {
     let (agent, handle) = broker.open_clean()?;
-    interrupt.watch(handle.clone());
+    // Nothing of it is worth finishing after an interrupt.
+    interrupt.watch(handle.clone(), Duration::ZERO);
     let ping = handle.ping();
     // Every attempt may use all of its time; none may be cut short by this.
     drop(handle.terminate(Duration::MAX));
@@ -122,7 +126,7 @@ fn iterate(
         Ok(opened) => opened,
         Err(error) => return (never_began(number, &plan, &error), Some(error)),
     };
-    interrupt.watch(handle.clone());
+    interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let shared = Shared {
         handle,

@@ -17,15 +17,18 @@
 pub mod certs;
 pub mod mosquitto;
 pub mod program;
+pub mod refusal;
+pub mod report;
 pub mod scripted;
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running};
+pub use report::Report;
 pub use scripted::{Connection, Event, ScriptedBroker};
 
 /// After this much time without what was expected, a test has failed. Generous, because a loaded
@@ -54,6 +57,37 @@ pub fn wait_until_refused(port: u16) {
     wait_until("connections to be refused", || {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
     });
+}
+
+/// A port of 127.0.0.1 that refuses connections and that nobody else can get: the local port of a
+/// connection, which has no listener.
+pub struct ClosedPort {
+    port: u16,
+    _both_ends: (TcpStream, TcpStream),
+}
+
+impl ClosedPort {
+    /// Keeps one as long as the value lives.
+    pub fn hold() -> ClosedPort {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let to = listener.local_addr().expect("its address");
+        let holder = TcpStream::connect(to).expect("a connection");
+        let (other, from) = listener.accept().expect("its other end");
+        ClosedPort {
+            port: from.port(),
+            _both_ends: (holder, other),
+        }
+    }
+
+    /// Its number.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the program's `--endpoint` takes to try it without TLS.
+    pub fn endpoint(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
 }
 
 /// Waits until `look` finds something.

@@ -1,0 +1,285 @@
+//! The demo while the broker fails it: killed, forgetful, silent, gone for good, or in somebody
+//! else's hands. A real Mosquitto over mutual TLS that saves at each change; each fault falls into
+//! the middle of a run, because the test waits for a message by its number before it acts.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rumqttc::mqttbytes::v4;
+use support::report::Run;
+use support::{ClosedPort, Mosquitto, Program, Report, Running, wait_until};
+
+/// Messages of a run; with the delay between them it lasts a second at least.
+const COUNT: u64 = 300;
+
+/// A message of this number is far from the first and far from the last of its publisher.
+const MIDDLE: &str = "received filter/sync/30";
+
+/// One iteration of [`COUNT`] messages that can be followed in the log, and quick retries.
+fn program(broker: &Mosquitto) -> Program {
+    Program::new()
+        .args(broker.arguments())
+        .args(["--client-id", "demo", "-v", "--output", "json"])
+        .args(["--iterations", "1", "--connect-interval", "0"])
+        .args(["--publish-count", &COUNT.to_string()])
+        .args(["--publish-delay", "10ms"])
+        .args(["--retry-base", "20ms", "--retry-max", "100ms"])
+}
+
+/// Waits until the run is in its middle.
+fn reach_the_middle(running: &mut Running) {
+    running.wait_for_line(MIDDLE);
+}
+
+/// The run of a demo that came through; nothing is lost, what came twice is allowed with QoS 1.
+#[track_caller]
+fn came_through(running: Running) -> (Run, String) {
+    let done = running.finish();
+    done.expect_code(0);
+    let mut report = Report::of(&done);
+    report.only_run().expect_complete(COUNT);
+    let run = report.runs.remove(0);
+    assert!(run.reconnects >= 1, "{run:?}");
+    (run, done.stderr)
+}
+
+#[test]
+fn a_broker_killed_and_started_again_costs_nothing() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    running.wait_for_line(" lost after ");
+    broker.start_again();
+    let (run, log) = came_through(running);
+    assert!(run.resumed >= 1, "{run:?}");
+    assert_eq!(run.resubscribed, 0, "{run:?}");
+    assert!(log.contains("session resumed"), "{log}");
+}
+
+#[test]
+fn with_quality_of_service_2_no_message_comes_twice_either() {
+    let broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0", "--qos", "2"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    // Its database is always a little behind its word, so a kill could break its promise: only
+    // the link is cut, by a client that takes the session over and lets go of it.
+    let thief = broker.client("demo", false);
+    running.wait_for_line(" lost after ");
+    thief.close();
+    let (run, _) = came_through(running);
+    assert_eq!(run.duplicated, 0, "{run:?}");
+}
+
+#[test]
+fn a_broker_that_forgot_everything_is_subscribed_to_again() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    broker.remove_database();
+    running.wait_for_line(" lost after ");
+    broker.start_again();
+    let (run, log) = came_through(running);
+    assert!(run.resubscribed >= 1, "{run:?}");
+    assert_eq!(run.resumed, 0, "{run:?}");
+    assert!(
+        log.contains("session new, renewing 1 subscriptions"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_broker_killed_again_and_again_costs_nothing() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    for (number, forgets) in [(20, false), (40, true), (60, false)] {
+        running.wait_for_line(&format!("received filter/sync/{number}"));
+        broker.kill();
+        if forgets {
+            broker.remove_database();
+        }
+        running.wait_for_line(" lost after ");
+        broker.start_again();
+        running.wait_for_line("reconnected to ");
+    }
+    let (run, _) = came_through(running);
+    assert!(run.reconnects >= 3, "{run:?}");
+    assert!(run.resubscribed >= 1, "{run:?}");
+}
+
+#[test]
+fn a_broker_that_falls_silent_is_connected_to_anew() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker)
+        .args(["--ack-timeout", "2s", "--connect-timeout", "500ms"])
+        .args(["--retry-attempts", "0"])
+        .spawn();
+    reach_the_middle(&mut running);
+    broker.pause();
+    let line = running.wait_for_line(" lost after ");
+    assert!(line.contains("acknowledg"), "{line}");
+    // It accepts connections as long as it is stopped (the system does), and says nothing.
+    let line = running.wait_for_line("trying again in");
+    assert!(line.contains("within 500ms"), "{line}");
+    broker.resume();
+    came_through(running);
+}
+
+#[test]
+fn a_broker_gone_for_good_ends_the_demo_as_failed() {
+    let mut broker = Mosquitto::start();
+    let attempts = ["--retry-attempts", "3"];
+    let mut running = program(&broker).args(attempts).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    let done = running.finish();
+    done.expect_code(1);
+    let report = Report::of(&done);
+    assert!(!report.success);
+    let run = report.only_run();
+    assert!(!run.success);
+    assert!(run.lost > 0 && run.received > 30, "{run:?}");
+    assert_eq!(run.received + run.lost, COUNT, "{run:?}");
+    assert_eq!(run.reconnects, 0, "{run:?}");
+    let error = run.error.as_deref().expect("an error");
+    assert!(error.contains("nothing listens on that port"), "{error}");
+    assert!(!done.stderr.contains("panicked"), "{done}");
+}
+
+#[test]
+fn a_session_taken_over_is_taken_back_and_the_log_names_the_cause() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    let mut other = broker.client("demo", false);
+    let line = running.wait_for_line(" lost after ");
+    let cause = "another program uses the same client identifier";
+    assert!(line.contains(cause), "{line}");
+    running.wait_for_line("reconnected to ");
+    // Now the other one is thrown out; what it was sent before that is not our concern.
+    let event = loop {
+        match other.read_event(support::HANG) {
+            support::Event::Packet(v4::Packet::Publish(_), _) => {}
+            event => break event,
+        }
+    };
+    assert_eq!(event, support::Event::Closed);
+    let (run, _) = came_through(running);
+    assert!(run.resumed >= 1, "{run:?}");
+}
+
+/// The demo told to stop, in the middle of a run.
+fn stopped_once(signal: &str) {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    running.signal(signal);
+    let done = running.finish();
+    done.expect_code(130);
+    said_goodbye(&broker);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert!(!report.success && !run.success, "{run:?}");
+    assert!(run.received > 30 && run.lost > 0, "{run:?}");
+    assert_eq!(run.received + run.lost, COUNT, "{run:?}");
+    // What was in flight was finished; what was only queued may be cancelled.
+    assert!(!done.stderr.contains("perhaps delivered"), "{done}");
+    assert_eq!(run.error.as_deref(), Some("interrupted"));
+    assert!(done.stderr.contains("again to leave at once"), "{done}");
+}
+
+/// The broker saw DISCONNECT at the end of each connection: clearing the session, and the run.
+#[track_caller]
+fn said_goodbye(broker: &Mosquitto) {
+    wait_until("the broker to log two orderly ends", || {
+        broker.log().matches("Client demo disconnected.").count() == 2
+    });
+    let log = broker.log();
+    assert_eq!(log.matches(" as demo (").count(), 2, "{log}");
+}
+
+#[test]
+fn ctrl_c_finishes_what_is_in_flight_and_reports_what_there_is() {
+    stopped_once("INT");
+}
+
+#[test]
+fn sigterm_is_like_ctrl_c() {
+    stopped_once("TERM");
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    // What is in flight cannot be finished now.
+    broker.pause();
+    running.signal("INT");
+    running.wait_for_line("again to leave at once");
+    running.signal("INT");
+    let done = running.finish();
+    broker.resume();
+    done.expect_code(130);
+    // No report: nothing was waited for.
+    assert_eq!(done.stdout, "");
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_a_broker_that_does_not_answer() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    broker.pause();
+    running.signal("INT");
+    let done = running.finish();
+    broker.resume();
+    done.expect_code(130);
+    let report = Report::of(&done);
+    let error = report.only_run().error.as_deref();
+    assert_eq!(error, Some("interrupted"));
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_the_next_attempt() {
+    let closed = ClosedPort::hold();
+    // The delay is random, up to an hour.
+    let delays = ["--retry-base", "1h", "--retry-max", "1h"];
+    let mut running = Program::new()
+        .args(["--endpoint", &closed.endpoint(), "--retry-attempts", "0"])
+        .args(delays)
+        .spawn();
+    running.wait_for_line("trying again in");
+    let begin = Instant::now();
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    // There is nothing to finish, so the time that is granted for that must not pass: 5 seconds.
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}: {done}");
+}
+
+#[test]
+fn ctrl_c_ends_the_pause_between_two_iterations() {
+    let broker = Mosquitto::start();
+    let running = Program::new()
+        .args(broker.arguments())
+        .args(["--iteration-delay", "1h", "--publish-delay", "0"])
+        .spawn();
+    wait_until("the first iteration's result", || {
+        running.stdout().contains("iteration 1: ok")
+    });
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    assert!(
+        done.stdout.contains("1 of 1 iterations succeeded"),
+        "{done}"
+    );
+}
