@@ -301,11 +301,13 @@ impl Agent<'_> {
                 Ok(length) => {
                     busy = true;
                     self.received.extend_from_slice(&self.chunk[..length]);
-                    if let Err(error) = self.handle_received(now) {
+                    let result = self.handle_received(now);
+                    // What came before a violation has happened, CONNACK for one.
+                    self.handle_events(now);
+                    if let Err(error) = result {
                         self.link_lost(LinkLoss::Protocol(error), now);
                         return true;
                     }
-                    self.handle_events(now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
