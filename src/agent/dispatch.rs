@@ -28,7 +28,8 @@ impl Agent<'_> {
     /// Takes commands while the session has room for them.
     pub(super) fn take_commands(&mut self, now: Instant) -> bool {
         let mut taken = 0;
-        if self.session.wants_commands()
+        // All of them: a command behind may subscribe to one of these filters again.
+        while self.session.wants_commands()
             && let Some(filters) = self.abandoned_filters.pop_front()
         {
             let nobody = Pending::Plain(Completion::nobody());
