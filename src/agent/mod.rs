@@ -274,6 +274,7 @@ impl Agent<'_> {
             for completion in self.process_loops.drain(..) {
                 completion.tell(Outcome::delivered(1, Duration::ZERO));
             }
+            busy |= self.end_if_due(now);
             if self.has_ended(now) {
                 return self.end();
             }
