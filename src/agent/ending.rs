@@ -17,6 +17,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// DISCONNECT was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct GoingOffline {
+    /// Besides one that is held.
     commands_before: usize,
     done: Vec<Completion>,
 }
@@ -24,6 +25,7 @@ pub(super) struct GoingOffline {
 /// TERMINATE was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct Ending {
+    /// Besides one that is held.
     commands_before: usize,
     deadline: Instant,
     done: Vec<Completion>,
@@ -44,7 +46,7 @@ impl Agent<'_> {
         match &mut self.phase {
             Phase::Online { .. } => {
                 self.going_offline = Some(GoingOffline {
-                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    commands_before: self.commands.len(),
                     done: vec![completion],
                 });
             }
@@ -74,7 +76,7 @@ impl Agent<'_> {
                 // A DISCONNECT that still waits for commands before it comes with the end.
                 done.extend(self.going_offline.take().into_iter().flat_map(|g| g.done));
                 self.ending = Some(Ending {
-                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    commands_before: self.commands.len(),
                     deadline,
                     done,
                 });
