@@ -17,6 +17,7 @@
 pub mod certs;
 pub mod mosquitto;
 pub mod program;
+pub mod running;
 pub mod scripted;
 
 use std::net::{Ipv4Addr, TcpStream};
