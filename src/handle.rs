@@ -6,7 +6,8 @@
 //! lost link keeps them waiting.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -38,8 +39,19 @@ struct LastHandle {
     grace: Duration,
 }
 
+/// The loop's end of the command queue. Dropping it, whether the loop ran or not, cancels what is
+/// queued and what a thread queues at the same moment: a queue that lost its receiver would keep
+/// such commands, and their tickets open, for as long as anybody holds a handle.
+pub(crate) struct CommandQueue {
+    commands: Receiver<Command>,
+    shared: Arc<Shared>,
+}
+
 /// What all handles of one loop have in common.
 pub(crate) struct Shared {
+    /// For [`Shared::cancel_if_ended`] only; the loop does the receiving.
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) ended: AtomicBool,
     pub(crate) block_time: Duration,
     /// Where the loop runs: set when it starts.
     pub(crate) loop_thread: OnceLock<ThreadId>,
@@ -232,8 +244,14 @@ impl Handle {
             request,
             completion,
         };
+        if self.shared.ended.load(Ordering::Relaxed) {
+            return Err(rejected(command, RejectReason::Terminated));
+        }
         let full = match self.commands.try_send(command) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                self.shared.cancel_if_ended();
+                return Ok(());
+            }
             Err(TrySendError::Disconnected(command)) => {
                 return Err(rejected(command, RejectReason::Terminated));
             }
@@ -245,7 +263,10 @@ impl Handle {
             _ => self.shared.block_time,
         };
         match self.commands.send_timeout(full, waited) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.shared.cancel_if_ended();
+                Ok(())
+            }
             Err(SendTimeoutError::Timeout(command)) => {
                 Err(rejected(command, RejectReason::QueueFull { waited }))
             }
@@ -263,6 +284,41 @@ impl Handle {
             completion,
         }));
         ticket
+    }
+}
+
+impl Shared {
+    /// To be called after something was queued. Pairs with [`CommandQueue`]'s drop: either we see
+    /// that the loop has ended, or it sees what we queued.
+    fn cancel_if_ended(&self) {
+        fence(Ordering::SeqCst);
+        if self.ended.load(Ordering::Relaxed) {
+            self.commands.try_iter().for_each(drop);
+        }
+    }
+}
+
+impl CommandQueue {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        CommandQueue {
+            commands: shared.commands.clone(),
+            shared,
+        }
+    }
+}
+
+impl Deref for CommandQueue {
+    type Target = Receiver<Command>;
+
+    fn deref(&self) -> &Receiver<Command> {
+        &self.commands
+    }
+}
+
+impl Drop for CommandQueue {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.shared.cancel_if_ended();
     }
 }
 

@@ -17,6 +17,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 /// DISCONNECT was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct GoingOffline {
+    /// Besides one that is held.
     commands_before: usize,
     done: Vec<Completion>,
 }
@@ -24,6 +25,7 @@ pub(super) struct GoingOffline {
 /// TERMINATE was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct Ending {
+    /// Besides one that is held.
     commands_before: usize,
     deadline: Instant,
     done: Vec<Completion>,
@@ -44,7 +46,7 @@ impl Agent<'_> {
         match &mut self.phase {
             Phase::Online { .. } => {
                 self.going_offline = Some(GoingOffline {
-                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    commands_before: self.commands.len(),
                     done: vec![completion],
                 });
             }
@@ -74,7 +76,7 @@ impl Agent<'_> {
                 // A DISCONNECT that still waits for commands before it comes with the end.
                 done.extend(self.going_offline.take().into_iter().flat_map(|g| g.done));
                 self.ending = Some(Ending {
-                    commands_before: self.commands.len() + usize::from(self.held.is_some()),
+                    commands_before: self.commands.len(),
                     deadline,
                     done,
                 });
@@ -133,31 +135,41 @@ impl Agent<'_> {
     }
 
     pub(super) fn ending_deadline(&self) -> Option<Instant> {
-        self.ending.as_ref().map(|ending| ending.deadline)
+        match self.phase {
+            // It has a deadline of its own.
+            Phase::Closing { .. } => None,
+            _ => self.ending.as_ref().map(|ending| ending.deadline),
+        }
     }
 
-    /// Whether the loop is to end now. Sends DISCONNECT first when there is somebody to send it to.
-    pub(super) fn has_ended(&mut self, now: Instant) -> bool {
-        if self.failure.is_some() {
-            return true;
+    /// Sends DISCONNECT, if there is somebody to send it to, once TERMINATE is due.
+    pub(super) fn end_if_due(&mut self, now: Instant) -> bool {
+        let due = matches!(self.phase, Phase::Online { .. }) && self.is_due_to_end(now);
+        if due {
+            self.close(Vec::new(), now);
         }
-        let Some(ending) = &self.ending else {
-            return false;
-        };
-        let out_of_time = ending.deadline <= now;
-        let nothing_left = ending.commands_before == 0
-            && self.held.is_none()
-            && self.session.unresolved() == 0
-            && self.session.output().is_empty();
-        match self.phase {
-            Phase::Closing { .. } => false,
-            Phase::Offline => true,
-            Phase::Online { .. } if out_of_time || nothing_left => {
-                self.close(Vec::new(), now);
-                false
+        due
+    }
+
+    /// Whether the loop is to end now.
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        self.failure.is_some()
+            || match self.phase {
+                Phase::Online { .. } | Phase::Closing { .. } => false,
+                Phase::Offline => self.ending.is_some(),
+                _ => self.is_due_to_end(now),
             }
-            _ => out_of_time || nothing_left,
-        }
+    }
+
+    /// Whether TERMINATE was asked for, and its grace is over or nothing is left before it.
+    fn is_due_to_end(&self, now: Instant) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            let nothing_left = ending.commands_before == 0
+                && self.held.is_none()
+                && self.session.unresolved() == 0
+                && self.session.output().is_empty();
+            ending.deadline <= now || nothing_left
+        })
     }
 
     /// Tells everybody who still waits, and ends.

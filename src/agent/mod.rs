@@ -17,7 +17,7 @@ mod ending;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::backoff::Backoff;
 use crate::command::{Command, Outcome, Reason, Urgent};
 use crate::error::{Blame, Error};
 use crate::fanout::Fanout;
-use crate::handle::{Handle, Shared};
+use crate::handle::{CommandQueue, Handle, Shared};
 use crate::link::Link;
 use crate::options::{Options, Security};
 use crate::packet;
@@ -71,7 +71,7 @@ pub struct Broker {
 pub struct Agent<'b> {
     broker: &'b mut Broker,
     clean_session: bool,
-    commands: Receiver<Command>,
+    commands: CommandQueue,
     urgent: Receiver<Urgent>,
     /// Taken out of the queue, but to be dispatched only after what goes ahead of it.
     held: Option<Command>,
@@ -196,6 +196,8 @@ impl Broker {
         })?;
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);
         let shared = Arc::new(Shared {
+            commands,
+            ended: AtomicBool::new(false),
             block_time: self.options.block_time,
             loop_thread: OnceLock::new(),
             unmatched,
@@ -212,7 +214,7 @@ impl Broker {
         let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);
         let mut agent = Agent {
             clean_session,
-            commands,
+            commands: CommandQueue::new(Arc::clone(&shared)),
             urgent,
             held: None,
             waker,
@@ -294,6 +296,7 @@ impl Agent<'_> {
             for completion in self.process_loops.drain(..) {
                 completion.tell(Outcome::delivered(1, Duration::ZERO));
             }
+            busy |= self.end_if_due(now);
             if self.has_ended(now) {
                 return self.end();
             }
@@ -321,11 +324,13 @@ impl Agent<'_> {
                 Ok(length) => {
                     busy = true;
                     self.received.extend_from_slice(&self.chunk[..length]);
-                    if let Err(error) = self.handle_received(now) {
+                    let result = self.handle_received(now);
+                    // What came before a violation has happened, CONNACK for one.
+                    self.handle_events(now);
+                    if let Err(error) = result {
                         self.link_lost(LinkLoss::Protocol(error), now);
                         return true;
                     }
-                    self.handle_events(now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

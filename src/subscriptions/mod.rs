@@ -118,9 +118,20 @@ impl Subscriptions {
 
     /// A queue went away. Gives the filters that nobody wants any more.
     pub(crate) fn remove_inbox(&mut self, inbox: InboxId) -> Vec<String> {
-        (0..self.entries.len())
-            .filter_map(|id| self.retain(id, |interest| interest.inbox != inbox))
-            .collect()
+        let mut unwanted = Vec::new();
+        for id in 0..self.entries.len() {
+            let Entry { filter, interests } = &self.entries[id];
+            // Of those that are leaving the broker has been told, or will be by whoever stays.
+            let wanted_by = |own: bool| {
+                let mut staying = interests.iter().filter(|interest| !interest.leaving);
+                staying.any(|interest| (interest.inbox == inbox) == own)
+            };
+            if wanted_by(true) && !wanted_by(false) {
+                unwanted.push(filter.clone());
+            }
+            self.retain(id, |interest| interest.inbox != inbox);
+        }
+        unwanted
     }
 
     /// The broker no longer serves this filter. Gives the queues that had subscribed to it.
@@ -173,20 +184,20 @@ impl Subscriptions {
         id
     }
 
-    /// Gives the filter if that leaves nobody who wants it; it is forgotten then.
-    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
-        let entry = self.entries.get_mut(id)?;
+    /// Keeps some of a filter's interests; without any it is forgotten.
+    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) {
+        let Some(entry) = self.entries.get_mut(id) else {
+            return;
+        };
         let before = entry.interests.len();
         entry.interests.retain(stays);
         self.interests -= before - entry.interests.len();
-        if before == 0 || !entry.interests.is_empty() {
-            return None;
+        if before > 0 && entry.interests.is_empty() {
+            let filter = std::mem::take(&mut entry.filter);
+            self.ids.remove(&filter);
+            self.tree.remove(&filter, id);
+            self.free.push(id);
         }
-        let filter = std::mem::take(&mut entry.filter);
-        self.ids.remove(&filter);
-        self.tree.remove(&filter, id);
-        self.free.push(id);
-        Some(filter)
     }
 }
 
@@ -277,6 +288,18 @@ mod tests {
         assert_eq!(table.remove_inbox(A), names(&["a"]));
         assert_eq!(table.remove_filter("b"), [B]);
         assert_eq!(table.remove_filter("b"), []);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn who_is_leaving_does_not_keep_the_filter_of_a_queue_that_goes_away() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a"]));
+        let (_, leaving) = table.leave(A, &names(&["a"]));
+        table.add(B, &filters(&["a"]));
+        assert_eq!(table.remove_inbox(B), names(&["a"]));
+        assert_eq!(table.remove_inbox(A), names(&[]), "the broker was told");
+        table.remove(&leaving);
         assert_eq!(table.len(), 0);
     }
 

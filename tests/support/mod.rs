@@ -19,6 +19,7 @@ pub mod mosquitto;
 pub mod program;
 pub mod refusal;
 pub mod report;
+pub mod running;
 pub mod scripted;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
