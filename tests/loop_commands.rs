@@ -223,6 +223,7 @@ fn row_03_a_thread_that_times_out_and_goes_away_leaves_its_command_whole() {
     assert_eq!(again.payload, "p".repeat(1000));
     assert_eq!(again.pkid, first.pkid);
     link.send_puback(again.pkid);
+    running.take_a_turn();
     let (left, _) = running.terminate(link);
     assert_eq!(left, 0);
 }
