@@ -10,12 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{InboxError, Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Inbox, InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 use support::running::{
     Running, attempts, message, next, options, send_at_once, send_unsuback, told,
 };
-use support::{HANG, ScriptedBroker};
+use support::{Connection, HANG, ScriptedBroker};
 
 /// Short enough to be spent, long enough for what must not come to come.
 const A_MOMENT: Duration = Duration::from_millis(30);
@@ -282,6 +282,12 @@ fn row_10_unsubscribe_goes_on_the_wire_when_the_last_thread_leaves() {
     running.terminate(link);
 }
 
+/// Grants the SUBSCRIBE that has to come next.
+fn grant(link: &mut Connection) {
+    let subscribe = link.expect_subscribe();
+    link.grant(&subscribe);
+}
+
 #[test]
 fn row_10_a_subscription_made_while_unsubscribe_is_under_way_stays_and_ends_like_others() {
     let mut broker = ScriptedBroker::bind();
@@ -290,25 +296,35 @@ fn row_10_a_subscription_made_while_unsubscribe_is_under_way_stays_and_ends_like
     let first = handle.inbox(10, WhenFull::WaitAside);
     let other = handle.inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &first, "a");
+    running.subscribe(&mut link, &other, "b");
+    let subscribe = |inbox: &Inbox| {
+        let filters = vec![Filter::new("a", QoS::AtLeastOnce)];
+        handle.subscribe(inbox, filters).unwrap()
+    };
     let leaving = handle.unsubscribe(&first, vec!["a".into()]).unwrap();
     let id = link.expect_unsubscribe().pkid;
-    running.subscribe(&mut link, &first, "a");
-    running.subscribe(&mut link, &other, "b");
+    // One request for a filter at a time: this one leaves after UNSUBACK.
+    let again = subscribe(&first);
     send_unsuback(&mut link, id);
     assert!(told(leaving).is_delivered());
+    grant(&mut link);
+    assert!(told(again).is_delivered());
     send_at_once(&mut link, [message("a", 1, "again")]);
     assert_eq!(link.expect_puback().pkid, 1);
     assert_eq!(next(&first), "again");
     // Another inbox joins while the only one leaves, and goes before the answer.
     let leaving = handle.unsubscribe(&first, vec!["a".into()]).unwrap();
     let id = link.expect_unsubscribe().pkid;
-    running.subscribe(&mut link, &other, "a");
+    let joining = subscribe(&other);
+    running.take_a_turn();
     drop(other);
+    send_unsuback(&mut link, id);
+    grant(&mut link);
+    assert!(told(joining).is_delivered());
     let abandoned = link.expect_unsubscribe();
     let mut filters = abandoned.topics.clone();
     filters.sort();
     assert_eq!(filters, ["a", "b"]);
-    send_unsuback(&mut link, id);
     send_unsuback(&mut link, abandoned.pkid);
     assert!(told(leaving).is_delivered());
     running.terminate(link);
