@@ -44,8 +44,8 @@ Examples:
       --alpn x-amzn-mqtt-ca --cert device-certificate.pem.crt --key device-private.pem.key
 
   Your own Mosquitto with your own certificate authority:
-    mqtt-connection-sharing --endpoint broker.example --ca-file ca.crt \\
-      --cert client.crt --key client.key
+    mqtt-connection-sharing --endpoint broker.example --ca-file certs/ca.pem \\
+      --cert certs/client.pem --key certs/client.key
 
   A broker without TLS, which anyone on the way can read:
     mqtt-connection-sharing --endpoint mqtt://localhost

@@ -120,7 +120,11 @@ impl fmt::Display for Outcome {
         match self {
             Outcome::Delivered {
                 attempts, latency, ..
-            } => write!(f, "delivered after {latency:?}, sent {attempts} times"),
+            } => match attempts {
+                0 => write!(f, "delivered, nothing had to be sent"),
+                1 => write!(f, "delivered after {latency:?}"),
+                _ => write!(f, "delivered after {latency:?}, sent {attempts} times"),
+            },
             Outcome::NeverSent(reason) => write!(f, "never sent: {reason}"),
             Outcome::PerhapsDelivered(reason) => write!(f, "perhaps delivered: {reason}"),
             Outcome::Refused { granted } => write!(

@@ -293,10 +293,12 @@ fn is_connected(socket: &TcpStream) -> io::Result<bool> {
 }
 
 /// The system's words without its numbers where they are well known.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
         io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::ConnectionReset => "the other side reset the connection".to_owned(),
+        io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
         _ => error.to_string(),
     }
 }

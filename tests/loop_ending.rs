@@ -218,14 +218,14 @@ fn terminate_in_the_middle_of_the_wait_for_the_next_attempt() {
         assert_eq!(promptly(|| running.join()).left, 0);
         assert!(all_told([end]).remove(0).is_delivered());
     }
-    // With something left to do it waits for the grace, not for the attempt.
+    // What is left to do cannot be done: the attempt would come after the grace.
     let (running, mut link) = Running::online_with(no_second_attempt(&broker), &mut broker);
     let sent = running.publish("a", "x");
     link.expect_publish();
     link.close();
     running.take_a_turn();
     let queued = running.publish("a", "x");
-    let mut end = running.handle().terminate(Duration::from_millis(50));
+    let mut end = running.handle().terminate(2 * HANG);
     assert!(end.wait_timeout(HANG / 2).unwrap().is_delivered());
     assert_eq!(running.join().left, 2);
     let outcomes = all_told([sent, queued]);

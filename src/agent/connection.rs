@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Agent;
 use crate::command::{Outcome, Reason};
-use crate::connect::{Attempt, Progress};
+use crate::connect::{Attempt, Progress, plain};
 use crate::error::{Blame, Error};
 use crate::link::Link;
 use crate::options::Security;
@@ -160,7 +160,7 @@ impl Agent<'_> {
             self.attempt_failed(error, now);
             return;
         }
-        self.link_lost(LinkLoss::Io(error.to_string()), now);
+        self.link_lost(LinkLoss::Io(plain(error)), now);
     }
 
     /// Writing failed. The broker may have said why before it closed the link: that is still to be
@@ -173,7 +173,7 @@ impl Agent<'_> {
             self.link_failed(&reason, now);
             return;
         }
-        self.link_lost(LinkLoss::Io(error.to_string()), now);
+        self.link_lost(LinkLoss::Io(plain(error)), now);
     }
 
     /// The link is gone, or has to go.

@@ -157,8 +157,16 @@ impl Agent<'_> {
             || match self.phase {
                 Phase::Online { .. } | Phase::Closing { .. } => false,
                 Phase::Offline => self.ending.is_some(),
+                // An attempt that comes after the grace time is none.
+                Phase::Waiting { until } if self.is_too_late(until) => true,
                 _ => self.is_due_to_end(now),
             }
+    }
+
+    /// Whether TERMINATE was asked for and its grace time ends before this.
+    fn is_too_late(&self, time: Instant) -> bool {
+        let ending = self.ending.as_ref();
+        ending.is_some_and(|ending| ending.deadline <= time)
     }
 
     /// Whether TERMINATE was asked for, and its grace is over or nothing is left before it.

@@ -96,7 +96,7 @@ impl fmt::Display for Run {
         if self.reconnects > 0 {
             write!(
                 f,
-                ", reconnected {} times ({} with the session kept, {} subscriptions renewed)",
+                ", reconnects: {} ({} with the session kept, {} subscriptions renewed)",
                 self.reconnects, self.resumed, self.resubscribed
             )?;
         }
