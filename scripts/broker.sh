@@ -7,6 +7,7 @@
 #   --dir DIR    keep configuration, log, sessions and certificates in DIR (made when missing, kept at the
 #                end); without it they are in a private temporary folder, which is removed at the end
 #   --certs DIR  use ca.pem, server.*, client.* of this folder (see scripts/gen-certs.sh), do not make new ones
+#   --fast       write sessions to disk once a second instead of at each change: for many messages
 #   --plain      also listen without TLS, for debugging
 #   -h, --help   this text
 #
@@ -21,7 +22,7 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-directory='' certs='' plain=no command=()
+directory='' certs='' plain=no fast=no command=()
 while (($#)); do
     case $1 in
         --dir | --certs)
@@ -29,6 +30,7 @@ while (($#)); do
             if [[ $1 == --dir ]]; then directory=$2; else certs=$2; fi
             shift
             ;;
+        --fast) fast=yes ;;
         --plain) plain=yes ;;
         -h | --help) help_from_header && exit 0 ;;
         --)
@@ -134,6 +136,7 @@ write_configuration() {
     text=${text//@USER@/$(id -un 2>/dev/null || echo mosquitto)}
     text=${text//@CERTS@/$certs}
     text=${text//@DIR@/$directory}
+    if [[ $fast == yes ]]; then text=${text/autosave_on_changes true/autosave_on_changes false}; fi
     printf '%s\n' "$text" >"$directory/mosquitto.conf"
     if [[ $plain == yes ]]; then
         printf '\n# Added by --plain: no TLS, no name. The TLS listener asks for a certificate all the same.\n%s\n%s\n' \
