@@ -97,6 +97,9 @@ pub enum Reason {
     InboxClosed,
     /// The connection could not be made.
     NoConnection,
+    /// It was first in flight when five links in a row were lost without anything acknowledged: the
+    /// broker may close the connection because of it, so it is not sent again.
+    Parked,
 }
 
 impl Outcome {
@@ -148,6 +151,7 @@ impl fmt::Display for Reason {
             Reason::SubscriptionLimit => "the limit of subscriptions is reached",
             Reason::InboxClosed => "its response queue is gone",
             Reason::NoConnection => "there is no connection",
+            Reason::Parked => "the connection was lost with it again and again",
         })
     }
 }

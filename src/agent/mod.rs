@@ -52,6 +52,9 @@ const READ_SIZE: usize = 16 * 1024;
 /// Reads in one turn before commands have their turn again.
 const READS: usize = 64;
 
+/// Links lost in a row without any acknowledgment before what stands first in flight is given up.
+const FRUITLESS_LINKS: u32 = 5;
+
 /// Output above which nothing more is read: a broker that does not take our acknowledgments gets to
 /// send no more until it does.
 const OUTPUT_LIMIT: usize = 4 * 1024 * 1024;
@@ -209,6 +212,7 @@ impl Broker {
             keep_alive: self.options.keep_alive,
             on_session_lost: self.options.on_session_lost,
             identifiers: u16::MAX,
+            fruitless_links: FRUITLESS_LINKS,
         };
         let grace = self.options.ack_timeout;
         let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);

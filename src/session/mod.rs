@@ -58,6 +58,9 @@ pub struct SessionOptions {
     pub on_session_lost: OnSessionLost,
     /// How many packet identifiers there are: 65,535, fewer only in tests.
     pub identifiers: u16,
+    /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
+    /// command in flight is taken for the cause and given up.
+    pub fruitless_links: u32,
 }
 
 /// What the caller has to react to.
@@ -173,6 +176,10 @@ pub struct Session<T> {
     waiting: VecDeque<Entry<T>>,
     /// SUBSCRIBEs of ours in the ring that renew subscriptions.
     resubscribing: usize,
+    /// Whether anything was acknowledged on this link.
+    progress: bool,
+    /// Links lost one after the other with something in flight and nothing acknowledged.
+    fruitless_links: u32,
     filters: BTreeMap<String, (QoS, Standing)>,
     next_release: u64,
     unacknowledged: VecDeque<Unacknowledged<T>>,
@@ -199,6 +206,8 @@ impl<T> Session<T> {
             unanswered_connect: false,
             waiting: VecDeque::new(),
             resubscribing: 0,
+            progress: false,
+            fruitless_links: 0,
             filters: BTreeMap::new(),
             next_release: 0,
             unacknowledged: VecDeque::new(),
@@ -229,6 +238,9 @@ impl<T> Session<T> {
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
+        if self.link == LinkState::Up {
+            self.park_if_fruitless();
+        }
         let greeting = matches!(self.link, LinkState::Greeting { .. });
         self.unanswered_connect |= greeting && self.output.is_empty();
         self.link = LinkState::Down;
@@ -467,6 +479,7 @@ impl<T> Session<T> {
             ));
         }
         self.link = LinkState::Up;
+        self.progress = false;
         self.set_keep_alive();
         // The session that is present may have begun with a CONNACK that we never saw, and know
         // nothing of what the one before it knew.

@@ -67,6 +67,10 @@ impl<T> Entry<T> {
         }
     }
 
+    fn is_release(&self) -> bool {
+        matches!(self.body, Body::Release { .. })
+    }
+
     fn is_renewal(&self) -> bool {
         matches!(self.body, Body::Subscribe { renewal: true, .. })
     }
@@ -80,6 +84,21 @@ impl<T> Entry<T> {
         };
         let asked = asked.iter().map(|asked| asked.filter.as_str());
         asked.chain(left.iter().map(String::as_str))
+    }
+}
+
+impl Body {
+    /// For the log: what it is, and about what.
+    fn name(&self) -> String {
+        match self {
+            Body::Publish(publish) => format!("PUBLISH to {:?}", publish.topic),
+            Body::Release { .. } => "PUBREL".to_owned(),
+            Body::Subscribe { filters, .. } => {
+                let filters: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
+                format!("SUBSCRIBE to {filters:?}")
+            }
+            Body::Unsubscribe { filters, .. } => format!("UNSUBSCRIBE from {filters:?}"),
+        }
     }
 }
 
@@ -304,6 +323,7 @@ impl<T> Session<T> {
             Some(Body::Release { .. }) => {}
             _ => return self.ignore_unsolicited("PUBREC", id),
         }
+        self.progress = true;
         self.send(id, now);
     }
 
@@ -337,6 +357,7 @@ impl<T> Session<T> {
             ));
         }
         if let Some(entry) = self.ring.remove(id) {
+            self.progress = true;
             self.on_answers(entry, answers, now);
         }
         self.send_waiting(now);
@@ -406,6 +427,55 @@ impl<T> Session<T> {
         self.submit(entry, now);
     }
 
+    /// A broker may close the connection because of what it was sent (AWS IoT does so for a topic
+    /// that its policy does not allow), and sending that again would go on for ever. When links are
+    /// lost again and again without a single acknowledgment, the command that stands first is given
+    /// up, so that the others go on.
+    pub(super) fn park_if_fruitless(&mut self) {
+        let first = self.ring.iter().find(|(_, entry)| entry.on_this_link);
+        let Some((id, first)) = first else {
+            return;
+        };
+        if self.progress {
+            self.fruitless_links = 0;
+            return;
+        }
+        self.fruitless_links += 1;
+        // A release is no cause, and a renewal is made anew on each link.
+        if self.fruitless_links < self.options.fruitless_links
+            || first.token.is_none()
+            || first.is_release()
+        {
+            return;
+        }
+        self.fruitless_links = 0;
+        log::error!(
+            "{} links were lost one after the other with {} first in flight; it is given up: the \
+             broker may not allow it",
+            self.options.fruitless_links,
+            first.body.name()
+        );
+        let order = self.next_release;
+        let Some(entry) = self.ring.get_mut(id) else {
+            return;
+        };
+        let token = entry.token.take();
+        match &mut entry.body {
+            // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
+            body @ Body::Publish(Publish {
+                qos: QoS::ExactlyOnce,
+                ..
+            }) => {
+                *body = Body::Release { order };
+                self.next_release += 1;
+            }
+            _ => drop(self.ring.remove(id)),
+        }
+        if let Some(token) = token {
+            self.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
+        }
+    }
+
     fn complete(&mut self, entry: Entry<T>, now: Instant, granted: Vec<Option<QoS>>) {
         if self.ring.occupied() == 0 {
             self.timers.stop(Timer::Acknowledgment);
@@ -436,6 +506,7 @@ impl<T> Session<T> {
             self.ignore_unsolicited(name, id);
             return None;
         }
+        self.progress = true;
         self.ring.remove(id)
     }
 

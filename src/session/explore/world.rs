@@ -67,6 +67,7 @@ impl World {
             keep_alive: Duration::ZERO,
             on_session_lost: OnSessionLost::Republish,
             identifiers: 4,
+            fruitless_links: 5,
         };
         World {
             session: Session::new(options, base),

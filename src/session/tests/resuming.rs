@@ -74,6 +74,53 @@ fn after_the_identifiers_went_round_the_order_is_still_that_of_sending() {
     t.finish();
 }
 
+/// Links that are lost, one after the other, with nothing acknowledged.
+fn fruitless(t: &mut Transcript, links: u32) {
+    for _ in 0..links {
+        t.sent.clear();
+        t.reconnects(true);
+    }
+    t.sent.clear();
+}
+
+#[test]
+fn what_stands_first_when_five_links_in_a_row_are_lost_without_progress_is_given_up() {
+    let mut t = Transcript::in_flight(2);
+    for _ in 0..4 {
+        t.reconnects(true).sends_all(&[
+            "PUBLISH id=1 qos=1 dup t \"1\"",
+            "PUBLISH id=2 qos=1 dup t \"2\"",
+        ]);
+        t.silent();
+    }
+    t.reconnects(true).resolved(0, "perhaps Parked");
+    t.sends("PUBLISH id=2 qos=1 dup t \"2\"").silent();
+    t.receives(puback(2)).resolved(1, "delivered x6");
+    t.finish();
+}
+
+#[test]
+fn a_link_with_progress_starts_the_count_again() {
+    let mut t = Transcript::in_flight(2);
+    fruitless(&mut t, 3);
+    t.receives(puback(1)).resolved(0, "delivered x4");
+    fruitless(&mut t, 5);
+    assert!(t.outcomes.is_empty());
+    t.reconnects(true).resolved(1, "perhaps Parked");
+    t.finish();
+}
+
+#[test]
+fn a_qos_2_publish_that_is_given_up_frees_its_identifier_at_the_broker_too() {
+    let mut t = Transcript::connected();
+    let token = t.publish("t", 2, "1");
+    fruitless(&mut t, 4);
+    t.reconnects(true).resolved(token, "perhaps Parked");
+    t.sends("PUBREL 1").silent();
+    t.receives(pubcomp(1)).silent();
+    t.finish();
+}
+
 #[test]
 fn row_07_a_subscribe_in_flight_completes_exactly_once_when_the_link_drops() {
     let mut t = Transcript::connected();
