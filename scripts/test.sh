@@ -100,7 +100,9 @@ step 'format' cargo fmt --all --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
 step 'tests' cargo test --locked
-step 'tests, local-broker' cargo test --locked --features local-broker
+# What that feature adds or changes; the rest is the same code as above.
+step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step 'smoke test' scripts/smoke.sh
+step 'short soak run' scripts/soak.sh --dev 0.25
 printf '\nall passed in %s s\n' "$SECONDS"

@@ -14,21 +14,27 @@
 // Real brokers and processes live in real time.
 #![allow(clippy::disallowed_methods)]
 
+pub mod account;
 pub mod certs;
+pub mod fate;
 pub mod mosquitto;
 pub mod program;
+pub mod proxy;
 pub mod refusal;
 pub mod report;
 pub mod running;
 pub mod scripted;
+pub mod storm;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
+pub use fate::{Counting, Fate, Random};
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running};
+pub use proxy::Proxy;
 pub use report::Report;
 pub use scripted::{Connection, Event, ScriptedBroker};
 

@@ -145,6 +145,14 @@ impl Mosquitto {
         ]
     }
 
+    /// The program's arguments to reach it with the client's certificate at another endpoint, where
+    /// something passes the bytes on.
+    pub fn arguments_through(&self, endpoint: &str) -> Vec<OsString> {
+        let mut arguments = self.arguments();
+        arguments[1] = endpoint.into();
+        arguments
+    }
+
     /// Connects a second client, with a certificate but without the program: to publish from
     /// outside, to look on, or to take over a session.
     pub fn client(&self, id: &str, clean_session: bool) -> Connection<TlsStream<TcpStream>> {

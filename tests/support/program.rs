@@ -24,7 +24,9 @@ pub struct Program {
 impl Program {
     /// The program of this package.
     pub fn new() -> Program {
-        Program::other(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
+        // Cargo says where it is to tests only, and this compiles into an example too.
+        let program = option_env!("CARGO_BIN_EXE_mqtt-connection-sharing");
+        Program::other(program.expect("a test, not an example"))
     }
 
     /// Another program under the same conditions.

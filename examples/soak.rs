@@ -1,0 +1,105 @@
+//! scripts/soak.sh [MINUTES]
+//!
+//! Eight publishers and two subscribers share one connection at full rate while a proxy cuts it and
+//! the broker is killed, for as many minutes as the first argument says (1; fractions are fine). A
+//! line each second, then a summary; exit status 1 when a message was lost, stayed unresolved, or
+//! was told about untruly. The second argument is the seed of all chance. Needs mosquitto.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::storm::{Progress, Storm, resident_memory};
+
+fn main() -> ExitCode {
+    match soak() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}: give MINUTES, and perhaps a SEED");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Returns whether every promise was kept.
+fn soak() -> Result<bool, Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let minutes: f64 = arguments.next().map_or(Ok(1.0), |text| text.parse())?;
+    let seed: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let storm = Storm {
+        round: 10_000,
+        rounds: u64::MAX,
+        time: Duration::try_from_secs_f64(minutes * 60.0)?,
+        kill_every: 4,
+        cut_after: 1..300_000,
+        seed,
+    };
+    println!("seed {seed}, {minutes} minutes");
+    let (stop, stopped) = channel::<()>();
+    let mut reporter = None;
+    let figures = storm.rage(|progress| {
+        reporter = Some(thread::spawn(move || {
+            let begin = Instant::now();
+            let mut before = Sample::of(&progress);
+            while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+                let now = Sample::of(&progress);
+                now.print(&before, begin);
+                before = now;
+            }
+        }));
+    });
+    drop(stop);
+    if let Some(reporter) = reporter {
+        reporter.join().map_err(|_| "the reporter panicked")?;
+    }
+    println!("{figures}");
+    let kept = figures.is_faultless();
+    println!("{}", if kept { "nothing lost" } else { "FAILED" });
+    Ok(kept)
+}
+
+/// How far it was at one moment.
+struct Sample {
+    at: Instant,
+    delivered: u64,
+    seen: u64,
+    connections: u64,
+    cuts: u64,
+    kills: u64,
+}
+
+impl Sample {
+    fn of(progress: &Progress) -> Sample {
+        Sample {
+            at: Instant::now(),
+            delivered: progress.delivered(),
+            seen: progress.seen(),
+            connections: progress.connections(),
+            cuts: progress.cuts(),
+            kills: progress.kills(),
+        }
+    }
+
+    fn print(&self, before: &Sample, begin: Instant) {
+        let seconds = (self.at - before.at).as_secs_f64();
+        let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
+        println!(
+            "{:>5.0} s: acknowledged {:>6.0}/s, received {:>6.0}/s, connections {} (+{}), cuts {}, \
+             broker kills {}, resident {} KiB",
+            (self.at - begin).as_secs_f64(),
+            rate(self.delivered, before.delivered),
+            rate(self.seen, before.seen),
+            self.connections,
+            self.connections - before.connections,
+            self.cuts,
+            self.kills,
+            resident_memory(),
+        );
+    }
+}

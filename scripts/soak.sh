@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The soak run: eight publishers and two subscribers share one connection at full rate, through a proxy that
+# cuts it at random, to a real Mosquitto that is killed every few seconds.
+#
+# usage: scripts/soak.sh [--dev] [MINUTES [SEED]]
+#
+# MINUTES is 1 unless given; fractions are fine. A line each second with rates, connections and memory, then
+# the summary. The exit status is not 0 when a message was lost, had no outcome, or an untrue one.
+#
+#   --dev        build with the profile dev: slower, but most of it is there already
+#   -h, --help   this text
+set -euo pipefail
+# shellcheck source=common.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
+
+profile=(--release)
+while (($#)); do
+    case $1 in
+        --dev) profile=() ;;
+        -h | --help) help_from_header && exit 0 ;;
+        -*) die "unknown argument '$1': see --help" 2 ;;
+        *) break ;;
+    esac
+    shift
+done
+(($# <= 2)) || die 'too many arguments: see --help' 2
+need_cargo
+need_command mosquitto 'on Debian and Ubuntu: apt-get install mosquitto; on macOS: brew install mosquitto'
+forget_program_settings
+cd -- "$repository"
+exec cargo run --locked --quiet ${profile[@]+"${profile[@]}"} --example soak -- "$@"

@@ -1,0 +1,266 @@
+//! The account of a storm (`storm.rs`): what became of each message of a round, as its publisher was
+//! told and as the subscribers saw it, and whether the two agree. One atomic byte a message, written
+//! from every thread.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use mqtt_connection_sharing::{Outcome, Reason};
+
+/// Publisher threads.
+pub const PUBLISHERS: usize = 8;
+
+/// Who sees messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscriber {
+    Fast,
+    Slow,
+}
+
+const SUBMITTED: u8 = 1;
+const DELIVERED: u8 = 1 << 1;
+const PERHAPS: u8 = 1 << 2;
+const NOT_SENT: u8 = 1 << 3;
+const SEEN_FAST: u8 = 1 << 4;
+const SEEN_SLOW: u8 = 1 << 5;
+/// So that the memory is there from the beginning.
+const UNTOUCHED: u8 = 1 << 6;
+
+const RESOLVED: u8 = DELIVERED | PERHAPS | NOT_SENT;
+
+/// The order in which a subscriber saw each publisher's messages: the last round and index.
+pub type Last = [Option<(u64, u64)>; PUBLISHERS];
+
+/// The account.
+pub struct Account {
+    per_publisher: u64,
+    round: AtomicU64,
+    messages: Vec<AtomicU8>,
+    /// In this round.
+    submitted: AtomicU64,
+    delivered_now: AtomicU64,
+    seen_now: [AtomicU64; 2],
+    /// In all rounds.
+    delivered: AtomicU64,
+    seen: [AtomicU64; 2],
+    failed: AtomicU64,
+    unresolved: AtomicU64,
+    untrue: AtomicU64,
+    reordered: AtomicU64,
+    duplicates: AtomicU64,
+}
+
+impl Account {
+    /// For rounds of this many messages of each publisher.
+    pub fn new(per_publisher: u64) -> Account {
+        let all = PUBLISHERS as u64 * per_publisher;
+        Account {
+            per_publisher,
+            round: AtomicU64::default(),
+            messages: (0..all).map(|_| AtomicU8::new(UNTOUCHED)).collect(),
+            submitted: AtomicU64::default(),
+            delivered_now: AtomicU64::default(),
+            seen_now: Default::default(),
+            delivered: AtomicU64::default(),
+            seen: Default::default(),
+            failed: AtomicU64::default(),
+            unresolved: AtomicU64::default(),
+            untrue: AtomicU64::default(),
+            reordered: AtomicU64::default(),
+            duplicates: AtomicU64::default(),
+        }
+    }
+
+    /// A new round, of which nothing has been submitted. All is quiet but for duplicates.
+    pub fn begin_round(&self, round: u64) {
+        for message in &self.messages {
+            message.store(UNTOUCHED, Ordering::SeqCst);
+        }
+        for counter in [&self.submitted, &self.delivered_now] {
+            counter.store(0, Ordering::SeqCst);
+        }
+        for counter in &self.seen_now {
+            counter.store(0, Ordering::SeqCst);
+        }
+        self.round.store(round, Ordering::SeqCst);
+    }
+
+    /// It is about to be handed in.
+    pub fn submit(&self, publisher: usize, index: u64) {
+        self.message(publisher, index)
+            .fetch_or(SUBMITTED, Ordering::SeqCst);
+        count(&self.submitted);
+    }
+
+    /// Its publisher was told this.
+    pub fn resolve(&self, publisher: usize, index: u64, outcome: &Outcome) {
+        let kind = match outcome {
+            Outcome::Delivered { .. } => DELIVERED,
+            Outcome::PerhapsDelivered(_) => PERHAPS,
+            Outcome::NeverSent(_) | Outcome::Cancelled(_) | Outcome::Refused { .. } => NOT_SENT,
+        };
+        let before = self
+            .message(publisher, index)
+            .fetch_or(kind, Ordering::SeqCst);
+        if before & RESOLVED != 0 || before & SUBMITTED == 0 {
+            count(&self.untrue);
+        }
+        if kind == DELIVERED {
+            count(&self.delivered_now);
+            count(&self.delivered);
+        } else {
+            count(&self.failed);
+        }
+    }
+
+    /// It was handed back: the loop had ended.
+    pub fn hand_back(&self, publisher: usize, index: u64) {
+        let reason = Reason::Terminated;
+        self.resolve(publisher, index, &Outcome::Cancelled(reason));
+    }
+
+    /// It arrived.
+    pub fn see(&self, who: Subscriber, topic: &str, payload: &[u8], last: &mut Last) {
+        let Some((publisher, round, index)) = self.recognise(topic, payload) else {
+            count(&self.untrue);
+            return;
+        };
+        let now = self.round.load(Ordering::SeqCst);
+        if round > now {
+            count(&self.untrue);
+            return;
+        }
+        // All of an earlier round was seen when it ended.
+        if round < now {
+            count(&self.duplicates);
+            return;
+        }
+        let (bit, which) = match who {
+            Subscriber::Fast => (SEEN_FAST, 0),
+            Subscriber::Slow => (SEEN_SLOW, 1),
+        };
+        let before = self
+            .message(publisher, index)
+            .fetch_or(bit, Ordering::SeqCst);
+        if before & SUBMITTED == 0 || before & NOT_SENT != 0 {
+            count(&self.untrue);
+        } else if before & bit != 0 {
+            count(&self.duplicates);
+        } else {
+            if last[publisher] > Some((round, index)) {
+                count(&self.reordered);
+            }
+            last[publisher] = Some((round, index));
+            count(&self.seen_now[which]);
+            count(&self.seen[which]);
+        }
+    }
+
+    /// Whether both subscribers have seen everything of this round that was delivered, and no more
+    /// is to come.
+    pub fn all_delivered_seen(&self) -> bool {
+        self.backlog() == 0 && self.missing() == 0
+    }
+
+    /// Messages of this round that the broker has, at least, and a subscriber has not.
+    pub fn backlog(&self) -> u64 {
+        let delivered = self.delivered_now.load(Ordering::SeqCst);
+        delivered.saturating_sub(self.seen_by_fewest(&self.seen_now))
+    }
+
+    /// Messages of this round that were delivered and that a subscriber has not seen.
+    pub fn missing(&self) -> u64 {
+        let missed = |state: &&AtomicU8| {
+            let state = state.load(Ordering::SeqCst);
+            let seen = state & SEEN_FAST != 0 && state & SEEN_SLOW != 0;
+            state & DELIVERED != 0 && !seen
+        };
+        self.messages.iter().filter(missed).count() as u64
+    }
+
+    /// Settles the round: whatever was submitted has to have an outcome, and a true one.
+    pub fn end_round(&self) {
+        for message in &self.messages {
+            let state = message.load(Ordering::SeqCst);
+            if state & SUBMITTED == 0 || state & RESOLVED == 0 {
+                count(&self.unresolved);
+            }
+            if state & NOT_SENT != 0 && state & (SEEN_FAST | SEEN_SLOW) != 0 {
+                count(&self.untrue);
+            }
+        }
+    }
+
+    /// What this message carries: its number, and as much more as its number says.
+    pub fn payload(&self, publisher: usize, index: u64) -> Vec<u8> {
+        payload(publisher, self.round.load(Ordering::SeqCst), index)
+    }
+
+    /// Handed in, in this round.
+    pub fn submitted(&self) -> u64 {
+        self.submitted.load(Ordering::SeqCst)
+    }
+
+    pub fn round(&self) -> u64 {
+        self.round.load(Ordering::SeqCst)
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::SeqCst)
+    }
+
+    pub fn seen_by_both(&self) -> u64 {
+        self.seen_by_fewest(&self.seen)
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    pub fn unresolved(&self) -> u64 {
+        self.unresolved.load(Ordering::SeqCst)
+    }
+
+    pub fn untrue(&self) -> u64 {
+        self.untrue.load(Ordering::SeqCst)
+    }
+
+    pub fn reordered(&self) -> u64 {
+        self.reordered.load(Ordering::SeqCst)
+    }
+
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates.load(Ordering::SeqCst)
+    }
+
+    fn message(&self, publisher: usize, index: u64) -> &AtomicU8 {
+        let at = publisher as u64 * self.per_publisher + index;
+        &self.messages[usize::try_from(at).expect("an index")]
+    }
+
+    /// Whose it is, its round and its index; none for what nobody sends.
+    fn recognise(&self, topic: &str, bytes: &[u8]) -> Option<(usize, u64, u64)> {
+        let publisher = topic.strip_prefix("storm/")?.parse().ok()?;
+        let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
+        let round = words.next()?.parse().ok()?;
+        let index = words.next()?.parse().ok()?;
+        let known = publisher < PUBLISHERS && index < self.per_publisher;
+        (known && bytes == payload(publisher, round, index)).then_some((publisher, round, index))
+    }
+
+    fn seen_by_fewest(&self, seen: &[AtomicU64; 2]) -> u64 {
+        let [fast, slow] = seen;
+        fast.load(Ordering::SeqCst).min(slow.load(Ordering::SeqCst))
+    }
+}
+
+fn payload(publisher: usize, round: u64, index: u64) -> Vec<u8> {
+    let more = (index.wrapping_mul(31) + round + publisher as u64) % 97;
+    let filler = b'a' + u8::try_from(more % 26).unwrap_or(0);
+    let mut bytes = format!("{round} {index} ").into_bytes();
+    bytes.extend(std::iter::repeat_n(filler, more as usize));
+    bytes
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::SeqCst);
+}

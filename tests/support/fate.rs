@@ -1,0 +1,120 @@
+//! What happens to a connection through the proxy (`proxy.rs`), and the chance behind it: a seed
+//! always gives the same fates. No socket, no thread.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// As many bytes as a direction ever takes at once.
+pub(super) const PIECE: usize = 16 * 1024;
+
+/// What happens to a connection.
+#[derive(Debug, Clone)]
+pub struct Fate {
+    /// How many of the counted bytes may still pass, if not all.
+    pub(super) after: Option<u64>,
+    pub(super) counting: Counting,
+    pub(super) end: End,
+    /// Bytes taken at once.
+    pub(super) piece: usize,
+}
+
+/// Which bytes count towards a connection's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    Both,
+    FromClient,
+    FromBroker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Cut,
+    Stall,
+}
+
+impl Fate {
+    /// Nothing happens to it.
+    pub fn pass() -> Fate {
+        Fate {
+            after: None,
+            counting: Counting::Both,
+            end: End::Cut,
+            piece: PIECE,
+        }
+    }
+
+    /// Both directions are closed after this many bytes; with 0, at once after it was accepted.
+    pub fn cut(after: u64) -> Fate {
+        let after = Some(after);
+        Fate {
+            after,
+            ..Fate::pass()
+        }
+    }
+
+    /// After this many bytes nothing passes any more, and nothing is closed either.
+    pub fn stall(after: u64) -> Fate {
+        let end = End::Stall;
+        Fate {
+            end,
+            ..Fate::cut(after)
+        }
+    }
+
+    /// Only these bytes count.
+    pub fn counting(self, counting: Counting) -> Fate {
+        Fate { counting, ..self }
+    }
+
+    /// Each byte is read and written by itself.
+    pub fn one_byte_at_a_time(self) -> Fate {
+        Fate { piece: 1, ..self }
+    }
+}
+
+/// The fates of the connections to come.
+pub(super) enum Fates {
+    Fixed { next: VecDeque<Fate>, then: Fate },
+    Random { random: Random, bytes: Range<u64> },
+}
+
+impl Fates {
+    pub(super) fn fixed(next: impl IntoIterator<Item = Fate>, then: Fate) -> Fates {
+        let next = next.into_iter().collect();
+        Fates::Fixed { next, then }
+    }
+
+    pub(super) fn next(&mut self) -> Fate {
+        match self {
+            Fates::Fixed { next, then } => next.pop_front().unwrap_or_else(|| then.clone()),
+            Fates::Random { random, bytes } => match random.within(&(0..16)) {
+                0 => Fate::cut(0),
+                // Not for long.
+                1 => Fate::cut(random.within(bytes) / 16).one_byte_at_a_time(),
+                _ => Fate::cut(random.within(bytes)),
+            },
+        }
+    }
+}
+
+/// A small generator of random numbers (xorshift64*): the same seed, the same numbers.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        // Neighbouring seeds must not begin alike, and 0 would stay 0.
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn within(&mut self, range: &Range<u64>) -> u64 {
+        range.start + (self.next() >> 11) % (range.end - range.start)
+    }
+}

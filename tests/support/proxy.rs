@@ -1,0 +1,420 @@
+//! A TCP proxy that fails as the test says: it cuts, stalls, slows down, refuses, and drops. It
+//! stands in front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
+//!
+//! One thread does everything and ends with the value, its sockets with it. What happens to a
+//! connection is its [`Fate`] (`fate.rs`), decided when it is accepted. Every order
+//! to the proxy has been carried out when the call returns.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{self, Ipv4Addr, Shutdown};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use super::fate::{Counting, End, Fate, Fates, PIECE, Random};
+use super::{HANG, wait_for};
+
+const WAKE: Token = Token(0);
+const LISTEN: Token = Token(1);
+/// All connections: whatever becomes ready, each of them is looked at.
+const PASS: Token = Token(2);
+
+/// What the proxy has done so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    connections: AtomicU64,
+    cuts: AtomicU64,
+    stalls: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counts {
+    /// Accepted connections.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections that the proxy closed by itself.
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Relaxed)
+    }
+
+    /// Connections that it keeps without passing anything, or kept.
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Bytes passed on, both directions together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+enum Order {
+    Decide(Fates),
+    CutAll,
+    StallAll,
+    Refuse,
+    Listen,
+    Stop,
+}
+
+/// The proxy.
+pub struct Proxy {
+    port: u16,
+    orders: Sender<(Order, Sender<()>)>,
+    waker: Waker,
+    counts: Arc<Counts>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Starts one in front of this port of 127.0.0.1; it passes everything.
+    pub fn start(broker_port: u16) -> Proxy {
+        let poll = Poll::new().expect("an event queue");
+        let waker = Waker::new(poll.registry(), WAKE).expect("a waker");
+        let counts = Arc::new(Counts::default());
+        let (orders, taken) = channel();
+        let mut worker = Worker {
+            poll,
+            orders: taken,
+            port: 0,
+            broker_port,
+            listener: None,
+            fates: Fates::fixed([], Fate::pass()),
+            connections: Vec::new(),
+            counts: Arc::clone(&counts),
+        };
+        worker.listen();
+        let port = worker.port;
+        let thread = thread::Builder::new().name("proxy".into());
+        Proxy {
+            port,
+            orders,
+            waker,
+            counts,
+            thread: Some(thread.spawn(move || worker.run()).expect("a thread")),
+        }
+    }
+
+    /// The next connections have these fates in turn, all later ones the last.
+    pub fn decide(&self, next: impl IntoIterator<Item = Fate>, then: Fate) {
+        self.order(Order::Decide(Fates::fixed(next, then)));
+    }
+
+    /// From now on every connection is cut after a random number of bytes in this range; one in
+    /// sixteen is dropped at once, and one in sixteen passes a few bytes, one at a time.
+    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>) {
+        let random = Random::new(seed);
+        self.order(Order::Decide(Fates::Random { random, bytes }));
+    }
+
+    /// Cuts every connection there is.
+    pub fn cut_all(&self) {
+        self.order(Order::CutAll);
+    }
+
+    /// Stalls every connection there is.
+    pub fn stall_all(&self) {
+        self.order(Order::StallAll);
+    }
+
+    /// Closes the listener: connections are refused.
+    pub fn refuse(&self) {
+        self.order(Order::Refuse);
+    }
+
+    /// Accepts connections again, on the same port.
+    pub fn accept_again(&self) {
+        self.order(Order::Listen);
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What the program's `--endpoint` takes to reach it.
+    pub fn endpoint(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What it has done so far.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    fn order(&self, order: Order) {
+        let (tell, done) = channel();
+        self.orders.send((order, tell)).expect("the proxy to run");
+        self.waker.wake().expect("the proxy to wake up");
+        done.recv_timeout(HANG).expect("the order carried out");
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // A panic here would hide the test's own.
+        let _ = self.orders.send((Order::Stop, channel().0));
+        let _ = self.waker.wake();
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// What runs in the proxy's thread.
+struct Worker {
+    poll: Poll,
+    orders: Receiver<(Order, Sender<()>)>,
+    port: u16,
+    broker_port: u16,
+    listener: Option<TcpListener>,
+    fates: Fates,
+    connections: Vec<Connection>,
+    counts: Arc<Counts>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(64);
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                result => result.expect("events"),
+            }
+            while let Ok((order, done)) = self.orders.try_recv() {
+                if let Order::Stop = order {
+                    return;
+                }
+                self.carry_out(order);
+                // Whoever gave up waiting has failed already.
+                let _ = done.send(());
+            }
+            self.accept();
+            let (counts, registry) = (&self.counts, self.poll.registry());
+            self.connections.retain_mut(|connection| {
+                let stays = connection.pass(counts);
+                if !stays {
+                    connection.forget(registry);
+                }
+                stays
+            });
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Decide(fates) => self.fates = fates,
+            Order::CutAll => {
+                // Those that stalled are as good as gone.
+                let alive = self.connections.iter().filter(|c| !c.stalled).count();
+                add(&self.counts.cuts, alive);
+                self.connections.clear();
+            }
+            Order::StallAll => {
+                for connection in &mut self.connections {
+                    connection.stall(&self.counts);
+                }
+            }
+            Order::Refuse => self.listener = None,
+            Order::Listen => self.listen(),
+            Order::Stop => {}
+        }
+    }
+
+    /// The first time on any port, then on the same one.
+    fn listen(&mut self) {
+        let listener = wait_for("the proxy's port", HANG, || {
+            net::TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).ok()
+        });
+        listener.set_nonblocking(true).expect("a listener to poll");
+        self.port = listener.local_addr().expect("its address").port();
+        let mut listener = TcpListener::from_std(listener);
+        let registry = self.poll.registry();
+        let watched = registry.register(&mut listener, LISTEN, Interest::READABLE);
+        watched.expect("a listener to watch");
+        self.listener = Some(listener);
+    }
+
+    fn accept(&mut self) {
+        while let Some(listener) = &self.listener {
+            let client = match listener.accept() {
+                Ok((client, _)) => client,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Gone before it was accepted.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                Err(error) => panic!("cannot accept: {error}"),
+            };
+            add(&self.counts.connections, 1);
+            let fate = self.fates.next();
+            if fate.after == Some(0) && fate.end == End::Cut {
+                add(&self.counts.cuts, 1);
+                continue;
+            }
+            // On this machine that is settled at once; without a broker the client is dropped.
+            let Ok(broker) = net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.broker_port))
+            else {
+                continue;
+            };
+            broker.set_nonblocking(true).expect("a stream to poll");
+            let broker = TcpStream::from_std(broker);
+            let connection = Connection::new(client, broker, fate, self.poll.registry());
+            self.connections.push(connection);
+        }
+    }
+}
+
+/// A client, the broker, and what is on the way between them.
+struct Connection {
+    client: TcpStream,
+    broker: TcpStream,
+    from_client: Way,
+    from_broker: Way,
+    fate: Fate,
+    stalled: bool,
+}
+
+impl Connection {
+    fn new(
+        mut client: TcpStream,
+        mut broker: TcpStream,
+        fate: Fate,
+        registry: &Registry,
+    ) -> Connection {
+        for stream in [&mut client, &mut broker] {
+            // Fails only for a peer that is gone, which the first read shows.
+            let _ = stream.set_nodelay(true);
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let watched = registry.register(stream, PASS, both);
+            watched.expect("a stream to watch");
+        }
+        let way = |counting| Way {
+            counts: fate.counting == Counting::Both || fate.counting == counting,
+            ..Way::default()
+        };
+        Connection {
+            client,
+            broker,
+            from_client: way(Counting::FromClient),
+            from_broker: way(Counting::FromBroker),
+            fate,
+            stalled: false,
+        }
+    }
+
+    /// Passes what there is; returns whether the connection stays.
+    fn pass(&mut self, counts: &Counts) -> bool {
+        let Connection { client, broker, .. } = self;
+        loop {
+            if self.stalled {
+                return true;
+            }
+            let up = self
+                .from_client
+                .pass(client, broker, &mut self.fate, counts);
+            let down = self
+                .from_broker
+                .pass(broker, client, &mut self.fate, counts);
+            let (Ok(up), Ok(down)) = (up, down) else {
+                return false;
+            };
+            if self.fate.after == Some(0) {
+                match self.fate.end {
+                    End::Cut => {
+                        add(&counts.cuts, 1);
+                        return false;
+                    }
+                    End::Stall => {
+                        add(&counts.stalls, 1);
+                        self.stalled = true;
+                    }
+                }
+            } else if self.from_client.closed && self.from_broker.closed {
+                return false;
+            } else if !up && !down {
+                return true;
+            }
+        }
+    }
+
+    fn stall(&mut self, counts: &Counts) {
+        if !self.stalled {
+            self.stalled = true;
+            add(&counts.stalls, 1);
+        }
+    }
+
+    fn forget(&mut self, registry: &Registry) {
+        for stream in [&mut self.client, &mut self.broker] {
+            // Closing them, which comes next, does the same.
+            let _ = registry.deregister(stream);
+        }
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Way {
+    counts: bool,
+    waiting: VecDeque<u8>,
+    ended: bool,
+    closed: bool,
+}
+
+impl Way {
+    /// One step; returns whether anything moved.
+    fn pass(
+        &mut self,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        fate: &mut Fate,
+        counts: &Counts,
+    ) -> io::Result<bool> {
+        let mut moved = false;
+        if self.waiting.is_empty() && !self.ended && fate.after != Some(0) {
+            let mut piece = [0; PIECE];
+            let mut room = fate.piece;
+            if let (true, Some(left)) = (self.counts, fate.after) {
+                room = room.min(usize::try_from(left).unwrap_or(PIECE));
+            }
+            if let Some(length) = unless_blocked(from.read(&mut piece[..room]))? {
+                moved = true;
+                self.ended = length == 0;
+                self.waiting.extend(&piece[..length]);
+                if let (true, Some(left)) = (self.counts, &mut fate.after) {
+                    *left -= length as u64;
+                }
+            }
+        }
+        while !self.waiting.is_empty() {
+            let Some(length) = unless_blocked(to.write(self.waiting.as_slices().0))? else {
+                return Ok(moved);
+            };
+            moved = true;
+            add(&counts.bytes, length);
+            self.waiting.drain(..length);
+        }
+        if self.ended && !self.closed {
+            self.closed = true;
+            to.shutdown(Shutdown::Write)?;
+        }
+        Ok(moved)
+    }
+}
+
+fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
+    match result {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn add(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
