@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::inbox::{InboxId, Item, Offer, Outlet, WhenFull};
+use crate::inbox::{InboxId, Item, Offer, Outlet};
 use crate::packet::{Message, QoS};
 use crate::session::DeliveryId;
 use crate::subscriptions::Subscriptions;
@@ -154,7 +154,6 @@ impl Fanout {
             queue.outlet.count_dropped();
             return true;
         }
-        debug_assert!(queue.outlet.when_full == WhenFull::WaitAside || !queue.aside.is_empty());
         if queue.aside.is_empty() {
             self.full.push(inbox);
             queue.outlet.wait_for_room();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::command::Urgent;
+use crate::options::LARGEST_QUEUE;
 use crate::packet::Message;
 use crate::readiness::Waker;
 
@@ -102,7 +103,7 @@ impl Inbox {
         when_full: WhenFull,
         waker: Waker,
     ) -> (Inbox, Outlet) {
-        let (sender, receiver) = bounded(capacity.max(1));
+        let (sender, receiver) = bounded(capacity.clamp(1, LARGEST_QUEUE));
         let flow = Arc::new(Flow::default());
         let outlet = Outlet {
             id,
@@ -201,6 +202,8 @@ impl Outlet {
         match self.items.try_send(item) {
             Ok(()) => Offer::Accepted,
             Err(TrySendError::Disconnected(_)) => Offer::Gone,
+            // That a subscription is gone is never dropped.
+            Err(TrySendError::Full(item @ Item::SubscriptionRefused { .. })) => Offer::Full(item),
             Err(TrySendError::Full(item)) => match self.when_full {
                 WhenFull::WaitAside => Offer::Full(item),
                 WhenFull::DropNewest => {
@@ -208,18 +211,36 @@ impl Outlet {
                     Offer::Accepted
                 }
                 WhenFull::DropOldest => {
-                    if let Some(oldest) = &self.oldest
-                        && oldest.try_recv().is_ok()
-                    {
-                        self.count_dropped();
-                    }
-                    // Only this thread adds, so there is room now.
+                    self.drop_oldest();
                     match self.items.try_send(item) {
                         Ok(()) | Err(TrySendError::Disconnected(_)) => Offer::Accepted,
                         Err(TrySendError::Full(item)) => Offer::Full(item),
                     }
                 }
             },
+        }
+    }
+
+    /// Takes the oldest message out of the queue. Only this thread adds, so there is room then,
+    /// unless the queue holds nothing but refusals, which stay.
+    fn drop_oldest(&self) {
+        let Some(oldest) = &self.oldest else {
+            return;
+        };
+        let mut kept = Vec::new();
+        loop {
+            match oldest.try_recv() {
+                Ok(Item::Message(_)) => {
+                    self.count_dropped();
+                    break;
+                }
+                Ok(refused) => kept.push(refused),
+                Err(_) => break,
+            }
+        }
+        for refused in kept {
+            // There is the room that it was taken from.
+            let _ = self.items.try_send(refused);
         }
     }
 

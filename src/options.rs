@@ -10,6 +10,13 @@ use std::time::Duration;
 
 use crate::error::{Blame, Error};
 
+/// Most entries of a queue: its memory is taken at once.
+pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
+
+/// The longest of all durations: beyond what any of them can sensibly be, within what every clock
+/// can add.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// How to reach a broker and how to run the loop. Start from [`Options::new`].
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -109,7 +116,9 @@ pub struct Retry {
     pub base: Duration,
     /// Highest ceiling.
     pub max: Duration,
-    /// Attempts after the first failed one; 0 means no limit.
+    /// Attempts after the first failed one; 0 means no limit. A link that is lost soon and without
+    /// any acknowledgment on it counts like an attempt that failed. Unless there is no limit, what
+    /// stands first in flight when five such links were lost in a row is given up.
     pub attempts: u32,
 }
 
@@ -236,6 +245,33 @@ impl Options {
                 "use at least 128",
             );
         }
+        for (what, size) in [
+            ("the command queue", self.command_queue),
+            ("the default queue", self.unmatched_queue),
+        ] {
+            if size > LARGEST_QUEUE {
+                return wrong(
+                    what,
+                    format!("its size is {size}, and its memory is taken at once"),
+                    "use at most 1000000",
+                );
+            }
+        }
+        for (what, value) in [
+            ("the block time", self.block_time),
+            ("the acknowledgment time-out", self.ack_timeout),
+            ("the connect time-out", self.connect_timeout),
+            ("the connect interval", self.connect_interval),
+            ("the longest retry delay", self.retry.max),
+        ] {
+            if value > LONGEST {
+                return wrong(
+                    what,
+                    format!("{value:?} is longer than a year"),
+                    "use at most 366 days",
+                );
+            }
+        }
         for (what, value) in [
             ("the acknowledgment time-out", self.ack_timeout),
             ("the connect time-out", self.connect_timeout),
@@ -314,7 +350,18 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 14] = [
+            ("the command queue", |o| o.command_queue = usize::MAX),
+            ("the default queue", |o| o.unmatched_queue = usize::MAX),
+            ("the acknowledgment time-out", |o| {
+                o.ack_timeout = Duration::MAX
+            }),
+            ("the connect time-out", |o| {
+                o.connect_timeout = Duration::MAX
+            }),
+            ("the connect interval", |o| {
+                o.connect_interval = Duration::MAX
+            }),
             ("the endpoint", |o| o.host.clear()),
             ("the port", |o| o.port = 0),
             ("the client identifier", |o| o.client_id.clear()),

@@ -97,13 +97,21 @@ fn connection_values(settings: &Settings) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// Messages in one iteration: two bits of memory for each.
+const MOST_MESSAGES: u64 = 1_000_000_000;
+const MESSAGES: &str = "1 to 1000000000";
+
 fn demo_values(settings: &Settings) -> Result<(), Flaw> {
     if settings.publish_count == Some(0) {
-        return Err(flaw(
-            "publish-count",
-            "0 leaves nothing to do",
-            "at least 1",
-        ));
+        let problem = "0 leaves nothing to do";
+        return Err(flaw("publish-count", problem, MESSAGES));
+    }
+    if settings
+        .publish_count
+        .is_some_and(|count| count > MOST_MESSAGES)
+    {
+        let problem = "what was received could not be kept in memory";
+        return Err(flaw("publish-count", problem, MESSAGES));
     }
     if let Some(level) = settings.qos
         && QoS::try_from(level).is_err()

@@ -406,7 +406,7 @@ mod tests {
         for (name, value, expected) in [
             ("MQTT_QOS", "3", "use 0, 1 or 2"),
             ("MQTT_QOS", "high", "use 0, 1 or 2"),
-            ("MQTT_PUBLISH_COUNT", "0", "use at least 1"),
+            ("MQTT_PUBLISH_COUNT", "0", "use 1 to 1000000000"),
             ("MQTT_PUBLISH_DELAY", "5", "100ms"),
             ("MQTT_PUBLISH_DELAY", "400days", "more than a year"),
             ("MQTT_LOCAL", "yes", "true or false"),
@@ -428,7 +428,7 @@ mod tests {
             ("qos", "\"1\"", "use 0, 1 or 2"),
             ("publish-count", "\"8\"", "a whole number"),
             ("publish-count", "-1", "a whole number"),
-            ("publish-count", "0", "at least 1"),
+            ("publish-count", "0", "1 to 1000000000"),
             ("publish-delay", "5", "100ms"),
             ("publish-delay", "\"soon\"", "100ms"),
             ("publish-delay", "true", "100ms"),

@@ -31,14 +31,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{Cli, Settings};
 use crate::error::{Blame, Error};
-use crate::options::{Options, Retry};
+use crate::options::{LARGEST_QUEUE, Options, Retry};
 use crate::packet::QoS;
 use layers::{Layer, Layers, Source};
 
 pub use value::{ByteSize, TimeSpan};
 
-/// Most entries of a queue: its memory is taken at once.
-const LARGEST_QUEUE: usize = 1_000_000;
 /// Bytes that a message of the demo may have when nothing pads it.
 const TEXT_ROOM: usize = 64;
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.

@@ -445,7 +445,8 @@ fn local_leaves_other_sources_out_of_account_and_says_so() {
 fn each_bad_value_on_the_command_line_is_named_with_what_is_allowed() {
     for (flag, expected) in [
         ("--qos=3", "0, 1 or 2"),
-        ("--publish-count=0", "at least 1"),
+        ("--publish-count=0", "1 to 1000000000"),
+        ("--publish-count=1000000001", "1 to 1000000000"),
         ("--port=0", "1 to 65535"),
         ("--max-inflight=0", "1 to 65535"),
         ("--command-queue=0", "1 to 1000000"),

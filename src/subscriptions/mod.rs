@@ -43,6 +43,8 @@ struct Interest {
     inbox: InboxId,
     number: u64,
     qos: QoS,
+    /// Its SUBSCRIBE was answered.
+    granted: bool,
     /// Its UNSUBSCRIBE is under way.
     leaving: bool,
 }
@@ -68,6 +70,7 @@ impl Subscriptions {
                 inbox,
                 number,
                 qos: *qos,
+                granted: false,
                 leaving: false,
             });
             let staying = interests.iter().filter(|interest| !interest.leaving);
@@ -109,11 +112,32 @@ impl Subscriptions {
         (unwanted, leaving)
     }
 
-    /// Removes single interests: refused by the broker, or left.
-    pub(crate) fn remove(&mut self, gone: &[InterestId]) {
-        for InterestId { filter, number } in gone {
-            self.retain(*filter, |interest| interest.number != *number);
+    /// The broker granted these. They take the place of earlier ones of the same queue and filter:
+    /// to subscribe again is not another subscription.
+    pub(crate) fn grant(&mut self, granted: &[InterestId]) {
+        for InterestId { filter, number } in granted {
+            let Some(entry) = self.entries.get_mut(*filter) else {
+                continue;
+            };
+            let Some(interest) = entry.interests.iter_mut().find(|i| i.number == *number) else {
+                continue;
+            };
+            interest.granted = true;
+            let inbox = interest.inbox;
+            self.retain(*filter, |other| {
+                other.inbox != inbox || other.number >= *number || other.leaving || !other.granted
+            });
         }
+    }
+
+    /// Removes single interests: refused by the broker, or left. Gives the filters that nobody wants
+    /// any more.
+    pub(crate) fn remove(&mut self, gone: &[InterestId]) -> Vec<String> {
+        let mut unwanted = Vec::new();
+        for InterestId { filter, number } in gone {
+            unwanted.extend(self.retain(*filter, |interest| interest.number != *number));
+        }
+        unwanted
     }
 
     /// A queue went away. Gives the filters that nobody wants any more.
@@ -134,19 +158,21 @@ impl Subscriptions {
         unwanted
     }
 
-    /// The broker no longer serves this filter. Gives the queues that had subscribed to it.
+    /// The broker no longer serves this filter. Gives the queues that had been granted it; who has
+    /// asked for it since is still to be answered.
     pub(crate) fn remove_filter(&mut self, filter: &str) -> Vec<InboxId> {
         let Some(&id) = self.ids.get(filter) else {
             return Vec::new();
         };
-        let mut inboxes: Vec<_> = self.entries[id].interests.iter().map(|i| i.inbox).collect();
+        let granted = self.entries[id].interests.iter().filter(|i| i.granted);
+        let mut inboxes: Vec<_> = granted.map(|i| i.inbox).collect();
         inboxes.sort_unstable();
         inboxes.dedup();
-        self.retain(id, |_| false);
+        self.retain(id, |interest| !interest.granted);
         inboxes
     }
 
-    /// How many interests there are: a filter counts once for each SUBSCRIBE of it.
+    /// How many interests there are: a filter counts once for each queue that wants it.
     pub(crate) fn len(&self) -> usize {
         self.interests
     }
@@ -184,20 +210,20 @@ impl Subscriptions {
         id
     }
 
-    /// Keeps some of a filter's interests; without any it is forgotten.
-    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) {
-        let Some(entry) = self.entries.get_mut(id) else {
-            return;
-        };
+    /// Keeps some of a filter's interests; without any it is forgotten, and handed out.
+    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
+        let entry = self.entries.get_mut(id)?;
         let before = entry.interests.len();
         entry.interests.retain(stays);
         self.interests -= before - entry.interests.len();
-        if before > 0 && entry.interests.is_empty() {
-            let filter = std::mem::take(&mut entry.filter);
-            self.ids.remove(&filter);
-            self.tree.remove(&filter, id);
-            self.free.push(id);
+        if before == 0 || !entry.interests.is_empty() {
+            return None;
         }
+        let filter = std::mem::take(&mut entry.filter);
+        self.ids.remove(&filter);
+        self.tree.remove(&filter, id);
+        self.free.push(id);
+        Some(filter)
     }
 }
 
@@ -284,8 +310,10 @@ mod tests {
     fn a_queue_that_goes_away_takes_its_filters_along() {
         let mut table = Subscriptions::default();
         table.add(A, &filters(&["a", "b"]));
-        table.add(B, &filters(&["b"]));
+        let (_, asked) = table.add(B, &filters(&["b"]));
         assert_eq!(table.remove_inbox(A), names(&["a"]));
+        assert_eq!(table.remove_filter("b"), [], "it is still to be answered");
+        table.grant(&asked);
         assert_eq!(table.remove_filter("b"), [B]);
         assert_eq!(table.remove_filter("b"), []);
         assert_eq!(table.len(), 0);
@@ -301,6 +329,32 @@ mod tests {
         assert_eq!(table.remove_inbox(A), names(&[]), "the broker was told");
         table.remove(&leaving);
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn to_subscribe_again_is_not_another_subscription() {
+        let mut table = Subscriptions::default();
+        let (_, first) = table.add(A, &filters(&["a"]));
+        table.grant(&first);
+        let (_, other) = table.add(B, &filters(&["a"]));
+        table.grant(&other);
+        let (_, second) = table.add(A, &filters(&["a"]));
+        assert_eq!(table.len(), 3, "until it is granted");
+        table.grant(&second);
+        assert_eq!(table.len(), 2);
+        assert_eq!(matching(&table, "a"), [A, B]);
+    }
+
+    #[test]
+    fn what_a_refusal_leaves_without_anybody_is_told() {
+        let mut table = Subscriptions::default();
+        let (_, first) = table.add(A, &filters(&["a"]));
+        table.grant(&first);
+        let (_, refused) = table.add(B, &filters(&["a"]));
+        let (unwanted, leaving) = table.leave(A, &names(&["a"]));
+        assert_eq!(unwanted, names(&[]), "B may still be granted it");
+        assert_eq!(table.remove(&leaving), names(&[]));
+        assert_eq!(table.remove(&refused), names(&["a"]));
     }
 
     #[test]
