@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use mqtt_connection_sharing::cli;
 use mqtt_connection_sharing::config::{self, Config, Output, Surroundings, Verbosity};
-use mqtt_connection_sharing::demo::{self, Interrupt, Report, Run};
+use mqtt_connection_sharing::demo::{self, Interrupt};
 use mqtt_connection_sharing::error::{Blame, Error};
 
 const FAILED: u8 = 1;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("error: {error}");
+            print_error(&error);
             ExitCode::from(error.exit_status())
         }
     }
@@ -38,17 +38,29 @@ fn run(cli: cli::Cli) -> Result<u8, Error> {
     // The embedded broker runs as long as this value lives.
     let _local = local_broker(&mut config)?;
     let output = config.output;
+    let mut written = Ok(());
     let result = demo::run(config.options, &config.demo, &interrupt, |run| {
-        print_run(output, run);
-    });
-    if interrupt.is_requested() {
-        if let Ok(report) = &result {
-            print_report(output, report);
+        if output == Output::Text {
+            keep_first(&mut written, print_line(&run.to_string()));
         }
+    });
+    let interrupted = interrupt.is_requested();
+    let report = match result {
+        Err(_) if interrupted => return Ok(INTERRUPTED),
+        other => other?,
+    };
+    let text = match output {
+        Output::Text => report.to_string(),
+        Output::Json => report.to_json(),
+    };
+    keep_first(&mut written, print_line(&text));
+    if interrupted {
         return Ok(INTERRUPTED);
     }
-    let report = result?;
-    print_report(output, &report);
+    if let Err(error) = written {
+        print_error(&error);
+        return Ok(FAILED);
+    }
     Ok(if report.success { 0 } else { FAILED })
 }
 
@@ -122,23 +134,32 @@ fn local_broker(config: &mut Config) -> Result<Option<()>, Error> {
     ))
 }
 
-fn print_run(output: Output, run: &Run) {
-    if output == Output::Text {
-        print_line(&run.to_string());
-    }
-}
-
-fn print_report(output: Output, report: &Report) {
-    match output {
-        Output::Text => print_line(&report.to_string()),
-        Output::Json => print_line(&report.to_json()),
-    }
-}
-
-/// Whoever reads the output may go away early, which is no error of ours.
-fn print_line(line: &str) {
+/// Writes a line of the result. Whoever reads it may go away early, which is no error of ours; that
+/// it cannot be stored is one.
+fn print_line(line: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-        log::debug!("standard output is closed: {error}");
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            log::debug!("standard output is closed: {error}");
+            Ok(())
+        }
+        Err(error) => Err(Error::new(
+            Blame::Configuration,
+            "writing the result to standard output",
+            error.to_string(),
+            "check where it is redirected to",
+        )),
+    }
+}
+
+fn print_error(error: &Error) {
+    // Without a standard error there is only the exit status.
+    let _ = writeln!(io::stderr(), "error: {error}");
+}
+
+fn keep_first(kept: &mut Result<(), Error>, result: Result<(), Error>) {
+    if kept.is_ok() {
+        *kept = result;
     }
 }

@@ -22,7 +22,7 @@ use crate::config::DemoSettings;
 use crate::error::{Blame, Error};
 use crate::options::Options;
 use crate::packet::QoS;
-use threads::{PublisherResult, Shared, SubscriberResult};
+use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
 use verdict::{Plan, Published};
 
 pub use interrupt::Interrupt;
@@ -83,7 +83,7 @@ fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error
             return Err(Error::new(
                 Blame::Network,
                 format!("clearing the session at {}", broker.options().address()),
-                "the broker accepts the connection and closes it again",
+                "the broker accepts the connection, but a PINGREQ is not answered on it",
                 "check that no other program uses the same client identifier, and see the \
                  broker's log",
             ));
@@ -152,7 +152,14 @@ fn iterate(
     };
     let subscriber = {
         let shared = shared.clone();
+        let handle = shared.handle.clone();
+        let ends_loop = EndsLoop {
+            handle,
+            grace: ack_timeout,
+        };
         spawn("subscriber", move || {
+            // Dropped at the end, in a panic, and also when the thread cannot be started.
+            let _ends_loop = ends_loop;
             threads::subscriber(&shared, start, response_queue, patience, ack_timeout)
         })
     };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::verdict::{Plan, Published, Publisher, Verdict};
-use crate::command::{Outcome, RejectReason};
+use crate::command::{Outcome, RejectReason, Rejected};
 use crate::handle::Handle;
 use crate::inbox::{Inbox, InboxError, WhenFull};
 use crate::packet::{Filter, Publish, QoS};
@@ -46,6 +46,18 @@ pub(super) struct SubscriberResult {
     pub(super) verdict: Verdict,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
+}
+
+/// Ends the loop when the subscriber is gone, however that came: nobody else would.
+pub(super) struct EndsLoop {
+    pub(super) handle: Handle,
+    pub(super) grace: Duration,
+}
+
+impl Drop for EndsLoop {
+    fn drop(&mut self) {
+        drop(self.handle.terminate(self.grace));
+    }
 }
 
 /// Publishes one message after the other, each once the one before is acknowledged.
@@ -160,7 +172,7 @@ fn receive_all(
     let filter = shared.plan.filter();
     let subscribe = vec![Filter::new(filter.clone(), shared.qos)];
     let ticket = shared.handle.subscribe(inbox, subscribe);
-    expect("SUBSCRIBE", ticket, |granted| {
+    expect("SUBSCRIBE", ticket, patience, |granted| {
         granted.iter().all(|granted| *granted >= shared.qos)
     })?;
     log::debug!("subscriber: the broker granted {filter}");
@@ -185,18 +197,21 @@ fn receive_all(
         }
     }
     let ticket = shared.handle.unsubscribe(inbox, vec![filter]);
-    expect("UNSUBSCRIBE", ticket, |_| true)
+    expect("UNSUBSCRIBE", ticket, patience, |_| true)
 }
 
-/// Waits until a command has ended, and well.
+/// Waits until a command has ended, and well; at most this long, for a broker may close the
+/// connection each time that it sees it.
 fn expect<T>(
     command: &str,
-    ticket: Result<Ticket, crate::command::Rejected<T>>,
+    ticket: Result<Ticket, Rejected<T>>,
+    patience: Duration,
     enough: impl Fn(&[QoS]) -> bool,
 ) -> Result<(), String> {
+    let mut ticket = ticket.map_err(|rejected| format!("{command}: {}", rejected.reason))?;
     let outcome = ticket
-        .map_err(|rejected| format!("{command}: {}", rejected.reason))?
-        .wait();
+        .wait_timeout(patience)
+        .ok_or_else(|| format!("{command}: not answered for {patience:?}"))?;
     match &outcome {
         Outcome::Delivered { granted, .. } if enough(granted) => Ok(()),
         Outcome::Delivered { .. } => Err(format!("{command}: granted with a lower QoS")),
@@ -209,7 +224,7 @@ fn publish<T>(
     shared: &Shared,
     publisher: Publisher,
     index: u64,
-    push: impl Fn(Publish) -> Result<T, crate::command::Rejected<Publish>>,
+    push: impl Fn(Publish) -> Result<T, Rejected<Publish>>,
 ) -> Result<T, String> {
     let topic = shared.plan.topic(publisher, index);
     let payload = shared.plan.payload(publisher, index);
