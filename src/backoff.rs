@@ -49,8 +49,8 @@ impl Backoff {
         Some(self.next_delay())
     }
 
-    /// The broker accepted the connection. The delays go on growing unless it lasts.
-    pub(crate) fn connected(&mut self) {
+    /// The connection was of use. The delays go on growing unless it lasts.
+    pub(crate) fn made_progress(&mut self) {
         self.failures = 0;
     }
 
@@ -120,7 +120,7 @@ mod tests {
             let mut backoff = backoff(1);
             for _ in 0..4 {
                 assert!(backoff.after_failure().is_some());
-                backoff.connected();
+                backoff.made_progress();
             }
             backoff.next_delay()
         });

@@ -20,6 +20,9 @@ use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
 use crate::readiness::Waker;
 use crate::ticket::{Completion, Ticket};
 
+/// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
+static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
+
 /// Pushes commands to the loop that owns the connection.
 ///
 /// When the last handle is dropped the loop finishes what is queued and in flight and ends, as
@@ -56,7 +59,6 @@ pub(crate) struct Shared {
     /// Where the loop runs: set when it starts.
     pub(crate) loop_thread: OnceLock<ThreadId>,
     pub(crate) unmatched: Receiver<Arc<Message>>,
-    pub(crate) next_inbox: AtomicU64,
 }
 
 impl Handle {
@@ -90,8 +92,10 @@ impl Handle {
         Ok(ticket)
     }
 
-    /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread, so it
-    /// has to be quick and must not wait for the loop: inside it, a full queue rejects at once.
+    /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread (in the
+    /// moment in which the loop ends perhaps on another thread that pushes a command), so it has to
+    /// be quick and must not wait for the loop or for a lock that is held while commands are pushed:
+    /// inside it, a full queue rejects at once.
     ///
     /// # Errors
     /// As [`Handle::publish`]; the callback is then dropped uncalled.
@@ -199,9 +203,9 @@ impl Handle {
         self.urgent(Request::Terminate { grace })
     }
 
-    /// A response queue for `capacity` messages (at least one), to subscribe with.
+    /// A response queue for `capacity` messages (1 to 1,000,000), to subscribe with.
     pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
-        let id = InboxId(self.shared.next_inbox.fetch_add(1, Ordering::Relaxed));
+        let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
         let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
         self.waker.tell(Urgent::OpenInbox(outlet));
         inbox
@@ -305,6 +309,11 @@ impl CommandQueue {
             shared,
         }
     }
+
+    /// Nothing more is accepted; what is queued already stays to be taken.
+    pub(crate) fn close(&self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Deref for CommandQueue {
@@ -317,7 +326,7 @@ impl Deref for CommandQueue {
 
 impl Drop for CommandQueue {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
+        self.close();
         self.shared.cancel_if_ended();
     }
 }

@@ -65,7 +65,8 @@ fn with_a_full_window_a_full_queue_and_a_full_inbox() {
 fn while_it_waits_for_the_next_attempt() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
-    options.connect_interval = NEVER;
+    // Before the grace of TERMINATE below is over, so that it waits for the attempt.
+    options.connect_interval = HANG * 5;
     let (running, link) = Running::online_with(options, &mut broker);
     link.close();
     running.take_a_turn();

@@ -52,7 +52,7 @@ fn settings_that_cannot_be() {
             &[
                 "reading --publish-count: ",
                 "nothing to do",
-                "; use at least 1",
+                "; use 1 to 1000000000",
             ],
         ),
         row(

@@ -2,8 +2,8 @@
 //!
 //! Offline by request, waiting for the next attempt, connecting, greeting (CONNECT is out), online,
 //! closing. Whatever fails before CONNACK is an attempt that failed and counts towards the limit of
-//! attempts; a link that was up and is lost is made anew, with delays that start over only after it
-//! had been up for a while.
+//! attempts, and so does a link that is lost soon and without any acknowledgment on it. Any other
+//! link that is lost is made anew; the delays start over only after it had been up for a while.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ use crate::tls;
 /// A link that was up for this long shows that connecting works: the delays start over.
 const LASTING: Duration = Duration::from_secs(10);
 
+/// How long the broker may take to close its side after DISCONNECT.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
+
 /// Where the connection is.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -39,7 +42,8 @@ pub(super) enum Phase {
     Online {
         since: Instant,
     },
-    /// DISCONNECT is out; the broker has until this time to close its side.
+    /// DISCONNECT is on its way; once it is out (`finished`) the broker has until the deadline to
+    /// close its side.
     Closing {
         deadline: Instant,
         finished: bool,
@@ -95,6 +99,7 @@ impl Agent<'_> {
                 }
                 if !*finished && self.session.output().is_empty() {
                     *finished = true;
+                    *deadline = now + CLOSING_TIME;
                     if let Some(link) = &mut self.link {
                         link.finish();
                     }
@@ -118,7 +123,6 @@ impl Agent<'_> {
     /// CONNACK came.
     pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
         self.phase = Phase::Online { since: now };
-        self.backoff.connected();
         let again = self.stats.connects > 0;
         self.stats.connects += 1;
         if again {
@@ -186,22 +190,18 @@ impl Agent<'_> {
             }
             Phase::Online { since } => {
                 let lasted = now.saturating_duration_since(since);
-                let delay = if lasted >= LASTING {
+                let error = lost_after_connack(self.broker, &loss, lasted);
+                if lasted >= LASTING {
                     self.backoff.reset();
-                    Duration::ZERO
+                    self.reconnect_after(&error, Duration::ZERO, now);
+                } else if self.session.made_progress() {
+                    self.backoff.made_progress();
+                    let delay = self.backoff.next_delay();
+                    self.reconnect_after(&error, delay, now);
                 } else {
-                    self.backoff.next_delay()
-                };
-                log::warn!(
-                    "connection to {} lost after {lasted:.1?}: {loss}; reconnecting{}{}",
-                    self.broker.options.address(),
-                    match delay {
-                        Duration::ZERO => String::new(),
-                        delay => format!(" in {delay:.1?}"),
-                    },
-                    likely_cause(&loss, lasted),
-                );
-                self.connect_at(now + delay);
+                    // As good as an attempt that failed: it may go on like this for ever.
+                    self.attempt_failed(error, now);
+                }
             }
             Phase::Closing { .. } => self.closed(),
             Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
@@ -218,7 +218,6 @@ impl Agent<'_> {
         // A DISCONNECT that still waited for commands before it has what it wanted.
         self.phase = Phase::Offline;
         self.go_offline_if_due(now);
-        self.backoff.reset();
         self.reconnects.push(completion);
         self.connect_at(now);
     }
@@ -237,9 +236,10 @@ impl Agent<'_> {
     /// The link that DISCONNECT went out on is closed.
     pub(super) fn closed(&mut self) {
         self.drop_link();
-        if let Phase::Closing { done, .. } = std::mem::replace(&mut self.phase, Phase::Offline) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Offline);
+        if let Phase::Closing { done, finished, .. } = phase {
             for completion in done {
-                completion.tell(Outcome::delivered(1, Duration::ZERO));
+                completion.tell(Outcome::delivered(u32::from(finished), Duration::ZERO));
             }
         }
     }
@@ -269,10 +269,7 @@ impl Agent<'_> {
             false => self.backoff.after_failure(),
         };
         match delay {
-            Some(delay) => {
-                log::warn!("{error}; trying again in {delay:.1?}");
-                self.connect_at(now + delay);
-            }
+            Some(delay) => self.reconnect_after(&error, delay, now),
             None => {
                 self.phase = Phase::Offline;
                 for completion in self.reconnects.drain(..) {
@@ -281,6 +278,16 @@ impl Agent<'_> {
                 self.failure = Some(error);
             }
         }
+    }
+
+    /// Says what happened and when it goes on.
+    fn reconnect_after(&mut self, error: &Error, delay: Duration, now: Instant) {
+        self.connect_at(now + delay);
+        let delay = match self.phase {
+            Phase::Waiting { until } => until.saturating_duration_since(now),
+            _ => delay,
+        };
+        log::warn!("{error}; trying again in {} ms", delay.as_millis());
     }
 
     /// The next attempt, at the earliest; CONNECTs keep their distance.
@@ -355,13 +362,21 @@ fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -
     Error::new(blame, tried, format!("{loss}, {moment}"), advice)
 }
 
-/// What a link that did not last is most likely due to.
-fn likely_cause(loss: &LinkLoss, lasted: Duration) -> &'static str {
-    match loss {
+/// A link that was up and is lost. If it did not last, the likely causes are known.
+fn lost_after_connack(broker: &super::Broker, loss: &LinkLoss, lasted: Duration) -> Error {
+    let blame = match loss {
+        LinkLoss::Protocol(_) => Blame::Broker,
+        _ => Blame::Network,
+    };
+    let advice = match loss {
         LinkLoss::PeerClosed | LinkLoss::Io(_) if lasted < LASTING => {
-            " (likely: another program uses the same client identifier, or the broker does not \
-             allow a topic)"
+            "likely: another program uses the same client identifier, the broker does not allow a \
+             topic, or it was restarted"
         }
+        LinkLoss::Protocol(_) => "see what the broker sends; it may be no MQTT 3.1.1 broker",
         _ => "",
-    }
+    };
+    let tried = format!("connection to {}", broker.options.address());
+    let problem = format!("lost after {} ms: {loss}", lasted.as_millis());
+    Error::new(blame, tried, problem, advice)
 }

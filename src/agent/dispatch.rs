@@ -11,10 +11,15 @@ use crate::session::{DeliveryId, Event};
 use crate::ticket::Completion;
 
 impl Agent<'_> {
-    /// Takes everything that goes ahead of the queue.
+    /// Takes what goes ahead of the queue.
     pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
         let mut busy = false;
-        while let Ok(urgent) = self.urgent.try_recv() {
+        // As many as a batch of commands: a thread that repeats one must not keep the loop from the
+        // link.
+        for _ in 0..BATCH {
+            let Ok(urgent) = self.urgent.try_recv() else {
+                break;
+            };
             busy = true;
             match urgent {
                 Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
@@ -181,18 +186,25 @@ impl Agent<'_> {
         match token {
             Pending::Plain(completion) => completion.tell(outcome),
             Pending::Subscribe { completion, added } => {
-                match &outcome {
-                    Outcome::Delivered { .. } => {}
+                let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
+                    Outcome::Delivered { .. } => (added, Vec::new()),
                     Outcome::Refused { granted } => {
-                        let refused: Vec<_> = added
-                            .into_iter()
-                            .zip(granted)
-                            .filter(|(_, granted)| granted.is_none())
-                            .map(|(interest, _)| interest)
-                            .collect();
-                        self.subscriptions.remove(&refused);
+                        let answers = added.into_iter().zip(granted);
+                        let (yes, no): (Vec<_>, Vec<_>) = answers.partition(|(_, g)| g.is_some());
+                        let interest = |(interest, _)| interest;
+                        (
+                            yes.into_iter().map(interest).collect(),
+                            no.into_iter().map(interest).collect(),
+                        )
                     }
-                    _ => self.subscriptions.remove(&added),
+                    _ => (Vec::new(), added),
+                };
+                self.subscriptions.grant(&granted);
+                let mut unwanted = self.subscriptions.remove(&refused);
+                // Of an earlier grant that nobody wants any more the broker has to be told.
+                unwanted.retain(|filter| self.session.is_subscribed(filter));
+                if !unwanted.is_empty() {
+                    self.abandoned_filters.push_back(unwanted);
                 }
                 completion.tell(outcome);
             }

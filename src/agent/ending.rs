@@ -11,8 +11,8 @@ use super::{Agent, Ended};
 use crate::command::{Outcome, Reason};
 use crate::ticket::Completion;
 
-/// How long the broker may take to close its side after DISCONNECT.
-const CLOSING_TIME: Duration = Duration::from_secs(1);
+/// How long DISCONNECT may take to leave when TERMINATE has no time left.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
 
 /// DISCONNECT was asked for, and this many commands go before it.
 #[derive(Debug)]
@@ -66,6 +66,12 @@ impl Agent<'_> {
     /// TERMINATE. Asking again can only bring the end nearer.
     pub(super) fn terminate(&mut self, grace: Duration, completion: Completion, now: Instant) {
         let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
+        if let Phase::Closing {
+            deadline: closing, ..
+        } = &mut self.phase
+        {
+            *closing = (*closing).min(deadline + LEAVING_TIME);
+        }
         match &mut self.ending {
             Some(ending) => {
                 ending.deadline = ending.deadline.min(deadline);
@@ -126,7 +132,8 @@ impl Agent<'_> {
             return;
         };
         let online = matches!(self.phase, Phase::Online { .. });
-        if online && (going.commands_before > 0 || self.held.is_some()) {
+        let unsent = || self.held.is_some() || self.session.has_unsent();
+        if online && (going.commands_before > 0 || unsent()) {
             return;
         }
         if let Some(going) = self.going_offline.take() {
@@ -182,6 +189,9 @@ impl Agent<'_> {
 
     /// Tells everybody who still waits, and ends.
     pub(super) fn end(mut self) -> Ended {
+        // From here on nothing is queued any more, not even by a callback that is told of its end.
+        self.commands.close();
+        self.broker.next_identifier = self.session.next_identifier();
         let reason = match self.failure {
             Some(_) => Reason::NoConnection,
             None => Reason::Terminated,
@@ -204,9 +214,7 @@ impl Agent<'_> {
             completion.tell(Outcome::delivered(1, Duration::ZERO));
         }
         self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
-        if left > 0 {
-            log::warn!("{left} commands were left unfinished: {reason}");
-        }
+        log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
             result: self.failure.take().map_or(Ok(()), Err),
             stats: self.stats,
@@ -218,8 +226,13 @@ impl Agent<'_> {
     fn close(&mut self, done: Vec<Completion>, now: Instant) {
         if matches!(self.phase, Phase::Online { .. }) {
             self.session.disconnect();
+            // What was written before goes out first, however slowly the link takes it.
+            let time = match self.ending {
+                Some(_) => LEAVING_TIME,
+                None => self.broker.options.ack_timeout,
+            };
             self.phase = Phase::Closing {
-                deadline: now + CLOSING_TIME,
+                deadline: now + time,
                 finished: false,
                 done,
             };

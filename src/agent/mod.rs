@@ -17,7 +17,7 @@ mod ending;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,10 +55,6 @@ const READS: usize = 64;
 /// Links lost in a row without any acknowledgment before what stands first in flight is given up.
 const FRUITLESS_LINKS: u32 = 5;
 
-/// Output above which nothing more is read: a broker that does not take our acknowledgments gets to
-/// send no more until it does.
-const OUTPUT_LIMIT: usize = 4 * 1024 * 1024;
-
 /// A broker that can be connected to: options checked, certificates loaded.
 ///
 /// It outlives the loops that it opens, so that CONNECTs keep their distance
@@ -68,6 +64,8 @@ pub struct Broker {
     options: Options,
     connector: Option<TlsConnector>,
     last_connect: Option<Instant>,
+    /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
+    next_identifier: u16,
 }
 
 /// The command loop, not yet running. See [`Agent::run`].
@@ -158,6 +156,7 @@ impl Broker {
             options,
             connector,
             last_connect: None,
+            next_identifier: 0,
         })
     }
 
@@ -204,7 +203,6 @@ impl Broker {
             block_time: self.options.block_time,
             loop_thread: OnceLock::new(),
             unmatched,
-            next_inbox: AtomicU64::new(0),
         });
         let session_options = SessionOptions {
             max_inflight: self.options.max_inflight,
@@ -212,7 +210,12 @@ impl Broker {
             keep_alive: self.options.keep_alive,
             on_session_lost: self.options.on_session_lost,
             identifiers: u16::MAX,
-            fruitless_links: FRUITLESS_LINKS,
+            fruitless_links: match self.options.retry.attempts {
+                // Whoever wants to try for ever means it.
+                0 => u32::MAX,
+                _ => FRUITLESS_LINKS,
+            },
+            first_identifier: self.next_identifier,
         };
         let grace = self.options.ack_timeout;
         let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);
@@ -314,7 +317,7 @@ impl Agent<'_> {
     fn receive(&mut self, now: Instant) -> bool {
         let mut busy = false;
         for _ in 0..READS {
-            if !self.readable || self.session.output().len() > OUTPUT_LIMIT {
+            if !self.readable || self.session.is_behind_with_acks() {
                 return busy;
             }
             let Some(link) = &mut self.link else {

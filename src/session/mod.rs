@@ -27,7 +27,9 @@ use bytes::{Buf, BytesMut};
 
 use crate::command::{Outcome, Reason};
 use crate::options::OnSessionLost;
-use crate::packet::{self, Ack, Connect, ConnectReturnCode, Incoming, Message, ProtocolError, QoS};
+use crate::packet::{
+    self, Ack, Connect, ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS,
+};
 
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
@@ -37,6 +39,10 @@ use timers::{Timer, Timers};
 
 /// Bytes waiting for the link above which no further command is taken.
 const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+
+/// Bytes of acknowledgments that may wait for the link before nothing more is read: far above what a
+/// broker can await that keeps to 65,535 packet identifiers.
+const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 const FILTERS_PER_PACKET: usize = 8;
@@ -58,6 +64,8 @@ pub struct SessionOptions {
     pub on_session_lost: OnSessionLost,
     /// How many packet identifiers there are: 65,535, fewer only in tests.
     pub identifiers: u16,
+    /// Position on the circle of identifiers to begin at, 0 for identifier 1.
+    pub first_identifier: u16,
     /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
@@ -190,6 +198,12 @@ pub struct Session<T> {
     output: BytesMut,
     /// Bytes that ever left the output.
     written: u64,
+    /// Bytes of acknowledgments in the output, counted until the last of them has left.
+    acknowledging: usize,
+    /// Where the last of them ends, counted like `written`.
+    acknowledging_end: u64,
+    /// Since when the output has not been empty; none while it is.
+    backlog_since: Option<Instant>,
     last_sent: Instant,
     last_received: Instant,
     timers: Timers,
@@ -200,7 +214,7 @@ impl<T> Session<T> {
     /// A session in which nothing happened yet.
     pub fn new(options: SessionOptions, now: Instant) -> Self {
         Session {
-            ring: Ring::new(options.identifiers),
+            ring: Ring::new(options.identifiers, options.first_identifier),
             options,
             link: LinkState::Down,
             unanswered_connect: false,
@@ -216,6 +230,9 @@ impl<T> Session<T> {
             unsolicited: 0,
             output: BytesMut::new(),
             written: 0,
+            acknowledging: 0,
+            acknowledging_end: 0,
+            backlog_since: None,
             last_sent: now,
             last_received: now,
             timers: Timers::default(),
@@ -248,6 +265,8 @@ impl<T> Session<T> {
         let taken_by_link = self.written;
         self.written += self.output.len() as u64;
         self.output.clear();
+        self.acknowledging = 0;
+        self.backlog_since = None;
         self.inbound.handle_link_lost();
         self.return_to_owed();
         // Whoever hears of it later would take the next link for it.
@@ -292,7 +311,7 @@ impl<T> Session<T> {
             }
             Incoming::PubRel(id) => {
                 self.inbound.handle_pubrel(id);
-                packet::encode_ack(Ack::PubComp, id, &mut self.output);
+                self.send_ack(Ack::PubComp, id);
                 Ok(())
             }
             Incoming::PubAck(id) => {
@@ -340,6 +359,14 @@ impl<T> Session<T> {
                     .push_back(Event::Close(LinkLoss::KeepAliveExpired));
                 return;
             }
+            // It does not answer a PING that somebody waits for.
+            let asked = self.pings.iter().find(|ping| ping.token.is_some());
+            let overdue = asked.map(|ping| ping.since + self.options.ack_timeout);
+            if overdue.is_some_and(|overdue| overdue <= now) {
+                self.events.push_back(Event::Close(LinkLoss::AckTimeout));
+                return;
+            }
+            let due = overdue.map_or(due, |overdue| overdue.min(due));
             self.timers.set(Timer::PingResponse, due);
         }
         if self.timers.take_expired(Timer::Acknowledgment, now) {
@@ -372,9 +399,20 @@ impl<T> Session<T> {
 
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
+        let before = self.written;
         self.output.advance(bytes);
         self.written += bytes as u64;
         self.last_sent = now;
+        if self.written >= self.acknowledging_end {
+            self.acknowledging = 0;
+        }
+        if self.backlog_since.is_some_and(|since| since < now) {
+            self.start_waiting(before, now);
+        }
+        self.backlog_since = match self.output.is_empty() {
+            true => None,
+            false => self.backlog_since.or(Some(now)),
+        };
         while self
             .unacknowledged
             .front()
@@ -386,6 +424,34 @@ impl<T> Session<T> {
             }
         }
         self.send_waiting(now);
+    }
+
+    /// Whether the broker owes it to us to take our acknowledgments before we read more from it. Only
+    /// these count: with reading stopped for anything else, both sides could wait for each other.
+    pub fn is_behind_with_acks(&self) -> bool {
+        self.acknowledging > ACKNOWLEDGING_LIMIT
+    }
+
+    /// Whether anything was acknowledged on this link, or on the last one if there is none.
+    pub fn made_progress(&self) -> bool {
+        self.progress
+    }
+
+    /// Whether the broker has granted this filter, or is to be asked for it again.
+    pub fn is_subscribed(&self, filter: &str) -> bool {
+        self.filters.contains_key(filter)
+    }
+
+    /// Whether something that was handed in has not been put into the output yet.
+    pub fn has_unsent(&self) -> bool {
+        let has_rest = |(_, entry): (_, &Entry<T>)| entry.has_rest();
+        !self.waiting.is_empty() || self.ring.iter().any(has_rest)
+    }
+
+    /// The position on the circle of identifiers at which the next session of this client is to
+    /// begin: a broker that keeps the session may still hold the ones before.
+    pub fn next_identifier(&self) -> u16 {
+        self.ring.next_position()
     }
 
     /// DISCONNECT: nothing is sent after it.
@@ -502,9 +568,9 @@ impl<T> Session<T> {
 
     fn on_pingresp(&mut self, now: Instant) {
         let Some(ping) = self.pings.pop_front() else {
-            log::warn!("a PINGRESP without a PINGREQ was ignored");
-            return;
+            return self.ignore_unsolicited("PINGRESP", None);
         };
+        self.progress = true;
         if self.pings.is_empty() {
             self.timers.stop(Timer::PingResponse);
         }
@@ -529,7 +595,26 @@ impl<T> Session<T> {
             return;
         }
         while let Some((ack, id)) = self.inbound.poll_ack() {
-            packet::encode_ack(ack, id, &mut self.output);
+            self.send_ack(ack, id);
+        }
+    }
+
+    fn send_ack(&mut self, ack: Ack, id: PacketId) {
+        let before = self.output.len();
+        packet::encode_ack(ack, id, &mut self.output);
+        self.acknowledging += self.output.len() - before;
+        self.acknowledging_end = self.written + self.output.len() as u64;
+    }
+
+    fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {
+        self.unsolicited += 1;
+        // Ever more rarely: what a broker sends must not be able to flood the log.
+        if self.unsolicited.is_power_of_two() {
+            let id = id.map_or(0, PacketId::value);
+            log::warn!(
+                "an unsolicited {name} (packet identifier {id}) was ignored; {} so far",
+                self.unsolicited
+            );
         }
     }
 

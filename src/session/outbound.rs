@@ -32,7 +32,10 @@ pub(super) struct Entry<T> {
     /// Whether it was sent on the present link.
     on_this_link: bool,
     since: Instant,
+    /// When its packet left, or was encoded if it has not left yet.
     sent: Instant,
+    /// Where its packet ends, counted over all bytes that ever left the output.
+    end: u64,
 }
 
 /// What was sent, or is to be.
@@ -64,6 +67,18 @@ impl<T> Entry<T> {
             on_this_link: false,
             since: now,
             sent: now,
+            end: 0,
+        }
+    }
+
+    /// Whether it is a long request of which packets are still to come.
+    pub(super) fn has_rest(&self) -> bool {
+        match &self.body {
+            Body::Subscribe {
+                filters, granted, ..
+            } => filters.len() - granted.len() > FILTERS_PER_PACKET,
+            Body::Unsubscribe { filters, done } => filters.len() - done > FILTERS_PER_PACKET,
+            Body::Publish(_) | Body::Release { .. } => false,
         }
     }
 
@@ -211,6 +226,7 @@ impl<T> Session<T> {
         entry.sent_in_session = true;
         entry.on_this_link = true;
         entry.sent = now;
+        entry.end = self.written + self.output.len() as u64;
         if !self.timers.is_set(Timer::Acknowledgment) {
             let due = now + self.options.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
@@ -290,12 +306,27 @@ impl<T> Session<T> {
         self.filters.values().filter(owed).count()
     }
 
-    /// The earliest moment at which something sent on this link is overdue.
+    /// The bytes after `before` have left only now, some time after they were encoded: what ends
+    /// there starts to wait for its acknowledgment now.
+    pub(super) fn start_waiting(&mut self, before: u64, now: Instant) {
+        let left = before + 1..=self.written;
+        for (_, entry) in self.ring.iter_mut() {
+            if entry.on_this_link && left.contains(&entry.end) {
+                entry.sent = now;
+            }
+        }
+    }
+
+    /// The earliest moment at which something sent on this link is overdue. What has not left the
+    /// output yet has time as long as the link takes anything at all.
     pub(super) fn next_ack_deadline(&self) -> Option<Instant> {
         self.ring
             .iter()
             .filter(|(_, entry)| entry.on_this_link)
-            .map(|(_, entry)| entry.sent)
+            .map(|(_, entry)| match entry.end <= self.written {
+                true => entry.sent,
+                false => entry.sent.max(self.last_sent),
+            })
             .min()
             .map(|sent| sent + self.options.ack_timeout)
     }
@@ -321,7 +352,7 @@ impl<T> Session<T> {
                 *body = Body::Release { order };
             }
             Some(Body::Release { .. }) => {}
-            _ => return self.ignore_unsolicited("PUBREC", id),
+            _ => return self.ignore_unsolicited("PUBREC", Some(id)),
         }
         self.progress = true;
         self.send(id, now);
@@ -345,7 +376,7 @@ impl<T> Session<T> {
                 filters, granted, ..
             }) => (filters.len() - granted.len()).min(FILTERS_PER_PACKET),
             _ => {
-                self.ignore_unsolicited("SUBACK", id);
+                self.ignore_unsolicited("SUBACK", Some(id));
                 return Ok(());
             }
         };
@@ -503,22 +534,11 @@ impl<T> Session<T> {
         expected: impl Fn(&Body) -> bool,
     ) -> Option<Entry<T>> {
         if !self.ring.get(id).is_some_and(|entry| expected(&entry.body)) {
-            self.ignore_unsolicited(name, id);
+            self.ignore_unsolicited(name, Some(id));
             return None;
         }
         self.progress = true;
         self.ring.remove(id)
-    }
-
-    fn ignore_unsolicited(&mut self, name: &str, id: PacketId) {
-        self.unsolicited += 1;
-        // Ever more rarely: what a broker sends must not be able to flood the log.
-        if self.unsolicited.is_power_of_two() {
-            log::warn!(
-                "an unsolicited {name} for packet identifier {id} was ignored ({} so far)",
-                self.unsolicited
-            );
-        }
     }
 
     /// Whether a request for one of the entry's filters is under way. The entry waits until it is

@@ -23,11 +23,12 @@ pub(crate) struct Ring<E> {
 }
 
 impl<E> Ring<E> {
-    /// An empty table over the identifiers 1 to `identifiers`.
-    pub(crate) fn new(identifiers: u16) -> Self {
+    /// An empty table over the identifiers 1 to `identifiers`, beginning at this position.
+    pub(crate) fn new(identifiers: u16, first: u16) -> Self {
+        let identifiers = identifiers.max(1);
         Ring {
-            identifiers: identifiers.max(1),
-            first: 0,
+            identifiers,
+            first: first % identifiers,
             slots: VecDeque::new(),
             occupied: 0,
         }
@@ -60,8 +61,7 @@ impl<E> Ring<E> {
 
     /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = E> + use<E> {
-        let next = u32::from(self.first) + self.slots.len() as u32;
-        self.first = (next % u32::from(self.identifiers)) as u16;
+        self.first = self.next_position();
         self.occupied = 0;
         std::mem::take(&mut self.slots).into_iter().flatten()
     }
@@ -96,6 +96,12 @@ impl<E> Ring<E> {
     /// How many entries there are.
     pub(crate) fn occupied(&self) -> usize {
         self.occupied
+    }
+
+    /// Position on the circle of the next identifier.
+    pub(crate) fn next_position(&self) -> u16 {
+        let next = usize::from(self.first) + self.slots.len();
+        u16::try_from(next % usize::from(self.identifiers)).unwrap_or(0)
     }
 
     /// How many more can be pushed.
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn identifiers_go_round_and_skip_what_is_in_use() {
-        let mut ring = Ring::new(3);
+        let mut ring = Ring::new(3, 0);
         assert_eq!(ring.push('a'), Ok(id(1)));
         assert_eq!(ring.push('b'), Ok(id(2)));
         assert_eq!(ring.push('c'), Ok(id(3)));
@@ -153,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_whole_range_wraps_past_65535_to_1() {
-        let mut ring = Ring::new(u16::MAX);
+        let mut ring = Ring::new(u16::MAX, 0);
         for value in 1..=u16::MAX {
             assert_eq!(ring.push(value), Ok(id(value)));
             assert_eq!(ring.remove(id(value)), Some(value));
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn unknown_identifiers_are_nothing() {
-        let mut ring = Ring::new(10);
+        let mut ring = Ring::new(10, 0);
         assert_eq!(ring.remove(id(1)), None);
         ring.push('a').unwrap();
         assert_eq!(ring.remove(id(2)), None);
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn draining_keeps_the_order_and_goes_on_counting() {
-        let mut ring = Ring::new(4);
+        let mut ring = Ring::new(4, 0);
         for entry in ['a', 'b', 'c'] {
             ring.push(entry).unwrap();
         }

@@ -68,6 +68,7 @@ impl World {
             on_session_lost: OnSessionLost::Republish,
             identifiers: 4,
             fruitless_links: 5,
+            first_identifier: 0,
         };
         World {
             session: Session::new(options, base),

@@ -74,6 +74,7 @@ fn options() -> SessionOptions {
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
         fruitless_links: 5,
+        first_identifier: 0,
     }
 }
 
