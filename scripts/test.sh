@@ -3,9 +3,9 @@
 #
 # usage: scripts/test.sh
 #
-# The steps: the tools are there; shell syntax; format; clippy and all tests, each with the default features
-# and with local-broker; documentation; the smoke test (scripts/smoke.sh). Warnings are errors. The first step
-# that fails ends the run; nothing is skipped.
+# The steps: the tools are there; shell syntax; format; clippy with the default features and with local-broker;
+# all tests, and those that local-broker changes; documentation; the smoke test; a short soak run. Warnings are
+# errors. The first step that fails ends the run; nothing is skipped.
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
 # apt-get where that is possible (as root, or by sudo without a password), else named. Missing rustfmt or

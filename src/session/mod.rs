@@ -1,7 +1,7 @@
 //! \[4\] The MQTT session: a pure state machine.
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
-//! them (`ring.rs`, `outbound.rs`), which filters are subscribed, and the receiving half
+//! them (`ring.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
 //! (`inbound.rs`). It is told what happened (`handle_*`), it is asked what to do (`poll_event`,
 //! `output`, `next_timer`). It knows no thread, socket, channel or clock: `now` is passed in, bytes
 //! go into a buffer that the caller writes out. The loop's thread runs it.
@@ -11,6 +11,7 @@
 
 mod inbound;
 mod outbound;
+mod recovery;
 mod ring;
 mod timers;
 

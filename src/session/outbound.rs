@@ -1,5 +1,5 @@
-//! The sending half of the session: commands on their way to their acknowledgment, and what is sent
-//! again after a reconnect.
+//! The sending half of the session: commands on their way to their acknowledgment. What is sent again
+//! after a reconnect is in `recovery.rs`.
 //!
 //! An identifier and a slot in the ring come first, then the packet is encoded, so a packet that is
 //! out always has a slot. What has to be sent again, or sent before anything new, and has no
@@ -13,8 +13,7 @@ use std::time::Instant;
 use super::timers::Timer;
 use super::{Event, FILTERS_PER_PACKET, LinkState, OUTPUT_HIGH_WATER, Session, Standing};
 use super::{Unacknowledged, packet};
-use crate::command::{Outcome, Reason};
-use crate::options::OnSessionLost;
+use crate::command::Outcome;
 use crate::packet::{Ack, Filter, PacketId, ProtocolError, Publish, QoS};
 
 /// A command (or a renewed subscription) that awaits an acknowledgment.
@@ -28,9 +27,9 @@ pub(super) struct Entry<T> {
     /// Whether anything of it ever went out.
     pub(super) ever_sent: bool,
     /// Whether the broker's present session may have seen it: then DUP is due [MQTT-3.3.1-1].
-    sent_in_session: bool,
+    pub(super) sent_in_session: bool,
     /// Whether it was sent on the present link.
-    on_this_link: bool,
+    pub(super) on_this_link: bool,
     since: Instant,
     /// When its packet left, or was encoded if it has not left yet.
     sent: Instant,
@@ -57,7 +56,7 @@ pub(super) enum Body {
 }
 
 impl<T> Entry<T> {
-    fn new(token: Option<T>, body: Body, now: Instant) -> Self {
+    pub(super) fn new(token: Option<T>, body: Body, now: Instant) -> Self {
         Entry {
             token,
             body,
@@ -82,11 +81,11 @@ impl<T> Entry<T> {
         }
     }
 
-    fn is_release(&self) -> bool {
+    pub(super) fn is_release(&self) -> bool {
         matches!(self.body, Body::Release { .. })
     }
 
-    fn is_renewal(&self) -> bool {
+    pub(super) fn is_renewal(&self) -> bool {
         matches!(self.body, Body::Subscribe { renewal: true, .. })
     }
 
@@ -104,7 +103,7 @@ impl<T> Entry<T> {
 
 impl Body {
     /// For the log: what it is, and about what.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             Body::Publish(publish) => format!("PUBLISH to {:?}", publish.topic),
             Body::Release { .. } => "PUBREL".to_owned(),
@@ -178,7 +177,7 @@ impl<T> Session<T> {
     }
 
     /// Reserves an identifier, then encodes; without a free one it waits for its turn.
-    fn submit(&mut self, entry: Entry<T>, now: Instant) {
+    pub(super) fn submit(&mut self, entry: Entry<T>, now: Instant) {
         let renewal = entry.is_renewal();
         match self.ring.push(entry) {
             Ok(id) => {
@@ -192,7 +191,7 @@ impl<T> Session<T> {
     }
 
     /// Encodes the entry's packet, with DUP where the broker may have seen it.
-    fn send(&mut self, id: PacketId, now: Instant) {
+    pub(super) fn send(&mut self, id: PacketId, now: Instant) {
         let Some(entry) = self.ring.get_mut(id) else {
             return;
         };
@@ -231,79 +230,6 @@ impl<T> Session<T> {
             let due = now + self.options.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
         }
-    }
-
-    /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
-    /// the order in which it was sent first [MQTT-4.4.0-1].
-    pub(super) fn resume(&mut self, now: Instant) {
-        self.send_renewals(now);
-        let mut releases = Vec::new();
-        let mut others = Vec::new();
-        for (id, entry) in self.ring.iter() {
-            match entry.body {
-                _ if entry.on_this_link => {}
-                Body::Release { order } => releases.push((order, id)),
-                _ => others.push(id),
-            }
-        }
-        releases.sort_unstable();
-        for id in releases.into_iter().map(|(_, id)| id).chain(others) {
-            self.send(id, now);
-        }
-    }
-
-    /// The broker has no session: every subscription is renewed before anything else; what was in
-    /// flight is sent as new, except where that could deliver a QoS 2 message twice.
-    pub(super) fn start_over(&mut self, now: Instant) {
-        self.inbound.handle_session_lost();
-        self.owe_all_filters();
-        let in_flight: Vec<_> = self.ring.drain().collect();
-        let still_waiting = std::mem::take(&mut self.waiting);
-        for mut entry in in_flight.into_iter().chain(still_waiting) {
-            if entry.is_renewal() {
-                continue;
-            }
-            if self.ends_with_session(&entry) {
-                if let Some(token) = entry.token {
-                    self.resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
-                }
-                continue;
-            }
-            entry.sent_in_session = false;
-            entry.on_this_link = false;
-            self.waiting.push_back(entry);
-        }
-        self.resubscribing = 0;
-        self.send_renewals(now);
-    }
-
-    /// The link is gone: nothing is on the wire, and renewals that were not granted are owed again.
-    pub(super) fn return_to_owed(&mut self) {
-        let mut renewals = Vec::new();
-        for (id, entry) in self.ring.iter_mut() {
-            entry.on_this_link = false;
-            if entry.is_renewal() {
-                renewals.push(id);
-            }
-        }
-        for id in renewals {
-            self.ring.remove(id);
-        }
-        self.waiting.retain(|entry| !entry.is_renewal());
-        self.resubscribing = 0;
-    }
-
-    /// Every subscription has to be renewed.
-    pub(super) fn owe_all_filters(&mut self) {
-        for (_, standing) in self.filters.values_mut() {
-            *standing = Standing::Owed;
-        }
-    }
-
-    /// How many subscriptions have to be renewed.
-    pub(super) fn owed_filters(&self) -> usize {
-        let owed = |(_, standing): &&(QoS, Standing)| *standing == Standing::Owed;
-        self.filters.values().filter(owed).count()
     }
 
     /// The bytes after `before` have left only now, some time after they were encoded: what ends
@@ -458,55 +384,6 @@ impl<T> Session<T> {
         self.submit(entry, now);
     }
 
-    /// A broker may close the connection because of what it was sent (AWS IoT does so for a topic
-    /// that its policy does not allow), and sending that again would go on for ever. When links are
-    /// lost again and again without a single acknowledgment, the command that stands first is given
-    /// up, so that the others go on.
-    pub(super) fn park_if_fruitless(&mut self) {
-        let first = self.ring.iter().find(|(_, entry)| entry.on_this_link);
-        let Some((id, first)) = first else {
-            return;
-        };
-        if self.progress {
-            self.fruitless_links = 0;
-            return;
-        }
-        self.fruitless_links += 1;
-        // A release is no cause, and a renewal is made anew on each link.
-        if self.fruitless_links < self.options.fruitless_links
-            || first.token.is_none()
-            || first.is_release()
-        {
-            return;
-        }
-        self.fruitless_links = 0;
-        log::error!(
-            "{} links were lost one after the other with {} first in flight; it is given up: the \
-             broker may not allow it",
-            self.options.fruitless_links,
-            first.body.name()
-        );
-        let order = self.next_release;
-        let Some(entry) = self.ring.get_mut(id) else {
-            return;
-        };
-        let token = entry.token.take();
-        match &mut entry.body {
-            // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
-            body @ Body::Publish(Publish {
-                qos: QoS::ExactlyOnce,
-                ..
-            }) => {
-                *body = Body::Release { order };
-                self.next_release += 1;
-            }
-            _ => drop(self.ring.remove(id)),
-        }
-        if let Some(token) = token {
-            self.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
-        }
-    }
-
     fn complete(&mut self, entry: Entry<T>, now: Instant, granted: Vec<Option<QoS>>) {
         if self.ring.occupied() == 0 {
             self.timers.stop(Timer::Acknowledgment);
@@ -552,42 +429,5 @@ impl<T> Session<T> {
                 .ring
                 .iter()
                 .any(|(_, other)| other.filters().any(|filter| filters.contains(filter)))
-    }
-
-    /// Whether an entry's fate is unknown for good once the broker lost the session.
-    fn ends_with_session(&self, entry: &Entry<T>) -> bool {
-        match &entry.body {
-            Body::Release { .. } => true,
-            Body::Publish(publish) => {
-                entry.sent_in_session
-                    && (publish.qos == QoS::ExactlyOnce
-                        || self.options.on_session_lost == OnSessionLost::Fail)
-            }
-            Body::Subscribe { .. } | Body::Unsubscribe { .. } => false,
-        }
-    }
-
-    /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
-    /// that waits.
-    fn send_renewals(&mut self, now: Instant) {
-        let owed: Vec<Filter> = self
-            .filters
-            .iter()
-            .filter(|(_, (_, standing))| *standing == Standing::Owed)
-            .map(|(filter, (qos, _))| Filter::new(filter.clone(), *qos))
-            .collect();
-        for filters in owed.chunks(FILTERS_PER_PACKET).rev() {
-            let body = Body::Subscribe {
-                filters: filters.to_vec(),
-                granted: Vec::new(),
-                renewal: true,
-            };
-            self.waiting.push_front(Entry::new(None, body, now));
-        }
-        while self.ring.room() > 0 && self.waiting.front().is_some_and(Entry::is_renewal) {
-            if let Some(entry) = self.waiting.pop_front() {
-                self.submit(entry, now);
-            }
-        }
     }
 }
