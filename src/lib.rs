@@ -67,7 +67,7 @@
 //! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
 //! | `command.rs`, `ticket.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
-//! | `agent/` \[3\] | the command loop; the only reader of the clock | the thread that runs it |
+//! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
 //! | [`packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | the loop's |
 //! | `link.rs` \[6\], `connect.rs`, [`tls`] | non-blocking TLS and TCP, and how they come up | the loop's |

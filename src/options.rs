@@ -1,7 +1,7 @@
 //! What the library needs to know to reach a broker and to run its loop.
 //!
 //! Plain data with defaults; [`Options::check`] is the only place that says which values are valid.
-//! The program's settings (flags, environment, file) end here through `config.rs`; an application
+//! The program's settings (flags, environment, file) end here through `config/`; an application
 //! fills it directly. Pure: no thread, socket or clock.
 
 use std::fmt;

@@ -2,9 +2,9 @@
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
 //! reads and handles what the link has, and writes what the session wants sent; then it sleeps until
-//! something happens or the next timer. Of all that carries the connection only this module reads the clock. It never waits
-//! for a consumer, never sends into its own bounded queue, and while it sleeps every stop request
-//! wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
+//! something happens or the next timer. Of all that carries the connection only this module reads
+//! the clock. It never waits for a consumer, never sends into its own bounded queue, and while it
+//! sleeps every stop request wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
 //!
 //! - `connection.rs`: from offline to online and back, with backoff
 //! - `dispatch.rs`: commands into the session, events out of it

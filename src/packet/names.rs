@@ -1,6 +1,6 @@
 //! Which strings MQTT allows: topic names, topic filters and everything else.
 //!
-//! Pure functions; any thread. Matching is in `subscriptions.rs`.
+//! Pure functions; any thread. Matching is in `subscriptions/`.
 
 /// Why a string, a topic or a filter cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
