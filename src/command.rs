@@ -6,6 +6,7 @@
 //! a [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use crate::inbox::{InboxId, Outlet};
@@ -52,6 +53,8 @@ pub(crate) enum Urgent {
     OpenInbox(Outlet),
     /// A response queue went away.
     CloseInbox(InboxId),
+    /// The readiness thread has ended: the loop would never hear of the socket again.
+    Deaf(io::Error),
 }
 
 /// How a command ended. Exactly one of these is true, and it is the one that is told.
@@ -100,6 +103,9 @@ pub enum Reason {
     /// It was first in flight when five links in a row were lost without anything acknowledged: the
     /// broker may close the connection because of it, so it is not sent again.
     Parked,
+    /// 65,536 requests that go ahead of the command queue wait already: the loop takes them more
+    /// slowly than they are made.
+    TooManyAhead,
 }
 
 impl Outcome {
@@ -152,6 +158,7 @@ impl fmt::Display for Reason {
             Reason::InboxClosed => "its response queue is gone",
             Reason::NoConnection => "there is no connection",
             Reason::Parked => "the connection was lost with it again and again",
+            Reason::TooManyAhead => "too many requests go ahead of the command queue already",
         })
     }
 }

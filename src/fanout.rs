@@ -2,7 +2,9 @@
 //!
 //! Runs on the loop's thread and never waits. A message that a full queue cannot take waits aside,
 //! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped
-//! instead, and counted. A queue that went away counts as accepting.
+//! instead, and counted. A queue that went away counts as accepting. When the broker loses the
+//! session its window begins anew although what waits here is still to be delivered: so that this
+//! does not add up, one queue never has more aside than [`LARGEST_ASIDE`].
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +15,11 @@ use crate::inbox::{InboxId, Item, Offer, Outlet};
 use crate::packet::{Message, QoS};
 use crate::session::DeliveryId;
 use crate::subscriptions::Subscriptions;
+
+/// Messages that may wait aside for one queue: as many as one session can have unacknowledged, since
+/// there are no more packet identifiers. Only over several lost sessions more could come together;
+/// then the oldest is dropped, which no broker can acknowledge any more, and counted.
+const LARGEST_ASIDE: usize = 65_535;
 
 /// The response queues, and what waits for room in them.
 pub(crate) struct Fanout {
@@ -25,6 +32,11 @@ pub(crate) struct Fanout {
     unmatched_count: u64,
     unmatched_dropped: u64,
     matched: Vec<InboxId>,
+    largest_aside: usize,
+    /// Messages dropped because more than that would have waited aside for one queue.
+    given_up: u64,
+    /// What thereby counts as accepted, until the next [`Fanout::retry`].
+    accepted_unread: Vec<DeliveryId>,
 }
 
 struct Queue {
@@ -49,6 +61,9 @@ impl Fanout {
             unmatched_count: 0,
             unmatched_dropped: 0,
             matched: Vec::new(),
+            largest_aside: LARGEST_ASIDE,
+            given_up: 0,
+            accepted_unread: Vec::new(),
         };
         (fanout, receiver)
     }
@@ -111,6 +126,7 @@ impl Fanout {
 
     /// Offers again what waits aside. Puts what is now accepted by all into `accepted`.
     pub(crate) fn retry(&mut self, accepted: &mut Vec<DeliveryId>) {
+        accepted.append(&mut self.accepted_unread);
         for inbox in std::mem::take(&mut self.full) {
             let Some(queue) = self.queues.get_mut(&inbox) else {
                 continue;
@@ -167,7 +183,35 @@ impl Fanout {
             };
         }
         queue.aside.push_back(Aside { item, delivery });
+        if queue.aside.len() > self.largest_aside {
+            self.drop_oldest_aside(inbox);
+        }
         false
+    }
+
+    /// Makes a queue give up the oldest message that waits aside for it. That a subscription is gone
+    /// it is told all the same.
+    fn drop_oldest_aside(&mut self, inbox: InboxId) {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return;
+        };
+        let is_message = |aside: &Aside| matches!(aside.item, Item::Message(_));
+        let Some(oldest) = queue.aside.iter().position(is_message) else {
+            return;
+        };
+        let dropped = queue.aside.remove(oldest).and_then(|aside| aside.delivery);
+        queue.outlet.count_dropped();
+        self.given_up += 1;
+        if self.given_up.is_power_of_two() {
+            log::error!(
+                "a thread does not read its response queue and the broker has lost the session: what \
+                 waited longest for it is dropped ({} so far)",
+                self.given_up
+            );
+        }
+        let mut accepted = std::mem::take(&mut self.accepted_unread);
+        self.accept_one(dropped, &mut accepted);
+        self.accepted_unread = accepted;
     }
 
     fn accept_one(&mut self, delivery: Option<DeliveryId>, accepted: &mut Vec<DeliveryId>) {

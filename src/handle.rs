@@ -14,11 +14,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
-use crate::command::{Command, Outcome, RejectReason, Rejected, Request, Urgent};
+use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
 use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
 use crate::readiness::Waker;
 use crate::ticket::{Completion, Ticket};
+
+/// Requests that may go ahead of the queue at one time: far more than any program has use for, and a
+/// bound for the memory of one that repeats them faster than the loop takes them. TERMINATE is
+/// always taken.
+const LARGEST_AHEAD: usize = 65_536;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
 static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
@@ -179,7 +184,8 @@ impl Handle {
     }
 
     /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
-    /// until [`Handle::reconnect`].
+    /// until [`Handle::reconnect`]. Like RECONNECT and PROCESSLOOP it ends at once as never sent
+    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already.
     pub fn disconnect(&self) -> Ticket {
         self.urgent(Request::Disconnect)
     }
@@ -283,6 +289,11 @@ impl Handle {
     /// Goes ahead of the queue. Once the loop has ended the ticket resolves as cancelled.
     fn urgent(&self, request: Request) -> Ticket {
         let (ticket, completion) = Ticket::new();
+        let always = matches!(request, Request::Terminate { .. });
+        if !always && self.waker.ahead() >= LARGEST_AHEAD {
+            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+            return ticket;
+        }
         self.waker.tell(Urgent::Command(Command {
             request,
             completion,

@@ -58,6 +58,11 @@ impl Waker {
         let _ = self.urgent.send(urgent);
     }
 
+    /// How much goes ahead of the command queue and was not taken yet.
+    pub(crate) fn ahead(&self) -> usize {
+        self.urgent.len()
+    }
+
     /// The loop took the PROCESSLOOP: what happens from now on needs a new one.
     pub(crate) fn taken(&self) {
         self.injected.store(false, Ordering::Release);
@@ -121,7 +126,7 @@ fn watch(mut poll: Poll, waker: &Waker) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                log::error!("waiting for the socket failed: {error}");
+                waker.tell(Urgent::Deaf(error));
                 return;
             }
         }

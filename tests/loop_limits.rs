@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Handle, Outcome, WhenFull};
+use mqtt_connection_sharing::{Broker, Handle, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 use support::running::{Running, attempts, message, next, options, told};
 use support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
@@ -333,4 +333,29 @@ fn a_link_with_progress_ends_the_count_of_failed_attempts() {
     let ended = running.join();
     assert_eq!(ended.stats.connects, 6);
     assert_eq!(ended.result.unwrap_err().blame(), Blame::Network);
+}
+
+#[test]
+fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
+    let broker = ScriptedBroker::bind();
+    let mut connectable = Broker::new(options(&broker)).unwrap();
+    let (agent, handle) = connectable.open().unwrap();
+    let too_many = Outcome::NeverSent(Reason::TooManyAhead);
+    let mut taken = Vec::new();
+    let refused = loop {
+        let ticket = handle.process_loop();
+        if let Some(outcome) = ticket.outcome() {
+            break outcome;
+        }
+        taken.push(ticket);
+    };
+    assert_eq!((taken.len(), refused), (65_536, too_many.clone()));
+    assert_eq!(told(handle.disconnect()), too_many);
+    assert_eq!(told(handle.reconnect()), too_many);
+    let ended = handle.terminate(Duration::ZERO);
+    assert!(agent.run().result.is_ok());
+    assert!(told(ended).is_delivered());
+    for ticket in taken {
+        assert!(told(ticket).is_delivered());
+    }
 }

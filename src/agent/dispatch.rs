@@ -1,10 +1,12 @@
 //! Commands into the session, events out of it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Agent, BATCH, Pending};
 use crate::command::{Command, Outcome, Reason, Request, Urgent};
+use crate::error::{Blame, Error};
 use crate::inbox::InboxId;
 use crate::packet::{Filter, Message};
 use crate::session::{DeliveryId, Event};
@@ -25,9 +27,20 @@ impl Agent<'_> {
                 Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
                 Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
                 Urgent::Command(command) => self.dispatch(command, now),
+                Urgent::Deaf(error) => self.deaf(&error),
             }
         }
         busy
+    }
+
+    /// Without the readiness thread the loop would wait for ever.
+    fn deaf(&mut self, error: &io::Error) {
+        self.failure = Some(Error::new(
+            Blame::Network,
+            "waiting for the socket",
+            error.to_string(),
+            "start the program again; the system's event queue failed",
+        ));
     }
 
     /// Takes commands while the session has room for them.

@@ -90,6 +90,27 @@ fn deliveries<const N: usize>() -> [DeliveryId; N] {
     })
 }
 
+#[test]
+fn what_waits_aside_is_bounded_also_over_lost_sessions() {
+    let mut queues = Queues::new();
+    let inbox = queues.subscribed(ME, 1, WhenFull::WaitAside);
+    let [first, second] = deliveries();
+    assert!(queues.deliver("in the queue", QoS::AtLeastOnce, None));
+    assert!(!queues.deliver("oldest", QoS::AtLeastOnce, Some(first)));
+    assert!(!queues.deliver("next", QoS::AtLeastOnce, Some(second)));
+    // Each lost session lets the broker's window begin anew.
+    for _ in 2..65_535 {
+        queues.deliver("more", QoS::AtLeastOnce, None);
+    }
+    assert_eq!((queues.retry(), inbox.dropped()), (vec![], 0));
+    queues.fanout.tell_refused(ME, "t");
+    queues.deliver("one too many", QoS::AtLeastOnce, None);
+    assert_eq!((queues.retry(), inbox.dropped()), (vec![first, second], 2));
+    assert_eq!(payload(&inbox), "in the queue");
+    queues.retry();
+    assert_eq!(payload(&inbox), "more");
+}
+
 fn payload(inbox: &Inbox) -> String {
     let message = inbox.try_recv().unwrap();
     String::from_utf8(message.payload.to_vec()).unwrap()
