@@ -10,6 +10,8 @@
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod checks;
 #[cfg(test)]
 mod demo_file;

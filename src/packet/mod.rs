@@ -7,6 +7,8 @@
 //! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued)
 //! and by the loop's thread (everything else).
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod decode;
 mod encode;
 mod names;

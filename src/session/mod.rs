@@ -9,6 +9,8 @@
 //! `T` is whatever the caller wants back when a command has ended: each one that was taken comes
 //! back in exactly one [`Event::Resolved`].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod inbound;
 mod outbound;
 mod recovery;

@@ -4,6 +4,8 @@
 //! UNSUBSCRIBE goes out when the last one leaves. Matching (`tree.rs`) is byte for byte
 //! [MQTT-4.7.3-4]; `$share/<name>/<filter>` matches as `<filter>`. Pure; the loop's thread.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod tree;
 
 use std::collections::HashMap;
