@@ -15,7 +15,7 @@ use mio::net::TcpStream;
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector};
 
 use crate::error::{Blame, Error};
-use crate::link::Link;
+use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
 use crate::readiness::{Readiness, Waker};
 use crate::tls;
@@ -24,7 +24,7 @@ use crate::tls;
 pub(crate) enum Progress {
     /// It goes on at the next wake-up, at [`Attempt::deadline`] at the latest.
     Pending,
-    /// The link is there, watched by the readiness thread; CONNACK has to come by this time.
+    /// The link is there, still watched by the readiness thread; CONNACK has to come by this time.
     Done(Box<dyn Link>, Instant),
     /// It failed.
     Failed(Error),
@@ -44,7 +44,7 @@ enum Stage {
     },
     Connecting(Connecting),
     Handshaking {
-        handshake: Box<MidHandshakeTlsStream<TcpStream>>,
+        handshake: Box<MidHandshakeTlsStream<Socket>>,
         deadline: Instant,
     },
     /// Done or failed.
@@ -192,7 +192,7 @@ impl Attempt {
         let mut error = None;
         for to in rest.by_ref() {
             let opened = TcpStream::connect(to).and_then(|mut socket| {
-                readiness.watch(&mut socket)?;
+                readiness.watch(&mut socket, true, true)?;
                 Ok(socket)
             });
             match opened {
@@ -230,16 +230,16 @@ impl Attempt {
         match (connector, &options.security) {
             (Some(connector), Security::Tls(tls_options)) => {
                 let name = tls::server_name(tls_options, &options.host);
-                let result = connector.connect(name, socket);
+                let result = connector.connect(name, Socket::new(socket));
                 self.handshaken(result, now + self.time_limit, options)
             }
-            _ => Progress::Done(Box::new(socket), now + self.time_limit),
+            _ => Progress::Done(Box::new(Socket::new(socket)), now + self.time_limit),
         }
     }
 
     fn handshaken(
         &mut self,
-        result: Result<native_tls::TlsStream<TcpStream>, HandshakeError<TcpStream>>,
+        result: Result<native_tls::TlsStream<Socket>, HandshakeError<Socket>>,
         deadline: Instant,
         options: &Options,
     ) -> Progress {

@@ -6,17 +6,17 @@
 //! lost link keeps them waiting.
 
 use std::fmt;
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, ThreadId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
+use crossbeam_channel::Receiver;
 
 use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
+use crate::options::Options;
 use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
+use crate::queue::{CommandSender, NotQueued};
 use crate::readiness::Waker;
 use crate::ticket::{Completion, Ticket};
 
@@ -34,9 +34,10 @@ static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
 /// after [`Handle::terminate`] with the acknowledgment time-out as grace.
 #[derive(Clone)]
 pub struct Handle {
-    commands: Sender<Command>,
+    commands: CommandSender,
     waker: Waker,
-    shared: Arc<Shared>,
+    block_time: Duration,
+    unmatched: Receiver<Arc<Message>>,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -47,40 +48,22 @@ struct LastHandle {
     grace: Duration,
 }
 
-/// The loop's end of the command queue. Dropping it, whether the loop ran or not, cancels what is
-/// queued and what a thread queues at the same moment: a queue that lost its receiver would keep
-/// such commands, and their tickets open, for as long as anybody holds a handle.
-pub(crate) struct CommandQueue {
-    commands: Receiver<Command>,
-    shared: Arc<Shared>,
-}
-
-/// What all handles of one loop have in common.
-pub(crate) struct Shared {
-    /// For [`Shared::cancel_if_ended`] only; the loop does the receiving.
-    pub(crate) commands: Receiver<Command>,
-    pub(crate) ended: AtomicBool,
-    pub(crate) block_time: Duration,
-    /// Where the loop runs: set when it starts.
-    pub(crate) loop_thread: OnceLock<ThreadId>,
-    pub(crate) unmatched: Receiver<Arc<Message>>,
-}
-
 impl Handle {
     pub(crate) fn new(
-        commands: Sender<Command>,
+        commands: CommandSender,
         waker: Waker,
-        shared: Arc<Shared>,
-        grace: Duration,
+        unmatched: Receiver<Arc<Message>>,
+        options: &Options,
     ) -> Self {
         let last = LastHandle {
             waker: waker.clone(),
-            grace,
+            grace: options.ack_timeout,
         };
         Handle {
             commands,
             waker,
-            shared,
+            block_time: options.block_time,
+            unmatched,
             _last: Arc::new(last),
         }
     }
@@ -220,7 +203,7 @@ impl Handle {
     /// The default queue: messages that matched no subscription. Bounded; what finds no room is
     /// dropped and counted.
     pub fn unmatched(&self) -> &Receiver<Arc<Message>> {
-        &self.shared.unmatched
+        &self.unmatched
     }
 
     fn queue_publish(
@@ -254,36 +237,14 @@ impl Handle {
             request,
             completion,
         };
-        if self.shared.ended.load(Ordering::Relaxed) {
-            return Err(rejected(command, RejectReason::Terminated));
-        }
-        let full = match self.commands.try_send(command) {
-            Ok(()) => {
-                self.shared.cancel_if_ended();
-                return Ok(());
-            }
-            Err(TrySendError::Disconnected(command)) => {
-                return Err(rejected(command, RejectReason::Terminated));
-            }
-            Err(TrySendError::Full(command)) => command,
-        };
-        // The loop's own thread (a callback) would wait for itself.
-        let waited = match self.shared.loop_thread.get() {
-            Some(id) if *id == thread::current().id() => Duration::ZERO,
-            _ => self.shared.block_time,
-        };
-        match self.commands.send_timeout(full, waited) {
-            Ok(()) => {
-                self.shared.cancel_if_ended();
-                Ok(())
-            }
-            Err(SendTimeoutError::Timeout(command)) => {
-                Err(rejected(command, RejectReason::QueueFull { waited }))
-            }
-            Err(SendTimeoutError::Disconnected(command)) => {
-                Err(rejected(command, RejectReason::Terminated))
-            }
-        }
+        self.commands
+            .send(command, self.block_time)
+            .map_err(|not_queued| match not_queued {
+                NotQueued::Full { command, waited } => {
+                    rejected(command, RejectReason::QueueFull { waited })
+                }
+                NotQueued::Ended(command) => rejected(command, RejectReason::Terminated),
+            })
     }
 
     /// Goes ahead of the queue. Once the loop has ended the ticket resolves as cancelled.
@@ -299,46 +260,6 @@ impl Handle {
             completion,
         }));
         ticket
-    }
-}
-
-impl Shared {
-    /// To be called after something was queued. Pairs with [`CommandQueue`]'s drop: either we see
-    /// that the loop has ended, or it sees what we queued.
-    fn cancel_if_ended(&self) {
-        fence(Ordering::SeqCst);
-        if self.ended.load(Ordering::Relaxed) {
-            self.commands.try_iter().for_each(drop);
-        }
-    }
-}
-
-impl CommandQueue {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        CommandQueue {
-            commands: shared.commands.clone(),
-            shared,
-        }
-    }
-
-    /// Nothing more is accepted; what is queued already stays to be taken.
-    pub(crate) fn close(&self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Deref for CommandQueue {
-    type Target = Receiver<Command>;
-
-    fn deref(&self) -> &Receiver<Command> {
-        &self.commands
-    }
-}
-
-impl Drop for CommandQueue {
-    fn drop(&mut self) {
-        self.close();
-        self.shared.cancel_if_ended();
     }
 }
 

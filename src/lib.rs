@@ -67,6 +67,7 @@
 //! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
 //! | `command.rs`, `ticket.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
+//! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
 //! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
 //! | [`packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | the loop's |
@@ -94,10 +95,12 @@ mod agent;
 mod backoff;
 mod command;
 mod connect;
+mod doorbell;
 mod fanout;
 mod handle;
 mod inbox;
 mod link;
+mod queue;
 mod readiness;
 mod session;
 mod subscriptions;

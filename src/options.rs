@@ -37,7 +37,7 @@ pub struct Options {
     pub clean_session: bool,
     /// Commands that may await their acknowledgment at one time; 1 to 65,535.
     pub max_inflight: u16,
-    /// Commands that may wait in the queue before callers are made to wait.
+    /// Commands that may wait in the queue before callers are made to wait. About 200 bytes each.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before the command is handed back.
     pub block_time: Duration,
@@ -144,7 +144,7 @@ impl Options {
             keep_alive: Duration::from_secs(60),
             clean_session: false,
             max_inflight: 100,
-            command_queue: 12,
+            command_queue: 1_000,
             block_time: Duration::from_secs(30),
             ack_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),

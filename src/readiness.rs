@@ -1,8 +1,9 @@
 //! \[7\] The readiness thread: when the socket can be read or written, it injects PROCESSLOOP.
 //!
-//! It knows nothing of MQTT or TLS and never touches the socket's data. Readiness is edge-triggered
-//! and may be spurious: whoever is woken repeats reading and writing until that would block. Several
-//! events before the loop gets to them are one PROCESSLOOP.
+//! It knows nothing of MQTT or TLS and never touches the socket's data. A socket is watched only while
+//! somebody waits for it; what is there already when that begins is an event, too. Readiness is
+//! edge-triggered and may be spurious: whoever is woken repeats reading and writing until that would
+//! block. Several events before the loop gets to them are one PROCESSLOOP.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use crate::command::{Command, Request, Urgent};
+use crate::doorbell::Doorbell;
 use crate::ticket::Completion;
 
 const SOCKET: Token = Token(0);
@@ -23,6 +25,7 @@ const STOP: Token = Token(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Waker {
     urgent: Sender<Urgent>,
+    doorbell: Arc<Doorbell>,
     /// A PROCESSLOOP is on its way that the loop has not taken yet.
     injected: Arc<AtomicBool>,
 }
@@ -35,9 +38,10 @@ pub(crate) struct Readiness {
 }
 
 impl Waker {
-    pub(crate) fn new(urgent: Sender<Urgent>) -> Self {
+    pub(crate) fn new(urgent: Sender<Urgent>, doorbell: Arc<Doorbell>) -> Self {
         Waker {
             urgent,
+            doorbell,
             injected: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -55,7 +59,9 @@ impl Waker {
     /// Tells the loop something that goes ahead of the command queue. Once the loop has ended there
     /// is nobody left to tell, which is no error.
     pub(crate) fn tell(&self, urgent: Urgent) {
-        let _ = self.urgent.send(urgent);
+        if self.urgent.send(urgent).is_ok() {
+            self.doorbell.ring();
+        }
     }
 
     /// How much goes ahead of the command queue and was not taken yet.
@@ -88,12 +94,22 @@ impl Readiness {
         })
     }
 
-    /// Watches a socket from now on. If it is ready already, that is an event.
+    /// Watches a socket from now on, for whether it can be read, written, or both. If it is ready
+    /// already, that is an event.
     ///
     /// # Errors
     /// As the system says.
-    pub(crate) fn watch(&self, socket: &mut impl Source) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
+    pub(crate) fn watch(
+        &self,
+        socket: &mut impl Source,
+        reads: bool,
+        writes: bool,
+    ) -> io::Result<()> {
+        let interest = match (reads, writes) {
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (false, true) => Interest::WRITABLE,
+            (_, false) => Interest::READABLE,
+        };
         self.registry.register(socket, SOCKET, interest)
     }
 

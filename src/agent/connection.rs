@@ -224,9 +224,8 @@ impl Agent<'_> {
 
     /// Closes the link without a word.
     pub(super) fn drop_link(&mut self) {
-        if let Some(mut link) = self.link.take() {
-            self.readiness.unwatch(link.socket());
-        }
+        self.unwatch_link();
+        self.link = None;
         self.session.handle_link_lost();
         self.received.clear();
         self.readable = false;
@@ -245,7 +244,10 @@ impl Agent<'_> {
     }
 
     /// A link is there: CONNECT goes out.
-    fn greet(&mut self, link: Box<dyn Link>, deadline: Instant, now: Instant) {
+    fn greet(&mut self, mut link: Box<dyn Link>, deadline: Instant, now: Instant) {
+        // It was watched since its socket was opened.
+        self.readiness.unwatch(link.socket());
+        link.trust_short_reads();
         self.link = Some(link);
         self.readable = true;
         self.writable = true;

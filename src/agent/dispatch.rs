@@ -46,6 +46,11 @@ impl Agent<'_> {
     /// Takes commands while the session has room for them.
     pub(super) fn take_commands(&mut self, now: Instant) -> bool {
         let mut taken = 0;
+        self.window = self.window.at(
+            now,
+            self.session.in_flight(),
+            self.broker.options.max_inflight,
+        );
         // All of these first: a later SUBSCRIBE may be for one of the same filters.
         while self.session.wants_commands()
             && let Some(filters) = self.abandoned_filters.pop_front()
@@ -73,6 +78,9 @@ impl Agent<'_> {
                     break;
                 }
             }
+        }
+        if taken > 0 {
+            self.commands.open_for_many();
         }
         self.go_offline_if_due(now);
         taken > 0

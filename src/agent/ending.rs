@@ -4,9 +4,11 @@
 //! that moment is counted and still taken. Afterwards DISCONNECT leaves the loop offline until
 //! RECONNECT, TERMINATE ends it.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use super::connection::Phase;
+use super::pace::Window;
 use super::{Agent, Ended};
 use crate::command::{Outcome, Reason};
 use crate::ticket::Completion;
@@ -94,6 +96,7 @@ impl Agent<'_> {
     pub(super) fn takes_commands(&self) -> bool {
         let before = |count: usize| count > 0;
         self.session.wants_commands()
+            && self.window == Window::Open
             && self.abandoned_filters.is_empty()
             && self.held.is_none()
             && self
@@ -200,7 +203,12 @@ impl Agent<'_> {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(Instant::now());
-        for command in self.held.take().into_iter().chain(self.commands.try_iter()) {
+        for command in self
+            .held
+            .take()
+            .into_iter()
+            .chain(iter::from_fn(|| self.commands.try_recv().ok()))
+        {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));
         }

@@ -2,38 +2,42 @@
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
 //! reads and handles what the link has, and writes what the session wants sent; then it sleeps until
-//! something happens or the next timer. Of all that carries the connection only this module reads
+//! somebody rings (`doorbell.rs`) or the next timer. Only for that sleep the readiness thread watches
+//! the socket: awake, the loop looks for itself. Of all that carries the connection only this module reads
 //! the clock. It never waits for a consumer, never sends into its own bounded queue, and while it
 //! sleeps every stop request wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
 //!
 //! - `connection.rs`: from offline to online and back, with backoff
 //! - `dispatch.rs`: commands into the session, events out of it
 //! - `ending.rs`: DISCONNECT and TERMINATE
+//! - `pace.rs`: when to wait for more, and when to look again before sleeping
 
 mod connection;
 mod dispatch;
 mod ending;
+mod pace;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use crossbeam_channel::{Receiver, Select, bounded, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 use native_tls::TlsConnector;
 
 use crate::backoff::Backoff;
 use crate::command::{Command, Outcome, Reason, Urgent};
+use crate::doorbell::Doorbell;
 use crate::error::{Blame, Error};
 use crate::fanout::Fanout;
-use crate::handle::{CommandQueue, Handle, Shared};
+use crate::handle::Handle;
 use crate::link::Link;
 use crate::options::{Options, Security};
 use crate::packet;
+use crate::queue::{CommandQueue, command_queue};
 use crate::readiness::{Readiness, Waker};
 use crate::session::{DeliveryId, Event, LinkLoss, Session, SessionOptions};
 use crate::subscriptions::{InterestId, Subscriptions};
@@ -42,6 +46,7 @@ use crate::tls;
 
 use connection::Phase;
 use ending::{Ending, GoingOffline};
+use pace::{Watchfulness, Window};
 
 /// Commands taken in one turn before the link is looked at again.
 const BATCH: usize = 512;
@@ -77,7 +82,7 @@ pub struct Agent<'b> {
     /// Taken out of the queue, but to be dispatched only after what goes ahead of it.
     held: Option<Command>,
     waker: Waker,
-    shared: Arc<Shared>,
+    doorbell: Arc<Doorbell>,
     readiness: Readiness,
     session: Session<Pending>,
     subscriptions: Subscriptions,
@@ -86,6 +91,9 @@ pub struct Agent<'b> {
     abandoned_filters: VecDeque<Vec<String>>,
     phase: Phase,
     link: Option<Box<dyn Link>>,
+    /// Whether the readiness thread watches the link. Only while the loop sleeps: awake it looks
+    /// for itself.
+    watched: bool,
     readable: bool,
     writable: bool,
     backoff: Backoff,
@@ -96,6 +104,8 @@ pub struct Agent<'b> {
     reconnects: Vec<Completion>,
     going_offline: Option<GoingOffline>,
     ending: Option<Ending>,
+    window: Window,
+    watch: Watchfulness,
     failure: Option<Error>,
     stats: Stats,
 }
@@ -185,9 +195,11 @@ impl Broker {
 
     fn open_with(&mut self, clean_session: bool) -> Result<(Agent<'_>, Handle), Error> {
         let now = Instant::now();
-        let (command_sender, commands) = bounded(self.options.command_queue);
+        let doorbell = Arc::new(Doorbell::default());
+        let (command_sender, commands) =
+            command_queue(self.options.command_queue, Arc::clone(&doorbell));
         let (urgent_sender, urgent) = unbounded();
-        let waker = Waker::new(urgent_sender);
+        let waker = Waker::new(urgent_sender, Arc::clone(&doorbell));
         let readiness = Readiness::spawn(waker.clone()).map_err(|error| {
             Error::new(
                 Blame::Network,
@@ -197,13 +209,6 @@ impl Broker {
             )
         })?;
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);
-        let shared = Arc::new(Shared {
-            commands,
-            ended: AtomicBool::new(false),
-            block_time: self.options.block_time,
-            loop_thread: OnceLock::new(),
-            unmatched,
-        });
         let session_options = SessionOptions {
             max_inflight: self.options.max_inflight,
             ack_timeout: self.options.ack_timeout,
@@ -217,15 +222,15 @@ impl Broker {
             },
             first_identifier: self.next_identifier,
         };
-        let grace = self.options.ack_timeout;
-        let handle = Handle::new(command_sender, waker.clone(), Arc::clone(&shared), grace);
+        let handle = Handle::new(command_sender, waker.clone(), unmatched, &self.options);
+        let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let mut agent = Agent {
             clean_session,
-            commands: CommandQueue::new(Arc::clone(&shared)),
+            commands,
             urgent,
             held: None,
             waker,
-            shared,
+            doorbell,
             readiness,
             session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
@@ -233,6 +238,7 @@ impl Broker {
             abandoned_filters: VecDeque::new(),
             phase: Phase::Waiting { until: now },
             link: None,
+            watched: false,
             readable: false,
             writable: false,
             backoff: Backoff::new(self.options.retry),
@@ -243,6 +249,8 @@ impl Broker {
             reconnects: Vec::new(),
             going_offline: None,
             ending: None,
+            window: Window::Open,
+            watch: Watchfulness::new(single_core, now),
             failure: None,
             stats: Stats::default(),
             broker: self,
@@ -287,10 +295,14 @@ impl Agent<'_> {
     /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
     /// be had any more. Every command has ended when it returns.
     pub fn run(mut self) -> Ended {
-        // It is empty: `run` consumes the loop.
-        let _ = self.shared.loop_thread.set(thread::current().id());
+        self.doorbell.move_in();
         loop {
             let now = Instant::now();
+            if self.link.is_some() && !self.watched {
+                // Nobody tells, so it looks.
+                self.readable = true;
+                self.writable = true;
+            }
             let mut busy = self.take_urgent(now);
             busy |= self.advance_connection(now);
             busy |= self.take_commands(now);
@@ -307,8 +319,12 @@ impl Agent<'_> {
             if self.has_ended(now) {
                 return self.end();
             }
-            if !busy {
-                self.sleep();
+            if busy {
+                self.watch.was_busy(now);
+            } else if self.watch.looks_again(now, self.session.in_flight()) {
+                thread::yield_now();
+            } else {
+                self.sleep(now);
             }
         }
     }
@@ -388,25 +404,46 @@ impl Agent<'_> {
 
     /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
     /// next timer. There is no polling tick.
-    fn sleep(&self) {
-        let mut select = Select::new();
-        select.recv(&self.urgent);
-        if self.takes_commands() {
-            select.recv(&self.commands);
+    fn sleep(&mut self, now: Instant) {
+        self.commands.open_for_any();
+        if let Err(error) = self.watch_link() {
+            self.link_failed(&error, now);
+            return;
         }
+        let takes_commands = self.takes_commands();
         let deadlines = [
             self.phase_deadline(),
             self.session.next_timer(),
             self.ending_deadline(),
+            self.window_deadline(),
         ];
-        match deadlines.into_iter().flatten().min() {
-            Some(deadline) => {
-                // Which of them is ready, or that none is, shows in the next turn.
-                let _ = select.ready_deadline(deadline);
-            }
-            None => {
-                select.ready();
-            }
+        let deadline = deadlines.into_iter().flatten().min();
+        self.doorbell.sleep(takes_commands, deadline, || {
+            !self.urgent.is_empty() || takes_commands && !self.commands.is_empty()
+        });
+        self.watch.slept(now.elapsed());
+        self.unwatch_link();
+    }
+
+    /// Has the readiness thread tell when the link has something, or takes something again.
+    fn watch_link(&mut self) -> io::Result<()> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        if !self.watched {
+            let reads = !self.session.is_behind_with_acks();
+            self.readiness.watch(link.socket(), reads, !self.writable)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    /// From here on the loop looks for itself.
+    fn unwatch_link(&mut self) {
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut self.watched)
+        {
+            self.readiness.unwatch(link.socket());
         }
     }
 }

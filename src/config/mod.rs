@@ -41,6 +41,9 @@ pub use value::{ByteSize, TimeSpan};
 
 /// Bytes that a message of the demo may have when nothing pads it.
 const TEXT_ROOM: usize = 64;
+/// Commands that may wait in the demo, as in its original. The library's default is larger: few
+/// commands at a time are handed over one by one.
+const DEMO_COMMAND_QUEUE: usize = 12;
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
 const REMOTE_ONLY: [&str; 11] = [
     "endpoint",
@@ -198,7 +201,7 @@ pub fn default_settings() -> Settings {
         keep_alive: Some(TimeSpan(options.keep_alive)),
         clean_session: Some(options.clean_session),
         max_inflight: Some(options.max_inflight),
-        command_queue: Some(options.command_queue),
+        command_queue: Some(DEMO_COMMAND_QUEUE),
         response_queue: Some(demo.response_queue),
         ack_timeout: Some(TimeSpan(options.ack_timeout)),
         connect_timeout: Some(TimeSpan(options.connect_timeout)),
@@ -310,7 +313,7 @@ fn tune(options: &mut Options, settings: &Settings) {
     set(&mut options.keep_alive, settings.keep_alive.map(|s| s.0));
     set(&mut options.clean_session, settings.clean_session);
     set(&mut options.max_inflight, settings.max_inflight);
-    set(&mut options.command_queue, settings.command_queue);
+    options.command_queue = settings.command_queue.unwrap_or(DEMO_COMMAND_QUEUE);
     set(&mut options.ack_timeout, settings.ack_timeout.map(|s| s.0));
     set(
         &mut options.connect_timeout,

@@ -70,7 +70,8 @@ fn password(config: &Config) -> &str {
 #[test]
 fn an_endpoint_is_enough() {
     let config = to("broker.example", &[]).unwrap();
-    let library = Options::new("broker.example", config.options.client_id.clone());
+    let mut library = Options::new("broker.example", config.options.client_id.clone());
+    library.command_queue = DEMO_COMMAND_QUEUE;
     assert_eq!(format!("{:?}", config.options), format!("{library:?}"));
     assert_eq!(config.demo, DemoSettings::default());
     assert_eq!(config.output, Output::Text);

@@ -509,6 +509,11 @@ impl<T> Session<T> {
             && self.output.len() < OUTPUT_HIGH_WATER
     }
 
+    /// How many packet identifiers are in use.
+    pub fn in_flight(&self) -> usize {
+        self.ring.occupied()
+    }
+
     /// How many commands have not ended.
     pub fn unresolved(&self) -> usize {
         let with_token = |entry: &Entry<T>| entry.token.is_some();

@@ -36,7 +36,7 @@ impl Queues {
             fanout,
             unmatched,
             table: Subscriptions::default(),
-            waker: Waker::new(sender),
+            waker: Waker::new(sender, Arc::default()),
             urgent,
         }
     }

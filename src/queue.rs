@@ -1,0 +1,243 @@
+//! \[2\] The bounded queue between the threads and the loop, a crossbeam channel: with one wake-up for
+//! a batch, in both directions.
+//!
+//! A thread that puts a command in rings for the loop (`doorbell.rs`), which costs nothing while it
+//! is awake. A thread that finds the queue full waits at a gate; the loop opens it when it has made
+//! room for many, not for each single command, and whoever comes through lets the next one in while
+//! there is room. The gate's lock is touched only by threads that have to wait, and by the loop when
+//! somebody does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+
+use crate::command::Command;
+use crate::doorbell::Doorbell;
+
+/// The threads' end of the queue.
+#[derive(Clone)]
+pub(crate) struct CommandSender {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// The loop's end. Dropping it, whether the loop ran or not, cancels what is queued and what a
+/// thread queues at the same moment: a queue that lost its receiver would keep such commands, and
+/// their tickets open, for as long as anybody holds a handle.
+pub(crate) struct CommandQueue {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The loop receives; a thread only to cancel when the loop has ended.
+    commands: Receiver<Command>,
+    capacity: usize,
+    ended: AtomicBool,
+    doorbell: Arc<Doorbell>,
+    gate: Gate,
+}
+
+/// Where threads wait for room.
+#[derive(Default)]
+struct Gate {
+    waiting: AtomicUsize,
+    lock: Mutex<()>,
+    opened: Condvar,
+}
+
+/// Why a command was not queued; it comes back.
+pub(crate) enum NotQueued {
+    /// It stayed full for as long as the caller may be made to wait.
+    Full {
+        command: Command,
+        /// For so long.
+        waited: Duration,
+    },
+    /// The loop has ended.
+    Ended(Command),
+}
+
+/// A queue for `capacity` commands (at least one).
+pub(crate) fn command_queue(
+    capacity: usize,
+    doorbell: Arc<Doorbell>,
+) -> (CommandSender, CommandQueue) {
+    let capacity = capacity.max(1);
+    let (commands, receiver) = bounded(capacity);
+    let shared = Arc::new(Shared {
+        commands: receiver,
+        capacity,
+        ended: AtomicBool::new(false),
+        doorbell,
+        gate: Gate::default(),
+    });
+    let sender = CommandSender {
+        commands,
+        shared: Arc::clone(&shared),
+    };
+    (sender, CommandQueue { shared })
+}
+
+impl CommandSender {
+    /// Queues a command; waits for room at most this long, and not at all on the loop's own thread,
+    /// which would wait for itself.
+    pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
+        if self.shared.ended.load(Ordering::Relaxed) {
+            return Err(NotQueued::Ended(command));
+        }
+        match self.commands.try_send(command) {
+            Ok(()) => {
+                self.queued();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(command)) => Err(NotQueued::Ended(command)),
+            Err(TrySendError::Full(command)) => {
+                let waited = match self.shared.doorbell.is_at_home() {
+                    true => Duration::ZERO,
+                    false => patience,
+                };
+                self.send_when_there_is_room(command, waited)
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    fn send_when_there_is_room(
+        &self,
+        mut command: Command,
+        patience: Duration,
+    ) -> Result<(), NotQueued> {
+        let gate = &self.shared.gate;
+        let deadline = Instant::now().checked_add(patience);
+        let mut guard = gate.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.waiting.fetch_add(1, Ordering::SeqCst);
+        let result = loop {
+            // Pairs with the fence in `Gate::open`: either the loop sees that we wait, or we see the
+            // room that it has made.
+            fence(Ordering::SeqCst);
+            match self.commands.try_send(command) {
+                Ok(()) => break Ok(()),
+                Err(TrySendError::Disconnected(back)) => break Err(NotQueued::Ended(back)),
+                Err(TrySendError::Full(back)) => command = back,
+            }
+            if self.shared.ended.load(Ordering::Relaxed) {
+                break Err(NotQueued::Ended(command));
+            }
+            guard = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => {
+                    let waited = patience;
+                    break Err(NotQueued::Full { command, waited });
+                }
+                Some(left) => {
+                    let waited = gate.opened.wait_timeout(guard, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = gate.opened.wait(guard);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        };
+        let others_wait = gate.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
+        drop(guard);
+        if others_wait && !self.commands.is_full() {
+            gate.opened.notify_one();
+        }
+        if result.is_ok() {
+            self.queued();
+        }
+        result
+    }
+
+    /// To be called after something was queued. Pairs with [`CommandQueue`]'s drop: either we see
+    /// that the loop has ended, or it sees what we queued.
+    fn queued(&self) {
+        self.shared.doorbell.ring_for_command();
+        self.shared.cancel_if_ended();
+    }
+}
+
+impl CommandQueue {
+    /// The next command, if there is one.
+    pub(crate) fn try_recv(&self) -> Result<Command, TryRecvError> {
+        self.shared.commands.try_recv()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.commands.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shared.commands.len()
+    }
+
+    /// After a batch was taken: lets threads in that wait for room, once half of the queue is free.
+    pub(crate) fn open_for_many(&self) {
+        if self.shared.gate.is_waited_at() && self.len() <= self.shared.capacity / 2 {
+            self.shared.gate.open();
+        }
+    }
+
+    /// Before the loop sleeps: lets a thread in if there is any room at all.
+    pub(crate) fn open_for_any(&self) {
+        if self.shared.gate.is_waited_at() && self.len() < self.shared.capacity {
+            self.shared.gate.open();
+        }
+    }
+
+    /// Nothing more is accepted; what is queued already stays to be taken.
+    pub(crate) fn close(&self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.shared.gate.open_for_good();
+    }
+}
+
+impl Drop for CommandQueue {
+    fn drop(&mut self) {
+        self.close();
+        self.shared.cancel_if_ended();
+    }
+}
+
+impl Shared {
+    fn cancel_if_ended(&self) {
+        fence(Ordering::SeqCst);
+        if self.ended.load(Ordering::Relaxed) {
+            self.commands.try_iter().for_each(drop);
+        }
+    }
+}
+
+impl Gate {
+    fn is_waited_at(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets one thread in, which lets in the next one.
+    fn open(&self) {
+        // A thread that has looked for room in vain sleeps once the lock is free.
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.opened.notify_one();
+    }
+
+    fn open_for_good(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.opened.notify_all();
+    }
+}
+
+impl fmt::Debug for CommandQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandQueue")
+            .field("queued", &self.len())
+            .finish_non_exhaustive()
+    }
+}
