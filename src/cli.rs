@@ -106,6 +106,19 @@ pub struct Settings {
     /// File that holds the password for the user name, or set MQTT_PASSWORD.
     #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub password_file: Option<PathBuf>,
+    /// Topic of a last will, which the broker publishes when this program is gone without a goodbye.
+    #[arg(long, value_name = "TOPIC", help_heading = CONNECTION)]
+    pub will_topic: Option<String>,
+    /// File that holds the payload of the will; without it the will is empty.
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub will_payload_file: Option<PathBuf>,
+    /// Quality of service of the will: 0, 1 or 2 [default: 1].
+    #[arg(long, value_name = "LEVEL", help_heading = CONNECTION)]
+    pub will_qos: Option<u8>,
+    /// Make the broker keep the will for later subscribers.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
+    pub will_retain: Option<bool>,
     /// Use an embedded broker with certificates of its own; needs no endpoint.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
@@ -285,7 +298,7 @@ mod tests {
             shown += 1;
         }
         assert_eq!(shown, 19);
-        assert_eq!(help.matches("[default: ").count(), shown + 2, "{help}");
+        assert_eq!(help.matches("[default: ").count(), shown + 3, "{help}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Blame, Error};
+use crate::packet::Will;
 
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
@@ -30,6 +31,9 @@ pub struct Options {
     pub client_id: String,
     /// User name and password for CONNECT.
     pub credentials: Option<Credentials>,
+    /// What the broker publishes when a link ends without DISCONNECT: also when RECONNECT, a protocol
+    /// error or a missing answer closes it, and not when the loop ends in order.
+    pub last_will: Option<Will>,
     /// Longest silence of ours on the link, whole seconds up to 65,535; zero turns it off
     /// [MQTT-3.1.2-23].
     pub keep_alive: Duration,
@@ -141,6 +145,7 @@ impl Options {
             security: Security::Tls(TlsOptions::default()),
             client_id: client_id.into(),
             credentials: None,
+            last_will: None,
             keep_alive: Duration::from_secs(60),
             clean_session: false,
             max_inflight: 100,
@@ -217,6 +222,9 @@ impl Options {
                     "shorten it",
                 );
             }
+        }
+        if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
+            return wrong("the last will", problem.to_string(), "change it");
         }
         if self.keep_alive.as_secs() > u64::from(u16::MAX) || self.keep_alive.subsec_nanos() != 0 {
             return wrong(
@@ -341,6 +349,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::QoS;
 
     #[test]
     fn the_defaults_are_valid() {
@@ -350,7 +359,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 17] = [
             ("the command queue", |o| o.command_queue = usize::MAX),
             ("the default queue", |o| o.unmatched_queue = usize::MAX),
             ("the acknowledgment time-out", |o| {
@@ -371,6 +380,15 @@ mod tests {
                     username: String::new(),
                     password: "p".into(),
                 });
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("", QoS::AtMostOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("a/+", QoS::AtMostOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("a", QoS::AtMostOnce, vec![0; 65_536]));
             }),
             ("the keep alive", |o| {
                 o.keep_alive = Duration::from_secs(65_536)

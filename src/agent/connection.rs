@@ -256,6 +256,7 @@ impl Agent<'_> {
             clean_session: self.clean_session,
             // `Options::check` keeps it in range.
             keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            last_will: options.last_will.as_ref(),
             credentials: options.credentials.as_ref(),
         };
         self.session.handle_link_up(&connect, now);

@@ -76,11 +76,19 @@ fn connection_values(settings: &Settings) -> Result<(), Flaw> {
         ("pkcs12", &settings.pkcs12),
         ("pkcs12-password-file", &settings.pkcs12_password_file),
         ("password-file", &settings.password_file),
+        ("will-payload-file", &settings.will_payload_file),
     ] {
         if path.as_deref() == Some(Path::new("")) {
             return Err(flaw(key, "it is empty", "the path of a file"));
         }
     }
+    if let Some(topic) = &settings.will_topic
+        && let Err(problem) = check_topic(topic)
+    {
+        let problem = format!("{topic:?}: {problem}");
+        return Err(flaw("will-topic", problem, "a topic such as status/me"));
+    }
+    quality("will-qos", settings.will_qos)?;
     if settings.tls_server_name.as_deref() == Some("") {
         let advice = "the name in the broker's certificate, or leave it out";
         return Err(flaw("tls-server-name", "it is empty", advice));
@@ -113,12 +121,7 @@ fn demo_values(settings: &Settings) -> Result<(), Flaw> {
         let problem = "what was received could not be kept in memory";
         return Err(flaw("publish-count", problem, MESSAGES));
     }
-    if let Some(level) = settings.qos
-        && QoS::try_from(level).is_err()
-    {
-        let problem = format!("{level} is not a quality of service");
-        return Err(flaw("qos", problem, "0, 1 or 2"));
-    }
+    quality("qos", settings.qos)?;
     if let Some(prefix) = &settings.topic_prefix {
         let wrong = |problem: String| {
             let allowed = "one or more levels such as filter or team/demo";
@@ -139,6 +142,16 @@ fn demo_values(settings: &Settings) -> Result<(), Flaw> {
         }
     }
     Ok(())
+}
+
+fn quality(key: &'static str, level: Option<u8>) -> Result<(), Flaw> {
+    match level.map(QoS::try_from) {
+        Some(Err(level)) => {
+            let problem = format!("{level} is not a quality of service");
+            Err(flaw(key, problem, "0, 1 or 2"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
@@ -227,6 +240,14 @@ fn aws_iot(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Er
     if demo.qos == QoS::ExactlyOnce {
         return refuse(
             "qos",
+            "AWS IoT does not answer to quality of service 2".into(),
+            "use 0 or 1",
+        );
+    }
+    let will_qos = options.last_will.as_ref().map(|will| will.qos);
+    if will_qos == Some(QoS::ExactlyOnce) {
+        return refuse(
+            "will-qos",
             "AWS IoT does not answer to quality of service 2".into(),
             "use 0 or 1",
         );

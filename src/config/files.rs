@@ -1,4 +1,4 @@
-//! The one place of the configuration that reads files: settings, passwords, the host's name.
+//! The one place of the configuration that reads files: settings, passwords, the will, the host's name.
 //!
 //! Reads only, each file once, and never more than a sensible length. Certificates and keys are not
 //! read here: `config` hands their paths on. Runs on the main thread.
@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::wrong;
 use crate::error::Error;
+use crate::packet::Will;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
@@ -38,6 +39,17 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+/// The payload of a will, byte for byte. `setting` names the file's setting.
+pub(super) fn read_will(path: &Path, setting: &str) -> Result<Vec<u8>, Error> {
+    read_at_most(path, Will::LARGEST_PAYLOAD as u64).map_err(|error| {
+        wrong(
+            format!("reading the will's payload {} ({setting})", path.display()),
+            error.to_string(),
+            "check the path; a will has at most 65535 bytes",
+        )
+    })
 }
 
 /// This computer's name as the system keeps it in a file, where it does (Linux).
@@ -85,6 +97,23 @@ mod tests {
         }
         let error = read_password(Path::new("/nowhere/password"), "MQTT_PASSWORD_FILE");
         assert!(error.unwrap_err().to_string().contains("/nowhere/password"));
+    }
+
+    #[test]
+    fn a_wills_payload_is_taken_as_it_is_up_to_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("will");
+        for content in [&b""[..], b"gone\n", b"\0\xff", &[b'x'; 65_535]] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read_will(&path, "--will-payload-file").unwrap(), content);
+        }
+        std::fs::write(&path, [b'x'; 65_536]).unwrap();
+        let error = read_will(&path, "--will-payload-file").unwrap_err();
+        assert!(error.tried().contains("(--will-payload-file)"), "{error}");
+        assert!(error.problem().contains("65535"), "{error}");
+        let error = read_will(Path::new("/nowhere/will"), "--will-payload-file").unwrap_err();
+        assert!(error.to_string().contains("/nowhere/will"), "{error}");
+        assert_eq!(error.exit_status(), 2);
     }
 
     #[test]
