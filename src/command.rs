@@ -10,6 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::inbox::{InboxId, Outlet};
+use crate::limits::LimitExceeded;
 use crate::packet::{Filter, InvalidName, Publish, QoS};
 use crate::ticket::Completion;
 
@@ -188,6 +189,13 @@ pub enum RejectReason {
         /// What is wrong with it.
         problem: InvalidName,
     },
+    /// The broker does not allow it: see [`Options::limits`](crate::options::Options::limits).
+    Limit {
+        /// The topic, or the filter if there is a single one to name.
+        name: String,
+        /// The limit and what exceeds it.
+        exceeded: LimitExceeded,
+    },
     /// SUBSCRIBE or UNSUBSCRIBE without a filter [MQTT-3.8.3-3] [MQTT-3.10.3-2].
     NoFilter,
     /// The loop has ended.
@@ -201,6 +209,7 @@ impl fmt::Display for RejectReason {
                 write!(f, "the command queue stayed full for {waited:?}")
             }
             RejectReason::Invalid { name, problem } => write!(f, "{name:?}: {problem}"),
+            RejectReason::Limit { name, exceeded } => write!(f, "{name:?}: {exceeded}"),
             RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError};
 
 use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
+use crate::limits::Limits;
 use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
 use crate::readiness::Waker;
 use crate::ticket::{Completion, Ticket};
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) commands: Receiver<Command>,
     pub(crate) ended: AtomicBool,
     pub(crate) block_time: Duration,
+    pub(crate) limits: Limits,
     /// Where the loop runs: set when it starts.
     pub(crate) loop_thread: OnceLock<ThreadId>,
     pub(crate) unmatched: Receiver<Arc<Message>>,
@@ -89,8 +91,8 @@ impl Handle {
     /// when it was handed to the link (QoS 0).
     ///
     /// # Errors
-    /// The message is handed back when its topic is no valid topic name, when the queue stays full
-    /// for the block time, and when the loop has ended.
+    /// The message is handed back when its topic is no valid topic name, when it exceeds what MQTT or
+    /// the broker allows, when the queue stays full for the block time, and when the loop has ended.
     pub fn publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
         let (ticket, completion) = Ticket::new();
         self.queue_publish(publish, completion)?;
@@ -116,14 +118,16 @@ impl Handle {
     /// resolves with what was granted, filter by filter.
     ///
     /// # Errors
-    /// The filters are handed back when one is invalid or there is none, when the queue stays full
-    /// for the block time, and when the loop has ended.
+    /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
+    /// none or more than the broker allows, when the queue stays full for the block time, and when
+    /// the loop has ended.
     pub fn subscribe(
         &self,
         inbox: &Inbox,
         filters: Vec<Filter>,
     ) -> Result<Ticket, Rejected<Vec<Filter>>> {
-        if let Err(reason) = check_filters(filters.iter().map(|f| f.filter.as_str())) {
+        let checked = check_filters(filters.iter().map(|f| f.filter.as_str()));
+        if let Err(reason) = checked.and_then(|()| self.check_limits(&filters)) {
             return Err(Rejected {
                 command: filters,
                 reason,
@@ -228,12 +232,20 @@ impl Handle {
         publish: Publish,
         completion: Completion,
     ) -> Result<(), Rejected<Publish>> {
-        if let Err(problem) = publish.check() {
+        let name = || publish.topic.clone();
+        let valid = publish.check().map_err(|problem| RejectReason::Invalid {
+            name: name(),
+            problem,
+        });
+        let allowed = valid.and_then(|()| {
+            let checked = self.shared.limits.check_publish(&publish);
+            checked.map_err(|exceeded| RejectReason::Limit {
+                name: name(),
+                exceeded,
+            })
+        });
+        if let Err(reason) = allowed {
             completion.withdraw();
-            let reason = RejectReason::Invalid {
-                name: publish.topic.clone(),
-                problem,
-            };
             return Err(Rejected {
                 command: publish,
                 reason,
@@ -246,6 +258,24 @@ impl Handle {
                     _ => Publish::new(String::new(), Default::default(), Vec::new()),
                 })
             })
+    }
+
+    fn check_limits(&self, filters: &[Filter]) -> Result<(), RejectReason> {
+        let limits = &self.shared.limits;
+        let beyond = |name: &str, exceeded| RejectReason::Limit {
+            name: name.to_owned(),
+            exceeded,
+        };
+        for filter in filters {
+            let checked = limits.check_filter(filter);
+            checked.map_err(|exceeded| beyond(&filter.filter, exceeded))?;
+        }
+        // How many there are already, the loop knows.
+        let mut names: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let checked = limits.check_subscriptions(names.len());
+        checked.map_err(|exceeded| beyond("SUBSCRIBE", exceeded))
     }
 
     /// Puts a command into the bounded queue.

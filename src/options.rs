@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Blame, Error};
+use crate::limits::{Limits, is_aws_iot};
 use crate::packet::Will;
 
 /// Most entries of a queue: its memory is taken at once.
@@ -57,6 +58,9 @@ pub struct Options {
     pub max_packet_size: usize,
     /// Filters that may be subscribed at one time; one more is refused before anything is sent.
     pub max_subscriptions: usize,
+    /// What the broker allows within what MQTT allows; what exceeds it is refused before it is sent.
+    /// [`Options::new`] knows the limits of AWS IoT Core by the host name and assumes none elsewhere.
+    pub limits: Limits,
     /// Messages that matched no subscription, kept for whoever asks; more are dropped and counted.
     pub unmatched_queue: usize,
     /// What happens to QoS 1 publishes in flight when the broker lost the session.
@@ -139,8 +143,10 @@ pub enum OnSessionLost {
 impl Options {
     /// Options for a broker over TLS on port 8883, everything else at its default.
     pub fn new(host: impl Into<String>, client_id: impl Into<String>) -> Self {
+        let host = host.into();
         Options {
-            host: host.into(),
+            limits: Limits::of_host(&host),
+            host,
             port: 8883,
             security: Security::Tls(TlsOptions::default()),
             client_id: client_id.into(),
@@ -225,6 +231,25 @@ impl Options {
         }
         if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
             return wrong("the last will", problem.to_string(), "change it");
+        }
+        let will = self.last_will.as_ref();
+        for (what, result) in [
+            (
+                "the client identifier",
+                self.limits.check_client_id(&self.client_id),
+            ),
+            (
+                "the last will",
+                will.map_or(Ok(()), |will| self.limits.check_will(will)),
+            ),
+            (
+                "the keep alive",
+                self.limits.check_keep_alive(self.keep_alive),
+            ),
+        ] {
+            if let Err(exceeded) = result {
+                return wrong(what, exceeded.to_string(), "change it");
+            }
         }
         if self.keep_alive.as_secs() > u64::from(u16::MAX) || self.keep_alive.subsec_nanos() != 0 {
             return wrong(
@@ -316,9 +341,7 @@ impl Options {
 
     /// Whether the endpoint is one of AWS IoT Core, whose limits are known.
     pub fn is_aws_iot(&self) -> bool {
-        let host = self.host.trim_end_matches('.').to_ascii_lowercase();
-        host.contains(".iot.")
-            && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+        is_aws_iot(&self.host)
     }
 }
 
@@ -426,11 +449,31 @@ mod tests {
     }
 
     #[test]
-    fn aws_iot_endpoints_are_recognised() {
-        let is = |host: &str| Options::new(host, "me").is_aws_iot();
-        assert!(is("abc-ats.iot.eu-central-1.amazonaws.com"));
-        assert!(is("abc.ats.iot.cn-north-1.amazonaws.com.cn"));
-        assert!(!is("iot.example.com"));
-        assert!(!is("s3.amazonaws.com"));
+    fn the_limits_of_the_broker_hold_for_what_connects() {
+        type Change = fn(&mut Options);
+        let cases: [(&str, Change); 4] = [
+            ("the client identifier", |o| o.client_id = "c".repeat(129)),
+            ("the keep alive", |o| o.keep_alive = Duration::from_secs(5)),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("w", QoS::ExactlyOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("$w", QoS::AtMostOnce, ""));
+            }),
+        ];
+        for (what, change) in cases {
+            let mut aws = Options::new("abc-ats.iot.eu-central-1.amazonaws.com", "me");
+            assert!(aws.is_aws_iot() && aws.check().is_ok());
+            change(&mut aws);
+            let error = aws.check().expect_err(what);
+            assert_eq!(error.tried(), format!("checking {what}"));
+            assert!(error.problem().contains("AWS IoT"), "{error}");
+            let mut other = Options::new("broker.example", "me");
+            change(&mut other);
+            assert!(!other.is_aws_iot() && other.check().is_ok(), "{what}");
+            // An application may set them for any broker.
+            other.limits = Limits::aws_iot();
+            assert!(other.check().is_err(), "{what}");
+        }
     }
 }

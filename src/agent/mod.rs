@@ -201,6 +201,7 @@ impl Broker {
             commands,
             ended: AtomicBool::new(false),
             block_time: self.options.block_time,
+            limits: self.options.limits.clone(),
             loop_thread: OnceLock::new(),
             unmatched,
         });

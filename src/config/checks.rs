@@ -8,16 +8,7 @@ use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
 use crate::cli::Settings;
 use crate::error::Error;
 use crate::options::Options;
-use crate::packet::{MAX_REMAINING_LENGTH, QoS, check_string, check_topic};
-
-/// Limits of AWS IoT Core.
-mod aws {
-    pub(super) const KEEP_ALIVE_SECONDS: std::ops::RangeInclusive<u64> = 30..=1200;
-    pub(super) const CLIENT_ID_BYTES: usize = 128;
-    pub(super) const PAYLOAD_BYTES: usize = 128 * 1024;
-    pub(super) const TOPIC_BYTES: usize = 256;
-    pub(super) const TOPIC_SLASHES: usize = 7;
-}
+use crate::packet::{MAX_REMAINING_LENGTH, QoS, Will, check_string, check_topic};
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;
@@ -199,10 +190,11 @@ fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Checks what the demo will send against the packet size and, on AWS IoT, against its limits.
+/// Checks what the demo will send against the limits of the broker and against the packet size.
 pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Error> {
-    options.check()?;
     let topic = longest_topic(demo);
+    limits(options, demo, &topic)?;
+    options.check()?;
     check_topic(&topic).map_err(|problem| {
         wrong(
             "checking --topic-prefix",
@@ -223,75 +215,60 @@ pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Err
             "lower --payload-size or raise --max-packet-size",
         ));
     }
-    if options.is_aws_iot() {
-        aws_iot(options, demo, &topic)?;
-    }
     Ok(())
 }
 
-fn aws_iot(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Error> {
-    let refuse = |flag: &str, problem: String, advice: &str| {
-        Err(wrong(
-            format!("checking --{flag} against the limits of AWS IoT"),
-            problem,
-            advice,
-        ))
-    };
-    if demo.qos == QoS::ExactlyOnce {
-        return refuse(
-            "qos",
-            "AWS IoT does not answer to quality of service 2".into(),
-            "use 0 or 1",
-        );
-    }
-    let will_qos = options.last_will.as_ref().map(|will| will.qos);
-    if will_qos == Some(QoS::ExactlyOnce) {
-        return refuse(
+/// Checks what has to do with the broker's limits, and names the flag.
+fn limits(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Error> {
+    let limits = &options.limits;
+    let will = options.last_will.as_ref();
+    let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
+    for (flag, checked, advice) in [
+        ("qos", limits.check_qos(demo.qos), "use 0 or 1"),
+        (
             "will-qos",
-            "AWS IoT does not answer to quality of service 2".into(),
+            will(&|will| limits.check_qos(will.qos)),
             "use 0 or 1",
-        );
-    }
-    let keep_alive = options.keep_alive.as_secs();
-    if keep_alive != 0 && !aws::KEEP_ALIVE_SECONDS.contains(&keep_alive) {
-        return refuse(
+        ),
+        (
+            "will-topic",
+            will(&|will| limits.check_topic(&will.topic)),
+            "choose another one",
+        ),
+        (
+            "will-payload-file",
+            will(&|will| limits.check_will(will)),
+            "choose a smaller one",
+        ),
+        (
             "keep-alive",
-            format!("{keep_alive}s is outside of what it keeps to"),
-            "use 30s to 1200s, or 0",
-        );
-    }
-    if options.client_id.len() > aws::CLIENT_ID_BYTES {
-        return refuse(
+            limits.check_keep_alive(options.keep_alive),
+            "change it",
+        ),
+        (
             "client-id",
-            format!(
-                "it has {} bytes, {} are possible",
-                options.client_id.len(),
-                aws::CLIENT_ID_BYTES
-            ),
+            limits.check_client_id(&options.client_id),
             "shorten it",
-        );
-    }
-    if demo.payload_size > aws::PAYLOAD_BYTES {
-        return refuse(
+        ),
+        (
             "payload-size",
-            format!("{} bytes are more than its 128KiB", demo.payload_size),
-            "use at most 128KiB",
-        );
-    }
-    let slashes = topic.matches('/').count();
-    if slashes > aws::TOPIC_SLASHES {
-        return refuse(
+            limits.check_payload(demo.payload_size),
+            "lower it",
+        ),
+        (
             "topic-prefix",
-            format!("topics would have {slashes} slashes, 7 are possible"),
-            "use fewer levels",
-        );
-    }
-    if topic.len() > aws::TOPIC_BYTES {
-        return refuse(
-            "topic-prefix",
-            format!("topics would have {} bytes, 256 are possible", topic.len()),
-            "shorten it",
-        );
+            limits.check_topic(topic),
+            "shorten it, or use fewer levels",
+        ),
+    ] {
+        checked.map_err(|exceeded| {
+            let problem = match flag {
+                "topic-prefix" => format!("of the longest topic below it: {exceeded}"),
+                _ => exceeded.to_string(),
+            };
+            let tried = format!("checking --{flag} against the limits of {}", limits.of);
+            wrong(tried, problem, advice)
+        })?;
     }
     Ok(())
 }
