@@ -18,7 +18,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
-pub use decode::{ProtocolError, decode};
+pub use decode::{ProtocolError, SHOWN_BYTES, decode};
 pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
