@@ -8,6 +8,7 @@
 //! Runs on the main thread, once.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
@@ -86,7 +87,7 @@ pub struct Cli {
 
 /// Every setting, as far as one source gives it: a flag, a variable `MQTT_…` in the environment and
 /// a key of the configuration file, always of the same name.
-#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
     /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
@@ -209,6 +210,23 @@ pub struct Settings {
     /// Form of the result on standard output: text or json.
     #[arg(long, value_name = "FORMAT", hide_possible_values = true, help_heading = OUTPUT)]
     pub output: Option<Output>,
+}
+
+impl fmt::Debug for Settings {
+    /// The settings that have a value. An endpoint may hold a password where none should be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = toml::Table::try_from(self).map_err(|_| fmt::Error)?;
+        let mut shown = f.debug_map();
+        for (key, value) in table {
+            match value.as_str() {
+                Some(text) if key == "endpoint" && text.contains('@') => {
+                    shown.entry(&key, &"(not shown: it contains @)")
+                }
+                _ => shown.entry(&key, &value.to_string()),
+            };
+        }
+        shown.finish()
+    }
 }
 
 impl Cli {

@@ -172,8 +172,8 @@ fn what_is_wrong_with_an_archive() {
             (2, ONCE),
             &[
                 "client.p12 (--pkcs12): ",
-                "the password does not fit",
-                "; give",
+                "it is protected by a password and none was given",
+                "; give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD",
             ],
         ),
         row(

@@ -29,6 +29,10 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
     let advice = "put the password alone into the file";
     let bytes = read_at_most(path, LONGEST_PASSWORD)
         .map_err(|error| wrong(tried(), error.to_string(), "check the path"))?;
+    if is_exposed(path) {
+        let path = path.display();
+        log::warn!("others may read the password file {path}: chmod 600 {path}");
+    }
     // The decoding error is not passed on: it may hold the bytes.
     let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
     let password = text
@@ -39,6 +43,20 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+/// Whether others on this machine may read or change a file. What is no regular file (a pipe from a
+/// shell) has no meaningful permissions.
+#[cfg(unix)]
+fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(path);
+    metadata.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_exposed(_: &Path) -> bool {
+    false
 }
 
 /// The payload of a will, byte for byte. `setting` names the file's setting.
