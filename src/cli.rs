@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text};
+use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text, usage_error};
+use crate::error::Error;
 
 const CONNECTION: &str = "Connection";
 const TLS: &str = "TLS";
@@ -255,12 +256,16 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// Parses the program's arguments. Prints help, version or a usage error, and ends the program with
-/// status 0 or 2, where there is nothing to run.
-pub fn parse() -> Cli {
+/// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
+/// they are asked for.
+///
+/// # Errors
+/// A usage error, as one line.
+pub fn parse() -> Result<Cli, Error> {
     match parse_from(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Ok(cli) => Ok(cli),
+        Err(error) if error.use_stderr() => Err(usage_error(&error)),
+        Err(wanted) => wanted.exit(),
     }
 }
 

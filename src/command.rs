@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::error::{Blame, Error};
 use crate::inbox::{InboxId, Outlet};
 use crate::limits::LimitExceeded;
 use crate::packet::{Filter, InvalidName, Publish, QoS};
@@ -223,3 +224,21 @@ impl<T> fmt::Display for Rejected<T> {
 }
 
 impl<T: fmt::Debug> std::error::Error for Rejected<T> {}
+
+impl<T> From<Rejected<T>> for Error {
+    /// For callers that only want to report it; the command itself is lost.
+    fn from(rejected: Rejected<T>) -> Error {
+        let (blame, advice) = match &rejected.reason {
+            RejectReason::QueueFull { .. } => (
+                Blame::Network,
+                "wait until the broker takes more, or allow a longer block time",
+            ),
+            RejectReason::Invalid { .. }
+            | RejectReason::Limit { .. }
+            | RejectReason::NoFilter
+            | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
+        };
+        let problem = rejected.reason.to_string();
+        Error::new(blame, "pushing a command", problem, advice)
+    }
+}

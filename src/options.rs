@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 17] = [
+        let cases: [(&str, Change); 25] = [
             ("the command queue", |o| o.command_queue = usize::MAX),
             ("the default queue", |o| o.unmatched_queue = usize::MAX),
             ("the acknowledgment time-out", |o| {
@@ -403,6 +403,37 @@ mod tests {
                     username: String::new(),
                     password: "p".into(),
                 });
+            }),
+            ("the client identifier", |o| {
+                o.client_id = "c".repeat(65_536)
+            }),
+            ("the user name", |o| {
+                o.credentials = Some(Credentials {
+                    username: "a\0b".into(),
+                    password: String::new(),
+                });
+            }),
+            ("the user name", |o| {
+                o.credentials = Some(Credentials {
+                    username: "u".repeat(65_536),
+                    password: String::new(),
+                });
+            }),
+            ("the password", |o| {
+                o.credentials = Some(Credentials {
+                    username: "u".into(),
+                    password: "p".repeat(65_536),
+                });
+            }),
+            ("the keep alive", |o| {
+                o.keep_alive = Duration::from_millis(1500)
+            }),
+            ("the largest packet", |o| o.max_packet_size = 127),
+            ("the acknowledgment time-out", |o| {
+                o.ack_timeout = Duration::ZERO
+            }),
+            ("the connect time-out", |o| {
+                o.connect_timeout = Duration::ZERO
             }),
             ("the last will", |o| {
                 o.last_will = Some(Will::new("", QoS::AtMostOnce, ""));
@@ -428,6 +459,8 @@ mod tests {
             let error = options.check().expect_err(what);
             assert_eq!(error.tried(), format!("checking {what}"));
             assert_eq!(error.exit_status(), 2);
+            // Neither a secret nor something endless.
+            assert!(error.to_string().len() < 300, "{error}");
         }
     }
 

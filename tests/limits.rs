@@ -83,6 +83,50 @@ fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
 }
 
 #[test]
+fn what_mqtt_forbids_is_handed_back_as_well() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let long = "x".repeat(65_536);
+    for bad in ["", "a\0b", "a/+/b", "a/#", &long] {
+        let publish = Publish::new(bad, QOS_1, "x");
+        let rejected = running.handle().publish(publish.clone()).unwrap_err();
+        assert_eq!(rejected.command, publish);
+    }
+    for bad in [
+        "",
+        "a\0b",
+        "a+",
+        "#/a",
+        "a/#/b",
+        "a#",
+        "$share/g",
+        "$share//a",
+        "$share/+/a",
+        "$share/g/",
+        &long,
+    ] {
+        let good = Filter::new("good", QOS_1);
+        let filters = vec![good, Filter::new(bad, QoS::ExactlyOnce)];
+        let rejected = running.handle().subscribe(&inbox, filters.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, filters);
+        assert!(matches!(rejected.reason, RejectReason::Invalid { name, .. } if name == bad));
+        let names = vec!["good".to_owned(), bad.to_owned()];
+        let rejected = running.handle().unsubscribe(&inbox, names.clone());
+        assert_eq!(rejected.unwrap_err().command, names);
+    }
+    let nothing = running.handle().subscribe(&inbox, Vec::new()).unwrap_err();
+    assert_eq!(nothing.reason, RejectReason::NoFilter);
+    // Nothing of all that went out.
+    running.take_a_turn();
+    let received = link.received();
+    running.terminate(link);
+    assert_eq!(received[0], 0x10, "CONNECT");
+    assert_eq!(received.len(), usize::from(received[1]) + 2);
+}
+
+#[test]
 fn filters_beyond_a_limit_are_handed_back_with_its_name() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online_with(aws(&broker), &mut broker);

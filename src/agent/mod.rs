@@ -28,7 +28,7 @@ use native_tls::TlsConnector;
 
 use crate::backoff::Backoff;
 use crate::command::{Command, Outcome, Reason, Urgent};
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, exhaustion};
 use crate::fanout::Fanout;
 use crate::handle::{CommandQueue, Handle, Shared};
 use crate::link::Link;
@@ -193,7 +193,7 @@ impl Broker {
                 Blame::Network,
                 "starting the readiness thread",
                 error.to_string(),
-                "free some of the system's threads or file descriptors",
+                exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
             )
         })?;
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::wrong;
-use crate::error::Error;
+use crate::error::{Error, exhaustion};
 use crate::packet::Will;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
@@ -19,7 +19,7 @@ const LONGEST_PASSWORD: u64 = 65_535 + 2;
 pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
     let tried = || format!("reading the settings file {}", path.display());
     let bytes = read_at_most(path, LONGEST_SETTINGS)
-        .map_err(|error| wrong(tried(), error.to_string(), "check the path after --config"))?;
+        .map_err(|error| unreadable(tried(), &error, "check the path after --config"))?;
     String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8 text", "save it as UTF-8"))
 }
 
@@ -28,7 +28,7 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
     let tried = || format!("reading the password file {} ({setting})", path.display());
     let advice = "put the password alone into the file";
     let bytes = read_at_most(path, LONGEST_PASSWORD)
-        .map_err(|error| wrong(tried(), error.to_string(), "check the path"))?;
+        .map_err(|error| unreadable(tried(), &error, "check the path"))?;
     if is_exposed(path) {
         let path = path.display();
         log::warn!("others may read the password file {path}: chmod 600 {path}");
@@ -43,6 +43,14 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+fn unreadable(tried: String, error: &io::Error, advice: &str) -> Error {
+    wrong(
+        tried,
+        error.to_string(),
+        exhaustion(error).unwrap_or(advice),
+    )
 }
 
 /// Whether others on this machine may read or change a file. What is no regular file (a pipe from a
@@ -62,9 +70,9 @@ fn is_exposed(_: &Path) -> bool {
 /// The payload of a will, byte for byte. `setting` names the file's setting.
 pub(super) fn read_will(path: &Path, setting: &str) -> Result<Vec<u8>, Error> {
     read_at_most(path, Will::LARGEST_PAYLOAD as u64).map_err(|error| {
-        wrong(
+        unreadable(
             format!("reading the will's payload {} ({setting})", path.display()),
-            error.to_string(),
+            &error,
             "check the path; a will has at most 65535 bytes",
         )
     })

@@ -265,7 +265,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
 
 /// A reason, where it says more than [`allowed`] does: what libraries say of types and digits is for
 /// programmers.
-fn telling(reason: &str) -> String {
+pub(super) fn telling(reason: &str) -> String {
     if reason.starts_with("more than") {
         format!(": {reason}")
     } else {
@@ -274,7 +274,7 @@ fn telling(reason: &str) -> String {
 }
 
 /// What a setting may be, in words.
-fn allowed(key: &str) -> String {
+pub(super) fn allowed(key: &str) -> String {
     let kind = flags()
         .get_arguments()
         .find(|arg| arg.get_long() == Some(key))

@@ -21,6 +21,7 @@ mod layers;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod value;
 mod will;
 
@@ -38,6 +39,7 @@ use crate::options::{LARGEST_QUEUE, Options, Retry};
 use crate::packet::QoS;
 use layers::{Layer, Layers, Source};
 
+pub use usage::usage_error;
 pub use value::{ByteSize, TimeSpan};
 
 /// Bytes that a message of the demo may have when nothing pads it.
