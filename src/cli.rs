@@ -8,12 +8,14 @@
 //! Runs on the main thread, once.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text};
+use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text, usage_error};
+use crate::error::Error;
 
 const CONNECTION: &str = "Connection";
 const TLS: &str = "TLS";
@@ -86,7 +88,7 @@ pub struct Cli {
 
 /// Every setting, as far as one source gives it: a flag, a variable `MQTT_…` in the environment and
 /// a key of the configuration file, always of the same name.
-#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Settings {
     /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
@@ -106,6 +108,19 @@ pub struct Settings {
     /// File that holds the password for the user name, or set MQTT_PASSWORD.
     #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub password_file: Option<PathBuf>,
+    /// Topic of a last will, which the broker publishes when this program is gone without a goodbye.
+    #[arg(long, value_name = "TOPIC", help_heading = CONNECTION)]
+    pub will_topic: Option<String>,
+    /// File that holds the payload of the will; without it the will is empty.
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub will_payload_file: Option<PathBuf>,
+    /// Quality of service of the will: 0, 1 or 2 [default: 1].
+    #[arg(long, value_name = "LEVEL", help_heading = CONNECTION)]
+    pub will_qos: Option<u8>,
+    /// Make the broker keep the will for later subscribers.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
+    pub will_retain: Option<bool>,
     /// Use an embedded broker with certificates of its own; needs no endpoint.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
@@ -198,6 +213,23 @@ pub struct Settings {
     pub output: Option<Output>,
 }
 
+impl fmt::Debug for Settings {
+    /// The settings that have a value. An endpoint may hold a password where none should be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = toml::Table::try_from(self).map_err(|_| fmt::Error)?;
+        let mut shown = f.debug_map();
+        for (key, value) in table {
+            match value.as_str() {
+                Some(text) if key == "endpoint" && text.contains('@') => {
+                    shown.entry(&key, &"(not shown: it contains @)")
+                }
+                _ => shown.entry(&key, &value.to_string()),
+            };
+        }
+        shown.finish()
+    }
+}
+
 impl Cli {
     /// How much to log. Does not need the other settings, so that logging can start first.
     pub fn verbosity(&self) -> Verbosity {
@@ -224,12 +256,16 @@ pub fn command() -> clap::Command {
     })
 }
 
-/// Parses the program's arguments. Prints help, version or a usage error, and ends the program with
-/// status 0 or 2, where there is nothing to run.
-pub fn parse() -> Cli {
+/// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
+/// they are asked for.
+///
+/// # Errors
+/// A usage error, as one line.
+pub fn parse() -> Result<Cli, Error> {
     match parse_from(std::env::args_os()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Ok(cli) => Ok(cli),
+        Err(error) if error.use_stderr() => Err(usage_error(&error)),
+        Err(wanted) => wanted.exit(),
     }
 }
 
@@ -285,7 +321,7 @@ mod tests {
             shown += 1;
         }
         assert_eq!(shown, 19);
-        assert_eq!(help.matches("[default: ").count(), shown + 2, "{help}");
+        assert_eq!(help.matches("[default: ").count(), shown + 3, "{help}");
     }
 
     #[test]

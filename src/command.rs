@@ -9,7 +9,9 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::error::{Blame, Error};
 use crate::inbox::{InboxId, Outlet};
+use crate::limits::LimitExceeded;
 use crate::packet::{Filter, InvalidName, Publish, QoS};
 use crate::ticket::Completion;
 
@@ -188,6 +190,13 @@ pub enum RejectReason {
         /// What is wrong with it.
         problem: InvalidName,
     },
+    /// The broker does not allow it: see [`Options::limits`](crate::options::Options::limits).
+    Limit {
+        /// The topic, or the filter if there is a single one to name.
+        name: String,
+        /// The limit and what exceeds it.
+        exceeded: LimitExceeded,
+    },
     /// SUBSCRIBE or UNSUBSCRIBE without a filter [MQTT-3.8.3-3] [MQTT-3.10.3-2].
     NoFilter,
     /// The loop has ended.
@@ -201,6 +210,7 @@ impl fmt::Display for RejectReason {
                 write!(f, "the command queue stayed full for {waited:?}")
             }
             RejectReason::Invalid { name, problem } => write!(f, "{name:?}: {problem}"),
+            RejectReason::Limit { name, exceeded } => write!(f, "{name:?}: {exceeded}"),
             RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }
@@ -214,3 +224,21 @@ impl<T> fmt::Display for Rejected<T> {
 }
 
 impl<T: fmt::Debug> std::error::Error for Rejected<T> {}
+
+impl<T> From<Rejected<T>> for Error {
+    /// For callers that only want to report it; the command itself is lost.
+    fn from(rejected: Rejected<T>) -> Error {
+        let (blame, advice) = match &rejected.reason {
+            RejectReason::QueueFull { .. } => (
+                Blame::Network,
+                "wait until the broker takes more, or allow a longer block time",
+            ),
+            RejectReason::Invalid { .. }
+            | RejectReason::Limit { .. }
+            | RejectReason::NoFilter
+            | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
+        };
+        let problem = rejected.reason.to_string();
+        Error::new(blame, "pushing a command", problem, advice)
+    }
+}

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use mio::net::TcpStream;
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector};
 
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, exhaustion};
 use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
 use crate::readiness::{Readiness, Waker};
@@ -111,7 +111,7 @@ impl Attempt {
                     Ok(Err(error)) => {
                         return Progress::Failed(self.network(
                             format!("the host name cannot be resolved ({error})"),
-                            CHECK_HOST,
+                            exhaustion(&error).unwrap_or(CHECK_HOST),
                         ));
                     }
                     Err(TryRecvError::Empty) if now < deadline => {
@@ -208,7 +208,7 @@ impl Attempt {
                 Err(problem) => {
                     error = Some(self.network(
                         format!("{} ({to})", plain(&problem)),
-                        "check the network of this machine",
+                        exhaustion(&problem).unwrap_or("check the network of this machine"),
                     ));
                 }
             }

@@ -8,6 +8,7 @@
 //! Pure data: no thread, socket or clock. No secret may be put into any of its strings.
 
 use std::fmt;
+use std::io;
 
 /// Who has to act for the error to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +109,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What to do when the system has run out of something that has nothing to do with what was tried;
+/// none for every other failure.
+pub(crate) fn exhaustion(error: &io::Error) -> Option<&'static str> {
+    // EMFILE and ENFILE have no kind of their own; both numbers are the same on every Unix.
+    match error.raw_os_error() {
+        Some(24) if cfg!(unix) => Some("raise the limit of open files of this process (ulimit -n)"),
+        Some(23) if cfg!(unix) => Some("close what holds files open on this system"),
+        _ if error.kind() == io::ErrorKind::OutOfMemory => Some("free some memory"),
+        _ => None,
+    }
+}
 
 /// Folds line breaks: text from a file or a library may hold some, and an error is one line.
 fn one_line(text: String) -> String {

@@ -14,6 +14,7 @@ use crossbeam_channel::Receiver;
 
 use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
+use crate::limits::Limits;
 use crate::options::Options;
 use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
 use crate::queue::{CommandSender, NotQueued};
@@ -37,6 +38,7 @@ pub struct Handle {
     commands: CommandSender,
     waker: Waker,
     block_time: Duration,
+    limits: Arc<Limits>,
     unmatched: Receiver<Arc<Message>>,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
@@ -63,6 +65,7 @@ impl Handle {
             commands,
             waker,
             block_time: options.block_time,
+            limits: Arc::new(options.limits.clone()),
             unmatched,
             _last: Arc::new(last),
         }
@@ -72,8 +75,8 @@ impl Handle {
     /// when it was handed to the link (QoS 0).
     ///
     /// # Errors
-    /// The message is handed back when its topic is no valid topic name, when the queue stays full
-    /// for the block time, and when the loop has ended.
+    /// The message is handed back when its topic is no valid topic name, when it exceeds what MQTT or
+    /// the broker allows, when the queue stays full for the block time, and when the loop has ended.
     pub fn publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
         let (ticket, completion) = Ticket::new();
         self.queue_publish(publish, completion)?;
@@ -99,14 +102,16 @@ impl Handle {
     /// resolves with what was granted, filter by filter.
     ///
     /// # Errors
-    /// The filters are handed back when one is invalid or there is none, when the queue stays full
-    /// for the block time, and when the loop has ended.
+    /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
+    /// none or more than the broker allows, when the queue stays full for the block time, and when
+    /// the loop has ended.
     pub fn subscribe(
         &self,
         inbox: &Inbox,
         filters: Vec<Filter>,
     ) -> Result<Ticket, Rejected<Vec<Filter>>> {
-        if let Err(reason) = check_filters(filters.iter().map(|f| f.filter.as_str())) {
+        let checked = check_filters(filters.iter().map(|f| f.filter.as_str()));
+        if let Err(reason) = checked.and_then(|()| self.check_limits(&filters)) {
             return Err(Rejected {
                 command: filters,
                 reason,
@@ -211,12 +216,20 @@ impl Handle {
         publish: Publish,
         completion: Completion,
     ) -> Result<(), Rejected<Publish>> {
-        if let Err(problem) = publish.check() {
+        let name = || publish.topic.clone();
+        let valid = publish.check().map_err(|problem| RejectReason::Invalid {
+            name: name(),
+            problem,
+        });
+        let allowed = valid.and_then(|()| {
+            let checked = self.limits.check_publish(&publish);
+            checked.map_err(|exceeded| RejectReason::Limit {
+                name: name(),
+                exceeded,
+            })
+        });
+        if let Err(reason) = allowed {
             completion.withdraw();
-            let reason = RejectReason::Invalid {
-                name: publish.topic.clone(),
-                problem,
-            };
             return Err(Rejected {
                 command: publish,
                 reason,
@@ -229,6 +242,24 @@ impl Handle {
                     _ => Publish::new(String::new(), Default::default(), Vec::new()),
                 })
             })
+    }
+
+    fn check_limits(&self, filters: &[Filter]) -> Result<(), RejectReason> {
+        let limits = &self.limits;
+        let beyond = |name: &str, exceeded| RejectReason::Limit {
+            name: name.to_owned(),
+            exceeded,
+        };
+        for filter in filters {
+            let checked = limits.check_filter(filter);
+            checked.map_err(|exceeded| beyond(&filter.filter, exceeded))?;
+        }
+        // How many there are already, the loop knows.
+        let mut names: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let checked = limits.check_subscriptions(names.len());
+        checked.map_err(|exceeded| beyond("SUBSCRIBE", exceeded))
     }
 
     /// Puts a command into the bounded queue.

@@ -77,6 +77,7 @@
 //! | `fanout.rs`, `inbox.rs` \[9\] | response queues, and what waits aside for room in them | the loop's, any |
 //! | `backoff.rs` | full jitter over the backoff crate | the loop's |
 //! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
+//! | [`limits`] | what a broker allows within what MQTT allows | any |
 //!
 //! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,
 //! channel or clock; the time is passed in.
@@ -85,6 +86,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod limits;
 #[cfg(feature = "local-broker")]
 pub mod local;
 pub mod options;

@@ -17,9 +17,11 @@ const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let cli = cli::parse();
-    start_log(cli.verbosity());
-    match run(cli) {
+    let result = cli::parse().and_then(|cli| {
+        start_log(cli.verbosity());
+        run(cli)
+    });
+    match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             print_error(&error);

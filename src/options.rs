@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Blame, Error};
+use crate::limits::{Limits, is_aws_iot};
+use crate::packet::Will;
 
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
@@ -30,6 +32,9 @@ pub struct Options {
     pub client_id: String,
     /// User name and password for CONNECT.
     pub credentials: Option<Credentials>,
+    /// What the broker publishes when a link ends without DISCONNECT: also when RECONNECT, a protocol
+    /// error or a missing answer closes it, and not when the loop ends in order.
+    pub last_will: Option<Will>,
     /// Longest silence of ours on the link, whole seconds up to 65,535; zero turns it off
     /// [MQTT-3.1.2-23].
     pub keep_alive: Duration,
@@ -53,6 +58,9 @@ pub struct Options {
     pub max_packet_size: usize,
     /// Filters that may be subscribed at one time; one more is refused before anything is sent.
     pub max_subscriptions: usize,
+    /// What the broker allows within what MQTT allows; what exceeds it is refused before it is sent.
+    /// [`Options::new`] knows the limits of AWS IoT Core by the host name and assumes none elsewhere.
+    pub limits: Limits,
     /// Messages that matched no subscription, kept for whoever asks; more are dropped and counted.
     pub unmatched_queue: usize,
     /// What happens to QoS 1 publishes in flight when the broker lost the session.
@@ -135,12 +143,15 @@ pub enum OnSessionLost {
 impl Options {
     /// Options for a broker over TLS on port 8883, everything else at its default.
     pub fn new(host: impl Into<String>, client_id: impl Into<String>) -> Self {
+        let host = host.into();
         Options {
-            host: host.into(),
+            limits: Limits::of_host(&host),
+            host,
             port: 8883,
             security: Security::Tls(TlsOptions::default()),
             client_id: client_id.into(),
             credentials: None,
+            last_will: None,
             keep_alive: Duration::from_secs(60),
             clean_session: false,
             max_inflight: 100,
@@ -216,6 +227,28 @@ impl Options {
                     "it is longer than 65,535 bytes".into(),
                     "shorten it",
                 );
+            }
+        }
+        if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
+            return wrong("the last will", problem.to_string(), "change it");
+        }
+        let will = self.last_will.as_ref();
+        for (what, result) in [
+            (
+                "the client identifier",
+                self.limits.check_client_id(&self.client_id),
+            ),
+            (
+                "the last will",
+                will.map_or(Ok(()), |will| self.limits.check_will(will)),
+            ),
+            (
+                "the keep alive",
+                self.limits.check_keep_alive(self.keep_alive),
+            ),
+        ] {
+            if let Err(exceeded) = result {
+                return wrong(what, exceeded.to_string(), "change it");
             }
         }
         if self.keep_alive.as_secs() > u64::from(u16::MAX) || self.keep_alive.subsec_nanos() != 0 {
@@ -308,9 +341,7 @@ impl Options {
 
     /// Whether the endpoint is one of AWS IoT Core, whose limits are known.
     pub fn is_aws_iot(&self) -> bool {
-        let host = self.host.trim_end_matches('.').to_ascii_lowercase();
-        host.contains(".iot.")
-            && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+        is_aws_iot(&self.host)
     }
 }
 
@@ -341,6 +372,7 @@ impl fmt::Debug for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::QoS;
 
     #[test]
     fn the_defaults_are_valid() {
@@ -350,7 +382,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 25] = [
             ("the command queue", |o| o.command_queue = usize::MAX),
             ("the default queue", |o| o.unmatched_queue = usize::MAX),
             ("the acknowledgment time-out", |o| {
@@ -372,6 +404,46 @@ mod tests {
                     password: "p".into(),
                 });
             }),
+            ("the client identifier", |o| {
+                o.client_id = "c".repeat(65_536)
+            }),
+            ("the user name", |o| {
+                o.credentials = Some(Credentials {
+                    username: "a\0b".into(),
+                    password: String::new(),
+                });
+            }),
+            ("the user name", |o| {
+                o.credentials = Some(Credentials {
+                    username: "u".repeat(65_536),
+                    password: String::new(),
+                });
+            }),
+            ("the password", |o| {
+                o.credentials = Some(Credentials {
+                    username: "u".into(),
+                    password: "p".repeat(65_536),
+                });
+            }),
+            ("the keep alive", |o| {
+                o.keep_alive = Duration::from_millis(1500)
+            }),
+            ("the largest packet", |o| o.max_packet_size = 127),
+            ("the acknowledgment time-out", |o| {
+                o.ack_timeout = Duration::ZERO
+            }),
+            ("the connect time-out", |o| {
+                o.connect_timeout = Duration::ZERO
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("", QoS::AtMostOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("a/+", QoS::AtMostOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("a", QoS::AtMostOnce, vec![0; 65_536]));
+            }),
             ("the keep alive", |o| {
                 o.keep_alive = Duration::from_secs(65_536)
             }),
@@ -387,6 +459,8 @@ mod tests {
             let error = options.check().expect_err(what);
             assert_eq!(error.tried(), format!("checking {what}"));
             assert_eq!(error.exit_status(), 2);
+            // Neither a secret nor something endless.
+            assert!(error.to_string().len() < 300, "{error}");
         }
     }
 
@@ -408,11 +482,31 @@ mod tests {
     }
 
     #[test]
-    fn aws_iot_endpoints_are_recognised() {
-        let is = |host: &str| Options::new(host, "me").is_aws_iot();
-        assert!(is("abc-ats.iot.eu-central-1.amazonaws.com"));
-        assert!(is("abc.ats.iot.cn-north-1.amazonaws.com.cn"));
-        assert!(!is("iot.example.com"));
-        assert!(!is("s3.amazonaws.com"));
+    fn the_limits_of_the_broker_hold_for_what_connects() {
+        type Change = fn(&mut Options);
+        let cases: [(&str, Change); 4] = [
+            ("the client identifier", |o| o.client_id = "c".repeat(129)),
+            ("the keep alive", |o| o.keep_alive = Duration::from_secs(5)),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("w", QoS::ExactlyOnce, ""));
+            }),
+            ("the last will", |o| {
+                o.last_will = Some(Will::new("$w", QoS::AtMostOnce, ""));
+            }),
+        ];
+        for (what, change) in cases {
+            let mut aws = Options::new("abc-ats.iot.eu-central-1.amazonaws.com", "me");
+            assert!(aws.is_aws_iot() && aws.check().is_ok());
+            change(&mut aws);
+            let error = aws.check().expect_err(what);
+            assert_eq!(error.tried(), format!("checking {what}"));
+            assert!(error.problem().contains("AWS IoT"), "{error}");
+            let mut other = Options::new("broker.example", "me");
+            change(&mut other);
+            assert!(!other.is_aws_iot() && other.check().is_ok(), "{what}");
+            // An application may set them for any broker.
+            other.limits = Limits::aws_iot();
+            assert!(other.check().is_err(), "{what}");
+        }
     }
 }

@@ -205,6 +205,22 @@ fn something_that_is_no_broker() {
         "; check that the port is an MQTT broker's",
     ];
     check_attempts("another protocol", &[], true, http, (3, 3), &phrases);
+    let named = [
+        "a web server answers on that port (it sent \"HTTP/1.1 400 Bad\")",
+        "; check that the port is an MQTT broker's",
+    ];
+    check_attempts("a web server", &[], true, http, (3, 3), &named);
+    let tls = |mut connection: Connection| {
+        connection.expect_connect();
+        // What a TLS server says to what is no handshake: a fatal alert.
+        connection.send(&[0x15, 3, 3, 0, 2, 2, 70]);
+        connection.expect_closed();
+    };
+    let named = [
+        "the port speaks TLS, in answer to CONNECT",
+        "; leave mqtt://",
+    ];
+    check_attempts("a TLS port", &[], true, tls, (3, 3), &named);
     let early = |mut connection: Connection| {
         connection.expect_connect();
         connection.send(&[0x40, 2, 0, 1]);

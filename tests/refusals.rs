@@ -10,7 +10,7 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 
-use support::refusal::{AGAIN, ONCE, check, row};
+use support::refusal::{AGAIN, ONCE, QUICK, check, row};
 use support::{ClosedPort, Mosquitto, Program};
 
 /// `arguments` with the value after `flag` replaced.
@@ -172,8 +172,8 @@ fn what_is_wrong_with_an_archive() {
             (2, ONCE),
             &[
                 "client.p12 (--pkcs12): ",
-                "the password does not fit",
-                "; give",
+                "it is protected by a password and none was given",
+                "; give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD",
             ],
         ),
         row(
@@ -253,4 +253,43 @@ fn nobody_there() {
             &unknown,
         ),
     ]);
+}
+
+#[test]
+fn no_file_descriptors_left() {
+    let broker = Mosquitto::start();
+    let mut refused = 0;
+    let mut enough = false;
+    // Each limit stops the program at another place, until it has enough.
+    for limit in 4..40 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let done = Program::other("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_mqtt-connection-sharing")])
+            .args(broker.arguments())
+            .args(["-q", "--iterations", "1", "--publish-delay", "0"])
+            .args(QUICK)
+            .run();
+        assert!(!done.stderr.contains("panicked"), "{limit}: {done}");
+        match done.status.code() {
+            Some(0) => {
+                enough = true;
+                break;
+            }
+            // The system's loader had not enough to start it.
+            Some(127) => continue,
+            _ => {}
+        }
+        refused += 1;
+        assert_eq!(done.stderr.lines().count(), 1, "{limit}: {done}");
+        // A library may only say what it could not do without one.
+        if done.stderr.contains("Too many open files") {
+            let advice = "; raise the limit of open files of this process (ulimit -n)";
+            assert!(done.stderr.contains(advice), "{limit}: {done}");
+        }
+        eprint!("{limit}: {}", done.stderr);
+    }
+    assert!(
+        enough && refused > 0,
+        "{refused} refused, then enough: {enough}"
+    );
 }

@@ -258,6 +258,7 @@ impl Agent<'_> {
             clean_session: self.clean_session,
             // `Options::check` keeps it in range.
             keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            last_will: options.last_will.as_ref(),
             credentials: options.credentials.as_ref(),
         };
         self.session.handle_link_up(&connect, now);
@@ -348,6 +349,12 @@ fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -
         LinkLoss::Protocol(_) => (Blame::Broker, "in answer to CONNECT"),
         _ => (Blame::Network, "before answering CONNECT"),
     };
+    if let LinkLoss::Protocol(error) = loss
+        && let Some((problem, advice)) = no_mqtt(error.beginning())
+    {
+        let problem = format!("{problem}, {moment}");
+        return Error::new(blame, tried, problem, advice);
+    }
     let advice = match (loss, &broker.options.security) {
         (LinkLoss::Protocol(_), _) => {
             "check that the port is an MQTT broker's, or ask whoever runs the broker"
@@ -362,6 +369,26 @@ fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -
         (_, Security::Plain) => "see the broker's log: the port may expect TLS",
     };
     Error::new(blame, tried, format!("{loss}, {moment}"), advice)
+}
+
+/// What speaks on the other side, if it is something well known that is not MQTT.
+fn no_mqtt(beginning: &[u8]) -> Option<(String, &'static str)> {
+    if beginning.starts_with(b"HTTP/") {
+        let line = beginning.split(|byte| *byte < b' ').next();
+        let line = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+        return Some((
+            format!("a web server answers on that port (it sent {line:?})"),
+            "check that the port is an MQTT broker's; MQTT over WebSocket is not possible here",
+        ));
+    }
+    // A TLS record that holds an alert.
+    if beginning.starts_with(&[0x15, 3]) {
+        return Some((
+            "the port speaks TLS".to_owned(),
+            "leave mqtt:// out of the endpoint",
+        ));
+    }
+    None
 }
 
 /// A link that was up and is lost. If it did not last, the likely causes are known.

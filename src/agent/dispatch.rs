@@ -187,6 +187,12 @@ impl Agent<'_> {
             completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
             return;
         }
+        let count = self.subscriptions.filters_with(&filters);
+        if let Err(exceeded) = self.broker.options.limits.check_subscriptions(count) {
+            log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
+            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            return;
+        }
         let (wanted, added) = self.subscriptions.add(inbox, &filters);
         let pending = Pending::Subscribe { completion, added };
         self.session.subscribe(wanted, pending, now);

@@ -31,7 +31,7 @@ use native_tls::TlsConnector;
 use crate::backoff::Backoff;
 use crate::command::{Command, Outcome, Reason, Urgent};
 use crate::doorbell::Doorbell;
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, exhaustion};
 use crate::fanout::Fanout;
 use crate::handle::Handle;
 use crate::link::Link;
@@ -205,7 +205,7 @@ impl Broker {
                 Blame::Network,
                 "starting the readiness thread",
                 error.to_string(),
-                "free some of the system's threads or file descriptors",
+                exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
             )
         })?;
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);
@@ -368,11 +368,19 @@ impl Agent<'_> {
 
     fn handle_received(&mut self, now: Instant) -> Result<(), packet::ProtocolError> {
         let limit = self.broker.options.max_packet_size;
-        while let Some(packet) = packet::decode(&mut self.received, limit)? {
+        loop {
+            let length = self.received.len();
+            let shown: [u8; packet::SHOWN_BYTES] =
+                std::array::from_fn(|i| self.received.get(i).copied().unwrap_or(0));
+            let Some(packet) = packet::decode(&mut self.received, limit)? else {
+                return Ok(());
+            };
             log::trace!("received {}", packet.name());
-            self.session.handle_packet(packet, now)?;
+            // What is wrong only in its place shows its bytes, too.
+            let length = length - self.received.len();
+            let handled = self.session.handle_packet(packet, now);
+            handled.map_err(|error| error.with_beginning(&shown[..length.min(shown.len())]))?;
         }
-        Ok(())
     }
 
     /// Writes what the session wants sent until the link takes no more.

@@ -8,16 +8,7 @@ use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
 use crate::cli::Settings;
 use crate::error::Error;
 use crate::options::Options;
-use crate::packet::{MAX_REMAINING_LENGTH, QoS, check_string, check_topic};
-
-/// Limits of AWS IoT Core.
-mod aws {
-    pub(super) const KEEP_ALIVE_SECONDS: std::ops::RangeInclusive<u64> = 30..=1200;
-    pub(super) const CLIENT_ID_BYTES: usize = 128;
-    pub(super) const PAYLOAD_BYTES: usize = 128 * 1024;
-    pub(super) const TOPIC_BYTES: usize = 256;
-    pub(super) const TOPIC_SLASHES: usize = 7;
-}
+use crate::packet::{MAX_REMAINING_LENGTH, QoS, Will, check_string, check_topic};
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;
@@ -76,11 +67,19 @@ fn connection_values(settings: &Settings) -> Result<(), Flaw> {
         ("pkcs12", &settings.pkcs12),
         ("pkcs12-password-file", &settings.pkcs12_password_file),
         ("password-file", &settings.password_file),
+        ("will-payload-file", &settings.will_payload_file),
     ] {
         if path.as_deref() == Some(Path::new("")) {
             return Err(flaw(key, "it is empty", "the path of a file"));
         }
     }
+    if let Some(topic) = &settings.will_topic
+        && let Err(problem) = check_topic(topic)
+    {
+        let problem = format!("{topic:?}: {problem}");
+        return Err(flaw("will-topic", problem, "a topic such as status/me"));
+    }
+    quality("will-qos", settings.will_qos)?;
     if settings.tls_server_name.as_deref() == Some("") {
         let advice = "the name in the broker's certificate, or leave it out";
         return Err(flaw("tls-server-name", "it is empty", advice));
@@ -113,12 +112,7 @@ fn demo_values(settings: &Settings) -> Result<(), Flaw> {
         let problem = "what was received could not be kept in memory";
         return Err(flaw("publish-count", problem, MESSAGES));
     }
-    if let Some(level) = settings.qos
-        && QoS::try_from(level).is_err()
-    {
-        let problem = format!("{level} is not a quality of service");
-        return Err(flaw("qos", problem, "0, 1 or 2"));
-    }
+    quality("qos", settings.qos)?;
     if let Some(prefix) = &settings.topic_prefix {
         let wrong = |problem: String| {
             let allowed = "one or more levels such as filter or team/demo";
@@ -139,6 +133,16 @@ fn demo_values(settings: &Settings) -> Result<(), Flaw> {
         }
     }
     Ok(())
+}
+
+fn quality(key: &'static str, level: Option<u8>) -> Result<(), Flaw> {
+    match level.map(QoS::try_from) {
+        Some(Err(level)) => {
+            let problem = format!("{level} is not a quality of service");
+            Err(flaw(key, problem, "0, 1 or 2"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
@@ -186,10 +190,11 @@ fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Checks what the demo will send against the packet size and, on AWS IoT, against its limits.
+/// Checks what the demo will send against the limits of the broker and against the packet size.
 pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Error> {
-    options.check()?;
     let topic = longest_topic(demo);
+    limits(options, demo, &topic)?;
+    options.check()?;
     check_topic(&topic).map_err(|problem| {
         wrong(
             "checking --topic-prefix",
@@ -210,67 +215,60 @@ pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Err
             "lower --payload-size or raise --max-packet-size",
         ));
     }
-    if options.is_aws_iot() {
-        aws_iot(options, demo, &topic)?;
-    }
     Ok(())
 }
 
-fn aws_iot(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Error> {
-    let refuse = |flag: &str, problem: String, advice: &str| {
-        Err(wrong(
-            format!("checking --{flag} against the limits of AWS IoT"),
-            problem,
-            advice,
-        ))
-    };
-    if demo.qos == QoS::ExactlyOnce {
-        return refuse(
-            "qos",
-            "AWS IoT does not answer to quality of service 2".into(),
+/// Checks what has to do with the broker's limits, and names the flag.
+fn limits(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Error> {
+    let limits = &options.limits;
+    let will = options.last_will.as_ref();
+    let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
+    for (flag, checked, advice) in [
+        ("qos", limits.check_qos(demo.qos), "use 0 or 1"),
+        (
+            "will-qos",
+            will(&|will| limits.check_qos(will.qos)),
             "use 0 or 1",
-        );
-    }
-    let keep_alive = options.keep_alive.as_secs();
-    if keep_alive != 0 && !aws::KEEP_ALIVE_SECONDS.contains(&keep_alive) {
-        return refuse(
+        ),
+        (
+            "will-topic",
+            will(&|will| limits.check_topic(&will.topic)),
+            "choose another one",
+        ),
+        (
+            "will-payload-file",
+            will(&|will| limits.check_will(will)),
+            "choose a smaller one",
+        ),
+        (
             "keep-alive",
-            format!("{keep_alive}s is outside of what it keeps to"),
-            "use 30s to 1200s, or 0",
-        );
-    }
-    if options.client_id.len() > aws::CLIENT_ID_BYTES {
-        return refuse(
+            limits.check_keep_alive(options.keep_alive),
+            "change it",
+        ),
+        (
             "client-id",
-            format!(
-                "it has {} bytes, {} are possible",
-                options.client_id.len(),
-                aws::CLIENT_ID_BYTES
-            ),
+            limits.check_client_id(&options.client_id),
             "shorten it",
-        );
-    }
-    if demo.payload_size > aws::PAYLOAD_BYTES {
-        return refuse(
+        ),
+        (
             "payload-size",
-            format!("{} bytes are more than its 128KiB", demo.payload_size),
-            "use at most 128KiB",
-        );
-    }
-    let slashes = topic.matches('/').count();
-    if slashes > aws::TOPIC_SLASHES {
-        return refuse(
+            limits.check_payload(demo.payload_size),
+            "lower it",
+        ),
+        (
             "topic-prefix",
-            format!("topics would have {slashes} slashes, 7 are possible"),
-            "use fewer levels",
-        );
-    }
-    if topic.len() > aws::TOPIC_BYTES {
-        return refuse(
-            "topic-prefix",
-            format!("topics would have {} bytes, 256 are possible", topic.len()),
-            "shorten it",
-        );
+            limits.check_topic(topic),
+            "shorten it, or use fewer levels",
+        ),
+    ] {
+        checked.map_err(|exceeded| {
+            let problem = match flag {
+                "topic-prefix" => format!("of the longest topic below it: {exceeded}"),
+                _ => exceeded.to_string(),
+            };
+            let tried = format!("checking --{flag} against the limits of {}", limits.of);
+            wrong(tried, problem, advice)
+        })?;
     }
     Ok(())
 }

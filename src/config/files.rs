@@ -1,4 +1,4 @@
-//! The one place of the configuration that reads files: settings, passwords, the host's name.
+//! The one place of the configuration that reads files: settings, passwords, the will, the host's name.
 //!
 //! Reads only, each file once, and never more than a sensible length. Certificates and keys are not
 //! read here: `config` hands their paths on. Runs on the main thread.
@@ -8,7 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::wrong;
-use crate::error::Error;
+use crate::error::{Error, exhaustion};
+use crate::packet::Will;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
@@ -18,7 +19,7 @@ const LONGEST_PASSWORD: u64 = 65_535 + 2;
 pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
     let tried = || format!("reading the settings file {}", path.display());
     let bytes = read_at_most(path, LONGEST_SETTINGS)
-        .map_err(|error| wrong(tried(), error.to_string(), "check the path after --config"))?;
+        .map_err(|error| unreadable(tried(), &error, "check the path after --config"))?;
     String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8 text", "save it as UTF-8"))
 }
 
@@ -27,7 +28,11 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
     let tried = || format!("reading the password file {} ({setting})", path.display());
     let advice = "put the password alone into the file";
     let bytes = read_at_most(path, LONGEST_PASSWORD)
-        .map_err(|error| wrong(tried(), error.to_string(), "check the path"))?;
+        .map_err(|error| unreadable(tried(), &error, "check the path"))?;
+    if is_exposed(path) {
+        let path = path.display();
+        log::warn!("others may read the password file {path}: chmod 600 {path}");
+    }
     // The decoding error is not passed on: it may hold the bytes.
     let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
     let password = text
@@ -38,6 +43,39 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+fn unreadable(tried: String, error: &io::Error, advice: &str) -> Error {
+    wrong(
+        tried,
+        error.to_string(),
+        exhaustion(error).unwrap_or(advice),
+    )
+}
+
+/// Whether others on this machine may read or change a file. What is no regular file (a pipe from a
+/// shell) has no meaningful permissions.
+#[cfg(unix)]
+fn is_exposed(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(path);
+    metadata.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_exposed(_: &Path) -> bool {
+    false
+}
+
+/// The payload of a will, byte for byte. `setting` names the file's setting.
+pub(super) fn read_will(path: &Path, setting: &str) -> Result<Vec<u8>, Error> {
+    read_at_most(path, Will::LARGEST_PAYLOAD as u64).map_err(|error| {
+        unreadable(
+            format!("reading the will's payload {} ({setting})", path.display()),
+            &error,
+            "check the path; a will has at most 65535 bytes",
+        )
+    })
 }
 
 /// This computer's name as the system keeps it in a file, where it does (Linux).
@@ -85,6 +123,23 @@ mod tests {
         }
         let error = read_password(Path::new("/nowhere/password"), "MQTT_PASSWORD_FILE");
         assert!(error.unwrap_err().to_string().contains("/nowhere/password"));
+    }
+
+    #[test]
+    fn a_wills_payload_is_taken_as_it_is_up_to_its_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("will");
+        for content in [&b""[..], b"gone\n", b"\0\xff", &[b'x'; 65_535]] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read_will(&path, "--will-payload-file").unwrap(), content);
+        }
+        std::fs::write(&path, [b'x'; 65_536]).unwrap();
+        let error = read_will(&path, "--will-payload-file").unwrap_err();
+        assert!(error.tried().contains("(--will-payload-file)"), "{error}");
+        assert!(error.problem().contains("65535"), "{error}");
+        let error = read_will(Path::new("/nowhere/will"), "--will-payload-file").unwrap_err();
+        assert!(error.to_string().contains("/nowhere/will"), "{error}");
+        assert_eq!(error.exit_status(), 2);
     }
 
     #[test]

@@ -133,7 +133,8 @@ macro_rules! each_setting {
 }
 
 each_setting! {
-    endpoint port client_id username password_file local
+    endpoint port client_id username password_file
+    will_topic will_payload_file will_qos will_retain local
     cert key ca_file pkcs12 pkcs12_password_file alpn tls_server_name
     iterations publish_count publish_delay iteration_delay payload_size qos topic_prefix
     keep_alive clean_session max_inflight command_queue response_queue ack_timeout connect_timeout
@@ -253,6 +254,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
         &mut all.pkcs12,
         &mut all.pkcs12_password_file,
         &mut all.password_file,
+        &mut all.will_payload_file,
     ] {
         if let Some(relative) = own.as_ref().filter(|own| !own.as_os_str().is_empty()) {
             *own = Some(folder.join(relative));
@@ -263,7 +265,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
 
 /// A reason, where it says more than [`allowed`] does: what libraries say of types and digits is for
 /// programmers.
-fn telling(reason: &str) -> String {
+pub(super) fn telling(reason: &str) -> String {
     if reason.starts_with("more than") {
         format!(": {reason}")
     } else {
@@ -272,7 +274,7 @@ fn telling(reason: &str) -> String {
 }
 
 /// What a setting may be, in words.
-fn allowed(key: &str) -> String {
+pub(super) fn allowed(key: &str) -> String {
     let kind = flags()
         .get_arguments()
         .find(|arg| arg.get_long() == Some(key))
@@ -364,15 +366,14 @@ mod tests {
         assert_eq!(flags.len(), keys().len() + ONLY_FLAGS.len());
         for key in settings {
             let (text, toml_text) = match key.as_str() {
-                "local" | "clean-session" => ("true", "true"),
+                "local" | "clean-session" | "will-retain" => ("true", "true"),
                 "output" => ("json", "\"json\""),
                 "alpn" => ("1", "[\"1\"]"),
-                "port" | "iterations" | "publish-count" | "qos" | "max-inflight"
+                "port" | "iterations" | "publish-count" | "qos" | "will-qos" | "max-inflight"
                 | "command-queue" | "response-queue" | "retry-attempts" => ("1", "1"),
                 "max-packet-size" | "payload-size" => ("1KiB", "\"1KiB\""),
-                "endpoint" | "client-id" | "username" | "tls-server-name" | "topic-prefix" => {
-                    ("a", "\"a\"")
-                }
+                "endpoint" | "client-id" | "username" | "will-topic" | "tls-server-name"
+                | "topic-prefix" => ("a", "\"a\""),
                 name if name.ends_with("file") || ["cert", "key", "pkcs12"].contains(&name) => {
                     ("/a", "\"/a\"")
                 }
@@ -497,7 +498,14 @@ mod tests {
 
     #[test]
     fn relative_paths_in_the_file_start_from_its_folder() {
-        let keys = ["cert", "key", "ca-file", "pkcs12", "password-file"];
+        let keys = [
+            "cert",
+            "key",
+            "ca-file",
+            "pkcs12",
+            "password-file",
+            "will-payload-file",
+        ];
         let text: String =
             keys.map(|key| format!("{key} = \"a\"\n")).concat() + "pkcs12-password-file = \"/abs\"";
         let settings = toml(&text).unwrap();
@@ -507,6 +515,7 @@ mod tests {
         assert_eq!(settings.ca_file, a);
         assert_eq!(settings.pkcs12, a);
         assert_eq!(settings.password_file, a);
+        assert_eq!(settings.will_payload_file, a);
         assert_eq!(settings.pkcs12_password_file, Some("/abs".into()));
     }
 

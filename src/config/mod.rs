@@ -3,7 +3,7 @@
 //! [`resolve`] is the way in: command line over environment over the `--config` file over defaults,
 //! checked, with one error of one line where something is wrong. `layers.rs` reads the sources and
 //! lays them over each other, `remote.rs` makes of them the way to a broker, `checks.rs` says which
-//! values are possible, `endpoint.rs` and `value.rs` hold the notations. The defaults are [`Options::new`] and [`DemoSettings::default`]
+//! values are possible, `will.rs` makes the last will, `endpoint.rs` and `value.rs` hold the notations. The defaults are [`Options::new`] and [`DemoSettings::default`]
 //! and nowhere else: help and `config/demo.toml` show what [`default_settings`] makes of them.
 //!
 //! No thread, socket or clock; what comes from the process is in [`Surroundings`], and files are
@@ -21,7 +21,9 @@ mod layers;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod value;
+mod will;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -37,6 +39,7 @@ use crate::options::{LARGEST_QUEUE, Options, Retry};
 use crate::packet::QoS;
 use layers::{Layer, Layers, Source};
 
+pub use usage::usage_error;
 pub use value::{ByteSize, TimeSpan};
 
 /// Bytes that a message of the demo may have when nothing pads it.
@@ -254,6 +257,7 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
     } else {
         remote::options(&layers, &settings, client_id, surroundings, &mut notices)?
     };
+    options.last_will = will::last_will(&layers, &settings)?;
     tune(&mut options, &settings);
     let demo = demo(&settings)?;
     checks::together(&options, &demo)?;
@@ -339,15 +343,7 @@ fn tune(options: &mut Options, settings: &Settings) {
 
 fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
     let mut demo = DemoSettings::default();
-    let qos = settings
-        .qos
-        .map(QoS::try_from)
-        .transpose()
-        .map_err(|level| {
-            let problem = format!("{level} is not a quality of service");
-            wrong("checking --qos", problem, "use 0, 1 or 2")
-        })?;
-    set(&mut demo.qos, qos);
+    set(&mut demo.qos, quality("qos", settings.qos)?);
     set(&mut demo.iterations, settings.iterations);
     set(&mut demo.publish_count, settings.publish_count);
     set(&mut demo.publish_delay, settings.publish_delay.map(|s| s.0));
@@ -359,6 +355,13 @@ fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
     set(&mut demo.topic_prefix, settings.topic_prefix.clone());
     set(&mut demo.response_queue, settings.response_queue);
     Ok(demo)
+}
+
+fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {
+    level.map(QoS::try_from).transpose().map_err(|level| {
+        let problem = format!("{level} is not a quality of service");
+        wrong(format!("checking --{key}"), problem, "use 0, 1 or 2")
+    })
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::*;
 use crate::cli;
 use crate::options::{Credentials, IdentityFiles, Security, TlsOptions};
+use crate::packet::Will;
 
 const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -98,6 +99,9 @@ fn each_setting_arrives() {
             "--alpn=x,y",
             "--tls-server-name=other",
             "--port=1",
+            "--will-topic=gone/me",
+            "--will-qos=0",
+            "--will-retain",
             "--iterations=2",
             "--publish-count=3",
             "--publish-delay=4ms",
@@ -138,6 +142,9 @@ fn each_setting_arrives() {
         username: "u".into(),
         password: String::new(),
     });
+    let mut will = Will::new("gone/me", QoS::AtMostOnce, "");
+    will.retain = true;
+    expected.last_will = Some(will);
     expected.keep_alive = Duration::from_secs(7);
     expected.clean_session = true;
     expected.max_inflight = 8;
@@ -526,6 +533,85 @@ fn the_limits_of_aws_iot_hold_there_and_only_there() {
         refused(at(&bad), &[name, "AWS IoT"]);
         assert!(to("broker.example", &[&bad]).is_ok(), "{bad}");
     }
+}
+
+#[test]
+fn a_last_will_is_made_of_its_settings() {
+    let (_folder, payload) = files(&[("will", "gone\n")]);
+    let will = |args: &[&str]| to("a", args).unwrap().options.last_will;
+    assert_eq!(will(&[]), None);
+    assert_eq!(
+        will(&["--will-topic", "w"]),
+        Some(Will::new("w", QoS::AtLeastOnce, ""))
+    );
+    let expected = Will::new("w", QoS::ExactlyOnce, "gone\n");
+    let args = ["--will-payload-file", &payload, "--will-qos=2"];
+    assert_eq!(
+        will(&[&args[..], &["--will-topic=w"]].concat()),
+        Some(expected)
+    );
+    // The parts of it may come from several places; it goes with the embedded broker, too.
+    let config = with(
+        &["--local", "--will-topic=w"],
+        &[("MQTT_WILL_RETAIN", "true")],
+    )
+    .unwrap();
+    assert!(config.options.last_will.unwrap().retain);
+}
+
+#[test]
+fn a_last_will_that_cannot_be_is_refused() {
+    for (args, parts) in [
+        (
+            &["--will-qos", "1"][..],
+            ["--will-qos is given without a topic", "--will-topic TOPIC"],
+        ),
+        (
+            &["--will-retain"],
+            [
+                "--will-retain is given without a topic",
+                "--will-topic TOPIC",
+            ],
+        ),
+        (
+            &["--will-payload-file", "/nowhere/will"],
+            [
+                "--will-payload-file is given without a topic",
+                "--will-topic TOPIC",
+            ],
+        ),
+        (
+            &["--will-topic", "w", "--will-payload-file", "/nowhere/will"],
+            ["/nowhere/will (--will-payload-file)", "No such file"],
+        ),
+        (&["--will-topic", ""], ["reading --will-topic", "empty"]),
+        (
+            &["--will-topic", "a/#"],
+            ["reading --will-topic", "wildcard"],
+        ),
+        (
+            &["--will-topic", "w", "--will-qos", "3"],
+            ["reading --will-qos", "use 0, 1 or 2"],
+        ),
+    ] {
+        refused(to("a", args), &parts);
+    }
+    refused(
+        with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
+        &["MQTT_WILL_QOS is given without a topic"],
+    );
+    assert_eq!(
+        to("a", &["--will-retain=false"]).unwrap().options.last_will,
+        None
+    );
+    let aws = |qos| {
+        to(
+            AWS,
+            &["--cert=c", "--key=k", "--will-topic=w", "--will-qos", qos],
+        )
+    };
+    refused(aws("2"), &["--will-qos", "AWS IoT"]);
+    assert!(aws("1").is_ok());
 }
 
 #[test]

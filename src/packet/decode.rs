@@ -21,7 +21,10 @@ pub struct ProtocolError {
 }
 
 /// How many of a bad packet's bytes an error shows.
-const SHOWN_BYTES: usize = 16;
+pub const SHOWN_BYTES: usize = 16;
+
+/// How many characters of a bad topic an error shows.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// A payload at most this long is copied out of the read buffer, so that a queue of small payloads
 /// does not keep large buffers alive.
@@ -42,6 +45,15 @@ impl ProtocolError {
         }
     }
 
+    /// The same error with the beginning of the packet's bytes, where none is known yet.
+    #[must_use]
+    pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
+        if self.beginning.is_empty() {
+            self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+        }
+        self
+    }
+
     /// The packet's name in the standard, or `packet` where even that is unknown.
     pub fn packet(&self) -> &'static str {
         self.packet
@@ -50,6 +62,11 @@ impl ProtocolError {
     /// The violated clause, as `MQTT-2.2.2-2`.
     pub fn rule(&self) -> &'static str {
         self.rule
+    }
+
+    /// The first bytes of what came, 16 at most.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning
     }
 }
 
@@ -205,6 +222,9 @@ fn check_flags_and_length(header: &FixedHeader) -> Result<(), (String, &'static 
             return Err((problem, "MQTT-2.2.2-2"));
         }
     }
+    if header.kind == 9 && header.length <= 4 {
+        return Err(("no return code".to_owned(), "MQTT-3.9.3-1"));
+    }
     let expected = match header.kind {
         13 => Some(2),
         2 | 4 | 5 | 6 | 7 | 11 => Some(4),
@@ -277,10 +297,13 @@ fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static 
             InvalidName::Empty => "MQTT-4.7.3-1",
             _ => "MQTT-3.3.2-2",
         };
-        return Err((
-            format!("topic {:?} is not a topic name", publish.topic),
-            rule,
-        ));
+        // It may have 65,535 bytes, and this becomes a line of the log.
+        let shown: String = publish.topic.chars().take(SHOWN_CHARACTERS).collect();
+        let more = match shown.len() < publish.topic.len() {
+            true => " and so on",
+            false => "",
+        };
+        return Err((format!("topic {shown:?}{more} is not a topic name"), rule));
     }
     let payload = if publish.payload.len() <= SMALL_PAYLOAD {
         Bytes::copy_from_slice(&publish.payload)
@@ -429,6 +452,15 @@ mod tests {
     #[test]
     fn a_packet_above_the_limit_is_refused_before_it_is_there() {
         assert_eq!(rule(b"\x30\xff\x7f"), "max-packet-size");
+    }
+
+    #[test]
+    fn a_long_bad_topic_makes_no_long_line() {
+        let mut packet = b"\x30\xc2\x07\x03\xc0".to_vec();
+        packet.extend([0; 0x3c0]);
+        let error = decoded(&packet).unwrap_err().to_string();
+        assert!(error.contains("and so on is not a topic name"), "{error}");
+        assert!(error.len() < 400, "{error}");
     }
 
     #[test]

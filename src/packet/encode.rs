@@ -1,13 +1,14 @@
 //! Our packets to bytes, through rumqttc's codec.
 //!
 //! The codec truncates length fields silently and leaves partial bytes behind when it fails, so
-//! everything is checked before it gets here: names in `names.rs`, sizes in [`Publish::check`].
+//! everything is checked before it gets here: names in `names.rs`, sizes in [`Publish::check`]
+//! and [`Will::check`].
 //! With that done no call here can fail; all append to `out`. Pure; the loop's thread.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
-use super::{Filter, PacketId, Publish, QoS};
+use super::{Filter, PacketId, Publish, QoS, Will};
 use crate::options::Credentials;
 
 /// What CONNECT says.
@@ -19,6 +20,8 @@ pub struct Connect<'a> {
     pub clean_session: bool,
     /// Keep alive in seconds; 0 turns it off.
     pub keep_alive: u16,
+    /// What the broker is to publish when the link ends without DISCONNECT.
+    pub last_will: Option<&'a Will>,
     /// User name and password.
     pub credentials: Option<&'a Credentials>,
 }
@@ -43,7 +46,12 @@ pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
         keep_alive: connect.keep_alive,
         client_id: connect.client_id.to_owned(),
         clean_session: connect.clean_session,
-        last_will: None,
+        last_will: connect.last_will.map(|will| v4::LastWill {
+            topic: will.topic.clone(),
+            message: will.payload.clone(),
+            qos: codec_qos(will.qos),
+            retain: will.retain,
+        }),
         login: connect
             .credentials
             .map(|c| v4::Login::new(c.username.clone(), c.password.clone())),
@@ -161,12 +169,64 @@ mod tests {
             client_id: "me",
             clean_session: true,
             keep_alive: 60,
+            last_will: None,
             credentials: Some(&credentials),
         };
         assert_eq!(
             bytes(|out| encode_connect(&connect, out)),
             b"\x10\x14\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02me\x00\x01u\x00\x01p"
         );
+    }
+
+    #[test]
+    fn connect_carries_the_will_between_identifier_and_user_name() {
+        let credentials = Credentials {
+            username: "u".into(),
+            password: String::new(),
+        };
+        let encoded = |will: &Will, credentials| {
+            let connect = Connect {
+                client_id: "me",
+                clean_session: false,
+                keep_alive: 60,
+                last_will: Some(will),
+                credentials,
+            };
+            bytes(|out| encode_connect(&connect, out))
+        };
+        let mut will = Will::new("w/t", QoS::AtLeastOnce, &b"gone"[..]);
+        assert_eq!(
+            encoded(&will, None),
+            b"\x10\x19\x00\x04MQTT\x04\x0c\x00\x3c\x00\x02me\x00\x03w/t\x00\x04gone"
+        );
+        will.retain = true;
+        will.qos = QoS::ExactlyOnce;
+        will.payload = Bytes::new();
+        assert_eq!(
+            encoded(&will, Some(&credentials)),
+            b"\x10\x18\x00\x04MQTT\x04\xb4\x00\x3c\x00\x02me\x00\x03w/t\x00\x00\x00\x01u"
+        );
+        will.qos = QoS::AtMostOnce;
+        assert_eq!(encoded(&will, None)[9], 0x24);
+    }
+
+    #[test]
+    fn the_largest_will_keeps_its_length() {
+        let will = Will::new("t", QoS::AtMostOnce, vec![7; Will::LARGEST_PAYLOAD]);
+        assert_eq!(will.check(), Ok(()));
+        let connect = Connect {
+            client_id: "me",
+            clean_session: true,
+            keep_alive: 0,
+            last_will: Some(&will),
+            credentials: None,
+        };
+        let encoded = bytes(|out| encode_connect(&connect, out));
+        // Remaining length: 10 + 4 + 3 + 2 + 65,535.
+        assert_eq!(encoded[..4], [0x10, 0x92, 0x80, 0x04]);
+        assert_eq!(encoded.len(), 4 + 65_554);
+        assert_eq!(encoded[21..23], [0xff, 0xff]);
+        assert!(encoded[23..].iter().all(|byte| *byte == 7));
     }
 
     #[test]

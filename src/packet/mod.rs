@@ -18,7 +18,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
-pub use decode::{ProtocolError, decode};
+pub use decode::{ProtocolError, SHOWN_BYTES, decode};
 pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
@@ -120,6 +120,59 @@ impl Publish {
 impl fmt::Debug for Publish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publish")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+/// A last will: what the broker publishes for this client when the connection ends without DISCONNECT
+/// [MQTT-3.1.2-8]: the program died, the network failed, or one side broke the protocol.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Will {
+    /// Topic name: no wildcards, 1 to 65,535 bytes.
+    pub topic: String,
+    /// Application message; any bytes, may be empty, at most [`Will::LARGEST_PAYLOAD`].
+    pub payload: Bytes,
+    /// Quality of service it is published with.
+    pub qos: QoS,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+impl Will {
+    /// Most bytes of a will's payload: CONNECT states its length in two bytes
+    /// [MQTT 3.1.1, 3.1.3.3].
+    pub const LARGEST_PAYLOAD: usize = u16::MAX as usize;
+
+    /// A will that the broker is not to retain.
+    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Will {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+        }
+    }
+
+    /// Says what makes it impossible to send, if anything.
+    ///
+    /// # Errors
+    /// An invalid topic name, or a payload that CONNECT cannot carry.
+    pub fn check(&self) -> Result<(), InvalidName> {
+        check_topic(&self.topic)?;
+        if self.payload.len() > Will::LARGEST_PAYLOAD {
+            return Err(InvalidName::WillTooLarge);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Will {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
             .field("topic", &self.topic)
             .field("payload_bytes", &self.payload.len())
             .field("qos", &self.qos)

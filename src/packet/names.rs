@@ -29,6 +29,9 @@ pub enum InvalidName {
     /// More than a packet's length field can state.
     #[error("the packet would be larger than MQTT's 268,435,455 bytes [MQTT 3.1.1, 2.2.3]")]
     PacketTooLarge,
+    /// More than the two bytes that state its length in CONNECT can.
+    #[error("the payload of a will has at most 65,535 bytes [MQTT 3.1.1, 3.1.3.3]")]
+    WillTooLarge,
 }
 
 /// Checks any string that goes into a packet.

@@ -8,7 +8,7 @@
 
 mod tree;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::inbox::InboxId;
 use crate::packet::{Filter, QoS};
@@ -179,6 +179,13 @@ impl Subscriptions {
         self.interests
     }
 
+    /// How many different filters there would be together with these: what the broker counts.
+    pub(crate) fn filters_with(&self, filters: &[Filter]) -> usize {
+        let names = filters.iter().map(|filter| filter.filter.as_str());
+        let unknown: HashSet<&str> = names.filter(|name| !self.ids.contains_key(*name)).collect();
+        self.ids.len() + unknown.len()
+    }
+
     /// Puts each queue that wants this topic into `inboxes`, once however many filters match.
     pub(crate) fn matching(&self, topic: &str, inboxes: &mut Vec<InboxId>) {
         inboxes.clear();
@@ -251,6 +258,19 @@ mod tests {
         let mut inboxes = vec![InboxId(99)];
         table.matching(topic, &mut inboxes);
         inboxes
+    }
+
+    #[test]
+    fn a_filter_counts_once_for_the_broker_however_many_queues_want_it() {
+        let mut table = Subscriptions::default();
+        assert_eq!(table.filters_with(&filters(&["a", "b", "a"])), 2);
+        let (_, added) = table.add(A, &filters(&["a", "b"]));
+        table.add(B, &filters(&["a"]));
+        assert_eq!(table.len(), 3);
+        assert_eq!(table.filters_with(&[]), 2);
+        assert_eq!(table.filters_with(&filters(&["a", "c"])), 3);
+        table.remove(&added);
+        assert_eq!(table.filters_with(&[]), 1);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use pem::Pem;
 
-use crate::error::{Blame, Error};
+use crate::error::{Blame, Error, exhaustion};
 
 /// The bundles of authorities that systems ship have some 200 KiB.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -134,6 +134,9 @@ impl<'a> NamedFile<'a> {
 
     fn io_error(&self, error: &io::Error) -> Error {
         let flag = self.flag;
+        if let Some(advice) = exhaustion(error) {
+            return self.error(error.to_string(), advice);
+        }
         match error.kind() {
             io::ErrorKind::NotFound => self.error(
                 "there is no such file",

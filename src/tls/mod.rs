@@ -214,7 +214,12 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
     file.warn_if_exposed();
     Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
         let text = error.to_string();
-        if text.contains("mac verify failure") {
+        if text.contains("mac verify failure") && password.is_empty() {
+            file.error(
+                "it is protected by a password and none was given",
+                "give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD",
+            )
+        } else if text.contains("mac verify failure") {
             file.error(
                 "the password does not fit",
                 "give the password the archive was made with",

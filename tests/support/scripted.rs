@@ -323,6 +323,18 @@ impl<S: Stream> Connection<S> {
         assert_eq!(event, Event::Closed, "expected the connection to be closed");
     }
 
+    /// The peer must close the connection; packets that come before that are passed over.
+    #[track_caller]
+    pub fn read_until_closed(&mut self) {
+        loop {
+            match self.read_event(HANG) {
+                Event::Packet(..) => {}
+                Event::Closed => return,
+                Event::Silence => panic!("expected the connection to be closed"),
+            }
+        }
+    }
+
     /// Nothing may come for this long. Short times only: it always takes all of it.
     #[track_caller]
     pub fn expect_silence(&mut self, time: Duration) {

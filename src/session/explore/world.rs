@@ -223,6 +223,7 @@ impl World {
                     client_id: "c",
                     clean_session: false,
                     keep_alive: 0,
+                    last_will: None,
                     credentials: None,
                 };
                 self.session.handle_link_up(&connect, self.base);

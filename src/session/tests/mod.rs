@@ -170,6 +170,7 @@ impl Transcript {
             client_id: "me",
             clean_session: self.clean_session,
             keep_alive: 60,
+            last_will: None,
             credentials: None,
         };
         self.session.handle_link_up(&connect, self.now);

@@ -1,0 +1,363 @@
+//! Passwords and keys come into no log, no error, no result and no debug output: the program at its
+//! highest log level, with every crate's log on, in success and in failure, searched for each secret
+//! as it is and in the forms in which it might be printed.
+
+// Clippy knows tests by their attribute only; the helpers are test code all the same.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use mqtt_connection_sharing::cli;
+use mqtt_connection_sharing::config::{self, Surroundings};
+use support::refusal::QUICK;
+use support::{Finished, Mosquitto, Program};
+
+/// Passwords that occur nowhere else, also not in parts.
+const USER_PASSWORD: &str = "correct-horse-battery";
+const WRONG_PASSWORD: &str = "incorrect-staple";
+const ARCHIVE_PASSWORD: &str = "zebra-quilt-sesame";
+
+/// Texts that must not occur, each with what it is.
+struct Secrets(Vec<(String, String)>);
+
+impl Secrets {
+    fn new() -> Secrets {
+        let mut secrets = Secrets(Vec::new());
+        for password in [USER_PASSWORD, WRONG_PASSWORD, ARCHIVE_PASSWORD] {
+            secrets.add(&format!("the password {password}"), password.as_bytes());
+        }
+        secrets
+    }
+
+    /// The secret as text, its bytes in base64, hexadecimal and as a list of numbers.
+    fn add(&mut self, what: &str, bytes: &[u8]) {
+        let mut forms = Vec::new();
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            forms.push(("text", text.to_owned()));
+        }
+        let encoded = pem::encode(&pem::Pem::new("SECRET", bytes));
+        let base64: String = encoded.lines().filter(|l| !l.contains("SECRET")).collect();
+        // Its end depends on what follows.
+        let whole = base64.trim_end_matches('=');
+        forms.push(("base64", whole[..whole.len() - 1].to_owned()));
+        let joined = |separator: &str, upper: bool| {
+            let mut text = String::new();
+            for (index, byte) in bytes.iter().enumerate() {
+                let before = if index == 0 { "" } else { separator };
+                let _ = match upper {
+                    true => write!(text, "{before}{byte:02X}"),
+                    false => write!(text, "{before}{byte:02x}"),
+                };
+            }
+            text
+        };
+        for separator in ["", " ", ":", ", "] {
+            forms.push(("hexadecimal", joined(separator, false)));
+            forms.push(("hexadecimal", joined(separator, true)));
+        }
+        let list = format!("{bytes:?}");
+        forms.push(("numbers", list.trim_matches(['[', ']']).to_owned()));
+        let named = forms
+            .into_iter()
+            .map(|(form, text)| (format!("{what} as {form}"), text));
+        self.0.extend(named);
+    }
+
+    /// A private key: stretches of 15 bytes all over its inside, as text of the file and decoded.
+    fn add_key(&mut self, path: &Path) {
+        let what = format!("the key {}", path.display());
+        let text = fs::read_to_string(path).unwrap();
+        for line in text.lines().filter(|line| !line.contains("-----")) {
+            for (index, part) in line.as_bytes().chunks(20).enumerate() {
+                // A short rest could occur by chance.
+                if part.len() == 20 {
+                    let part = String::from_utf8(part.to_vec()).unwrap();
+                    self.0.push((format!("{what}, line part {index}"), part));
+                }
+            }
+        }
+        let block = &pem::parse_many(&text).unwrap()[0];
+        for part in block.contents().chunks_exact(15) {
+            self.add(&what, part);
+        }
+    }
+
+    #[track_caller]
+    fn expect_absent(&self, cause: &str, text: &str) {
+        for (what, secret) in &self.0 {
+            assert!(
+                !text.contains(secret.as_str()),
+                "{cause}: {what} in:\n{text}"
+            );
+        }
+    }
+}
+
+/// As talkative as it gets.
+fn loud(arguments: impl IntoIterator<Item = OsString>) -> Program {
+    Program::new()
+        .args(arguments)
+        .args(QUICK)
+        .args(["-vv", "--iterations", "1", "--publish-delay", "0"])
+        .args(["--client-id", "me", "--output", "json"])
+        .env("RUST_LOG", "trace")
+        .env("RUST_BACKTRACE", "full")
+}
+
+#[track_caller]
+fn check(secrets: &Secrets, cause: &str, status: i32, done: &Finished) {
+    assert_eq!(done.status.code(), Some(status), "{cause}: {done}");
+    assert!(!done.stderr.is_empty(), "{cause}: {done}");
+    secrets.expect_absent(cause, &format!("{}\n{}", done.stdout, done.stderr));
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
+    words.map(OsString::from).to_vec()
+}
+
+fn given(parts: [&[OsString]; 2]) -> Vec<OsString> {
+    parts.concat()
+}
+
+#[test]
+fn what_the_search_looks_for_is_found_when_it_is_there() {
+    let mut secrets = Secrets::new();
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    let inside: Vec<u8> = (0..90).collect();
+    fs::write(
+        &key,
+        pem::encode(&pem::Pem::new("PRIVATE KEY", inside.clone())),
+    )
+    .unwrap();
+    secrets.add_key(&key);
+    let found = |text: &str| {
+        let found = secrets.0.iter().any(|(_, secret)| text.contains(secret));
+        assert!(found, "{text}");
+    };
+    found(&format!("password={USER_PASSWORD}."));
+    found("Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5");
+    found("636f72726563742d686f7273652d62617474657279");
+    found(&format!("{:?}", USER_PASSWORD.as_bytes()));
+    found(&fs::read_to_string(&key).unwrap());
+    found(&format!("{inside:02x?}"));
+    found(&format!("{inside:?}"));
+    secrets.expect_absent("an innocent text", "connected to 127.0.0.1:1 as \"me\"");
+}
+
+#[test]
+fn user_name_password_and_key_files() {
+    let broker = Mosquitto::start_with_user("alice", USER_PASSWORD);
+    let certs = broker.certs();
+    let mut secrets = Secrets::new();
+    secrets.add_key(&certs.client().key);
+    secrets.add_key(&certs.other_client().key);
+    let file = |name: &str, content: &[u8]| {
+        let path = certs.file(name);
+        fs::write(&path, content).unwrap();
+        path.into_os_string()
+    };
+    let right = file("right-password", format!("{USER_PASSWORD}\n").as_bytes());
+    let wrong = file("wrong-password", WRONG_PASSWORD.as_bytes());
+    let damaged = file(
+        "damaged-password",
+        &[USER_PASSWORD.as_bytes(), b"\xff"].concat(),
+    );
+    let alice = || given([&broker.arguments(), &words(["--username", "alice"])]);
+    let with_file = |path: &OsString| given([&alice(), &["--password-file".into(), path.clone()]]);
+
+    let done = loud(with_file(&right)).run();
+    check(&secrets, "success", 0, &done);
+    // Every crate's log was on.
+    assert!(done.stderr.contains("TRACE"), "{done}");
+    let done = loud(alice()).env("MQTT_PASSWORD", USER_PASSWORD).run();
+    check(&secrets, "success, from the environment", 0, &done);
+    let done = loud(with_file(&wrong)).run();
+    check(&secrets, "a wrong password", 4, &done);
+    let done = loud(with_file(&damaged)).run();
+    check(&secrets, "a password that is no text", 2, &done);
+    let bytes = [USER_PASSWORD.as_bytes(), b"\xff"].concat();
+    let done = loud(alice())
+        .env("MQTT_PASSWORD", OsString::from_vec(bytes))
+        .run();
+    check(&secrets, "a variable that is no text", 2, &done);
+    let done = loud(broker.arguments())
+        .env("MQTT_PASSWORD", USER_PASSWORD)
+        .run();
+    check(&secrets, "a password without a user name", 2, &done);
+
+    // Keys that are wrong.
+    let key = |name: &str, change: &dyn Fn(String) -> String| {
+        let text = fs::read_to_string(&certs.client().key).unwrap();
+        file(name, change(text).as_bytes())
+    };
+    let cut = key("cut.pem", &|text| text[..text.len() / 2].to_owned());
+    let body = key("body.pem", &|text| text.lines().skip(1).collect());
+    let other = key("other.pem", &|text| text.replacen("A", "B", 9));
+    let swapped = certs.client().key.clone().into_os_string();
+    let foreign = certs.other_client().key.clone().into_os_string();
+    for (cause, flag, path) in [
+        ("a key cut in half", "--key", &cut),
+        ("a key without its first line", "--key", &body),
+        ("a damaged key", "--key", &other),
+        ("the key of another certificate", "--key", &foreign),
+        ("a key in place of the certificate", "--cert", &swapped),
+        ("a key in place of the authorities", "--ca-file", &swapped),
+        ("a key in place of the settings", "--config", &swapped),
+    ] {
+        let more = [OsString::from(flag), path.clone()];
+        let done = loud(given([&with_file(&right), &more])).run();
+        check(&secrets, cause, 2, &done);
+    }
+
+    // Passwords in places where none should be.
+    let at = format!("mqtts://alice:{USER_PASSWORD}@127.0.0.1");
+    let done = loud(words(["--endpoint", &at])).run();
+    check(&secrets, "a password in the endpoint", 2, &done);
+    for (cause, text) in [
+        ("in the file", format!("password = \"{USER_PASSWORD}\"\n")),
+        (
+            "in a broken line",
+            format!("password = \"{USER_PASSWORD}\n"),
+        ),
+        (
+            "in the file's endpoint",
+            format!("endpoint = \"a:{USER_PASSWORD}@b\"\n"),
+        ),
+        (
+            "in a list",
+            format!("endpoint = [\"a:{USER_PASSWORD}@b\"]\n"),
+        ),
+    ] {
+        let settings = file("settings.toml", text.as_bytes());
+        let done = loud(vec!["--config".into(), settings]).run();
+        check(&secrets, cause, 2, &done);
+    }
+    for flags in [
+        vec![format!("--password={USER_PASSWORD}")],
+        vec!["--password".to_owned(), USER_PASSWORD.to_owned()],
+        vec![format!("--pkcs12-password={USER_PASSWORD}")],
+    ] {
+        let flags = flags.into_iter().map(OsString::from);
+        let done = Program::new().args(flags).args(["-q"]).run();
+        check(&secrets, "a flag that does not exist", 2, &done);
+    }
+}
+
+#[test]
+fn archives() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let mut secrets = Secrets::new();
+    secrets.add_key(&certs.client().key);
+    let archive = certs.pkcs12_client(ARCHIVE_PASSWORD);
+    secrets.add("the archive", &fs::read(&archive).unwrap()[40..60]);
+    let with = |more: Vec<OsString>| {
+        let archive = [OsString::from("--pkcs12"), archive.clone().into()];
+        given([&given([&broker.arguments()[..4], &archive]), &more])
+    };
+    let file = |name: &str, text: &str| {
+        let path = certs.file(name);
+        fs::write(&path, text).unwrap();
+        vec!["--pkcs12-password-file".into(), path.into_os_string()]
+    };
+    let done = loud(with(file("right", ARCHIVE_PASSWORD))).run();
+    check(&secrets, "success", 0, &done);
+    let by_variable = loud(with(vec![])).env("MQTT_PKCS12_PASSWORD", ARCHIVE_PASSWORD);
+    check(
+        &secrets,
+        "success, from the environment",
+        0,
+        &by_variable.run(),
+    );
+    let done = loud(with(file("wrong", WRONG_PASSWORD))).run();
+    check(&secrets, "a wrong password", 2, &done);
+    let done = loud(with(vec![])).run();
+    check(&secrets, "no password", 2, &done);
+    assert!(
+        done.stderr
+            .contains("protected by a password and none was given"),
+        "{done}"
+    );
+    let unused = loud(broker.arguments()).env("MQTT_PKCS12_PASSWORD", ARCHIVE_PASSWORD);
+    check(&secrets, "a password for nothing", 0, &unused.run());
+}
+
+#[test]
+fn what_others_may_read_is_warned_about() {
+    let broker = Mosquitto::start();
+    let key = &broker.certs().client().key;
+    let password = broker.certs().file("password");
+    fs::write(&password, USER_PASSWORD).unwrap();
+    let run = |mode| {
+        for path in [key, &password] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let user = ["--username", "anybody", "--password-file"];
+        let program = Program::new()
+            .args(broker.arguments())
+            .args(user)
+            .arg(&password);
+        let one = ["--iterations", "1", "--connect-interval", "0"];
+        let done = program.args(one).args(["--publish-delay", "0"]).run();
+        done.expect_code(0);
+        done.stderr
+    };
+    let warnings = |log: &str| {
+        log.lines()
+            .filter(|l| l.contains("others may read"))
+            .count()
+    };
+    let log = run(0o600);
+    assert_eq!(warnings(&log), 0, "{log}");
+    let log = run(0o640);
+    for path in [key, &password] {
+        let advice = format!("chmod 600 {}", path.display());
+        assert!(log.contains(&advice), "no {advice:?} in:\n{log}");
+    }
+    assert_eq!(warnings(&log), 2, "{log}");
+}
+
+#[test]
+fn debug_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, USER_PASSWORD).unwrap();
+    let secrets = Secrets::new();
+    let path = password.to_str().unwrap();
+    let pkcs12 = format!("--pkcs12-password-file={path}");
+    let arguments = [
+        "program",
+        "--endpoint",
+        "a",
+        "--username=me",
+        "--pkcs12=a.p12",
+    ];
+    let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
+    let cli = cli::parse_from(arguments).unwrap();
+    secrets.expect_absent("Cli", &format!("{cli:?} {:?}", cli.settings));
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        host_name: None,
+        process: 1,
+    };
+    let config = config::resolve(cli, &surroundings).unwrap();
+    let credentials = config.options.credentials.as_ref().unwrap();
+    assert_eq!(credentials.password, USER_PASSWORD);
+    secrets.expect_absent("Config", &format!("{config:?} {config:#?}"));
+    secrets.expect_absent("Options", &format!("{:#?}", config.options));
+    // Also where it should not have been.
+    let endpoint = format!("mqtts://me:{USER_PASSWORD}@host");
+    let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
+    secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
+    assert!(format!("{cli:?}").contains("endpoint"));
+    let error = config::resolve(cli, &surroundings).unwrap_err();
+    secrets.expect_absent("Error", &format!("{error} {error:?}"));
+}
