@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -63,6 +64,16 @@ impl Mosquitto {
     /// Like [`Mosquitto::start`], and a client that gives a user name must give this one and its password.
     pub fn start_with_user(name: &str, password: &str) -> Mosquitto {
         Mosquitto::start_with(Saving::EachChange, Some((name, password)))
+    }
+
+    /// Has it write its database now (SIGUSR1) and waits until that is done: what it has acknowledged
+    /// so far, and everything else about its sessions, survives a kill from here on.
+    pub fn save(&self) {
+        // It writes another file and then gives it the name.
+        let which = || fs::metadata(self.database()).map(|file| file.ino()).ok();
+        let before = which();
+        self.signal("USR1");
+        wait_until("the database to be written", || which() != before);
     }
 
     /// Kills it as a crash would (SIGKILL); nothing is saved that was not saved already.
