@@ -335,10 +335,15 @@ impl Account {
     }
 }
 
+/// Two numbers and 96 letters go in.
+const ROOM: usize = 160;
+
 fn payload(publisher: usize, round: u64, index: u64) -> Vec<u8> {
     let more = (index.wrapping_mul(31) + round + publisher as u64) % 97;
     let filler = b'a' + u8::try_from(more % 26).unwrap_or(0);
-    let mut bytes = format!("{round} {index} ").into_bytes();
+    // All of one size, so that what is measured is not how pieces of many sizes are scattered.
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(format!("{round} {index} ").as_bytes());
     bytes.extend(std::iter::repeat_n(filler, more as usize));
     bytes
 }
