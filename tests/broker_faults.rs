@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::v4;
 use support::report::Run;
-use support::{ClosedPort, Mosquitto, Program, Report, Running, wait_until};
+use support::{
+    ClosedPort, Connection, Finished, Mosquitto, Program, Report, Running, ScriptedBroker,
+    wait_until,
+};
 
 /// Messages of a run; with the delay between them it lasts a second at least.
 const COUNT: u64 = 300;
@@ -263,6 +266,105 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt() {
     // There is nothing to finish, so the time that is granted for that must not pass: 5 seconds.
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(4), "{took:?}: {done}");
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_the_next_attempt_also_in_the_middle_of_a_run() {
+    let mut broker = Mosquitto::start();
+    // The delay is random, up to an hour.
+    let delays = ["--retry-base", "1h", "--retry-max", "1h"];
+    let arguments = broker.arguments();
+    let mut running = Program::new()
+        .args(arguments)
+        .args(["--client-id", "demo", "-v", "--output", "json"])
+        .args(["--publish-count", &COUNT.to_string()])
+        .args(["--publish-delay", "10ms", "--connect-interval", "0"])
+        .args(delays)
+        .spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    running.wait_for_line("trying again in");
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert_eq!(run.error.as_deref(), Some("interrupted"));
+    assert!(run.received > 30 && run.lost > 0, "{run:?}");
+}
+
+/// A broker that lets the demo clear its session, and the connection of its first run.
+fn second_connection(broker: &mut ScriptedBroker) -> Connection {
+    let (mut first, _) = broker.accept_client(false);
+    first.expect_pingreq();
+    first.send_packet(v4::Packet::PingResp);
+    first.expect_disconnect();
+    first.close();
+    broker.accept()
+}
+
+/// The demo without TLS, for this broker.
+fn scripted(broker: &ScriptedBroker) -> Program {
+    Program::new()
+        .args(["--endpoint", &broker.endpoint(), "--output", "json"])
+        .args(["--connect-interval", "0", "--connect-timeout", "1h"])
+}
+
+#[test]
+fn ctrl_c_once_or_twice_while_connack_is_awaited() {
+    for times in [1, 2] {
+        // For the first connection, which clears the session, and for that of the run.
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut first = broker.accept();
+        first.expect_connect();
+        interrupt(running, times).expect_code(130);
+        first.expect_closed();
+
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut second = second_connection(&mut broker);
+        second.expect_connect();
+        interrupt(running, times).expect_code(130);
+        second.expect_closed();
+    }
+}
+
+#[test]
+fn ctrl_c_once_or_twice_while_subscribe_is_not_answered() {
+    for times in [1, 2] {
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut link = second_connection(&mut broker);
+        link.expect_connect();
+        link.send_connack(v4::ConnectReturnCode::Success, false);
+        link.expect_subscribe();
+        let done = interrupt(running, times);
+        done.expect_code(130);
+        if times == 1 {
+            // SUBSCRIBE had its grace; then the goodbye, and a report.
+            link.expect_disconnect();
+            let report = Report::of(&done);
+            let error = report.only_run().error.as_deref();
+            assert_eq!(error, Some("interrupted"));
+        } else {
+            assert_eq!(done.stdout, "");
+        }
+        link.expect_closed();
+    }
+}
+
+/// Sends Ctrl-C so many times, each once the one before was noticed; the program has to end.
+fn interrupt(mut running: Running, times: u32) -> Finished {
+    running.signal("INT");
+    for _ in 1..times {
+        running.wait_for_line("again to leave at once");
+        // It may have ended well meanwhile.
+        if running.is_running() {
+            running.signal("INT");
+        }
+    }
+    running.finish()
 }
 
 #[test]

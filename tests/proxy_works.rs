@@ -10,8 +10,9 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
+use mqtt_connection_sharing::packet::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
-use support::account::{Account, Last, Subscriber};
+use support::account::{Account, Last, Subscriber, all_with, qos};
 use support::{Counting, Fate, HANG, Proxy, Random, wait_until, wait_until_refused};
 
 /// A listener and a proxy in front of it.
@@ -173,9 +174,14 @@ fn seen_by_both() -> Account {
     account
 }
 
+/// Publisher 0's topic for this message.
+fn topic(index: u64) -> String {
+    format!("storm/0/{}", qos(index) as u8)
+}
+
 fn see(account: &Account, who: Subscriber, index: u64) {
     let payload = account.payload(0, index);
-    account.see(who, "storm/0", &payload, &mut Last::default());
+    account.see(who, &topic(index), &payload, &mut Last::default());
 }
 
 #[test]
@@ -214,7 +220,8 @@ fn the_account_finds_what_was_seen_though_it_was_never_sent() {
     assert_eq!((account.untrue(), account.failed()), (0, 1));
     // Nobody submitted this one, and nobody makes the other.
     see(&account, Subscriber::Fast, 1);
-    account.see(Subscriber::Fast, "storm/0", b"3 0 x", &mut Last::default());
+    let (fast, topic) = (Subscriber::Fast, topic(0));
+    account.see(fast, &topic, b"3 0 x", &mut Last::default());
     assert_eq!(account.untrue(), 2);
 }
 
@@ -227,8 +234,53 @@ fn the_account_finds_what_comes_again_and_what_comes_out_of_order() {
     let mut last = Last::default();
     for (index, expected) in [(1, (0, 0)), (0, (1, 0)), (0, (1, 1)), (1, (1, 2))] {
         let payload = account.payload(0, index);
-        account.see(Subscriber::Fast, "storm/0", &payload, &mut last);
-        let found = (account.reordered(), account.duplicates());
+        account.see(Subscriber::Fast, &topic(index), &payload, &mut last);
+        let repeated = account.repeated.of(QoS::AtLeastOnce);
+        let found = (account.reordered(), repeated);
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_account_holds_each_quality_of_service_to_its_own_promise() {
+    let (at_most_once, exactly_once) = (3, 7);
+    assert_eq!(qos(at_most_once), QoS::AtMostOnce);
+    assert_eq!(qos(exactly_once), QoS::ExactlyOnce);
+    assert_eq!([8, 9, 16].map(all_with), [10, 11, 20]);
+    let account = Account::new(10);
+    account.begin_round(3);
+    for index in [at_most_once, exactly_once] {
+        account.submit(0, index);
+        account.resolve(0, index, &delivered());
+    }
+    // QoS 0 may be missing, QoS 2 may not, and the witness has to see it too.
+    assert_eq!(account.missing(), 1);
+    see(&account, Subscriber::Fast, exactly_once);
+    see(&account, Subscriber::Slow, exactly_once);
+    assert_eq!(account.missing(), 1);
+    see(&account, Subscriber::Witness, exactly_once);
+    assert!(account.all_delivered_seen());
+    // Behind the cuts that is the broker's, for the witness it is ours.
+    see(&account, Subscriber::Fast, exactly_once);
+    assert_eq!(account.repeated.of(QoS::ExactlyOnce), 1);
+    assert_eq!(account.untrue(), 0);
+    see(&account, Subscriber::Witness, exactly_once);
+    assert_eq!(account.untrue(), 1);
+    // QoS 0 comes once.
+    see(&account, Subscriber::Slow, at_most_once);
+    assert_eq!(account.untrue(), 1);
+    see(&account, Subscriber::Slow, at_most_once);
+    assert_eq!(account.untrue(), 2);
+    // Later, QoS 0 may still be on its way; the witness sees nothing twice.
+    let payloads = [at_most_once, exactly_once].map(|index| account.payload(0, index));
+    account.begin_round(4);
+    let [zero, two] = [(at_most_once, &payloads[0]), (exactly_once, &payloads[1])];
+    for (who, (index, payload), untrue) in [
+        (Subscriber::Fast, zero, 2),
+        (Subscriber::Fast, two, 2),
+        (Subscriber::Witness, two, 3),
+    ] {
+        account.see(who, &topic(index), payload, &mut Last::default());
+        assert_eq!(account.untrue(), untrue);
     }
 }

@@ -138,25 +138,34 @@ fn iterate(
     };
     let (start, started) = bounded(2);
     let response_queue = settings.response_queue;
+    let ends_loop = || EndsLoop {
+        handle: shared.handle.clone(),
+        grace: ack_timeout,
+        needed: true,
+    };
     let sync_publisher = {
         let (shared, started) = (shared.clone(), started.clone());
+        let ends_loop = ends_loop();
         spawn("sync-publisher", move || {
-            threads::sync_publisher(&shared, &started)
+            let mut ends_loop = ends_loop;
+            let result = threads::sync_publisher(&shared, &started);
+            ends_loop.needed = false;
+            result
         })
     };
     let async_publisher = {
         let shared = shared.clone();
+        let ends_loop = ends_loop();
         spawn("async-publisher", move || {
-            threads::async_publisher(&shared, &started)
+            let mut ends_loop = ends_loop;
+            let result = threads::async_publisher(&shared, &started);
+            ends_loop.needed = false;
+            result
         })
     };
     let subscriber = {
         let shared = shared.clone();
-        let handle = shared.handle.clone();
-        let ends_loop = EndsLoop {
-            handle,
-            grace: ack_timeout,
-        };
+        let ends_loop = ends_loop();
         spawn("subscriber", move || {
             // Dropped at the end, in a panic, and also when the thread cannot be started.
             let _ends_loop = ends_loop;

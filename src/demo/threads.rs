@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -48,15 +49,21 @@ pub(super) struct SubscriberResult {
     pub(super) problem: Option<String>,
 }
 
-/// Ends the loop when the subscriber is gone, however that came: nobody else would.
+/// Ends the loop when the thread that holds it is gone, also by a panic or because it could not be
+/// started: without the subscriber nobody else would, and without a publisher the subscriber would
+/// wait for messages that never come.
 pub(super) struct EndsLoop {
     pub(super) handle: Handle,
     pub(super) grace: Duration,
+    /// Cleared by a thread that has done its work while others go on.
+    pub(super) needed: bool,
 }
 
 impl Drop for EndsLoop {
     fn drop(&mut self) {
-        drop(self.handle.terminate(self.grace));
+        if self.needed {
+            drop(self.handle.terminate(self.grace));
+        }
     }
 }
 
@@ -106,7 +113,10 @@ pub(super) fn async_publisher(shared: &Shared, start: &Receiver<()>) -> Publishe
     for index in 0..shared.plan.count(Publisher::Async) {
         let push = |message| {
             let collector = Arc::clone(&collector);
-            let callback = move |outcome: Outcome| collector.settle(index, &outcome);
+            let callback = move |outcome: Outcome| {
+                let _settles = Settles(&collector);
+                collector.note(index, &outcome);
+            };
             shared.handle.publish_then(message, callback)
         };
         if let Err(problem) = publish(shared, Publisher::Async, index, push) {
@@ -262,8 +272,8 @@ struct Collector {
 }
 
 impl Collector {
-    /// Called on the loop's thread, once for each message.
-    fn settle(&self, index: u64, outcome: &Outcome) {
+    /// Called on the loop's thread, once for each message; [`Settles`] counts it.
+    fn note(&self, index: u64, outcome: &Outcome) {
         log::debug!("async publisher: message {index} {outcome}");
         if outcome.is_delivered() {
             self.acknowledged.fetch_add(1, Ordering::AcqRel);
@@ -272,8 +282,6 @@ impl Collector {
                 .problem
                 .set(format!("asynchronous message {index}: {outcome}"));
         }
-        let settled = self.settled.fetch_add(1, Ordering::SeqCst) + 1;
-        self.tell_if_complete(settled);
     }
 
     /// All messages are queued; this many are to be settled.
@@ -287,5 +295,19 @@ impl Collector {
             // It holds one: being told twice is being told.
             let _ = self.all_settled.try_send(());
         }
+    }
+}
+
+/// Counts a message as settled when its callback is over, also by a panic: the publisher waits for
+/// all of them.
+struct Settles<'a>(&'a Collector);
+
+impl Drop for Settles<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.problem.set("a callback panicked".to_owned());
+        }
+        let settled = self.0.settled.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.tell_if_complete(settled);
     }
 }

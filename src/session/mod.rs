@@ -208,6 +208,8 @@ pub struct Session<T> {
     /// Since when the output has not been empty; none while it is.
     backlog_since: Option<Instant>,
     last_sent: Instant,
+    /// When the link last took something, which a PINGREQ in the output does not show.
+    last_taken: Instant,
     last_received: Instant,
     timers: Timers,
     events: VecDeque<Event<T>>,
@@ -237,6 +239,7 @@ impl<T> Session<T> {
             acknowledging_end: 0,
             backlog_since: None,
             last_sent: now,
+            last_taken: now,
             last_received: now,
             timers: Timers::default(),
             events: VecDeque::new(),
@@ -406,6 +409,7 @@ impl<T> Session<T> {
         self.output.advance(bytes);
         self.written += bytes as u64;
         self.last_sent = now;
+        self.last_taken = now;
         if self.written >= self.acknowledging_end {
             self.acknowledging = 0;
         }

@@ -251,7 +251,7 @@ impl<T> Session<T> {
             .filter(|(_, entry)| entry.on_this_link)
             .map(|(_, entry)| match entry.end <= self.written {
                 true => entry.sent,
-                false => entry.sent.max(self.last_sent),
+                false => entry.sent.max(self.last_taken),
             })
             .min()
             .map(|sent| sent + self.options.ack_timeout)

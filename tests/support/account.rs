@@ -1,9 +1,22 @@
 //! The account of a storm (`storm.rs`): what became of each message of a round, as its publisher was
 //! told and as the subscribers saw it, and whether the two agree. One atomic byte a message, written
 //! from every thread.
+//!
+//! Of ten messages of a publisher eight have QoS 1, one QoS 0 and one QoS 2, by their index. What is
+//! held against each:
+//!
+//! - all: one outcome; what ended as never sent or cancelled was seen by nobody; no subscriber sees
+//!   two first ones out of their publisher's order, each QoS for itself;
+//! - QoS 1: what ended as delivered was seen by both subscribers, once or more;
+//! - QoS 0: nobody saw it twice; it may be missing;
+//! - QoS 2: as QoS 1, and the broker passed it on once. That is what the witness is for: a client of
+//!   the test itself whose link nobody cuts, so that what it sees twice was published twice. What a
+//!   subscriber behind the cuts sees twice is only counted: Mosquitto 2.0 may send a PUBLISH anew
+//!   although it had sent PUBREL, which no client can tell from a new message.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use mqtt_connection_sharing::packet::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
 
 /// Publisher threads.
@@ -14,6 +27,8 @@ pub const PUBLISHERS: usize = 8;
 pub enum Subscriber {
     Fast,
     Slow,
+    /// Sees QoS 2 only, and is not behind the proxy.
+    Witness,
 }
 
 const SUBMITTED: u8 = 1;
@@ -22,13 +37,49 @@ const PERHAPS: u8 = 1 << 2;
 const NOT_SENT: u8 = 1 << 3;
 const SEEN_FAST: u8 = 1 << 4;
 const SEEN_SLOW: u8 = 1 << 5;
+const SEEN_WITNESS: u8 = 1 << 6;
 /// So that the memory is there from the beginning.
-const UNTOUCHED: u8 = 1 << 6;
+const UNTOUCHED: u8 = 1 << 7;
 
 const RESOLVED: u8 = DELIVERED | PERHAPS | NOT_SENT;
+const SEEN_BOTH: u8 = SEEN_FAST | SEEN_SLOW;
+const SEEN: u8 = SEEN_BOTH | SEEN_WITNESS;
 
-/// The order in which a subscriber saw each publisher's messages: the last round and index.
-pub type Last = [Option<(u64, u64)>; PUBLISHERS];
+/// The order in which a subscriber saw each publisher's messages of each QoS: the last round and
+/// index.
+pub type Last = [[Option<(u64, u64)>; 3]; PUBLISHERS];
+
+/// The quality of service of a message.
+pub fn qos(index: u64) -> QoS {
+    match index % 10 {
+        3 => QoS::AtMostOnce,
+        7 => QoS::ExactlyOnce,
+        _ => QoS::AtLeastOnce,
+    }
+}
+
+/// How many messages there are when this many of them have QoS 1.
+pub fn all_with(of_qos_1: u64) -> u64 {
+    let is_one = |index: &u64| qos(*index) == QoS::AtLeastOnce;
+    let last = (0..)
+        .filter(is_one)
+        .nth(usize::try_from(of_qos_1 - 1).expect("a count"));
+    last.map_or(0, |last| last + 1)
+}
+
+/// Messages by their QoS.
+#[derive(Default)]
+pub struct ByQos([AtomicU64; 3]);
+
+impl ByQos {
+    pub fn of(&self, qos: QoS) -> u64 {
+        self.0[qos as usize].load(Ordering::SeqCst)
+    }
+
+    fn count(&self, qos: QoS) {
+        count(&self.0[qos as usize]);
+    }
+}
 
 /// The account.
 pub struct Account {
@@ -40,13 +91,16 @@ pub struct Account {
     delivered_now: AtomicU64,
     seen_now: [AtomicU64; 2],
     /// In all rounds.
-    delivered: AtomicU64,
+    pub delivered: ByQos,
+    /// First receptions by the fast subscriber.
+    pub arrived: ByQos,
     seen: [AtomicU64; 2],
+    /// Of QoS 1 and 2.
     failed: AtomicU64,
     unresolved: AtomicU64,
     untrue: AtomicU64,
     reordered: AtomicU64,
-    duplicates: AtomicU64,
+    pub repeated: ByQos,
 }
 
 impl Account {
@@ -60,13 +114,14 @@ impl Account {
             submitted: AtomicU64::default(),
             delivered_now: AtomicU64::default(),
             seen_now: Default::default(),
-            delivered: AtomicU64::default(),
+            delivered: ByQos::default(),
+            arrived: ByQos::default(),
             seen: Default::default(),
             failed: AtomicU64::default(),
             unresolved: AtomicU64::default(),
             untrue: AtomicU64::default(),
             reordered: AtomicU64::default(),
-            duplicates: AtomicU64::default(),
+            repeated: ByQos::default(),
         }
     }
 
@@ -104,11 +159,16 @@ impl Account {
         if before & RESOLVED != 0 || before & SUBMITTED == 0 {
             count(&self.untrue);
         }
+        let qos = qos(index);
         if kind == DELIVERED {
-            count(&self.delivered_now);
-            count(&self.delivered);
-        } else {
-            count(&self.failed);
+            self.delivered.count(qos);
+        }
+        // A lost link may cost QoS 0, and delivered it is when it went out.
+        if qos != QoS::AtMostOnce {
+            count(match kind {
+                DELIVERED => &self.delivered_now,
+                _ => &self.failed,
+            });
         }
     }
 
@@ -129,14 +189,22 @@ impl Account {
             count(&self.untrue);
             return;
         }
-        // All of an earlier round was seen when it ended.
+        let qos = qos(index);
+        let again = || match (who, qos) {
+            (Subscriber::Witness, _) | (_, QoS::AtMostOnce) => count(&self.untrue),
+            _ => self.repeated.count(qos),
+        };
         if round < now {
-            count(&self.duplicates);
+            // All of an earlier round was seen when it ended; nobody waits for QoS 0.
+            if qos != QoS::AtMostOnce {
+                again();
+            }
             return;
         }
-        let (bit, which) = match who {
-            Subscriber::Fast => (SEEN_FAST, 0),
-            Subscriber::Slow => (SEEN_SLOW, 1),
+        let bit = match who {
+            Subscriber::Fast => SEEN_FAST,
+            Subscriber::Slow => SEEN_SLOW,
+            Subscriber::Witness => SEEN_WITNESS,
         };
         let before = self
             .message(publisher, index)
@@ -144,19 +212,25 @@ impl Account {
         if before & SUBMITTED == 0 || before & NOT_SENT != 0 {
             count(&self.untrue);
         } else if before & bit != 0 {
-            count(&self.duplicates);
+            again();
         } else {
-            if last[publisher] > Some((round, index)) {
+            let last = &mut last[publisher][qos as usize];
+            if *last > Some((round, index)) {
                 count(&self.reordered);
             }
-            last[publisher] = Some((round, index));
-            count(&self.seen_now[which]);
-            count(&self.seen[which]);
+            *last = Some((round, index));
+            if who == Subscriber::Fast {
+                self.arrived.count(qos);
+            }
+            if qos != QoS::AtMostOnce && who != Subscriber::Witness {
+                count(&self.seen_now[who as usize]);
+                count(&self.seen[who as usize]);
+            }
         }
     }
 
-    /// Whether both subscribers have seen everything of this round that was delivered, and no more
-    /// is to come.
+    /// Whether everybody has seen everything of this round that was delivered, and no more is to come.
+    /// What has QoS 0 does not count.
     pub fn all_delivered_seen(&self) -> bool {
         self.backlog() == 0 && self.missing() == 0
     }
@@ -167,14 +241,18 @@ impl Account {
         delivered.saturating_sub(self.seen_by_fewest(&self.seen_now))
     }
 
-    /// Messages of this round that were delivered and that a subscriber has not seen.
+    /// Messages of this round that were delivered and that somebody has not seen who should have.
     pub fn missing(&self) -> u64 {
-        let missed = |state: &&AtomicU8| {
+        let missed = |(index, state): &(u64, &AtomicU8)| {
             let state = state.load(Ordering::SeqCst);
-            let seen = state & SEEN_FAST != 0 && state & SEEN_SLOW != 0;
-            state & DELIVERED != 0 && !seen
+            let due = match qos(index % self.per_publisher) {
+                QoS::AtMostOnce => 0,
+                QoS::AtLeastOnce => SEEN_BOTH,
+                QoS::ExactlyOnce => SEEN,
+            };
+            state & DELIVERED != 0 && state & due != due
         };
-        self.messages.iter().filter(missed).count() as u64
+        (0..).zip(&self.messages).filter(missed).count() as u64
     }
 
     /// Settles the round: whatever was submitted has to have an outcome, and a true one.
@@ -184,10 +262,19 @@ impl Account {
             if state & SUBMITTED == 0 || state & RESOLVED == 0 {
                 count(&self.unresolved);
             }
-            if state & NOT_SENT != 0 && state & (SEEN_FAST | SEEN_SLOW) != 0 {
+            if state & NOT_SENT != 0 && state & SEEN != 0 {
                 count(&self.untrue);
             }
         }
+    }
+
+    /// Messages of each QoS that a round has.
+    pub fn in_a_round(&self) -> [u64; 3] {
+        let mut count = [0; 3];
+        for index in 0..self.per_publisher {
+            count[qos(index) as usize] += PUBLISHERS as u64;
+        }
+        count
     }
 
     /// What this message carries: its number, and as much more as its number says.
@@ -202,10 +289,6 @@ impl Account {
 
     pub fn round(&self) -> u64 {
         self.round.load(Ordering::SeqCst)
-    }
-
-    pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::SeqCst)
     }
 
     pub fn seen_by_both(&self) -> u64 {
@@ -228,10 +311,6 @@ impl Account {
         self.reordered.load(Ordering::SeqCst)
     }
 
-    pub fn duplicates(&self) -> u64 {
-        self.duplicates.load(Ordering::SeqCst)
-    }
-
     fn message(&self, publisher: usize, index: u64) -> &AtomicU8 {
         let at = publisher as u64 * self.per_publisher + index;
         &self.messages[usize::try_from(at).expect("an index")]
@@ -239,11 +318,14 @@ impl Account {
 
     /// Whose it is, its round and its index; none for what nobody sends.
     fn recognise(&self, topic: &str, bytes: &[u8]) -> Option<(usize, u64, u64)> {
-        let publisher = topic.strip_prefix("storm/")?.parse().ok()?;
+        let (publisher, level) = topic.strip_prefix("storm/")?.split_once('/')?;
+        let publisher = publisher.parse().ok()?;
         let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
         let round = words.next()?.parse().ok()?;
         let index = words.next()?.parse().ok()?;
-        let known = publisher < PUBLISHERS && index < self.per_publisher;
+        let level: u64 = level.parse().ok()?;
+        let known =
+            publisher < PUBLISHERS && index < self.per_publisher && level == qos(index) as u64;
         (known && bytes == payload(publisher, round, index)).then_some((publisher, round, index))
     }
 
@@ -253,10 +335,15 @@ impl Account {
     }
 }
 
+/// Two numbers and 96 letters go in.
+const ROOM: usize = 160;
+
 fn payload(publisher: usize, round: u64, index: u64) -> Vec<u8> {
     let more = (index.wrapping_mul(31) + round + publisher as u64) % 97;
     let filler = b'a' + u8::try_from(more % 26).unwrap_or(0);
-    let mut bytes = format!("{round} {index} ").into_bytes();
+    // All of one size, so that what is measured is not how pieces of many sizes are scattered.
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.extend_from_slice(format!("{round} {index} ").as_bytes());
     bytes.extend(std::iter::repeat_n(filler, more as usize));
     bytes
 }

@@ -14,8 +14,8 @@ pub struct Fate {
     pub(super) after: Option<u64>,
     pub(super) counting: Counting,
     pub(super) end: End,
-    /// Bytes taken at once.
-    pub(super) piece: usize,
+    /// Which bytes, of both directions together, pass one at a time.
+    pub(super) single: Range<u64>,
 }
 
 /// Which bytes count towards a connection's end.
@@ -39,7 +39,7 @@ impl Fate {
             after: None,
             counting: Counting::Both,
             end: End::Cut,
-            piece: PIECE,
+            single: 0..0,
         }
     }
 
@@ -68,7 +68,23 @@ impl Fate {
 
     /// Each byte is read and written by itself.
     pub fn one_byte_at_a_time(self) -> Fate {
-        Fate { piece: 1, ..self }
+        self.single_bytes(0..u64::MAX)
+    }
+
+    /// These bytes, counted from the first on and over both directions, are read and written each by
+    /// itself.
+    pub fn single_bytes(self, single: Range<u64>) -> Fate {
+        Fate { single, ..self }
+    }
+
+    /// How many bytes may be taken at once when this many have passed.
+    pub(super) fn piece(&self, passed: u64) -> usize {
+        let before = self.single.start.saturating_sub(passed);
+        match before {
+            0 if passed < self.single.end => 1,
+            0 => PIECE,
+            _ => usize::try_from(before).map_or(PIECE, |before| before.min(PIECE)),
+        }
     }
 }
 
@@ -91,6 +107,12 @@ impl Fates {
                 0 => Fate::cut(0),
                 // Not for long.
                 1 => Fate::cut(random.within(bytes) / 16).one_byte_at_a_time(),
+                2 => {
+                    let begin = random.within(bytes) / 2;
+                    let end = begin + random.within(bytes) / 32;
+                    Fate::cut(random.within(bytes)).single_bytes(begin..end)
+                }
+                3 => Fate::stall(random.within(bytes)),
                 _ => Fate::cut(random.within(bytes)),
             },
         }

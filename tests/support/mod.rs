@@ -20,11 +20,13 @@ pub mod fate;
 pub mod mosquitto;
 pub mod program;
 pub mod proxy;
+pub mod publishers;
 pub mod refusal;
 pub mod report;
 pub mod running;
 pub mod scripted;
 pub mod storm;
+pub mod witness;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;

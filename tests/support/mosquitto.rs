@@ -3,8 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -63,6 +64,16 @@ impl Mosquitto {
     /// Like [`Mosquitto::start`], and a client that gives a user name must give this one and its password.
     pub fn start_with_user(name: &str, password: &str) -> Mosquitto {
         Mosquitto::start_with(Saving::EachChange, Some((name, password)))
+    }
+
+    /// Has it write its database now (SIGUSR1) and waits until that is done: what it has acknowledged
+    /// so far, and everything else about its sessions, survives a kill from here on.
+    pub fn save(&self) {
+        // It writes another file and then gives it the name.
+        let which = || fs::metadata(self.database()).map(|file| file.ino()).ok();
+        let before = which();
+        self.signal("USR1");
+        wait_until("the database to be written", || which() != before);
     }
 
     /// Kills it as a crash would (SIGKILL); nothing is saved that was not saved already.
@@ -204,11 +215,12 @@ impl Mosquitto {
 
     /// Starts the process and waits until it accepts connections.
     fn launch(&mut self) -> Started {
-        let before = self.log().len();
+        let log_file = self.log_file();
+        let before = fs::metadata(&log_file).map_or(0, |file| file.len());
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.log_file())
+            .open(&log_file)
             .expect("a log file");
         let child = Command::new(find("mosquitto"))
             .arg("-c")
@@ -221,11 +233,9 @@ impl Mosquitto {
         // Kept before anything can panic, so that dropping `self` ends the process.
         let child = self.child.insert(child);
         let mut ended = || child.try_wait().expect("the state of Mosquitto");
-        let log_file = self.folder.path().join(LOG);
         // It says that it runs after it has bound its port, so it is this one that answers there.
         let status = wait_for("Mosquitto to start", HANG, || {
-            let text = fs::read(&log_file).unwrap_or_default();
-            let text = String::from_utf8_lossy(text.get(before..).unwrap_or_default());
+            let text = read_from(&log_file, before);
             let accepts = text.contains(" running")
                 && TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
             if accepts {
@@ -237,8 +247,7 @@ impl Mosquitto {
             return Started::Yes;
         };
         self.child = None;
-        let log = self.log();
-        let log = log.get(before..).unwrap_or_default();
+        let log = read_from(&self.log_file(), before);
         assert!(
             log.contains("Address already in use"),
             "Mosquitto ended at once, {status}:\n{log}"
@@ -337,6 +346,18 @@ impl Drop for Mosquitto {
 }
 
 const LOG: &str = "mosquitto.log";
+
+/// The text after so many bytes. Not all of it each time: a test that looks at its own memory must not
+/// see how long the log has become.
+fn read_from(file: &Path, begin: u64) -> String {
+    let mut text = Vec::new();
+    if let Ok(mut file) = fs::File::open(file) {
+        // What cannot be read is looked at again, or is missed in an error message only.
+        let _ = file.seek(SeekFrom::Start(begin));
+        let _ = file.read_to_end(&mut text);
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
 
 /// A port that was free a moment ago: Mosquitto cannot be told to choose one.
 fn free_port() -> u16 {

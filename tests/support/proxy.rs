@@ -31,6 +31,7 @@ pub struct Counts {
     connections: AtomicU64,
     cuts: AtomicU64,
     stalls: AtomicU64,
+    slowed: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -48,6 +49,11 @@ impl Counts {
     /// Connections that it keeps without passing anything, or kept.
     pub fn stalls(&self) -> u64 {
         self.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Connections of which it passed bytes one at a time.
+    pub fn slowed(&self) -> u64 {
+        self.slowed.load(Ordering::Relaxed)
     }
 
     /// Bytes passed on, both directions together.
@@ -108,8 +114,9 @@ impl Proxy {
         self.order(Order::Decide(Fates::fixed(next, then)));
     }
 
-    /// From now on every connection is cut after a random number of bytes in this range; one in
-    /// sixteen is dropped at once, and one in sixteen passes a few bytes, one at a time.
+    /// From now on every connection is cut after a random number of bytes in this range. One in
+    /// sixteen is dropped at once; one in sixteen passes a few bytes only, one at a time, and another
+    /// one does so for a while in its middle; one in sixteen stalls instead of being cut.
     pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>) {
         let random = Random::new(seed);
         self.order(Order::Decide(Fates::Random { random, bytes }));
@@ -276,6 +283,8 @@ struct Connection {
     from_client: Way,
     from_broker: Way,
     fate: Fate,
+    /// Bytes taken, both directions together.
+    passed: u64,
     stalled: bool,
 }
 
@@ -303,6 +312,7 @@ impl Connection {
             from_client: way(Counting::FromClient),
             from_broker: way(Counting::FromBroker),
             fate,
+            passed: 0,
             stalled: false,
         }
     }
@@ -314,15 +324,17 @@ impl Connection {
             if self.stalled {
                 return true;
             }
-            let up = self
-                .from_client
-                .pass(client, broker, &mut self.fate, counts);
-            let down = self
-                .from_broker
-                .pass(broker, client, &mut self.fate, counts);
+            let before = self.passed;
+            let (fate, passed) = (&mut self.fate, &mut self.passed);
+            let up = self.from_client.pass(client, broker, fate, passed, counts);
+            let down = self.from_broker.pass(broker, client, fate, passed, counts);
             let (Ok(up), Ok(down)) = (up, down) else {
                 return false;
             };
+            let begin = self.fate.single.start;
+            if !self.fate.single.is_empty() && (before..*passed).contains(&begin) {
+                add(&counts.slowed, 1);
+            }
             if self.fate.after == Some(0) {
                 match self.fate.end {
                     End::Cut => {
@@ -373,17 +385,19 @@ impl Way {
         from: &mut TcpStream,
         to: &mut TcpStream,
         fate: &mut Fate,
+        passed: &mut u64,
         counts: &Counts,
     ) -> io::Result<bool> {
         let mut moved = false;
         if self.waiting.is_empty() && !self.ended && fate.after != Some(0) {
             let mut piece = [0; PIECE];
-            let mut room = fate.piece;
+            let mut room = fate.piece(*passed);
             if let (true, Some(left)) = (self.counts, fate.after) {
                 room = room.min(usize::try_from(left).unwrap_or(PIECE));
             }
             if let Some(length) = unless_blocked(from.read(&mut piece[..room]))? {
                 moved = true;
+                *passed += length as u64;
                 self.ended = length == 0;
                 self.waiting.extend(&piece[..length]);
                 if let (true, Some(left)) = (self.counts, &mut fate.after) {

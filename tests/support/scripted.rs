@@ -378,6 +378,11 @@ impl<S: Stream> Connection<S> {
         copy(&self.received)
     }
 
+    /// Forgets them, where a test reads more than it wants to keep.
+    pub fn forget_received(&mut self) {
+        lock(&self.received).clear();
+    }
+
     /// The stream itself, for what this type does not do.
     pub fn stream(&mut self) -> &mut S {
         &mut self.stream

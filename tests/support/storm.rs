@@ -1,12 +1,19 @@
 //! Many threads on one loop, a link that is cut again and again, a broker that is killed: and an
 //! account of every single message. Eight publishers in three forms, a fast and a slow subscriber,
-//! QoS 1, mutual TLS to a real Mosquitto through the proxy.
+//! mutual TLS to a real Mosquitto through the proxy. Most messages have QoS 1, some 0, some 2; what
+//! each is held to stands in `account.rs`.
+//!
+//! The links do not only break: some fall silent (the proxy keeps them open and passes nothing), which
+//! only the acknowledgment time-out or the keep alive can end, and some creep, byte by byte. When the
+//! loop does not notice, a round does not end.
 //!
 //! The messages go in rounds, so that the account does not grow. At the end of a round every
 //! outcome is known and everything delivered has been seen by both subscribers. Only then may the
 //! broker be killed: one that saves once a second forgets what it acknowledged since, so at any
-//! other moment a loss would be its own. What the kill does meet is messages in flight: the proxy
-//! stalls, the next round begins, and the broker dies before any of it reaches it.
+//! other moment a loss would be its own. It also saves just before: a broker that falls back into the
+//! middle of a QoS 2 exchange takes the identifier's next message for the one before. What the kill
+//! does meet is messages in flight: the proxy stalls and lets nobody in, the next round begins, and
+//! the broker dies before any of it reaches it.
 //!
 //! TERMINATE without grace ends it in the middle of a last round. What was acknowledged must then
 //! have been received or be left in the broker's session, what was cancelled must be in neither.
@@ -15,38 +22,35 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Handle, RejectReason, Rejected, Stats, Ticket, WhenFull};
+use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Handle, Stats, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
 
-use super::account::{Account, PUBLISHERS, Subscriber};
+use super::account::{self, Account, PUBLISHERS, Subscriber};
 use super::proxy::Counts;
+use super::publishers::Worker;
 use super::running::{NEVER, Running, told};
-use super::{HANG, Mosquitto, Proxy, Random, wait_for, wait_until};
+use super::witness::Witness;
+use super::{HANG, Mosquitto, Proxy, Random, wait_until};
+
+/// The storm's memory is compared with what it was when this many messages of QoS 1 were done.
+pub const EARLY: u64 = 10_000;
 
 const CLIENT_ID: &str = "storm";
 
 /// A round that takes longer hangs.
-const ROUND_LIMIT: Duration = Duration::from_secs(120);
-
-/// Tickets that a publisher of that form holds before it waits for the oldest.
-const TICKETS: usize = 64;
+pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(120);
 
 /// The number of the round that TERMINATE ends: above all others.
-const LAST_ROUND: u64 = 1 << 40;
+pub(super) const LAST_ROUND: u64 = 1 << 40;
 
-/// In flight when the broker is killed.
-const IN_FLIGHT: u64 = 50;
-
-/// Messages that the broker may hold before the publishers wait. After each reconnect Mosquitto 2.0
-/// sends all it holds, whatever its window: were that more than passes between two cuts, it would
-/// begin with the same ones again and again.
-const BACKLOG: u64 = 300;
+/// In flight when the broker is killed, at least; the command queue has room for twice that, should
+/// the link be gone already.
+const IN_FLIGHT: u64 = 32;
 
 /// Room in the inbox of the slow subscriber, which stops for a while after so many messages.
 const SLOW_INBOX: usize = 4;
@@ -56,7 +60,7 @@ const SLOW_PAUSE: Duration = Duration::from_millis(5);
 /// What the storm is to be like.
 #[derive(Debug, Clone)]
 pub struct Storm {
-    /// Messages of a round, all publishers together.
+    /// QoS 1 messages of a round, all publishers together; the others come on top.
     pub round: u64,
     /// Rounds after which it ends.
     pub rounds: u64,
@@ -64,7 +68,7 @@ pub struct Storm {
     pub time: Duration,
     /// The broker is killed at the begin of every so many-th round.
     pub kill_every: u64,
-    /// Each connection is cut after a random number of bytes in this range.
+    /// Each connection is cut, or stalls, after a random number of bytes in this range.
     pub cut_after: Range<u64>,
     /// The source of all chance.
     pub seed: u64,
@@ -79,12 +83,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Messages acknowledged.
+    /// Messages of QoS 1 acknowledged.
     pub fn delivered(&self) -> u64 {
-        self.account.delivered()
+        self.account.delivered.of(QoS::AtLeastOnce)
     }
 
-    /// First receptions by the slower of both subscribers.
+    /// First receptions by the slower of both subscribers, of QoS 1 and 2.
     pub fn seen(&self) -> u64 {
         self.account.seen_by_both()
     }
@@ -92,6 +96,11 @@ impl Progress {
     /// Links cut.
     pub fn cuts(&self) -> u64 {
         self.counts.cuts()
+    }
+
+    /// Links that fell silent.
+    pub fn stalls(&self) -> u64 {
+        self.counts.stalls()
     }
 
     /// Connections made.
@@ -108,27 +117,36 @@ impl Progress {
 /// How it went.
 #[derive(Debug, Clone)]
 pub struct Figures {
-    pub messages: u64,
-    pub delivered: u64,
+    /// Of each QoS, but for the round that TERMINATE ended; so the next.
+    pub messages: [u64; 3],
+    pub delivered: [u64; 3],
+    /// Of each QoS, received once at least by the fast subscriber.
+    pub arrived: [u64; 3],
+    /// Of each QoS, received once more.
+    pub repeated: [u64; 3],
     pub cuts: u64,
+    /// Links that fell silent, without those at a kill.
+    pub stalls: u64,
+    /// Links that passed bytes one at a time.
+    pub slowed: u64,
     pub kills: u64,
-    /// Acknowledged, and missed by a subscriber.
+    /// Acknowledged, and missed by a subscriber; or with QoS 2 by the witness.
     pub lost: u64,
     /// Accepted commands without an outcome.
     pub unresolved: u64,
-    /// Outcomes that were not true, told twice, or messages that nobody had sent.
+    /// Outcomes that were not true, told twice, or messages that nobody had sent; QoS 0 that came twice,
+    /// QoS 2 that the broker passed on twice.
     pub untrue: u64,
     /// First receptions out of their publisher's order.
     pub reordered: u64,
-    pub duplicates: u64,
     /// Not delivered, though nobody ended the loop.
     pub failed: u64,
     /// Not delivered because TERMINATE ended the loop.
     pub ended: u64,
     pub stats: Stats,
     pub elapsed: Duration,
-    /// Resident memory in KiB at the end of the round in which the first tenth, or the 10,000th
-    /// message, was done; and at the end.
+    /// Resident memory in KiB at the end of the round in which message [`EARLY`] was done, and at the
+    /// end of the last one: nothing is under way then. The account is of one size all the time.
     pub memory_early: u64,
     pub memory_late: u64,
 }
@@ -148,13 +166,19 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [zero, one, two] = self.repeated;
         write!(
             f,
-            "messages {}, cuts {}, broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, \
-             failed {}, ended by TERMINATE {}, duplicates {}, reconnects {} (resumed {}), seconds {:.1}, \
-             resident memory {} KiB early, {} KiB at the end",
-            self.messages,
+            "messages {} of QoS 1 (and {} of QoS 0, {} of QoS 2), cuts {}, stalls {}, slowed {}, \
+             broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, failed {}, ended by \
+             TERMINATE {}, repeated {zero} / {one} / {two}, QoS 0 arrived {}, reconnects {} (resumed \
+             {}), seconds {:.1}, resident memory {} KiB early, {} KiB at the end",
+            self.messages[1],
+            self.messages[0],
+            self.messages[2],
             self.cuts,
+            self.stalls,
+            self.slowed,
             self.kills,
             self.lost,
             self.unresolved,
@@ -162,7 +186,7 @@ impl fmt::Display for Figures {
             self.reordered,
             self.failed,
             self.ended,
-            self.duplicates,
+            self.arrived[0],
             self.stats.reconnects,
             self.stats.resumed,
             self.elapsed.as_secs_f64(),
@@ -182,8 +206,9 @@ impl Storm {
         let mut broker = Mosquitto::start_fast();
         let proxy = Proxy::start(broker.port());
         proxy.cut_at_random(self.seed, self.cut_after.clone());
-        let per_publisher = self.round / PUBLISHERS as u64;
+        let per_publisher = account::all_with(self.round / PUBLISHERS as u64);
         let account = Arc::new(Account::new(per_publisher));
+        let mut witness = Witness::start(&broker, &account, Default::default());
         let loops = Running::start(options(&broker, &proxy));
         let subscribers = [Subscriber::Fast, Subscriber::Slow]
             .map(|who| subscribe(loops.handle(), &account, who));
@@ -197,57 +222,56 @@ impl Storm {
             kills: Arc::clone(&kills),
         });
         let mut chance = Random::new(self.seed ^ 0x5eed);
-        // Of a storm that only time ends, its first messages.
-        let early = match self.rounds.checked_mul(self.round) {
-            Some(all) => (all / 10).max(10_000),
-            None => 10_000,
-        };
-        let (mut memory_early, mut done) = (0, 0);
-        let mut lost = 0;
+        let (mut memory_early, mut memory_late) = (0, 0);
+        let (mut rounds, mut lost, mut stalled_by_us) = (0, 0, 0);
         for round in 0..self.rounds {
             account.begin_round(round);
             let kill = round % self.kill_every == self.kill_every - 1;
             if kill {
+                proxy.refuse();
+                let stalls = proxy.counts().stalls();
                 proxy.stall_all();
+                stalled_by_us += proxy.counts().stalls() - stalls;
+                broker.save();
             }
-            for publisher in &publishers {
-                publisher.begin.send(per_publisher).expect("a publisher");
-            }
+            publishers.iter().for_each(|p| p.begin(per_publisher));
             if kill {
                 let enough = IN_FLIGHT + chance.within(&(0..IN_FLIGHT));
                 wait_until("messages in flight", || account.submitted() >= enough);
                 broker.kill();
+                let seen = witness.join();
                 proxy.cut_all();
                 broker.start_again();
+                witness = Witness::start(&broker, &account, seen);
+                proxy.accept_again();
                 kills.fetch_add(1, Ordering::Relaxed);
             }
             let deadline = Instant::now() + ROUND_LIMIT;
             for publisher in &publishers {
-                let left = deadline.saturating_duration_since(Instant::now());
-                let ended = publisher.ended.recv_timeout(left);
-                ended.expect("a publisher to end its round: a command was not resolved");
+                publisher.expect_end(deadline.saturating_duration_since(Instant::now()));
             }
             let all_seen = || account.all_delivered_seen().then_some(());
             if super::look_for(ROUND_LIMIT, all_seen).is_none() {
                 lost += account.missing();
             }
             account.end_round();
-            done += self.round;
-            if memory_early == 0 && done >= early {
-                memory_early = resident_memory();
+            rounds += 1;
+            memory_late = resident_memory();
+            if memory_early == 0 && rounds * self.round >= EARLY {
+                memory_early = memory_late;
             }
             if lost > 0 || begin.elapsed() >= self.time {
                 break;
             }
         }
-        let memory_late = resident_memory();
-        let (delivered, failed) = (account.delivered(), account.failed());
+        let of_each = |count: &account::ByQos| {
+            [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| count.of(qos))
+        };
+        let (delivered, failed) = (of_each(&account.delivered), account.failed());
 
         // The end comes in the middle of a round that nobody waits for.
         account.begin_round(LAST_ROUND);
-        for publisher in &publishers {
-            publisher.begin.send(per_publisher).expect("a publisher");
-        }
+        publishers.iter().for_each(|p| p.begin(per_publisher));
         let enough = chance.within(&(IN_FLIGHT..self.round / 2));
         wait_until("messages on their way", || account.submitted() >= enough);
         let ticket = loops.handle().terminate(Duration::ZERO);
@@ -255,27 +279,34 @@ impl Storm {
         assert!(ended.result.is_ok(), "{ended:?}");
         assert!(told(ticket).is_delivered());
         for publisher in publishers {
-            let all = publisher.ended.recv_timeout(HANG);
-            all.expect("every command resolved when the loop has ended");
+            publisher.expect_end(HANG);
             publisher.join();
         }
         for subscriber in subscribers {
             subscriber.join().expect("no panic in a subscriber");
         }
         read_what_is_left(&broker, &account);
-        lost += account.missing();
+        let all_seen = || (account.missing() == 0).then_some(());
+        if super::look_for(HANG, all_seen).is_none() {
+            lost += account.missing();
+        }
         account.end_round();
+        broker.kill();
+        witness.join();
         Figures {
-            messages: done,
+            messages: account.in_a_round().map(|count| rounds * count),
             delivered,
+            arrived: of_each(&account.arrived),
+            repeated: of_each(&account.repeated),
             cuts: proxy.counts().cuts(),
+            stalls: proxy.counts().stalls() - stalled_by_us,
+            slowed: proxy.counts().slowed(),
             kills: kills.load(Ordering::Relaxed),
             lost,
             unresolved: account.unresolved(),
             ended: account.failed() - failed,
             untrue: account.untrue(),
             reordered: account.reordered(),
-            duplicates: account.duplicates(),
             failed,
             stats: ended.stats,
             elapsed: begin.elapsed(),
@@ -299,6 +330,11 @@ fn options(broker: &Mosquitto, proxy: &Proxy) -> Options {
     });
     options.connect_interval = Duration::ZERO;
     options.block_time = NEVER;
+    options.command_queue = 2 * IN_FLIGHT as usize;
+    // What falls silent is to be noticed soon: with something in flight, without, and before CONNACK.
+    options.ack_timeout = Duration::from_secs(1);
+    options.keep_alive = Duration::from_secs(2);
+    options.connect_timeout = Duration::from_secs(1);
     options.retry.base = Duration::from_millis(1);
     options.retry.max = Duration::from_millis(5);
     options.retry.attempts = 0;
@@ -314,10 +350,24 @@ fn read_what_is_left(broker: &Mosquitto, account: &Account) {
     client.send_packet(v4::Packet::Publish(last));
     loop {
         let next = client.read_until("a message", |packet| match packet {
-            v4::Packet::Publish(publish) => Some(publish.clone()),
+            v4::Packet::Publish(_) | v4::Packet::PubRel(_) => Some(packet.clone()),
             _ => None,
         });
-        client.send_puback(next.pkid);
+        let next = match next {
+            v4::Packet::Publish(publish) => publish,
+            v4::Packet::PubRel(release) => {
+                client.send_packet(v4::Packet::PubComp(v4::PubComp::new(release.pkid)));
+                continue;
+            }
+            other => panic!("it was not waited for: {other:?}"),
+        };
+        match next.qos {
+            mqttbytes::QoS::AtMostOnce => {}
+            mqttbytes::QoS::AtLeastOnce => client.send_puback(next.pkid),
+            mqttbytes::QoS::ExactlyOnce => {
+                client.send_packet(v4::Packet::PubRec(v4::PubRec::new(next.pkid)));
+            }
+        }
         if next.topic == "storm/last" {
             return;
         }
@@ -331,10 +381,10 @@ fn read_what_is_left(broker: &Mosquitto, account: &Account) {
 fn subscribe(handle: &Handle, account: &Arc<Account>, who: Subscriber) -> JoinHandle<()> {
     let room = match who {
         Subscriber::Fast => 100,
-        Subscriber::Slow => SLOW_INBOX,
+        _ => SLOW_INBOX,
     };
     let inbox = handle.inbox(room, WhenFull::WaitAside);
-    let filters = vec![Filter::new("storm/#", QoS::AtLeastOnce)];
+    let filters = vec![Filter::new("storm/#", QoS::ExactlyOnce)];
     let granted = told(handle.subscribe(&inbox, filters).expect("room"));
     assert!(granted.is_delivered(), "{granted}");
     let account = Arc::clone(account);
@@ -350,116 +400,6 @@ fn subscribe(handle: &Handle, account: &Arc<Account>, who: Subscriber) -> JoinHa
         }
     };
     thread::Builder::new().spawn(receive).expect("a thread")
-}
-
-/// A publisher thread: publishes a round's messages each time it is told to.
-struct Worker {
-    begin: Sender<u64>,
-    ended: Receiver<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Worker {
-    fn start(handle: Handle, account: &Arc<Account>, number: usize) -> Worker {
-        let account = Arc::clone(account);
-        let (begin, rounds) = channel::<u64>();
-        let (tell, ended) = channel();
-        let run = move || {
-            for count in rounds {
-                match number % 3 {
-                    0 => publish_and_wait(&handle, &account, number, count),
-                    1 => publish_with_callbacks(&handle, &account, number, count),
-                    _ => publish_with_tickets(&handle, &account, number, count),
-                }
-                tell.send(()).expect("somebody who waits");
-            }
-        };
-        let thread = thread::Builder::new().spawn(run).expect("a thread");
-        Worker {
-            begin,
-            ended,
-            thread,
-        }
-    }
-
-    fn join(self) {
-        drop(self.begin);
-        self.thread.join().expect("no panic in a publisher");
-    }
-}
-
-fn publish_and_wait(handle: &Handle, account: &Account, number: usize, count: u64) {
-    for index in 0..count {
-        let ticket = publish(handle, account, number, index);
-        if let Some(ticket) = ticket {
-            account.resolve(number, index, &ticket.wait());
-        }
-    }
-}
-
-fn publish_with_tickets(handle: &Handle, account: &Account, number: usize, count: u64) {
-    let mut open = std::collections::VecDeque::new();
-    for index in 0..count {
-        if let Some(ticket) = publish(handle, account, number, index) {
-            open.push_back((index, ticket));
-        }
-        if open.len() > TICKETS
-            && let Some((index, ticket)) = open.pop_front()
-        {
-            account.resolve(number, index, &ticket.wait());
-        }
-    }
-    for (index, ticket) in open {
-        account.resolve(number, index, &ticket.wait());
-    }
-}
-
-fn publish_with_callbacks(handle: &Handle, account: &Arc<Account>, number: usize, count: u64) {
-    // Each callback holds the sender: when all of them are gone, each was called or dropped.
-    let (held, all_gone) = channel::<()>();
-    for index in 0..count {
-        let (held, ours) = (held.clone(), Arc::clone(account));
-        submit(account, number, index);
-        let message = message(account, number, index);
-        let callback = move |outcome| {
-            ours.resolve(number, index, &outcome);
-            drop(held);
-        };
-        if let Err(rejected) = handle.publish_then(message, callback) {
-            handed_back(account, number, index, &rejected);
-        }
-    }
-    drop(held);
-    assert!(all_gone.recv_timeout(ROUND_LIMIT).is_err());
-}
-
-fn publish(handle: &Handle, account: &Account, number: usize, index: u64) -> Option<Ticket> {
-    submit(account, number, index);
-    let accepted = handle.publish(message(account, number, index));
-    accepted
-        .map_err(|rejected| handed_back(account, number, index, &rejected))
-        .ok()
-}
-
-/// Waits until the broker's backlog is small, but for the last round, then enters it as submitted.
-fn submit(account: &Account, number: usize, index: u64) {
-    if account.backlog() > BACKLOG {
-        let small = || account.backlog() <= BACKLOG || account.round() == LAST_ROUND;
-        let waited = super::look_for(ROUND_LIMIT, || small().then_some(()));
-        waited.expect("the subscribers to receive");
-    }
-    account.submit(number, index);
-}
-
-/// Nothing but the loop's end may hand a message back.
-fn handed_back(account: &Account, number: usize, index: u64, rejected: &Rejected<Publish>) {
-    assert_eq!(rejected.reason, RejectReason::Terminated);
-    account.hand_back(number, index);
-}
-
-fn message(account: &Account, number: usize, index: u64) -> Publish {
-    let topic = format!("storm/{number}");
-    Publish::new(topic, QoS::AtLeastOnce, account.payload(number, index))
 }
 
 /// In KiB; 0 where the system does not say.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rumqttc::mqttbytes::v4;
+
 use super::Transcript;
 use super::packets::{message, puback, pubcomp, pubrec, suback};
 use crate::packet::Incoming;
@@ -129,6 +131,84 @@ fn a_missing_acknowledgment_ends_the_link_not_early_and_not_late() {
     t.reconnects(true).sends("PUBLISH id=1 qos=1 dup a \"x\"");
     t.at(40_999).silent();
     t.at(41_000).notes("close AckTimeout").finish();
+}
+
+/// A link with traffic of all kinds that falls silent at any moment: the loss is told within 1.5 times
+/// the keep alive, and within the acknowledgment time-out of the oldest thing without an answer.
+#[test]
+fn a_stalled_peer_is_noticed_in_time_at_whatever_moment_it_stalls() {
+    let mut noticed_by = [0; 2];
+    for seed in 0..400_u64 {
+        let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |limit: u64| {
+            chance ^= chance << 13;
+            chance ^= chance >> 7;
+            chance ^= chance << 17;
+            (chance >> 16) % limit
+        };
+        let keep_alive = 1 + below(90);
+        let ack_timeout = 1 + below(90);
+        let mut t = Transcript::connected_with(|o| {
+            o.keep_alive = Duration::from_secs(keep_alive);
+            o.ack_timeout = Duration::from_secs(ack_timeout);
+        });
+        let last_second = below(3 * keep_alive);
+        let stall = last_second * 1000 + below(1000);
+        let pause = 1 + below(2 * keep_alive);
+        // Until then everything is answered within the second, and PINGREQ at once.
+        let (mut now, mut id) = (0, 0);
+        let answer_pings = |t: &mut Transcript| {
+            while let Some(at) = t.sent.iter().position(|sent| *sent == v4::Packet::PingReq) {
+                t.sent.remove(at);
+                t.receives(PINGRESP);
+            }
+        };
+        for second in 1..=last_second {
+            now = second * 1000;
+            t.at(now);
+            answer_pings(&mut t);
+            if second % pause == 0 {
+                id += 1;
+                t.publish("a", 1, "x");
+                t.receives(puback(id));
+            }
+        }
+        t.at(stall);
+        answer_pings(&mut t);
+        assert!(t.notes.is_empty(), "seed {seed}: nothing was lost so far");
+        // Nothing comes any more. What is published goes out, or not even that.
+        let takes = below(2) == 0;
+        if !takes {
+            t.stalls_after(0);
+        }
+        let mut deadline = stall + keep_alive * 1500;
+        let mut next = now + pause * 1000;
+        while t.notes.is_empty() {
+            let waits = t.next_timer().expect("a timer, or nobody would notice");
+            if next < waits {
+                if next > stall && t.session.wants_commands() {
+                    t.at(next).publish("a", 1, "y");
+                    deadline = deadline.min(next + ack_timeout * 1000);
+                }
+                next += pause * 1000;
+            } else {
+                t.at(waits);
+            }
+            let over = t.now > t.base + Duration::from_millis(deadline);
+            assert!(
+                !over,
+                "seed {seed}: keep alive {keep_alive}, acknowledgment time-out {ack_timeout}, stalled at {stall}, \
+                 noticed after {deadline}"
+            );
+        }
+        let told = t.notes.pop_front();
+        match told.as_deref() {
+            Some("close KeepAliveExpired") => noticed_by[0] += 1,
+            Some("close AckTimeout") => noticed_by[1] += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(noticed_by.iter().all(|times| *times > 40), "{noticed_by:?}");
 }
 
 #[test]
