@@ -23,6 +23,9 @@ pub struct ProtocolError {
 /// How many of a bad packet's bytes an error shows.
 const SHOWN_BYTES: usize = 16;
 
+/// How many characters of a bad topic an error shows.
+const SHOWN_CHARACTERS: usize = 32;
+
 /// A payload at most this long is copied out of the read buffer, so that a queue of small payloads
 /// does not keep large buffers alive.
 const SMALL_PAYLOAD: usize = 4096;
@@ -277,10 +280,14 @@ fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static 
             InvalidName::Empty => "MQTT-4.7.3-1",
             _ => "MQTT-3.3.2-2",
         };
-        return Err((
-            format!("topic {:?} is not a topic name", publish.topic),
-            rule,
-        ));
+        // Not all of it: it may be long, and what a broker sends must not be able to flood the log.
+        let shown: String = publish.topic.chars().take(SHOWN_CHARACTERS).collect();
+        let more = if shown.len() < publish.topic.len() {
+            "..."
+        } else {
+            ""
+        };
+        return Err((format!("topic {shown:?}{more} is not a topic name"), rule));
     }
     let payload = if publish.payload.len() <= SMALL_PAYLOAD {
         Bytes::copy_from_slice(&publish.payload)
@@ -349,6 +356,18 @@ mod tests {
 
     fn rule(bytes: &[u8]) -> &'static str {
         decoded(bytes).expect_err("a protocol error").rule()
+    }
+
+    #[test]
+    fn an_error_shows_the_beginning_of_a_long_topic() {
+        let mut bytes = b"\x30\x82\x04\x02\x00".to_vec();
+        bytes.resize(bytes.len() + 512, b'\x01');
+        bytes[100] = b'#';
+        let error = decoded(&bytes).expect_err("a wildcard");
+        assert_eq!(error.rule(), "MQTT-3.3.2-2");
+        let text = error.to_string();
+        assert!(text.contains(r#"\u{1}"... is not"#), "{text}");
+        assert!(text.len() < 400, "{text}");
     }
 
     #[test]
