@@ -85,6 +85,9 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(feature = "local-broker")]
 pub mod local;
 pub mod options;

@@ -176,6 +176,14 @@ impl Inbound {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl<T> super::Session<T> {
+    /// How many acknowledgments are owed, and how many places their order has.
+    pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
+        (self.inbound.owed.len(), self.inbound.order.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
