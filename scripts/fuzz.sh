@@ -67,10 +67,11 @@ need_cargo
 need_command c++ 'libFuzzer is C++; on Debian and Ubuntu: apt-get install g++'
 cd -- "$repository"
 
-# What cargo-fuzz would set, but for the sanitizers, which need a nightly compiler. Flags for a --target do not
+# What cargo-fuzz sets, but for the sanitizers, which need a nightly compiler. Flags for a --target do not
 # reach build scripts.
 host=$(rustc -vV | sed -n 's/^host: //p')
 work=${CARGO_TARGET_DIR:-target}/fuzz
+[[ $work == /* ]] || work=$PWD/$work
 printf 'building (minutes at first)\n'
 RUSTFLAGS='--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table' \
