@@ -97,6 +97,7 @@ shell_syntax() {
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
+step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
 step 'tests' cargo test --locked

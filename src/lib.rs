@@ -86,6 +86,9 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 #[cfg(feature = "local-broker")]
 pub mod local;

@@ -375,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn an_error_shows_the_beginning_of_a_long_topic() {
+        let mut bytes = b"\x30\x82\x04\x02\x00".to_vec();
+        bytes.resize(bytes.len() + 512, b'\x01');
+        bytes[100] = b'#';
+        let error = decoded(&bytes).expect_err("a wildcard");
+        assert_eq!(error.rule(), "MQTT-3.3.2-2");
+        let text = error.to_string();
+        assert!(text.contains(r#"\u{1}"... is not"#), "{text}");
+        assert!(text.len() < 400, "{text}");
+    }
+
+    #[test]
     fn complete_packets_are_taken_one_by_one() {
         let mut buffer = BytesMut::from(&b"\x40\x02\x00\x01\xd0\x00\x20"[..]);
         let id = PacketId::new(1).unwrap();

@@ -34,6 +34,11 @@ pub(crate) enum Arrival {
     Known,
 }
 
+/// So many places in the order of acknowledgments may be of nothing any more, and as many as there
+/// are acknowledgments owed: a broker that uses an identifier again and again behind a message that
+/// nobody accepts must not make it grow.
+const SPARE_PLACES: usize = 32;
+
 /// State of the receiving half.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Inbound {
@@ -146,6 +151,10 @@ impl Inbound {
     fn owe(&mut self, id: PacketId, message: Arc<Message>, accepted: bool) -> DeliveryId {
         let delivery = DeliveryId(self.next_delivery);
         self.next_delivery += 1;
+        if self.order.len() > 2 * self.owed.len() + SPARE_PLACES {
+            self.order
+                .retain(|delivery| self.owed.contains_key(delivery));
+        }
         self.order.push_back(delivery);
         self.by_identifier.insert(id, delivery);
         self.owed.insert(
@@ -164,6 +173,14 @@ impl Inbound {
         if let Some(delivery) = self.by_identifier.remove(&id) {
             self.owed.remove(&delivery);
         }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl<T> super::Session<T> {
+    /// How many acknowledgments are owed, and how many places their order has.
+    pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
+        (self.inbound.owed.len(), self.inbound.order.len())
     }
 }
 
@@ -278,5 +295,24 @@ mod tests {
         inbound.accept(delivery);
         assert_eq!(inbound.poll_ack(), None);
         deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+    }
+
+    #[test]
+    fn identifiers_used_anew_behind_what_nobody_accepts_take_no_more_room() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "first");
+        let mut last = None;
+        for turn in 0..1_000 {
+            let payload = if turn % 2 == 0 { "even" } else { "odd" };
+            last = Some(deliver(&mut inbound, 2, QoS::AtLeastOnce, payload));
+        }
+        assert_eq!(inbound.owed.len(), 2);
+        assert!(inbound.order.len() < 50, "{}", inbound.order.len());
+        inbound.accept(last.unwrap());
+        assert_eq!(inbound.poll_ack(), None);
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(2))));
+        assert_eq!(inbound.poll_ack(), None);
     }
 }

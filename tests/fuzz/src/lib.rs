@@ -1,0 +1,56 @@
+//! What both fuzz targets share: an allocator that ends the process, which libFuzzer takes for a
+//! finding, when one request or everything together is more than any input can call for.
+//!
+//! libFuzzer itself is C++ and allocates elsewhere.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Largest single request: above the session's high-water mark of 256 KiB, doubled by growing.
+const ONE_REQUEST: usize = 2 << 20;
+
+/// Largest sum of what is allocated at one time.
+const TOGETHER: usize = 16 << 20;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Bounded = Bounded;
+
+struct Bounded;
+
+// SAFETY: everything is handed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Bounded {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grow(layout.size());
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        grow(size);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+fn grow(size: usize) {
+    let before = ALLOCATED.fetch_add(size, Relaxed);
+    let above = size > ONE_REQUEST || before + size > TOGETHER;
+    // After a panic it is the backtrace that is large.
+    if above && !std::thread::panicking() {
+        // No formatting: that could allocate.
+        let _ = std::io::stderr().write_all(b"an allocation above the limit\n");
+        std::process::abort();
+    }
+}

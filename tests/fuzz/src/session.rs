@@ -1,0 +1,8 @@
+//! The target `session`: see src/fuzz of the crate.
+#![no_main]
+
+use mqtt_connection_sharing::fuzz;
+// For its allocator.
+use mqtt_connection_sharing_fuzz as _;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::session(input));
