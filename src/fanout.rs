@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::inbox::{InboxId, Item, Offer, Outlet};
 use crate::packet::{Message, QoS};
 use crate::session::DeliveryId;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{Matches, Subscriptions};
 
 /// Messages that may wait aside for one queue: as many as one session can have unacknowledged, since
 /// there are no more packet identifiers. Only over several lost sessions more could come together;
@@ -31,7 +31,7 @@ pub(crate) struct Fanout {
     unmatched: Sender<Arc<Message>>,
     unmatched_count: u64,
     unmatched_dropped: u64,
-    matched: Vec<InboxId>,
+    matched: Matches,
     largest_aside: usize,
     /// Messages dropped because more than that would have waited aside for one queue.
     given_up: u64,
@@ -60,7 +60,7 @@ impl Fanout {
             unmatched: sender,
             unmatched_count: 0,
             unmatched_dropped: 0,
-            matched: Vec::new(),
+            matched: Matches::default(),
             largest_aside: LARGEST_ASIDE,
             given_up: 0,
             accepted_unread: Vec::new(),
@@ -100,12 +100,13 @@ impl Fanout {
     ) -> bool {
         let mut matched = std::mem::take(&mut self.matched);
         subscriptions.matching(&message.topic, &mut matched);
-        matched.retain(|inbox| self.queues.contains_key(inbox));
-        if matched.is_empty() {
+        let inboxes = &mut matched.inboxes;
+        inboxes.retain(|inbox| self.queues.contains_key(inbox));
+        if inboxes.is_empty() {
             self.deliver_unmatched(message);
         }
         let mut missing = 0;
-        for inbox in &matched {
+        for inbox in inboxes.iter() {
             missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));
         }
         self.matched = matched;

@@ -121,7 +121,8 @@ pub(super) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
         _ => first & 0x0f == 0,
     };
     let length_is_right = match first >> 4 {
-        3 | 9 => true,
+        3 => true,
+        9 => whole > 4,
         13 => whole == 2,
         _ => whole == 4,
     };

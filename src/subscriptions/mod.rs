@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::inbox::InboxId;
 use crate::packet::{Filter, QoS};
-use tree::{FilterId, Tree};
+use tree::{FilterId, OpenNodes, Tree};
 
 /// One queue's interest in one filter, as one SUBSCRIBE made it: so a later SUBSCRIBE of the same
 /// filter is not taken away by the answer to an earlier UNSUBSCRIBE.
@@ -20,6 +20,14 @@ use tree::{FilterId, Tree};
 pub(crate) struct InterestId {
     filter: FilterId,
     number: u64,
+}
+
+/// The queues that want a topic; kept from one message to the next, so that finding them needs no
+/// memory of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Matches {
+    pub(crate) inboxes: Vec<InboxId>,
+    open: OpenNodes,
 }
 
 /// The table of subscriptions.
@@ -186,10 +194,11 @@ impl Subscriptions {
         self.ids.len() + unknown.len()
     }
 
-    /// Puts each queue that wants this topic into `inboxes`, once however many filters match.
-    pub(crate) fn matching(&self, topic: &str, inboxes: &mut Vec<InboxId>) {
+    /// Finds each queue that wants this topic, once however many filters match.
+    pub(crate) fn matching(&self, topic: &str, matches: &mut Matches) {
+        let Matches { inboxes, open } = matches;
         inboxes.clear();
-        self.tree.matching(topic, |id| {
+        self.tree.matching(topic, open, |id| {
             inboxes.extend(self.entries[id].interests.iter().map(|i| i.inbox));
         });
         inboxes.sort_unstable();
@@ -255,9 +264,12 @@ mod tests {
     }
 
     fn matching(table: &Subscriptions, topic: &str) -> Vec<InboxId> {
-        let mut inboxes = vec![InboxId(99)];
-        table.matching(topic, &mut inboxes);
-        inboxes
+        let mut matches = Matches {
+            inboxes: vec![InboxId(99)],
+            open: vec![(99, None)],
+        };
+        table.matching(topic, &mut matches);
+        matches.inboxes
     }
 
     #[test]

@@ -12,6 +12,10 @@ pub(super) type FilterId = usize;
 
 const ROOT: usize = 0;
 
+/// Nodes still to be visited, each with where in the topic begins what is left below it; none where
+/// nothing is left.
+pub(super) type OpenNodes = Vec<(usize, Option<usize>)>;
+
 /// Filters by their levels.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -94,10 +98,15 @@ impl Tree {
         }
     }
 
-    /// Calls `found` for each filter that matches `topic`.
-    pub(super) fn matching(&self, topic: &str, mut found: impl FnMut(FilterId)) {
-        // Each entry: a node, and what of the topic is left below it.
-        let mut open = vec![(ROOT, Some(topic))];
+    /// Calls `found` for each filter that matches `topic`. Uses `open` to work with.
+    pub(super) fn matching(
+        &self,
+        topic: &str,
+        open: &mut OpenNodes,
+        mut found: impl FnMut(FilterId),
+    ) {
+        open.clear();
+        open.push((ROOT, Some(0)));
         while let Some((at, rest)) = open.pop() {
             let node = &self.nodes[at];
             // A wildcard does not match the first level of `$` topics [MQTT-4.7.2-1].
@@ -105,13 +114,13 @@ impl Tree {
             if wildcards {
                 node.below.iter().copied().for_each(&mut found);
             }
-            let Some(rest) = rest else {
+            let Some(begin) = rest else {
                 node.here.iter().copied().for_each(&mut found);
                 continue;
             };
-            let (level, rest) = match rest.split_once('/') {
-                Some((level, rest)) => (level, Some(rest)),
-                None => (rest, None),
+            let (level, rest) = match topic[begin..].split_once('/') {
+                Some((level, _)) => (level, Some(begin + level.len() + 1)),
+                None => (&topic[begin..], None),
             };
             if let Some(&child) = node.children.get(level) {
                 open.push((child, rest));
@@ -184,7 +193,7 @@ mod tests {
 
     fn found(tree: &Tree, topic: &str) -> Vec<FilterId> {
         let mut ids = Vec::new();
-        tree.matching(topic, |id| ids.push(id));
+        tree.matching(topic, &mut OpenNodes::new(), |id| ids.push(id));
         ids.sort_unstable();
         ids
     }

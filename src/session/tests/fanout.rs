@@ -14,7 +14,7 @@ use crate::inbox::{Inbox, InboxError, InboxId, WhenFull};
 use crate::packet::{Filter, Incoming, Message, QoS, decode};
 use crate::readiness::Waker;
 use crate::session::DeliveryId;
-use crate::subscriptions::Subscriptions;
+use crate::subscriptions::{Matches, Subscriptions};
 
 const ME: InboxId = InboxId(1);
 const OTHER: InboxId = InboxId(2);
@@ -255,10 +255,10 @@ fn row_11_every_interest_counts_and_none_goes_unrecorded() {
     assert_eq!(table.len(), 4);
     table.remove(&refused);
     assert_eq!(table.len(), 3);
-    let mut inboxes = Vec::new();
+    let mut matches = Matches::default();
     for topic in ["a", "b"] {
-        table.matching(topic, &mut inboxes);
-        assert_eq!(inboxes, [ME]);
+        table.matching(topic, &mut matches);
+        assert_eq!(matches.inboxes, [ME]);
     }
     table.remove(&added);
     assert_eq!(table.len(), 0);
