@@ -26,6 +26,7 @@ pub mod report;
 pub mod running;
 pub mod scripted;
 pub mod storm;
+pub mod wire;
 pub mod witness;
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

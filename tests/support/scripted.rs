@@ -134,7 +134,7 @@ pub enum Event {
 /// [`super::Mosquitto::client`] a client's.
 pub struct Connection<S: Stream = TcpStream> {
     stream: S,
-    unread: BytesMut,
+    pub(super) unread: BytesMut,
     last_raw: Vec<u8>,
     received: Recording,
 }
@@ -174,25 +174,8 @@ impl<S: Stream> Connection<S> {
                 self.last_raw.clone_from(&raw);
                 return Event::Packet(packet, raw);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Event::Silence;
-            }
-            let tcp = self.stream.tcp();
-            tcp.set_read_timeout(Some(left)).expect("a read limit");
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return self.closed(),
-                Ok(count) => {
-                    self.unread.extend_from_slice(&chunk[..count]);
-                    lock(&self.received).extend_from_slice(&chunk[..count]);
-                }
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
-                    // How a closed connection looks when something was still under way to it.
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return self.closed(),
-                    _ => panic!("cannot read: {error}"),
-                },
+            if let Some(event) = self.receive(deadline) {
+                return event;
             }
         }
     }
@@ -411,6 +394,32 @@ impl<S: Stream> Connection<S> {
             Ok(packet) => Some((packet, raw.to_vec())),
             Err(error) => panic!("expected MQTT, came: {error}, {:02x?}", &raw[..]),
         }
+    }
+
+    /// Adds what comes next to `unread`, or says what came instead of it.
+    #[track_caller]
+    pub(super) fn receive(&mut self, deadline: Instant) -> Option<Event> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Some(Event::Silence);
+        }
+        let tcp = self.stream.tcp();
+        tcp.set_read_timeout(Some(left)).expect("a read limit");
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => return Some(self.closed()),
+            Ok(count) => {
+                self.unread.extend_from_slice(&chunk[..count]);
+                lock(&self.received).extend_from_slice(&chunk[..count]);
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
+                // How a closed connection looks when something was still under way to it.
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return Some(self.closed()),
+                _ => panic!("cannot read: {error}"),
+            },
+        }
+        None
     }
 
     #[track_caller]

@@ -19,6 +19,53 @@ fn qos_0_is_done_once_its_bytes_are_out_4_3_1_1() {
     t.resolved(second, "delivered x1").finish();
 }
 
+/// With one identifier in all it cannot be given before it was given back.
+#[test]
+fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothing_else_does() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 1);
+    for _ in 0..3 {
+        let token = t.publish("a", 2, "x");
+        t.sends("PUBLISH id=1 qos=2 a \"x\"");
+        assert!(!t.wants_commands());
+        t.receives(puback(1))
+            .receives(pubcomp(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(pubrec(1)).sends("PUBREL 1");
+        t.receives(puback(1)).receives(suback(1, &[Some(0)]));
+        assert!(!t.wants_commands(), "PUBREC does not free it");
+        t.receives(pubcomp(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+
+        let token = t.subscribe(&[("s", 0)]);
+        t.sends("SUBSCRIBE id=1 s:0");
+        t.receives(puback(1))
+            .receives(pubrec(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(suback(1, &[Some(0)]))
+            .resolved(token, "delivered x1 [0]");
+        assert!(t.wants_commands());
+
+        let token = t.unsubscribe(&["s"]);
+        t.sends("UNSUBSCRIBE id=1 s");
+        t.receives(puback(1)).receives(suback(1, &[Some(0)]));
+        assert!(!t.wants_commands());
+        t.receives(unsuback(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+
+        let token = t.publish("a", 1, "x");
+        t.sends("PUBLISH id=1 qos=1 a \"x\"");
+        t.receives(pubrec(1))
+            .receives(pubcomp(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(puback(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+    }
+    t.finish();
+}
+
 #[test]
 fn qos_1_is_delivered_by_puback_4_3_2_1() {
     let mut t = Transcript::connected();

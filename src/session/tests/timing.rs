@@ -22,6 +22,53 @@ fn row_19_an_idle_link_is_pinged_before_the_keep_alive_is_over_3_1_2_23() {
     t.at(177_000).sends("PINGREQ").finish();
 }
 
+/// Whatever else is sent and received, at whatever times: the broker never waits longer than that.
+#[test]
+fn mqtt_3_1_2_23_there_is_never_more_than_the_keep_alive_between_two_packets_of_ours() {
+    for keep_alive in [1, 2, 10, 60, 600, 65_535] {
+        let mut t = Transcript::connected_with(|o| o.keep_alive = Duration::from_secs(keep_alive));
+        let limit = keep_alive * 1000;
+        let (mut last_sent, mut at, mut pings) = (0, 0, 0);
+        for step in 0..200 {
+            // Steps of all sizes below the limit, in no order.
+            at += 1 + (step * step * 7_919_003) % (limit / 3);
+            while let Some(due) = t.next_timer().filter(|due| *due <= at) {
+                assert!(
+                    due - last_sent <= limit,
+                    "{keep_alive} s: {last_sent} to {due}"
+                );
+                t.at(due);
+                match t.sent.pop_front() {
+                    None => continue,
+                    Some(sent) => assert_eq!(sent, rumqttc::mqttbytes::v4::Packet::PingReq),
+                }
+                (last_sent, pings) = (due, pings + 1);
+                t.receives(PINGRESP);
+            }
+            t.at(at);
+            match step % 40 {
+                0..10 => {}
+                10..30 => {
+                    t.receives(message(0, 0, "x"));
+                    t.delivers("t \"x\"");
+                }
+                _ => {
+                    let token = t.publish("a", 0, "x");
+                    t.sends("PUBLISH qos=0 a \"x\"");
+                    t.resolved(token, "delivered x1");
+                    last_sent = at;
+                }
+            }
+            assert!(
+                at - last_sent <= limit,
+                "{keep_alive} s: {last_sent} to {at}"
+            );
+        }
+        assert!(pings > 5, "{keep_alive} s: {pings}");
+        t.finish();
+    }
+}
+
 #[test]
 fn what_is_sent_and_received_puts_the_ping_off() {
     let mut t = Transcript::connected();

@@ -1,0 +1,330 @@
+//! Packet identifiers: which packets carry one, which one, and for how long it is taken.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Outcome, WhenFull};
+
+use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
+use crate::harness::{online_with, recorded, terminate, with_dup};
+use crate::support::ScriptedBroker;
+use crate::support::running::{attempts, options, told};
+use crate::support::wire::Bytes;
+
+#[test]
+fn mqtt_2_3_1_1_what_awaits_an_answer_carries_an_identifier_that_is_not_0() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    // Ten filters are two packets.
+    let names: Vec<_> = (0..10).map(|n| format!("f{n}")).collect();
+    let filters = names.iter().map(|f| Filter::new(f, QoS::AtMostOnce));
+    let mut tickets = vec![handle.subscribe(&inbox, filters.collect()).unwrap()];
+    for _ in 0..2 {
+        let packet = link.read_bytes();
+        assert_eq!(packet[0], 0x82);
+        let filters = (packet.len() - 4) / 5;
+        let granted = [&[0x90, u8::try_from(2 + filters).unwrap()], &packet[2..4]];
+        link.send(&[&granted.concat()[..], &vec![0; filters]].concat());
+    }
+    tickets.push(running.send(QoS::AtLeastOnce, "a", "1"));
+    tickets.push(running.send(QoS::ExactlyOnce, "a", "2"));
+    tickets.push(handle.unsubscribe(&inbox, names).unwrap());
+    let packets: Vec<_> = (0..3).map(|_| link.read_bytes()).collect();
+    for (packet, answer) in packets.iter().zip([0x40, 0x50, 0xb0]) {
+        link.send(&ack(answer, identifier(packet)));
+    }
+    let released = link.read_bytes();
+    assert_eq!(released, ack(0x62, identifier(&packets[1])));
+    link.send(&ack(0x70, identifier(&released)));
+    let rest = link.read_bytes();
+    assert_eq!(rest[0], 0xa2);
+    link.send(&ack(0xb0, identifier(&rest)));
+    assert!(
+        tickets
+            .into_iter()
+            .all(|ticket| told(ticket).is_delivered())
+    );
+    terminate(running, link);
+    let with_identifier = |packet: &&Vec<u8>| matches!(packet[0] & 0xf6, 0x32 | 0x34 | 0x82 | 0xa2);
+    let connection = &recorded(&broker)[0];
+    let ids = connection.iter().filter(with_identifier);
+    let ids: Vec<_> = ids.map(|packet| identifier(packet)).collect();
+    assert_eq!(ids.len(), 6, "{connection:02x?}");
+    assert!(ids.iter().all(|id| *id != 0), "{ids:?}");
+}
+
+/// Once round the circle of all 65,535 identifiers and on, with the first one held as long as there
+/// are others.
+#[test]
+fn mqtt_2_3_1_2_no_identifier_is_given_twice_at_one_time() {
+    const MESSAGES: usize = 66_500;
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 500;
+    options.command_queue = 1000;
+    let (running, mut link) = online_with(options, &mut broker);
+    let script = broker.in_thread(move |broker| {
+        let held = identifier(&link.read_bytes());
+        let mut in_use = BTreeSet::from([held]);
+        let (mut ever, mut number, mut again) = (in_use.clone(), 1, 0);
+        while number < MESSAGES || !in_use.is_empty() {
+            let is_all_answered = in_use.len() == 1 && in_use.contains(&held);
+            match link.read_bytes_within(Duration::from_millis(100)) {
+                Bytes::Packet(packet) => {
+                    let id = identifier(&packet);
+                    number += 1;
+                    assert_ne!(id, 0, "in message {number}");
+                    assert!(in_use.insert(id), "{id} is in use, in message {number}");
+                    again += usize::from(!ever.insert(id));
+                    if in_use.len() < 200 {
+                        continue;
+                    }
+                }
+                // Whoever publishes has a time limit.
+                Bytes::Silence if in_use.is_empty() => continue,
+                Bytes::Silence => {}
+                Bytes::Closed => panic!("closed after message {number}"),
+            }
+            // Forgotten before it is sent: its identifier's next use may follow at once.
+            let keeps = |id: &u16| *id == held && !is_all_answered;
+            let (kept, answered): (BTreeSet<_>, _) = in_use.into_iter().partition(keeps);
+            in_use = kept;
+            let answers: Vec<_> = answered.iter().map(|id: &u16| ack(0x40, *id)).collect();
+            link.send(&answers.concat());
+        }
+        (broker, link, ever.len(), again)
+    });
+    let tickets: Vec<_> = (0..MESSAGES)
+        .map(|_| running.send(QoS::AtLeastOnce, "a", ""))
+        .collect();
+    for ticket in tickets {
+        assert_eq!(attempts(told(ticket)), 1);
+    }
+    let (_broker, link, different, again) = script.join().expect("the script");
+    // All were used, and some a second time: PUBACK had freed them.
+    assert_eq!((different, again), (65_535, MESSAGES - 65_535));
+    terminate(running, link);
+}
+
+#[test]
+fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let mut tickets = Vec::new();
+    for n in 0..5 {
+        tickets.push(running.send(QoS::AtLeastOnce, "a", "1"));
+        tickets.push(running.send(QoS::ExactlyOnce, "a", "2"));
+        let filters = vec![Filter::new(format!("s{n}"), QoS::AtMostOnce)];
+        tickets.push(handle.subscribe(&inbox, filters).unwrap());
+        let leaving = vec![format!("u{n}")];
+        tickets.push(handle.unsubscribe(&inbox, leaving).unwrap());
+    }
+    let packets: Vec<_> = (0..20).map(|_| link.read_bytes()).collect();
+    let ids: BTreeSet<_> = packets.iter().map(|packet| identifier(packet)).collect();
+    assert_eq!(ids.len(), 20);
+    // A QoS 2 message holds its identifier as PUBREL, too.
+    for packet in &packets {
+        let id = identifier(packet);
+        match packet[0] {
+            0x34 => link.send(&ack(0x50, id)),
+            0x32 => link.send(&ack(0x40, id)),
+            0x82 => link.send(&[&[0x90, 3], &packet[2..4], &[0]].concat()),
+            _ => link.send(&ack(0xb0, id)),
+        }
+    }
+    let released: BTreeSet<_> = (0..5).map(|_| identifier(&link.read_bytes())).collect();
+    let late = running.send(QoS::AtLeastOnce, "a", "late");
+    let id = identifier(&link.read_bytes());
+    assert!(!released.contains(&id), "{id} of {released:?}");
+    link.send(&ack(0x40, id));
+    assert!(told(late).is_delivered());
+    for id in released {
+        link.send(&ack(0x70, id));
+    }
+    assert!(
+        tickets
+            .into_iter()
+            .all(|ticket| told(ticket).is_delivered())
+    );
+    terminate(running, link);
+}
+
+#[test]
+fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let released = running.send(QoS::ExactlyOnce, "a", "0");
+    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x010");
+    link.send(&ack(0x50, 1));
+    link.expect_bytes(b"\x62\x02\x00\x01");
+    let mut tickets = vec![released];
+    tickets.push(running.send(QoS::AtLeastOnce, "a", "1"));
+    tickets.push(running.send(QoS::ExactlyOnce, "a", "2"));
+    let filters = vec![Filter::new("s", QoS::AtMostOnce)];
+    tickets.push(handle.subscribe(&inbox, filters).unwrap());
+    tickets.push(handle.unsubscribe(&inbox, vec!["u".into()]).unwrap());
+    let sent: Vec<_> = (0..4).map(|_| link.read_bytes()).collect();
+    assert_eq!(sent[0], b"\x32\x06\x00\x01a\x00\x021");
+    assert_eq!(sent[1], b"\x34\x06\x00\x01a\x00\x032");
+    assert_eq!(sent[2], b"\x82\x06\x00\x04\x00\x01s\x00");
+    assert_eq!(sent[3], b"\xa2\x05\x00\x05\x00\x01u");
+    for _ in 0..3 {
+        link.close();
+        link = greet(&mut broker, RESUMED);
+        link.expect_bytes(b"\x62\x02\x00\x01");
+        link.expect_bytes(with_dup(sent[0].clone()));
+        link.expect_bytes(with_dup(sent[1].clone()));
+        link.expect_bytes(&sent[2]);
+        link.expect_bytes(&sent[3]);
+    }
+    let answers = [ack(0x70, 1), ack(0x40, 2), ack(0x50, 3), ack(0x70, 3)];
+    link.send(&answers.concat());
+    link.send(b"\x90\x03\x00\x04\x00\xb0\x02\x00\x05");
+    assert!(
+        tickets
+            .into_iter()
+            .all(|ticket| told(ticket).is_delivered())
+    );
+    assert_eq!(
+        terminate(running, link),
+        [&b"\x62\x02\x00\x03"[..], b"\xe0\x00"]
+    );
+}
+
+#[test]
+fn mqtt_2_3_1_5_a_qos_0_publish_carries_no_identifier() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    for (payload, expected) in [
+        ("", &b"\x30\x05\x00\x03a/b"[..]),
+        ("x", b"\x30\x06\x00\x03a/bx"),
+        // What looks like one is the payload.
+        ("\0\u{1}", b"\x30\x07\x00\x03a/b\x00\x01"),
+    ] {
+        let ticket = running.send(QoS::AtMostOnce, "a/b", payload);
+        link.expect_bytes(expected);
+        assert!(told(ticket).is_delivered());
+    }
+    // The first identifier is still there.
+    let ticket = running.send(QoS::AtLeastOnce, "a", "");
+    link.expect_bytes(b"\x32\x05\x00\x01a\x00\x01");
+    link.send(&ack(0x40, 1));
+    assert!(told(ticket).is_delivered());
+    terminate(running, link);
+}
+
+#[test]
+fn mqtt_2_3_1_6_acknowledgments_carry_the_identifier_of_their_publish() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let inbox = running.handle().inbox(100, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "in");
+    for id in [
+        1, 2, 127, 128, 255, 256, 0x1234, 0x7fff, 0x8000, 0xfffe, 0xffff,
+    ] {
+        link.send(&message(0x32, "in", id, b"x"));
+        link.expect_bytes(ack(0x40, id));
+        link.send(&message(0x34, "in", id, b"x"));
+        link.expect_bytes(ack(0x50, id));
+        link.send(&ack(0x62, id));
+        link.expect_bytes(ack(0x70, id));
+    }
+    // Ours: the PUBREL has the identifier of the PUBLISH, whichever PUBREC comes first.
+    let tickets: Vec<_> = (0..3)
+        .map(|_| running.send(QoS::ExactlyOnce, "out", "x"))
+        .collect();
+    let ids: Vec<_> = (0..3).map(|_| identifier(&link.read_bytes())).collect();
+    for id in [ids[2], ids[0], ids[1]] {
+        link.send(&ack(0x50, id));
+        link.expect_bytes(ack(0x62, id));
+        link.send(&ack(0x70, id));
+    }
+    assert!(
+        tickets
+            .into_iter()
+            .all(|ticket| told(ticket).is_delivered())
+    );
+    terminate(running, link);
+}
+
+#[test]
+fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_identifier() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let subscribe = |filter: &str| {
+        let filters = vec![Filter::new(filter, QoS::ExactlyOnce)];
+        handle.subscribe(&inbox, filters).unwrap()
+    };
+    let (first, second, third) = (subscribe("1"), subscribe("2"), subscribe("3"));
+    let leaves = handle.unsubscribe(&inbox, vec!["4".into()]).unwrap();
+    let also_leaves = handle.unsubscribe(&inbox, vec!["5".into()]).unwrap();
+    link.expect_bytes(b"\x82\x06\x00\x01\x00\x011\x02");
+    link.expect_bytes(b"\x82\x06\x00\x02\x00\x012\x02");
+    link.expect_bytes(b"\x82\x06\x00\x03\x00\x013\x02");
+    link.expect_bytes(b"\xa2\x05\x00\x04\x00\x014");
+    link.expect_bytes(b"\xa2\x05\x00\x05\x00\x015");
+    // Answers to nothing, and answers of the wrong kind, settle nothing.
+    link.send(b"\x90\x03\x00\x09\x02\xb0\x02\x00\x09");
+    link.send(b"\xb0\x02\x00\x01\x90\x03\x00\x04\x02\x40\x02\x00\x02");
+    running.take_a_turn();
+    // Then the right ones, in another order than asked.
+    link.send(b"\x90\x03\x00\x03\x00");
+    assert_eq!(granted(told(third)), [QoS::AtMostOnce]);
+    link.send(b"\xb0\x02\x00\x05");
+    assert!(told(also_leaves).is_delivered());
+    assert!(
+        [&first, &second, &leaves]
+            .iter()
+            .all(|t| t.outcome().is_none())
+    );
+    link.send(b"\x90\x03\x00\x01\x01");
+    assert_eq!(granted(told(first)), [QoS::AtLeastOnce]);
+    assert!([&second, &leaves].iter().all(|t| t.outcome().is_none()));
+    link.send(b"\xb0\x02\x00\x04\x90\x03\x00\x02\x02");
+    assert_eq!(granted(told(second)), [QoS::ExactlyOnce]);
+    assert!(told(leaves).is_delivered());
+    link.close();
+    // What was granted is known: nothing is asked for again.
+    let link = greet(&mut broker, RESUMED);
+    assert_eq!(terminate(running, link), [b"\xe0\x00"]);
+}
+
+/// A new session knows no identifier of the old one: an answer from there settles nothing.
+#[test]
+fn mqtt_2_3_1_7_an_answer_of_another_session_settles_nothing() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let filters = vec![Filter::new("s", QoS::AtMostOnce)];
+    let ticket = running.handle().subscribe(&inbox, filters).unwrap();
+    let old = identifier(&link.read_bytes());
+    link.close();
+    let mut link = greet(&mut broker, ACCEPTED);
+    let new = identifier(&link.read_bytes());
+    assert_ne!(new, old);
+    let [high, low] = old.to_be_bytes();
+    link.send(&[0x90, 3, high, low, 0]);
+    running.take_a_turn();
+    assert_eq!(ticket.outcome(), None);
+    let [high, low] = new.to_be_bytes();
+    link.send(&[0x90, 3, high, low, 0]);
+    assert_eq!(granted(told(ticket)), [QoS::AtMostOnce]);
+    terminate(running, link);
+}
+
+#[track_caller]
+fn granted(outcome: Outcome) -> Vec<QoS> {
+    match outcome {
+        Outcome::Delivered { granted, .. } => granted,
+        other => panic!("expected a grant: {other:?}"),
+    }
+}

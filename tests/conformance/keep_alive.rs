@@ -1,0 +1,61 @@
+//! Keep alive: never more than its interval between two packets of ours.
+//!
+//! When exactly the PINGREQ leaves is judged in simulated time, in the session's own tests; here it
+//! is on the wire, with short intervals.
+
+use std::time::{Duration, Instant};
+
+use mqtt_connection_sharing::packet::QoS;
+
+use crate::harness::{ACCEPTED, Submit, ack, terminate};
+use crate::support::ScriptedBroker;
+use crate::support::running::{Running, options, told};
+use crate::support::wire::Bytes;
+
+const PINGREQ: &[u8] = b"\xc0\x00";
+
+#[test]
+fn mqtt_3_1_2_23_an_idle_client_sends_pingreq_and_goes_on_doing_so() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    // Half of it is what the answer may take, also on a busy machine.
+    options.keep_alive = Duration::from_secs(3);
+    let running = Running::start(options);
+    let mut link = broker.accept();
+    link.expect_bytes(b"\x10\x10\x00\x04MQTT\x04\x00\x00\x03\x00\x04loop");
+    link.send(ACCEPTED);
+    link.expect_bytes(PINGREQ);
+    link.send(b"\xd0\x00");
+    // A message in between: PINGREQ comes after it all the same.
+    let ticket = running.send(QoS::AtLeastOnce, "a", "x");
+    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x01x");
+    link.send(&ack(0x40, 1));
+    assert!(told(ticket).is_delivered());
+    link.expect_bytes(PINGREQ);
+    link.send(b"\xd0\x00");
+    terminate(running, link);
+}
+
+/// Receiving is no sending: the broker waits for packets of ours.
+#[test]
+fn mqtt_3_1_2_23_a_client_that_only_receives_sends_pingreq() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.keep_alive = Duration::from_secs(1);
+    let running = Running::start(options);
+    let mut link = broker.accept();
+    link.read_bytes();
+    link.send(ACCEPTED);
+    let hang = Instant::now() + crate::support::HANG;
+    let ping = loop {
+        assert!(Instant::now() < hang, "no PINGREQ");
+        link.send(b"\x30\x03\x00\x01a");
+        match link.read_bytes_within(Duration::from_millis(50)) {
+            Bytes::Packet(packet) => break packet,
+            other => assert_eq!(other, Bytes::Silence),
+        }
+    };
+    assert_eq!(ping, PINGREQ);
+    link.send(b"\xd0\x00");
+    terminate(running, link);
+}
