@@ -56,7 +56,7 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
     ];
     writeln!(
         text,
-        "{:<50}{:>12}{:>12}{:>13}{:>10}{:>10}",
+        "{:<28}{:>12}{:>12}{:>16}{:>10}{:>12}",
         "", head[0], head[1], head[2], head[3], head[4]
     )?;
     for task in measured {
@@ -84,7 +84,7 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
             let memory = format!("{:.1} MiB", median.peak_rss_bytes / 1_048_576.0);
             writeln!(
                 text,
-                "  {contender:<44}{rate:>16}{trip:>12}{cpu:>13}{waits:>10.0}{memory:>10}"
+                "  {contender:<26}{rate:>12}{trip:>12}{cpu:>16}{waits:>10.0}{memory:>12}"
             )?;
         }
     }
@@ -97,7 +97,7 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
         };
         writeln!(
             text,
-            "{:<64}{:>8.2}   goal {:<13} {verdict}",
+            "{:<56}{:>8.2}   goal {:<13} {verdict}",
             ratio.what, ratio.ratio, ratio.goal
         )?;
     }
