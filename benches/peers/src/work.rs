@@ -1,7 +1,7 @@
 //! What a contender is asked to do, and what comes of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,27 +75,71 @@ impl Work {
 pub struct Quota {
     left: u64,
     over: Arc<AtomicBool>,
+    start: Arc<Barrier>,
+}
+
+/// Lets all threads go at one moment.
+#[derive(Debug)]
+pub struct Start {
+    over: Arc<AtomicBool>,
+    start: Arc<Barrier>,
+    time: Option<Duration>,
+}
+
+impl Start {
+    /// Waits until every thread is there, lets them go, and measures from here on.
+    pub fn go(self) -> Result<Meter> {
+        self.start.wait();
+        let meter = Meter::start()?;
+        if let Some(time) = self.time {
+            thread::spawn(move || {
+                thread::sleep(time);
+                self.over.store(true, Ordering::Relaxed);
+            });
+        }
+        Ok(meter)
+    }
 }
 
 impl Quota {
-    /// The shares of all threads.
-    pub fn shares(work: &Work) -> Vec<Quota> {
+    /// The shares of all threads, and what lets these go.
+    pub fn shares(work: &Work) -> (Vec<Quota>, Start) {
         let over = Arc::new(AtomicBool::new(false));
-        if work.messages.is_none() {
-            let (over, time) = (Arc::clone(&over), Duration::from_secs_f64(work.seconds));
-            thread::spawn(move || {
-                thread::sleep(time);
-                over.store(true, Ordering::Relaxed);
-            });
-        }
+        let start = Arc::new(Barrier::new(work.threads + 1));
         let threads = work.threads as u64;
         let total = work.messages.unwrap_or(u64::MAX);
-        (0..threads)
-            .map(|index| Quota {
-                left: total / threads + u64::from(index < total % threads),
-                over: Arc::clone(&over),
-            })
-            .collect()
+        let shares = (0..threads).map(|index| Quota {
+            left: total / threads + u64::from(index < total % threads),
+            over: Arc::clone(&over),
+            start: Arc::clone(&start),
+        });
+        let shares = shares.collect();
+        let time = match work.messages {
+            None => Some(Duration::from_secs_f64(work.seconds)),
+            Some(_) => None,
+        };
+        (shares, Start { over, start, time })
+    }
+
+    /// Of a thread's own work, which needs no start.
+    pub fn of_this_thread(work: &Work) -> Result<(Quota, Meter)> {
+        let alone = Work {
+            threads: 1,
+            ..work.clone()
+        };
+        let (mut shares, start) = Quota::shares(&alone);
+        let mut quota = shares.remove(0);
+        quota.start = Arc::new(Barrier::new(1));
+        let start = Start {
+            start: Arc::new(Barrier::new(1)),
+            ..start
+        };
+        Ok((quota, start.go()?))
+    }
+
+    /// Waits until all threads may go.
+    pub fn begin(&self) {
+        self.start.wait();
     }
 
     /// Whether to publish one more.

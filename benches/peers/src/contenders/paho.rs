@@ -40,27 +40,31 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     client.connect(connect).wait().context("connecting")?;
     let client = Arc::new(client);
 
-    let meter = Meter::start()?;
+    let mut meter = Meter::start()?;
     let mut messages = 0;
     let mut latencies = None;
     match work.mode {
         Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
         Mode::Async => {
             let mut threads = Vec::new();
-            for (index, quota) in Quota::shares(work).into_iter().enumerate() {
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
                 let (client, work) = (Arc::clone(&client), work.clone());
                 threads.push(spawn(move || pipelined(&client, &work, index, quota))?);
             }
+            meter = start.go()?;
             for thread in threads {
                 messages += join(thread)??;
             }
         }
         Mode::Sync => {
             let mut threads = Vec::new();
-            for (index, quota) in Quota::shares(work).into_iter().enumerate() {
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
                 let (client, work) = (Arc::clone(&client), work.clone());
                 threads.push(spawn(move || one_by_one(&client, &work, index, quota))?);
             }
+            meter = start.go()?;
             let mut all = Latencies::new()?;
             for thread in threads {
                 let (count, own) = join(thread)??;
@@ -79,6 +83,7 @@ fn pipelined(client: &AsyncClient, work: &Work, index: usize, mut quota: Quota) 
     let most = usize::from(work.window).div_ceil(work.threads);
     let mut tokens: VecDeque<DeliveryToken> = VecDeque::with_capacity(most);
     let mut sent = 0;
+    quota.begin();
     while quota.next() {
         if tokens.len() == most
             && let Some(oldest) = tokens.pop_front()
@@ -104,6 +109,7 @@ fn one_by_one(
     let topic = topic(index);
     let mut latencies = Latencies::new()?;
     let mut messages = 0;
+    quota.begin();
     while quota.next() {
         let begin = Instant::now();
         let message = Message::new(topic.as_str(), work.payload(messages), i32::from(work.qos));

@@ -13,7 +13,7 @@ use native_tls::TlsStream;
 use super::{client_id, topic};
 use crate::packets;
 use crate::tls::{self, Buffered, Certs};
-use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
+use crate::work::{Figures, Latencies, Mode, Quota, Work};
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     ensure!(work.qos == 1, "the raw loop knows QoS 1 only");
@@ -22,8 +22,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
         threads: 1,
         ..work.clone()
     };
-    let mut quota = Quota::shares(&one_thread).remove(0);
-    let meter = Meter::start()?;
+    let (mut quota, meter) = Quota::of_this_thread(work)?;
     let (messages, latencies) = match work.mode {
         Mode::Async => (pipelined(&mut link, work, &mut quota)?, None),
         Mode::Sync => {

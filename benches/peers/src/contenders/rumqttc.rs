@@ -20,6 +20,7 @@ use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
+    let qos = qos(work)?;
     let mut options = MqttOptions::new(client_id("rumqttc"), "localhost", work.port);
     options.set_inflight(work.window);
     let largest = work.payload_size + 1024;
@@ -46,18 +47,20 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     });
     is_connected.recv()?;
 
-    let meter = Meter::start()?;
+    let mut meter = Meter::start()?;
     let mut messages = 0;
     let mut latencies = None;
     match work.mode {
         Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
         Mode::Async => {
             let mut threads = Vec::new();
-            for (index, mut quota) in Quota::shares(work).into_iter().enumerate() {
+            let (shares, start) = Quota::shares(work);
+            for (index, mut quota) in shares.into_iter().enumerate() {
                 let (client, work) = (client.clone(), work.clone());
                 let run = move || -> Result<u64> {
-                    let (qos, topic) = (qos(&work)?, topic(index));
+                    let topic = topic(index);
                     let mut sent = 0;
+                    quota.begin();
                     while quota.next() {
                         client.publish(topic.as_str(), qos, false, work.payload(sent))?;
                         sent += 1;
@@ -66,6 +69,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
                 };
                 threads.push(spawn(run)?);
             }
+            meter = start.go()?;
             for thread in threads {
                 messages += join(thread)??;
             }
@@ -76,8 +80,9 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
                 work.threads == 1,
                 "rumqttc cannot tell whose message was acknowledged"
             );
-            let quota = Quota::shares(work).remove(0);
-            let (count, own) = one_by_one(&client, work, quota, &one_acknowledged)?;
+            let (quota, begun) = Quota::of_this_thread(work)?;
+            meter = begun;
+            let (count, own) = one_by_one(&client, work, qos, quota, &one_acknowledged)?;
             messages = count;
             latencies = Some(own);
         }
@@ -109,10 +114,11 @@ fn serve(
 fn one_by_one(
     client: &Client,
     work: &Work,
+    qos: QoS,
     mut quota: Quota,
     acknowledged: &Receiver<()>,
 ) -> Result<(u64, Latencies)> {
-    let (qos, topic) = (qos(work)?, topic(0));
+    let topic = topic(0);
     let mut latencies = Latencies::new()?;
     let mut messages = 0;
     while quota.next() {

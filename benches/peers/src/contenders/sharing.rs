@@ -40,27 +40,31 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let connected = handle.ping()?.wait();
     ensure!(connected.is_delivered(), "no connection: {connected}");
 
-    let meter = Meter::start()?;
+    let mut meter = Meter::start()?;
     let mut messages = 0;
     let mut latencies = None;
     match work.mode {
         Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
         Mode::Async => {
             let mut threads = Vec::new();
-            for (index, quota) in Quota::shares(work).into_iter().enumerate() {
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
                 let (handle, work) = (handle.clone(), work.clone());
                 threads.push(spawn(move || pipelined(&handle, &work, index, quota))?);
             }
+            meter = start.go()?;
             for thread in threads {
                 messages += join(thread)??;
             }
         }
         Mode::Sync => {
             let mut threads = Vec::new();
-            for (index, quota) in Quota::shares(work).into_iter().enumerate() {
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
                 let (handle, work) = (handle.clone(), work.clone());
                 threads.push(spawn(move || one_by_one(&handle, &work, index, quota))?);
             }
+            meter = start.go()?;
             let mut all = Latencies::new()?;
             for thread in threads {
                 let (count, own) = join(thread)??;
@@ -105,6 +109,7 @@ fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Re
     let outstanding = work.outstanding();
     let mut sent = 0;
     let mut known = 0;
+    quota.begin();
     while quota.next() {
         if sent - known >= outstanding {
             if sent - flight.acknowledged.count() >= outstanding {
@@ -136,6 +141,7 @@ fn one_by_one(
     let (qos, topic) = (qos(work)?, topic(index));
     let mut latencies = Latencies::new()?;
     let mut messages = 0;
+    quota.begin();
     while quota.next() {
         let begin = Instant::now();
         let message = Publish::new(topic.as_str(), qos, work.payload(messages));
