@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +25,7 @@ const TUNING: &str = "Tuning";
 const OUTPUT: &str = "Output";
 
 /// The word that asks for [`Task::Bench`].
-const BENCH_WORD: &str = "bench";
+pub(crate) const BENCH_WORD: &str = "bench";
 
 /// What a setting of both commands means for the bench, where that differs.
 const BENCH_MEANINGS: [(&str, &str); 3] = [
@@ -423,23 +422,9 @@ where
         args.remove(1);
     }
     let mut command = command_of(task);
-    let matches = command.try_get_matches_from_mut(args).map_err(|error| {
-        if is_late_bench(&error) {
-            let text = "the word bench has to come first: mqtt-connection-sharing bench [OPTIONS]";
-            return command.error(ErrorKind::UnknownArgument, text);
-        }
-        error
-    })?;
+    let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Cli { task, ..cli })
-}
-
-/// Whether what could not be parsed is the word `bench` in a wrong place.
-fn is_late_bench(error: &clap::Error) -> bool {
-    matches!(
-        error.get(ContextKind::InvalidArg),
-        Some(ContextValue::String(word)) if word == BENCH_WORD
-    )
 }
 
 #[cfg(test)]
