@@ -14,16 +14,36 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ByteSize, Output, TimeSpan, Verbosity, default_text, usage_error};
+use crate::config::{BenchMode, ByteSize, Output, TimeSpan, Verbosity, default_text, usage_error};
 use crate::error::Error;
 
 const CONNECTION: &str = "Connection";
 const TLS: &str = "TLS";
 const DEMO: &str = "Demo";
+const BENCH: &str = "Bench";
 const TUNING: &str = "Tuning";
 const OUTPUT: &str = "Output";
 
+/// The word that asks for [`Task::Bench`].
+pub(crate) const BENCH_WORD: &str = "bench";
+
+/// What a setting of both commands means for the bench, where that differs.
+const BENCH_MEANINGS: [(&str, &str); 3] = [
+    ("payload-size", "Bytes in each message"),
+    (
+        "qos",
+        "Quality of service of messages and subscription: 0, 1 or 2",
+    ),
+    (
+        "topic-prefix",
+        "First level or levels of all topics: PREFIX/async/PROCESS-1 and so on",
+    ),
+];
+
 const AFTER_HELP: &str = "\
+Another command:
+  mqtt-connection-sharing bench   publishes as fast as it can and measures that; has its own --help
+
 Settings:
   Each setting can come from four places; the first that has it wins:
     1. a flag                 --publish-count 8
@@ -64,11 +84,86 @@ Exit status:
   4    refused by the broker
   130  interrupted";
 
+const BENCH_AFTER_HELP: &str = "\
+Settings:
+  As for the demo: a flag, the environment (MQTT_THREADS=8), the --config file (threads = 8), or the
+  default. Connection, TLS, tuning and output are the same settings for both commands.
+
+  The session is a clean one, unless --clean-session=false asks for one that survives a lost link.
+  With --window comes a command queue of the size that the threads need, and --max-packet-size grows
+  with --payload-size unless it is given.
+
+Examples:
+  A million messages of 64 bytes from 4 threads, 1000 of them in flight:
+    mqtt-connection-sharing bench --endpoint broker.example --ca-file certs/ca.pem \\
+      --cert certs/client.pem --key certs/client.key --messages 1000000
+
+  How long one message takes that is waited for:
+    mqtt-connection-sharing bench --endpoint broker.example --mode sync --threads 1
+
+  Does everything come back, whole and in order?
+    mqtt-connection-sharing bench --endpoint broker.example --qos 2 --window 20 --receive
+
+  AWS IoT Core, within its limits:
+    mqtt-connection-sharing bench --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key \\
+      --mode sync --threads 4 --messages 1000 --window 100
+
+What is measured:
+  Latency is the time from the call to the acknowledgment; with QoS 0 to the moment when the message
+  was handed to the link. Processor time and memory are those of the whole program.
+
+Exit status:
+  0    every message was acknowledged (with --receive also received back)
+  1    something was lost or failed
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection: network or TLS
+  4    refused by the broker
+  130  interrupted; the result so far is printed";
+
+const BENCH_ABOUT: &str = "\
+Publishes over one shared TLS connection as fast as the broker and the window allow, and measures \
+throughput, latency, processor time and memory";
+
+/// What the program is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Task {
+    /// The demo: no word, flags only.
+    #[default]
+    Demo,
+    /// `bench`: publishing, measured.
+    Bench,
+}
+
+impl Task {
+    /// As the command line names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Demo => "demo",
+            Task::Bench => BENCH_WORD,
+        }
+    }
+
+    /// The only task that a setting belongs to; none if it belongs to all.
+    pub fn of_setting(key: &str) -> Option<Task> {
+        match key {
+            "iterations" | "publish-count" | "publish-delay" | "iteration-delay"
+            | "max-inflight" | "command-queue" | "response-queue" => Some(Task::Demo),
+            "mode" | "threads" | "messages" | "window" | "receive" => Some(Task::Bench),
+            _ => None,
+        }
+    }
+}
+
 /// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
 /// and waits, one publishes without waiting, one receives everything back.
 #[derive(Debug, Clone, Default, Parser)]
 #[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
 pub struct Cli {
+    /// What to do.
+    #[arg(skip)]
+    pub task: Task,
+
     /// TOML file with settings; paths in it are relative to its folder.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -170,6 +265,23 @@ pub struct Settings {
     #[arg(long, value_name = "PREFIX", help_heading = DEMO)]
     pub topic_prefix: Option<String>,
 
+    /// How threads publish: async, without waiting; or sync, each waits for its acknowledgment.
+    #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = BENCH)]
+    pub mode: Option<BenchMode>,
+    /// Threads that publish.
+    #[arg(long, value_name = "N", help_heading = BENCH)]
+    pub threads: Option<usize>,
+    /// Messages in all, shared out between the threads.
+    #[arg(long, value_name = "N", help_heading = BENCH)]
+    pub messages: Option<u64>,
+    /// Messages that may await their acknowledgment at one time, over all threads.
+    #[arg(long, value_name = "N", help_heading = BENCH)]
+    pub window: Option<u16>,
+    /// Also subscribe, receive everything back, and check it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", hide_possible_values = true, help_heading = BENCH)]
+    pub receive: Option<bool>,
+
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub keep_alive: Option<TimeSpan>,
@@ -242,11 +354,28 @@ impl Cli {
     }
 }
 
-/// The command with its help, defaults included.
-pub fn command() -> clap::Command {
-    Cli::command().mut_args(|arg| {
-        let default = arg.get_long().and_then(default_text);
-        match (default, arg.get_help()) {
+/// The command of a task with its help, defaults included. It knows the settings of the other task
+/// as well, hidden, so that who gives one of those can be told where it belongs.
+pub fn command_of(task: Task) -> clap::Command {
+    let command = match task {
+        Task::Demo => Cli::command(),
+        Task::Bench => Cli::command()
+            .bin_name(format!("mqtt-connection-sharing {BENCH_WORD}"))
+            .about(BENCH_ABOUT)
+            .long_about(None)
+            .after_help(BENCH_AFTER_HELP),
+    };
+    command.mut_args(|arg| {
+        let key = arg.get_long().map(str::to_owned).unwrap_or_default();
+        if Task::of_setting(&key).is_some_and(|only| only != task) {
+            return arg.hide(true);
+        }
+        let meaning = BENCH_MEANINGS.iter().find(|(known, _)| *known == key);
+        let arg = match meaning {
+            Some((_, help)) if task == Task::Bench => arg.help(help).help_heading(BENCH),
+            _ => arg,
+        };
+        match (default_text(task, &key), arg.get_help()) {
             (Some(default), Some(help)) => {
                 let help = format!("{help} [default: {default}]");
                 arg.help(help)
@@ -254,6 +383,11 @@ pub fn command() -> clap::Command {
             _ => arg,
         }
     })
+}
+
+/// The demo's command.
+pub fn command() -> clap::Command {
+    command_of(Task::Demo)
 }
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
@@ -269,7 +403,8 @@ pub fn parse() -> Result<Cli, Error> {
     }
 }
 
-/// Parses arguments, the program's name first.
+/// Parses arguments, the program's name first. `bench` as the first of them asks for that task; a
+/// command line without such a word is the demo's.
 ///
 /// # Errors
 /// A usage error, or what was asked for in place of a run: help, version.
@@ -278,9 +413,18 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let mut command = command();
+    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let task = match args.get(1) {
+        Some(word) if word == BENCH_WORD => Task::Bench,
+        _ => Task::Demo,
+    };
+    if task == Task::Bench {
+        args.remove(1);
+    }
+    let mut command = command_of(task);
     let matches = command.try_get_matches_from_mut(args)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok(Cli { task, ..cli })
 }
 
 #[cfg(test)]
@@ -333,16 +477,40 @@ mod tests {
         assert_eq!(settings.response_queue, Some(10));
         assert_eq!(settings.qos, Some(1));
         assert_eq!(settings.retry_attempts, Some(5));
-        assert_eq!(default_text("publish-delay").as_deref(), Some("100ms"));
-        assert_eq!(default_text("iteration-delay").as_deref(), Some("5s"));
-        assert_eq!(default_text("keep-alive").as_deref(), Some("60s"));
-        assert_eq!(default_text("ack-timeout").as_deref(), Some("20s"));
-        assert_eq!(default_text("retry-base").as_deref(), Some("500ms"));
-        assert_eq!(default_text("retry-max").as_deref(), Some("5s"));
-        assert_eq!(default_text("connect-interval").as_deref(), Some("1s"));
-        assert_eq!(default_text("max-packet-size").as_deref(), Some("256KiB"));
-        assert_eq!(default_text("topic-prefix").as_deref(), Some("filter"));
-        assert_eq!(default_text("client-id"), None);
+        assert_eq!(
+            default_text(Task::Demo, "publish-delay").as_deref(),
+            Some("100ms")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "iteration-delay").as_deref(),
+            Some("5s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "keep-alive").as_deref(),
+            Some("60s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "ack-timeout").as_deref(),
+            Some("20s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "retry-base").as_deref(),
+            Some("500ms")
+        );
+        assert_eq!(default_text(Task::Demo, "retry-max").as_deref(), Some("5s"));
+        assert_eq!(
+            default_text(Task::Demo, "connect-interval").as_deref(),
+            Some("1s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "max-packet-size").as_deref(),
+            Some("256KiB")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "topic-prefix").as_deref(),
+            Some("filter")
+        );
+        assert_eq!(default_text(Task::Demo, "client-id"), None);
     }
 
     #[test]

@@ -65,6 +65,7 @@
 //! | `main.rs` | the program: parse, resolve, log, run, one printed error, exit status | main thread |
 //! | [`cli`], [`config`] | flags, environment and file to a valid configuration | main thread |
 //! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
+//! | [`mod@bench`] \[0\] | publishing at full rate, measured | main and bench threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
 //! | `command.rs`, `ticket.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
 //! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
@@ -82,6 +83,7 @@
 //! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,
 //! channel or clock; the time is passed in.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod demo;

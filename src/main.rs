@@ -1,15 +1,18 @@
 //! The program: parse, resolve, log, run, one printed error, exit status.
 //!
 //! Results go to standard output, logs and the error to standard error. Exit status: 0 success,
-//! 1 the demo failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
+//! 1 the demo or the bench failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use mqtt_connection_sharing::bench::{self, Progress};
 use mqtt_connection_sharing::cli;
-use mqtt_connection_sharing::config::{self, Config, Output, Surroundings, Verbosity};
+use mqtt_connection_sharing::config::{
+    self, BenchSettings, Config, Output, Surroundings, Verbosity,
+};
 use mqtt_connection_sharing::demo::{self, Interrupt};
 use mqtt_connection_sharing::error::{Blame, Error};
 
@@ -39,9 +42,16 @@ fn run(cli: cli::Cli) -> Result<u8, Error> {
     stop_on_signals(Arc::clone(&interrupt))?;
     // The embedded broker runs as long as this value lives.
     let _local = local_broker(&mut config)?;
+    match config.bench.take() {
+        Some(settings) => run_bench(config, &settings, &interrupt),
+        None => run_demo(config, &interrupt),
+    }
+}
+
+fn run_demo(config: Config, interrupt: &Interrupt) -> Result<u8, Error> {
     let output = config.output;
     let mut written = Ok(());
-    let result = demo::run(config.options, &config.demo, &interrupt, |run| {
+    let result = demo::run(config.options, &config.demo, interrupt, |run| {
         if output == Output::Text {
             keep_first(&mut written, print_line(&run.to_string()));
         }
@@ -56,6 +66,35 @@ fn run(cli: cli::Cli) -> Result<u8, Error> {
         Output::Json => report.to_json(),
     };
     keep_first(&mut written, print_line(&text));
+    if interrupted {
+        return Ok(INTERRUPTED);
+    }
+    if let Err(error) = written {
+        print_error(&error);
+        return Ok(FAILED);
+    }
+    Ok(if report.success { 0 } else { FAILED })
+}
+
+fn run_bench(
+    config: Config,
+    settings: &BenchSettings,
+    interrupt: &Arc<Interrupt>,
+) -> Result<u8, Error> {
+    let progress = match config.verbosity {
+        Verbosity::Quiet => Progress::Hidden,
+        _ => Progress::on_terminal(),
+    };
+    let result = bench::run(config.options, settings, interrupt, progress);
+    let interrupted = interrupt.is_requested();
+    let report = match result {
+        Err(_) if interrupted => return Ok(INTERRUPTED),
+        other => other?,
+    };
+    let written = print_line(&match config.output {
+        Output::Text => report.to_string(),
+        Output::Json => report.to_json(),
+    });
     if interrupted {
         return Ok(INTERRUPTED);
     }

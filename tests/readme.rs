@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mqtt_connection_sharing::cli;
+use mqtt_connection_sharing::bench;
+use mqtt_connection_sharing::cli::{self, Task};
 use mqtt_connection_sharing::config::default_settings;
 use mqtt_connection_sharing::demo::{Report, Run};
 use serde_json::Value;
@@ -114,11 +115,21 @@ fn program_arguments(command: &str) -> Option<Vec<&str>> {
 
 #[test]
 fn the_flag_tables_are_those_of_the_help() {
-    let mut command = cli::command();
-    command.build();
+    let built = |task| {
+        let mut command = cli::command_of(task);
+        command.build();
+        command
+    };
+    let (demo, bench) = (built(Task::Demo), built(Task::Bench));
+    // What the bench shares with the demo stands there once.
+    let own = bench
+        .get_arguments()
+        .filter(|arg| arg.get_help_heading() == Some("Bench"));
     let mut expected = Vec::new();
-    for arg in command.get_arguments() {
-        let Some(long) = arg.get_long() else { continue };
+    for arg in demo.get_arguments().chain(own) {
+        let Some(long) = arg.get_long().filter(|_| !arg.is_hide_set()) else {
+            continue;
+        };
         let help = arg.get_help().unwrap().to_string();
         let (what, default) = match help.split_once(" [default: ") {
             Some((what, default)) => (what, format!("`{}`", default.trim_end_matches(']'))),
@@ -251,6 +262,60 @@ fn the_json_example_is_a_real_report() {
 }
 
 #[test]
+fn the_json_example_of_the_bench_is_a_real_report() {
+    let shown = &blocks("json")[1];
+    let value: Value = serde_json::from_str(shown).unwrap();
+    let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name}"));
+    let float = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value}"));
+    let latency = |name: &str| float(&value["latency_us"][name]);
+    let real = bench::Report {
+        mode: "async",
+        threads: number("threads") as usize,
+        messages: number("messages"),
+        payload_bytes: number("payload_bytes") as usize,
+        window: number("window") as u16,
+        qos: number("qos") as u8,
+        success: value["success"].as_bool().unwrap(),
+        published: number("published"),
+        acknowledged: number("acknowledged"),
+        seconds: float(&value["seconds"]),
+        messages_per_second: float(&value["messages_per_second"]),
+        latency_us: Some(bench::Latency {
+            p50: latency("p50"),
+            p90: latency("p90"),
+            p99: latency("p99"),
+            p999: latency("p999"),
+            max: latency("max"),
+        }),
+        cpu_seconds: Some(float(&value["cpu_seconds"])),
+        peak_rss_bytes: Some(number("peak_rss_bytes")),
+        received: Some(number("received")),
+        lost: Some(number("lost")),
+        duplicated: Some(number("duplicated")),
+        reordered: Some(number("reordered")),
+        unexpected: Some(number("unexpected")),
+        reconnects: number("reconnects"),
+        interrupted: value["interrupted"].as_bool().unwrap(),
+        error: value["error"].as_str().map(str::to_owned),
+    };
+    let real = real.to_json();
+    assert_eq!(value, serde_json::from_str::<Value>(&real).unwrap());
+    // The table has the same fields in the same order.
+    let table = rows(&section("## Bench"));
+    let cells: Vec<&str> = table.iter().map(|row| row[0].as_str()).collect();
+    let cells = cells.join(" ");
+    let names: Vec<&str> = cells.split('`').skip(1).step_by(2).collect();
+    let quantiles = ["p50", "p90", "p99", "p999", "max", "async"];
+    let in_order: Vec<&str> = real
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| !quantiles.contains(name))
+        .collect();
+    assert_eq!(names, in_order);
+}
+
+#[test]
 fn the_example_is_a_part_of_the_real_one() {
     let source = file("examples/two_threads.rs");
     let shown = &blocks("rust")[0];
@@ -316,6 +381,7 @@ fn every_path_that_it_mentions_exists() {
         .map(|word| word.trim_end_matches(['.', '-']));
     let folders = [
         ".ci/",
+        "benches/",
         "certs/",
         "config/",
         "examples/",

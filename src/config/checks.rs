@@ -33,6 +33,7 @@ fn flaw(key: &'static str, problem: impl Into<String>, allowed: impl Into<String
 pub(super) fn values(settings: &Settings) -> Result<(), Flaw> {
     connection_values(settings)?;
     demo_values(settings)?;
+    bench_values(settings)?;
     tuning_values(settings)
 }
 
@@ -145,6 +146,28 @@ fn quality(key: &'static str, level: Option<u8>) -> Result<(), Flaw> {
     }
 }
 
+/// Threads beyond this are more than a system gives to one program.
+const MOST_THREADS: usize = 10_000;
+
+fn bench_values(settings: &Settings) -> Result<(), Flaw> {
+    if let Some(threads) = settings.threads
+        && !(1..=MOST_THREADS).contains(&threads)
+    {
+        let problem = format!("{threads} is not possible");
+        return Err(flaw("threads", problem, format!("1 to {MOST_THREADS}")));
+    }
+    if let Some(messages) = settings.messages
+        && !(1..=MOST_MESSAGES).contains(&messages)
+    {
+        let problem = format!("{messages} is not possible");
+        return Err(flaw("messages", problem, MESSAGES));
+    }
+    if settings.window == Some(0) {
+        return Err(flaw("window", "0 lets nothing out", "1 to 65535"));
+    }
+    Ok(())
+}
+
 fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
     if let Some(span) = settings.keep_alive
         && (span.0.subsec_nanos() != 0 || span.0.as_secs() > u64::from(u16::MAX))
@@ -190,21 +213,49 @@ fn tuning_values(settings: &Settings) -> Result<(), Flaw> {
     Ok(())
 }
 
-/// Checks what the demo will send against the limits of the broker and against the packet size.
-pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Error> {
-    let topic = longest_topic(demo);
-    limits(options, demo, &topic)?;
+/// What will be sent, at its largest.
+pub(super) struct Sent {
+    pub(super) topic: String,
+    pub(super) payload_size: usize,
+    pub(super) qos: QoS,
+    /// Whether the program also receives it.
+    pub(super) comes_back: bool,
+}
+
+impl Sent {
+    pub(super) fn by_demo(demo: &DemoSettings) -> Self {
+        Sent {
+            topic: longest_topic(demo),
+            payload_size: demo.payload_size.max(TEXT_ROOM),
+            qos: demo.qos,
+            comes_back: true,
+        }
+    }
+}
+
+/// Checks what will be sent against the limits of the broker and against the packet size.
+pub(super) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
+    limits(options, sent)?;
     options.check()?;
-    check_topic(&topic).map_err(|problem| {
+    let topic = &sent.topic;
+    check_topic(topic).map_err(|problem| {
         wrong(
             "checking --topic-prefix",
             format!("the topic below it is not possible: {problem}"),
             "shorten it",
         )
     })?;
-    let payload = demo.payload_size.max(TEXT_ROOM);
-    let packet = (FIXED_HEADER + 2 + topic.len() + 2).saturating_add(payload);
-    if packet > options.max_packet_size {
+    let packet = (FIXED_HEADER + 2 + topic.len() + 2).saturating_add(sent.payload_size);
+    if packet > MAX_REMAINING_LENGTH {
+        return Err(wrong(
+            "checking --payload-size",
+            format!(
+                "messages would take {packet} bytes, more than a packet can have [MQTT 3.1.1, 2.2.3]"
+            ),
+            "lower it",
+        ));
+    }
+    if sent.comes_back && packet > options.max_packet_size {
         return Err(wrong(
             "checking --payload-size",
             format!(
@@ -219,12 +270,13 @@ pub(super) fn together(options: &Options, demo: &DemoSettings) -> Result<(), Err
 }
 
 /// Checks what has to do with the broker's limits, and names the flag.
-fn limits(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Error> {
+fn limits(options: &Options, sent: &Sent) -> Result<(), Error> {
+    let topic = &sent.topic;
     let limits = &options.limits;
     let will = options.last_will.as_ref();
     let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
     for (flag, checked, advice) in [
-        ("qos", limits.check_qos(demo.qos), "use 0 or 1"),
+        ("qos", limits.check_qos(sent.qos), "use 0 or 1"),
         (
             "will-qos",
             will(&|will| limits.check_qos(will.qos)),
@@ -252,7 +304,7 @@ fn limits(options: &Options, demo: &DemoSettings, topic: &str) -> Result<(), Err
         ),
         (
             "payload-size",
-            limits.check_payload(demo.payload_size),
+            limits.check_payload(sent.payload_size),
             "lower it",
         ),
         (

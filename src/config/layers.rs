@@ -137,6 +137,7 @@ each_setting! {
     will_topic will_payload_file will_qos will_retain local
     cert key ca_file pkcs12 pkcs12_password_file alpn tls_server_name
     iterations publish_count publish_delay iteration_delay payload_size qos topic_prefix
+    mode threads messages window receive
     keep_alive clean_session max_inflight command_queue response_queue ack_timeout connect_timeout
     retry_base retry_max retry_attempts connect_interval max_packet_size
     output
@@ -281,7 +282,7 @@ pub(super) fn allowed(key: &str) -> String {
         .and_then(|arg| arg.get_value_names()?.first().cloned())
         .unwrap_or_default();
     match (key, kind.as_str()) {
-        ("max-inflight", _) | (_, "PORT") => "a whole number from 1 to 65535",
+        ("max-inflight" | "window", _) | (_, "PORT") => "a whole number from 1 to 65535",
         ("alpn", _) => "a list of names",
         (_, "LEVEL") => "0, 1 or 2",
         (_, "N") => "a whole number that is not negative",
@@ -290,6 +291,7 @@ pub(super) fn allowed(key: &str) -> String {
         (_, "SIZE") => value::SIZE_FORM,
         (_, "FILE") => "the path of a file, as a text",
         (_, "FORMAT") => "text or json",
+        (_, "MODE") => "async or sync",
         _ => "a text",
     }
     .to_owned()
@@ -366,11 +368,13 @@ mod tests {
         assert_eq!(flags.len(), keys().len() + ONLY_FLAGS.len());
         for key in settings {
             let (text, toml_text) = match key.as_str() {
-                "local" | "clean-session" | "will-retain" => ("true", "true"),
+                "local" | "clean-session" | "will-retain" | "receive" => ("true", "true"),
                 "output" => ("json", "\"json\""),
+                "mode" => ("sync", "\"sync\""),
                 "alpn" => ("1", "[\"1\"]"),
                 "port" | "iterations" | "publish-count" | "qos" | "will-qos" | "max-inflight"
-                | "command-queue" | "response-queue" | "retry-attempts" => ("1", "1"),
+                | "threads" | "messages" | "window" | "command-queue" | "response-queue"
+                | "retry-attempts" => ("1", "1"),
                 "max-packet-size" | "payload-size" => ("1KiB", "\"1KiB\""),
                 "endpoint" | "client-id" | "username" | "will-topic" | "tls-server-name"
                 | "topic-prefix" => ("a", "\"a\""),

@@ -3,7 +3,8 @@
 //! [`resolve`] is the way in: command line over environment over the `--config` file over defaults,
 //! checked, with one error of one line where something is wrong. `layers.rs` reads the sources and
 //! lays them over each other, `remote.rs` makes of them the way to a broker, `checks.rs` says which
-//! values are possible, `will.rs` makes the last will, `endpoint.rs` and `value.rs` hold the notations. The defaults are [`Options::new`] and [`DemoSettings::default`]
+//! values are possible, `bench.rs` has what belongs to that command alone, `will.rs` makes the last will,
+//! `endpoint.rs` and `value.rs` hold the notations. The defaults are [`Options::new`], [`DemoSettings::default`] and [`BenchSettings::default`]
 //! and nowhere else: help and `config/demo.toml` show what [`default_settings`] makes of them.
 //!
 //! No thread, socket or clock; what comes from the process is in [`Surroundings`], and files are
@@ -12,6 +13,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod bench;
 mod checks;
 #[cfg(test)]
 mod demo_file;
@@ -33,12 +35,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Cli, Settings};
+use crate::cli::{Cli, Settings, Task};
 use crate::error::{Blame, Error};
 use crate::options::{LARGEST_QUEUE, Options, Retry};
 use crate::packet::QoS;
 use layers::{Layer, Layers, Source};
 
+pub use bench::{BenchMode, BenchSettings};
 pub use usage::usage_error;
 pub use value::{ByteSize, TimeSpan};
 
@@ -70,6 +73,8 @@ pub struct Config {
     pub options: Options,
     /// What the demo does.
     pub demo: DemoSettings,
+    /// What the bench does, if that was asked for in place of the demo.
+    pub bench: Option<BenchSettings>,
     /// Form of the result.
     pub output: Output,
     /// How much to log.
@@ -218,10 +223,32 @@ pub fn default_settings() -> Settings {
     }
 }
 
+/// The defaults of the bench, as [`default_settings`] are those of the demo.
+pub fn default_bench_settings() -> Settings {
+    let bench = BenchSettings::default();
+    Settings {
+        mode: Some(bench.mode),
+        threads: Some(bench.threads.get()),
+        messages: Some(bench.messages),
+        window: Some(bench.window),
+        receive: Some(bench.receive),
+        payload_size: Some(ByteSize(bench.payload_size)),
+        qos: Some(bench.qos as u8),
+        topic_prefix: Some(bench.topic_prefix),
+        ..default_settings()
+    }
+}
+
 /// The default of a setting as help shows it; none where there is none, and for switches.
-pub fn default_text(key: &str) -> Option<String> {
-    let table = toml::Table::try_from(default_settings()).ok()?;
+pub fn default_text(task: Task, key: &str) -> Option<String> {
+    let defaults = match task {
+        Task::Demo => default_settings(),
+        Task::Bench => default_bench_settings(),
+    };
+    let table = toml::Table::try_from(defaults).ok()?;
     match table.get(key)? {
+        // It follows from the payload's size.
+        _ if task == Task::Bench && key == "max-packet-size" => None,
         toml::Value::Boolean(_) => None,
         toml::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
@@ -243,6 +270,7 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
         sources.push(layers::from_toml(&files::read_settings(path)?, path)?);
     }
     let layers = Layers(sources);
+    refuse_misplaced(&layers, cli.task)?;
     let settings = layers.merged();
     let mut notices = Vec::new();
 
@@ -260,10 +288,22 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
     options.last_will = will::last_will(&layers, &settings)?;
     tune(&mut options, &settings);
     let demo = demo(&settings)?;
-    checks::together(&options, &demo)?;
+    let bench = match cli.task {
+        Task::Demo => {
+            checks::together(&options, &checks::Sent::by_demo(&demo))?;
+            None
+        }
+        Task::Bench => {
+            let bench = bench::bench(&settings, &mut options)?;
+            bench::check(&options, &bench)?;
+            notices.extend(bench::aws_notice(&options, &bench));
+            Some(bench)
+        }
+    };
     Ok(Config {
         options,
         demo,
+        bench,
         output: settings.output.unwrap_or_default(),
         verbosity,
         local,
@@ -362,6 +402,23 @@ fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {
         let problem = format!("{level} is not a quality of service");
         wrong(format!("checking --{key}"), problem, "use 0, 1 or 2")
     })
+}
+
+/// Flags of the other task are refused. In the environment and in the file they may stand: those are
+/// for both.
+fn refuse_misplaced(layers: &Layers, task: Task) -> Result<(), Error> {
+    let flags = layers
+        .0
+        .iter()
+        .filter(|layer| layer.source == Source::CommandLine);
+    for layer in flags {
+        for key in layers::given(&layer.settings) {
+            if Task::of_setting(&key).is_some_and(|only| only != task) {
+                return Err(bench::misplaced(&layer.source.name(&key), &key, task));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn set<T>(target: &mut T, value: Option<T>) {

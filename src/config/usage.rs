@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::layers::{allowed, telling, variable};
 use super::wrong;
+use crate::cli::BENCH_WORD;
 use crate::error::Error;
 
 const SEE_HELP: &str = "see --help";
@@ -52,6 +53,11 @@ pub fn usage_error(error: &clap::Error) -> Error {
                 advice,
             )
         }
+        (ErrorKind::UnknownArgument, None) if argument.as_deref() == Some(BENCH_WORD) => wrong(
+            "reading the command line",
+            "the word bench has to come first",
+            "write: mqtt-connection-sharing bench, and then the flags",
+        ),
         (ErrorKind::UnknownArgument, None) => wrong(
             "reading the command line",
             format!("{:?} is no flag", argument.unwrap_or_default()),

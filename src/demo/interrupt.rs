@@ -52,7 +52,7 @@ impl Interrupt {
 
     /// From now on a request ends the loop behind this handle; at once, if it came before. What is
     /// in flight then may take `grace` to finish.
-    pub(super) fn watch(&self, handle: Handle, grace: Duration) {
+    pub(crate) fn watch(&self, handle: Handle, grace: Duration) {
         let mut running = lock(&self.running);
         if self.is_requested() {
             drop(handle.terminate(grace));
@@ -61,7 +61,7 @@ impl Interrupt {
     }
 
     /// The loop has ended.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         lock(&self.running).take();
     }
 

@@ -71,7 +71,7 @@ pub fn run(
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
-fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error> {
+pub(crate) fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error> {
     log::info!("clearing the session at {}", broker.options().address());
     let mut backoff = Backoff::new(broker.options().retry);
     loop {

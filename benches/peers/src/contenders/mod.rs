@@ -1,0 +1,97 @@
+//! Those who do the work, each in its own way and through its public interface.
+
+mod paho;
+mod raw;
+mod rumqttc;
+mod sharing;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle, Thread};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::work::Contender;
+
+/// All of them. The first is what TLS allows, the second is this project, the rest are its peers.
+pub const ALL: [Contender; 4] = [
+    Contender {
+        name: "raw",
+        what: "ready-made packets over TLS, no client at all",
+        run: raw::run,
+    },
+    Contender {
+        name: "mqtt-connection-sharing",
+        what: "this project's library",
+        run: sharing::run,
+    },
+    Contender {
+        name: "rumqttc",
+        what: "rumqttc's synchronous client",
+        run: rumqttc::run,
+    },
+    Contender {
+        name: "paho-mqtt",
+        what: "Eclipse Paho for Rust, over the Paho C library",
+        run: paho::run,
+    },
+];
+
+/// Stack of a publisher thread: small, for a thousand of them.
+const STACK: usize = 256 * 1024;
+
+fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    let builder = thread::Builder::new().stack_size(STACK);
+    builder.spawn(run).context("starting a publisher thread")
+}
+
+fn join<T>(thread: JoinHandle<T>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread panicked"))
+}
+
+fn topic(thread: usize) -> String {
+    format!("peers/{thread}")
+}
+
+/// A client identifier that no other run uses at the same time.
+fn client_id(name: &str) -> String {
+    format!("peers-{name}-{}", std::process::id())
+}
+
+/// Counts what was acknowledged, and wakes one thread at the count that it waits for.
+struct Tally {
+    count: AtomicU64,
+    wake_at: AtomicU64,
+    waiter: Thread,
+}
+
+impl Tally {
+    /// For the calling thread to wait on.
+    fn of_this_thread() -> Self {
+        Tally {
+            count: AtomicU64::new(0),
+            wake_at: AtomicU64::new(u64::MAX),
+            waiter: thread::current(),
+        }
+    }
+
+    /// One more. Wakes nobody unless the count is waited for.
+    #[inline]
+    fn add(&self) {
+        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        if count == self.wake_at.load(Ordering::SeqCst) {
+            self.waiter.unpark();
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    fn wait_for(&self, count: u64) {
+        // Whichever comes second, this store or the last addition, sees the other.
+        self.wake_at.store(count, Ordering::SeqCst);
+        while self.count() < count {
+            thread::park();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What TLS allows: one thread writes ready-made packets, half a window at a time, and reads
+//! acknowledgments until the other half is there.
+//!
+//! It has no queue, no other threads to serve and no ticket to resolve, and it would not survive a lost
+//! link. Synchronous work is one packet written and one acknowledgment read, blocking.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use native_tls::TlsStream;
+
+use super::{client_id, topic};
+use crate::packets;
+use crate::tls::{self, Buffered, Certs};
+use crate::work::{Figures, Latencies, Mode, Quota, Work};
+
+pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
+    ensure!(work.qos == 1, "the raw loop knows QoS 1 only");
+    let mut link = Link::connect(certs, work.port)?;
+    let one_thread = Work {
+        threads: 1,
+        ..work.clone()
+    };
+    let (mut quota, meter) = Quota::of_this_thread(work)?;
+    let (messages, latencies) = match work.mode {
+        Mode::Async => (pipelined(&mut link, work, &mut quota)?, None),
+        Mode::Sync => {
+            let (messages, latencies) = one_by_one(&mut link, work, &mut quota)?;
+            (messages, Some(latencies))
+        }
+        Mode::Idle => {
+            std::thread::sleep(Duration::from_secs_f64(work.seconds));
+            (0, None)
+        }
+    };
+    meter.stop("raw", &one_thread, messages, latencies)
+}
+
+struct Link {
+    stream: TlsStream<Buffered>,
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Link {
+    fn connect(certs: &Certs, port: u16) -> Result<Self> {
+        let mut link = Link {
+            stream: tls::connect(certs, port)?,
+            buffer: vec![0; 64 * 1024],
+            filled: 0,
+        };
+        link.send(&packets::connect(&client_id("raw"), 60)?)?;
+        while link.filled < 4 {
+            let length = link.stream.read(&mut link.buffer[link.filled..])?;
+            ensure!(length > 0, "the server closed the connection");
+            link.filled += length;
+        }
+        match packets::take(&link.buffer[..link.filled])? {
+            Some((packet, 4)) => packets::expect_connack(&packet)?,
+            other => bail!("expected CONNACK, got {other:?}"),
+        }
+        link.filled = 0;
+        Ok(link)
+    }
+
+    fn send(&mut self, packets: &[u8]) -> Result<()> {
+        self.stream.write_all(packets)?;
+        Ok(self.stream.flush()?)
+    }
+
+    /// Waits for acknowledgments; returns how many came.
+    fn acknowledgments(&mut self) -> Result<u64> {
+        let length = self.stream.read(&mut self.buffer[self.filled..])?;
+        ensure!(length > 0, "the server closed the connection");
+        let filled = self.filled + length;
+        let whole = filled - filled % 4;
+        for acknowledgment in self.buffer[..whole].chunks_exact(4) {
+            let is_puback = acknowledgment.starts_with(&[packets::PUBACK << 4, 2]);
+            ensure!(is_puback, "expected PUBACK, got {acknowledgment:?}");
+        }
+        self.buffer.copy_within(whole..filled, 0);
+        self.filled = filled - whole;
+        Ok(whole as u64 / 4)
+    }
+}
+
+fn pipelined(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<u64> {
+    // With two halves in turn no identifier is used again before its acknowledgment is there: the
+    // servers here acknowledge in order.
+    let half = (work.window / 2).max(1);
+    let mut halves = [Vec::new(), Vec::new()];
+    for (index, packets) in halves.iter_mut().enumerate() {
+        for number in 0..half {
+            let identifier = index as u16 * half + number + 1;
+            let payload = work.payload(u64::from(identifier));
+            packets.extend(packets::publish(&topic(0), work.qos, identifier, &payload)?);
+        }
+    }
+    let size = halves[0].len() / usize::from(half);
+    let (mut sent, mut acknowledged) = (0, 0);
+    for turn in 0.. {
+        let mut count = 0;
+        while count < half && quota.next() {
+            count += 1;
+        }
+        if count == 0 {
+            break;
+        }
+        link.send(&halves[turn % 2][..size * usize::from(count)])?;
+        sent += u64::from(count);
+        while sent - acknowledged > u64::from(half) {
+            acknowledged += link.acknowledgments()?;
+        }
+    }
+    while acknowledged < sent {
+        acknowledged += link.acknowledgments()?;
+    }
+    Ok(acknowledged)
+}
+
+fn one_by_one(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<(u64, Latencies)> {
+    let packet = packets::publish(&topic(0), work.qos, 1, &work.payload(1))?;
+    let mut latencies = Latencies::new()?;
+    let mut messages = 0;
+    while quota.next() {
+        let begin = Instant::now();
+        link.send(&packet)?;
+        while link.acknowledgments()? == 0 {}
+        latencies.add(begin);
+        messages += 1;
+    }
+    Ok((messages, latencies))
+}

@@ -1,0 +1,158 @@
+//! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
+//!
+//! Asynchronous publishers count their acknowledgments in callbacks; one that has enough outstanding
+//! sleeps until half of that is acknowledged.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::packet::{Publish, QoS};
+use mqtt_connection_sharing::{Broker, Handle};
+
+use super::{Tally, client_id, join, spawn, topic};
+use crate::tls::Certs;
+use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
+
+pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
+    let mut options = Options::new("localhost", client_id("sharing"));
+    options.port = work.port;
+    options.security = Security::Tls(TlsOptions {
+        ca_file: Some(certs.0.join("ca.pem")),
+        identity: Some(IdentityFiles::Pem {
+            cert: certs.0.join("client.pem"),
+            key: certs.0.join("client.key"),
+        }),
+        ..TlsOptions::default()
+    });
+    options.clean_session = true;
+    options.max_inflight = work.window;
+    options.command_queue = (work.outstanding() as usize * work.threads).max(64);
+    let broker = Broker::new(options)?;
+    let (send_handle, handle) = crossbeam_channel::bounded(1);
+    let agent = spawn_loop(broker, send_handle)?;
+    let Ok(handle) = handle.recv() else {
+        join(agent)??;
+        bail!("the loop ended before it began");
+    };
+    let connected = handle.ping()?.wait();
+    ensure!(connected.is_delivered(), "no connection: {connected}");
+
+    let mut meter = Meter::start()?;
+    let mut messages = 0;
+    let mut latencies = None;
+    match work.mode {
+        Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
+        Mode::Async => {
+            let mut threads = Vec::new();
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
+                let (handle, work) = (handle.clone(), work.clone());
+                threads.push(spawn(move || pipelined(&handle, &work, index, quota))?);
+            }
+            meter = start.go()?;
+            for thread in threads {
+                messages += join(thread)??;
+            }
+        }
+        Mode::Sync => {
+            let mut threads = Vec::new();
+            let (shares, start) = Quota::shares(work);
+            for (index, quota) in shares.into_iter().enumerate() {
+                let (handle, work) = (handle.clone(), work.clone());
+                threads.push(spawn(move || one_by_one(&handle, &work, index, quota))?);
+            }
+            meter = start.go()?;
+            let mut all = Latencies::new()?;
+            for thread in threads {
+                let (count, own) = join(thread)??;
+                messages += count;
+                all.merge(&own)?;
+            }
+            latencies = Some(all);
+        }
+    }
+    let figures = meter.stop("mqtt-connection-sharing", work, messages, latencies)?;
+    drop(handle.terminate(Duration::from_secs(5)));
+    drop(handle);
+    join(agent)??;
+    Ok(figures)
+}
+
+fn spawn_loop(
+    mut broker: Broker,
+    handle: crossbeam_channel::Sender<Handle>,
+) -> Result<thread::JoinHandle<Result<()>>> {
+    spawn(move || {
+        let (agent, own) = broker.open()?;
+        let _ = handle.send(own);
+        drop(handle);
+        Ok(agent.run().result?)
+    })
+}
+
+/// What a publisher and its callbacks know of each other.
+struct Flight {
+    acknowledged: Tally,
+    failed: AtomicU64,
+}
+
+fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {
+    // It lives as long as the process, so that a callback has to carry no more than its address.
+    let flight: &'static Flight = Box::leak(Box::new(Flight {
+        acknowledged: Tally::of_this_thread(),
+        failed: AtomicU64::new(0),
+    }));
+    let (qos, topic) = (qos(work)?, topic(index));
+    let outstanding = work.outstanding();
+    let mut sent = 0;
+    let mut known = 0;
+    quota.begin();
+    while quota.next() {
+        if sent - known >= outstanding {
+            if sent - flight.acknowledged.count() >= outstanding {
+                flight.acknowledged.wait_for(sent - outstanding / 2);
+            }
+            known = flight.acknowledged.count();
+        }
+        let message = Publish::new(topic.as_str(), qos, work.payload(sent));
+        handle.publish_then(message, move |outcome| {
+            if !outcome.is_delivered() {
+                flight.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            flight.acknowledged.add();
+        })?;
+        sent += 1;
+    }
+    flight.acknowledged.wait_for(sent);
+    let failed = flight.failed.load(Ordering::Relaxed);
+    ensure!(failed == 0, "{failed} messages were not acknowledged");
+    Ok(sent)
+}
+
+fn one_by_one(
+    handle: &Handle,
+    work: &Work,
+    index: usize,
+    mut quota: Quota,
+) -> Result<(u64, Latencies)> {
+    let (qos, topic) = (qos(work)?, topic(index));
+    let mut latencies = Latencies::new()?;
+    let mut messages = 0;
+    quota.begin();
+    while quota.next() {
+        let begin = Instant::now();
+        let message = Publish::new(topic.as_str(), qos, work.payload(messages));
+        let outcome = handle.publish(message)?.wait();
+        latencies.add(begin);
+        ensure!(outcome.is_delivered(), "a message {outcome}");
+        messages += 1;
+    }
+    Ok((messages, latencies))
+}
+
+fn qos(work: &Work) -> Result<QoS> {
+    QoS::try_from(work.qos).map_err(|level| anyhow::anyhow!("there is no QoS {level}"))
+}

@@ -1,0 +1,105 @@
+//! The sink: a server over mutual TLS that acknowledges everything as fast as it can and keeps
+//! nothing.
+//!
+//! It reads whatever is there, looks at the packets in place, and answers with one write. No
+//! subscription ever gets a message. A thread for each connection.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+
+use anyhow::{Result, bail};
+use openssl::ssl::SslAcceptor;
+
+use crate::packets::{self, Packet};
+use crate::tls::{self, Certs};
+
+/// Answers that may collect while there is more to read.
+const MOST_ANSWERS: usize = 16 * 1024;
+
+/// Listens on a port of the system's choice, prints it, and serves until the process is ended.
+pub fn serve(certs: &Certs) -> Result<()> {
+    let acceptor = certs.acceptor()?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    println!("{}", listener.local_addr()?.port());
+    loop {
+        let (socket, _) = listener.accept()?;
+        let acceptor = acceptor.clone();
+        thread::Builder::new().spawn(move || {
+            if let Err(error) = answer(&acceptor, socket) {
+                eprintln!("sink: {error:#}");
+            }
+        })?;
+    }
+}
+
+fn answer(acceptor: &SslAcceptor, socket: TcpStream) -> Result<()> {
+    let mut stream = tls::accept(acceptor, socket)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut filled = 0;
+    let mut answers = Vec::new();
+    loop {
+        if filled == buffer.len() {
+            buffer.resize(buffer.len() * 2, 0);
+        }
+        let length = stream.read(&mut buffer[filled..])?;
+        if length == 0 {
+            return Ok(());
+        }
+        filled += length;
+        let mut begin = 0;
+        let mut goes_on = true;
+        while let Some((packet, length)) = packets::take(&buffer[begin..filled])? {
+            goes_on = respond(&packet, &mut answers)?;
+            begin += length;
+        }
+        buffer.copy_within(begin..filled, 0);
+        filled -= begin;
+        let more = goes_on && tls::has_received(&stream) && answers.len() < MOST_ANSWERS;
+        if !more && !answers.is_empty() {
+            stream.write_all(&answers)?;
+            stream.flush()?;
+            answers.clear();
+        }
+        if !goes_on {
+            return Ok(());
+        }
+    }
+}
+
+/// Adds the answer to a packet. Returns whether the connection goes on.
+#[inline]
+fn respond(packet: &Packet<'_>, answers: &mut Vec<u8>) -> Result<bool> {
+    match packet.kind() {
+        packets::PUBLISH => {
+            let [high, low] = match packet.first & 0b110 {
+                0 => return Ok(true),
+                _ => packet.publish_identifier()?,
+            };
+            let kind = match packet.first & 0b110 {
+                0b010 => packets::PUBACK,
+                _ => packets::PUBREC,
+            };
+            answers.extend([kind << 4, 2, high, low]);
+        }
+        packets::PUBREL => {
+            let [high, low] = packet.identifier()?;
+            answers.extend([packets::PUBCOMP << 4, 2, high, low]);
+        }
+        packets::CONNECT => answers.extend([packets::CONNACK << 4, 2, 0, 0]),
+        packets::PINGREQ => answers.extend([0xd0, 0]),
+        packets::SUBSCRIBE => {
+            let [high, low] = packet.identifier()?;
+            // One filter is all that anybody here subscribes to.
+            let qos = packet.body.last().copied().unwrap_or_default();
+            answers.extend([0x90, 3, high, low, qos]);
+        }
+        packets::UNSUBSCRIBE => {
+            let [high, low] = packet.identifier()?;
+            answers.extend([0xb0, 2, high, low]);
+        }
+        packets::DISCONNECT => return Ok(false),
+        other => bail!("a client sent a packet of type {other}"),
+    }
+    Ok(true)
+}

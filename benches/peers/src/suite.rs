@@ -1,0 +1,200 @@
+//! All of the work, several rounds of it, each contender in a process of its own.
+//!
+//! A round takes the contenders in turn, so that what else the machine does meanwhile meets all of
+//! them. What counts is the median over the rounds.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Serialize;
+
+use crate::contenders;
+use crate::servers::Server;
+use crate::tls::Certs;
+use crate::work::{Figures, Mode};
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    Sink,
+    Mosquitto,
+}
+
+/// One kind of work.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Task {
+    pub name: &'static str,
+    pub against: Against,
+    pub mode: Mode,
+    pub threads: usize,
+    pub window: u16,
+    #[serde(skip)]
+    contenders: &'static [&'static str],
+}
+
+pub const RAW: &str = "raw";
+pub const OURS: &str = "mqtt-connection-sharing";
+pub const PEERS: [&str; 2] = ["rumqttc", "paho-mqtt"];
+const ALL: &[&str] = &[RAW, OURS, "rumqttc", "paho-mqtt"];
+const CLIENTS: &[&str] = &[OURS, "rumqttc", "paho-mqtt"];
+
+const fn task(name: &'static str, against: Against, threads: usize, window: u16) -> Task {
+    Task {
+        name,
+        against,
+        mode: Mode::Async,
+        threads,
+        window,
+        contenders: ALL,
+    }
+}
+
+/// What is measured, in the order of the table.
+pub const TASKS: [Task; 8] = [
+    task("window 1000", Against::Sink, 4, 1000),
+    task("window 100", Against::Sink, 4, 100),
+    Task {
+        contenders: CLIENTS,
+        ..task("1024 threads", Against::Sink, 1024, 1000)
+    },
+    Task {
+        mode: Mode::Sync,
+        ..task("one by one", Against::Sink, 1, 1000)
+    },
+    Task {
+        mode: Mode::Idle,
+        contenders: CLIENTS,
+        ..task("idle", Against::Sink, 1, 1000)
+    },
+    task("Mosquitto, window 1000", Against::Mosquitto, 4, 1000),
+    task("Mosquitto, window 100", Against::Mosquitto, 4, 100),
+    Task {
+        mode: Mode::Sync,
+        ..task("Mosquitto, one by one", Against::Mosquitto, 1, 1000)
+    },
+];
+
+/// Medians of one contender at one task.
+#[derive(Debug, Clone, Serialize)]
+pub struct Median {
+    pub contender: String,
+    pub messages_per_second: f64,
+    /// Median time from call to acknowledgment; synchronous work only.
+    pub latency_p50_us: Option<f64>,
+    pub cpu_us_per_message: f64,
+    pub cpu_seconds: f64,
+    pub waits: f64,
+    pub peak_rss_bytes: f64,
+}
+
+/// A task and how everybody did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    #[serde(flatten)]
+    pub task: Task,
+    pub medians: Vec<Median>,
+}
+
+impl Measured {
+    pub fn of(&self, contender: &str) -> Option<&Median> {
+        self.medians.iter().find(|m| m.contender == contender)
+    }
+}
+
+/// Runs everything.
+pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Vec<Measured>> {
+    let sink = Server::sink(certs)?;
+    let mosquitto = Server::mosquitto(certs)?;
+    let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); TASKS.len()];
+    for round in 1..=rounds {
+        for (task, figures) in TASKS.iter().zip(&mut figures) {
+            eprintln!("round {round} of {rounds}: {}", task.name);
+            let server = match task.against {
+                Against::Sink => &sink,
+                Against::Mosquitto => &mosquitto,
+            };
+            for contender in task.contenders {
+                let run = one(contender, task, certs, server.port, seconds);
+                figures.push(run.with_context(|| format!("{contender}, {}", task.name))?);
+            }
+        }
+    }
+    let measured = TASKS.iter().zip(figures).map(|(task, figures)| Measured {
+        task: *task,
+        medians: contenders::ALL
+            .iter()
+            .filter_map(|contender| medians(contender.name, &figures))
+            .collect(),
+    });
+    Ok(measured.collect())
+}
+
+/// One run in a process of its own.
+fn one(contender: &str, task: &Task, certs: &Certs, port: u16, seconds: f64) -> Result<Figures> {
+    let mode = serde_json::to_value(task.mode)?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["run", contender, "--certs"])
+        .arg(&certs.0)
+        .args(["--port", &port.to_string()])
+        .args(["--mode", mode.as_str().unwrap_or_default()])
+        .args(["--threads", &task.threads.to_string()])
+        .args(["--window", &task.window.to_string()])
+        .args(["--seconds", &seconds.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let limit = Instant::now() + Duration::from_secs_f64(60.0 + 10.0 * seconds);
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > limit {
+            child.kill()?;
+            child.wait()?;
+            bail!("it did not come to an end");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    ensure!(status.success(), "{status}");
+    let mut text = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut text)?;
+    }
+    serde_json::from_str(&text).context("reading its figures")
+}
+
+fn medians(contender: &str, figures: &[Figures]) -> Option<Median> {
+    let of = |value: &dyn Fn(&Figures) -> Option<f64>| {
+        let own = figures.iter().filter(|f| f.contender == contender);
+        median(own.filter_map(value).collect())
+    };
+    Some(Median {
+        contender: contender.to_owned(),
+        messages_per_second: of(&|f| Some(f.messages_per_second))?,
+        latency_p50_us: of(&|f| f.latency_us.map(|l| l.p50)),
+        cpu_us_per_message: of(&|f| Some(f.cpu_us_per_message))?,
+        cpu_seconds: of(&|f| Some(f.cpu_seconds))?,
+        waits: of(&|f| Some(f.waits as f64))?,
+        peak_rss_bytes: of(&|f| Some(f.peak_rss_bytes as f64))?,
+    })
+}
+
+/// The middle one, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    Some(match values.len() % 2 {
+        0 => (values[values.len() / 2 - 1] + upper) / 2.0,
+        _ => upper,
+    })
+}
+
+/// Writes a result where it was asked for.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}

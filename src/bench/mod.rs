@@ -1,0 +1,347 @@
+//! \[0\] The bench: threads publish over one shared connection at full rate, and that is measured.
+//!
+//! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
+//! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
+//! `plan.rs` says what is published and keeps account of what comes back, `report.rs` tells the
+//! result, `progress.rs` shows how far it is, `usage.rs` asks the system what it cost.
+
+mod plan;
+mod progress;
+mod publisher;
+mod report;
+mod usage;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::agent::{Broker, Ended};
+use crate::command::Outcome;
+use crate::config::{BenchMode, BenchSettings};
+use crate::demo::{self, Interrupt};
+use crate::error::Error;
+use crate::inbox::{Inbox, InboxError, WhenFull};
+use crate::options::Options;
+use crate::packet::{Filter, QoS};
+use plan::{Account, Plan, Received};
+use publisher::{Shared, Tally};
+
+pub use progress::Progress;
+pub use report::{Latency, Report};
+
+/// How long what is in flight may take to finish after an interrupt.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How much longer than for an acknowledgment the receiver waits for its next message.
+const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long it waits with QoS 0, of which nobody promises that it comes.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Messages that may wait for the receiver. Large, because QoS 0 finds its room here or nowhere.
+const INBOX: usize = 16 * 1024;
+
+/// What a broker does to a client that sends more than it takes.
+const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
+
+/// Stack of a publisher: there may be thousands of them.
+const STACK: usize = 256 * 1024;
+
+/// Publishes and measures.
+///
+/// # Errors
+/// When the options are wrong or no connection could be had at the beginning. Later failures are in
+/// the report.
+pub fn run(
+    options: Options,
+    settings: &BenchSettings,
+    interrupt: &Arc<Interrupt>,
+    progress: Progress,
+) -> Result<Report, Error> {
+    let mut broker = Broker::new(options)?;
+    let keeps_session = !broker.options().clean_session;
+    if keeps_session {
+        demo::clear_session(&mut broker, interrupt)?;
+    }
+    let tally = Arc::new(Tally::new()?);
+    let plan = Plan::new(settings);
+    let patience = match settings.qos {
+        QoS::AtMostOnce => SHORT_PATIENCE,
+        _ => broker.options().ack_timeout + EXTRA_PATIENCE,
+    };
+    let grace = broker.options().ack_timeout;
+    let (agent, handle) = broker.open()?;
+    interrupt.watch(handle.clone(), GRACE);
+    let conductor = Conductor {
+        shared: Shared {
+            handle,
+            plan,
+            tally: Arc::clone(&tally),
+            interrupt: Arc::clone(interrupt),
+            outstanding: settings.outstanding() as u64,
+        },
+        settings: settings.clone(),
+        patience,
+        grace,
+        progress,
+    };
+    let conductor = thread::Builder::new()
+        .name("conductor".to_owned())
+        .spawn(move || conductor.conduct());
+    let ended = agent.run();
+    interrupt.forget();
+    let measured = match conductor.map(JoinHandle::join) {
+        Ok(Ok(measured)) => measured,
+        Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
+        Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
+    };
+    if keeps_session
+        && !interrupt.is_requested()
+        && let Err(error) = demo::clear_session(&mut broker, interrupt)
+    {
+        log::warn!("the broker may keep an empty session: {error}");
+    }
+    report(settings, &tally, &measured, ended, interrupt)
+}
+
+/// Makes the report of what was measured; an error where there is nothing to report.
+fn report(
+    settings: &BenchSettings,
+    tally: &Tally,
+    measured: &Measured,
+    ended: Ended,
+    interrupt: &Interrupt,
+) -> Result<Report, Error> {
+    let interrupted = interrupt.is_requested();
+    let failure = match ended.result {
+        Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error),
+        other => other.err(),
+    };
+    let acknowledged = tally.acknowledged();
+    let latencies = tally.latencies();
+    let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    let received = measured.received;
+    let lost = received.map(|received| acknowledged.saturating_sub(received.distinct));
+    let mut error = interrupted.then(|| "interrupted".to_owned());
+    let mut problem = |text: Option<String>| error = error.take().or(text);
+    problem(failure.map(|error| error.to_string()));
+    problem(tally.problem());
+    problem(measured.problem.clone());
+    let missing = settings.messages - acknowledged.min(settings.messages);
+    problem((missing > 0).then(|| format!("{missing} messages were not acknowledged")));
+    problem(match lost {
+        Some(lost) if lost > 0 => Some(format!("{lost} messages did not come back")),
+        _ => None,
+    });
+    problem(match received {
+        Some(received) if received.duplicated > 0 && settings.qos == QoS::ExactlyOnce => Some(
+            format!("{} messages came twice with QoS 2", received.duplicated),
+        ),
+        _ => None,
+    });
+    problem((ended.left > 0).then(|| format!("{} commands were left unfinished", ended.left)));
+    if missing > 0 && ended.stats.reconnects > 0 && !interrupted {
+        error = error.map(|text| format!("{text} (the connection was lost: {TOO_WIDE})"));
+    }
+    let seconds = measured.took.as_secs_f64();
+    Ok(Report {
+        mode: settings.mode.name(),
+        threads: settings.threads.get(),
+        messages: settings.messages,
+        payload_bytes: settings.payload_size,
+        window: settings.window,
+        qos: settings.qos as u8,
+        success: error.is_none(),
+        published: tally.published(),
+        acknowledged,
+        seconds: rounded(seconds),
+        messages_per_second: match seconds > 0.0 {
+            true => rounded(acknowledged as f64 / seconds),
+            false => 0.0,
+        },
+        latency_us: (!latencies.is_empty()).then(|| Latency {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: latencies.max() as f64 / 1e3,
+        }),
+        cpu_seconds: measured.cpu_seconds.map(rounded),
+        peak_rss_bytes: usage::usage().map(|usage| usage.peak_rss_bytes),
+        received: received.map(|received| received.distinct),
+        lost,
+        duplicated: received.map(|received| received.duplicated),
+        reordered: received.map(|received| received.reordered),
+        unexpected: received.map(|received| received.unexpected),
+        reconnects: ended.stats.reconnects,
+        interrupted,
+        error,
+    })
+}
+
+/// To a millionth: no clock here says more.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// What the conductor found.
+#[derive(Debug, Default)]
+struct Measured {
+    took: Duration,
+    cpu_seconds: Option<f64>,
+    received: Option<Received>,
+    /// The first thing that went wrong.
+    problem: Option<String>,
+}
+
+impl Measured {
+    fn nothing(problem: String) -> Self {
+        Measured {
+            problem: Some(problem),
+            ..Measured::default()
+        }
+    }
+}
+
+/// Runs the threads. Dropping it, also in a panic, ends the loop.
+struct Conductor {
+    shared: Shared,
+    settings: BenchSettings,
+    patience: Duration,
+    grace: Duration,
+    progress: Progress,
+}
+
+impl Drop for Conductor {
+    fn drop(&mut self) {
+        drop(self.shared.handle.terminate(self.grace));
+    }
+}
+
+impl Conductor {
+    fn conduct(self) -> Measured {
+        let mut measured = Measured::default();
+        let over = Arc::new(AtomicBool::new(false));
+        let receiver = match self.begin(&over) {
+            Ok(receiver) => receiver,
+            Err(problem) => return Measured::nothing(problem),
+        };
+        let bar = self
+            .progress
+            .start(&self.shared.tally, self.settings.messages);
+        let before = usage::usage();
+        let begin = Instant::now();
+        let (publishers, problem) = self.start_publishers();
+        measured.problem = problem;
+        for publisher in publishers {
+            if publisher.join().is_err() {
+                measured
+                    .problem
+                    .get_or_insert("a publisher panicked".into());
+            }
+        }
+        measured.took = begin.elapsed();
+        measured.cpu_seconds = before
+            .zip(usage::usage())
+            .map(|(before, after)| after.cpu_seconds - before.cpu_seconds);
+        over.store(true, Ordering::Relaxed);
+        if let Some(receiver) = receiver {
+            match receiver.join() {
+                Ok((received, problem)) => {
+                    measured.received = Some(received);
+                    measured.problem = measured.problem.or(problem);
+                }
+                Err(_) => measured.problem = Some("the receiver panicked".into()),
+            }
+        }
+        drop(bar);
+        measured
+    }
+
+    /// Waits until the link is up, with `--receive` until the subscription is granted.
+    fn begin(&self, over: &Arc<AtomicBool>) -> Result<Option<JoinHandle<Receipt>>, String> {
+        let handle = &self.shared.handle;
+        if !self.settings.receive {
+            let answered = handle.ping().map_err(|rejected| rejected.to_string())?;
+            return match answered.wait() {
+                Outcome::Delivered { .. } => Ok(None),
+                other => Err(format!("the first PINGREQ: {other}")),
+            };
+        }
+        let inbox = handle.inbox(INBOX, WhenFull::WaitAside);
+        let filter = Filter::new(self.shared.plan.filter(), self.settings.qos);
+        let subscribed = handle.subscribe(&inbox, vec![filter]);
+        match subscribed.map_err(|rejected| rejected.to_string())?.wait() {
+            Outcome::Delivered { granted, .. } if granted == [self.settings.qos] => {}
+            Outcome::Delivered { granted, .. } => {
+                return Err(format!("the broker granted only QoS {granted:?}"));
+            }
+            other => return Err(format!("the subscription: {other}")),
+        }
+        let (account, over) = (Account::new(&self.shared.plan), Arc::clone(over));
+        let patience = self.patience;
+        thread::Builder::new()
+            .name("receiver".to_owned())
+            .spawn(move || receive(&inbox, account, &over, patience))
+            .map(Some)
+            .map_err(|error| format!("the receiver could not be started: {error}"))
+    }
+
+    /// Starts all publishers, or as many as the system allows.
+    fn start_publishers(&self) -> (Vec<JoinHandle<()>>, Option<String>) {
+        let mut publishers = Vec::new();
+        for thread in 0..self.settings.threads.get() {
+            let shared = self.shared.clone();
+            let publish = match self.settings.mode {
+                BenchMode::Async => publisher::publish_async,
+                BenchMode::Sync => publisher::publish_sync,
+            };
+            let started: io::Result<_> = thread::Builder::new()
+                .name(format!("publisher-{thread}"))
+                .stack_size(STACK)
+                .spawn(move || publish(&shared, thread));
+            match started {
+                Ok(publisher) => publishers.push(publisher),
+                Err(error) => {
+                    let count = publishers.len();
+                    let problem = format!("only {count} threads could be started: {error}");
+                    return (publishers, Some(problem));
+                }
+            }
+        }
+        (publishers, None)
+    }
+}
+
+/// What came back, and what went wrong.
+type Receipt = (Received, Option<String>);
+
+/// Receives until everything is there, until the loop has ended, or until nothing comes any more
+/// although everything was published.
+fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Duration) -> Receipt {
+    let mut problem = None;
+    while !account.is_complete() {
+        match inbox.recv_timeout(patience) {
+            Ok(message) => account.add(&message),
+            Err(InboxError::Timeout) => {
+                if over.load(Ordering::Relaxed) {
+                    problem.get_or_insert_with(|| format!("no message for {patience:?}"));
+                    break;
+                }
+            }
+            Err(InboxError::Closed) => break,
+            Err(refused @ InboxError::SubscriptionRefused { .. }) => {
+                problem.get_or_insert_with(|| refused.to_string());
+            }
+        }
+    }
+    if inbox.dropped() > 0 {
+        let count = inbox.dropped();
+        problem.get_or_insert_with(|| {
+            format!("{count} messages of QoS 0 were dropped, because they came faster than they were checked")
+        });
+    }
+    (account.received(), problem)
+}

@@ -1,0 +1,54 @@
+//! Processor time and memory of this process, where the system tells.
+//!
+//! Any thread.
+
+/// What the process has used since it began.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usage {
+    /// Seconds of processor time, of all threads, in the program and in the system.
+    pub(super) cpu_seconds: f64,
+    /// Bytes of memory that were resident at the most.
+    pub(super) peak_rss_bytes: u64,
+}
+
+/// What was used up to now; none where the system does not tell.
+#[cfg(unix)]
+pub(super) fn usage() -> Option<Usage> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeVal;
+
+    // Apple counts in bytes, the others in KiB.
+    const UNIT: u64 = if cfg!(target_vendor = "apple") {
+        1
+    } else {
+        1024
+    };
+
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Some(Usage {
+        cpu_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
+        peak_rss_bytes: u64::try_from(usage.max_rss()).ok()?.saturating_mul(UNIT),
+    })
+}
+
+/// What was used up to now: nothing is known on this system.
+#[cfg(not(unix))]
+pub(super) fn usage() -> Option<Usage> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_uses_time_and_between_a_mebibyte_and_a_tebibyte() {
+        let first = usage().unwrap();
+        assert!((1 << 20..1 << 40).contains(&first.peak_rss_bytes));
+        let mut sum = 0_u64;
+        while usage().unwrap().cpu_seconds <= first.cpu_seconds {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+    }
+}

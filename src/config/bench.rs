@@ -1,0 +1,162 @@
+//! What the command bench does: its settings with their defaults, and what they mean for the
+//! library's options.
+//!
+//! Pure; the main thread uses it, once.
+
+use std::num::NonZeroUsize;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::{checks, set, wrong};
+use crate::cli::Settings;
+use crate::error::Error;
+use crate::options::{LARGEST_QUEUE, Options};
+use crate::packet::QoS;
+
+/// How the threads of the bench publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BenchMode {
+    /// Without waiting, as long as the window has room.
+    #[default]
+    Async,
+    /// One message after the other, each once the one before is acknowledged.
+    Sync,
+}
+
+impl BenchMode {
+    /// As settings and results name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            BenchMode::Async => "async",
+            BenchMode::Sync => "sync",
+        }
+    }
+}
+
+/// What the bench does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchSettings {
+    /// How the threads publish.
+    pub mode: BenchMode,
+    /// Threads that publish.
+    pub threads: NonZeroUsize,
+    /// Messages in all, shared out between the threads; at least 1.
+    pub messages: u64,
+    /// Bytes in each message.
+    pub payload_size: usize,
+    /// Messages that may await their acknowledgment at one time, at least 1.
+    pub window: u16,
+    /// Quality of service of messages and subscription.
+    pub qos: QoS,
+    /// First level or levels of all topics, as the demo's.
+    pub topic_prefix: String,
+    /// Whether to subscribe and to receive everything back.
+    pub receive: bool,
+}
+
+impl Default for BenchSettings {
+    fn default() -> Self {
+        BenchSettings {
+            mode: BenchMode::Async,
+            threads: NonZeroUsize::MIN.saturating_add(3),
+            messages: 100_000,
+            payload_size: 64,
+            window: 1000,
+            qos: QoS::AtLeastOnce,
+            topic_prefix: super::DemoSettings::default().topic_prefix,
+            receive: false,
+        }
+    }
+}
+
+/// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
+const LEAST_OUTSTANDING: usize = 64;
+/// Bytes of payload that may wait in the command queue and for their acknowledgment.
+const MOST_WAITING: usize = 64 * 1024 * 1024;
+
+impl BenchSettings {
+    /// How many messages of its own an asynchronous thread may have outstanding: its share of twice
+    /// the window, one half on its way, the other ready for when room is made; less where payloads
+    /// are large, since all of that is held in memory.
+    pub fn outstanding(&self) -> usize {
+        let threads = self.threads.get();
+        let share = (2 * usize::from(self.window)).div_ceil(threads);
+        let in_memory = MOST_WAITING / self.payload_size.max(1) / threads;
+        share.max(LEAST_OUTSTANDING).min(in_memory).max(1)
+    }
+}
+
+/// The settings of the bench, and the library's options changed to suit them.
+pub(super) fn bench(settings: &Settings, options: &mut Options) -> Result<BenchSettings, Error> {
+    let mut bench = BenchSettings::default();
+    set(&mut bench.mode, settings.mode);
+    let threads = settings.threads.and_then(NonZeroUsize::new);
+    set(&mut bench.threads, threads);
+    set(&mut bench.messages, settings.messages);
+    set(&mut bench.payload_size, settings.payload_size.map(|s| s.0));
+    set(&mut bench.window, settings.window);
+    set(&mut bench.qos, super::quality("qos", settings.qos)?);
+    set(&mut bench.topic_prefix, settings.topic_prefix.clone());
+    set(&mut bench.receive, settings.receive);
+
+    options.max_inflight = bench.window;
+    let outstanding = match bench.mode {
+        BenchMode::Async => bench.outstanding(),
+        BenchMode::Sync => 1,
+    };
+    let queue = bench.threads.get().saturating_mul(outstanding);
+    options.command_queue = queue.clamp(LEAST_OUTSTANDING, LARGEST_QUEUE);
+    options.clean_session = settings.clean_session.unwrap_or(true);
+    if settings.max_packet_size.is_none() {
+        // Headers and topic beside the payload.
+        let needed = bench.payload_size.saturating_add(128 * 1024);
+        options.max_packet_size = options.max_packet_size.max(needed);
+    }
+    Ok(bench)
+}
+
+/// Checks what the bench will send, as the demo's is checked.
+pub(super) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Error> {
+    let mode = bench.mode.name();
+    // Process, thread and number at their longest.
+    let longest = format!("{}-{}-{}", u32::MAX, bench.threads, bench.messages);
+    let sent = checks::Sent {
+        topic: format!("{}/{mode}/{longest}", bench.topic_prefix),
+        payload_size: bench.payload_size,
+        qos: bench.qos,
+        comes_back: bench.receive,
+    };
+    checks::together(options, &sent)
+}
+
+/// What is worth knowing of a bench against AWS IoT.
+pub(super) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<String> {
+    (options.is_aws_iot() && (bench.window > 100 || bench.mode == BenchMode::Async)).then(|| {
+        "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
+         acknowledge what exceeds that: use --mode sync with few threads"
+            .to_owned()
+    })
+}
+
+/// A setting of the other task on the command line is refused: it would do nothing.
+pub(super) fn misplaced(name: &str, key: &str, task: crate::cli::Task) -> Error {
+    use crate::cli::Task;
+    let (problem, advice) = match task {
+        Task::Bench => {
+            let advice = match key {
+                "max-inflight" => "use --window",
+                "publish-count" => "use --messages",
+                "command-queue" | "response-queue" => "leave it out: it follows from --window",
+                _ => "leave it out; bench --help shows what there is",
+            };
+            ("it is a flag of the demo, not of bench", advice.to_owned())
+        }
+        Task::Demo => (
+            "it is a flag of the command bench, not of the demo",
+            format!("write: mqtt-connection-sharing bench {name} …"),
+        ),
+    };
+    wrong(format!("reading {name}"), problem, advice)
+}
