@@ -15,6 +15,8 @@ const AWAKE: u8 = 0;
 const TAKES_NO_COMMANDS: u8 = 1;
 /// It sleeps, and anything wakes it.
 const ASLEEP: u8 = 2;
+/// It rests for a moment that only what goes ahead of the commands cuts short.
+const RESTING: u8 = 3;
 
 /// The loop's doorbell.
 #[derive(Debug, Default)]
@@ -54,6 +56,20 @@ impl Doorbell {
         }
     }
 
+    /// Whether the loop sleeps until it is told something.
+    pub(crate) fn is_asleep(&self) -> bool {
+        matches!(
+            self.state.load(Ordering::Relaxed),
+            TAKES_NO_COMMANDS | ASLEEP
+        )
+    }
+
+    /// Rests until this moment, or until something comes that goes ahead of the commands, unless
+    /// `is_needed` says right away that it has.
+    pub(crate) fn rest(&self, until: Instant, is_needed: impl Fn() -> bool) {
+        self.lie_down(RESTING, Some(until), is_needed);
+    }
+
     /// Sleeps until somebody rings or the deadline has come, unless `is_needed` says right away that
     /// there is something to do.
     pub(crate) fn sleep(
@@ -67,6 +83,10 @@ impl Doorbell {
         } else {
             TAKES_NO_COMMANDS
         };
+        self.lie_down(state, deadline, is_needed);
+    }
+
+    fn lie_down(&self, state: u8, deadline: Option<Instant>, is_needed: impl Fn() -> bool) {
         self.state.store(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !is_needed() {

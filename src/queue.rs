@@ -4,7 +4,7 @@
 //! A thread that puts a command in rings for the loop (`doorbell.rs`), which costs nothing while it
 //! is awake. A thread that finds the queue full waits at a gate; the loop opens it when it has made
 //! room for many, not for each single command, and whoever comes through lets the next one in while
-//! there is room. The gate's lock is touched only by threads that have to wait, and by the loop when
+//! there is still room for many. The gate's lock is touched only by threads that have to wait, and by the loop when
 //! somebody does.
 
 use std::fmt;
@@ -147,13 +147,21 @@ impl CommandSender {
         };
         let others_wait = gate.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
         drop(guard);
-        if others_wait && !self.commands.is_full() {
+        if others_wait && self.has_room_for_another() {
             gate.opened.notify_one();
         }
         if result.is_ok() {
             self.queued();
         }
         result
+    }
+
+    /// Whether to let another thread in that waits at the gate. While the loop is about to take more,
+    /// half a queue is enough for the one that came through; asleep, it would open for nobody else.
+    fn has_room_for_another(&self) -> bool {
+        let queued = self.commands.len();
+        queued <= self.shared.capacity / 2
+            || queued < self.shared.capacity && self.shared.doorbell.is_asleep()
     }
 
     /// To be called after something was queued. Pairs with [`CommandQueue`]'s drop: either we see

@@ -210,6 +210,7 @@ impl Agent<'_> {
     }
 
     fn resolved(&mut self, token: Pending, outcome: Outcome) {
+        self.arrivals.count();
         match token {
             Pending::Plain(completion) => completion.tell(outcome),
             Pending::Subscribe { completion, added } => {

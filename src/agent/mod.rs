@@ -46,7 +46,7 @@ use crate::tls;
 
 use connection::Phase;
 use ending::{Ending, GoingOffline};
-use pace::{Watchfulness, Window};
+use pace::{Arrivals, Watchfulness, Window};
 
 /// Commands taken in one turn before the link is looked at again.
 const BATCH: usize = 512;
@@ -106,6 +106,7 @@ pub struct Agent<'b> {
     ending: Option<Ending>,
     window: Window,
     watch: Watchfulness,
+    arrivals: Arrivals,
     failure: Option<Error>,
     stats: Stats,
 }
@@ -251,6 +252,7 @@ impl Broker {
             ending: None,
             window: Window::Open,
             watch: Watchfulness::new(single_core, now),
+            arrivals: Arrivals::new(now),
             failure: None,
             stats: Stats::default(),
             broker: self,
@@ -319,7 +321,9 @@ impl Agent<'_> {
             if self.has_ended(now) {
                 return self.end();
             }
-            if busy {
+            if let Some(pause) = self.pause(now) {
+                self.doorbell.rest(now + pause, || !self.urgent.is_empty());
+            } else if busy {
                 self.watch.was_busy(now);
             } else if self.watch.looks_again(now, self.session.in_flight()) {
                 thread::yield_now();
@@ -408,6 +412,14 @@ impl Agent<'_> {
             }
         }
         busy
+    }
+
+    /// How long to let acknowledgments come together, if nothing else can be done meanwhile.
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let pause = self.arrivals.pause(now, self.session.in_flight())?;
+        let idle = self.session.output().is_empty()
+            && (self.commands.is_empty() || !self.takes_commands());
+        idle.then_some(pause)
     }
 
     /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the

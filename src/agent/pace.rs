@@ -20,6 +20,20 @@ const FEW: usize = 4;
 /// How often in a row looking again may be in vain before the loop stops doing so.
 const TRUST: u8 = 8;
 
+/// Commands in flight from which on acknowledgments may be let come together.
+const MANY: usize = 32;
+
+/// Shorter pauses cost more than they save, longer ones are felt by others.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_micros(500);
+
+/// Acknowledgments that a pause has to be worth.
+const WORTH_A_PAUSE: u32 = 4;
+
+/// Acknowledgments, or time, over which their rate is measured.
+const SAMPLE: u32 = 64;
+const SAMPLE_TIME: Duration = Duration::from_millis(10);
+
 /// Whether commands may use the session's window.
 ///
 /// One acknowledgment after the other would make one packet after the other, each in a write of its
@@ -108,6 +122,56 @@ impl Watchfulness {
     }
 }
 
+/// Lets acknowledgments come together where a broker sends one after the other while many are
+/// awaited: to be woken for each would cost more than the message.
+///
+/// A pause takes an eighth at most of the time that a message takes anyway, and follows only after
+/// something came: with nothing coming the loop is asleep until it is told.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    since: Instant,
+    count: u32,
+    /// From one acknowledgment to the next, where it was measured.
+    interval: Option<Duration>,
+    /// Something came after the last pause.
+    came: bool,
+}
+
+impl Arrivals {
+    pub(super) fn new(now: Instant) -> Self {
+        Arrivals {
+            since: now,
+            count: 0,
+            interval: None,
+            came: false,
+        }
+    }
+
+    /// One command has ended.
+    pub(super) fn count(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.came = true;
+    }
+
+    /// How long to let more acknowledgments come, with so many awaited.
+    pub(super) fn pause(&mut self, now: Instant, in_flight: usize) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.since);
+        if self.count >= SAMPLE || elapsed >= SAMPLE_TIME {
+            self.interval = elapsed.checked_div(self.count);
+            self.since = now;
+            self.count = 0;
+        }
+        if in_flight < MANY || !std::mem::take(&mut self.came) {
+            return None;
+        }
+        let interval = self.interval?;
+        let eighth = interval.saturating_mul(u32::try_from(in_flight / 8).unwrap_or(u32::MAX));
+        let pause = eighth.min(LONGEST_PAUSE);
+        (pause >= SHORTEST_PAUSE && pause >= interval.saturating_mul(WORTH_A_PAUSE))
+            .then_some(pause)
+    }
+}
+
 impl Agent<'_> {
     /// When the window opens although little of it is free.
     pub(super) fn window_deadline(&self) -> Option<Instant> {
@@ -152,6 +216,37 @@ mod tests {
             let full = Window::Open.at(now, usize::from(limit), limit);
             assert_eq!(full, Window::Full);
             assert_eq!(full.at(now, usize::from(limit) - 1, limit), Window::Open);
+        }
+    }
+
+    /// Acknowledgments at this distance, long enough to be measured.
+    fn arrivals(interval: Duration) -> (Arrivals, Instant) {
+        let mut now = Instant::now();
+        let mut arrivals = Arrivals::new(now);
+        for _ in 0..SAMPLE {
+            now += interval;
+            arrivals.count();
+        }
+        (arrivals, now)
+    }
+
+    #[test]
+    fn acknowledgments_that_trickle_in_are_let_come_together() {
+        let (mut arrivals, now) = arrivals(Duration::from_micros(10));
+        let eighth = Some(Duration::from_micros(250));
+        assert_eq!(arrivals.pause(now, 200), eighth);
+        assert_eq!(arrivals.pause(now, 200), None, "nothing came since");
+        arrivals.count();
+        assert_eq!(arrivals.pause(now, 60_000), Some(LONGEST_PAUSE));
+        arrivals.count();
+        assert_eq!(arrivals.pause(now, MANY - 1), None);
+    }
+
+    #[test]
+    fn neither_fast_nor_slow_acknowledgments_are_waited_for() {
+        for interval in [Duration::from_nanos(400), Duration::from_micros(130)] {
+            let (mut arrivals, now) = arrivals(interval);
+            assert_eq!(arrivals.pause(now, 1000), None, "{interval:?}");
         }
     }
 

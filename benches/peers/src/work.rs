@@ -52,14 +52,6 @@ pub struct Work {
 }
 
 impl Work {
-    /// How many outstanding messages each thread may have, where the thread counts them itself.
-    /// Twice the window in all: one half on its way, the other ready for when room is made. And not
-    /// so few that a thread that is woken finds hardly anything to do.
-    pub fn outstanding(&self) -> u64 {
-        let share = (2 * u64::from(self.window)).div_ceil(self.threads as u64);
-        share.max(64)
-    }
-
     /// The payload of a message: the same size for all, the content its own.
     pub fn payload(&self, number: u64) -> Vec<u8> {
         let mut payload = vec![b'x'; self.payload_size];

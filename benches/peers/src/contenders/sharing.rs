@@ -1,7 +1,7 @@
 //! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
 //!
-//! Asynchronous publishers count their acknowledgments in callbacks; one that has enough outstanding
-//! sleeps until half of that is acknowledged.
+//! Asynchronous publishers push messages as fast as the command queue takes them, and count their
+//! acknowledgments in callbacks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -29,7 +29,8 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     });
     options.clean_session = true;
     options.max_inflight = work.window;
-    options.command_queue = (work.outstanding() as usize * work.threads).max(64);
+    // As many wait for their turn as are on their way.
+    options.command_queue = usize::from(work.window);
     let broker = Broker::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
     let agent = spawn_loop(broker, send_handle)?;
@@ -106,17 +107,9 @@ fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Re
         failed: AtomicU64::new(0),
     }));
     let (qos, topic) = (qos(work)?, topic(index));
-    let outstanding = work.outstanding();
     let mut sent = 0;
-    let mut known = 0;
     quota.begin();
     while quota.next() {
-        if sent - known >= outstanding {
-            if sent - flight.acknowledged.count() >= outstanding {
-                flight.acknowledged.wait_for(sent - outstanding / 2);
-            }
-            known = flight.acknowledged.count();
-        }
         let message = Publish::new(topic.as_str(), qos, work.payload(sent));
         handle.publish_then(message, move |outcome| {
             if !outcome.is_delivered() {
