@@ -325,7 +325,7 @@ impl Agent<'_> {
                 self.doorbell.rest(now + pause, || !self.urgent.is_empty());
             } else if busy {
                 self.watch.was_busy(now);
-            } else if self.watch.looks_again(now, self.session.in_flight()) {
+            } else if self.looks_again(now) {
                 thread::yield_now();
             } else {
                 self.sleep(now);
@@ -412,6 +412,11 @@ impl Agent<'_> {
             }
         }
         busy
+    }
+
+    fn looks_again(&mut self, now: Instant) -> bool {
+        let soon = self.arrivals.expects_at_once(self.session.in_flight());
+        self.watch.looks_again(now, soon)
     }
 
     /// How long to let acknowledgments come together, if nothing else can be done meanwhile.

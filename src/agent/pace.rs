@@ -20,6 +20,9 @@ const FEW: usize = 4;
 /// How often in a row looking again may be in vain before the loop stops doing so.
 const TRUST: u8 = 8;
 
+/// From one acknowledgment to the next, where they come so fast that waiting for them is not worth it.
+const FAST: Duration = Duration::from_micros(3);
+
 /// Commands in flight from which on acknowledgments may be let come together.
 const MANY: usize = 32;
 
@@ -102,9 +105,9 @@ impl Watchfulness {
     }
 
     /// Nothing was to be done: whether to look again at once.
-    pub(super) fn looks_again(&mut self, now: Instant, in_flight: usize) -> bool {
+    pub(super) fn looks_again(&mut self, now: Instant, expects_at_once: bool) -> bool {
         let again = self.trust > 0
-            && in_flight <= FEW
+            && expects_at_once
             && now.saturating_duration_since(self.busy_at) < LOOKING_TIME
             && !self.single_core;
         if !again && std::mem::take(&mut self.looking) {
@@ -151,6 +154,12 @@ impl Arrivals {
     pub(super) fn count(&mut self) {
         self.count = self.count.saturating_add(1);
         self.came = true;
+    }
+
+    /// Whether the next acknowledgment is likely to come before a sleeping loop could be woken: with
+    /// so few awaited, or because they come that fast.
+    pub(super) fn expects_at_once(&self, in_flight: usize) -> bool {
+        in_flight <= FEW || self.interval.is_some_and(|interval| interval < FAST)
     }
 
     /// How long to let more acknowledgments come, with so many awaited.
@@ -255,18 +264,18 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watchfulness::new(false, start);
         watch.was_busy(start);
-        assert!(watch.looks_again(start + MOMENT, 1));
-        assert!(!watch.looks_again(start + LOOKING_TIME, 1));
-        assert!(!watch.looks_again(start + LOOKING_TIME * 1000, 0));
+        assert!(watch.looks_again(start + MOMENT, true));
+        assert!(!watch.looks_again(start + LOOKING_TIME, true));
+        assert!(!watch.looks_again(start + LOOKING_TIME * 1000, true));
     }
 
     #[test]
     fn it_never_looks_again_under_load_or_on_a_single_core() {
         let start = Instant::now();
         let mut watch = Watchfulness::new(false, start);
-        assert!(!watch.looks_again(start, FEW + 1));
+        assert!(!watch.looks_again(start, false));
         let mut watch = Watchfulness::new(true, start);
-        assert!(!watch.looks_again(start, 1));
+        assert!(!watch.looks_again(start, true));
     }
 
     #[test]
@@ -276,15 +285,15 @@ mod tests {
         let mut in_vain = 0;
         for _ in 0..100 {
             watch.was_busy(now);
-            in_vain += u32::from(watch.looks_again(now, 1));
+            in_vain += u32::from(watch.looks_again(now, true));
             now += LOOKING_TIME;
-            assert!(!watch.looks_again(now, 1));
+            assert!(!watch.looks_again(now, true));
             watch.slept(LOOKING_TIME);
         }
         assert_eq!(in_vain, u32::from(TRUST));
         watch.slept(LOOKING_TIME - MOMENT);
         watch.was_busy(now);
-        assert!(watch.looks_again(now, 1));
+        assert!(watch.looks_again(now, true));
         // Not in vain.
         watch.was_busy(now);
         assert_eq!(watch.trust, TRUST);
