@@ -150,7 +150,15 @@ impl Limits {
     /// The first limit that it exceeds.
     pub fn check_filter(&self, filter: &Filter) -> Result<(), LimitExceeded> {
         self.check_qos(filter.qos)?;
-        self.check_name(filter_without_share(&filter.filter))
+        self.check_filter_name(&filter.filter)
+    }
+
+    /// Checks a filter to unsubscribe from.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_filter_name(&self, filter: &str) -> Result<(), LimitExceeded> {
+        self.check_name(filter_without_share(filter))
     }
 
     /// Checks how many filters there would be on the connection.

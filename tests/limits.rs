@@ -158,6 +158,15 @@ fn filters_beyond_a_limit_are_handed_back_with_its_name() {
         };
         assert_eq!((of.as_str(), exceeded.limit()), (name, limit));
     }
+    // UNSUBSCRIBE has filters as well; only their number does not matter.
+    for name in ["+/+/+/+/+/+/+/+/#", &"f".repeat(257)] {
+        let names = vec!["good".to_owned(), name.to_owned()];
+        let rejected = running.handle().unsubscribe(&inbox, names.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, names);
+        let reason = rejected.reason;
+        assert!(matches!(reason, RejectReason::Limit { name: of, .. } if of == name));
+    }
     // Fifty go, eight in a packet; not one more after that, unless it is one of them.
     let ticket = running.handle().subscribe(&inbox, with(&all[..50], QOS_1));
     let mut asked = 0;
