@@ -621,6 +621,9 @@ fn likely_slips_on_aws_iot_are_remarked_upon() {
     let identity = ["--cert=c", "--key=k", "--port=443"];
     assert!(notices(&identity)[0].contains("x-amzn-mqtt-ca"));
     assert!(notices(&[&identity[..], &["--alpn=x-amzn-mqtt-ca"]].concat()).is_empty());
+    let user = ["--username=me", "--port=443"];
+    assert!(notices(&user)[0].contains("--alpn mqtt "));
+    assert!(notices(&[&user[..], &["--alpn=mqtt"]].concat()).is_empty());
     assert!(to(&format!("mqtt://{AWS}"), &[]).unwrap().notices[0].contains("TLS"));
 }
 
