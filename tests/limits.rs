@@ -92,6 +92,7 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
         let publish = Publish::new(bad, QOS_1, "x");
         let rejected = running.handle().publish(publish.clone()).unwrap_err();
         assert_eq!(rejected.command, publish);
+        assert!(rejected.to_string().len() < 300, "a line, however long");
     }
     for bad in [
         "",

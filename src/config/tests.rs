@@ -596,6 +596,11 @@ fn a_last_will_that_cannot_be_is_refused() {
     ] {
         refused(to("a", args), &parts);
     }
+    for flag in ["--will-topic", "--topic-prefix"] {
+        let error = to("a", &[flag, &"x".repeat(65_536)]).unwrap_err();
+        assert!(error.to_string().contains("65,535"), "{flag}");
+        assert!(error.to_string().len() < 300, "{flag}");
+    }
     refused(
         with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
         &["MQTT_WILL_QOS is given without a topic"],
