@@ -127,6 +127,29 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
     assert_eq!(received.len(), usize::from(received[1]) + 2);
 }
 
+/// A host is a name or an address and nothing else. A dot at its beginning would make OpenSSL take the
+/// certificate of any subdomain, and a URL may hold a password that messages would repeat.
+#[test]
+fn a_host_that_is_none_is_refused_and_not_repeated() {
+    for host in [
+        ".example.com",
+        "mqtts://me:hunter2@broker.example",
+        "me:hunter2@broker.example",
+        "broker.example/hunter2",
+        "broker example",
+        "broker\0",
+    ] {
+        let error = Options::new(host, "me").check().expect_err(host);
+        let text = error.to_string();
+        assert!(text.starts_with("checking the endpoint: "), "{text}");
+        assert!(text.contains("; give the host alone"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for host in ["a", "my_broker.", "192.0.2.1", "::1", "fe80::1%eth0"] {
+        assert!(Options::new(host, "me").check().is_ok(), "{host}");
+    }
+}
+
 #[test]
 fn filters_beyond_a_limit_are_handed_back_with_its_name() {
     let mut broker = ScriptedBroker::bind();
