@@ -12,8 +12,11 @@ use std::time::Duration;
 use crate::error::{Blame, Error};
 use crate::inbox::{InboxId, Outlet};
 use crate::limits::LimitExceeded;
-use crate::packet::{Filter, InvalidName, Publish, QoS};
+use crate::packet::{Filter, InvalidName, Publish, QoS, shortened};
 use crate::ticket::Completion;
+
+/// Characters of a topic or filter that a refusal shows.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// One command and the way to tell how it ended.
 #[derive(Debug)]
@@ -209,8 +212,12 @@ impl fmt::Display for RejectReason {
             RejectReason::QueueFull { waited } => {
                 write!(f, "the command queue stayed full for {waited:?}")
             }
-            RejectReason::Invalid { name, problem } => write!(f, "{name:?}: {problem}"),
-            RejectReason::Limit { name, exceeded } => write!(f, "{name:?}: {exceeded}"),
+            RejectReason::Invalid { name, problem } => {
+                write!(f, "{}: {problem}", shortened(name, SHOWN_CHARACTERS))
+            }
+            RejectReason::Limit { name, exceeded } => {
+                write!(f, "{}: {exceeded}", shortened(name, SHOWN_CHARACTERS))
+            }
             RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }

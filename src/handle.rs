@@ -14,7 +14,7 @@ use crossbeam_channel::Receiver;
 
 use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
-use crate::limits::Limits;
+use crate::limits::{LimitExceeded, Limits};
 use crate::options::Options;
 use crate::packet::{Filter, InvalidName, Message, Publish, check_filter};
 use crate::queue::{CommandSender, NotQueued};
@@ -134,13 +134,21 @@ impl Handle {
     /// UNSUBSCRIBE: `inbox` leaves these filters. The broker is told when no other inbox stays.
     ///
     /// # Errors
-    /// As [`Handle::subscribe`].
+    /// As [`Handle::subscribe`], except that the broker does not limit their number.
     pub fn unsubscribe(
         &self,
         inbox: &Inbox,
         filters: Vec<String>,
     ) -> Result<Ticket, Rejected<Vec<String>>> {
-        if let Err(reason) = check_filters(filters.iter().map(String::as_str)) {
+        let checked = check_filters(filters.iter().map(String::as_str));
+        let allowed = checked.and_then(|()| {
+            let mut names = filters.iter();
+            names.try_for_each(|name| {
+                let checked = self.limits.check_filter_name(name);
+                checked.map_err(|exceeded| beyond(name, exceeded))
+            })
+        });
+        if let Err(reason) = allowed {
             return Err(Rejected {
                 command: filters,
                 reason,
@@ -246,10 +254,6 @@ impl Handle {
 
     fn check_limits(&self, filters: &[Filter]) -> Result<(), RejectReason> {
         let limits = &self.limits;
-        let beyond = |name: &str, exceeded| RejectReason::Limit {
-            name: name.to_owned(),
-            exceeded,
-        };
         for filter in filters {
             let checked = limits.check_filter(filter);
             checked.map_err(|exceeded| beyond(&filter.filter, exceeded))?;
@@ -325,6 +329,13 @@ fn rejected(command: Command, reason: RejectReason) -> Rejected<Request> {
     Rejected {
         command: command.request,
         reason,
+    }
+}
+
+fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {
+    RejectReason::Limit {
+        name: name.to_owned(),
+        exceeded,
     }
 }
 

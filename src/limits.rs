@@ -150,7 +150,15 @@ impl Limits {
     /// The first limit that it exceeds.
     pub fn check_filter(&self, filter: &Filter) -> Result<(), LimitExceeded> {
         self.check_qos(filter.qos)?;
-        self.check_name(filter_without_share(&filter.filter))
+        self.check_filter_name(&filter.filter)
+    }
+
+    /// Checks a filter to unsubscribe from.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_filter_name(&self, filter: &str) -> Result<(), LimitExceeded> {
+        self.check_name(filter_without_share(filter))
     }
 
     /// Checks how many filters there would be on the connection.
@@ -289,11 +297,18 @@ impl Limits {
     }
 }
 
-/// Whether a host name is that of an AWS IoT Core endpoint, in any region and partition.
+/// Whether a host name is that of an AWS IoT Core endpoint, in any region and partition, those for
+/// FIPS and for IPv6 included.
 pub(crate) fn is_aws_iot(host: &str) -> bool {
+    const DOMAINS: [&str; 4] = [
+        ".amazonaws.com",
+        ".amazonaws.com.cn",
+        ".api.aws",
+        ".api.amazonwebservices.com.cn",
+    ];
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.contains(".iot.")
-        && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
+    (host.contains(".iot.") || host.contains(".iot-fips."))
+        && DOMAINS.iter().any(|domain| host.ends_with(domain))
 }
 
 #[cfg(test)]
@@ -449,7 +464,15 @@ mod tests {
             limits("ABC.ats.iot.cn-north-1.amazonaws.com.cn."),
             "AWS IoT"
         );
+        assert_eq!(limits("data.iot-fips.us-east-1.amazonaws.com"), "AWS IoT");
+        assert_eq!(
+            limits("abc-ats.iot-fips.us-gov-west-1.amazonaws.com"),
+            "AWS IoT"
+        );
+        assert_eq!(limits("abc-ats.iot.eu-central-1.api.aws"), "AWS IoT");
         assert_eq!(limits("iot.example.com"), "MQTT 3.1.1");
+        assert_eq!(limits("my-iot-fips.us-east-1.amazonaws.com"), "MQTT 3.1.1");
+        assert_eq!(limits("a.iot.api.aws.example"), "MQTT 3.1.1");
         assert_eq!(limits("s3.amazonaws.com"), "MQTT 3.1.1");
         assert_eq!(limits("abc.iot.amazonaws.com.example"), "MQTT 3.1.1");
     }

@@ -192,6 +192,16 @@ impl Options {
                 "give the broker's host name",
             );
         }
+        // With a dot first OpenSSL would take the certificate of any subdomain. A host that is none is
+        // not repeated: what precedes an @ may be a password.
+        let strange = |c: char| matches!(c, '@' | '/') || c.is_whitespace() || c.is_control();
+        if self.host.starts_with('.') || self.host.contains(strange) {
+            return wrong(
+                "the endpoint",
+                "it is neither a host name nor an address".into(),
+                "give the host alone, without a scheme, user name or path",
+            );
+        }
         if self.port == 0 {
             return wrong("the port", "it is 0".into(), "use 1 to 65535");
         }

@@ -8,6 +8,8 @@ mod support;
 
 use std::time::Duration;
 
+use mqtt_connection_sharing::cli;
+use mqtt_connection_sharing::config::{self, Surroundings};
 use mqtt_connection_sharing::limits::{Limit, Limits};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
@@ -92,6 +94,7 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
         let publish = Publish::new(bad, QOS_1, "x");
         let rejected = running.handle().publish(publish.clone()).unwrap_err();
         assert_eq!(rejected.command, publish);
+        assert!(rejected.to_string().len() < 300, "a line, however long");
     }
     for bad in [
         "",
@@ -126,6 +129,74 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
     assert_eq!(received.len(), usize::from(received[1]) + 2);
 }
 
+/// A host is a name or an address and nothing else. A dot at its beginning would make OpenSSL take the
+/// certificate of any subdomain, and a URL may hold a password that messages would repeat.
+#[test]
+fn a_host_that_is_none_is_refused_and_not_repeated() {
+    for host in [
+        ".example.com",
+        "mqtts://me:hunter2@broker.example",
+        "me:hunter2@broker.example",
+        "broker.example/hunter2",
+        "broker example",
+        "broker\0",
+    ] {
+        let error = Options::new(host, "me").check().expect_err(host);
+        let text = error.to_string();
+        assert!(text.starts_with("checking the endpoint: "), "{text}");
+        assert!(text.contains("; give the host alone"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for host in ["a", "my_broker.", "192.0.2.1", "::1", "fe80::1%eth0"] {
+        assert!(Options::new(host, "me").check().is_ok(), "{host}");
+    }
+}
+
+/// What AWS IoT does not answer, or answers by closing the connection, and the settings still allow.
+#[test]
+fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        host_name: None,
+        process: 1,
+    };
+    let notices = |host: &str, flags: &[&str]| {
+        let fixed = ["program", "--endpoint", host, "--cert=c", "--key=k"];
+        let cli = cli::parse_from([&fixed, flags].concat()).unwrap();
+        config::resolve(cli, &surroundings).unwrap().notices
+    };
+    for (good, bad, words) in [
+        (
+            &["--max-inflight=100"][..],
+            &["--max-inflight=101"][..],
+            "lower --max-inflight",
+        ),
+        (
+            &["--publish-delay=20ms", "--publish-count=101"],
+            &["--publish-delay=19ms", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--publish-delay=0", "--publish-count=100"],
+            &["--publish-delay=0", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--connect-interval=1s"],
+            &["--connect-interval=999ms"],
+            "--connect-interval 1s",
+        ),
+    ] {
+        let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";
+        assert_eq!(notices(aws, good), [""; 0]);
+        let remarks = notices(aws, bad);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("AWS IoT takes "), "{remarks:?}");
+        assert!(remarks[0].contains(words), "{remarks:?}");
+        assert_eq!(notices("broker.example", bad), [""; 0]);
+    }
+}
+
 #[test]
 fn filters_beyond_a_limit_are_handed_back_with_its_name() {
     let mut broker = ScriptedBroker::bind();
@@ -157,6 +228,15 @@ fn filters_beyond_a_limit_are_handed_back_with_its_name() {
             panic!("{:?}", rejected.reason);
         };
         assert_eq!((of.as_str(), exceeded.limit()), (name, limit));
+    }
+    // UNSUBSCRIBE has filters as well; only their number does not matter.
+    for name in ["+/+/+/+/+/+/+/+/#", &"f".repeat(257)] {
+        let names = vec!["good".to_owned(), name.to_owned()];
+        let rejected = running.handle().unsubscribe(&inbox, names.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, names);
+        let reason = rejected.reason;
+        assert!(matches!(reason, RejectReason::Limit { name: of, .. } if of == name));
     }
     // Fifty go, eight in a packet; not one more after that, unless it is one of them.
     let ticket = running.handle().subscribe(&inbox, with(&all[..50], QOS_1));

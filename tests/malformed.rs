@@ -10,6 +10,7 @@
 mod support;
 
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::WhenFull;
@@ -305,6 +306,41 @@ fn an_answer_to_subscribe_that_must_not_come() {
     SUBSCRIBING
         .iter()
         .for_each(|row| go_through(When::Subscribing, row));
+}
+
+/// The delay is one, not only told: no attempt comes before it is over.
+#[test]
+fn a_broker_that_breaks_the_protocol_waits_for_the_next_attempt() {
+    const ROUNDS: usize = 8;
+    Lines::start();
+    let mut broker = ScriptedBroker::bind();
+    let from = LINES.count();
+    let mut options = options(&broker);
+    options.retry.base = Duration::from_millis(50);
+    options.retry.max = Duration::from_millis(100);
+    let running = Running::start(options);
+    let port = format!("127.0.0.1:{}:", broker.port());
+    let mut delays = Vec::new();
+    let (mut link, _) = broker.accept_client(false);
+    for round in 0..ROUNDS {
+        let before = Instant::now();
+        link.send(b"\x40\x02\x00\x00");
+        link.expect_closed();
+        link = broker.accept();
+        let waited = before.elapsed();
+        link.expect_connect();
+        link.send_connack(v4::ConnectReturnCode::Success, true);
+        let lines = LINES.with(from, &port, "; trying again in ");
+        assert_eq!(lines.len(), round + 1, "{lines:?}");
+        let (_, told) = lines[round].split_once("; trying again in ").unwrap();
+        let told = told.strip_suffix(" ms").unwrap().parse().unwrap();
+        assert!(waited >= Duration::from_millis(told), "{waited:?}, {told}");
+        delays.push(told);
+    }
+    // Random below the ceiling, and not none each time.
+    assert!(delays.iter().all(|delay| *delay <= 100), "{delays:?}");
+    assert!(delays.iter().any(|delay| *delay > 0), "{delays:?}");
+    running.terminate(link);
 }
 
 /// Echoes each publish until DISCONNECT. `bad` goes out in place of the first acknowledgment.

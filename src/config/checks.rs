@@ -8,10 +8,13 @@ use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
 use crate::cli::Settings;
 use crate::error::Error;
 use crate::options::Options;
-use crate::packet::{MAX_REMAINING_LENGTH, QoS, Will, check_string, check_topic};
+use crate::packet::{MAX_REMAINING_LENGTH, QoS, Will, check_string, check_topic, shortened};
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;
+
+/// Characters of a topic that an error shows.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// A value that is wrong whatever the others are.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ fn connection_values(settings: &Settings) -> Result<(), Flaw> {
     if let Some(topic) = &settings.will_topic
         && let Err(problem) = check_topic(topic)
     {
-        let problem = format!("{topic:?}: {problem}");
+        let problem = format!("{}: {problem}", shortened(topic, SHOWN_CHARACTERS));
         return Err(flaw("will-topic", problem, "a topic such as status/me"));
     }
     quality("will-qos", settings.will_qos)?;
@@ -119,7 +122,7 @@ fn demo_values(settings: &Settings) -> Result<(), Flaw> {
             let allowed = "one or more levels such as filter or team/demo";
             Err(flaw(
                 "topic-prefix",
-                format!("{prefix:?}: {problem}"),
+                format!("{}: {problem}", shortened(prefix, SHOWN_CHARACTERS)),
                 allowed,
             ))
         };

@@ -192,9 +192,13 @@ pub(super) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Res
             .and_then(|matches| Settings::from_arg_matches(&matches))
             .map_err(|error| {
                 let reason = error.source().map(ToString::to_string).unwrap_or_default();
+                let shown = match may_hold_a_secret(&key) {
+                    true => "the value".to_owned(),
+                    false => format!("{text:?}"),
+                };
                 wrong(
                     format!("reading {name}"),
-                    format!("{text:?} is not possible{}", telling(&reason)),
+                    format!("{shown} is not possible{}", telling(&reason)),
                     format!("use {}", allowed(&key)),
                 )
             })?;
@@ -230,8 +234,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
             ));
         }
         let shown = match &value {
-            // An endpoint may hold a password where none should be.
-            _ if key == "endpoint" => "the value".to_owned(),
+            _ if may_hold_a_secret(&key) => "the value".to_owned(),
             toml::Value::Table(_) => "a table".to_owned(),
             other => other.to_string(),
         };
@@ -262,6 +265,12 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
         }
     }
     Layer::new(Source::File(path.to_owned()), all)
+}
+
+/// Whether a slip may have put a password into the value: into an endpoint, as in URLs, or where the
+/// name of its file should be. Such a value is not repeated.
+fn may_hold_a_secret(key: &str) -> bool {
+    key == "endpoint" || key.ends_with("password-file")
 }
 
 /// A reason, where it says more than [`allowed`] does: what libraries say of types and digits is for
@@ -455,6 +464,33 @@ mod tests {
             assert!(error.starts_with(&start), "{error}");
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_value_that_may_hold_a_password_is_not_repeated() {
+        for key in ["endpoint", "password-file", "pkcs12-password-file"] {
+            for value in ["77123", "[\"77123\"]"] {
+                let error = toml(&format!("{key} = {value}")).unwrap_err().to_string();
+                assert!(error.contains("the value is not possible; use "), "{error}");
+                assert!(!error.contains("77123"), "{error}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_and_may_hold_a_password_is_not_repeated() {
+        use std::os::unix::ffi::OsStringExt;
+        let read = |name: &str, text: &[u8]| {
+            let value = OsString::from_vec(text.to_vec());
+            let lookup = |wanted: &str| (wanted == name).then(|| value.clone());
+            from_environment(&lookup).expect_err(name).to_string()
+        };
+        let error = read("MQTT_ENDPOINT", b"mqtts://me:hunter2@host\xff");
+        assert!(error.starts_with("reading MQTT_ENDPOINT: "), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = read("MQTT_CLIENT_ID", b"me\xff");
+        assert!(error.contains("me"), "{error}");
     }
 
     #[test]

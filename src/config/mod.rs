@@ -291,6 +291,7 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
     let bench = match cli.task {
         Task::Demo => {
             checks::together(&options, &checks::Sent::by_demo(&demo))?;
+            notices.extend(aws_notices(&options, &demo));
             None
         }
         Task::Bench => {
@@ -395,6 +396,34 @@ fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
     set(&mut demo.topic_prefix, settings.topic_prefix.clone());
     set(&mut demo.response_queue, settings.response_queue);
     Ok(demo)
+}
+
+/// A pace that AWS IoT answers with silence, or by closing the connection without a reason.
+fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
+    // Two threads publish.
+    let too_quick = demo.publish_delay < Duration::from_millis(20);
+    let remarks = [
+        (
+            options.max_inflight > 100,
+            "AWS IoT takes 100 publishes in flight on one connection and does not acknowledge what \
+             exceeds that: lower --max-inflight",
+        ),
+        (
+            too_quick && demo.publish_count > 100,
+            "AWS IoT takes 100 publishes a second on one connection and does not acknowledge what \
+             exceeds that: give --publish-delay 20ms or more",
+        ),
+        (
+            options.connect_interval < Duration::from_secs(1),
+            "AWS IoT takes one CONNECT a second for each client identifier: give \
+             --connect-interval 1s or more",
+        ),
+    ];
+    let remarks = remarks.into_iter().filter(|(holds, _)| *holds);
+    match options.is_aws_iot() {
+        true => remarks.map(|(_, remark)| remark.to_owned()).collect(),
+        false => Vec::new(),
+    }
 }
 
 fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {

@@ -223,7 +223,10 @@ fn aws_notice(options: &Options) -> Option<&'static str> {
         return Some("AWS IoT asks for a client certificate: give --cert and --key");
     }
     if options.port == 443 && tls.alpn.is_empty() {
-        return Some("AWS IoT asks for --alpn x-amzn-mqtt-ca on port 443");
+        return Some(match tls.identity {
+            Some(_) => "AWS IoT asks for --alpn x-amzn-mqtt-ca on port 443",
+            None => "AWS IoT asks for --alpn mqtt where it is told a user name on port 443",
+        });
     }
     None
 }

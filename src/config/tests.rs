@@ -596,6 +596,11 @@ fn a_last_will_that_cannot_be_is_refused() {
     ] {
         refused(to("a", args), &parts);
     }
+    for flag in ["--will-topic", "--topic-prefix"] {
+        let error = to("a", &[flag, &"x".repeat(65_536)]).unwrap_err();
+        assert!(error.to_string().contains("65,535"), "{flag}");
+        assert!(error.to_string().len() < 300, "{flag}");
+    }
     refused(
         with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
         &["MQTT_WILL_QOS is given without a topic"],
@@ -621,6 +626,9 @@ fn likely_slips_on_aws_iot_are_remarked_upon() {
     let identity = ["--cert=c", "--key=k", "--port=443"];
     assert!(notices(&identity)[0].contains("x-amzn-mqtt-ca"));
     assert!(notices(&[&identity[..], &["--alpn=x-amzn-mqtt-ca"]].concat()).is_empty());
+    let user = ["--username=me", "--port=443"];
+    assert!(notices(&user)[0].contains("--alpn mqtt "));
+    assert!(notices(&[&user[..], &["--alpn=mqtt"]].concat()).is_empty());
     assert!(to(&format!("mqtt://{AWS}"), &[]).unwrap().notices[0].contains("TLS"));
 }
 

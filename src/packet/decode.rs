@@ -9,7 +9,9 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
-use super::{ConnectReturnCode, Incoming, InvalidName, Message, PacketId, QoS, check_topic};
+use super::{
+    ConnectReturnCode, Incoming, InvalidName, Message, PacketId, QoS, check_topic, shortened,
+};
 
 /// A packet that a broker must not send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -316,12 +318,8 @@ fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static 
             _ => "MQTT-3.3.2-2",
         };
         // It may have 65,535 bytes, and this becomes a line of the log.
-        let shown: String = publish.topic.chars().take(SHOWN_CHARACTERS).collect();
-        let more = match shown.len() < publish.topic.len() {
-            true => " and so on",
-            false => "",
-        };
-        return Err((format!("topic {shown:?}{more} is not a topic name"), rule));
+        let shown = shortened(&publish.topic, SHOWN_CHARACTERS);
+        return Err((format!("topic {shown} is not a topic name"), rule));
     }
     let payload = if publish.payload.len() <= SMALL_PAYLOAD {
         Bytes::copy_from_slice(&publish.payload)

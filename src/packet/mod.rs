@@ -21,6 +21,7 @@ use bytes::Bytes;
 pub use decode::{ProtocolError, SHOWN_BYTES, decode};
 pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
+pub(crate) use names::shortened;
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].

@@ -99,6 +99,15 @@ pub fn filter_without_share(filter: &str) -> &str {
         .map_or(filter, |(_, shared)| shared)
 }
 
+/// A name in quotes for a line of a log or an error, of which it must not become all: with at most so
+/// many characters.
+pub(crate) fn shortened(name: &str, most: usize) -> String {
+    match name.char_indices().nth(most) {
+        Some((end, _)) => format!("{:?} and so on", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +170,12 @@ mod tests {
         assert_eq!(filter_without_share("$share/g/a/b"), "a/b");
         assert_eq!(filter_without_share("$shared/g/a"), "$shared/g/a");
         assert_eq!(filter_without_share("a/b"), "a/b");
+    }
+
+    #[test]
+    fn a_name_is_cut_between_characters() {
+        assert_eq!(shortened("a/b", 3), "\"a/b\"");
+        assert_eq!(shortened("ä/\0b", 3), "\"ä/\\0\" and so on");
+        assert_eq!(shortened("", 3), "\"\"");
     }
 }

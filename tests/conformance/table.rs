@@ -216,6 +216,16 @@ fn the_table_names_only_tests_that_run() {
         }
     }
     assert!(checked >= 80, "{checked}");
+    // Those of the library run in another program, so none is the only one of its statement.
+    let mut listed_here = all_tests();
+    listed_here.retain(|test| test.file.starts_with("tests/conformance/"));
+    let text = read(&own_file("statements.tsv"));
+    if let Err(problems) = table(&statements(&text), &listed_here) {
+        panic!(
+            "not among the tests of this program: {}",
+            problems.join("\n")
+        );
+    }
 }
 
 const SAMPLE: &str = "id\tside\tin short\tdoes not apply because\n\

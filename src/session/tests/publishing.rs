@@ -234,3 +234,27 @@ fn row_13_unsolicited_acknowledgments_are_ignored() {
     assert!(t.wants_commands());
     t.finish();
 }
+
+/// Whoever repeats PUBREC and reads nothing must not make the output grow without end: the loop reads
+/// no more from it until it has taken the answers.
+#[test]
+fn answers_to_pubrec_that_are_not_taken_stop_the_reading() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"").stalls_after(0);
+    let mut answers = 0;
+    while !t.session.is_behind_with_acks() {
+        assert!(answers < 300_000, "{} bytes", t.session.output().len());
+        t.receives(pubrec(1));
+        answers += 1;
+    }
+    // A broker that keeps to its identifiers never comes that far.
+    assert!(answers > 3 * 65_535);
+    t.flows();
+    assert!(!t.session.is_behind_with_acks());
+    for _ in 0..answers {
+        t.sends("PUBREL 1");
+    }
+    t.receives(pubcomp(1)).resolved(token, "delivered x1");
+    t.finish();
+}
