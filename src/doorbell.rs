@@ -87,7 +87,8 @@ impl Doorbell {
     }
 
     fn lie_down(&self, state: u8, deadline: Option<Instant>, is_needed: impl Fn() -> bool) {
-        self.state.store(state, Ordering::Relaxed);
+        // Whoever sees that it sleeps also sees on which thread.
+        self.state.store(state, Ordering::Release);
         fence(Ordering::SeqCst);
         if !is_needed() {
             self.wait(deadline);

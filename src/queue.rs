@@ -193,7 +193,8 @@ impl CommandQueue {
         }
     }
 
-    /// Before the loop sleeps: lets a thread in if there is any room at all.
+    /// Once the doorbell says that the loop sleeps: lets a thread in if there is any room at all. A
+    /// thread that was let in before that would keep the room behind it to itself.
     pub(crate) fn open_for_any(&self) {
         if self.shared.gate.is_waited_at() && self.len() < self.shared.capacity {
             self.shared.gate.open();
@@ -247,5 +248,75 @@ impl fmt::Debug for CommandQueue {
         f.debug_struct("CommandQueue")
             .field("queued", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+    use crate::command::Request;
+    use crate::ticket::Completion;
+
+    const HANG: Duration = Duration::from_secs(60);
+
+    fn ping() -> Command {
+        Command {
+            request: Request::Ping,
+            completion: Completion::nobody(),
+        }
+    }
+
+    /// Waits until it is so.
+    fn wait_for(is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < HANG, "it never came to that");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn while_the_loop_sleeps_all_come_in_for_whom_there_is_room() {
+        let bell = Arc::new(Doorbell::default());
+        bell.move_in();
+        let (sender, queue) = command_queue(8, Arc::clone(&bell));
+        for _ in 0..8 {
+            assert!(sender.send(ping(), Duration::ZERO).is_ok());
+        }
+        let (done, is_done) = channel();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let (sender, done) = (sender.clone(), done.clone());
+                thread::spawn(move || done.send(sender.send(ping(), HANG * 2).is_ok()).unwrap())
+            })
+            .collect();
+        wait_for(|| queue.shared.gate.waiting.load(Ordering::SeqCst) == 3);
+        // More than half of the queue stays taken.
+        for _ in 0..3 {
+            assert!(queue.try_recv().is_ok());
+        }
+        queue.open_for_many();
+        let ringing = thread::spawn({
+            let bell = Arc::clone(&bell);
+            move || {
+                let all: Vec<_> = (0..3).map(|_| is_done.recv_timeout(HANG)).collect();
+                bell.ring();
+                all
+            }
+        });
+        bell.sleep(false, Some(Instant::now() + HANG * 2), || {
+            queue.open_for_any();
+            // The first may come in before the loop really sleeps.
+            wait_for(|| queue.len() > 5);
+            false
+        });
+        assert_eq!(ringing.join().unwrap(), [Ok(true); 3]);
+        assert_eq!(queue.len(), 8);
+        for thread in waiting {
+            thread.join().unwrap();
+        }
     }
 }

@@ -71,7 +71,8 @@ impl Waker {
 
     /// The loop took the PROCESSLOOP: what happens from now on needs a new one.
     pub(crate) fn taken(&self) {
-        self.injected.store(false, Ordering::Release);
+        // Not a mere store: whoever found one on its way has to be seen with what it came for.
+        self.injected.swap(false, Ordering::AcqRel);
     }
 }
 

@@ -430,7 +430,6 @@ impl Agent<'_> {
     /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
     /// next timer. There is no polling tick.
     fn sleep(&mut self, now: Instant) {
-        self.commands.open_for_any();
         if let Err(error) = self.watch_link() {
             self.link_failed(&error, now);
             return;
@@ -444,6 +443,8 @@ impl Agent<'_> {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.doorbell.sleep(takes_commands, deadline, || {
+            // Not before: whoever is let in has to see that the loop sleeps.
+            self.commands.open_for_any();
             !self.urgent.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.watch.slept(now.elapsed());

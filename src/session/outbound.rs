@@ -277,7 +277,9 @@ impl<T> Session<T> {
                 self.next_release += 1;
                 *body = Body::Release { order };
             }
-            Some(Body::Release { .. }) => {}
+            // Repeated, it is answered again, and that is all: neither may it put off the PUBCOMP that
+            // is awaited, nor may the answers pile up unread.
+            Some(Body::Release { .. }) => return self.send_ack(Ack::PubRel, id),
             _ => return self.ignore_unsolicited("PUBREC", Some(id)),
         }
         self.progress = true;

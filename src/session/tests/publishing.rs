@@ -102,6 +102,30 @@ fn a_second_pubrec_is_answered_with_pubrel_again() {
 }
 
 #[test]
+fn pubrec_again_and_again_neither_piles_up_nor_puts_off_the_time_out() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"");
+    t.receives(pubrec(1)).sends("PUBREL 1");
+    t.at(19_000).receives(pubrec(1)).sends("PUBREL 1");
+    t.stalls_after(0);
+    let mut times = 0;
+    while !t.session.is_behind_with_acks() {
+        times += 1;
+        assert!(times < 1_000_000, "all of it is read");
+        let again = t.session.handle_packet(pubrec(1), t.now);
+        assert_eq!(again, Ok(()));
+    }
+    t.flows();
+    assert!(!t.session.is_behind_with_acks());
+    assert_eq!(t.sent.drain(..).count(), times);
+    t.at(20_000).notes("close AckTimeout");
+    t.reconnects(true);
+    t.sends("PUBREL 1").receives(pubcomp(1));
+    t.resolved(token, "delivered x1").finish();
+}
+
+#[test]
 fn acknowledgments_may_come_out_of_order() {
     let mut t = Transcript::in_flight(3);
     t.receives(puback(3)).resolved(2, "delivered x1").silent();
