@@ -3,9 +3,9 @@
 #
 # usage: scripts/test.sh
 #
-# The steps: the tools are there; shell syntax; format; clippy with the default features and with local-broker;
-# all tests, and those that local-broker changes; documentation; the smoke test; a short soak run. Warnings are
-# errors. The first step that fails ends the run; nothing is skipped.
+# The steps: the tools are there; shell syntax; format; clippy with the default features, and with local-broker and
+# bench-internals; all tests, and those that local-broker changes; documentation; the smoke test; a short soak run.
+# Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
 # apt-get where that is possible (as root, or by sudo without a password), else named. Missing rustfmt or
@@ -99,7 +99,7 @@ step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
 step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
-step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
+step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
 step 'tests' cargo test --locked
 # What that feature adds or changes; the rest is the same code as above.
 step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo

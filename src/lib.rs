@@ -84,6 +84,9 @@
 //! channel or clock; the time is passed in.
 
 pub mod bench;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_access;
 pub mod cli;
 pub mod config;
 pub mod demo;

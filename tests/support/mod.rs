@@ -15,6 +15,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod account;
+pub mod acknowledger;
 pub mod certs;
 pub mod fate;
 pub mod mosquitto;

@@ -1,0 +1,206 @@
+//! Micro-benchmarks of what each message passes through, without threads and sockets:
+//!
+//!     cargo bench --bench micro --features bench-internals
+//!
+//! A part of them by a word of its name: `... -- match`.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mqtt_connection_sharing::bench_access::{Online, Table};
+use mqtt_connection_sharing::packet::{self, PacketId, Publish, QoS};
+
+/// Messages in flight at a time, as many as the loop takes in one batch.
+const BATCH: usize = 512;
+
+const PAYLOAD: &[u8] = &[b'x'; 64];
+
+/// Numbers of filters to find a topic among.
+const FILTERS: [usize; 3] = [10, 1_000, 100_000];
+
+fn message(number: usize) -> Publish {
+    let topic = format!("plant/line-{:02}/sensor-{:03}", number % 50, number % 512);
+    Publish::new(topic, QoS::AtLeastOnce, PAYLOAD.to_vec())
+}
+
+/// PUBACKs for this many messages, from this identifier on, as the session hands them out.
+fn acknowledgments(first: &mut u16, count: usize) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(4 * count);
+    for _ in 0..count {
+        bytes.extend_from_slice(&[0x40, 2]);
+        bytes.extend_from_slice(&first.to_be_bytes());
+        *first = first.checked_add(1).unwrap_or(1);
+    }
+    bytes
+}
+
+/// Messages in batches through one session. Gives the time from command to wire, and from
+/// acknowledgment to ticket.
+fn run_session(messages: u64) -> (Duration, Duration) {
+    let (mut sending, mut acknowledging) = (Duration::ZERO, Duration::ZERO);
+    let mut online = Online::new().unwrap();
+    let mut identifier = 1;
+    let mut left = usize::try_from(messages).unwrap();
+    while left > 0 {
+        let count = left.min(BATCH);
+        left -= count;
+        let batch: Vec<_> = (0..count).map(message).collect();
+        let mut tickets = Vec::with_capacity(count);
+        let start = Instant::now();
+        for publish in batch {
+            tickets.push(online.publish(publish));
+        }
+        black_box(online.output());
+        online.flush();
+        sending += start.elapsed();
+        let mut bytes = acknowledgments(&mut identifier, count);
+        let start = Instant::now();
+        online.receive(&mut bytes).unwrap();
+        acknowledging += start.elapsed();
+        assert_eq!(online.in_flight(), 0);
+        assert!(tickets.iter().all(|ticket| ticket.outcome().is_some()));
+    }
+    (sending, acknowledging)
+}
+
+fn session(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("session");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("command to wire", |bencher| {
+        bencher.iter_custom(|messages| run_session(messages).0);
+    });
+    group.bench_function("acknowledgment to ticket", |bencher| {
+        bencher.iter_custom(|messages| run_session(messages).1);
+    });
+    group.finish();
+}
+
+fn codec(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("codec");
+    group.throughput(Throughput::Elements(1));
+    let id = PacketId::new(7);
+    let mut publish = message(3);
+    let mut out = BytesMut::with_capacity(1024);
+    group.bench_function("encode PUBLISH", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            packet::encode_publish(&mut publish, id, false, &mut out);
+            black_box(out.len())
+        });
+    });
+    for size in [64, 16 * 1024] {
+        let mut publish = Publish::new("plant/line-07/sensor-003", QoS::AtLeastOnce, vec![1; size]);
+        let mut bytes = BytesMut::new();
+        packet::encode_publish(&mut publish, id, false, &mut bytes);
+        let name = BenchmarkId::new("decode PUBLISH with checks", format!("{size} bytes"));
+        group.bench_function(name, |bencher| {
+            decode_batches(bencher, &bytes);
+        });
+    }
+    let puback = acknowledgments(&mut 7, 1);
+    group.bench_function("decode PUBACK with checks", |bencher| {
+        decode_batches(bencher, &puback);
+    });
+    group.finish();
+}
+
+/// Decodes the packet again and again, out of buffers that hold several, as reads bring them.
+fn decode_batches(bencher: &mut criterion::Bencher<'_>, packet: &[u8]) {
+    let in_a_read = (16 * 1024 / packet.len()).max(1);
+    let read = packet.repeat(in_a_read);
+    let mut buffer = BytesMut::with_capacity(read.len());
+    bencher.iter_custom(|packets| {
+        let mut left = packets;
+        let mut taken = Duration::ZERO;
+        while left > 0 {
+            buffer.clear();
+            buffer.extend_from_slice(&read);
+            let count = left.min(in_a_read as u64);
+            left -= count;
+            let start = Instant::now();
+            for _ in 0..count {
+                let decoded = packet::decode(&mut buffer, usize::MAX).unwrap();
+                assert!(black_box(decoded).is_some());
+            }
+            taken += start.elapsed();
+        }
+        taken
+    });
+}
+
+/// A filter and a topic that it matches. There are 100,000 different ones, three to five levels
+/// deep; the first ten look like the first thousand and like all.
+fn subscription(number: usize, wildcards: bool) -> (String, String) {
+    let (site, line, device) = (number % 10, number / 10 % 100, number / 1_000);
+    let line = format!("site-{site}/line-{line:02}");
+    // Devices have numbers of their own, so that each topic matches one filter, also without its
+    // line.
+    let device = format!("device-{device:02}-{:05}", number % 1_000);
+    let below = match number / 10 % 3 {
+        0 => "",
+        1 => "/state",
+        _ => "/state/temperature",
+    };
+    let topic = format!("{line}/{device}{below}");
+    let filter = match (wildcards, number % 5, below) {
+        (true, 0, _) => format!("{line}/{device}/#"),
+        (true, 1, _) => format!("site-{site}/+/{device}{below}"),
+        (true, 2, "/state/temperature") => format!("{line}/{device}/+/temperature"),
+        (true, 2, "/state") => format!("{line}/{device}/+"),
+        _ => topic.clone(),
+    };
+    (filter, topic)
+}
+
+/// The numbers below `count`, in no order, each once.
+fn shuffled(count: usize) -> Vec<usize> {
+    let mut numbers: Vec<_> = (0..count).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (1..count).rev() {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let other = usize::try_from(random % (at as u64 + 1)).unwrap();
+        numbers.swap(at, other);
+    }
+    numbers
+}
+
+/// Two questions: the same ten topics, however many other filters there are (what grows is the work),
+/// and topics drawn from all filters alike, as many as there are (what also grows is the memory that
+/// is touched).
+fn matching(criterion: &mut Criterion) {
+    for (kind, wildcards) in [("exact", false), ("wildcards", true)] {
+        for (drawn, name) in [(false, "the same topics"), (true, "all topics")] {
+            let mut group = criterion.benchmark_group(format!("match/{kind}/{name}"));
+            group.throughput(Throughput::Elements(1));
+            for count in FILTERS {
+                let mut table = Table::default();
+                for number in 0..count {
+                    let (filter, _) = subscription(number, wildcards);
+                    table.subscribe(number as u64 % 64, &filter);
+                }
+                let of = if drawn { count } else { FILTERS[0] };
+                let topics: Vec<_> = shuffled(of)
+                    .into_iter()
+                    .map(|number| subscription(number, wildcards).1)
+                    .collect();
+                for topic in &topics {
+                    assert_eq!(table.matching(topic), 1, "{topic}");
+                }
+                let mut next = topics.iter().cycle();
+                group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
+                    bencher.iter(|| table.matching(black_box(next.next().unwrap())));
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, session, codec, matching);
+criterion_main!(benches);

@@ -1,0 +1,425 @@
+//! What a message costs, in figures that are the same on every computer: allocations, records that
+//! go over the wire, and how often a thread is woken. No time is measured.
+//!
+//! The real loop against servers that allocate nothing. The counts are of the whole process, so
+//! these tests have a program of their own and run one after the other. Linux only: others keep no
+//! account of wake-ups.
+
+#![cfg(target_os = "linux")]
+// Clippy knows tests by their attribute only; this is test code all the same.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::alloc::System;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{fs, thread};
+
+use bytes::BytesMut;
+use mqtt_connection_sharing::options::{Security, TlsOptions};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Handle, Ticket, WhenFull};
+use native_tls::{Identity, TlsAcceptor, TlsStream};
+use rumqttc::mqttbytes::v4;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use support::acknowledger::acknowledge;
+use support::running::{LOOP_THREAD, Running, message, options, told};
+use support::scripted::Stream;
+use support::{Certs, Connection, HANG, ScriptedBroker, wait_for};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Messages whose costs are counted, after others that fill what is kept from one to the next.
+const COUNTED: u64 = 20_000;
+const WARM_UP: u64 = 5_000;
+
+const WINDOW: u16 = 1_000;
+
+/// What may be allocated now and then, by messages together.
+const NOW_AND_THEN: f64 = 0.05;
+
+/// The caller's topic and payload, and the ticket or the boxed callback.
+const FOR_A_PUBLISH: f64 = 3.0;
+
+/// Topic and payload, and what lets queues share them.
+const FOR_A_MESSAGE: f64 = 3.0;
+
+/// Of messages that come together, several share a node of each of the two trees of owed
+/// acknowledgments: at least five a node, and a few nodes above them.
+const OWING: f64 = 0.45;
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn publish() -> Publish {
+    Publish::new("costs/publish", QoS::AtLeastOnce, vec![b'x'; 64])
+}
+
+/// A loop with a large window, online.
+fn online() -> (Running, Connection) {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = WINDOW;
+    Running::online_with(options, &mut broker)
+}
+
+/// What `each` makes of this many messages, all acknowledged when it returns.
+fn publish_all(handle: &Handle, count: u64, mut each: impl FnMut(&Handle, Publish)) {
+    for _ in 1..count {
+        each(handle, publish());
+    }
+    // Acknowledgments come in the order of sending.
+    assert!(told(handle.publish(publish()).expect("room")).is_delivered());
+}
+
+/// Allocations of each of many messages that `run` sends or receives.
+fn allocations(mut run: impl FnMut(u64)) -> f64 {
+    run(WARM_UP);
+    let region = Region::new(ALLOCATOR);
+    run(COUNTED);
+    let change = region.change();
+    (change.allocations + change.reallocations) as f64 / COUNTED as f64
+}
+
+/// More would be a cost that nobody asked for, less a count that does not count.
+#[track_caller]
+fn assert_allocations(found: f64, expected: f64, more: f64, what: &str) {
+    println!("{what}: {found:.4} allocations a message");
+    assert!(
+        (expected - NOW_AND_THEN..=expected + more).contains(&found),
+        "{what}: {found} allocations a message instead of {expected}"
+    );
+}
+
+#[test]
+fn a_publish_allocates_nothing_but_the_callers_own() {
+    let _alone = alone();
+    let (running, mut link) = online();
+    let server = acknowledge(&mut link);
+    let handle = running.handle();
+
+    let ignored = allocations(|count| {
+        publish_all(handle, count, |handle, publish| {
+            drop(handle.publish(publish).expect("room"));
+        });
+    });
+    assert_allocations(ignored, FOR_A_PUBLISH, NOW_AND_THEN, "ticket ignored");
+
+    let mut tickets: VecDeque<Ticket> = VecDeque::with_capacity(2 * usize::from(WINDOW));
+    let kept = allocations(|count| {
+        publish_all(handle, count, |handle, publish| {
+            if tickets.len() == usize::from(WINDOW) {
+                let oldest = tickets.pop_front().expect("one of them");
+                assert!(told(oldest).is_delivered());
+            }
+            tickets.push_back(handle.publish(publish).expect("room"));
+        });
+    });
+    assert_allocations(kept, FOR_A_PUBLISH, NOW_AND_THEN, "ticket waited on");
+
+    let called = Arc::new(AtomicU64::new(0));
+    let callback = allocations(|count| {
+        publish_all(handle, count, |handle, publish| {
+            let called = Arc::clone(&called);
+            let count = move |_| {
+                called.fetch_add(1, Ordering::Relaxed);
+            };
+            handle.publish_then(publish, count).expect("room");
+        });
+    });
+    assert_eq!(called.load(Ordering::Relaxed), WARM_UP + COUNTED - 2);
+    assert_allocations(callback, FOR_A_PUBLISH, NOW_AND_THEN, "callback");
+
+    running.drop_all_and_join();
+    drop(link);
+    let seen = server.join().expect("no panic in the server");
+    assert_eq!(seen.publishes, 3 * (WARM_UP + COUNTED));
+}
+
+#[test]
+fn a_message_allocates_nothing_but_what_queues_share() {
+    const IN_FLIGHT: u16 = 500;
+    let _alone = alone();
+    let (running, mut link) = online();
+    let inboxes = [(); 2].map(|()| {
+        let room = usize::from(IN_FLIGHT);
+        running.handle().inbox(room, WhenFull::WaitAside)
+    });
+    for inbox in &inboxes {
+        running.subscribe(&mut link, inbox, "costs/#");
+    }
+    let mut messages = BytesMut::new();
+    for id in 1..=IN_FLIGHT {
+        let message = message("costs/message", id, "a payload that is not empty");
+        message.write(&mut messages, usize::MAX).expect("a packet");
+    }
+    let mut stream = link.stream().try_clone().expect("a second end");
+    let server = acknowledge(&mut link);
+    let found = allocations(|count| {
+        for _ in 0..count / u64::from(IN_FLIGHT) {
+            stream.write_all(&messages).expect("the client to read");
+            for inbox in &inboxes {
+                for _ in 0..IN_FLIGHT {
+                    drop(inbox.recv_timeout(HANG).expect("a message"));
+                }
+            }
+        }
+    });
+    assert_allocations(found, FOR_A_MESSAGE, OWING, "received into two queues");
+    running.drop_all_and_join();
+    drop((link, stream));
+    let seen = server.join().expect("no panic in the server");
+    assert_eq!(seen.acknowledgments, WARM_UP + COUNTED);
+}
+
+/// Counts the TLS records that come through it.
+#[derive(Debug)]
+struct Records {
+    tcp: TcpStream,
+    count: u64,
+    /// Bytes of a record's header, as far as they came.
+    header: Vec<u8>,
+    /// Bytes of the present record that are still to come.
+    body: usize,
+}
+
+impl Read for Records {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.tcp.read(buffer)?;
+        for &byte in &buffer[..length] {
+            if self.body > 0 {
+                self.body -= 1;
+                continue;
+            }
+            self.header.push(byte);
+            if let [_, _, _, high, low] = self.header[..] {
+                self.body = usize::from(u16::from_be_bytes([high, low]));
+                self.header.clear();
+                self.count += 1;
+            }
+        }
+        Ok(length)
+    }
+}
+
+impl Write for Records {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+impl Stream for TlsStream<Records> {
+    fn tcp(&self) -> &TcpStream {
+        &self.get_ref().tcp
+    }
+}
+
+/// A record is what one write becomes, or 16 KiB of a larger one.
+#[test]
+fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
+    const RECORDS: u64 = 16;
+    let _alone = alone();
+    let certs = Certs::generate();
+    let pem = |file| fs::read(file).expect("a PEM file");
+    let server = certs.server();
+    let identity = Identity::from_pkcs8(&pem(&server.cert), &pem(&server.key));
+    let acceptor = TlsAcceptor::new(identity.expect("an identity")).expect("an acceptor");
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = WINDOW;
+    options.command_queue = usize::from(WINDOW);
+    options.security = Security::Tls(TlsOptions {
+        ca_file: Some(certs.ca().to_owned()),
+        ..TlsOptions::default()
+    });
+    let running = Running::start(options);
+    let queued: Vec<_> = (0..WINDOW)
+        .map(|_| running.handle().publish(publish()).expect("room"))
+        .collect();
+    let mut plain = broker.accept();
+    let records = Records {
+        tcp: plain.stream().try_clone().expect("a second end"),
+        count: 0,
+        header: Vec::new(),
+        body: 0,
+    };
+    let tls = acceptor.accept(records).expect("a handshake");
+    let mut link = Connection::over(tls);
+    link.expect_connect();
+    let count = |link: &mut Connection<_>| -> u64 {
+        let tls: &mut TlsStream<Records> = link.stream();
+        tls.get_ref().count
+    };
+    let before = count(&mut link);
+    link.send_connack(v4::ConnectReturnCode::Success, false);
+    let ids: Vec<_> = (0..WINDOW).map(|_| link.expect_publish().pkid).collect();
+    let records = count(&mut link) - before;
+    println!("{WINDOW} messages in {records} records");
+    assert!(records <= RECORDS, "{WINDOW} messages in {records} records");
+    ids.into_iter().for_each(|id| link.send_puback(id));
+    assert!(queued.into_iter().all(|ticket| told(ticket).is_delivered()));
+
+    let inbox = running
+        .handle()
+        .inbox(usize::from(WINDOW), WhenFull::WaitAside);
+    let filters = vec![Filter::new("costs", QoS::AtLeastOnce)];
+    let ticket = running.handle().subscribe(&inbox, filters).expect("room");
+    let subscribe = link.expect_subscribe();
+    link.grant(&subscribe);
+    assert!(told(ticket).is_delivered());
+    let before = count(&mut link);
+    let mut messages = BytesMut::new();
+    for id in 1..=WINDOW {
+        let message = message("costs", id, "x");
+        message.write(&mut messages, usize::MAX).expect("a packet");
+    }
+    // One record at both ends: what is read at once is answered at once.
+    assert!(messages.len() <= 16 * 1024);
+    link.send(&messages);
+    for id in 1..=WINDOW {
+        assert_eq!(link.expect_puback().pkid, id);
+    }
+    let records = count(&mut link) - before;
+    println!("{WINDOW} acknowledgments in {records} records");
+    assert!(records <= RECORDS, "{WINDOW} acknowledgments in {records}");
+    let end = running.handle().terminate(Duration::ZERO);
+    link.expect_disconnect();
+    link.expect_closed();
+    link.close();
+    plain.close();
+    assert!(running.join().result.is_ok());
+    assert!(told(end).is_delivered());
+}
+
+/// The system's account of one thread: how often it gave its processor up because it had nothing to
+/// do, and how often it was taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Switches {
+    name: String,
+    voluntary: u64,
+    involuntary: u64,
+}
+
+/// Of all threads of this process but the one that asks.
+fn switches() -> BTreeMap<u32, Switches> {
+    let own = fs::read_link("/proc/thread-self").expect("this thread");
+    let mut threads = BTreeMap::new();
+    for entry in fs::read_dir("/proc/self/task").expect("the threads") {
+        let folder = entry.expect("a thread").path();
+        // It may have ended meanwhile.
+        let (Ok(name), Ok(status)) = (
+            fs::read_to_string(folder.join("comm")),
+            fs::read_to_string(folder.join("status")),
+        ) else {
+            continue;
+        };
+        if folder.file_name() == own.file_name() {
+            continue;
+        }
+        let id = folder.file_name().and_then(|id| id.to_str()?.parse().ok());
+        let field = |field: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            line.and_then(|rest| rest.trim().parse().ok())
+                .expect("a count of switches")
+        };
+        let switches = Switches {
+            name: name.trim().to_owned(),
+            voluntary: field("voluntary_ctxt_switches:"),
+            involuntary: field("nonvoluntary_ctxt_switches:"),
+        };
+        threads.insert(id.expect("a number"), switches);
+    }
+    threads
+}
+
+/// How often the loop's and the readiness thread were woken so far.
+fn wake_ups() -> u64 {
+    let threads = switches();
+    let of = |name: &str| -> u64 {
+        let of_name = threads.values().filter(|thread| thread.name == name);
+        of_name.map(|thread| thread.voluntary).sum()
+    };
+    of(LOOP_THREAD) + of("readiness")
+}
+
+#[test]
+fn many_messages_share_one_wake_up() {
+    /// In practice a thousandth. One message in flight at a time would make a third of one, the loop
+    /// being awake for some by chance.
+    const WAKE_UPS: f64 = 0.1;
+    let _alone = alone();
+    let (running, mut link) = online();
+    let server = acknowledge(&mut link);
+    let handle = running.handle();
+    let ignore = |handle: &Handle, publish| drop(handle.publish(publish).expect("room"));
+    publish_all(handle, WARM_UP, ignore);
+    let before = wake_ups();
+    assert!(before > 0, "it slept before CONNACK came, and was not seen");
+    publish_all(handle, COUNTED, ignore);
+    let woken = (wake_ups() - before) as f64 / COUNTED as f64;
+    println!("{woken:.4} wake-ups a message");
+    assert!(woken <= WAKE_UPS, "{woken} wake-ups a message");
+    running.drop_all_and_join();
+    drop(link);
+    server.join().expect("no panic in the server");
+}
+
+#[test]
+fn with_the_link_up_and_nothing_to_do_no_thread_is_woken() {
+    const STRETCH: Duration = Duration::from_millis(1_500);
+    let _alone = alone();
+    let (running, link) = online();
+    let inbox = running.handle().inbox(10, WhenFull::WaitAside);
+    let reading = thread::spawn(move || inbox.recv().is_err());
+    running.take_a_turn();
+    // What happened before may still have to settle.
+    wait_for("a stretch without a wake-up", HANG, || {
+        let before = switches();
+        assert!(before.values().any(|thread| thread.name == LOOP_THREAD));
+        assert!(before.values().any(|thread| thread.name == "readiness"));
+        thread::sleep(STRETCH);
+        (switches() == before).then_some(())
+    });
+    running.terminate(link);
+    assert!(reading.join().expect("no panic in the reader"));
+}
+
+#[test]
+fn an_idle_link_wakes_the_loop_for_keep_alive_and_for_nothing_else() {
+    const PINGS: u64 = 3;
+    /// One for the timer, one for the answer, and one for the readiness thread that saw it; twice
+    /// that, because a thread may be woken for nothing.
+    const WAKE_UPS: u64 = 6;
+    let _alone = alone();
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.keep_alive = Duration::from_secs(2);
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let mut ping = || {
+        link.expect_pingreq();
+        link.send_packet(v4::Packet::PingResp);
+    };
+    ping();
+    let before = wake_ups();
+    (0..PINGS).for_each(|_| ping());
+    let woken = wake_ups() - before;
+    println!("{woken} wake-ups for {PINGS} times keep alive");
+    assert!(
+        (PINGS..=PINGS * WAKE_UPS).contains(&woken),
+        "{woken} wake-ups for {PINGS} times keep alive"
+    );
+    running.terminate(link);
+}

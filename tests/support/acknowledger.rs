@@ -1,0 +1,98 @@
+//! The broker's side of one connection, as quick and as quiet as can be: a thread that answers every
+//! PUBLISH of QoS 1 with PUBACK, all of one read in one write, and that allocates nothing once it
+//! runs, so that what a test counts is the library's.
+
+use std::io::{ErrorKind, Read, Write};
+use std::thread::{self, JoinHandle};
+
+use super::Connection;
+use super::scripted::Stream;
+
+/// Room for a read, and for the packet of which the rest is still to come.
+const BUFFER: usize = 256 * 1024;
+
+/// What it saw by the time the client closed the connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// PUBLISHes, each acknowledged.
+    pub publishes: u64,
+    /// PUBACKs of the client.
+    pub acknowledgments: u64,
+}
+
+/// Serves the rest of this connection, which is past CONNACK.
+pub fn acknowledge(link: &mut Connection) -> JoinHandle<Seen> {
+    let stream = link.stream().try_clone().expect("a second end");
+    stream.set_read_timeout(None).expect("no read limit");
+    serve(stream)
+}
+
+/// As [`acknowledge`], for any stream that blocks.
+pub fn serve(mut stream: impl Stream + Send + 'static) -> JoinHandle<Seen> {
+    let mut unread = vec![0; BUFFER];
+    let mut answers = Vec::with_capacity(BUFFER);
+    let run = move || {
+        let mut seen = Seen::default();
+        let mut filled = 0;
+        loop {
+            let count = match stream.read(&mut unread[filled..]) {
+                Ok(0) => return seen,
+                Ok(count) => count,
+                Err(error) => match error.kind() {
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return seen,
+                    _ => panic!("cannot read: {error}"),
+                },
+            };
+            filled += count;
+            let taken = answer(&unread[..filled], &mut answers, &mut seen);
+            unread.copy_within(taken..filled, 0);
+            filled -= taken;
+            stream.write_all(&answers).expect("the client to read");
+            answers.clear();
+        }
+    };
+    let thread = thread::Builder::new()
+        .name("acknowledger".into())
+        .spawn(run);
+    thread.expect("a thread")
+}
+
+/// Answers the whole packets in these bytes; gives how many bytes they are.
+fn answer(bytes: &[u8], answers: &mut Vec<u8>, seen: &mut Seen) -> usize {
+    let mut taken = 0;
+    while let Some(length) = super::wire::first_length(&bytes[taken..]) {
+        let Some(packet) = bytes.get(taken..taken + length) else {
+            assert!(length <= BUFFER, "a packet of {length} bytes");
+            break;
+        };
+        match packet[0] {
+            // QoS 1, whatever DUP and RETAIN are.
+            first if first & 0xf6 == 0x32 => {
+                let header = length - remaining(packet);
+                let topic = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+                let id = &packet[header + 2 + topic..][..2];
+                answers.extend_from_slice(&[0x40, 2, id[0], id[1]]);
+                seen.publishes += 1;
+            }
+            0x40 => seen.acknowledgments += 1,
+            0xc0 => answers.extend_from_slice(&[0xd0, 0]),
+            // DISCONNECT: the client closes next.
+            0xe0 => {}
+            other => panic!("it is not served here: {other:02x}"),
+        }
+        taken += length;
+    }
+    taken
+}
+
+/// The remaining length of a whole packet.
+fn remaining(packet: &[u8]) -> usize {
+    let mut value = 0;
+    for (index, byte) in packet[1..].iter().enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
