@@ -50,6 +50,10 @@ const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 const FILTERS_PER_PACKET: usize = 8;
 
+/// PINGREQs that may await their PINGRESP before no further command is taken: as many as there are
+/// identifiers, which they have none of.
+const UNANSWERED_PINGS: usize = 65_535;
+
 /// Identifiers that new commands leave free for resubscribing and for the next packets of commands
 /// with many filters.
 const SPARE_IDENTIFIERS: usize = 16;
@@ -510,6 +514,7 @@ impl<T> Session<T> {
             && self.waiting.is_empty()
             && self.ring.occupied() < usize::from(self.options.max_inflight)
             && self.ring.room() > self.spare_identifiers()
+            && self.pings.len() < UNANSWERED_PINGS
             && self.output.len() < OUTPUT_HIGH_WATER
     }
 

@@ -325,3 +325,15 @@ fn nothing_wakes_without_a_reason() {
     t.disconnect();
     assert_eq!(t.next_timer(), None, "DISCONNECT is out");
 }
+
+#[test]
+fn pings_that_nobody_answers_do_not_add_up_without_end() {
+    let mut t = Transcript::connected();
+    let first = t.ping();
+    for _ in 1..65_535 {
+        t.ping();
+    }
+    assert!(!t.session.wants_commands(), "more would be taken");
+    t.receives(PINGRESP).resolved(first, "delivered x1");
+    assert!(t.session.wants_commands());
+}
