@@ -349,18 +349,17 @@ fn switches() -> BTreeMap<u32, Switches> {
 fn wake_ups() -> u64 {
     let threads = switches();
     let of = |name: &str| -> u64 {
-        let mut of_name = threads.values().filter(|thread| thread.name == name);
-        let thread = of_name.next().expect("the thread");
-        assert!(of_name.next().is_none(), "two threads {name}");
-        thread.voluntary
+        let of_name = threads.values().filter(|thread| thread.name == name);
+        of_name.map(|thread| thread.voluntary).sum()
     };
     of(LOOP_THREAD) + of("readiness")
 }
 
 #[test]
 fn many_messages_share_one_wake_up() {
-    /// In practice a thousandth; were each message told of by itself, one or more.
-    const WAKE_UPS: f64 = 0.3;
+    /// In practice a thousandth. One message in flight at a time would make a third of one, the loop
+    /// being awake for some by chance.
+    const WAKE_UPS: f64 = 0.1;
     let _alone = alone();
     let (running, mut link) = online();
     let server = acknowledge(&mut link);
