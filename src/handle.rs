@@ -86,7 +86,7 @@ impl Handle {
     /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread (in the
     /// moment in which the loop ends perhaps on another thread that pushes a command), so it has to
     /// be quick and must not wait for the loop or for a lock that is held while commands are pushed:
-    /// inside it, a full queue rejects at once.
+    /// inside it, a full queue rejects at once. A handle that it captures counts as one that is held.
     ///
     /// # Errors
     /// As [`Handle::publish`]; the callback is then dropped uncalled.

@@ -316,10 +316,10 @@ fn twenty_thousand_messages_come_back_in_the_memory_of_five_hundred() {
     let few = peak_kibibytes(&broker, 500);
     let many = peak_kibibytes(&broker, 20_000);
     eprintln!("{few} KiB for 500 messages, {many} KiB for 20,000");
-    // What waits is bounded by windows and queues, which the longer run fills for longer: a few MiB.
-    // Kept payloads would be 20 MB more.
+    // What waits is bounded by windows and queues, which the longer run fills for longer: 3 to 9 MiB,
+    // by how far the subscriber falls behind. Kept payloads would be 20 MB more.
     let growth = many.saturating_sub(few);
-    assert!(growth < 8 * 1024, "{growth} KiB more");
+    assert!(growth < 14 * 1024, "{growth} KiB more");
 }
 
 /// The most memory that the program ever held, as Linux tells it, when all messages are through.
