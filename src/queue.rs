@@ -119,7 +119,7 @@ impl CommandSender {
         let mut guard = gate.lock.lock().unwrap_or_else(PoisonError::into_inner);
         gate.waiting.fetch_add(1, Ordering::SeqCst);
         let result = loop {
-            // Pairs with the fence in `Gate::open`: either the loop sees that we wait, or we see the
+            // Pairs with the fence in `Gate::is_waited_at`: either the loop sees that we wait, or we see the
             // room that it has made.
             fence(Ordering::SeqCst);
             match self.commands.try_send(command) {

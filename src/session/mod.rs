@@ -43,7 +43,7 @@ use timers::{Timer, Timers};
 /// Bytes waiting for the link above which no further command is taken.
 const OUTPUT_HIGH_WATER: usize = 256 * 1024;
 
-/// Bytes of acknowledgments, PUBREL included, that may wait for the link before nothing more is read:
+/// Bytes of acknowledgments, a repeated PUBREL included, that may wait for the link before nothing more is read:
 /// above what a broker can await that keeps to 65,535 packet identifiers.
 const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
 
@@ -619,11 +619,6 @@ impl<T> Session<T> {
     fn send_ack(&mut self, ack: Ack, id: PacketId) {
         let before = self.output.len();
         packet::encode_ack(ack, id, &mut self.output);
-        self.count_acknowledging(before);
-    }
-
-    /// The output has grown from `before` by an answer to what the broker sent.
-    fn count_acknowledging(&mut self, before: usize) {
         self.acknowledging += self.output.len() - before;
         self.acknowledging_end = self.written + self.output.len() as u64;
     }

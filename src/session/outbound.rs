@@ -283,9 +283,7 @@ impl<T> Session<T> {
             _ => return self.ignore_unsolicited("PUBREC", Some(id)),
         }
         self.progress = true;
-        let before = self.output.len();
         self.send(id, now);
-        self.count_acknowledging(before);
     }
 
     pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
