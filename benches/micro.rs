@@ -84,18 +84,19 @@ fn codec(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     let id = PacketId::new(7);
     let mut publish = message(3);
+    let mut topic = String::new();
     let mut out = BytesMut::with_capacity(1024);
     group.bench_function("encode PUBLISH", |bencher| {
         bencher.iter(|| {
             out.clear();
-            packet::encode_publish(&mut publish, id, false, &mut out);
+            packet::encode_publish(&mut publish, id, false, &mut topic, &mut out);
             black_box(out.len())
         });
     });
     for size in [64, 16 * 1024] {
         let mut publish = Publish::new("plant/line-07/sensor-003", QoS::AtLeastOnce, vec![1; size]);
         let mut bytes = BytesMut::new();
-        packet::encode_publish(&mut publish, id, false, &mut bytes);
+        packet::encode_publish(&mut publish, id, false, &mut String::new(), &mut bytes);
         let name = BenchmarkId::new("decode PUBLISH with checks", format!("{size} bytes"));
         group.bench_function(name, |bencher| {
             decode_batches(bencher, &bytes);

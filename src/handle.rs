@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::batch::Batch;
 use crate::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
 use crate::inbox::{Inbox, InboxId, WhenFull};
 use crate::limits::{LimitExceeded, Limits};
@@ -96,6 +97,17 @@ impl Handle {
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), Rejected<Publish>> {
         self.queue_publish(publish, Completion::callback(callback))
+    }
+
+    /// PUBLISH as one of many that are waited for together ([`Batch::wait`]): for a thread that
+    /// publishes a lot, the way that costs least.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`]; the message is then none of the batch.
+    pub fn publish_in(&self, publish: Publish, batch: &mut Batch) -> Result<(), Rejected<Publish>> {
+        self.queue_publish(publish, Completion::batch(batch))?;
+        batch.was_pushed();
+        Ok(())
     }
 
     /// SUBSCRIBE: messages that match one of `filters` go to `inbox`, possibly before the ticket
@@ -224,7 +236,7 @@ impl Handle {
         publish: Publish,
         completion: Completion,
     ) -> Result<(), Rejected<Publish>> {
-        let name = || publish.topic.clone();
+        let name = || publish.topic.to_string();
         let valid = publish.check().map_err(|problem| RejectReason::Invalid {
             name: name(),
             problem,

@@ -3,7 +3,7 @@
 //!
 //! One thread owns the connection and runs a blocking command loop ([`Agent::run`]). Others hold a
 //! [`Handle`] and push commands through a bounded channel; how each command ended they learn from a
-//! [`Ticket`], and what they subscribed to arrives in their [`Inbox`].
+//! [`Ticket`] (of many together, from a [`Batch`]), and what they subscribed to arrives in their [`Inbox`].
 //!
 //! # Use
 //!
@@ -67,7 +67,7 @@
 //! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
 //! | [`mod@bench`] \[0\] | publishing at full rate, measured | main and bench threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
-//! | `command.rs`, `ticket.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
+//! | `command.rs`, `ticket.rs`, `batch.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
 //! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
 //! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
@@ -103,6 +103,7 @@ pub mod tls;
 
 mod agent;
 mod backoff;
+mod batch;
 mod command;
 mod connect;
 mod doorbell;
@@ -117,6 +118,7 @@ mod subscriptions;
 mod ticket;
 
 pub use agent::{Agent, Broker, Ended, Stats};
+pub use batch::Batch;
 pub use command::{Outcome, Reason, RejectReason, Rejected};
 pub use handle::Handle;
 pub use inbox::{Inbox, InboxError, WhenFull};

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crate::batch::{self, Batch};
 use crate::command::{Outcome, Reason};
 
 /// Nobody knows, nobody waits.
@@ -46,6 +47,8 @@ enum Notify {
     Nobody,
     Ticket(Arc<Shared>),
     Callback(Box<dyn FnOnce(Outcome) + Send>),
+    /// A message with this number.
+    Batch(Arc<batch::Shared>, u64),
 }
 
 impl Ticket {
@@ -135,6 +138,14 @@ impl Completion {
         }
     }
 
+    /// For the batch's next message.
+    pub(crate) fn batch(batch: &Batch) -> Self {
+        let (shared, number) = batch.next();
+        Completion {
+            notify: Notify::Batch(shared, number),
+        }
+    }
+
     /// Tells how the command ended.
     pub(crate) fn tell(mut self, outcome: Outcome) {
         tell(std::mem::replace(&mut self.notify, Notify::Nobody), outcome);
@@ -159,6 +170,7 @@ impl fmt::Debug for Completion {
             Notify::Nobody => "Completion(nobody)",
             Notify::Ticket(_) => "Completion(ticket)",
             Notify::Callback(_) => "Completion(callback)",
+            Notify::Batch(..) => "Completion(batch)",
         })
     }
 }
@@ -180,6 +192,7 @@ fn tell(notify: Notify, outcome: Outcome) {
                 }
             }
         }
+        Notify::Batch(shared, number) => shared.tell(number, outcome),
         Notify::Callback(callback) => {
             // One caller's bug must not end the loop for all others.
             if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {

@@ -22,8 +22,8 @@ use std::{fs, thread};
 
 use bytes::BytesMut;
 use mqtt_connection_sharing::options::{Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Handle, Ticket, WhenFull};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS, Topic};
+use mqtt_connection_sharing::{Batch, Handle, Ticket, WhenFull};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -46,6 +46,9 @@ const NOW_AND_THEN: f64 = 0.05;
 
 /// The caller's topic and payload, and the ticket or the boxed callback.
 const FOR_A_PUBLISH: f64 = 3.0;
+
+/// All that is left where messages share a topic and are waited for together.
+const FOR_A_PAYLOAD: f64 = 1.0;
 
 /// Topic and payload, and what lets queues share them.
 const FOR_A_MESSAGE: f64 = 3.0;
@@ -139,10 +142,22 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
     assert_eq!(called.load(Ordering::Relaxed), WARM_UP + COUNTED - 2);
     assert_allocations(callback, FOR_A_PUBLISH, NOW_AND_THEN, "callback");
 
+    let topic = Topic::from("costs/publish");
+    let mut batch = Batch::new();
+    let together = allocations(|count| {
+        for _ in 0..count {
+            let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
+            handle.publish_in(publish, &mut batch).expect("room");
+        }
+        assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
+    });
+    assert_eq!(batch.pushed(), WARM_UP + COUNTED);
+    assert_allocations(together, FOR_A_PAYLOAD, NOW_AND_THEN, "batch, one topic");
+
     running.drop_all_and_join();
     drop(link);
     let seen = server.join().expect("no panic in the server");
-    assert_eq!(seen.publishes, 3 * (WARM_UP + COUNTED));
+    assert_eq!(seen.publishes, 4 * (WARM_UP + COUNTED));
 }
 
 #[test]

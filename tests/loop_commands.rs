@@ -10,8 +10,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::packet::{Filter, InvalidName, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::packet::{Filter, InvalidName, Publish, QoS, Topic};
+use mqtt_connection_sharing::{Batch, Broker, Outcome, Reason, RejectReason, WhenFull};
 use rumqttc::mqttbytes::v4;
 use support::running::{LOOP_THREAD, Running, all_told, attempts, options, serve, told};
 use support::{HANG, ScriptedBroker};
@@ -76,6 +76,40 @@ fn all_eight_commands_from_several_threads() {
         packets.iter().filter(is_publish).count()
     };
     assert_eq!((publishes(&before), publishes(&after)), (4 * 30, 1));
+}
+
+#[test]
+fn a_batch_names_what_was_not_delivered() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let mut batch = Batch::new();
+    let topic = Topic::from("a");
+    let push = |topic: &Topic, qos, batch: &mut Batch| {
+        let publish = Publish::new(topic, qos, "x");
+        running.handle().publish_in(publish, batch)
+    };
+    push(&topic, QoS::AtLeastOnce, &mut batch).unwrap();
+    push(&topic, QoS::AtMostOnce, &mut batch).unwrap();
+    let wrong = push(&"a/#".into(), QoS::AtLeastOnce, &mut batch).unwrap_err();
+    assert_eq!(wrong.command.topic, "a/#");
+    let first = link.expect_publish().pkid;
+    link.expect_publish();
+    assert_eq!(batch.wait_timeout(Duration::from_millis(20)), None);
+    assert_eq!((batch.pushed(), batch.outstanding()), (2, 1));
+    link.send_puback(first);
+    assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
+
+    push(&topic, QoS::AtLeastOnce, &mut batch).unwrap();
+    push(&topic, QoS::AtLeastOnce, &mut batch).unwrap();
+    link.expect_publish();
+    let last = link.expect_publish().pkid;
+    link.send_puback(last);
+    let end = running.handle().terminate(Duration::from_millis(100));
+    assert!(told(end).is_delivered());
+    let undelivered = (2, Outcome::PerhapsDelivered(Reason::Terminated));
+    assert_eq!(batch.wait_timeout(HANG), Some(vec![undelivered]));
+    drop(link);
+    running.join().result.unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process;
 use bytes::Bytes;
 
 use crate::config::BenchSettings;
-use crate::packet::{Message, Publish, QoS};
+use crate::packet::{Message, Publish, QoS, Topic};
 
 /// Bytes of the number at the beginning of a payload.
 const NUMBER: usize = size_of::<u64>();
@@ -61,12 +61,12 @@ impl Plan {
     }
 
     /// What a thread's topics begin with, or all of it where the payload has the number.
-    pub(super) fn topic(&self, thread: usize) -> String {
-        format!("{}{thread}", self.topic)
+    pub(super) fn topic(&self, thread: usize) -> Topic {
+        format!("{}{thread}", self.topic).into()
     }
 
     /// A thread's message with this number; `topic` is the thread's.
-    pub(super) fn message(&self, topic: &str, number: u64) -> Publish {
+    pub(super) fn message(&self, topic: &Topic, number: u64) -> Publish {
         if self.payload_size < NUMBER {
             let payload = vec![FILL; self.payload_size];
             return Publish::new(format!("{topic}-{number}"), self.qos, payload);
@@ -192,7 +192,7 @@ mod tests {
     fn delivered(plan: &Plan, thread: usize, number: u64) -> Message {
         let Publish { topic, payload, .. } = plan.message(&plan.topic(thread), number);
         Message {
-            topic,
+            topic: topic.to_string(),
             payload,
             qos: QoS::AtLeastOnce,
             retain: false,

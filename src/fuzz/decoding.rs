@@ -181,7 +181,7 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
     match packet {
         Incoming::Publish { id, message } => {
             let mut publish = Publish {
-                topic: message.topic.clone(),
+                topic: message.topic.as_str().into(),
                 payload: message.payload.clone(),
                 qos: message.qos,
                 retain: message.retain,
@@ -189,7 +189,7 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
             if let Err(problem) = publish.check() {
                 return Err(format!("{packet:?} could not be published: {problem}"));
             }
-            packet::encode_publish(&mut publish, *id, message.dup, &mut out);
+            packet::encode_publish(&mut publish, *id, message.dup, &mut String::new(), &mut out);
         }
         Incoming::PubAck(id) => packet::encode_ack(Ack::PubAck, *id, &mut out),
         Incoming::PubRec(id) => packet::encode_ack(Ack::PubRec, *id, &mut out),

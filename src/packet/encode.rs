@@ -62,19 +62,28 @@ pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
     out.extend_from_slice(&alone);
 }
 
-/// Appends PUBLISH. `publish` is handed back as it was: its parts are only lent to the codec, so
-/// that nothing is copied but the bytes on their way out.
-pub fn encode_publish(publish: &mut Publish, id: Option<PacketId>, dup: bool, out: &mut BytesMut) {
+/// Appends PUBLISH. `publish` is handed back as it was: its payload is only lent to the codec. The topic
+/// is one that others may hold, so the codec gets a copy of it in `topic`, whose memory serves again
+/// for the next message.
+pub fn encode_publish(
+    publish: &mut Publish,
+    id: Option<PacketId>,
+    dup: bool,
+    topic: &mut String,
+    out: &mut BytesMut,
+) {
+    topic.clear();
+    topic.push_str(&publish.topic);
     let packet = v4::Publish {
         dup,
         qos: codec_qos(publish.qos),
         retain: publish.retain,
-        topic: std::mem::take(&mut publish.topic),
+        topic: std::mem::take(topic),
         pkid: id.map_or(0, PacketId::value),
         payload: std::mem::replace(&mut publish.payload, Bytes::new()),
     };
     written(packet.write(out));
-    publish.topic = packet.topic;
+    *topic = packet.topic;
     publish.payload = packet.payload;
 }
 
@@ -233,7 +242,8 @@ mod tests {
     fn publish_is_lent_and_handed_back() {
         let mut publish = Publish::new("a/b", QoS::AtLeastOnce, &b"xy"[..]);
         let before = publish.clone();
-        let encoded = bytes(|out| encode_publish(&mut publish, Some(id(10)), true, out));
+        let encoded =
+            bytes(|out| encode_publish(&mut publish, Some(id(10)), true, &mut String::new(), out));
         assert_eq!(encoded, b"\x3a\x09\x00\x03a/b\x00\x0axy");
         assert_eq!(publish, before);
     }
@@ -242,7 +252,8 @@ mod tests {
     fn a_qos_0_publish_has_no_identifier() {
         let mut publish = Publish::new("a", QoS::AtMostOnce, &b"x"[..]);
         publish.retain = true;
-        let encoded = bytes(|out| encode_publish(&mut publish, None, false, out));
+        let encoded =
+            bytes(|out| encode_publish(&mut publish, None, false, &mut String::new(), out));
         assert_eq!(encoded, b"\x31\x04\x00\x01ax");
     }
 

@@ -12,6 +12,7 @@
 mod decode;
 mod encode;
 mod names;
+mod topic;
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -23,6 +24,7 @@ pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, en
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub(crate) use names::shortened;
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
+pub use topic::Topic;
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
@@ -85,7 +87,7 @@ impl fmt::Display for PacketId {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Publish {
     /// Topic name: no wildcards, 1 to 65,535 bytes.
-    pub topic: String,
+    pub topic: Topic,
     /// Application message; any bytes, may be empty.
     pub payload: Bytes,
     /// Quality of service.
@@ -96,7 +98,7 @@ pub struct Publish {
 
 impl Publish {
     /// A message that the broker is not to retain.
-    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+    pub fn new(topic: impl Into<Topic>, qos: QoS, payload: impl Into<Bytes>) -> Self {
         Publish {
             topic: topic.into(),
             payload: payload.into(),

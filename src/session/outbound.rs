@@ -121,7 +121,8 @@ impl<T> Session<T> {
     pub fn publish(&mut self, mut publish: Publish, token: T, now: Instant) {
         if publish.qos == QoS::AtMostOnce {
             let begin = self.written + self.output.len() as u64;
-            packet::encode_publish(&mut publish, None, false, &mut self.output);
+            let (topic, out) = (&mut self.topic, &mut self.output);
+            packet::encode_publish(&mut publish, None, false, topic, out);
             let end = self.written + self.output.len() as u64;
             self.unacknowledged.push_back(Unacknowledged {
                 token,
@@ -198,7 +199,8 @@ impl<T> Session<T> {
         match &mut entry.body {
             Body::Publish(publish) => {
                 let dup = entry.sent_in_session;
-                packet::encode_publish(publish, Some(id), dup, &mut self.output);
+                let (topic, out) = (&mut self.topic, &mut self.output);
+                packet::encode_publish(publish, Some(id), dup, topic, out);
             }
             Body::Release { .. } => packet::encode_ack(Ack::PubRel, id, &mut self.output),
             Body::Subscribe {

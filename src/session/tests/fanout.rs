@@ -120,7 +120,7 @@ fn payload(inbox: &Inbox) -> String {
 fn publish_bytes(topic: &str, payload: &str) -> BytesMut {
     let mut bytes = BytesMut::new();
     let mut publish = crate::packet::Publish::new(topic, QoS::AtMostOnce, payload.to_owned());
-    crate::packet::encode_publish(&mut publish, None, false, &mut bytes);
+    crate::packet::encode_publish(&mut publish, None, false, &mut String::new(), &mut bytes);
     bytes
 }
 

@@ -1,18 +1,17 @@
 //! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
 //!
-//! Asynchronous publishers push messages as fast as the command queue takes them, and count their
-//! acknowledgments in callbacks.
+//! Asynchronous publishers push messages as fast as the command queue takes them, and wait for their
+//! acknowledgments at the end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Publish, QoS};
-use mqtt_connection_sharing::{Broker, Handle};
+use mqtt_connection_sharing::packet::{Publish, QoS, Topic};
+use mqtt_connection_sharing::{Batch, Broker, Handle};
 
-use super::{Tally, client_id, join, spawn, topic};
+use super::{client_id, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
@@ -94,35 +93,17 @@ fn spawn_loop(
     })
 }
 
-/// What a publisher and its callbacks know of each other.
-struct Flight {
-    acknowledged: Tally,
-    failed: AtomicU64,
-}
-
 fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {
-    // It lives as long as the process, so that a callback has to carry no more than its address.
-    let flight: &'static Flight = Box::leak(Box::new(Flight {
-        acknowledged: Tally::of_this_thread(),
-        failed: AtomicU64::new(0),
-    }));
-    let (qos, topic) = (qos(work)?, topic(index));
-    let mut sent = 0;
+    let (qos, topic) = (qos(work)?, Topic::from(topic(index)));
+    let mut batch = Batch::new();
     quota.begin();
     while quota.next() {
-        let message = Publish::new(topic.as_str(), qos, work.payload(sent));
-        handle.publish_then(message, move |outcome| {
-            if !outcome.is_delivered() {
-                flight.failed.fetch_add(1, Ordering::Relaxed);
-            }
-            flight.acknowledged.add();
-        })?;
-        sent += 1;
+        let payload = work.payload(batch.pushed());
+        handle.publish_in(Publish::new(&topic, qos, payload), &mut batch)?;
     }
-    flight.acknowledged.wait_for(sent);
-    let failed = flight.failed.load(Ordering::Relaxed);
-    ensure!(failed == 0, "{failed} messages were not acknowledged");
-    Ok(sent)
+    let failed = batch.wait();
+    ensure!(failed.is_empty(), "not acknowledged: {failed:?}");
+    Ok(batch.pushed())
 }
 
 fn one_by_one(
