@@ -6,9 +6,10 @@
 //! remembered under its identifier: when the broker sends the same message again it is acknowledged,
 //! not delivered a second time. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::sorted::Sorted;
 use crate::packet::{Ack, Message, PacketId, QoS};
 
 /// Names one delivery of one message, from its arrival until it is acknowledged.
@@ -43,12 +44,12 @@ const SPARE_PLACES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Inbound {
     next_delivery: u64,
-    owed: BTreeMap<DeliveryId, Owed>,
-    by_identifier: BTreeMap<PacketId, DeliveryId>,
+    owed: Sorted<DeliveryId, Owed>,
+    by_identifier: Sorted<PacketId, DeliveryId>,
     /// What is owed on this link, in order of arrival; may name some that are no longer owed.
     order: VecDeque<DeliveryId>,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
-    unreleased: BTreeSet<PacketId>,
+    unreleased: Sorted<PacketId, ()>,
 }
 
 impl Inbound {
@@ -60,7 +61,7 @@ impl Inbound {
         if self.is_same_as_owed(id, &message) {
             return Arrival::Known;
         }
-        let repeated = message.qos == QoS::ExactlyOnce && !self.unreleased.insert(id);
+        let repeated = message.qos == QoS::ExactlyOnce && !self.unreleased.insert(id, ());
         let message = Arc::new(message);
         let delivery = self.owe(id, Arc::clone(&message), repeated);
         if repeated {
@@ -72,14 +73,14 @@ impl Inbound {
 
     /// PUBREL: the identifier may be used for a new message from now on.
     pub(crate) fn handle_pubrel(&mut self, id: PacketId) {
-        self.unreleased.remove(&id);
+        self.unreleased.remove(id);
         // A release answers our PUBREC, so nothing is owed under it any more.
         self.forget(id);
     }
 
     /// Every response queue has accepted the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
-        if let Some(owed) = self.owed.get_mut(&delivery) {
+        if let Some(owed) = self.owed.get_mut(delivery) {
             owed.accepted = true;
         }
     }
@@ -87,7 +88,7 @@ impl Inbound {
     /// The next acknowledgment that may leave now.
     pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId)> {
         while let Some(&delivery) = self.order.front() {
-            match self.owed.get(&delivery) {
+            match self.owed.get(delivery) {
                 Some(owed) if !owed.accepted => return None,
                 Some(owed) => {
                     let id = owed.id;
@@ -128,10 +129,10 @@ impl Inbound {
     /// another message, the broker has reused the identifier and nothing is owed for the old one.
     /// QoS 1 on a new link is a repetition only with DUP [MQTT-3.3.1-1]; QoS 2 goes by identifiers.
     fn is_same_as_owed(&mut self, id: PacketId, message: &Message) -> bool {
-        let Some(&delivery) = self.by_identifier.get(&id) else {
+        let Some(&delivery) = self.by_identifier.get(id) else {
             return false;
         };
-        if let Some(owed) = self.owed.get_mut(&delivery)
+        if let Some(owed) = self.owed.get_mut(delivery)
             && owed.message.topic == message.topic
             && owed.message.payload == message.payload
             && owed.message.qos == message.qos
@@ -144,7 +145,7 @@ impl Inbound {
             return true;
         }
         self.forget(id);
-        self.unreleased.remove(&id);
+        self.unreleased.remove(id);
         false
     }
 
@@ -153,7 +154,7 @@ impl Inbound {
         self.next_delivery += 1;
         if self.order.len() > 2 * self.owed.len() + SPARE_PLACES {
             self.order
-                .retain(|delivery| self.owed.contains_key(delivery));
+                .retain(|delivery| self.owed.get(*delivery).is_some());
         }
         self.order.push_back(delivery);
         self.by_identifier.insert(id, delivery);
@@ -170,8 +171,8 @@ impl Inbound {
     }
 
     fn forget(&mut self, id: PacketId) {
-        if let Some(delivery) = self.by_identifier.remove(&id) {
-            self.owed.remove(&delivery);
+        if let Some(delivery) = self.by_identifier.remove(id) {
+            self.owed.remove(delivery);
         }
     }
 }

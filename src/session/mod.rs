@@ -15,6 +15,7 @@ mod inbound;
 mod outbound;
 mod recovery;
 mod ring;
+mod sorted;
 mod timers;
 
 #[cfg(test)]
