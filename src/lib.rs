@@ -114,6 +114,7 @@ mod link;
 mod queue;
 mod readiness;
 mod session;
+mod shell;
 mod subscriptions;
 mod ticket;
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::wrong;
 use crate::error::{Error, exhaustion};
 use crate::packet::Will;
+use crate::shell;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
@@ -30,8 +31,9 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
     let bytes = read_at_most(path, LONGEST_PASSWORD)
         .map_err(|error| unreadable(tried(), &error, "check the path"))?;
     if is_exposed(path) {
+        let word = shell::word(path);
         let path = path.display();
-        log::warn!("others may read the password file {path}: chmod 600 {path}");
+        log::warn!("others may read the password file {path}: chmod 600 {word}");
     }
     // The decoding error is not passed on: it may hold the bytes.
     let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
