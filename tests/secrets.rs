@@ -251,14 +251,49 @@ fn user_name_password_and_key_files() {
         let done = loud(vec!["--config".into(), settings]).run();
         check(&secrets, cause, 2, &done);
     }
-    for flags in [
-        vec![format!("--password={USER_PASSWORD}")],
-        vec!["--password".to_owned(), USER_PASSWORD.to_owned()],
-        vec![format!("--pkcs12-password={USER_PASSWORD}")],
+}
+
+#[test]
+fn a_password_that_went_astray_on_the_command_line() {
+    let secrets = Secrets::new();
+    let with = |flag: &str| format!("{flag}{USER_PASSWORD}");
+    for given in [
+        vec![with("--password=")],
+        vec!["--password".to_owned(), with("")],
+        vec![with("--pkcs12-password=")],
+        vec![with("--pasword=")],
+        vec!["--pasword".to_owned(), with("")],
+        vec![with("--secret=")],
+        vec![with("-p")],
+        vec![with("")],
+        vec!["--username".to_owned(), "me".to_owned(), with("")],
+        vec![with("--quiet=")],
+        vec!["--verbose".to_owned(), with("")],
+        vec!["--local".to_owned(), with("")],
+        vec!["--".to_owned(), with("")],
+        // In place of the file that holds it.
+        [
+            ["--endpoint", "a", "--username", "me"]
+                .map(str::to_owned)
+                .to_vec(),
+            vec![with("--password-file=")],
+        ]
+        .concat(),
+        [
+            ["--endpoint", "a", "--pkcs12", "a.p12"]
+                .map(str::to_owned)
+                .to_vec(),
+            vec!["--pkcs12-password-file".to_owned(), with("")],
+        ]
+        .concat(),
     ] {
-        let flags = flags.into_iter().map(OsString::from);
-        let done = Program::new().args(flags).args(["-q"]).run();
-        check(&secrets, "a flag that does not exist", 2, &done);
+        for task in [&["-q"][..], &["bench", "-q"]] {
+            let done = Program::new().args(task).args(&given).run();
+            check(&secrets, "a usage error", 2, &done);
+            assert_eq!(done.stderr.lines().count(), 1, "{done}");
+            assert!(done.stderr.starts_with("error: reading "), "{done}");
+            assert_eq!(done.stdout, "", "{done}");
+        }
     }
 }
 
