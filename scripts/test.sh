@@ -3,8 +3,9 @@
 #
 # usage: scripts/test.sh
 #
-# The steps: the tools are there; shell syntax; format; clippy with the default features, and with local-broker and
-# bench-internals; all tests, and those that local-broker changes; documentation; the smoke test; a short soak run.
+# The steps: the tools are there; shell syntax; format; the fuzz targets compile; clippy with the default
+# features, and with local-broker and bench-internals; all tests, and those that local-broker changes;
+# documentation; the smoke test; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
@@ -94,15 +95,24 @@ shell_syntax() {
     done
 }
 
+# As scripts/fuzz.sh builds them, but for the instrumentation and libFuzzer itself: nothing is linked, so any
+# file does in its place, and its minute of C++ is saved.
+fuzz_targets() {
+    local work=${CARGO_TARGET_DIR:-target}/fuzz
+    env RUSTFLAGS='--cfg fuzzing -D warnings' CUSTOM_LIBFUZZER_PATH="$PWD/tests/fuzz/Cargo.toml" \
+        cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
+}
+
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
 step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+step 'fuzz targets compile' fuzz_targets
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
 step 'tests' cargo test --locked
 # What that feature adds or changes; the rest is the same code as above.
-step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo
+step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo --test secrets
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step 'smoke test' scripts/smoke.sh
 step 'short soak run' scripts/soak.sh --dev 0.25

@@ -82,7 +82,7 @@ Exit status:
   2    wrong usage or configuration, also unreadable or mismatched certificates
   3    no connection: network or TLS
   4    refused by the broker
-  130  interrupted";
+  130  interrupted: by Ctrl-C, SIGTERM, or SIGHUP (not under nohup); a second one leaves at once";
 
 const BENCH_AFTER_HELP: &str = "\
 Settings:
@@ -396,9 +396,10 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// A usage error, as one line.
 pub fn parse() -> Result<Cli, Error> {
-    match parse_from(std::env::args_os()) {
+    let command_line: Vec<OsString> = std::env::args_os().collect();
+    match parse_from(&command_line) {
         Ok(cli) => Ok(cli),
-        Err(error) if error.use_stderr() => Err(usage_error(&error)),
+        Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),
         Err(wanted) => wanted.exit(),
     }
 }

@@ -62,7 +62,7 @@
 //!
 //! | file | what it is | runs on |
 //! |---|---|---|
-//! | `main.rs` | the program: parse, resolve, log, run, one printed error, exit status | main thread |
+//! | `main.rs`, `signals.rs` | the program: parse, resolve, log, run, one printed error, exit status; what stops it | main thread, signals' own |
 //! | [`cli`], [`config`] | flags, environment and file to a valid configuration | main thread |
 //! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
 //! | [`mod@bench`] \[0\] | publishing at full rate, measured | main and bench threads |
@@ -78,6 +78,7 @@
 //! | `fanout.rs`, `inbox.rs` \[9\] | response queues, and what waits aside for room in them | the loop's, any |
 //! | `backoff.rs` | full jitter over the backoff crate | the loop's |
 //! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
+//! | `shell.rs` | paths in commands that a person copies | any |
 //! | [`limits`] | what a broker allows within what MQTT allows | any |
 //!
 //! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,
@@ -114,6 +115,7 @@ mod link;
 mod queue;
 mod readiness;
 mod session;
+mod shell;
 mod subscriptions;
 mod ticket;
 

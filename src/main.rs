@@ -4,6 +4,8 @@
 //! 1 the demo or the bench failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
+mod signals;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -118,7 +120,7 @@ fn start_log(verbosity: Verbosity) {
 
 /// The first signal asks for an orderly end, the second one leaves at once.
 fn stop_on_signals(interrupt: Arc<Interrupt>) -> Result<(), Error> {
-    ctrlc::set_handler(move || {
+    signals::on_each(move || {
         if !interrupt.request() {
             std::process::exit(i32::from(INTERRUPTED));
         }

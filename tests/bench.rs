@@ -323,7 +323,7 @@ fn wrong_flags_say_where_they_belong() {
             ],
             &["--payload-size", "raise --max-packet-size"],
         ),
-        (&["bench", "extra"], &["extra"]),
+        (&["bench", "extra"], &["argument 2", "belongs to no flag"]),
     ] {
         let done = Program::new().args(arguments).args(demo).run();
         done.expect_code(2);

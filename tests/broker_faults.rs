@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::v4;
@@ -21,13 +22,20 @@ const MIDDLE: &str = "received filter/sync/30";
 
 /// One iteration of [`COUNT`] messages that can be followed in the log, and quick retries.
 fn program(broker: &Mosquitto) -> Program {
-    Program::new()
-        .args(broker.arguments())
-        .args(["--client-id", "demo", "-v", "--output", "json"])
-        .args(["--iterations", "1", "--connect-interval", "0"])
-        .args(["--publish-count", &COUNT.to_string()])
-        .args(["--publish-delay", "10ms"])
-        .args(["--retry-base", "20ms", "--retry-max", "100ms"])
+    Program::new().args(arguments(broker))
+}
+
+fn arguments(broker: &Mosquitto) -> Vec<OsString> {
+    let count = COUNT.to_string();
+    let more = [
+        &["--client-id", "demo", "-v", "--output", "json"][..],
+        &["--iterations", "1", "--connect-interval", "0"],
+        &["--publish-count", &count, "--publish-delay", "10ms"],
+        &["--retry-base", "20ms", "--retry-max", "100ms"],
+    ]
+    .concat();
+    let more = more.into_iter().map(OsString::from);
+    broker.arguments().into_iter().chain(more).collect()
 }
 
 /// Waits until the run is in its middle.
@@ -215,6 +223,47 @@ fn ctrl_c_finishes_what_is_in_flight_and_reports_what_there_is() {
 #[test]
 fn sigterm_is_like_ctrl_c() {
     stopped_once("TERM");
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_like_ctrl_c() {
+    stopped_once("HUP");
+}
+
+/// The same program, as nohup starts it: with SIGHUP ignored.
+fn under_nohup(broker: &Mosquitto) -> Program {
+    Program::other("nohup")
+        .arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
+        .args(arguments(broker))
+}
+
+#[test]
+fn under_nohup_a_terminal_that_goes_away_does_not_matter() {
+    let broker = Mosquitto::start();
+    let mut running = under_nohup(&broker).spawn();
+    reach_the_middle(&mut running);
+    running.signal("HUP");
+    let done = running.finish();
+    done.expect_code(0);
+    Report::of(&done).only_run().expect_complete(COUNT);
+    assert!(!done.stderr.contains("interrupted"), "{done}");
+}
+
+#[test]
+fn under_nohup_the_other_signals_stop_it_as_ever() {
+    for signal in ["INT", "TERM"] {
+        let broker = Mosquitto::start();
+        let mut running = under_nohup(&broker).spawn();
+        reach_the_middle(&mut running);
+        // Not the first of two.
+        running.signal("HUP");
+        running.signal(signal);
+        let done = running.finish();
+        done.expect_code(130);
+        said_goodbye(&broker);
+        let report = Report::of(&done);
+        assert_eq!(report.only_run().error.as_deref(), Some("interrupted"));
+    }
 }
 
 #[test]

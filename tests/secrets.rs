@@ -102,11 +102,22 @@ impl Secrets {
 
 /// As talkative as it gets.
 fn loud(arguments: impl IntoIterator<Item = OsString>) -> Program {
-    Program::new()
-        .args(arguments)
+    loudly(Program::new().args(arguments).args(DEMO))
+}
+
+/// What makes the demo short.
+const DEMO: [&str; 4] = ["--iterations", "1", "--publish-delay", "0"];
+
+/// The command bench, as talkative, with everything received back.
+fn loud_bench(arguments: impl IntoIterator<Item = OsString>) -> Program {
+    let short = ["--messages", "20", "--window", "5", "--receive"];
+    loudly(Program::new().arg("bench").args(arguments).args(short))
+}
+
+fn loudly(program: Program) -> Program {
+    program
         .args(QUICK)
-        .args(["-vv", "--iterations", "1", "--publish-delay", "0"])
-        .args(["--client-id", "me", "--output", "json"])
+        .args(["-vv", "--client-id", "me", "--output", "json"])
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "full")
 }
@@ -240,14 +251,49 @@ fn user_name_password_and_key_files() {
         let done = loud(vec!["--config".into(), settings]).run();
         check(&secrets, cause, 2, &done);
     }
-    for flags in [
-        vec![format!("--password={USER_PASSWORD}")],
-        vec!["--password".to_owned(), USER_PASSWORD.to_owned()],
-        vec![format!("--pkcs12-password={USER_PASSWORD}")],
+}
+
+#[test]
+fn a_password_that_went_astray_on_the_command_line() {
+    let secrets = Secrets::new();
+    let with = |flag: &str| format!("{flag}{USER_PASSWORD}");
+    for given in [
+        vec![with("--password=")],
+        vec!["--password".to_owned(), with("")],
+        vec![with("--pkcs12-password=")],
+        vec![with("--pasword=")],
+        vec!["--pasword".to_owned(), with("")],
+        vec![with("--secret=")],
+        vec![with("-p")],
+        vec![with("")],
+        vec!["--username".to_owned(), "me".to_owned(), with("")],
+        vec![with("--quiet=")],
+        vec!["--verbose".to_owned(), with("")],
+        vec!["--local".to_owned(), with("")],
+        vec!["--".to_owned(), with("")],
+        // In place of the file that holds it.
+        [
+            ["--endpoint", "a", "--username", "me"]
+                .map(str::to_owned)
+                .to_vec(),
+            vec![with("--password-file=")],
+        ]
+        .concat(),
+        [
+            ["--endpoint", "a", "--pkcs12", "a.p12"]
+                .map(str::to_owned)
+                .to_vec(),
+            vec!["--pkcs12-password-file".to_owned(), with("")],
+        ]
+        .concat(),
     ] {
-        let flags = flags.into_iter().map(OsString::from);
-        let done = Program::new().args(flags).args(["-q"]).run();
-        check(&secrets, "a flag that does not exist", 2, &done);
+        for task in [&["-q"][..], &["bench", "-q"]] {
+            let done = Program::new().args(task).args(&given).run();
+            check(&secrets, "a usage error", 2, &done);
+            assert_eq!(done.stderr.lines().count(), 1, "{done}");
+            assert!(done.stderr.starts_with("error: reading "), "{done}");
+            assert_eq!(done.stdout, "", "{done}");
+        }
     }
 }
 
@@ -290,39 +336,224 @@ fn archives() {
     check(&secrets, "a password for nothing", 0, &unused.run());
 }
 
-#[test]
-fn what_others_may_read_is_warned_about() {
-    let broker = Mosquitto::start();
-    let key = &broker.certs().client().key;
-    let password = broker.certs().file("password");
-    fs::write(&password, USER_PASSWORD).unwrap();
-    let run = |mode| {
-        for path in [key, &password] {
+/// Runs the program with these files readable by their owner only, then also by others: then each has
+/// its warning, and what that tells to do, done by a shell, ends it.
+fn expect_warnings(arguments: &[OsString], exposed: &[&Path]) {
+    let chmod = |mode| {
+        for path in exposed {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
-        let user = ["--username", "anybody", "--password-file"];
-        let program = Program::new()
-            .args(broker.arguments())
-            .args(user)
-            .arg(&password);
+    };
+    let run = || {
         let one = ["--iterations", "1", "--connect-interval", "0"];
-        let done = program.args(one).args(["--publish-delay", "0"]).run();
+        let program = Program::new().args(arguments).args(one);
+        let done = program.args(["--publish-delay", "0"]).run();
         done.expect_code(0);
         done.stderr
     };
-    let warnings = |log: &str| {
-        log.lines()
-            .filter(|l| l.contains("others may read"))
-            .count()
+    let warnings = |log: &str| -> Vec<String> {
+        let about = |line: &&str| line.contains("others may read");
+        log.lines().filter(about).map(str::to_owned).collect()
     };
-    let log = run(0o600);
-    assert_eq!(warnings(&log), 0, "{log}");
-    let log = run(0o640);
-    for path in [key, &password] {
-        let advice = format!("chmod 600 {}", path.display());
-        assert!(log.contains(&advice), "no {advice:?} in:\n{log}");
+    chmod(0o600);
+    let log = run();
+    assert_eq!(warnings(&log).len(), 0, "{log}");
+    for mode in [0o640, 0o604] {
+        chmod(mode);
+        let log = run();
+        let found = warnings(&log);
+        assert_eq!(found.len(), exposed.len(), "{log}");
+        for path in exposed {
+            let path = path.to_str().unwrap();
+            assert!(found.iter().any(|line| line.contains(path)), "{log}");
+        }
+        for line in found {
+            let (_, advice) = line.rsplit_once(": chmod").unwrap();
+            let command = format!("chmod{advice}");
+            let done = Program::other("sh").args(["-c", &command]).run();
+            done.expect_code(0);
+        }
+        let log = run();
+        assert_eq!(warnings(&log).len(), 0, "{log}");
     }
-    assert_eq!(warnings(&log), 2, "{log}");
+}
+
+#[test]
+fn what_others_may_read_is_warned_about() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let password = certs.file("password");
+    fs::write(&password, USER_PASSWORD).unwrap();
+    let user = words(["--username", "anybody", "--password-file"]);
+    let arguments = given([
+        &given([&broker.arguments(), &user]),
+        &[password.clone().into()],
+    ]);
+    expect_warnings(&arguments, &[&certs.client().key, &password]);
+    // A plain path is not quoted.
+    let key = &certs.client().key;
+    fs::set_permissions(key, fs::Permissions::from_mode(0o640)).unwrap();
+    let done = loud(arguments).run();
+    let advice = format!("chmod 600 {}\n", key.display());
+    assert!(done.stderr.contains(&advice), "no {advice:?}: {done}");
+}
+
+#[test]
+fn an_archive_that_others_may_read_is_warned_about_wherever_it_is() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let folder = certs.file("it's $HOME; or not");
+    fs::create_dir(&folder).unwrap();
+    let archive = folder.join("my key.p12");
+    fs::rename(certs.pkcs12_client(ARCHIVE_PASSWORD), &archive).unwrap();
+    let password = folder.join("my password");
+    fs::write(&password, ARCHIVE_PASSWORD).unwrap();
+    let arguments = [
+        &broker.arguments()[..4],
+        &["--pkcs12".into(), archive.clone().into()],
+        &["--pkcs12-password-file".into(), password.clone().into()],
+    ]
+    .concat();
+    expect_warnings(&arguments, &[&archive, &password]);
+}
+
+#[test]
+fn the_bench_with_a_password_and_key_files() {
+    let mut broker = Mosquitto::start_with_user("alice", USER_PASSWORD);
+    let mut secrets = Secrets::new();
+    secrets.add_key(&broker.certs().client().key);
+    secrets.add_key(&broker.certs().other_client().key);
+    let password = |name: &str, content: &str| {
+        let path = broker.certs().file(name);
+        fs::write(&path, content).unwrap();
+        vec!["--password-file".into(), path.into_os_string()]
+    };
+    let right = password("right-password", USER_PASSWORD);
+    let wrong = password("wrong-password", WRONG_PASSWORD);
+    let key = broker.certs().client().key.clone().into_os_string();
+    let foreign = broker.certs().other_client().key.clone().into_os_string();
+    let alice = given([&broker.arguments(), &words(["--username", "alice"])]);
+    let with = |more: &[OsString]| loud_bench(given([&alice, more]));
+
+    let done = with(&right).run();
+    check(&secrets, "success", 0, &done);
+    assert!(done.stderr.contains("TRACE"), "{done}");
+    assert!(done.stdout.contains("\"received\":20,"), "{done}");
+    let done = with(&[]).env("MQTT_PASSWORD", USER_PASSWORD).run();
+    check(&secrets, "success, from the environment", 0, &done);
+    let done = with(&right).args(["--mode", "sync", "--qos", "2"]).run();
+    check(&secrets, "success, one by one", 0, &done);
+    let done = with(&wrong).run();
+    check(&secrets, "a wrong password", 4, &done);
+    for (cause, flag, path) in [
+        ("the key of another certificate", "--key", &foreign),
+        ("a key in place of the certificate", "--cert", &key),
+        ("a key in place of the settings", "--config", &key),
+    ] {
+        let more = [OsString::from(flag), path.clone()];
+        check(&secrets, cause, 2, &with(&given([&right, &more])).run());
+    }
+    let at = format!("mqtts://alice:{USER_PASSWORD}@127.0.0.1");
+    let done = loud_bench(words(["--endpoint", &at])).run();
+    check(&secrets, "a password in the endpoint", 2, &done);
+    let settings = broker.certs().file("settings.toml");
+    let text = format!("threads = 2\npassword = \"{USER_PASSWORD}\"\n");
+    fs::write(&settings, text).unwrap();
+    let done = with(&["--config".into(), settings.into()]).run();
+    check(&secrets, "a password in the settings", 2, &done);
+
+    // Its error is in the result, too.
+    let endless = ["--messages", "1000000000", "--mode", "sync"];
+    let mut running = with(&right).args(endless).spawn();
+    running.wait_for_line("received PUBACK");
+    broker.kill();
+    let done = running.finish();
+    check(&secrets, "a broker that goes away", 1, &done);
+    assert!(done.stdout.contains("\"error\":\""), "{done}");
+    let done = with(&right).run();
+    check(&secrets, "no broker", 3, &done);
+}
+
+#[test]
+fn the_bench_with_an_archive() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let mut secrets = Secrets::new();
+    secrets.add_key(&certs.client().key);
+    let archive = certs.pkcs12_client(ARCHIVE_PASSWORD);
+    secrets.add("the archive", &fs::read(&archive).unwrap()[40..60]);
+    let archive = [OsString::from("--pkcs12"), archive.into()];
+    let with = |password: &str| {
+        let arguments = given([&broker.arguments()[..4], &archive]);
+        loud_bench(arguments).env("MQTT_PKCS12_PASSWORD", password)
+    };
+    check(&secrets, "success", 0, &with(ARCHIVE_PASSWORD).run());
+    check(&secrets, "a wrong password", 2, &with(WRONG_PASSWORD).run());
+    let file = certs.file("wrong");
+    fs::write(&file, WRONG_PASSWORD).unwrap();
+    let by_file = with("").arg("--pkcs12-password-file").arg(&file);
+    check(&secrets, "a wrong password in a file", 2, &by_file.run());
+}
+
+/// With the embedded broker, passwords for another one are of no use; they must not show for that.
+#[test]
+fn passwords_beside_the_embedded_broker() {
+    let secrets = Secrets::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    fs::write(&file, ARCHIVE_PASSWORD).unwrap();
+    // Without the feature there is no embedded broker.
+    let status = if cfg!(feature = "local-broker") { 0 } else { 2 };
+    for program in [loud, loud_bench] as [fn(Vec<OsString>) -> Program; 2] {
+        let done = program(words(["--local"]))
+            .env("MQTT_PASSWORD", USER_PASSWORD)
+            .env("MQTT_PKCS12_PASSWORD", WRONG_PASSWORD)
+            .env("MQTT_PASSWORD_FILE", &file)
+            .run();
+        check(&secrets, "variables", status, &done);
+        assert!(done.stderr.contains("MQTT_PASSWORD is not used"), "{done}");
+        let done = program(words(["--local", "--username", "me", "--password-file"]))
+            .arg(&file)
+            .run();
+        check(&secrets, "a file", 2, &done);
+    }
+}
+
+#[cfg(feature = "local-broker")]
+#[test]
+fn the_keys_of_the_embedded_broker() {
+    let file_of = |folder: &Path, name: &str| {
+        let inside = fs::read_dir(folder).unwrap().next()?.unwrap().path();
+        let file = inside.join(name);
+        // Its last line, so that it is whole.
+        let text = fs::read_to_string(&file).ok()?;
+        text.contains("-----END").then_some(file)
+    };
+    let endless = ["--iterations", "0", "--iteration-delay", "0"];
+    let long = ["--messages", "1000000000"];
+    for (program, more) in [
+        (loud as fn(Vec<OsString>) -> Program, &endless[..]),
+        (loud_bench, &long),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut running = program(words(["--local"]))
+            .args(more)
+            .env("TMPDIR", folder.path())
+            .spawn();
+        running.wait_for_line("received PUBACK");
+        let mut secrets = Secrets::new();
+        for name in ["client-key.pem", "server-key.pem"] {
+            let found = support::wait_for(name, support::HANG, || file_of(folder.path(), name));
+            secrets.add_key(&found);
+        }
+        running.signal("INT");
+        let done = running.finish();
+        check(&secrets, "the embedded broker", 130, &done);
+        assert!(
+            done.stderr.contains("embedded broker on 127.0.0.1"),
+            "{done}"
+        );
+    }
 }
 
 #[test]

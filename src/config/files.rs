@@ -10,6 +10,7 @@ use std::path::Path;
 use super::wrong;
 use crate::error::{Error, exhaustion};
 use crate::packet::Will;
+use crate::shell;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
@@ -27,11 +28,18 @@ pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
 pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error> {
     let tried = || format!("reading the password file {} ({setting})", path.display());
     let advice = "put the password alone into the file";
-    let bytes = read_at_most(path, LONGEST_PASSWORD)
-        .map_err(|error| unreadable(tried(), &error, "check the path"))?;
+    let bytes = read_at_most(path, LONGEST_PASSWORD).map_err(|error| match is_path(path) {
+        true => unreadable(tried(), &error, "check the path"),
+        false => unreadable(
+            format!("reading the password file ({setting})"),
+            &error,
+            "give a file that holds the password, not the password; what was given is not shown",
+        ),
+    })?;
     if is_exposed(path) {
+        let word = shell::word(path);
         let path = path.display();
-        log::warn!("others may read the password file {path}: chmod 600 {path}");
+        log::warn!("others may read the password file {path}: chmod 600 {word}");
     }
     // The decoding error is not passed on: it may hold the bytes.
     let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
@@ -43,6 +51,13 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+/// Whether it can be told to be a path where no file is: a single word may be the password itself,
+/// given in place of its file, and so may a word with slashes in it.
+fn is_path(path: &Path) -> bool {
+    let named = |folder: &Path| !folder.as_os_str().is_empty() && folder.is_dir();
+    path.is_absolute() || path.starts_with(".") || path.parent().is_some_and(named) || path.exists()
 }
 
 fn unreadable(tried: String, error: &io::Error, advice: &str) -> Error {
@@ -123,6 +138,24 @@ mod tests {
         }
         let error = read_password(Path::new("/nowhere/password"), "MQTT_PASSWORD_FILE");
         assert!(error.unwrap_err().to_string().contains("/nowhere/password"));
+    }
+
+    #[test]
+    fn a_password_in_place_of_its_file_is_not_shown() {
+        for text in ["hunter2", "hunter2/x", "hunter2=="] {
+            let error = read_password(Path::new(text), "--password-file").unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            assert!(error.tried().contains("--password-file"), "{error}");
+            assert!(error.to_string().contains("not the password"), "{error}");
+            assert_eq!(error.exit_status(), 2);
+        }
+        let long = "hunter2".repeat(100);
+        let error = read_password(Path::new(&long), "--password-file").unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        for path in ["./nothing", "../nothing", "src/nothing", "/nothing"] {
+            let error = read_password(Path::new(path), "--password-file").unwrap_err();
+            assert!(error.tried().contains(path), "{error}");
+        }
     }
 
     #[test]

@@ -330,7 +330,7 @@ fn advice_for_unknown(key: &str, known: &[String]) -> String {
 }
 
 /// Letters to insert, remove or replace to make one word the other (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
+pub(super) fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.chars().enumerate() {

@@ -1,20 +1,24 @@
 //! What is wrong with a command line, in one line: clap's own report has several.
 //!
+//! Repeats no more of it than helps: a word that stands alone, the value of an unknown flag, and one that
+//! a flag has no use for may be a password that went astray, and this line a log's.
+//!
 //! Pure; the main thread uses it before the log starts.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::layers::{allowed, telling, variable};
+use super::layers::{allowed, distance, telling, variable};
 use super::wrong;
 use crate::cli::BENCH_WORD;
 use crate::error::Error;
 
 const SEE_HELP: &str = "see --help";
 
-/// Turns a usage error of the command line into one for people.
-pub fn usage_error(error: &clap::Error) -> Error {
+/// Turns a usage error of the command line, the program's name at its beginning, into one for people.
+pub fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
     let argument = text(error, ContextKind::InvalidArg);
     // As the help writes it, `--publish-delay <DURATION>`; only the flag is of interest.
     let flag = argument.as_deref().and_then(|text| {
@@ -47,22 +51,24 @@ pub fn usage_error(error: &clap::Error) -> Error {
                 (_, Some(similar)) => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
                 _ => SEE_HELP.to_owned(),
             };
+            let shown = match looks_like_a_flag(&flag) {
+                true => flag,
+                false => "a flag".to_owned(),
+            };
             wrong(
                 "reading the command line",
-                format!("{flag} is not known"),
+                format!("{shown} is not known"),
                 advice,
             )
         }
         (ErrorKind::UnknownArgument, None) if argument.as_deref() == Some(BENCH_WORD) => wrong(
             "reading the command line",
             "the word bench has to come first",
-            "write: mqtt-connection-sharing bench, and then the flags",
+            format!("write: mqtt-connection-sharing bench, and then the flags; {SEE_HELP}"),
         ),
-        (ErrorKind::UnknownArgument, None) => wrong(
-            "reading the command line",
-            format!("{:?} is no flag", argument.unwrap_or_default()),
-            format!("flags begin with --; {SEE_HELP}"),
-        ),
+        (ErrorKind::UnknownArgument, None) => {
+            stray_word(&argument.unwrap_or_default(), command_line)
+        }
         (ErrorKind::ArgumentConflict, Some(flag)) => {
             let other = text(error, ContextKind::PriorArg).unwrap_or_default();
             let other = other.split([' ', '.']).next().unwrap_or_default();
@@ -72,13 +78,61 @@ pub fn usage_error(error: &clap::Error) -> Error {
                 format!("give one of them; {SEE_HELP}"),
             )
         }
-        _ => {
-            let report = error.to_string();
-            let first = report.lines().next().unwrap_or_default();
-            let problem = first.strip_prefix("error: ").unwrap_or(first);
-            wrong("reading the command line", problem, SEE_HELP)
+        (ErrorKind::TooManyValues, Some(flag)) => wrong(
+            "reading the command line",
+            format!("{flag} takes no value"),
+            format!("give it without one; {SEE_HELP}"),
+        ),
+        (kind, flag) => {
+            // The report's own words may repeat what was given.
+            let problem = kind.as_str().unwrap_or("something is wrong with it");
+            let tried = match flag {
+                Some(flag) => format!("reading {flag}"),
+                None => "reading the command line".to_owned(),
+            };
+            wrong(tried, problem, SEE_HELP)
         }
     }
+}
+
+/// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
+fn stray_word(word: &str, command_line: &[OsString]) -> Error {
+    let mut places = command_line.iter().skip(1).zip(1..);
+    let place = places.find(|(given, _)| *given == word).map(|(_, n)| n);
+    // The same word may stand before it as the value of a flag.
+    let place = match (place, places.any(|(given, _)| given == word)) {
+        (Some(number), false) => format!("argument {number}"),
+        _ => "one of the arguments".to_owned(),
+    };
+    let (shown, advice) = if matches!(word, "true" | "false") {
+        (
+            format!(", {word},"),
+            format!("a switch takes its value with =, as in --local={word}"),
+        )
+    } else if distance(word, BENCH_WORD) <= 2 {
+        (
+            String::new(),
+            format!("did you mean {BENCH_WORD}? Otherwise leave it out"),
+        )
+    } else {
+        (
+            " (not shown: it may be a password)".to_owned(),
+            "flags begin with --".to_owned(),
+        )
+    };
+    wrong(
+        "reading the command line",
+        format!("{place}{shown} is a word that belongs to no flag"),
+        format!("{advice}; {SEE_HELP}"),
+    )
+}
+
+/// Whether it is spelt as flags are, so that it is no password that begins with dashes.
+fn looks_like_a_flag(text: &str) -> bool {
+    let name = text.trim_start_matches('-');
+    let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    let digits = name.chars().filter(char::is_ascii_digit).count();
+    name.chars().all(usual) && digits <= 2 && name.len() <= 30
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -95,8 +149,10 @@ mod tests {
     use crate::cli;
 
     fn line(args: &[&str]) -> String {
-        let error = cli::parse_from([&["program"], args].concat()).unwrap_err();
-        let error = usage_error(&error);
+        let command_line = [&["program"], args].concat();
+        let error = cli::parse_from(&command_line).unwrap_err();
+        let command_line: Vec<_> = command_line.iter().map(OsString::from).collect();
+        let error = usage_error(&error, &command_line);
         assert_eq!(error.exit_status(), 2);
         let line = error.to_string();
         assert!(!line.contains('\n') && line.contains("--help"), "{line}");
@@ -151,18 +207,85 @@ mod tests {
                 "reading the command line: -x is not known; see --help",
             ),
             (
-                &["filter"],
-                "reading the command line: \"filter\" is no flag; flags begin with --; see --help",
+                &["--quiet", "hunter2"],
+                "reading the command line: argument 2 (not shown: it may be a password) is a word \
+                 that belongs to no flag; flags begin with --; see --help",
+            ),
+            (
+                &["--username", "hunter2", "hunter2"],
+                "reading the command line: one of the arguments (not shown: it may be a password) \
+                 is a word that belongs to no flag; flags begin",
+            ),
+            (
+                &["--local", "true"],
+                "reading the command line: argument 2, true, is a word that belongs to no flag; a \
+                 switch takes its value with =, as in --local=true; see --help",
+            ),
+            (
+                &["bensh", "--qos=1"],
+                "reading the command line: argument 1 is a word that belongs to no flag; did you \
+                 mean bench? Otherwise leave it out; see --help",
+            ),
+            (
+                &["--qos=1", "bench"],
+                "reading the command line: the word bench has to come first; write: ",
+            ),
+            (
+                &["bench", "hunter2"],
+                "reading the command line: argument 2 (not shown: it may be a password) is a word",
             ),
             (
                 &["-q", "-v"],
                 "reading the command line: --quiet and --verbose exclude each other; give one of \
                  them; see --help",
             ),
-            (&["--quiet=1"], "reading the command line: "),
+            (
+                &["--quiet=hunter2"],
+                "reading the command line: --quiet takes no value; give it without one; see --help",
+            ),
+            (
+                &["--pasword=hunter2"],
+                "reading the command line: --pasword is not known; ",
+            ),
+            (
+                &["--pasword", "hunter2"],
+                "reading the command line: --pasword is not known; ",
+            ),
+            (
+                &["--hunter2/Qx"],
+                "reading the command line: a flag is not known; see --help",
+            ),
+            (
+                &["-phunter2"],
+                "reading the command line: -p is not known; ",
+            ),
+            (
+                &["--", "hunter2"],
+                "reading the command line: argument 2 (not shown: ",
+            ),
         ] {
             let line = line(args);
             assert!(line.starts_with(expected), "{args:?}: {line}");
+            assert!(!line.contains("hunter2"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_no_text_is_not_shown_either() {
+        use std::os::unix::ffi::OsStringExt;
+        for bytes in [
+            &b"hunter2\xff"[..],
+            b"--endpoint=hunter2\xff",
+            b"--hunter2\xff=1",
+        ] {
+            let command_line = ["program".into(), OsString::from_vec(bytes.to_vec())];
+            let error = cli::parse_from(command_line.clone()).unwrap_err();
+            let line = usage_error(&error, &command_line).to_string();
+            assert!(
+                line.starts_with("reading ") && line.ends_with("see --help"),
+                "{line}"
+            );
+            assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
         }
     }
 }

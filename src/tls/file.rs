@@ -10,6 +10,7 @@ use std::path::Path;
 use pem::Pem;
 
 use crate::error::{Blame, Error, exhaustion};
+use crate::shell;
 
 /// The bundles of authorities that systems ship have some 200 KiB.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -82,7 +83,8 @@ impl<'a> NamedFile<'a> {
         {
             return Ok(blocks);
         }
-        let path = self.path.display();
+        let path = self.word();
+        let out = self.word_with(".pem");
         let kind = if self.flag == "--key" { "pkey" } else { "x509" };
         Err(match Form::of(&self.bytes) {
             Form::Pem => self.error(
@@ -95,7 +97,7 @@ impl<'a> NamedFile<'a> {
             ),
             Form::Der => self.error(
                 "it is in binary form (DER), not PEM",
-                format!("convert it: openssl {kind} -inform der -in {path} -out {path}.pem"),
+                format!("convert it: openssl {kind} -inform der -in {path} -out {out}"),
             ),
             Form::Utf16 => self.error(
                 "it is UTF-16 text",
@@ -122,9 +124,21 @@ impl<'a> NamedFile<'a> {
     /// Logs a warning when others on this machine may read the file.
     pub(super) fn warn_if_exposed(&self) {
         if self.is_exposed() {
-            let (what, path) = (self.what, self.path.display());
-            log::warn!("others may read the {what} {path}: chmod 600 {path}");
+            let (what, path, word) = (self.what, self.path.display(), self.word());
+            log::warn!("others may read the {what} {path}: chmod 600 {word}");
         }
+    }
+
+    /// Its path as a word of a command to copy.
+    pub(super) fn word(&self) -> String {
+        shell::word(self.path)
+    }
+
+    /// The same with something at its end, for the file that the command makes.
+    pub(super) fn word_with(&self, ending: &str) -> String {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(ending);
+        shell::word(Path::new(&path))
     }
 
     /// Whether others on this machine may read or change the file.

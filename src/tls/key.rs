@@ -34,17 +34,15 @@ pub(super) fn read(file: &NamedFile<'_>) -> Result<Key, Error> {
     else {
         return Err(no_key(file, &blocks));
     };
-    let path = file.path.display();
     let encrypted = block
         .headers()
         .get("Proc-Type")
         .is_some_and(|value| value.contains("ENCRYPTED"));
     if encrypted || block.tag() == "ENCRYPTED PRIVATE KEY" {
+        let (path, out) = (file.word(), file.word_with(".plain"));
         return Err(file.error(
             "the key is encrypted with a pass phrase",
-            format!(
-                "decrypt it: openssl pkey -in {path} -out {path}.plain && chmod 600 {path}.plain"
-            ),
+            format!("decrypt it: openssl pkey -in {path} -out {out} && chmod 600 {out}"),
         ));
     }
     let wrapped = match block.tag() {

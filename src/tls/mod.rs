@@ -163,10 +163,10 @@ fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
             "give the certificate that the CA made from it".to_owned(),
         ))
     } else if has("PKCS7") {
-        let path = file.path.display();
+        let (path, out) = (file.word(), file.word_with(".pem"));
         Some((
             "it holds a PKCS#7 bundle".to_owned(),
-            format!("convert it: openssl pkcs7 -print_certs -in {path} -out {path}.pem"),
+            format!("convert it: openssl pkcs7 -print_certs -in {path} -out {out}"),
         ))
     } else {
         None
@@ -225,12 +225,12 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
                 "give the password the archive was made with",
             )
         } else if text.contains("unsupported") {
-            let path = path.display();
+            let (path, out) = (file.word(), file.word_with(".pem"));
             file.error(
                 "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
                 format!(
-                    "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {path}.pem \
-                     && chmod 600 {path}.pem, and give {path}.pem with --cert and with --key"
+                    "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {out} \
+                     && chmod 600 {out}, and give {out} with --cert and with --key"
                 ),
             )
         } else if text.contains("at least one certificate") {
