@@ -12,6 +12,7 @@ use std::mem;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::text::Text;
 use super::wildcards::{NONE, OpenNodes, Wildcards, hash};
 use crate::packet::filter_without_share;
 
@@ -30,16 +31,25 @@ pub(super) struct Filters<V, S = DefaultHashBuilder> {
     hasher: S,
 }
 
-/// All that a message needs of a filter lies in one cache line, but for the text.
+/// A filter: all that a message needs of it, in two cache lines side by side.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Slot<V> {
-    text: Box<str>,
+pub(super) struct Slot<V> {
+    text: Text,
     value: V,
     /// Without wildcards: the hash that it is found by.
     hash: u64,
     /// With wildcards: another that ends at the same node.
-    next: FilterId,
+    pub(super) next: FilterId,
+    /// Where in the text begins what topics are matched with.
+    shared: u32,
+}
+
+impl<V> Slot<V> {
+    /// What topics are matched with.
+    pub(super) fn levels(&self) -> &[u8] {
+        &self.text.as_bytes()[self.shared as usize..]
+    }
 }
 
 #[derive(Debug)]
@@ -65,11 +75,12 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
         let levels = filter_without_share(filter);
         let slot = &mut self.slots[id as usize];
         slot.text = filter.into();
+        slot.shared = (filter.len() - levels.len()) as u32;
         slot.value = value;
-        if has_wildcards(levels) {
-            slot.next = self.wildcards.insert(levels, &self.hasher, id);
+        if has_wildcards(levels.as_bytes()) {
+            self.wildcards.insert(id, &mut self.slots, &self.hasher);
         } else {
-            slot.hash = hash(&self.hasher, levels);
+            slot.hash = hash(&self.hasher, levels.as_bytes());
             let (hash, tag) = (slot.hash, tag(slot.hash));
             let again = |exact: &Exact| self.slots[exact.id as usize].hash;
             self.exact.insert_unique(hash, Exact { tag, id }, again);
@@ -78,38 +89,31 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
     }
 
     /// Removes a filter, which is handed out.
-    pub(super) fn remove(&mut self, id: FilterId) -> Option<Box<str>> {
-        let slot = self.slots.get_mut(id as usize)?;
-        if slot.text.is_empty() {
+    pub(super) fn remove(&mut self, id: FilterId) -> Option<String> {
+        let slot = self.slots.get(id as usize)?;
+        if slot.text.as_bytes().is_empty() {
             return None;
         }
-        let Slot {
-            text, hash, next, ..
-        } = mem::take(slot);
-        let levels = filter_without_share(&text);
-        if has_wildcards(levels) {
-            let first = self.wildcards.remove(levels, &self.hasher, id, next);
-            if let Some(mut before) = first {
-                while self.slots[before as usize].next != id {
-                    before = self.slots[before as usize].next;
-                }
-                self.slots[before as usize].next = next;
-            }
-        } else if let Ok(exact) = self.exact.find_entry(hash, |exact| exact.id == id) {
+        if has_wildcards(slot.levels()) {
+            self.wildcards.remove(id, &mut self.slots, &self.hasher);
+        } else if let Ok(exact) = self.exact.find_entry(slot.hash, |exact| exact.id == id) {
             exact.remove();
         }
         self.free.push(id);
-        Some(text)
+        Some(mem::take(&mut self.slots[id as usize]).text.to_text())
     }
 
     pub(super) fn value_mut(&mut self, id: FilterId) -> Option<&mut V> {
         self.slots.get_mut(id as usize).map(|slot| &mut slot.value)
     }
 
-    /// The filter and its value; no text when it is gone.
-    pub(super) fn get(&self, id: FilterId) -> Option<(&str, &V)> {
-        let slot = self.slots.get(id as usize)?;
-        Some((&slot.text, &slot.value))
+    pub(super) fn value(&self, id: FilterId) -> Option<&V> {
+        self.slots.get(id as usize).map(|slot| &slot.value)
+    }
+
+    /// The text of a filter.
+    pub(super) fn text(&self, id: FilterId) -> Option<String> {
+        self.slots.get(id as usize).map(|slot| slot.text.to_text())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -118,8 +122,8 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
 
     /// Finds a filter by its whole text.
     pub(super) fn find(&self, filter: &str) -> Option<FilterId> {
-        let is_it = |id: FilterId| *self.slots[id as usize].text == *filter;
-        let levels = filter_without_share(filter);
+        let is_it = |id: FilterId| self.slots[id as usize].text.as_bytes() == filter.as_bytes();
+        let levels = filter_without_share(filter).as_bytes();
         if has_wildcards(levels) {
             let first = self.wildcards.first(levels, &self.hasher);
             self.from(first).find(|id| is_it(*id))
@@ -131,16 +135,17 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
     /// Calls `found` with what belongs to each filter that matches `topic`; twice with the same only
     /// when hashes collide.
     pub(super) fn matching(&self, topic: &str, open: &mut OpenNodes, mut found: impl FnMut(&V)) {
+        let topic = topic.as_bytes();
         for id in self.exact(topic) {
             let slot = &self.slots[id as usize];
-            if filter_without_share(&slot.text) == topic {
+            if slot.levels() == topic {
                 found(&slot.value);
             }
         }
         let candidates = |first| {
             for id in self.from(first) {
                 let slot = &self.slots[id as usize];
-                if matches(filter_without_share(&slot.text), topic) {
+                if matches(slot.levels(), topic) {
                     found(&slot.value);
                 }
             }
@@ -150,7 +155,7 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
     }
 
     /// Filters without wildcards that may be these levels.
-    fn exact(&self, levels: &str) -> impl Iterator<Item = FilterId> {
+    fn exact(&self, levels: &[u8]) -> impl Iterator<Item = FilterId> {
         let hash = hash(&self.hasher, levels);
         let same_hash = self.exact.iter_hash(hash);
         same_hash
@@ -165,8 +170,8 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
     }
 }
 
-fn has_wildcards(levels: &str) -> bool {
-    levels.bytes().any(|byte| matches!(byte, b'+' | b'#'))
+fn has_wildcards(levels: &[u8]) -> bool {
+    levels.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 /// Bits of the hash that the table of 2^20 filters does not use itself.
@@ -175,12 +180,11 @@ fn tag(hash: u64) -> u32 {
 }
 
 /// Whether a valid filter matches a topic, byte for byte [MQTT-4.7.3-4].
-fn matches(filter: &str, topic: &str) -> bool {
+fn matches(mut filter: &[u8], mut topic: &[u8]) -> bool {
     // A wildcard does not match the first level of `$` topics [MQTT-4.7.2-1].
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+    if let ([b'+' | b'#', ..], [b'$', ..]) = (filter, topic) {
         return false;
     }
-    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
     loop {
         let same = filter.iter().zip(topic).take_while(|(a, b)| a == b).count();
         (filter, topic) = (&filter[same..], &topic[same..]);
@@ -370,8 +374,8 @@ mod tests {
     }
 
     #[test]
-    fn a_message_needs_one_cache_line_of_a_filter_and_its_text() {
-        assert_eq!(size_of::<Slot<Interests>>(), 64);
+    fn a_message_needs_two_cache_lines_of_a_filter() {
+        assert_eq!(size_of::<Slot<Interests>>(), 128);
         assert_eq!(size_of::<Exact>(), 8);
     }
 

@@ -8,6 +8,7 @@
 
 mod filters;
 mod interests;
+mod text;
 mod wildcards;
 
 use std::collections::{BTreeSet, HashSet};
@@ -141,7 +142,7 @@ impl Subscriptions {
         let mut ids: Vec<_> = self.interests.range(all).map(|(_, id, _)| *id).collect();
         ids.dedup();
         for id in ids {
-            let Some((filter, interests)) = self.filters.get(id) else {
+            let Some(interests) = self.filters.value(id) else {
                 continue;
             };
             // Of those that are leaving the broker has been told, or will be by whoever stays.
@@ -150,7 +151,7 @@ impl Subscriptions {
                 staying.any(|interest| (interest.inbox == inbox) == own)
             };
             if wanted_by(true) && !wanted_by(false) {
-                unwanted.push(filter.to_owned());
+                unwanted.extend(self.filters.text(id));
             }
             self.retain(id, |interest| interest.inbox != inbox);
         }
@@ -196,7 +197,7 @@ impl Subscriptions {
 
     fn find(&self, filter: &str) -> Option<(FilterId, &Interests)> {
         let id = self.filters.find(filter)?;
-        self.filters.get(id).map(|(_, interests)| (id, interests))
+        self.filters.value(id).map(|interests| (id, interests))
     }
 
     /// Gives also the highest QoS that is now asked for.
@@ -227,7 +228,7 @@ impl Subscriptions {
         if !interests.as_slice().is_empty() {
             return None;
         }
-        self.filters.remove(filter).map(String::from)
+        self.filters.remove(filter)
     }
 }
 
