@@ -171,6 +171,37 @@ fn shuffled(count: usize) -> Vec<usize> {
     numbers
 }
 
+/// Topics one after the other in memory, in the order of their use, as packets are in the buffer that
+/// they are read into: what is waited for is the table alone.
+struct Topics {
+    text: String,
+    lengths: Vec<u8>,
+}
+
+impl Topics {
+    fn new(numbers: Vec<usize>, wildcards: bool) -> Self {
+        let mut topics = Topics {
+            text: String::new(),
+            lengths: Vec::new(),
+        };
+        for number in numbers {
+            let (_, topic) = subscription(number, wildcards);
+            topics.lengths.push(topic.len().try_into().unwrap());
+            topics.text += &topic;
+        }
+        topics
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> + Clone {
+        let mut rest = self.text.as_str();
+        self.lengths.iter().map(move |length| {
+            let (topic, after) = rest.split_at(usize::from(*length));
+            rest = after;
+            topic
+        })
+    }
+}
+
 /// Two questions: the same ten topics, however many other filters there are (what grows is the work),
 /// and topics drawn from all filters alike, as many as there are (what also grows is the memory that
 /// is touched).
@@ -186,11 +217,8 @@ fn matching(criterion: &mut Criterion) {
                     table.subscribe(number as u64 % 64, &filter);
                 }
                 let of = if drawn { count } else { FILTERS[0] };
-                let topics: Vec<_> = shuffled(of)
-                    .into_iter()
-                    .map(|number| subscription(number, wildcards).1)
-                    .collect();
-                for topic in &topics {
+                let topics = Topics::new(shuffled(of), wildcards);
+                for topic in topics.iter() {
                     assert_eq!(table.matching(topic), 1, "{topic}");
                 }
                 let mut next = topics.iter().cycle();

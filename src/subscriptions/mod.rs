@@ -1,18 +1,23 @@
 //! \[8\] Which response queues want a topic: filters, matching, and when the broker has to be told.
 //!
 //! Several queues may subscribe to one filter: SUBSCRIBE asks for the highest QoS among them, and
-//! UNSUBSCRIBE goes out when the last one leaves. Matching (`tree.rs`) is byte for byte
+//! UNSUBSCRIBE goes out when the last one leaves. Matching (`filters.rs`) is byte for byte
 //! [MQTT-4.7.3-4]; `$share/<name>/<filter>` matches as `<filter>`. Pure; the loop's thread.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-mod tree;
+mod filters;
+mod interests;
+mod text;
+mod wildcards;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use crate::inbox::InboxId;
 use crate::packet::{Filter, QoS};
-use tree::{FilterId, OpenNodes, Tree};
+use filters::{FilterId, Filters};
+use interests::{Interest, Interests};
+use wildcards::OpenNodes;
 
 /// One queue's interest in one filter, as one SUBSCRIBE made it: so a later SUBSCRIBE of the same
 /// filter is not taken away by the answer to an earlier UNSUBSCRIBE.
@@ -33,30 +38,10 @@ pub(crate) struct Matches {
 /// The table of subscriptions.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
-    ids: HashMap<String, FilterId>,
-    /// By [`FilterId`]; an entry without interests is free.
-    entries: Vec<Entry>,
-    free: Vec<FilterId>,
-    tree: Tree,
+    filters: Filters<Interests>,
+    /// Every interest: whose, in which filter, its number.
+    interests: BTreeSet<(InboxId, FilterId, u64)>,
     next_number: u64,
-    interests: usize,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    filter: String,
-    interests: Vec<Interest>,
-}
-
-#[derive(Debug)]
-struct Interest {
-    inbox: InboxId,
-    number: u64,
-    qos: QoS,
-    /// Its SUBSCRIBE was answered.
-    granted: bool,
-    /// Its UNSUBSCRIBE is under way.
-    leaving: bool,
 }
 
 impl Subscriptions {
@@ -71,20 +56,17 @@ impl Subscriptions {
         let mut wanted = Vec::with_capacity(filters.len());
         let mut added = Vec::with_capacity(filters.len());
         for Filter { filter, qos } in filters {
-            let id = self.filter_id(filter);
             let number = self.next_number;
             self.next_number += 1;
-            self.interests += 1;
-            let interests = &mut self.entries[id].interests;
-            interests.push(Interest {
+            let interest = Interest {
                 inbox,
                 number,
                 qos: *qos,
                 granted: false,
                 leaving: false,
-            });
-            let staying = interests.iter().filter(|interest| !interest.leaving);
-            let highest = staying.map(|interest| interest.qos).max().unwrap_or(*qos);
+            };
+            let (id, highest) = self.add_interest(filter, interest);
+            self.interests.insert((inbox, id, number));
             wanted.push(Filter::new(filter.clone(), highest));
             added.push(InterestId { filter: id, number });
         }
@@ -103,8 +85,10 @@ impl Subscriptions {
         for filter in filters {
             // One that is not known here the broker may know from an earlier session.
             let mut nobody_stays = true;
-            if let Some(&id) = self.ids.get(filter) {
-                for interest in &mut self.entries[id].interests {
+            if let Some(id) = self.filters.find(filter)
+                && let Some(interests) = self.filters.value_mut(id)
+            {
+                for interest in interests.as_mut_slice() {
                     if interest.inbox == inbox {
                         interest.leaving = true;
                         leaving.push(InterestId {
@@ -126,10 +110,11 @@ impl Subscriptions {
     /// to subscribe again is not another subscription.
     pub(crate) fn grant(&mut self, granted: &[InterestId]) {
         for InterestId { filter, number } in granted {
-            let Some(entry) = self.entries.get_mut(*filter) else {
+            let Some(interests) = self.filters.value_mut(*filter) else {
                 continue;
             };
-            let Some(interest) = entry.interests.iter_mut().find(|i| i.number == *number) else {
+            let mut interests = interests.as_mut_slice().iter_mut();
+            let Some(interest) = interests.find(|i| i.number == *number) else {
                 continue;
             };
             interest.granted = true;
@@ -153,15 +138,20 @@ impl Subscriptions {
     /// A queue went away. Gives the filters that nobody wants any more.
     pub(crate) fn remove_inbox(&mut self, inbox: InboxId) -> Vec<String> {
         let mut unwanted = Vec::new();
-        for id in 0..self.entries.len() {
-            let Entry { filter, interests } = &self.entries[id];
+        let all = (inbox, FilterId::MIN, u64::MIN)..=(inbox, FilterId::MAX, u64::MAX);
+        let mut ids: Vec<_> = self.interests.range(all).map(|(_, id, _)| *id).collect();
+        ids.dedup();
+        for id in ids {
+            let Some(interests) = self.filters.value(id) else {
+                continue;
+            };
             // Of those that are leaving the broker has been told, or will be by whoever stays.
             let wanted_by = |own: bool| {
-                let mut staying = interests.iter().filter(|interest| !interest.leaving);
+                let mut staying = interests.as_slice().iter().filter(|i| !i.leaving);
                 staying.any(|interest| (interest.inbox == inbox) == own)
             };
             if wanted_by(true) && !wanted_by(false) {
-                unwanted.push(filter.clone());
+                unwanted.extend(self.filters.text(id));
             }
             self.retain(id, |interest| interest.inbox != inbox);
         }
@@ -171,10 +161,10 @@ impl Subscriptions {
     /// The broker no longer serves this filter. Gives the queues that had been granted it; who has
     /// asked for it since is still to be answered.
     pub(crate) fn remove_filter(&mut self, filter: &str) -> Vec<InboxId> {
-        let Some(&id) = self.ids.get(filter) else {
+        let Some((id, interests)) = self.find(filter) else {
             return Vec::new();
         };
-        let granted = self.entries[id].interests.iter().filter(|i| i.granted);
+        let granted = interests.as_slice().iter().filter(|i| i.granted);
         let mut inboxes: Vec<_> = granted.map(|i| i.inbox).collect();
         inboxes.sort_unstable();
         inboxes.dedup();
@@ -184,64 +174,61 @@ impl Subscriptions {
 
     /// How many interests there are: a filter counts once for each queue that wants it.
     pub(crate) fn len(&self) -> usize {
-        self.interests
+        self.interests.len()
     }
 
     /// How many different filters there would be together with these: what the broker counts.
     pub(crate) fn filters_with(&self, filters: &[Filter]) -> usize {
         let names = filters.iter().map(|filter| filter.filter.as_str());
-        let unknown: HashSet<&str> = names.filter(|name| !self.ids.contains_key(*name)).collect();
-        self.ids.len() + unknown.len()
+        let unknown: HashSet<&str> = names.filter(|name| self.find(name).is_none()).collect();
+        self.filters.len() + unknown.len()
     }
 
     /// Finds each queue that wants this topic, once however many filters match.
     pub(crate) fn matching(&self, topic: &str, matches: &mut Matches) {
         let Matches { inboxes, open } = matches;
         inboxes.clear();
-        self.tree.matching(topic, open, |id| {
-            inboxes.extend(self.entries[id].interests.iter().map(|i| i.inbox));
+        self.filters.matching(topic, open, |interests| {
+            inboxes.extend(interests.as_slice().iter().map(|i| i.inbox));
         });
         inboxes.sort_unstable();
         inboxes.dedup();
     }
 
-    fn filter_id(&mut self, filter: &str) -> FilterId {
-        if let Some(&id) = self.ids.get(filter) {
-            return id;
+    fn find(&self, filter: &str) -> Option<(FilterId, &Interests)> {
+        let id = self.filters.find(filter)?;
+        self.filters.value(id).map(|interests| (id, interests))
+    }
+
+    /// Gives also the highest QoS that is now asked for.
+    fn add_interest(&mut self, filter: &str, interest: Interest) -> (FilterId, QoS) {
+        let qos = interest.qos;
+        if let Some(id) = self.filters.find(filter)
+            && let Some(interests) = self.filters.value_mut(id)
+        {
+            interests.push(interest);
+            let staying = interests.as_slice().iter().filter(|i| !i.leaving);
+            let highest = staying.map(|i| i.qos).max().unwrap_or(qos);
+            return (id, highest);
         }
-        let entry = Entry {
-            filter: filter.to_owned(),
-            interests: Vec::new(),
-        };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[id] = entry;
-                id
-            }
-            None => {
-                self.entries.push(entry);
-                self.entries.len() - 1
-            }
-        };
-        self.ids.insert(filter.to_owned(), id);
-        self.tree.insert(filter, id);
-        id
+        (self.filters.insert(filter, Interests::One(interest)), qos)
     }
 
     /// Keeps some of a filter's interests; without any it is forgotten, and handed out.
-    fn retain(&mut self, id: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
-        let entry = self.entries.get_mut(id)?;
-        let before = entry.interests.len();
-        entry.interests.retain(stays);
-        self.interests -= before - entry.interests.len();
-        if before == 0 || !entry.interests.is_empty() {
+    fn retain(&mut self, filter: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
+        let all = &mut self.interests;
+        let interests = self.filters.value_mut(filter)?;
+        interests.retain(|interest| {
+            let stays = stays(interest);
+            if !stays {
+                all.remove(&(interest.inbox, filter, interest.number));
+            }
+            stays
+        });
+        if !interests.as_slice().is_empty() {
             return None;
         }
-        let filter = std::mem::take(&mut entry.filter);
-        self.ids.remove(&filter);
-        self.tree.remove(&filter, id);
-        self.free.push(id);
-        Some(filter)
+        self.filters.remove(filter)
     }
 }
 
@@ -266,7 +253,7 @@ mod tests {
     fn matching(table: &Subscriptions, topic: &str) -> Vec<InboxId> {
         let mut matches = Matches {
             inboxes: vec![InboxId(99)],
-            open: vec![(99, None)],
+            open: OpenNodes::left_over(),
         };
         table.matching(topic, &mut matches);
         matches.inboxes
