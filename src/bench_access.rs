@@ -38,6 +38,7 @@ impl Online {
             on_session_lost: OnSessionLost::default(),
             identifiers: u16::MAX,
             first_identifier: 0,
+            max_owed_bytes: usize::MAX,
             fruitless_links: u32::MAX,
         };
         let mut session = Session::new(options, now);

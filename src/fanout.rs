@@ -4,9 +4,10 @@
 //! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped
 //! instead, and counted. A queue that went away counts as accepting. When the broker loses the
 //! session its window begins anew although what waits here is still to be delivered: so that this
-//! does not add up, one queue never has more aside than [`LARGEST_ASIDE`].
+//! does not add up, one queue never has more aside than [`LARGEST_ASIDE`], and all of them together
+//! no more bytes than the session lets one broker session have unacknowledged.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -24,8 +25,11 @@ const LARGEST_ASIDE: usize = 65_535;
 /// The response queues, and what waits for room in them.
 pub(crate) struct Fanout {
     queues: HashMap<InboxId, Queue>,
-    /// How many queues have not accepted a message yet.
-    missing: HashMap<DeliveryId, usize>,
+    /// What not every queue has accepted yet, in the order of arrival.
+    missing: BTreeMap<DeliveryId, Missing>,
+    /// Bytes of these messages.
+    missing_bytes: usize,
+    largest_missing_bytes: usize,
     /// Queues with something aside.
     full: Vec<InboxId>,
     unmatched: Sender<Arc<Message>>,
@@ -33,7 +37,7 @@ pub(crate) struct Fanout {
     unmatched_dropped: u64,
     matched: Matches,
     largest_aside: usize,
-    /// Messages dropped because more than that would have waited aside for one queue.
+    /// Messages dropped because more than that would have waited aside.
     given_up: u64,
     /// What thereby counts as accepted, until the next [`Fanout::retry`].
     accepted_unread: Vec<DeliveryId>,
@@ -44,18 +48,28 @@ struct Queue {
     aside: VecDeque<Aside>,
 }
 
+/// A message that is aside somewhere.
+struct Missing {
+    /// How many queues have not accepted it.
+    queues: usize,
+    bytes: usize,
+}
+
 struct Aside {
     item: Item,
     delivery: Option<DeliveryId>,
 }
 
 impl Fanout {
-    /// No queues yet, and the receiving end of the default queue, which takes `unmatched` messages.
-    pub(crate) fn new(unmatched: usize) -> (Self, Receiver<Arc<Message>>) {
+    /// No queues yet, and the receiving end of the default queue, which takes `unmatched` messages. A
+    /// broker session may have messages of `max_owed_bytes` unacknowledged.
+    pub(crate) fn new(unmatched: usize, max_owed_bytes: usize) -> (Self, Receiver<Arc<Message>>) {
         let (sender, receiver) = bounded(unmatched.max(1));
         let fanout = Fanout {
             queues: HashMap::new(),
-            missing: HashMap::new(),
+            missing: BTreeMap::new(),
+            missing_bytes: 0,
+            largest_missing_bytes: max_owed_bytes,
             full: Vec::new(),
             unmatched: sender,
             unmatched_count: 0,
@@ -111,8 +125,14 @@ impl Fanout {
         }
         self.matched = matched;
         match (delivery, missing) {
-            (Some(delivery), 1..) => {
-                self.missing.insert(delivery, missing);
+            (Some(delivery), queues @ 1..) => {
+                let bytes = message.size();
+                self.missing.insert(delivery, Missing { queues, bytes });
+                self.missing_bytes += bytes;
+                while self.missing_bytes > self.largest_missing_bytes
+                    && self.missing.len() > 1
+                    && self.drop_oldest_message()
+                {}
                 false
             }
             _ => true,
@@ -200,7 +220,38 @@ impl Fanout {
         let Some(oldest) = queue.aside.iter().position(is_message) else {
             return;
         };
-        let dropped = queue.aside.remove(oldest).and_then(|aside| aside.delivery);
+        self.drop_aside(inbox, oldest);
+    }
+
+    /// Makes every queue that it waits for give up the message that waits longest of all.
+    fn drop_oldest_message(&mut self) -> bool {
+        let Some((&oldest, _)) = self.missing.first_key_value() else {
+            return false;
+        };
+        let mut dropped = false;
+        for inbox in self.full.clone() {
+            // In each queue what is aside stands in the order of arrival.
+            let first = self.queues.get(&inbox).and_then(|queue| {
+                let is_message = |aside: &Aside| aside.delivery.is_some();
+                let place = queue.aside.iter().position(is_message)?;
+                (queue.aside[place].delivery == Some(oldest)).then_some(place)
+            });
+            if let Some(place) = first {
+                self.drop_aside(inbox, place);
+                dropped = true;
+            }
+        }
+        dropped
+    }
+
+    fn drop_aside(&mut self, inbox: InboxId, place: usize) {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return;
+        };
+        let dropped = queue.aside.remove(place).and_then(|aside| aside.delivery);
+        if queue.aside.is_empty() {
+            self.full.retain(|id| *id != inbox);
+        }
         queue.outlet.count_dropped();
         self.given_up += 1;
         if self.given_up.is_power_of_two() {
@@ -220,8 +271,9 @@ impl Fanout {
             return;
         };
         if let Some(missing) = self.missing.get_mut(&delivery) {
-            *missing -= 1;
-            if *missing == 0 {
+            missing.queues -= 1;
+            if missing.queues == 0 {
+                self.missing_bytes -= missing.bytes;
                 self.missing.remove(&delivery);
                 accepted.push(delivery);
             }

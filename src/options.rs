@@ -15,6 +15,9 @@ use crate::packet::Will;
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
 
+/// Bytes of incoming messages that may await our acknowledgment when packets are not very large.
+const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
+
 /// The longest of all durations: beyond what any of them can sensibly be, within what every clock
 /// can add.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -54,7 +57,10 @@ pub struct Options {
     pub connect_interval: Duration,
     /// How failed connection attempts are repeated.
     pub retry: Retry,
-    /// Largest packet accepted from the broker, in bytes, fixed header included.
+    /// Largest packet accepted from the broker, in bytes, fixed header included. Incoming messages of
+    /// four times as many bytes, and never less than 64 MiB, may wait unacknowledged for threads that
+    /// do not read their inboxes; with one message more the link is closed, so that the broker keeps
+    /// it and sends it again after the next reconnect.
     pub max_packet_size: usize,
     /// Filters that may be subscribed at one time; one more is refused before anything is sent.
     pub max_subscriptions: usize,
@@ -338,6 +344,12 @@ impl Options {
             );
         }
         Ok(())
+    }
+
+    /// Bytes of incoming messages that may await our acknowledgment: see
+    /// [`Options::max_packet_size`].
+    pub(crate) fn max_owed_bytes(&self) -> usize {
+        LEAST_OWED_BYTES.max(self.max_packet_size.saturating_mul(4))
     }
 
     /// The broker's address as people write it: `host:port`.

@@ -209,7 +209,8 @@ impl Broker {
                 exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
             )
         })?;
-        let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue);
+        let max_owed_bytes = self.options.max_owed_bytes();
+        let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue, max_owed_bytes);
         let session_options = SessionOptions {
             max_inflight: self.options.max_inflight,
             ack_timeout: self.options.ack_timeout,
@@ -222,6 +223,7 @@ impl Broker {
                 _ => FRUITLESS_LINKS,
             },
             first_identifier: self.next_identifier,
+            max_owed_bytes,
         };
         let handle = Handle::new(command_sender, waker.clone(), unmatched, &self.options);
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);

@@ -218,6 +218,13 @@ pub struct Message {
     pub dup: bool,
 }
 
+impl Message {
+    /// Bytes of its topic and payload.
+    pub(crate) fn size(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")

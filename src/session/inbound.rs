@@ -48,11 +48,24 @@ pub(crate) struct Inbound {
     by_identifier: Sorted<PacketId, DeliveryId>,
     /// What is owed on this link, in order of arrival; may name some that are no longer owed.
     order: VecDeque<DeliveryId>,
+    /// Bytes of the messages that are owed.
+    owed_bytes: usize,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
     unreleased: Sorted<PacketId, ()>,
 }
 
 impl Inbound {
+    /// Whether a PUBLISH that arrived may be taken: what is owed stays below so many bytes, unless one
+    /// message alone is larger. What is owed already costs nothing when it comes again.
+    pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
+        let fits = |owed_bytes| owed_bytes == 0 || owed_bytes + message.size() <= limit;
+        if fits(self.owed_bytes) || self.is_same_as_owed(id, message) {
+            return true;
+        }
+        self.forget_what_may_come_twice();
+        fits(self.owed_bytes)
+    }
+
     /// A PUBLISH arrived.
     pub(crate) fn handle_publish(&mut self, id: Option<PacketId>, message: Message) -> Arrival {
         let Some(id) = id else {
@@ -119,6 +132,7 @@ impl Inbound {
     /// The broker forgot the session, and with it everything that it would send again.
     pub(crate) fn handle_session_lost(&mut self) {
         self.owed.clear();
+        self.owed_bytes = 0;
         self.by_identifier.clear();
         self.order.clear();
         self.unreleased.clear();
@@ -158,6 +172,7 @@ impl Inbound {
         }
         self.order.push_back(delivery);
         self.by_identifier.insert(id, delivery);
+        self.owed_bytes += message.size();
         self.owed.insert(
             delivery,
             Owed {
@@ -171,14 +186,38 @@ impl Inbound {
     }
 
     fn forget(&mut self, id: PacketId) {
-        if let Some(delivery) = self.by_identifier.remove(id) {
-            self.owed.remove(delivery);
+        if let Some(delivery) = self.by_identifier.remove(id)
+            && let Some(owed) = self.owed.remove(delivery)
+        {
+            self.owed_bytes -= owed.message.size();
         }
+    }
+
+    /// What every queue has and the broker did not send again on this link, although it should have
+    /// before anything new [MQTT-4.4.0-1]: it must not take the room for good. If it does come, QoS 1
+    /// is delivered a second time, which it may be; QoS 2 is still known by its identifier.
+    fn forget_what_may_come_twice(&mut self) {
+        let (owed, bytes) = (&mut self.owed, &mut self.owed_bytes);
+        owed.retain(|owed| {
+            let stays = !owed.accepted || owed.on_this_link;
+            if !stays {
+                *bytes -= owed.message.size();
+            }
+            stays
+        });
+        self.by_identifier
+            .retain(|delivery| owed.get(*delivery).is_some());
     }
 }
 
 #[cfg(any(test, fuzzing))]
 impl<T> super::Session<T> {
+    /// Bytes of the messages for which an acknowledgment is owed.
+    #[cfg(test)]
+    pub(crate) fn bytes_owed(&self) -> usize {
+        self.inbound.owed_bytes
+    }
+
     /// How many acknowledgments are owed, and how many places their order has.
     pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
         (self.inbound.owed.len(), self.inbound.order.len())

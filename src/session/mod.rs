@@ -77,6 +77,9 @@ pub struct SessionOptions {
     /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
+    /// Bytes of incoming messages that may await our acknowledgment; with one message more the link
+    /// is closed, which leaves it with the broker. A message alone may be larger.
+    pub max_owed_bytes: usize,
 }
 
 /// What the caller has to react to.
@@ -126,6 +129,8 @@ pub enum LinkLoss {
     KeepAliveExpired,
     /// Something was not acknowledged in time.
     AckTimeout,
+    /// Messages of more bytes than these would have waited for a thread that does not read its inbox.
+    Unread(usize),
     /// The broker sent what it must not send [MQTT-4.8.0-1].
     Protocol(ProtocolError),
 }
@@ -137,6 +142,11 @@ impl std::fmt::Display for LinkLoss {
             LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
             LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
             LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
+            LinkLoss::Unread(limit) => write!(
+                f,
+                "a thread does not read its inbox, and with the next message more than {limit} bytes \
+                 would wait unacknowledged"
+            ),
             LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
         }
     }
@@ -151,7 +161,8 @@ enum LinkState {
         clean_session: bool,
     },
     Up,
-    /// DISCONNECT is out: nothing more may follow it [MQTT-3.14.4-2].
+    /// DISCONNECT is out: nothing more may follow it [MQTT-3.14.4-2]. Or the link has to be closed
+    /// before anything more is taken from it.
     Closing,
 }
 
@@ -315,6 +326,14 @@ impl<T> Session<T> {
         }
         match packet {
             Incoming::Publish { id, message } => {
+                let limit = self.options.max_owed_bytes;
+                if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
+                    // What comes behind it on this link would overtake it.
+                    self.link = LinkState::Closing;
+                    self.timers.stop_all();
+                    self.events.push_back(Event::Close(LinkLoss::Unread(limit)));
+                    return Ok(());
+                }
                 match self.inbound.handle_publish(id, message) {
                     Arrival::Deliver(message, delivery) => {
                         self.events.push_back(Event::Message { message, delivery });

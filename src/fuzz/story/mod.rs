@@ -154,6 +154,7 @@ impl<'a> Story<'a> {
                 _ => Duration::ZERO,
             },
             ack_timeout: Duration::from_secs(20),
+            max_owed_bytes: usize::MAX,
             fruitless_links: match second & 3 {
                 0 => u32::MAX,
                 few => u32::from(few),

@@ -67,6 +67,7 @@ impl World {
             keep_alive: Duration::ZERO,
             on_session_lost: OnSessionLost::Republish,
             identifiers: 4,
+            max_owed_bytes: usize::MAX,
             fruitless_links: 5,
             first_identifier: 0,
         };

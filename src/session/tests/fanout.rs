@@ -19,6 +19,8 @@ use crate::subscriptions::{Matches, Subscriptions};
 const ME: InboxId = InboxId(1);
 const OTHER: InboxId = InboxId(2);
 
+const MAX_OWED_BYTES: usize = 10_000;
+
 /// The loop's end of the queues, and what the loop is told by them.
 struct Queues {
     fanout: Fanout,
@@ -30,7 +32,7 @@ struct Queues {
 
 impl Queues {
     fn new() -> Self {
-        let (fanout, unmatched) = Fanout::new(1);
+        let (fanout, unmatched) = Fanout::new(1, MAX_OWED_BYTES);
         let (sender, urgent) = unbounded();
         Queues {
             fanout,
@@ -109,6 +111,47 @@ fn what_waits_aside_is_bounded_also_over_lost_sessions() {
     assert_eq!(payload(&inbox), "in the queue");
     queues.retry();
     assert_eq!(payload(&inbox), "more");
+}
+
+#[test]
+fn the_bytes_of_what_waits_aside_are_bounded_also_over_lost_sessions() {
+    let mut queues = Queues::new();
+    let slow = queues.subscribed(ME, 1, WhenFull::WaitAside);
+    let slower = queues.subscribed(OTHER, 1, WhenFull::WaitAside);
+    assert!(queues.deliver("1", QoS::AtLeastOnce, None));
+    assert!(queues.deliver("2", QoS::AtMostOnce, None));
+    let large = |digit: &str| digit.repeat(MAX_OWED_BYTES / 4 - 1);
+    let deliveries = deliveries::<7>();
+    for (digit, delivery) in ["a", "b", "c", "d"].into_iter().zip(deliveries) {
+        assert!(!queues.deliver(&large(digit), QoS::ExactlyOnce, Some(delivery)));
+    }
+    assert_eq!((queues.retry(), slow.dropped()), (vec![], 1), "it fits");
+    // Accepted by one queue, it is kept for the other and counts no less.
+    assert_eq!(payload(&slow), "1");
+    assert_eq!((queues.retry(), payload(&slow)), (vec![], large("a")));
+    // The broker has lost the session and begins anew.
+    assert!(!queues.deliver(&large("e"), QoS::AtLeastOnce, Some(deliveries[4])));
+    assert_eq!(queues.retry(), [deliveries[0]]);
+    assert_eq!((slow.dropped(), slower.dropped()), (1, 2));
+    queues.fanout.tell_refused(OTHER, "t");
+    assert!(!queues.deliver("f", QoS::AtLeastOnce, Some(deliveries[5])));
+    assert_eq!(queues.retry(), [deliveries[1]]);
+    // One alone may be larger than the bound, whatever that costs the others.
+    let huge = "g".repeat(MAX_OWED_BYTES);
+    assert!(!queues.deliver(&huge, QoS::AtLeastOnce, Some(deliveries[6])));
+    assert_eq!(queues.retry(), deliveries[2..6]);
+    assert_eq!(payload(&slower), "1");
+    queues.retry();
+    assert_eq!(
+        slower.try_recv(),
+        Err(InboxError::SubscriptionRefused { filter: "t".into() })
+    );
+    assert_eq!(queues.retry(), []);
+    assert!(payload(&slower) == huge);
+    assert!(payload(&slow) == large("b"), "it was in the queue already");
+    assert_eq!(queues.retry(), [deliveries[6]]);
+    assert!(payload(&slow) == huge);
+    assert_eq!((slow.dropped(), slower.dropped()), (5, 7));
 }
 
 fn payload(inbox: &Inbox) -> String {

@@ -73,6 +73,7 @@ fn options() -> SessionOptions {
         keep_alive: Duration::from_secs(60),
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
+        max_owed_bytes: usize::MAX,
         fruitless_links: 5,
         first_identifier: 0,
     }

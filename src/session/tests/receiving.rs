@@ -1,7 +1,7 @@
 //! Messages from the broker: what is delivered, and when what is acknowledged.
 
 use super::Transcript;
-use super::packets::{message, message_again, pubrel};
+use super::packets::{message, message_again, puback, pubrel};
 
 #[test]
 fn each_quality_of_service_is_answered_as_it_must_be_3_3_4_1() {
@@ -146,4 +146,76 @@ fn messages_may_come_while_subscriptions_are_renewed() {
     t.receives(message(1, 1, "x"));
     let delivery = t.delivers("t \"x\"").unwrap();
     t.accept(delivery).sends("PUBACK 1").finish();
+}
+
+#[test]
+fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    // Four bytes each, with the topic.
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 2, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.receives(message(3, 0, "not acknowledged, so it never counts"));
+    t.delivers("t \"not acknowledged, so it never counts\"");
+    // Sent again it costs nothing.
+    t.receives(message(2, 2, "two")).silent();
+    let publish = t.publish("t", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 t \"x\"");
+    t.receives(message(4, 1, "new")).notes("close Unread(10)");
+    // What comes behind it would overtake it, and no acknowledgment leaves any more.
+    t.receives(message(5, 1, "")).accept(one).silent();
+    assert_eq!((t.wants_commands(), t.next_timer()), (false, None));
+    t.reconnects(true).renewing(0);
+    t.sends("PUBLISH id=1 qos=1 dup t \"x\"");
+    t.receives(puback(1)).resolved(publish, "delivered x2");
+    t.receives(message_again(1, 1, "one")).sends("PUBACK 1");
+    t.receives(message_again(2, 2, "two")).silent();
+    t.receives(message_again(4, 1, "new"));
+    let new = t.delivers("t \"new\"").unwrap();
+    assert_eq!(t.session.bytes_owed(), 8);
+    t.accept(two).sends("PUBREC 2");
+    t.accept(new).sends("PUBACK 4");
+    assert_eq!(t.session.bytes_owed(), 0);
+    // One alone is taken, however large.
+    t.receives(message(5, 1, "larger than the bound"));
+    let large = t.delivers("t \"larger than the bound\"").unwrap();
+    t.receives(message(6, 1, "")).notes("close Unread(10)");
+    t.accept(large).finish();
+}
+
+/// What was acknowledged in vain waits for the broker to send it again; one that never does must not
+/// keep new messages away.
+#[test]
+fn what_the_broker_never_sends_again_takes_no_room_for_good() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 2, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.loses_link().accept(one).accept(two);
+    t.links_up().connack(true).renewing(0);
+    t.receives(message(3, 1, "new"));
+    let new = t.delivers("t \"new\"").unwrap();
+    assert_eq!(t.session.bytes_owed(), 4);
+    // A late repetition of QoS 2 is known all the same; of QoS 1 it may be delivered again.
+    t.receives(message_again(2, 2, "two")).silent();
+    t.accept(new).sends_all(&["PUBACK 3", "PUBREC 2"]);
+    t.receives(message_again(1, 1, "one"));
+    let again = t.delivers("t \"one\"").unwrap();
+    t.accept(again).sends("PUBACK 1").finish();
+}
+
+#[test]
+fn the_bytes_owed_are_forgotten_with_the_session() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "a"));
+    t.delivers("t \"a\"").unwrap();
+    // Another message under the same identifier takes the place of the first.
+    t.receives(message(1, 1, "longer"));
+    t.delivers("t \"longer\"").unwrap();
+    assert_eq!(t.session.bytes_owed(), 7);
+    t.reconnects(false).renewing(0);
+    assert_eq!(t.session.bytes_owed(), 0);
+    t.finish();
 }
