@@ -42,6 +42,7 @@ fn soak() -> Result<bool, Box<dyn Error>> {
         rounds: u64::MAX,
         time: Duration::try_from_secs_f64(minutes * 60.0)?,
         kill_every: 4,
+        forgets: false,
         cut_after: 1..300_000,
         seed,
     };

@@ -9,6 +9,8 @@
 //!   two first ones out of their publisher's order, each QoS for itself;
 //! - QoS 1: what ended as delivered was seen by both subscribers, once or more;
 //! - QoS 0: nobody saw it twice; it may be missing;
+//! - QoS 1 and 2: it ends as delivered, unless TERMINATE was first; but for QoS 2 in flight when the
+//!   broker has lost the session. That is told as perhaps delivered, which is the truth about it;
 //! - QoS 2: as QoS 1, and the broker passed it on once. That is what the witness is for: a client of
 //!   the test itself whose link nobody cuts, so that what it sees twice was published twice. What a
 //!   subscriber behind the cuts sees twice is only counted: Mosquitto 2.0 may send a PUBLISH anew
@@ -97,6 +99,8 @@ pub struct Account {
     seen: [AtomicU64; 2],
     /// Of QoS 1 and 2.
     failed: AtomicU64,
+    /// Of QoS 2, perhaps delivered because the broker has lost the session.
+    with_session: AtomicU64,
     unresolved: AtomicU64,
     untrue: AtomicU64,
     reordered: AtomicU64,
@@ -118,6 +122,7 @@ impl Account {
             arrived: ByQos::default(),
             seen: Default::default(),
             failed: AtomicU64::default(),
+            with_session: AtomicU64::default(),
             unresolved: AtomicU64::default(),
             untrue: AtomicU64::default(),
             reordered: AtomicU64::default(),
@@ -165,8 +170,12 @@ impl Account {
         }
         // A lost link may cost QoS 0, and delivered it is when it went out.
         if qos != QoS::AtMostOnce {
+            let with_session = Outcome::PerhapsDelivered(Reason::SessionLost);
             count(match kind {
                 DELIVERED => &self.delivered_now,
+                PERHAPS if qos == QoS::ExactlyOnce && *outcome == with_session => {
+                    &self.with_session
+                }
                 _ => &self.failed,
             });
         }
@@ -297,6 +306,10 @@ impl Account {
 
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::SeqCst)
+    }
+
+    pub fn with_session(&self) -> u64 {
+        self.with_session.load(Ordering::SeqCst)
     }
 
     pub fn unresolved(&self) -> u64 {

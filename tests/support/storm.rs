@@ -68,6 +68,8 @@ pub struct Storm {
     pub time: Duration,
     /// The broker is killed at the begin of every so many-th round.
     pub kill_every: u64,
+    /// And it comes back without any session.
+    pub forgets: bool,
     /// Each connection is cut, or stalls, after a random number of bytes in this range.
     pub cut_after: Range<u64>,
     /// The source of all chance.
@@ -141,6 +143,9 @@ pub struct Figures {
     pub reordered: u64,
     /// Not delivered, though nobody ended the loop.
     pub failed: u64,
+    /// Of QoS 2, perhaps delivered because the broker had lost the session; they count as failed unless
+    /// it said so at a reconnect.
+    pub with_session: u64,
     /// Not delivered because TERMINATE ended the loop.
     pub ended: u64,
     pub stats: Stats,
@@ -170,7 +175,8 @@ impl fmt::Display for Figures {
         write!(
             f,
             "messages {} of QoS 1 (and {} of QoS 0, {} of QoS 2), cuts {}, stalls {}, slowed {}, \
-             broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, failed {}, ended by \
+             broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, failed {}, lost with \
+             the session {}, ended by \
              TERMINATE {}, repeated {zero} / {one} / {two}, QoS 0 arrived {}, reconnects {} (resumed \
              {}), seconds {:.1}, resident memory {} KiB early, {} KiB at the end",
             self.messages[1],
@@ -185,6 +191,7 @@ impl fmt::Display for Figures {
             self.untrue,
             self.reordered,
             self.failed,
+            self.with_session,
             self.ended,
             self.arrived[0],
             self.stats.reconnects,
@@ -239,6 +246,9 @@ impl Storm {
                 let enough = IN_FLIGHT + chance.within(&(0..IN_FLIGHT));
                 wait_until("messages in flight", || account.submitted() >= enough);
                 broker.kill();
+                if self.forgets {
+                    broker.remove_database();
+                }
                 let seen = witness.join();
                 proxy.cut_all();
                 broker.start_again();
@@ -268,6 +278,7 @@ impl Storm {
             [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| count.of(qos))
         };
         let (delivered, failed) = (of_each(&account.delivered), account.failed());
+        let with_session = account.with_session();
 
         // The end comes in the middle of a round that nobody waits for.
         account.begin_round(LAST_ROUND);
@@ -293,6 +304,10 @@ impl Storm {
         account.end_round();
         broker.kill();
         witness.join();
+        let unexplained = match ended.stats.reconnects > ended.stats.resumed {
+            true => 0,
+            false => account.with_session(),
+        };
         Figures {
             messages: account.in_a_round().map(|count| rounds * count),
             delivered,
@@ -305,9 +320,10 @@ impl Storm {
             lost,
             unresolved: account.unresolved(),
             ended: account.failed() - failed,
+            with_session,
             untrue: account.untrue(),
             reordered: account.reordered(),
-            failed,
+            failed: failed + unexplained,
             stats: ended.stats,
             elapsed: begin.elapsed(),
             memory_early,
