@@ -24,7 +24,7 @@ use crate::ticket::{Completion, Ticket};
 
 /// Requests that may go ahead of the queue at one time: far more than any program has use for, and a
 /// bound for the memory of one that repeats them faster than the loop takes them. TERMINATE is
-/// always taken.
+/// always taken, and that an inbox was dropped.
 const LARGEST_AHEAD: usize = 65_536;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
@@ -130,6 +130,10 @@ impl Handle {
             });
         }
         let (ticket, completion) = Ticket::new();
+        if !inbox.is_opened() {
+            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+            return Ok(ticket);
+        }
         let request = Request::Subscribe {
             inbox: inbox.id(),
             filters,
@@ -218,8 +222,18 @@ impl Handle {
     }
 
     /// A response queue for `capacity` messages (1 to 1,000,000), to subscribe with.
+    ///
+    /// When 65,536 requests go ahead of the command queue already, the opening of other inboxes
+    /// included, it is not opened: subscribing with it ends at once as never sent
+    /// ([`Reason::TooManyAhead`]), and receiving fails ([`InboxError::NotOpened`]). Drop it, and ask
+    /// for another one once the loop has caught up.
+    ///
+    /// [`InboxError::NotOpened`]: crate::InboxError::NotOpened
     pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
         let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
+        if self.waker.ahead() >= LARGEST_AHEAD {
+            return Inbox::not_opened(id, self.waker.clone());
+        }
         let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
         self.waker.tell(Urgent::OpenInbox(outlet));
         inbox

@@ -40,6 +40,8 @@ pub struct Inbox {
     items: Receiver<Item>,
     flow: Arc<Flow>,
     waker: Waker,
+    /// The loop is told of it.
+    opened: bool,
 }
 
 /// Why there is no message.
@@ -51,6 +53,9 @@ pub enum InboxError {
     /// The loop has ended and everything it delivered was taken.
     #[error("the loop has ended")]
     Closed,
+    /// It was not opened: see [`Handle::inbox`](crate::Handle::inbox).
+    #[error("the inbox was not opened: too many requests go ahead of the command queue already")]
+    NotOpened,
     /// After a reconnect the broker refused to subscribe to this filter again.
     #[error("the broker refused to subscribe again to {filter:?}")]
     SubscriptionRefused {
@@ -117,8 +122,16 @@ impl Inbox {
             items: receiver,
             flow,
             waker,
+            opened: true,
         };
         (inbox, outlet)
+    }
+
+    /// One that the loop is never told of and that nothing arrives in.
+    pub(crate) fn not_opened(id: InboxId, waker: Waker) -> Inbox {
+        let (mut inbox, _) = Inbox::new(id, 1, WhenFull::DropNewest, waker);
+        inbox.opened = false;
+        inbox
     }
 
     /// Waits for the next message.
@@ -126,9 +139,9 @@ impl Inbox {
     /// # Errors
     /// [`InboxError::Closed`] once the loop has ended and the queue is empty;
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew, after which receiving goes on.
+    /// renew, after which receiving goes on; [`InboxError::NotOpened`] always, if it was not opened.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
-        let item = self.items.recv().map_err(|_| InboxError::Closed)?;
+        let item = self.items.recv().map_err(|_| self.nothing_more())?;
         self.taken(item)
     }
 
@@ -139,7 +152,7 @@ impl Inbox {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<Message>, InboxError> {
         let item = self.items.recv_timeout(timeout).map_err(|e| match e {
             RecvTimeoutError::Timeout => InboxError::Timeout,
-            RecvTimeoutError::Disconnected => InboxError::Closed,
+            RecvTimeoutError::Disconnected => self.nothing_more(),
         })?;
         self.taken(item)
     }
@@ -151,7 +164,7 @@ impl Inbox {
     pub fn try_recv(&self) -> Result<Arc<Message>, InboxError> {
         let item = self.items.try_recv().map_err(|e| match e {
             TryRecvError::Empty => InboxError::Timeout,
-            TryRecvError::Disconnected => InboxError::Closed,
+            TryRecvError::Disconnected => self.nothing_more(),
         })?;
         self.taken(item)
     }
@@ -163,6 +176,17 @@ impl Inbox {
 
     pub(crate) fn id(&self) -> InboxId {
         self.id
+    }
+
+    pub(crate) fn is_opened(&self) -> bool {
+        self.opened
+    }
+
+    fn nothing_more(&self) -> InboxError {
+        match self.opened {
+            true => InboxError::Closed,
+            false => InboxError::NotOpened,
+        }
     }
 
     /// There is room now: the loop wants to know if something waits for it.
@@ -182,8 +206,11 @@ impl Inbox {
 }
 
 impl Drop for Inbox {
+    /// Always heard: there are no more of these on the way than inboxes that were opened.
     fn drop(&mut self) {
-        self.waker.tell(Urgent::CloseInbox(self.id));
+        if self.opened {
+            self.waker.tell(Urgent::CloseInbox(self.id));
+        }
     }
 }
 

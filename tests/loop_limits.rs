@@ -14,9 +14,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Handle, Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Broker, Handle, InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
-use support::running::{Running, attempts, message, next, options, told};
+use support::running::{Running, attempts, message, next, options, serve, told};
 use support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
 
 /// More than the system takes for a broker that does not read, less than the script can decode.
@@ -358,4 +358,43 @@ fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
     for ticket in taken {
         assert!(told(ticket).is_delivered());
     }
+}
+
+#[test]
+fn opening_and_dropping_inboxes_faster_than_the_loop_takes_them_is_bounded() {
+    let mut broker = ScriptedBroker::bind();
+    let mut connectable = Broker::new(options(&broker)).unwrap();
+    let (agent, handle) = connectable.open().unwrap();
+    let mut opened = 0;
+    let not_opened = loop {
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        if inbox.try_recv() == Err(InboxError::NotOpened) {
+            break inbox;
+        }
+        opened += 1;
+        // It is dropped, which the loop hears of, too.
+    };
+    assert_eq!(opened, 65_536 / 2);
+    let filters = || vec![Filter::new("a", QoS::AtLeastOnce)];
+    let refused = told(handle.subscribe(&not_opened, filters()).unwrap());
+    assert_eq!(refused, Outcome::NeverSent(Reason::TooManyAhead));
+    assert_eq!(not_opened.recv(), Err(InboxError::NotOpened));
+    let leaving = handle.unsubscribe(&not_opened, vec!["a".into()]).unwrap();
+    let script = thread::spawn(move || {
+        let (mut link, _) = broker.accept_client(false);
+        serve(&mut link);
+        link.close();
+    });
+    let user = thread::spawn(move || {
+        assert!(told(leaving).is_delivered());
+        drop(not_opened);
+        // The loop has caught up.
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        let granted = told(handle.subscribe(&inbox, filters()).unwrap());
+        assert!(granted.is_delivered(), "{granted}");
+        drop(handle);
+    });
+    assert!(agent.run().result.is_ok());
+    user.join().unwrap();
+    script.join().unwrap();
 }

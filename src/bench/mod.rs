@@ -331,7 +331,7 @@ fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Dur
                     break;
                 }
             }
-            Err(InboxError::Closed) => break,
+            Err(InboxError::Closed | InboxError::NotOpened) => break,
             Err(refused @ InboxError::SubscriptionRefused { .. }) => {
                 problem.get_or_insert_with(|| refused.to_string());
             }
