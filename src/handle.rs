@@ -87,7 +87,9 @@ impl Handle {
     /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread (in the
     /// moment in which the loop ends perhaps on another thread that pushes a command), so it has to
     /// be quick and must not wait for the loop or for a lock that is held while commands are pushed:
-    /// inside it, a full queue rejects at once. A handle that it captures counts as one that is held.
+    /// inside it, a full queue rejects at once. A handle that it captures counts as one that is held: if
+    /// it is the last one and DISCONNECT came before its command left the queue, nobody is left to ask
+    /// for RECONNECT or TERMINATE, and the loop stays offline for ever.
     ///
     /// # Errors
     /// As [`Handle::publish`]; the callback is then dropped uncalled.

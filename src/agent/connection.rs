@@ -57,7 +57,7 @@ impl Agent<'_> {
         match &mut self.phase {
             Phase::Offline | Phase::Online { .. } => false,
             Phase::Waiting { until } if *until <= now => {
-                match Attempt::start(&self.broker.options, self.waker.clone(), now) {
+                match Attempt::start(&self.broker.options, &mut self.resolver, now) {
                     Ok(attempt) => self.phase = Phase::Connecting(attempt),
                     Err(error) => self.attempt_failed(error, now),
                 }
@@ -66,7 +66,8 @@ impl Agent<'_> {
             Phase::Waiting { .. } => false,
             Phase::Connecting(attempt) => {
                 let connector = self.broker.connector.as_ref();
-                match attempt.poll(&self.broker.options, connector, &self.readiness, now) {
+                let (resolver, readiness) = (&mut self.resolver, &self.readiness);
+                match attempt.poll(&self.broker.options, connector, resolver, readiness, now) {
                     Progress::Pending => false,
                     Progress::Done(link, deadline) => {
                         self.greet(link, deadline, now);

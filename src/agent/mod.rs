@@ -30,6 +30,7 @@ use native_tls::TlsConnector;
 
 use crate::backoff::Backoff;
 use crate::command::{Command, Outcome, Reason, Urgent};
+use crate::connect::Resolver;
 use crate::doorbell::Doorbell;
 use crate::error::{Blame, Error, exhaustion};
 use crate::fanout::Fanout;
@@ -84,6 +85,7 @@ pub struct Agent<'b> {
     waker: Waker,
     doorbell: Arc<Doorbell>,
     readiness: Readiness,
+    resolver: Resolver,
     session: Session<Pending>,
     subscriptions: Subscriptions,
     fanout: Fanout,
@@ -232,6 +234,7 @@ impl Broker {
             commands,
             urgent,
             held: None,
+            resolver: Resolver::new(waker.clone()),
             waker,
             doorbell,
             readiness,

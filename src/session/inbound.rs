@@ -197,11 +197,16 @@ impl Inbound {
     /// before anything new [MQTT-4.4.0-1]: it must not take the room for good. If it does come, QoS 1
     /// is delivered a second time, which it may be; QoS 2 is still known by its identifier.
     fn forget_what_may_come_twice(&mut self) {
-        let settled = |owed: &&Owed| owed.accepted && !owed.on_this_link;
-        let settled: Vec<_> = self.owed.values().filter(settled).map(|o| o.id).collect();
-        for id in settled {
-            self.forget(id);
-        }
+        let (owed, bytes) = (&mut self.owed, &mut self.owed_bytes);
+        owed.retain(|owed| {
+            let stays = !owed.accepted || owed.on_this_link;
+            if !stays {
+                *bytes -= owed.message.size();
+            }
+            stays
+        });
+        self.by_identifier
+            .retain(|delivery| owed.get(*delivery).is_some());
     }
 }
 

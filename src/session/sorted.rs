@@ -50,12 +50,13 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
-    }
-
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
+    }
+
+    /// Removes every entry whose value is not wanted.
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&V) -> bool) {
+        self.0.retain(|(_, value)| wanted(value));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,10 +97,12 @@ mod tests {
                 }
                 prop_assert_eq!(sorted.get(key), plain.get(&key));
                 prop_assert_eq!(sorted.get_mut(key), plain.get_mut(&key));
-                prop_assert!(sorted.values().eq(plain.values()));
                 prop_assert!(sorted.values_mut().map(|value| *value).eq(plain.values().copied()));
                 prop_assert_eq!(sorted.len(), plain.len());
             }
+            sorted.retain(|step| step % 3 > 0);
+            plain.retain(|_, step| *step % 3 > 0);
+            prop_assert!(sorted.values_mut().map(|value| *value).eq(plain.values().copied()));
             sorted.clear();
             prop_assert_eq!(sorted.len(), 0);
         }
