@@ -36,6 +36,10 @@ pub const ALL: [Contender; 4] = [
     },
 ];
 
+/// Messages that may wait for their turn, whatever the window, with those who have a queue of their own
+/// for them.
+const QUEUE: usize = 1_000;
+
 /// Stack of a publisher thread: small, for a thousand of them.
 const STACK: usize = 256 * 1024;
 

@@ -15,7 +15,7 @@ use rumqttc::{
     Transport,
 };
 
-use super::{Tally, client_id, join, spawn, topic};
+use super::{QUEUE, Tally, client_id, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
@@ -27,8 +27,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     options.set_max_packet_size(largest, largest);
     let tls = TlsConfiguration::NativeConnector(certs.connector()?);
     options.set_transport(Transport::tls_with_config(tls));
-    // As many wait for their turn as are on their way.
-    let (client, mut connection) = Client::new(options, usize::from(work.window));
+    let (client, mut connection) = Client::new(options, QUEUE);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     connection.eventloop.set_network_options(network);

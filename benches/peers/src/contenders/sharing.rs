@@ -11,7 +11,7 @@ use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOpti
 use mqtt_connection_sharing::packet::{Publish, QoS, Topic};
 use mqtt_connection_sharing::{Batch, Broker, Handle};
 
-use super::{client_id, join, spawn, topic};
+use super::{QUEUE, client_id, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
@@ -28,8 +28,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     });
     options.clean_session = true;
     options.max_inflight = work.window;
-    // As many wait for their turn as are on their way.
-    options.command_queue = usize::from(work.window);
+    options.command_queue = QUEUE;
     let broker = Broker::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
     let agent = spawn_loop(broker, send_handle)?;
