@@ -126,7 +126,7 @@ fn flags_that_cannot_be_read_say_what_is_possible() {
             &["--pasword-file", "--password-file"],
         ),
         (&["-q", "-v"], &["--quiet", "--verbose"]),
-        (&["filter"], &["filter"]),
+        (&["filter"], &["argument 1", "belongs to no flag"]),
     ] {
         let done = Program::new().args(arguments).run();
         done.expect_code(2);

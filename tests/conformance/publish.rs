@@ -37,11 +37,23 @@ fn mqtt_3_3_1_1_every_publish_that_is_sent_again_has_dup_1() {
     drop(running.handle().reconnect());
     let mut link = greet(&mut broker, RESUMED);
     link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x011");
-    link.send(&[ack(0x40, 1), ack(0x50, 2), ack(0x70, 2), ack(0x40, 3)].concat());
+    link.expect_bytes(b"\x3c\x06\x00\x01a\x00\x022");
+    link.expect_bytes(b"\x3b\x06\x00\x01a\x00\x033");
+    link.send(&[ack(0x40, 1), ack(0x50, 2), ack(0x40, 3)].concat());
+    link.expect_bytes(ack(0x62, 2));
+    link.send(&ack(0x70, 2));
     for ticket in tickets {
         assert_eq!(attempts(told(ticket)), 5);
     }
-    terminate(running, link);
+    assert_eq!(terminate(running, link), [b"\xe0\x00"]);
+    // Each of them once on each of the five connections, without DUP on the first one only.
+    let connections = recorded(&broker);
+    assert_eq!(connections.len(), 5);
+    for (index, connection) in connections.iter().enumerate() {
+        let publishes = connection.iter().filter(|packet| packet[0] >> 4 == 3);
+        let dups: Vec<_> = publishes.map(|packet| packet[0] & 8 != 0).collect();
+        assert_eq!(dups, [index > 0; 3], "{connection:02x?}");
+    }
 }
 
 /// To a broker that has no session, what is sent anew is no repetition.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, WhenFull};
 
 use crate::harness::{
@@ -109,9 +109,37 @@ fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
             let mut link = greet_as(connect, &mut scripted, ACCEPTED);
             let inbox = handle.inbox(1, WhenFull::WaitAside);
             if clean {
-                let filters = vec![Filter::new("in", QoS::AtLeastOnce)];
-                drop(handle.subscribe(&inbox, filters).unwrap());
-                assert_eq!(link.read_bytes()[0], 0x82);
+                // Granted; sent and not acknowledged; received and not released.
+                let filters = vec![Filter::new("in", QoS::ExactlyOnce)];
+                let granted = handle.subscribe(&inbox, filters).unwrap();
+                link.expect_bytes(b"\x82\x07\x00\x01\x00\x02in\x02");
+                link.send(b"\x90\x03\x00\x01\x02");
+                assert!(told(granted).is_delivered());
+                for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                    drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
+                    assert_eq!(link.read_bytes()[0] >> 4, 3);
+                }
+            } else {
+                // Nothing of the first one comes before it, and the filter is nobody's.
+                let publish = Publish::new("a", QoS::AtLeastOnce, "y");
+                let ticket = handle.publish(publish).unwrap();
+                let sent = link.read_bytes();
+                assert_eq!(
+                    (&sent[..5], &sent[7..]),
+                    (&b"\x32\x06\x00\x01a"[..], &b"y"[..])
+                );
+                link.send(&ack(0x40, identifier(&sent)));
+                assert_eq!(attempts(told(ticket)), 1);
+            }
+            link.send(&message(0x34, "in", 5, b"unreleased"));
+            link.expect_bytes(ack(0x50, 5));
+            match clean {
+                true => assert_eq!(next(&inbox), "unreleased"),
+                false => {
+                    let unmatched = handle.unmatched().try_recv();
+                    assert_eq!(unmatched.map(|m| m.payload.len()), Ok(10));
+                    assert!(inbox.try_recv().is_err());
+                }
             }
             drop(handle.terminate(Duration::ZERO));
             assert_eq!(link.read_to_end(), [b"\xe0\x00"]);

@@ -311,5 +311,21 @@ fn mqtt_3_10_3_2_every_unsubscribe_has_a_filter() {
     running.subscribe(&mut link, &other, "shared");
     let ticket = handle.unsubscribe(&inbox, vec!["shared".into()]).unwrap();
     assert!(told(ticket).is_delivered());
+    // Nor when whoever goes away leaves others behind at each of its filters.
+    running.subscribe(&mut link, &inbox, "shared");
+    drop(other);
+    running.take_a_turn();
+    // One filter that nobody else has: that one alone.
+    let other = handle.inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &other, "shared");
+    running.subscribe(&mut link, &other, "own");
+    drop(other);
+    let left = link.read_bytes();
+    assert_eq!((left[0], &left[4..]), (0xa2, &b"\x00\x03own"[..]));
+    link.send(&ack(0xb0, identifier(&left)));
+    running.take_a_turn();
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
+    for packet in recorded(&broker).concat() {
+        assert!(packet[0] != 0xa2 || packet.len() >= 4 + 3, "{packet:02x?}");
+    }
 }
