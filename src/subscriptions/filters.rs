@@ -4,8 +4,9 @@
 //! filters, neither in work nor, as far as can be, in places of memory to wait for: a filter without
 //! wildcards is found by one hash of the whole topic, one with wildcards by `wildcards.rs`, and
 //! what either finds counts only after its text was compared byte for byte. So the hashes decide
-//! how long it takes, never what is found. They are keyed; who sends topics can neither add to the
-//! tables nor make them slow, because only filters are in them. Pure; the loop's thread.
+//! how long it takes, never what is found. They are keyed, with a key of each table's own, and fast
+//! rather than proof against an enemy who could choose the filters: who sends topics adds nothing to
+//! the table. Pure; the loop's thread.
 
 use std::hash::BuildHasher;
 use std::mem;

@@ -1,13 +1,14 @@
 //! Finds the filters with wildcards that may match a topic.
 //!
-//! The beginnings of filters, level by level, are nodes, and a node is found by the hash of its
-//! path: no text is kept or compared here. Where two paths have the same hash they share a node, so
-//! a filter may be named that does not match, or be named twice, but none that matches is left out;
-//! `filters.rs` compares the text.
+//! The beginnings of filters, level by level, are nodes, as far as filters share them; a node is
+//! found by the hash of its path: no text is kept or compared here. Where two paths have the same
+//! hash they share a node, so a filter may be named that does not match, or be named twice, but none
+//! that matches is left out; `filters.rs` compares the text.
 //!
-//! A topic costs a hash of each of its levels once, and what nodes it meets, which are at most as
-//! many as filters made, however long it is and however `+` branches. Nothing recurses: a filter may
-//! have 65,535 levels, a thread's stack has not. Pure; the loop's thread.
+//! A topic costs a hash of each of its levels, once and no deeper than filters go, and the nodes that
+//! it meets, which are at most as many as filters made, however long it is and however `+` branches.
+//! Nothing recurses: a filter may have 65,535 levels, a thread's stack has not. Pure; the loop's
+//! thread.
 
 use std::hash::{BuildHasher, Hasher};
 use std::mem;
