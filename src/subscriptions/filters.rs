@@ -68,7 +68,7 @@ impl<V: Default, S: BuildHasher> Filters<V, S> {
             None => {
                 self.slots.push(Slot::default());
                 let last = self.slots.len() - 1;
-                // Slots up to there would take 256 GiB.
+                // Slots up to there would take 512 GiB.
                 assert!(last < NONE as usize, "too many filters");
                 last as FilterId
             }
