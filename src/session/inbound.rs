@@ -56,14 +56,19 @@ pub(crate) struct Inbound {
 
 impl Inbound {
     /// Whether a PUBLISH that arrived may be taken: what is owed stays below so many bytes, unless one
-    /// message alone is larger. What is owed already costs nothing when it comes again.
+    /// message alone is larger. What is owed already costs nothing when it comes again; a QoS 2 message
+    /// that was acknowledged and not released may take as much again, for it can come before others
+    /// that are owed.
     pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
-        let fits = |owed_bytes| owed_bytes == 0 || owed_bytes + message.size() <= limit;
-        if fits(self.owed_bytes) || self.is_same_as_owed(id, message) {
+        let fits = |owed_bytes, limit| owed_bytes == 0 || owed_bytes + message.size() <= limit;
+        if fits(self.owed_bytes, limit) || self.is_same_as_owed(id, message) {
             return true;
         }
+        if message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some() {
+            return fits(self.owed_bytes, limit.saturating_mul(2));
+        }
         self.forget_what_may_come_twice();
-        fits(self.owed_bytes)
+        fits(self.owed_bytes, limit)
     }
 
     /// A PUBLISH arrived.

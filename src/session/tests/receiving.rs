@@ -219,3 +219,19 @@ fn the_bytes_owed_are_forgotten_with_the_session() {
     assert_eq!(t.session.bytes_owed(), 0);
     t.finish();
 }
+
+#[test]
+fn a_repetition_of_qos_2_does_not_push_out_what_is_owed_behind_it() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 7);
+    t.receives(message(1, 2, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.accept(two).sends("PUBREC 1");
+    t.receives(message(2, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.loses_link().accept(one);
+    t.links_up().connack(true).renewing(0);
+    // PUBREC was lost with the link; both come again, in their order.
+    t.receives(message_again(1, 2, "two")).sends("PUBREC 1");
+    t.receives(message_again(2, 1, "one")).sends("PUBACK 2");
+    t.finish();
+}
