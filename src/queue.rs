@@ -193,10 +193,15 @@ impl CommandQueue {
         }
     }
 
+    /// Whether a thread waits although there is some room, because it is not much.
+    pub(crate) fn keeps_waiting(&self) -> bool {
+        self.shared.gate.is_waited_at() && self.len() < self.shared.capacity
+    }
+
     /// Once the doorbell says that the loop sleeps: lets a thread in if there is any room at all. A
     /// thread that was let in before that would keep the room behind it to itself.
     pub(crate) fn open_for_any(&self) {
-        if self.shared.gate.is_waited_at() && self.len() < self.shared.capacity {
+        if self.keeps_waiting() {
             self.shared.gate.open();
         }
     }

@@ -47,7 +47,7 @@ use crate::tls;
 
 use connection::Phase;
 use ending::{Ending, GoingOffline};
-use pace::{Arrivals, Watchfulness, Window};
+use pace::{Arrivals, Gate, Watchfulness, Window};
 
 /// Commands taken in one turn before the link is looked at again.
 const BATCH: usize = 512;
@@ -107,6 +107,7 @@ pub struct Agent<'b> {
     going_offline: Option<GoingOffline>,
     ending: Option<Ending>,
     window: Window,
+    gate: Gate,
     watch: Watchfulness,
     arrivals: Arrivals,
     failure: Option<Error>,
@@ -256,6 +257,7 @@ impl Broker {
             going_offline: None,
             ending: None,
             window: Window::Open,
+            gate: Gate::Idle,
             watch: Watchfulness::new(single_core, now),
             arrivals: Arrivals::new(now),
             failure: None,
@@ -440,16 +442,20 @@ impl Agent<'_> {
             return;
         }
         let takes_commands = self.takes_commands();
+        self.gate = self.gate.at(now, self.commands.keeps_waiting());
         let deadlines = [
             self.phase_deadline(),
             self.session.next_timer(),
             self.ending_deadline(),
             self.window_deadline(),
+            self.gate.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.doorbell.sleep(takes_commands, deadline, || {
-            // Not before: whoever is let in has to see that the loop sleeps.
-            self.commands.open_for_any();
+            if self.gate == Gate::Open {
+                // Not before: whoever is let in has to see that the loop sleeps.
+                self.commands.open_for_any();
+            }
             !self.urgent.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.watch.slept(now.elapsed());

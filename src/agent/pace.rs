@@ -9,6 +9,10 @@ use super::Agent;
 /// How long a window that was full may wait for more room than a single acknowledgment makes.
 const REFILL_TIME: Duration = Duration::from_millis(1);
 
+/// How long a thread may wait for the command queue although there is some room in it, because more
+/// may be made so soon that it comes in for many messages.
+const GATE_TIME: Duration = Duration::from_millis(1);
+
 /// How long the loop looks again, after it did something, before it sleeps: about as long as it takes
 /// to be woken twice. What comes later than that comes rarely enough to be woken for.
 const LOOKING_TIME: Duration = Duration::from_micros(50);
@@ -181,6 +185,38 @@ impl Arrivals {
     }
 }
 
+/// When a thread is let in that waits for the command queue, in which there is little room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Nobody waits, or only for room.
+    Idle,
+    /// Not before this moment, unless there is room for many.
+    Shut { until: Instant },
+    /// Now.
+    Open,
+}
+
+impl Gate {
+    /// What it is when the loop is about to sleep.
+    pub(super) fn at(self, now: Instant, keeps_waiting: bool) -> Gate {
+        match self {
+            _ if !keeps_waiting => Gate::Idle,
+            Gate::Shut { until } if until <= now => Gate::Open,
+            Gate::Shut { until } => Gate::Shut { until },
+            Gate::Idle | Gate::Open => Gate::Shut {
+                until: now + GATE_TIME,
+            },
+        }
+    }
+
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Gate::Shut { until } => Some(until),
+            Gate::Idle | Gate::Open => None,
+        }
+    }
+}
+
 impl Agent<'_> {
     /// When the window opens although little of it is free.
     pub(super) fn window_deadline(&self) -> Option<Instant> {
@@ -216,6 +252,17 @@ mod tests {
         let window = Window::Full.at(now, 99, 100);
         assert_eq!(window, window.at(now + REFILL_TIME - MOMENT, 98, 100));
         assert_eq!(window.at(now + REFILL_TIME, 99, 100), Window::Open);
+    }
+
+    #[test]
+    fn little_room_in_the_queue_is_given_away_after_a_moment() {
+        let now = Instant::now();
+        let shut = Gate::Idle.at(now, true);
+        assert_eq!(shut.deadline(), Some(now + GATE_TIME));
+        assert_eq!(shut.at(now + GATE_TIME - MOMENT, true), shut);
+        assert_eq!(shut.at(now + GATE_TIME, true), Gate::Open);
+        assert_eq!(shut.at(now + GATE_TIME, false), Gate::Idle);
+        assert_ne!(Gate::Open.at(now, true), Gate::Open, "one after the other");
     }
 
     #[test]
