@@ -4,8 +4,8 @@
 #
 # usage: scripts/peers.sh [--quick] [--json FILE] [--chart FILE]
 #
-# It prints the medians of five rounds of two seconds for each of them (of six with 1,024 threads; some seven minutes) and the ratios that
-# matter. Run it on a machine that has nothing else to do.
+# It prints the medians of five rounds of two seconds for each of them (six seconds with 1,024 threads) and the
+# ratios that matter, in some seven minutes. Run it on a machine that has nothing else to do.
 #
 #   --quick       three rounds of 0.3 seconds: less than a minute, and rough
 #   --json FILE   also write the figures to FILE
