@@ -108,9 +108,15 @@ impl Shared {
             lock(&self.undelivered).push((number, outcome));
         }
         let ended = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
-        if ended == self.wake_at.load(Ordering::SeqCst)
-            && let Some(waiter) = lock(&self.waiter).take()
-        {
+        if ended == self.wake_at.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes whoever waits. It stays known: it may have waited in vain before, and this be meant for that
+    /// count, while it waits for more by now.
+    fn wake(&self) {
+        if let Some(waiter) = &*lock(&self.waiter) {
             waiter.unpark();
         }
     }
@@ -134,6 +140,8 @@ mod tests {
     use super::*;
     use crate::command::Reason;
     use crate::ticket::Completion;
+
+    const HANG: Duration = Duration::from_secs(60);
 
     fn delivered() -> Outcome {
         Outcome::delivered(1, Duration::from_millis(3))
@@ -186,6 +194,27 @@ mod tests {
             assert_eq!((batch.pushed(), batch.outstanding()), (10 * round, 0));
             loop_thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn who_waits_again_for_more_is_not_forgotten_when_woken_for_less() {
+        let mut batch = Batch::new();
+        let first = push(&mut batch);
+        assert_eq!(batch.wait_timeout(Duration::ZERO), None);
+        let second = push(&mut batch);
+        let shared = Arc::clone(&batch.shared);
+        let waiting = thread::spawn(move || batch.wait_timeout(HANG));
+        let start = Instant::now();
+        while shared.wake_at.load(Ordering::SeqCst) != 2 {
+            assert!(start.elapsed() < HANG, "it does not wait");
+            thread::yield_now();
+        }
+        first.tell(delivered());
+        // Its end compared the counts just before the second wait began, and wakes only now.
+        shared.wake();
+        assert!(lock(&shared.waiter).is_some());
+        second.tell(delivered());
+        assert_eq!(waiting.join().unwrap(), Some(Vec::new()));
     }
 
     #[test]
