@@ -59,8 +59,9 @@ pub struct Options {
     pub retry: Retry,
     /// Largest packet accepted from the broker, in bytes, fixed header included. Incoming messages of
     /// four times as many bytes, and never less than 64 MiB, may wait unacknowledged for threads that
-    /// do not read their inboxes; with one message more the link is closed, so that the broker keeps
-    /// it and sends it again after the next reconnect.
+    /// do not read their inboxes. One message more, and all behind it, is left with the broker while
+    /// everything else goes on; once half of what waits is read the link is made anew, and the broker
+    /// sends the rest again (with `clean_session` it forgets it).
     pub max_packet_size: usize,
     /// Filters that may be subscribed at one time; one more is refused before anything is sent.
     pub max_subscriptions: usize,

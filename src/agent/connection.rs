@@ -195,7 +195,7 @@ impl Agent<'_> {
                 if lasted >= LASTING {
                     self.backoff.reset();
                     self.reconnect_after(&error, Duration::ZERO, now);
-                } else if self.session.made_progress() || matches!(loss, LinkLoss::Unread(_)) {
+                } else if self.session.made_progress() || loss == LinkLoss::LeftWithBroker {
                     self.backoff.made_progress();
                     let delay = self.backoff.next_delay();
                     self.reconnect_after(&error, delay, now);
@@ -404,10 +404,6 @@ fn lost_after_connack(broker: &super::Broker, loss: &LinkLoss, lasted: Duration)
              topic, or it was restarted"
         }
         LinkLoss::Protocol(_) => "see what the broker sends; it may be no MQTT 3.1.1 broker",
-        LinkLoss::Unread(_) => {
-            "read every inbox in time, drop it, or open it with WhenFull::DropOldest or DropNewest; the \
-             broker keeps the messages and sends them again"
-        }
         _ => "",
     };
     let tried = format!("connection to {}", broker.options.address());

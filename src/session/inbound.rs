@@ -52,23 +52,47 @@ pub(crate) struct Inbound {
     owed_bytes: usize,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
     unreleased: Sorted<PacketId, ()>,
+    /// The size of the first that had no room on this link. What comes behind it must not overtake it.
+    left_with_broker: Option<usize>,
 }
 
 impl Inbound {
     /// Whether a PUBLISH that arrived may be taken: what is owed stays below so many bytes, unless one
     /// message alone is larger. What is owed already costs nothing when it comes again; a QoS 2 message
     /// that was acknowledged and not released may take as much again, for it can come before others
-    /// that are owed.
+    /// that are owed. Anything else behind one that was not taken is not taken either, until the link is
+    /// made anew.
     pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
         let fits = |owed_bytes, limit| owed_bytes == 0 || owed_bytes + message.size() <= limit;
-        if fits(self.owed_bytes, limit) || self.is_same_as_owed(id, message) {
+        let leaves_all = self.left_with_broker.is_some();
+        if !leaves_all && fits(self.owed_bytes, limit) || self.is_same_as_owed(id, message) {
             return true;
         }
-        if message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some() {
-            return fits(self.owed_bytes, limit.saturating_mul(2));
+        let has_room = if message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some() {
+            fits(self.owed_bytes, limit.saturating_mul(2))
+        } else if leaves_all {
+            false
+        } else {
+            self.forget_what_may_come_twice();
+            fits(self.owed_bytes, limit)
+        };
+        if !has_room {
+            self.left_with_broker.get_or_insert(message.size());
         }
-        self.forget_what_may_come_twice();
-        fits(self.owed_bytes, limit)
+        has_room
+    }
+
+    /// Whether messages were left with the broker on this link.
+    pub(crate) fn has_left_some(&self) -> bool {
+        self.left_with_broker.is_some()
+    }
+
+    /// Whether messages were left with the broker, and there is room for them again: half of it, so that
+    /// it is worth a new link, and enough for the first one.
+    pub(crate) fn has_room_again(&self, limit: usize) -> bool {
+        let owed = self.owed_bytes;
+        let has_room = |size| owed == 0 || owed <= limit / 2 && owed + size <= limit;
+        self.left_with_broker.is_some_and(has_room)
     }
 
     /// A PUBLISH arrived.
@@ -100,6 +124,11 @@ impl Inbound {
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
         if let Some(owed) = self.owed.get_mut(delivery) {
             owed.accepted = true;
+            // See `forget_what_may_come_twice`.
+            if self.left_with_broker.is_some() && !owed.on_this_link {
+                let id = owed.id;
+                self.forget(id);
+            }
         }
     }
 
@@ -128,6 +157,7 @@ impl Inbound {
 
     /// What is owed now is owed only if the broker sends it again.
     pub(crate) fn handle_link_lost(&mut self) {
+        self.left_with_broker = None;
         self.order.clear();
         for owed in self.owed.values_mut() {
             owed.on_this_link = false;

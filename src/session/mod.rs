@@ -77,8 +77,9 @@ pub struct SessionOptions {
     /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
-    /// Bytes of incoming messages that may await our acknowledgment; with one message more the link
-    /// is closed, which leaves it with the broker. A message alone may be larger.
+    /// Bytes of incoming messages that may await our acknowledgment; one message more, and what comes
+    /// behind it, is left with the broker until half of that is read and a new link asks for it. A
+    /// message alone may be larger.
     pub max_owed_bytes: usize,
 }
 
@@ -114,6 +115,9 @@ pub enum Event<T> {
         /// Its filter.
         filter: String,
     },
+    /// With the next message more than so many bytes would wait for a thread that does not read its
+    /// inbox: new ones are left with the broker.
+    Unread(usize),
     /// The link has to be closed.
     Close(LinkLoss),
 }
@@ -129,8 +133,9 @@ pub enum LinkLoss {
     KeepAliveExpired,
     /// Something was not acknowledged in time.
     AckTimeout,
-    /// Messages of more bytes than these would have waited for a thread that does not read its inbox.
-    Unread(usize),
+    /// A thread that had not read its inbox has caught up, and messages that were left with the broker
+    /// meanwhile come only on a new link.
+    LeftWithBroker,
     /// The broker sent what it must not send [MQTT-4.8.0-1].
     Protocol(ProtocolError),
 }
@@ -142,10 +147,8 @@ impl std::fmt::Display for LinkLoss {
             LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
             LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
             LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
-            LinkLoss::Unread(limit) => write!(
-                f,
-                "a thread does not read its inbox, and with the next message more than {limit} bytes \
-                 would wait unacknowledged"
+            LinkLoss::LeftWithBroker => f.write_str(
+                "a thread reads its inbox again, and the broker is to send what was left with it",
             ),
             LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
         }
@@ -327,11 +330,13 @@ impl<T> Session<T> {
         match packet {
             Incoming::Publish { id, message } => {
                 let limit = self.options.max_owed_bytes;
+                let left_some = self.inbound.has_left_some();
                 if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
-                    // What comes behind it on this link would overtake it.
-                    self.link = LinkState::Closing;
-                    self.timers.stop_all();
-                    self.events.push_back(Event::Close(LinkLoss::Unread(limit)));
+                    if !left_some {
+                        self.events.push_back(Event::Unread(limit));
+                    }
+                    // It may have taken the place of one that was owed under its identifier.
+                    self.fetch_what_was_left();
                     return Ok(());
                 }
                 match self.inbound.handle_publish(id, message) {
@@ -380,6 +385,7 @@ impl<T> Session<T> {
     pub fn accept(&mut self, delivery: DeliveryId) {
         self.inbound.accept(delivery);
         self.send_acks();
+        self.fetch_what_was_left();
     }
 
     /// Handles the timers that have rung.
@@ -458,6 +464,7 @@ impl<T> Session<T> {
             }
         }
         self.send_waiting(now);
+        self.fetch_what_was_left();
     }
 
     /// Whether the broker owes it to us to take our acknowledgments before we read more from it. Only
@@ -644,6 +651,20 @@ impl<T> Session<T> {
         packet::encode_ack(ack, id, &mut self.output);
         self.acknowledging += self.output.len() - before;
         self.acknowledging_end = self.written + self.output.len() as u64;
+    }
+
+    /// Once half of what the thread had not read is acknowledged, and that has left: a new link, on
+    /// which the broker sends the rest again. Until then this one is of use to everybody else.
+    fn fetch_what_was_left(&mut self) {
+        if self.link == LinkState::Up
+            && self.inbound.has_room_again(self.options.max_owed_bytes)
+            && self.output.is_empty()
+        {
+            self.link = LinkState::Closing;
+            self.timers.stop_all();
+            self.events
+                .push_back(Event::Close(LinkLoss::LeftWithBroker));
+        }
     }
 
     fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {

@@ -64,7 +64,7 @@ impl Story<'_> {
             }
             Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
             Event::Connected { .. } | Event::Resolved { .. } => {}
-            Event::SubscriptionRefused { .. } => {}
+            Event::SubscriptionRefused { .. } | Event::Unread(_) => {}
         }
         Ok(())
     }

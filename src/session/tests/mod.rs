@@ -416,6 +416,7 @@ impl Transcript {
             Event::SubscriptionRefused { filter } => {
                 self.notes.push_back(format!("not renewed {filter}"));
             }
+            Event::Unread(limit) => self.notes.push_back(format!("unread {limit}")),
             Event::Close(LinkLoss::Protocol(error)) => panic!("{error}"),
             Event::Close(loss) => self.notes.push_back(format!("close {loss:?}")),
         }

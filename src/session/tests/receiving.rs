@@ -162,26 +162,72 @@ fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
     t.receives(message(2, 2, "two")).silent();
     let publish = t.publish("t", 1, "x");
     t.sends("PUBLISH id=1 qos=1 t \"x\"");
-    t.receives(message(4, 1, "new")).notes("close Unread(10)");
-    // What comes behind it would overtake it, and no acknowledgment leaves any more.
-    t.receives(message(5, 1, "")).accept(one).silent();
+    t.receives(message(4, 1, "new")).notes("unread 10");
+    // What comes behind it would overtake it, also what would fit.
+    t.receives(message(5, 1, ""))
+        .receives(message(6, 2, ""))
+        .silent();
+    // Everything else goes on.
+    t.receives(message(2, 2, "two"))
+        .receives(message(7, 0, "now"));
+    t.delivers("t \"now\"");
+    t.receives(puback(1)).resolved(publish, "delivered x1");
+    let publish = t.publish("t", 1, "y");
+    t.sends("PUBLISH id=2 qos=1 t \"y\"");
+    // With half of the room free, and the acknowledgment out, the broker is to send the rest again.
+    t.stalls_after(0).accept(one).silent();
+    t.flows().sends("PUBACK 1").notes("close LeftWithBroker");
+    t.accept(two).silent();
     assert_eq!((t.wants_commands(), t.next_timer()), (false, None));
     t.reconnects(true).renewing(0);
-    t.sends("PUBLISH id=1 qos=1 dup t \"x\"");
-    t.receives(puback(1)).resolved(publish, "delivered x2");
-    t.receives(message_again(1, 1, "one")).sends("PUBACK 1");
-    t.receives(message_again(2, 2, "two")).silent();
+    t.sends("PUBLISH id=2 qos=1 dup t \"y\"");
+    t.receives(puback(2)).resolved(publish, "delivered x2");
+    t.receives(message_again(2, 2, "two")).sends("PUBREC 2");
     t.receives(message_again(4, 1, "new"));
     let new = t.delivers("t \"new\"").unwrap();
-    assert_eq!(t.session.bytes_owed(), 8);
-    t.accept(two).sends("PUBREC 2");
-    t.accept(new).sends("PUBACK 4");
+    t.receives(message_again(5, 1, ""));
+    let empty = t.delivers("t \"\"").unwrap();
+    assert_eq!(t.session.bytes_owed(), 5);
+    t.accept(new)
+        .accept(empty)
+        .sends_all(&["PUBACK 4", "PUBACK 5"]);
     assert_eq!(t.session.bytes_owed(), 0);
     // One alone is taken, however large.
     t.receives(message(5, 1, "larger than the bound"));
     let large = t.delivers("t \"larger than the bound\"").unwrap();
-    t.receives(message(6, 1, "")).notes("close Unread(10)");
-    t.accept(large).finish();
+    t.receives(message(6, 1, "")).notes("unread 10");
+    t.accept(large).sends("PUBACK 5");
+    t.notes("close LeftWithBroker").finish();
+}
+
+/// Half of the room is not always enough.
+#[test]
+fn no_new_link_is_made_before_the_first_of_what_was_left_has_room() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 1, "sevenths"))
+        .notes("unread 10")
+        .silent();
+    t.accept(one).sends("PUBACK 1");
+    t.notes("close LeftWithBroker").finish();
+}
+
+/// What is owed only if it comes again counts no more once every queue has it.
+#[test]
+fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 1, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.reconnects(true).renewing(0);
+    t.receives(message(3, 1, "new")).notes("unread 10");
+    t.accept(one).notes("close LeftWithBroker");
+    t.accept(two).reconnects(true).renewing(0);
+    t.receives(message_again(3, 1, "new"));
+    let new = t.delivers("t \"new\"").unwrap();
+    t.accept(new).sends("PUBACK 3").finish();
 }
 
 /// What was acknowledged in vain waits for the broker to send it again; one that never does must not

@@ -68,9 +68,10 @@ struct Wanted {
     loss_ever_missed: bool,
 }
 
-fn play(story: &[Happening], identifiers: u16) {
+fn play(story: &[Happening], identifiers: u16, max_owed_bytes: usize) {
     let mut t = Transcript::with(|o| {
         o.identifiers = identifiers;
+        o.max_owed_bytes = max_owed_bytes;
         o.max_inflight = 20;
         // Giving up has tests of its own (resuming.rs).
         o.fruitless_links = u32::MAX;
@@ -112,6 +113,9 @@ fn play(story: &[Happening], identifiers: u16) {
             command if t.wants_commands() => ask(command, &mut t, &mut wanted),
             _ => {}
         }
+        broker.is_asked_again(&mut t);
+        // QoS 2 that comes again may take as much again.
+        assert!(t.session.bytes_owed() <= max_owed_bytes.saturating_mul(2));
     }
     broker.settles(&mut t, &mut received);
     judge(&mut t, &broker, &wanted, &received);
@@ -212,7 +216,11 @@ proptest! {
     fn whatever_happens_every_command_ends_once_with_what_is_true(
         story in prop::collection::vec(happening(), 1..120),
         few_identifiers: bool,
+        little_room: bool,
     ) {
-        play(&story, if few_identifiers { 8 } else { u16::MAX });
+        let identifiers = if few_identifiers { 8 } else { u16::MAX };
+        // Four messages or a few more.
+        let max_owed_bytes = if little_room { 20 } else { usize::MAX };
+        play(&story, identifiers, max_owed_bytes);
     }
 }
