@@ -16,7 +16,8 @@ use crate::command::Outcome;
 /// Messages that are published together and waited for together: see
 /// [`Handle::publish_in`](crate::Handle::publish_in).
 ///
-/// It can be used again after it was waited for. Dropping it makes nobody know how its messages end;
+/// It can be used again after it was waited for. What was not delivered is kept until it is asked for, so
+/// one that is used for ever should be waited for now and then. Dropping it makes nobody know how its messages end;
 /// they go on all the same.
 #[derive(Default)]
 pub struct Batch {

@@ -355,6 +355,8 @@ mod tests {
 
     use super::*;
 
+    const HANG: Duration = Duration::from_secs(60);
+
     static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
     /// What the look-ups wait for.
     static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
@@ -388,7 +390,7 @@ mod tests {
         assert_eq!(started.len(), 100);
         assert!(resolver.poll().is_none());
         drop(open);
-        let _ = woken.recv();
+        woken.recv_timeout(HANG).unwrap();
         let found = resolver.poll().unwrap().unwrap();
         assert_eq!(
             (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),
@@ -398,10 +400,10 @@ mod tests {
         // What nobody listened to is not taken for the answer to a later question.
         resolver.waker.taken();
         Attempt::start(&options, &mut resolver, now).unwrap();
-        let _ = woken.recv();
+        woken.recv_timeout(HANG).unwrap();
         resolver.waker.taken();
         Attempt::start(&options, &mut resolver, now).unwrap();
-        let _ = woken.recv();
+        woken.recv_timeout(HANG).unwrap();
         let found = resolver.poll().unwrap().unwrap();
         assert_eq!(
             (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),

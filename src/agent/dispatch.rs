@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Agent, BATCH, Pending};
+use super::{Agent, BATCH, Held, Pending};
 use crate::command::{Command, Outcome, Reason, Request, Urgent};
 use crate::error::{Blame, Error};
 use crate::inbox::InboxId;
@@ -23,6 +23,9 @@ impl Agent<'_> {
                 break;
             };
             busy = true;
+            if let Some(held) = &mut self.held {
+                held.behind = held.behind.saturating_sub(1);
+            }
             match urgent {
                 Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
                 Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
@@ -61,9 +64,9 @@ impl Agent<'_> {
         }
         if self.session.wants_commands()
             && self.abandoned_filters.is_empty()
-            && let Some(command) = self.held.take()
+            && let Some(held) = self.held.take_if(|held| held.behind == 0)
         {
-            self.dispatch(command, now);
+            self.dispatch_held(held.command, now);
             taken += 1;
         }
         while taken < BATCH && self.takes_commands() {
@@ -169,6 +172,17 @@ impl Agent<'_> {
         }
     }
 
+    /// What it was held for has been taken.
+    fn dispatch_held(&mut self, command: Command, now: Instant) {
+        match &command.request {
+            Request::Subscribe { inbox, .. } if !self.fanout.is_open(*inbox) => {
+                let outcome = Outcome::NeverSent(Reason::InboxClosed);
+                command.completion.tell(outcome);
+            }
+            _ => self.dispatch(command, now),
+        }
+    }
+
     fn subscribe(
         &mut self,
         inbox: InboxId,
@@ -177,15 +191,17 @@ impl Agent<'_> {
         now: Instant,
     ) {
         if !self.fanout.is_open(inbox) {
-            if self.urgent.is_empty() {
+            let behind = self.urgent.len();
+            if behind == 0 {
                 completion.tell(Outcome::NeverSent(Reason::InboxClosed));
             } else {
-                // The inbox was opened just now, and that goes ahead of the queue.
+                // Perhaps the inbox was opened just now, and that goes ahead of the queue.
                 let request = Request::Subscribe { inbox, filters };
-                self.held = Some(Command {
+                let command = Command {
                     request,
                     completion,
-                });
+                };
+                self.held = Some(Held { command, behind });
             }
             return;
         }

@@ -203,12 +203,9 @@ impl Agent<'_> {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(Instant::now());
-        for command in self
-            .held
-            .take()
-            .into_iter()
-            .chain(iter::from_fn(|| self.commands.try_recv().ok()))
-        {
+        let held = self.held.take().map(|held| held.command);
+        let queued = iter::from_fn(|| self.commands.try_recv().ok());
+        for command in held.into_iter().chain(queued) {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));
         }

@@ -80,8 +80,7 @@ pub struct Agent<'b> {
     clean_session: bool,
     commands: CommandQueue,
     urgent: Receiver<Urgent>,
-    /// Taken out of the queue, but to be dispatched only after what goes ahead of it.
-    held: Option<Command>,
+    held: Option<Held>,
     waker: Waker,
     doorbell: Arc<Doorbell>,
     readiness: Readiness,
@@ -112,6 +111,14 @@ pub struct Agent<'b> {
     arrivals: Arrivals,
     failure: Option<Error>,
     stats: Stats,
+}
+
+/// A command that was taken out of the queue, but is to be dispatched only after what went ahead of it.
+#[derive(Debug)]
+struct Held {
+    command: Command,
+    /// How much of that is still to be taken.
+    behind: usize,
 }
 
 /// What the session hands back when a command has ended.

@@ -283,7 +283,9 @@ impl<T> Session<T> {
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
-        if self.link == LinkState::Up {
+        if self.progress {
+            self.fruitless_links = 0;
+        } else if self.link == LinkState::Up {
             self.park_if_fruitless();
         }
         let greeting = matches!(self.link, LinkState::Greeting { .. });

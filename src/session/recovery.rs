@@ -95,10 +95,6 @@ impl<T> Session<T> {
         let Some((id, first)) = first else {
             return;
         };
-        if self.progress {
-            self.fruitless_links = 0;
-            return;
-        }
         self.fruitless_links += 1;
         // A release is no cause, and a renewal is made anew on each link.
         if self.fruitless_links < self.options.fruitless_links

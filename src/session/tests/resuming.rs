@@ -111,6 +111,19 @@ fn a_link_with_progress_starts_the_count_again() {
 }
 
 #[test]
+fn a_link_on_which_everything_was_acknowledged_starts_the_count_again() {
+    let mut t = Transcript::in_flight(1);
+    fruitless(&mut t, 3);
+    t.receives(puback(1)).resolved(0, "delivered x4");
+    t.reconnects(true);
+    let token = t.publish("t", 1, "2");
+    fruitless(&mut t, 4);
+    assert!(t.outcomes.is_empty());
+    t.reconnects(true).resolved(token, "perhaps Parked");
+    t.finish();
+}
+
+#[test]
 fn a_qos_2_publish_that_is_given_up_frees_its_identifier_at_the_broker_too() {
     let mut t = Transcript::connected();
     let token = t.publish("t", 2, "1");
