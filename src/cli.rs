@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BenchMode, ByteSize, Output, TimeSpan, Verbosity, default_text, usage_error};
+use crate::config::{BenchMode, ByteSize, Output, TimeSpan, Verbosity};
+use crate::config::{default_text, is_endpoint, usage_error};
 use crate::error::Error;
 
 const CONNECTION: &str = "Connection";
@@ -332,8 +333,8 @@ impl fmt::Debug for Settings {
         let mut shown = f.debug_map();
         for (key, value) in table {
             match value.as_str() {
-                Some(text) if key == "endpoint" && text.contains('@') => {
-                    shown.entry(&key, &"(not shown: it contains @)")
+                Some(text) if key == "endpoint" && !is_endpoint(text) => {
+                    shown.entry(&key, &"(not shown: it is none)")
                 }
                 _ => shown.entry(&key, &value.to_string()),
             };

@@ -112,7 +112,7 @@ impl std::error::Error for Error {}
 
 /// What to do when the system has run out of something that has nothing to do with what was tried;
 /// none for every other failure.
-pub(crate) fn exhaustion(error: &io::Error) -> Option<&'static str> {
+pub fn exhaustion(error: &io::Error) -> Option<&'static str> {
     // EMFILE and ENFILE have no kind of their own; both numbers are the same on every Unix.
     match error.raw_os_error() {
         Some(24) if cfg!(unix) => Some("raise the limit of open files of this process (ulimit -n)"),

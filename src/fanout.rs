@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::inbox::{InboxId, Item, Offer, Outlet};
-use crate::packet::{Message, QoS};
+use crate::packet::{Message, QoS, shortened};
 use crate::session::DeliveryId;
 use crate::subscriptions::{Matches, Subscriptions};
 
@@ -21,6 +21,9 @@ use crate::subscriptions::{Matches, Subscriptions};
 /// there are no more packet identifiers. Only over several lost sessions more could come together;
 /// then the oldest is dropped, which no broker can acknowledge any more, and counted.
 const LARGEST_ASIDE: usize = 65_535;
+
+/// How many characters of a topic that nobody wants a line of the log shows.
+const SHOWN_CHARACTERS: usize = 100;
 
 /// The response queues, and what waits for room in them.
 pub(crate) struct Fanout {
@@ -285,8 +288,8 @@ impl Fanout {
         // Ever more rarely: what a broker sends must not be able to flood the log.
         if self.unmatched_count.is_power_of_two() {
             log::warn!(
-                "a message on {:?} matches no subscription and goes to the default queue ({} so far)",
-                message.topic,
+                "a message on {} matches no subscription and goes to the default queue ({} so far)",
+                shortened(&message.topic, SHOWN_CHARACTERS),
                 self.unmatched_count
             );
         }

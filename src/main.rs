@@ -16,7 +16,7 @@ use mqtt_connection_sharing::config::{
     self, BenchSettings, Config, Output, Surroundings, Verbosity,
 };
 use mqtt_connection_sharing::demo::{self, Interrupt};
-use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 
 const FAILED: u8 = 1;
 const INTERRUPTED: u8 = 130;
@@ -131,7 +131,7 @@ fn stop_on_signals(interrupt: Arc<Interrupt>) -> Result<(), Error> {
             Blame::Configuration,
             "setting up Ctrl-C",
             error.to_string(),
-            "",
+            exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
         )
     })
 }

@@ -308,6 +308,22 @@ fn an_answer_to_subscribe_that_must_not_come() {
         .for_each(|row| go_through(When::Subscribing, row));
 }
 
+/// Nothing is wrong with it, but a line of the log is not to become as long as it is.
+#[test]
+fn a_long_topic_that_nobody_wants_makes_no_long_line() {
+    Lines::start();
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let from = LINES.count();
+    let topic = format!("nobody wants this{}", "\u{1}".repeat(60_000));
+    send_at_once(&mut link, [message(&topic, 1, "x")]);
+    link.expect_puback();
+    running.terminate(link);
+    let lines = LINES.with(from, "nobody wants this", "matches no subscription");
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].len() < 1000, "{} bytes", lines[0].len());
+}
+
 /// The delay is one, not only told: no attempt comes before it is over.
 #[test]
 fn a_broker_that_breaks_the_protocol_waits_for_the_next_attempt() {

@@ -229,9 +229,13 @@ fn user_name_password_and_key_files() {
     }
 
     // Passwords in places where none should be.
-    let at = format!("mqtts://alice:{USER_PASSWORD}@127.0.0.1");
-    let done = loud(words(["--endpoint", &at])).run();
-    check(&secrets, "a password in the endpoint", 2, &done);
+    for at in ["@", "%40", "/", ":", "", " at ", "]@["] {
+        let endpoint = format!("mqtts://alice:{USER_PASSWORD}{at}127.0.0.1");
+        let done = loud(words(["--endpoint", &endpoint])).run();
+        check(&secrets, "a password in the endpoint", 2, &done);
+        let done = loud(vec![]).env("MQTT_ENDPOINT", &endpoint).run();
+        check(&secrets, "a password in the endpoint's variable", 2, &done);
+    }
     for (cause, text) in [
         ("in the file", format!("password = \"{USER_PASSWORD}\"\n")),
         (
@@ -242,6 +246,17 @@ fn user_name_password_and_key_files() {
             "in the file's endpoint",
             format!("endpoint = \"a:{USER_PASSWORD}@b\"\n"),
         ),
+        (
+            "in place of its file",
+            format!("endpoint = \"a\"\nusername = \"me\"\npassword-file = \"{USER_PASSWORD}\"\n"),
+        ),
+        (
+            "in place of the archive's",
+            format!(
+                "endpoint = \"a\"\npkcs12 = \"a\"\npkcs12-password-file = \"{USER_PASSWORD}\"\n"
+            ),
+        ),
+        ("without quotes", format!("password = {USER_PASSWORD}\n")),
         (
             "in a list",
             format!("endpoint = [\"a:{USER_PASSWORD}@b\"]\n"),
@@ -265,6 +280,8 @@ fn a_password_that_went_astray_on_the_command_line() {
         vec!["--pasword".to_owned(), with("")],
         vec![with("--secret=")],
         vec![with("-p")],
+        vec![with("--password")],
+        vec![with("--pkcs12-password-")],
         vec![with("")],
         vec!["--username".to_owned(), "me".to_owned(), with("")],
         vec![with("--quiet=")],
@@ -293,6 +310,54 @@ fn a_password_that_went_astray_on_the_command_line() {
             assert_eq!(done.stderr.lines().count(), 1, "{done}");
             assert!(done.stderr.starts_with("error: reading "), "{done}");
             assert_eq!(done.stdout, "", "{done}");
+        }
+    }
+}
+
+/// The text of a key in place of its file: in a flag, a variable of the environment, the settings.
+#[test]
+fn keys_in_place_of_their_files() {
+    let certs = support::Certs::generate();
+    let mut secrets = Secrets::new();
+    let key = &certs.client().key;
+    secrets.add_key(key);
+    let pem = fs::read_to_string(key).unwrap();
+    let lines: Vec<_> = pem.lines().filter(|line| !line.contains("-----")).collect();
+    let settings = certs.file("settings.toml");
+    for (form, text) in [
+        ("PEM", pem.clone()),
+        ("PEM in one line", pem.replace('\n', " ")),
+        (
+            "PEM with its line breaks spelt out",
+            pem.replace('\n', "\\n"),
+        ),
+        ("lines of base64", lines.join("\n")),
+        ("base64", lines.concat()),
+    ] {
+        for name in ["cert", "key", "ca-file", "pkcs12"] {
+            let others: &[&str] = match name {
+                "cert" => &["--key=a"],
+                "key" => &["--cert", certs.client().cert.to_str().unwrap()],
+                _ => &[],
+            };
+            let cause = format!("{form} for {name}");
+            let common = [&["--endpoint", "127.0.0.1"], others].concat();
+            let common = || loud(common.iter().map(OsString::from));
+            let flag = common().arg(format!("--{name}={text}"));
+            let variable = format!("MQTT_{}", name.to_uppercase().replace('-', "_"));
+            let variable = common().env(&variable, &text);
+            fs::write(&settings, format!("{name} = '''{text}'''\n")).unwrap();
+            let file = common().arg("--config").arg(&settings);
+            let word = common().arg(format!("--{name}")).arg(&text).run();
+            check(&secrets, &cause, 2, &word);
+            for program in [flag, variable, file] {
+                let done = program.run();
+                check(&secrets, &cause, 2, &done);
+                assert!(
+                    done.stderr.contains("what was given is not shown"),
+                    "{done}"
+                );
+            }
         }
     }
 }
@@ -585,10 +650,12 @@ fn debug_output() {
     secrets.expect_absent("Config", &format!("{config:?} {config:#?}"));
     secrets.expect_absent("Options", &format!("{:#?}", config.options));
     // Also where it should not have been.
-    let endpoint = format!("mqtts://me:{USER_PASSWORD}@host");
-    let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
-    secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
-    assert!(format!("{cli:?}").contains("endpoint"));
-    let error = config::resolve(cli, &surroundings).unwrap_err();
-    secrets.expect_absent("Error", &format!("{error} {error:?}"));
+    for at in ["@", "%40", "/"] {
+        let endpoint = format!("mqtts://me:{USER_PASSWORD}{at}host");
+        let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
+        secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
+        assert!(format!("{cli:?}").contains("endpoint"));
+        let error = config::resolve(cli, &surroundings).unwrap_err();
+        secrets.expect_absent("Error", &format!("{error} {error:?}"));
+    }
 }

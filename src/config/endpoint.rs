@@ -15,6 +15,11 @@ pub(super) struct Endpoint {
     pub(super) plain: bool,
 }
 
+/// Whether it reads as an endpoint, so that no password is in it.
+pub(crate) fn is_endpoint(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 /// Reads an endpoint.
 ///
 /// # Errors
@@ -45,41 +50,38 @@ pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
         return Err("it names no host".into());
     }
     if rest.contains('/') {
-        return Err(format!("{text} has a path, which MQTT has not"));
+        return Err("it has a path, which MQTT has not".into());
     }
 
     let (host, port) = if let Some(bracketed) = rest.strip_prefix('[') {
         let (address, after) = bracketed
             .split_once(']')
-            .ok_or_else(|| format!("{text} lacks the closing bracket; write [ADDRESS]:PORT"))?;
+            .ok_or("it lacks the closing bracket; write [ADDRESS]:PORT")?;
         if address.parse::<Ipv6Addr>().is_err() {
-            return Err(format!(
-                "{address} is not an IPv6 address; brackets are for those only"
-            ));
+            return Err("what is in brackets is not an IPv6 address".into());
         }
         let port = match after.strip_prefix(':') {
             Some(port) => Some(port),
             None if after.is_empty() => None,
             None => {
-                return Err(format!(
-                    "{text} goes on after the bracket; write [ADDRESS]:PORT"
-                ));
+                return Err("it goes on after the bracket; write [ADDRESS]:PORT".into());
             }
         };
         (address, port)
     } else {
         match rest.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err(format!(
-                    "{text} has several colons; write IPv6 addresses in brackets, [ADDRESS]:PORT"
-                ));
+                return Err(
+                    "it has several colons; write IPv6 addresses in brackets, [ADDRESS]:PORT"
+                        .into(),
+                );
             }
             Some((host, port)) => (host, Some(port)),
             None => (rest, None),
         }
     };
     if !rest.starts_with('[') {
-        check_host(host).map_err(|problem| format!("{text}: {problem}"))?;
+        check_host(host)?;
     }
     let port = port.map(parse_port).transpose()?;
     Ok(Endpoint {
@@ -113,7 +115,9 @@ fn parse_port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port != 0 => Ok(port),
-        _ => Err(format!("{text:?} is not a port; use 1 to 65535")),
+        _ if digits => Err(format!("{text} is not a port; use 1 to 65535")),
+        // Not repeated: where somebody forgot the @, it is a password.
+        _ => Err("what follows the colon is not a port; use 1 to 65535".into()),
     }
 }
 
@@ -182,6 +186,20 @@ mod tests {
     fn a_password_in_the_endpoint_is_refused_and_not_repeated() {
         let problem = parse("mqtts://user:hunter2@host").unwrap_err();
         assert!(problem.contains("--username"));
-        assert!(!problem.contains("hunter2"));
+        // Without the @, or with another spelling of it, it looks like a port, a path or a host.
+        for text in [
+            "mqtts://user:hunter2@host",
+            "mqtts://user:hunter2%40host:8883",
+            "mqtts://user:hunter2/host",
+            "user:hunter2",
+            "user:hunter2:host:8883",
+            "hunter2 host",
+            "[hunter2]",
+            "[hunter2",
+            "[::1]hunter2",
+        ] {
+            let problem = parse(text).expect_err(text);
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
     }
 }

@@ -24,11 +24,12 @@ pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8 text", "save it as UTF-8"))
 }
 
-/// The password in a file, without the line break at its end. `setting` names the file's setting.
-pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error> {
+/// The password in a file, without the line break at its end. `setting` names the file's setting; a
+/// relative path was given as one from `folder`.
+pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result<String, Error> {
     let tried = || format!("reading the password file {} ({setting})", path.display());
     let advice = "put the password alone into the file";
-    let bytes = read_at_most(path, LONGEST_PASSWORD).map_err(|error| match is_path(path) {
+    let bytes = read_at_most(path, LONGEST_PASSWORD).map_err(|error| match is_path(path, folder) {
         true => unreadable(tried(), &error, "check the path"),
         false => unreadable(
             format!("reading the password file ({setting})"),
@@ -54,10 +55,17 @@ pub(super) fn read_password(path: &Path, setting: &str) -> Result<String, Error>
 }
 
 /// Whether it can be told to be a path where no file is: a single word may be the password itself,
-/// given in place of its file, and so may a word with slashes in it.
-fn is_path(path: &Path) -> bool {
-    let named = |folder: &Path| !folder.as_os_str().is_empty() && folder.is_dir();
-    path.is_absolute() || path.starts_with(".") || path.parent().is_some_and(named) || path.exists()
+/// given in place of its file, and so may a word with slashes in it. What counts is what was given,
+/// not the folder that it starts from.
+fn is_path(path: &Path, folder: &Path) -> bool {
+    let given = path.strip_prefix(folder).unwrap_or(path);
+    let named = given
+        .parent()
+        .is_some_and(|own| !own.as_os_str().is_empty());
+    given.is_absolute()
+        || given.starts_with(".")
+        || (named && path.parent().is_some_and(Path::is_dir))
+        || path.exists()
 }
 
 fn unreadable(tried: String, error: &io::Error, advice: &str) -> Error {
@@ -113,6 +121,10 @@ fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    fn read_password(path: &Path, setting: &str) -> Result<String, Error> {
+        super::read_password(path, setting, Path::new(""))
+    }
+
     fn password(content: &[u8]) -> Result<String, Error> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
@@ -155,6 +167,27 @@ mod tests {
         for path in ["./nothing", "../nothing", "src/nothing", "/nothing"] {
             let error = read_password(Path::new(path), "--password-file").unwrap_err();
             assert!(error.tried().contains(path), "{error}");
+        }
+    }
+
+    /// What a settings file gives starts from its folder, which makes no path of a password.
+    #[test]
+    fn a_password_in_place_of_its_file_is_not_shown_with_the_folder_either() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("secrets")).unwrap();
+        let read = |given: &str| {
+            let path = folder.path().join(given);
+            let error = super::read_password(&path, "password-file in demo.toml", folder.path());
+            error.unwrap_err().to_string()
+        };
+        for text in ["hunter2", "hunter2/x", "hunter2=="] {
+            let error = read(text);
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("(password-file in demo.toml)"), "{error}");
+        }
+        for path in ["secrets/nothing", "/nothing"] {
+            let error = read(path);
+            assert!(error.contains("/nothing (password-file"), "{error}");
         }
     }
 

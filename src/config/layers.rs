@@ -31,6 +31,14 @@ impl Source {
             Source::File(path) => format!("{key} in {}", path.display()),
         }
     }
+
+    /// Where relative paths in this source start: nowhere but in a file.
+    pub(super) fn folder(&self) -> &Path {
+        match self {
+            Source::File(path) => path.parent().unwrap_or(Path::new("")),
+            Source::CommandLine | Source::Environment => Path::new(""),
+        }
+    }
 }
 
 /// What one source gives.
@@ -250,7 +258,8 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
         all = lay_over(one, all);
     }
 
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let source = Source::File(path.to_owned());
+    let folder = source.folder();
     for own in [
         &mut all.cert,
         &mut all.key,
@@ -264,7 +273,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
             *own = Some(folder.join(relative));
         }
     }
-    Layer::new(Source::File(path.to_owned()), all)
+    Layer::new(source, all)
 }
 
 /// Whether a slip may have put a password into the value: into an endpoint, as in URLs, or where the

@@ -42,6 +42,7 @@ use crate::packet::QoS;
 use layers::{Layer, Layers, Source};
 
 pub use bench::{BenchMode, BenchSettings};
+pub(crate) use endpoint::is_endpoint;
 pub use usage::usage_error;
 pub use value::{ByteSize, TimeSpan};
 

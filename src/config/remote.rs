@@ -192,7 +192,10 @@ fn secret(
                     "unset one of them",
                 ));
             }
-            (Some(path), _) => return Ok(Some((files::read_password(path, &name)?, name))),
+            (Some(path), _) => {
+                let folder = layer.source.folder();
+                return Ok(Some((files::read_password(path, &name, folder)?, name)));
+            }
             (None, Some(password)) if layer.source == Source::Environment => {
                 return Ok(Some((password.clone(), variable.to_owned())));
             }

@@ -42,6 +42,10 @@ pub fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
             )
         }
         (ErrorKind::UnknownArgument, Some(flag)) => {
+            // One that is glued to it is none of the flag's name.
+            let secret = ["--password", "--pkcs12-password"];
+            let secret = secret.into_iter().find(|known| flag.starts_with(known));
+            let flag = secret.map_or(flag, str::to_owned);
             let advice = match (flag.as_str(), text(error, ContextKind::SuggestedArg)) {
                 // A password among the arguments is seen by everybody on the machine.
                 ("--password" | "--pkcs12-password", _) => format!(
@@ -201,6 +205,14 @@ mod tests {
                 &["--password=hunter2"],
                 "reading the command line: --password is not known; give the password with \
                  --password-file, or in MQTT_PASSWORD; see --help",
+            ),
+            (
+                &["--passwordhunter2"],
+                "reading the command line: --password is not known; give the password with ",
+            ),
+            (
+                &["--pkcs12-password-hunter2"],
+                "reading the command line: --pkcs12-password is not known; give the password with ",
             ),
             (
                 &["-x"],

@@ -36,6 +36,12 @@ impl<'a> NamedFile<'a> {
         flag: &'static str,
         path: &'a Path,
     ) -> Result<Self, Error> {
+        if may_be_content(path) {
+            let tried = format!("reading the {what} ({flag})");
+            let problem = "what was given is no path of a file, it may be the content of one";
+            let advice = "give the path of the file; what was given is not shown";
+            return Err(Error::new(Blame::Configuration, tried, problem, advice));
+        }
         let mut file = NamedFile {
             what,
             flag,
@@ -166,6 +172,16 @@ impl<'a> NamedFile<'a> {
             _ => self.error(error.to_string(), format!("check the path after {flag}")),
         }
     }
+}
+
+/// Whether somebody may have given the text of a key in place of its file, as variables in the
+/// environment make easy: with line breaks, with the first line of PEM, or as one long word of base64.
+fn may_be_content(path: &Path) -> bool {
+    const LONG: usize = 100;
+    let text = path.to_string_lossy();
+    let is_word = || path.file_name().is_some_and(|name| name.len() > LONG);
+    let is_long = || text.len() > LONG && (is_word() || !path.parent().is_some_and(Path::is_dir));
+    !path.exists() && (text.contains("-----") || text.contains(['\n', '\r']) || is_long())
 }
 
 #[cfg(unix)]

@@ -1,9 +1,9 @@
 //! Packet identifiers: which packets carry one, which one, and for how long it is taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, WhenFull};
 
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
@@ -154,6 +154,36 @@ fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
     terminate(running, link);
 }
 
+/// A broker that keeps the session may hold what a loop had in flight when it ended: the next loop has
+/// other identifiers for what is new.
+#[test]
+fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
+    let mut scripted = ScriptedBroker::bind();
+    let mut broker = mqtt_connection_sharing::Broker::new(options(&scripted)).unwrap();
+    let mut in_use = Vec::new();
+    for connack in [ACCEPTED, RESUMED, RESUMED] {
+        let (agent, handle) = broker.open().unwrap();
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| agent.run());
+            let mut link = greet(&mut scripted, connack);
+            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
+                drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
+                in_use.push(identifier(&link.read_bytes()));
+            }
+            // One as PUBREL, the others as PUBLISH.
+            let last = *in_use.last().unwrap();
+            link.send(&ack(0x50, last));
+            link.expect_bytes(ack(0x62, last));
+            drop(handle.terminate(Duration::ZERO));
+            assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
+            link.close();
+            assert!(ended.join().unwrap().result.is_ok());
+        });
+    }
+    let different = BTreeSet::from_iter(&in_use);
+    assert_eq!(different.len(), 9, "{in_use:?}");
+}
+
 #[test]
 fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
     let mut broker = ScriptedBroker::bind();
@@ -196,6 +226,112 @@ fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
         terminate(running, link),
         [&b"\x62\x02\x00\x03"[..], b"\xe0\x00"]
     );
+}
+
+/// What a command of ours is answered with in the end, by the first byte of its packet.
+fn last_answer(id: u16, first: u8) -> Vec<u8> {
+    let [high, low] = id.to_be_bytes();
+    match first {
+        0x32 => ack(0x40, id).to_vec(),
+        0x34 => ack(0x70, id).to_vec(),
+        0x82 => vec![0x90, 3, high, low, 0],
+        _ => ack(0xb0, id).to_vec(),
+    }
+}
+
+/// Once round the circle of all identifiers and on, with a command of each kind in turn, so that an
+/// identifier comes back for another kind of packet: whatever had it has freed it. The first of each kind
+/// is not answered as long as there are others, a QoS 2 message not beyond its PUBREL: none of theirs comes
+/// back before its last answer.
+#[test]
+fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wire() {
+    const COMMANDS: usize = 66_500;
+    const KINDS: [u8; 4] = [0x32, 0x34, 0x82, 0xa2];
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 500;
+    let (running, mut link) = online_with(options, &mut broker);
+    let script = broker.in_thread(move |broker| {
+        // What is in use, by which kind of packet; in order, what has no last answer yet.
+        let (mut in_use, mut unanswered) = (BTreeMap::new(), VecDeque::new());
+        let (mut held, mut ever) = (VecDeque::new(), BTreeMap::new());
+        let (mut number, mut again) = (0, BTreeMap::new());
+        while number < COMMANDS || !in_use.is_empty() {
+            let packet = match link.read_bytes_within(Duration::from_millis(100)) {
+                Bytes::Packet(packet) => packet,
+                Bytes::Closed => panic!("closed after command {number}"),
+                Bytes::Silence => {
+                    // All have been used, but for the few that are spared: on with one more.
+                    if number > 65_000
+                        && unanswered.is_empty()
+                        && let Some(id) = held.pop_front()
+                    {
+                        let first = in_use.remove(&id).expect("held");
+                        link.send(&last_answer(id, first));
+                    }
+                    continue;
+                }
+            };
+            let (first, id) = (packet[0], identifier(&packet));
+            if first == 0x62 {
+                assert_eq!(in_use.get(&id), Some(&0x34), "PUBREL {id}");
+            } else {
+                assert!(KINDS.contains(&first), "{packet:02x?}");
+                number += 1;
+                let other = in_use.insert(id, first);
+                assert_eq!(other, None, "{id} is in use, in command {number}");
+                if let Some(earlier) = ever.insert(id, first) {
+                    *again.entry(earlier).or_insert(0) += 1;
+                }
+                if first == 0x34 {
+                    link.send(&ack(0x50, id));
+                    continue;
+                }
+            }
+            if id <= 4 && held.len() < KINDS.len() && number <= 500 {
+                held.push_back(id);
+            } else {
+                unanswered.push_back(id);
+            }
+            // Several at a time, as brokers do.
+            if unanswered.len() >= 8 || number % 8 == 0 || number > 65_000 {
+                let mut answers = Vec::new();
+                for id in unanswered.drain(..) {
+                    let first = in_use.remove(&id).expect("unanswered");
+                    answers.extend(last_answer(id, first));
+                }
+                link.send(&answers);
+            }
+        }
+        (broker, link, ever.len(), again)
+    });
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let command = |number: usize| match number % KINDS.len() {
+        0 => running.send(QoS::AtLeastOnce, "a", ""),
+        1 => running.send(QoS::ExactlyOnce, "a", ""),
+        2 => {
+            let filters = vec![Filter::new(format!("s{number}"), QoS::AtMostOnce)];
+            handle.subscribe(&inbox, filters).expect("room")
+        }
+        _ => {
+            let leaving = vec![format!("u{number}")];
+            handle.unsubscribe(&inbox, leaving).expect("room")
+        }
+    };
+    let tickets: Vec<_> = (0..COMMANDS).map(command).collect();
+    for ticket in tickets {
+        assert_eq!(attempts(told(ticket)), 1);
+    }
+    let (_broker, link, different, again) = script.join().expect("the script");
+    assert_eq!(different, 65_535);
+    // A quarter of those that came back had been each kind's.
+    let came_back = COMMANDS - different;
+    assert_eq!(again.values().sum::<usize>(), came_back);
+    for kind in KINDS {
+        assert!(again[&kind] >= came_back / 4, "{again:?}");
+    }
+    terminate(running, link);
 }
 
 #[test]

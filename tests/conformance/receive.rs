@@ -54,6 +54,12 @@ fn mqtt_4_3_2_2_puback_comes_once_the_message_is_taken_and_frees_its_identifier(
     link.send(&message(0x32, "in", 8, b"second"));
     running.take_a_turn();
     link.expect_no_bytes();
+    // Nor is it when it comes again on another link.
+    link.close();
+    let mut link = greet(&mut broker, RESUMED);
+    link.send(&message(0x3a, "in", 8, b"second"));
+    running.take_a_turn();
+    link.expect_no_bytes();
     assert_eq!(next(&inbox), "first");
     link.expect_bytes(ack(0x40, 8));
     assert_eq!(next(&inbox), "second");
