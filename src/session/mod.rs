@@ -77,8 +77,9 @@ pub struct SessionOptions {
     /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
-    /// Bytes of incoming messages that may await our acknowledgment; with one message more the link
-    /// is closed, which leaves it with the broker. A message alone may be larger.
+    /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
+    /// accepted them; with one message more the link is closed, which leaves it with the broker. A
+    /// message alone may be larger.
     pub max_owed_bytes: usize,
 }
 
