@@ -15,7 +15,7 @@ use crate::packet::Will;
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
 
-/// Bytes of incoming messages that may await our acknowledgment when packets are not very large.
+/// Bytes of incoming messages that may wait for receivers when packets are not very large.
 const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
 
 /// The longest of all durations: beyond what any of them can sensibly be, within what every clock
@@ -347,7 +347,7 @@ impl Options {
         Ok(())
     }
 
-    /// Bytes of incoming messages that may await our acknowledgment: see
+    /// Bytes of incoming messages that may wait, unacknowledged, for receivers: see
     /// [`Options::max_packet_size`].
     pub(crate) fn max_owed_bytes(&self) -> usize {
         LEAST_OWED_BYTES.max(self.max_packet_size.saturating_mul(4))

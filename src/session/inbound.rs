@@ -4,9 +4,12 @@
 //! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every
 //! response queue has accepted its message. What is still owed when the link is lost stays
 //! remembered under its identifier: when the broker sends the same message again it is acknowledged,
-//! not delivered a second time. Pure.
+//! not delivered a second time. For that a digest is kept of what every receiver has; only what
+//! somebody has not accepted yet takes room of its own, so that all of the room is there again once
+//! everything was read. Pure.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::sorted::Sorted;
@@ -20,10 +23,53 @@ pub struct DeliveryId(u64);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Owed {
     id: PacketId,
-    message: Arc<Message>,
+    qos: QoS,
+    content: Content,
     accepted: bool,
     /// Arrived on the link that is up now.
     on_this_link: bool,
+}
+
+/// By what a message is known that comes again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Content {
+    Whole(Arc<Message>),
+    /// Of an accepted one: that of another message under the same identifier equals it once in 2^64.
+    Digest(u64),
+}
+
+impl Owed {
+    /// Bytes that wait for a receiver.
+    fn unaccepted_bytes(&self) -> usize {
+        match &self.content {
+            Content::Whole(message) if !self.accepted => message.size(),
+            _ => 0,
+        }
+    }
+}
+
+impl Content {
+    fn digest(message: &Message) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&message.topic, &message.payload).hash(&mut hasher);
+        Content::Digest(hasher.finish())
+    }
+
+    fn is_of(&self, message: &Message) -> bool {
+        match self {
+            Content::Whole(known) => {
+                known.topic == message.topic && known.payload == message.payload
+            }
+            Content::Digest(_) => *self == Content::digest(message),
+        }
+    }
+
+    /// Lets go of the message itself.
+    fn shorten(&mut self) {
+        if let Content::Whole(message) = self {
+            *self = Content::digest(message);
+        }
+    }
 }
 
 /// What to do with a PUBLISH that arrived.
@@ -48,8 +94,8 @@ pub(crate) struct Inbound {
     by_identifier: Sorted<PacketId, DeliveryId>,
     /// What is owed on this link, in order of arrival; may name some that are no longer owed.
     order: VecDeque<DeliveryId>,
-    /// Bytes of the messages that are owed.
-    owed_bytes: usize,
+    /// Bytes of the messages that are owed and that not every response queue has accepted.
+    unaccepted_bytes: usize,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
     unreleased: Sorted<PacketId, ()>,
     /// The size of the first that had no room on this link. What comes behind it must not overtake it.
@@ -57,25 +103,18 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Whether a PUBLISH that arrived may be taken: what is owed stays below so many bytes, unless one
-    /// message alone is larger. What is owed already costs nothing when it comes again; a QoS 2 message
-    /// that was acknowledged and not released may take as much again, for it can come before others
-    /// that are owed. Anything else behind one that was not taken is not taken either, until the link is
-    /// made anew.
+    /// Whether a PUBLISH that arrived may be taken: what waits for receivers stays below so many bytes,
+    /// unless one message alone is larger. What comes again and is known costs nothing. Anything else
+    /// behind one that was not taken is not taken either, until the link is made anew.
+    ///
+    /// Nothing that is owed makes way: what the broker sends again comes in its order [MQTT-4.6.0-1],
+    /// so what is still known may follow behind what is not known any more.
     pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
-        let fits = |owed_bytes, limit| owed_bytes == 0 || owed_bytes + message.size() <= limit;
-        let leaves_all = self.left_with_broker.is_some();
-        if !leaves_all && fits(self.owed_bytes, limit) || self.is_same_as_owed(id, message) {
-            return true;
-        }
-        let has_room = if message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some() {
-            fits(self.owed_bytes, limit.saturating_mul(2))
-        } else if leaves_all {
-            false
-        } else {
-            self.forget_what_may_come_twice();
-            fits(self.owed_bytes, limit)
-        };
+        let waiting = self.unaccepted_bytes;
+        let fits = waiting == 0 || waiting + message.size() <= limit;
+        let has_room = fits && !self.has_left_some()
+            || self.is_same_as_owed(id, message)
+            || message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some();
         if !has_room {
             self.left_with_broker.get_or_insert(message.size());
         }
@@ -90,8 +129,8 @@ impl Inbound {
     /// Whether messages were left with the broker, and there is room for them again: half of it, so that
     /// it is worth a new link, and enough for the first one.
     pub(crate) fn has_room_again(&self, limit: usize) -> bool {
-        let owed = self.owed_bytes;
-        let has_room = |size| owed == 0 || owed <= limit / 2 && owed + size <= limit;
+        let waiting = self.unaccepted_bytes;
+        let has_room = |size| waiting == 0 || waiting <= limit / 2 && waiting + size <= limit;
         self.left_with_broker.is_some_and(has_room)
     }
 
@@ -104,13 +143,14 @@ impl Inbound {
             return Arrival::Known;
         }
         let repeated = message.qos == QoS::ExactlyOnce && !self.unreleased.insert(id, ());
-        let message = Arc::new(message);
-        let delivery = self.owe(id, Arc::clone(&message), repeated);
         if repeated {
-            Arrival::Known
-        } else {
-            Arrival::Deliver(message, Some(delivery))
+            self.owe(id, message.qos, Content::digest(&message), true);
+            return Arrival::Known;
         }
+        let message = Arc::new(message);
+        let content = Content::Whole(Arc::clone(&message));
+        let delivery = self.owe(id, message.qos, content, false);
+        Arrival::Deliver(message, Some(delivery))
     }
 
     /// PUBREL: the identifier may be used for a new message from now on.
@@ -122,12 +162,13 @@ impl Inbound {
 
     /// Every response queue has accepted the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
+        // Then it is acknowledged at once, and a digest would be made in vain.
+        let is_next = self.order.front() == Some(&delivery);
         if let Some(owed) = self.owed.get_mut(delivery) {
+            self.unaccepted_bytes -= owed.unaccepted_bytes();
             owed.accepted = true;
-            // See `forget_what_may_come_twice`.
-            if self.left_with_broker.is_some() && !owed.on_this_link {
-                let id = owed.id;
-                self.forget(id);
+            if !is_next {
+                owed.content.shorten();
             }
         }
     }
@@ -139,7 +180,7 @@ impl Inbound {
                 Some(owed) if !owed.accepted => return None,
                 Some(owed) => {
                     let id = owed.id;
-                    let ack = match owed.message.qos {
+                    let ack = match owed.qos {
                         QoS::ExactlyOnce => Ack::PubRec,
                         _ => Ack::PubAck,
                     };
@@ -161,13 +202,16 @@ impl Inbound {
         self.order.clear();
         for owed in self.owed.values_mut() {
             owed.on_this_link = false;
+            if owed.accepted {
+                owed.content.shorten();
+            }
         }
     }
 
     /// The broker forgot the session, and with it everything that it would send again.
     pub(crate) fn handle_session_lost(&mut self) {
         self.owed.clear();
-        self.owed_bytes = 0;
+        self.unaccepted_bytes = 0;
         self.by_identifier.clear();
         self.order.clear();
         self.unreleased.clear();
@@ -182,9 +226,8 @@ impl Inbound {
             return false;
         };
         if let Some(owed) = self.owed.get_mut(delivery)
-            && owed.message.topic == message.topic
-            && owed.message.payload == message.payload
-            && owed.message.qos == message.qos
+            && owed.qos == message.qos
+            && owed.content.is_of(message)
             && (owed.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
         {
             if !owed.on_this_link {
@@ -198,7 +241,7 @@ impl Inbound {
         false
     }
 
-    fn owe(&mut self, id: PacketId, message: Arc<Message>, accepted: bool) -> DeliveryId {
+    fn owe(&mut self, id: PacketId, qos: QoS, content: Content, accepted: bool) -> DeliveryId {
         let delivery = DeliveryId(self.next_delivery);
         self.next_delivery += 1;
         if self.order.len() > 2 * self.owed.len() + SPARE_PLACES {
@@ -207,16 +250,15 @@ impl Inbound {
         }
         self.order.push_back(delivery);
         self.by_identifier.insert(id, delivery);
-        self.owed_bytes += message.size();
-        self.owed.insert(
-            delivery,
-            Owed {
-                id,
-                message,
-                accepted,
-                on_this_link: true,
-            },
-        );
+        let owed = Owed {
+            id,
+            qos,
+            content,
+            accepted,
+            on_this_link: true,
+        };
+        self.unaccepted_bytes += owed.unaccepted_bytes();
+        self.owed.insert(delivery, owed);
         delivery
     }
 
@@ -224,33 +266,17 @@ impl Inbound {
         if let Some(delivery) = self.by_identifier.remove(id)
             && let Some(owed) = self.owed.remove(delivery)
         {
-            self.owed_bytes -= owed.message.size();
+            self.unaccepted_bytes -= owed.unaccepted_bytes();
         }
-    }
-
-    /// What every queue has and the broker did not send again on this link, although it should have
-    /// before anything new [MQTT-4.4.0-1]: it must not take the room for good. If it does come, QoS 1
-    /// is delivered a second time, which it may be; QoS 2 is still known by its identifier.
-    fn forget_what_may_come_twice(&mut self) {
-        let (owed, bytes) = (&mut self.owed, &mut self.owed_bytes);
-        owed.retain(|owed| {
-            let stays = !owed.accepted || owed.on_this_link;
-            if !stays {
-                *bytes -= owed.message.size();
-            }
-            stays
-        });
-        self.by_identifier
-            .retain(|delivery| owed.get(*delivery).is_some());
     }
 }
 
 #[cfg(any(test, fuzzing))]
 impl<T> super::Session<T> {
-    /// Bytes of the messages for which an acknowledgment is owed.
+    /// Bytes of the messages that not every receiver has accepted.
     #[cfg(test)]
-    pub(crate) fn bytes_owed(&self) -> usize {
-        self.inbound.owed_bytes
+    pub(crate) fn bytes_unaccepted(&self) -> usize {
+        self.inbound.unaccepted_bytes
     }
 
     /// How many acknowledgments are owed, and how many places their order has.

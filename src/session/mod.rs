@@ -77,8 +77,9 @@ pub struct SessionOptions {
     /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
-    /// Bytes of incoming messages that may await our acknowledgment; one message more, and what comes
-    /// behind it, is left with the broker until half of that is read and a new link asks for it. A
+    /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
+    /// accepted them; one message more, and what comes behind it, is left with the broker until half of
+    /// that is read and a new link asks for it. A
     /// message alone may be larger.
     pub max_owed_bytes: usize,
 }

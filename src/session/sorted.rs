@@ -54,11 +54,6 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// Removes every entry whose value is not wanted.
-    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&V) -> bool) {
-        self.0.retain(|(_, value)| wanted(value));
-    }
-
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -100,9 +95,6 @@ mod tests {
                 prop_assert!(sorted.values_mut().map(|value| *value).eq(plain.values().copied()));
                 prop_assert_eq!(sorted.len(), plain.len());
             }
-            sorted.retain(|step| step % 3 > 0);
-            plain.retain(|_, step| *step % 3 > 0);
-            prop_assert!(sorted.values_mut().map(|value| *value).eq(plain.values().copied()));
             sorted.clear();
             prop_assert_eq!(sorted.len(), 0);
         }

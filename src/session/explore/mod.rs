@@ -5,11 +5,14 @@
 //! What may happen is bounded by a [`Budget`], so the distinct states are finite and all of them are
 //! visited. After every step the rules hold that the code below checks, and from every state (one in
 //! sixteen in the largest world) all is run to the end without further trouble: then every command
-//! has ended, nothing is in flight, and the server has the subscription that is wanted.
+//! has ended, nothing is in flight, the server has the subscription that is wanted and no message
+//! that was not acknowledged, and the session gave up no link to leave a message with the server once
+//! the receivers had read everything.
 //!
 //! Nothing here relies on how the session works inside, apart from the deliberate faults
 //! ([`Fault`]), which show that the rules notice what they are there for. Left out: a server that
 //! begins a new session whose CONNACK never arrives (it drops that session here).
+mod receiving;
 mod rules;
 mod server;
 mod world;
@@ -37,6 +40,9 @@ struct Budget {
     messages: [u8; 2],
     /// Acknowledgments that answer nothing.
     strays: u8,
+    /// There is room for one unread message only: another is left with the server until it is read, and
+    /// costs a link, which counts as one of the losses.
+    room_for_one: bool,
 }
 
 /// A deliberate fault, which the rules have to notice.
@@ -57,6 +63,12 @@ enum Fault {
     AcceptedByItself,
     /// A command whose link was lost is told so and sent again all the same.
     ToldTwice,
+    /// What was left with the server counts as received when it comes again.
+    LeftIsKnown,
+    /// What was left with the server is acknowledged.
+    LeftIsAcknowledged,
+    /// QoS 1 that was accepted and not acknowledged on the last link makes way for what comes before it.
+    MakesWay,
 }
 
 type Rule = Result<(), String>;
@@ -189,6 +201,23 @@ fn every_interleaving_of_messages_and_losses() {
     assert!(states > 1_000, "{states}");
 }
 
+#[test]
+fn every_interleaving_of_messages_that_are_left_with_the_server_and_losses() {
+    let states = no_violation(
+        "messages left with the server",
+        Budget {
+            subscribes: 1,
+            messages: [2, 1],
+            losses: 3,
+            forgets: 1,
+            room_for_one: true,
+            ..Budget::default()
+        },
+        1,
+    );
+    assert!(states > 10_000, "{states}");
+}
+
 /// Every QoS, a subscription and messages in both directions: more than two million states.
 #[test]
 fn every_interleaving_of_everything() {
@@ -217,16 +246,42 @@ fn every_fault_is_noticed() {
         forgets: 1,
         ..Budget::default()
     };
-    for (fault, noticed) in [
-        (Fault::NoDup, "without DUP"),
-        (Fault::FreedAtPubrec, ""),
-        (Fault::RenewalForgotten, "subscribe"),
-        (Fault::DroppedWithSession, "never ended"),
-        (Fault::UnreleasedForgotten, "delivered"),
-        (Fault::AcceptedByItself, "before it was accepted"),
-        (Fault::ToldTwice, "end"),
+    let left_with_the_server = Budget {
+        subscribes: 1,
+        messages: [2, 1],
+        losses: 2,
+        room_for_one: true,
+        ..Budget::default()
+    };
+    for (budget, fault, noticed) in [
+        (everything, Fault::NoDup, "without DUP"),
+        (everything, Fault::FreedAtPubrec, ""),
+        (everything, Fault::RenewalForgotten, "subscribe"),
+        (everything, Fault::DroppedWithSession, "never ended"),
+        (everything, Fault::UnreleasedForgotten, "delivered"),
+        (
+            everything,
+            Fault::AcceptedByItself,
+            "before it was accepted",
+        ),
+        (everything, Fault::ToldTwice, "end"),
+        (
+            left_with_the_server,
+            Fault::LeftIsKnown,
+            "not acknowledged to the end",
+        ),
+        (
+            left_with_the_server,
+            Fault::LeftIsAcknowledged,
+            "out of order",
+        ),
+        (
+            left_with_the_server,
+            Fault::MakesWay,
+            "should have been taken",
+        ),
     ] {
-        let transcript = explore(everything, fault, 1).expect_err(&format!("{fault:?}"));
+        let transcript = explore(budget, fault, 1).expect_err(&format!("{fault:?}"));
         let broken = transcript.lines().last().unwrap_or_default();
         println!("{fault:?}: {broken}");
         assert!(broken.contains(noticed), "{fault:?}:\n{transcript}");

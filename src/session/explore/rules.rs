@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Rule;
 use super::server::Sent;
 use super::world::World;
+use super::{Fault, Rule};
 use crate::command::Outcome;
 
 /// What a token stands for.
@@ -55,6 +55,9 @@ pub(super) struct Record {
 impl World {
     /// The rules for what is sent.
     pub(super) fn check_sent(&mut self, sent: &Sent) -> Rule {
+        if self.given_up && self.fault == Fault::None {
+            return Err(format!("{sent:?} on a link that was given up"));
+        }
         let record = &mut self.record;
         let mut use_identifier = |id: u16, what: InUse, dup: Option<bool>| -> Rule {
             if !record.sent_on_link.insert(id) && record.in_use.contains_key(&id) {

@@ -124,12 +124,14 @@ impl Server {
     }
 }
 
+/// The larger ones alone are more than twice what [`super::Budget::room_for_one`] leaves room for.
 pub(super) fn message(id: u16, held: &Held, dup: bool) -> Incoming {
+    let length = if held.qos == 1 { 8 } else { 1 };
     Incoming::Publish {
         id: PacketId::new(id),
         message: Message {
             topic: FILTER.to_owned(),
-            payload: vec![held.number].into(),
+            payload: vec![held.number; length].into(),
             qos: QoS::try_from(held.qos).expect("a level"),
             retain: false,
             dup,

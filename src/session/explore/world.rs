@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
 
-use super::rules::{InUse, Kind, Known, Record};
+use super::rules::{InUse, Kind, Record};
 use super::server::{Held, Sent, Server, message, sent};
 use super::{Budget, FILTER, Fault, Rule};
 use crate::command::{Outcome, Reason};
 use crate::options::OnSessionLost;
 use crate::packet::{Connect, Filter, Incoming, PacketId, Publish, QoS};
 use crate::session::inbound::Inbound;
-use crate::session::{DeliveryId, Event, LinkState, Session, SessionOptions};
+use crate::session::{DeliveryId, Event, LinkLoss, LinkState, Session, SessionOptions};
 
 /// Everything, in one state.
 #[derive(Debug, Clone)]
@@ -38,7 +38,14 @@ pub(super) struct World {
     pub(super) delivered: BTreeSet<u8>,
     /// The last request for the filter was a SUBSCRIBE.
     pub(super) wanted: bool,
+    /// A message was left with the server on this link.
+    pub(super) left: bool,
+    /// The session gave up the link, to be sent what it left with the server, and it is not closed yet.
+    pub(super) given_up: bool,
 }
+
+/// Fewer bytes than any two messages of the server have.
+const ROOM_FOR_ONE: usize = 3;
 
 /// One thing that can happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +74,10 @@ impl World {
             keep_alive: Duration::ZERO,
             on_session_lost: OnSessionLost::Republish,
             identifiers: 4,
-            max_owed_bytes: usize::MAX,
+            max_owed_bytes: match budget.room_for_one {
+                true => ROOM_FOR_ONE,
+                false => usize::MAX,
+            },
             fruitless_links: 5,
             first_identifier: 0,
         };
@@ -86,6 +96,8 @@ impl World {
             unaccepted: Vec::new(),
             delivered: BTreeSet::new(),
             wanted: false,
+            left: false,
+            given_up: false,
         }
     }
 
@@ -116,7 +128,10 @@ impl World {
                 Incoming::ConnAck { .. } | Incoming::Publish { .. } | Incoming::PubRel(_)
             );
             let greeted = !matches!(self.to_client[0], Incoming::ConnAck { .. });
-            if place == 0 || any_order && greeted {
+            // The session takes nothing more from a link that it has given up.
+            let may_be_left = self.budget.losses > 0 || self.left;
+            let may_come = !self.given_up && (may_be_left || !self.is_too_much(packet));
+            if may_come && (place == 0 || any_order && greeted) {
                 steps.push(Step::Receive(place));
             }
         }
@@ -130,7 +145,7 @@ impl World {
         steps.extend((0..self.unaccepted.len()).map(Step::Accept));
         if !self.linked {
             steps.push(Step::Connect);
-        } else if self.budget.losses > 0 {
+        } else if self.budget.losses > 0 || self.given_up {
             steps.push(Step::Lose);
             if self.budget.forgets > 0 {
                 steps.push(Step::LoseAndForget);
@@ -211,7 +226,9 @@ impl World {
                 self.session.accept(delivery);
             }
             Step::Lose | Step::LoseAndForget => {
-                self.budget.losses -= 1;
+                if !self.given_up {
+                    self.budget.losses -= 1;
+                }
                 if step == Step::LoseAndForget {
                     self.budget.forgets -= 1;
                     self.server.forget();
@@ -264,6 +281,8 @@ impl World {
             self.server.forget();
         }
         self.linked = false;
+        self.left = false;
+        self.given_up = false;
         self.server.connected = false;
         self.to_server.clear();
         self.to_client.clear();
@@ -291,101 +310,6 @@ impl World {
         Ok(())
     }
 
-    /// The record of what the session is about to be given.
-    fn receive(&mut self, packet: Incoming) -> Rule {
-        let record = &mut self.record;
-        match &packet {
-            Incoming::ConnAck {
-                session_present: false,
-                ..
-            } => {
-                // Nothing of the earlier session is left on either side.
-                record.in_use.clear();
-                record.first_sent.clear();
-                record.releases.clear();
-                record.known.clear();
-                for (_, id, _) in &mut self.unaccepted {
-                    *id = None;
-                }
-                record.renewal_due = record.granted;
-                match self.fault {
-                    Fault::RenewalForgotten => self.session.filters.clear(),
-                    Fault::DroppedWithSession => drop(self.session.ring.drain().count()),
-                    _ => {}
-                }
-            }
-            Incoming::PubAck(id) => {
-                record.in_use.remove(&id.value());
-                record.first_sent.retain(|other| *other != id.value());
-            }
-            Incoming::PubRec(id) => {
-                record.in_use.insert(id.value(), InUse::Released);
-                record.first_sent.retain(|other| *other != id.value());
-                if !record.releases.contains(&id.value()) {
-                    record.releases.push(id.value());
-                }
-                if self.fault == Fault::FreedAtPubrec {
-                    let entry = self.session.ring.remove(*id);
-                    let entry = entry.ok_or("nothing under the identifier")?;
-                    self.session.waiting.push_back(entry);
-                    return Ok(());
-                }
-            }
-            Incoming::PubComp(id) => {
-                record.in_use.remove(&id.value());
-                record.releases.retain(|other| *other != id.value());
-            }
-            Incoming::SubAck { id, .. } => {
-                record.in_use.remove(&id.value());
-                record.granted = self.wanted;
-                record.renewal_due = false;
-            }
-            Incoming::UnsubAck(id) => {
-                record.in_use.remove(&id.value());
-            }
-            Incoming::PubRel(id) => {
-                record.known.remove(&id.value());
-                record.completions_due += 1;
-            }
-            Incoming::Publish { .. } | Incoming::ConnAck { .. } | Incoming::PingResp => {}
-        }
-        if let Incoming::Publish {
-            id: Some(id),
-            message,
-        } = &packet
-        {
-            let id = id.value();
-            let number = message.payload[0];
-            let known = self.record.known.get(&id).map(|known| known.number) == Some(number);
-            if !self.record.owed.contains(&id) {
-                self.record.owed.push(id);
-            }
-            if !known {
-                let known = Known {
-                    number,
-                    accepted: false,
-                };
-                self.record.known.insert(id, known);
-            }
-            let before = self.unaccepted.len();
-            self.hand_over(packet)?;
-            self.take_events()?;
-            let delivered = self.unaccepted.len() - before;
-            if delivered != usize::from(!known) {
-                return Err(format!("message {number} was delivered {delivered} times"));
-            }
-            return Ok(());
-        }
-        self.hand_over(packet)
-    }
-
-    fn hand_over(&mut self, packet: Incoming) -> Rule {
-        let name = packet.name();
-        self.session
-            .handle_packet(packet, self.base)
-            .map_err(|error| format!("{name} was taken for a protocol error: {error}"))
-    }
-
     /// Takes what the session sends and says until it is silent.
     fn settle(&mut self) -> Rule {
         loop {
@@ -410,7 +334,7 @@ impl World {
         }
     }
 
-    fn take_events(&mut self) -> Result<bool, String> {
+    pub(super) fn take_events(&mut self) -> Result<bool, String> {
         let mut any = false;
         while let Some(event) = self.session.poll_event() {
             any = true;
@@ -433,6 +357,10 @@ impl World {
                     }
                     self.unaccepted.push((delivery, id, number));
                 }
+                Event::Unread(_) if !self.left => self.left = true,
+                Event::Close(LinkLoss::LeftWithBroker) if self.left && !self.is_unread() => {
+                    self.given_up = true;
+                }
                 other => return Err(format!("unexpected: {other:?}")),
             }
         }
@@ -441,7 +369,10 @@ impl World {
 
     /// Runs on without further trouble until nothing is left to do.
     pub(super) fn run_to_the_end(mut self) -> Rule {
-        self.budget = Budget::default();
+        self.budget = Budget {
+            room_for_one: self.budget.room_for_one,
+            ..Budget::default()
+        };
         for _ in 0..1_000 {
             match self.steps().first() {
                 Some(step) => self.apply(*step)?,
@@ -481,6 +412,7 @@ impl World {
         (&self.server, self.linked, &self.to_server, &self.to_client).hash(&mut hasher);
         (&self.budget, &self.open, &self.record).hash(&mut hasher);
         (&self.unaccepted, &self.delivered, self.wanted).hash(&mut hasher);
+        (self.left, self.given_up).hash(&mut hasher);
         hasher.finish()
     }
 }
