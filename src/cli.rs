@@ -83,7 +83,7 @@ Exit status:
   2    wrong usage or configuration, also unreadable or mismatched certificates
   3    no connection: network or TLS
   4    refused by the broker
-  130  interrupted: by Ctrl-C, SIGTERM, or SIGHUP (on Linux not under nohup); a second one leaves at once";
+  130  interrupted: Ctrl-C, SIGTERM, SIGHUP (on Linux not under nohup); a second one leaves at once";
 
 const BENCH_AFTER_HELP: &str = "\
 Settings:
