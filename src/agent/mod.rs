@@ -429,8 +429,8 @@ impl Agent<'_> {
     }
 
     fn looks_again(&mut self, now: Instant) -> bool {
-        let soon = self.arrivals.expects_at_once(self.session.in_flight());
-        self.watch.looks_again(now, soon)
+        let time = self.arrivals.looking_time(self.session.in_flight());
+        self.watch.looks_again(now, time)
     }
 
     /// How long to let acknowledgments come together, if nothing else can be done meanwhile.

@@ -17,6 +17,9 @@ const GATE_TIME: Duration = Duration::from_millis(1);
 /// to be woken twice. What comes later than that comes rarely enough to be woken for.
 const LOOKING_TIME: Duration = Duration::from_micros(50);
 
+/// The same while acknowledgments come many at a time: the broker has more to do between two looks.
+const LOOKING_TIME_FOR_MANY: Duration = Duration::from_micros(100);
+
 /// Commands in flight above which the loop does not look again: many acknowledgments are better
 /// read at once.
 const FEW: usize = 4;
@@ -86,6 +89,8 @@ pub(super) struct Watchfulness {
     /// On a single core nobody can answer while the loop looks.
     single_core: bool,
     looking: bool,
+    /// How long it looked, or would have looked, before it slept.
+    time: Duration,
     /// How often more it may be in vain.
     trust: u8,
 }
@@ -96,6 +101,7 @@ impl Watchfulness {
             busy_at: now,
             single_core,
             looking: false,
+            time: LOOKING_TIME,
             trust: TRUST,
         }
     }
@@ -108,11 +114,11 @@ impl Watchfulness {
         self.busy_at = now;
     }
 
-    /// Nothing was to be done: whether to look again at once.
-    pub(super) fn looks_again(&mut self, now: Instant, expects_at_once: bool) -> bool {
+    /// Nothing was to be done: whether to look again at once, if at all only for this `time`.
+    pub(super) fn looks_again(&mut self, now: Instant, time: Option<Duration>) -> bool {
+        self.time = time.unwrap_or(LOOKING_TIME);
         let again = self.trust > 0
-            && expects_at_once
-            && now.saturating_duration_since(self.busy_at) < LOOKING_TIME
+            && time.is_some_and(|time| now.saturating_duration_since(self.busy_at) < time)
             && !self.single_core;
         if !again && std::mem::take(&mut self.looking) {
             self.trust -= 1;
@@ -123,7 +129,7 @@ impl Watchfulness {
 
     /// The loop slept. If that was short, looking again would have been better.
     pub(super) fn slept(&mut self, lasted: Duration) {
-        if self.trust == 0 && lasted < LOOKING_TIME {
+        if self.trust == 0 && lasted < self.time {
             self.trust = 1;
         }
     }
@@ -160,10 +166,14 @@ impl Arrivals {
         self.came = true;
     }
 
-    /// Whether the next acknowledgment is likely to come before a sleeping loop could be woken: with
-    /// so few awaited, or because they come that fast.
-    pub(super) fn expects_at_once(&self, in_flight: usize) -> bool {
-        in_flight <= FEW || self.interval.is_some_and(|interval| interval < FAST)
+    /// How long to look for the next acknowledgment, where it is likely to come before a sleeping loop
+    /// could be woken: with so few awaited, or because they come that fast.
+    pub(super) fn looking_time(&self, in_flight: usize) -> Option<Duration> {
+        if in_flight <= FEW {
+            return Some(LOOKING_TIME);
+        }
+        let fast = self.interval.is_some_and(|interval| interval < FAST);
+        fast.then_some(LOOKING_TIME_FOR_MANY)
     }
 
     /// How long to let more acknowledgments come, with so many awaited.
@@ -232,6 +242,7 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_micros(1);
+    const LOOKING: Option<Duration> = Some(LOOKING_TIME);
 
     #[test]
     fn a_window_that_was_full_opens_for_a_quarter() {
@@ -311,18 +322,30 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watchfulness::new(false, start);
         watch.was_busy(start);
-        assert!(watch.looks_again(start + MOMENT, true));
-        assert!(!watch.looks_again(start + LOOKING_TIME, true));
-        assert!(!watch.looks_again(start + LOOKING_TIME * 1000, true));
+        assert!(watch.looks_again(start + MOMENT, LOOKING));
+        assert!(!watch.looks_again(start + LOOKING_TIME, LOOKING));
+        assert!(!watch.looks_again(start + LOOKING_TIME * 1000, LOOKING));
+    }
+
+    #[test]
+    fn it_looks_longer_for_many_and_not_at_all_for_slow_ones() {
+        let (mut fast, now) = arrivals(Duration::from_nanos(400));
+        fast.pause(now, 1000);
+        assert_eq!(fast.looking_time(1000), Some(LOOKING_TIME_FOR_MANY));
+        assert_eq!(fast.looking_time(FEW), LOOKING);
+        let (mut slow, now) = arrivals(FAST);
+        slow.pause(now, 1000);
+        assert_eq!(slow.looking_time(1000), None);
+        assert_eq!(slow.looking_time(1), LOOKING);
     }
 
     #[test]
     fn it_never_looks_again_under_load_or_on_a_single_core() {
         let start = Instant::now();
         let mut watch = Watchfulness::new(false, start);
-        assert!(!watch.looks_again(start, false));
+        assert!(!watch.looks_again(start, None));
         let mut watch = Watchfulness::new(true, start);
-        assert!(!watch.looks_again(start, true));
+        assert!(!watch.looks_again(start, LOOKING));
     }
 
     #[test]
@@ -332,15 +355,15 @@ mod tests {
         let mut in_vain = 0;
         for _ in 0..100 {
             watch.was_busy(now);
-            in_vain += u32::from(watch.looks_again(now, true));
+            in_vain += u32::from(watch.looks_again(now, LOOKING));
             now += LOOKING_TIME;
-            assert!(!watch.looks_again(now, true));
+            assert!(!watch.looks_again(now, LOOKING));
             watch.slept(LOOKING_TIME);
         }
         assert_eq!(in_vain, u32::from(TRUST));
         watch.slept(LOOKING_TIME - MOMENT);
         watch.was_busy(now);
-        assert!(watch.looks_again(now, true));
+        assert!(watch.looks_again(now, LOOKING));
         // Not in vain.
         watch.was_busy(now);
         assert_eq!(watch.trust, TRUST);
