@@ -79,8 +79,7 @@ pub struct SessionOptions {
     pub fruitless_links: u32,
     /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
     /// accepted them; one message more, and what comes behind it, is left with the broker until half of
-    /// that is read and a new link asks for it. A
-    /// message alone may be larger.
+    /// that is read and a new link asks for it. A message alone may be larger.
     pub max_owed_bytes: usize,
 }
 
@@ -549,6 +548,8 @@ impl<T> Session<T> {
             && self.ring.room() > self.spare_identifiers()
             && self.pings.len() < UNANSWERED_PINGS
             && self.output.len() < OUTPUT_HIGH_WATER
+            // What is in the output has to leave, for a new link to be made.
+            && !self.inbound.has_room_again(self.options.max_owed_bytes)
     }
 
     /// How many packet identifiers are in use.

@@ -213,6 +213,21 @@ fn no_new_link_is_made_before_the_first_of_what_was_left_has_room() {
     t.notes("close LeftWithBroker").finish();
 }
 
+/// Publishers who fill the output as fast as it leaves would put the new link off for ever.
+#[test]
+fn no_command_is_taken_while_a_new_link_waits_for_the_output_to_leave() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 1, "sevenths")).notes("unread 10");
+    t.stalls_after(0);
+    assert!(t.wants_commands());
+    t.accept(one).silent();
+    assert!(!t.wants_commands());
+    t.flows().sends("PUBACK 1").notes("close LeftWithBroker");
+    t.finish();
+}
+
 /// What is owed only if it comes again counts no more once every queue has it.
 #[test]
 fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
