@@ -2,8 +2,8 @@
 //!
 //! What a [`Ticket`](crate::Ticket) is for one command a [`Batch`] is for any number of messages, without
 //! memory of its own for each. The batch belongs to one publishing thread at a time; its messages
-//! are told on the loop's thread, which takes a lock only for what was not delivered, and makes a
-//! system call only for the last one, if it is waited for.
+//! are told on the loop's thread, which takes a lock only for what was not delivered and for the one
+//! that is waited for, and makes a system call only for that one.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +16,9 @@ use crate::command::Outcome;
 /// Messages that are published together and waited for together: see
 /// [`Handle::publish_in`](crate::Handle::publish_in).
 ///
-/// It can be used again after it was waited for. What was not delivered is kept until it is asked for, so
-/// one that is used for ever should be waited for now and then. Dropping it makes nobody know how its messages end;
-/// they go on all the same.
+/// It can be used again after it was waited for. What was not delivered is kept until it is asked for,
+/// so one that is used for ever should be waited for now and then. After it is dropped nobody learns
+/// how its messages end; they go on all the same.
 #[derive(Default)]
 pub struct Batch {
     shared: Arc<Shared>,

@@ -3,9 +3,9 @@
 //!
 //! A thread that puts a command in rings for the loop (`doorbell.rs`), which costs nothing while it
 //! is awake. A thread that finds the queue full waits at a gate; the loop opens it when it has made
-//! room for many, not for each single command, and whoever comes through lets the next one in while
-//! there is still room for many. The gate's lock is touched only by threads that have to wait, and by the loop when
-//! somebody does.
+//! room for many, or after a moment if it is little, not for each single command, and whoever comes
+//! through lets the next one in while there is still room for many. The gate's lock is touched only by
+//! threads that have to wait, and by the loop when somebody does.
 
 use std::fmt;
 use std::sync::Arc;
