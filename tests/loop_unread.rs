@@ -105,13 +105,19 @@ fn publishing_goes_on(running: &Running, link: &mut Connection) {
 /// They come in order, from this one on; gives the last.
 #[track_caller]
 fn pubacks_until_closed(link: &mut Connection, from: u16) -> u16 {
-    let mut next = from;
+    let (mut next, mut left) = (from, false);
     loop {
         match link.read_event(HANG) {
-            Event::Packet(v4::Packet::PubAck(ack), _) => assert_eq!(ack.pkid, next),
-            Event::Closed => return next - 1,
+            Event::Packet(v4::Packet::PubAck(ack), _) => {
+                assert_eq!(ack.pkid, next);
+                next += 1;
+            }
+            Event::Packet(v4::Packet::Disconnect, _) => left = true,
+            Event::Closed => {
+                assert!(left, "the broker would publish the last will");
+                return next - 1;
+            }
             other => panic!("{other:?}"),
         }
-        next += 1;
     }
 }

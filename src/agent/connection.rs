@@ -8,13 +8,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
+
 use super::Agent;
 use crate::command::{Outcome, Reason};
 use crate::connect::{Attempt, Progress, plain};
 use crate::error::{Blame, Error};
 use crate::link::Link;
 use crate::options::Security;
-use crate::packet::{Connect, ConnectReturnCode};
+use crate::packet::{self, Connect, ConnectReturnCode};
 use crate::session::LinkLoss;
 use crate::ticket::Completion;
 use crate::tls;
@@ -183,6 +185,9 @@ impl Agent<'_> {
 
     /// The link is gone, or has to go.
     pub(super) fn link_lost(&mut self, loss: LinkLoss, now: Instant) {
+        if loss == LinkLoss::LeftWithBroker {
+            self.take_leave();
+        }
         self.drop_link();
         match self.phase {
             Phase::Greeting { .. } => {
@@ -194,8 +199,11 @@ impl Agent<'_> {
                 let error = lost_after_connack(self.broker, &loss, lasted);
                 if lasted >= LASTING {
                     self.backoff.reset();
+                }
+                // Nothing failed; CONNECTs keep their distance all the same.
+                if lasted >= LASTING || loss == LinkLoss::LeftWithBroker {
                     self.reconnect_after(&error, Duration::ZERO, now);
-                } else if self.session.made_progress() || loss == LinkLoss::LeftWithBroker {
+                } else if self.session.made_progress() {
                     self.backoff.made_progress();
                     let delay = self.backoff.next_delay();
                     self.reconnect_after(&error, delay, now);
@@ -221,6 +229,16 @@ impl Agent<'_> {
         self.go_offline_if_due(now);
         self.reconnects.push(completion);
         self.connect_at(now);
+    }
+
+    /// DISCONNECT on a link that is closed on purpose and has nothing else to send: else the broker would
+    /// publish the last will. If it does not fit, the broker takes the link for lost.
+    fn take_leave(&mut self) {
+        let mut goodbye = BytesMut::new();
+        packet::encode_disconnect(&mut goodbye);
+        if let Some(link) = &mut self.link {
+            let _ = link.write(&goodbye);
+        }
     }
 
     /// Closes the link without a word.

@@ -101,12 +101,18 @@ impl Agent<'_> {
                 } => self.connected(session_present, resubscribing, now),
                 Event::ConnectRefused(code) => self.refused(code, now),
                 Event::Close(loss) => self.link_lost(loss, now),
-                Event::Unread(limit) => log::warn!(
-                    "a thread does not read its inbox, and with the next message more than {limit} bytes \
-                     would wait unacknowledged: new ones are left with the broker until half of that is \
-                     read; read every inbox in time, drop it, or open it with WhenFull::DropOldest or \
-                     DropNewest"
-                ),
+                Event::Unread(limit) => {
+                    let forgets = match self.clean_session {
+                        true => ", which forgets them with its session",
+                        false => "",
+                    };
+                    log::warn!(
+                        "a thread does not read its inbox, and with the next message more than {limit} \
+                         bytes would wait unacknowledged: new ones are left with the broker until half \
+                         of that is read{forgets}; read every inbox in time, drop it, or open it with \
+                         WhenFull::DropOldest or DropNewest"
+                    );
+                }
                 Event::Resolved { token, outcome } => self.resolved(token, outcome),
                 Event::Message { message, delivery } => self.deliver_one(&message, delivery),
                 Event::SubscriptionRefused { filter } => {
