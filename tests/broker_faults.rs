@@ -186,7 +186,7 @@ fn a_session_taken_over_is_taken_back_and_the_log_names_the_cause() {
 }
 
 /// The demo told to stop, in the middle of a run.
-fn stopped_once(signal: &str) {
+fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
     let broker = Mosquitto::start();
     let mut running = program(&broker).spawn();
     reach_the_middle(&mut running);
@@ -217,17 +217,26 @@ fn said_goodbye(broker: &Mosquitto) {
 
 #[test]
 fn ctrl_c_finishes_what_is_in_flight_and_reports_what_there_is() {
-    stopped_once("INT");
+    stopped_once("INT", program);
 }
 
 #[test]
 fn sigterm_is_like_ctrl_c() {
-    stopped_once("TERM");
+    stopped_once("TERM", program);
 }
 
 #[test]
 fn a_terminal_that_goes_away_is_like_ctrl_c() {
-    stopped_once("HUP");
+    stopped_once("HUP", with_a_terminal);
+}
+
+/// The same program with SIGHUP as a terminal's shell leaves it, also where the tests themselves run under
+/// nohup.
+fn with_a_terminal(broker: &Mosquitto) -> Program {
+    Program::other("env")
+        .arg("--default-signal=HUP")
+        .arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
+        .args(arguments(broker))
 }
 
 /// The same program, as nohup starts it: with SIGHUP ignored.
