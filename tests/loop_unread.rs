@@ -3,11 +3,9 @@
 
 mod support;
 
-use std::sync::{Mutex, PoisonError};
-
-use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::WhenFull;
 use rumqttc::mqttbytes::{self, v4};
+use support::lines::LINES;
 use support::running::{Running, told};
 use support::{Connection, Event, HANG, ScriptedBroker};
 
@@ -15,24 +13,6 @@ const PAYLOAD: usize = 255 * 1024;
 
 /// Messages that may wait: 64 MiB, since the largest packet is not that large.
 const FIT: u16 = (64 * 1024 * 1024 / (PAYLOAD + 1)) as u16;
-
-/// Keeps the lines of the log.
-struct Lines(Mutex<Vec<String>>);
-
-static LINES: Lines = Lines(Mutex::new(Vec::new()));
-
-impl Log for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
 
 fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
     for id in ids {
@@ -46,8 +26,7 @@ fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
 
 #[test]
 fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
-    log::set_logger(&LINES).unwrap();
-    log::set_max_level(LevelFilter::Warn);
+    LINES.start();
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
@@ -85,12 +64,11 @@ fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
     }
     assert!(inbox.try_recv().is_err());
     assert_eq!(inbox.dropped(), 0);
-    let lines = LINES.0.lock().unwrap().clone();
-    let said = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
+    let said = |text: &str| LINES.with(0, text, "").len();
     let unread = "a thread does not read its inbox, and with the next message more than 67108864 bytes \
                   would wait unacknowledged: new ones are left with the broker";
-    assert_eq!(said(unread), 2, "{lines:?}");
-    assert_eq!(said("a thread reads its inbox again"), 1, "{lines:?}");
+    assert_eq!(said(unread), 2);
+    assert_eq!(said("a thread reads its inbox again"), 1);
     assert_eq!(running.terminate(link).1.resumed, 2);
 }
 

@@ -9,13 +9,12 @@
 
 mod support;
 
-use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::packet::{Filter, QoS};
 use rumqttc::mqttbytes::v4;
+use support::lines::LINES;
 use support::running::{Running, attempts, message, next, options, send_at_once, told};
 use support::{Connection, Program, Report, ScriptedBroker};
 
@@ -155,47 +154,6 @@ const SUBSCRIBING: &[Row] = &[
     (b"\x90\x05ID\x00\x00\x00", "SUBACK", "MQTT-3.9.3-1"),
 ];
 
-/// Keeps the lines of the log.
-struct Lines(Mutex<Vec<String>>);
-
-static LINES: Lines = Lines(Mutex::new(Vec::new()));
-
-impl Lines {
-    fn start() {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            log::set_logger(&LINES).unwrap();
-            log::set_max_level(LevelFilter::Warn);
-        });
-    }
-
-    /// How many there are.
-    fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// The lines from this one on with both texts. The port of a broker tells those of its loop from
-    /// others, as long as the broker lives: the system gives ports out again.
-    fn with(&self, from: usize, one: &str, other: &str) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let both = |line: &&String| line.contains(one) && line.contains(other);
-        lines[from..].iter().filter(both).cloned().collect()
-    }
-}
-
-impl Log for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
 /// The beginning as the error shows it.
 fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.iter().take(16).map(|byte| format!(" {byte:02x}"));
@@ -286,13 +244,13 @@ fn go_through(when: When, &(bytes, packet, rule): &Row) {
 
 #[test]
 fn a_packet_that_must_not_come_on_a_connection_that_is_up() {
-    Lines::start();
+    LINES.start();
     UP.iter().for_each(|row| go_through(When::Up, row));
 }
 
 #[test]
 fn a_packet_that_must_not_come_in_answer_to_connect() {
-    Lines::start();
+    LINES.start();
     GREETING
         .iter()
         .for_each(|row| go_through(When::Greeting, row));
@@ -302,7 +260,7 @@ fn a_packet_that_must_not_come_in_answer_to_connect() {
 
 #[test]
 fn an_answer_to_subscribe_that_must_not_come() {
-    Lines::start();
+    LINES.start();
     SUBSCRIBING
         .iter()
         .for_each(|row| go_through(When::Subscribing, row));
@@ -311,7 +269,7 @@ fn an_answer_to_subscribe_that_must_not_come() {
 /// Nothing is wrong with it, but a line of the log is not to become as long as it is.
 #[test]
 fn a_long_topic_that_nobody_wants_makes_no_long_line() {
-    Lines::start();
+    LINES.start();
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let from = LINES.count();
@@ -328,7 +286,7 @@ fn a_long_topic_that_nobody_wants_makes_no_long_line() {
 #[test]
 fn a_broker_that_breaks_the_protocol_waits_for_the_next_attempt() {
     const ROUNDS: usize = 8;
-    Lines::start();
+    LINES.start();
     let mut broker = ScriptedBroker::bind();
     let from = LINES.count();
     let mut options = options(&broker);

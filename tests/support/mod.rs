@@ -18,6 +18,7 @@ pub mod account;
 pub mod acknowledger;
 pub mod certs;
 pub mod fate;
+pub mod lines;
 pub mod mosquitto;
 pub mod program;
 pub mod proxy;

@@ -1,0 +1,48 @@
+//! What the library logs, line by line, for tests that run it in their own process.
+
+use std::sync::{Mutex, Once, PoisonError};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+/// Keeps the lines of the log.
+pub struct Lines(Mutex<Vec<String>>);
+
+/// Those of this program.
+pub static LINES: Lines = Lines(Mutex::new(Vec::new()));
+
+impl Lines {
+    /// From now on, warnings and errors of all threads.
+    pub fn start(&self) {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            log::set_logger(&LINES).unwrap();
+            log::set_max_level(LevelFilter::Warn);
+        });
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The lines from this one on with both texts. The port of a broker tells those of its loop from
+    /// others, as long as the broker lives: the system gives ports out again.
+    pub fn with(&self, from: usize, one: &str, other: &str) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let both = |line: &&String| line.contains(one) && line.contains(other);
+        lines[from..].iter().filter(both).cloned().collect()
+    }
+}
+
+impl Log for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
