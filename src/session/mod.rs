@@ -657,7 +657,7 @@ impl<T> Session<T> {
         self.acknowledging_end = self.written + self.output.len() as u64;
     }
 
-    /// Once half of what the thread had not read is acknowledged, and that has left: a new link, on
+    /// Once half of what the thread had not read is read, and nothing waits to be sent: a new link, on
     /// which the broker sends the rest again. Until then this one is of use to everybody else.
     fn fetch_what_was_left(&mut self) {
         if self.link == LinkState::Up
