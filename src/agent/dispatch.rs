@@ -158,10 +158,7 @@ impl Agent<'_> {
                     self.subscriptions.remove(&leaving);
                     completion.tell(Outcome::delivered(0, Duration::ZERO));
                 } else {
-                    let pending = Pending::Unsubscribe {
-                        completion,
-                        leaving,
-                    };
+                    let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
                     self.session.unsubscribe(unwanted, pending, now);
                 }
             }
@@ -222,7 +219,7 @@ impl Agent<'_> {
             return;
         }
         let (wanted, added) = self.subscriptions.add(inbox, &filters);
-        let pending = Pending::Subscribe { completion, added };
+        let pending = Pending::Subscribe(Box::new((completion, added)));
         self.session.subscribe(wanted, pending, now);
     }
 
@@ -241,7 +238,8 @@ impl Agent<'_> {
         self.arrivals.count();
         match token {
             Pending::Plain(completion) => completion.tell(outcome),
-            Pending::Subscribe { completion, added } => {
+            Pending::Subscribe(subscribed) => {
+                let (completion, added) = *subscribed;
                 let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
                     Outcome::Delivered { .. } => (added, Vec::new()),
                     Outcome::Refused { granted } => {
@@ -264,10 +262,8 @@ impl Agent<'_> {
                 }
                 completion.tell(outcome);
             }
-            Pending::Unsubscribe {
-                completion,
-                leaving,
-            } => {
+            Pending::Unsubscribe(left) => {
+                let (completion, leaving) = *left;
                 self.subscriptions.remove(&leaving);
                 completion.tell(outcome);
             }

@@ -52,6 +52,9 @@ use pace::{Arrivals, Gate, Watchfulness, Window};
 /// Commands taken in one turn before the link is looked at again.
 const BATCH: usize = 512;
 
+/// Events that may come together before they are handled: a few, so that they stay in the cache.
+const EVENTS: usize = 32;
+
 /// Bytes read at once: a TLS record holds at most 16 KiB.
 const READ_SIZE: usize = 16 * 1024;
 
@@ -125,14 +128,10 @@ struct Held {
 #[derive(Debug)]
 enum Pending {
     Plain(Completion),
-    Subscribe {
-        completion: Completion,
-        added: Vec<InterestId>,
-    },
-    Unsubscribe {
-        completion: Completion,
-        leaving: Vec<InterestId>,
-    },
+    /// Also with what was added for it.
+    Subscribe(Box<(Completion, Vec<InterestId>)>),
+    /// Also with what is leaving.
+    Unsubscribe(Box<(Completion, Vec<InterestId>)>),
 }
 
 /// What happened while the loop ran.
@@ -292,9 +291,8 @@ impl Drop for Agent<'_> {
 impl Pending {
     fn into_completion(self) -> Completion {
         match self {
-            Pending::Plain(completion)
-            | Pending::Subscribe { completion, .. }
-            | Pending::Unsubscribe { completion, .. } => completion,
+            Pending::Plain(completion) => completion,
+            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
         }
     }
 }
@@ -369,7 +367,7 @@ impl Agent<'_> {
                     // What came before a violation has happened, CONNACK for one.
                     self.handle_events(now);
                     if let Err(error) = result {
-                        self.link_lost(LinkLoss::Protocol(error), now);
+                        self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
                         return true;
                     }
                 }
@@ -388,8 +386,7 @@ impl Agent<'_> {
         let limit = self.broker.options.max_packet_size;
         loop {
             let length = self.received.len();
-            let shown: [u8; packet::SHOWN_BYTES] =
-                std::array::from_fn(|i| self.received.get(i).copied().unwrap_or(0));
+            let shown = packet::beginning(&self.received);
             let Some(packet) = packet::decode(&mut self.received, limit)? else {
                 return Ok(());
             };
@@ -398,6 +395,9 @@ impl Agent<'_> {
             let length = length - self.received.len();
             let handled = self.session.handle_packet(packet, now);
             handled.map_err(|error| error.with_beginning(&shown[..length.min(shown.len())]))?;
+            if self.session.events() >= EVENTS {
+                self.handle_events(now);
+            }
         }
     }
 

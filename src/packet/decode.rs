@@ -139,7 +139,7 @@ pub fn decode(
             Err((problem, rule)) => Err(fail(header.packet, problem, rule)),
         };
     }
-    let beginning: [u8; SHOWN_BYTES] = std::array::from_fn(|i| buffer.get(i).copied().unwrap_or(0));
+    let beginning = beginning(buffer);
     let shown = header.length.min(SHOWN_BYTES);
     // The codec ignores the reserved bits of CONNACK's first byte.
     let reserved_bits = header.kind == 2 && beginning[2] & 0xfe != 0;
@@ -159,6 +159,15 @@ pub fn decode(
             beginning: beginning[..shown].to_vec(),
         }),
     }
+}
+
+/// The first bytes, or what there is of them and zeros.
+pub fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
+    bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut beginning = [0; SHOWN_BYTES];
+        beginning[..bytes.len()].copy_from_slice(bytes);
+        beginning
+    })
 }
 
 /// Reads type, flags and remaining length; none while the bytes are not all there.

@@ -19,6 +19,7 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
+pub(crate) use decode::beginning;
 pub use decode::{ProtocolError, SHOWN_BYTES, decode};
 pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};

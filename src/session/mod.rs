@@ -137,7 +137,7 @@ pub enum LinkLoss {
     /// meanwhile come only on a new link.
     LeftWithBroker,
     /// The broker sent what it must not send [MQTT-4.8.0-1].
-    Protocol(ProtocolError),
+    Protocol(Box<ProtocolError>),
 }
 
 impl std::fmt::Display for LinkLoss {
@@ -431,6 +431,11 @@ impl<T> Session<T> {
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
         self.events.pop_front()
+    }
+
+    /// How many events wait to be taken.
+    pub fn events(&self) -> usize {
+        self.events.len()
     }
 
     /// Bytes for the link.

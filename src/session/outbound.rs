@@ -44,15 +44,26 @@ pub(super) enum Body {
     Publish(Publish),
     /// PUBREC came and PUBREL was sent: awaits PUBCOMP. PUBRELs keep the order of their PUBRECs
     /// [MQTT-4.6.0-4].
-    Release { order: u64 },
-    /// Awaits SUBACK for the filters behind those that `granted` has the answers to.
-    Subscribe {
-        filters: Vec<Filter>,
-        granted: Vec<Option<QoS>>,
-        renewal: bool,
+    Release {
+        order: u64,
     },
-    /// Awaits UNSUBACK for the filters from `done` on.
-    Unsubscribe { filters: Vec<String>, done: usize },
+    Subscribe(Box<Subscribing>),
+    Unsubscribe(Box<Unsubscribing>),
+}
+
+/// Awaits SUBACK for the filters behind those that `granted` has the answers to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Subscribing {
+    filters: Vec<Filter>,
+    granted: Vec<Option<QoS>>,
+    renewal: bool,
+}
+
+/// Awaits UNSUBACK for the filters from `done` on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Unsubscribing {
+    filters: Vec<String>,
+    done: usize,
 }
 
 impl<T> Entry<T> {
@@ -73,10 +84,8 @@ impl<T> Entry<T> {
     /// Whether it is a long request of which packets are still to come.
     pub(super) fn has_rest(&self) -> bool {
         match &self.body {
-            Body::Subscribe {
-                filters, granted, ..
-            } => filters.len() - granted.len() > FILTERS_PER_PACKET,
-            Body::Unsubscribe { filters, done } => filters.len() - done > FILTERS_PER_PACKET,
+            Body::Subscribe(asked) => asked.left().len() > FILTERS_PER_PACKET,
+            Body::Unsubscribe(left) => left.left().len() > FILTERS_PER_PACKET,
             Body::Publish(_) | Body::Release { .. } => false,
         }
     }
@@ -86,14 +95,14 @@ impl<T> Entry<T> {
     }
 
     pub(super) fn is_renewal(&self) -> bool {
-        matches!(self.body, Body::Subscribe { renewal: true, .. })
+        matches!(&self.body, Body::Subscribe(asked) if asked.renewal)
     }
 
     /// The filters of a SUBSCRIBE or an UNSUBSCRIBE.
     fn filters(&self) -> impl Iterator<Item = &str> {
         let (asked, left): (&[Filter], &[String]) = match &self.body {
-            Body::Subscribe { filters, .. } => (filters, &[]),
-            Body::Unsubscribe { filters, .. } => (&[], filters),
+            Body::Subscribe(asked) => (&asked.filters, &[]),
+            Body::Unsubscribe(left) => (&[], &left.filters),
             Body::Publish(_) | Body::Release { .. } => (&[], &[]),
         };
         let asked = asked.iter().map(|asked| asked.filter.as_str());
@@ -107,12 +116,44 @@ impl Body {
         match self {
             Body::Publish(publish) => format!("PUBLISH to {:?}", publish.topic),
             Body::Release { .. } => "PUBREL".to_owned(),
-            Body::Subscribe { filters, .. } => {
-                let filters: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
+            Body::Subscribe(asked) => {
+                let filters: Vec<_> = asked.filters.iter().map(|f| f.filter.as_str()).collect();
                 format!("SUBSCRIBE to {filters:?}")
             }
-            Body::Unsubscribe { filters, .. } => format!("UNSUBSCRIBE from {filters:?}"),
+            Body::Unsubscribe(left) => format!("UNSUBSCRIBE from {:?}", left.filters),
         }
+    }
+}
+
+impl Subscribing {
+    pub(super) fn new(filters: Vec<Filter>, renewal: bool) -> Box<Self> {
+        Box::new(Subscribing {
+            filters,
+            granted: Vec::new(),
+            renewal,
+        })
+    }
+
+    /// What no packet was answered for yet.
+    fn left(&self) -> &[Filter] {
+        &self.filters[self.granted.len()..]
+    }
+
+    /// What is in its present packet.
+    fn packet(&self) -> &[Filter] {
+        let left = self.left();
+        &left[..left.len().min(FILTERS_PER_PACKET)]
+    }
+}
+
+impl Unsubscribing {
+    fn left(&self) -> &[String] {
+        &self.filters[self.done..]
+    }
+
+    fn packet(&self) -> &[String] {
+        let left = self.left();
+        &left[..left.len().min(FILTERS_PER_PACKET)]
     }
 }
 
@@ -137,11 +178,7 @@ impl<T> Session<T> {
 
     /// SUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
     pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
-        let body = Body::Subscribe {
-            filters,
-            granted: Vec::new(),
-            renewal: false,
-        };
+        let body = Body::Subscribe(Subscribing::new(filters, false));
         self.waiting.push_back(Entry::new(Some(token), body, now));
         self.send_waiting(now);
     }
@@ -151,7 +188,7 @@ impl<T> Session<T> {
         for filter in &filters {
             self.filters.remove(filter);
         }
-        let body = Body::Unsubscribe { filters, done: 0 };
+        let body = Body::Unsubscribe(Box::new(Unsubscribing { filters, done: 0 }));
         self.waiting.push_back(Entry::new(Some(token), body, now));
         self.send_waiting(now);
     }
@@ -203,19 +240,13 @@ impl<T> Session<T> {
                 packet::encode_publish(publish, Some(id), dup, topic, out);
             }
             Body::Release { .. } => packet::encode_ack(Ack::PubRel, id, &mut self.output),
-            Body::Subscribe {
-                filters, granted, ..
-            } => {
-                let from = granted.len();
-                let to = filters.len().min(from + FILTERS_PER_PACKET);
-                packet::encode_subscribe(id, &filters[from..to], &mut self.output);
+            Body::Subscribe(asked) => {
+                packet::encode_subscribe(id, asked.packet(), &mut self.output);
             }
-            Body::Unsubscribe { filters, done } => {
-                let to = filters.len().min(*done + FILTERS_PER_PACKET);
-                let leaving = &filters[*done..to];
-                packet::encode_unsubscribe(id, leaving, &mut self.output);
+            Body::Unsubscribe(left) => {
+                packet::encode_unsubscribe(id, left.packet(), &mut self.output);
                 // A SUBSCRIBE that it waited for may have been granted meanwhile.
-                for filter in leaving {
+                for filter in left.packet() {
                     self.filters.remove(filter);
                 }
             }
@@ -261,9 +292,7 @@ impl<T> Session<T> {
 
     pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
         let expected = |body: &Body| matches!(body, Body::Publish(p) if p.qos == QoS::AtLeastOnce);
-        if let Some(entry) = self.take_answered("PUBACK", id, expected) {
-            self.complete(entry, now, Vec::new());
-        }
+        self.complete_answered("PUBACK", id, expected, now);
     }
 
     pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
@@ -290,9 +319,7 @@ impl<T> Session<T> {
 
     pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
         let expected = |body: &Body| matches!(body, Body::Release { .. });
-        if let Some(entry) = self.take_answered("PUBCOMP", id, expected) {
-            self.complete(entry, now, Vec::new());
-        }
+        self.complete_answered("PUBCOMP", id, expected, now);
     }
 
     pub(super) fn on_suback(
@@ -301,15 +328,15 @@ impl<T> Session<T> {
         answers: &[Option<QoS>],
         now: Instant,
     ) -> Result<(), ProtocolError> {
-        let expected = match self.ring.get(id).map(|entry| &entry.body) {
-            Some(Body::Subscribe {
-                filters, granted, ..
-            }) => (filters.len() - granted.len()).min(FILTERS_PER_PACKET),
-            _ => {
-                self.ignore_unsolicited("SUBACK", Some(id));
-                return Ok(());
-            }
+        let Some(Entry {
+            body: Body::Subscribe(asked),
+            ..
+        }) = self.ring.get_mut(id)
+        else {
+            self.ignore_unsolicited("SUBACK", Some(id));
+            return Ok(());
         };
+        let expected = asked.packet().len();
         if answers.len() != expected {
             return Err(ProtocolError::unexpected(
                 "SUBACK",
@@ -317,51 +344,19 @@ impl<T> Session<T> {
                 "MQTT-3.9.3-1",
             ));
         }
-        if let Some(entry) = self.ring.remove(id) {
-            self.progress = true;
-            self.on_answers(entry, answers, now);
-        }
-        self.send_waiting(now);
-        Ok(())
-    }
-
-    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
-        let expected = |body: &Body| matches!(body, Body::Unsubscribe { .. });
-        let Some(mut entry) = self.take_answered("UNSUBACK", id, expected) else {
-            return;
-        };
-        let Body::Unsubscribe { filters, done } = &mut entry.body else {
-            return;
-        };
-        *done = filters.len().min(*done + FILTERS_PER_PACKET);
-        if *done < filters.len() {
-            self.submit_rest(entry, now);
-        } else {
-            self.complete(entry, now, Vec::new());
-        }
-    }
-
-    /// Takes a SUBACK's answers in the order of the filters [MQTT-3.9.3-1].
-    fn on_answers(&mut self, mut entry: Entry<T>, answers: &[Option<QoS>], now: Instant) {
-        let Body::Subscribe {
-            filters,
-            granted,
-            renewal,
-        } = &mut entry.body
-        else {
-            return;
-        };
-        for (Filter { filter, qos }, answer) in filters[granted.len()..].iter().zip(answers) {
+        self.progress = true;
+        // In the order of the filters [MQTT-3.9.3-1].
+        for (Filter { filter, qos }, answer) in asked.packet().iter().zip(answers) {
             // A SUBSCRIBE sent behind the renewal may have been answered before it.
             let owed = matches!(self.filters.get(filter), Some((_, Standing::Owed)));
             match answer {
-                _ if *renewal && !owed => {}
+                _ if asked.renewal && !owed => {}
                 Some(_) => {
                     let standing = (*qos, Standing::Granted);
                     self.filters.insert(filter.clone(), standing);
                 }
                 // What was granted before stays.
-                None if !*renewal => {}
+                None if !asked.renewal => {}
                 None => {
                     self.filters.remove(filter);
                     let filter = filter.clone();
@@ -369,57 +364,85 @@ impl<T> Session<T> {
                 }
             }
         }
-        granted.extend_from_slice(answers);
-        if *renewal {
+        asked.granted.extend_from_slice(answers);
+        if asked.renewal {
             self.resubscribing = self.resubscribing.saturating_sub(1);
         }
-        if granted.len() < filters.len() {
-            self.submit_rest(entry, now);
-        } else {
-            let granted = std::mem::take(granted);
-            self.complete(entry, now, granted);
+        let done = asked.left().is_empty();
+        self.go_on(id, done, now);
+        self.send_waiting(now);
+        Ok(())
+    }
+
+    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
+        let Some(Entry {
+            body: Body::Unsubscribe(left),
+            ..
+        }) = self.ring.get_mut(id)
+        else {
+            return self.ignore_unsolicited("UNSUBACK", Some(id));
+        };
+        self.progress = true;
+        left.done += left.packet().len();
+        let done = left.left().is_empty();
+        self.go_on(id, done, now);
+    }
+
+    /// A request that was answered is done, or its next packet is sent, if it has more filters than one
+    /// packet takes.
+    fn go_on(&mut self, id: PacketId, done: bool, now: Instant) {
+        if done {
+            self.complete(id, now);
+        } else if let Some(mut entry) = self.ring.remove(id) {
+            entry.sent_in_session = false;
+            entry.attempts = 0;
+            self.submit(entry, now);
         }
     }
 
-    /// Sends the next packet of a command with more filters than one packet takes.
-    fn submit_rest(&mut self, mut entry: Entry<T>, now: Instant) {
-        entry.sent_in_session = false;
-        entry.attempts = 0;
-        self.submit(entry, now);
-    }
-
-    fn complete(&mut self, entry: Entry<T>, now: Instant, granted: Vec<Option<QoS>>) {
+    /// Ends a command that the broker has answered, and frees its identifier. In place, under load: an
+    /// entry is too large to be moved about for each message.
+    fn complete(&mut self, id: PacketId, now: Instant) {
+        let Some(entry) = self.ring.get_mut(id) else {
+            return;
+        };
+        let granted = match &mut entry.body {
+            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
+            _ => Vec::new(),
+        };
+        let outcome = match granted.iter().copied().collect() {
+            Some(granted) => Outcome::Delivered {
+                attempts: entry.attempts,
+                latency: now.saturating_duration_since(entry.since),
+                granted,
+            },
+            None => Outcome::Refused { granted },
+        };
+        let token = entry.token.take();
+        self.ring.free(id);
         if self.ring.occupied() == 0 {
             self.timers.stop(Timer::Acknowledgment);
         }
-        if let Some(token) = entry.token {
-            let outcome = match granted.iter().copied().collect::<Option<Vec<QoS>>>() {
-                Some(granted) => Outcome::Delivered {
-                    attempts: entry.attempts,
-                    latency: now.saturating_duration_since(entry.since),
-                    granted,
-                },
-                None => Outcome::Refused { granted },
-            };
+        if let Some(token) = token {
             self.resolve(token, outcome);
         }
         self.send_waiting(now);
     }
 
-    /// Frees the identifier if the acknowledgment is one that the entry awaits; any other is
-    /// logged and ignored.
-    fn take_answered(
+    /// Ends the command if the acknowledgment is one that its entry awaits; any other is logged and
+    /// ignored.
+    fn complete_answered(
         &mut self,
         name: &str,
         id: PacketId,
         expected: impl Fn(&Body) -> bool,
-    ) -> Option<Entry<T>> {
+        now: Instant,
+    ) {
         if !self.ring.get(id).is_some_and(|entry| expected(&entry.body)) {
-            self.ignore_unsolicited(name, Some(id));
-            return None;
+            return self.ignore_unsolicited(name, Some(id));
         }
         self.progress = true;
-        self.ring.remove(id)
+        self.complete(id, now);
     }
 
     /// Whether a request for one of the entry's filters is under way. The entry waits until it is

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::outbound::{Body, Entry};
+use super::outbound::{Body, Entry, Subscribing};
 use super::{FILTERS_PER_PACKET, Session, Standing};
 use crate::command::{Outcome, Reason};
 use crate::options::OnSessionLost;
@@ -140,7 +140,7 @@ impl<T> Session<T> {
                     && (publish.qos == QoS::ExactlyOnce
                         || self.options.on_session_lost == OnSessionLost::Fail)
             }
-            Body::Subscribe { .. } | Body::Unsubscribe { .. } => false,
+            Body::Subscribe(_) | Body::Unsubscribe(_) => false,
         }
     }
 
@@ -154,11 +154,7 @@ impl<T> Session<T> {
             .map(|(filter, (qos, _))| Filter::new(filter.clone(), *qos))
             .collect();
         for filters in owed.chunks(FILTERS_PER_PACKET).rev() {
-            let body = Body::Subscribe {
-                filters: filters.to_vec(),
-                granted: Vec::new(),
-                renewal: true,
-            };
+            let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
             self.waiting.push_front(Entry::new(None, body, now));
         }
         while self.ring.room() > 0 && self.waiting.front().is_some_and(Entry::is_renewal) {

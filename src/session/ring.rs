@@ -49,14 +49,18 @@ impl<E> Ring<E> {
 
     /// Takes the entry out and frees its identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<E> {
-        let index = self.index(id)?;
-        let entry = self.slots.get_mut(index)?.take()?;
-        self.occupied -= 1;
-        while let Some(None) = self.slots.front() {
-            self.slots.pop_front();
-            self.first = (self.first + 1) % self.identifiers;
-        }
+        let entry = self.slots.get_mut(self.index(id)?)?.take()?;
+        self.forget_one();
         Some(entry)
+    }
+
+    /// Drops the entry where it is and frees its identifier.
+    pub(crate) fn free(&mut self, id: PacketId) {
+        let slot = self.index(id).and_then(|index| self.slots.get_mut(index));
+        if let Some(slot @ Some(_)) = slot {
+            *slot = None;
+            self.forget_one();
+        }
     }
 
     /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
@@ -107,6 +111,15 @@ impl<E> Ring<E> {
     /// How many more can be pushed.
     pub(crate) fn room(&self) -> usize {
         usize::from(self.identifiers) - self.slots.len()
+    }
+
+    /// A slot has become a hole.
+    fn forget_one(&mut self) {
+        self.occupied -= 1;
+        while let Some(None) = self.slots.front() {
+            self.slots.pop_front();
+            self.first = (self.first + 1) % self.identifiers;
+        }
     }
 
     fn identifier(&self, index: usize) -> Option<PacketId> {
