@@ -6,14 +6,19 @@
 //! room for many, or after a moment if it is little, not for each single command, and whoever comes
 //! through lets the next one in while there is still room for many. The gate's lock is touched only by
 //! threads that have to wait, and by the loop when somebody does.
+//!
+//! The loop fetches what it is about to handle at once, and handles it afterwards: were it to take one command
+//! at a time, a thread on another processor would fill each place in the moment in which it becomes free,
+//! and both would wait for the same memory again and again.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::command::Command;
 use crate::doorbell::Doorbell;
@@ -30,6 +35,8 @@ pub(crate) struct CommandSender {
 /// their tickets open, for as long as anybody holds a handle.
 pub(crate) struct CommandQueue {
     shared: Arc<Shared>,
+    /// What stands before the channel's first: fetched, not taken yet.
+    fetched: VecDeque<Command>,
 }
 
 struct Shared {
@@ -79,7 +86,11 @@ pub(crate) fn command_queue(
         commands,
         shared: Arc::clone(&shared),
     };
-    (sender, CommandQueue { shared })
+    let queue = CommandQueue {
+        shared,
+        fetched: VecDeque::new(),
+    };
+    (sender, queue)
 }
 
 impl CommandSender {
@@ -174,28 +185,34 @@ impl CommandSender {
 
 impl CommandQueue {
     /// The next command, if there is one.
-    pub(crate) fn try_recv(&self) -> Result<Command, TryRecvError> {
-        self.shared.commands.try_recv()
+    pub(crate) fn try_recv(&mut self) -> Option<Command> {
+        let fetched = self.fetched.pop_front();
+        fetched.or_else(|| self.shared.commands.try_recv().ok())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.shared.commands.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.shared.commands.len()
-    }
-
-    /// After a batch was taken: lets threads in that wait for room, once half of the queue is free.
-    pub(crate) fn open_for_many(&self) {
-        if self.shared.gate.is_waited_at() && self.len() <= self.shared.capacity / 2 {
+    /// Fetches at most so many commands, which are about to be taken, and lets threads in that wait for
+    /// room, once half of the queue is free. What was fetched and could not be taken after all stays first.
+    pub(crate) fn fetch(&mut self, most: usize) {
+        let more = most.saturating_sub(self.fetched.len());
+        self.fetched
+            .extend(self.shared.commands.try_iter().take(more));
+        if self.shared.gate.is_waited_at() && self.shared.commands.len() <= self.shared.capacity / 2
+        {
             self.shared.gate.open();
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fetched.is_empty() && self.shared.commands.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.fetched.len() + self.shared.commands.len()
+    }
+
     /// Whether a thread waits although there is some room, because it is not much.
     pub(crate) fn keeps_waiting(&self) -> bool {
-        self.shared.gate.is_waited_at() && self.len() < self.shared.capacity
+        self.shared.gate.is_waited_at() && self.shared.commands.len() < self.shared.capacity
     }
 
     /// Once the doorbell says that the loop sleeps: lets a thread in if there is any room at all. A
@@ -262,8 +279,9 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::command::Request;
-    use crate::ticket::Completion;
+    use crate::command::{Outcome, Reason, Request};
+    use crate::packet::{Publish, QoS};
+    use crate::ticket::{Completion, Ticket};
 
     const HANG: Duration = Duration::from_secs(60);
 
@@ -287,7 +305,7 @@ mod tests {
     fn while_the_loop_sleeps_all_come_in_for_whom_there_is_room() {
         let bell = Arc::new(Doorbell::default());
         bell.move_in();
-        let (sender, queue) = command_queue(8, Arc::clone(&bell));
+        let (sender, mut queue) = command_queue(8, Arc::clone(&bell));
         for _ in 0..8 {
             assert!(sender.send(ping(), Duration::ZERO).is_ok());
         }
@@ -300,10 +318,10 @@ mod tests {
             .collect();
         wait_for(|| queue.shared.gate.waiting.load(Ordering::SeqCst) == 3);
         // More than half of the queue stays taken.
+        queue.fetch(3);
         for _ in 0..3 {
-            assert!(queue.try_recv().is_ok());
+            assert!(queue.try_recv().is_some());
         }
-        queue.open_for_many();
         let ringing = thread::spawn({
             let bell = Arc::clone(&bell);
             move || {
@@ -323,5 +341,44 @@ mod tests {
         for thread in waiting {
             thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn what_was_fetched_stays_in_its_order_and_counts() {
+        let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
+        let publish = |number: u8| Command {
+            request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number])),
+            completion: Completion::nobody(),
+        };
+        for number in 0..3 {
+            assert!(sender.send(publish(number), Duration::ZERO).is_ok());
+        }
+        queue.fetch(2);
+        queue.fetch(2);
+        assert_eq!((queue.len(), sender.len()), (3, 1));
+        assert!(sender.send(publish(3), Duration::ZERO).is_ok());
+        let numbers =
+            std::iter::from_fn(|| queue.try_recv()).map(|command| match command.request {
+                Request::Publish(publish) => publish.payload[0],
+                other => panic!("{other:?}"),
+            });
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_was_fetched_is_cancelled_when_the_queue_goes_away() {
+        let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
+        let (ticket, completion) = Ticket::new();
+        let command = Command {
+            request: Request::Ping,
+            completion,
+        };
+        assert!(sender.send(command, Duration::ZERO).is_ok());
+        queue.fetch(1);
+        assert_eq!(ticket.outcome(), None);
+        drop(queue);
+        let cancelled = Outcome::Cancelled(Reason::LoopEnded);
+        assert_eq!(ticket.outcome(), Some(cancelled));
     }
 }

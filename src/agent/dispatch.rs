@@ -69,21 +69,20 @@ impl Agent<'_> {
             self.dispatch_held(held.command, now);
             taken += 1;
         }
-        while taken < BATCH && self.takes_commands() {
-            match self.commands.try_recv() {
-                Ok(command) => {
-                    taken += 1;
-                    self.command_taken();
-                    self.dispatch(command, now);
-                }
-                Err(_) => {
-                    self.queue_is_empty();
-                    break;
-                }
-            }
+        if self.takes_commands() {
+            // No more than the window has room for: what is fetched is to be taken, not to wait here.
+            let limit = usize::from(self.broker.options.max_inflight);
+            let room = limit.saturating_sub(self.session.in_flight());
+            self.commands.fetch(room.min(BATCH));
         }
-        if taken > 0 {
-            self.commands.open_for_many();
+        while taken < BATCH && self.takes_commands() {
+            let Some(command) = self.commands.try_recv() else {
+                self.queue_is_empty();
+                break;
+            };
+            taken += 1;
+            self.command_taken();
+            self.dispatch(command, now);
         }
         self.go_offline_if_due(now);
         taken > 0

@@ -204,7 +204,7 @@ impl Agent<'_> {
         self.session.abandon(reason);
         self.handle_events(Instant::now());
         let held = self.held.take().map(|held| held.command);
-        let queued = iter::from_fn(|| self.commands.try_recv().ok());
+        let queued = iter::from_fn(|| self.commands.try_recv());
         for command in held.into_iter().chain(queued) {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));
