@@ -247,6 +247,7 @@ impl Agent<'_> {
         self.link = None;
         self.session.handle_link_lost();
         self.received.clear();
+        self.unhandled = false;
         self.readable = false;
         self.writable = false;
     }
@@ -263,7 +264,7 @@ impl Agent<'_> {
     }
 
     /// A link is there: CONNECT goes out.
-    fn greet(&mut self, mut link: Box<dyn Link>, deadline: Instant, now: Instant) {
+    pub(super) fn greet(&mut self, mut link: Box<dyn Link>, deadline: Instant, now: Instant) {
         // It was watched since its socket was opened.
         self.readiness.unwatch(link.socket());
         link.trust_short_reads();

@@ -1,20 +1,22 @@
 //! \[3\] The command loop: the thread that calls [`Agent::run`] owns the connection until it returns.
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
-//! reads and handles what the link has, and writes what the session wants sent; then it sleeps until
-//! somebody rings (`doorbell.rs`) or the next timer. Only for that sleep the readiness thread watches
-//! the socket: awake, the loop looks for itself. Of all that carries the connection only this module reads
-//! the clock. It never waits for a consumer, never sends into its own bounded queue, and while it
+//! reads and handles what the link has, and writes what the session wants sent, these three in portions
+//! if there is much of it; then it sleeps until somebody rings (`doorbell.rs`) or the next timer. Only for
+//! that sleep the readiness thread watches the socket: awake, the loop looks for itself. Of all that
+//! carries the connection only this module reads the clock. It never waits for a consumer, never sends into its own bounded queue, and while it
 //! sleeps every stop request wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
 //!
 //! - `connection.rs`: from offline to online and back, with backoff
 //! - `dispatch.rs`: commands into the session, events out of it
+//! - `exchange.rs`: commands and packets in, packets out
 //! - `ending.rs`: DISCONNECT and TERMINATE
 //! - `pace.rs`: when to wait for more, and when to look again before sleeping
 
 mod connection;
 mod dispatch;
 mod ending;
+mod exchange;
 mod pace;
 
 use std::collections::VecDeque;
@@ -37,10 +39,10 @@ use crate::fanout::Fanout;
 use crate::handle::Handle;
 use crate::link::Link;
 use crate::options::{Options, Security};
-use crate::packet;
+
 use crate::queue::{CommandQueue, command_queue};
 use crate::readiness::{Readiness, Waker};
-use crate::session::{DeliveryId, Event, LinkLoss, Session, SessionOptions};
+use crate::session::{DeliveryId, Event, Session, SessionOptions};
 use crate::subscriptions::{InterestId, Subscriptions};
 use crate::ticket::Completion;
 use crate::tls;
@@ -52,14 +54,8 @@ use pace::{Arrivals, Gate, Watchfulness, Window};
 /// Commands taken in one turn before the link is looked at again.
 const BATCH: usize = 512;
 
-/// Events that may come together before they are handled: a few, so that they stay in the cache.
-const EVENTS: usize = 32;
-
 /// Bytes read at once: a TLS record holds at most 16 KiB.
 const READ_SIZE: usize = 16 * 1024;
-
-/// Reads in one turn before commands have their turn again.
-const READS: usize = 64;
 
 /// Links lost in a row without any acknowledgment before what stands first in flight is given up.
 const FRUITLESS_LINKS: u32 = 5;
@@ -102,6 +98,8 @@ pub struct Agent<'b> {
     writable: bool,
     backoff: Backoff,
     received: BytesMut,
+    /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
+    unhandled: bool,
     chunk: Box<[u8]>,
     accepted: Vec<DeliveryId>,
     process_loops: Vec<Completion>,
@@ -256,6 +254,7 @@ impl Broker {
             writable: false,
             backoff: Backoff::new(self.options.retry),
             received: BytesMut::new(),
+            unhandled: false,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),
             process_loops: Vec::new(),
@@ -319,13 +318,10 @@ impl Agent<'_> {
             }
             let mut busy = self.take_urgent(now);
             busy |= self.advance_connection(now);
-            busy |= self.take_commands(now);
-            busy |= self.receive(now);
-            self.offer_again();
-            self.session.handle_timeout(now);
-            busy |= self.handle_events(now);
-            busy |= self.transmit(now);
-            busy |= self.handle_events(now);
+            busy |= self.exchange(now);
+            while self.unhandled {
+                busy |= self.exchange(Instant::now());
+            }
             for completion in self.process_loops.drain(..) {
                 completion.tell(Outcome::delivered(1, Duration::ZERO));
             }
@@ -343,89 +339,6 @@ impl Agent<'_> {
                 self.sleep(now);
             }
         }
-    }
-
-    /// Reads until the link is drained and hands each packet to the session.
-    fn receive(&mut self, now: Instant) -> bool {
-        let mut busy = false;
-        for _ in 0..READS {
-            if !self.readable || self.session.is_behind_with_acks() {
-                return busy;
-            }
-            let Some(link) = &mut self.link else {
-                return busy;
-            };
-            match link.read(&mut self.chunk) {
-                Ok(0) => {
-                    self.link_lost(LinkLoss::PeerClosed, now);
-                    return true;
-                }
-                Ok(length) => {
-                    busy = true;
-                    self.received.extend_from_slice(&self.chunk[..length]);
-                    let result = self.handle_received(now);
-                    // What came before a violation has happened, CONNACK for one.
-                    self.handle_events(now);
-                    if let Err(error) = result {
-                        self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
-                        return true;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.link_failed(&error, now);
-                    return true;
-                }
-            }
-        }
-        busy
-    }
-
-    fn handle_received(&mut self, now: Instant) -> Result<(), packet::ProtocolError> {
-        let limit = self.broker.options.max_packet_size;
-        loop {
-            let length = self.received.len();
-            let shown = packet::beginning(&self.received);
-            let Some(packet) = packet::decode(&mut self.received, limit)? else {
-                return Ok(());
-            };
-            log::trace!("received {}", packet.name());
-            // What is wrong only in its place shows its bytes, too.
-            let length = length - self.received.len();
-            let handled = self.session.handle_packet(packet, now);
-            handled.map_err(|error| error.with_beginning(&shown[..length.min(shown.len())]))?;
-            if self.session.events() >= EVENTS {
-                self.handle_events(now);
-            }
-        }
-    }
-
-    /// Writes what the session wants sent until the link takes no more.
-    fn transmit(&mut self, now: Instant) -> bool {
-        let mut busy = false;
-        while self.writable && !self.session.output().is_empty() {
-            let Some(link) = &mut self.link else {
-                return busy;
-            };
-            match link.write(self.session.output()) {
-                Ok(0) => {
-                    self.link_lost(LinkLoss::PeerClosed, now);
-                    return true;
-                }
-                Ok(length) => {
-                    busy = true;
-                    self.session.handle_written(length, now);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.write_failed(&error, now);
-                    return true;
-                }
-            }
-        }
-        busy
     }
 
     fn looks_again(&mut self, now: Instant) -> bool {

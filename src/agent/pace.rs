@@ -33,6 +33,11 @@ const FAST: Duration = Duration::from_micros(3);
 /// Commands in flight from which on acknowledgments may be let come together.
 const MANY: usize = 32;
 
+/// A portion of work, in commands: few enough that the broker does not wait long for them, and so many that
+/// they are worth a system call.
+const SMALLEST_PORTION: usize = 16;
+const LARGEST_PORTION: usize = 256;
+
 /// Shorter pauses cost more than they save, longer ones are felt by others.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_micros(500);
@@ -48,7 +53,8 @@ const SAMPLE_TIME: Duration = Duration::from_millis(10);
 ///
 /// One acknowledgment after the other would make one packet after the other, each in a write of its
 /// own, and the broker would answer in the same way. So a window that was full opens only when a
-/// quarter of it is free, or after a moment: as TCP avoids silly windows (RFC 1122, 4.2.3.4).
+/// quarter of it is free, or room for a large portion, or after a moment: as TCP avoids silly windows
+/// (RFC 1122, 4.2.3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Window {
     Open,
@@ -63,12 +69,12 @@ pub(super) enum Window {
 impl Window {
     /// What it is with so many commands in flight.
     pub(super) fn at(self, now: Instant, in_flight: usize, limit: u16) -> Window {
-        let limit = usize::from(limit);
-        let free = limit.saturating_sub(in_flight);
+        let free = usize::from(limit).saturating_sub(in_flight);
+        let enough = usize::from(limit / 4).min(LARGEST_PORTION);
         match self {
             _ if free == 0 => Window::Full,
             Window::Open => Window::Open,
-            Window::Full | Window::Refilling { .. } if free >= limit / 4 => Window::Open,
+            Window::Full | Window::Refilling { .. } if free >= enough => Window::Open,
             Window::Full => Window::Refilling {
                 until: now + REFILL_TIME,
             },
@@ -76,6 +82,12 @@ impl Window {
             Window::Refilling { until } => Window::Refilling { until },
         }
     }
+}
+
+/// How many commands have to end before others have their turn again, though more acknowledgments are
+/// there: with this many free, a window opens that was full.
+pub(super) fn portion(window: u16) -> usize {
+    usize::from(window / 4).clamp(SMALLEST_PORTION, LARGEST_PORTION)
 }
 
 /// Whether the loop looks again for a moment before it sleeps: where one thread waits for one answer
@@ -255,6 +267,18 @@ mod tests {
         assert!(matches!(window, Window::Refilling { .. }));
         assert_eq!(window.at(now, 75, 100), Window::Open);
         assert_eq!(window.at(now, 100, 100), Window::Full);
+    }
+
+    #[test]
+    fn a_portion_opens_the_window() {
+        let now = Instant::now();
+        for limit in [64, 100, 1_000, 2_000, u16::MAX] {
+            let full = Window::Open.at(now, usize::from(limit), limit);
+            let in_flight = usize::from(limit) - portion(limit);
+            assert_eq!(full.at(now, in_flight, limit), Window::Open, "{limit}");
+        }
+        assert_eq!(portion(1), SMALLEST_PORTION);
+        assert_eq!(portion(u16::MAX), LARGEST_PORTION);
     }
 
     #[test]

@@ -1,0 +1,339 @@
+//! Commands and packets in, packets out: one portion of it at a time.
+//!
+//! A broker that is quick acknowledges a whole window with one write. Were all of that handled before
+//! the next command is taken, the broker would have nothing to do meanwhile, and the loop nothing while
+//! the broker answers. So commands have their turn again, and go out, as soon as there is room for a
+//! portion of them: both sides work at the same time. The loop's thread; it does not wait here.
+
+use std::io;
+use std::time::Instant;
+
+use super::Agent;
+use super::pace::portion;
+use crate::packet::{self, ProtocolError};
+use crate::session::LinkLoss;
+
+/// Events that may come together before they are handled: a few, so that they stay in the cache.
+const EVENTS: usize = 32;
+
+/// Reads before what goes ahead of the commands has its turn again.
+const READS: usize = 64;
+
+impl Agent<'_> {
+    /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
+    /// called again at once while something is left unhandled.
+    pub(super) fn exchange(&mut self, now: Instant) -> bool {
+        let mut busy = self.take_commands(now);
+        busy |= self.receive(now);
+        self.offer_again();
+        if !self.unhandled {
+            // Nothing is overdue whose acknowledgment has come.
+            self.session.handle_timeout(now);
+        }
+        busy |= self.handle_events(now);
+        busy |= self.transmit(now);
+        busy | self.handle_events(now)
+    }
+
+    /// Handles what is left, or else reads until the link is drained and hands each packet to the session.
+    fn receive(&mut self, now: Instant) -> bool {
+        if self.unhandled {
+            self.handle_received(now);
+            return true;
+        }
+        let mut busy = false;
+        for _ in 0..READS {
+            if !self.readable || self.unhandled || self.session.is_behind_with_acks() {
+                return busy;
+            }
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.read(&mut self.chunk) {
+                Ok(0) => {
+                    self.link_lost(LinkLoss::PeerClosed, now);
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.received.extend_from_slice(&self.chunk[..length]);
+                    self.handle_received(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.link_failed(&error, now);
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Handles a portion of what was received, and ends the link if it breaks the protocol.
+    fn handle_received(&mut self, now: Instant) {
+        let result = self.handle_packets(now);
+        // What came before a violation has happened, CONNACK for one.
+        self.handle_events(now);
+        if let Err(error) = result {
+            self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
+        }
+    }
+
+    fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let limit = self.broker.options.max_packet_size;
+        let portion = portion(self.broker.options.max_inflight);
+        let mut in_flight = self.session.in_flight();
+        self.unhandled = false;
+        loop {
+            let length = self.received.len();
+            let shown = packet::beginning(&self.received);
+            let Some(packet) = packet::decode(&mut self.received, limit)? else {
+                return Ok(());
+            };
+            log::trace!("received {}", packet.name());
+            // What is wrong only in its place shows its bytes, too.
+            let length = length - self.received.len();
+            let handled = self.session.handle_packet(packet, now);
+            handled.map_err(|error| error.with_beginning(&shown[..length.min(shown.len())]))?;
+            if self.session.events() >= EVENTS {
+                self.handle_events(now);
+            }
+            if self.session.in_flight() + portion <= in_flight {
+                in_flight = self.session.in_flight();
+                if !self.commands.is_empty() {
+                    self.unhandled = true;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Writes what the session wants sent until the link takes no more.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while self.writable && !self.session.output().is_empty() {
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.write(self.session.output()) {
+                Ok(0) => {
+                    self.handle_what_is_left(now);
+                    self.link_lost(LinkLoss::PeerClosed, now);
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.session.handle_written(length, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.handle_what_is_left(now);
+                    self.write_failed(&error, now);
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Before the link is given up: what came over it has happened.
+    fn handle_what_is_left(&mut self, now: Instant) {
+        while self.unhandled {
+            self.handle_received(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use mio::net::TcpStream;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::handle::Handle;
+    use crate::link::Link;
+    use crate::options::{Options, Security};
+    use crate::packet::{Publish, QoS};
+    use crate::{Agent, Broker};
+
+    const WINDOW: u16 = 100;
+
+    /// What the broker has sent and was sent, in memory.
+    #[derive(Default)]
+    struct Wire {
+        /// Each is read at once.
+        to_read: VecDeque<Vec<u8>>,
+        /// Each was written at once.
+        written: Vec<Vec<u8>>,
+        is_broken: bool,
+    }
+
+    struct WireLink {
+        wire: Arc<Mutex<Wire>>,
+        /// Never used: the loop wants something to watch.
+        socket: TcpStream,
+    }
+
+    impl Read for WireLink {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let piece = self.wire.lock().unwrap().to_read.pop_front();
+            let piece = piece.ok_or(io::ErrorKind::WouldBlock)?;
+            into[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    impl Write for WireLink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut wire = self.wire.lock().unwrap();
+            if wire.is_broken {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            wire.written.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Link for WireLink {
+        fn socket(&mut self) -> &mut TcpStream {
+            &mut self.socket
+        }
+
+        fn trust_short_reads(&mut self) {}
+
+        fn finish(&mut self) {}
+    }
+
+    fn broker() -> Broker {
+        let mut options = Options::new("localhost", "exchange");
+        options.security = Security::Plain;
+        options.max_inflight = WINDOW;
+        Broker::new(options).unwrap()
+    }
+
+    /// A loop that is connected over memory, with `count` messages queued.
+    fn connected(broker: &mut Broker, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
+        let (mut agent, handle) = broker.open().unwrap();
+        let mut batch = Batch::new();
+        for number in 0..count {
+            let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        let wire = Arc::new(Mutex::new(Wire::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let link = Box::new(WireLink {
+            wire: Arc::clone(&wire),
+            socket,
+        });
+        let now = Instant::now();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        wire.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+        agent.exchange(now);
+        (agent, handle, batch, wire)
+    }
+
+    /// What a turn of the loop does with the link. Returns how many portions it took.
+    fn turn(agent: &mut Agent<'_>) -> usize {
+        agent.readable = agent.link.is_some();
+        agent.exchange(Instant::now());
+        let mut portions = 1;
+        while agent.unhandled {
+            agent.exchange(Instant::now());
+            portions += 1;
+        }
+        portions
+    }
+
+    /// How many PUBLISHes each write since the last look had.
+    fn published(wire: &Arc<Mutex<Wire>>) -> Vec<usize> {
+        let written = std::mem::take(&mut wire.lock().unwrap().written);
+        let published = written.iter().filter(|bytes| bytes[0] == 0x32);
+        let counted = published.map(|bytes| {
+            let mut bytes = bytes::BytesMut::from(bytes.as_slice());
+            std::iter::from_fn(|| packet::decode(&mut bytes, 1_000).unwrap()).count()
+        });
+        counted.collect()
+    }
+
+    fn acknowledge(wire: &Arc<Mutex<Wire>>, ids: impl Iterator<Item = u16>) {
+        let acknowledgments = ids.flat_map(|id| {
+            let [high, low] = id.to_be_bytes();
+            [0x40, 2, high, low]
+        });
+        let together = acknowledgments.collect();
+        wire.lock().unwrap().to_read.push_back(together);
+    }
+
+    #[test]
+    fn commands_go_out_between_acknowledgments_that_came_together() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        turn(&mut agent);
+        assert_eq!(published(&wire), [100], "the window");
+        acknowledge(&wire, 1..=100);
+        assert_eq!(
+            turn(&mut agent),
+            5,
+            "the last one looks whether there is more"
+        );
+        assert_eq!(published(&wire), [25, 25, 25, 25]);
+        assert_eq!(batch.outstanding(), 200);
+        assert!(!agent.unhandled);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn acknowledgments_are_handled_together_when_nothing_waits_to_go_out() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 100);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=100);
+        assert_eq!(turn(&mut agent), 1);
+        assert_eq!(batch.outstanding(), 0);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_came_before_the_link_broke_has_happened() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=100);
+        wire.lock().unwrap().is_broken = true;
+        turn(&mut agent);
+        assert!(agent.link.is_none());
+        assert_eq!(batch.outstanding(), 200, "all that were acknowledged");
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn nothing_is_overdue_whose_acknowledgment_has_come() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=100);
+        let late = Instant::now() + agent.broker.options.ack_timeout;
+        agent.readable = true;
+        agent.exchange(late);
+        assert!(agent.link.is_some());
+        assert_eq!(batch.outstanding(), 275);
+        while agent.unhandled {
+            agent.exchange(late);
+        }
+        assert!(agent.link.is_some());
+        drop((agent, handle));
+    }
+}
