@@ -83,7 +83,7 @@ impl Agent<'_> {
     fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
         let limit = self.broker.options.max_packet_size;
         let portion = portion(self.broker.options.max_inflight);
-        let mut in_flight = self.session.in_flight();
+        let in_flight = self.session.in_flight();
         self.unhandled = false;
         loop {
             let length = self.received.len();
@@ -100,11 +100,8 @@ impl Agent<'_> {
                 self.handle_events(now);
             }
             if self.session.in_flight() + portion <= in_flight {
-                in_flight = self.session.in_flight();
-                if !self.commands.is_empty() {
-                    self.unhandled = true;
-                    return Ok(());
-                }
+                self.unhandled = true;
+                return Ok(());
             }
         }
     }
@@ -292,17 +289,6 @@ mod tests {
         assert_eq!(published(&wire), [25, 25, 25, 25]);
         assert_eq!(batch.outstanding(), 200);
         assert!(!agent.unhandled);
-        drop((agent, handle));
-    }
-
-    #[test]
-    fn acknowledgments_are_handled_together_when_nothing_waits_to_go_out() {
-        let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 100);
-        turn(&mut agent);
-        acknowledge(&wire, 1..=100);
-        assert_eq!(turn(&mut agent), 1);
-        assert_eq!(batch.outstanding(), 0);
         drop((agent, handle));
     }
 

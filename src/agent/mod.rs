@@ -310,7 +310,7 @@ impl Agent<'_> {
     pub fn run(mut self) -> Ended {
         self.doorbell.move_in();
         loop {
-            let now = Instant::now();
+            let mut now = Instant::now();
             if self.link.is_some() && !self.watched {
                 // Nobody tells, so it looks.
                 self.readable = true;
@@ -320,7 +320,8 @@ impl Agent<'_> {
             busy |= self.advance_connection(now);
             busy |= self.exchange(now);
             while self.unhandled {
-                busy |= self.exchange(Instant::now());
+                now = Instant::now();
+                busy |= self.exchange(now);
             }
             for completion in self.process_loops.drain(..) {
                 completion.tell(Outcome::delivered(1, Duration::ZERO));

@@ -27,7 +27,8 @@ const FEW: usize = 4;
 /// How often in a row looking again may be in vain before the loop stops doing so.
 const TRUST: u8 = 8;
 
-/// From one acknowledgment to the next, where they come so fast that waiting for them is not worth it.
+/// From one acknowledgment to the next, where they come so fast that the loop looks for them instead of
+/// sleeping or pausing. It would make the distance longer by pausing, and so find that it has to pause.
 const FAST: Duration = Duration::from_micros(3);
 
 /// Commands in flight from which on acknowledgments may be let come together.
@@ -199,7 +200,7 @@ impl Arrivals {
         if in_flight < MANY || !std::mem::take(&mut self.came) {
             return None;
         }
-        let interval = self.interval?;
+        let interval = self.interval.filter(|interval| *interval >= FAST)?;
         let eighth = interval.saturating_mul(u32::try_from(in_flight / 8).unwrap_or(u32::MAX));
         let pause = eighth.min(LONGEST_PAUSE);
         (pause >= SHORTEST_PAUSE && pause >= interval.saturating_mul(WORTH_A_PAUSE))
@@ -335,7 +336,7 @@ mod tests {
 
     #[test]
     fn neither_fast_nor_slow_acknowledgments_are_waited_for() {
-        for interval in [Duration::from_nanos(400), Duration::from_micros(130)] {
+        for interval in [400, 2_900, 130_000].map(Duration::from_nanos) {
             let (mut arrivals, now) = arrivals(interval);
             assert_eq!(arrivals.pause(now, 1000), None, "{interval:?}");
         }
