@@ -64,7 +64,7 @@ impl Online {
     /// PUBLISH: its bytes are in the output when this returns.
     pub fn publish(&mut self, publish: Publish) -> Ticket {
         let (ticket, completion) = Ticket::new();
-        self.session.publish(publish, completion, self.now);
+        self.session.publish(publish.into(), completion, self.now);
         ticket
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::error::{Blame, Error};
 use crate::inbox::{InboxId, Outlet};
 use crate::limits::LimitExceeded;
-use crate::packet::{Filter, InvalidName, Publish, QoS, shortened};
+use crate::packet::{Filter, InvalidName, Outgoing, QoS, shortened};
 use crate::ticket::Completion;
 
 /// Characters of a topic or filter that a refusal shows.
@@ -30,7 +30,7 @@ pub(crate) struct Command {
 pub(crate) enum Request {
     /// Read what the link has and handle it.
     ProcessLoop,
-    Publish(Publish),
+    Publish(Outgoing),
     Subscribe {
         inbox: InboxId,
         filters: Vec<Filter>,

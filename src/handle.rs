@@ -271,10 +271,10 @@ impl Handle {
                 reason,
             });
         }
-        self.queue(Request::Publish(publish), completion)
+        self.queue(Request::Publish(publish.into()), completion)
             .map_err(|rejected| {
                 rejected.map(|request| match request {
-                    Request::Publish(publish) => publish,
+                    Request::Publish(message) => message.into(),
                     _ => Publish::new(String::new(), Default::default(), Vec::new()),
                 })
             })
@@ -295,7 +295,11 @@ impl Handle {
     }
 
     /// Puts a command into the bounded queue.
-    fn queue(&self, request: Request, completion: Completion) -> Result<(), Rejected<Request>> {
+    fn queue(
+        &self,
+        request: Request,
+        completion: Completion,
+    ) -> Result<(), Box<Rejected<Request>>> {
         let command = Command {
             request,
             completion,
@@ -304,9 +308,9 @@ impl Handle {
             .send(command, self.block_time)
             .map_err(|not_queued| match not_queued {
                 NotQueued::Full { command, waited } => {
-                    rejected(command, RejectReason::QueueFull { waited })
+                    rejected(*command, RejectReason::QueueFull { waited })
                 }
-                NotQueued::Ended(command) => rejected(command, RejectReason::Terminated),
+                NotQueued::Ended(command) => rejected(*command, RejectReason::Terminated),
             })
     }
 
@@ -352,12 +356,12 @@ impl<T> Rejected<T> {
     }
 }
 
-fn rejected(command: Command, reason: RejectReason) -> Rejected<Request> {
+fn rejected(command: Command, reason: RejectReason) -> Box<Rejected<Request>> {
     command.completion.withdraw();
-    Rejected {
+    Box::new(Rejected {
         command: command.request,
         reason,
-    }
+    })
 }
 
 fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {

@@ -46,10 +46,11 @@
 //! The numbers stand at the head of the files, too; read them in this order.
 //!
 //! Out: a publisher thread (\[0\] `demo/threads.rs`) calls [`Handle::publish`] (\[1\] `handle.rs`),
-//! which puts a `Command` with its completion (\[2\] `command.rs`, `ticket.rs`) on the bounded
-//! channel. The loop (\[3\] `agent/`) takes it and hands it to the session (\[4\] `session/`), which
-//! reserves a packet identifier and a slot for it; then the packet is encoded (\[5\] `packet/`) into
-//! the session's output, and the loop writes that to the link (\[6\] `link.rs`).
+//! which encodes it if it is small (\[5\] `packet/outgoing.rs`) and puts a `Command` with its completion
+//! (\[2\] `command.rs`, `ticket.rs`) on the bounded channel. The loop (\[3\] `agent/`) takes it and hands
+//! it to the session (\[4\] `session/`), which reserves a packet identifier and a slot for it; then the
+//! packet goes into the session's output, with its identifier, and the loop writes that to the link (\[6\]
+//! `link.rs`).
 //!
 //! Back: the socket becomes readable, and the readiness thread injects PROCESSLOOP (\[7\]
 //! `readiness.rs`). The loop \[3\] reads until the link is drained, decodes and checks each packet
@@ -71,7 +72,7 @@
 //! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
 //! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
-//! | [`packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | the loop's |
+//! | [`packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | any (checks, small messages), the loop's |
 //! | `link.rs` \[6\], `connect.rs`, [`tls`] | non-blocking TLS and TCP, and how they come up | the loop's |
 //! | `readiness.rs` \[7\] | watches the socket; knows nothing of MQTT | its own |
 //! | `subscriptions/` \[8\] | filters and matching | the loop's |

@@ -60,12 +60,12 @@ struct Gate {
 pub(crate) enum NotQueued {
     /// It stayed full for as long as the caller may be made to wait.
     Full {
-        command: Command,
+        command: Box<Command>,
         /// For so long.
         waited: Duration,
     },
     /// The loop has ended.
-    Ended(Command),
+    Ended(Box<Command>),
 }
 
 /// A queue for `capacity` commands (at least one).
@@ -98,14 +98,14 @@ impl CommandSender {
     /// which would wait for itself.
     pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
         if self.shared.ended.load(Ordering::Relaxed) {
-            return Err(NotQueued::Ended(command));
+            return Err(NotQueued::Ended(Box::new(command)));
         }
         match self.commands.try_send(command) {
             Ok(()) => {
                 self.queued();
                 Ok(())
             }
-            Err(TrySendError::Disconnected(command)) => Err(NotQueued::Ended(command)),
+            Err(TrySendError::Disconnected(command)) => Err(NotQueued::Ended(Box::new(command))),
             Err(TrySendError::Full(command)) => {
                 let waited = match self.shared.doorbell.is_at_home() {
                     true => Duration::ZERO,
@@ -135,16 +135,20 @@ impl CommandSender {
             fence(Ordering::SeqCst);
             match self.commands.try_send(command) {
                 Ok(()) => break Ok(()),
-                Err(TrySendError::Disconnected(back)) => break Err(NotQueued::Ended(back)),
+                Err(TrySendError::Disconnected(back)) => {
+                    break Err(NotQueued::Ended(Box::new(back)));
+                }
                 Err(TrySendError::Full(back)) => command = back,
             }
             if self.shared.ended.load(Ordering::Relaxed) {
-                break Err(NotQueued::Ended(command));
+                break Err(NotQueued::Ended(Box::new(command)));
             }
             guard = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 Some(left) if left.is_zero() => {
-                    let waited = patience;
-                    break Err(NotQueued::Full { command, waited });
+                    break Err(NotQueued::Full {
+                        command: Box::new(command),
+                        waited: patience,
+                    });
                 }
                 Some(left) => {
                     let waited = gate.opened.wait_timeout(guard, left);
@@ -347,7 +351,7 @@ mod tests {
     fn what_was_fetched_stays_in_its_order_and_counts() {
         let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
         let publish = |number: u8| Command {
-            request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number])),
+            request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number]).into()),
             completion: Completion::nobody(),
         };
         for number in 0..3 {
@@ -359,7 +363,7 @@ mod tests {
         assert!(sender.send(publish(3), Duration::ZERO).is_ok());
         let numbers =
             std::iter::from_fn(|| queue.try_recv()).map(|command| match command.request {
-                Request::Publish(publish) => publish.payload[0],
+                Request::Publish(message) => Publish::from(message).payload[0],
                 other => panic!("{other:?}"),
             });
         assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);

@@ -3,7 +3,8 @@
 //! The codec truncates length fields silently and leaves partial bytes behind when it fails, so
 //! everything is checked before it gets here: names in `names.rs`, sizes in [`Publish::check`]
 //! and [`Will::check`].
-//! With that done no call here can fail; all append to `out`. Pure; the loop's thread.
+//! With that done no call here can fail; all append to `out`. Pure; the loop's thread, and that of a
+//! publisher whose message is small.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};

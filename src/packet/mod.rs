@@ -2,16 +2,17 @@
 //!
 //! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
 //! check that the codec leaves out, so that another version of MQTT becomes a second adapter.
-//! `names.rs` checks topics, filters and other strings.
+//! `names.rs` checks topics, filters and other strings; `outgoing.rs` is a message on its way.
 //!
-//! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued)
-//! and by the loop's thread (everything else).
+//! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued, and
+//! encoding what is small) and by the loop's thread (everything else).
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod decode;
 mod encode;
 mod names;
+mod outgoing;
 mod topic;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, en
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub(crate) use names::shortened;
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
+pub(crate) use outgoing::Outgoing;
 pub use topic::Topic;
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].

@@ -218,8 +218,8 @@ pub struct Session<T> {
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
     output: BytesMut,
-    /// Memory for the topic of a message that is being encoded.
-    topic: String,
+    /// Memory for a message that is being encoded.
+    scratch: String,
     /// Bytes that ever left the output.
     written: u64,
     /// Bytes of acknowledgments in the output, counted until the last of them has left.
@@ -255,7 +255,7 @@ impl<T> Session<T> {
             inbound: Inbound::default(),
             unsolicited: 0,
             output: BytesMut::new(),
-            topic: String::new(),
+            scratch: String::new(),
             written: 0,
             acknowledging: 0,
             acknowledging_end: 0,

@@ -14,7 +14,7 @@ use super::timers::Timer;
 use super::{Event, FILTERS_PER_PACKET, LinkState, OUTPUT_HIGH_WATER, Session, Standing};
 use super::{Unacknowledged, packet};
 use crate::command::Outcome;
-use crate::packet::{Ack, Filter, PacketId, ProtocolError, Publish, QoS};
+use crate::packet::{Ack, Filter, Outgoing, PacketId, ProtocolError, QoS};
 
 /// A command (or a renewed subscription) that awaits an acknowledgment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,7 +41,7 @@ pub(super) struct Entry<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Body {
     /// Awaits PUBACK or, with QoS 2, PUBREC.
-    Publish(Publish),
+    Publish(Outgoing),
     /// PUBREC came and PUBREL was sent: awaits PUBCOMP. PUBRELs keep the order of their PUBRECs
     /// [MQTT-4.6.0-4].
     Release {
@@ -111,10 +111,15 @@ impl<T> Entry<T> {
 }
 
 impl Body {
+    /// Whether it is a message of this quality of service that awaits its first acknowledgment.
+    pub(super) fn is_publish(&self, qos: QoS) -> bool {
+        matches!(self, Body::Publish(message) if message.qos() == qos)
+    }
+
     /// For the log: what it is, and about what.
     pub(super) fn name(&self) -> String {
         match self {
-            Body::Publish(publish) => format!("PUBLISH to {:?}", publish.topic),
+            Body::Publish(message) => format!("PUBLISH to {:?}", message.topic()),
             Body::Release { .. } => "PUBREL".to_owned(),
             Body::Subscribe(asked) => {
                 let filters: Vec<_> = asked.filters.iter().map(|f| f.filter.as_str()).collect();
@@ -159,11 +164,11 @@ impl Unsubscribing {
 
 impl<T> Session<T> {
     /// PUBLISH. Call only while [`Session::wants_commands`].
-    pub fn publish(&mut self, mut publish: Publish, token: T, now: Instant) {
-        if publish.qos == QoS::AtMostOnce {
+    pub fn publish(&mut self, mut message: Outgoing, token: T, now: Instant) {
+        if message.qos() == QoS::AtMostOnce {
             let begin = self.written + self.output.len() as u64;
-            let (topic, out) = (&mut self.topic, &mut self.output);
-            packet::encode_publish(&mut publish, None, false, topic, out);
+            let (scratch, out) = (&mut self.scratch, &mut self.output);
+            message.encode(None, false, scratch, out);
             let end = self.written + self.output.len() as u64;
             self.unacknowledged.push_back(Unacknowledged {
                 token,
@@ -172,7 +177,7 @@ impl<T> Session<T> {
                 since: now,
             });
         } else {
-            self.submit(Entry::new(Some(token), Body::Publish(publish), now), now);
+            self.submit(Entry::new(Some(token), Body::Publish(message), now), now);
         }
     }
 
@@ -234,10 +239,10 @@ impl<T> Session<T> {
             return;
         };
         match &mut entry.body {
-            Body::Publish(publish) => {
+            Body::Publish(message) => {
                 let dup = entry.sent_in_session;
-                let (topic, out) = (&mut self.topic, &mut self.output);
-                packet::encode_publish(publish, Some(id), dup, topic, out);
+                let (scratch, out) = (&mut self.scratch, &mut self.output);
+                message.encode(Some(id), dup, scratch, out);
             }
             Body::Release { .. } => packet::encode_ack(Ack::PubRel, id, &mut self.output),
             Body::Subscribe(asked) => {
@@ -291,7 +296,7 @@ impl<T> Session<T> {
     }
 
     pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
-        let expected = |body: &Body| matches!(body, Body::Publish(p) if p.qos == QoS::AtLeastOnce);
+        let expected = |body: &Body| body.is_publish(QoS::AtLeastOnce);
         self.complete_answered("PUBACK", id, expected, now);
     }
 
@@ -299,12 +304,7 @@ impl<T> Session<T> {
         let order = self.next_release;
         match self.ring.get_mut(id).map(|entry| &mut entry.body) {
             // From here on the message itself is never sent again [MQTT-4.3.3-1].
-            Some(
-                body @ Body::Publish(Publish {
-                    qos: QoS::ExactlyOnce,
-                    ..
-                }),
-            ) => {
+            Some(body) if body.is_publish(QoS::ExactlyOnce) => {
                 self.next_release += 1;
                 *body = Body::Release { order };
             }

@@ -10,7 +10,7 @@ use super::outbound::{Body, Entry, Subscribing};
 use super::{FILTERS_PER_PACKET, Session, Standing};
 use crate::command::{Outcome, Reason};
 use crate::options::OnSessionLost;
-use crate::packet::{Filter, Publish, QoS};
+use crate::packet::{Filter, QoS};
 
 impl<T> Session<T> {
     /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
@@ -117,10 +117,7 @@ impl<T> Session<T> {
         let token = entry.token.take();
         match &mut entry.body {
             // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
-            body @ Body::Publish(Publish {
-                qos: QoS::ExactlyOnce,
-                ..
-            }) => {
+            body if body.is_publish(QoS::ExactlyOnce) => {
                 *body = Body::Release { order };
                 self.next_release += 1;
             }
@@ -135,9 +132,9 @@ impl<T> Session<T> {
     fn ends_with_session(&self, entry: &Entry<T>) -> bool {
         match &entry.body {
             Body::Release { .. } => true,
-            Body::Publish(publish) => {
+            Body::Publish(message) => {
                 entry.sent_in_session
-                    && (publish.qos == QoS::ExactlyOnce
+                    && (message.qos() == QoS::ExactlyOnce
                         || self.options.on_session_lost == OnSessionLost::Fail)
             }
             Body::Subscribe(_) | Body::Unsubscribe(_) => false,

@@ -257,7 +257,7 @@ impl<'a> Story<'a> {
         let topic = TOPICS[usize::from(token % 4)];
         let publish = Publish::new(topic, level(qos), bytes);
         self.in_flight += payload + 20;
-        self.session.publish(publish, token, self.now);
+        self.session.publish(publish.into(), token, self.now);
         self.look(&Cause::Other)
     }
 

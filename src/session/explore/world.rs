@@ -179,7 +179,7 @@ impl World {
                 let token = self.new_token(Kind::Publish(qos));
                 let level = QoS::try_from(qos).expect("a level");
                 let publish = Publish::new("t", level, vec![token]);
-                self.session.publish(publish, token, self.base);
+                self.session.publish(publish.into(), token, self.base);
             }
             Step::Subscribe => {
                 self.budget.subscribes -= 1;

@@ -205,7 +205,7 @@ impl Transcript {
 
     fn publish(&mut self, topic: &str, qos: usize, payload: &str) -> Token {
         let publish = Publish::new(topic, QOS[qos], payload.to_owned());
-        self.command(|session, token, now| session.publish(publish, token, now))
+        self.command(|session, token, now| session.publish(publish.into(), token, now))
     }
 
     fn subscribe(&mut self, filters: &[(&str, u8)]) -> Token {
