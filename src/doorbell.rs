@@ -39,7 +39,7 @@ impl Doorbell {
         home.is_some_and(|home| home == thread::current().id())
     }
 
-    /// A command is in the queue.
+    /// A command is in the queue. Always a sequentially consistent fence, on which the queue relies, too.
     pub(crate) fn ring_for_command(&self) {
         // Pairs with the fence in `sleep`: either we see that it sleeps, or it sees what we have.
         fence(Ordering::SeqCst);

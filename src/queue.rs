@@ -183,7 +183,10 @@ impl CommandSender {
     /// that the loop has ended, or it sees what we queued.
     fn queued(&self) {
         self.shared.doorbell.ring_for_command();
-        self.shared.cancel_if_ended();
+        // The bell's fence stands between what we queued and this.
+        if self.shared.ended.load(Ordering::Relaxed) {
+            self.shared.cancel_if_ended();
+        }
     }
 }
 
