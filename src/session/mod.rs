@@ -2,7 +2,7 @@
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
 //! them (`ring.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
-//! (`inbound.rs`). It is told what happened (`handle_*`), it is asked what to do (`poll_event`,
+//! (`inbound.rs`); it notices when the broker falls silent (`keep_alive.rs`). It is told what happened (`handle_*`), it is asked what to do (`poll_event`,
 //! `output`, `next_timer`). It knows no thread, socket, channel or clock: `now` is passed in, bytes
 //! go into a buffer that the caller writes out. The loop's thread runs it.
 //!
@@ -11,7 +11,9 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod event;
 mod inbound;
+mod keep_alive;
 mod outbound;
 mod recovery;
 mod ring;
@@ -24,22 +26,21 @@ mod explore;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
 use crate::command::{Outcome, Reason};
-use crate::options::OnSessionLost;
 use crate::packet::{
-    self, Ack, Connect, ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS,
+    self, Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError, QoS,
 };
 
+pub use event::{Event, LinkLoss, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 use outbound::Entry;
 use ring::Ring;
-use timers::{Timer, Timers};
+use timers::Timers;
 
 /// Bytes waiting for the link above which no further command is taken.
 const OUTPUT_HIGH_WATER: usize = 256 * 1024;
@@ -58,102 +59,6 @@ const UNANSWERED_PINGS: usize = 65_535;
 /// Identifiers that new commands leave free for resubscribing and for the next packets of commands
 /// with many filters.
 const SPARE_IDENTIFIERS: usize = 16;
-
-/// What the session needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SessionOptions {
-    /// Commands awaiting their acknowledgment at one time.
-    pub max_inflight: u16,
-    /// Longest wait for an acknowledgment.
-    pub ack_timeout: Duration,
-    /// Zero turns it off.
-    pub keep_alive: Duration,
-    /// What happens to QoS 1 publishes in flight when the broker lost the session.
-    pub on_session_lost: OnSessionLost,
-    /// How many packet identifiers there are: 65,535, fewer only in tests.
-    pub identifiers: u16,
-    /// Position on the circle of identifiers to begin at, 0 for identifier 1.
-    pub first_identifier: u16,
-    /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
-    /// command in flight is taken for the cause and given up.
-    pub fruitless_links: u32,
-    /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
-    /// accepted them; one message more, and what comes behind it, is left with the broker until half of
-    /// that is read and a new link asks for it. A message alone may be larger.
-    pub max_owed_bytes: usize,
-}
-
-/// What the caller has to react to.
-#[derive(Debug, Clone)]
-pub enum Event<T> {
-    /// The broker accepted CONNECT.
-    Connected {
-        /// It kept the session: what was in flight has been sent again.
-        session_present: bool,
-        /// Filters that are being subscribed again.
-        resubscribing: usize,
-    },
-    /// The broker refused CONNECT; it closes the link.
-    ConnectRefused(ConnectReturnCode),
-    /// A command has ended.
-    Resolved {
-        /// What was handed in with it.
-        token: T,
-        /// How it ended.
-        outcome: Outcome,
-    },
-    /// A message is to be delivered. Unless `delivery` is none, [`Session::accept`] must be called
-    /// once every receiver has it.
-    Message {
-        /// The message.
-        message: Arc<Message>,
-        /// What to accept.
-        delivery: Option<DeliveryId>,
-    },
-    /// After a reconnect the broker refused to renew this subscription.
-    SubscriptionRefused {
-        /// Its filter.
-        filter: String,
-    },
-    /// With the next message more than so many bytes would wait for a thread that does not read its
-    /// inbox: new ones are left with the broker.
-    Unread(usize),
-    /// The link has to be closed.
-    Close(LinkLoss),
-}
-
-/// Why a link is given up, or went away by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum LinkLoss {
-    /// The broker closed it.
-    PeerClosed,
-    /// Reading or writing failed.
-    Io(String),
-    /// Nothing came back after PINGREQ.
-    KeepAliveExpired,
-    /// Something was not acknowledged in time.
-    AckTimeout,
-    /// A thread that had not read its inbox has caught up, and messages that were left with the broker
-    /// meanwhile come only on a new link.
-    LeftWithBroker,
-    /// The broker sent what it must not send [MQTT-4.8.0-1].
-    Protocol(Box<ProtocolError>),
-}
-
-impl std::fmt::Display for LinkLoss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LinkLoss::PeerClosed => f.write_str("the broker closed the connection"),
-            LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
-            LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
-            LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
-            LinkLoss::LeftWithBroker => f.write_str(
-                "a thread reads its inbox again, and the broker is to send what was left with it",
-            ),
-            LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
-        }
-    }
-}
 
 /// Whether packets can be exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -390,44 +295,6 @@ impl<T> Session<T> {
         self.fetch_what_was_left();
     }
 
-    /// Handles the timers that have rung.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.timers.take_expired(Timer::PingResponse, now) {
-            // Whatever arrived meanwhile shows that the broker lives.
-            let due = self.last_received + self.ping_grace();
-            if due <= now {
-                self.events
-                    .push_back(Event::Close(LinkLoss::KeepAliveExpired));
-                return;
-            }
-            // It does not answer a PING that somebody waits for.
-            let asked = self.pings.iter().find(|ping| ping.token.is_some());
-            let overdue = asked.map(|ping| ping.since + self.options.ack_timeout);
-            if overdue.is_some_and(|overdue| overdue <= now) {
-                self.events.push_back(Event::Close(LinkLoss::AckTimeout));
-                return;
-            }
-            let due = overdue.map_or(due, |overdue| overdue.min(due));
-            self.timers.set(Timer::PingResponse, due);
-        }
-        if self.timers.take_expired(Timer::Acknowledgment, now) {
-            match self.next_ack_deadline() {
-                Some(due) if due <= now => {
-                    self.events.push_back(Event::Close(LinkLoss::AckTimeout));
-                    return;
-                }
-                Some(due) => self.timers.set(Timer::Acknowledgment, due),
-                None => {}
-            }
-        }
-        if self.timers.take_expired(Timer::KeepAlive, now) {
-            if self.keep_alive_due() <= now {
-                self.send_ping(None, now);
-            }
-            self.set_keep_alive();
-        }
-    }
-
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
         self.events.pop_front()
@@ -538,11 +405,6 @@ impl<T> Session<T> {
         }
     }
 
-    /// When [`Session::handle_timeout`] wants to be called.
-    pub fn next_timer(&self) -> Option<Instant> {
-        self.timers.next()
-    }
-
     /// Whether a new command may be handed in now. While not, commands stay in the queue: that is
     /// the backpressure.
     pub fn wants_commands(&self) -> bool {
@@ -622,30 +484,6 @@ impl<T> Session<T> {
         Ok(())
     }
 
-    fn on_pingresp(&mut self, now: Instant) {
-        let Some(ping) = self.pings.pop_front() else {
-            return self.ignore_unsolicited("PINGRESP", None);
-        };
-        self.progress = true;
-        if self.pings.is_empty() {
-            self.timers.stop(Timer::PingResponse);
-        }
-        if let Some(token) = ping.token {
-            let latency = now.saturating_duration_since(ping.since);
-            self.resolve(token, Outcome::delivered(1, latency));
-        }
-    }
-
-    fn send_ping(&mut self, token: Option<T>, now: Instant) {
-        packet::encode_ping(&mut self.output);
-        self.last_sent = now;
-        self.pings.push_back(Ping { token, since: now });
-        if !self.timers.is_set(Timer::PingResponse) {
-            self.timers
-                .set(Timer::PingResponse, now + self.ping_grace());
-        }
-    }
-
     fn send_acks(&mut self) {
         if self.link != LinkState::Up {
             return;
@@ -690,33 +528,6 @@ impl<T> Session<T> {
 
     fn resolve(&mut self, token: T, outcome: Outcome) {
         self.events.push_back(Event::Resolved { token, outcome });
-    }
-
-    fn set_keep_alive(&mut self) {
-        if !self.options.keep_alive.is_zero() {
-            self.timers.set(Timer::KeepAlive, self.keep_alive_due());
-        }
-    }
-
-    /// A little before the interval is over, for sending [MQTT-3.1.2-23] as well as for receiving:
-    /// a broker that fell silent while we go on sending has to be noticed too.
-    fn keep_alive_due(&self) -> Instant {
-        let keep_alive = self.options.keep_alive;
-        let margin = (keep_alive / 10).min(Duration::from_secs(1));
-        let silent_since = match self.pings.is_empty() {
-            true => self.last_sent.min(self.last_received),
-            // The broker has been asked already.
-            false => self.last_sent,
-        };
-        silent_since + (keep_alive - margin)
-    }
-
-    /// So that a stalled broker is noticed within 1.5 times the keep alive.
-    fn ping_grace(&self) -> Duration {
-        match self.options.keep_alive / 2 {
-            half if half.is_zero() => self.options.ack_timeout,
-            half => half.min(self.options.ack_timeout),
-        }
     }
 
     fn spare_identifiers(&self) -> usize {
