@@ -29,7 +29,7 @@ const TRUST: u8 = 8;
 
 /// From one acknowledgment to the next, where they come so fast that the loop looks for them instead of
 /// sleeping or pausing. It would make the distance longer by pausing, and so find that it has to pause.
-const FAST: Duration = Duration::from_micros(3);
+const FAST: Duration = Duration::from_micros(2);
 
 /// Commands in flight from which on acknowledgments may be let come together.
 const MANY: usize = 32;
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn neither_fast_nor_slow_acknowledgments_are_waited_for() {
-        for interval in [400, 2_900, 130_000].map(Duration::from_nanos) {
+        for interval in [400, 1_900, 130_000].map(Duration::from_nanos) {
             let (mut arrivals, now) = arrivals(interval);
             assert_eq!(arrivals.pause(now, 1000), None, "{interval:?}");
         }
