@@ -46,7 +46,7 @@ pub struct Options {
     /// Commands that may await their acknowledgment at one time; 1 to 65,535.
     pub max_inflight: u16,
     /// Commands that may wait in the queue before callers are made to wait. 128 bytes each, and what large
-    /// messages hold. At most 512 more, for which `max_inflight` leaves room, are on their way out of it.
+    /// messages hold. At most as many again, and no more than 512, may be on their way out of it.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before the command is handed back.
     pub block_time: Duration,

@@ -7,9 +7,9 @@
 //! through lets the next one in while there is still room for many. The gate's lock is touched only by
 //! threads that have to wait, and by the loop when somebody does.
 //!
-//! The loop fetches what it is about to handle at once, and handles it afterwards: were it to take one command
-//! at a time, a thread on another processor would fill each place in the moment in which it becomes free,
-//! and both would wait for the same memory again and again.
+//! The loop fetches what it is about to handle at once, and handles it afterwards: were it to take one
+//! command at a time, a thread on another processor would fill each place in the moment in which it
+//! becomes free, and both would wait for the same memory again and again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -191,18 +191,19 @@ impl CommandSender {
 }
 
 impl CommandQueue {
-    /// The next command, if there is one.
-    pub(crate) fn try_recv(&mut self) -> Option<Command> {
-        let fetched = self.fetched.pop_front();
-        fetched.or_else(|| self.shared.commands.try_recv().ok())
+    /// The next command, if there is one. Where none is fetched any more, fetches at most so many, which the
+    /// loop is about to take, and lets threads in that wait for room, once half of the queue is free. What
+    /// cannot be taken after all stays first.
+    pub(crate) fn take(&mut self, most: usize) -> Option<Command> {
+        if self.fetched.is_empty() {
+            self.fetch(most);
+        }
+        self.fetched.pop_front()
     }
 
-    /// Fetches at most so many commands, which are about to be taken, and lets threads in that wait for
-    /// room, once half of the queue is free. What was fetched and could not be taken after all stays first.
-    pub(crate) fn fetch(&mut self, most: usize) {
-        let more = most.saturating_sub(self.fetched.len());
+    fn fetch(&mut self, most: usize) {
         self.fetched
-            .extend(self.shared.commands.try_iter().take(more));
+            .extend(self.shared.commands.try_iter().take(most));
         if self.shared.gate.is_waited_at() && self.shared.commands.len() <= self.shared.capacity / 2
         {
             self.shared.gate.open();
@@ -327,7 +328,7 @@ mod tests {
         // More than half of the queue stays taken.
         queue.fetch(3);
         for _ in 0..3 {
-            assert!(queue.try_recv().is_some());
+            assert!(queue.take(1).is_some());
         }
         let ringing = thread::spawn({
             let bell = Arc::clone(&bell);
@@ -361,14 +362,12 @@ mod tests {
             assert!(sender.send(publish(number), Duration::ZERO).is_ok());
         }
         queue.fetch(2);
-        queue.fetch(2);
         assert_eq!((queue.len(), sender.len()), (3, 1));
         assert!(sender.send(publish(3), Duration::ZERO).is_ok());
-        let numbers =
-            std::iter::from_fn(|| queue.try_recv()).map(|command| match command.request {
-                Request::Publish(message) => Publish::from(message).payload[0],
-                other => panic!("{other:?}"),
-            });
+        let numbers = std::iter::from_fn(|| queue.take(1)).map(|command| match command.request {
+            Request::Publish(message) => Publish::from(message).payload[0],
+            other => panic!("{other:?}"),
+        });
         assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert!(queue.is_empty());
     }

@@ -156,7 +156,7 @@ impl Agent<'_> {
         self.attempt_failed(error, now);
     }
 
-    /// Reading failed. Before CONNACK it may be the broker's verdict on our certificate, which
+    /// Reading or writing failed. Before CONNACK it may be the broker's verdict on our certificate, which
     /// TLS 1.3 delivers only now.
     pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
         if let (Phase::Greeting { .. }, Security::Tls(options)) =
@@ -165,19 +165,6 @@ impl Agent<'_> {
         {
             self.drop_link();
             self.attempt_failed(error, now);
-            return;
-        }
-        self.link_lost(LinkLoss::Io(plain(error)), now);
-    }
-
-    /// Writing failed. The broker may have said why before it closed the link: that is still to be
-    /// read.
-    pub(super) fn write_failed(&mut self, error: &io::Error, now: Instant) {
-        if let (Phase::Greeting { .. }, Some(link)) = (&self.phase, &mut self.link)
-            && let Err(reason) = link.read(&mut self.chunk)
-            && reason.kind() != io::ErrorKind::WouldBlock
-        {
-            self.link_failed(&reason, now);
             return;
         }
         self.link_lost(LinkLoss::Io(plain(error)), now);
@@ -248,6 +235,7 @@ impl Agent<'_> {
         self.session.handle_link_lost();
         self.received.clear();
         self.unhandled = false;
+        self.behind_since = None;
         self.readable = false;
         self.writable = false;
     }

@@ -69,14 +69,11 @@ impl Agent<'_> {
             self.dispatch_held(held.command, now);
             taken += 1;
         }
-        if self.takes_commands() {
+        while taken < BATCH && self.takes_commands() {
             // No more than the window has room for: what is fetched is to be taken, not to wait here.
             let limit = usize::from(self.broker.options.max_inflight);
             let room = limit.saturating_sub(self.session.in_flight());
-            self.commands.fetch(room.min(BATCH));
-        }
-        while taken < BATCH && self.takes_commands() {
-            let Some(command) = self.commands.try_recv() else {
+            let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
                 self.queue_is_empty();
                 break;
             };
@@ -99,7 +96,10 @@ impl Agent<'_> {
                     resubscribing,
                 } => self.connected(session_present, resubscribing, now),
                 Event::ConnectRefused(code) => self.refused(code, now),
-                Event::Close(loss) => self.link_lost(loss, now),
+                Event::Close(loss) => {
+                    self.handle_what_is_left(now);
+                    self.link_lost(loss, now);
+                }
                 Event::Unread(limit) => {
                     let forgets = match self.clean_session {
                         true => ", which forgets them with its session",

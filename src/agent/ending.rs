@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Phase;
 use super::pace::Window;
-use super::{Agent, Ended};
+use super::{Agent, BATCH, Ended};
 use crate::command::{Outcome, Reason};
 use crate::ticket::Completion;
 
@@ -135,7 +135,8 @@ impl Agent<'_> {
             return;
         };
         let online = matches!(self.phase, Phase::Online { .. });
-        let unsent = || self.held.is_some() || self.session.has_unsent();
+        // After DISCONNECT the session takes hardly anything any more: first what was read already.
+        let unsent = || self.held.is_some() || self.session.has_unsent() || self.unhandled;
         if online && (going.commands_before > 0 || unsent()) {
             return;
         }
@@ -204,7 +205,7 @@ impl Agent<'_> {
         self.session.abandon(reason);
         self.handle_events(Instant::now());
         let held = self.held.take().map(|held| held.command);
-        let queued = iter::from_fn(|| self.commands.try_recv());
+        let queued = iter::from_fn(|| self.commands.take(BATCH));
         for command in held.into_iter().chain(queued) {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));

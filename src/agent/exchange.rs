@@ -3,10 +3,15 @@
 //! A broker that is quick acknowledges a whole window with one write. Were all of that handled before
 //! the next command is taken, the broker would have nothing to do meanwhile, and the loop nothing while
 //! the broker answers. So commands have their turn again, and go out, as soon as there is room for a
-//! portion of them: both sides work at the same time. The loop's thread; it does not wait here.
+//! portion of them: both sides work at the same time.
+//!
+//! So there are moments in which packets have been read and not handled. Whoever gives the link up in such a
+//! moment has them handled first, except where they broke the protocol, or somebody asked for another link
+//! (RECONNECT has its turn when none are left). Whoever judges what did not come waits until the link is
+//! drained. The loop's thread; it does not wait here.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Agent;
 use super::pace::portion;
@@ -16,8 +21,12 @@ use crate::session::LinkLoss;
 /// Events that may come together before they are handled: a few, so that they stay in the cache.
 const EVENTS: usize = 32;
 
-/// Reads before what goes ahead of the commands has its turn again.
+/// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
 const READS: usize = 64;
+
+/// How long a link that always has more to read puts off what is done once it is drained: longer than
+/// reading what a socket holds takes.
+const LAG: Duration = Duration::from_millis(100);
 
 impl Agent<'_> {
     /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
@@ -26,7 +35,7 @@ impl Agent<'_> {
         let mut busy = self.take_commands(now);
         busy |= self.receive(now);
         self.offer_again();
-        if !self.unhandled {
+        if self.has_caught_up(now) {
             // Nothing is overdue whose acknowledgment has come.
             self.session.handle_timeout(now);
         }
@@ -35,7 +44,17 @@ impl Agent<'_> {
         busy | self.handle_events(now)
     }
 
-    /// Handles what is left, or else reads until the link is drained and hands each packet to the session.
+    /// Whether everything was handled that had come by now, as far as anybody can tell.
+    pub(super) fn has_caught_up(&mut self, now: Instant) -> bool {
+        let has_more = self.readable && !self.session.is_behind_with_acks();
+        let since = (self.unhandled || has_more).then_some(now);
+        self.behind_since = since.map(|now| self.behind_since.unwrap_or(now));
+        self.behind_since
+            .is_none_or(|since| now.saturating_duration_since(since) >= LAG)
+    }
+
+    /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a
+    /// portion, and hands each packet to the session.
     fn receive(&mut self, now: Instant) -> bool {
         if self.unhandled {
             self.handle_received(now);
@@ -84,11 +103,13 @@ impl Agent<'_> {
         let limit = self.broker.options.max_packet_size;
         let portion = portion(self.broker.options.max_inflight);
         let in_flight = self.session.in_flight();
-        self.unhandled = false;
+        // Until there are none: an event may be that the link has to go.
+        self.unhandled = true;
         loop {
             let length = self.received.len();
             let shown = packet::beginning(&self.received);
             let Some(packet) = packet::decode(&mut self.received, limit)? else {
+                self.unhandled = false;
                 return Ok(());
             };
             log::trace!("received {}", packet.name());
@@ -100,7 +121,6 @@ impl Agent<'_> {
                 self.handle_events(now);
             }
             if self.session.in_flight() + portion <= in_flight {
-                self.unhandled = true;
                 return Ok(());
             }
         }
@@ -115,8 +135,10 @@ impl Agent<'_> {
             };
             match link.write(self.session.output()) {
                 Ok(0) => {
-                    self.handle_what_is_left(now);
-                    self.link_lost(LinkLoss::PeerClosed, now);
+                    self.read_the_rest(now);
+                    if self.link.is_some() {
+                        self.link_lost(LinkLoss::PeerClosed, now);
+                    }
                     return true;
                 }
                 Ok(length) => {
@@ -126,8 +148,10 @@ impl Agent<'_> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.handle_what_is_left(now);
-                    self.write_failed(&error, now);
+                    self.read_the_rest(now);
+                    if self.link.is_some() {
+                        self.link_failed(&error, now);
+                    }
                     return true;
                 }
             }
@@ -135,8 +159,22 @@ impl Agent<'_> {
         busy
     }
 
-    /// Before the link is given up: what came over it has happened.
-    fn handle_what_is_left(&mut self, now: Instant) {
+    /// The link takes nothing any more. What came over it has happened all the same, and perhaps the broker
+    /// said why.
+    fn read_the_rest(&mut self, now: Instant) {
+        self.handle_what_is_left(now);
+        self.readable = self.link.is_some();
+        for _ in 0..READS {
+            if !self.readable {
+                return;
+            }
+            self.receive(now);
+            self.handle_what_is_left(now);
+        }
+    }
+
+    /// Before a link is given up: what was read has happened.
+    pub(super) fn handle_what_is_left(&mut self, now: Instant) {
         while self.unhandled {
             self.handle_received(now);
         }
@@ -156,9 +194,10 @@ mod tests {
     use super::*;
     use crate::batch::Batch;
     use crate::handle::Handle;
+    use crate::inbox::WhenFull;
     use crate::link::Link;
     use crate::options::{Options, Security};
-    use crate::packet::{Publish, QoS};
+    use crate::packet::{Filter, Publish, QoS};
     use crate::{Agent, Broker};
 
     const WINDOW: u16 = 100;
@@ -214,9 +253,14 @@ mod tests {
     }
 
     fn broker() -> Broker {
+        broker_with(|_| {})
+    }
+
+    fn broker_with(change: impl FnOnce(&mut Options)) -> Broker {
         let mut options = Options::new("localhost", "exchange");
         options.security = Security::Plain;
         options.max_inflight = WINDOW;
+        change(&mut options);
         Broker::new(options).unwrap()
     }
 
@@ -295,31 +339,158 @@ mod tests {
     #[test]
     fn what_came_before_the_link_broke_has_happened() {
         let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
-        turn(&mut agent);
-        acknowledge(&wire, 1..=100);
-        wire.lock().unwrap().is_broken = true;
-        turn(&mut agent);
-        assert!(agent.link.is_none());
-        assert_eq!(batch.outstanding(), 200, "all that were acknowledged");
-        drop((agent, handle));
+        for pieces in [vec![1..=100], vec![1..=50, 51..=100]] {
+            let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+            let first = agent.session.next_identifier();
+            turn(&mut agent);
+            for piece in pieces {
+                acknowledge(&wire, piece.map(|id| first + id));
+            }
+            wire.lock().unwrap().is_broken = true;
+            turn(&mut agent);
+            assert!(agent.link.is_none());
+            assert_eq!(batch.outstanding(), 200, "all that were acknowledged");
+            drop((agent, handle));
+        }
     }
 
     #[test]
     fn nothing_is_overdue_whose_acknowledgment_has_come() {
         let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        // In one piece, in two, and in so many that they are not read in one turn.
+        for size in [100, 50, 1] {
+            let (mut agent, handle, batch, wire) = connected(&mut broker, 150);
+            let first = agent.session.next_identifier() + 1;
+            turn(&mut agent);
+            for begin in (0..WINDOW).step_by(size) {
+                acknowledge(&wire, (0..size as u16).map(|id| first + begin + id));
+            }
+            let late = Instant::now() + agent.broker.options.ack_timeout;
+            while !wire.lock().unwrap().to_read.is_empty() || agent.unhandled {
+                agent.readable = true;
+                agent.exchange(late);
+            }
+            assert!(agent.link.is_some());
+            assert_eq!(batch.outstanding(), 50);
+            agent.exchange(late + agent.broker.options.ack_timeout);
+            assert!(agent.link.is_none(), "the others are overdue then");
+            drop((agent, handle));
+        }
+    }
+
+    #[test]
+    fn a_broker_that_goes_on_sending_cannot_put_off_what_is_overdue() {
+        let mut broker = broker();
+        let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
+        turn(&mut agent);
+        let late = Instant::now() + agent.broker.options.ack_timeout;
+        let mut ask = |now| {
+            let unsolicited = (0..READS + 1).map(|_| vec![0x40, 2, 0xff, 0xff]);
+            wire.lock().unwrap().to_read.extend(unsolicited);
+            agent.readable = true;
+            agent.exchange(now);
+            agent.link.is_some()
+        };
+        assert!(ask(late));
+        assert!(ask(late + LAG / 2));
+        assert!(!ask(late + LAG));
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn process_loop_is_done_once_everything_is_read() {
+        let mut broker = broker();
+        let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=50);
+        acknowledge(&wire, 51..=100);
+        let now = Instant::now();
+        turn(&mut agent);
+        assert!(!agent.has_caught_up(now));
+        turn(&mut agent);
+        turn(&mut agent);
+        assert!(agent.has_caught_up(now));
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_was_read_before_disconnect_has_happened() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 125);
         turn(&mut agent);
         acknowledge(&wire, 1..=100);
-        let late = Instant::now() + agent.broker.options.ack_timeout;
-        agent.readable = true;
-        agent.exchange(late);
-        assert!(agent.link.is_some());
-        assert_eq!(batch.outstanding(), 275);
-        while agent.unhandled {
-            agent.exchange(late);
+        let ticket = handle.disconnect();
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        assert_eq!(batch.outstanding(), 25);
+        turn(&mut agent);
+        assert!(wire.lock().unwrap().written.concat().ends_with(&[0xe0, 0]));
+        drop((agent, handle, ticket));
+    }
+
+    #[test]
+    fn what_was_read_before_a_link_is_left_for_another_has_happened() {
+        const MESSAGE: usize = 1_000_000;
+        let mut broker = broker_with(|options| options.max_packet_size = 2 * MESSAGE);
+        let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        agent.take_urgent(Instant::now());
+        let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
+        let subscribed = handle.subscribe(&inbox, filters).unwrap();
+        turn(&mut agent);
+        let granted = vec![0x90, 3, 0, 1, 1];
+        wire.lock().unwrap().to_read.push_back(granted);
+        turn(&mut agent);
+        assert!(subscribed.outcome().is_some());
+        // More than may wait for a thread that does not read its inbox.
+        for id in 1..=80 {
+            let mut bytes = bytes::BytesMut::new();
+            let mut message = Publish::new("x", QoS::AtLeastOnce, vec![7; MESSAGE]);
+            let id = packet::PacketId::new(id);
+            packet::encode_publish(&mut message, id, false, &mut String::new(), &mut bytes);
+            let pieces = bytes.chunks(16_000).map(<[u8]>::to_vec);
+            wire.lock().unwrap().to_read.extend(pieces);
         }
-        assert!(agent.link.is_some());
+        while !wire.lock().unwrap().to_read.is_empty() {
+            turn(&mut agent);
+        }
+        for number in 0..WINDOW {
+            let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        turn(&mut agent);
+        assert_eq!(batch.outstanding(), 100);
+        drop(inbox);
+        acknowledge(&wire, 2..=101);
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        assert!(agent.link.is_none());
+        assert_eq!(batch.outstanding(), 0);
         drop((agent, handle));
+    }
+
+    #[test]
+    fn large_messages_wait_in_the_queue() {
+        const CAPACITY: usize = 10;
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let mut broker = broker_with(|options| {
+                options.max_inflight = 1_000;
+                options.command_queue = CAPACITY;
+                options.block_time = Duration::ZERO;
+            });
+            let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+            turn(&mut agent);
+            let payload = bytes::Bytes::from(vec![0; 300_000]);
+            for _ in 0..100 {
+                let message = || Publish::new("t", qos, payload.clone());
+                while handle.publish_in(message(), &mut batch).is_ok() {}
+                let written = std::mem::take(&mut wire.lock().unwrap().written);
+                let sent = written.iter().filter(|bytes| bytes.len() > payload.len());
+                assert!(sent.count() <= 1);
+                assert!(agent.commands.len() <= 2 * CAPACITY);
+                turn(&mut agent);
+            }
+            drop((agent, handle));
+        }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
 //! reads and handles what the link has, and writes what the session wants sent, these three in portions
-//! if there is much of it; then it sleeps until somebody rings (`doorbell.rs`) or the next timer. Only for
-//! that sleep the readiness thread watches the socket: awake, the loop looks for itself. Of all that
-//! carries the connection only this module reads the clock. It never waits for a consumer, never sends into its own bounded queue, and while it
-//! sleeps every stop request wakes it. What MQTT requires is decided in `session/`; here is only the wiring.
+//! if there is much of it; then it sleeps until somebody rings (`doorbell.rs`) or the next timer. Only
+//! for that sleep the readiness thread watches the socket: awake, the loop looks for itself. Of all that
+//! carries the connection only this module reads the clock. It never waits for a consumer, never sends
+//! into its own bounded queue, and while it sleeps every stop request wakes it. What MQTT requires is
+//! decided in `session/`; here is only the wiring.
 //!
 //! - `connection.rs`: from offline to online and back, with backoff
 //! - `dispatch.rs`: commands into the session, events out of it
@@ -39,7 +40,6 @@ use crate::fanout::Fanout;
 use crate::handle::Handle;
 use crate::link::Link;
 use crate::options::{Options, Security};
-
 use crate::queue::{CommandQueue, command_queue};
 use crate::readiness::{Readiness, Waker};
 use crate::session::{DeliveryId, Event, Session, SessionOptions};
@@ -51,7 +51,7 @@ use connection::Phase;
 use ending::{Ending, GoingOffline};
 use pace::{Arrivals, Gate, Watchfulness, Window};
 
-/// Commands taken in one turn before the link is looked at again.
+/// Commands taken before the link, or what is left of what it brought, is looked at again.
 const BATCH: usize = 512;
 
 /// Bytes read at once: a TLS record holds at most 16 KiB.
@@ -100,6 +100,8 @@ pub struct Agent<'b> {
     received: BytesMut,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
+    /// Since when the link has had more to read than was read at once.
+    behind_since: Option<Instant>,
     chunk: Box<[u8]>,
     accepted: Vec<DeliveryId>,
     process_loops: Vec<Completion>,
@@ -255,6 +257,7 @@ impl Broker {
             backoff: Backoff::new(self.options.retry),
             received: BytesMut::new(),
             unhandled: false,
+            behind_since: None,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),
             process_loops: Vec::new(),
@@ -323,8 +326,10 @@ impl Agent<'_> {
                 now = Instant::now();
                 busy |= self.exchange(now);
             }
-            for completion in self.process_loops.drain(..) {
-                completion.tell(Outcome::delivered(1, Duration::ZERO));
+            if self.has_caught_up(now) {
+                for completion in self.process_loops.drain(..) {
+                    completion.tell(Outcome::delivered(1, Duration::ZERO));
+                }
             }
             busy |= self.end_if_due(now);
             if self.has_ended(now) {

@@ -20,15 +20,15 @@ const LOOKING_TIME: Duration = Duration::from_micros(50);
 /// The same while acknowledgments come many at a time: the broker has more to do between two looks.
 const LOOKING_TIME_FOR_MANY: Duration = Duration::from_micros(100);
 
-/// Commands in flight above which the loop does not look again: many acknowledgments are better
-/// read at once.
+/// Commands in flight above which the loop does not look again, unless acknowledgments come fast: many are
+/// better read at once.
 const FEW: usize = 4;
 
 /// How often in a row looking again may be in vain before the loop stops doing so.
 const TRUST: u8 = 8;
 
 /// From one acknowledgment to the next, where they come so fast that the loop looks for them instead of
-/// sleeping or pausing. It would make the distance longer by pausing, and so find that it has to pause.
+/// sleeping or pausing. A pause would make the distance longer, and so be a reason for the next pause.
 const FAST: Duration = Duration::from_micros(2);
 
 /// Commands in flight from which on acknowledgments may be let come together.

@@ -2,9 +2,10 @@
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
 //! them (`ring.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
-//! (`inbound.rs`); it notices when the broker falls silent (`keep_alive.rs`). It is told what happened (`handle_*`), it is asked what to do (`poll_event`,
-//! `output`, `next_timer`). It knows no thread, socket, channel or clock: `now` is passed in, bytes
-//! go into a buffer that the caller writes out. The loop's thread runs it.
+//! (`inbound.rs`); it notices when the broker falls silent (`keep_alive.rs`). It is told what happened
+//! (`handle_*`), it is asked what to do (`poll_event`, `output`, `next_timer`). It knows no thread,
+//! socket, channel or clock: `now` is passed in, bytes go into a buffer that the caller writes out. The
+//! loop's thread runs it.
 //!
 //! `T` is whatever the caller wants back when a command has ended: each one that was taken comes
 //! back in exactly one [`Event::Resolved`].
@@ -123,7 +124,7 @@ pub struct Session<T> {
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
     output: BytesMut,
-    /// Memory for a message that is being encoded.
+    /// Memory for a large message that is being encoded.
     scratch: String,
     /// Bytes that ever left the output.
     written: u64,
@@ -232,7 +233,11 @@ impl<T> Session<T> {
             LinkState::Greeting { clean_session } => {
                 return self.handle_first_packet(packet, clean_session, now);
             }
-            LinkState::Down | LinkState::Closing => return Ok(()),
+            LinkState::Closing => {
+                self.handle_last_packet(&packet, now);
+                return Ok(());
+            }
+            LinkState::Down => return Ok(()),
         }
         match packet {
             Incoming::Publish { id, message } => {
@@ -431,6 +436,15 @@ impl<T> Session<T> {
             + self.waiting.iter().filter(|e| with_token(e)).count()
             + self.unacknowledged.len()
             + self.pings.iter().filter(|p| p.token.is_some()).count()
+    }
+
+    /// The link is about to go. What ends a command without another packet still counts.
+    fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
+        match packet {
+            Incoming::PubAck(id) => self.on_puback(*id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(*id, now),
+            _ => {}
+        }
     }
 
     fn handle_first_packet(

@@ -1,8 +1,8 @@
 //! The sending half of the session: commands on their way to their acknowledgment. What is sent again
 //! after a reconnect is in `recovery.rs`.
 //!
-//! An identifier and a slot in the ring come first, then the packet is encoded, so a packet that is
-//! out always has a slot. What has to be sent again, or sent before anything new, and has no
+//! An identifier and a slot in the ring come first, then the packet goes into the output, so a packet that
+//! is out always has a slot. What has to be sent again, or sent before anything new, and has no
 //! identifier yet stands in `waiting`: renewed subscriptions first, and nothing behind them moves
 //! until they are granted. A SUBSCRIBE or UNSUBSCRIBE also waits there while another one for one of
 //! its filters is unanswered. Pure; the loop's thread.

@@ -199,7 +199,6 @@ impl Record {
     pub(super) fn receives(&mut self, packet: &Incoming) -> Option<Cause> {
         let mut ends = None;
         match (self.stage, packet) {
-            (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Down, _) => return None,
             (
                 Stage::Greeting { clean_session, .. },
@@ -219,7 +218,7 @@ impl Record {
                 }
             }
             (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
-            (Stage::Up, Incoming::PubAck(id)) => {
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
                 if let Some(InUse::Publish(token)) = self.in_use.get(&id.value())
                     && self.qos(*token) == 1
                 {
@@ -227,6 +226,14 @@ impl Record {
                     self.in_use.remove(&id.value());
                 }
             }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubComp(id)) => {
+                if let Some(InUse::Released(token)) = self.in_use.get(&id.value()) {
+                    ends = Some(*token);
+                    self.in_use.remove(&id.value());
+                }
+            }
+            // Nothing else counts.
+            (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Up, Incoming::PubRec(id)) => match self.in_use.get(&id.value()) {
                 Some(InUse::Publish(token)) if self.qos(*token) == 2 => {
                     self.in_use.insert(id.value(), InUse::Released(*token));
@@ -235,12 +242,6 @@ impl Record {
                 Some(InUse::Released(_)) => self.releases_due.push(id.value()),
                 _ => {}
             },
-            (Stage::Up, Incoming::PubComp(id)) => {
-                if let Some(InUse::Released(token)) = self.in_use.get(&id.value()) {
-                    ends = Some(*token);
-                    self.in_use.remove(&id.value());
-                }
-            }
             (Stage::Up, Incoming::SubAck { id, granted }) => {
                 if let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) {
                     if *filters != granted.len() {
