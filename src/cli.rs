@@ -108,11 +108,14 @@ Examples:
   AWS IoT Core, within its limits:
     mqtt-connection-sharing bench --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
       --cert device-certificate.pem.crt --key device-private.pem.key \\
-      --mode sync --threads 4 --messages 1000 --window 100
+      --client-id my-thing --mode sync --threads 1 --messages 1000
 
 What is measured:
   Latency is the time from the call to the acknowledgment; with QoS 0 to the moment when the message
-  was handed to the link. Processor time and memory are those of the whole program.
+  was handed to the link. Asynchronous threads have up to twice the window outstanding, each at least
+  64 messages, and the time in which a message waits for the window counts: for the latency of one
+  message use --mode sync. Processor time and memory are those of the whole program. The first message
+  that fails ends the run.
 
 Exit status:
   0    every message was acknowledged (with --receive also received back)
@@ -275,7 +278,7 @@ pub struct Settings {
     /// Messages in all, shared out between the threads.
     #[arg(long, value_name = "N", help_heading = BENCH)]
     pub messages: Option<u64>,
-    /// Messages that may await their acknowledgment at one time, over all threads.
+    /// Messages that may await their acknowledgment at one time, over all threads; 20 with QoS 2.
     #[arg(long, value_name = "N", help_heading = BENCH)]
     pub window: Option<u16>,
     /// Also subscribe, receive everything back, and check it.

@@ -251,6 +251,38 @@ fn a_broker_that_goes_away_is_a_failure_with_the_result_so_far() {
 }
 
 #[test]
+fn qos_0_on_a_connection_that_is_lost_is_no_success() {
+    let mut broker = Mosquitto::start_fast();
+    // It resets a connection on which a larger packet comes; nothing tells which messages it has.
+    broker.restart_with("max_packet_size 1000");
+    let more = ["--qos", "0", "--payload-size", "2000", "--messages", "100"];
+    let done = json(&broker, &more).run();
+    done.expect_code(1);
+    let report = report(&done);
+    assert_eq!(report["success"], false, "{done}");
+    assert!(report["error"].is_string(), "{done}");
+}
+
+#[test]
+fn the_first_message_that_fails_ends_it() {
+    let mut broker = Mosquitto::start_fast();
+    broker.restart_with("max_packet_size 1000");
+    let more = ["--qos", "2", "--payload-size", "2000"];
+    let done = json(&broker, &more).run();
+    done.expect_code(1);
+    let report = report(&done);
+    assert_eq!(
+        report["window"], 20,
+        "of QoS 2 Mosquitto takes no more: {done}"
+    );
+    assert_eq!(report["acknowledged"], 0, "{done}");
+    let published = report["published"].as_u64().expect("a number");
+    assert!(published < 1_000, "{done}");
+    let error = report["error"].as_str().expect("a reason");
+    assert!(error.contains("lower --payload-size"), "{done}");
+}
+
+#[test]
 fn no_connection_and_a_refusal_end_it_as_they_end_the_demo() {
     let closed = ClosedPort::hold();
     let done = Program::new()

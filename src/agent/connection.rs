@@ -182,6 +182,7 @@ impl Agent<'_> {
                 self.attempt_failed(error, now);
             }
             Phase::Online { since } => {
+                self.stats.losses += 1;
                 let lasted = now.saturating_duration_since(since);
                 let error = lost_after_connack(self.broker, &loss, lasted);
                 if lasted >= LASTING {

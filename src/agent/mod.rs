@@ -141,6 +141,8 @@ pub struct Stats {
     pub connects: u64,
     /// How many of these followed the loss of an earlier one, or a RECONNECT.
     pub reconnects: u64,
+    /// How often a connection was lost that the broker had accepted, whether there was another or not.
+    pub losses: u64,
     /// How often the broker still had the session at a reconnect.
     pub resumed: u64,
     /// How many subscriptions were renewed because the broker had forgotten them.

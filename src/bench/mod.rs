@@ -46,6 +46,9 @@ const INBOX: usize = 16 * 1024;
 /// What a broker does to a client that sends more than it takes.
 const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
 
+/// The same when it never acknowledged anything.
+const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
+
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;
 
@@ -142,8 +145,16 @@ fn report(
         _ => None,
     });
     problem((ended.left > 0).then(|| format!("{} commands were left unfinished", ended.left)));
-    if missing > 0 && ended.stats.reconnects > 0 && !interrupted {
-        error = error.map(|text| format!("{text} (the connection was lost: {TOO_WIDE})"));
+    if settings.qos == QoS::AtMostOnce {
+        problem((ended.stats.losses > 0).then(|| {
+            "the connection was lost, and with it perhaps messages of QoS 0 on their way".to_owned()
+        }));
+    } else if missing > 0 && ended.stats.losses > 0 && !interrupted {
+        let cause = match acknowledged {
+            0 => TOO_LARGE,
+            _ => TOO_WIDE,
+        };
+        error = error.map(|text| format!("{text} (the connection was lost: {cause})"));
     }
     let seconds = measured.took.as_secs_f64();
     Ok(Report {
@@ -242,6 +253,9 @@ impl Conductor {
                     .get_or_insert("a publisher panicked".into());
             }
         }
+        if self.settings.qos == QoS::AtMostOnce && measured.problem.is_none() {
+            measured.problem = self.wait_until_taken();
+        }
         measured.took = begin.elapsed();
         measured.cpu_seconds = before
             .zip(usage::usage())
@@ -258,6 +272,18 @@ impl Conductor {
         }
         drop(bar);
         measured
+    }
+
+    /// Nobody acknowledges QoS 0. But what comes before a PINGREQ on the link was taken before it is answered.
+    fn wait_until_taken(&self) -> Option<String> {
+        if self.shared.interrupt.is_requested() {
+            return None;
+        }
+        let outcome = match self.shared.handle.ping() {
+            Ok(ticket) => ticket.wait(),
+            Err(rejected) => return Some(rejected.to_string()),
+        };
+        (!outcome.is_delivered()).then(|| format!("the PINGREQ after the last message: {outcome}"))
     }
 
     /// Waits until the link is up, with `--receive` until the subscription is granted.

@@ -45,8 +45,7 @@ impl Progress {
         let tally = Arc::clone(tally);
         let show = move || {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let template =
-                "{bar:40} {human_pos} of {human_len} acknowledged, {per_sec}, {eta} left";
+            let template = "{wide_bar} {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }

@@ -4,7 +4,7 @@
 //! when it has enough outstanding it sleeps until half of that is acknowledged, so that one wake-up
 //! brings many messages. A synchronous one waits for each ticket.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -28,6 +28,13 @@ pub(super) struct Shared {
     pub(super) outstanding: u64,
 }
 
+impl Shared {
+    /// Whether to publish nothing more: it was interrupted, or has failed already.
+    fn is_over(&self) -> bool {
+        self.interrupt.is_requested() || self.tally.has_problem.load(Ordering::Relaxed)
+    }
+}
+
 /// What became of the messages of all threads.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -36,6 +43,7 @@ pub(super) struct Tally {
     latencies: Mutex<Histogram<u64>>,
     /// The first thing that went wrong.
     problem: Mutex<Option<String>>,
+    has_problem: AtomicBool,
 }
 
 impl Tally {
@@ -50,6 +58,7 @@ impl Tally {
             acknowledged: AtomicU64::new(0),
             latencies: Mutex::new(latencies),
             problem: Mutex::new(None),
+            has_problem: AtomicBool::new(false),
         })
     }
 
@@ -74,6 +83,7 @@ impl Tally {
 
     pub(super) fn note(&self, problem: impl FnOnce() -> String) {
         lock(&self.problem).get_or_insert_with(problem);
+        self.has_problem.store(true, Ordering::Relaxed);
     }
 
     /// A message has ended, for better or worse.
@@ -141,7 +151,7 @@ pub(super) fn publish_async(shared: &Shared, thread: usize) {
             }
             known = flight.ended();
         }
-        if shared.interrupt.is_requested() {
+        if shared.is_over() {
             break;
         }
         let begin = Instant::now();
@@ -166,7 +176,7 @@ pub(super) fn publish_async(shared: &Shared, thread: usize) {
 pub(super) fn publish_sync(shared: &Shared, thread: usize) {
     let topic = shared.plan.topic(thread);
     for number in 0..shared.plan.count(thread) {
-        if shared.interrupt.is_requested() {
+        if shared.is_over() {
             break;
         }
         let begin = Instant::now();

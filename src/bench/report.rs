@@ -96,8 +96,16 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "acknowledged  {} of {} in {:.3} s: {:.0} a second",
-            self.acknowledged, self.messages, self.seconds, self.messages_per_second
+            "{}  {} of {} in {:.3} s: {:.0} a second",
+            if *qos == 0 {
+                "sent        "
+            } else {
+                "acknowledged"
+            },
+            self.acknowledged,
+            self.messages,
+            self.seconds,
+            self.messages_per_second
         )?;
         if let Some(latency) = &self.latency_us {
             write!(f, "latency       ")?;
@@ -112,8 +120,12 @@ impl fmt::Display for Report {
             writeln!(f, ", longest {}", Micros(latency.max))?;
         }
         if let Some(cpu) = self.cpu_seconds {
-            let each = cpu * 1e6 / self.acknowledged.max(1) as f64;
-            writeln!(f, "processor     {cpu:.3} s, {each:.2} µs for each message")?;
+            write!(f, "processor     {cpu:.3} s")?;
+            if self.acknowledged > 0 {
+                let each = cpu * 1e6 / self.acknowledged as f64;
+                write!(f, ", {each:.2} µs for each message")?;
+            }
+            writeln!(f)?;
         }
         if let Some(bytes) = self.peak_rss_bytes {
             writeln!(
@@ -138,7 +150,9 @@ impl fmt::Display for Report {
         }
         match &self.error {
             Some(error) => write!(f, "because       {error}"),
-            None => write!(f, "nothing lost, nothing failed"),
+            None if self.received.is_some() => write!(f, "nothing lost, nothing failed"),
+            None if self.qos == 0 => write!(f, "all sent, nothing failed"),
+            None => write!(f, "all acknowledged, nothing failed"),
         }
     }
 }

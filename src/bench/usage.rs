@@ -25,11 +25,27 @@ pub(super) fn usage() -> Option<Usage> {
     };
 
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let since_exec = peak_since_exec();
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     Some(Usage {
         cpu_seconds: seconds(usage.user_time()) + seconds(usage.system_time()),
-        peak_rss_bytes: u64::try_from(usage.max_rss()).ok()?.saturating_mul(UNIT),
+        peak_rss_bytes: match since_exec {
+            Some(bytes) => bytes,
+            None => u64::try_from(usage.max_rss()).ok()?.saturating_mul(UNIT),
+        },
     })
+}
+
+/// On Linux: the memory of this program alone. What `getrusage` tells includes what was in this process
+/// before it became this program: `cargo run`, for one.
+#[cfg(unix)]
+fn peak_since_exec() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// What was used up to now: nothing is known on this system.
@@ -41,6 +57,17 @@ pub(super) fn usage() -> Option<Usage> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_is_that_of_this_program_alone() {
+        let own = peak_since_exec().unwrap();
+        assert!(usage().unwrap().peak_rss_bytes >= own);
+        // Of all that ever was in this process.
+        let who = nix::sys::resource::UsageWho::RUSAGE_SELF;
+        let all = nix::sys::resource::getrusage(who).unwrap().max_rss();
+        assert!(own <= 1024 * u64::try_from(all).unwrap() + (1 << 20));
+    }
 
     #[test]
     fn a_process_uses_time_and_between_a_mebibyte_and_a_tebibyte() {

@@ -73,6 +73,8 @@ impl Default for BenchSettings {
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
+/// Mosquitto takes no more of QoS 2, unless told so, and closes the connection.
+const WINDOW_OF_QOS_2: u16 = 20;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
@@ -96,8 +98,11 @@ pub(super) fn bench(settings: &Settings, options: &mut Options) -> Result<BenchS
     set(&mut bench.threads, threads);
     set(&mut bench.messages, settings.messages);
     set(&mut bench.payload_size, settings.payload_size.map(|s| s.0));
-    set(&mut bench.window, settings.window);
     set(&mut bench.qos, super::quality("qos", settings.qos)?);
+    if bench.qos == QoS::ExactlyOnce {
+        bench.window = WINDOW_OF_QOS_2;
+    }
+    set(&mut bench.window, settings.window);
     set(&mut bench.topic_prefix, settings.topic_prefix.clone());
     set(&mut bench.receive, settings.receive);
 
@@ -133,10 +138,24 @@ pub(super) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Erro
 
 /// What is worth knowing of a bench against AWS IoT.
 pub(super) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<String> {
-    (options.is_aws_iot() && (bench.window > 100 || bench.mode == BenchMode::Async)).then(|| {
+    let is_fast = bench.mode == BenchMode::Async || bench.threads.get() > 1;
+    (options.is_aws_iot() && is_fast).then(|| {
         "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
-         acknowledge what exceeds that: use --mode sync with few threads"
+         acknowledge what exceeds that: use --mode sync --threads 1"
             .to_owned()
+    })
+}
+
+/// Each thread has a message in hand, whatever its size.
+pub(super) fn memory_notice(bench: &BenchSettings) -> Option<String> {
+    let held = bench.threads.get().saturating_mul(bench.payload_size);
+    (held > MOST_WAITING).then(|| {
+        format!(
+            "{} threads with a message of {} bytes each take {} MiB of memory",
+            bench.threads,
+            bench.payload_size,
+            held >> 20
+        )
     })
 }
 
@@ -159,4 +178,34 @@ pub(super) fn misplaced(name: &str, key: &str, task: crate::cli::Task) -> Error 
         ),
     };
     wrong(format!("reading {name}"), problem, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_that_each_hold_a_large_message_are_worth_a_word() {
+        let mut bench = BenchSettings::default();
+        assert_eq!(memory_notice(&bench), None);
+        bench.threads = NonZeroUsize::new(1_024).unwrap();
+        assert_eq!(memory_notice(&bench), None);
+        bench.payload_size = 1 << 20;
+        let notice = memory_notice(&bench).unwrap();
+        assert!(notice.contains("1024 MiB"), "{notice}");
+    }
+
+    #[test]
+    fn only_one_thread_that_waits_stays_within_what_aws_iot_takes() {
+        let mut bench = BenchSettings::default();
+        let mut options = Options::new("abc-ats.iot.eu-central-1.amazonaws.com", "me");
+        assert!(aws_notice(&options, &bench).is_some());
+        bench.mode = BenchMode::Sync;
+        assert!(aws_notice(&options, &bench).is_some());
+        bench.threads = NonZeroUsize::MIN;
+        assert_eq!(aws_notice(&options, &bench), None);
+        bench.mode = BenchMode::Async;
+        options.host = "broker.example".into();
+        assert_eq!(aws_notice(&options, &bench), None);
+    }
 }

@@ -299,6 +299,7 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
             let bench = bench::bench(&settings, &mut options)?;
             bench::check(&options, &bench)?;
             notices.extend(bench::aws_notice(&options, &bench));
+            notices.extend(bench::memory_notice(&bench));
             Some(bench)
         }
     };

@@ -95,6 +95,16 @@ impl Mosquitto {
         });
     }
 
+    /// Starts it anew with one setting more.
+    pub fn restart_with(&mut self, setting: &str) {
+        self.kill();
+        let mut text = fs::read_to_string(self.configuration_file()).expect("its configuration");
+        text.push_str(setting);
+        text.push('\n');
+        fs::write(self.configuration_file(), text).expect("a configuration file");
+        self.start_again();
+    }
+
     /// Removes its database, so that it has no session and no message when it starts again.
     pub fn remove_database(&mut self) {
         assert!(self.child.is_none(), "it would write it again: kill first");

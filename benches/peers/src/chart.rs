@@ -52,7 +52,7 @@ pub fn svg(measured: &[Measured]) -> Result<String> {
     let rates = tasks
         .iter()
         .flat_map(|t| &t.medians)
-        .map(|m| rate(m.latency_p50_us, m.messages_per_second));
+        .map(|m| m.messages_per_second);
     let (low, high) = rates.fold((f64::MAX, 1.0_f64), |(low, high), rate| {
         (low.min(rate), high.max(rate))
     });
@@ -77,7 +77,7 @@ pub fn svg(measured: &[Measured]) -> Result<String> {
                 OURS => "ours",
                 _ => "peer",
             };
-            let rate = rate(median.latency_p50_us, median.messages_per_second);
+            let rate = median.messages_per_second;
             let value = match median.latency_p50_us {
                 Some(us) => format!("{} ({us:.0} µs)", short(rate)),
                 None => short(rate),
@@ -142,11 +142,6 @@ fn decade_label(exponent: i32) -> String {
         _ => (exponent, ""),
     };
     format!("{:.0}{unit}", 10_f64.powi(exponent))
-}
-
-/// One by one, the median round trip says more than the mean.
-fn rate(latency_p50_us: Option<f64>, messages_per_second: f64) -> f64 {
-    latency_p50_us.map_or(messages_per_second, |us| 1e6 / us)
 }
 
 fn heading(task: &Measured) -> String {

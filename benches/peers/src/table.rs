@@ -97,8 +97,13 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
         };
         writeln!(
             text,
-            "{:<56}{:>8.2}   goal {:<13} {verdict}",
-            ratio.what, ratio.ratio, ratio.goal
+            "{:<56}{:>8}   goal {:<13} {verdict}",
+            ratio.what,
+            match ratio.ratio {
+                few if few < 1.0 => format!("{few:.3}"),
+                many => format!("{many:.2}"),
+            },
+            ratio.goal
         )?;
     }
     Ok(text)

@@ -224,9 +224,20 @@ impl Meter {
             cpu_seconds,
             cpu_us_per_message: cpu_seconds * 1e6 / messages.max(1) as f64,
             waits: usage.voluntary_context_switches() - self.usage.voluntary_context_switches(),
-            peak_rss_bytes: usage.max_rss() * unit,
+            peak_rss_bytes: peak_since_exec().unwrap_or(usage.max_rss() * unit),
         })
     }
+}
+
+/// On Linux: the memory of this program alone. What `getrusage` tells includes what was in this process
+/// before it became this program.
+fn peak_since_exec() -> Option<i64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 fn cpu_seconds(usage: &Usage) -> f64 {
