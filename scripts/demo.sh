@@ -2,6 +2,7 @@
 # Builds the program and runs its demo, with nothing to set up: broker and certificates are its own.
 #
 # usage: scripts/demo.sh [ARGUMENTS...]       for example: scripts/demo.sh --iterations 1 --output json
+#        scripts/demo.sh bench [ARGUMENTS...]     the program's bench in place of the demo
 #
 # ARGUMENTS go to the program (`scripts/demo.sh -- --help` shows its own help), and its exit status comes back:
 # 0 success, 1 the demo failed, 2 usage, 3 no connection, 4 refused, 130 interrupted. Before it runs: 101 it
@@ -26,5 +27,10 @@ if ! have_openssl_headers; then
     printf "demo.sh: OpenSSL's headers are missing: building OpenSSL as well, which takes some minutes\n" >&2
 fi
 build_program --release --features "$features" || die 'the build failed: cargo says why above' 101
+word=()
+if [[ ${1:-} == bench ]]; then
+    word=(bench)
+    shift
+fi
 # In the program's place: signals and exit status are the program's own.
-exec "$program_file" --local "$@"
+exec "$program_file" ${word[@]+"${word[@]}"} --local "$@"
