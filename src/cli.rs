@@ -162,7 +162,8 @@ impl Task {
 /// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
 /// and waits, one publishes without waiting, one receives everything back.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100, args_override_self = true,
+    allow_negative_numbers = true)]
 pub struct Cli {
     /// What to do.
     #[arg(skip)]

@@ -121,6 +121,7 @@ fn flags_that_cannot_be_read_say_what_is_possible() {
         ),
         (&["--publish-count", "many"], &["--publish-count", "many"]),
         (&["--output", "xml"], &["--output", "text", "json"]),
+        (&["--qos", "-1"], &["--qos", "-1", "0, 1 or 2"]),
         (
             &["--pasword-file", "x"],
             &["--pasword-file", "--password-file"],

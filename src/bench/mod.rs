@@ -131,13 +131,17 @@ fn report(
     let mut problem = |text: Option<String>| error = error.take().or(text);
     problem(failure.map(|error| error.to_string()));
     problem(tally.problem());
-    problem(measured.problem.clone());
+    // That nothing came any more says less than how much is missing.
+    let silence = measured.problem.clone();
+    problem(match lost {
+        Some(lost) if lost > 0 => Some(match silence {
+            Some(silence) => format!("{lost} messages did not come back: {silence}"),
+            None => format!("{lost} messages did not come back"),
+        }),
+        _ => silence,
+    });
     let missing = settings.messages - acknowledged.min(settings.messages);
     problem((missing > 0).then(|| format!("{missing} messages were not acknowledged")));
-    problem(match lost {
-        Some(lost) if lost > 0 => Some(format!("{lost} messages did not come back")),
-        _ => None,
-    });
     problem(match received {
         Some(received) if received.duplicated > 0 && settings.qos == QoS::ExactlyOnce => Some(
             format!("{} messages came twice with QoS 2", received.duplicated),
