@@ -202,6 +202,9 @@ impl CommandQueue {
     }
 
     fn fetch(&mut self, most: usize) {
+        debug_assert!(most > 0, "none would look like an empty queue");
+        // Threads fill the channel again meanwhile.
+        let most = most.min(self.shared.capacity);
         self.fetched
             .extend(self.shared.commands.try_iter().take(most));
         if self.shared.gate.is_waited_at() && self.shared.commands.len() <= self.shared.capacity / 2
@@ -370,6 +373,27 @@ mod tests {
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_fetched_than_the_queue_holds_while_it_is_filled_again() {
+        const CAPACITY: usize = 10;
+        let (sender, mut queue) = command_queue(CAPACITY, Arc::new(Doorbell::default()));
+        let filling: Vec<_> = (0..2)
+            .map(|_| {
+                let sender = sender.clone();
+                thread::spawn(move || while sender.send(ping(), HANG).is_ok() {})
+            })
+            .collect();
+        for _ in 0..2_000 {
+            queue.fetch(512);
+            assert!(queue.fetched.len() <= CAPACITY);
+            queue.fetched.clear();
+        }
+        drop(queue);
+        for thread in filling {
+            thread.join().unwrap();
+        }
     }
 
     #[test]

@@ -82,6 +82,10 @@ impl Agent<'_> {
                 }
             }
             Phase::Greeting { deadline } if *deadline <= now => {
+                self.read_the_rest(now);
+                if !matches!(self.phase, Phase::Greeting { .. }) {
+                    return true;
+                }
                 self.drop_link();
                 let error = Error::new(
                     Blame::Network,
@@ -97,7 +101,10 @@ impl Agent<'_> {
                 deadline, finished, ..
             } => {
                 if *deadline <= now {
-                    self.closed();
+                    self.read_the_rest(now);
+                    if matches!(self.phase, Phase::Closing { .. }) {
+                        self.closed();
+                    }
                     return true;
                 }
                 if !*finished && self.session.output().is_empty() {
@@ -236,7 +243,6 @@ impl Agent<'_> {
         self.session.handle_link_lost();
         self.received.clear();
         self.unhandled = false;
-        self.behind_since = None;
         self.readable = false;
         self.writable = false;
     }

@@ -157,7 +157,10 @@ impl Agent<'_> {
     pub(super) fn end_if_due(&mut self, now: Instant) -> bool {
         let due = matches!(self.phase, Phase::Online { .. }) && self.is_due_to_end(now);
         if due {
-            self.close(Vec::new(), now);
+            self.read_the_rest(now);
+            if matches!(self.phase, Phase::Online { .. }) {
+                self.close(Vec::new(), now);
+            }
         }
         due
     }

@@ -5,13 +5,14 @@
 //! the broker answers. So commands have their turn again, and go out, as soon as there is room for a
 //! portion of them: both sides work at the same time.
 //!
-//! So there are moments in which packets have been read and not handled. Whoever gives the link up in such a
-//! moment has them handled first, except where they broke the protocol, or somebody asked for another link
-//! (RECONNECT has its turn when none are left). Whoever judges what did not come waits until the link is
-//! drained. The loop's thread; it does not wait here.
+//! So there are moments in which packets have been read and not handled, and others in which more is there to be
+//! read. Whoever gives the link up in the first has them handled before, except where they broke the protocol
+//! (somebody who asks for another link has his turn when none are left). Whoever judges what did not come (an
+//! acknowledgment, CONNACK, the end of a grace time) reads the rest before. The loop's thread; it does not
+//! wait here.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Agent;
 use super::pace::portion;
@@ -24,10 +25,6 @@ const EVENTS: usize = 32;
 /// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
 const READS: usize = 64;
 
-/// How long a link that always has more to read puts off what is done once it is drained: longer than
-/// reading what a socket holds takes.
-const LAG: Duration = Duration::from_millis(100);
-
 impl Agent<'_> {
     /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
     /// called again at once while something is left unhandled.
@@ -35,22 +32,14 @@ impl Agent<'_> {
         let mut busy = self.take_commands(now);
         busy |= self.receive(now);
         self.offer_again();
-        if self.has_caught_up(now) {
+        if self.session.next_timer().is_some_and(|at| at <= now) {
             // Nothing is overdue whose acknowledgment has come.
+            self.read_the_rest(now);
             self.session.handle_timeout(now);
         }
         busy |= self.handle_events(now);
         busy |= self.transmit(now);
         busy | self.handle_events(now)
-    }
-
-    /// Whether everything was handled that had come by now, as far as anybody can tell.
-    pub(super) fn has_caught_up(&mut self, now: Instant) -> bool {
-        let has_more = self.readable && !self.session.is_behind_with_acks();
-        let since = (self.unhandled || has_more).then_some(now);
-        self.behind_since = since.map(|now| self.behind_since.unwrap_or(now));
-        self.behind_since
-            .is_none_or(|since| now.saturating_duration_since(since) >= LAG)
     }
 
     /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a
@@ -92,7 +81,12 @@ impl Agent<'_> {
     /// Handles a portion of what was received, and ends the link if it breaks the protocol.
     fn handle_received(&mut self, now: Instant) {
         let result = self.handle_packets(now);
-        // What came before a violation has happened, CONNACK for one.
+        if result.is_err() {
+            // Nothing that comes behind a violation counts.
+            self.received.clear();
+            self.unhandled = false;
+        }
+        // What came before it has happened, CONNACK for one.
         self.handle_events(now);
         if let Err(error) = result {
             self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
@@ -159,9 +153,10 @@ impl Agent<'_> {
         busy
     }
 
-    /// The link takes nothing any more. What came over it has happened all the same, and perhaps the broker
-    /// said why.
-    fn read_the_rest(&mut self, now: Instant) {
+    /// Before anything is judged that did not come, and before a link is given up that takes nothing any more:
+    /// what came over it has happened, and perhaps the broker said why. Reads on until the link is drained, up
+    /// to what no socket holds.
+    pub(super) fn read_the_rest(&mut self, now: Instant) {
         self.handle_what_is_left(now);
         self.readable = self.link.is_some();
         for _ in 0..READS {
@@ -191,6 +186,7 @@ mod tests {
 
     use mio::net::TcpStream;
 
+    use super::super::connection::Phase;
     use super::*;
     use crate::batch::Batch;
     use crate::handle::Handle;
@@ -264,6 +260,17 @@ mod tests {
         Broker::new(options).unwrap()
     }
 
+    fn link() -> (Box<WireLink>, Arc<Mutex<Wire>>) {
+        let wire = Arc::new(Mutex::new(Wire::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let link = WireLink {
+            wire: Arc::clone(&wire),
+            socket,
+        };
+        (Box::new(link), wire)
+    }
+
     /// A loop that is connected over memory, with `count` messages queued.
     fn connected(broker: &mut Broker, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
         let (mut agent, handle) = broker.open().unwrap();
@@ -272,13 +279,7 @@ mod tests {
             let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
             handle.publish_in(message, &mut batch).unwrap();
         }
-        let wire = Arc::new(Mutex::new(Wire::default()));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let link = Box::new(WireLink {
-            wire: Arc::clone(&wire),
-            socket,
-        });
+        let (link, wire) = link();
         let now = Instant::now();
         agent.greet(link, now + Duration::from_secs(60), now);
         wire.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
@@ -372,6 +373,7 @@ mod tests {
             }
             assert!(agent.link.is_some());
             assert_eq!(batch.outstanding(), 50);
+            agent.exchange(late);
             agent.exchange(late + agent.broker.options.ack_timeout);
             assert!(agent.link.is_none(), "the others are overdue then");
             drop((agent, handle));
@@ -384,32 +386,45 @@ mod tests {
         let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
         turn(&mut agent);
         let late = Instant::now() + agent.broker.options.ack_timeout;
-        let mut ask = |now| {
-            let unsolicited = (0..READS + 1).map(|_| vec![0x40, 2, 0xff, 0xff]);
-            wire.lock().unwrap().to_read.extend(unsolicited);
-            agent.readable = true;
-            agent.exchange(now);
-            agent.link.is_some()
-        };
-        assert!(ask(late));
-        assert!(ask(late + LAG / 2));
-        assert!(!ask(late + LAG));
+        let unsolicited = vec![0x40, 2, 0xff, 0xff];
+        let more = std::iter::repeat_n(unsolicited, 2 * READS * READS);
+        wire.lock().unwrap().to_read.extend(more);
+        agent.readable = true;
+        agent.exchange(late);
+        assert!(agent.link.is_none());
+        assert!(!wire.lock().unwrap().to_read.is_empty());
         drop((agent, handle));
     }
 
     #[test]
-    fn process_loop_is_done_once_everything_is_read() {
+    fn what_comes_behind_a_violation_does_not_count() {
         let mut broker = broker();
-        let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 100);
         turn(&mut agent);
-        acknowledge(&wire, 1..=50);
-        acknowledge(&wire, 51..=100);
+        acknowledge(&wire, 1..=10);
+        {
+            let piece = &mut wire.lock().unwrap().to_read[0];
+            piece.extend([0x20, 2, 0, 0]);
+            piece.extend((11..=20).flat_map(|id| [0x40, 2, 0, id]));
+        }
+        turn(&mut agent);
+        assert!(agent.link.is_none());
+        assert_eq!(batch.outstanding(), 90);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn a_connack_that_has_come_is_not_late() {
+        let mut broker = broker();
+        let (mut agent, handle) = broker.open().unwrap();
+        let (link, wire) = link();
         let now = Instant::now();
-        turn(&mut agent);
-        assert!(!agent.has_caught_up(now));
-        turn(&mut agent);
-        turn(&mut agent);
-        assert!(agent.has_caught_up(now));
+        let deadline = now + Duration::from_secs(1);
+        agent.greet(link, deadline, now);
+        agent.exchange(now);
+        wire.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+        agent.advance_connection(deadline);
+        assert!(matches!(agent.phase, Phase::Online { .. }));
         drop((agent, handle));
     }
 

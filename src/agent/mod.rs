@@ -100,8 +100,6 @@ pub struct Agent<'b> {
     received: BytesMut,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
-    /// Since when the link has had more to read than was read at once.
-    behind_since: Option<Instant>,
     chunk: Box<[u8]>,
     accepted: Vec<DeliveryId>,
     process_loops: Vec<Completion>,
@@ -259,7 +257,6 @@ impl Broker {
             backoff: Backoff::new(self.options.retry),
             received: BytesMut::new(),
             unhandled: false,
-            behind_since: None,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),
             process_loops: Vec::new(),
@@ -328,11 +325,7 @@ impl Agent<'_> {
                 now = Instant::now();
                 busy |= self.exchange(now);
             }
-            if self.has_caught_up(now) {
-                for completion in self.process_loops.drain(..) {
-                    completion.tell(Outcome::delivered(1, Duration::ZERO));
-                }
-            }
+            self.finish_process_loops(now);
             busy |= self.end_if_due(now);
             if self.has_ended(now) {
                 return self.end();
@@ -346,6 +339,16 @@ impl Agent<'_> {
             } else {
                 self.sleep(now);
             }
+        }
+    }
+
+    /// PROCESSLOOP is done once all that the link has is handled.
+    fn finish_process_loops(&mut self, now: Instant) {
+        if !self.process_loops.is_empty() {
+            self.read_the_rest(now);
+        }
+        for completion in self.process_loops.drain(..) {
+            completion.tell(Outcome::delivered(1, Duration::ZERO));
         }
     }
 

@@ -31,7 +31,7 @@ use publisher::{Shared, Tally};
 pub use progress::Progress;
 pub use report::{Latency, Report};
 
-/// How long what is in flight may take to finish after an interrupt.
+/// How long what is in flight may take to finish after an interrupt or a failure.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How much longer than for an acknowledgment the receiver waits for its next message.
@@ -149,10 +149,12 @@ fn report(
         _ => None,
     });
     problem((ended.left > 0).then(|| format!("{} commands were left unfinished", ended.left)));
-    if settings.qos == QoS::AtMostOnce {
-        problem((ended.stats.losses > 0).then(|| {
-            "the connection was lost, and with it perhaps messages of QoS 0 on their way".to_owned()
-        }));
+    if settings.qos == QoS::AtMostOnce && ended.stats.losses > 0 && !interrupted {
+        let lost = "the connection was lost, and with it perhaps messages of QoS 0 on their way";
+        error = Some(match error {
+            Some(text) => format!("{text} ({lost})"),
+            None => lost.to_owned(),
+        });
     } else if missing > 0 && ended.stats.losses > 0 && !interrupted {
         let cause = match acknowledged {
             0 => TOO_LARGE,
@@ -257,7 +259,8 @@ impl Conductor {
                     .get_or_insert("a publisher panicked".into());
             }
         }
-        if self.settings.qos == QoS::AtMostOnce && measured.problem.is_none() {
+        let fine = measured.problem.is_none() && self.shared.tally.problem().is_none();
+        if self.settings.qos == QoS::AtMostOnce && fine {
             measured.problem = self.wait_until_taken();
         }
         measured.took = begin.elapsed();
@@ -278,7 +281,8 @@ impl Conductor {
         measured
     }
 
-    /// Nobody acknowledges QoS 0. But what comes before a PINGREQ on the link was taken before it is answered.
+    /// Nobody acknowledges QoS 0. But what went before a PINGREQ on the same link was taken before that is
+    /// answered; if there was another link meanwhile, the run has failed anyway.
     fn wait_until_taken(&self) -> Option<String> {
         if self.shared.interrupt.is_requested() {
             return None;

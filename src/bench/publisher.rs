@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::GRACE;
 use super::plan::Plan;
 use crate::command::Outcome;
 use crate::demo::Interrupt;
@@ -29,6 +30,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Nobody waits for what is left of a run that has failed, offline perhaps for ever.
+    fn end_if_failed(&self) {
+        if self.tally.has_problem.load(Ordering::Relaxed) {
+            drop(self.handle.terminate(GRACE));
+        }
+    }
+
     /// Whether to publish nothing more: it was interrupted, or has failed already.
     fn is_over(&self) -> bool {
         self.interrupt.is_requested() || self.tally.has_problem.load(Ordering::Relaxed)
@@ -167,6 +175,7 @@ pub(super) fn publish_async(shared: &Shared, thread: usize) {
         }
         sent += 1;
     }
+    shared.end_if_failed();
     // Once for all of them: the threads would keep taking the counter from each other.
     shared.tally.published.fetch_add(sent, Ordering::Relaxed);
     flight.wait_for(sent);

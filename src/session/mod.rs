@@ -438,11 +438,13 @@ impl<T> Session<T> {
             + self.pings.iter().filter(|p| p.token.is_some()).count()
     }
 
-    /// The link is about to go. What ends a command without another packet still counts.
+    /// The link is about to go. What only ends a message or a PINGREQ still counts; SUBACK and UNSUBACK could
+    /// be followed by another packet of ours.
     fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
         match packet {
             Incoming::PubAck(id) => self.on_puback(*id, now),
             Incoming::PubComp(id) => self.on_pubcomp(*id, now),
+            Incoming::PingResp => self.on_pingresp(now),
             _ => {}
         }
     }

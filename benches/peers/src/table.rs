@@ -100,7 +100,7 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
             "{:<56}{:>8}   goal {:<13} {verdict}",
             ratio.what,
             match ratio.ratio {
-                few if few < 1.0 => format!("{few:.3}"),
+                few if few < 0.9995 => format!("{few:.3}"),
                 many => format!("{many:.2}"),
             },
             ratio.goal

@@ -232,6 +232,7 @@ impl Record {
                     self.in_use.remove(&id.value());
                 }
             }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {}
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Up, Incoming::PubRec(id)) => match self.in_use.get(&id.value()) {
@@ -262,7 +263,6 @@ impl Record {
                 self.unreleased_ids.remove(&id.value());
             }
             (Stage::Up, Incoming::Publish { id, message }) => self.arrives(*id, message),
-            (Stage::Up, Incoming::PingResp) => {}
         }
         Some(Cause::Packet(packet.clone(), ends))
     }
