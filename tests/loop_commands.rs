@@ -121,12 +121,13 @@ fn delivered_comes_with_the_attempts_and_the_latency() {
     let id = link.expect_publish().pkid;
     let since_it_was_out = Instant::now();
     link.expect_silence(Duration::from_millis(20));
+    // Not later: the loop reads the clock before it reads the link.
+    let least = since_it_was_out.elapsed();
     link.close();
     let (mut link, _) = broker.accept_client(true);
     let again = link.expect_publish();
     assert!(again.dup);
     assert_eq!(again.pkid, id);
-    let least = since_it_was_out.elapsed();
     link.send_puback(id);
     match told(ticket) {
         Outcome::Delivered {
