@@ -179,6 +179,8 @@ impl Mosquitto {
     pub fn client(&self, id: &str, clean_session: bool) -> Connection<TlsStream<TcpStream>> {
         let mut connect = v4::Connect::new(id);
         connect.clean_session = clean_session;
+        // It sends no PINGREQ: with the codec's ten seconds the broker would drop it when it is silent.
+        connect.keep_alive = 0;
         let (client, answer) = self.client_with(connect);
         assert_eq!(answer.code, v4::ConnectReturnCode::Success);
         client

@@ -247,6 +247,7 @@ impl Storm {
             if kill {
                 let enough = IN_FLIGHT + chance.within(&(0..IN_FLIGHT));
                 wait_until("messages in flight", || account.submitted() >= enough);
+                witness.expect_looking();
                 broker.kill();
                 if self.forgets {
                     broker.remove_database();
@@ -303,6 +304,7 @@ impl Storm {
         if super::look_for(HANG, all_seen).is_none() {
             lost += account.missing();
         }
+        witness.expect_looking();
         account.end_round();
         broker.kill();
         witness.join();

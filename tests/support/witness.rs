@@ -45,6 +45,15 @@ impl Witness {
         }
     }
 
+    /// What it has not seen tells something only as long as it looks.
+    ///
+    /// # Panics
+    /// When its link has ended before the broker's.
+    pub(super) fn expect_looking(&self) {
+        let looks = !self.thread.is_finished();
+        assert!(looks, "the broker closed the witness's link");
+    }
+
     /// Waits for the end of its link, which the broker's kill is. Gives what it saw last.
     pub(super) fn join(self) -> Last {
         self.thread.join().expect("no panic in the witness")
