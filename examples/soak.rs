@@ -88,6 +88,7 @@ struct Sample {
     connections: u64,
     cuts: u64,
     stalls: u64,
+    spared: u64,
     kills: u64,
 }
 
@@ -100,6 +101,7 @@ impl Sample {
             connections: progress.connections(),
             cuts: progress.cuts(),
             stalls: progress.stalls(),
+            spared: progress.spared(),
             kills: progress.kills(),
         }
     }
@@ -109,7 +111,7 @@ impl Sample {
         let rate = |now: u64, then: u64| (now - then) as f64 / seconds;
         println!(
             "{:>5.0} s: acknowledged {:>6.0}/s, received {:>6.0}/s, connections {} (+{}), cuts {}, \
-             stalls {}, broker kills {}, resident {} KiB",
+             stalls {}, spared {}, broker kills {}, resident {} KiB",
             (self.at - begin).as_secs_f64(),
             rate(self.delivered, before.delivered),
             rate(self.seen, before.seen),
@@ -117,6 +119,7 @@ impl Sample {
             self.connections - before.connections,
             self.cuts,
             self.stalls,
+            self.spared,
             self.kills,
             resident_memory(),
         );

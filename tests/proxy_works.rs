@@ -13,7 +13,7 @@ use std::time::Duration;
 use mqtt_connection_sharing::packet::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
 use support::account::{Account, Last, Subscriber, all_with, qos};
-use support::{Counting, Fate, HANG, Proxy, Random, wait_until, wait_until_refused};
+use support::{Counting, Fate, HANG, Mercy, Proxy, Random, wait_until, wait_until_refused};
 
 /// A listener and a proxy in front of it.
 fn proxied() -> (TcpListener, Proxy) {
@@ -126,6 +126,60 @@ fn it_refuses_drops_and_accepts_again_on_the_same_port() {
     proxy.cut_all();
     assert_eq!(read_to_the_end(&mut client), b"");
     assert_eq!(proxy.counts().cuts(), 2);
+}
+
+/// Connects and hangs up, so many times.
+fn come_and_go(proxy: &Proxy, times: u64) {
+    for _ in 0..times {
+        let before = proxy.counts().connections();
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap());
+        wait_until("it to be accepted", || {
+            proxy.counts().connections() > before
+        });
+    }
+}
+
+#[test]
+fn it_spares_the_connection_that_follows_eight_in_vain() {
+    let (listener, proxy) = proxied();
+    // No other connection passes more than one byte.
+    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(|| 0));
+    come_and_go(&proxy, 8);
+    assert_eq!(proxy.counts().spared(), 0);
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    client.write_all(b"spared").unwrap();
+    let mut spared = loop {
+        let (mut broker, _) = listener.accept().unwrap();
+        broker.set_read_timeout(Some(HANG)).unwrap();
+        let mut first = [0; 6];
+        if broker.read(&mut first).is_ok_and(|length| length > 0) {
+            assert_eq!(&first, b"spared");
+            break broker;
+        }
+    };
+    // It ends as well, only later.
+    spared.write_all(&[0; 1_000]).unwrap();
+    assert!(read_to_the_end(&mut client).len() < 1_000);
+    come_and_go(&proxy, 8);
+    assert_eq!(proxy.counts().spared(), 1);
+    come_and_go(&proxy, 1);
+    assert_eq!(proxy.counts().spared(), 2);
+}
+
+#[test]
+fn it_spares_none_as_long_as_something_gets_on() {
+    let (_listener, proxy) = proxied();
+    let mut got_on = 0;
+    let mut calls = 0;
+    let now = move || {
+        // Each eighth connection gets something on.
+        calls += 1;
+        got_on += u64::from(calls % 8 == 0);
+        got_on
+    };
+    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(now));
+    come_and_go(&proxy, 100);
+    assert_eq!(proxy.counts().spared(), 0);
 }
 
 #[test]

@@ -304,6 +304,12 @@ impl Account {
         self.seen_by_fewest(&self.seen)
     }
 
+    /// Grows whenever a message of QoS 1 or 2 is acknowledged, or has been seen by both subscribers.
+    pub fn got_on(&self) -> u64 {
+        let of = |qos| self.delivered.of(qos);
+        of(QoS::AtLeastOnce) + of(QoS::ExactlyOnce) + self.seen_by_both()
+    }
+
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::SeqCst)
     }

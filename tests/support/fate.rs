@@ -16,6 +16,8 @@ pub struct Fate {
     pub(super) end: End,
     /// Which bytes, of both directions together, pass one at a time.
     pub(super) single: Range<u64>,
+    /// Whether chance was kept from it.
+    pub(super) spared: bool,
 }
 
 /// Which bytes count towards a connection's end.
@@ -40,6 +42,7 @@ impl Fate {
             counting: Counting::Both,
             end: End::Cut,
             single: 0..0,
+            spared: false,
         }
     }
 
@@ -90,8 +93,56 @@ impl Fate {
 
 /// The fates of the connections to come.
 pub(super) enum Fates {
-    Fixed { next: VecDeque<Fate>, then: Fate },
-    Random { random: Random, bytes: Range<u64> },
+    Fixed {
+        next: VecDeque<Fate>,
+        then: Fate,
+    },
+    Random {
+        random: Random,
+        bytes: Range<u64>,
+        mercy: Mercy,
+    },
+}
+
+/// So many connections in a row that got nothing on are followed by one that is spared.
+const IN_VAIN: u32 = 8;
+
+/// A spared connection passes so many times what any other one may pass at most.
+const SPARED: u64 = 32;
+
+/// Spares a connection when cuts alone keep anything from getting on. A broker that begins with all it
+/// holds after each reconnect (Mosquitto 2.0) reads no acknowledgment before that is written, and each
+/// PUBLISH of QoS 1 whose PUBACK is behind it comes once more and adds to it: once it holds more than
+/// passes between two cuts, no client can get it out of there.
+pub struct Mercy {
+    got_on: Box<dyn FnMut() -> u64 + Send>,
+    before: u64,
+    in_vain: u32,
+}
+
+impl Mercy {
+    /// `got_on` counts what has got on so far.
+    pub fn when_stuck(got_on: impl FnMut() -> u64 + Send + 'static) -> Mercy {
+        Mercy {
+            got_on: Box::new(got_on),
+            before: 0,
+            in_vain: 0,
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let now = (self.got_on)();
+        if now != self.before {
+            self.before = now;
+            self.in_vain = 0;
+        }
+        self.in_vain += 1;
+        let due = self.in_vain > IN_VAIN;
+        if due {
+            self.in_vain = 0;
+        }
+        due
+    }
 }
 
 impl Fates {
@@ -103,19 +154,33 @@ impl Fates {
     pub(super) fn next(&mut self) -> Fate {
         match self {
             Fates::Fixed { next, then } => next.pop_front().unwrap_or_else(|| then.clone()),
-            Fates::Random { random, bytes } => match random.within(&(0..16)) {
-                0 => Fate::cut(0),
-                // Not for long.
-                1 => Fate::cut(random.within(bytes) / 16).one_byte_at_a_time(),
-                2 => {
-                    let begin = random.within(bytes) / 2;
-                    let end = begin + random.within(bytes) / 32;
-                    Fate::cut(random.within(bytes)).single_bytes(begin..end)
-                }
-                3 => Fate::stall(random.within(bytes)),
-                _ => Fate::cut(random.within(bytes)),
+            Fates::Random {
+                random,
+                bytes,
+                mercy,
+            } => match mercy.is_due() {
+                true => Fate {
+                    spared: true,
+                    ..Fate::cut(SPARED * bytes.end)
+                },
+                false => random_fate(random, bytes),
             },
         }
+    }
+}
+
+fn random_fate(random: &mut Random, bytes: &Range<u64>) -> Fate {
+    match random.within(&(0..16)) {
+        0 => Fate::cut(0),
+        // Not for long.
+        1 => Fate::cut(random.within(bytes) / 16).one_byte_at_a_time(),
+        2 => {
+            let begin = random.within(bytes) / 2;
+            let end = begin + random.within(bytes) / 32;
+            Fate::cut(random.within(bytes)).single_bytes(begin..end)
+        }
+        3 => Fate::stall(random.within(bytes)),
+        _ => Fate::cut(random.within(bytes)),
     }
 }
 

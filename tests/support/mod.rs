@@ -36,7 +36,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
-pub use fate::{Counting, Fate, Random};
+pub use fate::{Counting, Fate, Mercy, Random};
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running};
 pub use proxy::Proxy;

@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::fate::{Counting, End, Fate, Fates, PIECE, Random};
+use super::fate::{Counting, End, Fate, Fates, Mercy, PIECE, Random};
 use super::{HANG, wait_for};
 
 const WAKE: Token = Token(0);
@@ -32,6 +32,7 @@ pub struct Counts {
     cuts: AtomicU64,
     stalls: AtomicU64,
     slowed: AtomicU64,
+    spared: AtomicU64,
     bytes: AtomicU64,
 }
 
@@ -54,6 +55,11 @@ impl Counts {
     /// Connections of which it passed bytes one at a time.
     pub fn slowed(&self) -> u64 {
         self.slowed.load(Ordering::Relaxed)
+    }
+
+    /// Connections that were let live for longer, because nothing got on over several of them.
+    pub fn spared(&self) -> u64 {
+        self.spared.load(Ordering::Relaxed)
     }
 
     /// Bytes passed on, both directions together.
@@ -116,10 +122,14 @@ impl Proxy {
 
     /// From now on every connection is cut after a random number of bytes in this range. One in
     /// sixteen is dropped at once; one in sixteen passes a few bytes only, one at a time, and another
-    /// one does so for a while in its middle; one in sixteen stalls instead of being cut.
-    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>) {
-        let random = Random::new(seed);
-        self.order(Order::Decide(Fates::Random { random, bytes }));
+    /// one does so for a while in its middle; one in sixteen stalls instead of being cut. `mercy` says
+    /// when one is spared.
+    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>, mercy: Mercy) {
+        self.order(Order::Decide(Fates::Random {
+            random: Random::new(seed),
+            bytes,
+            mercy,
+        }));
     }
 
     /// Cuts every connection there is.
@@ -259,6 +269,7 @@ impl Worker {
             };
             add(&self.counts.connections, 1);
             let fate = self.fates.next();
+            add(&self.counts.spared, usize::from(fate.spared));
             if fate.after == Some(0) && fate.end == End::Cut {
                 add(&self.counts.cuts, 1);
                 continue;

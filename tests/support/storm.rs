@@ -5,7 +5,8 @@
 //!
 //! The links do not only break: some fall silent (the proxy keeps them open and passes nothing), which
 //! only the acknowledgment time-out or the keep alive can end, and some creep, byte by byte. When the
-//! loop does not notice, a round does not end.
+//! loop does not notice, a round does not end. When cuts alone keep everything from getting on, one
+//! link is spared (`fate.rs`, Mercy), and counted.
 //!
 //! The messages go in rounds, so that the account does not grow. At the end of a round every
 //! outcome is known and everything delivered has been seen by both subscribers. Only then may the
@@ -35,7 +36,7 @@ use super::proxy::Counts;
 use super::publishers::Worker;
 use super::running::{NEVER, Running, told};
 use super::witness::Witness;
-use super::{HANG, Mosquitto, Proxy, Random, wait_until};
+use super::{HANG, Mercy, Mosquitto, Proxy, Random, wait_until};
 
 /// The storm's memory is compared with what it was when this many messages of QoS 1 were done.
 pub const EARLY: u64 = 10_000;
@@ -110,6 +111,11 @@ impl Progress {
         self.counts.connections()
     }
 
+    /// Links that were let live for longer.
+    pub fn spared(&self) -> u64 {
+        self.counts.spared()
+    }
+
     /// Broker kills.
     pub fn kills(&self) -> u64 {
         self.kills.load(Ordering::Relaxed)
@@ -131,6 +137,8 @@ pub struct Figures {
     pub stalls: u64,
     /// Links that passed bytes one at a time.
     pub slowed: u64,
+    /// Links that were let live for longer, because cuts alone kept everything from getting on.
+    pub spared: u64,
     pub kills: u64,
     /// Acknowledged, and missed by a subscriber; or with QoS 2 by the witness.
     pub lost: u64,
@@ -175,7 +183,7 @@ impl fmt::Display for Figures {
         write!(
             f,
             "messages {} of QoS 1 (and {} of QoS 0, {} of QoS 2), cuts {}, stalls {}, slowed {}, \
-             broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, failed {}, lost with \
+             spared {}, broker kills {}, lost {}, unresolved {}, untrue {}, reordered {}, failed {}, lost with \
              the session {}, ended by \
              TERMINATE {}, repeated {zero} / {one} / {two}, QoS 0 arrived {}, reconnects {} (resumed \
              {}), seconds {:.1}, resident memory {} KiB early, {} KiB at the end",
@@ -185,6 +193,7 @@ impl fmt::Display for Figures {
             self.cuts,
             self.stalls,
             self.slowed,
+            self.spared,
             self.kills,
             self.lost,
             self.unresolved,
@@ -212,9 +221,11 @@ impl Storm {
         let begin = Instant::now();
         let mut broker = Mosquitto::start_fast();
         let proxy = Proxy::start(broker.port());
-        proxy.cut_at_random(self.seed, self.cut_after.clone());
         let per_publisher = account::all_with(self.round / PUBLISHERS as u64);
         let account = Arc::new(Account::new(per_publisher));
+        let watched = Arc::clone(&account);
+        let mercy = Mercy::when_stuck(move || watched.got_on());
+        proxy.cut_at_random(self.seed, self.cut_after.clone(), mercy);
         let mut witness = Witness::start(&broker, &account, Default::default());
         let options = options(&broker, &proxy);
         let max_inflight = options.max_inflight;
@@ -320,6 +331,7 @@ impl Storm {
             cuts: proxy.counts().cuts(),
             stalls: proxy.counts().stalls() - stalled_by_us,
             slowed: proxy.counts().slowed(),
+            spared: proxy.counts().spared(),
             kills: kills.load(Ordering::Relaxed),
             lost,
             unresolved: account.unresolved(),
