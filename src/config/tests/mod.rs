@@ -2,6 +2,9 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
+mod credentials;
+mod will;
+
 use std::fs;
 use std::path::Path;
 
@@ -55,13 +58,6 @@ fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
     }
     let first = folder.path().join(content[0].0);
     (folder, first.to_str().unwrap().to_owned())
-}
-
-fn identity(config: &Config) -> Option<&IdentityFiles> {
-    match &config.options.security {
-        Security::Tls(tls) => tls.identity.as_ref(),
-        Security::Plain => None,
-    }
 }
 
 fn password(config: &Config) -> &str {
@@ -255,42 +251,6 @@ fn plain_tcp_only_when_written_out_and_not_with_tls_settings() {
 }
 
 #[test]
-fn certificate_and_key_go_together_and_not_with_an_archive() {
-    refused(to("a", &["--cert=c"]), &["--cert is given", "add --key"]);
-    refused(to("a", &["--key=c"]), &["--key is given", "add --cert"]);
-    refused(
-        to("a", &["--pkcs12=p", "--cert=c", "--key=k"]),
-        &["both --pkcs12 and --cert"],
-    );
-    refused(
-        to("a", &["--pkcs12=p", "--key=k"]),
-        &["both --pkcs12 and --key"],
-    );
-    refused(to("a", &["--pkcs12-password-file=p"]), &["add --pkcs12"]);
-    let config = with(&["--endpoint=a", "--cert=c"], &[("MQTT_KEY", "k")]);
-    assert!(matches!(
-        identity(&config.unwrap()),
-        Some(IdentityFiles::Pem { key, .. }) if key == Path::new("k")
-    ));
-}
-
-#[test]
-fn an_archive_in_a_stronger_source_replaces_certificate_and_key_and_the_reverse() {
-    let (_folder, file) = files(&[("a.toml", "endpoint = \"a\"\ncert = \"c\"\nkey = \"k\"\n")]);
-    let config = flags(&["--config", &file, "--pkcs12=p"]).unwrap();
-    assert!(matches!(
-        identity(&config),
-        Some(IdentityFiles::Pkcs12 { file, password }) if file == Path::new("p") && password.is_empty()
-    ));
-    let (_folder, file) = files(&[(
-        "a.toml",
-        "endpoint = \"a\"\npkcs12 = \"p\"\npkcs12-password-file = \"nowhere\"\n",
-    )]);
-    let config = flags(&["--config", &file, "--cert=c", "--key=k"]).unwrap();
-    assert!(matches!(identity(&config), Some(IdentityFiles::Pem { .. })));
-}
-
-#[test]
 fn paths_in_the_file_start_from_its_folder() {
     let (folder, file) = files(&[
         (
@@ -305,71 +265,6 @@ fn paths_in_the_file_start_from_its_folder() {
         panic!("not TLS");
     };
     assert_eq!(tls.ca_file, Some(folder.path().join("ca")));
-}
-
-#[test]
-fn passwords_rank_with_their_source() {
-    let (folder, file) = files(&[
-        (
-            "a.toml",
-            "endpoint = \"a\"\nusername = \"u\"\npassword-file = \"pw\"\n",
-        ),
-        ("pw", "from the file"),
-        ("other", "from the flag"),
-    ]);
-    let other = folder.path().join("other");
-    let flag = format!("--password-file={}", other.display());
-    let environment = [("MQTT_PASSWORD", "from the environment")];
-    let base = ["--config", file.as_str()];
-    let overridden = ["--config", file.as_str(), flag.as_str()];
-    assert_eq!(password(&flags(&base).unwrap()), "from the file");
-    assert_eq!(
-        password(&with(&base, &environment).unwrap()),
-        "from the environment"
-    );
-    assert_eq!(
-        password(&with(&overridden, &environment).unwrap()),
-        "from the flag"
-    );
-    let path = other.to_str().unwrap();
-    let both = [environment[0], ("MQTT_PASSWORD_FILE", path)];
-    refused(
-        with(&base, &both),
-        &["MQTT_PASSWORD", "MQTT_PASSWORD_FILE", "unset"],
-    );
-    let empty = [("MQTT_PASSWORD", ""), ("MQTT_PASSWORD_FILE", path)];
-    assert_eq!(password(&with(&base, &empty).unwrap()), "from the flag");
-}
-
-#[test]
-fn a_password_needs_a_user_name_and_is_never_shown() {
-    let environment = [("MQTT_PASSWORD", "hunter2")];
-    let result = with(&["--endpoint=a"], &environment);
-    assert!(!format!("{result:?}").contains("hunter2"));
-    refused(result, &["MQTT_PASSWORD", "--username"]);
-    let config = with(&["--endpoint=a", "--username=u"], &environment).unwrap();
-    assert_eq!(password(&config), "hunter2");
-    assert!(!format!("{config:?}").contains("hunter2"));
-    let config = to("a", &["--username=u"]).unwrap();
-    assert_eq!(password(&config), "");
-    refused(to("a", &["--username="]), &["--username", "empty"]);
-}
-
-#[test]
-fn an_archive_password_comes_from_environment_or_file() {
-    let (_folder, file) = files(&[("pw", "from the file\n")]);
-    let flag = format!("--pkcs12-password-file={file}");
-    let archive = |result: Result<Config, Error>| match identity(&result.unwrap()) {
-        Some(IdentityFiles::Pkcs12 { password, .. }) => password.clone(),
-        other => panic!("{other:?}"),
-    };
-    let environment = [("MQTT_PKCS12_PASSWORD", "from the environment")];
-    let base = ["--endpoint=a", "--pkcs12=p"];
-    assert_eq!(archive(with(&base, &environment)), "from the environment");
-    let args = [&base[..], &[flag.as_str()]].concat();
-    assert_eq!(archive(with(&args, &environment)), "from the file");
-    let unused = with(&["--endpoint=a"], &environment).unwrap();
-    assert!(unused.notices[0].contains("MQTT_PKCS12_PASSWORD"));
 }
 
 #[test]
@@ -533,90 +428,6 @@ fn the_limits_of_aws_iot_hold_there_and_only_there() {
         refused(at(&bad), &[name, "AWS IoT"]);
         assert!(to("broker.example", &[&bad]).is_ok(), "{bad}");
     }
-}
-
-#[test]
-fn a_last_will_is_made_of_its_settings() {
-    let (_folder, payload) = files(&[("will", "gone\n")]);
-    let will = |args: &[&str]| to("a", args).unwrap().options.last_will;
-    assert_eq!(will(&[]), None);
-    assert_eq!(
-        will(&["--will-topic", "w"]),
-        Some(Will::new("w", QoS::AtLeastOnce, ""))
-    );
-    let expected = Will::new("w", QoS::ExactlyOnce, "gone\n");
-    let args = ["--will-payload-file", &payload, "--will-qos=2"];
-    assert_eq!(
-        will(&[&args[..], &["--will-topic=w"]].concat()),
-        Some(expected)
-    );
-    // The parts of it may come from several places; it goes with the embedded broker, too.
-    let config = with(
-        &["--local", "--will-topic=w"],
-        &[("MQTT_WILL_RETAIN", "true")],
-    )
-    .unwrap();
-    assert!(config.options.last_will.unwrap().retain);
-}
-
-#[test]
-fn a_last_will_that_cannot_be_is_refused() {
-    for (args, parts) in [
-        (
-            &["--will-qos", "1"][..],
-            ["--will-qos is given without a topic", "--will-topic TOPIC"],
-        ),
-        (
-            &["--will-retain"],
-            [
-                "--will-retain is given without a topic",
-                "--will-topic TOPIC",
-            ],
-        ),
-        (
-            &["--will-payload-file", "/nowhere/will"],
-            [
-                "--will-payload-file is given without a topic",
-                "--will-topic TOPIC",
-            ],
-        ),
-        (
-            &["--will-topic", "w", "--will-payload-file", "/nowhere/will"],
-            ["/nowhere/will (--will-payload-file)", "No such file"],
-        ),
-        (&["--will-topic", ""], ["reading --will-topic", "empty"]),
-        (
-            &["--will-topic", "a/#"],
-            ["reading --will-topic", "wildcard"],
-        ),
-        (
-            &["--will-topic", "w", "--will-qos", "3"],
-            ["reading --will-qos", "use 0, 1 or 2"],
-        ),
-    ] {
-        refused(to("a", args), &parts);
-    }
-    for flag in ["--will-topic", "--topic-prefix"] {
-        let error = to("a", &[flag, &"x".repeat(65_536)]).unwrap_err();
-        assert!(error.to_string().contains("65,535"), "{flag}");
-        assert!(error.to_string().len() < 300, "{flag}");
-    }
-    refused(
-        with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
-        &["MQTT_WILL_QOS is given without a topic"],
-    );
-    assert_eq!(
-        to("a", &["--will-retain=false"]).unwrap().options.last_will,
-        None
-    );
-    let aws = |qos| {
-        to(
-            AWS,
-            &["--cert=c", "--key=k", "--will-topic=w", "--will-qos", qos],
-        )
-    };
-    refused(aws("2"), &["--will-qos", "AWS IoT"]);
-    assert!(aws("1").is_ok());
 }
 
 #[test]

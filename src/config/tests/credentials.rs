@@ -1,0 +1,111 @@
+//! Certificates, keys, archives and passwords: where they come from and what they exclude.
+
+use super::*;
+
+fn identity(config: &Config) -> Option<&IdentityFiles> {
+    match &config.options.security {
+        Security::Tls(tls) => tls.identity.as_ref(),
+        Security::Plain => None,
+    }
+}
+
+#[test]
+fn certificate_and_key_go_together_and_not_with_an_archive() {
+    refused(to("a", &["--cert=c"]), &["--cert is given", "add --key"]);
+    refused(to("a", &["--key=c"]), &["--key is given", "add --cert"]);
+    refused(
+        to("a", &["--pkcs12=p", "--cert=c", "--key=k"]),
+        &["both --pkcs12 and --cert"],
+    );
+    refused(
+        to("a", &["--pkcs12=p", "--key=k"]),
+        &["both --pkcs12 and --key"],
+    );
+    refused(to("a", &["--pkcs12-password-file=p"]), &["add --pkcs12"]);
+    let config = with(&["--endpoint=a", "--cert=c"], &[("MQTT_KEY", "k")]);
+    assert!(matches!(
+        identity(&config.unwrap()),
+        Some(IdentityFiles::Pem { key, .. }) if key == Path::new("k")
+    ));
+}
+
+#[test]
+fn an_archive_in_a_stronger_source_replaces_certificate_and_key_and_the_reverse() {
+    let (_folder, file) = files(&[("a.toml", "endpoint = \"a\"\ncert = \"c\"\nkey = \"k\"\n")]);
+    let config = flags(&["--config", &file, "--pkcs12=p"]).unwrap();
+    assert!(matches!(
+        identity(&config),
+        Some(IdentityFiles::Pkcs12 { file, password }) if file == Path::new("p") && password.is_empty()
+    ));
+    let (_folder, file) = files(&[(
+        "a.toml",
+        "endpoint = \"a\"\npkcs12 = \"p\"\npkcs12-password-file = \"nowhere\"\n",
+    )]);
+    let config = flags(&["--config", &file, "--cert=c", "--key=k"]).unwrap();
+    assert!(matches!(identity(&config), Some(IdentityFiles::Pem { .. })));
+}
+
+#[test]
+fn passwords_rank_with_their_source() {
+    let (folder, file) = files(&[
+        (
+            "a.toml",
+            "endpoint = \"a\"\nusername = \"u\"\npassword-file = \"pw\"\n",
+        ),
+        ("pw", "from the file"),
+        ("other", "from the flag"),
+    ]);
+    let other = folder.path().join("other");
+    let flag = format!("--password-file={}", other.display());
+    let environment = [("MQTT_PASSWORD", "from the environment")];
+    let base = ["--config", file.as_str()];
+    let overridden = ["--config", file.as_str(), flag.as_str()];
+    assert_eq!(password(&flags(&base).unwrap()), "from the file");
+    assert_eq!(
+        password(&with(&base, &environment).unwrap()),
+        "from the environment"
+    );
+    assert_eq!(
+        password(&with(&overridden, &environment).unwrap()),
+        "from the flag"
+    );
+    let path = other.to_str().unwrap();
+    let both = [environment[0], ("MQTT_PASSWORD_FILE", path)];
+    refused(
+        with(&base, &both),
+        &["MQTT_PASSWORD", "MQTT_PASSWORD_FILE", "unset"],
+    );
+    let empty = [("MQTT_PASSWORD", ""), ("MQTT_PASSWORD_FILE", path)];
+    assert_eq!(password(&with(&base, &empty).unwrap()), "from the flag");
+}
+
+#[test]
+fn a_password_needs_a_user_name_and_is_never_shown() {
+    let environment = [("MQTT_PASSWORD", "hunter2")];
+    let result = with(&["--endpoint=a"], &environment);
+    assert!(!format!("{result:?}").contains("hunter2"));
+    refused(result, &["MQTT_PASSWORD", "--username"]);
+    let config = with(&["--endpoint=a", "--username=u"], &environment).unwrap();
+    assert_eq!(password(&config), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let config = to("a", &["--username=u"]).unwrap();
+    assert_eq!(password(&config), "");
+    refused(to("a", &["--username="]), &["--username", "empty"]);
+}
+
+#[test]
+fn an_archive_password_comes_from_environment_or_file() {
+    let (_folder, file) = files(&[("pw", "from the file\n")]);
+    let flag = format!("--pkcs12-password-file={file}");
+    let archive = |result: Result<Config, Error>| match identity(&result.unwrap()) {
+        Some(IdentityFiles::Pkcs12 { password, .. }) => password.clone(),
+        other => panic!("{other:?}"),
+    };
+    let environment = [("MQTT_PKCS12_PASSWORD", "from the environment")];
+    let base = ["--endpoint=a", "--pkcs12=p"];
+    assert_eq!(archive(with(&base, &environment)), "from the environment");
+    let args = [&base[..], &[flag.as_str()]].concat();
+    assert_eq!(archive(with(&args, &environment)), "from the file");
+    let unused = with(&["--endpoint=a"], &environment).unwrap();
+    assert!(unused.notices[0].contains("MQTT_PKCS12_PASSWORD"));
+}

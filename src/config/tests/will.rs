@@ -1,0 +1,87 @@
+//! The last will and what it is made of.
+
+use super::*;
+
+#[test]
+fn a_last_will_is_made_of_its_settings() {
+    let (_folder, payload) = files(&[("will", "gone\n")]);
+    let will = |args: &[&str]| to("a", args).unwrap().options.last_will;
+    assert_eq!(will(&[]), None);
+    assert_eq!(
+        will(&["--will-topic", "w"]),
+        Some(Will::new("w", QoS::AtLeastOnce, ""))
+    );
+    let expected = Will::new("w", QoS::ExactlyOnce, "gone\n");
+    let args = ["--will-payload-file", &payload, "--will-qos=2"];
+    assert_eq!(
+        will(&[&args[..], &["--will-topic=w"]].concat()),
+        Some(expected)
+    );
+    // The parts of it may come from several places; it goes with the embedded broker, too.
+    let config = with(
+        &["--local", "--will-topic=w"],
+        &[("MQTT_WILL_RETAIN", "true")],
+    )
+    .unwrap();
+    assert!(config.options.last_will.unwrap().retain);
+}
+
+#[test]
+fn a_last_will_that_cannot_be_is_refused() {
+    for (args, parts) in [
+        (
+            &["--will-qos", "1"][..],
+            ["--will-qos is given without a topic", "--will-topic TOPIC"],
+        ),
+        (
+            &["--will-retain"],
+            [
+                "--will-retain is given without a topic",
+                "--will-topic TOPIC",
+            ],
+        ),
+        (
+            &["--will-payload-file", "/nowhere/will"],
+            [
+                "--will-payload-file is given without a topic",
+                "--will-topic TOPIC",
+            ],
+        ),
+        (
+            &["--will-topic", "w", "--will-payload-file", "/nowhere/will"],
+            ["/nowhere/will (--will-payload-file)", "No such file"],
+        ),
+        (&["--will-topic", ""], ["reading --will-topic", "empty"]),
+        (
+            &["--will-topic", "a/#"],
+            ["reading --will-topic", "wildcard"],
+        ),
+        (
+            &["--will-topic", "w", "--will-qos", "3"],
+            ["reading --will-qos", "use 0, 1 or 2"],
+        ),
+    ] {
+        refused(to("a", args), &parts);
+    }
+    for flag in ["--will-topic", "--topic-prefix"] {
+        let error = to("a", &[flag, &"x".repeat(65_536)]).unwrap_err();
+        assert!(error.to_string().contains("65,535"), "{flag}");
+        assert!(error.to_string().len() < 300, "{flag}");
+    }
+    refused(
+        with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
+        &["MQTT_WILL_QOS is given without a topic"],
+    );
+    assert_eq!(
+        to("a", &["--will-retain=false"]).unwrap().options.last_will,
+        None
+    );
+    let aws = |qos| {
+        to(
+            AWS,
+            &["--cert=c", "--key=k", "--will-topic=w", "--will-qos", qos],
+        )
+    };
+    refused(aws("2"), &["--will-qos", "AWS IoT"]);
+    assert!(aws("1").is_ok());
+}
