@@ -8,7 +8,6 @@
 mod support;
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
@@ -17,88 +16,8 @@ use std::path::Path;
 use mqtt_connection_sharing::cli;
 use mqtt_connection_sharing::config::{self, Surroundings};
 use support::refusal::QUICK;
+use support::secrets::{ARCHIVE_PASSWORD, Secrets, USER_PASSWORD, WRONG_PASSWORD};
 use support::{Finished, Mosquitto, Program};
-
-/// Passwords that occur nowhere else, also not in parts.
-const USER_PASSWORD: &str = "correct-horse-battery";
-const WRONG_PASSWORD: &str = "incorrect-staple";
-const ARCHIVE_PASSWORD: &str = "zebra-quilt-sesame";
-
-/// Texts that must not occur, each with what it is.
-struct Secrets(Vec<(String, String)>);
-
-impl Secrets {
-    fn new() -> Secrets {
-        let mut secrets = Secrets(Vec::new());
-        for password in [USER_PASSWORD, WRONG_PASSWORD, ARCHIVE_PASSWORD] {
-            secrets.add(&format!("the password {password}"), password.as_bytes());
-        }
-        secrets
-    }
-
-    /// The secret as text, its bytes in base64, hexadecimal and as a list of numbers.
-    fn add(&mut self, what: &str, bytes: &[u8]) {
-        let mut forms = Vec::new();
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            forms.push(("text", text.to_owned()));
-        }
-        let encoded = pem::encode(&pem::Pem::new("SECRET", bytes));
-        let base64: String = encoded.lines().filter(|l| !l.contains("SECRET")).collect();
-        // Its end depends on what follows.
-        let whole = base64.trim_end_matches('=');
-        forms.push(("base64", whole[..whole.len() - 1].to_owned()));
-        let joined = |separator: &str, upper: bool| {
-            let mut text = String::new();
-            for (index, byte) in bytes.iter().enumerate() {
-                let before = if index == 0 { "" } else { separator };
-                let _ = match upper {
-                    true => write!(text, "{before}{byte:02X}"),
-                    false => write!(text, "{before}{byte:02x}"),
-                };
-            }
-            text
-        };
-        for separator in ["", " ", ":", ", "] {
-            forms.push(("hexadecimal", joined(separator, false)));
-            forms.push(("hexadecimal", joined(separator, true)));
-        }
-        let list = format!("{bytes:?}");
-        forms.push(("numbers", list.trim_matches(['[', ']']).to_owned()));
-        let named = forms
-            .into_iter()
-            .map(|(form, text)| (format!("{what} as {form}"), text));
-        self.0.extend(named);
-    }
-
-    /// A private key: stretches of 15 bytes all over its inside, as text of the file and decoded.
-    fn add_key(&mut self, path: &Path) {
-        let what = format!("the key {}", path.display());
-        let text = fs::read_to_string(path).unwrap();
-        for line in text.lines().filter(|line| !line.contains("-----")) {
-            for (index, part) in line.as_bytes().chunks(20).enumerate() {
-                // A short rest could occur by chance.
-                if part.len() == 20 {
-                    let part = String::from_utf8(part.to_vec()).unwrap();
-                    self.0.push((format!("{what}, line part {index}"), part));
-                }
-            }
-        }
-        let block = &pem::parse_many(&text).unwrap()[0];
-        for part in block.contents().chunks_exact(15) {
-            self.add(&what, part);
-        }
-    }
-
-    #[track_caller]
-    fn expect_absent(&self, cause: &str, text: &str) {
-        for (what, secret) in &self.0 {
-            assert!(
-                !text.contains(secret.as_str()),
-                "{cause}: {what} in:\n{text}"
-            );
-        }
-    }
-}
 
 /// As talkative as it gets.
 fn loud(arguments: impl IntoIterator<Item = OsString>) -> Program {

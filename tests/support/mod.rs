@@ -27,6 +27,7 @@ pub mod refusal;
 pub mod report;
 pub mod running;
 pub mod scripted;
+pub mod secrets;
 pub mod storm;
 pub mod wire;
 pub mod witness;
