@@ -36,6 +36,8 @@ impl Agent<'_> {
             // Nothing is overdue whose acknowledgment has come.
             self.read_the_rest(now);
             self.session.handle_timeout(now);
+            // What came at the last moment may have made room: the next turn takes the commands for it.
+            busy = true;
         }
         busy |= self.handle_events(now);
         busy |= self.transmit(now);
@@ -201,7 +203,7 @@ mod tests {
     /// What the broker has sent and was sent, in memory.
     #[derive(Default)]
     struct Wire {
-        /// Each is read at once.
+        /// Each is read at once; an empty one says that there is nothing for now.
         to_read: VecDeque<Vec<u8>>,
         /// Each was written at once.
         written: Vec<Vec<u8>>,
@@ -217,6 +219,7 @@ mod tests {
     impl Read for WireLink {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             let piece = self.wire.lock().unwrap().to_read.pop_front();
+            let piece = piece.filter(|piece| !piece.is_empty());
             let piece = piece.ok_or(io::ErrorKind::WouldBlock)?;
             into[..piece.len()].copy_from_slice(&piece);
             Ok(piece.len())
@@ -376,6 +379,28 @@ mod tests {
             agent.exchange(late);
             agent.exchange(late + agent.broker.options.ack_timeout);
             assert!(agent.link.is_none(), "the others are overdue then");
+            drop((agent, handle));
+        }
+    }
+
+    #[test]
+    fn room_that_is_made_at_the_last_moment_is_used_in_another_turn() {
+        for window in [1, WINDOW] {
+            let mut broker = broker_with(|options| options.max_inflight = window);
+            let count = u64::from(window) + 1;
+            let (mut agent, handle, batch, wire) = connected(&mut broker, count);
+            let first = agent.session.next_identifier() + 1;
+            turn(&mut agent);
+            published(&wire);
+            // Nothing is there when the loop reads; a moment later, when the timer has rung, it is.
+            wire.lock().unwrap().to_read.push_back(Vec::new());
+            acknowledge(&wire, (0..window).map(|id| first + id));
+            let late = Instant::now() + agent.broker.options.ack_timeout;
+            agent.readable = true;
+            assert!(agent.exchange(late), "there is more to do");
+            assert_eq!(batch.outstanding(), 1);
+            agent.exchange(late);
+            assert_eq!(published(&wire), [1]);
             drop((agent, handle));
         }
     }
