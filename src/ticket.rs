@@ -131,6 +131,11 @@ impl Completion {
         }
     }
 
+    /// Whether anybody wants to know.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !matches!(self.notify, Notify::Nobody)
+    }
+
     /// Calls back, on the loop's thread.
     pub(crate) fn callback(callback: impl FnOnce(Outcome) + Send + 'static) -> Self {
         Completion {
@@ -195,7 +200,9 @@ fn tell(notify: Notify, outcome: Outcome) {
         Notify::Batch(shared, number) => shared.tell(number, outcome),
         Notify::Callback(callback) => {
             // One caller's bug must not end the loop for all others.
-            if catch_unwind(AssertUnwindSafe(|| callback(outcome))).is_err() {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(outcome))) {
+                // Dropping it is the caller's code, too, and could panic once more.
+                std::mem::forget(payload);
                 log::error!("the callback of a command panicked; the loop goes on");
             }
         }
@@ -262,6 +269,17 @@ mod tests {
         });
         completion.tell(done());
         assert_eq!(called.try_iter().collect::<Vec<_>>(), [done()]);
+    }
+
+    #[test]
+    fn what_a_callback_panics_with_may_panic_when_it_is_dropped() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("another bug in the caller's code");
+            }
+        }
+        Completion::callback(|_| std::panic::panic_any(Bomb)).tell(done());
     }
 
     #[test]
