@@ -43,7 +43,8 @@ pub struct Options {
     pub keep_alive: Duration,
     /// Ask the broker to forget the session at each CONNECT.
     pub clean_session: bool,
-    /// Commands that may await their acknowledgment at one time; 1 to 65,535.
+    /// Commands that may await their acknowledgment at one time; 1 to 65,535. More than 65,519 are that many:
+    /// some packet identifiers are kept for subscriptions that are renewed.
     pub max_inflight: u16,
     /// Commands that may wait in the queue before callers are made to wait. 128 bytes each, and what large
     /// messages hold. At most as many again, and no more than 512, may be on their way out of it.

@@ -49,11 +49,8 @@ impl Agent<'_> {
     /// Takes commands while the session has room for them.
     pub(super) fn take_commands(&mut self, now: Instant) -> bool {
         let mut taken = 0;
-        self.window = self.window.at(
-            now,
-            self.session.in_flight(),
-            self.broker.options.max_inflight,
-        );
+        let limit = self.session.window();
+        self.window = self.window.at(now, self.session.in_flight(), limit);
         // All of these first: a later SUBSCRIBE may be for one of the same filters.
         while self.session.wants_commands()
             && let Some(filters) = self.abandoned_filters.pop_front()
@@ -71,8 +68,7 @@ impl Agent<'_> {
         }
         while taken < BATCH && self.takes_commands() {
             // No more than the window has room for: what is fetched is to be taken, not to wait here.
-            let limit = usize::from(self.broker.options.max_inflight);
-            let room = limit.saturating_sub(self.session.in_flight());
+            let room = usize::from(limit).saturating_sub(self.session.in_flight());
             let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
                 self.queue_is_empty();
                 break;
@@ -142,7 +138,10 @@ impl Agent<'_> {
                 self.waker.taken();
                 self.readable = self.link.is_some();
                 self.writable = self.link.is_some();
-                self.process_loops.push(completion);
+                // Nobody waits for the readiness thread's: the link is looked at in this turn like in any other.
+                if completion.is_awaited() {
+                    self.process_loops.push(completion);
+                }
             }
             Request::Publish(publish) => {
                 self.session

@@ -97,7 +97,7 @@ impl Agent<'_> {
 
     fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
         let limit = self.broker.options.max_packet_size;
-        let portion = portion(self.broker.options.max_inflight);
+        let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
         // Until there are none: an event may be that the link has to go.
         self.unhandled = true;

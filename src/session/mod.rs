@@ -39,12 +39,15 @@ use crate::packet::{
 pub use event::{Event, LinkLoss, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
-use outbound::Entry;
+use outbound::{Entry, Leaving};
 use ring::Ring;
 use timers::Timers;
 
 /// Bytes waiting for the link above which no further command is taken.
 const OUTPUT_HIGH_WATER: usize = 256 * 1024;
+
+/// Memory of the output that is kept while it is empty: what larger messages needed is given back.
+const KEPT_OUTPUT: usize = 1024 * 1024;
 
 /// Bytes of acknowledgments, a repeated PUBREL included, that may wait for the link before nothing more is read:
 /// above what a broker can await that keeps to 65,535 packet identifiers.
@@ -59,7 +62,7 @@ const UNANSWERED_PINGS: usize = 65_535;
 
 /// Identifiers that new commands leave free for resubscribing and for the next packets of commands
 /// with many filters.
-const SPARE_IDENTIFIERS: usize = 16;
+const SPARE_IDENTIFIERS: u16 = 16;
 
 /// Whether packets can be exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +113,10 @@ pub struct Session<T> {
     ring: Ring<Entry<T>>,
     /// What has to be sent but has no identifier yet, ahead of every new command.
     waiting: VecDeque<Entry<T>>,
+    /// What is still to be sent again on this link, ahead of all that.
+    resending: VecDeque<PacketId>,
+    /// The request under way that the first of `waiting` must not overtake, if one was found.
+    held_by: Option<PacketId>,
     /// SUBSCRIBEs of ours in the ring that renew subscriptions.
     resubscribing: usize,
     /// Whether anything was acknowledged on this link.
@@ -124,6 +131,10 @@ pub struct Session<T> {
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
     output: BytesMut,
+    /// Whether it has grown beyond what is kept.
+    output_is_large: bool,
+    /// Packets in the output that await an acknowledgment, in order.
+    leaving: VecDeque<Leaving>,
     /// Memory for a large message that is being encoded.
     scratch: String,
     /// Bytes that ever left the output.
@@ -151,6 +162,8 @@ impl<T> Session<T> {
             link: LinkState::Down,
             unanswered_connect: false,
             waiting: VecDeque::new(),
+            resending: VecDeque::new(),
+            held_by: None,
             resubscribing: 0,
             progress: false,
             fruitless_links: 0,
@@ -161,6 +174,8 @@ impl<T> Session<T> {
             inbound: Inbound::default(),
             unsolicited: 0,
             output: BytesMut::new(),
+            output_is_large: false,
+            leaving: VecDeque::new(),
             scratch: String::new(),
             written: 0,
             acknowledging: 0,
@@ -201,6 +216,9 @@ impl<T> Session<T> {
         let taken_by_link = self.written;
         self.written += self.output.len() as u64;
         self.output.clear();
+        self.take_back(taken_by_link);
+        self.resending.clear();
+        self.held_by = None;
         self.acknowledging = 0;
         self.backlog_since = None;
         self.inbound.handle_link_lost();
@@ -317,7 +335,7 @@ impl<T> Session<T> {
 
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
-        let before = self.written;
+        self.output_is_large |= self.output.len() > KEPT_OUTPUT;
         self.output.advance(bytes);
         self.written += bytes as u64;
         self.last_sent = now;
@@ -325,13 +343,16 @@ impl<T> Session<T> {
         if self.written >= self.acknowledging_end {
             self.acknowledging = 0;
         }
-        if self.backlog_since.is_some_and(|since| since < now) {
-            self.start_waiting(before, now);
+        let late = self.backlog_since.is_some_and(|since| since < now);
+        self.forget_left(late, now);
+        if self.output.is_empty() {
+            self.backlog_since = None;
+            if std::mem::take(&mut self.output_is_large) {
+                self.output = BytesMut::new();
+            }
+        } else {
+            self.backlog_since = self.backlog_since.or(Some(now));
         }
-        self.backlog_since = match self.output.is_empty() {
-            true => None,
-            false => self.backlog_since.or(Some(now)),
-        };
         while self
             .unacknowledged
             .front()
@@ -365,7 +386,7 @@ impl<T> Session<T> {
     /// Whether something that was handed in has not been put into the output yet.
     pub fn has_unsent(&self) -> bool {
         let has_rest = |(_, entry): (_, &Entry<T>)| entry.has_rest();
-        !self.waiting.is_empty() || self.ring.iter().any(has_rest)
+        !self.waiting.is_empty() || !self.resending.is_empty() || self.ring.iter().any(has_rest)
     }
 
     /// The position on the circle of identifiers at which the next session of this client is to
@@ -416,12 +437,19 @@ impl<T> Session<T> {
         self.link == LinkState::Up
             && self.resubscribing == 0
             && self.waiting.is_empty()
-            && self.ring.occupied() < usize::from(self.options.max_inflight)
-            && self.ring.room() > self.spare_identifiers()
+            && self.resending.is_empty()
+            && self.ring.occupied() < usize::from(self.window())
+            && self.ring.room() > usize::from(self.spare_identifiers())
             && self.pings.len() < UNANSWERED_PINGS
             && self.output.len() < OUTPUT_HIGH_WATER
             // What is in the output has to leave, for a new link to be made.
             && !self.inbound.has_room_again(self.options.max_owed_bytes)
+    }
+
+    /// How many commands may be in flight at one time: what the options say, as far as there are identifiers.
+    pub fn window(&self) -> u16 {
+        let identifiers = self.options.identifiers - self.spare_identifiers();
+        self.options.max_inflight.min(identifiers)
     }
 
     /// How many packet identifiers are in use.
@@ -546,7 +574,7 @@ impl<T> Session<T> {
         self.events.push_back(Event::Resolved { token, outcome });
     }
 
-    fn spare_identifiers(&self) -> usize {
-        SPARE_IDENTIFIERS.min(usize::from(self.options.identifiers) / 4)
+    fn spare_identifiers(&self) -> u16 {
+        SPARE_IDENTIFIERS.min(self.options.identifiers / 4)
     }
 }

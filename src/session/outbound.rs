@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use super::ring::Ring;
 use super::timers::Timer;
 use super::{Event, FILTERS_PER_PACKET, LinkState, OUTPUT_HIGH_WATER, Session, Standing};
 use super::{Unacknowledged, packet};
@@ -24,7 +25,7 @@ pub(super) struct Entry<T> {
     pub(super) body: Body,
     /// How often its packet was sent, all links together.
     attempts: u32,
-    /// Whether anything of it ever went out.
+    /// Whether anything of it ever went out, or is about to: what is in the output stands in `leaving`.
     pub(super) ever_sent: bool,
     /// Whether the broker's present session may have seen it: then DUP is due [MQTT-3.3.1-1].
     pub(super) sent_in_session: bool,
@@ -35,6 +36,18 @@ pub(super) struct Entry<T> {
     sent: Instant,
     /// Where its packet ends, counted over all bytes that ever left the output.
     end: u64,
+}
+
+/// A packet in the output, as long as it has not left as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Leaving {
+    id: PacketId,
+    /// Where it begins and ends, counted over all bytes that ever left the output.
+    begin: u64,
+    end: u64,
+    /// What its entry said before.
+    ever_sent: bool,
+    sent_in_session: bool,
 }
 
 /// What was sent, or is to be.
@@ -88,6 +101,11 @@ impl<T> Entry<T> {
             Body::Unsubscribe(left) => left.left().len() > FILTERS_PER_PACKET,
             Body::Publish(_) | Body::Release { .. } => false,
         }
+    }
+
+    /// Whether it is a SUBSCRIBE or an UNSUBSCRIBE.
+    fn is_request(&self) -> bool {
+        matches!(self.body, Body::Subscribe(_) | Body::Unsubscribe(_))
     }
 
     pub(super) fn is_release(&self) -> bool {
@@ -162,6 +180,11 @@ impl Unsubscribing {
     }
 }
 
+/// What an acknowledgment may be for: nothing that never went out.
+fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
+    ring.get_mut(id).filter(|entry| entry.ever_sent)
+}
+
 impl<T> Session<T> {
     /// PUBLISH. Call only while [`Session::wants_commands`].
     pub fn publish(&mut self, mut message: Outgoing, token: T, now: Instant) {
@@ -203,14 +226,22 @@ impl<T> Session<T> {
         self.send_ping(Some(token), now);
     }
 
-    /// Sends what stands in `waiting`, as far as identifiers and the output have room.
+    /// Sends what has to be sent again and then what stands in `waiting`, as far as identifiers and the
+    /// output have room.
     pub(super) fn send_waiting(&mut self, now: Instant) {
         while self.link == LinkState::Up && self.output.len() < OUTPUT_HIGH_WATER {
+            if let Some(id) = self.resending.pop_front() {
+                // It may have been answered meanwhile.
+                if self.ring.get(id).is_some_and(|entry| !entry.on_this_link) {
+                    self.send(id, now);
+                }
+                continue;
+            }
             let Some(next) = self.waiting.front() else {
                 return;
             };
             let held_back = self.resubscribing > 0 && !next.is_renewal();
-            if held_back || self.ring.room() == 0 || self.would_overtake(next) {
+            if held_back || self.ring.room() == 0 || self.would_overtake() {
                 return;
             }
             if let Some(entry) = self.waiting.pop_front() {
@@ -235,6 +266,7 @@ impl<T> Session<T> {
 
     /// Encodes the entry's packet, with DUP where the broker may have seen it.
     pub(super) fn send(&mut self, id: PacketId, now: Instant) {
+        let begin = self.written + self.output.len() as u64;
         let Some(entry) = self.ring.get_mut(id) else {
             return;
         };
@@ -259,24 +291,51 @@ impl<T> Session<T> {
         if !matches!(entry.body, Body::Release { .. }) {
             entry.attempts += 1;
         }
+        let end = self.written + self.output.len() as u64;
+        self.leaving.push_back(Leaving {
+            id,
+            begin,
+            end,
+            ever_sent: entry.ever_sent,
+            sent_in_session: entry.sent_in_session,
+        });
         entry.ever_sent = true;
         entry.sent_in_session = true;
         entry.on_this_link = true;
         entry.sent = now;
-        entry.end = self.written + self.output.len() as u64;
+        entry.end = end;
         if !self.timers.is_set(Timer::Acknowledgment) {
             let due = now + self.options.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
         }
     }
 
-    /// The bytes after `before` have left only now, some time after they were encoded: what ends
-    /// there starts to wait for its acknowledgment now.
-    pub(super) fn start_waiting(&mut self, before: u64, now: Instant) {
-        let left = before + 1..=self.written;
-        for (_, entry) in self.ring.iter_mut() {
-            if entry.on_this_link && left.contains(&entry.end) {
+    /// Forgets which packets were in the output and have left. If that was some time after they were
+    /// encoded, they start to wait for their acknowledgment only now.
+    pub(super) fn forget_left(&mut self, late: bool, now: Instant) {
+        while let Some(left) = self.leaving.front()
+            && left.end <= self.written
+        {
+            if late
+                && let Some(entry) = self.ring.get_mut(left.id)
+                && entry.end == left.end
+            {
                 entry.sent = now;
+            }
+            self.leaving.pop_front();
+        }
+    }
+
+    /// The link is gone that took this many bytes: packets of which it took nothing were not sent.
+    pub(super) fn take_back(&mut self, taken: u64) {
+        for back in std::mem::take(&mut self.leaving) {
+            if back.begin >= taken
+                && let Some(entry) = self.ring.get_mut(back.id)
+                && entry.end == back.end
+            {
+                entry.ever_sent = back.ever_sent;
+                entry.sent_in_session = back.sent_in_session;
+                entry.attempts -= u32::from(!entry.is_release());
             }
         }
     }
@@ -302,7 +361,7 @@ impl<T> Session<T> {
 
     pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
         let order = self.next_release;
-        match self.ring.get_mut(id).map(|entry| &mut entry.body) {
+        match sent(&mut self.ring, id).map(|entry| &mut entry.body) {
             // From here on the message itself is never sent again [MQTT-4.3.3-1].
             Some(body) if body.is_publish(QoS::ExactlyOnce) => {
                 self.next_release += 1;
@@ -331,7 +390,7 @@ impl<T> Session<T> {
         let Some(Entry {
             body: Body::Subscribe(asked),
             ..
-        }) = self.ring.get_mut(id)
+        }) = sent(&mut self.ring, id)
         else {
             self.ignore_unsolicited("SUBACK", Some(id));
             return Ok(());
@@ -378,7 +437,7 @@ impl<T> Session<T> {
         let Some(Entry {
             body: Body::Unsubscribe(left),
             ..
-        }) = self.ring.get_mut(id)
+        }) = sent(&mut self.ring, id)
         else {
             return self.ignore_unsolicited("UNSUBACK", Some(id));
         };
@@ -438,23 +497,34 @@ impl<T> Session<T> {
         expected: impl Fn(&Body) -> bool,
         now: Instant,
     ) {
-        if !self.ring.get(id).is_some_and(|entry| expected(&entry.body)) {
+        if !sent(&mut self.ring, id).is_some_and(|entry| expected(&entry.body)) {
             return self.ignore_unsolicited(name, Some(id));
         }
         self.progress = true;
         self.complete(id, now);
     }
 
-    /// Whether a request for one of the entry's filters is under way. The entry waits until it is
-    /// answered: two at a time could take effect in another order than they were made in, because
-    /// the rest of a long one leaves later, or because only one is sent again on the next link.
-    fn would_overtake(&self, entry: &Entry<T>) -> bool {
+    /// Whether a request for one of the filters of what stands first in `waiting` is under way. That waits
+    /// until it is answered: two at a time could take effect in another order than they were made in,
+    /// because the rest of a long one leaves later, or because only one is sent again on the next link.
+    fn would_overtake(&mut self) -> bool {
+        let holds = |id: PacketId| self.ring.get(id).is_some_and(Entry::is_request);
+        // Looked for once, not at each acknowledgment that comes meanwhile.
+        if !self.held_by.is_some_and(holds) {
+            let next = self.waiting.front();
+            self.held_by = next.and_then(|next| self.find_request_before(next));
+        }
+        self.held_by.is_some()
+    }
+
+    fn find_request_before(&self, entry: &Entry<T>) -> Option<PacketId> {
+        if !entry.is_request() || entry.is_renewal() {
+            return None;
+        }
         let filters: BTreeSet<_> = entry.filters().collect();
-        !filters.is_empty()
-            && !entry.is_renewal()
-            && self
-                .ring
-                .iter()
-                .any(|(_, other)| other.filters().any(|filter| filters.contains(filter)))
+        let mut others = self.ring.iter();
+        let found =
+            others.find(|(_, other)| other.filters().any(|filter| filters.contains(filter)));
+        found.map(|(id, _)| id)
     }
 }

@@ -4,6 +4,7 @@
 //! is renewed first and what was in flight is sent as new. What seems to cost one link after the
 //! other is given up. Pure; the loop's thread.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::outbound::{Body, Entry, Subscribing};
@@ -14,22 +15,25 @@ use crate::packet::{Filter, QoS};
 
 impl<T> Session<T> {
     /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
-    /// the order in which it was sent first [MQTT-4.4.0-1].
+    /// the order in which it was sent first [MQTT-4.4.0-1], as the output has room for it: messages
+    /// may share their payload where they are, not in there.
     pub(super) fn resume(&mut self, now: Instant) {
         self.send_renewals(now);
         let mut releases = Vec::new();
-        let mut others = Vec::new();
+        let mut others = VecDeque::new();
         for (id, entry) in self.ring.iter() {
             match entry.body {
                 _ if entry.on_this_link => {}
                 Body::Release { order } => releases.push((order, id)),
-                _ => others.push(id),
+                _ => others.push_back(id),
             }
         }
         releases.sort_unstable();
-        for id in releases.into_iter().map(|(_, id)| id).chain(others) {
+        for (_, id) in releases {
             self.send(id, now);
         }
+        self.resending = others;
+        self.send_waiting(now);
     }
 
     /// The broker has no session: every subscription is renewed before anything else; what was in

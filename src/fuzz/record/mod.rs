@@ -48,7 +48,8 @@ pub(super) enum Kind {
 struct Command {
     kind: Kind,
     ended: bool,
-    /// On which link, and in which session of the broker, its PUBLISH was put into the output last.
+    /// On which link, and in which session of the broker, its PUBLISH was put into the output last; not
+    /// where a link was lost that took no byte of it.
     sent: Option<(u32, u32)>,
     /// Where on that link its bytes begin and end.
     place: (usize, usize),
@@ -103,8 +104,8 @@ pub(super) struct Record {
     /// Bytes put into the output on this link, and bytes taken out of it.
     encoded: usize,
     written: usize,
-    /// PUBLISHes that no byte of was taken yet.
-    untouched: VecDeque<Token>,
+    /// PUBLISHes that no byte of was taken yet, and when each was sent before.
+    untouched: VecDeque<(Token, Option<(u32, u32)>)>,
     in_use: BTreeMap<u16, InUse>,
     /// PUBRECs and PUBRELs that have to be answered at once.
     releases_due: Vec<u16>,
@@ -177,7 +178,13 @@ impl Record {
         // They may be sent again under another identifier.
         self.in_use
             .retain(|_, what| matches!(what, InUse::Publish(_) | InUse::Released(_)));
-        self.untouched.clear();
+        for (token, before) in self.untouched.drain(..) {
+            let command = &mut self.commands[usize::from(token)];
+            // A server that says PUBREC to what it cannot have is taken at its word.
+            if self.in_use.get(&command.id) != Some(&InUse::Released(token)) {
+                command.sent = before;
+            }
+        }
         self.releases_due.clear();
         self.completions_due.clear();
         self.arrivals.clear();
@@ -186,7 +193,7 @@ impl Record {
     /// The link took so many bytes; call it before the session is told.
     pub(super) fn written(&mut self, bytes: usize) {
         self.written += bytes;
-        while let Some(token) = self.untouched.front()
+        while let Some((token, _)) = self.untouched.front()
             && self.commands[usize::from(*token)].place.0 < self.written
         {
             self.commands[usize::from(*token)].touched = true;
@@ -221,6 +228,7 @@ impl Record {
             (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
                 if let Some(InUse::Publish(token)) = self.in_use.get(&id.value())
                     && self.qos(*token) == 1
+                    && self.is_sent(*token)
                 {
                     ends = Some(*token);
                     self.in_use.remove(&id.value());
@@ -236,7 +244,7 @@ impl Record {
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Up, Incoming::PubRec(id)) => match self.in_use.get(&id.value()) {
-                Some(InUse::Publish(token)) if self.qos(*token) == 2 => {
+                Some(InUse::Publish(token)) if self.qos(*token) == 2 && self.is_sent(*token) => {
                     self.in_use.insert(id.value(), InUse::Released(*token));
                     self.releases_due.push(id.value());
                 }
@@ -417,11 +425,11 @@ impl Record {
         if *dup != again {
             return wrong("DUP is wrong");
         }
-        let same = again && command.id == *id;
+        let same = command.id == *id;
+        self.untouched.push_back((token, command.sent));
         command.sent = Some(now);
         command.place = place;
         command.id = *id;
-        self.untouched.push_back(token);
         if *qos == 0 || same && self.in_use.get(id) == Some(&InUse::Publish(token)) {
             return Ok(());
         }
@@ -469,6 +477,10 @@ impl Record {
         for latest in self.latest.values_mut() {
             latest.accepted |= latest.delivery == delivery;
         }
+    }
+
+    fn is_sent(&self, token: Token) -> bool {
+        self.commands[usize::from(token)].sent.is_some()
     }
 
     fn qos(&self, token: Token) -> u8 {

@@ -407,6 +407,7 @@ impl World {
         let session = &self.session;
         // Not: what only counts, and the clock, which stands still.
         (session.link, &session.ring, &session.waiting).hash(&mut hasher);
+        (&session.leaving, &session.resending, session.held_by).hash(&mut hasher);
         (session.resubscribing, &session.filters, &session.inbound).hash(&mut hasher);
         (session.unanswered_connect, &session.unacknowledged).hash(&mut hasher);
         (&self.server, self.linked, &self.to_server, &self.to_client).hash(&mut hasher);

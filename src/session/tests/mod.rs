@@ -40,6 +40,9 @@ use crate::options::OnSessionLost;
 use crate::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS};
 use packets::{connack, outcome_text, packet_text, puback, suback};
 
+/// What takes longer does more work than it should.
+const HANG: Duration = Duration::from_secs(30);
+
 const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// Names a command that was handed in, in the order in which they were.

@@ -19,6 +19,22 @@ fn qos_0_is_done_once_its_bytes_are_out_4_3_1_1() {
     t.resolved(second, "delivered x1").finish();
 }
 
+#[test]
+fn a_session_that_takes_no_more_is_a_full_window() {
+    for limit in [1, 100, 65_519, 65_520, u16::MAX] {
+        let mut t = Transcript::connected_with(|o| o.max_inflight = limit);
+        let mut published = 0;
+        while t.wants_commands() {
+            t.publish("a", 1, "x");
+            published += 1;
+        }
+        assert_eq!(published, limit.min(65_519));
+        assert_eq!(published, t.session.window());
+        t.sent.clear();
+        t.finish();
+    }
+}
+
 /// With one identifier in all it cannot be given before it was given back.
 #[test]
 fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothing_else_does() {

@@ -1,7 +1,10 @@
 //! A new link on which the broker still has the session.
 
+use rumqttc::mqttbytes::v4;
+
 use super::Transcript;
-use super::packets::{filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
+use super::packets::{connack, filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
+use crate::packet::ConnectReturnCode;
 
 #[test]
 fn unacknowledged_publishes_are_sent_again_in_order_with_dup_4_4_0_1_4_6_0_1_3_3_1_1() {
@@ -248,6 +251,98 @@ fn a_link_lost_before_connack_changes_nothing() {
         "PUBLISH id=2 qos=1 dup t \"2\"",
     ]);
     t.receives(puback(1)).resolved(0, "delivered x2");
+    t.finish();
+}
+
+/// What never left the output was never sent: it has no DUP, and did not begin with the session that is lost.
+#[test]
+fn a_publish_of_which_nothing_left_is_sent_as_new_3_3_1_1() {
+    for session_present in [true, false] {
+        let mut t = Transcript::connected();
+        t.stalls_after(0);
+        let begun = t.publish("a", 2, "x");
+        let untouched = t.publish("b", 2, "y");
+        let asked = t.subscribe(&[("c", 0)]);
+        t.stalls_after(3).loses_link();
+        t.flows().links_up().connack(session_present);
+        // It may be that the broker has the first.
+        let untouched_id = match session_present {
+            true => {
+                t.sends("PUBLISH id=1 qos=2 dup a \"x\"");
+                2
+            }
+            false => {
+                t.resolved(begun, "perhaps SessionLost");
+                4
+            }
+        };
+        t.sends(&format!("PUBLISH id={untouched_id} qos=2 b \"y\""));
+        t.sends(&format!("SUBSCRIBE id={} c:0", untouched_id + 1));
+        t.receives(suback(untouched_id + 1, &[Some(0)]));
+        t.resolved(asked, "delivered x1 [0]");
+        t.receives(pubrec(untouched_id))
+            .receives(pubcomp(untouched_id));
+        t.resolved(untouched, "delivered x1");
+        t.sends(&format!("PUBREL {untouched_id}")).finish();
+    }
+}
+
+#[test]
+fn an_acknowledgment_for_what_never_left_is_unsolicited() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    let large = "x".repeat(super::super::OUTPUT_HIGH_WATER);
+    let begun = t.publish("a", 1, &large);
+    t.stalls_after(1_000);
+    let untouched = t.publish("b", 1, "y");
+    t.loses_link().flows().links_up();
+    // There is room in the output for the first one only.
+    t.stalled = true;
+    t.connack(true).receives(puback(2)).silent();
+    t.flows().sent.clear();
+    t.receives(puback(1)).resolved(begun, "delivered x2");
+    t.receives(puback(2)).resolved(untouched, "delivered x1");
+    t.finish();
+}
+
+/// A thousand messages may share a payload of a megabyte; the output holds copies.
+#[test]
+fn what_is_sent_again_waits_for_room_in_the_output() {
+    const LARGE: usize = 100_000;
+    let mut t = Transcript::connected_with(|o| o.max_inflight = 100);
+    let payload = "x".repeat(LARGE);
+    for _ in 0..100 {
+        t.publish("t", 1, &payload);
+    }
+    t.sent.clear();
+    t.loses_link().links_up().stalls_after(0);
+    t.session
+        .handle_packet(connack(true, ConnectReturnCode::Accepted), t.now)
+        .unwrap();
+    let most = super::super::OUTPUT_HIGH_WATER + 2 * LARGE;
+    assert!(t.session.output().len() < most);
+    assert!(!t.wants_commands() && t.session.has_unsent());
+    // One that the broker turns out to have had is not sent again.
+    t.receives(puback(50)).resolved(49, "delivered x1");
+    let mut order = Vec::new();
+    for _ in 0..1_000 {
+        t.stalls_after(LARGE / 2);
+        assert!(t.session.output().len() < most);
+        for packet in t.sent.drain(..) {
+            let v4::Packet::Publish(publish) = packet else {
+                panic!("{packet:?}");
+            };
+            assert!(publish.dup);
+            order.push(publish.pkid);
+        }
+    }
+    let all: Vec<_> = (1..=100).filter(|id| *id != 50).collect();
+    assert_eq!(order, all);
+    assert!(!t.session.has_unsent());
+    // The memory is given back.
+    assert!(t.session.output().is_empty());
+    t.loses_link();
+    t.connected = None;
     t.finish();
 }
 

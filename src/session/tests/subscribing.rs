@@ -1,7 +1,9 @@
 //! SUBSCRIBE and UNSUBSCRIBE on a link that stays up, and the rules around CONNACK.
 
-use super::Transcript;
+use std::time::Instant;
+
 use super::packets::{connack, filters_text, message, names, puback, suback, unsuback};
+use super::{HANG, Transcript};
 use crate::packet::{ConnectReturnCode, Incoming};
 
 #[test]
@@ -135,6 +137,34 @@ fn a_filter_has_one_request_under_way_at_a_time() {
     assert!(t.wants_commands());
     t.receives(suback(3, &[Some(0), Some(0)]));
     t.resolved(back, "delivered x1 [0 0]").finish();
+}
+
+/// It is looked for once which request the next one waits for: at each of 60,000 acknowledgments that took a
+/// minute.
+#[test]
+fn a_request_that_waits_does_not_delay_acknowledgments() {
+    const MANY: u16 = 60_000;
+    let mut t = Transcript::connected_with(|o| o.max_inflight = MANY + 2);
+    for _ in 0..MANY {
+        t.publish("t", 1, "x");
+    }
+    t.sent.clear();
+    let first = t.subscribe(&[("a", 1)]);
+    let second = t.subscribe(&[("a", 0)]);
+    let suback_id = MANY + 1;
+    t.sends(&format!("SUBSCRIBE id={suback_id} a:1")).silent();
+    let begin = Instant::now();
+    for id in 1..=MANY {
+        t.receives(puback(id));
+    }
+    assert!(begin.elapsed() < HANG, "{:?}", begin.elapsed());
+    t.outcomes.retain(|token, _| *token >= first);
+    t.silent();
+    t.receives(suback(suback_id, &[Some(1)]));
+    t.resolved(first, "delivered x1 [1]");
+    t.sends(&format!("SUBSCRIBE id={} a:0", suback_id + 1));
+    t.receives(suback(suback_id + 1, &[Some(0)]));
+    t.resolved(second, "delivered x1 [0]").finish();
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Keep alive, acknowledgment time-outs, and no wake-up without a reason.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::v4;
 
-use super::Transcript;
 use super::packets::{message, puback, pubcomp, pubrec, suback};
+use super::{HANG, Transcript};
 use crate::packet::Incoming;
 
 const PINGRESP: Incoming = Incoming::PingResp;
@@ -283,6 +283,42 @@ fn each_step_of_qos_2_and_of_a_long_subscribe_has_its_own_time() {
     t.at(76_000).receives(suback(3, &[Some(1)]));
     t.resolved(token, "delivered x1 [1 1 1 1 1 1 1 1 1]");
     t.sent.clear();
+    t.finish();
+}
+
+/// What is in flight is not gone through at each write of a link that takes little at a time.
+#[test]
+fn a_link_that_takes_a_byte_at_a_time_costs_no_more_with_many_in_flight() {
+    let mut t = Transcript::connected_with(|o| {
+        o.max_inflight = 60_000;
+        o.keep_alive = Duration::ZERO;
+        o.ack_timeout = Duration::from_secs(1_000);
+    });
+    for _ in 0..59_000 {
+        t.publish("t", 1, "x");
+    }
+    t.at(1_000).stalls_after(0);
+    let payload = "x".repeat(50);
+    for _ in 0..1_000 {
+        t.publish("t", 1, &payload);
+    }
+    let begin = Instant::now();
+    let mut time = 1_000;
+    while !t.session.output().is_empty() {
+        time += 1;
+        t.at(time).stalls_after(1);
+    }
+    assert!(begin.elapsed() < HANG, "{:?}", begin.elapsed());
+    t.sent.clear();
+    // It waits for its acknowledgment from the moment on when it had left.
+    assert_eq!(t.next_timer(), Some(1_000_000));
+    for id in 1..60_000 {
+        t.session.handle_packet(puback(id), t.now).unwrap();
+    }
+    t.step();
+    t.outcomes.clear();
+    t.at(time + 999_999).silent();
+    t.at(time + 1_000_000).notes("close AckTimeout");
     t.finish();
 }
 
