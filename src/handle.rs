@@ -25,7 +25,7 @@ use crate::ticket::{Completion, Ticket};
 /// Requests that may go ahead of the queue at one time: far more than any program has use for, and a
 /// bound for the memory of one that repeats them faster than the loop takes them. TERMINATE is
 /// always taken, and that an inbox was dropped.
-const LARGEST_AHEAD: usize = 65_536;
+pub(crate) const LARGEST_AHEAD: usize = 65_536;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
 static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
@@ -199,7 +199,8 @@ impl Handle {
 
     /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
     /// until [`Handle::reconnect`]. Like RECONNECT and PROCESSLOOP it ends at once as never sent
-    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already.
+    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already, or so many of the
+    /// same kind are not done yet.
     pub fn disconnect(&self) -> Ticket {
         self.urgent(Request::Disconnect)
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::Agent;
+use super::ending::keep;
 use crate::command::{Outcome, Reason};
 use crate::connect::{Attempt, Progress, plain};
 use crate::error::{Blame, Error};
@@ -222,7 +223,7 @@ impl Agent<'_> {
         // A DISCONNECT that still waited for commands before it has what it wanted.
         self.phase = Phase::Offline;
         self.go_offline_if_due(now);
-        self.reconnects.push(completion);
+        keep(&mut self.reconnects, completion);
         self.connect_at(now);
     }
 

@@ -11,6 +11,7 @@ use super::connection::Phase;
 use super::pace::Window;
 use super::{Agent, BATCH, Ended};
 use crate::command::{Outcome, Reason};
+use crate::handle::LARGEST_AHEAD;
 use crate::ticket::Completion;
 
 /// How long DISCONNECT may take to leave when TERMINATE has no time left.
@@ -38,11 +39,11 @@ impl Agent<'_> {
     pub(super) fn disconnect(&mut self, completion: Completion) {
         if let Some(ending) = &mut self.ending {
             // TERMINATE disconnects as soon as it can.
-            ending.done.push(completion);
+            keep(&mut ending.done, completion);
             return;
         }
         if let Some(going) = &mut self.going_offline {
-            going.done.push(completion);
+            keep(&mut going.done, completion);
             return;
         }
         match &mut self.phase {
@@ -52,7 +53,7 @@ impl Agent<'_> {
                     done: vec![completion],
                 });
             }
-            Phase::Closing { done, .. } => done.push(completion),
+            Phase::Closing { done, .. } => keep(done, completion),
             _ => {
                 log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
                 self.drop_link();
@@ -255,5 +256,36 @@ impl Agent<'_> {
     }
 }
 
+/// Keeps a DISCONNECT or a RECONNECT until it is done, unless as many are kept already as may wait ahead of the
+/// queue: a thread that repeats one has to come to a bound somewhere.
+pub(super) fn keep(kept: &mut Vec<Completion>, completion: Completion) {
+    if kept.len() < LARGEST_AHEAD {
+        kept.push(completion);
+    } else {
+        completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+    }
+}
+
 /// Stands for "no limit" where a grace time is beyond what the clock can tell.
 const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ticket::Ticket;
+
+    #[test]
+    fn what_is_repeated_without_end_is_not_kept_without_end() {
+        let mut kept = Vec::new();
+        for _ in 0..LARGEST_AHEAD {
+            let (ticket, completion) = Ticket::new();
+            keep(&mut kept, completion);
+            assert_eq!(ticket.outcome(), None);
+        }
+        let (ticket, completion) = Ticket::new();
+        keep(&mut kept, completion);
+        let refused = Outcome::NeverSent(Reason::TooManyAhead);
+        assert_eq!(ticket.outcome(), Some(refused));
+        assert_eq!(kept.len(), LARGEST_AHEAD);
+    }
+}

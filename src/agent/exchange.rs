@@ -14,6 +14,8 @@
 use std::io;
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::Agent;
 use super::pace::portion;
 use crate::packet::{self, ProtocolError};
@@ -21,6 +23,9 @@ use crate::session::LinkLoss;
 
 /// Events that may come together before they are handled: a few, so that they stay in the cache.
 const EVENTS: usize = 32;
+
+/// Memory for what was received that is kept while there is nothing: what larger packets needed is given back.
+const KEPT: usize = 1024 * 1024;
 
 /// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
 const READS: usize = 64;
@@ -101,11 +106,15 @@ impl Agent<'_> {
         let in_flight = self.session.in_flight();
         // Until there are none: an event may be that the link has to go.
         self.unhandled = true;
+        self.received_is_large |= self.received.len() > KEPT;
         loop {
             let length = self.received.len();
             let shown = packet::beginning(&self.received);
             let Some(packet) = packet::decode(&mut self.received, limit)? else {
                 self.unhandled = false;
+                if self.received.is_empty() && std::mem::take(&mut self.received_is_large) {
+                    self.received = BytesMut::new();
+                }
                 return Ok(());
             };
             log::trace!("received {}", packet.name());
@@ -506,6 +515,26 @@ mod tests {
         turn(&mut agent);
         assert!(agent.link.is_none());
         assert_eq!(batch.outstanding(), 0);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_a_large_packet_needed_is_given_back() {
+        let mut broker = broker_with(|options| options.max_packet_size = 4 * KEPT);
+        let (mut agent, handle, _batch, wire) = connected(&mut broker, 0);
+        for size in [KEPT / 2, 2 * KEPT] {
+            let mut bytes = bytes::BytesMut::new();
+            let mut message = Publish::new("x", QoS::AtMostOnce, vec![7; size]);
+            packet::encode_publish(&mut message, None, false, &mut String::new(), &mut bytes);
+            let pieces = bytes.chunks(16_000).map(<[u8]>::to_vec);
+            wire.lock().unwrap().to_read.extend(pieces);
+            while !wire.lock().unwrap().to_read.is_empty() {
+                turn(&mut agent);
+            }
+            turn(&mut agent);
+            assert!(agent.received.is_empty());
+        }
+        assert_eq!(agent.received.capacity(), 0);
         drop((agent, handle));
     }
 

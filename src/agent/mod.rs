@@ -98,6 +98,8 @@ pub struct Agent<'b> {
     writable: bool,
     backoff: Backoff,
     received: BytesMut,
+    /// Whether it has grown beyond what is kept.
+    received_is_large: bool,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
     chunk: Box<[u8]>,
@@ -256,6 +258,7 @@ impl Broker {
             writable: false,
             backoff: Backoff::new(self.options.retry),
             received: BytesMut::new(),
+            received_is_large: false,
             unhandled: false,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),

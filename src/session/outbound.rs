@@ -38,13 +38,12 @@ pub(super) struct Entry<T> {
     end: u64,
 }
 
-/// A packet in the output, as long as it has not left as a whole.
+/// A packet in the output, as long as it has not left as a whole: it ends where its entry says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leaving {
     id: PacketId,
-    /// Where it begins and ends, counted over all bytes that ever left the output.
+    /// Where it begins, counted over all bytes that ever left the output.
     begin: u64,
-    end: u64,
     /// What its entry said before.
     ever_sent: bool,
     sent_in_session: bool,
@@ -229,6 +228,13 @@ impl<T> Session<T> {
     /// Sends what has to be sent again and then what stands in `waiting`, as far as identifiers and the
     /// output have room.
     pub(super) fn send_waiting(&mut self, now: Instant) {
+        // At each acknowledgment, and hardly ever anything to do.
+        if !self.waiting.is_empty() || !self.resending.is_empty() {
+            self.send_what_waits(now);
+        }
+    }
+
+    fn send_what_waits(&mut self, now: Instant) {
         while self.link == LinkState::Up && self.output.len() < OUTPUT_HIGH_WATER {
             if let Some(id) = self.resending.pop_front() {
                 // It may have been answered meanwhile.
@@ -291,11 +297,9 @@ impl<T> Session<T> {
         if !matches!(entry.body, Body::Release { .. }) {
             entry.attempts += 1;
         }
-        let end = self.written + self.output.len() as u64;
         self.leaving.push_back(Leaving {
             id,
             begin,
-            end,
             ever_sent: entry.ever_sent,
             sent_in_session: entry.sent_in_session,
         });
@@ -303,7 +307,7 @@ impl<T> Session<T> {
         entry.sent_in_session = true;
         entry.on_this_link = true;
         entry.sent = now;
-        entry.end = end;
+        entry.end = self.written + self.output.len() as u64;
         if !self.timers.is_set(Timer::Acknowledgment) {
             let due = now + self.options.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
@@ -313,14 +317,14 @@ impl<T> Session<T> {
     /// Forgets which packets were in the output and have left. If that was some time after they were
     /// encoded, they start to wait for their acknowledgment only now.
     pub(super) fn forget_left(&mut self, late: bool, now: Instant) {
-        while let Some(left) = self.leaving.front()
-            && left.end <= self.written
-        {
-            if late
-                && let Some(entry) = self.ring.get_mut(left.id)
-                && entry.end == left.end
-            {
-                entry.sent = now;
+        if self.output.is_empty() && !late {
+            return self.leaving.clear();
+        }
+        while let Some(first) = self.leaving.front() {
+            match self.ring.get_mut(first.id) {
+                Some(entry) if entry.end > self.written => return,
+                Some(entry) if late => entry.sent = now,
+                _ => {}
             }
             self.leaving.pop_front();
         }
@@ -331,11 +335,11 @@ impl<T> Session<T> {
         for back in std::mem::take(&mut self.leaving) {
             if back.begin >= taken
                 && let Some(entry) = self.ring.get_mut(back.id)
-                && entry.end == back.end
             {
                 entry.ever_sent = back.ever_sent;
                 entry.sent_in_session = back.sent_in_session;
-                entry.attempts -= u32::from(!entry.is_release());
+                let attempts = u32::from(!entry.is_release());
+                entry.attempts = entry.attempts.saturating_sub(attempts);
             }
         }
     }
