@@ -7,7 +7,7 @@
 # It prints the medians of five rounds of two seconds for each of them (six seconds with 1,024 threads) and the
 # ratios that matter, in some seven minutes. Run it on a machine that has nothing else to do.
 #
-#   --quick       three rounds of 0.3 seconds: less than a minute, and rough
+#   --quick       three rounds of 0.3 seconds: less than a minute, and too short for the ratios to mean much
 #   --json FILE   also write the figures to FILE
 #   --chart FILE  also draw the chart into FILE (SVG); the README shows benches/peers/chart.svg
 #   -h, --help    this text

@@ -248,6 +248,39 @@ fn a_broker_that_goes_away_is_a_failure_with_the_result_so_far() {
     assert_eq!(report["interrupted"], false, "{done}");
     let error = report["error"].as_str().expect("a reason");
     assert!(error.contains("nothing listens on that port"), "{done}");
+    assert!(!error.contains("--window"), "{done}");
+}
+
+#[test]
+fn an_interrupt_before_there_is_a_connection_ends_it_at_once() {
+    let closed = ClosedPort::hold();
+    let mut running = Program::new()
+        .args(["bench", "--endpoint", &closed.endpoint()])
+        .args(["--retry-attempts", "0", "--connect-interval", "0"])
+        .args(["--retry-base", "1ms", "--retry-max", "1ms"])
+        .spawn();
+    running.wait_for_line("trying again");
+    running.signal("INT");
+    running.wait_for_line("interrupted");
+    let done = running.finish();
+    done.expect_code(130);
+    let (_, after) = done.stderr.split_once("interrupted").expect("that line");
+    let attempts = after.matches("trying again").count();
+    assert!(attempts < 100, "{attempts} more attempts in five seconds");
+}
+
+#[test]
+fn a_broker_that_drops_what_it_acknowledged_is_told_with_a_remedy() {
+    let mut broker = Mosquitto::start_fast();
+    broker.restart_with("max_queued_messages 1\nmax_inflight_messages 1");
+    let more = ["--receive", "--messages", "20000", "--ack-timeout", "1s"];
+    let done = json(&broker, &more).run();
+    done.expect_code(1);
+    let report = report(&done);
+    assert_eq!(report["acknowledged"], 20_000, "{done}");
+    assert!(report["lost"].as_u64() > Some(0), "{done}");
+    let error = report["error"].as_str().expect("a reason");
+    assert!(error.contains("max_queued_messages"), "{done}");
 }
 
 #[test]

@@ -241,7 +241,10 @@ impl Stream for TlsStream<Records> {
 /// A record is what one write becomes, or 16 KiB of a larger one.
 #[test]
 fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
-    const RECORDS: u64 = 16;
+    /// Six hold them; more if the loop is awake before they are all queued.
+    const RECORDS: u64 = 8;
+    /// One holds them, if it is read at once.
+    const ANSWERS: u64 = 2;
     let _alone = alone();
     let certs = Certs::generate();
     let pem = |file| fs::read(file).expect("a PEM file");
@@ -305,7 +308,7 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     }
     let records = count(&mut link) - before;
     println!("{WINDOW} acknowledgments in {records} records");
-    assert!(records <= RECORDS, "{WINDOW} acknowledgments in {records}");
+    assert!(records <= ANSWERS, "{WINDOW} acknowledgments in {records}");
     let end = running.handle().terminate(Duration::ZERO);
     link.expect_disconnect();
     link.expect_closed();

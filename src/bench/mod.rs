@@ -46,6 +46,13 @@ const INBOX: usize = 16 * 1024;
 /// What a broker does to a client that sends more than it takes.
 const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
 
+/// The same where the session went with the connection.
+const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
+     with --clean-session=false";
+
+/// What a broker does that acknowledges more than it can keep for a subscriber.
+const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
+
 /// The same when it never acknowledged anything.
 const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
 
@@ -76,7 +83,8 @@ pub fn run(
     };
     let grace = broker.options().ack_timeout;
     let (agent, handle) = broker.open()?;
-    interrupt.watch(handle.clone(), GRACE);
+    // Nothing of the user's is in flight before the connection is there.
+    interrupt.watch(handle.clone(), Duration::ZERO);
     let conductor = Conductor {
         shared: Shared {
             handle,
@@ -106,12 +114,13 @@ pub fn run(
     {
         log::warn!("the broker may keep an empty session: {error}");
     }
-    report(settings, &tally, &measured, ended, interrupt)
+    report(settings, keeps_session, &tally, &measured, ended, interrupt)
 }
 
 /// Makes the report of what was measured; an error where there is nothing to report.
 fn report(
     settings: &BenchSettings,
+    keeps_session: bool,
     tally: &Tally,
     measured: &Measured,
     ended: Ended,
@@ -122,6 +131,7 @@ fn report(
         Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error),
         other => other.err(),
     };
+    let no_connection = failure.is_some();
     let acknowledged = tally.acknowledged();
     let latencies = tally.latencies();
     let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
@@ -134,10 +144,17 @@ fn report(
     // That nothing came any more says less than how much is missing.
     let silence = measured.problem.clone();
     problem(match lost {
-        Some(lost) if lost > 0 => Some(match silence {
-            Some(silence) => format!("{lost} messages did not come back: {silence}"),
-            None => format!("{lost} messages did not come back"),
-        }),
+        Some(lost) if lost > 0 => {
+            let silence = silence.map_or(String::new(), |silence| format!(": {silence}"));
+            let complete = acknowledged == settings.messages && ended.stats.losses == 0;
+            let advice = match settings.qos {
+                QoS::AtLeastOnce | QoS::ExactlyOnce if complete => format!(" ({NO_ROOM})"),
+                _ => String::new(),
+            };
+            Some(format!(
+                "{lost} messages did not come back{silence}{advice}"
+            ))
+        }
         _ => silence,
     });
     let missing = settings.messages - acknowledged.min(settings.messages);
@@ -155,9 +172,10 @@ fn report(
             Some(text) => format!("{text} ({lost})"),
             None => lost.to_owned(),
         });
-    } else if missing > 0 && ended.stats.losses > 0 && !interrupted {
+    } else if missing > 0 && ended.stats.losses > 0 && !interrupted && !no_connection {
         let cause = match acknowledged {
             0 => TOO_LARGE,
+            _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,
             _ => TOO_WIDE,
         };
         error = error.map(|text| format!("{text} (the connection was lost: {cause})"));
@@ -245,6 +263,9 @@ impl Conductor {
             Ok(receiver) => receiver,
             Err(problem) => return Measured::nothing(problem),
         };
+        self.shared
+            .interrupt
+            .watch(self.shared.handle.clone(), GRACE);
         let bar = self
             .progress
             .start(&self.shared.tally, self.settings.messages);

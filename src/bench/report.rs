@@ -96,7 +96,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "{}  {} of {} in {:.3} s: {:.0} a second",
+            "{}  {} of {} in {:.3} s: {:.*} a second",
             if *qos == 0 {
                 "sent        "
             } else {
@@ -105,6 +105,11 @@ impl fmt::Display for Report {
             self.acknowledged,
             self.messages,
             self.seconds,
+            if self.messages_per_second < 10.0 {
+                2
+            } else {
+                0
+            },
             self.messages_per_second
         )?;
         if let Some(latency) = &self.latency_us {

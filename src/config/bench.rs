@@ -151,7 +151,8 @@ pub(super) fn memory_notice(bench: &BenchSettings) -> Option<String> {
     let held = bench.threads.get().saturating_mul(bench.payload_size);
     (held > MOST_WAITING).then(|| {
         format!(
-            "{} threads with a message of {} bytes each take {} MiB of memory",
+            "--threads {} with --payload-size {}: that many messages alone are {} MiB of memory, and those on \
+             their way come on top",
             bench.threads,
             bench.payload_size,
             held >> 20

@@ -39,32 +39,32 @@ pub struct Counts {
 impl Counts {
     /// Accepted connections.
     pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Connections that the proxy closed by itself.
     pub fn cuts(&self) -> u64 {
-        self.cuts.load(Ordering::Relaxed)
+        self.cuts.load(Ordering::SeqCst)
     }
 
     /// Connections that it keeps without passing anything, or kept.
     pub fn stalls(&self) -> u64 {
-        self.stalls.load(Ordering::Relaxed)
+        self.stalls.load(Ordering::SeqCst)
     }
 
     /// Connections of which it passed bytes one at a time.
     pub fn slowed(&self) -> u64 {
-        self.slowed.load(Ordering::Relaxed)
+        self.slowed.load(Ordering::SeqCst)
     }
 
     /// Connections that were let live for longer, because nothing got on over several of them.
     pub fn spared(&self) -> u64 {
-        self.spared.load(Ordering::Relaxed)
+        self.spared.load(Ordering::SeqCst)
     }
 
     /// Bytes passed on, both directions together.
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -267,9 +267,10 @@ impl Worker {
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => panic!("cannot accept: {error}"),
             };
-            add(&self.counts.connections, 1);
             let fate = self.fates.next();
             add(&self.counts.spared, usize::from(fate.spared));
+            // Last: whoever sees it sees the rest.
+            add(&self.counts.connections, 1);
             if fate.after == Some(0) && fate.end == End::Cut {
                 add(&self.counts.cuts, 1);
                 continue;
@@ -441,5 +442,5 @@ fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 fn add(counter: &AtomicU64, more: usize) {
-    counter.fetch_add(more as u64, Ordering::Relaxed);
+    counter.fetch_add(more as u64, Ordering::SeqCst);
 }
