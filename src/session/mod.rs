@@ -1,7 +1,7 @@
 //! \[4\] The MQTT session: a pure state machine.
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
-//! them (`ring.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
+//! them (`ring.rs`, `entry.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
 //! (`inbound.rs`); it notices when the broker falls silent (`keep_alive.rs`). It is told what happened
 //! (`handle_*`), it is asked what to do (`poll_event`, `output`, `next_timer`). It knows no thread,
 //! socket, channel or clock: `now` is passed in, bytes go into a buffer that the caller writes out. The
@@ -12,6 +12,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod entry;
 mod event;
 mod inbound;
 mod keep_alive;
@@ -36,10 +37,10 @@ use crate::packet::{
     self, Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError, QoS,
 };
 
+use entry::{Entry, Leaving};
 pub use event::{Event, LinkLoss, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
-use outbound::{Entry, Leaving};
 use ring::Ring;
 use timers::Timers;
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::outbound::{Body, Entry, Subscribing};
+use super::entry::{Body, Entry, Subscribing};
 use super::{FILTERS_PER_PACKET, Session, Standing};
 use crate::command::{Outcome, Reason};
 use crate::options::OnSessionLost;
