@@ -5,11 +5,19 @@
 
 use clap::CommandFactory;
 
-use super::{BENCH, BENCH_WORD, Cli, Task};
+use super::{BENCH, BENCH_WORD, Cli, DEMO, Task};
 use crate::config::default_text;
 
 /// What a setting of both commands means for the bench, where that differs.
-const BENCH_MEANINGS: [(&str, &str); 3] = [
+const BENCH_MEANINGS: [(&str, &str); 5] = [
+    (
+        "clean-session",
+        "Make the broker forget the session at each connection [default: true]",
+    ),
+    (
+        "verbose",
+        "Log more: -v what the connection does, -vv also each packet that comes",
+    ),
     ("payload-size", "Bytes in each message"),
     (
         "qos",
@@ -91,11 +99,11 @@ Examples:
       --client-id my-thing --mode sync --threads 1 --messages 1000
 
 What is measured:
-  Latency is the time from the call to the acknowledgment; with QoS 0 to the moment when the message
-  was handed to the link. Asynchronous threads have up to twice the window outstanding, each at least
-  64 messages, and the time in which a message waits for the window counts: for the latency of one
-  message use --mode sync. Processor time and memory are those of the whole program. The first message
-  that fails ends the run.
+  Latency is the time from the call to the acknowledgment; with QoS 0 to the moment when the
+  message was handed to the link. Asynchronous threads have up to twice the window outstanding,
+  each at least 64 messages, and the time in which a message waits for the window counts: for the
+  latency of one message use --mode sync. Processor time and memory are those of the whole
+  program. The first message that fails ends the run.
 
 Exit status:
   0    every message was acknowledged (with --receive also received back)
@@ -127,7 +135,11 @@ pub fn command_of(task: Task) -> clap::Command {
         }
         let meaning = BENCH_MEANINGS.iter().find(|(known, _)| *known == key);
         let arg = match meaning {
-            Some((_, help)) if task == Task::Bench => arg.help(help).help_heading(BENCH),
+            Some((_, help)) if task == Task::Bench => arg.help(help),
+            _ => arg,
+        };
+        let arg = match arg.get_help_heading() {
+            Some(DEMO) if task == Task::Bench => arg.help_heading(BENCH),
             _ => arg,
         };
         match (default_text(task, &key), arg.get_help()) {
@@ -180,6 +192,15 @@ mod tests {
         }
         assert_eq!(shown, 19);
         assert_eq!(help.matches("[default: ").count(), shown + 3, "{help}");
+    }
+
+    /// Longer ones leave a word or two on a line of their own.
+    #[test]
+    fn no_line_of_the_help_is_broken() {
+        for text in [AFTER_HELP, BENCH_AFTER_HELP] {
+            let long = text.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(long, None);
+        }
     }
 
     #[test]
