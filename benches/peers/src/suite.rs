@@ -40,6 +40,9 @@ pub struct Task {
     contenders: &'static [&'static str],
 }
 
+/// To begin and to come to an end takes a thousand threads a tenth of a second.
+pub const LONGER: f64 = 3.0;
+
 pub const RAW: &str = "raw";
 pub const OURS: &str = "mqtt-connection-sharing";
 pub const PEERS: [&str; 2] = ["rumqttc", "paho-mqtt"];
@@ -63,8 +66,7 @@ pub const TASKS: [Task; 8] = [
     task("window 1000", Against::Sink, 4, 1000),
     task("window 100", Against::Sink, 4, 100),
     Task {
-        // To begin and to come to an end takes a thousand threads a tenth of a second.
-        longer: 3.0,
+        longer: LONGER,
         contenders: CLIENTS,
         ..task("1024 threads", Against::Sink, 1024, 1000)
     },

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::suite::{Against, Measured, OURS, PEERS, RAW};
+use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW};
 use crate::work::Mode;
+
+/// In shorter rounds the beginning, when nothing is in the caches, weighs too much.
+const LONG_ENOUGH: f64 = 1.0;
 
 /// A ratio, and what it ought to be if there is a goal.
 #[derive(Debug, Serialize)]
@@ -44,8 +47,10 @@ pub fn json(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
 /// Everything as lines.
 pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     let mut text = format!(
-        "QoS 1, 64-byte payloads, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s\n\n",
-        processors()
+        "QoS 1, 64-byte payloads, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s \
+         ({} s with 1024 threads)\n\n",
+        processors(),
+        LONGER * seconds
     );
     let head = [
         "messages/s",
@@ -98,11 +103,18 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
             many => format!("{many:.2}"),
         };
         let verdict = match (&ratio.goal, ratio.reached) {
+            (Some(goal), _) if seconds < LONG_ENOUGH => format!("   goal {goal}"),
             (Some(goal), Some(true)) => format!("   goal {goal:<13} reached"),
             (Some(goal), _) => format!("   goal {goal:<13} not reached"),
             (None, _) => String::new(),
         };
         writeln!(text, "{:<56}{value:>8}{verdict}", ratio.what)?;
+    }
+    if seconds < LONG_ENOUGH {
+        writeln!(
+            text,
+            "\nRounds this short do not tell whether a goal is reached."
+        )?;
     }
     Ok(text)
 }
