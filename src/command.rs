@@ -108,8 +108,8 @@ pub enum Reason {
     /// It was first in flight when five links in a row were lost without anything acknowledged: the
     /// broker may close the connection because of it, so it is not sent again.
     Parked,
-    /// 65,536 requests that go ahead of the command queue wait already: the loop takes them more
-    /// slowly than they are made.
+    /// 65,536 requests that go ahead of the command queue wait already, or so many RECONNECTs or
+    /// DISCONNECTs: they are made faster than they can be done.
     TooManyAhead,
 }
 

@@ -199,8 +199,8 @@ impl Handle {
 
     /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
     /// until [`Handle::reconnect`]. Like RECONNECT and PROCESSLOOP it ends at once as never sent
-    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already, or so many of the
-    /// same kind are not done yet.
+    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already; RECONNECT and
+    /// DISCONNECT also when so many of the same kind are not done yet.
     pub fn disconnect(&self) -> Ticket {
         self.urgent(Request::Disconnect)
     }

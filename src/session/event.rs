@@ -38,7 +38,7 @@ pub struct SessionOptions {
 pub enum Event<T> {
     /// The broker accepted CONNECT.
     Connected {
-        /// It kept the session: what was in flight has been sent again.
+        /// It kept the session: what was in flight is being sent again.
         session_present: bool,
         /// Filters that are being subscribed again.
         resubscribing: usize,

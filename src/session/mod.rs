@@ -144,8 +144,6 @@ pub struct Session<T> {
     acknowledging: usize,
     /// Where the last of them ends, counted like `written`.
     acknowledging_end: u64,
-    /// Since when the output has not been empty; none while it is.
-    backlog_since: Option<Instant>,
     last_sent: Instant,
     /// When the link last took something, which a PINGREQ in the output does not show.
     last_taken: Instant,
@@ -181,7 +179,6 @@ impl<T> Session<T> {
             written: 0,
             acknowledging: 0,
             acknowledging_end: 0,
-            backlog_since: None,
             last_sent: now,
             last_taken: now,
             last_received: now,
@@ -205,23 +202,22 @@ impl<T> Session<T> {
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
+        let greeting = matches!(self.link, LinkState::Greeting { .. });
+        self.unanswered_connect |= greeting && self.output.is_empty();
+        let taken_by_link = self.written;
+        self.written += self.output.len() as u64;
+        self.clear_output();
+        self.take_back(taken_by_link);
         if self.progress {
             self.fruitless_links = 0;
         } else if self.link == LinkState::Up {
             self.park_if_fruitless();
         }
-        let greeting = matches!(self.link, LinkState::Greeting { .. });
-        self.unanswered_connect |= greeting && self.output.is_empty();
         self.link = LinkState::Down;
         self.timers.stop_all();
-        let taken_by_link = self.written;
-        self.written += self.output.len() as u64;
-        self.output.clear();
-        self.take_back(taken_by_link);
         self.resending.clear();
         self.held_by = None;
         self.acknowledging = 0;
-        self.backlog_since = None;
         self.inbound.handle_link_lost();
         self.return_to_owed();
         // Whoever hears of it later would take the next link for it.
@@ -344,15 +340,9 @@ impl<T> Session<T> {
         if self.written >= self.acknowledging_end {
             self.acknowledging = 0;
         }
-        let late = self.backlog_since.is_some_and(|since| since < now);
-        self.forget_left(late, now);
+        self.forget_left(now);
         if self.output.is_empty() {
-            self.backlog_since = None;
-            if std::mem::take(&mut self.output_is_large) {
-                self.output = BytesMut::new();
-            }
-        } else {
-            self.backlog_since = self.backlog_since.or(Some(now));
+            self.clear_output();
         }
         while self
             .unacknowledged
@@ -366,6 +356,14 @@ impl<T> Session<T> {
         }
         self.send_waiting(now);
         self.fetch_what_was_left();
+    }
+
+    fn clear_output(&mut self) {
+        if std::mem::take(&mut self.output_is_large) || self.output.len() > KEPT_OUTPUT {
+            self.output = BytesMut::new();
+        } else {
+            self.output.clear();
+        }
     }
 
     /// Whether the broker owes it to us to take our acknowledgments before we read more from it. Only

@@ -17,7 +17,7 @@ use super::{Event, LinkState, OUTPUT_HIGH_WATER, Session, Standing, Unacknowledg
 use crate::command::Outcome;
 use crate::packet::{Ack, Filter, Outgoing, PacketId, ProtocolError, QoS};
 
-/// What an acknowledgment may be for: nothing that never went out.
+/// What an acknowledgment may be for: nothing that was never put into the output.
 fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
     ring.get_mut(id).filter(|entry| entry.ever_sent)
 }
@@ -104,7 +104,11 @@ impl<T> Session<T> {
                 }
                 self.send(id, now);
             }
-            Err(entry) => self.waiting.push_front(entry),
+            Err(entry) => {
+                // What was first until now may have been held by another.
+                self.held_by = None;
+                self.waiting.push_front(entry);
+            }
         }
     }
 
@@ -154,7 +158,10 @@ impl<T> Session<T> {
 
     /// Forgets which packets were in the output and have left. If that was some time after they were
     /// encoded, they start to wait for their acknowledgment only now.
-    pub(super) fn forget_left(&mut self, late: bool, now: Instant) {
+    pub(super) fn forget_left(&mut self, now: Instant) {
+        let first = self.leaving.front();
+        let first = first.and_then(|first| self.ring.get(first.id));
+        let late = first.is_some_and(|first| first.sent < now);
         if self.output.is_empty() && !late {
             return self.leaving.clear();
         }
@@ -174,6 +181,7 @@ impl<T> Session<T> {
             if back.begin >= taken
                 && let Some(entry) = self.ring.get_mut(back.id)
             {
+                entry.on_this_link = false;
                 entry.ever_sent = back.ever_sent;
                 entry.sent_in_session = back.sent_in_session;
                 let attempts = u32::from(!entry.is_release());

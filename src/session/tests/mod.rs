@@ -390,7 +390,9 @@ impl Transcript {
         let output = self.session.output();
         let taken = output.len().min(bytes);
         self.partial.extend_from_slice(&output[..taken]);
-        self.session.handle_written(taken, self.now);
+        if taken > 0 {
+            self.session.handle_written(taken, self.now);
+        }
         while !self.partial.is_empty() {
             match v4::Packet::read(&mut self.partial, 1 << 20) {
                 Ok(packet) => self.sent.push_back(packet),

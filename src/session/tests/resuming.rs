@@ -287,6 +287,32 @@ fn a_publish_of_which_nothing_left_is_sent_as_new_3_3_1_1() {
     }
 }
 
+/// They may have gone for whatever reason, but not because of it.
+#[test]
+fn a_link_that_took_nothing_of_what_stands_first_does_not_count_as_fruitless() {
+    let mut t = Transcript::in_flight(1);
+    for _ in 0..10 {
+        t.loses_link().links_up();
+        t.stalled = true;
+        t.connack(true);
+        t.stalled = false;
+    }
+    t.loses_link().links_up().connack(true);
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"");
+    t.receives(puback(1)).resolved(0, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn memory_of_what_a_lost_link_left_is_given_back() {
+    let mut t = Transcript::connected();
+    t.stalled = true;
+    let large = t.publish("t", 0, &"x".repeat(10_000_000));
+    t.loses_link().resolved(large, "never sent LinkLost");
+    assert_eq!(t.session.output.capacity(), 0);
+    t.finish();
+}
+
 #[test]
 fn an_acknowledgment_for_what_never_left_is_unsolicited() {
     let mut t = Transcript::connected();

@@ -286,6 +286,17 @@ fn each_step_of_qos_2_and_of_a_long_subscribe_has_its_own_time() {
     t.finish();
 }
 
+/// As over TLS, where a record leaves as a whole or not at all.
+#[test]
+fn what_a_link_takes_late_has_its_time_from_then_on() {
+    let mut t = Transcript::connected();
+    t.stalled = true;
+    t.publish("a", 1, "x");
+    t.at(19_000).flows().sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(38_999).silent();
+    t.at(39_000).notes("close AckTimeout").finish();
+}
+
 /// What is in flight is not gone through at each write of a link that takes little at a time.
 #[test]
 fn a_link_that_takes_a_byte_at_a_time_costs_no_more_with_many_in_flight() {
