@@ -15,8 +15,8 @@ use crate::packet::{Filter, QoS};
 
 impl<T> Session<T> {
     /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
-    /// the order in which it was sent first [MQTT-4.4.0-1], as the output has room for it: messages
-    /// may share their payload where they are, not in there.
+    /// the order in which it was sent first [MQTT-4.4.0-1]. That is left to [`Session::send_waiting`],
+    /// which looks for room in the output: messages may share their payload where they are, not in there.
     pub(super) fn resume(&mut self, now: Instant) {
         self.send_renewals(now);
         let mut releases = Vec::new();
@@ -33,7 +33,6 @@ impl<T> Session<T> {
             self.send(id, now);
         }
         self.resending = others;
-        self.send_waiting(now);
     }
 
     /// The broker has no session: every subscription is renewed before anything else; what was in
