@@ -50,11 +50,11 @@ const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
 const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
      with --clean-session=false";
 
-/// What a broker does that acknowledges more than it can keep for a subscriber.
-const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
-
 /// The same when it never acknowledged anything.
 const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
+
+/// What a broker does that acknowledges more than it can keep for a subscriber.
+const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
 
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;

@@ -9,11 +9,7 @@ use super::{BENCH, BENCH_WORD, Cli, DEMO, Task};
 use crate::config::default_text;
 
 /// What a setting of both commands means for the bench, where that differs.
-const BENCH_MEANINGS: [(&str, &str); 5] = [
-    (
-        "clean-session",
-        "Make the broker forget the session at each connection [default: true]",
-    ),
+const BENCH_MEANINGS: [(&str, &str); 4] = [
     (
         "verbose",
         "Log more: -v what the connection does, -vv also each packet that comes",

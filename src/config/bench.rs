@@ -71,6 +71,9 @@ impl Default for BenchSettings {
     }
 }
 
+/// What a bench leaves behind is of no use to the next one.
+pub(super) const CLEAN_SESSION: bool = true;
+
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
 /// Mosquitto takes no more of QoS 2, unless told so, and closes the connection.
@@ -113,7 +116,7 @@ pub(super) fn bench(settings: &Settings, options: &mut Options) -> Result<BenchS
     };
     let queue = bench.threads.get().saturating_mul(outstanding);
     options.command_queue = queue.clamp(LEAST_OUTSTANDING, LARGEST_QUEUE);
-    options.clean_session = settings.clean_session.unwrap_or(true);
+    options.clean_session = settings.clean_session.unwrap_or(CLEAN_SESSION);
     if settings.max_packet_size.is_none() {
         // Headers and topic beside the payload.
         let needed = bench.payload_size.saturating_add(128 * 1024);

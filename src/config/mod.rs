@@ -236,11 +236,12 @@ pub fn default_bench_settings() -> Settings {
         payload_size: Some(ByteSize(bench.payload_size)),
         qos: Some(bench.qos as u8),
         topic_prefix: Some(bench.topic_prefix),
+        clean_session: Some(bench::CLEAN_SESSION),
         ..default_settings()
     }
 }
 
-/// The default of a setting as help shows it; none where there is none, and for switches.
+/// The default of a setting as help shows it; none where there is none, and for switches that are off.
 pub fn default_text(task: Task, key: &str) -> Option<String> {
     let defaults = match task {
         Task::Demo => default_settings(),
@@ -250,7 +251,7 @@ pub fn default_text(task: Task, key: &str) -> Option<String> {
     match table.get(key)? {
         // It follows from the payload's size.
         _ if task == Task::Bench && key == "max-packet-size" => None,
-        toml::Value::Boolean(_) => None,
+        toml::Value::Boolean(false) => None,
         toml::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
