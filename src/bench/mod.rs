@@ -133,6 +133,9 @@ fn report(
     };
     let no_connection = failure.is_some();
     let acknowledged = tally.acknowledged();
+    // Links that came up and went down again, and the broker took nothing: the same cause as where the
+    // loop gave a message up before its attempts ran out.
+    let lost_in_vain = acknowledged == 0 && ended.stats.losses > 1;
     let latencies = tally.latencies();
     let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     let received = measured.received;
@@ -172,7 +175,11 @@ fn report(
             Some(text) => format!("{text} ({lost})"),
             None => lost.to_owned(),
         });
-    } else if missing > 0 && ended.stats.losses > 0 && !interrupted && !no_connection {
+    } else if missing > 0
+        && ended.stats.losses > 0
+        && !interrupted
+        && (!no_connection || lost_in_vain)
+    {
         let cause = match acknowledged {
             0 => TOO_LARGE,
             _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,

@@ -91,7 +91,7 @@ impl Tally {
 
     pub(super) fn note(&self, problem: impl FnOnce() -> String) {
         lock(&self.problem).get_or_insert_with(problem);
-        self.has_problem.store(true, Ordering::Relaxed);
+        self.has_problem.store(true, Ordering::SeqCst);
     }
 
     /// A message has ended, for better or worse.
@@ -131,14 +131,26 @@ impl Flight {
 
     fn add(&self) {
         let count = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
-        if count == self.wake_at.load(Ordering::SeqCst) {
+        if count == self.wake_at.load(Ordering::SeqCst) || self.has_failed() {
             self.publisher.unpark();
         }
     }
 
-    /// Every message ends, whatever happens: this returns.
-    fn wait_for(&self, count: u64) {
+    fn has_failed(&self) -> bool {
+        self.tally.has_problem.load(Ordering::SeqCst)
+    }
+
+    /// Waits for room: not any longer once a message of this thread has failed.
+    fn wait_for_room(&self, count: u64) {
         // Whichever comes second, this store or the last addition, sees the other.
+        self.wake_at.store(count, Ordering::SeqCst);
+        while self.ended() < count && !self.has_failed() {
+            thread::park();
+        }
+    }
+
+    /// Every message ends, whatever happens: this returns.
+    fn wait_for_all(&self, count: u64) {
         self.wake_at.store(count, Ordering::SeqCst);
         while self.ended() < count {
             thread::park();
@@ -155,7 +167,7 @@ pub(super) fn publish_async(shared: &Shared, thread: usize) {
     for number in 0..shared.plan.count(thread) {
         if sent - known >= shared.outstanding {
             if sent - flight.ended() >= shared.outstanding {
-                flight.wait_for(sent - shared.outstanding / 2);
+                flight.wait_for_room(sent - shared.outstanding / 2);
             }
             known = flight.ended();
         }
@@ -178,7 +190,7 @@ pub(super) fn publish_async(shared: &Shared, thread: usize) {
     shared.end_if_failed();
     // Once for all of them: the threads would keep taking the counter from each other.
     shared.tally.published.fetch_add(sent, Ordering::Relaxed);
-    flight.wait_for(sent);
+    flight.wait_for_all(sent);
 }
 
 /// Publishes one message after the other, each once the one before has ended.
