@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::{Blame, Error};
 use crate::limits::{Limits, is_aws_iot};
+pub use crate::packet::Credentials;
 use crate::packet::Will;
 
 /// Most entries of a queue: its memory is taken at once.
@@ -115,15 +116,6 @@ pub enum IdentityFiles {
         /// Its password.
         password: String,
     },
-}
-
-/// User name and password of CONNECT.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name, at least one byte.
-    pub username: String,
-    /// Password; empty means that none is sent.
-    pub password: String,
 }
 
 /// How failed connection attempts are repeated: full jitter below a doubling ceiling.
@@ -383,14 +375,6 @@ impl fmt::Debug for IdentityFiles {
                 .field("file", file)
                 .finish_non_exhaustive(),
         }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
     }
 }
 

@@ -4,26 +4,13 @@
 //! must be closed [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone,
 //! before its body is buffered. Pure; the loop's thread.
 
-use std::fmt;
-
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::{
-    ConnectReturnCode, Incoming, InvalidName, Message, PacketId, QoS, check_topic, shortened,
+    ConnectReturnCode, Incoming, InvalidName, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
+    check_topic, shortened,
 };
-
-/// A packet that a broker must not send.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ProtocolError {
-    packet: &'static str,
-    problem: String,
-    rule: &'static str,
-    beginning: Vec<u8>,
-}
-
-/// How many of a bad packet's bytes an error shows.
-pub const SHOWN_BYTES: usize = 16;
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
@@ -31,61 +18,6 @@ const SHOWN_CHARACTERS: usize = 40;
 /// A payload at most this long is copied out of the read buffer, so that a queue of small payloads
 /// does not keep large buffers alive.
 const SMALL_PAYLOAD: usize = 4096;
-
-impl ProtocolError {
-    /// A packet that is well-formed but wrong in its place: what was expected and what came.
-    pub fn unexpected(
-        packet: &'static str,
-        problem: impl Into<String>,
-        rule: &'static str,
-    ) -> Self {
-        ProtocolError {
-            packet,
-            problem: problem.into(),
-            rule,
-            beginning: Vec::new(),
-        }
-    }
-
-    /// The same error with the beginning of the packet's bytes, where none is known yet.
-    #[must_use]
-    pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
-        if self.beginning.is_empty() {
-            self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
-        }
-        self
-    }
-
-    /// The packet's name in the standard, or `packet` where even that is unknown.
-    pub fn packet(&self) -> &'static str {
-        self.packet
-    }
-
-    /// The violated clause, as `MQTT-2.2.2-2`.
-    pub fn rule(&self) -> &'static str {
-        self.rule
-    }
-
-    /// The first bytes of what came, 16 at most.
-    pub fn beginning(&self) -> &[u8] {
-        &self.beginning
-    }
-}
-
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} [{}]", self.packet, self.problem, self.rule)?;
-        if !self.beginning.is_empty() {
-            write!(f, ", beginning")?;
-            for byte in &self.beginning {
-                write!(f, " {byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ProtocolError {}
 
 /// What a fixed header says.
 struct FixedHeader {

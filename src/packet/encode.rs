@@ -9,36 +9,7 @@
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
-use super::{Filter, PacketId, Publish, QoS, Will};
-use crate::options::Credentials;
-
-/// What CONNECT says.
-#[derive(Debug, Clone)]
-pub struct Connect<'a> {
-    /// Client identifier.
-    pub client_id: &'a str,
-    /// Whether the broker is to start a new session.
-    pub clean_session: bool,
-    /// Keep alive in seconds; 0 turns it off.
-    pub keep_alive: u16,
-    /// What the broker is to publish when the link ends without DISCONNECT.
-    pub last_will: Option<&'a Will>,
-    /// User name and password.
-    pub credentials: Option<&'a Credentials>,
-}
-
-/// The acknowledgments that a client sends for messages, and PUBREL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ack {
-    /// For a QoS 1 message.
-    PubAck,
-    /// For a QoS 2 message.
-    PubRec,
-    /// Third packet of a QoS 2 message that we sent.
-    PubRel,
-    /// Last packet of a QoS 2 message that we received.
-    PubComp,
-}
+use super::{Ack, Connect, Filter, PacketId, Publish, QoS};
 
 /// Appends CONNECT.
 pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
@@ -156,6 +127,7 @@ fn written(result: Result<usize, mqttbytes::Error>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Credentials, Will};
     use super::*;
 
     fn id(value: u16) -> PacketId {

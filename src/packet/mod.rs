@@ -21,8 +21,8 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 
 pub(crate) use decode::beginning;
-pub use decode::{ProtocolError, SHOWN_BYTES, decode};
-pub use encode::{Ack, Connect, encode_ack, encode_connect, encode_disconnect, encode_ping};
+pub use decode::decode;
+pub use encode::{encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub(crate) use names::shortened;
 pub use names::{InvalidName, check_filter, check_string, check_topic, filter_without_share};
@@ -187,6 +187,23 @@ impl fmt::Debug for Will {
     }
 }
 
+/// User name and password of CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name, at least one byte.
+    pub username: String,
+    /// Password; empty means that none is sent.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A topic filter and the quality of service that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
@@ -311,3 +328,98 @@ impl Incoming {
         }
     }
 }
+
+/// What CONNECT says.
+#[derive(Debug, Clone)]
+pub struct Connect<'a> {
+    /// Client identifier.
+    pub client_id: &'a str,
+    /// Whether the broker is to start a new session.
+    pub clean_session: bool,
+    /// Keep alive in seconds; 0 turns it off.
+    pub keep_alive: u16,
+    /// What the broker is to publish when the link ends without DISCONNECT.
+    pub last_will: Option<&'a Will>,
+    /// User name and password.
+    pub credentials: Option<&'a Credentials>,
+}
+
+/// The acknowledgments that a client sends for messages, and PUBREL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ack {
+    /// For a QoS 1 message.
+    PubAck,
+    /// For a QoS 2 message.
+    PubRec,
+    /// Third packet of a QoS 2 message that we sent.
+    PubRel,
+    /// Last packet of a QoS 2 message that we received.
+    PubComp,
+}
+
+/// A packet that a broker must not send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProtocolError {
+    pub(super) packet: &'static str,
+    pub(super) problem: String,
+    pub(super) rule: &'static str,
+    pub(super) beginning: Vec<u8>,
+}
+
+/// How many of a bad packet's bytes an error shows.
+pub const SHOWN_BYTES: usize = 16;
+
+impl ProtocolError {
+    /// A packet that is well-formed but wrong in its place: what was expected and what came.
+    pub fn unexpected(
+        packet: &'static str,
+        problem: impl Into<String>,
+        rule: &'static str,
+    ) -> Self {
+        ProtocolError {
+            packet,
+            problem: problem.into(),
+            rule,
+            beginning: Vec::new(),
+        }
+    }
+
+    /// The same error with the beginning of the packet's bytes, where none is known yet.
+    #[must_use]
+    pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
+        if self.beginning.is_empty() {
+            self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+        }
+        self
+    }
+
+    /// The packet's name in the standard, or `packet` where even that is unknown.
+    pub fn packet(&self) -> &'static str {
+        self.packet
+    }
+
+    /// The violated clause, as `MQTT-2.2.2-2`.
+    pub fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// The first bytes of what came, 16 at most.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [{}]", self.packet, self.problem, self.rule)?;
+        if !self.beginning.is_empty() {
+            write!(f, ", beginning")?;
+            for byte in &self.beginning {
+                write!(f, " {byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProtocolError {}
