@@ -19,7 +19,7 @@
 #   --replay     runs the inputs in these files, each once, and tells which rule they break
 #   -h, --help   this text
 #
-# The targets are in src/fuzz; what an input stands for is told there. `cargo test --lib fuzz` replays the
+# The targets are in src/mqtt/fuzz; what an input stands for is told there. `cargo test --lib fuzz` replays the
 # corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh

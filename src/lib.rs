@@ -85,44 +85,39 @@
 //! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,
 //! channel or clock; the time is passed in.
 
-pub mod bench;
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub mod bench_access;
-pub mod cli;
-pub mod config;
-pub mod demo;
 pub mod error;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub mod fuzz;
-pub mod limits;
 #[cfg(feature = "local-broker")]
 pub mod local;
 pub mod options;
-pub mod packet;
-pub mod tls;
 
-mod agent;
-mod backoff;
-mod batch;
-mod command;
-mod connect;
-mod doorbell;
-mod fanout;
-mod handle;
-mod inbox;
+#[doc(hidden)]
+pub mod app;
+mod client;
 mod link;
-mod queue;
-mod readiness;
-mod session;
-mod shell;
-mod subscriptions;
-mod ticket;
+mod mqtt;
 
-pub use agent::{Agent, Broker, Ended, Stats};
-pub use batch::Batch;
-pub use command::{Outcome, Reason, RejectReason, Rejected};
-pub use handle::Handle;
-pub use inbox::{Inbox, InboxError, WhenFull};
-pub use ticket::Ticket;
+pub use app::{bench, cli, config, demo};
+pub use client::agent::{Agent, Broker, Ended, Stats};
+pub use client::batch::Batch;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub use client::bench_access;
+pub use client::command::{Outcome, Reason, RejectReason, Rejected};
+pub use client::handle::Handle;
+pub use client::inbox::{Inbox, InboxError, WhenFull};
+pub use client::ticket::Ticket;
+pub use link::tls;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use mqtt::fuzz;
+pub use mqtt::limits;
+
+/// What MQTT speaks of: the packets and names of 3.1.1.
+pub mod packet {
+    pub use crate::mqtt::names::{
+        InvalidName, check_filter, check_string, check_topic, filter_without_share,
+    };
+    pub use crate::mqtt::packet::*;
+    pub use crate::mqtt::topic::Topic;
+    pub use crate::mqtt::v4::*;
+}

@@ -4,6 +4,7 @@
 //! 1 the demo or the bench failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
+#[path = "app/signals.rs"]
 mod signals;
 
 use std::io::{self, Write};

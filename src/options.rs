@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Blame, Error};
-use crate::limits::{Limits, is_aws_iot};
-pub use crate::packet::Credentials;
-use crate::packet::Will;
+use crate::mqtt::limits::{Limits, is_aws_iot};
+pub use crate::mqtt::packet::Credentials;
+use crate::mqtt::packet::Will;
 
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
@@ -206,7 +206,7 @@ impl Options {
         if self.port == 0 {
             return wrong("the port", "it is 0".into(), "use 1 to 65535");
         }
-        if let Err(problem) = crate::packet::check_string(&self.client_id) {
+        if let Err(problem) = crate::mqtt::names::check_string(&self.client_id) {
             return wrong(
                 "the client identifier",
                 problem.to_string(),
@@ -229,7 +229,7 @@ impl Options {
                     "give one",
                 );
             }
-            if let Err(problem) = crate::packet::check_string(&credentials.username) {
+            if let Err(problem) = crate::mqtt::names::check_string(&credentials.username) {
                 return wrong("the user name", problem.to_string(), "choose another one");
             }
             if credentials.password.len() > usize::from(u16::MAX) {
@@ -381,7 +381,7 @@ impl fmt::Debug for IdentityFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::QoS;
+    use crate::mqtt::packet::QoS;
 
     #[test]
     fn the_defaults_are_valid() {

@@ -1,0 +1,409 @@
+//! \[0\] The bench: threads publish over one shared connection at full rate, and that is measured.
+//!
+//! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
+//! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
+//! `plan.rs` says what is published and keeps account of what comes back, `report.rs` tells the
+//! result, `progress.rs` shows how far it is, `usage.rs` asks the system what it cost.
+
+mod plan;
+mod progress;
+mod publisher;
+mod report;
+mod usage;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::app::config::{BenchMode, BenchSettings};
+use crate::app::demo::{self, Interrupt};
+use crate::client::agent::{Broker, Ended};
+use crate::client::command::Outcome;
+use crate::client::inbox::{Inbox, InboxError, WhenFull};
+use crate::error::Error;
+use crate::mqtt::packet::{Filter, QoS};
+use crate::options::Options;
+use plan::{Account, Plan, Received};
+use publisher::{Shared, Tally};
+
+pub use progress::Progress;
+pub use report::{Latency, Report};
+
+/// How long what is in flight may take to finish after an interrupt or a failure.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How much longer than for an acknowledgment the receiver waits for its next message.
+const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long it waits with QoS 0, of which nobody promises that it comes.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Messages that may wait for the receiver. Large, because QoS 0 finds its room here or nowhere.
+const INBOX: usize = 16 * 1024;
+
+/// What a broker does to a client that sends more than it takes.
+const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
+
+/// The same where the session went with the connection.
+const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
+     with --clean-session=false";
+
+/// The same when it never acknowledged anything.
+const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
+
+/// What a broker does that acknowledges more than it can keep for a subscriber.
+const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
+
+/// Stack of a publisher: there may be thousands of them.
+const STACK: usize = 256 * 1024;
+
+/// Publishes and measures.
+///
+/// # Errors
+/// When the options are wrong or no connection could be had at the beginning. Later failures are in
+/// the report.
+pub fn run(
+    options: Options,
+    settings: &BenchSettings,
+    interrupt: &Arc<Interrupt>,
+    progress: Progress,
+) -> Result<Report, Error> {
+    let mut broker = Broker::new(options)?;
+    let keeps_session = !broker.options().clean_session;
+    if keeps_session {
+        demo::clear_session(&mut broker, interrupt)?;
+    }
+    let tally = Arc::new(Tally::new()?);
+    let plan = Plan::new(settings);
+    let patience = match settings.qos {
+        QoS::AtMostOnce => SHORT_PATIENCE,
+        _ => broker.options().ack_timeout + EXTRA_PATIENCE,
+    };
+    let grace = broker.options().ack_timeout;
+    let (agent, handle) = broker.open()?;
+    // Nothing of the user's is in flight before the connection is there.
+    interrupt.watch(handle.clone(), Duration::ZERO);
+    let conductor = Conductor {
+        shared: Shared {
+            handle,
+            plan,
+            tally: Arc::clone(&tally),
+            interrupt: Arc::clone(interrupt),
+            outstanding: settings.outstanding() as u64,
+        },
+        settings: settings.clone(),
+        patience,
+        grace,
+        progress,
+    };
+    let conductor = thread::Builder::new()
+        .name("conductor".to_owned())
+        .spawn(move || conductor.conduct());
+    let ended = agent.run();
+    interrupt.forget();
+    let measured = match conductor.map(JoinHandle::join) {
+        Ok(Ok(measured)) => measured,
+        Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
+        Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
+    };
+    if keeps_session
+        && !interrupt.is_requested()
+        && let Err(error) = demo::clear_session(&mut broker, interrupt)
+    {
+        log::warn!("the broker may keep an empty session: {error}");
+    }
+    report(settings, keeps_session, &tally, &measured, ended, interrupt)
+}
+
+/// Makes the report of what was measured; an error where there is nothing to report.
+fn report(
+    settings: &BenchSettings,
+    keeps_session: bool,
+    tally: &Tally,
+    measured: &Measured,
+    ended: Ended,
+    interrupt: &Interrupt,
+) -> Result<Report, Error> {
+    let interrupted = interrupt.is_requested();
+    let failure = match ended.result {
+        Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error),
+        other => other.err(),
+    };
+    let no_connection = failure.is_some();
+    let acknowledged = tally.acknowledged();
+    // Links that came up and went down again, and the broker took nothing: the same cause as where the
+    // loop gave a message up before its attempts ran out.
+    let lost_in_vain = acknowledged == 0 && ended.stats.losses > 1;
+    let latencies = tally.latencies();
+    let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
+    let received = measured.received;
+    let lost = received.map(|received| acknowledged.saturating_sub(received.distinct));
+    let mut error = interrupted.then(|| "interrupted".to_owned());
+    let mut problem = |text: Option<String>| error = error.take().or(text);
+    problem(failure.map(|error| error.to_string()));
+    problem(tally.problem());
+    // That nothing came any more says less than how much is missing.
+    let silence = measured.problem.clone();
+    problem(match lost {
+        Some(lost) if lost > 0 => {
+            let silence = silence.map_or(String::new(), |silence| format!(": {silence}"));
+            let complete = acknowledged == settings.messages && ended.stats.losses == 0;
+            let advice = match settings.qos {
+                QoS::AtLeastOnce | QoS::ExactlyOnce if complete => format!(" ({NO_ROOM})"),
+                _ => String::new(),
+            };
+            Some(format!(
+                "{lost} messages did not come back{silence}{advice}"
+            ))
+        }
+        _ => silence,
+    });
+    let missing = settings.messages - acknowledged.min(settings.messages);
+    problem((missing > 0).then(|| format!("{missing} messages were not acknowledged")));
+    problem(match received {
+        Some(received) if received.duplicated > 0 && settings.qos == QoS::ExactlyOnce => Some(
+            format!("{} messages came twice with QoS 2", received.duplicated),
+        ),
+        _ => None,
+    });
+    problem((ended.left > 0).then(|| format!("{} commands were left unfinished", ended.left)));
+    if settings.qos == QoS::AtMostOnce && ended.stats.losses > 0 && !interrupted {
+        let lost = "the connection was lost, and with it perhaps messages of QoS 0 on their way";
+        error = Some(match error {
+            Some(text) => format!("{text} ({lost})"),
+            None => lost.to_owned(),
+        });
+    } else if missing > 0
+        && ended.stats.losses > 0
+        && !interrupted
+        && (!no_connection || lost_in_vain)
+    {
+        let cause = match acknowledged {
+            0 => TOO_LARGE,
+            _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,
+            _ => TOO_WIDE,
+        };
+        error = error.map(|text| format!("{text} (the connection was lost: {cause})"));
+    }
+    let seconds = measured.took.as_secs_f64();
+    Ok(Report {
+        mode: settings.mode.name(),
+        threads: settings.threads.get(),
+        messages: settings.messages,
+        payload_bytes: settings.payload_size,
+        window: settings.window,
+        qos: settings.qos as u8,
+        success: error.is_none(),
+        published: tally.published(),
+        acknowledged,
+        seconds: rounded(seconds),
+        messages_per_second: match seconds > 0.0 {
+            true => rounded(acknowledged as f64 / seconds),
+            false => 0.0,
+        },
+        latency_us: (!latencies.is_empty()).then(|| Latency {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: latencies.max() as f64 / 1e3,
+        }),
+        cpu_seconds: measured.cpu_seconds.map(rounded),
+        peak_rss_bytes: usage::usage().map(|usage| usage.peak_rss_bytes),
+        received: received.map(|received| received.distinct),
+        lost,
+        duplicated: received.map(|received| received.duplicated),
+        reordered: received.map(|received| received.reordered),
+        unexpected: received.map(|received| received.unexpected),
+        reconnects: ended.stats.reconnects,
+        interrupted,
+        error,
+    })
+}
+
+/// To a millionth: no clock here says more.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+/// What the conductor found.
+#[derive(Debug, Default)]
+struct Measured {
+    took: Duration,
+    cpu_seconds: Option<f64>,
+    received: Option<Received>,
+    /// The first thing that went wrong.
+    problem: Option<String>,
+}
+
+impl Measured {
+    fn nothing(problem: String) -> Self {
+        Measured {
+            problem: Some(problem),
+            ..Measured::default()
+        }
+    }
+}
+
+/// Runs the threads. Dropping it, also in a panic, ends the loop.
+struct Conductor {
+    shared: Shared,
+    settings: BenchSettings,
+    patience: Duration,
+    grace: Duration,
+    progress: Progress,
+}
+
+impl Drop for Conductor {
+    fn drop(&mut self) {
+        drop(self.shared.handle.terminate(self.grace));
+    }
+}
+
+impl Conductor {
+    fn conduct(self) -> Measured {
+        let mut measured = Measured::default();
+        let over = Arc::new(AtomicBool::new(false));
+        let receiver = match self.begin(&over) {
+            Ok(receiver) => receiver,
+            Err(problem) => return Measured::nothing(problem),
+        };
+        self.shared
+            .interrupt
+            .watch(self.shared.handle.clone(), GRACE);
+        let bar = self
+            .progress
+            .start(&self.shared.tally, self.settings.messages);
+        let before = usage::usage();
+        let begin = Instant::now();
+        let (publishers, problem) = self.start_publishers();
+        measured.problem = problem;
+        for publisher in publishers {
+            if publisher.join().is_err() {
+                measured
+                    .problem
+                    .get_or_insert("a publisher panicked".into());
+            }
+        }
+        let fine = measured.problem.is_none() && self.shared.tally.problem().is_none();
+        if self.settings.qos == QoS::AtMostOnce && fine {
+            measured.problem = self.wait_until_taken();
+        }
+        measured.took = begin.elapsed();
+        measured.cpu_seconds = before
+            .zip(usage::usage())
+            .map(|(before, after)| after.cpu_seconds - before.cpu_seconds);
+        over.store(true, Ordering::Relaxed);
+        if let Some(receiver) = receiver {
+            match receiver.join() {
+                Ok((received, problem)) => {
+                    measured.received = Some(received);
+                    measured.problem = measured.problem.or(problem);
+                }
+                Err(_) => measured.problem = Some("the receiver panicked".into()),
+            }
+        }
+        drop(bar);
+        measured
+    }
+
+    /// Nobody acknowledges QoS 0. But what went before a PINGREQ on the same link was taken before that is
+    /// answered; if there was another link meanwhile, the run has failed anyway.
+    fn wait_until_taken(&self) -> Option<String> {
+        if self.shared.interrupt.is_requested() {
+            return None;
+        }
+        let outcome = match self.shared.handle.ping() {
+            Ok(ticket) => ticket.wait(),
+            Err(rejected) => return Some(rejected.to_string()),
+        };
+        (!outcome.is_delivered()).then(|| format!("the PINGREQ after the last message: {outcome}"))
+    }
+
+    /// Waits until the link is up, with `--receive` until the subscription is granted.
+    fn begin(&self, over: &Arc<AtomicBool>) -> Result<Option<JoinHandle<Receipt>>, String> {
+        let handle = &self.shared.handle;
+        if !self.settings.receive {
+            let answered = handle.ping().map_err(|rejected| rejected.to_string())?;
+            return match answered.wait() {
+                Outcome::Delivered { .. } => Ok(None),
+                other => Err(format!("the first PINGREQ: {other}")),
+            };
+        }
+        let inbox = handle.inbox(INBOX, WhenFull::WaitAside);
+        let filter = Filter::new(self.shared.plan.filter(), self.settings.qos);
+        let subscribed = handle.subscribe(&inbox, vec![filter]);
+        match subscribed.map_err(|rejected| rejected.to_string())?.wait() {
+            Outcome::Delivered { granted, .. } if granted == [self.settings.qos] => {}
+            Outcome::Delivered { granted, .. } => {
+                return Err(format!("the broker granted only QoS {granted:?}"));
+            }
+            other => return Err(format!("the subscription: {other}")),
+        }
+        let (account, over) = (Account::new(&self.shared.plan), Arc::clone(over));
+        let patience = self.patience;
+        thread::Builder::new()
+            .name("receiver".to_owned())
+            .spawn(move || receive(&inbox, account, &over, patience))
+            .map(Some)
+            .map_err(|error| format!("the receiver could not be started: {error}"))
+    }
+
+    /// Starts all publishers, or as many as the system allows.
+    fn start_publishers(&self) -> (Vec<JoinHandle<()>>, Option<String>) {
+        let mut publishers = Vec::new();
+        for thread in 0..self.settings.threads.get() {
+            let shared = self.shared.clone();
+            let publish = match self.settings.mode {
+                BenchMode::Async => publisher::publish_async,
+                BenchMode::Sync => publisher::publish_sync,
+            };
+            let started: io::Result<_> = thread::Builder::new()
+                .name(format!("publisher-{thread}"))
+                .stack_size(STACK)
+                .spawn(move || publish(&shared, thread));
+            match started {
+                Ok(publisher) => publishers.push(publisher),
+                Err(error) => {
+                    let count = publishers.len();
+                    let problem = format!("only {count} threads could be started: {error}");
+                    return (publishers, Some(problem));
+                }
+            }
+        }
+        (publishers, None)
+    }
+}
+
+/// What came back, and what went wrong.
+type Receipt = (Received, Option<String>);
+
+/// Receives until everything is there, until the loop has ended, or until nothing comes any more
+/// although everything was published.
+fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Duration) -> Receipt {
+    let mut problem = None;
+    while !account.is_complete() {
+        match inbox.recv_timeout(patience) {
+            Ok(message) => account.add(&message),
+            Err(InboxError::Timeout) => {
+                if over.load(Ordering::Relaxed) {
+                    problem.get_or_insert_with(|| format!("no message for {patience:?}"));
+                    break;
+                }
+            }
+            Err(InboxError::Closed | InboxError::NotOpened) => break,
+            Err(refused @ InboxError::SubscriptionRefused { .. }) => {
+                problem.get_or_insert_with(|| refused.to_string());
+            }
+        }
+    }
+    if inbox.dropped() > 0 {
+        let count = inbox.dropped();
+        problem.get_or_insert_with(|| {
+            format!("{count} messages of QoS 0 were dropped, because they came faster than they were checked")
+        });
+    }
+    (account.received(), problem)
+}

@@ -1,0 +1,274 @@
+//! The help of both commands: examples, exit status, and the default of each flag.
+//!
+//! Texts only; what a flag is for stands at the flag, in `mod.rs`, and defaults come from `config`. Runs
+//! on the main thread, once.
+
+use clap::CommandFactory;
+
+use super::{BENCH, BENCH_WORD, Cli, DEMO, Task};
+use crate::app::config::default_text;
+
+/// What a setting of both commands means for the bench, where that differs.
+const BENCH_MEANINGS: [(&str, &str); 4] = [
+    (
+        "verbose",
+        "Log more: -v what the connection does, -vv also each packet that comes",
+    ),
+    ("payload-size", "Bytes in each message"),
+    (
+        "qos",
+        "Quality of service of messages and subscription: 0, 1 or 2",
+    ),
+    (
+        "topic-prefix",
+        "First level or levels of all topics: PREFIX/async/PROCESS-1 and so on",
+    ),
+];
+
+pub(super) const AFTER_HELP: &str = "\
+Another command:
+  mqtt-connection-sharing bench   publishes as fast as it can and measures that; has its own --help
+
+Settings:
+  Each setting can come from four places; the first that has it wins:
+    1. a flag                 --publish-count 8
+    2. the environment        MQTT_PUBLISH_COUNT=8     (an empty variable counts as not set)
+    3. the --config file      publish-count = 8        (TOML; see config/demo.toml)
+    4. the default shown above
+  Durations read like 100ms, 5s or 2m, or 0. Sizes read like 262144, 256KiB or 1MiB.
+  Passwords come from a file or from MQTT_PASSWORD and MQTT_PKCS12_PASSWORD, never from a flag.
+
+Examples:
+  Everything on this computer, with a broker and certificates made on the spot:
+    mqtt-connection-sharing --local
+
+  AWS IoT Core, with the files as AWS issues them:
+    mqtt-connection-sharing --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key
+
+  AWS IoT Core through a firewall that lets only port 443 out:
+    mqtt-connection-sharing --endpoint abc123-ats.iot.eu-central-1.amazonaws.com:443 \\
+      --alpn x-amzn-mqtt-ca --cert device-certificate.pem.crt --key device-private.pem.key
+
+  Your own Mosquitto with your own certificate authority:
+    mqtt-connection-sharing --endpoint broker.example --ca-file certs/ca.pem \\
+      --cert certs/client.pem --key certs/client.key
+
+  A broker without TLS, which anyone on the way can read:
+    mqtt-connection-sharing --endpoint mqtt://localhost
+
+  One long run, its result as JSON:
+    mqtt-connection-sharing --config demo.toml --iterations 1 --publish-count 100000 \\
+      --publish-delay 0 --output json
+
+Exit status:
+  0    success: more than half of the iterations succeeded
+  1    the demo failed
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection: network or TLS
+  4    refused by the broker
+  130  interrupted: Ctrl-C, SIGTERM, SIGHUP (on Linux not under nohup); a second one leaves at once";
+
+const BENCH_AFTER_HELP: &str = "\
+Settings:
+  As for the demo: a flag, the environment (MQTT_THREADS=8), the --config file (threads = 8), or the
+  default. Connection, TLS, tuning and output are the same settings for both commands.
+
+  The session is a clean one, unless --clean-session=false asks for one that survives a lost link.
+  With --window comes a command queue of the size that the threads need, and --max-packet-size grows
+  with --payload-size unless it is given.
+
+Examples:
+  A million messages of 64 bytes from 4 threads, 1000 of them in flight:
+    mqtt-connection-sharing bench --endpoint broker.example --ca-file certs/ca.pem \\
+      --cert certs/client.pem --key certs/client.key --messages 1000000
+
+  How long one message takes that is waited for:
+    mqtt-connection-sharing bench --endpoint broker.example --mode sync --threads 1
+
+  Does everything come back, whole and in order?
+    mqtt-connection-sharing bench --endpoint broker.example --qos 2 --window 20 --receive
+
+  AWS IoT Core, within its limits:
+    mqtt-connection-sharing bench --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key \\
+      --client-id my-thing --mode sync --threads 1 --messages 1000
+
+What is measured:
+  Latency is the time from the call to the acknowledgment; with QoS 0 to the moment when the
+  message was handed to the link. Asynchronous threads have up to twice the window outstanding,
+  each at least 64 messages, and the time in which a message waits for the window counts: for the
+  latency of one message use --mode sync. Processor time and memory are those of the whole
+  program. The first message that fails ends the run.
+
+Exit status:
+  0    every message was acknowledged (with --receive also received back)
+  1    something was lost or failed
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection: network or TLS
+  4    refused by the broker
+  130  interrupted; the result so far is printed";
+
+const BENCH_ABOUT: &str = "\
+Publishes over one shared TLS connection as fast as the broker and the window allow, and measures \
+throughput, latency, processor time and memory";
+
+/// The command of a task with its help, defaults included. It knows the settings of the other task
+/// as well, hidden, so that who gives one of those can be told where it belongs.
+pub fn command_of(task: Task) -> clap::Command {
+    let command = match task {
+        Task::Demo => Cli::command(),
+        Task::Bench => Cli::command()
+            .bin_name(format!("mqtt-connection-sharing {BENCH_WORD}"))
+            .about(BENCH_ABOUT)
+            .long_about(None)
+            .after_help(BENCH_AFTER_HELP),
+    };
+    command.mut_args(|arg| {
+        let key = arg.get_long().map(str::to_owned).unwrap_or_default();
+        if Task::of_setting(&key).is_some_and(|only| only != task) {
+            return arg.hide(true);
+        }
+        let meaning = BENCH_MEANINGS.iter().find(|(known, _)| *known == key);
+        let arg = match meaning {
+            Some((_, help)) if task == Task::Bench => arg.help(help),
+            _ => arg,
+        };
+        let arg = match arg.get_help_heading() {
+            Some(DEMO) if task == Task::Bench => arg.help_heading(BENCH),
+            _ => arg,
+        };
+        match (default_text(task, &key), arg.get_help()) {
+            (Some(default), Some(help)) => {
+                let help = format!("{help} [default: {default}]");
+                arg.help(help)
+            }
+            _ => arg,
+        }
+    })
+}
+
+/// The demo's command.
+pub fn command() -> clap::Command {
+    command_of(Task::Demo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::config::default_settings;
+
+    #[test]
+    fn clap_finds_no_mistake_in_the_declarations() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_each_default() {
+        let mut command = command();
+        let help = command.render_long_help().to_string();
+        let words: Vec<&str> = help.split_whitespace().collect();
+        let help = words.join(" ");
+        let defaults = toml::Table::try_from(default_settings()).unwrap();
+        let mut shown = 0;
+        for (key, value) in defaults {
+            if value.is_bool() {
+                continue;
+            }
+            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            let (_, after) = help
+                .split_once(&format!(" --{key} "))
+                .unwrap_or_else(|| panic!("--{key} is not in the help"));
+            let own = after.split(" --").next().unwrap();
+            assert!(
+                own.contains(&format!("[default: {value}]")),
+                "--{key}: {own}"
+            );
+            shown += 1;
+        }
+        assert_eq!(shown, 19);
+        assert_eq!(help.matches("[default: ").count(), shown + 3, "{help}");
+    }
+
+    /// Longer ones leave a word or two on a line of their own.
+    #[test]
+    fn no_line_of_the_help_is_broken() {
+        for text in [AFTER_HELP, BENCH_AFTER_HELP] {
+            let long = text.lines().find(|line| line.chars().count() > 100);
+            assert_eq!(long, None);
+        }
+    }
+
+    #[test]
+    fn help_holds_the_values_of_the_original() {
+        let settings = default_settings();
+        assert_eq!(settings.iterations, Some(3));
+        assert_eq!(settings.publish_count, Some(8));
+        assert_eq!(settings.command_queue, Some(12));
+        assert_eq!(settings.response_queue, Some(10));
+        assert_eq!(settings.qos, Some(1));
+        assert_eq!(settings.retry_attempts, Some(5));
+        assert_eq!(
+            default_text(Task::Demo, "publish-delay").as_deref(),
+            Some("100ms")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "iteration-delay").as_deref(),
+            Some("5s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "keep-alive").as_deref(),
+            Some("60s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "ack-timeout").as_deref(),
+            Some("20s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "retry-base").as_deref(),
+            Some("500ms")
+        );
+        assert_eq!(default_text(Task::Demo, "retry-max").as_deref(), Some("5s"));
+        assert_eq!(
+            default_text(Task::Demo, "connect-interval").as_deref(),
+            Some("1s")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "max-packet-size").as_deref(),
+            Some("256KiB")
+        );
+        assert_eq!(
+            default_text(Task::Demo, "topic-prefix").as_deref(),
+            Some("filter")
+        );
+        assert_eq!(default_text(Task::Demo, "client-id"), None);
+    }
+
+    #[test]
+    fn help_has_headings_examples_and_exit_status_and_no_password_flag() {
+        let help = command().render_help().to_string();
+        for text in [
+            "\nConnection:\n",
+            "\nTLS:\n",
+            "\nDemo:\n",
+            "\nTuning:\n",
+            "\nOutput:\n",
+            "\nExamples:\n",
+            "\nExit status:\n",
+            "  130  interrupted",
+            "--local",
+            "amazonaws.com",
+            "Mosquitto",
+            "--output json",
+        ] {
+            assert!(help.contains(text), "{text:?} is missing");
+        }
+        for flag in ["password", "pkcs12-password"] {
+            assert!(
+                command()
+                    .get_arguments()
+                    .all(|a| a.get_long() != Some(flag))
+            );
+        }
+    }
+}

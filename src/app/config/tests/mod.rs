@@ -1,0 +1,452 @@
+//! Resolves whole configurations.
+//!
+//! The environment of these tests is a list of pairs; that of the process is left alone.
+
+mod credentials;
+mod will;
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::app::cli;
+use crate::mqtt::packet::Will;
+use crate::options::{Credentials, IdentityFiles, Security, TlsOptions};
+
+const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
+
+fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
+    Surroundings {
+        variable: lookup,
+        host_name: Some("workbench.example\n".into()),
+        process: 4711,
+    }
+}
+
+fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
+    let cli = cli::parse_from([&["mqtt-connection-sharing"], args].concat()).unwrap();
+    let lookup = |name: &str| {
+        let found = environment.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.into())
+    };
+    resolve(cli, &around(&lookup))
+}
+
+fn flags(args: &[&str]) -> Result<Config, Error> {
+    with(args, &[])
+}
+
+fn to(endpoint: &str, args: &[&str]) -> Result<Config, Error> {
+    flags(&[&["--endpoint", endpoint], args].concat())
+}
+
+fn refused(result: Result<Config, Error>, parts: &[&str]) {
+    let error = result.expect_err(parts[0]);
+    assert_eq!(error.blame(), Blame::Configuration);
+    let line = error.to_string();
+    assert!(!line.contains('\n') && !error.advice().is_empty(), "{line}");
+    for part in parts {
+        assert!(line.contains(part), "{part:?} is not in: {line}");
+    }
+}
+
+/// A folder with the given files; the path of the first.
+fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in content {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let first = folder.path().join(content[0].0);
+    (folder, first.to_str().unwrap().to_owned())
+}
+
+fn password(config: &Config) -> &str {
+    &config.options.credentials.as_ref().unwrap().password
+}
+
+#[test]
+fn an_endpoint_is_enough() {
+    let config = to("broker.example", &[]).unwrap();
+    let mut library = Options::new("broker.example", config.options.client_id.clone());
+    library.command_queue = DEMO_COMMAND_QUEUE;
+    assert_eq!(format!("{:?}", config.options), format!("{library:?}"));
+    assert_eq!(config.demo, DemoSettings::default());
+    assert_eq!(config.output, Output::Text);
+    assert_eq!(config.verbosity, Verbosity::Normal);
+    assert!(!config.local);
+    assert!(config.notices.is_empty());
+}
+
+#[test]
+fn without_endpoint_both_ways_out_are_named() {
+    refused(flags(&[]), &["endpoint", "--endpoint HOST", "--local"]);
+}
+
+#[test]
+fn each_setting_arrives() {
+    let config = to(
+        "mqtts://broker.example",
+        &[
+            "--client-id=me",
+            "--username=u",
+            "--cert=c",
+            "--key=k",
+            "--ca-file=ca",
+            "--alpn=x,y",
+            "--tls-server-name=other",
+            "--port=1",
+            "--will-topic=gone/me",
+            "--will-qos=0",
+            "--will-retain",
+            "--iterations=2",
+            "--publish-count=3",
+            "--publish-delay=4ms",
+            "--iteration-delay=5ms",
+            "--payload-size=1KiB",
+            "--qos=2",
+            "--topic-prefix=a/b",
+            "--keep-alive=7s",
+            "--clean-session",
+            "--max-inflight=8",
+            "--command-queue=9",
+            "--response-queue=11",
+            "--ack-timeout=12ms",
+            "--connect-timeout=13ms",
+            "--retry-base=14ms",
+            "--retry-max=15ms",
+            "--retry-attempts=16",
+            "--connect-interval=17ms",
+            "--max-packet-size=4096",
+            "--output=json",
+            "-vv",
+        ],
+    )
+    .unwrap();
+    let ms = Duration::from_millis;
+    let mut expected = Options::new("broker.example", "me");
+    expected.port = 1;
+    expected.security = Security::Tls(TlsOptions {
+        ca_file: Some("ca".into()),
+        identity: Some(IdentityFiles::Pem {
+            cert: "c".into(),
+            key: "k".into(),
+        }),
+        alpn: vec!["x".into(), "y".into()],
+        server_name: Some("other".into()),
+    });
+    expected.credentials = Some(Credentials {
+        username: "u".into(),
+        password: String::new(),
+    });
+    let mut will = Will::new("gone/me", QoS::AtMostOnce, "");
+    will.retain = true;
+    expected.last_will = Some(will);
+    expected.keep_alive = Duration::from_secs(7);
+    expected.clean_session = true;
+    expected.max_inflight = 8;
+    expected.command_queue = 9;
+    expected.ack_timeout = ms(12);
+    expected.connect_timeout = ms(13);
+    expected.retry = Retry {
+        base: ms(14),
+        max: ms(15),
+        attempts: 16,
+    };
+    expected.connect_interval = ms(17);
+    expected.max_packet_size = 4096;
+    assert_eq!(format!("{:?}", config.options), format!("{expected:?}"));
+    let demo = DemoSettings {
+        iterations: 2,
+        publish_count: 3,
+        publish_delay: ms(4),
+        iteration_delay: ms(5),
+        payload_size: 1024,
+        qos: QoS::ExactlyOnce,
+        topic_prefix: "a/b".into(),
+        response_queue: 11,
+    };
+    assert_eq!(config.demo, demo);
+    assert_eq!(config.output, Output::Json);
+    assert_eq!(config.verbosity.level(), log::LevelFilter::Trace);
+}
+
+#[test]
+fn command_line_over_environment_over_file_over_defaults() {
+    let (_folder, file) = files(&[(
+        "a.toml",
+        "endpoint = \"file\"\niterations = 11\npublish-count = 12\nqos = 0\nclean-session = true\n",
+    )]);
+    let environment = [
+        ("MQTT_ITERATIONS", "21"),
+        ("MQTT_PUBLISH_COUNT", "22"),
+        ("MQTT_QOS", ""),
+    ];
+    let args = ["--config", &file, "--iterations", "31"];
+    let config = with(&args, &environment).unwrap();
+    assert_eq!(config.demo.iterations, 31);
+    assert_eq!(config.demo.publish_count, 22);
+    assert_eq!(config.demo.qos, QoS::AtMostOnce);
+    assert_eq!(config.options.host, "file");
+    assert_eq!(config.demo.response_queue, 10);
+    assert!(config.options.clean_session);
+    let off = [&args[..], &["--clean-session=false"]].concat();
+    assert!(!with(&off, &environment).unwrap().options.clean_session);
+    let environment = [("MQTT_CLEAN_SESSION", "false")];
+    assert!(!with(&args, &environment).unwrap().options.clean_session);
+}
+
+#[test]
+fn ports_follow_the_scheme_unless_given() {
+    let port = |endpoint, args: &[&str]| to(endpoint, args).unwrap().options.port;
+    assert_eq!(port("a", &[]), 8883);
+    assert_eq!(port("mqtt://a", &[]), 1883);
+    assert_eq!(port("a:1", &[]), 1);
+    assert_eq!(port("a", &["--port=2"]), 2);
+    assert_eq!(port("mqtt://a", &["--port=2"]), 2);
+    assert_eq!(port("a:2", &["--port=2"]), 2);
+    refused(
+        to("a:1", &["--port=2"]),
+        &["--endpoint says 1", "--port says 2"],
+    );
+}
+
+#[test]
+fn the_port_of_the_stronger_source_wins() {
+    let (_folder, file) = files(&[("a.toml", "endpoint = \"a:1\"\n")]);
+    let port = |args: &[&str], environment: &[(&str, &str)]| {
+        let args = [&["--config", file.as_str()], args].concat();
+        with(&args, environment).unwrap().options.port
+    };
+    assert_eq!(port(&[], &[]), 1);
+    assert_eq!(port(&["--port=2"], &[]), 2);
+    assert_eq!(port(&["--endpoint=b:3"], &[("MQTT_PORT", "2")]), 3);
+    assert_eq!(port(&["--endpoint=b"], &[("MQTT_PORT", "2")]), 2);
+    assert_eq!(
+        port(&["--endpoint=b"], &[]),
+        8883,
+        "1 belongs to the other broker"
+    );
+}
+
+#[test]
+fn plain_tcp_only_when_written_out_and_not_with_tls_settings() {
+    let config = to("mqtt://a", &[]).unwrap();
+    assert!(matches!(config.options.security, Security::Plain));
+    for (args, name) in [
+        (&["--cert=c", "--key=k"][..], "--cert"),
+        (&["--ca-file=c"], "--ca-file"),
+        (&["--pkcs12=c"], "--pkcs12"),
+        (&["--alpn=c"], "--alpn"),
+        (&["--tls-server-name=c"], "--tls-server-name"),
+    ] {
+        refused(to("mqtt://a", args), &["mqtt://", name, "mqtts://"]);
+    }
+    for endpoint in ["a", "mqtts://a", "ssl://a", "a:1883"] {
+        let config = to(endpoint, &[]).unwrap();
+        assert!(
+            matches!(config.options.security, Security::Tls(_)),
+            "{endpoint}"
+        );
+    }
+}
+
+#[test]
+fn paths_in_the_file_start_from_its_folder() {
+    let (folder, file) = files(&[
+        (
+            "a.toml",
+            "endpoint = \"a\"\nusername = \"u\"\npassword-file = \"pw\"\nca-file = \"ca\"\n",
+        ),
+        ("pw", "secret\n"),
+    ]);
+    let config = flags(&["--config", &file]).unwrap();
+    assert_eq!(password(&config), "secret");
+    let Security::Tls(tls) = &config.options.security else {
+        panic!("not TLS");
+    };
+    assert_eq!(tls.ca_file, Some(folder.path().join("ca")));
+}
+
+#[test]
+fn the_default_client_id_names_host_and_process() {
+    let id = to("a", &[]).unwrap().options.client_id;
+    assert_eq!(id, "mqtt-connection-sharing-workbench-4711");
+    let id = |name: Option<&str>| {
+        default_client_id(&Surroundings {
+            variable: &|_| None,
+            host_name: name.map(str::to_owned),
+            process: u32::MAX,
+        })
+    };
+    assert!(id(Some(&"x".repeat(1000))).len() <= 128);
+    assert_eq!(id(Some("a b+#/")), "mqtt-connection-sharing-ab-4294967295");
+    assert_ne!(id(None), id(None), "nameless computers are told apart");
+    assert!(id(Some(".")).len() <= 128);
+    assert_ne!(
+        Surroundings::of_this_process().process,
+        0,
+        "the real surroundings are there"
+    );
+}
+
+#[test]
+fn an_empty_client_id_needs_a_clean_session() {
+    refused(to("a", &["--client-id="]), &["client identifier"]);
+    assert!(to("a", &["--client-id=", "--clean-session"]).is_ok());
+}
+
+#[test]
+fn local_needs_no_endpoint_and_refuses_one_on_the_command_line() {
+    let config = flags(&["--local"]).unwrap();
+    assert!(config.local && config.notices.is_empty());
+    for key in REMOTE_ONLY {
+        let flag = format!("--{key}={}", if key == "port" { "1" } else { "a" });
+        refused(
+            flags(&["--local", &flag]),
+            &["--local", &format!("--{key}")],
+        );
+    }
+}
+
+#[test]
+fn local_leaves_other_sources_out_of_account_and_says_so() {
+    let (_folder, file) = files(&[(
+        "a.toml",
+        "endpoint = \"a:1\"\npassword-file = \"nowhere\"\n",
+    )]);
+    let environment = [
+        ("MQTT_PORT", "2"),
+        ("MQTT_PASSWORD", "p"),
+        ("MQTT_QOS", "0"),
+    ];
+    let config = with(&["--local", "--config", &file], &environment).unwrap();
+    assert_eq!(config.demo.qos, QoS::AtMostOnce);
+    for name in [
+        "MQTT_PORT",
+        "MQTT_PASSWORD",
+        "endpoint in ",
+        "password-file in ",
+    ] {
+        let named = config
+            .notices
+            .iter()
+            .filter(|n| n.starts_with(name))
+            .count();
+        assert_eq!(named, 1, "{name}: {:?}", config.notices);
+    }
+    assert_eq!(config.notices.len(), 4);
+    let environment = [("MQTT_LOCAL", "true")];
+    refused(
+        with(&["--endpoint=a"], &environment),
+        &["MQTT_LOCAL", "--local=false"],
+    );
+    let config = with(&["--endpoint=a", "--local=false"], &environment).unwrap();
+    assert!(!config.local);
+}
+
+#[test]
+fn each_bad_value_on_the_command_line_is_named_with_what_is_allowed() {
+    for (flag, expected) in [
+        ("--qos=3", "0, 1 or 2"),
+        ("--publish-count=0", "1 to 1000000000"),
+        ("--publish-count=1000000001", "1 to 1000000000"),
+        ("--port=0", "1 to 65535"),
+        ("--max-inflight=0", "1 to 65535"),
+        ("--command-queue=0", "1 to 1000000"),
+        ("--command-queue=99999999999", "1 to 1000000"),
+        ("--response-queue=0", "1 to 1000000"),
+        ("--response-queue=1000001", "1 to 1000000"),
+        ("--ack-timeout=0", "100ms"),
+        ("--connect-timeout=0", "100ms"),
+        ("--keep-alive=1500ms", "60s"),
+        ("--keep-alive=65536s", "65535"),
+        ("--max-packet-size=127", "at least 128"),
+        ("--max-packet-size=257MiB", "256MiB"),
+        ("--alpn=a,,b", "1 to 255"),
+        ("--tls-server-name=", "leave it out"),
+        ("--topic-prefix=", "filter"),
+        ("--topic-prefix=a/+", "wildcard"),
+        ("--topic-prefix=#", "wildcard"),
+        ("--topic-prefix=$SYS", "broker"),
+        ("--topic-prefix=a/", "slash"),
+        ("--client-id=a\0", "U+0000"),
+        ("--endpoint=a:b", "65535"),
+    ] {
+        let name = flag.split('=').next().unwrap();
+        refused(flags(&[flag]), &[&format!("reading {name}: "), expected]);
+    }
+    refused(
+        to("a", &["--retry-base=6s"]),
+        &["retry", "raise the maximum"],
+    );
+}
+
+#[test]
+fn the_demo_s_own_messages_have_to_fit() {
+    // 5 fixed header, 2 + 14 topic filter/async/8, 2 packet identifier, 1001 payload.
+    let fits = ["--payload-size=1001", "--max-packet-size=1024"];
+    assert!(to("a", &fits).is_ok());
+    refused(
+        to("a", &["--payload-size=1002", "--max-packet-size=1024"]),
+        &["--payload-size", "1025 bytes", "--max-packet-size"],
+    );
+    refused(to("a", &["--payload-size=256KiB"]), &["--payload-size"]);
+    assert!(to("a", &["--payload-size=200KiB"]).is_ok());
+    let prefix = format!("--topic-prefix={}", "x".repeat(65_535));
+    refused(to("a", &[&prefix]), &["--topic-prefix", "shorten"]);
+}
+
+#[test]
+fn the_limits_of_aws_iot_hold_there_and_only_there() {
+    let identity = ["--cert=c", "--key=k"];
+    let at = |flag: &str| to(AWS, &[&identity[..], &[flag]].concat());
+    for (good, bad) in [
+        ("--qos=1".to_owned(), "--qos=2".to_owned()),
+        ("--keep-alive=30s".into(), "--keep-alive=29s".into()),
+        ("--keep-alive=1200s".into(), "--keep-alive=1201s".into()),
+        ("--keep-alive=0".into(), "--keep-alive=1s".into()),
+        (
+            format!("--client-id={}", "x".repeat(128)),
+            format!("--client-id={}", "x".repeat(129)),
+        ),
+        (
+            "--payload-size=128KiB".into(),
+            "--payload-size=131073".into(),
+        ),
+        (
+            "--topic-prefix=a/b/c/d/e/f".into(),
+            "--topic-prefix=a/b/c/d/e/f/g".into(),
+        ),
+        (
+            format!("--topic-prefix={}", "x".repeat(248)),
+            format!("--topic-prefix={}", "x".repeat(249)),
+        ),
+    ] {
+        let config = at(&good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        assert!(config.notices.is_empty(), "{good}: {:?}", config.notices);
+        let name = bad.split('=').next().unwrap();
+        refused(at(&bad), &[name, "AWS IoT"]);
+        assert!(to("broker.example", &[&bad]).is_ok(), "{bad}");
+    }
+}
+
+#[test]
+fn likely_slips_on_aws_iot_are_remarked_upon() {
+    let notices = |args: &[&str]| to(AWS, args).unwrap().notices;
+    assert!(notices(&[])[0].contains("--cert"));
+    let identity = ["--cert=c", "--key=k", "--port=443"];
+    assert!(notices(&identity)[0].contains("x-amzn-mqtt-ca"));
+    assert!(notices(&[&identity[..], &["--alpn=x-amzn-mqtt-ca"]].concat()).is_empty());
+    let user = ["--username=me", "--port=443"];
+    assert!(notices(&user)[0].contains("--alpn mqtt "));
+    assert!(notices(&[&user[..], &["--alpn=mqtt"]].concat()).is_empty());
+    assert!(to(&format!("mqtt://{AWS}"), &[]).unwrap().notices[0].contains("TLS"));
+}
+
+#[test]
+fn a_settings_file_that_is_not_there_is_named() {
+    refused(
+        flags(&["--config=/nowhere/a.toml"]),
+        &["/nowhere/a.toml", "--config"],
+    );
+}

@@ -1,0 +1,303 @@
+//! What is wrong with a command line, in one line: clap's own report has several.
+//!
+//! Repeats no more of it than helps: a word that stands alone, the value of an unknown flag, and one that
+//! a flag has no use for may be a password that went astray, and this line a log's.
+//!
+//! Pure; the main thread uses it before the log starts.
+
+use std::error::Error as _;
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::layers::{allowed, distance, telling, variable};
+use super::wrong;
+use crate::app::cli::BENCH_WORD;
+use crate::error::Error;
+
+const SEE_HELP: &str = "see --help";
+
+/// Turns a usage error of the command line, the program's name at its beginning, into one for people.
+pub fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
+    let argument = text(error, ContextKind::InvalidArg);
+    // As the help writes it, `--publish-delay <DURATION>`; only the flag is of interest.
+    let flag = argument.as_deref().and_then(|text| {
+        let flag = text.split([' ', '[', '=', '.']).next()?;
+        flag.starts_with('-').then(|| flag.to_owned())
+    });
+    match (error.kind(), flag) {
+        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(flag)) => {
+            let problem = match text(error, ContextKind::InvalidValue) {
+                Some(value) if !value.is_empty() => {
+                    let reason = error.source().map(ToString::to_string).unwrap_or_default();
+                    format!("{value:?} is not possible{}", telling(&reason))
+                }
+                _ => "its value is missing".to_owned(),
+            };
+            let allowed = allowed(flag.trim_start_matches('-'));
+            wrong(
+                format!("reading {flag}"),
+                problem,
+                format!("use {allowed}; {SEE_HELP}"),
+            )
+        }
+        (ErrorKind::UnknownArgument, Some(flag)) => {
+            // One that is glued to it is none of the flag's name.
+            let secret = ["--password", "--pkcs12-password"];
+            let secret = secret.into_iter().find(|known| flag.starts_with(known));
+            let flag = secret.map_or(flag, str::to_owned);
+            let advice = match (flag.as_str(), text(error, ContextKind::SuggestedArg)) {
+                // A password among the arguments is seen by everybody on the machine.
+                ("--password" | "--pkcs12-password", _) => format!(
+                    "give the password with {flag}-file, or in {}; {SEE_HELP}",
+                    variable(flag.trim_start_matches('-'))
+                ),
+                (_, Some(similar)) => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
+                _ => SEE_HELP.to_owned(),
+            };
+            let shown = match looks_like_a_flag(&flag) {
+                true => flag,
+                false => "a flag".to_owned(),
+            };
+            wrong(
+                "reading the command line",
+                format!("{shown} is not known"),
+                advice,
+            )
+        }
+        (ErrorKind::UnknownArgument, None) if argument.as_deref() == Some(BENCH_WORD) => wrong(
+            "reading the command line",
+            "the word bench has to come first",
+            format!("write: mqtt-connection-sharing bench, and then the flags; {SEE_HELP}"),
+        ),
+        (ErrorKind::UnknownArgument, None) => {
+            stray_word(&argument.unwrap_or_default(), command_line)
+        }
+        (ErrorKind::ArgumentConflict, Some(flag)) => {
+            let other = text(error, ContextKind::PriorArg).unwrap_or_default();
+            let other = other.split([' ', '.']).next().unwrap_or_default();
+            wrong(
+                "reading the command line",
+                format!("{flag} and {other} exclude each other"),
+                format!("give one of them; {SEE_HELP}"),
+            )
+        }
+        (ErrorKind::TooManyValues, Some(flag)) => wrong(
+            "reading the command line",
+            format!("{flag} takes no value"),
+            format!("give it without one; {SEE_HELP}"),
+        ),
+        (kind, flag) => {
+            // The report's own words may repeat what was given.
+            let problem = kind.as_str().unwrap_or("something is wrong with it");
+            let tried = match flag {
+                Some(flag) => format!("reading {flag}"),
+                None => "reading the command line".to_owned(),
+            };
+            wrong(tried, problem, SEE_HELP)
+        }
+    }
+}
+
+/// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
+fn stray_word(word: &str, command_line: &[OsString]) -> Error {
+    let mut places = command_line.iter().skip(1).zip(1..);
+    let place = places.find(|(given, _)| *given == word).map(|(_, n)| n);
+    // The same word may stand before it as the value of a flag.
+    let place = match (place, places.any(|(given, _)| given == word)) {
+        (Some(number), false) => format!("argument {number}"),
+        _ => "one of the arguments".to_owned(),
+    };
+    let (shown, advice) = if matches!(word, "true" | "false") {
+        (
+            format!(", {word},"),
+            format!("a switch takes its value with =, as in --local={word}"),
+        )
+    } else if distance(word, BENCH_WORD) <= 2 {
+        (
+            String::new(),
+            format!("did you mean {BENCH_WORD}? Otherwise leave it out"),
+        )
+    } else {
+        (
+            " (not shown: it may be a password)".to_owned(),
+            "flags begin with --".to_owned(),
+        )
+    };
+    wrong(
+        "reading the command line",
+        format!("{place}{shown} is a word that belongs to no flag"),
+        format!("{advice}; {SEE_HELP}"),
+    )
+}
+
+/// Whether it is spelt as flags are, so that it is no password that begins with dashes.
+fn looks_like_a_flag(text: &str) -> bool {
+    let name = text.trim_start_matches('-');
+    let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    let digits = name.chars().filter(char::is_ascii_digit).count();
+    name.chars().all(usual) && digits <= 2 && name.len() <= 30
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::cli;
+
+    fn line(args: &[&str]) -> String {
+        let command_line = [&["program"], args].concat();
+        let error = cli::parse_from(&command_line).unwrap_err();
+        let command_line: Vec<_> = command_line.iter().map(OsString::from).collect();
+        let error = usage_error(&error, &command_line);
+        assert_eq!(error.exit_status(), 2);
+        let line = error.to_string();
+        assert!(!line.contains('\n') && line.contains("--help"), "{line}");
+        line
+    }
+
+    #[test]
+    fn each_mistake_is_one_line() {
+        for (args, expected) in [
+            (
+                &["--publish-delay", "5"][..],
+                "reading --publish-delay: \"5\" is not possible; use a duration such as \
+                 100ms, 5s or 2m, or 0; see --help",
+            ),
+            (
+                &["--publish-delay=400days"],
+                "reading --publish-delay: \"400days\" is not possible: more than a year; use",
+            ),
+            (
+                &["--publish-count", "many"],
+                "reading --publish-count: \"many\" is not possible; use a whole number that is not \
+                 negative; see --help",
+            ),
+            (
+                &["--output", "xml"],
+                "reading --output: \"xml\" is not possible; use text or json; see --help",
+            ),
+            (
+                &["--clean-session=maybe"],
+                "reading --clean-session: \"maybe\" is not possible; use true or false; see --help",
+            ),
+            (
+                &["--cert"],
+                "reading --cert: its value is missing; use the path of a file, as a text; see --help",
+            ),
+            (
+                &["--pasword-file", "x"],
+                "reading the command line: --pasword-file is not known; did you mean \
+                 --password-file? Otherwise see --help",
+            ),
+            (
+                &["--colour=red"],
+                "reading the command line: --colour is not known; ",
+            ),
+            (
+                &["--password=hunter2"],
+                "reading the command line: --password is not known; give the password with \
+                 --password-file, or in MQTT_PASSWORD; see --help",
+            ),
+            (
+                &["--passwordhunter2"],
+                "reading the command line: --password is not known; give the password with ",
+            ),
+            (
+                &["--pkcs12-password-hunter2"],
+                "reading the command line: --pkcs12-password is not known; give the password with ",
+            ),
+            (
+                &["-x"],
+                "reading the command line: -x is not known; see --help",
+            ),
+            (
+                &["--quiet", "hunter2"],
+                "reading the command line: argument 2 (not shown: it may be a password) is a word \
+                 that belongs to no flag; flags begin with --; see --help",
+            ),
+            (
+                &["--username", "hunter2", "hunter2"],
+                "reading the command line: one of the arguments (not shown: it may be a password) \
+                 is a word that belongs to no flag; flags begin",
+            ),
+            (
+                &["--local", "true"],
+                "reading the command line: argument 2, true, is a word that belongs to no flag; a \
+                 switch takes its value with =, as in --local=true; see --help",
+            ),
+            (
+                &["bensh", "--qos=1"],
+                "reading the command line: argument 1 is a word that belongs to no flag; did you \
+                 mean bench? Otherwise leave it out; see --help",
+            ),
+            (
+                &["--qos=1", "bench"],
+                "reading the command line: the word bench has to come first; write: ",
+            ),
+            (
+                &["bench", "hunter2"],
+                "reading the command line: argument 2 (not shown: it may be a password) is a word",
+            ),
+            (
+                &["-q", "-v"],
+                "reading the command line: --quiet and --verbose exclude each other; give one of \
+                 them; see --help",
+            ),
+            (
+                &["--quiet=hunter2"],
+                "reading the command line: --quiet takes no value; give it without one; see --help",
+            ),
+            (
+                &["--pasword=hunter2"],
+                "reading the command line: --pasword is not known; ",
+            ),
+            (
+                &["--pasword", "hunter2"],
+                "reading the command line: --pasword is not known; ",
+            ),
+            (
+                &["--hunter2/Qx"],
+                "reading the command line: a flag is not known; see --help",
+            ),
+            (
+                &["-phunter2"],
+                "reading the command line: -p is not known; ",
+            ),
+            (
+                &["--", "hunter2"],
+                "reading the command line: argument 2 (not shown: ",
+            ),
+        ] {
+            let line = line(args);
+            assert!(line.starts_with(expected), "{args:?}: {line}");
+            assert!(!line.contains("hunter2"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_argument_that_is_no_text_is_not_shown_either() {
+        use std::os::unix::ffi::OsStringExt;
+        for bytes in [
+            &b"hunter2\xff"[..],
+            b"--endpoint=hunter2\xff",
+            b"--hunter2\xff=1",
+        ] {
+            let command_line = ["program".into(), OsString::from_vec(bytes.to_vec())];
+            let error = cli::parse_from(command_line.clone()).unwrap_err();
+            let line = usage_error(&error, &command_line).to_string();
+            assert!(
+                line.starts_with("reading ") && line.ends_with("see --help"),
+                "{line}"
+            );
+            assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");
+        }
+    }
+}

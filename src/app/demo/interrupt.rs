@@ -1,0 +1,77 @@
+//! Stopping the demo from outside: Ctrl-C, SIGTERM, or the caller.
+//!
+//! The first request ends the loop that runs (TERMINATE) and whatever the main thread waits for;
+//! the second one is the program's to answer by leaving at once. Any thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::client::handle::Handle;
+
+/// Set once, seen by everybody.
+#[derive(Debug)]
+pub struct Interrupt {
+    requested: AtomicBool,
+    /// The handle of the loop that runs, if one does, and how long it may take to finish.
+    running: Mutex<Option<(Handle, Duration)>>,
+    sender: Mutex<Option<Sender<()>>>,
+    /// Disconnected by the request.
+    requests: Receiver<()>,
+}
+
+impl Default for Interrupt {
+    fn default() -> Self {
+        let (sender, requests) = bounded(0);
+        Interrupt {
+            requested: AtomicBool::new(false),
+            running: Mutex::new(None),
+            sender: Mutex::new(Some(sender)),
+            requests,
+        }
+    }
+}
+
+impl Interrupt {
+    /// Asks for the end. Returns whether this was the first time.
+    pub fn request(&self) -> bool {
+        let first = !self.requested.swap(true, Ordering::SeqCst);
+        lock(&self.sender).take();
+        if let Some((handle, grace)) = lock(&self.running).as_ref() {
+            drop(handle.terminate(*grace));
+        }
+        first
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::SeqCst)
+    }
+
+    /// From now on a request ends the loop behind this handle; at once, if it came before. What is
+    /// in flight then may take `grace` to finish.
+    pub(crate) fn watch(&self, handle: Handle, grace: Duration) {
+        let mut running = lock(&self.running);
+        if self.is_requested() {
+            drop(handle.terminate(grace));
+        }
+        *running = Some((handle, grace));
+    }
+
+    /// The loop has ended.
+    pub(crate) fn forget(&self) {
+        lock(&self.running).take();
+    }
+
+    /// Waits this long, or until the end is asked for.
+    pub(super) fn wait(&self, time: Duration) {
+        // Nothing is ever sent: it ends by time, or by the request.
+        let _ = self.requests.recv_timeout(time);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

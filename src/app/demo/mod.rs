@@ -1,0 +1,287 @@
+//! \[0\] The demo: three threads share one connection, again and again, and the result is judged.
+//!
+//! The main thread runs this. First it clears whatever session an earlier run left behind; then in
+//! each iteration it starts the three threads of `threads.rs`, runs the command loop until
+//! TERMINATE, joins every thread and looks at every result. `verdict.rs` judges what was received,
+//! `report.rs` tells it, `interrupt.rs` stops it.
+
+mod interrupt;
+mod report;
+mod threads;
+mod verdict;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use crate::app::config::DemoSettings;
+use crate::client::agent::Broker;
+use crate::error::{Blame, Error};
+use crate::link::backoff::Backoff;
+use crate::mqtt::packet::QoS;
+use crate::options::Options;
+use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
+use verdict::{Plan, Published};
+
+pub use interrupt::Interrupt;
+pub use report::{Report, Run};
+
+/// How much longer than for an acknowledgment the subscriber waits for its next message.
+const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long what is in flight may take to finish after an interrupt.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the demo; `on_run` is told of each iteration when it is over.
+///
+/// # Errors
+/// When the options are wrong or no connection could be had at the beginning. Later failures are in
+/// the report.
+pub fn run(
+    options: Options,
+    settings: &DemoSettings,
+    interrupt: &Interrupt,
+    mut on_run: impl FnMut(&Run),
+) -> Result<Report, Error> {
+    let mut broker = Broker::new(options)?;
+    clear_session(&mut broker, interrupt)?;
+    let mut runs = Vec::new();
+    let mut number = 0;
+    while !interrupt.is_requested() {
+        number += 1;
+        let (run, error) = iterate(number, &mut broker, settings, interrupt);
+        on_run(&run);
+        runs.push(run);
+        let pointless = error.is_some_and(|error| error.is_permanent());
+        if pointless || settings.iterations != 0 && number >= settings.iterations {
+            break;
+        }
+        interrupt.wait(settings.iteration_delay);
+    }
+    if !broker.options().clean_session
+        && !interrupt.is_requested()
+        && let Err(error) = clear_session(&mut broker, interrupt)
+    {
+        log::warn!("the broker may keep an empty session: {error}");
+    }
+    Ok(Report::new(runs))
+}
+
+/// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
+/// sure that it answers, and disconnects. A connection that breaks in between is made again.
+pub(crate) fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error> {
+    log::info!("clearing the session at {}", broker.options().address());
+    let mut backoff = Backoff::new(broker.options().retry);
+    loop {
+        let answered = connect_and_ping(broker, interrupt)?;
+        if answered || interrupt.is_requested() {
+            return Ok(());
+        }
+        let Some(delay) = backoff.after_failure() else {
+            return Err(Error::new(
+                Blame::Network,
+                format!("clearing the session at {}", broker.options().address()),
+                "the broker accepts the connection, but a PINGREQ is not answered on it",
+                "check that no other program uses the same client identifier, and see the \
+                 broker's log",
+            ));
+        };
+        interrupt.wait(delay);
+    }
+}
+
+/// Returns whether the broker answered the PINGREQ.
+fn connect_and_ping(broker: &mut Broker, interrupt: &Interrupt) -> Result<bool, Error> {
+    let (agent, handle) = broker.open_clean()?;
+    // Nothing of it is worth finishing after an interrupt.
+    interrupt.watch(handle.clone(), Duration::ZERO);
+    let ping = handle.ping();
+    // Every attempt may use all of its time; none may be cut short by this.
+    drop(handle.terminate(Duration::MAX));
+    drop(handle);
+    let ended = agent.run();
+    interrupt.forget();
+    ended.result?;
+    Ok(ping.is_ok_and(|ticket| ticket.wait().is_delivered()))
+}
+
+/// One iteration: connect, three threads, the loop until TERMINATE, everything joined and judged.
+fn iterate(
+    number: u64,
+    broker: &mut Broker,
+    settings: &DemoSettings,
+    interrupt: &Interrupt,
+) -> (Run, Option<Error>) {
+    let begin = Instant::now();
+    let plan = Plan::new(
+        &settings.topic_prefix,
+        settings.payload_size,
+        settings.publish_count,
+    );
+    let ack_timeout = broker.options().ack_timeout;
+    let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
+    let (agent, handle) = match broker.open() {
+        Ok(opened) => opened,
+        Err(error) => return (never_began(number, &plan, &error), Some(error)),
+    };
+    interrupt.watch(handle.clone(), GRACE);
+    let (iteration, over) = bounded(0);
+    let shared = Shared {
+        handle,
+        published: Arc::new(Published::new(&plan)),
+        plan,
+        qos: settings.qos,
+        publish_delay: settings.publish_delay,
+        over,
+    };
+    let (start, started) = bounded(2);
+    let response_queue = settings.response_queue;
+    let ends_loop = || EndsLoop {
+        handle: shared.handle.clone(),
+        grace: ack_timeout,
+        needed: true,
+    };
+    let sync_publisher = {
+        let (shared, started) = (shared.clone(), started.clone());
+        let ends_loop = ends_loop();
+        spawn("sync-publisher", move || {
+            let mut ends_loop = ends_loop;
+            let result = threads::sync_publisher(&shared, &started);
+            ends_loop.needed = false;
+            result
+        })
+    };
+    let async_publisher = {
+        let shared = shared.clone();
+        let ends_loop = ends_loop();
+        spawn("async-publisher", move || {
+            let mut ends_loop = ends_loop;
+            let result = threads::async_publisher(&shared, &started);
+            ends_loop.needed = false;
+            result
+        })
+    };
+    let subscriber = {
+        let shared = shared.clone();
+        let ends_loop = ends_loop();
+        spawn("subscriber", move || {
+            // Dropped at the end, in a panic, and also when the thread cannot be started.
+            let _ends_loop = ends_loop;
+            threads::subscriber(&shared, start, response_queue, patience, ack_timeout)
+        })
+    };
+    let plan = shared.plan.clone();
+    drop(shared);
+    let ended = agent.run();
+    interrupt.forget();
+    drop(iteration);
+    let sync_publisher = join("sync publisher", sync_publisher);
+    let async_publisher = join("async publisher", async_publisher);
+    let subscriber = join("subscriber", subscriber);
+
+    let mut problem = None;
+    if interrupt.is_requested() {
+        problem = Some("interrupted".to_owned());
+    }
+    let failure = ended.result.err();
+    let problem = problem.or_else(|| failure.as_ref().map(Error::to_string));
+    let mut run = Run {
+        reconnects: ended.stats.reconnects,
+        resumed: ended.stats.resumed,
+        resubscribed: ended.stats.resubscribed,
+        elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        error: problem,
+        ..empty_run(number, &plan)
+    };
+    add_publisher(&mut run, sync_publisher);
+    add_publisher(&mut run, async_publisher);
+    add_subscriber(&mut run, subscriber);
+    if ended.left > 0 {
+        run.error
+            .get_or_insert(format!("{} commands were left unfinished", ended.left));
+    }
+    if run.duplicated > 0 && settings.qos == QoS::ExactlyOnce {
+        run.error
+            .get_or_insert(format!("{} messages came twice with QoS 2", run.duplicated));
+    }
+    run.success = run.error.is_none()
+        && run.lost == 0
+        && run.acknowledged == plan.total()
+        && run.received == plan.total();
+    (run, failure)
+}
+
+fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
+    match result {
+        Ok(result) => {
+            run.published += result.published;
+            run.acknowledged += result.acknowledged;
+            if run.error.is_none() {
+                run.error = result.problem;
+            }
+        }
+        Err(problem) => {
+            run.error.get_or_insert(problem);
+        }
+    }
+}
+
+fn add_subscriber(run: &mut Run, result: Result<SubscriberResult, String>) {
+    match result {
+        Ok(SubscriberResult { verdict, problem }) => {
+            run.received = verdict.received;
+            run.lost = verdict.lost();
+            run.duplicated = verdict.duplicated;
+            run.unexpected = verdict.unexpected;
+            run.reordered = verdict.reordered;
+            if run.error.is_none() {
+                run.error = problem;
+            }
+        }
+        Err(problem) => {
+            run.error.get_or_insert(problem);
+        }
+    }
+}
+
+fn never_began(number: u64, plan: &Plan, error: &Error) -> Run {
+    Run {
+        error: Some(error.to_string()),
+        ..empty_run(number, plan)
+    }
+}
+
+fn empty_run(number: u64, plan: &Plan) -> Run {
+    Run {
+        iteration: number,
+        success: false,
+        published: 0,
+        acknowledged: 0,
+        received: 0,
+        lost: plan.total(),
+        duplicated: 0,
+        unexpected: 0,
+        reordered: 0,
+        reconnects: 0,
+        resumed: 0,
+        resubscribed: 0,
+        elapsed_ms: 0,
+        error: None,
+    }
+}
+
+type Spawned<T> = std::io::Result<JoinHandle<T>>;
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Spawned<T> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// A thread that could not be started or that panicked is a result as well.
+fn join<T>(name: &str, thread: Spawned<T>) -> Result<T, String> {
+    thread
+        .map_err(|error| format!("the {name} could not be started: {error}"))?
+        .join()
+        .map_err(|_| format!("the {name} panicked"))
+}

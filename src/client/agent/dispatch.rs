@@ -1,0 +1,283 @@
+//! Commands into the session, events out of it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Agent, BATCH, Held, Pending};
+use crate::client::command::{Command, Outcome, Reason, Request, Urgent};
+use crate::client::inbox::InboxId;
+use crate::client::ticket::Completion;
+use crate::error::{Blame, Error};
+use crate::mqtt::packet::{Filter, Message};
+use crate::mqtt::session::{DeliveryId, Event};
+
+impl Agent<'_> {
+    /// Takes what goes ahead of the queue.
+    pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        // As many as a batch of commands: a thread that repeats one must not keep the loop from the
+        // link.
+        for _ in 0..BATCH {
+            let Ok(urgent) = self.urgent.try_recv() else {
+                break;
+            };
+            busy = true;
+            if let Some(held) = &mut self.held {
+                held.behind = held.behind.saturating_sub(1);
+            }
+            match urgent {
+                Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
+                Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
+                Urgent::Command(command) => self.dispatch(command, now),
+                Urgent::Deaf(error) => self.deaf(&error),
+            }
+        }
+        busy
+    }
+
+    /// Without the readiness thread the loop would wait for ever.
+    fn deaf(&mut self, error: &io::Error) {
+        self.failure = Some(Error::new(
+            Blame::Network,
+            "waiting for the socket",
+            error.to_string(),
+            "start the program again; the system's event queue failed",
+        ));
+    }
+
+    /// Takes commands while the session has room for them.
+    pub(super) fn take_commands(&mut self, now: Instant) -> bool {
+        let mut taken = 0;
+        let limit = self.session.window();
+        self.window = self.window.at(now, self.session.in_flight(), limit);
+        // All of these first: a later SUBSCRIBE may be for one of the same filters.
+        while self.session.wants_commands()
+            && let Some(filters) = self.abandoned_filters.pop_front()
+        {
+            let nobody = Pending::Plain(Completion::nobody());
+            self.session.unsubscribe(filters, nobody, now);
+            taken += 1;
+        }
+        if self.session.wants_commands()
+            && self.abandoned_filters.is_empty()
+            && let Some(held) = self.held.take_if(|held| held.behind == 0)
+        {
+            self.dispatch_held(held.command, now);
+            taken += 1;
+        }
+        while taken < BATCH && self.takes_commands() {
+            // No more than the window has room for: what is fetched is to be taken, not to wait here.
+            let room = usize::from(limit).saturating_sub(self.session.in_flight());
+            let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
+                self.queue_is_empty();
+                break;
+            };
+            taken += 1;
+            self.command_taken();
+            self.dispatch(command, now);
+        }
+        self.go_offline_if_due(now);
+        taken > 0
+    }
+
+    /// Handles what the session has to say.
+    pub(super) fn handle_events(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.session.poll_event() {
+            busy = true;
+            match event {
+                Event::Connected {
+                    session_present,
+                    resubscribing,
+                } => self.connected(session_present, resubscribing, now),
+                Event::ConnectRefused(code) => self.refused(code, now),
+                Event::Close(loss) => {
+                    self.handle_what_is_left(now);
+                    self.link_lost(loss, now);
+                }
+                Event::Unread(limit) => {
+                    let forgets = match self.clean_session {
+                        true => ", which forgets them with its session",
+                        false => "",
+                    };
+                    log::warn!(
+                        "a thread does not read its inbox, and with the next message more than {limit} \
+                         bytes would wait unacknowledged: new ones are left with the broker until half \
+                         of that is read{forgets}; read every inbox in time, drop it, or open it with \
+                         WhenFull::DropOldest or DropNewest"
+                    );
+                }
+                Event::Resolved { token, outcome } => self.resolved(token, outcome),
+                Event::Message { message, delivery } => self.deliver_one(&message, delivery),
+                Event::SubscriptionRefused { filter } => {
+                    log::warn!("the broker refused to renew the subscription to {filter:?}");
+                    for inbox in self.subscriptions.remove_filter(&filter) {
+                        self.fanout.tell_refused(inbox, &filter);
+                    }
+                }
+            }
+        }
+        busy
+    }
+
+    /// Offers again what waited for room in a response queue.
+    pub(super) fn offer_again(&mut self) {
+        self.fanout.retry(&mut self.accepted);
+        self.accept_all();
+    }
+
+    /// Hands a command to where it is carried out.
+    fn dispatch(&mut self, command: Command, now: Instant) {
+        let Command {
+            request,
+            completion,
+        } = command;
+        match request {
+            Request::ProcessLoop => {
+                self.waker.taken();
+                self.readable = self.link.is_some();
+                self.writable = self.link.is_some();
+                // Nobody waits for the readiness thread's: the link is looked at in this turn like in any other.
+                if completion.is_awaited() {
+                    self.process_loops.push(completion);
+                }
+            }
+            Request::Publish(publish) => {
+                self.session
+                    .publish(publish, Pending::Plain(completion), now);
+            }
+            Request::Subscribe { inbox, filters } => {
+                self.subscribe(inbox, filters, completion, now);
+            }
+            Request::Unsubscribe { inbox, filters } => {
+                let (unwanted, leaving) = self.subscriptions.leave(inbox, &filters);
+                if unwanted.is_empty() {
+                    self.subscriptions.remove(&leaving);
+                    completion.tell(Outcome::delivered(0, Duration::ZERO));
+                } else {
+                    let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
+                    self.session.unsubscribe(unwanted, pending, now);
+                }
+            }
+            Request::Ping => self.session.ping(Pending::Plain(completion), now),
+            Request::Disconnect => self.disconnect(completion),
+            Request::Reconnect => {
+                if self.ending.is_some() {
+                    completion.tell(Outcome::Cancelled(Reason::Terminated));
+                } else {
+                    self.reconnect(completion, now);
+                }
+            }
+            Request::Terminate { grace } => self.terminate(grace, completion, now),
+        }
+    }
+
+    /// What it was held for has been taken.
+    fn dispatch_held(&mut self, command: Command, now: Instant) {
+        match &command.request {
+            Request::Subscribe { inbox, .. } if !self.fanout.is_open(*inbox) => {
+                let outcome = Outcome::NeverSent(Reason::InboxClosed);
+                command.completion.tell(outcome);
+            }
+            _ => self.dispatch(command, now),
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        inbox: InboxId,
+        filters: Vec<Filter>,
+        completion: Completion,
+        now: Instant,
+    ) {
+        if !self.fanout.is_open(inbox) {
+            let behind = self.urgent.len();
+            if behind == 0 {
+                completion.tell(Outcome::NeverSent(Reason::InboxClosed));
+            } else {
+                // Perhaps the inbox was opened just now, and that goes ahead of the queue.
+                let request = Request::Subscribe { inbox, filters };
+                let command = Command {
+                    request,
+                    completion,
+                };
+                self.held = Some(Held { command, behind });
+            }
+            return;
+        }
+        if self.subscriptions.len() + filters.len() > self.broker.options.max_subscriptions {
+            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            return;
+        }
+        let count = self.subscriptions.filters_with(&filters);
+        if let Err(exceeded) = self.broker.options.limits.check_subscriptions(count) {
+            log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
+            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            return;
+        }
+        let (wanted, added) = self.subscriptions.add(inbox, &filters);
+        let pending = Pending::Subscribe(Box::new((completion, added)));
+        self.session.subscribe(wanted, pending, now);
+    }
+
+    /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.
+    fn close_inbox(&mut self, inbox: InboxId) {
+        self.fanout.close(inbox, &mut self.accepted);
+        self.accept_all();
+        let unwanted = self.subscriptions.remove_inbox(inbox);
+        if !unwanted.is_empty() {
+            log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
+            self.abandoned_filters.push_back(unwanted);
+        }
+    }
+
+    fn resolved(&mut self, token: Pending, outcome: Outcome) {
+        self.arrivals.count();
+        match token {
+            Pending::Plain(completion) => completion.tell(outcome),
+            Pending::Subscribe(subscribed) => {
+                let (completion, added) = *subscribed;
+                let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
+                    Outcome::Delivered { .. } => (added, Vec::new()),
+                    Outcome::Refused { granted } => {
+                        let answers = added.into_iter().zip(granted);
+                        let (yes, no): (Vec<_>, Vec<_>) = answers.partition(|(_, g)| g.is_some());
+                        let interest = |(interest, _)| interest;
+                        (
+                            yes.into_iter().map(interest).collect(),
+                            no.into_iter().map(interest).collect(),
+                        )
+                    }
+                    _ => (Vec::new(), added),
+                };
+                self.subscriptions.grant(&granted);
+                let mut unwanted = self.subscriptions.remove(&refused);
+                // Of an earlier grant that nobody wants any more the broker has to be told.
+                unwanted.retain(|filter| self.session.is_subscribed(filter));
+                if !unwanted.is_empty() {
+                    self.abandoned_filters.push_back(unwanted);
+                }
+                completion.tell(outcome);
+            }
+            Pending::Unsubscribe(left) => {
+                let (completion, leaving) = *left;
+                self.subscriptions.remove(&leaving);
+                completion.tell(outcome);
+            }
+        }
+    }
+
+    fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) {
+        let accepted = self.fanout.deliver(&self.subscriptions, message, delivery);
+        if let (true, Some(delivery)) = (accepted, delivery) {
+            self.session.accept(delivery);
+        }
+    }
+
+    fn accept_all(&mut self) {
+        for delivery in self.accepted.drain(..) {
+            self.session.accept(delivery);
+        }
+    }
+}

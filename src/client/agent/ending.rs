@@ -1,0 +1,291 @@
+//! DISCONNECT and TERMINATE: what was queued before them is done before them.
+//!
+//! Both go ahead of the queue, so that a full one cannot keep them out; what stood in the queue at
+//! that moment is counted and still taken. Afterwards DISCONNECT leaves the loop offline until
+//! RECONNECT, TERMINATE ends it.
+
+use std::iter;
+use std::time::{Duration, Instant};
+
+use super::connection::Phase;
+use super::pace::Window;
+use super::{Agent, BATCH, Ended};
+use crate::client::command::{Outcome, Reason};
+use crate::client::handle::LARGEST_AHEAD;
+use crate::client::ticket::Completion;
+
+/// How long DISCONNECT may take to leave when TERMINATE has no time left.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
+
+/// DISCONNECT was asked for, and this many commands go before it.
+#[derive(Debug)]
+pub(super) struct GoingOffline {
+    /// Besides one that is held.
+    commands_before: usize,
+    done: Vec<Completion>,
+}
+
+/// TERMINATE was asked for, and this many commands go before it.
+#[derive(Debug)]
+pub(super) struct Ending {
+    /// Besides one that is held.
+    commands_before: usize,
+    deadline: Instant,
+    done: Vec<Completion>,
+}
+
+impl Agent<'_> {
+    /// DISCONNECT.
+    pub(super) fn disconnect(&mut self, completion: Completion) {
+        if let Some(ending) = &mut self.ending {
+            // TERMINATE disconnects as soon as it can.
+            keep(&mut ending.done, completion);
+            return;
+        }
+        if let Some(going) = &mut self.going_offline {
+            keep(&mut going.done, completion);
+            return;
+        }
+        match &mut self.phase {
+            Phase::Online { .. } => {
+                self.going_offline = Some(GoingOffline {
+                    commands_before: self.commands.len(),
+                    done: vec![completion],
+                });
+            }
+            Phase::Closing { done, .. } => keep(done, completion),
+            _ => {
+                log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
+                self.drop_link();
+                self.phase = Phase::Offline;
+                completion.tell(Outcome::delivered(0, Duration::ZERO));
+                for completion in self.reconnects.drain(..) {
+                    completion.tell(Outcome::NeverSent(Reason::NoConnection));
+                }
+            }
+        }
+    }
+
+    /// TERMINATE. Asking again can only bring the end nearer.
+    pub(super) fn terminate(&mut self, grace: Duration, completion: Completion, now: Instant) {
+        let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
+        if let Phase::Closing {
+            deadline: closing, ..
+        } = &mut self.phase
+        {
+            *closing = (*closing).min(deadline + LEAVING_TIME);
+        }
+        match &mut self.ending {
+            Some(ending) => {
+                ending.deadline = ending.deadline.min(deadline);
+                ending.done.push(completion);
+            }
+            None => {
+                let mut done = vec![completion];
+                // A DISCONNECT that still waits for commands before it comes with the end.
+                done.extend(self.going_offline.take().into_iter().flat_map(|g| g.done));
+                self.ending = Some(Ending {
+                    commands_before: self.commands.len(),
+                    deadline,
+                    done,
+                });
+            }
+        }
+    }
+
+    /// Whether commands may be taken out of the queue now.
+    pub(super) fn takes_commands(&self) -> bool {
+        let before = |count: usize| count > 0;
+        self.session.wants_commands()
+            && self.window == Window::Open
+            && self.abandoned_filters.is_empty()
+            && self.held.is_none()
+            && self
+                .going_offline
+                .as_ref()
+                .is_none_or(|g| before(g.commands_before))
+            && self
+                .ending
+                .as_ref()
+                .is_none_or(|e| before(e.commands_before))
+    }
+
+    /// One command less goes before DISCONNECT or TERMINATE.
+    pub(super) fn command_taken(&mut self) {
+        if let Some(going) = &mut self.going_offline {
+            going.commands_before = going.commands_before.saturating_sub(1);
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.commands_before = ending.commands_before.saturating_sub(1);
+        }
+    }
+
+    /// Nothing goes before DISCONNECT or TERMINATE any more.
+    pub(super) fn queue_is_empty(&mut self) {
+        if let Some(going) = &mut self.going_offline {
+            going.commands_before = 0;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.commands_before = 0;
+        }
+    }
+
+    /// Sends DISCONNECT once what goes before it is sent, or stays offline if the link went first.
+    pub(super) fn go_offline_if_due(&mut self, now: Instant) {
+        let Some(going) = &self.going_offline else {
+            return;
+        };
+        let online = matches!(self.phase, Phase::Online { .. });
+        // After DISCONNECT the session takes hardly anything any more: first what was read already.
+        let unsent = || self.held.is_some() || self.session.has_unsent() || self.unhandled;
+        if online && (going.commands_before > 0 || unsent()) {
+            return;
+        }
+        if let Some(going) = self.going_offline.take() {
+            self.close(going.done, now);
+        }
+    }
+
+    pub(super) fn ending_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            // It has a deadline of its own.
+            Phase::Closing { .. } => None,
+            _ => self.ending.as_ref().map(|ending| ending.deadline),
+        }
+    }
+
+    /// Sends DISCONNECT, if there is somebody to send it to, once TERMINATE is due.
+    pub(super) fn end_if_due(&mut self, now: Instant) -> bool {
+        let due = matches!(self.phase, Phase::Online { .. }) && self.is_due_to_end(now);
+        if due {
+            self.read_the_rest(now);
+            if matches!(self.phase, Phase::Online { .. }) {
+                self.close(Vec::new(), now);
+            }
+        }
+        due
+    }
+
+    /// Whether the loop is to end now.
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        self.failure.is_some()
+            || match self.phase {
+                Phase::Online { .. } | Phase::Closing { .. } => false,
+                Phase::Offline => self.ending.is_some(),
+                // An attempt that comes after the grace time is none.
+                Phase::Waiting { until } if self.is_too_late(until) => true,
+                _ => self.is_due_to_end(now),
+            }
+    }
+
+    /// Whether TERMINATE was asked for and its grace time ends before this.
+    fn is_too_late(&self, time: Instant) -> bool {
+        let ending = self.ending.as_ref();
+        ending.is_some_and(|ending| ending.deadline <= time)
+    }
+
+    /// Whether TERMINATE was asked for, and its grace is over or nothing is left before it.
+    fn is_due_to_end(&self, now: Instant) -> bool {
+        self.ending.as_ref().is_some_and(|ending| {
+            let nothing_left = ending.commands_before == 0
+                && self.held.is_none()
+                && self.session.unresolved() == 0
+                && self.session.output().is_empty();
+            ending.deadline <= now || nothing_left
+        })
+    }
+
+    /// Tells everybody who still waits, and ends.
+    pub(super) fn end(mut self) -> Ended {
+        // From here on nothing is queued any more, not even by a callback that is told of its end.
+        self.commands.close();
+        self.broker.next_identifier = self.session.next_identifier();
+        let reason = match self.failure {
+            Some(_) => Reason::NoConnection,
+            None => Reason::Terminated,
+        };
+        self.drop_link();
+        let mut left = self.session.unresolved();
+        self.session.abandon(reason);
+        self.handle_events(Instant::now());
+        let held = self.held.take().map(|held| held.command);
+        let queued = iter::from_fn(|| self.commands.take(BATCH));
+        for command in held.into_iter().chain(queued) {
+            left += 1;
+            command.completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.going_offline.take().into_iter().flat_map(|g| g.done) {
+            completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.reconnects.drain(..) {
+            completion.tell(Outcome::Cancelled(reason));
+        }
+        for completion in self.ending.take().into_iter().flat_map(|e| e.done) {
+            completion.tell(Outcome::delivered(1, Duration::ZERO));
+        }
+        self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
+        log::debug!("the loop ends; commands left unfinished: {left}");
+        Ended {
+            result: self.failure.take().map_or(Ok(()), Err),
+            stats: self.stats,
+            left,
+        }
+    }
+
+    /// Sends DISCONNECT and closes the link once it is out.
+    fn close(&mut self, done: Vec<Completion>, now: Instant) {
+        if matches!(self.phase, Phase::Online { .. }) {
+            self.session.disconnect();
+            // What was written before goes out first, however slowly the link takes it.
+            let time = match self.ending {
+                Some(_) => LEAVING_TIME,
+                None => self.broker.options.ack_timeout,
+            };
+            self.phase = Phase::Closing {
+                deadline: now + time,
+                finished: false,
+                done,
+            };
+        } else {
+            self.drop_link();
+            self.phase = Phase::Offline;
+            for completion in done {
+                completion.tell(Outcome::delivered(0, Duration::ZERO));
+            }
+        }
+    }
+}
+
+/// Keeps a DISCONNECT or a RECONNECT until it is done, unless as many are kept already as may wait ahead of the
+/// queue: a thread that repeats one has to come to a bound somewhere.
+pub(super) fn keep(kept: &mut Vec<Completion>, completion: Completion) {
+    if kept.len() < LARGEST_AHEAD {
+        kept.push(completion);
+    } else {
+        completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+    }
+}
+
+/// Stands for "no limit" where a grace time is beyond what the clock can tell.
+const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ticket::Ticket;
+
+    #[test]
+    fn what_is_repeated_without_end_is_not_kept_without_end() {
+        let mut kept = Vec::new();
+        for _ in 0..LARGEST_AHEAD {
+            let (ticket, completion) = Ticket::new();
+            keep(&mut kept, completion);
+            assert_eq!(ticket.outcome(), None);
+        }
+        let (ticket, completion) = Ticket::new();
+        keep(&mut kept, completion);
+        let refused = Outcome::NeverSent(Reason::TooManyAhead);
+        assert_eq!(ticket.outcome(), Some(refused));
+        assert_eq!(kept.len(), LARGEST_AHEAD);
+    }
+}

@@ -1,0 +1,566 @@
+//! Commands and packets in, packets out: one portion of it at a time.
+//!
+//! A broker that is quick acknowledges a whole window with one write. Were all of that handled before
+//! the next command is taken, the broker would have nothing to do meanwhile, and the loop nothing while
+//! the broker answers. So commands have their turn again, and go out, as soon as there is room for a
+//! portion of them: both sides work at the same time.
+//!
+//! So there are moments in which packets have been read and not handled, and others in which more is there to be
+//! read. Whoever gives the link up in the first has them handled before, except where they broke the protocol
+//! (somebody who asks for another link has his turn when none are left). Whoever judges what did not come (an
+//! acknowledgment, CONNACK, the end of a grace time) reads the rest before. The loop's thread; it does not
+//! wait here.
+
+use std::io;
+use std::time::Instant;
+
+use bytes::BytesMut;
+
+use super::Agent;
+use super::pace::portion;
+use crate::mqtt::packet::ProtocolError;
+use crate::mqtt::session::LinkLoss;
+use crate::mqtt::v4;
+
+/// Events that may come together before they are handled: a few, so that they stay in the cache.
+const EVENTS: usize = 32;
+
+/// Memory for what was received that is kept while there is nothing: what larger packets needed is given back.
+const KEPT: usize = 1024 * 1024;
+
+/// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
+const READS: usize = 64;
+
+impl Agent<'_> {
+    /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
+    /// called again at once while something is left unhandled.
+    pub(super) fn exchange(&mut self, now: Instant) -> bool {
+        let mut busy = self.take_commands(now);
+        busy |= self.receive(now);
+        self.offer_again();
+        if self.session.next_timer().is_some_and(|at| at <= now) {
+            // Nothing is overdue whose acknowledgment has come.
+            self.read_the_rest(now);
+            self.session.handle_timeout(now);
+            // What came at the last moment may have made room: the next turn takes the commands for it.
+            busy = true;
+        }
+        busy |= self.handle_events(now);
+        busy |= self.transmit(now);
+        busy | self.handle_events(now)
+    }
+
+    /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a
+    /// portion, and hands each packet to the session.
+    fn receive(&mut self, now: Instant) -> bool {
+        if self.unhandled {
+            self.handle_received(now);
+            return true;
+        }
+        let mut busy = false;
+        for _ in 0..READS {
+            if !self.readable || self.unhandled || self.session.is_behind_with_acks() {
+                return busy;
+            }
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.read(&mut self.chunk) {
+                Ok(0) => {
+                    self.link_lost(LinkLoss::PeerClosed, now);
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.received.extend_from_slice(&self.chunk[..length]);
+                    self.handle_received(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.link_failed(&error, now);
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Handles a portion of what was received, and ends the link if it breaks the protocol.
+    fn handle_received(&mut self, now: Instant) {
+        let result = self.handle_packets(now);
+        if result.is_err() {
+            // Nothing that comes behind a violation counts.
+            self.received.clear();
+            self.unhandled = false;
+        }
+        // What came before it has happened, CONNACK for one.
+        self.handle_events(now);
+        if let Err(error) = result {
+            self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
+        }
+    }
+
+    fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let limit = self.broker.options.max_packet_size;
+        let portion = portion(self.session.window());
+        let in_flight = self.session.in_flight();
+        // Until there are none: an event may be that the link has to go.
+        self.unhandled = true;
+        self.received_is_large |= self.received.len() > KEPT;
+        loop {
+            let length = self.received.len();
+            let shown = v4::beginning(&self.received);
+            let Some(packet) = v4::decode(&mut self.received, limit)? else {
+                self.unhandled = false;
+                if self.received.is_empty() && std::mem::take(&mut self.received_is_large) {
+                    self.received = BytesMut::new();
+                }
+                return Ok(());
+            };
+            log::trace!("received {}", packet.name());
+            // What is wrong only in its place shows its bytes, too.
+            let length = length - self.received.len();
+            let handled = self.session.handle_packet(packet, now);
+            handled.map_err(|error| error.with_beginning(&shown[..length.min(shown.len())]))?;
+            if self.session.events() >= EVENTS {
+                self.handle_events(now);
+            }
+            if self.session.in_flight() + portion <= in_flight {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes what the session wants sent until the link takes no more.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while self.writable && !self.session.output().is_empty() {
+            let Some(link) = &mut self.link else {
+                return busy;
+            };
+            match link.write(self.session.output()) {
+                Ok(0) => {
+                    self.read_the_rest(now);
+                    if self.link.is_some() {
+                        self.link_lost(LinkLoss::PeerClosed, now);
+                    }
+                    return true;
+                }
+                Ok(length) => {
+                    busy = true;
+                    self.session.handle_written(length, now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.read_the_rest(now);
+                    if self.link.is_some() {
+                        self.link_failed(&error, now);
+                    }
+                    return true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Before anything is judged that did not come, and before a link is given up that takes nothing any more:
+    /// what came over it has happened, and perhaps the broker said why. Reads on until the link is drained, up
+    /// to what no socket holds.
+    pub(super) fn read_the_rest(&mut self, now: Instant) {
+        self.handle_what_is_left(now);
+        self.readable = self.link.is_some();
+        for _ in 0..READS {
+            if !self.readable {
+                return;
+            }
+            self.receive(now);
+            self.handle_what_is_left(now);
+        }
+    }
+
+    /// Before a link is given up: what was read has happened.
+    pub(super) fn handle_what_is_left(&mut self, now: Instant) {
+        while self.unhandled {
+            self.handle_received(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use mio::net::TcpStream;
+
+    use super::super::connection::Phase;
+    use super::*;
+    use crate::client::batch::Batch;
+    use crate::client::handle::Handle;
+    use crate::client::inbox::WhenFull;
+    use crate::link::Link;
+    use crate::mqtt::packet::{Filter, Publish, QoS};
+    use crate::options::{Options, Security};
+    use crate::{Agent, Broker};
+
+    const WINDOW: u16 = 100;
+
+    /// What the broker has sent and was sent, in memory.
+    #[derive(Default)]
+    struct Wire {
+        /// Each is read at once; an empty one says that there is nothing for now.
+        to_read: VecDeque<Vec<u8>>,
+        /// Each was written at once.
+        written: Vec<Vec<u8>>,
+        is_broken: bool,
+    }
+
+    struct WireLink {
+        wire: Arc<Mutex<Wire>>,
+        /// Never used: the loop wants something to watch.
+        socket: TcpStream,
+    }
+
+    impl Read for WireLink {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let piece = self.wire.lock().unwrap().to_read.pop_front();
+            let piece = piece.filter(|piece| !piece.is_empty());
+            let piece = piece.ok_or(io::ErrorKind::WouldBlock)?;
+            into[..piece.len()].copy_from_slice(&piece);
+            Ok(piece.len())
+        }
+    }
+
+    impl Write for WireLink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut wire = self.wire.lock().unwrap();
+            if wire.is_broken {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            wire.written.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Link for WireLink {
+        fn socket(&mut self) -> &mut TcpStream {
+            &mut self.socket
+        }
+
+        fn trust_short_reads(&mut self) {}
+
+        fn finish(&mut self) {}
+    }
+
+    fn broker() -> Broker {
+        broker_with(|_| {})
+    }
+
+    fn broker_with(change: impl FnOnce(&mut Options)) -> Broker {
+        let mut options = Options::new("localhost", "exchange");
+        options.security = Security::Plain;
+        options.max_inflight = WINDOW;
+        change(&mut options);
+        Broker::new(options).unwrap()
+    }
+
+    fn link() -> (Box<WireLink>, Arc<Mutex<Wire>>) {
+        let wire = Arc::new(Mutex::new(Wire::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let link = WireLink {
+            wire: Arc::clone(&wire),
+            socket,
+        };
+        (Box::new(link), wire)
+    }
+
+    /// A loop that is connected over memory, with `count` messages queued.
+    fn connected(broker: &mut Broker, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
+        let (mut agent, handle) = broker.open().unwrap();
+        let mut batch = Batch::new();
+        for number in 0..count {
+            let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        let (link, wire) = link();
+        let now = Instant::now();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        wire.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+        agent.exchange(now);
+        (agent, handle, batch, wire)
+    }
+
+    /// What a turn of the loop does with the link. Returns how many portions it took.
+    fn turn(agent: &mut Agent<'_>) -> usize {
+        agent.readable = agent.link.is_some();
+        agent.exchange(Instant::now());
+        let mut portions = 1;
+        while agent.unhandled {
+            agent.exchange(Instant::now());
+            portions += 1;
+        }
+        portions
+    }
+
+    /// How many PUBLISHes each write since the last look had.
+    fn published(wire: &Arc<Mutex<Wire>>) -> Vec<usize> {
+        let written = std::mem::take(&mut wire.lock().unwrap().written);
+        let published = written.iter().filter(|bytes| bytes[0] == 0x32);
+        let counted = published.map(|bytes| {
+            let mut bytes = bytes::BytesMut::from(bytes.as_slice());
+            std::iter::from_fn(|| v4::decode(&mut bytes, 1_000).unwrap()).count()
+        });
+        counted.collect()
+    }
+
+    fn acknowledge(wire: &Arc<Mutex<Wire>>, ids: impl Iterator<Item = u16>) {
+        let acknowledgments = ids.flat_map(|id| {
+            let [high, low] = id.to_be_bytes();
+            [0x40, 2, high, low]
+        });
+        let together = acknowledgments.collect();
+        wire.lock().unwrap().to_read.push_back(together);
+    }
+
+    #[test]
+    fn commands_go_out_between_acknowledgments_that_came_together() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        turn(&mut agent);
+        assert_eq!(published(&wire), [100], "the window");
+        acknowledge(&wire, 1..=100);
+        assert_eq!(
+            turn(&mut agent),
+            5,
+            "the last one looks whether there is more"
+        );
+        assert_eq!(published(&wire), [25, 25, 25, 25]);
+        assert_eq!(batch.outstanding(), 200);
+        assert!(!agent.unhandled);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_came_before_the_link_broke_has_happened() {
+        let mut broker = broker();
+        for pieces in [vec![1..=100], vec![1..=50, 51..=100]] {
+            let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+            let first = agent.session.next_identifier();
+            turn(&mut agent);
+            for piece in pieces {
+                acknowledge(&wire, piece.map(|id| first + id));
+            }
+            wire.lock().unwrap().is_broken = true;
+            turn(&mut agent);
+            assert!(agent.link.is_none());
+            assert_eq!(batch.outstanding(), 200, "all that were acknowledged");
+            drop((agent, handle));
+        }
+    }
+
+    #[test]
+    fn nothing_is_overdue_whose_acknowledgment_has_come() {
+        let mut broker = broker();
+        // In one piece, in two, and in so many that they are not read in one turn.
+        for size in [100, 50, 1] {
+            let (mut agent, handle, batch, wire) = connected(&mut broker, 150);
+            let first = agent.session.next_identifier() + 1;
+            turn(&mut agent);
+            for begin in (0..WINDOW).step_by(size) {
+                acknowledge(&wire, (0..size as u16).map(|id| first + begin + id));
+            }
+            let late = Instant::now() + agent.broker.options.ack_timeout;
+            while !wire.lock().unwrap().to_read.is_empty() || agent.unhandled {
+                agent.readable = true;
+                agent.exchange(late);
+            }
+            assert!(agent.link.is_some());
+            assert_eq!(batch.outstanding(), 50);
+            agent.exchange(late);
+            agent.exchange(late + agent.broker.options.ack_timeout);
+            assert!(agent.link.is_none(), "the others are overdue then");
+            drop((agent, handle));
+        }
+    }
+
+    #[test]
+    fn room_that_is_made_at_the_last_moment_is_used_in_another_turn() {
+        for window in [1, WINDOW] {
+            let mut broker = broker_with(|options| options.max_inflight = window);
+            let count = u64::from(window) + 1;
+            let (mut agent, handle, batch, wire) = connected(&mut broker, count);
+            let first = agent.session.next_identifier() + 1;
+            turn(&mut agent);
+            published(&wire);
+            // Nothing is there when the loop reads; a moment later, when the timer has rung, it is.
+            wire.lock().unwrap().to_read.push_back(Vec::new());
+            acknowledge(&wire, (0..window).map(|id| first + id));
+            let late = Instant::now() + agent.broker.options.ack_timeout;
+            agent.readable = true;
+            assert!(agent.exchange(late), "there is more to do");
+            assert_eq!(batch.outstanding(), 1);
+            agent.exchange(late);
+            assert_eq!(published(&wire), [1]);
+            drop((agent, handle));
+        }
+    }
+
+    #[test]
+    fn a_broker_that_goes_on_sending_cannot_put_off_what_is_overdue() {
+        let mut broker = broker();
+        let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
+        turn(&mut agent);
+        let late = Instant::now() + agent.broker.options.ack_timeout;
+        let unsolicited = vec![0x40, 2, 0xff, 0xff];
+        let more = std::iter::repeat_n(unsolicited, 2 * READS * READS);
+        wire.lock().unwrap().to_read.extend(more);
+        agent.readable = true;
+        agent.exchange(late);
+        assert!(agent.link.is_none());
+        assert!(!wire.lock().unwrap().to_read.is_empty());
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_comes_behind_a_violation_does_not_count() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 100);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=10);
+        {
+            let piece = &mut wire.lock().unwrap().to_read[0];
+            piece.extend([0x20, 2, 0, 0]);
+            piece.extend((11..=20).flat_map(|id| [0x40, 2, 0, id]));
+        }
+        turn(&mut agent);
+        assert!(agent.link.is_none());
+        assert_eq!(batch.outstanding(), 90);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn a_connack_that_has_come_is_not_late() {
+        let mut broker = broker();
+        let (mut agent, handle) = broker.open().unwrap();
+        let (link, wire) = link();
+        let now = Instant::now();
+        let deadline = now + Duration::from_secs(1);
+        agent.greet(link, deadline, now);
+        agent.exchange(now);
+        wire.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+        agent.advance_connection(deadline);
+        assert!(matches!(agent.phase, Phase::Online { .. }));
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_was_read_before_disconnect_has_happened() {
+        let mut broker = broker();
+        let (mut agent, handle, batch, wire) = connected(&mut broker, 125);
+        turn(&mut agent);
+        acknowledge(&wire, 1..=100);
+        let ticket = handle.disconnect();
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        assert_eq!(batch.outstanding(), 25);
+        turn(&mut agent);
+        assert!(wire.lock().unwrap().written.concat().ends_with(&[0xe0, 0]));
+        drop((agent, handle, ticket));
+    }
+
+    #[test]
+    fn what_was_read_before_a_link_is_left_for_another_has_happened() {
+        const MESSAGE: usize = 1_000_000;
+        let mut broker = broker_with(|options| options.max_packet_size = 2 * MESSAGE);
+        let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        agent.take_urgent(Instant::now());
+        let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
+        let subscribed = handle.subscribe(&inbox, filters).unwrap();
+        turn(&mut agent);
+        let granted = vec![0x90, 3, 0, 1, 1];
+        wire.lock().unwrap().to_read.push_back(granted);
+        turn(&mut agent);
+        assert!(subscribed.outcome().is_some());
+        // More than may wait for a thread that does not read its inbox.
+        for id in 1..=80 {
+            let mut bytes = bytes::BytesMut::new();
+            let mut message = Publish::new("x", QoS::AtLeastOnce, vec![7; MESSAGE]);
+            let id = crate::mqtt::packet::PacketId::new(id);
+            v4::encode_publish(&mut message, id, false, &mut String::new(), &mut bytes);
+            let pieces = bytes.chunks(16_000).map(<[u8]>::to_vec);
+            wire.lock().unwrap().to_read.extend(pieces);
+        }
+        while !wire.lock().unwrap().to_read.is_empty() {
+            turn(&mut agent);
+        }
+        for number in 0..WINDOW {
+            let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        turn(&mut agent);
+        assert_eq!(batch.outstanding(), 100);
+        drop(inbox);
+        acknowledge(&wire, 2..=101);
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        assert!(agent.link.is_none());
+        assert_eq!(batch.outstanding(), 0);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn what_a_large_packet_needed_is_given_back() {
+        let mut broker = broker_with(|options| options.max_packet_size = 4 * KEPT);
+        let (mut agent, handle, _batch, wire) = connected(&mut broker, 0);
+        for size in [KEPT / 2, 2 * KEPT] {
+            let mut bytes = bytes::BytesMut::new();
+            let mut message = Publish::new("x", QoS::AtMostOnce, vec![7; size]);
+            v4::encode_publish(&mut message, None, false, &mut String::new(), &mut bytes);
+            let pieces = bytes.chunks(16_000).map(<[u8]>::to_vec);
+            wire.lock().unwrap().to_read.extend(pieces);
+            while !wire.lock().unwrap().to_read.is_empty() {
+                turn(&mut agent);
+            }
+            turn(&mut agent);
+            assert!(agent.received.is_empty());
+        }
+        assert_eq!(agent.received.capacity(), 0);
+        drop((agent, handle));
+    }
+
+    #[test]
+    fn large_messages_wait_in_the_queue() {
+        const CAPACITY: usize = 10;
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+            let mut broker = broker_with(|options| {
+                options.max_inflight = 1_000;
+                options.command_queue = CAPACITY;
+                options.block_time = Duration::ZERO;
+            });
+            let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+            turn(&mut agent);
+            let payload = bytes::Bytes::from(vec![0; 300_000]);
+            for _ in 0..100 {
+                let message = || Publish::new("t", qos, payload.clone());
+                while handle.publish_in(message(), &mut batch).is_ok() {}
+                let written = std::mem::take(&mut wire.lock().unwrap().written);
+                let sent = written.iter().filter(|bytes| bytes.len() > payload.len());
+                assert!(sent.count() <= 1);
+                assert!(agent.commands.len() <= 2 * CAPACITY);
+                turn(&mut agent);
+            }
+            drop((agent, handle));
+        }
+    }
+}

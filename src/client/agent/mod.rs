@@ -1,0 +1,420 @@
+//! \[3\] The command loop: the thread that calls [`Agent::run`] owns the connection until it returns.
+//!
+//! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
+//! reads and handles what the link has, and writes what the session wants sent, these three in portions
+//! if there is much of it; then it sleeps until somebody rings (`doorbell.rs`) or the next timer. Only
+//! for that sleep the readiness thread watches the socket: awake, the loop looks for itself. Of all that
+//! carries the connection only this module reads the clock. It never waits for a consumer, never sends
+//! into its own bounded queue, and while it sleeps every stop request wakes it. What MQTT requires is
+//! decided in `session/`; here is only the wiring.
+//!
+//! - `connection.rs`: from offline to online and back, with backoff
+//! - `dispatch.rs`: commands into the session, events out of it
+//! - `exchange.rs`: commands and packets in, packets out
+//! - `ending.rs`: DISCONNECT and TERMINATE
+//! - `pace.rs`: when to wait for more, and when to look again before sleeping
+
+mod connection;
+mod dispatch;
+mod ending;
+mod exchange;
+mod pace;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver, unbounded};
+use native_tls::TlsConnector;
+
+use crate::client::command::{Command, Outcome, Reason, Urgent};
+use crate::client::doorbell::Doorbell;
+use crate::client::fanout::Fanout;
+use crate::client::handle::Handle;
+use crate::client::queue::{CommandQueue, command_queue};
+use crate::client::ticket::Completion;
+use crate::error::{Blame, Error, exhaustion};
+use crate::link::Link;
+use crate::link::backoff::Backoff;
+use crate::link::connect::Resolver;
+use crate::link::readiness::{Readiness, Waker};
+use crate::link::tls;
+use crate::mqtt::session::{DeliveryId, Event, Session, SessionOptions};
+use crate::mqtt::subscriptions::{InterestId, Subscriptions};
+use crate::options::{Options, Security};
+
+use connection::Phase;
+use ending::{Ending, GoingOffline};
+use pace::{Arrivals, Gate, Watchfulness, Window};
+
+/// Commands taken before the link, or what is left of what it brought, is looked at again.
+const BATCH: usize = 512;
+
+/// Bytes read at once: a TLS record holds at most 16 KiB.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Links lost in a row without any acknowledgment before what stands first in flight is given up.
+const FRUITLESS_LINKS: u32 = 5;
+
+/// A broker that can be connected to: options checked, certificates loaded.
+///
+/// It outlives the loops that it opens, so that CONNECTs keep their distance
+/// ([`Options::connect_interval`]) also from one loop to the next.
+#[derive(Debug)]
+pub struct Broker {
+    options: Options,
+    connector: Option<TlsConnector>,
+    last_connect: Option<Instant>,
+    /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
+    next_identifier: u16,
+}
+
+/// The command loop, not yet running. See [`Agent::run`].
+pub struct Agent<'b> {
+    broker: &'b mut Broker,
+    clean_session: bool,
+    commands: CommandQueue,
+    urgent: Receiver<Urgent>,
+    held: Option<Held>,
+    waker: Waker,
+    doorbell: Arc<Doorbell>,
+    readiness: Readiness,
+    resolver: Resolver,
+    session: Session<Pending>,
+    subscriptions: Subscriptions,
+    fanout: Fanout,
+    /// Filters that nobody wants any more because their inbox went away.
+    abandoned_filters: VecDeque<Vec<String>>,
+    phase: Phase,
+    link: Option<Box<dyn Link>>,
+    /// Whether the readiness thread watches the link. Only while the loop sleeps: awake it looks
+    /// for itself.
+    watched: bool,
+    readable: bool,
+    writable: bool,
+    backoff: Backoff,
+    received: BytesMut,
+    /// Whether it has grown beyond what is kept.
+    received_is_large: bool,
+    /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
+    unhandled: bool,
+    chunk: Box<[u8]>,
+    accepted: Vec<DeliveryId>,
+    process_loops: Vec<Completion>,
+    reconnects: Vec<Completion>,
+    going_offline: Option<GoingOffline>,
+    ending: Option<Ending>,
+    window: Window,
+    gate: Gate,
+    watch: Watchfulness,
+    arrivals: Arrivals,
+    failure: Option<Error>,
+    stats: Stats,
+}
+
+/// A command that was taken out of the queue, but is to be dispatched only after what went ahead of it.
+#[derive(Debug)]
+struct Held {
+    command: Command,
+    /// How much of that is still to be taken.
+    behind: usize,
+}
+
+/// What the session hands back when a command has ended.
+#[derive(Debug)]
+enum Pending {
+    Plain(Completion),
+    /// Also with what was added for it.
+    Subscribe(Box<(Completion, Vec<InterestId>)>),
+    /// Also with what is leaving.
+    Unsubscribe(Box<(Completion, Vec<InterestId>)>),
+}
+
+/// What happened while the loop ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// How often the broker accepted a connection.
+    pub connects: u64,
+    /// How many of these followed the loss of an earlier one, or a RECONNECT.
+    pub reconnects: u64,
+    /// How often a connection was lost that the broker had accepted, whether there was another or not.
+    pub losses: u64,
+    /// How often the broker still had the session at a reconnect.
+    pub resumed: u64,
+    /// How many subscriptions were renewed because the broker had forgotten them.
+    pub resubscribed: u64,
+    /// Messages dropped because they matched no subscription and the default queue was full.
+    pub unmatched_dropped: u64,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Ended {
+    /// Well, after TERMINATE or the last handle; or because no connection could be had.
+    pub result: Result<(), Error>,
+    /// What happened on the way.
+    pub stats: Stats,
+    /// Commands that had not ended by then: they ended as cancelled or perhaps delivered.
+    pub left: usize,
+}
+
+impl Broker {
+    /// Checks the options and loads the certificates. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`], saying which value or file is wrong and how to mend it.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let connector = match &options.security {
+            Security::Tls(tls) => Some(tls::connector(tls)?),
+            Security::Plain => None,
+        };
+        Ok(Broker {
+            options,
+            connector,
+            last_connect: None,
+            next_identifier: 0,
+        })
+    }
+
+    /// A loop for this broker, and the handle that threads push commands with.
+    ///
+    /// # Errors
+    /// [`Blame::Network`] when the system has no thread or event queue left.
+    pub fn open(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+        let clean_session = self.options.clean_session;
+        self.open_with(clean_session)
+    }
+
+    /// As [`Broker::open`], but asks the broker to forget the earlier session, whatever the options
+    /// say [MQTT-3.1.2-6].
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open_clean(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+        self.open_with(true)
+    }
+
+    /// The options that it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn open_with(&mut self, clean_session: bool) -> Result<(Agent<'_>, Handle), Error> {
+        let now = Instant::now();
+        let doorbell = Arc::new(Doorbell::default());
+        let (command_sender, commands) =
+            command_queue(self.options.command_queue, Arc::clone(&doorbell));
+        let (urgent_sender, urgent) = unbounded();
+        let waker = Waker::new(urgent_sender, Arc::clone(&doorbell));
+        let readiness = Readiness::spawn(waker.clone()).map_err(|error| {
+            Error::new(
+                Blame::Network,
+                "starting the readiness thread",
+                error.to_string(),
+                exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
+            )
+        })?;
+        let max_owed_bytes = self.options.max_owed_bytes();
+        let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue, max_owed_bytes);
+        let session_options = SessionOptions {
+            max_inflight: self.options.max_inflight,
+            ack_timeout: self.options.ack_timeout,
+            keep_alive: self.options.keep_alive,
+            on_session_lost: self.options.on_session_lost,
+            identifiers: u16::MAX,
+            fruitless_links: match self.options.retry.attempts {
+                // Whoever wants to try for ever means it.
+                0 => u32::MAX,
+                _ => FRUITLESS_LINKS,
+            },
+            first_identifier: self.next_identifier,
+            max_owed_bytes,
+        };
+        let handle = Handle::new(command_sender, waker.clone(), unmatched, &self.options);
+        let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        let mut agent = Agent {
+            clean_session,
+            commands,
+            urgent,
+            held: None,
+            resolver: Resolver::new(waker.clone()),
+            waker,
+            doorbell,
+            readiness,
+            session: Session::new(session_options, now),
+            subscriptions: Subscriptions::default(),
+            fanout,
+            abandoned_filters: VecDeque::new(),
+            phase: Phase::Waiting { until: now },
+            link: None,
+            watched: false,
+            readable: false,
+            writable: false,
+            backoff: Backoff::new(self.options.retry),
+            received: BytesMut::new(),
+            received_is_large: false,
+            unhandled: false,
+            chunk: vec![0; READ_SIZE].into_boxed_slice(),
+            accepted: Vec::new(),
+            process_loops: Vec::new(),
+            reconnects: Vec::new(),
+            going_offline: None,
+            ending: None,
+            window: Window::Open,
+            gate: Gate::Idle,
+            watch: Watchfulness::new(single_core, now),
+            arrivals: Arrivals::new(now),
+            failure: None,
+            stats: Stats::default(),
+            broker: self,
+        };
+        // The loop before this one may have connected just now.
+        agent.connect_at(now);
+        Ok((agent, handle))
+    }
+}
+
+impl Drop for Agent<'_> {
+    /// After a panic in the loop everybody who waits still learns the truth.
+    fn drop(&mut self) {
+        self.session.abandon(Reason::LoopEnded);
+        while let Some(event) = self.session.poll_event() {
+            if let Event::Resolved { token, outcome } = event {
+                token.into_completion().tell(outcome);
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn into_completion(self) -> Completion {
+        match self {
+            Pending::Plain(completion) => completion,
+            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
+        }
+    }
+}
+
+impl fmt::Debug for Agent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent<'_> {
+    /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
+    /// be had any more. Every command has ended when it returns.
+    pub fn run(mut self) -> Ended {
+        self.doorbell.move_in();
+        loop {
+            let mut now = Instant::now();
+            if self.link.is_some() && !self.watched {
+                // Nobody tells, so it looks.
+                self.readable = true;
+                self.writable = true;
+            }
+            let mut busy = self.take_urgent(now);
+            busy |= self.advance_connection(now);
+            busy |= self.exchange(now);
+            while self.unhandled {
+                now = Instant::now();
+                busy |= self.exchange(now);
+            }
+            self.finish_process_loops(now);
+            busy |= self.end_if_due(now);
+            if self.has_ended(now) {
+                return self.end();
+            }
+            if let Some(pause) = self.pause(now) {
+                self.doorbell.rest(now + pause, || !self.urgent.is_empty());
+            } else if busy {
+                self.watch.was_busy(now);
+            } else if self.looks_again(now) {
+                thread::yield_now();
+            } else {
+                self.sleep(now);
+            }
+        }
+    }
+
+    /// PROCESSLOOP is done once all that the link has is handled.
+    fn finish_process_loops(&mut self, now: Instant) {
+        if !self.process_loops.is_empty() {
+            self.read_the_rest(now);
+        }
+        for completion in self.process_loops.drain(..) {
+            completion.tell(Outcome::delivered(1, Duration::ZERO));
+        }
+    }
+
+    fn looks_again(&mut self, now: Instant) -> bool {
+        let time = self.arrivals.looking_time(self.session.in_flight());
+        self.watch.looks_again(now, time)
+    }
+
+    /// How long to let acknowledgments come together, if nothing else can be done meanwhile.
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let pause = self.arrivals.pause(now, self.session.in_flight())?;
+        let idle = self.session.output().is_empty()
+            && (self.commands.is_empty() || !self.takes_commands());
+        idle.then_some(pause)
+    }
+
+    /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
+    /// next timer. There is no polling tick.
+    fn sleep(&mut self, now: Instant) {
+        if let Err(error) = self.watch_link() {
+            self.link_failed(&error, now);
+            return;
+        }
+        let takes_commands = self.takes_commands();
+        self.gate = self.gate.at(now, self.commands.keeps_waiting());
+        let deadlines = [
+            self.phase_deadline(),
+            self.session.next_timer(),
+            self.ending_deadline(),
+            self.window_deadline(),
+            self.gate.deadline(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min();
+        self.doorbell.sleep(takes_commands, deadline, || {
+            if self.gate == Gate::Open {
+                // Not before: whoever is let in has to see that the loop sleeps.
+                self.commands.open_for_any();
+            }
+            !self.urgent.is_empty() || takes_commands && !self.commands.is_empty()
+        });
+        self.watch.slept(now.elapsed());
+        self.unwatch_link();
+    }
+
+    /// Has the readiness thread tell when the link has something, or takes something again.
+    fn watch_link(&mut self) -> io::Result<()> {
+        let Some(link) = &mut self.link else {
+            return Ok(());
+        };
+        if !self.watched {
+            let reads = !self.session.is_behind_with_acks();
+            self.readiness.watch(link.socket(), reads, !self.writable)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    /// From here on the loop looks for itself.
+    fn unwatch_link(&mut self) {
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut self.watched)
+        {
+            self.readiness.unwatch(link.socket());
+        }
+    }
+}

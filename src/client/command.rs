@@ -1,0 +1,253 @@
+//! \[2\] What threads ask of the loop, and how it ends.
+//!
+//! A [`Command`] owns all of its data: the thread that pushed it may time out, go away or panic
+//! without anything dangling. Every command ends in exactly one [`Outcome`], told through its
+//! completion (`ticket.rs`). A command that is refused before it is queued is handed back whole in
+//! a [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use crate::client::inbox::{InboxId, Outlet};
+use crate::client::ticket::Completion;
+use crate::error::{Blame, Error};
+use crate::mqtt::limits::LimitExceeded;
+use crate::mqtt::names::{InvalidName, shortened};
+use crate::mqtt::packet::{Filter, QoS};
+use crate::mqtt::v4::Outgoing;
+
+/// Characters of a topic or filter that a refusal shows.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// One command and the way to tell how it ended.
+#[derive(Debug)]
+pub(crate) struct Command {
+    pub(crate) request: Request,
+    pub(crate) completion: Completion,
+}
+
+/// The eight commands.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Read what the link has and handle it.
+    ProcessLoop,
+    Publish(Outgoing),
+    Subscribe {
+        inbox: InboxId,
+        filters: Vec<Filter>,
+    },
+    Unsubscribe {
+        inbox: InboxId,
+        filters: Vec<String>,
+    },
+    Ping,
+    Disconnect,
+    Reconnect,
+    Terminate {
+        /// How long what is queued and in flight may take to finish.
+        grace: Duration,
+    },
+}
+
+/// What goes ahead of the command queue: it is unbounded, so that neither a full queue nor the loop
+/// itself can ever keep a stop request or a wake-up waiting.
+#[derive(Debug)]
+pub(crate) enum Urgent {
+    /// PROCESSLOOP, DISCONNECT, RECONNECT or TERMINATE.
+    Command(Command),
+    /// A thread made itself a response queue.
+    OpenInbox(Outlet),
+    /// A response queue went away.
+    CloseInbox(InboxId),
+    /// The readiness thread has ended: the loop would never hear of the socket again.
+    Deaf(io::Error),
+}
+
+/// How a command ended. Exactly one of these is true, and it is the one that is told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The broker acknowledged it. What needs no acknowledgment was done: a QoS 0 PUBLISH was handed
+    /// to the link, DISCONNECT closed it, RECONNECT brought it up.
+    Delivered {
+        /// How often it was sent; 1 when nothing went wrong.
+        attempts: u32,
+        /// From the moment the loop took it to the acknowledgment.
+        latency: Duration,
+        /// SUBSCRIBE only: the granted quality of service, filter by filter.
+        granted: Vec<QoS>,
+    },
+    /// Nothing of it went out: it is safe to do it again.
+    NeverSent(Reason),
+    /// It was sent and the acknowledgment never came: the broker may or may not have it.
+    PerhapsDelivered(Reason),
+    /// The broker answered no.
+    Refused {
+        /// SUBSCRIBE: what was granted, filter by filter; none where refused. Granted ones stay.
+        granted: Vec<Option<QoS>>,
+    },
+    /// The loop ended, or was told to, before anything of it went out.
+    Cancelled(Reason),
+}
+
+/// Why an outcome is not "delivered".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The link went down.
+    LinkLost,
+    /// The broker no longer had the session that it belonged to.
+    SessionLost,
+    /// TERMINATE came first, or its grace time ran out.
+    Terminated,
+    /// The loop ended without a word (it panicked, or was dropped).
+    LoopEnded,
+    /// More filters than `max_subscriptions`.
+    SubscriptionLimit,
+    /// Its response queue was dropped before it could be subscribed.
+    InboxClosed,
+    /// The connection could not be made.
+    NoConnection,
+    /// It was first in flight when five links in a row were lost without anything acknowledged: the
+    /// broker may close the connection because of it, so it is not sent again.
+    Parked,
+    /// 65,536 requests that go ahead of the command queue wait already, or so many RECONNECTs or
+    /// DISCONNECTs: they are made faster than they can be done.
+    TooManyAhead,
+}
+
+impl Outcome {
+    /// Delivered without an acknowledgment that grants anything.
+    pub(crate) fn delivered(attempts: u32, latency: Duration) -> Self {
+        Outcome::Delivered {
+            attempts,
+            latency,
+            granted: Vec::new(),
+        }
+    }
+
+    /// Whether it was acknowledged.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self, Outcome::Delivered { .. })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Delivered {
+                attempts, latency, ..
+            } => match attempts {
+                0 => write!(f, "delivered, nothing had to be sent"),
+                1 => write!(f, "delivered after {latency:?}"),
+                _ => write!(f, "delivered after {latency:?}, sent {attempts} times"),
+            },
+            Outcome::NeverSent(reason) => write!(f, "never sent: {reason}"),
+            Outcome::PerhapsDelivered(reason) => write!(f, "perhaps delivered: {reason}"),
+            Outcome::Refused { granted } => write!(
+                f,
+                "refused by the broker ({} of {} filters)",
+                granted.iter().filter(|g| g.is_none()).count(),
+                granted.len()
+            ),
+            Outcome::Cancelled(reason) => write!(f, "cancelled: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::LinkLost => "the link was lost",
+            Reason::SessionLost => "the broker lost the session",
+            Reason::Terminated => "the loop was told to end",
+            Reason::LoopEnded => "the loop ended",
+            Reason::SubscriptionLimit => "the limit of subscriptions is reached",
+            Reason::InboxClosed => "its response queue is gone",
+            Reason::NoConnection => "there is no connection",
+            Reason::Parked => "the connection was lost with it again and again",
+            Reason::TooManyAhead => "too many requests go ahead of the command queue already",
+        })
+    }
+}
+
+/// A command that was not queued, with what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected<T> {
+    /// What was to be done, handed back unchanged.
+    pub command: T,
+    /// Why it was not queued.
+    pub reason: RejectReason,
+}
+
+/// Why a command was not queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RejectReason {
+    /// The queue stayed full for as long as the caller may be made to wait (zero on the loop's own
+    /// thread, which must never wait for itself).
+    QueueFull {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// Something in it cannot be sent; which part, and the rule.
+    Invalid {
+        /// The offending topic or filter.
+        name: String,
+        /// What is wrong with it.
+        problem: InvalidName,
+    },
+    /// The broker does not allow it: see [`Options::limits`](crate::options::Options::limits).
+    Limit {
+        /// The topic, or the filter if there is a single one to name.
+        name: String,
+        /// The limit and what exceeds it.
+        exceeded: LimitExceeded,
+    },
+    /// SUBSCRIBE or UNSUBSCRIBE without a filter [MQTT-3.8.3-3] [MQTT-3.10.3-2].
+    NoFilter,
+    /// The loop has ended.
+    Terminated,
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RejectReason::QueueFull { waited } => {
+                write!(f, "the command queue stayed full for {waited:?}")
+            }
+            RejectReason::Invalid { name, problem } => {
+                write!(f, "{}: {problem}", shortened(name, SHOWN_CHARACTERS))
+            }
+            RejectReason::Limit { name, exceeded } => {
+                write!(f, "{}: {exceeded}", shortened(name, SHOWN_CHARACTERS))
+            }
+            RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
+            RejectReason::Terminated => f.write_str("the loop has ended"),
+        }
+    }
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the command was not accepted: {}", self.reason)
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for Rejected<T> {}
+
+impl<T> From<Rejected<T>> for Error {
+    /// For callers that only want to report it; the command itself is lost.
+    fn from(rejected: Rejected<T>) -> Error {
+        let (blame, advice) = match &rejected.reason {
+            RejectReason::QueueFull { .. } => (
+                Blame::Network,
+                "wait until the broker takes more, or allow a longer block time",
+            ),
+            RejectReason::Invalid { .. }
+            | RejectReason::Limit { .. }
+            | RejectReason::NoFilter
+            | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
+        };
+        let problem = rejected.reason.to_string();
+        Error::new(blame, "pushing a command", problem, advice)
+    }
+}

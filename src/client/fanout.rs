@@ -1,0 +1,318 @@
+//! \[9\] Puts incoming messages into the response queues, and keeps aside what finds no room.
+//!
+//! Runs on the loop's thread and never waits. A message that a full queue cannot take waits aside,
+//! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped
+//! instead, and counted. A queue that went away counts as accepting. When the broker loses the
+//! session its window begins anew although what waits here is still to be delivered: so that this
+//! does not add up, one queue never has more aside than [`LARGEST_ASIDE`], and all of them together
+//! no more bytes than the session lets one broker session have unacknowledged.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::client::inbox::{InboxId, Item, Offer, Outlet};
+use crate::mqtt::names::shortened;
+use crate::mqtt::packet::{Message, QoS};
+use crate::mqtt::session::DeliveryId;
+use crate::mqtt::subscriptions::{Matches, Subscriptions};
+
+/// Messages that may wait aside for one queue: as many as one session can have unacknowledged, since
+/// there are no more packet identifiers. Only over several lost sessions more could come together;
+/// then the oldest is dropped, which no broker can acknowledge any more, and counted.
+const LARGEST_ASIDE: usize = 65_535;
+
+/// How many characters of a topic that nobody wants a line of the log shows.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// The response queues, and what waits for room in them.
+pub(crate) struct Fanout {
+    queues: HashMap<InboxId, Queue>,
+    /// What not every queue has accepted yet, in the order of arrival.
+    missing: BTreeMap<DeliveryId, Missing>,
+    /// Bytes of these messages.
+    missing_bytes: usize,
+    largest_missing_bytes: usize,
+    /// Queues with something aside.
+    full: Vec<InboxId>,
+    unmatched: Sender<Arc<Message>>,
+    unmatched_count: u64,
+    unmatched_dropped: u64,
+    matched: Matches,
+    largest_aside: usize,
+    /// Messages dropped because more than that would have waited aside.
+    given_up: u64,
+    /// What thereby counts as accepted, until the next [`Fanout::retry`].
+    accepted_unread: Vec<DeliveryId>,
+}
+
+struct Queue {
+    outlet: Outlet,
+    aside: VecDeque<Aside>,
+}
+
+/// A message that is aside somewhere.
+struct Missing {
+    /// How many queues have not accepted it.
+    queues: usize,
+    bytes: usize,
+}
+
+struct Aside {
+    item: Item,
+    delivery: Option<DeliveryId>,
+}
+
+impl Fanout {
+    /// No queues yet, and the receiving end of the default queue, which takes `unmatched` messages. A
+    /// broker session may have messages of `max_owed_bytes` unacknowledged.
+    pub(crate) fn new(unmatched: usize, max_owed_bytes: usize) -> (Self, Receiver<Arc<Message>>) {
+        let (sender, receiver) = bounded(unmatched.max(1));
+        let fanout = Fanout {
+            queues: HashMap::new(),
+            missing: BTreeMap::new(),
+            missing_bytes: 0,
+            largest_missing_bytes: max_owed_bytes,
+            full: Vec::new(),
+            unmatched: sender,
+            unmatched_count: 0,
+            unmatched_dropped: 0,
+            matched: Matches::default(),
+            largest_aside: LARGEST_ASIDE,
+            given_up: 0,
+            accepted_unread: Vec::new(),
+        };
+        (fanout, receiver)
+    }
+
+    pub(crate) fn open(&mut self, outlet: Outlet) {
+        let queue = Queue {
+            outlet,
+            aside: VecDeque::new(),
+        };
+        self.queues.insert(queue.outlet.id, queue);
+    }
+
+    pub(crate) fn is_open(&self, inbox: InboxId) -> bool {
+        self.queues.contains_key(&inbox)
+    }
+
+    /// A queue went away: it accepts whatever waited for it. Puts what is thereby accepted by all
+    /// into `accepted`.
+    pub(crate) fn close(&mut self, inbox: InboxId, accepted: &mut Vec<DeliveryId>) {
+        if let Some(queue) = self.queues.remove(&inbox) {
+            for waiting in queue.aside {
+                self.accept_one(waiting.delivery, accepted);
+            }
+        }
+        self.full.retain(|id| *id != inbox);
+    }
+
+    /// Delivers a message to every queue that wants it. Returns whether all accepted it at once.
+    pub(crate) fn deliver(
+        &mut self,
+        subscriptions: &Subscriptions,
+        message: &Arc<Message>,
+        delivery: Option<DeliveryId>,
+    ) -> bool {
+        let mut matched = std::mem::take(&mut self.matched);
+        subscriptions.matching(&message.topic, &mut matched);
+        let inboxes = &mut matched.inboxes;
+        inboxes.retain(|inbox| self.queues.contains_key(inbox));
+        if inboxes.is_empty() {
+            self.deliver_unmatched(message);
+        }
+        let mut missing = 0;
+        for inbox in inboxes.iter() {
+            missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));
+        }
+        self.matched = matched;
+        match (delivery, missing) {
+            (Some(delivery), queues @ 1..) => {
+                let bytes = message.size();
+                self.missing.insert(delivery, Missing { queues, bytes });
+                self.missing_bytes += bytes;
+                while self.missing_bytes > self.largest_missing_bytes
+                    && self.missing.len() > 1
+                    && self.drop_oldest_message()
+                {}
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Tells a queue that one of its subscriptions is gone. It waits aside like a message.
+    pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str) {
+        let filter = filter.to_owned();
+        self.put(inbox, Item::SubscriptionRefused { filter }, None);
+    }
+
+    /// Offers again what waits aside. Puts what is now accepted by all into `accepted`.
+    pub(crate) fn retry(&mut self, accepted: &mut Vec<DeliveryId>) {
+        accepted.append(&mut self.accepted_unread);
+        for inbox in std::mem::take(&mut self.full) {
+            let Some(queue) = self.queues.get_mut(&inbox) else {
+                continue;
+            };
+            let mut taken = queue.drain();
+            if !queue.aside.is_empty() {
+                queue.outlet.wait_for_room();
+                taken.extend(queue.drain());
+            }
+            if !queue.aside.is_empty() {
+                self.full.push(inbox);
+            }
+            for delivery in taken {
+                self.accept_one(delivery, accepted);
+            }
+        }
+    }
+
+    /// How many messages found neither a subscription nor room in the default queue.
+    pub(crate) fn unmatched_dropped(&self) -> u64 {
+        self.unmatched_dropped
+    }
+
+    /// Returns whether the queue has accepted it, which a dropped message counts as.
+    fn put(&mut self, inbox: InboxId, item: Item, delivery: Option<DeliveryId>) -> bool {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return true;
+        };
+        let item = if queue.aside.is_empty() {
+            match queue.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => return true,
+                Offer::Full(item) => item,
+            }
+        } else {
+            item
+        };
+        // What waits aside is bounded by the broker's window, which knows no QoS 0.
+        if let Item::Message(message) = &item
+            && message.qos == QoS::AtMostOnce
+        {
+            queue.outlet.count_dropped();
+            return true;
+        }
+        if queue.aside.is_empty() {
+            self.full.push(inbox);
+            queue.outlet.wait_for_room();
+            // Room may have been made before we asked to be told.
+            return match queue.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => true,
+                Offer::Full(item) => {
+                    queue.aside.push_back(Aside { item, delivery });
+                    false
+                }
+            };
+        }
+        queue.aside.push_back(Aside { item, delivery });
+        if queue.aside.len() > self.largest_aside {
+            self.drop_oldest_aside(inbox);
+        }
+        false
+    }
+
+    /// Makes a queue give up the oldest message that waits aside for it. That a subscription is gone
+    /// it is told all the same.
+    fn drop_oldest_aside(&mut self, inbox: InboxId) {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return;
+        };
+        let is_message = |aside: &Aside| matches!(aside.item, Item::Message(_));
+        let Some(oldest) = queue.aside.iter().position(is_message) else {
+            return;
+        };
+        self.drop_aside(inbox, oldest);
+    }
+
+    /// Makes every queue that it waits for give up the message that waits longest of all.
+    fn drop_oldest_message(&mut self) -> bool {
+        let Some((&oldest, _)) = self.missing.first_key_value() else {
+            return false;
+        };
+        let mut dropped = false;
+        for inbox in self.full.clone() {
+            // In each queue what is aside stands in the order of arrival.
+            let first = self.queues.get(&inbox).and_then(|queue| {
+                let is_message = |aside: &Aside| aside.delivery.is_some();
+                let place = queue.aside.iter().position(is_message)?;
+                (queue.aside[place].delivery == Some(oldest)).then_some(place)
+            });
+            if let Some(place) = first {
+                self.drop_aside(inbox, place);
+                dropped = true;
+            }
+        }
+        dropped
+    }
+
+    fn drop_aside(&mut self, inbox: InboxId, place: usize) {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return;
+        };
+        let dropped = queue.aside.remove(place).and_then(|aside| aside.delivery);
+        if queue.aside.is_empty() {
+            self.full.retain(|id| *id != inbox);
+        }
+        queue.outlet.count_dropped();
+        self.given_up += 1;
+        if self.given_up.is_power_of_two() {
+            log::error!(
+                "a thread does not read its response queue and the broker has lost the session: what \
+                 waited longest for it is dropped ({} so far)",
+                self.given_up
+            );
+        }
+        let mut accepted = std::mem::take(&mut self.accepted_unread);
+        self.accept_one(dropped, &mut accepted);
+        self.accepted_unread = accepted;
+    }
+
+    fn accept_one(&mut self, delivery: Option<DeliveryId>, accepted: &mut Vec<DeliveryId>) {
+        let Some(delivery) = delivery else {
+            return;
+        };
+        if let Some(missing) = self.missing.get_mut(&delivery) {
+            missing.queues -= 1;
+            if missing.queues == 0 {
+                self.missing_bytes -= missing.bytes;
+                self.missing.remove(&delivery);
+                accepted.push(delivery);
+            }
+        }
+    }
+
+    fn deliver_unmatched(&mut self, message: &Arc<Message>) {
+        self.unmatched_count += 1;
+        // Ever more rarely: what a broker sends must not be able to flood the log.
+        if self.unmatched_count.is_power_of_two() {
+            log::warn!(
+                "a message on {} matches no subscription and goes to the default queue ({} so far)",
+                shortened(&message.topic, SHOWN_CHARACTERS),
+                self.unmatched_count
+            );
+        }
+        if self.unmatched.try_send(Arc::clone(message)).is_err() {
+            self.unmatched_dropped += 1;
+        }
+    }
+}
+
+impl Queue {
+    /// Moves what has room into the queue; gives the deliveries that it accepted.
+    fn drain(&mut self) -> Vec<Option<DeliveryId>> {
+        let mut taken = Vec::new();
+        while let Some(Aside { item, delivery }) = self.aside.pop_front() {
+            match self.outlet.offer(item) {
+                Offer::Accepted | Offer::Gone => taken.push(delivery),
+                Offer::Full(item) => {
+                    self.aside.push_front(Aside { item, delivery });
+                    break;
+                }
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,389 @@
+//! \[1\] What threads hold: pushes commands to the loop, from any thread, as many as there are.
+//!
+//! A handle is cheap to clone and never touches the connection. Commands are checked here, on the
+//! caller's thread, and queued; a full queue makes the caller wait up to the block time. DISCONNECT,
+//! RECONNECT, TERMINATE and PROCESSLOOP go ahead of the queue, so that neither a full queue nor a
+//! lost link keeps them waiting.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::client::batch::Batch;
+use crate::client::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
+use crate::client::inbox::{Inbox, InboxId, WhenFull};
+use crate::client::queue::{CommandSender, NotQueued};
+use crate::client::ticket::{Completion, Ticket};
+use crate::link::readiness::Waker;
+use crate::mqtt::limits::{LimitExceeded, Limits};
+use crate::mqtt::names::{InvalidName, check_filter};
+use crate::mqtt::packet::{Filter, Message, Publish};
+use crate::options::Options;
+
+/// Requests that may go ahead of the queue at one time: far more than any program has use for, and a
+/// bound for the memory of one that repeats them faster than the loop takes them. TERMINATE is
+/// always taken, and that an inbox was dropped.
+pub(crate) const LARGEST_AHEAD: usize = 65_536;
+
+/// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
+static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
+
+/// Pushes commands to the loop that owns the connection.
+///
+/// When the last handle is dropped the loop finishes what is queued and in flight and ends, as
+/// after [`Handle::terminate`] with the acknowledgment time-out as grace.
+#[derive(Clone)]
+pub struct Handle {
+    commands: CommandSender,
+    waker: Waker,
+    block_time: Duration,
+    limits: Arc<Limits>,
+    unmatched: Receiver<Arc<Message>>,
+    /// Notices when the last handle is dropped.
+    _last: Arc<LastHandle>,
+}
+
+/// Asks for TERMINATE when it is dropped: nobody is left who could ask for anything.
+struct LastHandle {
+    waker: Waker,
+    grace: Duration,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        commands: CommandSender,
+        waker: Waker,
+        unmatched: Receiver<Arc<Message>>,
+        options: &Options,
+    ) -> Self {
+        let last = LastHandle {
+            waker: waker.clone(),
+            grace: options.ack_timeout,
+        };
+        Handle {
+            commands,
+            waker,
+            block_time: options.block_time,
+            limits: Arc::new(options.limits.clone()),
+            unmatched,
+            _last: Arc::new(last),
+        }
+    }
+
+    /// PUBLISH. The ticket resolves when the broker has acknowledged the message (QoS 1 and 2), or
+    /// when it was handed to the link (QoS 0).
+    ///
+    /// # Errors
+    /// The message is handed back when its topic is no valid topic name, when it exceeds what MQTT or
+    /// the broker allows, when the queue stays full for the block time, and when the loop has ended.
+    pub fn publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
+        let (ticket, completion) = Ticket::new();
+        self.queue_publish(publish, completion)?;
+        Ok(ticket)
+    }
+
+    /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread (in the
+    /// moment in which the loop ends perhaps on another thread that pushes a command), so it has to
+    /// be quick and must not wait for the loop or for a lock that is held while commands are pushed:
+    /// inside it, a full queue rejects at once. A handle that it captures counts as one that is held: if
+    /// it is the last one and DISCONNECT came before its command left the queue, nobody is left to ask
+    /// for RECONNECT or TERMINATE, and the loop stays offline for ever.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`]; the callback is then dropped uncalled.
+    pub fn publish_then(
+        &self,
+        publish: Publish,
+        callback: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), Rejected<Publish>> {
+        self.queue_publish(publish, Completion::callback(callback))
+    }
+
+    /// PUBLISH as one of many that are waited for together ([`Batch::wait`]): for a thread that
+    /// publishes a lot, the way that costs least.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`]; the message is then none of the batch.
+    pub fn publish_in(&self, publish: Publish, batch: &mut Batch) -> Result<(), Rejected<Publish>> {
+        self.queue_publish(publish, Completion::batch(batch))?;
+        batch.was_pushed();
+        Ok(())
+    }
+
+    /// SUBSCRIBE: messages that match one of `filters` go to `inbox`, possibly before the ticket
+    /// resolves with what was granted, filter by filter.
+    ///
+    /// # Errors
+    /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
+    /// none or more than the broker allows, when the queue stays full for the block time, and when
+    /// the loop has ended.
+    pub fn subscribe(
+        &self,
+        inbox: &Inbox,
+        filters: Vec<Filter>,
+    ) -> Result<Ticket, Rejected<Vec<Filter>>> {
+        let checked = check_filters(filters.iter().map(|f| f.filter.as_str()));
+        if let Err(reason) = checked.and_then(|()| self.check_limits(&filters)) {
+            return Err(Rejected {
+                command: filters,
+                reason,
+            });
+        }
+        let (ticket, completion) = Ticket::new();
+        if !inbox.is_opened() {
+            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+            return Ok(ticket);
+        }
+        let request = Request::Subscribe {
+            inbox: inbox.id(),
+            filters,
+        };
+        self.queue(request, completion).map_err(|rejected| {
+            rejected.map(|request| match request {
+                Request::Subscribe { filters, .. } => filters,
+                _ => Vec::new(),
+            })
+        })?;
+        Ok(ticket)
+    }
+
+    /// UNSUBSCRIBE: `inbox` leaves these filters. The broker is told when no other inbox stays.
+    ///
+    /// # Errors
+    /// As [`Handle::subscribe`], except that the broker does not limit their number.
+    pub fn unsubscribe(
+        &self,
+        inbox: &Inbox,
+        filters: Vec<String>,
+    ) -> Result<Ticket, Rejected<Vec<String>>> {
+        let checked = check_filters(filters.iter().map(String::as_str));
+        let allowed = checked.and_then(|()| {
+            let mut names = filters.iter();
+            names.try_for_each(|name| {
+                let checked = self.limits.check_filter_name(name);
+                checked.map_err(|exceeded| beyond(name, exceeded))
+            })
+        });
+        if let Err(reason) = allowed {
+            return Err(Rejected {
+                command: filters,
+                reason,
+            });
+        }
+        let (ticket, completion) = Ticket::new();
+        let request = Request::Unsubscribe {
+            inbox: inbox.id(),
+            filters,
+        };
+        self.queue(request, completion).map_err(|rejected| {
+            rejected.map(|request| match request {
+                Request::Unsubscribe { filters, .. } => filters,
+                _ => Vec::new(),
+            })
+        })?;
+        Ok(ticket)
+    }
+
+    /// PINGREQ. The ticket resolves with the PINGRESP; its latency is the way there and back.
+    ///
+    /// # Errors
+    /// When the queue stays full for the block time, and when the loop has ended.
+    pub fn ping(&self) -> Result<Ticket, Rejected<()>> {
+        let (ticket, completion) = Ticket::new();
+        self.queue(Request::Ping, completion)
+            .map_err(|rejected| rejected.map(|_| ()))?;
+        Ok(ticket)
+    }
+
+    /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
+    /// until [`Handle::reconnect`]. Like RECONNECT and PROCESSLOOP it ends at once as never sent
+    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already; RECONNECT and
+    /// DISCONNECT also when so many of the same kind are not done yet.
+    pub fn disconnect(&self) -> Ticket {
+        self.urgent(Request::Disconnect)
+    }
+
+    /// RECONNECT, ahead of everything queued: closes the link if there is one, connects with
+    /// backoff, resumes the session.
+    pub fn reconnect(&self) -> Ticket {
+        self.urgent(Request::Reconnect)
+    }
+
+    /// PROCESSLOOP: reads and handles what the link has, as the readiness thread asks for on its
+    /// own whenever the socket has data.
+    pub fn process_loop(&self) -> Ticket {
+        self.urgent(Request::ProcessLoop)
+    }
+
+    /// TERMINATE: what is queued and in flight now may take `grace` to finish, then DISCONNECT is
+    /// sent, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
+    /// loop ends.
+    pub fn terminate(&self, grace: Duration) -> Ticket {
+        self.urgent(Request::Terminate { grace })
+    }
+
+    /// A response queue for `capacity` messages (1 to 1,000,000), to subscribe with.
+    ///
+    /// When 65,536 requests go ahead of the command queue already, the opening of other inboxes
+    /// included, it is not opened: subscribing with it ends at once as never sent
+    /// ([`Reason::TooManyAhead`]), and receiving fails ([`InboxError::NotOpened`]). Drop it, and ask
+    /// for another one once the loop has caught up.
+    ///
+    /// [`InboxError::NotOpened`]: crate::InboxError::NotOpened
+    pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
+        let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
+        if self.waker.ahead() >= LARGEST_AHEAD {
+            return Inbox::not_opened(id, self.waker.clone());
+        }
+        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
+        self.waker.tell(Urgent::OpenInbox(outlet));
+        inbox
+    }
+
+    /// The default queue: messages that matched no subscription. Bounded; what finds no room is
+    /// dropped and counted.
+    pub fn unmatched(&self) -> &Receiver<Arc<Message>> {
+        &self.unmatched
+    }
+
+    fn queue_publish(
+        &self,
+        publish: Publish,
+        completion: Completion,
+    ) -> Result<(), Rejected<Publish>> {
+        let name = || publish.topic.to_string();
+        let valid = publish.check().map_err(|problem| RejectReason::Invalid {
+            name: name(),
+            problem,
+        });
+        let allowed = valid.and_then(|()| {
+            let checked = self.limits.check_publish(&publish);
+            checked.map_err(|exceeded| RejectReason::Limit {
+                name: name(),
+                exceeded,
+            })
+        });
+        if let Err(reason) = allowed {
+            completion.withdraw();
+            return Err(Rejected {
+                command: publish,
+                reason,
+            });
+        }
+        self.queue(Request::Publish(publish.into()), completion)
+            .map_err(|rejected| {
+                rejected.map(|request| match request {
+                    Request::Publish(message) => message.into(),
+                    _ => Publish::new(String::new(), Default::default(), Vec::new()),
+                })
+            })
+    }
+
+    fn check_limits(&self, filters: &[Filter]) -> Result<(), RejectReason> {
+        let limits = &self.limits;
+        for filter in filters {
+            let checked = limits.check_filter(filter);
+            checked.map_err(|exceeded| beyond(&filter.filter, exceeded))?;
+        }
+        // How many there are already, the loop knows.
+        let mut names: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let checked = limits.check_subscriptions(names.len());
+        checked.map_err(|exceeded| beyond("SUBSCRIBE", exceeded))
+    }
+
+    /// Puts a command into the bounded queue.
+    fn queue(
+        &self,
+        request: Request,
+        completion: Completion,
+    ) -> Result<(), Box<Rejected<Request>>> {
+        let command = Command {
+            request,
+            completion,
+        };
+        self.commands
+            .send(command, self.block_time)
+            .map_err(|not_queued| match not_queued {
+                NotQueued::Full { command, waited } => {
+                    rejected(*command, RejectReason::QueueFull { waited })
+                }
+                NotQueued::Ended(command) => rejected(*command, RejectReason::Terminated),
+            })
+    }
+
+    /// Goes ahead of the queue. Once the loop has ended the ticket resolves as cancelled.
+    fn urgent(&self, request: Request) -> Ticket {
+        let (ticket, completion) = Ticket::new();
+        let always = matches!(request, Request::Terminate { .. });
+        if !always && self.waker.ahead() >= LARGEST_AHEAD {
+            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
+            return ticket;
+        }
+        self.waker.tell(Urgent::Command(Command {
+            request,
+            completion,
+        }));
+        ticket
+    }
+}
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.waker.tell(Urgent::Command(Command {
+            request: Request::Terminate { grace: self.grace },
+            completion: Completion::nobody(),
+        }));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("queued", &self.commands.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Rejected<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Rejected<U> {
+        Rejected {
+            command: f(self.command),
+            reason: self.reason,
+        }
+    }
+}
+
+fn rejected(command: Command, reason: RejectReason) -> Box<Rejected<Request>> {
+    command.completion.withdraw();
+    Box::new(Rejected {
+        command: command.request,
+        reason,
+    })
+}
+
+fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {
+    RejectReason::Limit {
+        name: name.to_owned(),
+        exceeded,
+    }
+}
+
+fn check_filters<'a>(filters: impl Iterator<Item = &'a str>) -> Result<(), RejectReason> {
+    let mut none = true;
+    for filter in filters {
+        none = false;
+        check_filter(filter).map_err(|problem: InvalidName| RejectReason::Invalid {
+            name: filter.to_owned(),
+            problem,
+        })?;
+    }
+    if none {
+        return Err(RejectReason::NoFilter);
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The threads' side and the loop's: what threads hold, and what the loop's thread owns.
+
+pub(crate) mod agent;
+pub(crate) mod batch;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod bench_access;
+pub(crate) mod command;
+pub(crate) mod doorbell;
+pub(crate) mod fanout;
+pub(crate) mod handle;
+pub(crate) mod inbox;
+pub(crate) mod queue;
+pub(crate) mod ticket;

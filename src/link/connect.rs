@@ -1,0 +1,413 @@
+//! One attempt to reach the broker: name resolution, TCP to each address in turn, TLS.
+//!
+//! Runs on the loop's thread and never blocks it: resolution happens on a short-lived thread, the
+//! socket is non-blocking, and [`Attempt::poll`] goes on whenever the loop is woken. So a stop
+//! request is served at once at every stage. A resolution cannot be broken off: when its attempt was
+//! given up meanwhile the next one waits for it, too ([`Resolver`]). CONNECT and CONNACK are the
+//! session's.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use mio::net::TcpStream;
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector};
+
+use crate::error::{Blame, Error, exhaustion};
+use crate::link::readiness::{Readiness, Waker};
+use crate::link::tls;
+use crate::link::{Link, Socket};
+use crate::options::{Options, Security};
+
+/// How far an attempt has come.
+pub(crate) enum Progress {
+    /// It goes on at the next wake-up, at [`Attempt::deadline`] at the latest.
+    Pending,
+    /// The link is there, still watched by the readiness thread; CONNACK has to come by this time.
+    Done(Box<dyn Link>, Instant),
+    /// It failed.
+    Failed(Error),
+}
+
+/// One attempt.
+pub(crate) struct Attempt {
+    stage: Stage,
+    address: String,
+    time_limit: Duration,
+}
+
+/// Resolves the broker's name on a thread of its own, one at a time however often it is asked.
+pub(crate) struct Resolver {
+    look_up: LookUp,
+    waker: Waker,
+    /// What the thread will say that has not been listened to yet.
+    running: Option<Receiver<Addresses>>,
+}
+
+type Addresses = io::Result<Vec<SocketAddr>>;
+type LookUp = fn(&str, u16) -> Addresses;
+
+enum Stage {
+    Resolving {
+        deadline: Instant,
+    },
+    Connecting(Connecting),
+    Handshaking {
+        handshake: Box<MidHandshakeTlsStream<Socket>>,
+        deadline: Instant,
+    },
+    /// Done or failed.
+    Over,
+}
+
+struct Connecting {
+    socket: TcpStream,
+    to: SocketAddr,
+    rest: std::vec::IntoIter<SocketAddr>,
+    deadline: Instant,
+}
+
+impl Resolver {
+    /// Wakes the loop when it has something to say.
+    pub(crate) fn new(waker: Waker) -> Self {
+        Resolver {
+            look_up: |host, port| (host, port).to_socket_addrs().map(Iterator::collect),
+            waker,
+            running: None,
+        }
+    }
+
+    /// Starts, unless it is at it already. What was found for an earlier attempt and never listened to
+    /// is too old.
+    fn start(&mut self, options: &Options) -> io::Result<()> {
+        let at_it = |running: &Receiver<_>| matches!(running.try_recv(), Err(TryRecvError::Empty));
+        if self.running.as_ref().is_some_and(at_it) {
+            return Ok(());
+        }
+        let (sender, result) = bounded(1);
+        let (host, port) = (options.host.clone(), options.port);
+        let (look_up, waker) = (self.look_up, self.waker.clone());
+        let run = move || {
+            // Nobody listens any more if the loop has ended.
+            let _ = sender.send(look_up(&host, port));
+            waker.wake();
+        };
+        let thread = thread::Builder::new().name("resolver".to_owned());
+        thread.spawn(run)?;
+        self.running = Some(result);
+        Ok(())
+    }
+
+    /// What it has found, if it has.
+    fn poll(&mut self) -> Option<Addresses> {
+        let said = self.running.as_ref()?.try_recv().ok()?;
+        self.running = None;
+        Some(said)
+    }
+}
+
+impl Attempt {
+    /// Starts with resolving the name.
+    pub(crate) fn start(
+        options: &Options,
+        resolver: &mut Resolver,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let address = options.address();
+        resolver.start(options).map_err(|error| {
+            Error::new(
+                Blame::Network,
+                format!("connecting to {address}"),
+                format!("no thread for name resolution: {error}"),
+                "free some of the system's resources",
+            )
+        })?;
+        Ok(Attempt {
+            stage: Stage::Resolving {
+                deadline: now + options.connect_timeout,
+            },
+            address,
+            time_limit: options.connect_timeout,
+        })
+    }
+
+    /// Goes on as far as possible without blocking.
+    pub(crate) fn poll(
+        &mut self,
+        options: &Options,
+        connector: Option<&TlsConnector>,
+        resolver: &mut Resolver,
+        readiness: &Readiness,
+        now: Instant,
+    ) -> Progress {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Resolving { deadline } => match resolver.poll() {
+                    Some(Ok(addresses)) => {
+                        let mut rest = addresses.into_iter();
+                        let nothing = self.network("the name has no address", CHECK_HOST);
+                        if let Err(error) = self.connect_next(&mut rest, nothing, readiness, now) {
+                            return Progress::Failed(error);
+                        }
+                    }
+                    Some(Err(error)) => {
+                        return Progress::Failed(self.network(
+                            format!("the host name cannot be resolved ({error})"),
+                            exhaustion(&error).unwrap_or(CHECK_HOST),
+                        ));
+                    }
+                    None if now < deadline => {
+                        self.stage = Stage::Resolving { deadline };
+                        return Progress::Pending;
+                    }
+                    None => {
+                        return Progress::Failed(self.network(
+                            format!(
+                                "the host name was not resolved within {:?}",
+                                self.time_limit
+                            ),
+                            "check the name server, or raise --connect-timeout",
+                        ));
+                    }
+                },
+                Stage::Connecting(mut connecting) => {
+                    let problem = match is_connected(&connecting.socket) {
+                        Ok(true) => return self.secure(connecting.socket, options, connector, now),
+                        Ok(false) if now < connecting.deadline => {
+                            self.stage = Stage::Connecting(connecting);
+                            return Progress::Pending;
+                        }
+                        Ok(false) => format!("no answer within {:?}", self.time_limit),
+                        Err(error) => plain(&error),
+                    };
+                    readiness.unwatch(&mut connecting.socket);
+                    log::debug!("{}: {}: {problem}", self.address, connecting.to);
+                    let failed = self.network(
+                        format!("{problem} ({})", connecting.to),
+                        "check that the broker runs, the port, and any firewall between",
+                    );
+                    let mut rest = connecting.rest;
+                    if let Err(error) = self.connect_next(&mut rest, failed, readiness, now) {
+                        return Progress::Failed(error);
+                    }
+                }
+                Stage::Handshaking {
+                    handshake,
+                    deadline,
+                } => {
+                    if now >= deadline {
+                        return Progress::Failed(Error::new(
+                            Blame::Tls,
+                            format!("TLS handshake with {}", self.address),
+                            format!("no end within {:?}", self.time_limit),
+                            "check that the port speaks TLS, or raise --connect-timeout",
+                        ));
+                    }
+                    return self.handshaken(handshake.handshake(), deadline, options);
+                }
+                Stage::Over => {
+                    return Progress::Failed(self.network("the attempt is over", ""));
+                }
+            }
+        }
+    }
+
+    /// When [`Attempt::poll`] has to be called again at the latest.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Resolving { deadline } | Stage::Handshaking { deadline, .. } => Some(*deadline),
+            Stage::Connecting(connecting) => Some(connecting.deadline),
+            Stage::Over => None,
+        }
+    }
+
+    /// Opens a socket to the next address that takes one; `failed` is the error when there is none left.
+    fn connect_next(
+        &mut self,
+        rest: &mut std::vec::IntoIter<SocketAddr>,
+        failed: Error,
+        readiness: &Readiness,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let mut error = None;
+        for to in rest.by_ref() {
+            let opened = TcpStream::connect(to).and_then(|mut socket| {
+                readiness.watch(&mut socket, true, true)?;
+                Ok(socket)
+            });
+            match opened {
+                Ok(socket) => {
+                    self.stage = Stage::Connecting(Connecting {
+                        socket,
+                        to,
+                        rest: std::mem::take(rest),
+                        deadline: now + self.time_limit,
+                    });
+                    return Ok(());
+                }
+                Err(problem) => {
+                    error = Some(self.network(
+                        format!("{} ({to})", plain(&problem)),
+                        exhaustion(&problem).unwrap_or("check the network of this machine"),
+                    ));
+                }
+            }
+        }
+        Err(error.unwrap_or(failed))
+    }
+
+    /// TCP is there: TLS next, unless it is not wanted.
+    fn secure(
+        &mut self,
+        socket: TcpStream,
+        options: &Options,
+        connector: Option<&TlsConnector>,
+        now: Instant,
+    ) -> Progress {
+        if let Err(error) = socket.set_nodelay(true) {
+            log::debug!("small packets may be delayed: {error}");
+        }
+        match (connector, &options.security) {
+            (Some(connector), Security::Tls(tls_options)) => {
+                let name = tls::server_name(tls_options, &options.host);
+                let result = connector.connect(name, Socket::new(socket));
+                self.handshaken(result, now + self.time_limit, options)
+            }
+            _ => Progress::Done(Box::new(Socket::new(socket)), now + self.time_limit),
+        }
+    }
+
+    fn handshaken(
+        &mut self,
+        result: Result<native_tls::TlsStream<Socket>, HandshakeError<Socket>>,
+        deadline: Instant,
+        options: &Options,
+    ) -> Progress {
+        match result {
+            Ok(stream) => Progress::Done(Box::new(stream), deadline),
+            Err(HandshakeError::WouldBlock(handshake)) => {
+                self.stage = Stage::Handshaking {
+                    handshake: Box::new(handshake),
+                    deadline,
+                };
+                Progress::Pending
+            }
+            Err(HandshakeError::Failure(error)) => Progress::Failed(match &options.security {
+                Security::Tls(tls_options) => {
+                    tls::handshake_error(&error, &self.address, tls_options, &options.host)
+                }
+                Security::Plain => self.network(error.to_string(), ""),
+            }),
+        }
+    }
+
+    fn network(&self, problem: impl Into<String>, advice: &str) -> Error {
+        let tried = format!("connecting to {}", self.address);
+        Error::new(Blame::Network, tried, problem, advice)
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.stage {
+            Stage::Resolving { .. } => "Attempt(resolving)",
+            Stage::Connecting(_) => "Attempt(connecting)",
+            Stage::Handshaking { .. } => "Attempt(handshaking)",
+            Stage::Over => "Attempt(over)",
+        })
+    }
+}
+
+const CHECK_HOST: &str = "check the spelling of --endpoint, and the network";
+
+/// Whether a non-blocking connect has ended well; an error if it has not.
+fn is_connected(socket: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    match socket.peer_addr() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The system's words without its numbers where they are well known.
+pub(crate) fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::ConnectionReset => "the other side reset the connection".to_owned(),
+        io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crossbeam_channel::{Sender, unbounded};
+
+    use super::*;
+
+    const HANG: Duration = Duration::from_secs(60);
+
+    static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
+    /// What the look-ups wait for.
+    static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
+
+    fn close_the_gate() -> Sender<()> {
+        let (open, gate) = bounded(0);
+        *GATE.lock().unwrap() = Some(gate);
+        open
+    }
+
+    /// RECONNECT again and again gives each attempt up: a name server that does not answer must not
+    /// cost a thread each time.
+    #[test]
+    fn one_name_is_resolved_at_a_time_for_whichever_attempt_is_the_last() {
+        let (urgent, woken) = unbounded();
+        let mut resolver = Resolver::new(Waker::new(urgent, Default::default()));
+        resolver.look_up = |_, port| {
+            let number = LOOK_UPS.fetch_add(1, Ordering::SeqCst);
+            let gate = GATE.lock().unwrap().clone();
+            let _ = gate.unwrap().recv();
+            let port = port + u16::try_from(number).unwrap();
+            Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+        };
+        let mut options = Options::new("broker.example", "me");
+        options.port = 1000;
+        let now = Instant::now();
+        let open = close_the_gate();
+        let started: Vec<_> = (0..100)
+            .map(|_| Attempt::start(&options, &mut resolver, now).unwrap())
+            .collect();
+        assert_eq!(started.len(), 100);
+        assert!(resolver.poll().is_none());
+        drop(open);
+        woken.recv_timeout(HANG).unwrap();
+        let found = resolver.poll().unwrap().unwrap();
+        assert_eq!(
+            (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),
+            (1000, 1)
+        );
+        assert!(resolver.poll().is_none(), "once");
+        // What nobody listened to is not taken for the answer to a later question.
+        resolver.waker.taken();
+        Attempt::start(&options, &mut resolver, now).unwrap();
+        woken.recv_timeout(HANG).unwrap();
+        resolver.waker.taken();
+        Attempt::start(&options, &mut resolver, now).unwrap();
+        woken.recv_timeout(HANG).unwrap();
+        let found = resolver.poll().unwrap().unwrap();
+        assert_eq!(
+            (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),
+            (1002, 3)
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
+//!
+//! A link is owned by the loop's thread alone; TLS state cannot be shared or split. Both reading and
+//! writing can say that they would block, in either direction of TLS; the readiness thread tells
+//! when to try again. A link knows nothing of MQTT.
+
+pub(crate) mod backoff;
+pub(crate) mod connect;
+pub(crate) mod readiness;
+pub mod tls;
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+
+use mio::net::TcpStream;
+use native_tls::TlsStream;
+
+/// Two of TLS's records.
+const READ_AHEAD: usize = 32 * 1024;
+
+/// A stream of bytes to and from the broker that never blocks.
+pub(crate) trait Link: Read + Write + Send {
+    /// The socket below, for watching its readiness.
+    fn socket(&mut self) -> &mut TcpStream;
+
+    /// From now on the socket is watched anew whenever it is waited for, which tells at once of what is
+    /// there already: so a read that took less than it could have need not be followed by one that
+    /// would block.
+    fn trust_short_reads(&mut self);
+
+    /// Says that nothing more will be sent. What was sent is still delivered.
+    fn finish(&mut self);
+}
+
+/// A socket that is read in large pieces. TLS asks for the header of a record, then for its body,
+/// then for the next header: three system calls where one does.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    ahead: Box<[u8]>,
+    /// What of it is filled and not read yet.
+    filled: std::ops::Range<usize>,
+    trusts_short_reads: bool,
+    /// The last read took less than it could have: there was no more.
+    drained: bool,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Socket {
+            stream,
+            ahead: vec![0; READ_AHEAD].into_boxed_slice(),
+            filled: 0..0,
+            trusts_short_reads: false,
+            drained: false,
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.filled.is_empty() {
+            if std::mem::take(&mut self.drained) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let length = self.stream.read(&mut self.ahead)?;
+            self.filled = 0..length;
+            self.drained = self.trusts_short_reads && 0 < length && length < self.ahead.len();
+        }
+        let length = into.len().min(self.filled.len());
+        let from = self.filled.start;
+        into[..length].copy_from_slice(&self.ahead[from..from + length]);
+        self.filled.start += length;
+        Ok(length)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// Plain TCP: `mqtt://`.
+impl Link for Socket {
+    fn socket(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    fn trust_short_reads(&mut self) {
+        // Elsewhere a socket tells of new data only after a read that would have blocked.
+        self.trusts_short_reads = cfg!(unix);
+    }
+
+    fn finish(&mut self) {
+        ignore_lost(self.stream.shutdown(Shutdown::Write));
+    }
+}
+
+/// TLS over TCP.
+impl Link for TlsStream<Socket> {
+    fn socket(&mut self) -> &mut TcpStream {
+        &mut self.get_mut().stream
+    }
+
+    fn trust_short_reads(&mut self) {
+        self.get_mut().trust_short_reads();
+    }
+
+    fn finish(&mut self) {
+        ignore_lost(TlsStream::shutdown(self));
+        ignore_lost(self.socket().shutdown(Shutdown::Write));
+    }
+}
+
+impl fmt::Debug for dyn Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link")
+    }
+}
+
+/// A broker that closed its side first leaves nothing to say goodbye to.
+fn ignore_lost(result: io::Result<()>) {
+    if let Err(error) = result {
+        log::debug!("the link was closed already: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const HANG: Duration = Duration::from_secs(30);
+
+    fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Socket::new(stream), listener.accept().unwrap().0)
+    }
+
+    /// Reads until the other side has closed.
+    fn read_all(socket: &mut Socket, piece: usize) -> Vec<u8> {
+        let (mut all, mut piece) = (Vec::new(), vec![0; piece]);
+        let start = Instant::now();
+        while start.elapsed() < HANG {
+            match socket.read(&mut piece) {
+                Ok(0) => return all,
+                Ok(length) => all.extend_from_slice(&piece[..length]),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    thread::yield_now();
+                }
+            }
+        }
+        panic!("no end after {} bytes", all.len());
+    }
+
+    #[test]
+    fn what_was_read_ahead_arrives_whole_in_any_pieces() {
+        let sent: Vec<u8> = (0..3 * READ_AHEAD + 17).map(|i| (i % 251) as u8).collect();
+        for (piece, trusts) in [(5, false), (READ_AHEAD * 2, false), (1000, true)] {
+            let (mut socket, mut peer) = pair();
+            if trusts {
+                socket.trust_short_reads();
+            }
+            let writer = thread::spawn({
+                let sent = sent.clone();
+                move || peer.write_all(&sent).unwrap()
+            });
+            assert!(read_all(&mut socket, piece) == sent, "in pieces of {piece}");
+            writer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_end_right_behind_the_data_is_seen() {
+        for trusts in [false, true] {
+            let (mut socket, mut peer) = pair();
+            if trusts {
+                socket.trust_short_reads();
+            }
+            peer.write_all(b"last").unwrap();
+            drop(peer);
+            assert_eq!(read_all(&mut socket, 100), b"last");
+        }
+    }
+}

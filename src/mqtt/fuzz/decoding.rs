@@ -1,0 +1,239 @@
+//! The target `decode`: a stream of bytes through the decoder.
+//!
+//! An input is a byte for the limit and for a long tail, a byte for the cuts, and the stream. The
+//! stream is decoded in one piece, packet for packet beside the reader of `wire.rs`, and then again in
+//! pieces: the same packets have to come, each as soon as its last byte is there, then the same error.
+//! What was decoded is written again and has to give the same bytes. What is kept while a packet is
+//! not complete stays below the limit. Pure.
+
+use bytes::{Bytes, BytesMut};
+
+use super::Rule;
+use super::wire::{self, FromServer};
+use crate::mqtt::packet;
+use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
+use crate::mqtt::v4;
+
+/// Largest packets to choose from; the last is above everything that can be stated.
+const LIMITS: [usize; 4] = [16, 128, 256 * 1024, packet::MAX_REMAINING_LENGTH + 5];
+
+/// Zeros behind the stream, for packets that are longer than any input: more than a small payload.
+const TAIL: usize = 5000;
+
+/// No error's text is longer, whatever the packet.
+const LONGEST_TEXT: usize = 400;
+
+/// What the decoder does, or pretends to.
+pub(super) trait Decode:
+    FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError>
+{
+}
+
+impl<D> Decode for D where D: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
+
+/// Decodes what the input stands for.
+///
+/// # Errors
+/// The rule that was broken.
+pub(super) fn check(input: &[u8], mut decode: impl Decode) -> Rule {
+    let [mode, cuts, stream @ ..] = input else {
+        return Ok(());
+    };
+    let limit = LIMITS[usize::from(mode & 3)];
+    let mut buffer = BytesMut::from(stream);
+    if mode & 4 != 0 {
+        buffer.resize(stream.len() + TAIL, 0);
+    }
+    let tail = stream.len();
+    let stream = buffer.clone().freeze();
+    let whole = in_one_piece(&stream, buffer, limit, &mut decode)?;
+    in_pieces(&stream, tail, *cuts, limit, &mut decode, &whole)
+}
+
+/// What came out of a stream.
+struct Decoded {
+    packets: Vec<Incoming>,
+    /// Where each ends.
+    ends: Vec<usize>,
+    error: Option<ProtocolError>,
+}
+
+fn in_one_piece(
+    stream: &Bytes,
+    mut buffer: BytesMut,
+    limit: usize,
+    decode: &mut impl Decode,
+) -> Result<Decoded, String> {
+    let mut decoded = Decoded {
+        packets: Vec::new(),
+        ends: Vec::new(),
+        error: None,
+    };
+    let mut at = 0;
+    loop {
+        let rest = &stream[at..];
+        match (wire::from_server(rest, limit), decode(&mut buffer, limit)) {
+            (FromServer::Incomplete, Ok(None)) => {
+                if buffer != rest {
+                    return Err(format!("bytes went away with no packet, at {at}"));
+                }
+                kept_is_bounded(&buffer, limit)?;
+                return Ok(decoded);
+            }
+            (FromServer::Bad, Err(error)) => {
+                let text = error.to_string();
+                if text.len() > LONGEST_TEXT {
+                    return Err(format!("an error of {} bytes: {text}", text.len()));
+                }
+                decoded.error = Some(error);
+                return Ok(decoded);
+            }
+            (FromServer::Packet(expected, length), Ok(Some(packet))) => {
+                if packet != expected {
+                    return Err(format!("{expected:?} was decoded as {packet:?}"));
+                }
+                if buffer.len() != rest.len() - length {
+                    return Err(format!("{packet:?} did not take its {length} bytes"));
+                }
+                written_again(&packet, &rest[..length])?;
+                at += length;
+                decoded.packets.push(packet);
+                decoded.ends.push(at);
+            }
+            (expected, got) => {
+                return Err(format!("at {at}: {got:?} where this stands: {expected:?}"));
+            }
+        }
+    }
+}
+
+fn in_pieces(
+    stream: &[u8],
+    tail: usize,
+    cuts: u8,
+    limit: usize,
+    decode: &mut impl Decode,
+    whole: &Decoded,
+) -> Rule {
+    let mut cuts = Cuts::new(cuts);
+    let mut buffer = BytesMut::new();
+    let mut packets = 0;
+    let mut fed = 0;
+    while fed < stream.len() {
+        let piece = match tail.saturating_sub(fed) {
+            0 => stream.len() - fed,
+            left => cuts.next(left),
+        };
+        buffer.extend_from_slice(&stream[fed..fed + piece]);
+        fed += piece;
+        loop {
+            match decode(&mut buffer, limit) {
+                Ok(None) => break,
+                Ok(Some(packet)) => {
+                    if whole.packets.get(packets) != Some(&packet) {
+                        return Err(format!("in pieces, packet {packets} is {packet:?}"));
+                    }
+                    packets += 1;
+                }
+                Err(error) => return same_error(&error, whole, packets),
+            }
+        }
+        let due = whole.ends[packets..].iter().take_while(|end| **end <= fed);
+        let late = due.count();
+        if late > 0 {
+            return Err(format!(
+                "{late} packets of the first {fed} bytes did not come"
+            ));
+        }
+        kept_is_bounded(&buffer, limit)?;
+    }
+    match &whole.error {
+        None => Ok(()),
+        Some(error) => Err(format!("in pieces this went unnoticed: {error}")),
+    }
+}
+
+/// In pieces fewer of the bytes behind the fixed header may be there to be shown.
+fn same_error(error: &ProtocolError, whole: &Decoded, packets: usize) -> Rule {
+    let expected = whole.error.as_ref().map(ToString::to_string);
+    let expected = expected.as_deref().unwrap_or("no error");
+    if packets != whole.packets.len() || !expected.starts_with(&error.to_string()) {
+        return Err(format!(
+            "in pieces, after {packets} packets: {error}; in one piece, after {}: {expected}",
+            whole.packets.len()
+        ));
+    }
+    Ok(())
+}
+
+/// A packet that is not complete is known to stay within the limit.
+fn kept_is_bounded(buffer: &BytesMut, limit: usize) -> Rule {
+    match buffer.len() < limit.max(5) {
+        true => Ok(()),
+        false => Err(format!(
+            "{} bytes are kept, the limit is {limit}",
+            buffer.len()
+        )),
+    }
+}
+
+/// With our encoder where it has this packet, else with the one beside `wire.rs`'s reader.
+fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
+    let mut out = BytesMut::with_capacity(bytes.len());
+    match packet {
+        Incoming::Publish { id, message } => {
+            let mut publish = Publish {
+                topic: message.topic.as_str().into(),
+                payload: message.payload.clone(),
+                qos: message.qos,
+                retain: message.retain,
+            };
+            if let Err(problem) = publish.check() {
+                return Err(format!("{packet:?} could not be published: {problem}"));
+            }
+            v4::encode_publish(&mut publish, *id, message.dup, &mut String::new(), &mut out);
+        }
+        Incoming::PubAck(id) => v4::encode_ack(Ack::PubAck, *id, &mut out),
+        Incoming::PubRec(id) => v4::encode_ack(Ack::PubRec, *id, &mut out),
+        Incoming::PubRel(id) => v4::encode_ack(Ack::PubRel, *id, &mut out),
+        Incoming::PubComp(id) => v4::encode_ack(Ack::PubComp, *id, &mut out),
+        other => {
+            let mut bytes = Vec::new();
+            wire::server_bytes(other, &mut bytes);
+            out.extend_from_slice(&bytes);
+        }
+    }
+    match out == bytes {
+        true => Ok(()),
+        false => Err(format!("{bytes:02x?} was written again as {out:02x?}")),
+    }
+}
+
+/// Lengths of pieces, from one byte: 0 cuts everywhere.
+pub(super) struct Cuts {
+    state: u32,
+    longest: u32,
+}
+
+impl Cuts {
+    pub(super) fn new(seed: u8) -> Self {
+        Cuts {
+            state: u32::from(seed).wrapping_mul(0x9e37_79b9) | 1,
+            longest: match seed {
+                0 => 1,
+                1..64 => 4,
+                64..192 => 32,
+                192.. => 700,
+            },
+        }
+    }
+
+    /// The next length, at most this.
+    pub(super) fn next(&mut self, most: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 17;
+        self.state ^= self.state << 5;
+        let length = 1 + (self.state >> 8) % self.longest;
+        most.min(length as usize)
+    }
+}

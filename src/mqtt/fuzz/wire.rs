@@ -1,0 +1,345 @@
+//! Packets read a second time, by nothing but the text of MQTT 3.1.1: without the codec and without
+//! `packet/`, so that a mistake there is not repeated here. Pure.
+
+use bytes::Bytes;
+
+use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
+
+/// What the beginning of a stream from the server is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FromServer {
+    /// Nothing wrong so far.
+    Incomplete,
+    /// Not what a server may send, or above the limit: to be refused as soon as the fixed header is
+    /// there, if that gives it away.
+    Bad,
+    /// A packet, this many bytes long.
+    Packet(Incoming, usize),
+}
+
+/// A packet of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FromClient<'a> {
+    Connect {
+        clean_session: bool,
+    },
+    Publish {
+        dup: bool,
+        qos: u8,
+        retain: bool,
+        topic: &'a str,
+        id: u16,
+        payload: &'a [u8],
+    },
+    PubAck(u16),
+    PubRec(u16),
+    PubRel(u16),
+    PubComp(u16),
+    Subscribe {
+        id: u16,
+        filters: Vec<(&'a str, u8)>,
+    },
+    Unsubscribe {
+        id: u16,
+        filters: Vec<&'a str>,
+    },
+    PingReq,
+    Disconnect,
+}
+
+/// The length of the fixed header and of the whole packet [2.2.3]; none while that is not known.
+fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
+    let mut remaining = 0;
+    for place in 1..=4 {
+        let Some(byte) = bytes.get(place) else {
+            return Ok(None);
+        };
+        remaining += usize::from(byte % 128) << (7 * (place - 1));
+        match byte {
+            0 if place > 1 => return Err("a remaining length with bytes to spare"),
+            0..128 => return Ok(Some((place + 1, place + 1 + remaining))),
+            _ => {}
+        }
+    }
+    Err("a remaining length of more than four bytes")
+}
+
+/// Fields taken off the front of a packet's body; each is none when it is not (wholly) there.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> Option<u16> {
+        Some(u16::from(self.byte()?) << 8 | u16::from(self.byte()?))
+    }
+
+    fn identifier(&mut self) -> Option<u16> {
+        self.number().filter(|id| *id != 0)
+    }
+
+    /// A string as [1.5.3] has it: UTF-8, without U+0000.
+    fn text(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.number()?);
+        let bytes = self.0.get(..length)?;
+        self.0 = &self.0[length..];
+        let text = std::str::from_utf8(bytes).ok()?;
+        (!bytes.contains(&0)).then_some(text)
+    }
+
+    fn topic(&mut self) -> Option<&'a str> {
+        let topic = self.text()?;
+        let wrong = topic.is_empty() || topic.bytes().any(|b| b == b'+' || b == b'#');
+        (!wrong).then_some(topic)
+    }
+
+    fn end<T>(self, whole: T) -> Option<T> {
+        self.0.is_empty().then_some(whole)
+    }
+}
+
+/// What stands at the beginning of `bytes`, which a server sent.
+pub(super) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
+    let Some(first) = bytes.first() else {
+        return FromServer::Incomplete;
+    };
+    if !matches!(first >> 4, 2..=7 | 9 | 11 | 13) {
+        return FromServer::Bad;
+    }
+    let (header, whole) = match lengths(bytes) {
+        Ok(Some(lengths)) => lengths,
+        Ok(None) => return FromServer::Incomplete,
+        Err(_) => return FromServer::Bad,
+    };
+    let flags_are_right = match first {
+        0x30..=0x3f => first & 0b0110 != 0b0110 && first & 0b1110 != 0b1000,
+        0x60..=0x6f => *first == 0x62,
+        _ => first & 0x0f == 0,
+    };
+    let length_is_right = match first >> 4 {
+        3 => true,
+        9 => whole > 4,
+        13 => whole == 2,
+        _ => whole == 4,
+    };
+    if whole > limit || !flags_are_right || !length_is_right {
+        return FromServer::Bad;
+    }
+    let Some(body) = bytes.get(header..whole) else {
+        return FromServer::Incomplete;
+    };
+    match server_packet(*first, body) {
+        Some(packet) => FromServer::Packet(packet, whole),
+        None => FromServer::Bad,
+    }
+}
+
+fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
+    let mut fields = Fields(body);
+    match first >> 4 {
+        2 => {
+            let session_present = match fields.byte()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            };
+            let code = match fields.byte()? {
+                0 => ConnectReturnCode::Accepted,
+                1 => ConnectReturnCode::UnacceptableProtocolVersion,
+                2 => ConnectReturnCode::IdentifierRejected,
+                3 => ConnectReturnCode::ServerUnavailable,
+                4 => ConnectReturnCode::BadUserNameOrPassword,
+                5 => ConnectReturnCode::NotAuthorized,
+                _ => return None,
+            };
+            if session_present && code != ConnectReturnCode::Accepted {
+                return None;
+            }
+            fields.end(Incoming::ConnAck {
+                session_present,
+                code,
+            })
+        }
+        3 => {
+            let qos = QoS::try_from(first >> 1 & 3).ok()?;
+            let topic = fields.topic()?.to_owned();
+            let id = match qos {
+                QoS::AtMostOnce => None,
+                _ => Some(PacketId::new(fields.identifier()?)?),
+            };
+            let message = Message {
+                topic,
+                payload: Bytes::copy_from_slice(fields.0),
+                qos,
+                retain: first & 1 != 0,
+                dup: first & 8 != 0,
+            };
+            Some(Incoming::Publish { id, message })
+        }
+        9 => {
+            let id = PacketId::new(fields.identifier()?)?;
+            let mut granted = Vec::with_capacity(fields.0.len());
+            while let Some(code) = fields.byte() {
+                granted.push(match code {
+                    0x80 => None,
+                    code => Some(QoS::try_from(code).ok()?),
+                });
+            }
+            (!granted.is_empty()).then_some(Incoming::SubAck { id, granted })
+        }
+        13 => fields.end(Incoming::PingResp),
+        kind => {
+            let id = PacketId::new(fields.identifier()?)?;
+            let packet = match kind {
+                4 => Incoming::PubAck(id),
+                5 => Incoming::PubRec(id),
+                6 => Incoming::PubRel(id),
+                7 => Incoming::PubComp(id),
+                11 => Incoming::UnsubAck(id),
+                _ => return None,
+            };
+            fields.end(packet)
+        }
+    }
+}
+
+/// Takes the packet at the beginning of `bytes`, which a client sent. It has to be there as a whole.
+///
+/// # Errors
+/// What the standard forbids a client to send.
+pub(super) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usize), String> {
+    let refused = |why: &str| {
+        let shown = &bytes[..bytes.len().min(40)];
+        format!("the client sends {why}: {shown:02x?}")
+    };
+    let (header, whole) = lengths(bytes)
+        .map_err(refused)?
+        .ok_or_else(|| refused("half a fixed header"))?;
+    let body = bytes
+        .get(header..whole)
+        .ok_or_else(|| refused("half a packet"))?;
+    let packet = client_packet(bytes[0], body).ok_or_else(|| refused("a malformed packet"))?;
+    Ok((packet, whole))
+}
+
+fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
+    let mut fields = Fields(body);
+    match first {
+        0x10 => {
+            let name = fields.text()? == "MQTT" && fields.byte()? == 4;
+            let flags = fields.byte()?;
+            fields.number()?;
+            fields.text()?;
+            // Without a will and without credentials, which these stories have not.
+            let whole = FromClient::Connect {
+                clean_session: flags == 2,
+            };
+            let whole = fields.end(whole)?;
+            (name && flags & !2 == 0).then_some(whole)
+        }
+        0x30..=0x3f => {
+            let qos = first >> 1 & 3;
+            let dup = first & 8 != 0;
+            if qos == 3 || qos == 0 && dup {
+                return None;
+            }
+            let topic = fields.topic()?;
+            let id = if qos == 0 { 0 } else { fields.identifier()? };
+            Some(FromClient::Publish {
+                dup,
+                qos,
+                retain: first & 1 != 0,
+                topic,
+                id,
+                payload: fields.0,
+            })
+        }
+        0x40 | 0x50 | 0x62 | 0x70 => {
+            let id = fields.identifier()?;
+            fields.end(match first {
+                0x40 => FromClient::PubAck(id),
+                0x50 => FromClient::PubRec(id),
+                0x62 => FromClient::PubRel(id),
+                _ => FromClient::PubComp(id),
+            })
+        }
+        0x82 => {
+            let id = fields.identifier()?;
+            let mut filters = Vec::new();
+            while !fields.0.is_empty() {
+                let filter = fields.text()?;
+                let qos = fields.byte().filter(|qos| *qos < 3)?;
+                filters.push((filter, qos));
+            }
+            let some = !filters.is_empty() && filters.iter().all(|(f, _)| !f.is_empty());
+            some.then_some(FromClient::Subscribe { id, filters })
+        }
+        0xa2 => {
+            let id = fields.identifier()?;
+            let mut filters = Vec::new();
+            while !fields.0.is_empty() {
+                filters.push(fields.text()?);
+            }
+            let some = !filters.is_empty() && filters.iter().all(|f| !f.is_empty());
+            some.then_some(FromClient::Unsubscribe { id, filters })
+        }
+        0xc0 => fields.end(FromClient::PingReq),
+        0xe0 => fields.end(FromClient::Disconnect),
+        _ => None,
+    }
+}
+
+/// The bytes of a server's packet, the shortest way.
+pub(super) fn server_bytes(packet: &Incoming, out: &mut Vec<u8>) {
+    let with_id = |out: &mut Vec<u8>, first: u8, id: &PacketId| {
+        out.extend_from_slice(&[first, 2]);
+        out.extend_from_slice(&id.value().to_be_bytes());
+    };
+    match packet {
+        Incoming::ConnAck {
+            session_present,
+            code,
+        } => out.extend_from_slice(&[0x20, 2, u8::from(*session_present), *code as u8]),
+        Incoming::Publish { id, message } => {
+            let first = 0x30
+                | u8::from(message.dup) << 3
+                | (message.qos as u8) << 1
+                | u8::from(message.retain);
+            out.push(first);
+            let topic = message.topic.as_bytes();
+            let id_length = if id.is_some() { 2 } else { 0 };
+            remaining_length(2 + topic.len() + id_length + message.payload.len(), out);
+            let length = u16::try_from(topic.len()).unwrap_or(u16::MAX);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(topic);
+            if let Some(id) = id {
+                out.extend_from_slice(&id.value().to_be_bytes());
+            }
+            out.extend_from_slice(&message.payload);
+        }
+        Incoming::PubAck(id) => with_id(out, 0x40, id),
+        Incoming::PubRec(id) => with_id(out, 0x50, id),
+        Incoming::PubRel(id) => with_id(out, 0x62, id),
+        Incoming::PubComp(id) => with_id(out, 0x70, id),
+        Incoming::SubAck { id, granted } => {
+            out.push(0x90);
+            remaining_length(2 + granted.len(), out);
+            out.extend_from_slice(&id.value().to_be_bytes());
+            out.extend(granted.iter().map(|qos| qos.map_or(0x80, |qos| qos as u8)));
+        }
+        Incoming::UnsubAck(id) => with_id(out, 0xb0, id),
+        Incoming::PingResp => out.extend_from_slice(&[0xd0, 0]),
+    }
+}
+
+fn remaining_length(mut length: usize, out: &mut Vec<u8>) {
+    while length >= 128 {
+        out.push(0x80 | (length % 128) as u8);
+        length /= 128;
+    }
+    out.push(length as u8);
+}

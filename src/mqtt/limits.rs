@@ -1,0 +1,480 @@
+//! What a broker allows within what MQTT 3.1.1 allows: numbers that are known of AWS IoT Core and can
+//! be set for any other broker.
+//!
+//! Brokers answer what exceeds their limits with silence, or close the connection without a reason;
+//! so it is refused here, before anything is sent, and the refusal names the limit. Pure functions;
+//! any thread.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::mqtt::names::filter_without_share;
+use crate::mqtt::packet::{Filter, Publish, QoS, Will};
+
+/// The limits of a broker. Every field has a default: those of MQTT itself, or, for an endpoint of
+/// AWS IoT Core, the quotas that Amazon publishes for its message broker ("AWS IoT Core endpoints and
+/// quotas", quotas of message broker and protocols), some of which Amazon raises on request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Whose limits these are, as a refusal names them.
+    pub of: &'static str,
+    /// Highest quality of service of publishes, filters and the will. AWS IoT: 1; it never answers
+    /// to 2.
+    pub highest_qos: QoS,
+    /// Longest topic or filter, in bytes of UTF-8; what precedes the filter in
+    /// `$share/<name>/<filter>` and, on AWS IoT, the topic in `$aws/rules/<name>/<topic>` does not
+    /// count. AWS IoT: 256.
+    pub topic_bytes: usize,
+    /// Most slashes in a topic or filter, counted in the same part of it. AWS IoT: 7.
+    pub topic_slashes: usize,
+    /// Largest payload of a publish, in bytes. AWS IoT: 131,072 (128 KiB).
+    pub payload_bytes: usize,
+    /// Longest client identifier, in bytes of UTF-8. AWS IoT: 128.
+    pub client_id_bytes: usize,
+    /// Keep alive, in whole seconds; 0 is always possible. AWS IoT: 30 to 1,200, and 0 counts as
+    /// 1,200.
+    pub keep_alive_seconds: RangeInclusive<u64>,
+    /// Different filters subscribed at one time on one connection. AWS IoT: 50.
+    pub subscriptions: usize,
+    /// Whether topics that begin with `$` are the broker's own, so that nothing is published to them
+    /// unless they begin with `$aws/`. AWS IoT: yes.
+    pub reserved_topics: bool,
+}
+
+/// Which limit it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// [`Limits::highest_qos`].
+    QoS,
+    /// [`Limits::topic_bytes`].
+    TopicBytes,
+    /// [`Limits::topic_slashes`].
+    TopicSlashes,
+    /// [`Limits::payload_bytes`].
+    PayloadBytes,
+    /// [`Limits::client_id_bytes`].
+    ClientIdBytes,
+    /// [`Limits::keep_alive_seconds`].
+    KeepAlive,
+    /// [`Limits::subscriptions`].
+    Subscriptions,
+    /// [`Limits::reserved_topics`].
+    ReservedTopic,
+}
+
+/// Something exceeds a limit of the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitExceeded {
+    limit: Limit,
+    text: String,
+}
+
+impl LimitExceeded {
+    /// Which limit it is.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+}
+
+impl fmt::Display for LimitExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for LimitExceeded {}
+
+impl Limits {
+    /// No limits but those of MQTT 3.1.1, which are checked elsewhere.
+    pub fn mqtt() -> Self {
+        Limits {
+            of: "MQTT 3.1.1",
+            highest_qos: QoS::ExactlyOnce,
+            topic_bytes: usize::MAX,
+            topic_slashes: usize::MAX,
+            payload_bytes: usize::MAX,
+            client_id_bytes: usize::MAX,
+            keep_alive_seconds: 0..=u64::from(u16::MAX),
+            subscriptions: usize::MAX,
+            reserved_topics: false,
+        }
+    }
+
+    /// Those of AWS IoT Core.
+    pub fn aws_iot() -> Self {
+        Limits {
+            of: "AWS IoT",
+            highest_qos: QoS::AtLeastOnce,
+            topic_bytes: 256,
+            topic_slashes: 7,
+            payload_bytes: 128 * 1024,
+            client_id_bytes: 128,
+            keep_alive_seconds: 30..=1200,
+            subscriptions: 50,
+            reserved_topics: true,
+        }
+    }
+
+    /// Those of the broker that has this host name, as far as its limits are known by its name.
+    pub fn of_host(host: &str) -> Self {
+        if is_aws_iot(host) {
+            Limits::aws_iot()
+        } else {
+            Limits::mqtt()
+        }
+    }
+
+    /// Checks a publish.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_publish(&self, publish: &Publish) -> Result<(), LimitExceeded> {
+        self.check_qos(publish.qos)?;
+        self.check_topic(&publish.topic)?;
+        self.check_payload(publish.payload.len())
+    }
+
+    /// Checks a last will.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_will(&self, will: &Will) -> Result<(), LimitExceeded> {
+        self.check_qos(will.qos)?;
+        self.check_topic(&will.topic)?;
+        self.check_payload(will.payload.len())
+    }
+
+    /// Checks a filter to subscribe to.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_filter(&self, filter: &Filter) -> Result<(), LimitExceeded> {
+        self.check_qos(filter.qos)?;
+        self.check_filter_name(&filter.filter)
+    }
+
+    /// Checks a filter to unsubscribe from.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_filter_name(&self, filter: &str) -> Result<(), LimitExceeded> {
+        self.check_name(filter_without_share(filter))
+    }
+
+    /// Checks how many filters there would be on the connection.
+    ///
+    /// # Errors
+    /// [`Limit::Subscriptions`].
+    pub fn check_subscriptions(&self, count: usize) -> Result<(), LimitExceeded> {
+        if count <= self.subscriptions {
+            return Ok(());
+        }
+        self.exceeded(
+            Limit::Subscriptions,
+            format!("{count} filters"),
+            format!("{} on a connection", self.subscriptions),
+        )
+    }
+
+    /// Checks a client identifier.
+    ///
+    /// # Errors
+    /// [`Limit::ClientIdBytes`].
+    pub fn check_client_id(&self, client_id: &str) -> Result<(), LimitExceeded> {
+        if client_id.len() <= self.client_id_bytes {
+            return Ok(());
+        }
+        self.exceeded(
+            Limit::ClientIdBytes,
+            format!("it has {} bytes", client_id.len()),
+            self.client_id_bytes.to_string(),
+        )
+    }
+
+    /// Checks a keep alive; zero is always possible.
+    ///
+    /// # Errors
+    /// [`Limit::KeepAlive`].
+    pub fn check_keep_alive(&self, keep_alive: Duration) -> Result<(), LimitExceeded> {
+        let seconds = keep_alive.as_secs();
+        if keep_alive.is_zero() || self.keep_alive_seconds.contains(&seconds) {
+            return Ok(());
+        }
+        let (least, most) = (
+            self.keep_alive_seconds.start(),
+            self.keep_alive_seconds.end(),
+        );
+        self.exceeded(
+            Limit::KeepAlive,
+            format!("it is {seconds}s"),
+            format!("{least}s to {most}s, or 0"),
+        )
+    }
+
+    /// Checks a quality of service.
+    ///
+    /// # Errors
+    /// [`Limit::QoS`].
+    pub fn check_qos(&self, qos: QoS) -> Result<(), LimitExceeded> {
+        if qos <= self.highest_qos {
+            return Ok(());
+        }
+        self.exceeded(
+            Limit::QoS,
+            format!("quality of service {qos}"),
+            format!("at most {}", self.highest_qos),
+        )
+    }
+
+    /// Checks a topic to publish to.
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn check_topic(&self, topic: &str) -> Result<(), LimitExceeded> {
+        if self.reserved_topics && topic.starts_with('$') && !topic.starts_with("$aws/") {
+            let text = format!(
+                "topics that begin with $ are reserved on {}, except for $aws/",
+                self.of
+            );
+            let limit = Limit::ReservedTopic;
+            return Err(LimitExceeded { limit, text });
+        }
+        self.check_name(self.without_rule(topic))
+    }
+
+    /// Checks the size of a payload.
+    ///
+    /// # Errors
+    /// [`Limit::PayloadBytes`].
+    pub fn check_payload(&self, bytes: usize) -> Result<(), LimitExceeded> {
+        if bytes <= self.payload_bytes {
+            return Ok(());
+        }
+        self.exceeded(
+            Limit::PayloadBytes,
+            format!("a payload of {bytes} bytes"),
+            self.payload_bytes.to_string(),
+        )
+    }
+
+    /// The counted part of a topic or filter.
+    fn check_name(&self, counted: &str) -> Result<(), LimitExceeded> {
+        if counted.len() > self.topic_bytes {
+            return self.exceeded(
+                Limit::TopicBytes,
+                format!("it has {} bytes", counted.len()),
+                self.topic_bytes.to_string(),
+            );
+        }
+        // No topic has that many, so none has to be counted.
+        if self.topic_slashes >= counted.len() {
+            return Ok(());
+        }
+        let slashes = counted.bytes().filter(|byte| *byte == b'/').count();
+        if slashes > self.topic_slashes {
+            return self.exceeded(
+                Limit::TopicSlashes,
+                format!("it has {slashes} slashes"),
+                self.topic_slashes.to_string(),
+            );
+        }
+        Ok(())
+    }
+
+    /// A message for a rule of AWS IoT directly (Basic Ingest): only the rest is the topic.
+    fn without_rule<'a>(&self, topic: &'a str) -> &'a str {
+        let rest = match self.reserved_topics {
+            true => topic.strip_prefix("$aws/rules/"),
+            false => None,
+        };
+        let topic_of_rule = rest.and_then(|rest| rest.split_once('/'));
+        topic_of_rule.map_or(topic, |(_, counted)| counted)
+    }
+
+    fn exceeded(&self, limit: Limit, what: String, possible: String) -> Result<(), LimitExceeded> {
+        let text = format!("{what}, and {} allows {possible}", self.of);
+        Err(LimitExceeded { limit, text })
+    }
+}
+
+/// Whether a host name is that of an AWS IoT Core endpoint, in any region and partition, those for
+/// FIPS and for IPv6 included.
+pub(crate) fn is_aws_iot(host: &str) -> bool {
+    const DOMAINS: [&str; 4] = [
+        ".amazonaws.com",
+        ".amazonaws.com.cn",
+        ".api.aws",
+        ".api.amazonwebservices.com.cn",
+    ];
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    (host.contains(".iot.") || host.contains(".iot-fips."))
+        && DOMAINS.iter().any(|domain| host.ends_with(domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aws_publish(topic: &str, qos: QoS, bytes: usize) -> Result<(), Limit> {
+        let publish = Publish::new(topic, qos, vec![0; bytes]);
+        let result = Limits::aws_iot().check_publish(&publish);
+        result.map_err(|exceeded| exceeded.limit())
+    }
+
+    fn aws_filter(filter: &str, qos: QoS) -> Result<(), Limit> {
+        let result = Limits::aws_iot().check_filter(&Filter::new(filter, qos));
+        result.map_err(|exceeded| exceeded.limit())
+    }
+
+    const QOS_1: QoS = QoS::AtLeastOnce;
+
+    #[test]
+    fn publishes_up_to_each_limit_of_aws_iot_pass_and_not_beyond() {
+        assert_eq!(aws_publish("a", QOS_1, 128 * 1024), Ok(()));
+        assert_eq!(
+            aws_publish("a", QOS_1, 128 * 1024 + 1),
+            Err(Limit::PayloadBytes)
+        );
+        assert_eq!(aws_publish("a", QoS::ExactlyOnce, 0), Err(Limit::QoS));
+        assert_eq!(aws_publish(&"a".repeat(256), QOS_1, 0), Ok(()));
+        assert_eq!(
+            aws_publish(&"a".repeat(257), QOS_1, 0),
+            Err(Limit::TopicBytes)
+        );
+        // Bytes, not characters.
+        assert_eq!(
+            aws_publish(&"ä".repeat(129), QOS_1, 0),
+            Err(Limit::TopicBytes)
+        );
+        assert_eq!(aws_publish("0/1/2/3/4/5/6/7", QOS_1, 0), Ok(()));
+        assert_eq!(
+            aws_publish("0/1/2/3/4/5/6/7/8", QOS_1, 0),
+            Err(Limit::TopicSlashes)
+        );
+        assert_eq!(aws_publish("////////", QOS_1, 0), Err(Limit::TopicSlashes));
+    }
+
+    #[test]
+    fn reserved_topics_of_aws_iot_are_its_own() {
+        assert_eq!(aws_publish("$SYS/x", QOS_1, 0), Err(Limit::ReservedTopic));
+        assert_eq!(
+            aws_publish("$share/g/x", QOS_1, 0),
+            Err(Limit::ReservedTopic)
+        );
+        assert_eq!(aws_publish("$awsome", QOS_1, 0), Err(Limit::ReservedTopic));
+        assert_eq!(aws_publish("$aws/things/t/shadow/get", QOS_1, 0), Ok(()));
+        assert_eq!(aws_publish("a/$b", QOS_1, 0), Ok(()));
+        // Subscribing there is what its services are for.
+        assert_eq!(aws_filter("$aws/things/t/shadow/#", QOS_1), Ok(()));
+    }
+
+    #[test]
+    fn what_precedes_the_topic_of_a_rule_or_a_shared_filter_does_not_count() {
+        let eight_levels = "0/1/2/3/4/5/6/7";
+        let rule = |topic: &str| aws_publish(&format!("$aws/rules/r/{topic}"), QOS_1, 0);
+        assert_eq!(rule(eight_levels), Ok(()));
+        assert_eq!(rule(&format!("{eight_levels}/8")), Err(Limit::TopicSlashes));
+        assert_eq!(rule(&"a".repeat(256)), Ok(()));
+        let share = |filter: &str| aws_filter(&format!("$share/group/{filter}"), QOS_1);
+        assert_eq!(share(eight_levels), Ok(()));
+        assert_eq!(
+            share(&format!("{eight_levels}/#")),
+            Err(Limit::TopicSlashes)
+        );
+        assert_eq!(aws_filter(eight_levels, QOS_1), Ok(()));
+        assert_eq!(
+            aws_filter("+/+/+/+/+/+/+/+/#", QOS_1),
+            Err(Limit::TopicSlashes)
+        );
+        assert_eq!(aws_filter("a", QoS::ExactlyOnce), Err(Limit::QoS));
+    }
+
+    #[test]
+    fn a_connection_to_aws_iot_has_its_limits_too() {
+        let limits = Limits::aws_iot();
+        assert!(limits.check_client_id(&"c".repeat(128)).is_ok());
+        assert!(limits.check_client_id(&"c".repeat(129)).is_err());
+        for (seconds, possible) in [
+            (0, true),
+            (29, false),
+            (30, true),
+            (1200, true),
+            (1201, false),
+        ] {
+            let result = limits.check_keep_alive(Duration::from_secs(seconds));
+            assert_eq!(result.is_ok(), possible, "{seconds}");
+        }
+        assert!(limits.check_subscriptions(50).is_ok());
+        let exceeded = limits.check_subscriptions(51).unwrap_err();
+        assert_eq!(exceeded.limit(), Limit::Subscriptions);
+        let will = Will::new("a", QoS::ExactlyOnce, "");
+        assert_eq!(limits.check_will(&will).unwrap_err().limit(), Limit::QoS);
+        let will = Will::new("$a", QOS_1, "");
+        assert!(limits.check_will(&will).is_err());
+    }
+
+    #[test]
+    fn without_limits_of_the_broker_everything_passes_that_mqtt_allows() {
+        let limits = Limits::mqtt();
+        let topic = "/".repeat(65_535);
+        let publish = Publish::new(topic.clone(), QoS::ExactlyOnce, vec![0; 300_000]);
+        assert_eq!(limits.check_publish(&publish), Ok(()));
+        let filter = Filter::new(topic.clone(), QoS::ExactlyOnce);
+        assert_eq!(limits.check_filter(&filter), Ok(()));
+        assert_eq!(limits.check_topic("$SYS/x"), Ok(()));
+        assert_eq!(limits.check_client_id(&topic), Ok(()));
+        assert_eq!(limits.check_keep_alive(Duration::from_secs(1)), Ok(()));
+        assert_eq!(limits.check_subscriptions(1_000_000), Ok(()));
+    }
+
+    #[test]
+    fn a_refusal_says_what_there_is_what_is_possible_and_where() {
+        let limits = Limits::aws_iot();
+        let text = |result: Result<(), LimitExceeded>| result.unwrap_err().to_string();
+        assert_eq!(
+            text(limits.check_topic("0/1/2/3/4/5/6/7/8")),
+            "it has 8 slashes, and AWS IoT allows 7"
+        );
+        assert_eq!(
+            text(limits.check_qos(QoS::ExactlyOnce)),
+            "quality of service 2, and AWS IoT allows at most 1"
+        );
+        assert_eq!(
+            text(limits.check_keep_alive(Duration::from_secs(5))),
+            "it is 5s, and AWS IoT allows 30s to 1200s, or 0"
+        );
+        assert_eq!(
+            text(limits.check_subscriptions(51)),
+            "51 filters, and AWS IoT allows 50 on a connection"
+        );
+        let mut own = Limits::mqtt();
+        own.of = "broker.example";
+        own.payload_bytes = 10;
+        assert_eq!(
+            text(own.check_payload(11)),
+            "a payload of 11 bytes, and broker.example allows 10"
+        );
+    }
+
+    #[test]
+    fn hosts_of_aws_iot_are_known_by_their_name() {
+        let limits = |host: &str| Limits::of_host(host).of;
+        assert_eq!(limits("abc-ats.iot.eu-central-1.amazonaws.com"), "AWS IoT");
+        assert_eq!(
+            limits("ABC.ats.iot.cn-north-1.amazonaws.com.cn."),
+            "AWS IoT"
+        );
+        assert_eq!(limits("data.iot-fips.us-east-1.amazonaws.com"), "AWS IoT");
+        assert_eq!(
+            limits("abc-ats.iot-fips.us-gov-west-1.amazonaws.com"),
+            "AWS IoT"
+        );
+        assert_eq!(limits("abc-ats.iot.eu-central-1.api.aws"), "AWS IoT");
+        assert_eq!(limits("iot.example.com"), "MQTT 3.1.1");
+        assert_eq!(limits("my-iot-fips.us-east-1.amazonaws.com"), "MQTT 3.1.1");
+        assert_eq!(limits("a.iot.api.aws.example"), "MQTT 3.1.1");
+        assert_eq!(limits("s3.amazonaws.com"), "MQTT 3.1.1");
+        assert_eq!(limits("abc.iot.amazonaws.com.example"), "MQTT 3.1.1");
+    }
+}

@@ -1,0 +1,411 @@
+//! \[5\] The packets of MQTT 3.1.1 as this crate sees them.
+//!
+//! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
+//! check that the codec leaves out, so that another version of MQTT becomes a second adapter.
+//! `names.rs` checks topics, filters and other strings; `outgoing.rs` is a message on its way.
+//!
+//! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued, and
+//! encoding what is small) and by the loop's thread (everything else).
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+use bytes::Bytes;
+
+use crate::mqtt::names::{InvalidName, check_topic};
+use crate::mqtt::topic::Topic;
+
+/// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
+pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
+
+/// Quality of service: how hard both sides try to deliver a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum QoS {
+    /// 0: sent once, never acknowledged, may be lost.
+    AtMostOnce = 0,
+    /// 1: acknowledged with PUBACK, may arrive more than once.
+    #[default]
+    AtLeastOnce = 1,
+    /// 2: four packets, arrives exactly once.
+    ExactlyOnce = 2,
+}
+
+impl TryFrom<u8> for QoS {
+    type Error = u8;
+
+    fn try_from(level: u8) -> Result<Self, u8> {
+        match level {
+            0 => Ok(QoS::AtMostOnce),
+            1 => Ok(QoS::AtLeastOnce),
+            2 => Ok(QoS::ExactlyOnce),
+            other => Err(other),
+        }
+    }
+}
+
+impl fmt::Display for QoS {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", *self as u8)
+    }
+}
+
+/// A packet identifier, 1 to 65,535 [MQTT-2.3.1-1].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PacketId(NonZeroU16);
+
+impl PacketId {
+    /// The identifier with this value; none for 0, which MQTT forbids.
+    pub fn new(value: u16) -> Option<Self> {
+        NonZeroU16::new(value).map(PacketId)
+    }
+
+    /// Its value.
+    pub fn value(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PacketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A message to publish.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Publish {
+    /// Topic name: no wildcards, 1 to 65,535 bytes.
+    pub topic: Topic,
+    /// Application message; any bytes, may be empty.
+    pub payload: Bytes,
+    /// Quality of service.
+    pub qos: QoS,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+impl Publish {
+    /// A message that the broker is not to retain.
+    pub fn new(topic: impl Into<Topic>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Publish {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+        }
+    }
+
+    /// Says what makes it impossible to send, if anything.
+    ///
+    /// # Errors
+    /// An invalid topic name, or a size that no packet can state.
+    pub fn check(&self) -> Result<(), InvalidName> {
+        check_topic(&self.topic)?;
+        if self.topic.len() + self.payload.len() + 4 > MAX_REMAINING_LENGTH {
+            return Err(InvalidName::PacketTooLarge);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+/// A last will: what the broker publishes for this client when the connection ends without DISCONNECT
+/// [MQTT-3.1.2-8]: the program died, the network failed, or one side broke the protocol.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Will {
+    /// Topic name: no wildcards, 1 to 65,535 bytes.
+    pub topic: String,
+    /// Application message; any bytes, may be empty, at most [`Will::LARGEST_PAYLOAD`].
+    pub payload: Bytes,
+    /// Quality of service it is published with.
+    pub qos: QoS,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+}
+
+impl Will {
+    /// Most bytes of a will's payload: CONNECT states its length in two bytes
+    /// [MQTT 3.1.1, 3.1.3.3].
+    pub const LARGEST_PAYLOAD: usize = u16::MAX as usize;
+
+    /// A will that the broker is not to retain.
+    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Will {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+        }
+    }
+
+    /// Says what makes it impossible to send, if anything.
+    ///
+    /// # Errors
+    /// An invalid topic name, or a payload that CONNECT cannot carry.
+    pub fn check(&self) -> Result<(), InvalidName> {
+        check_topic(&self.topic)?;
+        if self.payload.len() > Will::LARGEST_PAYLOAD {
+            return Err(InvalidName::WillTooLarge);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Will {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Will")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish()
+    }
+}
+
+/// User name and password of CONNECT.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name, at least one byte.
+    pub username: String,
+    /// Password; empty means that none is sent.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A topic filter and the quality of service that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Filter {
+    /// Topic filter, possibly with wildcards, possibly `$share/<name>/<filter>`.
+    pub filter: String,
+    /// Highest quality of service at which messages are to arrive.
+    pub qos: QoS,
+}
+
+impl Filter {
+    /// A filter with a requested quality of service.
+    pub fn new(filter: impl Into<String>, qos: QoS) -> Self {
+        Filter {
+            filter: filter.into(),
+            qos,
+        }
+    }
+}
+
+/// A message that came from the broker.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Message {
+    /// Topic name it was published to.
+    pub topic: String,
+    /// Application message.
+    pub payload: Bytes,
+    /// Quality of service it came with.
+    pub qos: QoS,
+    /// Whether it was a retained message.
+    pub retain: bool,
+    /// Whether the broker marked it as sent before [MQTT-3.3.1-1].
+    pub dup: bool,
+}
+
+impl Message {
+    /// Bytes of its topic and payload.
+    pub(crate) fn size(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("dup", &self.dup)
+            .finish()
+    }
+}
+
+/// The broker's answer to CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectReturnCode {
+    /// 0: connected.
+    Accepted,
+    /// 1: this version of MQTT is not spoken.
+    UnacceptableProtocolVersion,
+    /// 2: the client identifier is not allowed.
+    IdentifierRejected,
+    /// 3: the broker is there, its service is not.
+    ServerUnavailable,
+    /// 4: malformed or wrong user name or password.
+    BadUserNameOrPassword,
+    /// 5: not authorized.
+    NotAuthorized,
+}
+
+/// A packet from the broker, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Incoming {
+    /// Answer to CONNECT.
+    ConnAck {
+        /// Whether the broker kept this client's session.
+        session_present: bool,
+        /// Accepted or why not.
+        code: ConnectReturnCode,
+    },
+    /// A message; with an identifier for QoS 1 and 2.
+    Publish {
+        /// Identifier to acknowledge; none for QoS 0.
+        id: Option<PacketId>,
+        /// The message.
+        message: Message,
+    },
+    /// Acknowledges a QoS 1 PUBLISH.
+    PubAck(PacketId),
+    /// First acknowledgment of a QoS 2 PUBLISH.
+    PubRec(PacketId),
+    /// Releases a QoS 2 message that the broker sent.
+    PubRel(PacketId),
+    /// Last acknowledgment of a QoS 2 PUBLISH.
+    PubComp(PacketId),
+    /// Answer to SUBSCRIBE: the granted quality of service of each filter, none where refused.
+    SubAck {
+        /// Identifier of the SUBSCRIBE.
+        id: PacketId,
+        /// One for each filter, in order.
+        granted: Vec<Option<QoS>>,
+    },
+    /// Answer to UNSUBSCRIBE.
+    UnsubAck(PacketId),
+    /// Answer to PINGREQ.
+    PingResp,
+}
+
+impl Incoming {
+    /// The packet's name in the standard.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Incoming::ConnAck { .. } => "CONNACK",
+            Incoming::Publish { .. } => "PUBLISH",
+            Incoming::PubAck(_) => "PUBACK",
+            Incoming::PubRec(_) => "PUBREC",
+            Incoming::PubRel(_) => "PUBREL",
+            Incoming::PubComp(_) => "PUBCOMP",
+            Incoming::SubAck { .. } => "SUBACK",
+            Incoming::UnsubAck(_) => "UNSUBACK",
+            Incoming::PingResp => "PINGRESP",
+        }
+    }
+}
+
+/// What CONNECT says.
+#[derive(Debug, Clone)]
+pub struct Connect<'a> {
+    /// Client identifier.
+    pub client_id: &'a str,
+    /// Whether the broker is to start a new session.
+    pub clean_session: bool,
+    /// Keep alive in seconds; 0 turns it off.
+    pub keep_alive: u16,
+    /// What the broker is to publish when the link ends without DISCONNECT.
+    pub last_will: Option<&'a Will>,
+    /// User name and password.
+    pub credentials: Option<&'a Credentials>,
+}
+
+/// The acknowledgments that a client sends for messages, and PUBREL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ack {
+    /// For a QoS 1 message.
+    PubAck,
+    /// For a QoS 2 message.
+    PubRec,
+    /// Third packet of a QoS 2 message that we sent.
+    PubRel,
+    /// Last packet of a QoS 2 message that we received.
+    PubComp,
+}
+
+/// A packet that a broker must not send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ProtocolError {
+    pub(super) packet: &'static str,
+    pub(super) problem: String,
+    pub(super) rule: &'static str,
+    pub(super) beginning: Vec<u8>,
+}
+
+/// How many of a bad packet's bytes an error shows.
+pub const SHOWN_BYTES: usize = 16;
+
+impl ProtocolError {
+    /// A packet that is well-formed but wrong in its place: what was expected and what came.
+    pub fn unexpected(
+        packet: &'static str,
+        problem: impl Into<String>,
+        rule: &'static str,
+    ) -> Self {
+        ProtocolError {
+            packet,
+            problem: problem.into(),
+            rule,
+            beginning: Vec::new(),
+        }
+    }
+
+    /// The same error with the beginning of the packet's bytes, where none is known yet.
+    #[must_use]
+    pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
+        if self.beginning.is_empty() {
+            self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+        }
+        self
+    }
+
+    /// The packet's name in the standard, or `packet` where even that is unknown.
+    pub fn packet(&self) -> &'static str {
+        self.packet
+    }
+
+    /// The violated clause, as `MQTT-2.2.2-2`.
+    pub fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// The first bytes of what came, 16 at most.
+    pub fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} [{}]", self.packet, self.problem, self.rule)?;
+        if !self.beginning.is_empty() {
+            write!(f, ", beginning")?;
+            for byte in &self.beginning {
+                write!(f, " {byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ProtocolError {}

@@ -1,0 +1,106 @@
+//! What the session is made with, and what it tells its caller. Pure data.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DeliveryId;
+use crate::client::command::Outcome;
+use crate::mqtt::packet::{ConnectReturnCode, Message, ProtocolError};
+use crate::options::OnSessionLost;
+
+/// What the session needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionOptions {
+    /// Commands awaiting their acknowledgment at one time.
+    pub max_inflight: u16,
+    /// Longest wait for an acknowledgment.
+    pub ack_timeout: Duration,
+    /// Zero turns it off.
+    pub keep_alive: Duration,
+    /// What happens to QoS 1 publishes in flight when the broker lost the session.
+    pub on_session_lost: OnSessionLost,
+    /// How many packet identifiers there are: 65,535, fewer only in tests.
+    pub identifiers: u16,
+    /// Position on the circle of identifiers to begin at, 0 for identifier 1.
+    pub first_identifier: u16,
+    /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
+    /// command in flight is taken for the cause and given up.
+    pub fruitless_links: u32,
+    /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
+    /// accepted them; one message more, and what comes behind it, is left with the broker until half of
+    /// that is read and a new link asks for it. A message alone may be larger.
+    pub max_owed_bytes: usize,
+}
+
+/// What the caller has to react to.
+#[derive(Debug, Clone)]
+pub enum Event<T> {
+    /// The broker accepted CONNECT.
+    Connected {
+        /// It kept the session: what was in flight is being sent again.
+        session_present: bool,
+        /// Filters that are being subscribed again.
+        resubscribing: usize,
+    },
+    /// The broker refused CONNECT; it closes the link.
+    ConnectRefused(ConnectReturnCode),
+    /// A command has ended.
+    Resolved {
+        /// What was handed in with it.
+        token: T,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// A message is to be delivered. Unless `delivery` is none, [`Session::accept`] must be called
+    /// once every receiver has it.
+    Message {
+        /// The message.
+        message: Arc<Message>,
+        /// What to accept.
+        delivery: Option<DeliveryId>,
+    },
+    /// After a reconnect the broker refused to renew this subscription.
+    SubscriptionRefused {
+        /// Its filter.
+        filter: String,
+    },
+    /// With the next message more than so many bytes would wait for a thread that does not read its
+    /// inbox: new ones are left with the broker.
+    Unread(usize),
+    /// The link has to be closed.
+    Close(LinkLoss),
+}
+
+/// Why a link is given up, or went away by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LinkLoss {
+    /// The broker closed it.
+    PeerClosed,
+    /// Reading or writing failed.
+    Io(String),
+    /// Nothing came back after PINGREQ.
+    KeepAliveExpired,
+    /// Something was not acknowledged in time.
+    AckTimeout,
+    /// A thread that had not read its inbox has caught up, and messages that were left with the broker
+    /// meanwhile come only on a new link.
+    LeftWithBroker,
+    /// The broker sent what it must not send [MQTT-4.8.0-1].
+    Protocol(Box<ProtocolError>),
+}
+
+impl fmt::Display for LinkLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkLoss::PeerClosed => f.write_str("the broker closed the connection"),
+            LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
+            LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
+            LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
+            LinkLoss::LeftWithBroker => f.write_str(
+                "a thread reads its inbox again, and the broker is to send what was left with it",
+            ),
+            LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The receiving half of the session: which acknowledgments are owed for incoming messages, in which
+//! order, and which QoS 2 messages were received but not released.
+//!
+//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every
+//! response queue has accepted its message. What is still owed when the link is lost stays
+//! remembered under its identifier: when the broker sends the same message again it is acknowledged,
+//! not delivered a second time. For that a digest is kept of what every receiver has; only what
+//! somebody has not accepted yet takes room of its own, so that all of the room is there again once
+//! everything was read. Pure.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use super::sorted::Sorted;
+use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
+
+/// Names one delivery of one message, from its arrival until it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryId(u64);
+
+/// An acknowledgment that is owed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Owed {
+    id: PacketId,
+    qos: QoS,
+    content: Content,
+    accepted: bool,
+    /// Arrived on the link that is up now.
+    on_this_link: bool,
+}
+
+/// By what a message is known that comes again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Content {
+    Whole(Arc<Message>),
+    /// Of an accepted one: that of another message under the same identifier equals it once in 2^64.
+    Digest(u64),
+}
+
+impl Owed {
+    /// Bytes that wait for a receiver.
+    fn unaccepted_bytes(&self) -> usize {
+        match &self.content {
+            Content::Whole(message) if !self.accepted => message.size(),
+            _ => 0,
+        }
+    }
+}
+
+impl Content {
+    fn digest(message: &Message) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&message.topic, &message.payload).hash(&mut hasher);
+        Content::Digest(hasher.finish())
+    }
+
+    fn is_of(&self, message: &Message) -> bool {
+        match self {
+            Content::Whole(known) => {
+                known.topic == message.topic && known.payload == message.payload
+            }
+            Content::Digest(_) => *self == Content::digest(message),
+        }
+    }
+
+    /// Lets go of the message itself.
+    fn shorten(&mut self) {
+        if let Content::Whole(message) = self {
+            *self = Content::digest(message);
+        }
+    }
+}
+
+/// What to do with a PUBLISH that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Deliver it; it is acknowledged once accepted (never, for QoS 0).
+    Deliver(Arc<Message>, Option<DeliveryId>),
+    /// It was delivered before.
+    Known,
+}
+
+/// So many places in the order of acknowledgments may be of nothing any more, and as many as there
+/// are acknowledgments owed: a broker that uses an identifier again and again behind a message that
+/// nobody accepts must not make it grow.
+const SPARE_PLACES: usize = 32;
+
+/// State of the receiving half.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Inbound {
+    next_delivery: u64,
+    owed: Sorted<DeliveryId, Owed>,
+    by_identifier: Sorted<PacketId, DeliveryId>,
+    /// What is owed on this link, in order of arrival; may name some that are no longer owed.
+    order: VecDeque<DeliveryId>,
+    /// Bytes of the messages that are owed and that not every response queue has accepted.
+    unaccepted_bytes: usize,
+    /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
+    unreleased: Sorted<PacketId, ()>,
+    /// The size of the first that had no room on this link. What comes behind it must not overtake it.
+    left_with_broker: Option<usize>,
+}
+
+impl Inbound {
+    /// Whether a PUBLISH that arrived may be taken: what waits for receivers stays below so many bytes,
+    /// unless one message alone is larger. What comes again and is known costs nothing. Anything else
+    /// behind one that was not taken is not taken either, until the link is made anew.
+    ///
+    /// Nothing that is owed makes way: what the broker sends again comes in its order [MQTT-4.6.0-1],
+    /// so what is still known may follow behind what is not known any more.
+    pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
+        let waiting = self.unaccepted_bytes;
+        let fits = waiting == 0 || waiting + message.size() <= limit;
+        let has_room = fits && !self.has_left_some()
+            || self.is_same_as_owed(id, message)
+            || message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some();
+        if !has_room {
+            self.left_with_broker.get_or_insert(message.size());
+        }
+        has_room
+    }
+
+    /// Whether messages were left with the broker on this link.
+    pub(crate) fn has_left_some(&self) -> bool {
+        self.left_with_broker.is_some()
+    }
+
+    /// Whether messages were left with the broker, and there is room for them again: half of it, so that
+    /// it is worth a new link, and enough for the first one.
+    pub(crate) fn has_room_again(&self, limit: usize) -> bool {
+        let waiting = self.unaccepted_bytes;
+        let has_room = |size| waiting == 0 || waiting <= limit / 2 && waiting + size <= limit;
+        self.left_with_broker.is_some_and(has_room)
+    }
+
+    /// A PUBLISH arrived.
+    pub(crate) fn handle_publish(&mut self, id: Option<PacketId>, message: Message) -> Arrival {
+        let Some(id) = id else {
+            return Arrival::Deliver(Arc::new(message), None);
+        };
+        if self.is_same_as_owed(id, &message) {
+            return Arrival::Known;
+        }
+        let repeated = message.qos == QoS::ExactlyOnce && !self.unreleased.insert(id, ());
+        if repeated {
+            self.owe(id, message.qos, Content::digest(&message), true);
+            return Arrival::Known;
+        }
+        let message = Arc::new(message);
+        let content = Content::Whole(Arc::clone(&message));
+        let delivery = self.owe(id, message.qos, content, false);
+        Arrival::Deliver(message, Some(delivery))
+    }
+
+    /// PUBREL: the identifier may be used for a new message from now on.
+    pub(crate) fn handle_pubrel(&mut self, id: PacketId) {
+        self.unreleased.remove(id);
+        // A release answers our PUBREC, so nothing is owed under it any more.
+        self.forget(id);
+    }
+
+    /// Every response queue has accepted the message.
+    pub(crate) fn accept(&mut self, delivery: DeliveryId) {
+        // Then it is acknowledged at once, and a digest would be made in vain.
+        let is_next = self.order.front() == Some(&delivery);
+        if let Some(owed) = self.owed.get_mut(delivery) {
+            self.unaccepted_bytes -= owed.unaccepted_bytes();
+            owed.accepted = true;
+            if !is_next {
+                owed.content.shorten();
+            }
+        }
+    }
+
+    /// The next acknowledgment that may leave now.
+    pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId)> {
+        while let Some(&delivery) = self.order.front() {
+            match self.owed.get(delivery) {
+                Some(owed) if !owed.accepted => return None,
+                Some(owed) => {
+                    let id = owed.id;
+                    let ack = match owed.qos {
+                        QoS::ExactlyOnce => Ack::PubRec,
+                        _ => Ack::PubAck,
+                    };
+                    self.order.pop_front();
+                    self.forget(id);
+                    return Some((ack, id));
+                }
+                None => {
+                    self.order.pop_front();
+                }
+            }
+        }
+        None
+    }
+
+    /// What is owed now is owed only if the broker sends it again.
+    pub(crate) fn handle_link_lost(&mut self) {
+        self.left_with_broker = None;
+        self.order.clear();
+        for owed in self.owed.values_mut() {
+            owed.on_this_link = false;
+            if owed.accepted {
+                owed.content.shorten();
+            }
+        }
+    }
+
+    /// The broker forgot the session, and with it everything that it would send again.
+    pub(crate) fn handle_session_lost(&mut self) {
+        self.owed.clear();
+        self.unaccepted_bytes = 0;
+        self.by_identifier.clear();
+        self.order.clear();
+        self.unreleased.clear();
+    }
+
+    /// Whether the identifier still names a message for which an acknowledgment is owed. If it does
+    /// and the message is that one, the acknowledgment is owed on this link (again); if it is
+    /// another message, the broker has reused the identifier and nothing is owed for the old one.
+    /// QoS 1 on a new link is a repetition only with DUP [MQTT-3.3.1-1]; QoS 2 goes by identifiers.
+    fn is_same_as_owed(&mut self, id: PacketId, message: &Message) -> bool {
+        let Some(&delivery) = self.by_identifier.get(id) else {
+            return false;
+        };
+        if let Some(owed) = self.owed.get_mut(delivery)
+            && owed.qos == message.qos
+            && owed.content.is_of(message)
+            && (owed.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
+        {
+            if !owed.on_this_link {
+                owed.on_this_link = true;
+                self.order.push_back(delivery);
+            }
+            return true;
+        }
+        self.forget(id);
+        self.unreleased.remove(id);
+        false
+    }
+
+    fn owe(&mut self, id: PacketId, qos: QoS, content: Content, accepted: bool) -> DeliveryId {
+        let delivery = DeliveryId(self.next_delivery);
+        self.next_delivery += 1;
+        if self.order.len() > 2 * self.owed.len() + SPARE_PLACES {
+            self.order
+                .retain(|delivery| self.owed.get(*delivery).is_some());
+        }
+        self.order.push_back(delivery);
+        self.by_identifier.insert(id, delivery);
+        let owed = Owed {
+            id,
+            qos,
+            content,
+            accepted,
+            on_this_link: true,
+        };
+        self.unaccepted_bytes += owed.unaccepted_bytes();
+        self.owed.insert(delivery, owed);
+        delivery
+    }
+
+    fn forget(&mut self, id: PacketId) {
+        if let Some(delivery) = self.by_identifier.remove(id)
+            && let Some(owed) = self.owed.remove(delivery)
+        {
+            self.unaccepted_bytes -= owed.unaccepted_bytes();
+        }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl<T> super::Session<T> {
+    /// Bytes of the messages that not every receiver has accepted.
+    #[cfg(test)]
+    pub(crate) fn bytes_unaccepted(&self) -> usize {
+        self.inbound.unaccepted_bytes
+    }
+
+    /// How many acknowledgments are owed, and how many places their order has.
+    pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
+        (self.inbound.owed.len(), self.inbound.order.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(value: u16) -> PacketId {
+        PacketId::new(value).unwrap()
+    }
+
+    fn message(qos: QoS, payload: &'static str) -> Message {
+        Message {
+            topic: "t".into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            dup: false,
+        }
+    }
+
+    fn again(qos: QoS, payload: &'static str) -> Message {
+        Message {
+            dup: true,
+            ..message(qos, payload)
+        }
+    }
+
+    fn deliver(inbound: &mut Inbound, at: u16, qos: QoS, payload: &'static str) -> DeliveryId {
+        match inbound.handle_publish(Some(id(at)), message(qos, payload)) {
+            Arrival::Deliver(_, Some(delivery)) => delivery,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn acknowledgments_leave_in_the_order_of_arrival() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        let second = deliver(&mut inbound, 2, QoS::ExactlyOnce, "b");
+        inbound.accept(second);
+        assert_eq!(inbound.poll_ack(), None);
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(2))));
+        assert_eq!(inbound.poll_ack(), None);
+    }
+
+    #[test]
+    fn a_qos_2_message_is_delivered_once_until_it_is_released() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
+            Arrival::Known
+        );
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
+        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
+            Arrival::Known
+        );
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
+        inbound.handle_pubrel(id(1));
+        deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+    }
+
+    #[test]
+    fn what_waited_when_the_link_was_lost_is_acknowledged_when_it_comes_again() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        inbound.handle_link_lost();
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), None, "not owed on the new link yet");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), again(QoS::AtLeastOnce, "a")),
+            Arrival::Known
+        );
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+    }
+
+    #[test]
+    fn a_message_that_still_waits_is_not_delivered_again_on_the_same_link() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
+        assert_eq!(
+            inbound.handle_publish(Some(id(1)), message(QoS::AtLeastOnce, "a")),
+            Arrival::Known
+        );
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), None);
+    }
+
+    #[test]
+    fn another_message_under_the_same_identifier_is_a_new_one() {
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let mut inbound = Inbound::default();
+            deliver(&mut inbound, 1, qos, "a");
+            inbound.handle_link_lost();
+            deliver(&mut inbound, 1, qos, "b");
+        }
+    }
+
+    #[test]
+    fn a_lost_session_leaves_nothing_behind() {
+        let mut inbound = Inbound::default();
+        let delivery = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+        inbound.handle_session_lost();
+        inbound.accept(delivery);
+        assert_eq!(inbound.poll_ack(), None);
+        deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
+    }
+
+    #[test]
+    fn identifiers_used_anew_behind_what_nobody_accepts_take_no_more_room() {
+        let mut inbound = Inbound::default();
+        let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "first");
+        let mut last = None;
+        for turn in 0..1_000 {
+            let payload = if turn % 2 == 0 { "even" } else { "odd" };
+            last = Some(deliver(&mut inbound, 2, QoS::AtLeastOnce, payload));
+        }
+        assert_eq!(inbound.owed.len(), 2);
+        assert!(inbound.order.len() < 50, "{}", inbound.order.len());
+        inbound.accept(last.unwrap());
+        assert_eq!(inbound.poll_ack(), None);
+        inbound.accept(first);
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(2))));
+        assert_eq!(inbound.poll_ack(), None);
+    }
+}

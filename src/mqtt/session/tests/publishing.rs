@@ -1,0 +1,300 @@
+//! Publishing on a link that stays up: the three qualities of service, the window, identifiers.
+
+use super::Transcript;
+use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
+use crate::client::command::Outcome;
+use std::time::Duration;
+
+#[test]
+fn qos_0_is_done_once_its_bytes_are_out_4_3_1_1() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    let first = t.publish("a", 0, "x");
+    let second = t.publish("b", 0, "y");
+    // Two of the six bytes of the first.
+    t.stalls_after(2).silent();
+    t.stalls_after(4).sends("PUBLISH qos=0 a \"x\"");
+    t.resolved(first, "delivered x1").silent();
+    t.flows().sends("PUBLISH qos=0 b \"y\"");
+    t.resolved(second, "delivered x1").finish();
+}
+
+#[test]
+fn a_session_that_takes_no_more_is_a_full_window() {
+    for limit in [1, 100, 65_519, 65_520, u16::MAX] {
+        let mut t = Transcript::connected_with(|o| o.max_inflight = limit);
+        let mut published = 0;
+        while t.wants_commands() {
+            t.publish("a", 1, "x");
+            published += 1;
+        }
+        assert_eq!(published, limit.min(65_519));
+        assert_eq!(published, t.session.window());
+        t.sent.clear();
+        t.finish();
+    }
+}
+
+/// With one identifier in all it cannot be given before it was given back.
+#[test]
+fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothing_else_does() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 1);
+    for _ in 0..3 {
+        let token = t.publish("a", 2, "x");
+        t.sends("PUBLISH id=1 qos=2 a \"x\"");
+        assert!(!t.wants_commands());
+        t.receives(puback(1))
+            .receives(pubcomp(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(pubrec(1)).sends("PUBREL 1");
+        t.receives(puback(1)).receives(suback(1, &[Some(0)]));
+        assert!(!t.wants_commands(), "PUBREC does not free it");
+        t.receives(pubcomp(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+
+        let token = t.subscribe(&[("s", 0)]);
+        t.sends("SUBSCRIBE id=1 s:0");
+        t.receives(puback(1))
+            .receives(pubrec(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(suback(1, &[Some(0)]))
+            .resolved(token, "delivered x1 [0]");
+        assert!(t.wants_commands());
+
+        let token = t.unsubscribe(&["s"]);
+        t.sends("UNSUBSCRIBE id=1 s");
+        t.receives(puback(1)).receives(suback(1, &[Some(0)]));
+        assert!(!t.wants_commands());
+        t.receives(unsuback(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+
+        let token = t.publish("a", 1, "x");
+        t.sends("PUBLISH id=1 qos=1 a \"x\"");
+        t.receives(pubrec(1))
+            .receives(pubcomp(1))
+            .receives(unsuback(1));
+        assert!(!t.wants_commands());
+        t.receives(puback(1)).resolved(token, "delivered x1");
+        assert!(t.wants_commands());
+    }
+    t.finish();
+}
+
+#[test]
+fn qos_1_is_delivered_by_puback_4_3_2_1() {
+    let mut t = Transcript::connected();
+    let token = t.at(10).publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"").silent();
+    t.at(35).receives(puback(1));
+    let latency = match &t.outcomes[&token] {
+        Outcome::Delivered { latency, .. } => *latency,
+        other => panic!("{other}"),
+    };
+    assert_eq!(latency, Duration::from_millis(25));
+    t.resolved(token, "delivered x1").finish();
+}
+
+#[test]
+fn qos_2_is_delivered_by_pubcomp_4_3_3_1() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"").silent();
+    t.receives(pubrec(1)).sends("PUBREL 1").silent();
+    t.receives(pubcomp(1)).resolved(token, "delivered x1");
+    t.finish();
+}
+
+#[test]
+fn a_second_pubrec_is_answered_with_pubrel_again() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"");
+    t.receives(pubrec(1)).sends("PUBREL 1");
+    t.receives(pubrec(1)).sends("PUBREL 1").silent();
+    t.receives(pubcomp(1)).resolved(token, "delivered x1");
+    t.receives(pubcomp(1)).finish();
+}
+
+#[test]
+fn pubrec_again_and_again_neither_piles_up_nor_puts_off_the_time_out() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"");
+    t.receives(pubrec(1)).sends("PUBREL 1");
+    t.at(19_000).receives(pubrec(1)).sends("PUBREL 1");
+    t.stalls_after(0);
+    let mut times = 0;
+    while !t.session.is_behind_with_acks() {
+        times += 1;
+        assert!(times < 1_000_000, "all of it is read");
+        let again = t.session.handle_packet(pubrec(1), t.now);
+        assert_eq!(again, Ok(()));
+    }
+    t.flows();
+    assert!(!t.session.is_behind_with_acks());
+    assert_eq!(t.sent.drain(..).count(), times);
+    t.at(20_000).notes("close AckTimeout");
+    t.reconnects(true);
+    t.sends("PUBREL 1").receives(pubcomp(1));
+    t.resolved(token, "delivered x1").finish();
+}
+
+#[test]
+fn acknowledgments_may_come_out_of_order() {
+    let mut t = Transcript::in_flight(3);
+    t.receives(puback(3)).resolved(2, "delivered x1").silent();
+    t.receives(puback(1)).resolved(0, "delivered x1").silent();
+    t.receives(puback(2)).resolved(1, "delivered x1").finish();
+}
+
+#[test]
+fn row_05_many_packets_leave_together() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    t.subscribe(&[("f", 1)]);
+    t.publish("a", 1, "x");
+    t.publish("b", 0, "y");
+    t.unsubscribe(&["g"]);
+    t.ping();
+    t.flows().sends_all(&[
+        "SUBSCRIBE id=1 f:1",
+        "PUBLISH id=2 qos=1 a \"x\"",
+        "PUBLISH qos=0 b \"y\"",
+        "UNSUBSCRIBE id=3 g",
+        "PINGREQ",
+    ]);
+    t.resolved(2, "delivered x1").finish();
+}
+
+#[test]
+fn row_12_a_full_window_leaves_commands_in_the_queue() {
+    let mut t = Transcript::connected_with(|o| o.max_inflight = 3);
+    for payload in ["1", "2", "3"] {
+        assert!(t.wants_commands());
+        t.publish("a", 2, payload);
+    }
+    assert!(!t.wants_commands());
+    t.receives(pubrec(2));
+    assert!(!t.wants_commands(), "PUBREC frees nothing");
+    t.receives(pubcomp(2)).resolved(1, "delivered x1");
+    assert!(t.wants_commands());
+    t.publish("a", 1, "4");
+    assert!(!t.wants_commands());
+    t.sends_all(&[
+        "PUBLISH id=1 qos=2 a \"1\"",
+        "PUBLISH id=2 qos=2 a \"2\"",
+        "PUBLISH id=3 qos=2 a \"3\"",
+        "PUBREL 2",
+        "PUBLISH id=4 qos=1 a \"4\"",
+    ]);
+    t.finish();
+}
+
+#[test]
+fn row_12_no_command_is_taken_without_an_identifier_for_it_2_3_1_2() {
+    // Two of eight are spared for what goes ahead of new commands.
+    let mut t = Transcript::connected_with(|o| o.identifiers = 8);
+    for _ in 0..6 {
+        t.publish("a", 1, "x");
+    }
+    assert!(!t.wants_commands());
+    t.receives(puback(2)).resolved(1, "delivered x1");
+    assert!(!t.wants_commands(), "identifier 1 is still in use");
+    t.receives(puback(1)).resolved(0, "delivered x1");
+    assert!(t.wants_commands());
+    t.sent.clear();
+    t.finish();
+}
+
+#[test]
+fn row_12_a_full_output_leaves_commands_in_the_queue() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    t.publish("a", 0, &"x".repeat(300_000));
+    assert!(!t.wants_commands());
+    t.flows();
+    assert!(t.wants_commands());
+    t.sent.clear();
+    t.resolved(0, "delivered x1").finish();
+}
+
+#[test]
+fn identifiers_go_round_and_pass_those_in_use_2_3_1_3() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 8);
+    for round in 0..3 {
+        for id in 1..=8 {
+            let token = t.publish("a", 1, "x");
+            t.sends(&format!("PUBLISH id={id} qos=1 a \"x\""));
+            t.receives(puback(id)).resolved(token, "delivered x1");
+            assert_eq!(token, round * 8 + u32::from(id) - 1);
+        }
+    }
+    let subscribe = t.subscribe(&[("f", 0)]);
+    t.sends("SUBSCRIBE id=1 f:0");
+    let unsubscribe = t.unsubscribe(&["g"]);
+    t.sends("UNSUBSCRIBE id=2 g");
+    t.publish("a", 2, "x");
+    t.sends("PUBLISH id=3 qos=2 a \"x\"");
+    t.receives(suback(1, &[Some(0)]));
+    t.resolved(subscribe, "delivered x1 [0]");
+    t.receives(unsuback(2));
+    t.resolved(unsubscribe, "delivered x1").finish();
+}
+
+#[test]
+fn row_13_unsolicited_acknowledgments_are_ignored() {
+    let mut t = Transcript::connected();
+    for packet in [
+        puback(1),
+        pubrec(1),
+        pubcomp(1),
+        unsuback(7),
+        suback(9, &[None]),
+    ] {
+        t.receives(packet).silent();
+    }
+    let publish = t.publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"");
+    // The right identifier under the wrong packet.
+    for packet in [pubrec(1), pubcomp(1), unsuback(1), suback(1, &[Some(1)])] {
+        t.receives(packet).silent();
+    }
+    t.receives(puback(1)).resolved(publish, "delivered x1");
+    t.receives(puback(1)).silent();
+    let release = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=2 qos=2 a \"x\"");
+    for packet in [puback(2), pubcomp(2)] {
+        t.receives(packet).silent();
+    }
+    t.receives(pubrec(2)).sends("PUBREL 2");
+    t.receives(puback(2)).silent();
+    t.receives(pubcomp(2)).resolved(release, "delivered x1");
+    assert!(t.wants_commands());
+    t.finish();
+}
+
+/// Whoever repeats PUBREC and reads nothing must not make the output grow without end: the loop reads
+/// no more from it until it has taken the answers.
+#[test]
+fn answers_to_pubrec_that_are_not_taken_stop_the_reading() {
+    let mut t = Transcript::connected();
+    let token = t.publish("a", 2, "x");
+    t.sends("PUBLISH id=1 qos=2 a \"x\"").stalls_after(0);
+    let mut answers = 0;
+    while !t.session.is_behind_with_acks() {
+        assert!(answers < 300_000, "{} bytes", t.session.output().len());
+        t.receives(pubrec(1));
+        answers += 1;
+    }
+    // A broker that keeps to its identifiers never comes that far.
+    assert!(answers > 3 * 65_535);
+    t.flows();
+    assert!(!t.session.is_behind_with_acks());
+    for _ in 0..answers {
+        t.sends("PUBREL 1");
+    }
+    t.receives(pubcomp(1)).resolved(token, "delivered x1");
+    t.finish();
+}

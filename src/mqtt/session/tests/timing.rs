@@ -1,0 +1,386 @@
+//! Keep alive, acknowledgment time-outs, and no wake-up without a reason.
+
+use std::time::{Duration, Instant};
+
+use rumqttc::mqttbytes::v4;
+
+use super::packets::{message, puback, pubcomp, pubrec, suback};
+use super::{HANG, Transcript};
+use crate::mqtt::packet::Incoming;
+
+const PINGRESP: Incoming = Incoming::PingResp;
+
+#[test]
+fn row_19_an_idle_link_is_pinged_before_the_keep_alive_is_over_3_1_2_23() {
+    let mut t = Transcript::connected();
+    assert_eq!(t.next_timer(), Some(59_000));
+    t.at(58_999).silent();
+    t.at(59_000).sends("PINGREQ").silent();
+    t.at(59_100).receives(PINGRESP).silent();
+    t.at(118_000).sends("PINGREQ");
+    t.receives(PINGRESP);
+    t.at(177_000).sends("PINGREQ").finish();
+}
+
+/// Whatever else is sent and received, at whatever times: the broker never waits longer than that.
+#[test]
+fn mqtt_3_1_2_23_there_is_never_more_than_the_keep_alive_between_two_packets_of_ours() {
+    for keep_alive in [1, 2, 10, 60, 600, 65_535] {
+        let mut t = Transcript::connected_with(|o| o.keep_alive = Duration::from_secs(keep_alive));
+        let limit = keep_alive * 1000;
+        let (mut last_sent, mut at, mut pings) = (0, 0, 0);
+        for step in 0..200 {
+            // Steps of all sizes below the limit, in no order.
+            at += 1 + (step * step * 7_919_003) % (limit / 3);
+            while let Some(due) = t.next_timer().filter(|due| *due <= at) {
+                assert!(
+                    due - last_sent <= limit,
+                    "{keep_alive} s: {last_sent} to {due}"
+                );
+                t.at(due);
+                match t.sent.pop_front() {
+                    None => continue,
+                    Some(sent) => assert_eq!(sent, rumqttc::mqttbytes::v4::Packet::PingReq),
+                }
+                (last_sent, pings) = (due, pings + 1);
+                t.receives(PINGRESP);
+            }
+            t.at(at);
+            match step % 40 {
+                0..10 => {}
+                10..30 => {
+                    t.receives(message(0, 0, "x"));
+                    t.delivers("t \"x\"");
+                }
+                _ => {
+                    let token = t.publish("a", 0, "x");
+                    t.sends("PUBLISH qos=0 a \"x\"");
+                    t.resolved(token, "delivered x1");
+                    last_sent = at;
+                }
+            }
+            assert!(
+                at - last_sent <= limit,
+                "{keep_alive} s: {last_sent} to {at}"
+            );
+        }
+        assert!(pings > 5, "{keep_alive} s: {pings}");
+        t.finish();
+    }
+}
+
+#[test]
+fn what_is_sent_and_received_puts_the_ping_off() {
+    let mut t = Transcript::connected();
+    t.at(30_000);
+    let token = t.publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(30_010)
+        .receives(puback(1))
+        .resolved(token, "delivered x1");
+    t.at(88_999).silent();
+    t.at(89_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_client_that_only_receives_still_pings() {
+    let mut t = Transcript::connected();
+    for second in 1..59 {
+        t.at(second * 1000).receives(message(0, 0, "x"));
+        t.delivers("t \"x\"");
+    }
+    t.silent();
+    t.at(59_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_client_that_only_sends_still_asks_whether_the_broker_lives() {
+    let mut t = Transcript::connected();
+    for second in 1..59 {
+        let token = t.at(second * 1000).publish("a", 0, "x");
+        t.sends("PUBLISH qos=0 a \"x\"");
+        t.resolved(token, "delivered x1");
+    }
+    t.silent();
+    t.at(59_000).sends("PINGREQ");
+    for second in 60..79 {
+        let token = t.at(second * 1000).publish("a", 0, "x");
+        t.sends("PUBLISH qos=0 a \"x\"");
+        t.resolved(token, "delivered x1").silent();
+    }
+    t.at(79_000).notes("close KeepAliveExpired").finish();
+}
+
+#[test]
+fn a_silent_broker_is_given_up_within_one_and_a_half_times_the_keep_alive() {
+    for (keep_alive, ack_timeout) in [(60, 20), (60, 600), (10, 20), (1, 20)] {
+        let mut t = Transcript::connected_with(|o| {
+            o.keep_alive = Duration::from_secs(keep_alive);
+            o.ack_timeout = Duration::from_secs(ack_timeout);
+        });
+        t.at(keep_alive * 1000 - 1).sends("PINGREQ").silent();
+        t.at(keep_alive * 1500);
+        t.notes("close KeepAliveExpired").finish();
+    }
+}
+
+#[test]
+fn a_broker_that_sends_anything_lives() {
+    let mut t = Transcript::connected();
+    t.at(59_000).sends("PINGREQ");
+    t.at(78_000).receives(message(0, 0, "x"));
+    t.delivers("t \"x\"");
+    t.at(97_999).silent();
+    t.at(98_000).notes("close KeepAliveExpired").finish();
+}
+
+#[test]
+fn each_pingresp_answers_the_oldest_pingreq() {
+    let mut t = Transcript::connected();
+    t.at(59_000).sends("PINGREQ");
+    let first = t.at(60_000).ping();
+    let second = t.at(61_000).ping();
+    t.sends_all(&["PINGREQ", "PINGREQ"]);
+    t.at(62_000).receives(PINGRESP).silent();
+    t.receives(PINGRESP)
+        .resolved(first, "delivered x1")
+        .silent();
+    t.at(70_000).receives(PINGRESP);
+    t.resolved(second, "delivered x1");
+    // One too many.
+    t.receives(PINGRESP).silent();
+    // Nothing is owed any more, so nothing expires.
+    t.at(119_999).silent();
+    t.at(120_000).sends("PINGREQ").finish();
+}
+
+#[test]
+fn a_ping_that_is_not_answered_ends_the_link_also_without_keep_alive() {
+    let mut t = Transcript::connected_with(|o| o.keep_alive = Duration::ZERO);
+    assert_eq!(t.next_timer(), None);
+    t.at(1_000_000).silent();
+    let token = t.ping();
+    t.sends("PINGREQ");
+    t.at(1_019_999).silent();
+    t.at(1_020_000).notes("close KeepAliveExpired");
+    t.loses_link().resolved(token, "perhaps LinkLost");
+    assert_eq!(t.next_timer(), None);
+    t.finish();
+}
+
+#[test]
+fn a_missing_acknowledgment_ends_the_link_not_early_and_not_late() {
+    let mut t = Transcript::connected();
+    t.at(1_000).publish("a", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(20_999).silent();
+    t.at(21_000).notes("close AckTimeout").silent();
+    t.reconnects(true).sends("PUBLISH id=1 qos=1 dup a \"x\"");
+    t.at(40_999).silent();
+    t.at(41_000).notes("close AckTimeout").finish();
+}
+
+/// A link with traffic of all kinds that falls silent at any moment: the loss is told within 1.5 times
+/// the keep alive, and within the acknowledgment time-out of the oldest thing without an answer.
+#[test]
+fn a_stalled_peer_is_noticed_in_time_at_whatever_moment_it_stalls() {
+    let mut noticed_by = [0; 2];
+    for seed in 0..400_u64 {
+        let mut chance = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |limit: u64| {
+            chance ^= chance << 13;
+            chance ^= chance >> 7;
+            chance ^= chance << 17;
+            (chance >> 16) % limit
+        };
+        let keep_alive = 1 + below(90);
+        let ack_timeout = 1 + below(90);
+        let mut t = Transcript::connected_with(|o| {
+            o.keep_alive = Duration::from_secs(keep_alive);
+            o.ack_timeout = Duration::from_secs(ack_timeout);
+        });
+        let last_second = below(3 * keep_alive);
+        let stall = last_second * 1000 + below(1000);
+        let pause = 1 + below(2 * keep_alive);
+        // Until then everything is answered within the second, and PINGREQ at once.
+        let (mut now, mut id) = (0, 0);
+        let answer_pings = |t: &mut Transcript| {
+            while let Some(at) = t.sent.iter().position(|sent| *sent == v4::Packet::PingReq) {
+                t.sent.remove(at);
+                t.receives(PINGRESP);
+            }
+        };
+        for second in 1..=last_second {
+            now = second * 1000;
+            t.at(now);
+            answer_pings(&mut t);
+            if second % pause == 0 {
+                id += 1;
+                t.publish("a", 1, "x");
+                t.receives(puback(id));
+            }
+        }
+        t.at(stall);
+        answer_pings(&mut t);
+        assert!(t.notes.is_empty(), "seed {seed}: nothing was lost so far");
+        // Nothing comes any more. What is published goes out, or not even that.
+        let takes = below(2) == 0;
+        if !takes {
+            t.stalls_after(0);
+        }
+        let mut deadline = stall + keep_alive * 1500;
+        let mut next = now + pause * 1000;
+        while t.notes.is_empty() {
+            let waits = t.next_timer().expect("a timer, or nobody would notice");
+            if next < waits {
+                if next > stall && t.session.wants_commands() {
+                    t.at(next).publish("a", 1, "y");
+                    deadline = deadline.min(next + ack_timeout * 1000);
+                }
+                next += pause * 1000;
+            } else {
+                t.at(waits);
+            }
+            let over = t.now > t.base + Duration::from_millis(deadline);
+            assert!(
+                !over,
+                "seed {seed}: keep alive {keep_alive}, acknowledgment time-out {ack_timeout}, stalled at {stall}, \
+                 noticed after {deadline}"
+            );
+        }
+        let told = t.notes.pop_front();
+        match told.as_deref() {
+            Some("close KeepAliveExpired") => noticed_by[0] += 1,
+            Some("close AckTimeout") => noticed_by[1] += 1,
+            other => panic!("seed {seed}: {other:?}"),
+        }
+    }
+    assert!(noticed_by.iter().all(|times| *times > 40), "{noticed_by:?}");
+}
+
+#[test]
+fn what_was_acknowledged_meanwhile_does_not_end_the_link() {
+    let mut t = Transcript::connected();
+    t.at(1_000).publish("a", 1, "x");
+    t.at(9_000).publish("a", 1, "y");
+    t.at(15_000).receives(puback(1)).resolved(0, "delivered x1");
+    t.sent.clear();
+    t.at(28_999).silent();
+    t.at(29_000).notes("close AckTimeout").finish();
+}
+
+#[test]
+fn each_step_of_qos_2_and_of_a_long_subscribe_has_its_own_time() {
+    let mut t = Transcript::connected();
+    t.publish("a", 2, "x");
+    t.at(19_000).receives(pubrec(1));
+    t.at(38_000)
+        .receives(pubcomp(1))
+        .resolved(0, "delivered x1");
+    let filters = [("f", 1); 9];
+    let token = t.subscribe(&filters);
+    t.at(57_000).receives(suback(2, &[Some(1); 8]));
+    t.at(76_000).receives(suback(3, &[Some(1)]));
+    t.resolved(token, "delivered x1 [1 1 1 1 1 1 1 1 1]");
+    t.sent.clear();
+    t.finish();
+}
+
+/// As over TLS, where a record leaves as a whole or not at all.
+#[test]
+fn what_a_link_takes_late_has_its_time_from_then_on() {
+    let mut t = Transcript::connected();
+    t.stalled = true;
+    t.publish("a", 1, "x");
+    t.at(19_000).flows().sends("PUBLISH id=1 qos=1 a \"x\"");
+    t.at(38_999).silent();
+    t.at(39_000).notes("close AckTimeout").finish();
+}
+
+/// What is in flight is not gone through at each write of a link that takes little at a time.
+#[test]
+fn a_link_that_takes_a_byte_at_a_time_costs_no_more_with_many_in_flight() {
+    let mut t = Transcript::connected_with(|o| {
+        o.max_inflight = 60_000;
+        o.keep_alive = Duration::ZERO;
+        o.ack_timeout = Duration::from_secs(1_000);
+    });
+    for _ in 0..59_000 {
+        t.publish("t", 1, "x");
+    }
+    t.at(1_000).stalls_after(0);
+    let payload = "x".repeat(50);
+    for _ in 0..1_000 {
+        t.publish("t", 1, &payload);
+    }
+    let begin = Instant::now();
+    let mut time = 1_000;
+    while !t.session.output().is_empty() {
+        time += 1;
+        t.at(time).stalls_after(1);
+    }
+    assert!(begin.elapsed() < HANG, "{:?}", begin.elapsed());
+    t.sent.clear();
+    // It waits for its acknowledgment from the moment on when it had left.
+    assert_eq!(t.next_timer(), Some(1_000_000));
+    for id in 1..60_000 {
+        t.session.handle_packet(puback(id), t.now).unwrap();
+    }
+    t.step();
+    t.outcomes.clear();
+    t.at(time + 999_999).silent();
+    t.at(time + 1_000_000).notes("close AckTimeout");
+    t.finish();
+}
+
+#[test]
+fn a_renewal_that_is_not_answered_ends_the_link() {
+    let mut t = Transcript::subscribed(&[("a", 1)]);
+    t.at(5_000).reconnects(false).sends("SUBSCRIBE id=2 a:1");
+    t.at(24_999).silent();
+    t.at(25_000).notes("close AckTimeout").finish();
+}
+
+#[test]
+fn nothing_wakes_without_a_reason() {
+    let mut t = Transcript::with(|o| o.keep_alive = Duration::ZERO);
+    assert_eq!(t.next_timer(), None, "no link");
+    t.links_up();
+    assert_eq!(
+        t.next_timer(),
+        None,
+        "the loop has its own limit for CONNACK"
+    );
+    t.connack(false);
+    assert_eq!(t.next_timer(), None, "nothing is pending");
+    let qos_0 = t.publish("a", 0, "x");
+    t.resolved(qos_0, "delivered x1");
+    assert_eq!(t.next_timer(), None, "QoS 0 awaits nothing");
+    t.publish("a", 1, "x");
+    assert_eq!(t.next_timer(), Some(20_000));
+    t.at(10).receives(puback(1));
+    assert_eq!(t.next_timer(), None);
+    t.subscribe(&[("a", 1)]);
+    t.receives(suback(2, &[Some(1)]));
+    assert_eq!(t.next_timer(), None);
+    t.publish("a", 1, "y");
+    t.loses_link();
+    t.sent.clear();
+    assert_eq!(t.next_timer(), None, "no link");
+    t.links_up().connack(true);
+    assert_eq!(t.next_timer(), Some(20_010));
+    t.disconnect();
+    assert_eq!(t.next_timer(), None, "DISCONNECT is out");
+}
+
+#[test]
+fn pings_that_nobody_answers_do_not_add_up_without_end() {
+    let mut t = Transcript::connected();
+    let first = t.ping();
+    for _ in 1..65_535 {
+        t.ping();
+    }
+    assert!(!t.session.wants_commands(), "more would be taken");
+    t.receives(PINGRESP).resolved(first, "delivered x1");
+    assert!(t.session.wants_commands());
+}

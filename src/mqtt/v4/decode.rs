@@ -1,0 +1,431 @@
+//! Bytes from the broker to our packets: rumqttc's codec behind the checks that it leaves out.
+//!
+//! Everything that MQTT 3.1.1 forbids a broker to send is a [`ProtocolError`], after which the link
+//! must be closed [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone,
+//! before its body is buffered. Pure; the loop's thread.
+
+use bytes::{Buf, Bytes, BytesMut};
+use rumqttc::mqttbytes::{self, v4};
+
+use crate::mqtt::names::{InvalidName, check_topic, shortened};
+use crate::mqtt::packet::{
+    ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
+};
+
+/// How many characters of a bad topic an error shows.
+const SHOWN_CHARACTERS: usize = 40;
+
+/// A payload at most this long is copied out of the read buffer, so that a queue of small payloads
+/// does not keep large buffers alive.
+const SMALL_PAYLOAD: usize = 4096;
+
+/// What a fixed header says.
+struct FixedHeader {
+    packet: &'static str,
+    flags: u8,
+    kind: u8,
+    length: usize,
+}
+
+/// Takes the first packet out of `buffer`, if it is complete.
+///
+/// # Errors
+/// [`ProtocolError`] when the bytes are not a packet that a broker may send, or are larger than
+/// `max_packet_size` (fixed header included). The buffer's content is then of no more use.
+pub fn decode(
+    buffer: &mut BytesMut,
+    max_packet_size: usize,
+) -> Result<Option<Incoming>, ProtocolError> {
+    let fail = |packet, problem: String, rule| ProtocolError {
+        packet,
+        problem,
+        rule,
+        beginning: buffer[..buffer.len().min(SHOWN_BYTES)].to_vec(),
+    };
+    let header = match fixed_header(buffer) {
+        Ok(Some(header)) => header,
+        Ok(None) => return Ok(None),
+        Err((packet, problem, rule)) => return Err(fail(packet, problem, rule)),
+    };
+    if header.length > max_packet_size {
+        let problem = format!(
+            "{} bytes, above the limit of {max_packet_size}",
+            header.length
+        );
+        return Err(fail(header.packet, problem, "max-packet-size"));
+    }
+    if let Err((problem, rule)) = check_flags_and_length(&header) {
+        return Err(fail(header.packet, problem, rule));
+    }
+    if buffer.len() < header.length {
+        return Ok(None);
+    }
+    if let Some(answer) = answer_with_identifier(&header) {
+        // Under load nearly every packet is one of these, and each is these four bytes: the codec
+        // would split the buffer for them.
+        return match identifier(u16::from_be_bytes([buffer[2], buffer[3]])) {
+            Ok(id) => {
+                buffer.advance(header.length);
+                Ok(Some(answer(id)))
+            }
+            Err((problem, rule)) => Err(fail(header.packet, problem, rule)),
+        };
+    }
+    let beginning = beginning(buffer);
+    let shown = header.length.min(SHOWN_BYTES);
+    // The codec ignores the reserved bits of CONNACK's first byte.
+    let reserved_bits = header.kind == 2 && beginning[2] & 0xfe != 0;
+    let decoded = v4::Packet::read(buffer, max_packet_size)
+        .map_err(|error| (codec_problem(&error), codec_rule(&error)))
+        .and_then(ours)
+        .and_then(|packet| match reserved_bits {
+            true => Err(("reserved bits are set".to_owned(), "MQTT 3.1.1, 3.2.2.1")),
+            false => Ok(packet),
+        });
+    match decoded {
+        Ok(packet) => Ok(Some(packet)),
+        Err((problem, rule)) => Err(ProtocolError {
+            packet: header.packet,
+            problem,
+            rule,
+            beginning: beginning[..shown].to_vec(),
+        }),
+    }
+}
+
+/// The first bytes, or what there is of them and zeros.
+pub fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
+    bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut beginning = [0; SHOWN_BYTES];
+        beginning[..bytes.len()].copy_from_slice(bytes);
+        beginning
+    })
+}
+
+/// Reads type, flags and remaining length; none while the bytes are not all there.
+fn fixed_header(
+    buffer: &[u8],
+) -> Result<Option<FixedHeader>, (&'static str, String, &'static str)> {
+    let Some(&first) = buffer.first() else {
+        return Ok(None);
+    };
+    let kind = first >> 4;
+    let packet = match kind {
+        1 => "CONNECT",
+        2 => "CONNACK",
+        3 => "PUBLISH",
+        4 => "PUBACK",
+        5 => "PUBREC",
+        6 => "PUBREL",
+        7 => "PUBCOMP",
+        8 => "SUBSCRIBE",
+        9 => "SUBACK",
+        10 => "UNSUBSCRIBE",
+        11 => "UNSUBACK",
+        12 => "PINGREQ",
+        13 => "PINGRESP",
+        14 => "DISCONNECT",
+        _ => "packet",
+    };
+    if matches!(kind, 0 | 15) {
+        let problem = format!("type {kind} is reserved");
+        return Err((packet, problem, "MQTT 3.1.1, 2.2.1"));
+    }
+    if matches!(kind, 1 | 8 | 10 | 12 | 14) {
+        let problem = "only a client may send it".to_owned();
+        return Err((packet, problem, "MQTT 3.1.1, 2.2.1"));
+    }
+    let mut remaining = 0_usize;
+    for (index, &byte) in buffer[1..].iter().take(4).enumerate() {
+        remaining |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            if byte == 0 && index > 0 {
+                let problem = "remaining length with more bytes than it needs".to_owned();
+                return Err((packet, problem, "MQTT 3.1.1, 2.2.3"));
+            }
+            return Ok(Some(FixedHeader {
+                packet,
+                flags: first & 0x0f,
+                kind,
+                length: 2 + index + remaining,
+            }));
+        }
+    }
+    if buffer.len() > 4 {
+        let problem = "remaining length of more than four bytes".to_owned();
+        return Err((packet, problem, "MQTT 3.1.1, 2.2.3"));
+    }
+    Ok(None)
+}
+
+/// What the fixed header alone can get wrong.
+fn check_flags_and_length(header: &FixedHeader) -> Result<(), (String, &'static str)> {
+    let flags = header.flags;
+    if header.kind == 3 {
+        let qos = (flags >> 1) & 3;
+        if qos == 3 {
+            return Err(("both QoS bits are set".to_owned(), "MQTT-3.3.1-4"));
+        }
+        if qos == 0 && flags & 8 != 0 {
+            return Err(("DUP is set on QoS 0".to_owned(), "MQTT-3.3.1-2"));
+        }
+    } else {
+        let expected = if header.kind == 6 { 2 } else { 0 };
+        if flags != expected {
+            let problem = format!("flags {flags:04b} where {expected:04b} is required");
+            return Err((problem, "MQTT-2.2.2-2"));
+        }
+    }
+    if header.kind == 9 && header.length <= 4 {
+        return Err(("no return code".to_owned(), "MQTT-3.9.3-1"));
+    }
+    let expected = match header.kind {
+        13 => Some(2),
+        2 | 4 | 5 | 6 | 7 | 11 => Some(4),
+        _ => None,
+    };
+    match expected {
+        Some(length) if header.length != length => {
+            let problem = format!("{} bytes long instead of {length}", header.length);
+            Err((problem, "MQTT 3.1.1, 3"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a packet that is nothing but an identifier becomes; its length has been checked.
+fn answer_with_identifier(header: &FixedHeader) -> Option<fn(PacketId) -> Incoming> {
+    Some(match header.kind {
+        4 => Incoming::PubAck,
+        5 => Incoming::PubRec,
+        6 => Incoming::PubRel,
+        7 => Incoming::PubComp,
+        11 => Incoming::UnsubAck,
+        _ => return None,
+    })
+}
+
+/// The codec's packet as ours, with the checks that need the body.
+fn ours(packet: v4::Packet) -> Result<Incoming, (String, &'static str)> {
+    match packet {
+        v4::Packet::ConnAck(ack) => connack(&ack),
+        v4::Packet::Publish(publish) => incoming_publish(publish),
+        v4::Packet::SubAck(ack) => Ok(Incoming::SubAck {
+            id: identifier(ack.pkid)?,
+            granted: ack
+                .return_codes
+                .iter()
+                .map(|code| match code {
+                    v4::SubscribeReasonCode::Success(qos) => Some(our_qos(*qos)),
+                    v4::SubscribeReasonCode::Failure => None,
+                })
+                .collect(),
+        }),
+        v4::Packet::PingResp => Ok(Incoming::PingResp),
+        // Ruled out by the fixed header already.
+        other => Err((
+            format!("{other:?} is not for a client"),
+            "MQTT 3.1.1, 2.2.1",
+        )),
+    }
+}
+
+fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
+    let code = match ack.code {
+        v4::ConnectReturnCode::Success => ConnectReturnCode::Accepted,
+        v4::ConnectReturnCode::RefusedProtocolVersion => {
+            ConnectReturnCode::UnacceptableProtocolVersion
+        }
+        v4::ConnectReturnCode::BadClientId => ConnectReturnCode::IdentifierRejected,
+        v4::ConnectReturnCode::ServiceUnavailable => ConnectReturnCode::ServerUnavailable,
+        v4::ConnectReturnCode::BadUserNamePassword => ConnectReturnCode::BadUserNameOrPassword,
+        v4::ConnectReturnCode::NotAuthorized => ConnectReturnCode::NotAuthorized,
+    };
+    if ack.session_present && code != ConnectReturnCode::Accepted {
+        let problem = "session present together with a refusal".to_owned();
+        return Err((problem, "MQTT-3.2.2-4"));
+    }
+    Ok(Incoming::ConnAck {
+        session_present: ack.session_present,
+        code,
+    })
+}
+
+fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static str)> {
+    if let Err(problem) = check_topic(&publish.topic) {
+        let rule = match problem {
+            InvalidName::Nul => "MQTT-1.5.3-2",
+            InvalidName::Empty => "MQTT-4.7.3-1",
+            _ => "MQTT-3.3.2-2",
+        };
+        // It may have 65,535 bytes, and this becomes a line of the log.
+        let shown = shortened(&publish.topic, SHOWN_CHARACTERS);
+        return Err((format!("topic {shown} is not a topic name"), rule));
+    }
+    let payload = if publish.payload.len() <= SMALL_PAYLOAD {
+        Bytes::copy_from_slice(&publish.payload)
+    } else {
+        publish.payload
+    };
+    let id = match publish.qos {
+        mqttbytes::QoS::AtMostOnce => None,
+        _ => Some(identifier(publish.pkid)?),
+    };
+    Ok(Incoming::Publish {
+        id,
+        message: Message {
+            topic: publish.topic,
+            payload,
+            qos: our_qos(publish.qos),
+            retain: publish.retain,
+            dup: publish.dup,
+        },
+    })
+}
+
+fn identifier(value: u16) -> Result<PacketId, (String, &'static str)> {
+    PacketId::new(value).ok_or_else(|| ("packet identifier 0".to_owned(), "MQTT-2.3.1-1"))
+}
+
+fn our_qos(qos: mqttbytes::QoS) -> QoS {
+    match qos {
+        mqttbytes::QoS::AtMostOnce => QoS::AtMostOnce,
+        mqttbytes::QoS::AtLeastOnce => QoS::AtLeastOnce,
+        mqttbytes::QoS::ExactlyOnce => QoS::ExactlyOnce,
+    }
+}
+
+fn codec_problem(error: &mqttbytes::Error) -> String {
+    match error {
+        mqttbytes::Error::TopicNotUtf8 => "a string that is not UTF-8".to_owned(),
+        mqttbytes::Error::PacketIdZero => "packet identifier 0".to_owned(),
+        mqttbytes::Error::InvalidSubscribeReasonCode(code) => {
+            format!("return code {code:#04x} is reserved")
+        }
+        mqttbytes::Error::InvalidConnectReturnCode(code) => {
+            format!("return code {code} is reserved")
+        }
+        _ => "its parts do not fit into its length".to_owned(),
+    }
+}
+
+fn codec_rule(error: &mqttbytes::Error) -> &'static str {
+    match error {
+        mqttbytes::Error::TopicNotUtf8 => "MQTT-1.5.3-1",
+        mqttbytes::Error::PacketIdZero => "MQTT-2.3.1-1",
+        mqttbytes::Error::InvalidSubscribeReasonCode(_) => "MQTT-3.9.3-2",
+        mqttbytes::Error::InvalidConnectReturnCode(_) => "MQTT 3.1.1, 3.2.2.3",
+        _ => "MQTT-4.8.0-1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8]) -> Result<Option<Incoming>, ProtocolError> {
+        decode(&mut BytesMut::from(bytes), 1024)
+    }
+
+    fn rule(bytes: &[u8]) -> &'static str {
+        decoded(bytes).expect_err("a protocol error").rule()
+    }
+
+    #[test]
+    fn complete_packets_are_taken_one_by_one() {
+        let mut buffer = BytesMut::from(&b"\x40\x02\x00\x01\xd0\x00\x20"[..]);
+        let id = PacketId::new(1).unwrap();
+        assert_eq!(decode(&mut buffer, 1024), Ok(Some(Incoming::PubAck(id))));
+        assert_eq!(decode(&mut buffer, 1024), Ok(Some(Incoming::PingResp)));
+        assert_eq!(decode(&mut buffer, 1024), Ok(None));
+        assert_eq!(&buffer[..], b"\x20");
+    }
+
+    #[test]
+    fn every_prefix_of_a_good_packet_asks_for_more() {
+        let packet = b"\x3a\x08\x00\x01a\x00\x07xyz";
+        for cut in 0..packet.len() {
+            assert_eq!(decoded(&packet[..cut]), Ok(None), "{cut} bytes");
+        }
+        assert!(matches!(
+            decoded(packet),
+            Ok(Some(Incoming::Publish { id: Some(_), .. }))
+        ));
+    }
+
+    #[test]
+    fn connack_and_suback_carry_their_codes() {
+        assert_eq!(
+            decoded(b"\x20\x02\x01\x00"),
+            Ok(Some(Incoming::ConnAck {
+                session_present: true,
+                code: ConnectReturnCode::Accepted
+            }))
+        );
+        assert_eq!(
+            decoded(b"\x90\x05\x00\x01\x00\x80\x02"),
+            Ok(Some(Incoming::SubAck {
+                id: PacketId::new(1).unwrap(),
+                granted: vec![Some(QoS::AtMostOnce), None, Some(QoS::ExactlyOnce)]
+            }))
+        );
+    }
+
+    #[test]
+    fn what_a_broker_must_not_send_is_refused_by_its_rule() {
+        assert_eq!(rule(b"\x00\x00"), "MQTT 3.1.1, 2.2.1");
+        assert_eq!(rule(b"\xf0\x00"), "MQTT 3.1.1, 2.2.1");
+        for client_packet in [
+            b"\x10\x00",
+            b"\x82\x00",
+            b"\xa2\x00",
+            b"\xc0\x00",
+            b"\xe0\x00",
+        ] {
+            assert_eq!(rule(client_packet), "MQTT 3.1.1, 2.2.1");
+        }
+        assert_eq!(rule(b"\x41\x02\x00\x01"), "MQTT-2.2.2-2");
+        assert_eq!(rule(b"\x60\x02\x00\x01"), "MQTT-2.2.2-2");
+        assert_eq!(rule(b"\xd1\x00"), "MQTT-2.2.2-2");
+        assert_eq!(rule(b"\x36\x05\x00\x01a\x00\x01"), "MQTT-3.3.1-4");
+        assert_eq!(rule(b"\x38\x03\x00\x01a"), "MQTT-3.3.1-2");
+        assert_eq!(rule(b"\x40\x03\x00\x01\x00"), "MQTT 3.1.1, 3");
+        assert_eq!(rule(b"\xd0\x01\x00"), "MQTT 3.1.1, 3");
+        assert_eq!(rule(b"\x40\x02\x00\x00"), "MQTT-2.3.1-1");
+        assert_eq!(rule(b"\x32\x05\x00\x01a\x00\x00"), "MQTT-2.3.1-1");
+        assert_eq!(rule(b"\x40\x82\x00\x00\x01"), "MQTT 3.1.1, 2.2.3");
+        assert_eq!(rule(b"\x30\x80\x80\x80\x80\x01"), "MQTT 3.1.1, 2.2.3");
+        assert_eq!(rule(b"\x30\x02\x00\x00"), "MQTT-4.7.3-1");
+        assert_eq!(rule(b"\x30\x04\x00\x02a\0"), "MQTT-1.5.3-2");
+        assert_eq!(rule(b"\x30\x04\x00\x02a#"), "MQTT-3.3.2-2");
+        assert_eq!(rule(b"\x30\x03\x00\x01\xff"), "MQTT-1.5.3-1");
+        assert_eq!(rule(b"\x30\x03\x00\x09a"), "MQTT-4.8.0-1");
+        assert_eq!(rule(b"\x90\x03\x00\x01\x03"), "MQTT-3.9.3-2");
+        assert_eq!(rule(b"\x20\x02\x01\x05"), "MQTT-3.2.2-4");
+        assert_eq!(rule(b"\x20\x02\x00\x06"), "MQTT 3.1.1, 3.2.2.3");
+        assert_eq!(rule(b"\x20\x02\x02\x00"), "MQTT 3.1.1, 3.2.2.1");
+    }
+
+    #[test]
+    fn a_packet_above_the_limit_is_refused_before_it_is_there() {
+        assert_eq!(rule(b"\x30\xff\x7f"), "max-packet-size");
+    }
+
+    #[test]
+    fn a_long_bad_topic_makes_no_long_line() {
+        let mut packet = b"\x30\xc2\x07\x03\xc0".to_vec();
+        packet.extend([0; 0x3c0]);
+        let error = decoded(&packet).unwrap_err().to_string();
+        assert!(error.contains("and so on is not a topic name"), "{error}");
+        assert!(error.len() < 400, "{error}");
+    }
+
+    #[test]
+    fn the_error_shows_the_rule_and_the_beginning() {
+        let error = decoded(b"\x41\x02\x00\x01").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "PUBACK: flags 0001 where 0000 is required [MQTT-2.2.2-2], beginning 41 02 00 01"
+        );
+    }
+}

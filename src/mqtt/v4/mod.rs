@@ -1,0 +1,11 @@
+//! \[5\] MQTT 3.1.1: our packets to bytes and back, through rumqttc's codec.
+
+mod decode;
+mod encode;
+mod outgoing;
+
+pub(crate) use decode::beginning;
+pub use decode::decode;
+pub use encode::{encode_ack, encode_connect, encode_disconnect, encode_ping};
+pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
+pub(crate) use outgoing::Outgoing;

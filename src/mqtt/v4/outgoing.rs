@@ -1,0 +1,240 @@
+//! A message on its way from the thread that publishes it to its acknowledgment.
+//!
+//! A small one is encoded by the thread that publishes it, into the command: only the identifier is
+//! missing, which the loop puts in when it copies the packet to the output. So the loop has little to do for
+//! a message, finds everything side by side, and no memory changes hands; to fetch memory that another
+//! processor has just written, or to hand back what another one allocated, costs more than all the rest.
+//! A large one is encoded by the loop, straight to where it leaves from. Pure.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use super::encode::encode_publish;
+use crate::mqtt::packet::{PacketId, Publish, QoS};
+use crate::mqtt::topic::Topic;
+
+/// The largest packet that is encoded at once: with it a command fills two cache lines, the channel's
+/// stamp beside it included. Its length is stated in one byte.
+const SMALL: usize = 95;
+
+/// Before the topic name: packet type and flags, remaining length, length of the topic name.
+const BEFORE_TOPIC: usize = 4;
+
+/// Stands where the identifier will be.
+const PLACEHOLDER: u16 = 1;
+
+/// The flag that tells that it was sent before [MQTT-3.3.1-1].
+const DUP: u8 = 0b1000;
+
+/// A [`Publish`] that is to be sent, perhaps more than once.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Outgoing(Content);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Content {
+    /// The packet, and zeros behind it.
+    Small([u8; SMALL]),
+    Large(Publish),
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Memory to encode in: the codec's own types are made for a packet at a time.
+#[derive(Default)]
+struct Scratch {
+    topic: String,
+    packet: BytesMut,
+}
+
+impl From<Publish> for Outgoing {
+    /// `publish` changes only while it is lent to the codec.
+    fn from(mut publish: Publish) -> Self {
+        let id = match publish.qos {
+            QoS::AtMostOnce => None,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => PacketId::new(PLACEHOLDER),
+        };
+        let after_topic = if id.is_some() { 2 } else { 0 };
+        let length = BEFORE_TOPIC + publish.topic.len() + after_topic + publish.payload.len();
+        if length > SMALL {
+            return Outgoing(Content::Large(publish));
+        }
+        let mut bytes = [0; SMALL];
+        let mut encode = |scratch: &mut Scratch| {
+            scratch.packet.clear();
+            encode_publish(
+                &mut publish,
+                id,
+                false,
+                &mut scratch.topic,
+                &mut scratch.packet,
+            );
+            bytes[..scratch.packet.len()].copy_from_slice(&scratch.packet);
+        };
+        // A thread that ends has perhaps given its scratch memory back already.
+        if SCRATCH
+            .try_with(|scratch| encode(&mut scratch.borrow_mut()))
+            .is_err()
+        {
+            encode(&mut Scratch::default());
+        }
+        Outgoing(Content::Small(bytes))
+    }
+}
+
+impl From<Outgoing> for Publish {
+    /// As it was before it was encoded.
+    fn from(outgoing: Outgoing) -> Self {
+        match outgoing.0 {
+            Content::Large(publish) => publish,
+            Content::Small(bytes) => Publish {
+                topic: Topic::from(topic(&bytes)),
+                payload: Bytes::copy_from_slice(payload(&bytes)),
+                qos: qos(&bytes),
+                retain: bytes[0] & 1 == 1,
+            },
+        }
+    }
+}
+
+impl Outgoing {
+    /// Appends PUBLISH to `out`, with an identifier unless it is QoS 0. `scratch` is memory that serves
+    /// again for the next message. Afterwards `self` is as before: what is large was lent to the codec.
+    pub fn encode(
+        &mut self,
+        id: Option<PacketId>,
+        dup: bool,
+        scratch: &mut String,
+        out: &mut BytesMut,
+    ) {
+        match &mut self.0 {
+            Content::Large(publish) => encode_publish(publish, id, dup, scratch, out),
+            Content::Small(bytes) => {
+                let begin = out.len();
+                out.extend_from_slice(packet(bytes));
+                if dup {
+                    out[begin] |= DUP;
+                }
+                if let Some(id) = id {
+                    let at = begin + BEFORE_TOPIC + topic_length(bytes);
+                    out[at..at + 2].copy_from_slice(&id.value().to_be_bytes());
+                }
+            }
+        }
+    }
+
+    /// Quality of service.
+    pub fn qos(&self) -> QoS {
+        match &self.0 {
+            Content::Small(bytes) => qos(bytes),
+            Content::Large(publish) => publish.qos,
+        }
+    }
+
+    /// Topic name.
+    pub fn topic(&self) -> &str {
+        match &self.0 {
+            Content::Small(bytes) => topic(bytes),
+            Content::Large(publish) => &publish.topic,
+        }
+    }
+}
+
+fn packet(bytes: &[u8; SMALL]) -> &[u8] {
+    &bytes[..2 + usize::from(bytes[1])]
+}
+
+fn qos(bytes: &[u8; SMALL]) -> QoS {
+    QoS::try_from(bytes[0] >> 1 & 0b11).unwrap_or_default()
+}
+
+fn topic_length(bytes: &[u8; SMALL]) -> usize {
+    // The upper byte is 0: it is small.
+    usize::from(bytes[3])
+}
+
+fn topic(bytes: &[u8; SMALL]) -> &str {
+    let name = &bytes[BEFORE_TOPIC..BEFORE_TOPIC + topic_length(bytes)];
+    // It was a text when it was encoded.
+    std::str::from_utf8(name).unwrap_or_default()
+}
+
+fn payload(bytes: &[u8; SMALL]) -> &[u8] {
+    let begin = BEFORE_TOPIC + topic_length(bytes);
+    match qos(bytes) {
+        QoS::AtMostOnce => &packet(bytes)[begin..],
+        QoS::AtLeastOnce | QoS::ExactlyOnce => &packet(bytes)[begin + 2..],
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&Publish::from(self.clone()), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_packet_is_encoded_at_once_up_to_its_largest_size() {
+        for (size, is_small) in [(SMALL - 9, true), (SMALL - 8, false)] {
+            for level in [1, 2] {
+                let qos = QoS::try_from(level).unwrap();
+                let outgoing = Outgoing::from(Publish::new("a/b", qos, vec![9; size]));
+                assert_eq!(matches!(outgoing.0, Content::Small(_)), is_small);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_written_as_the_codec_writes_it_and_comes_out_as_it_was(
+            name in "[a-z/ä]{1,40}",
+            bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            level in 0_u8..3,
+            retain in any::<bool>(),
+            id in 1_u16..,
+            dup in any::<bool>(),
+        ) {
+            let mut publish = Publish::new(name, QoS::try_from(level).unwrap(), bytes);
+            publish.retain = retain;
+            let id = PacketId::new(id).filter(|_| level > 0);
+            let mut outgoing = Outgoing::from(publish.clone());
+            let (mut written, mut expected) = (BytesMut::from("before"), BytesMut::from("before"));
+            let mut scratch = String::new();
+            encode_publish(&mut publish, id, dup, &mut scratch, &mut expected);
+            for _ in 0..2 {
+                written.truncate("before".len());
+                outgoing.encode(id, dup, &mut scratch, &mut written);
+                prop_assert_eq!(&written, &expected);
+            }
+            let is_small = matches!(outgoing.0, Content::Small(_));
+            prop_assert_eq!(is_small, written.len() - "before".len() <= SMALL);
+            prop_assert_eq!(outgoing.qos(), publish.qos);
+            prop_assert_eq!(outgoing.topic(), &*publish.topic);
+            prop_assert_eq!(Publish::from(outgoing), publish);
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let payload = Bytes::from(vec![7; SMALL]);
+        let place = payload.as_ptr();
+        let outgoing = Outgoing::from(Publish::new("t", QoS::AtLeastOnce, payload));
+        assert_eq!(Publish::from(outgoing).payload.as_ptr(), place);
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_command_fills_two_cache_lines_and_no_more() {
+        let stamp = size_of::<usize>();
+        assert_eq!(size_of::<crate::client::command::Command>() + stamp, 128);
+    }
+}
