@@ -12,6 +12,7 @@ use crate::error::{Blame, Error};
 use crate::mqtt::limits::{Limits, is_aws_iot};
 pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
+pub use crate::mqtt::session::OnSessionLost;
 
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
@@ -129,16 +130,6 @@ pub struct Retry {
     /// any acknowledgment on it counts like an attempt that failed. Unless there is no limit, what
     /// stands first in flight when five such links were lost in a row is given up.
     pub attempts: u32,
-}
-
-/// What happens to QoS 1 publishes in flight when the broker answers CONNECT without the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnSessionLost {
-    /// They are sent again as new messages: at least once is kept, duplicates are possible.
-    #[default]
-    Republish,
-    /// They resolve as perhaps delivered and the caller decides.
-    Fail,
 }
 
 impl Options {

@@ -14,7 +14,8 @@ use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
 use crate::mqtt::names::{InvalidName, shortened};
-use crate::mqtt::packet::{Filter, QoS};
+use crate::mqtt::packet::Filter;
+pub use crate::mqtt::session::{Outcome, Reason};
 use crate::mqtt::v4::Outgoing;
 
 /// Characters of a topic or filter that a refusal shows.
@@ -62,112 +63,6 @@ pub(crate) enum Urgent {
     CloseInbox(InboxId),
     /// The readiness thread has ended: the loop would never hear of the socket again.
     Deaf(io::Error),
-}
-
-/// How a command ended. Exactly one of these is true, and it is the one that is told.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The broker acknowledged it. What needs no acknowledgment was done: a QoS 0 PUBLISH was handed
-    /// to the link, DISCONNECT closed it, RECONNECT brought it up.
-    Delivered {
-        /// How often it was sent; 1 when nothing went wrong.
-        attempts: u32,
-        /// From the moment the loop took it to the acknowledgment.
-        latency: Duration,
-        /// SUBSCRIBE only: the granted quality of service, filter by filter.
-        granted: Vec<QoS>,
-    },
-    /// Nothing of it went out: it is safe to do it again.
-    NeverSent(Reason),
-    /// It was sent and the acknowledgment never came: the broker may or may not have it.
-    PerhapsDelivered(Reason),
-    /// The broker answered no.
-    Refused {
-        /// SUBSCRIBE: what was granted, filter by filter; none where refused. Granted ones stay.
-        granted: Vec<Option<QoS>>,
-    },
-    /// The loop ended, or was told to, before anything of it went out.
-    Cancelled(Reason),
-}
-
-/// Why an outcome is not "delivered".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The link went down.
-    LinkLost,
-    /// The broker no longer had the session that it belonged to.
-    SessionLost,
-    /// TERMINATE came first, or its grace time ran out.
-    Terminated,
-    /// The loop ended without a word (it panicked, or was dropped).
-    LoopEnded,
-    /// More filters than `max_subscriptions`.
-    SubscriptionLimit,
-    /// Its response queue was dropped before it could be subscribed.
-    InboxClosed,
-    /// The connection could not be made.
-    NoConnection,
-    /// It was first in flight when five links in a row were lost without anything acknowledged: the
-    /// broker may close the connection because of it, so it is not sent again.
-    Parked,
-    /// 65,536 requests that go ahead of the command queue wait already, or so many RECONNECTs or
-    /// DISCONNECTs: they are made faster than they can be done.
-    TooManyAhead,
-}
-
-impl Outcome {
-    /// Delivered without an acknowledgment that grants anything.
-    pub(crate) fn delivered(attempts: u32, latency: Duration) -> Self {
-        Outcome::Delivered {
-            attempts,
-            latency,
-            granted: Vec::new(),
-        }
-    }
-
-    /// Whether it was acknowledged.
-    pub fn is_delivered(&self) -> bool {
-        matches!(self, Outcome::Delivered { .. })
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Delivered {
-                attempts, latency, ..
-            } => match attempts {
-                0 => write!(f, "delivered, nothing had to be sent"),
-                1 => write!(f, "delivered after {latency:?}"),
-                _ => write!(f, "delivered after {latency:?}, sent {attempts} times"),
-            },
-            Outcome::NeverSent(reason) => write!(f, "never sent: {reason}"),
-            Outcome::PerhapsDelivered(reason) => write!(f, "perhaps delivered: {reason}"),
-            Outcome::Refused { granted } => write!(
-                f,
-                "refused by the broker ({} of {} filters)",
-                granted.iter().filter(|g| g.is_none()).count(),
-                granted.len()
-            ),
-            Outcome::Cancelled(reason) => write!(f, "cancelled: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::LinkLost => "the link was lost",
-            Reason::SessionLost => "the broker lost the session",
-            Reason::Terminated => "the loop was told to end",
-            Reason::LoopEnded => "the loop ended",
-            Reason::SubscriptionLimit => "the limit of subscriptions is reached",
-            Reason::InboxClosed => "its response queue is gone",
-            Reason::NoConnection => "there is no connection",
-            Reason::Parked => "the connection was lost with it again and again",
-            Reason::TooManyAhead => "too many requests go ahead of the command queue already",
-        })
-    }
 }
 
 /// A command that was not queued, with what it was made of.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DeliveryId;
-use crate::client::command::Outcome;
+use super::Outcome;
 use crate::mqtt::packet::{ConnectReturnCode, Message, ProtocolError};
-use crate::options::OnSessionLost;
 
 /// What the session needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +30,16 @@ pub struct SessionOptions {
     /// accepted them; one message more, and what comes behind it, is left with the broker until half of
     /// that is read and a new link asks for it. A message alone may be larger.
     pub max_owed_bytes: usize,
+}
+
+/// What happens to QoS 1 publishes in flight when the broker answers CONNECT without the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnSessionLost {
+    /// They are sent again as new messages: at least once is kept, duplicates are possible.
+    #[default]
+    Republish,
+    /// They resolve as perhaps delivered and the caller decides.
+    Fail,
 }
 
 /// What the caller has to react to.

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::timers::Timer;
-use super::{Event, LinkLoss, Ping, Session};
-use crate::client::command::Outcome;
+use super::{Event, LinkLoss, Outcome, Ping, Session};
 use crate::packet;
 
 impl<T> Session<T> {

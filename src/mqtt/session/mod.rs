@@ -17,6 +17,7 @@ mod event;
 mod inbound;
 mod keep_alive;
 mod outbound;
+mod outcome;
 mod recovery;
 mod ring;
 mod sorted;
@@ -32,16 +33,16 @@ use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
 
-use crate::client::command::{Outcome, Reason};
 use crate::mqtt::packet::{
     Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError, QoS,
 };
 use crate::mqtt::v4;
 
 use entry::{Entry, Leaving};
-pub use event::{Event, LinkLoss, SessionOptions};
+pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
+pub use outcome::{Outcome, Reason};
 use ring::Ring;
 use timers::Timers;
 

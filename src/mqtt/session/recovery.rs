@@ -8,10 +8,8 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::entry::{Body, Entry, Subscribing};
-use super::{FILTERS_PER_PACKET, Session, Standing};
-use crate::client::command::{Outcome, Reason};
+use super::{FILTERS_PER_PACKET, OnSessionLost, Outcome, Reason, Session, Standing};
 use crate::mqtt::packet::{Filter, QoS};
-use crate::options::OnSessionLost;
 
 impl<T> Session<T> {
     /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::super::Rule;
 use super::{Cause, Delivered, InUse, Kind, Record, Token};
-use crate::client::command::{Outcome, Reason};
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, QoS};
-use crate::mqtt::session::{DeliveryId, Event, LinkLoss};
+use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
 
 impl Record {
     /// The session said something.

@@ -17,11 +17,9 @@ use bytes::BytesMut;
 use super::Rule;
 use super::record::{Cause, Kind, Record, Token};
 use super::wire::{self, FromServer};
-use crate::client::command::Reason;
 use crate::mqtt::packet::{Connect, Filter, Incoming, Publish, QoS};
-use crate::mqtt::session::{DeliveryId, Session, SessionOptions};
+use crate::mqtt::session::{DeliveryId, OnSessionLost, Reason, Session, SessionOptions};
 use crate::mqtt::v4;
-use crate::options::OnSessionLost;
 use server::Question;
 
 /// Largest packet that is taken: small, so that inputs are above it soon.

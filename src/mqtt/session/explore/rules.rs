@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::server::Sent;
 use super::world::World;
 use super::{Fault, Rule};
-use crate::client::command::Outcome;
+use crate::mqtt::session::Outcome;
 
 /// What a token stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,11 +11,10 @@ use rumqttc::mqttbytes::v4;
 use super::rules::{InUse, Kind, Record};
 use super::server::{Held, Sent, Server, message, sent};
 use super::{Budget, FILTER, Fault, Rule};
-use crate::client::command::{Outcome, Reason};
 use crate::mqtt::packet::{Connect, Filter, Incoming, PacketId, Publish, QoS};
 use crate::mqtt::session::inbound::Inbound;
 use crate::mqtt::session::{DeliveryId, Event, LinkLoss, LinkState, Session, SessionOptions};
-use crate::options::OnSessionLost;
+use crate::mqtt::session::{OnSessionLost, Outcome, Reason};
 
 /// Everything, in one state.
 #[derive(Debug, Clone)]

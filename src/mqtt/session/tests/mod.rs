@@ -35,9 +35,8 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
 
 use super::{DeliveryId, Event, LinkLoss, Session, SessionOptions};
-use crate::client::command::{Outcome, Reason};
 use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS};
-use crate::options::OnSessionLost;
+use crate::mqtt::session::{OnSessionLost, Outcome, Reason};
 use packets::{connack, outcome_text, packet_text, puback, suback};
 
 /// What takes longer does more work than it should.

@@ -3,8 +3,8 @@
 use rumqttc::mqttbytes::v4;
 
 use super::QOS;
-use crate::client::command::Outcome;
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId};
+use crate::mqtt::session::Outcome;
 
 fn id(value: u16) -> PacketId {
     PacketId::new(value).unwrap()

@@ -2,7 +2,7 @@
 
 use super::Transcript;
 use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
-use crate::client::command::Outcome;
+use crate::mqtt::session::Outcome;
 use std::time::Duration;
 
 #[test]

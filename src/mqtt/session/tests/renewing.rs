@@ -2,7 +2,7 @@
 
 use super::Transcript;
 use super::packets::{filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
-use crate::options::OnSessionLost;
+use crate::mqtt::session::OnSessionLost;
 
 #[test]
 fn subscriptions_are_renewed_before_anything_else() {

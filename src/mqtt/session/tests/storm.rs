@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::broker::{Broker, accept_all};
 use super::{Token, Transcript};
-use crate::client::command::Outcome;
+use crate::mqtt::session::Outcome;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
