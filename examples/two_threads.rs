@@ -13,7 +13,7 @@ use std::{env, thread};
 
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Handle, Outcome, WhenFull};
+use mqtt_connection_sharing::{Client, Handle, Outcome, WhenFull};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let mut broker = Broker::new(options()?)?;
-    let (agent, handle) = broker.open()?;
+    let mut client = Client::new(options()?)?;
+    let (agent, handle) = client.open()?;
 
     // A handle for each thread; none stays here.
     let (subscribed, start) = mpsc::channel();

@@ -11,7 +11,7 @@
 //! use std::{thread, time::Duration};
 //! use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 //! use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-//! use mqtt_connection_sharing::{Broker, WhenFull};
+//! use mqtt_connection_sharing::{Client, WhenFull};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut options = Options::new("broker.example", "my-client");
@@ -22,8 +22,8 @@
 //!     }),
 //!     ..TlsOptions::default()
 //! });
-//! let mut broker = Broker::new(options)?;
-//! let (agent, handle) = broker.open()?;
+//! let mut client = Client::new(options)?;
+//! let (agent, handle) = client.open()?;
 //!
 //! let worker = thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //!     let inbox = handle.inbox(10, WhenFull::WaitAside);
@@ -97,7 +97,7 @@ mod link;
 mod mqtt;
 
 pub use app::{bench, cli, config, demo};
-pub use client::agent::{Agent, Broker, Ended, Stats};
+pub use client::agent::{Agent, Client, Ended, Stats};
 pub use client::batch::Batch;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::packet::{Filter, InvalidName, Publish, QoS, Topic};
-use mqtt_connection_sharing::{Batch, Broker, Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{Batch, Client, Outcome, Reason, RejectReason, WhenFull};
 use rumqttc::mqttbytes::v4;
 use support::running::{LOOP_THREAD, Running, all_told, attempts, options, serve, told};
 use support::{HANG, ScriptedBroker};
@@ -300,8 +300,8 @@ fn row_13_an_invalid_command_fails_alone() {
 #[test]
 fn a_loop_dropped_before_it_ran_cancels_everything() {
     let broker = ScriptedBroker::bind();
-    let mut broker = Broker::new(options(&broker)).unwrap();
-    let (agent, handle) = broker.open().unwrap();
+    let mut client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open().unwrap();
     let tickets = [
         handle.publish(qos1("a", "1")).unwrap(),
         handle.ping().unwrap(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Handle, InboxError, Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 use support::running::{Running, attempts, message, next, options, serve, told};
 use support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
@@ -187,9 +187,9 @@ fn a_second_loop_of_a_broker_does_not_reuse_an_identifier_in_its_session() {
     let (give, take) = channel();
     let (tell, ended) = channel();
     let loops = thread::spawn(move || {
-        let mut broker = Broker::new(options).expect("valid options");
+        let mut client = Client::new(options).expect("valid options");
         for _ in 0..2 {
-            let (agent, handle) = broker.open().expect("a loop");
+            let (agent, handle) = client.open().expect("a loop");
             give.send(handle).expect("the test to wait");
             tell.send(agent.run()).expect("the test to wait");
         }
@@ -338,8 +338,8 @@ fn a_link_with_progress_ends_the_count_of_failed_attempts() {
 #[test]
 fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
     let broker = ScriptedBroker::bind();
-    let mut connectable = Broker::new(options(&broker)).unwrap();
-    let (agent, handle) = connectable.open().unwrap();
+    let mut client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open().unwrap();
     let too_many = Outcome::NeverSent(Reason::TooManyAhead);
     let mut taken = Vec::new();
     let refused = loop {
@@ -363,8 +363,8 @@ fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
 #[test]
 fn opening_and_dropping_inboxes_faster_than_the_loop_takes_them_is_bounded() {
     let mut broker = ScriptedBroker::bind();
-    let mut connectable = Broker::new(options(&broker)).unwrap();
-    let (agent, handle) = connectable.open().unwrap();
+    let mut client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open().unwrap();
     let mut opened = 0;
     let not_opened = loop {
         let inbox = handle.inbox(1, WhenFull::WaitAside);

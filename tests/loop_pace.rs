@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::Retry;
-use mqtt_connection_sharing::{Broker, Outcome, Reason};
+use mqtt_connection_sharing::{Client, Outcome, Reason};
 use rumqttc::mqttbytes::v4;
 use support::running::{Running, all_told, attempts, options, promptly, serve, told};
 use support::{Connection, Event, HANG, ScriptedBroker, look_for};
@@ -140,10 +140,10 @@ fn row_15_connects_keep_their_distance_also_from_one_loop_to_the_next() {
         }
     });
     options.port = port;
-    let mut shared = Broker::new(options).unwrap();
+    let mut client = Client::new(options).unwrap();
     let start = Instant::now();
     for before in 0..3 {
-        let (agent, handle) = shared.open().unwrap();
+        let (agent, handle) = client.open().unwrap();
         let ticket = handle.ping().unwrap();
         let end = handle.terminate(HANG);
         assert!(agent.run().result.is_ok());

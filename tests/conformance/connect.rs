@@ -22,7 +22,7 @@ pub fn refused(change: impl FnOnce(&mut Options)) -> String {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     change(&mut options);
-    let error = mqtt_connection_sharing::Broker::new(options);
+    let error = mqtt_connection_sharing::Client::new(options);
     let error = error.expect_err("options that are refused");
     assert_eq!(error.exit_status(), 2);
     let none = broker.accept_within(std::time::Duration::ZERO);

@@ -159,10 +159,10 @@ fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
 #[test]
 fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
     let mut scripted = ScriptedBroker::bind();
-    let mut broker = mqtt_connection_sharing::Broker::new(options(&scripted)).unwrap();
+    let mut client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
     let mut in_use = Vec::new();
     for connack in [ACCEPTED, RESUMED, RESUMED] {
-        let (agent, handle) = broker.open().unwrap();
+        let (agent, handle) = client.open().unwrap();
         std::thread::scope(|scope| {
             let ended = scope.spawn(|| agent.run());
             let mut link = greet(&mut scripted, connack);

@@ -96,11 +96,11 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
 #[test]
 fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
     let mut scripted = ScriptedBroker::bind();
-    let mut broker = mqtt_connection_sharing::Broker::new(options(&scripted)).unwrap();
+    let mut client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
     for clean in [true, false] {
         let opened = match clean {
-            true => broker.open_clean(),
-            false => broker.open(),
+            true => client.open_clean(),
+            false => client.open(),
         };
         let (agent, handle) = opened.unwrap();
         std::thread::scope(|scope| {

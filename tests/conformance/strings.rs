@@ -140,7 +140,7 @@ fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
                 }
                 _ => options.client_id = string.into(),
             }
-            let error = mqtt_connection_sharing::Broker::new(options).unwrap_err();
+            let error = mqtt_connection_sharing::Client::new(options).unwrap_err();
             let error = error.to_string();
             assert!(error.starts_with(&format!("checking {place}: ")), "{error}");
             assert!(error.contains("U+0000 [MQTT-1.5.3-2]"), "{error}");

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{Options, Retry, Security};
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Broker, Ended, Handle, Inbox, Outcome, Stats, Ticket};
+use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::{Connection, HANG, ScriptedBroker, wait_for};
@@ -57,8 +57,8 @@ impl Running {
         let (give, take) = channel();
         let (tell, ended) = channel();
         let run = move || {
-            let mut broker = Broker::new(options).expect("valid options");
-            let (agent, handle) = broker.open().expect("a loop");
+            let mut client = Client::new(options).expect("valid options");
+            let (agent, handle) = client.open().expect("a loop");
             let own = fs::read_link("/proc/thread-self").unwrap_or_default();
             give.send((handle, PathBuf::from("/proc").join(own)))
                 .expect("the test to wait");

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::config::{BenchMode, BenchSettings};
 use crate::app::demo::{self, Interrupt};
-use crate::client::agent::{Broker, Ended};
+use crate::client::agent::{Client, Ended};
 use crate::client::command::Outcome;
 use crate::client::inbox::{Inbox, InboxError, WhenFull};
 use crate::error::Error;
@@ -70,19 +70,19 @@ pub fn run(
     interrupt: &Arc<Interrupt>,
     progress: Progress,
 ) -> Result<Report, Error> {
-    let mut broker = Broker::new(options)?;
-    let keeps_session = !broker.options().clean_session;
+    let mut client = Client::new(options)?;
+    let keeps_session = !client.options().clean_session;
     if keeps_session {
-        demo::clear_session(&mut broker, interrupt)?;
+        demo::clear_session(&mut client, interrupt)?;
     }
     let tally = Arc::new(Tally::new()?);
     let plan = Plan::new(settings);
     let patience = match settings.qos {
         QoS::AtMostOnce => SHORT_PATIENCE,
-        _ => broker.options().ack_timeout + EXTRA_PATIENCE,
+        _ => client.options().ack_timeout + EXTRA_PATIENCE,
     };
-    let grace = broker.options().ack_timeout;
-    let (agent, handle) = broker.open()?;
+    let grace = client.options().ack_timeout;
+    let (agent, handle) = client.open()?;
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let conductor = Conductor {
@@ -110,7 +110,7 @@ pub fn run(
     };
     if keeps_session
         && !interrupt.is_requested()
-        && let Err(error) = demo::clear_session(&mut broker, interrupt)
+        && let Err(error) = demo::clear_session(&mut client, interrupt)
     {
         log::warn!("the broker may keep an empty session: {error}");
     }

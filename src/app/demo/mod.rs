@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use crate::app::config::DemoSettings;
-use crate::client::agent::Broker;
+use crate::client::agent::Client;
 use crate::error::{Blame, Error};
 use crate::link::backoff::Backoff;
 use crate::mqtt::packet::QoS;
@@ -45,13 +45,13 @@ pub fn run(
     interrupt: &Interrupt,
     mut on_run: impl FnMut(&Run),
 ) -> Result<Report, Error> {
-    let mut broker = Broker::new(options)?;
-    clear_session(&mut broker, interrupt)?;
+    let mut client = Client::new(options)?;
+    clear_session(&mut client, interrupt)?;
     let mut runs = Vec::new();
     let mut number = 0;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, error) = iterate(number, &mut broker, settings, interrupt);
+        let (run, error) = iterate(number, &mut client, settings, interrupt);
         on_run(&run);
         runs.push(run);
         let pointless = error.is_some_and(|error| error.is_permanent());
@@ -60,9 +60,9 @@ pub fn run(
         }
         interrupt.wait(settings.iteration_delay);
     }
-    if !broker.options().clean_session
+    if !client.options().clean_session
         && !interrupt.is_requested()
-        && let Err(error) = clear_session(&mut broker, interrupt)
+        && let Err(error) = clear_session(&mut client, interrupt)
     {
         log::warn!("the broker may keep an empty session: {error}");
     }
@@ -71,18 +71,18 @@ pub fn run(
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
-pub(crate) fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Result<(), Error> {
-    log::info!("clearing the session at {}", broker.options().address());
-    let mut backoff = Backoff::new(broker.options().retry);
+pub(crate) fn clear_session(client: &mut Client, interrupt: &Interrupt) -> Result<(), Error> {
+    log::info!("clearing the session at {}", client.options().address());
+    let mut backoff = Backoff::new(client.options().retry);
     loop {
-        let answered = connect_and_ping(broker, interrupt)?;
+        let answered = connect_and_ping(client, interrupt)?;
         if answered || interrupt.is_requested() {
             return Ok(());
         }
         let Some(delay) = backoff.after_failure() else {
             return Err(Error::new(
                 Blame::Network,
-                format!("clearing the session at {}", broker.options().address()),
+                format!("clearing the session at {}", client.options().address()),
                 "the broker accepts the connection, but a PINGREQ is not answered on it",
                 "check that no other program uses the same client identifier, and see the \
                  broker's log",
@@ -93,8 +93,8 @@ pub(crate) fn clear_session(broker: &mut Broker, interrupt: &Interrupt) -> Resul
 }
 
 /// Returns whether the broker answered the PINGREQ.
-fn connect_and_ping(broker: &mut Broker, interrupt: &Interrupt) -> Result<bool, Error> {
-    let (agent, handle) = broker.open_clean()?;
+fn connect_and_ping(client: &mut Client, interrupt: &Interrupt) -> Result<bool, Error> {
+    let (agent, handle) = client.open_clean()?;
     // Nothing of it is worth finishing after an interrupt.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let ping = handle.ping();
@@ -110,7 +110,7 @@ fn connect_and_ping(broker: &mut Broker, interrupt: &Interrupt) -> Result<bool, 
 /// One iteration: connect, three threads, the loop until TERMINATE, everything joined and judged.
 fn iterate(
     number: u64,
-    broker: &mut Broker,
+    client: &mut Client,
     settings: &DemoSettings,
     interrupt: &Interrupt,
 ) -> (Run, Option<Error>) {
@@ -120,9 +120,9 @@ fn iterate(
         settings.payload_size,
         settings.publish_count,
     );
-    let ack_timeout = broker.options().ack_timeout;
+    let ack_timeout = client.options().ack_timeout;
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
-    let (agent, handle) = match broker.open() {
+    let (agent, handle) = match client.open() {
         Ok(opened) => opened,
         Err(error) => return (never_began(number, &plan, &error), Some(error)),
     };

@@ -61,7 +61,7 @@ impl Agent<'_> {
         match &mut self.phase {
             Phase::Offline | Phase::Online { .. } => false,
             Phase::Waiting { until } if *until <= now => {
-                match Attempt::start(&self.broker.options, &mut self.resolver, now) {
+                match Attempt::start(&self.client.options, &mut self.resolver, now) {
                     Ok(attempt) => self.phase = Phase::Connecting(attempt),
                     Err(error) => self.attempt_failed(error, now),
                 }
@@ -69,9 +69,9 @@ impl Agent<'_> {
             }
             Phase::Waiting { .. } => false,
             Phase::Connecting(attempt) => {
-                let connector = self.broker.connector.as_ref();
+                let connector = self.client.connector.as_ref();
                 let (resolver, readiness) = (&mut self.resolver, &self.readiness);
-                match attempt.poll(&self.broker.options, connector, resolver, readiness, now) {
+                match attempt.poll(&self.client.options, connector, resolver, readiness, now) {
                     Progress::Pending => false,
                     Progress::Done(link, deadline) => {
                         self.greet(link, deadline, now);
@@ -145,8 +145,8 @@ impl Agent<'_> {
         log::info!(
             "{} to {} as {:?}, session {}{}",
             if again { "reconnected" } else { "connected" },
-            self.broker.options.address(),
-            self.broker.options.client_id,
+            self.client.options.address(),
+            self.client.options.client_id,
             if session_present { "resumed" } else { "new" },
             match resubscribing {
                 0 => String::new(),
@@ -161,7 +161,7 @@ impl Agent<'_> {
     /// The broker answered CONNECT with no.
     pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
         self.drop_link();
-        let error = refusal(self.connecting(), code, &self.broker.options.client_id);
+        let error = refusal(self.connecting(), code, &self.client.options.client_id);
         self.attempt_failed(error, now);
     }
 
@@ -169,8 +169,8 @@ impl Agent<'_> {
     /// TLS 1.3 delivers only now.
     pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
         if let (Phase::Greeting { .. }, Security::Tls(options)) =
-            (&self.phase, &self.broker.options.security)
-            && let Some(error) = tls::alert_error(error, &self.broker.options.address(), options)
+            (&self.phase, &self.client.options.security)
+            && let Some(error) = tls::alert_error(error, &self.client.options.address(), options)
         {
             self.drop_link();
             self.attempt_failed(error, now);
@@ -187,13 +187,13 @@ impl Agent<'_> {
         self.drop_link();
         match self.phase {
             Phase::Greeting { .. } => {
-                let error = lost_before_connack(self.connecting(), &loss, self.broker);
+                let error = lost_before_connack(self.connecting(), &loss, self.client);
                 self.attempt_failed(error, now);
             }
             Phase::Online { since } => {
                 self.stats.losses += 1;
                 let lasted = now.saturating_duration_since(since);
-                let error = lost_after_connack(self.broker, &loss, lasted);
+                let error = lost_after_connack(self.client, &loss, lasted);
                 if lasted >= LASTING {
                     self.backoff.reset();
                 }
@@ -216,7 +216,7 @@ impl Agent<'_> {
 
     /// Gives the present link or attempt up and makes a new one at once (RECONNECT).
     pub(super) fn reconnect(&mut self, completion: Completion, now: Instant) {
-        log::info!("RECONNECT to {}", self.broker.options.address());
+        log::info!("RECONNECT to {}", self.client.options.address());
         self.drop_link();
         if let Phase::Closing { .. } = self.phase {
             self.closed();
@@ -268,8 +268,8 @@ impl Agent<'_> {
         self.link = Some(link);
         self.readable = true;
         self.writable = true;
-        self.broker.last_connect = Some(now);
-        let options = &self.broker.options;
+        self.client.last_connect = Some(now);
+        let options = &self.client.options;
         let connect = Connect {
             client_id: &options.client_id,
             clean_session: self.clean_session,
@@ -313,15 +313,15 @@ impl Agent<'_> {
     /// The next attempt, at the earliest; CONNECTs keep their distance.
     pub(super) fn connect_at(&mut self, at: Instant) {
         let allowed = self
-            .broker
+            .client
             .last_connect
-            .map(|last| last + self.broker.options.connect_interval);
+            .map(|last| last + self.client.options.connect_interval);
         let until = allowed.map_or(at, |allowed| allowed.max(at));
         self.phase = Phase::Waiting { until };
     }
 
     fn connecting(&self) -> String {
-        format!("connecting to {}", self.broker.options.address())
+        format!("connecting to {}", self.client.options.address())
     }
 }
 
@@ -361,7 +361,7 @@ fn refusal(tried: String, code: ConnectReturnCode, client_id: &str) -> Error {
 }
 
 /// A link that ended where CONNACK was expected.
-fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -> Error {
+fn lost_before_connack(tried: String, loss: &LinkLoss, client: &super::Client) -> Error {
     let (blame, moment) = match loss {
         LinkLoss::Protocol(_) => (Blame::Broker, "in answer to CONNECT"),
         _ => (Blame::Network, "before answering CONNECT"),
@@ -372,11 +372,11 @@ fn lost_before_connack(tried: String, loss: &LinkLoss, broker: &super::Broker) -
         let problem = format!("{problem}, {moment}");
         return Error::new(blame, tried, problem, advice);
     }
-    let advice = match (loss, &broker.options.security) {
+    let advice = match (loss, &client.options.security) {
         (LinkLoss::Protocol(_), _) => {
             "check that the port is an MQTT broker's, or ask whoever runs the broker"
         }
-        _ if broker.options.is_aws_iot() => {
+        _ if client.options.is_aws_iot() => {
             "check that the certificate is active and attached to a policy that allows \
              iot:Connect for this client identifier"
         }
@@ -409,7 +409,7 @@ fn no_mqtt(beginning: &[u8]) -> Option<(String, &'static str)> {
 }
 
 /// A link that was up and is lost. If it did not last, the likely causes are known.
-fn lost_after_connack(broker: &super::Broker, loss: &LinkLoss, lasted: Duration) -> Error {
+fn lost_after_connack(client: &super::Client, loss: &LinkLoss, lasted: Duration) -> Error {
     let blame = match loss {
         LinkLoss::Protocol(_) => Blame::Broker,
         _ => Blame::Network,
@@ -422,7 +422,7 @@ fn lost_after_connack(broker: &super::Broker, loss: &LinkLoss, lasted: Duration)
         LinkLoss::Protocol(_) => "see what the broker sends; it may be no MQTT 3.1.1 broker",
         _ => "",
     };
-    let tried = format!("connection to {}", broker.options.address());
+    let tried = format!("connection to {}", client.options.address());
     let problem = format!("lost after {} ms: {loss}", lasted.as_millis());
     Error::new(blame, tried, problem, advice)
 }

@@ -206,12 +206,12 @@ impl Agent<'_> {
             }
             return;
         }
-        if self.subscriptions.len() + filters.len() > self.broker.options.max_subscriptions {
+        if self.subscriptions.len() + filters.len() > self.client.options.max_subscriptions {
             completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
             return;
         }
         let count = self.subscriptions.filters_with(&filters);
-        if let Err(exceeded) = self.broker.options.limits.check_subscriptions(count) {
+        if let Err(exceeded) = self.client.options.limits.check_subscriptions(count) {
             log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
             completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
             return;

@@ -199,7 +199,7 @@ impl Agent<'_> {
     pub(super) fn end(mut self) -> Ended {
         // From here on nothing is queued any more, not even by a callback that is told of its end.
         self.commands.close();
-        self.broker.next_identifier = self.session.next_identifier();
+        self.client.next_identifier = self.session.next_identifier();
         let reason = match self.failure {
             Some(_) => Reason::NoConnection,
             None => Reason::Terminated,
@@ -239,7 +239,7 @@ impl Agent<'_> {
             // What was written before goes out first, however slowly the link takes it.
             let time = match self.ending {
                 Some(_) => LEAVING_TIME,
-                None => self.broker.options.ack_timeout,
+                None => self.client.options.ack_timeout,
             };
             self.phase = Phase::Closing {
                 deadline: now + time,

@@ -102,7 +102,7 @@ impl Agent<'_> {
     }
 
     fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        let limit = self.broker.options.max_packet_size;
+        let limit = self.client.options.max_packet_size;
         let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
         // Until there are none: an event may be that the link has to go.
@@ -206,7 +206,7 @@ mod tests {
     use crate::link::Link;
     use crate::mqtt::packet::{Filter, Publish, QoS};
     use crate::options::{Options, Security};
-    use crate::{Agent, Broker};
+    use crate::{Agent, Client};
 
     const WINDOW: u16 = 100;
 
@@ -261,16 +261,16 @@ mod tests {
         fn finish(&mut self) {}
     }
 
-    fn broker() -> Broker {
-        broker_with(|_| {})
+    fn client() -> Client {
+        client_with(|_| {})
     }
 
-    fn broker_with(change: impl FnOnce(&mut Options)) -> Broker {
+    fn client_with(change: impl FnOnce(&mut Options)) -> Client {
         let mut options = Options::new("localhost", "exchange");
         options.security = Security::Plain;
         options.max_inflight = WINDOW;
         change(&mut options);
-        Broker::new(options).unwrap()
+        Client::new(options).unwrap()
     }
 
     fn link() -> (Box<WireLink>, Arc<Mutex<Wire>>) {
@@ -285,8 +285,8 @@ mod tests {
     }
 
     /// A loop that is connected over memory, with `count` messages queued.
-    fn connected(broker: &mut Broker, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
-        let (mut agent, handle) = broker.open().unwrap();
+    fn connected(client: &mut Client, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
+        let (mut agent, handle) = client.open().unwrap();
         let mut batch = Batch::new();
         for number in 0..count {
             let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
@@ -334,8 +334,8 @@ mod tests {
 
     #[test]
     fn commands_go_out_between_acknowledgments_that_came_together() {
-        let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+        let mut client = client();
+        let (mut agent, handle, batch, wire) = connected(&mut client, 300);
         turn(&mut agent);
         assert_eq!(published(&wire), [100], "the window");
         acknowledge(&wire, 1..=100);
@@ -352,9 +352,9 @@ mod tests {
 
     #[test]
     fn what_came_before_the_link_broke_has_happened() {
-        let mut broker = broker();
+        let mut client = client();
         for pieces in [vec![1..=100], vec![1..=50, 51..=100]] {
-            let (mut agent, handle, batch, wire) = connected(&mut broker, 300);
+            let (mut agent, handle, batch, wire) = connected(&mut client, 300);
             let first = agent.session.next_identifier();
             turn(&mut agent);
             for piece in pieces {
@@ -370,16 +370,16 @@ mod tests {
 
     #[test]
     fn nothing_is_overdue_whose_acknowledgment_has_come() {
-        let mut broker = broker();
+        let mut client = client();
         // In one piece, in two, and in so many that they are not read in one turn.
         for size in [100, 50, 1] {
-            let (mut agent, handle, batch, wire) = connected(&mut broker, 150);
+            let (mut agent, handle, batch, wire) = connected(&mut client, 150);
             let first = agent.session.next_identifier() + 1;
             turn(&mut agent);
             for begin in (0..WINDOW).step_by(size) {
                 acknowledge(&wire, (0..size as u16).map(|id| first + begin + id));
             }
-            let late = Instant::now() + agent.broker.options.ack_timeout;
+            let late = Instant::now() + agent.client.options.ack_timeout;
             while !wire.lock().unwrap().to_read.is_empty() || agent.unhandled {
                 agent.readable = true;
                 agent.exchange(late);
@@ -387,7 +387,7 @@ mod tests {
             assert!(agent.link.is_some());
             assert_eq!(batch.outstanding(), 50);
             agent.exchange(late);
-            agent.exchange(late + agent.broker.options.ack_timeout);
+            agent.exchange(late + agent.client.options.ack_timeout);
             assert!(agent.link.is_none(), "the others are overdue then");
             drop((agent, handle));
         }
@@ -396,16 +396,16 @@ mod tests {
     #[test]
     fn room_that_is_made_at_the_last_moment_is_used_in_another_turn() {
         for window in [1, WINDOW] {
-            let mut broker = broker_with(|options| options.max_inflight = window);
+            let mut client = client_with(|options| options.max_inflight = window);
             let count = u64::from(window) + 1;
-            let (mut agent, handle, batch, wire) = connected(&mut broker, count);
+            let (mut agent, handle, batch, wire) = connected(&mut client, count);
             let first = agent.session.next_identifier() + 1;
             turn(&mut agent);
             published(&wire);
             // Nothing is there when the loop reads; a moment later, when the timer has rung, it is.
             wire.lock().unwrap().to_read.push_back(Vec::new());
             acknowledge(&wire, (0..window).map(|id| first + id));
-            let late = Instant::now() + agent.broker.options.ack_timeout;
+            let late = Instant::now() + agent.client.options.ack_timeout;
             agent.readable = true;
             assert!(agent.exchange(late), "there is more to do");
             assert_eq!(batch.outstanding(), 1);
@@ -417,10 +417,10 @@ mod tests {
 
     #[test]
     fn a_broker_that_goes_on_sending_cannot_put_off_what_is_overdue() {
-        let mut broker = broker();
-        let (mut agent, handle, _batch, wire) = connected(&mut broker, 100);
+        let mut client = client();
+        let (mut agent, handle, _batch, wire) = connected(&mut client, 100);
         turn(&mut agent);
-        let late = Instant::now() + agent.broker.options.ack_timeout;
+        let late = Instant::now() + agent.client.options.ack_timeout;
         let unsolicited = vec![0x40, 2, 0xff, 0xff];
         let more = std::iter::repeat_n(unsolicited, 2 * READS * READS);
         wire.lock().unwrap().to_read.extend(more);
@@ -433,8 +433,8 @@ mod tests {
 
     #[test]
     fn what_comes_behind_a_violation_does_not_count() {
-        let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 100);
+        let mut client = client();
+        let (mut agent, handle, batch, wire) = connected(&mut client, 100);
         turn(&mut agent);
         acknowledge(&wire, 1..=10);
         {
@@ -450,8 +450,8 @@ mod tests {
 
     #[test]
     fn a_connack_that_has_come_is_not_late() {
-        let mut broker = broker();
-        let (mut agent, handle) = broker.open().unwrap();
+        let mut client = client();
+        let (mut agent, handle) = client.open().unwrap();
         let (link, wire) = link();
         let now = Instant::now();
         let deadline = now + Duration::from_secs(1);
@@ -465,8 +465,8 @@ mod tests {
 
     #[test]
     fn what_was_read_before_disconnect_has_happened() {
-        let mut broker = broker();
-        let (mut agent, handle, batch, wire) = connected(&mut broker, 125);
+        let mut client = client();
+        let (mut agent, handle, batch, wire) = connected(&mut client, 125);
         turn(&mut agent);
         acknowledge(&wire, 1..=100);
         let ticket = handle.disconnect();
@@ -481,8 +481,8 @@ mod tests {
     #[test]
     fn what_was_read_before_a_link_is_left_for_another_has_happened() {
         const MESSAGE: usize = 1_000_000;
-        let mut broker = broker_with(|options| options.max_packet_size = 2 * MESSAGE);
-        let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+        let mut client = client_with(|options| options.max_packet_size = 2 * MESSAGE);
+        let (mut agent, handle, mut batch, wire) = connected(&mut client, 0);
         let inbox = handle.inbox(1, WhenFull::WaitAside);
         agent.take_urgent(Instant::now());
         let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
@@ -521,8 +521,8 @@ mod tests {
 
     #[test]
     fn what_a_large_packet_needed_is_given_back() {
-        let mut broker = broker_with(|options| options.max_packet_size = 4 * KEPT);
-        let (mut agent, handle, _batch, wire) = connected(&mut broker, 0);
+        let mut client = client_with(|options| options.max_packet_size = 4 * KEPT);
+        let (mut agent, handle, _batch, wire) = connected(&mut client, 0);
         for size in [KEPT / 2, 2 * KEPT] {
             let mut bytes = bytes::BytesMut::new();
             let mut message = Publish::new("x", QoS::AtMostOnce, vec![7; size]);
@@ -543,12 +543,12 @@ mod tests {
     fn large_messages_wait_in_the_queue() {
         const CAPACITY: usize = 10;
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let mut broker = broker_with(|options| {
+            let mut client = client_with(|options| {
                 options.max_inflight = 1_000;
                 options.command_queue = CAPACITY;
                 options.block_time = Duration::ZERO;
             });
-            let (mut agent, handle, mut batch, wire) = connected(&mut broker, 0);
+            let (mut agent, handle, mut batch, wire) = connected(&mut client, 0);
             turn(&mut agent);
             let payload = bytes::Bytes::from(vec![0; 300_000]);
             for _ in 0..100 {

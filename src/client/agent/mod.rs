@@ -60,12 +60,12 @@ const READ_SIZE: usize = 16 * 1024;
 /// Links lost in a row without any acknowledgment before what stands first in flight is given up.
 const FRUITLESS_LINKS: u32 = 5;
 
-/// A broker that can be connected to: options checked, certificates loaded.
+/// A client of one broker, not connected: options checked, certificates loaded.
 ///
 /// It outlives the loops that it opens, so that CONNECTs keep their distance
 /// ([`Options::connect_interval`]) also from one loop to the next.
 #[derive(Debug)]
-pub struct Broker {
+pub struct Client {
     options: Options,
     connector: Option<TlsConnector>,
     last_connect: Option<Instant>,
@@ -75,7 +75,7 @@ pub struct Broker {
 
 /// The command loop, not yet running. See [`Agent::run`].
 pub struct Agent<'b> {
-    broker: &'b mut Broker,
+    client: &'b mut Client,
     clean_session: bool,
     commands: CommandQueue,
     urgent: Receiver<Urgent>,
@@ -163,7 +163,7 @@ pub struct Ended {
     pub left: usize,
 }
 
-impl Broker {
+impl Client {
     /// Checks the options and loads the certificates. Nothing is connected yet.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl Broker {
             Security::Tls(tls) => Some(tls::connector(tls)?),
             Security::Plain => None,
         };
-        Ok(Broker {
+        Ok(Client {
             options,
             connector,
             last_connect: None,
@@ -191,11 +191,11 @@ impl Broker {
         self.open_with(clean_session)
     }
 
-    /// As [`Broker::open`], but asks the broker to forget the earlier session, whatever the options
+    /// As [`Client::open`], but asks the broker to forget the earlier session, whatever the options
     /// say [MQTT-3.1.2-6].
     ///
     /// # Errors
-    /// As [`Broker::open`].
+    /// As [`Client::open`].
     pub fn open_clean(&mut self) -> Result<(Agent<'_>, Handle), Error> {
         self.open_with(true)
     }
@@ -272,7 +272,7 @@ impl Broker {
             arrivals: Arrivals::new(now),
             failure: None,
             stats: Stats::default(),
-            broker: self,
+            client: self,
         };
         // The loop before this one may have connected just now.
         agent.connect_at(now);

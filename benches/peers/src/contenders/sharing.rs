@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 use mqtt_connection_sharing::packet::{Publish, QoS, Topic};
-use mqtt_connection_sharing::{Batch, Broker, Handle};
+use mqtt_connection_sharing::{Batch, Client, Handle};
 
 use super::{QUEUE, client_id, join, spawn, topic};
 use crate::tls::Certs;
@@ -29,9 +29,9 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     options.clean_session = true;
     options.max_inflight = work.window;
     options.command_queue = QUEUE;
-    let broker = Broker::new(options)?;
+    let client = Client::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
-    let agent = spawn_loop(broker, send_handle)?;
+    let agent = spawn_loop(client, send_handle)?;
     let Ok(handle) = handle.recv() else {
         join(agent)??;
         bail!("the loop ended before it began");
@@ -81,11 +81,11 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
 }
 
 fn spawn_loop(
-    mut broker: Broker,
+    mut client: Client,
     handle: crossbeam_channel::Sender<Handle>,
 ) -> Result<thread::JoinHandle<Result<()>>> {
     spawn(move || {
-        let (agent, own) = broker.open()?;
+        let (agent, own) = client.open()?;
         let _ = handle.send(own);
         drop(handle);
         Ok(agent.run().result?)
