@@ -30,8 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let mut client = Client::new(options()?)?;
-    let (agent, handle) = client.open()?;
+    let client = Client::new(options()?)?;
+    let (agent, handle) = client.open();
 
     // A handle for each thread; none stays here.
     let (subscribed, start) = mpsc::channel();

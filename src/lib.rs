@@ -22,8 +22,8 @@
 //!     }),
 //!     ..TlsOptions::default()
 //! });
-//! let mut client = Client::new(options)?;
-//! let (agent, handle) = client.open()?;
+//! let client = Client::new(options)?;
+//! let (agent, handle) = client.open();
 //!
 //! let worker = thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //!     let inbox = handle.inbox(10, WhenFull::WaitAside);

@@ -300,8 +300,8 @@ fn row_13_an_invalid_command_fails_alone() {
 #[test]
 fn a_loop_dropped_before_it_ran_cancels_everything() {
     let broker = ScriptedBroker::bind();
-    let mut client = Client::new(options(&broker)).unwrap();
-    let (agent, handle) = client.open().unwrap();
+    let client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open();
     let tickets = [
         handle.publish(qos1("a", "1")).unwrap(),
         handle.ping().unwrap(),

@@ -189,9 +189,12 @@ fn a_second_loop_of_a_broker_does_not_reuse_an_identifier_in_its_session() {
     let loops = thread::spawn(move || {
         let mut client = Client::new(options).expect("valid options");
         for _ in 0..2 {
-            let (agent, handle) = client.open().expect("a loop");
+            let (agent, handle) = client.open();
             give.send(handle).expect("the test to wait");
-            tell.send(agent.run()).expect("the test to wait");
+            let ended = agent.run();
+            client = ended.client;
+            let told = tell.send((ended.result, ended.left));
+            told.expect("the test to wait");
         }
     });
     let publish = |handle: &Handle, payload: &'static str| {
@@ -203,10 +206,10 @@ fn a_second_loop_of_a_broker_does_not_reuse_an_identifier_in_its_session() {
         link.expect_disconnect();
         link.expect_closed();
         link.close();
-        let ended = ended.recv_timeout(HANG).expect("the loop to end");
+        let (result, left) = ended.recv_timeout(HANG).expect("the loop to end");
         assert!(told(terminate).is_delivered());
-        assert!(ended.result.is_ok(), "{ended:?}");
-        ended.left
+        assert_eq!(result, Ok(()));
+        left
     };
 
     let handle = take.recv_timeout(HANG).expect("a handle");
@@ -338,8 +341,8 @@ fn a_link_with_progress_ends_the_count_of_failed_attempts() {
 #[test]
 fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
     let broker = ScriptedBroker::bind();
-    let mut client = Client::new(options(&broker)).unwrap();
-    let (agent, handle) = client.open().unwrap();
+    let client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open();
     let too_many = Outcome::NeverSent(Reason::TooManyAhead);
     let mut taken = Vec::new();
     let refused = loop {
@@ -363,8 +366,8 @@ fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
 #[test]
 fn opening_and_dropping_inboxes_faster_than_the_loop_takes_them_is_bounded() {
     let mut broker = ScriptedBroker::bind();
-    let mut client = Client::new(options(&broker)).unwrap();
-    let (agent, handle) = client.open().unwrap();
+    let client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open();
     let mut opened = 0;
     let not_opened = loop {
         let inbox = handle.inbox(1, WhenFull::WaitAside);

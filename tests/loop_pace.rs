@@ -143,10 +143,12 @@ fn row_15_connects_keep_their_distance_also_from_one_loop_to_the_next() {
     let mut client = Client::new(options).unwrap();
     let start = Instant::now();
     for before in 0..3 {
-        let (agent, handle) = client.open().unwrap();
+        let (agent, handle) = client.open();
         let ticket = handle.ping().unwrap();
         let end = handle.terminate(HANG);
-        assert!(agent.run().result.is_ok());
+        let ended = agent.run();
+        assert!(ended.result.is_ok());
+        client = ended.client;
         assert!(told(ticket).is_delivered() && told(end).is_delivered());
         assert!(start.elapsed() >= INTERVAL * before);
     }

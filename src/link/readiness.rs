@@ -31,7 +31,13 @@ pub(crate) struct Waker {
 }
 
 /// The readiness thread and the sockets that it watches. Dropping it ends the thread.
+#[derive(Default)]
 pub(crate) struct Readiness {
+    /// `None` until the loop runs.
+    watcher: Option<Watcher>,
+}
+
+struct Watcher {
     registry: Registry,
     stop: mio::Waker,
     thread: Option<JoinHandle<()>>,
@@ -81,25 +87,26 @@ impl Readiness {
     ///
     /// # Errors
     /// The system has no thread or no event queue left.
-    pub(crate) fn spawn(waker: Waker) -> io::Result<Self> {
+    pub(crate) fn start(&mut self, waker: Waker) -> io::Result<()> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let stop = mio::Waker::new(poll.registry(), STOP)?;
         let thread = thread::Builder::new()
             .name("readiness".to_owned())
             .spawn(move || watch(poll, &waker))?;
-        Ok(Readiness {
+        self.watcher = Some(Watcher {
             registry,
             stop,
             thread: Some(thread),
-        })
+        });
+        Ok(())
     }
 
     /// Watches a socket from now on, for whether it can be read, written, or both. If it is ready
     /// already, that is an event.
     ///
     /// # Errors
-    /// As the system says.
+    /// As the system says; [`io::ErrorKind::NotConnected`] before the thread runs.
     pub(crate) fn watch(
         &self,
         socket: &mut impl Source,
@@ -111,18 +118,23 @@ impl Readiness {
             (false, true) => Interest::WRITABLE,
             (_, false) => Interest::READABLE,
         };
-        self.registry.register(socket, SOCKET, interest)
+        match &self.watcher {
+            Some(watcher) => watcher.registry.register(socket, SOCKET, interest),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
     }
 
     /// Stops watching a socket; to be called before it is closed.
     pub(crate) fn unwatch(&self, socket: &mut impl Source) {
-        if let Err(error) = self.registry.deregister(socket) {
+        if let Some(watcher) = &self.watcher
+            && let Err(error) = watcher.registry.deregister(socket)
+        {
             log::debug!("a socket was not watched any more: {error}");
         }
     }
 }
 
-impl Drop for Readiness {
+impl Drop for Watcher {
     fn drop(&mut self) {
         if let Err(error) = self.stop.wake() {
             log::error!("the readiness thread cannot be stopped: {error}");

@@ -162,23 +162,23 @@ fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
     let mut client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
     let mut in_use = Vec::new();
     for connack in [ACCEPTED, RESUMED, RESUMED] {
-        let (agent, handle) = client.open().unwrap();
-        std::thread::scope(|scope| {
-            let ended = scope.spawn(|| agent.run());
-            let mut link = greet(&mut scripted, connack);
-            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
-                drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
-                in_use.push(identifier(&link.read_bytes()));
-            }
-            // One as PUBREL, the others as PUBLISH.
-            let last = *in_use.last().unwrap();
-            link.send(&ack(0x50, last));
-            link.expect_bytes(ack(0x62, last));
-            drop(handle.terminate(Duration::ZERO));
-            assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
-            link.close();
-            assert!(ended.join().unwrap().result.is_ok());
-        });
+        let (agent, handle) = client.open();
+        let ended = std::thread::spawn(move || agent.run());
+        let mut link = greet(&mut scripted, connack);
+        for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce] {
+            drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
+            in_use.push(identifier(&link.read_bytes()));
+        }
+        // One as PUBREL, the others as PUBLISH.
+        let last = *in_use.last().unwrap();
+        link.send(&ack(0x50, last));
+        link.expect_bytes(ack(0x62, last));
+        drop(handle.terminate(Duration::ZERO));
+        assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
+        link.close();
+        let ended = ended.join().unwrap();
+        assert!(ended.result.is_ok());
+        client = ended.client;
     }
     let different = BTreeSet::from_iter(&in_use);
     assert_eq!(different.len(), 9, "{in_use:?}");

@@ -98,54 +98,53 @@ fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
     let mut scripted = ScriptedBroker::bind();
     let mut client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
     for clean in [true, false] {
-        let opened = match clean {
+        let (agent, handle) = match clean {
             true => client.open_clean(),
             false => client.open(),
         };
-        let (agent, handle) = opened.unwrap();
-        std::thread::scope(|scope| {
-            let ended = scope.spawn(|| agent.run());
-            let connect = if clean { CLEAN_CONNECT } else { CONNECT };
-            let mut link = greet_as(connect, &mut scripted, ACCEPTED);
-            let inbox = handle.inbox(1, WhenFull::WaitAside);
-            if clean {
-                // Granted; sent and not acknowledged; received and not released.
-                let filters = vec![Filter::new("in", QoS::ExactlyOnce)];
-                let granted = handle.subscribe(&inbox, filters).unwrap();
-                link.expect_bytes(b"\x82\x07\x00\x01\x00\x02in\x02");
-                link.send(b"\x90\x03\x00\x01\x02");
-                assert!(told(granted).is_delivered());
-                for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-                    drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
-                    assert_eq!(link.read_bytes()[0] >> 4, 3);
-                }
-            } else {
-                // Nothing of the first one comes before it, and the filter is nobody's.
-                let publish = Publish::new("a", QoS::AtLeastOnce, "y");
-                let ticket = handle.publish(publish).unwrap();
-                let sent = link.read_bytes();
-                assert_eq!(
-                    (&sent[..5], &sent[7..]),
-                    (&b"\x32\x06\x00\x01a"[..], &b"y"[..])
-                );
-                link.send(&ack(0x40, identifier(&sent)));
-                assert_eq!(attempts(told(ticket)), 1);
+        let ended = std::thread::spawn(move || agent.run());
+        let connect = if clean { CLEAN_CONNECT } else { CONNECT };
+        let mut link = greet_as(connect, &mut scripted, ACCEPTED);
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        if clean {
+            // Granted; sent and not acknowledged; received and not released.
+            let filters = vec![Filter::new("in", QoS::ExactlyOnce)];
+            let granted = handle.subscribe(&inbox, filters).unwrap();
+            link.expect_bytes(b"\x82\x07\x00\x01\x00\x02in\x02");
+            link.send(b"\x90\x03\x00\x01\x02");
+            assert!(told(granted).is_delivered());
+            for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+                drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
+                assert_eq!(link.read_bytes()[0] >> 4, 3);
             }
-            link.send(&message(0x34, "in", 5, b"unreleased"));
-            link.expect_bytes(ack(0x50, 5));
-            match clean {
-                true => assert_eq!(next(&inbox), "unreleased"),
-                false => {
-                    let unmatched = handle.unmatched().try_recv();
-                    assert_eq!(unmatched.map(|m| m.payload.len()), Ok(10));
-                    assert!(inbox.try_recv().is_err());
-                }
+        } else {
+            // Nothing of the first one comes before it, and the filter is nobody's.
+            let publish = Publish::new("a", QoS::AtLeastOnce, "y");
+            let ticket = handle.publish(publish).unwrap();
+            let sent = link.read_bytes();
+            assert_eq!(
+                (&sent[..5], &sent[7..]),
+                (&b"\x32\x06\x00\x01a"[..], &b"y"[..])
+            );
+            link.send(&ack(0x40, identifier(&sent)));
+            assert_eq!(attempts(told(ticket)), 1);
+        }
+        link.send(&message(0x34, "in", 5, b"unreleased"));
+        link.expect_bytes(ack(0x50, 5));
+        match clean {
+            true => assert_eq!(next(&inbox), "unreleased"),
+            false => {
+                let unmatched = handle.unmatched().try_recv();
+                assert_eq!(unmatched.map(|m| m.payload.len()), Ok(10));
+                assert!(inbox.try_recv().is_err());
             }
-            drop(handle.terminate(Duration::ZERO));
-            assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
-            link.close();
-            assert!(ended.join().unwrap().result.is_ok());
-        });
+        }
+        drop(handle.terminate(Duration::ZERO));
+        assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
+        link.close();
+        let ended = ended.join().unwrap();
+        assert!(ended.result.is_ok());
+        client = ended.client;
     }
 }
 

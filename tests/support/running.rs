@@ -57,8 +57,8 @@ impl Running {
         let (give, take) = channel();
         let (tell, ended) = channel();
         let run = move || {
-            let mut client = Client::new(options).expect("valid options");
-            let (agent, handle) = client.open().expect("a loop");
+            let client = Client::new(options).expect("valid options");
+            let (agent, handle) = client.open();
             let own = fs::read_link("/proc/thread-self").unwrap_or_default();
             give.send((handle, PathBuf::from("/proc").join(own)))
                 .expect("the test to wait");

@@ -73,7 +73,7 @@ pub fn run(
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     if keeps_session {
-        demo::clear_session(&mut client, interrupt)?;
+        client = demo::clear_session(client, interrupt)?;
     }
     let tally = Arc::new(Tally::new()?);
     let plan = Plan::new(settings);
@@ -82,7 +82,7 @@ pub fn run(
         _ => client.options().ack_timeout + EXTRA_PATIENCE,
     };
     let grace = client.options().ack_timeout;
-    let (agent, handle) = client.open()?;
+    let (agent, handle) = client.open();
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let conductor = Conductor {
@@ -108,13 +108,21 @@ pub fn run(
         Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
         Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
     };
+    let reported = report(
+        settings,
+        keeps_session,
+        &tally,
+        &measured,
+        &ended,
+        interrupt,
+    );
     if keeps_session
         && !interrupt.is_requested()
-        && let Err(error) = demo::clear_session(&mut client, interrupt)
+        && let Err(error) = demo::clear_session(ended.client, interrupt)
     {
         log::warn!("the broker may keep an empty session: {error}");
     }
-    report(settings, keeps_session, &tally, &measured, ended, interrupt)
+    reported
 }
 
 /// Makes the report of what was measured; an error where there is nothing to report.
@@ -123,13 +131,13 @@ fn report(
     keeps_session: bool,
     tally: &Tally,
     measured: &Measured,
-    ended: Ended,
+    ended: &Ended,
     interrupt: &Interrupt,
 ) -> Result<Report, Error> {
     let interrupted = interrupt.is_requested();
-    let failure = match ended.result {
-        Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error),
-        other => other.err(),
+    let failure = match &ended.result {
+        Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error.clone()),
+        other => other.as_ref().err(),
     };
     let no_connection = failure.is_some();
     let acknowledged = tally.acknowledged();

@@ -46,12 +46,13 @@ pub fn run(
     mut on_run: impl FnMut(&Run),
 ) -> Result<Report, Error> {
     let mut client = Client::new(options)?;
-    clear_session(&mut client, interrupt)?;
+    client = clear_session(client, interrupt)?;
     let mut runs = Vec::new();
     let mut number = 0;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, error) = iterate(number, &mut client, settings, interrupt);
+        let (run, error, back) = iterate(number, client, settings, interrupt);
+        client = back;
         on_run(&run);
         runs.push(run);
         let pointless = error.is_some_and(|error| error.is_permanent());
@@ -62,7 +63,7 @@ pub fn run(
     }
     if !client.options().clean_session
         && !interrupt.is_requested()
-        && let Err(error) = clear_session(&mut client, interrupt)
+        && let Err(error) = clear_session(client, interrupt)
     {
         log::warn!("the broker may keep an empty session: {error}");
     }
@@ -71,18 +72,20 @@ pub fn run(
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
-pub(crate) fn clear_session(client: &mut Client, interrupt: &Interrupt) -> Result<(), Error> {
-    log::info!("clearing the session at {}", client.options().address());
+pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result<Client, Error> {
+    let address = client.options().address();
+    log::info!("clearing the session at {address}");
     let mut backoff = Backoff::new(client.options().retry);
     loop {
-        let answered = connect_and_ping(client, interrupt)?;
+        let answered;
+        (answered, client) = connect_and_ping(client, interrupt)?;
         if answered || interrupt.is_requested() {
-            return Ok(());
+            return Ok(client);
         }
         let Some(delay) = backoff.after_failure() else {
             return Err(Error::new(
                 Blame::Network,
-                format!("clearing the session at {}", client.options().address()),
+                format!("clearing the session at {address}"),
                 "the broker accepts the connection, but a PINGREQ is not answered on it",
                 "check that no other program uses the same client identifier, and see the \
                  broker's log",
@@ -92,9 +95,9 @@ pub(crate) fn clear_session(client: &mut Client, interrupt: &Interrupt) -> Resul
     }
 }
 
-/// Returns whether the broker answered the PINGREQ.
-fn connect_and_ping(client: &mut Client, interrupt: &Interrupt) -> Result<bool, Error> {
-    let (agent, handle) = client.open_clean()?;
+/// Returns whether the broker answered the PINGREQ, and the client.
+fn connect_and_ping(client: Client, interrupt: &Interrupt) -> Result<(bool, Client), Error> {
+    let (agent, handle) = client.open_clean();
     // Nothing of it is worth finishing after an interrupt.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let ping = handle.ping();
@@ -104,16 +107,17 @@ fn connect_and_ping(client: &mut Client, interrupt: &Interrupt) -> Result<bool, 
     let ended = agent.run();
     interrupt.forget();
     ended.result?;
-    Ok(ping.is_ok_and(|ticket| ticket.wait().is_delivered()))
+    let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
+    Ok((answered, ended.client))
 }
 
 /// One iteration: connect, three threads, the loop until TERMINATE, everything joined and judged.
 fn iterate(
     number: u64,
-    client: &mut Client,
+    client: Client,
     settings: &DemoSettings,
     interrupt: &Interrupt,
-) -> (Run, Option<Error>) {
+) -> (Run, Option<Error>, Client) {
     let begin = Instant::now();
     let plan = Plan::new(
         &settings.topic_prefix,
@@ -122,10 +126,7 @@ fn iterate(
     );
     let ack_timeout = client.options().ack_timeout;
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
-    let (agent, handle) = match client.open() {
-        Ok(opened) => opened,
-        Err(error) => return (never_began(number, &plan, &error), Some(error)),
-    };
+    let (agent, handle) = client.open();
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let shared = Shared {
@@ -210,7 +211,7 @@ fn iterate(
         && run.lost == 0
         && run.acknowledged == plan.total()
         && run.received == plan.total();
-    (run, failure)
+    (run, failure, ended.client)
 }
 
 fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
@@ -243,13 +244,6 @@ fn add_subscriber(run: &mut Run, result: Result<SubscriberResult, String>) {
         Err(problem) => {
             run.error.get_or_insert(problem);
         }
-    }
-}
-
-fn never_began(number: u64, plan: &Plan, error: &Error) -> Run {
-    Run {
-        error: Some(error.to_string()),
-        ..empty_run(number, plan)
     }
 }
 

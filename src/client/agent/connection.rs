@@ -55,7 +55,7 @@ pub(super) enum Phase {
     },
 }
 
-impl Agent<'_> {
+impl Agent {
     /// Moves the connection on if it is time.
     pub(super) fn advance_connection(&mut self, now: Instant) -> bool {
         match &mut self.phase {
@@ -187,13 +187,13 @@ impl Agent<'_> {
         self.drop_link();
         match self.phase {
             Phase::Greeting { .. } => {
-                let error = lost_before_connack(self.connecting(), &loss, self.client);
+                let error = lost_before_connack(self.connecting(), &loss, &self.client);
                 self.attempt_failed(error, now);
             }
             Phase::Online { since } => {
                 self.stats.losses += 1;
                 let lasted = now.saturating_duration_since(since);
-                let error = lost_after_connack(self.client, &loss, lasted);
+                let error = lost_after_connack(&self.client, &loss, lasted);
                 if lasted >= LASTING {
                     self.backoff.reset();
                 }

@@ -12,7 +12,7 @@ use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
 use crate::mqtt::session::{DeliveryId, Event};
 
-impl Agent<'_> {
+impl Agent {
     /// Takes what goes ahead of the queue.
     pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
         let mut busy = false;

@@ -34,7 +34,7 @@ pub(super) struct Ending {
     done: Vec<Completion>,
 }
 
-impl Agent<'_> {
+impl Agent {
     /// DISCONNECT.
     pub(super) fn disconnect(&mut self, completion: Completion) {
         if let Some(ending) = &mut self.ending {
@@ -226,6 +226,7 @@ impl Agent<'_> {
         self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
+            client: self.client.hand_back(),
             result: self.failure.take().map_or(Ok(()), Err),
             stats: self.stats,
             left,

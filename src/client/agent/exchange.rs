@@ -31,7 +31,7 @@ const KEPT: usize = 1024 * 1024;
 /// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
 const READS: usize = 64;
 
-impl Agent<'_> {
+impl Agent {
     /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
     /// called again at once while something is left unhandled.
     pub(super) fn exchange(&mut self, now: Instant) -> bool {
@@ -285,8 +285,8 @@ mod tests {
     }
 
     /// A loop that is connected over memory, with `count` messages queued.
-    fn connected(client: &mut Client, count: u64) -> (Agent<'_>, Handle, Batch, Arc<Mutex<Wire>>) {
-        let (mut agent, handle) = client.open().unwrap();
+    fn connected(client: Client, count: u64) -> (Agent, Handle, Batch, Arc<Mutex<Wire>>) {
+        let (mut agent, handle) = client.open();
         let mut batch = Batch::new();
         for number in 0..count {
             let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
@@ -301,7 +301,7 @@ mod tests {
     }
 
     /// What a turn of the loop does with the link. Returns how many portions it took.
-    fn turn(agent: &mut Agent<'_>) -> usize {
+    fn turn(agent: &mut Agent) -> usize {
         agent.readable = agent.link.is_some();
         agent.exchange(Instant::now());
         let mut portions = 1;
@@ -334,8 +334,7 @@ mod tests {
 
     #[test]
     fn commands_go_out_between_acknowledgments_that_came_together() {
-        let mut client = client();
-        let (mut agent, handle, batch, wire) = connected(&mut client, 300);
+        let (mut agent, handle, batch, wire) = connected(client(), 300);
         turn(&mut agent);
         assert_eq!(published(&wire), [100], "the window");
         acknowledge(&wire, 1..=100);
@@ -352,9 +351,8 @@ mod tests {
 
     #[test]
     fn what_came_before_the_link_broke_has_happened() {
-        let mut client = client();
         for pieces in [vec![1..=100], vec![1..=50, 51..=100]] {
-            let (mut agent, handle, batch, wire) = connected(&mut client, 300);
+            let (mut agent, handle, batch, wire) = connected(client(), 300);
             let first = agent.session.next_identifier();
             turn(&mut agent);
             for piece in pieces {
@@ -370,10 +368,9 @@ mod tests {
 
     #[test]
     fn nothing_is_overdue_whose_acknowledgment_has_come() {
-        let mut client = client();
         // In one piece, in two, and in so many that they are not read in one turn.
         for size in [100, 50, 1] {
-            let (mut agent, handle, batch, wire) = connected(&mut client, 150);
+            let (mut agent, handle, batch, wire) = connected(client(), 150);
             let first = agent.session.next_identifier() + 1;
             turn(&mut agent);
             for begin in (0..WINDOW).step_by(size) {
@@ -396,9 +393,9 @@ mod tests {
     #[test]
     fn room_that_is_made_at_the_last_moment_is_used_in_another_turn() {
         for window in [1, WINDOW] {
-            let mut client = client_with(|options| options.max_inflight = window);
+            let client = client_with(|options| options.max_inflight = window);
             let count = u64::from(window) + 1;
-            let (mut agent, handle, batch, wire) = connected(&mut client, count);
+            let (mut agent, handle, batch, wire) = connected(client, count);
             let first = agent.session.next_identifier() + 1;
             turn(&mut agent);
             published(&wire);
@@ -417,8 +414,7 @@ mod tests {
 
     #[test]
     fn a_broker_that_goes_on_sending_cannot_put_off_what_is_overdue() {
-        let mut client = client();
-        let (mut agent, handle, _batch, wire) = connected(&mut client, 100);
+        let (mut agent, handle, _batch, wire) = connected(client(), 100);
         turn(&mut agent);
         let late = Instant::now() + agent.client.options.ack_timeout;
         let unsolicited = vec![0x40, 2, 0xff, 0xff];
@@ -433,8 +429,7 @@ mod tests {
 
     #[test]
     fn what_comes_behind_a_violation_does_not_count() {
-        let mut client = client();
-        let (mut agent, handle, batch, wire) = connected(&mut client, 100);
+        let (mut agent, handle, batch, wire) = connected(client(), 100);
         turn(&mut agent);
         acknowledge(&wire, 1..=10);
         {
@@ -450,8 +445,8 @@ mod tests {
 
     #[test]
     fn a_connack_that_has_come_is_not_late() {
-        let mut client = client();
-        let (mut agent, handle) = client.open().unwrap();
+        let client = client();
+        let (mut agent, handle) = client.open();
         let (link, wire) = link();
         let now = Instant::now();
         let deadline = now + Duration::from_secs(1);
@@ -465,8 +460,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_disconnect_has_happened() {
-        let mut client = client();
-        let (mut agent, handle, batch, wire) = connected(&mut client, 125);
+        let (mut agent, handle, batch, wire) = connected(client(), 125);
         turn(&mut agent);
         acknowledge(&wire, 1..=100);
         let ticket = handle.disconnect();
@@ -481,8 +475,8 @@ mod tests {
     #[test]
     fn what_was_read_before_a_link_is_left_for_another_has_happened() {
         const MESSAGE: usize = 1_000_000;
-        let mut client = client_with(|options| options.max_packet_size = 2 * MESSAGE);
-        let (mut agent, handle, mut batch, wire) = connected(&mut client, 0);
+        let client = client_with(|options| options.max_packet_size = 2 * MESSAGE);
+        let (mut agent, handle, mut batch, wire) = connected(client, 0);
         let inbox = handle.inbox(1, WhenFull::WaitAside);
         agent.take_urgent(Instant::now());
         let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
@@ -521,8 +515,8 @@ mod tests {
 
     #[test]
     fn what_a_large_packet_needed_is_given_back() {
-        let mut client = client_with(|options| options.max_packet_size = 4 * KEPT);
-        let (mut agent, handle, _batch, wire) = connected(&mut client, 0);
+        let client = client_with(|options| options.max_packet_size = 4 * KEPT);
+        let (mut agent, handle, _batch, wire) = connected(client, 0);
         for size in [KEPT / 2, 2 * KEPT] {
             let mut bytes = bytes::BytesMut::new();
             let mut message = Publish::new("x", QoS::AtMostOnce, vec![7; size]);
@@ -543,12 +537,12 @@ mod tests {
     fn large_messages_wait_in_the_queue() {
         const CAPACITY: usize = 10;
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
-            let mut client = client_with(|options| {
+            let client = client_with(|options| {
                 options.max_inflight = 1_000;
                 options.command_queue = CAPACITY;
                 options.block_time = Duration::ZERO;
             });
-            let (mut agent, handle, mut batch, wire) = connected(&mut client, 0);
+            let (mut agent, handle, mut batch, wire) = connected(client, 0);
             turn(&mut agent);
             let payload = bytes::Bytes::from(vec![0; 300_000]);
             for _ in 0..100 {

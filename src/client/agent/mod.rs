@@ -74,8 +74,8 @@ pub struct Client {
 }
 
 /// The command loop, not yet running. See [`Agent::run`].
-pub struct Agent<'b> {
-    client: &'b mut Client,
+pub struct Agent {
+    client: Client,
     clean_session: bool,
     commands: CommandQueue,
     urgent: Receiver<Urgent>,
@@ -155,6 +155,9 @@ pub struct Stats {
 #[derive(Debug)]
 #[must_use]
 pub struct Ended {
+    /// What the loop was opened from, for another one: it knows when the last CONNECT was and which packet
+    /// identifiers the broker may still hold.
+    pub client: Client,
     /// Well, after TERMINATE or the last handle; or because no connection could be had.
     pub result: Result<(), Error>,
     /// What happened on the way.
@@ -182,21 +185,16 @@ impl Client {
         })
     }
 
-    /// A loop for this broker, and the handle that threads push commands with.
-    ///
-    /// # Errors
-    /// [`Blame::Network`] when the system has no thread or event queue left.
-    pub fn open(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+    /// A loop for this client, and the handle that threads push commands with. The client comes back in
+    /// [`Ended::client`].
+    pub fn open(self) -> (Agent, Handle) {
         let clean_session = self.options.clean_session;
         self.open_with(clean_session)
     }
 
     /// As [`Client::open`], but asks the broker to forget the earlier session, whatever the options
     /// say [MQTT-3.1.2-6].
-    ///
-    /// # Errors
-    /// As [`Client::open`].
-    pub fn open_clean(&mut self) -> Result<(Agent<'_>, Handle), Error> {
+    pub fn open_clean(self) -> (Agent, Handle) {
         self.open_with(true)
     }
 
@@ -205,21 +203,23 @@ impl Client {
         &self.options
     }
 
-    fn open_with(&mut self, clean_session: bool) -> Result<(Agent<'_>, Handle), Error> {
+    /// For [`Ended::client`].
+    fn hand_back(&self) -> Client {
+        Client {
+            options: self.options.clone(),
+            connector: self.connector.clone(),
+            last_connect: self.last_connect,
+            next_identifier: self.next_identifier,
+        }
+    }
+
+    fn open_with(self, clean_session: bool) -> (Agent, Handle) {
         let now = Instant::now();
         let doorbell = Arc::new(Doorbell::default());
         let (command_sender, commands) =
             command_queue(self.options.command_queue, Arc::clone(&doorbell));
         let (urgent_sender, urgent) = unbounded();
         let waker = Waker::new(urgent_sender, Arc::clone(&doorbell));
-        let readiness = Readiness::spawn(waker.clone()).map_err(|error| {
-            Error::new(
-                Blame::Network,
-                "starting the readiness thread",
-                error.to_string(),
-                exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
-            )
-        })?;
         let max_owed_bytes = self.options.max_owed_bytes();
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue, max_owed_bytes);
         let session_options = SessionOptions {
@@ -246,7 +246,7 @@ impl Client {
             resolver: Resolver::new(waker.clone()),
             waker,
             doorbell,
-            readiness,
+            readiness: Readiness::default(),
             session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
             fanout,
@@ -276,11 +276,20 @@ impl Client {
         };
         // The loop before this one may have connected just now.
         agent.connect_at(now);
-        Ok((agent, handle))
+        (agent, handle)
     }
 }
 
-impl Drop for Agent<'_> {
+fn no_readiness_thread(error: &io::Error) -> Error {
+    Error::new(
+        Blame::Network,
+        "starting the readiness thread",
+        error.to_string(),
+        exhaustion(error).unwrap_or("free some of the system's threads or memory"),
+    )
+}
+
+impl Drop for Agent {
     /// After a panic in the loop everybody who waits still learns the truth.
     fn drop(&mut self) {
         self.session.abandon(Reason::LoopEnded);
@@ -301,7 +310,7 @@ impl Pending {
     }
 }
 
-impl fmt::Debug for Agent<'_> {
+impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
             .field("phase", &self.phase)
@@ -309,11 +318,15 @@ impl fmt::Debug for Agent<'_> {
     }
 }
 
-impl Agent<'_> {
+impl Agent {
     /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
     /// be had any more. Every command has ended when it returns.
     pub fn run(mut self) -> Ended {
         self.doorbell.move_in();
+        if let Err(error) = self.readiness.start(self.waker.clone()) {
+            self.failure = Some(no_readiness_thread(&error));
+            return self.end();
+        }
         loop {
             let mut now = Instant::now();
             if self.link.is_some() && !self.watched {

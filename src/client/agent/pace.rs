@@ -240,7 +240,7 @@ impl Gate {
     }
 }
 
-impl Agent<'_> {
+impl Agent {
     /// When the window opens although little of it is free.
     pub(super) fn window_deadline(&self) -> Option<Instant> {
         match self.window {

@@ -81,11 +81,11 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
 }
 
 fn spawn_loop(
-    mut client: Client,
+    client: Client,
     handle: crossbeam_channel::Sender<Handle>,
 ) -> Result<thread::JoinHandle<Result<()>>> {
     spawn(move || {
-        let (agent, own) = client.open()?;
+        let (agent, own) = client.open();
         let _ = handle.send(own);
         drop(handle);
         Ok(agent.run().result?)
