@@ -4,8 +4,8 @@
 # usage: scripts/test.sh
 #
 # The steps: the tools are there; shell syntax; format; the fuzz targets compile; clippy with the default
-# features, and with local-broker and bench-internals; all tests, and those that local-broker changes;
-# documentation; the smoke test; a short soak run.
+# features, and with local-broker and bench-internals; all tests, and those that local-broker changes; the
+# largest explorations of the session, optimised; documentation; the smoke test; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
@@ -103,6 +103,20 @@ fuzz_targets() {
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
 }
 
+# The largest worlds of the session's exploration and the longest run of its fuzz target. Only a build without
+# debug assertions has them, and this one is optimised. The dependencies stay as they are built for the other tests.
+exploration() {
+    local package=profile.dev.package.mqtt-connection-sharing output
+    output=$(cargo test --locked --config "$package.opt-level=2" --config "$package.debug-assertions=false" \
+        --lib -- --show-output explore fuzz) || {
+        printf '%s\n' "$output"
+        return 1
+    }
+    # Without this line the largest world was not there.
+    grep -E '^everything: [0-9]+ distinct states, no violation$' <<<"$output" ||
+        die 'the largest world was not explored'
+}
+
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
@@ -113,6 +127,7 @@ step 'clippy, every feature' cargo clippy --locked --all-targets --features loca
 step 'tests' cargo test --locked
 # What that feature adds or changes; the rest is the same code as above.
 step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo --test secrets
+step 'exploration' exploration
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step 'smoke test' scripts/smoke.sh
 step 'short soak run' scripts/soak.sh --dev 0.25

@@ -56,7 +56,13 @@ fn streams_of_the_corpus_and_what_resembles_them() {
 
 #[test]
 fn stories_of_the_corpus_and_what_resembles_them() {
-    run("session", super::session, 1024, 30_000);
+    // More of them where the build is optimised: `scripts/test.sh`, step `exploration`.
+    let mutations = if cfg!(debug_assertions) {
+        5_000
+    } else {
+        30_000
+    };
+    run("session", super::session, 1024, mutations);
 }
 
 /// The corpus shows that this decoder is wrong; says with which words.
