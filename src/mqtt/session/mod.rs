@@ -26,6 +26,8 @@ mod timers;
 #[cfg(test)]
 mod explore;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};

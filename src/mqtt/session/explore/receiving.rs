@@ -3,7 +3,7 @@
 use super::rules::{InUse, Known};
 use super::world::World;
 use super::{Fault, Rule};
-use crate::mqtt::packet::{Ack, Incoming, PacketId};
+use crate::mqtt::packet::{Incoming, PacketId};
 
 impl World {
     /// The record of what the session is about to be given.
@@ -24,8 +24,8 @@ impl World {
                 }
                 record.renewal_due = record.granted;
                 match self.fault {
-                    Fault::RenewalForgotten => self.session.filters.clear(),
-                    Fault::DroppedWithSession => drop(self.session.ring.drain().count()),
+                    Fault::RenewalForgotten => self.session.break_filters(),
+                    Fault::DroppedWithSession => self.session.break_in_flight(),
                     _ => {}
                 }
             }
@@ -40,10 +40,10 @@ impl World {
                     record.releases.push(id.value());
                 }
                 if self.fault == Fault::FreedAtPubrec {
-                    let entry = self.session.ring.remove(*id);
-                    let entry = entry.ok_or("nothing under the identifier")?;
-                    self.session.waiting.push_back(entry);
-                    return Ok(());
+                    return match self.session.break_identifier(*id) {
+                        true => Ok(()),
+                        false => Err("nothing under the identifier".to_owned()),
+                    };
                 }
             }
             Incoming::PubComp(id) => {
@@ -82,7 +82,7 @@ impl World {
                 let once = |id| self.server.held.get(id).is_some_and(|held| held.qos == 1);
                 for id in waits.map(|(id, _)| id).filter(|id| once(*id)) {
                     let id = PacketId::new(*id).ok_or("identifier 0")?;
-                    self.session.inbound.handle_pubrel(id);
+                    self.session.break_arrival(id);
                 }
             }
             if !self.record.owed.contains(&id) {
@@ -154,8 +154,8 @@ impl World {
         } = packet
         {
             match self.fault {
-                Fault::LeftIsKnown => drop(self.session.inbound.handle_publish(Some(id), message)),
-                Fault::LeftIsAcknowledged => self.session.send_ack(Ack::PubAck, id),
+                Fault::LeftIsKnown => self.session.break_left(id, message),
+                Fault::LeftIsAcknowledged => self.session.break_order(id),
                 _ => {}
             }
         }

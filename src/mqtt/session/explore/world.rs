@@ -12,8 +12,7 @@ use super::rules::{InUse, Kind, Record};
 use super::server::{Held, Sent, Server, message, sent};
 use super::{Budget, FILTER, Fault, Rule};
 use crate::mqtt::packet::{Connect, Filter, Incoming, PacketId, Publish, QoS};
-use crate::mqtt::session::inbound::Inbound;
-use crate::mqtt::session::{DeliveryId, Event, LinkLoss, LinkState, Session, SessionOptions};
+use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Session, SessionOptions};
 use crate::mqtt::session::{OnSessionLost, Outcome, Reason};
 
 /// Everything, in one state.
@@ -150,7 +149,7 @@ impl World {
                 steps.push(Step::LoseAndForget);
             }
         }
-        if self.budget.strays > 0 && self.session.link == LinkState::Up {
+        if self.budget.strays > 0 && self.session.is_up() {
             for id in [1, 2] {
                 let awaited = match self.record.in_use.get(&id) {
                     Some(InUse::Publish { qos: 1, .. }) => Some(0),
@@ -296,13 +295,10 @@ impl World {
         self.record.renewal_due = false;
         self.session.handle_link_lost();
         match self.fault {
-            Fault::UnreleasedForgotten => self.session.inbound = Inbound::default(),
+            Fault::UnreleasedForgotten => self.session.break_inbound(),
             Fault::ToldTwice => {
-                let in_flight = self.session.ring.iter().find_map(|(_, e)| e.token);
-                if let Some(token) = in_flight {
-                    let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
-                    self.session.resolve(token, outcome);
-                }
+                let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
+                self.session.break_ending(outcome);
             }
             _ => {}
         }
@@ -386,7 +382,7 @@ impl World {
         if !self.open.is_empty() {
             return Err(format!("commands never ended: {:?}", self.open));
         }
-        if session.ring.occupied() != 0 || !session.waiting.is_empty() {
+        if !session.is_at_rest() {
             return Err("something is still in flight".to_owned());
         }
         if !self.server.held.is_empty() || !self.server.unreleased.is_empty() {
@@ -403,12 +399,7 @@ impl World {
 
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let session = &self.session;
-        // Not: what only counts, and the clock, which stands still.
-        (session.link, &session.ring, &session.waiting).hash(&mut hasher);
-        (&session.leaving, &session.resending, session.held_by).hash(&mut hasher);
-        (session.resubscribing, &session.filters, &session.inbound).hash(&mut hasher);
-        (session.unanswered_connect, &session.unacknowledged).hash(&mut hasher);
+        self.session.hash_state(&mut hasher);
         (&self.server, self.linked, &self.to_server, &self.to_client).hash(&mut hasher);
         (&self.budget, &self.open, &self.record).hash(&mut hasher);
         (&self.unaccepted, &self.delivered, self.wanted).hash(&mut hasher);

@@ -154,7 +154,7 @@ fn what_is_put_back_before_a_request_that_waits_does_not_wait_with_it() {
         t.receives(suback(id, &[Some(1); 8]));
     }
     t.sent.clear();
-    assert_eq!(t.session.ring.room(), 0);
+    assert_eq!(t.session.free_identifiers(), 0);
     t.receives(puback(1)).resolved(message, "delivered x1");
     let rest = filters_text(17..=24, 1);
     t.sends(&format!("SUBSCRIBE id=1 {rest}")).silent();

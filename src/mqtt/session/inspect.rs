@@ -1,0 +1,97 @@
+//! What tests read of the session's inside, and what they break in it to show that its rules notice.
+//!
+//! Built for tests only. A test that needs anything else of the session calls its methods. Pure.
+
+use std::hash::{Hash, Hasher};
+
+use super::inbound::Inbound;
+use super::{LinkState, Outcome, Session};
+use crate::mqtt::packet::{Ack, Message, PacketId};
+
+/// What tests read.
+impl<T> Session<T> {
+    /// Whether CONNACK came and nothing ended the connection since.
+    pub(crate) fn is_up(&self) -> bool {
+        self.link == LinkState::Up
+    }
+
+    /// Whether no identifier is in use and no command waits for one.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.ring.occupied() == 0 && self.waiting.is_empty()
+    }
+
+    /// How many identifiers can be handed out before one in use would come next.
+    pub(crate) fn free_identifiers(&self) -> usize {
+        self.ring.room()
+    }
+
+    /// Memory that the output keeps while it is empty.
+    pub(crate) fn kept_output(&mut self) -> usize {
+        // A part that was handed out would be taken back here, if it were still there.
+        self.output.reserve(1);
+        self.output.capacity()
+    }
+
+    /// Hashes everything that decides what the session does next, but for counters and the clock.
+    pub(crate) fn hash_state(&self, state: &mut impl Hasher)
+    where
+        T: Hash,
+    {
+        (self.link, &self.ring, &self.waiting).hash(state);
+        (&self.leaving, &self.resending, self.held_by).hash(state);
+        (self.resubscribing, &self.filters, &self.inbound).hash(state);
+        (self.unanswered_connect, &self.unacknowledged).hash(state);
+    }
+}
+
+/// What tests break.
+impl<T> Session<T> {
+    /// Forgets every filter, so that none is renewed.
+    pub(crate) fn break_filters(&mut self) {
+        self.filters.clear();
+    }
+
+    /// Drops what is in flight without ending it.
+    pub(crate) fn break_in_flight(&mut self) {
+        self.ring.drain().for_each(drop);
+    }
+
+    /// Frees an identifier that is still in use; returns whether it was.
+    pub(crate) fn break_identifier(&mut self, id: PacketId) -> bool {
+        let entry = self.ring.remove(id);
+        let found = entry.is_some();
+        self.waiting.extend(entry);
+        found
+    }
+
+    /// Ends the oldest command in flight, which will end again.
+    pub(crate) fn break_ending(&mut self, outcome: Outcome)
+    where
+        T: Copy,
+    {
+        let token = self.ring.iter().find_map(|(_, entry)| entry.token);
+        if let Some(token) = token {
+            self.resolve(token, outcome);
+        }
+    }
+
+    /// Forgets every message that arrived.
+    pub(crate) fn break_inbound(&mut self) {
+        self.inbound = Inbound::default();
+    }
+
+    /// Forgets the message that arrived under this identifier.
+    pub(crate) fn break_arrival(&mut self, id: PacketId) {
+        self.inbound.handle_pubrel(id);
+    }
+
+    /// Remembers a message that was left with the broker as one that arrived.
+    pub(crate) fn break_left(&mut self, id: PacketId, message: Message) {
+        drop(self.inbound.handle_publish(Some(id), message));
+    }
+
+    /// Acknowledges out of order.
+    pub(crate) fn break_order(&mut self, id: PacketId) {
+        self.send_ack(Ack::PubAck, id);
+    }
+}
