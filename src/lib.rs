@@ -94,7 +94,7 @@ pub mod options;
 pub mod app;
 mod client;
 mod link;
-mod mqtt;
+pub mod mqtt;
 
 pub use app::{bench, cli, config, demo};
 pub use client::agent::{Agent, Client, Ended, Stats};

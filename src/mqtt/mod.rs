@@ -1,4 +1,9 @@
 //! The protocol. Pure: no thread, socket, channel or clock; bytes in, bytes out, the time is passed in.
+//!
+//! # Not yet stable
+//!
+//! This module is public for tests, fuzzing and benchmarks. Any release may change it. Applications use
+//! the types at the crate's root, [`packet`](crate::packet) and [`limits`].
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -6,9 +11,9 @@
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
-pub(crate) mod names;
+pub mod names;
 pub mod packet;
-pub(crate) mod session;
+pub mod session;
 pub(crate) mod subscriptions;
-pub(crate) mod topic;
+pub mod topic;
 pub mod v4;

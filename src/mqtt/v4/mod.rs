@@ -8,4 +8,4 @@ pub(crate) use decode::beginning;
 pub use decode::decode;
 pub use encode::{encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
-pub(crate) use outgoing::Outgoing;
+pub use outgoing::Outgoing;
