@@ -1,5 +1,6 @@
-//! What the session is made with, and what it tells its caller. Pure data.
+//! What the session is made with, and what it tells its caller. Pure data; the loop's thread.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub enum Event<T> {
         /// How it ended.
         outcome: Outcome,
     },
-    /// A message is to be delivered. Unless `delivery` is none, [`Session::accept`] must be called
+    /// A message is to be delivered. Unless `delivery` is `None`, [`Session::accept`] must be called
     /// once every receiver has it.
     Message {
         /// The message.
@@ -79,6 +80,41 @@ pub enum Event<T> {
     Unread(usize),
     /// The link has to be closed.
     Close(LinkLoss),
+}
+
+/// What the caller has not been told yet, in order.
+#[derive(Debug, Clone)]
+pub(super) struct Events<T>(VecDeque<Event<T>>);
+
+impl<T> Default for Events<T> {
+    fn default() -> Self {
+        Events(VecDeque::new())
+    }
+}
+
+impl<T> Events<T> {
+    pub(super) fn push(&mut self, event: Event<T>) {
+        self.0.push_back(event);
+    }
+
+    /// Ends a command: its token goes back to the caller. This is the only place that does so.
+    pub(super) fn resolve(&mut self, token: T, outcome: Outcome) {
+        self.push(Event::Resolved { token, outcome });
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Event<T>> {
+        self.0.pop_front()
+    }
+
+    /// The link is gone. The caller would take events about it for events about the next link.
+    pub(super) fn handle_link_lost(&mut self) {
+        self.0
+            .retain(|event| !matches!(event, Event::Connected { .. } | Event::Close(_)));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Why a link is given up, or went away by itself.
@@ -111,5 +147,28 @@ impl fmt::Display for LinkLoss {
             ),
             LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_link_takes_its_own_events_with_it_and_no_others() {
+        let mut events = Events::default();
+        events.push(Event::Connected {
+            session_present: true,
+            resubscribing: 0,
+        });
+        events.resolve(7, Outcome::delivered(1, Duration::ZERO));
+        events.push(Event::Close(LinkLoss::AckTimeout));
+        events.handle_link_lost();
+        assert_eq!(events.len(), 1);
+        assert!(matches!(
+            events.poll(),
+            Some(Event::Resolved { token: 7, .. })
+        ));
+        assert!(events.poll().is_none());
     }
 }

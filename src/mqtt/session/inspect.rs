@@ -71,7 +71,7 @@ impl<T> Session<T> {
     {
         let token = self.ring.iter().find_map(|(_, entry)| entry.token);
         if let Some(token) = token {
-            self.resolve(token, outcome);
+            self.events.resolve(token, outcome);
         }
     }
 

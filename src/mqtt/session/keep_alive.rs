@@ -14,15 +14,14 @@ impl<T> Session<T> {
             // Whatever arrived meanwhile shows that the broker lives.
             let due = self.last_received + self.ping_grace();
             if due <= now {
-                self.events
-                    .push_back(Event::Close(LinkLoss::KeepAliveExpired));
+                self.events.push(Event::Close(LinkLoss::KeepAliveExpired));
                 return;
             }
             // It does not answer a PING that somebody waits for.
             let asked = self.pings.iter().find(|ping| ping.token.is_some());
             let overdue = asked.map(|ping| ping.since + self.options.ack_timeout);
             if overdue.is_some_and(|overdue| overdue <= now) {
-                self.events.push_back(Event::Close(LinkLoss::AckTimeout));
+                self.events.push(Event::Close(LinkLoss::AckTimeout));
                 return;
             }
             let due = overdue.map_or(due, |overdue| overdue.min(due));
@@ -31,7 +30,7 @@ impl<T> Session<T> {
         if self.timers.take_expired(Timer::Acknowledgment, now) {
             match self.next_ack_deadline() {
                 Some(due) if due <= now => {
-                    self.events.push_back(Event::Close(LinkLoss::AckTimeout));
+                    self.events.push(Event::Close(LinkLoss::AckTimeout));
                     return;
                 }
                 Some(due) => self.timers.set(Timer::Acknowledgment, due),
@@ -61,7 +60,7 @@ impl<T> Session<T> {
         }
         if let Some(token) = ping.token {
             let latency = now.saturating_duration_since(ping.since);
-            self.resolve(token, Outcome::delivered(1, latency));
+            self.events.resolve(token, Outcome::delivered(1, latency));
         }
     }
 

@@ -41,6 +41,7 @@ use crate::mqtt::packet::{
 use crate::mqtt::v4;
 
 use entry::{Entry, Leaving};
+use event::Events;
 pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
@@ -153,7 +154,7 @@ pub struct Session<T> {
     last_taken: Instant,
     last_received: Instant,
     timers: Timers,
-    events: VecDeque<Event<T>>,
+    events: Events<T>,
 }
 
 impl<T> Session<T> {
@@ -187,7 +188,7 @@ impl<T> Session<T> {
             last_taken: now,
             last_received: now,
             timers: Timers::default(),
-            events: VecDeque::new(),
+            events: Events::default(),
         }
     }
 
@@ -224,19 +225,18 @@ impl<T> Session<T> {
         self.acknowledging = 0;
         self.inbound.handle_link_lost();
         self.return_to_owed();
-        // Whoever hears of it later would take the next link for it.
-        self.events
-            .retain(|event| !matches!(event, Event::Connected { .. } | Event::Close(_)));
+        self.events.handle_link_lost();
         for ended in std::mem::take(&mut self.unacknowledged) {
             let outcome = match ended.begin < taken_by_link {
                 true => Outcome::PerhapsDelivered(Reason::LinkLost),
                 false => Outcome::NeverSent(Reason::LinkLost),
             };
-            self.resolve(ended.token, outcome);
+            self.events.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
-                self.resolve(token, Outcome::PerhapsDelivered(Reason::LinkLost));
+                self.events
+                    .resolve(token, Outcome::PerhapsDelivered(Reason::LinkLost));
             }
         }
     }
@@ -264,7 +264,7 @@ impl<T> Session<T> {
                 let left_some = self.inbound.has_left_some();
                 if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
                     if !left_some {
-                        self.events.push_back(Event::Unread(limit));
+                        self.events.push(Event::Unread(limit));
                     }
                     // It may have taken the place of one that was owed under its identifier.
                     self.fetch_what_was_left();
@@ -272,7 +272,7 @@ impl<T> Session<T> {
                 }
                 match self.inbound.handle_publish(id, message) {
                     Arrival::Deliver(message, delivery) => {
-                        self.events.push_back(Event::Message { message, delivery });
+                        self.events.push(Event::Message { message, delivery });
                     }
                     Arrival::Known => self.send_acks(),
                 }
@@ -321,7 +321,7 @@ impl<T> Session<T> {
 
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
-        self.events.pop_front()
+        self.events.poll()
     }
 
     /// How many events wait to be taken.
@@ -355,7 +355,8 @@ impl<T> Session<T> {
         {
             if let Some(done) = self.unacknowledged.pop_front() {
                 let latency = now.saturating_duration_since(done.since);
-                self.resolve(done.token, Outcome::delivered(1, latency));
+                self.events
+                    .resolve(done.token, Outcome::delivered(1, latency));
             }
         }
         self.send_waiting(now);
@@ -417,7 +418,7 @@ impl<T> Session<T> {
                     false => Outcome::Cancelled(reason),
                     true => Outcome::PerhapsDelivered(reason),
                 };
-                self.resolve(token, outcome);
+                self.events.resolve(token, outcome);
             }
         }
         for ended in std::mem::take(&mut self.unacknowledged) {
@@ -425,11 +426,12 @@ impl<T> Session<T> {
                 true => Outcome::PerhapsDelivered(reason),
                 false => Outcome::Cancelled(reason),
             };
-            self.resolve(ended.token, outcome);
+            self.events.resolve(ended.token, outcome);
         }
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
-                self.resolve(token, Outcome::PerhapsDelivered(reason));
+                self.events
+                    .resolve(token, Outcome::PerhapsDelivered(reason));
             }
         }
     }
@@ -499,7 +501,7 @@ impl<T> Session<T> {
         };
         if code != ConnectReturnCode::Accepted {
             self.link = LinkState::Down;
-            self.events.push_back(Event::ConnectRefused(code));
+            self.events.push(Event::ConnectRefused(code));
             return Ok(());
         }
         if session_present && clean_session {
@@ -523,7 +525,7 @@ impl<T> Session<T> {
             self.start_over(now);
         }
         let resubscribing = self.owed_filters();
-        self.events.push_back(Event::Connected {
+        self.events.push(Event::Connected {
             session_present,
             resubscribing,
         });
@@ -556,8 +558,7 @@ impl<T> Session<T> {
         {
             self.link = LinkState::Closing;
             self.timers.stop_all();
-            self.events
-                .push_back(Event::Close(LinkLoss::LeftWithBroker));
+            self.events.push(Event::Close(LinkLoss::LeftWithBroker));
         }
     }
 
@@ -571,10 +572,6 @@ impl<T> Session<T> {
                 self.unsolicited
             );
         }
-    }
-
-    fn resolve(&mut self, token: T, outcome: Outcome) {
-        self.events.push_back(Event::Resolved { token, outcome });
     }
 
     fn spare_identifiers(&self) -> u16 {

@@ -270,7 +270,7 @@ impl<T> Session<T> {
                 None => {
                     self.filters.remove(filter);
                     let filter = filter.clone();
-                    self.events.push_back(Event::SubscriptionRefused { filter });
+                    self.events.push(Event::SubscriptionRefused { filter });
                 }
             }
         }
@@ -334,7 +334,7 @@ impl<T> Session<T> {
             self.timers.stop(Timer::Acknowledgment);
         }
         if let Some(token) = token {
-            self.resolve(token, outcome);
+            self.events.resolve(token, outcome);
         }
         self.send_waiting(now);
     }

@@ -46,7 +46,8 @@ impl<T> Session<T> {
             }
             if self.ends_with_session(&entry) {
                 if let Some(token) = entry.token {
-                    self.resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
+                    self.events
+                        .resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
                 }
                 continue;
             }
@@ -125,7 +126,8 @@ impl<T> Session<T> {
             _ => drop(self.ring.remove(id)),
         }
         if let Some(token) = token {
-            self.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
+            self.events
+                .resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
         }
     }
 
