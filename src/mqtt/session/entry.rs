@@ -25,7 +25,7 @@ pub(super) struct Entry<T> {
     pub(super) since: Instant,
     /// When its packet left, or was encoded if it has not left yet.
     pub(super) sent: Instant,
-    /// Where its packet ends, counted over all bytes that ever left the output.
+    /// Where its packet ends in the output.
     pub(super) end: u64,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Entry<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leaving {
     pub(super) id: PacketId,
-    /// Where it begins, counted over all bytes that ever left the output.
+    /// Where it begins in the output.
     pub(super) begin: u64,
     /// What its entry said before.
     pub(super) ever_sent: bool,

@@ -27,9 +27,7 @@ impl<T> Session<T> {
 
     /// Memory that the output keeps while it is empty.
     pub(crate) fn kept_output(&mut self) -> usize {
-        // A part that was handed out would be taken back here, if it were still there.
-        self.output.reserve(1);
-        self.output.capacity()
+        self.output.kept()
     }
 
     /// Hashes everything that decides what the session does next, but for counters and the clock.
@@ -92,6 +90,6 @@ impl<T> Session<T> {
 
     /// Acknowledges out of order.
     pub(crate) fn break_order(&mut self, id: PacketId) {
-        self.send_ack(Ack::PubAck, id);
+        self.output.acknowledge(Ack::PubAck, id);
     }
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::timers::Timer;
 use super::{Event, LinkLoss, Outcome, Ping, Session};
-use crate::packet;
 
 impl<T> Session<T> {
     /// Handles the timers that have rung.
@@ -65,7 +64,7 @@ impl<T> Session<T> {
     }
 
     pub(super) fn send_ping(&mut self, token: Option<T>, now: Instant) {
-        packet::encode_ping(&mut self.output);
+        self.output.ping();
         self.last_sent = now;
         self.pings.push_back(Ping { token, since: now });
         if !self.timers.is_set(Timer::PingResponse) {

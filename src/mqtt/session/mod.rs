@@ -18,6 +18,7 @@ mod inbound;
 mod keep_alive;
 mod outbound;
 mod outcome;
+mod output;
 mod recovery;
 mod ring;
 mod sorted;
@@ -33,12 +34,9 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
-
 use crate::mqtt::packet::{
     Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError, QoS,
 };
-use crate::mqtt::v4;
 
 use entry::{Entry, Leaving};
 use event::Events;
@@ -46,18 +44,9 @@ pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 pub use outcome::{Outcome, Reason};
+use output::Output;
 use ring::Ring;
 use timers::Timers;
-
-/// Bytes waiting for the link above which no further command is taken.
-const OUTPUT_HIGH_WATER: usize = 256 * 1024;
-
-/// Memory of the output that is kept while it is empty: what larger messages needed is given back.
-const KEPT_OUTPUT: usize = 1024 * 1024;
-
-/// Bytes of acknowledgments, a repeated PUBREL included, that may wait for the link before nothing more is read:
-/// above what a broker can await that keeps to 65,535 packet identifiers.
-const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 const FILTERS_PER_PACKET: usize = 8;
@@ -96,7 +85,7 @@ enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Unacknowledged<T> {
     token: T,
-    /// Where its bytes begin and end, counted over all that ever left the output.
+    /// Where its bytes begin and end in the output.
     begin: u64,
     end: u64,
     since: Instant,
@@ -136,19 +125,9 @@ pub struct Session<T> {
     inbound: Inbound,
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
-    output: BytesMut,
-    /// Whether it has grown beyond what is kept.
-    output_is_large: bool,
+    output: Output,
     /// Packets in the output that await an acknowledgment, in order.
     leaving: VecDeque<Leaving>,
-    /// Memory for a large message that is being encoded.
-    scratch: String,
-    /// Bytes that ever left the output.
-    written: u64,
-    /// Bytes of acknowledgments in the output, counted until the last of them has left.
-    acknowledging: usize,
-    /// Where the last of them ends, counted like `written`.
-    acknowledging_end: u64,
     last_sent: Instant,
     /// When the link last took something, which a PINGREQ in the output does not show.
     last_taken: Instant,
@@ -177,13 +156,8 @@ impl<T> Session<T> {
             pings: VecDeque::new(),
             inbound: Inbound::default(),
             unsolicited: 0,
-            output: BytesMut::new(),
-            output_is_large: false,
+            output: Output::default(),
             leaving: VecDeque::new(),
-            scratch: String::new(),
-            written: 0,
-            acknowledging: 0,
-            acknowledging_end: 0,
             last_sent: now,
             last_taken: now,
             last_received: now,
@@ -195,8 +169,7 @@ impl<T> Session<T> {
     /// A new link is there: CONNECT goes out first and once [MQTT-3.1.0-1] [MQTT-3.1.0-2].
     pub fn handle_link_up(&mut self, connect: &Connect<'_>, now: Instant) {
         debug_assert_eq!(self.link, LinkState::Down);
-        self.output.clear();
-        v4::encode_connect(connect, &mut self.output);
+        self.output.connect(connect);
         self.link = LinkState::Greeting {
             clean_session: connect.clean_session,
         };
@@ -209,9 +182,7 @@ impl<T> Session<T> {
     pub fn handle_link_lost(&mut self) {
         let greeting = matches!(self.link, LinkState::Greeting { .. });
         self.unanswered_connect |= greeting && self.output.is_empty();
-        let taken_by_link = self.written;
-        self.written += self.output.len() as u64;
-        self.clear_output();
+        let taken_by_link = self.output.handle_link_lost();
         self.take_back(taken_by_link);
         if self.progress {
             self.fruitless_links = 0;
@@ -222,7 +193,6 @@ impl<T> Session<T> {
         self.timers.stop_all();
         self.resending.clear();
         self.held_by = None;
-        self.acknowledging = 0;
         self.inbound.handle_link_lost();
         self.return_to_owed();
         self.events.handle_link_lost();
@@ -280,7 +250,7 @@ impl<T> Session<T> {
             }
             Incoming::PubRel(id) => {
                 self.inbound.handle_pubrel(id);
-                self.send_ack(Ack::PubComp, id);
+                self.output.acknowledge(Ack::PubComp, id);
                 Ok(())
             }
             Incoming::PubAck(id) => {
@@ -331,27 +301,19 @@ impl<T> Session<T> {
 
     /// Bytes for the link.
     pub fn output(&self) -> &[u8] {
-        &self.output
+        self.output.bytes()
     }
 
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
-        self.output_is_large |= self.output.len() > KEPT_OUTPUT;
         self.output.advance(bytes);
-        self.written += bytes as u64;
         self.last_sent = now;
         self.last_taken = now;
-        if self.written >= self.acknowledging_end {
-            self.acknowledging = 0;
-        }
         self.forget_left(now);
-        if self.output.is_empty() {
-            self.clear_output();
-        }
         while self
             .unacknowledged
             .front()
-            .is_some_and(|first| first.end <= self.written)
+            .is_some_and(|first| first.end <= self.output.written())
         {
             if let Some(done) = self.unacknowledged.pop_front() {
                 let latency = now.saturating_duration_since(done.since);
@@ -363,18 +325,9 @@ impl<T> Session<T> {
         self.fetch_what_was_left();
     }
 
-    fn clear_output(&mut self) {
-        if std::mem::take(&mut self.output_is_large) || self.output.len() > KEPT_OUTPUT {
-            self.output = BytesMut::new();
-        } else {
-            self.output.clear();
-        }
-    }
-
-    /// Whether the broker owes it to us to take our acknowledgments before we read more from it. Only
-    /// these count: with reading stopped for anything else, both sides could wait for each other.
+    /// Whether to stop reading until the broker has taken some of our acknowledgments.
     pub fn is_behind_with_acks(&self) -> bool {
-        self.acknowledging > ACKNOWLEDGING_LIMIT
+        self.output.is_behind_with_acks()
     }
 
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
@@ -402,7 +355,7 @@ impl<T> Session<T> {
     /// DISCONNECT: nothing is sent after it.
     pub fn disconnect(&mut self) {
         if self.link == LinkState::Up {
-            v4::encode_disconnect(&mut self.output);
+            self.output.disconnect();
             self.link = LinkState::Closing;
             self.timers.stop_all();
         }
@@ -422,7 +375,7 @@ impl<T> Session<T> {
             }
         }
         for ended in std::mem::take(&mut self.unacknowledged) {
-            let outcome = match ended.begin < self.written {
+            let outcome = match ended.begin < self.output.written() {
                 true => Outcome::PerhapsDelivered(reason),
                 false => Outcome::Cancelled(reason),
             };
@@ -446,7 +399,7 @@ impl<T> Session<T> {
             && self.ring.occupied() < usize::from(self.window())
             && self.ring.room() > usize::from(self.spare_identifiers())
             && self.pings.len() < UNANSWERED_PINGS
-            && self.output.len() < OUTPUT_HIGH_WATER
+            && !self.output.is_full()
             // What is in the output has to leave, for a new link to be made.
             && !self.inbound.has_room_again(self.options.max_owed_bytes)
     }
@@ -538,15 +491,8 @@ impl<T> Session<T> {
             return;
         }
         while let Some((ack, id)) = self.inbound.poll_ack() {
-            self.send_ack(ack, id);
+            self.output.acknowledge(ack, id);
         }
-    }
-
-    fn send_ack(&mut self, ack: Ack, id: PacketId) {
-        let before = self.output.len();
-        v4::encode_ack(ack, id, &mut self.output);
-        self.acknowledging += self.output.len() - before;
-        self.acknowledging_end = self.written + self.output.len() as u64;
     }
 
     /// Once half of what the thread had not read is read, and nothing waits to be sent: a new link, on

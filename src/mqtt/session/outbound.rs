@@ -13,9 +13,8 @@ use std::time::Instant;
 use super::entry::{Body, Entry, Leaving, Subscribing, Unsubscribing};
 use super::ring::Ring;
 use super::timers::Timer;
-use super::{Event, LinkState, OUTPUT_HIGH_WATER, Outcome, Session, Standing, Unacknowledged};
+use super::{Event, LinkState, Outcome, Session, Standing, Unacknowledged};
 use crate::mqtt::packet::{Ack, Filter, PacketId, ProtocolError, QoS};
-use crate::mqtt::v4;
 use crate::mqtt::v4::Outgoing;
 
 /// What an acknowledgment may be for: nothing that was never put into the output.
@@ -27,10 +26,9 @@ impl<T> Session<T> {
     /// PUBLISH. Call only while [`Session::wants_commands`].
     pub fn publish(&mut self, mut message: Outgoing, token: T, now: Instant) {
         if message.qos() == QoS::AtMostOnce {
-            let begin = self.written + self.output.len() as u64;
-            let (scratch, out) = (&mut self.scratch, &mut self.output);
-            message.encode(None, false, scratch, out);
-            let end = self.written + self.output.len() as u64;
+            let begin = self.output.position();
+            self.output.publish(&mut message, None, false);
+            let end = self.output.position();
             self.unacknowledged.push_back(Unacknowledged {
                 token,
                 begin,
@@ -74,7 +72,7 @@ impl<T> Session<T> {
     }
 
     fn send_what_waits(&mut self, now: Instant) {
-        while self.link == LinkState::Up && self.output.len() < OUTPUT_HIGH_WATER {
+        while self.link == LinkState::Up && !self.output.is_full() {
             if let Some(id) = self.resending.pop_front() {
                 // It may have been answered meanwhile.
                 if self.ring.get(id).is_some_and(|entry| !entry.on_this_link) {
@@ -115,22 +113,21 @@ impl<T> Session<T> {
 
     /// Encodes the entry's packet, with DUP where the broker may have seen it.
     pub(super) fn send(&mut self, id: PacketId, now: Instant) {
-        let begin = self.written + self.output.len() as u64;
+        let begin = self.output.position();
         let Some(entry) = self.ring.get_mut(id) else {
             return;
         };
         match &mut entry.body {
             Body::Publish(message) => {
                 let dup = entry.sent_in_session;
-                let (scratch, out) = (&mut self.scratch, &mut self.output);
-                message.encode(Some(id), dup, scratch, out);
+                self.output.publish(message, Some(id), dup);
             }
-            Body::Release { .. } => v4::encode_ack(Ack::PubRel, id, &mut self.output),
+            Body::Release { .. } => self.output.release(id),
             Body::Subscribe(asked) => {
-                v4::encode_subscribe(id, asked.packet(), &mut self.output);
+                self.output.subscribe(id, asked.packet());
             }
             Body::Unsubscribe(left) => {
-                v4::encode_unsubscribe(id, left.packet(), &mut self.output);
+                self.output.unsubscribe(id, left.packet());
                 // A SUBSCRIBE that it waited for may have been granted meanwhile.
                 for filter in left.packet() {
                     self.filters.remove(filter);
@@ -150,7 +147,7 @@ impl<T> Session<T> {
         entry.sent_in_session = true;
         entry.on_this_link = true;
         entry.sent = now;
-        entry.end = self.written + self.output.len() as u64;
+        entry.end = self.output.position();
         if !self.timers.is_set(Timer::Acknowledgment) {
             let due = now + self.options.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
@@ -168,7 +165,7 @@ impl<T> Session<T> {
         }
         while let Some(first) = self.leaving.front() {
             match self.ring.get_mut(first.id) {
-                Some(entry) if entry.end > self.written => return,
+                Some(entry) if entry.end > self.output.written() => return,
                 Some(entry) if late => entry.sent = now,
                 _ => {}
             }
@@ -197,7 +194,7 @@ impl<T> Session<T> {
         self.ring
             .iter()
             .filter(|(_, entry)| entry.on_this_link)
-            .map(|(_, entry)| match entry.end <= self.written {
+            .map(|(_, entry)| match entry.end <= self.output.written() {
                 true => entry.sent,
                 false => entry.sent.max(self.last_taken),
             })
@@ -220,7 +217,7 @@ impl<T> Session<T> {
             }
             // Repeated, it is answered again, and that is all: neither may it put off the PUBCOMP that
             // is awaited, nor may the answers pile up unread.
-            Some(Body::Release { .. }) => return self.send_ack(Ack::PubRel, id),
+            Some(Body::Release { .. }) => return self.output.acknowledge(Ack::PubRel, id),
             _ => return self.ignore_unsolicited("PUBREC", Some(id)),
         }
         self.progress = true;

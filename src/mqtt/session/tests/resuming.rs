@@ -332,7 +332,7 @@ fn memory_of_a_large_message_is_given_back_when_it_has_left_and_when_its_link_is
 fn an_acknowledgment_for_what_never_left_is_unsolicited() {
     let mut t = Transcript::connected();
     t.stalls_after(0);
-    let large = "x".repeat(super::super::OUTPUT_HIGH_WATER);
+    let large = "x".repeat(super::super::output::HIGH_WATER);
     let begun = t.publish("a", 1, &large);
     t.stalls_after(1_000);
     let untouched = t.publish("b", 1, "y");
@@ -360,7 +360,7 @@ fn what_is_sent_again_waits_for_room_in_the_output() {
     t.session
         .handle_packet(connack(true, ConnectReturnCode::Accepted), t.now)
         .unwrap();
-    let most = super::super::OUTPUT_HIGH_WATER + 2 * LARGE;
+    let most = super::super::output::HIGH_WATER + 2 * LARGE;
     assert!(t.session.output().len() < most);
     assert!(!t.wants_commands() && t.session.has_unsent());
     // One that the broker turns out to have had is not sent again.

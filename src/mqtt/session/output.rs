@@ -1,0 +1,232 @@
+//! The bytes for the link and their positions: every packet of the session goes into this buffer, and the caller
+//! writes the buffer out.
+//!
+//! A position counts bytes since the session began. It tells later whether a packet has left the buffer. What the
+//! packets mean, and which of them await an answer, is not known here. Pure; the loop's thread.
+
+use bytes::{Buf, BytesMut};
+
+use crate::mqtt::packet::{Ack, Connect, Filter, PacketId};
+use crate::mqtt::v4;
+use crate::mqtt::v4::Outgoing;
+
+/// Bytes waiting for the link above which no further command is taken.
+pub(super) const HIGH_WATER: usize = 256 * 1024;
+
+/// Memory that an empty buffer keeps. A buffer that grew beyond it for large messages is given back.
+const KEPT: usize = 1024 * 1024;
+
+/// Bytes of acknowledgments, a repeated PUBREL included, that may wait for the link before nothing more is read.
+/// A broker that keeps to 65,535 packet identifiers never awaits so many.
+const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
+
+/// Bytes that wait for the link.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Output {
+    bytes: BytesMut,
+    /// Whether `bytes` has grown beyond what is kept.
+    is_large: bool,
+    /// Bytes that ever left the buffer: the link took them, or they were dropped with a link.
+    written: u64,
+    /// Bytes of acknowledgments in the buffer, counted until the last of them has left.
+    acknowledging: usize,
+    /// Position behind the last acknowledgment.
+    acknowledging_end: u64,
+    /// Memory for the topic of a large message that is being encoded.
+    scratch: String,
+}
+
+impl Output {
+    /// CONNECT, the first packet on a link [MQTT-3.1.0-1].
+    pub(super) fn connect(&mut self, connect: &Connect<'_>) {
+        self.bytes.clear();
+        v4::encode_connect(connect, &mut self.bytes);
+    }
+
+    /// PUBLISH, with an identifier unless it is QoS 0.
+    pub(super) fn publish(&mut self, message: &mut Outgoing, id: Option<PacketId>, dup: bool) {
+        message.encode(id, dup, &mut self.scratch, &mut self.bytes);
+    }
+
+    /// PUBREL.
+    pub(super) fn release(&mut self, id: PacketId) {
+        v4::encode_ack(Ack::PubRel, id, &mut self.bytes);
+    }
+
+    /// SUBSCRIBE with at least one filter.
+    pub(super) fn subscribe(&mut self, id: PacketId, filters: &[Filter]) {
+        v4::encode_subscribe(id, filters, &mut self.bytes);
+    }
+
+    /// UNSUBSCRIBE with at least one filter.
+    pub(super) fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
+        v4::encode_unsubscribe(id, filters, &mut self.bytes);
+    }
+
+    /// PINGREQ.
+    pub(super) fn ping(&mut self) {
+        v4::encode_ping(&mut self.bytes);
+    }
+
+    /// DISCONNECT, the last packet on a link [MQTT-3.14.4-2].
+    pub(super) fn disconnect(&mut self) {
+        v4::encode_disconnect(&mut self.bytes);
+    }
+
+    /// The answer to a packet of the broker. See [`Output::is_behind_with_acks`].
+    pub(super) fn acknowledge(&mut self, ack: Ack, id: PacketId) {
+        let before = self.bytes.len();
+        v4::encode_ack(ack, id, &mut self.bytes);
+        self.acknowledging += self.bytes.len() - before;
+        self.acknowledging_end = self.position();
+    }
+
+    /// The link took this many bytes.
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.is_large |= self.bytes.len() > KEPT;
+        self.bytes.advance(bytes);
+        self.written += bytes as u64;
+        if self.written >= self.acknowledging_end {
+            self.acknowledging = 0;
+        }
+        if self.bytes.is_empty() {
+            self.clear();
+        }
+    }
+
+    /// The link is gone: the bytes that it did not take are dropped. Returns the position of the first of them.
+    pub(super) fn handle_link_lost(&mut self) -> u64 {
+        let taken = self.written;
+        self.written = self.position();
+        self.acknowledging = 0;
+        self.clear();
+        taken
+    }
+
+    /// The bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether so much waits that no further command is to be taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= HIGH_WATER
+    }
+
+    /// Where the next packet will begin.
+    pub(super) fn position(&self) -> u64 {
+        self.written + self.bytes.len() as u64
+    }
+
+    /// Where the first byte stands that has not left.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether to stop reading until the broker has taken some of our acknowledgments. Other packets do not count:
+    /// with reading stopped for them, both sides could wait for each other.
+    pub(super) fn is_behind_with_acks(&self) -> bool {
+        self.acknowledging > ACKNOWLEDGING_LIMIT
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.is_large) || self.bytes.len() > KEPT {
+            self.bytes = BytesMut::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    /// Memory that the buffer keeps.
+    #[cfg(test)]
+    pub(super) fn kept(&mut self) -> usize {
+        // A part that was handed out would be taken back here, if it were still there.
+        self.bytes.reserve(1);
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::packet::{Publish, QoS};
+
+    fn id(value: u16) -> PacketId {
+        PacketId::new(value).unwrap()
+    }
+
+    fn publish(output: &mut Output, bytes: usize) {
+        let message = Publish::new("t", QoS::AtMostOnce, vec![1; bytes]);
+        output.publish(&mut message.into(), None, false);
+    }
+
+    #[test]
+    fn positions_go_on_when_bytes_are_taken_and_when_they_are_dropped() {
+        let mut output = Output::default();
+        output.ping();
+        output.release(id(1));
+        assert_eq!((output.written(), output.position()), (0, 6));
+        output.advance(3);
+        assert_eq!((output.written(), output.position()), (3, 6));
+        assert_eq!(output.handle_link_lost(), 3);
+        assert_eq!((output.written(), output.position()), (6, 6));
+        assert!(output.is_empty());
+        output.ping();
+        assert_eq!(output.bytes(), [0xc0, 0]);
+        assert_eq!((output.written(), output.position()), (6, 8));
+    }
+
+    #[test]
+    fn acknowledgments_count_until_the_last_of_them_has_left() {
+        let mut output = Output::default();
+        while !output.is_behind_with_acks() {
+            output.acknowledge(Ack::PubAck, id(1));
+        }
+        let acknowledgments = output.bytes().len();
+        output.ping();
+        output.advance(acknowledgments - 1);
+        assert!(output.is_behind_with_acks());
+        output.advance(1);
+        assert!(!output.is_behind_with_acks() && !output.is_empty());
+    }
+
+    #[test]
+    fn acknowledgments_that_a_lost_link_did_not_take_count_no_more() {
+        let mut output = Output::default();
+        while !output.is_behind_with_acks() {
+            output.acknowledge(Ack::PubRec, id(1));
+        }
+        output.handle_link_lost();
+        assert!(!output.is_behind_with_acks());
+    }
+
+    #[test]
+    fn packets_that_await_nothing_of_ours_do_not_stop_the_reading() {
+        let mut output = Output::default();
+        publish(&mut output, 2 * ACKNOWLEDGING_LIMIT);
+        assert!(output.is_full() && !output.is_behind_with_acks());
+    }
+
+    #[test]
+    fn large_memory_is_given_back_and_small_memory_is_kept() {
+        for (bytes, kept) in [(KEPT / 2, true), (2 * KEPT, false)] {
+            for lost in [false, true] {
+                let mut output = Output::default();
+                publish(&mut output, bytes);
+                match lost {
+                    true => drop(output.handle_link_lost()),
+                    // In parts, so that the last part is small.
+                    false => {
+                        output.advance(bytes);
+                        output.advance(output.bytes().len());
+                    }
+                }
+                assert_eq!(output.kept() >= bytes, kept, "{bytes} bytes, lost: {lost}");
+            }
+        }
+    }
+}
