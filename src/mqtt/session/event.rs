@@ -62,7 +62,7 @@ pub enum Event<T> {
         /// How it ended.
         outcome: Outcome,
     },
-    /// A message is to be delivered. Unless `delivery` is `None`, [`Session::accept`] must be called
+    /// A message is to be delivered. Unless `delivery` is `None`, [`Session::accept`](super::Session::accept) must be called
     /// once every receiver has it.
     Message {
         /// The message.
