@@ -4,6 +4,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use super::filters::Filters;
 use super::inbound::Inbound;
 use super::{LinkState, Outcome, Session};
 use crate::mqtt::packet::{Ack, Message, PacketId};
@@ -37,8 +38,7 @@ impl<T> Session<T> {
     {
         (self.link, &self.ring, &self.waiting).hash(state);
         (&self.leaving, &self.resending, self.held_by).hash(state);
-        (self.resubscribing, &self.filters, &self.inbound).hash(state);
-        (self.unanswered_connect, &self.unacknowledged).hash(state);
+        (&self.filters, &self.inbound, &self.unacknowledged).hash(state);
     }
 }
 
@@ -46,7 +46,7 @@ impl<T> Session<T> {
 impl<T> Session<T> {
     /// Forgets every filter, so that none is renewed.
     pub(crate) fn break_filters(&mut self) {
-        self.filters.clear();
+        self.filters = Filters::default();
     }
 
     /// Drops what is in flight without ending it.

@@ -14,6 +14,7 @@
 
 mod entry;
 mod event;
+mod filters;
 mod inbound;
 mod keep_alive;
 mod outbound;
@@ -31,16 +32,15 @@ mod inspect;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::mqtt::packet::{
-    Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError, QoS,
-};
+use crate::mqtt::packet::{Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError};
 
 use entry::{Entry, Leaving};
 use event::Events;
 pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
+use filters::Filters;
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 pub use outcome::{Outcome, Reason};
@@ -73,14 +73,6 @@ enum LinkState {
     Closing,
 }
 
-/// Where a filter stands with the broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Standing {
-    Granted,
-    /// The broker forgot it: to be subscribed again, remembered until granted.
-    Owed,
-}
-
 /// A QoS 0 PUBLISH in the output: done once its bytes are out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Unacknowledged<T> {
@@ -103,8 +95,6 @@ struct Ping<T> {
 pub struct Session<T> {
     options: SessionOptions,
     link: LinkState,
-    /// A CONNECT went out whose CONNACK never came.
-    unanswered_connect: bool,
     ring: Ring<Entry<T>>,
     /// What has to be sent but has no identifier yet, ahead of every new command.
     waiting: VecDeque<Entry<T>>,
@@ -112,13 +102,11 @@ pub struct Session<T> {
     resending: VecDeque<PacketId>,
     /// The request under way that the first of `waiting` must not overtake, if one was found.
     held_by: Option<PacketId>,
-    /// SUBSCRIBEs of ours in the ring that renew subscriptions.
-    resubscribing: usize,
     /// Whether anything was acknowledged on this link.
     progress: bool,
     /// Links lost one after the other with something in flight and nothing acknowledged.
     fruitless_links: u32,
-    filters: BTreeMap<String, (QoS, Standing)>,
+    filters: Filters,
     next_release: u64,
     unacknowledged: VecDeque<Unacknowledged<T>>,
     pings: VecDeque<Ping<T>>,
@@ -143,14 +131,12 @@ impl<T> Session<T> {
             ring: Ring::new(options.identifiers, options.first_identifier),
             options,
             link: LinkState::Down,
-            unanswered_connect: false,
             waiting: VecDeque::new(),
             resending: VecDeque::new(),
             held_by: None,
-            resubscribing: 0,
             progress: false,
             fruitless_links: 0,
-            filters: BTreeMap::new(),
+            filters: Filters::default(),
             next_release: 0,
             unacknowledged: VecDeque::new(),
             pings: VecDeque::new(),
@@ -181,7 +167,11 @@ impl<T> Session<T> {
     /// would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
         let greeting = matches!(self.link, LinkState::Greeting { .. });
-        self.unanswered_connect |= greeting && self.output.is_empty();
+        if greeting && self.output.is_empty() {
+            // The broker may have begun a session with a CONNACK that never arrived. That one may be
+            // present on the next link, and knows nothing of what the one before it knew.
+            self.filters.owe_all();
+        }
         let taken_by_link = self.output.handle_link_lost();
         self.take_back(taken_by_link);
         if self.progress {
@@ -337,7 +327,7 @@ impl<T> Session<T> {
 
     /// Whether the broker has granted this filter, or is to be asked for it again.
     pub fn is_subscribed(&self, filter: &str) -> bool {
-        self.filters.contains_key(filter)
+        self.filters.contains(filter)
     }
 
     /// Whether something that was handed in has not been put into the output yet.
@@ -393,7 +383,7 @@ impl<T> Session<T> {
     /// the backpressure.
     pub fn wants_commands(&self) -> bool {
         self.link == LinkState::Up
-            && self.resubscribing == 0
+            && !self.filters.is_renewing()
             && self.waiting.is_empty()
             && self.resending.is_empty()
             && self.ring.occupied() < usize::from(self.window())
@@ -467,17 +457,12 @@ impl<T> Session<T> {
         self.link = LinkState::Up;
         self.progress = false;
         self.set_keep_alive();
-        // The session that is present may have begun with a CONNACK that we never saw, and know
-        // nothing of what the one before it knew.
-        if std::mem::take(&mut self.unanswered_connect) {
-            self.owe_all_filters();
-        }
         if session_present {
             self.resume(now);
         } else {
             self.start_over(now);
         }
-        let resubscribing = self.owed_filters();
+        let resubscribing = self.filters.owed().count();
         self.events.push(Event::Connected {
             session_present,
             resubscribing,

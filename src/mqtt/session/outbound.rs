@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::entry::{Body, Entry, Leaving, Subscribing, Unsubscribing};
 use super::ring::Ring;
 use super::timers::Timer;
-use super::{Event, LinkState, Outcome, Session, Standing, Unacknowledged};
+use super::{Event, LinkState, Outcome, Session, Unacknowledged};
 use crate::mqtt::packet::{Ack, Filter, PacketId, ProtocolError, QoS};
 use crate::mqtt::v4::Outgoing;
 
@@ -83,7 +83,7 @@ impl<T> Session<T> {
             let Some(next) = self.waiting.front() else {
                 return;
             };
-            let held_back = self.resubscribing > 0 && !next.is_renewal();
+            let held_back = self.filters.is_renewing() && !next.is_renewal();
             if held_back || self.ring.room() == 0 || self.would_overtake() {
                 return;
             }
@@ -99,7 +99,7 @@ impl<T> Session<T> {
         match self.ring.push(entry) {
             Ok(id) => {
                 if renewal {
-                    self.resubscribing += 1;
+                    self.filters.handle_renewal_sent();
                 }
                 self.send(id, now);
             }
@@ -252,29 +252,11 @@ impl<T> Session<T> {
             ));
         }
         self.progress = true;
-        // In the order of the filters [MQTT-3.9.3-1].
-        for (Filter { filter, qos }, answer) in asked.packet().iter().zip(answers) {
-            // A SUBSCRIBE sent behind the renewal may have been answered before it.
-            let owed = matches!(self.filters.get(filter), Some((_, Standing::Owed)));
-            match answer {
-                _ if asked.renewal && !owed => {}
-                Some(_) => {
-                    let standing = (*qos, Standing::Granted);
-                    self.filters.insert(filter.clone(), standing);
-                }
-                // What was granted before stays.
-                None if !asked.renewal => {}
-                None => {
-                    self.filters.remove(filter);
-                    let filter = filter.clone();
-                    self.events.push(Event::SubscriptionRefused { filter });
-                }
-            }
+        let filters = asked.packet();
+        for filter in self.filters.handle_suback(filters, answers, asked.renewal) {
+            self.events.push(Event::SubscriptionRefused { filter });
         }
         asked.granted.extend_from_slice(answers);
-        if asked.renewal {
-            self.resubscribing = self.resubscribing.saturating_sub(1);
-        }
         let done = asked.left().is_empty();
         self.go_on(id, done, now);
         self.send_waiting(now);

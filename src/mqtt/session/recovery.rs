@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::entry::{Body, Entry, Subscribing};
-use super::{FILTERS_PER_PACKET, OnSessionLost, Outcome, Reason, Session, Standing};
+use super::{FILTERS_PER_PACKET, OnSessionLost, Outcome, Reason, Session};
 use crate::mqtt::packet::{Filter, QoS};
 
 impl<T> Session<T> {
@@ -37,7 +37,7 @@ impl<T> Session<T> {
     /// flight is sent as new, except where that could deliver a QoS 2 message twice.
     pub(super) fn start_over(&mut self, now: Instant) {
         self.inbound.handle_session_lost();
-        self.owe_all_filters();
+        self.filters.owe_all();
         let in_flight: Vec<_> = self.ring.drain().collect();
         let still_waiting = std::mem::take(&mut self.waiting);
         for mut entry in in_flight.into_iter().chain(still_waiting) {
@@ -55,7 +55,7 @@ impl<T> Session<T> {
             entry.on_this_link = false;
             self.waiting.push_back(entry);
         }
-        self.resubscribing = 0;
+        self.filters.forget_renewals();
         self.send_renewals(now);
     }
 
@@ -72,20 +72,7 @@ impl<T> Session<T> {
             self.ring.remove(id);
         }
         self.waiting.retain(|entry| !entry.is_renewal());
-        self.resubscribing = 0;
-    }
-
-    /// Every subscription has to be renewed.
-    pub(super) fn owe_all_filters(&mut self) {
-        for (_, standing) in self.filters.values_mut() {
-            *standing = Standing::Owed;
-        }
-    }
-
-    /// How many subscriptions have to be renewed.
-    pub(super) fn owed_filters(&self) -> usize {
-        let owed = |(_, standing): &&(QoS, Standing)| *standing == Standing::Owed;
-        self.filters.values().filter(owed).count()
+        self.filters.forget_renewals();
     }
 
     /// A broker may close the connection because of what it was sent (AWS IoT does so for a topic
@@ -147,12 +134,8 @@ impl<T> Session<T> {
     /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
     /// that waits.
     fn send_renewals(&mut self, now: Instant) {
-        let owed: Vec<Filter> = self
-            .filters
-            .iter()
-            .filter(|(_, (_, standing))| *standing == Standing::Owed)
-            .map(|(filter, (qos, _))| Filter::new(filter.clone(), *qos))
-            .collect();
+        let owed = self.filters.owed();
+        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
         for filters in owed.chunks(FILTERS_PER_PACKET).rev() {
             let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
             self.waiting.push_front(Entry::new(None, body, now));

@@ -1,0 +1,169 @@
+//! Which filters the broker serves for this client, and which it has to be asked for again.
+//!
+//! A filter stays owed until the broker has granted it again, whatever becomes of links meanwhile. The
+//! requests themselves, and who waits for their answers, are not known here. Pure; the loop's thread.
+
+use std::collections::BTreeMap;
+
+use crate::mqtt::packet::{Filter, QoS};
+
+/// Where a filter stands with the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Standing {
+    Granted,
+    /// The broker may have forgotten it: it has to be subscribed again.
+    Owed,
+}
+
+/// The filters, each with the QoS that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Filters {
+    standings: BTreeMap<String, (QoS, Standing)>,
+    /// Renewals that were sent on this link and are not answered.
+    renewals: usize,
+}
+
+impl Filters {
+    /// The broker answered a SUBSCRIBE, filter by filter [MQTT-3.9.3-1]. Returns those whose renewal it refused.
+    pub(super) fn handle_suback(
+        &mut self,
+        filters: &[Filter],
+        answers: &[Option<QoS>],
+        renewal: bool,
+    ) -> Vec<String> {
+        let mut refused = Vec::new();
+        if renewal {
+            self.renewals = self.renewals.saturating_sub(1);
+        }
+        for (Filter { filter, qos }, answer) in filters.iter().zip(answers) {
+            // A SUBSCRIBE sent behind the renewal may have been answered before it.
+            let owed = matches!(self.standings.get(filter), Some((_, Standing::Owed)));
+            match answer {
+                _ if renewal && !owed => {}
+                Some(_) => {
+                    let standing = (*qos, Standing::Granted);
+                    self.standings.insert(filter.clone(), standing);
+                }
+                // A filter that was granted before stays granted.
+                None if !renewal => {}
+                None => {
+                    self.standings.remove(filter);
+                    refused.push(filter.clone());
+                }
+            }
+        }
+        refused
+    }
+
+    /// A renewal was sent.
+    pub(super) fn handle_renewal_sent(&mut self) {
+        self.renewals += 1;
+    }
+
+    /// Nothing of what was sent before is answered any more: the link is gone, or the session.
+    pub(super) fn forget_renewals(&mut self) {
+        self.renewals = 0;
+    }
+
+    /// The broker may have forgotten every filter.
+    pub(super) fn owe_all(&mut self) {
+        for (_, standing) in self.standings.values_mut() {
+            *standing = Standing::Owed;
+        }
+    }
+
+    /// The filter is wanted no more.
+    pub(super) fn remove(&mut self, filter: &str) {
+        self.standings.remove(filter);
+    }
+
+    /// The filters that have to be subscribed again, in the order of their names.
+    pub(super) fn owed(&self) -> impl Iterator<Item = (&str, QoS)> {
+        let all = self.standings.iter();
+        let owed = all.filter(|(_, (_, standing))| *standing == Standing::Owed);
+        owed.map(|(filter, (qos, _))| (filter.as_str(), *qos))
+    }
+
+    /// Whether the broker has granted this filter, or is to be asked for it again.
+    pub(super) fn contains(&self, filter: &str) -> bool {
+        self.standings.contains_key(filter)
+    }
+
+    /// Whether renewals are under way. Until they are answered nothing else is sent.
+    pub(super) fn is_renewing(&self) -> bool {
+        self.renewals > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(names: &[&str]) -> Vec<Filter> {
+        let filter = |name: &&str| Filter::new(*name, QoS::AtLeastOnce);
+        names.iter().map(filter).collect()
+    }
+
+    fn owed(filters: &Filters) -> Vec<&str> {
+        filters.owed().map(|(filter, _)| filter).collect()
+    }
+
+    fn granted(names: &[&str]) -> Filters {
+        let mut granted = Filters::default();
+        let answers = vec![Some(QoS::AtLeastOnce); names.len()];
+        let refused = granted.handle_suback(&filters(names), &answers, false);
+        assert_eq!(refused, [""; 0]);
+        granted
+    }
+
+    #[test]
+    fn a_filter_is_served_from_the_grant_on_and_owed_until_the_next_one() {
+        let mut served = granted(&["a", "b"]);
+        assert!(served.contains("a") && served.contains("b"));
+        assert_eq!(owed(&served), [""; 0]);
+        served.owe_all();
+        assert_eq!(owed(&served), ["a", "b"]);
+        served.handle_renewal_sent();
+        assert!(served.is_renewing());
+        let refused = served.handle_suback(&filters(&["a"]), &[Some(QoS::AtMostOnce)], true);
+        assert_eq!(refused, [""; 0]);
+        assert!(!served.is_renewing());
+        assert_eq!(owed(&served), ["b"]);
+    }
+
+    #[test]
+    fn a_refused_renewal_ends_the_subscription_and_a_refused_request_does_not() {
+        let mut served = granted(&["a", "b"]);
+        let refused = served.handle_suback(&filters(&["a", "c"]), &[None, None], false);
+        assert_eq!(refused, [""; 0]);
+        assert!(served.contains("a") && !served.contains("c"));
+        served.owe_all();
+        let answers = [None, Some(QoS::AtLeastOnce)];
+        let refused = served.handle_suback(&filters(&["a", "b"]), &answers, true);
+        assert_eq!(refused, ["a"]);
+        assert!(!served.contains("a") && served.contains("b"));
+    }
+
+    #[test]
+    fn a_renewal_that_is_answered_late_changes_nothing() {
+        let mut served = granted(&["a", "b"]);
+        served.owe_all();
+        served.remove("a");
+        served.handle_suback(&filters(&["b"]), &[Some(QoS::AtLeastOnce)], false);
+        let answers = [Some(QoS::AtLeastOnce), None];
+        let refused = served.handle_suback(&filters(&["a", "b"]), &answers, true);
+        assert_eq!(refused, [""; 0]);
+        assert!(!served.contains("a") && served.contains("b"));
+        assert_eq!(owed(&served), [""; 0]);
+    }
+
+    #[test]
+    fn a_lost_link_leaves_no_renewal_under_way() {
+        let mut served = granted(&["a"]);
+        served.owe_all();
+        served.handle_renewal_sent();
+        served.forget_renewals();
+        assert!(!served.is_renewing());
+        assert_eq!(owed(&served), ["a"]);
+    }
+}
