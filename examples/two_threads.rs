@@ -61,8 +61,8 @@ fn receive(handle: &Handle, subscribed: &mpsc::Sender<()>) -> Result<()> {
     subscribed.send(())?;
     for _ in 0..LIGHTS {
         let message = inbox.recv_timeout(Duration::from_secs(30))?;
-        let text = String::from_utf8_lossy(&message.payload);
-        println!("received {}: {text}", message.topic);
+        let text = String::from_utf8_lossy(message.payload());
+        println!("received {}: {text}", message.topic());
     }
     Ok(())
 }

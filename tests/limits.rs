@@ -65,7 +65,10 @@ fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
         let RejectReason::Limit { name, exceeded } = rejected.reason else {
             panic!("{:?}", rejected.reason);
         };
-        assert_eq!((name, exceeded.limit()), (publish.topic.to_string(), limit));
+        assert_eq!(
+            (name, exceeded.limit()),
+            (publish.topic().to_string(), limit)
+        );
         let with_callback = running.handle().publish_then(publish.clone(), |_| {});
         assert_eq!(with_callback.unwrap_err().command, publish);
     }

@@ -91,7 +91,7 @@ fn a_batch_names_what_was_not_delivered() {
     push(&topic, QoS::AtLeastOnce, &mut batch).unwrap();
     push(&topic, QoS::AtMostOnce, &mut batch).unwrap();
     let wrong = push(&"a/#".into(), QoS::AtLeastOnce, &mut batch).unwrap_err();
-    assert_eq!(wrong.command.topic, "a/#");
+    assert_eq!(wrong.command.topic(), "a/#");
     let first = link.expect_publish().pkid;
     link.expect_publish();
     assert_eq!(batch.wait_timeout(Duration::from_millis(20)), None);
@@ -278,8 +278,7 @@ fn row_13_an_invalid_command_fails_alone() {
     assert!(handle.subscribe(&inbox, filters).is_err());
     let nothing = handle.unsubscribe(&inbox, Vec::new()).unwrap_err();
     assert_eq!(nothing.reason, RejectReason::NoFilter);
-    let mut huge = qos1("a", "");
-    huge.payload = vec![0; 268_435_455].into();
+    let huge = Publish::new("a", QoS::AtLeastOnce, vec![0; 268_435_455]);
     let rejected = handle.publish(huge).unwrap_err();
     assert!(matches!(
         rejected.reason,

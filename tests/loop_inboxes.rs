@@ -376,7 +376,7 @@ fn row_06_a_refused_subscription_is_told_and_undone() {
     send_at_once(&mut link, [message("no", 1, "n"), message("yes", 2, "y")]);
     assert_eq!(next(&inbox), "y");
     let unmatched = handle.unmatched().recv_timeout(HANG).unwrap();
-    assert_eq!(unmatched.topic, "no");
+    assert_eq!(unmatched.topic(), "no");
     assert_eq!(link.expect_puback().pkid, 1);
     assert_eq!(link.expect_puback().pkid, 2);
     link.close();
@@ -401,7 +401,7 @@ fn row_02_messages_that_nobody_wants_are_bounded_counted_and_harmless() {
         assert_eq!(link.expect_puback().pkid, id);
     }
     let unmatched = running.handle().unmatched().clone();
-    assert_eq!(unmatched.recv_timeout(HANG).unwrap().payload, "1");
+    assert_eq!(unmatched.recv_timeout(HANG).unwrap().payload(), b"1");
     assert!(unmatched.try_recv().is_err());
     let (_, stats) = running.terminate(link);
     assert_eq!((stats.unmatched_dropped, stats.connects), (4, 1));

@@ -44,8 +44,8 @@ fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
     publishing_goes_on(&running, &mut link);
     for id in 1..last - 1 {
         let message = inbox.recv_timeout(HANG).unwrap();
-        assert_eq!(message.payload.len(), PAYLOAD);
-        assert_eq!(u16::from(message.payload[0]), id % 251);
+        assert_eq!(message.payload().len(), PAYLOAD);
+        assert_eq!(u16::from(message.payload()[0]), id % 251);
     }
     // Half of it makes the new link worth it.
     let acknowledged = pubacks_until_closed(&mut link, 2);
@@ -57,7 +57,7 @@ fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
     send(&mut link, acknowledged + 1..=last, true);
     for id in last - 1..=last {
         let message = inbox.recv_timeout(HANG).unwrap();
-        assert_eq!(u16::from(message.payload[0]), id % 251);
+        assert_eq!(u16::from(message.payload()[0]), id % 251);
     }
     for id in acknowledged + 1..=last {
         assert_eq!(link.expect_puback().pkid, id);

@@ -10,9 +10,7 @@ use support::running::{Running, attempts, told};
 use support::{HANG, Mosquitto, ScriptedBroker};
 
 fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
-    let mut publish = Publish::new(topic, qos, payload.to_owned());
-    publish.retain = true;
-    publish
+    Publish::new(topic, qos, payload.to_owned()).with_retain(true)
 }
 
 #[test]
@@ -66,7 +64,7 @@ fn an_incoming_message_says_whether_it_was_retained() {
     for (payload, expected) in [("x", true), ("y", false), ("z", true)] {
         let message = inbox.recv_timeout(HANG).unwrap();
         assert_eq!(
-            (&message.payload[..], message.retain),
+            (message.payload(), message.retain()),
             (payload.as_bytes(), expected)
         );
     }
@@ -101,20 +99,17 @@ fn a_real_broker_keeps_what_is_retained_and_forgets_it_with_an_empty_message() {
     publish(retained("kept/a", QoS::AtLeastOnce, "state"));
     let inbox = subscribe();
     let message = inbox.recv_timeout(HANG).unwrap();
-    assert_eq!(
-        (&message.payload[..], message.retain),
-        (&b"state"[..], true)
-    );
+    assert_eq!((message.payload(), message.retain()), (&b"state"[..], true));
     // To whoever is subscribed already it comes as any other message [MQTT-3.3.1-9].
     publish(retained("kept/a", QoS::AtLeastOnce, ""));
     let message = inbox.recv_timeout(HANG).unwrap();
-    assert_eq!((&message.payload[..], message.retain), (&b""[..], false));
+    assert_eq!((message.payload(), message.retain()), (&b""[..], false));
     // Nothing is kept any more: what comes first is the next message.
     let left = handle.unsubscribe(&inbox, vec!["kept/#".into()]).unwrap();
     assert!(told(left).is_delivered());
     let inbox = subscribe();
     publish(Publish::new("kept/b", QoS::AtLeastOnce, "next"));
-    assert_eq!(inbox.recv_timeout(HANG).unwrap().topic, "kept/b");
+    assert_eq!(inbox.recv_timeout(HANG).unwrap().topic(), "kept/b");
     let end = told(handle.terminate(HANG));
     assert!(end.is_delivered());
     assert!(running.join().result.is_ok());

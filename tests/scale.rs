@@ -124,7 +124,7 @@ fn payloads_of_every_size_go_there_and_back() {
         publish.pkid = id;
         link.send_packet(v4::Packet::Publish(publish));
         let message = inbox.recv_timeout(HANG).expect("a message");
-        assert!(message.payload == payload, "{size} bytes back");
+        assert!(message.payload() == payload, "{size} bytes back");
         assert_eq!(link.expect_puback().pkid, id);
     }
     running.terminate(link);

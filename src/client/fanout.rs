@@ -117,7 +117,7 @@ impl Fanout {
         delivery: Option<DeliveryId>,
     ) -> bool {
         let mut matched = std::mem::take(&mut self.matched);
-        subscriptions.matching(&message.topic, &mut matched);
+        subscriptions.matching(message.topic(), &mut matched);
         let inboxes = &mut matched.inboxes;
         inboxes.retain(|inbox| self.queues.contains_key(inbox));
         if inboxes.is_empty() {
@@ -190,7 +190,7 @@ impl Fanout {
         };
         // What waits aside is bounded by the broker's window, which knows no QoS 0.
         if let Item::Message(message) = &item
-            && message.qos == QoS::AtMostOnce
+            && message.qos() == QoS::AtMostOnce
         {
             queue.outlet.count_dropped();
             return true;
@@ -290,7 +290,7 @@ impl Fanout {
         if self.unmatched_count.is_power_of_two() {
             log::warn!(
                 "a message on {} matches no subscription and goes to the default queue ({} so far)",
-                shortened(&message.topic, SHOWN_CHARACTERS),
+                shortened(message.topic(), SHOWN_CHARACTERS),
                 self.unmatched_count
             );
         }

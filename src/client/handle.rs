@@ -254,7 +254,7 @@ impl Handle {
         publish: Publish,
         completion: Completion,
     ) -> Result<(), Rejected<Publish>> {
-        let name = || publish.topic.to_string();
+        let name = || publish.topic().to_string();
         let valid = publish.check().map_err(|problem| RejectReason::Invalid {
             name: name(),
             problem,

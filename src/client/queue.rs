@@ -370,7 +370,7 @@ mod tests {
         assert_eq!((queue.len(), sender.len()), (3, 1));
         assert!(sender.send(publish(3), Duration::ZERO).is_ok());
         let numbers = std::iter::from_fn(|| queue.take(1)).map(|command| match command.request {
-            Request::Publish(message) => Publish::from(message).payload[0],
+            Request::Publish(message) => Publish::from(message).payload()[0],
             other => panic!("{other:?}"),
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);

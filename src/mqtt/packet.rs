@@ -75,14 +75,10 @@ impl fmt::Display for PacketId {
 /// A message to publish.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Publish {
-    /// Topic name: no wildcards, 1 to 65,535 bytes.
-    pub topic: Topic,
-    /// Application message; any bytes, may be empty.
-    pub payload: Bytes,
-    /// Quality of service.
-    pub qos: QoS,
-    /// Whether the broker keeps it for later subscribers.
-    pub retain: bool,
+    pub(in crate::mqtt) topic: Topic,
+    pub(in crate::mqtt) payload: Bytes,
+    pub(in crate::mqtt) qos: QoS,
+    pub(in crate::mqtt) retain: bool,
 }
 
 impl Publish {
@@ -94,6 +90,33 @@ impl Publish {
             qos,
             retain: false,
         }
+    }
+
+    /// The same message with this retain flag: whether the broker keeps it for later subscribers.
+    #[must_use]
+    pub fn with_retain(mut self, retain: bool) -> Self {
+        self.retain = retain;
+        self
+    }
+
+    /// Topic name: no wildcards, 1 to 65,535 bytes.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Application message; any bytes, may be empty.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Quality of service.
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Whether the broker keeps it for later subscribers.
+    pub fn retain(&self) -> bool {
+        self.retain
     }
 
     /// Says what makes it impossible to send, if anything.
@@ -212,19 +235,56 @@ impl Filter {
 /// A message that came from the broker.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// Topic name it was published to.
-    pub topic: String,
-    /// Application message.
-    pub payload: Bytes,
-    /// Quality of service it came with.
-    pub qos: QoS,
-    /// Whether it was a retained message.
-    pub retain: bool,
-    /// Whether the broker marked it as sent before [MQTT-3.3.1-1].
-    pub dup: bool,
+    pub(in crate::mqtt) topic: String,
+    pub(in crate::mqtt) payload: Bytes,
+    pub(in crate::mqtt) qos: QoS,
+    pub(in crate::mqtt) retain: bool,
+    pub(in crate::mqtt) dup: bool,
 }
 
 impl Message {
+    /// A message as the broker would send it, neither retained nor repeated: for tests of what handles
+    /// messages.
+    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            retain: false,
+            dup: false,
+        }
+    }
+
+    /// Topic name it was published to.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Application message.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The application message for somebody who keeps it: shared, not copied.
+    pub fn to_payload(&self) -> Bytes {
+        self.payload.clone()
+    }
+
+    /// Quality of service it came with.
+    pub fn qos(&self) -> QoS {
+        self.qos
+    }
+
+    /// Whether it was a retained message.
+    pub fn retain(&self) -> bool {
+        self.retain
+    }
+
+    /// Whether the broker marked it as sent before [MQTT-3.3.1-1].
+    pub fn dup(&self) -> bool {
+        self.dup
+    }
+
     /// Bytes of its topic and payload.
     pub(crate) fn size(&self) -> usize {
         self.topic.len() + self.payload.len()

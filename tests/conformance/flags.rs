@@ -27,8 +27,7 @@ fn every_packet() -> Vec<Vec<u8>> {
     let qos_0 = running.send(QoS::AtMostOnce, "a", "x");
     link.expect_bytes(b"\x30\x04\x00\x01ax");
     assert!(told(qos_0).is_delivered());
-    let mut retained = Publish::new("a", QoS::AtMostOnce, "x");
-    retained.retain = true;
+    let retained = Publish::new("a", QoS::AtMostOnce, "x").with_retain(true);
     drop(handle.publish(retained).unwrap());
     link.expect_bytes(b"\x31\x04\x00\x01ax");
     let qos_1 = running.send(QoS::AtLeastOnce, "a", "x");

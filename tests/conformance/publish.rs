@@ -12,8 +12,7 @@ use crate::violations::{bad, expect_each_closes};
 fn mqtt_3_3_1_1_every_publish_that_is_sent_again_has_dup_1() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
-    let mut retained = Publish::new("a", QoS::AtLeastOnce, "3");
-    retained.retain = true;
+    let retained = Publish::new("a", QoS::AtLeastOnce, "3").with_retain(true);
     let tickets = [
         running.send(QoS::AtLeastOnce, "a", "1"),
         running.send(QoS::ExactlyOnce, "a", "2"),
@@ -110,8 +109,7 @@ fn mqtt_3_3_1_4_send_the_qos_bits_are_never_11() {
         (QoS::ExactlyOnce, 0x34),
     ] {
         for retain in [false, true] {
-            let mut publish = Publish::new("a", qos, "x");
-            publish.retain = retain;
+            let publish = Publish::new("a", qos, "x").with_retain(retain);
             drop(running.handle().publish(publish).unwrap());
             assert_eq!(link.read_bytes()[0], first | u8::from(retain));
         }

@@ -27,8 +27,8 @@ fn mqtt_3_3_4_1_each_quality_of_service_has_its_answer() {
     ] {
         link.send(&message(first, "in", 0x0102, b"x"));
         let came = inbox.recv_timeout(HANG).expect("a message");
-        assert_eq!(came.qos as u8, (first >> 1) & 3);
-        assert_eq!(came.retain, first & 1 == 1);
+        assert_eq!(came.qos() as u8, (first >> 1) & 3);
+        assert_eq!(came.retain(), first & 1 == 1);
         if let Some(answer) = answer {
             link.expect_bytes([answer, 2, 1, 2]);
         }
@@ -104,9 +104,9 @@ fn mqtt_4_5_0_2_every_message_is_acknowledged_whether_anybody_wants_it_or_not() 
             link.expect_bytes(ack(0x70, 12));
         }
     }
-    assert_eq!(oldest.recv_timeout(HANG).map(|m| m.qos as u8), Ok(0));
+    assert_eq!(oldest.recv_timeout(HANG).map(|m| m.qos() as u8), Ok(0));
     assert_eq!(oldest.try_recv(), Err(InboxError::Timeout));
-    assert_eq!(newest.recv_timeout(HANG).map(|m| m.qos as u8), Ok(2));
+    assert_eq!(newest.recv_timeout(HANG).map(|m| m.qos() as u8), Ok(2));
     assert_eq!((oldest.dropped(), newest.dropped()), (8, 8));
     terminate(running, link);
 }

@@ -135,7 +135,7 @@ fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
             true => assert_eq!(next(&inbox), "unreleased"),
             false => {
                 let unmatched = handle.unmatched().try_recv();
-                assert_eq!(unmatched.map(|m| m.payload.len()), Ok(10));
+                assert_eq!(unmatched.map(|m| m.payload().len()), Ok(10));
                 assert!(inbox.try_recv().is_err());
             }
         }

@@ -197,8 +197,8 @@ fn mqtt_1_5_3_3_a_byte_order_mark_is_a_character_wherever_it_stands() {
         link.send(&message(0x32, topic, 1, payload.as_bytes()));
         link.expect_bytes(ack(0x40, 1));
         let came = inbox.recv_timeout(crate::support::HANG).expect("a message");
-        assert_eq!(came.topic, topic);
-        assert_eq!(came.payload, payload.as_bytes());
+        assert_eq!(came.topic(), topic);
+        assert_eq!(came.payload(), payload.as_bytes());
         assert!(plain.try_recv().is_err());
         // One that is dropped is unsubscribed.
         inboxes.push(inbox);

@@ -157,7 +157,7 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
     link.expect_bytes(ack(0x40, 1));
     assert!(inbox.try_recv().is_err(), "it was refused");
     assert_eq!(
-        handle.unmatched().try_recv().map(|m| m.topic.clone()),
+        handle.unmatched().try_recv().map(|m| m.topic().to_owned()),
         Ok("y".into())
     );
 

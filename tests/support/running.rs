@@ -239,7 +239,7 @@ pub fn attempts(outcome: Outcome) -> u32 {
 #[track_caller]
 pub fn next(inbox: &Inbox) -> String {
     let message = inbox.recv_timeout(HANG).expect("a message");
-    String::from_utf8(message.payload.to_vec()).expect("text")
+    String::from_utf8(message.payload().to_vec()).expect("text")
 }
 
 /// A message from the broker: with an identifier QoS 1, without one QoS 0.

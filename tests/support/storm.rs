@@ -424,7 +424,7 @@ fn subscribe(handle: &Handle, account: &Arc<Account>, who: Subscriber) -> JoinHa
         let mut count = 0;
         let mut last = Default::default();
         while let Ok(message) = inbox.recv() {
-            account.see(who, &message.topic, &message.payload, &mut last);
+            account.see(who, message.topic(), message.payload(), &mut last);
             count += 1;
             if who == Subscriber::Slow && count % SLOW_AFTER == 0 {
                 thread::sleep(SLOW_PAUSE);

@@ -80,15 +80,15 @@ impl Plan {
 
     /// Thread and number of a message, if it is one of this plan, whole.
     fn identify(&self, message: &Message) -> Option<(usize, u64)> {
-        let name = message.topic.strip_prefix(&self.topic)?;
-        if message.payload.len() != self.payload_size {
+        let name = message.topic().strip_prefix(&self.topic)?;
+        if message.payload().len() != self.payload_size {
             return None;
         }
-        let (thread, number, fill) = match message.payload.split_first_chunk::<NUMBER>() {
+        let (thread, number, fill) = match message.payload().split_first_chunk::<NUMBER>() {
             Some((number, fill)) => (name, u64::from_be_bytes(*number), fill),
             None => {
                 let (thread, number) = name.split_once('-')?;
-                (thread, number.parse().ok()?, &message.payload[..])
+                (thread, number.parse().ok()?, message.payload())
             }
         };
         let thread = thread.parse().ok()?;
@@ -191,14 +191,12 @@ mod tests {
     }
 
     fn delivered(plan: &Plan, thread: usize, number: u64) -> Message {
-        let Publish { topic, payload, .. } = plan.message(&plan.topic(thread), number);
-        Message {
-            topic: topic.to_string(),
-            payload,
-            qos: QoS::AtLeastOnce,
-            retain: false,
-            dup: false,
-        }
+        let publish = plan.message(&plan.topic(thread), number);
+        Message::new(
+            &**publish.topic(),
+            publish.qos(),
+            publish.payload().to_vec(),
+        )
     }
 
     #[test]
@@ -215,7 +213,7 @@ mod tests {
             for (thread, numbers) in [(0, 0..3), (1, 0..2)] {
                 for number in numbers {
                     let message = delivered(&plan, thread, number);
-                    assert_eq!(message.payload.len(), size);
+                    assert_eq!(message.payload().len(), size);
                     assert!(!account.is_complete());
                     account.add(&message);
                 }
@@ -236,12 +234,11 @@ mod tests {
         for number in [0, 2, 1, 2, 99] {
             account.add(&delivered(&plan, 1, number));
         }
-        let mut damaged = delivered(&plan, 0, 0);
-        damaged.payload = Bytes::from([&[0; 8][..], b"xxxxxxxy"].concat());
-        let mut short = delivered(&plan, 0, 0);
-        short.payload.truncate(15);
-        let mut foreign = delivered(&plan, 0, 0);
-        foreign.topic = "filter/sync/1".into();
+        let whole = delivered(&plan, 0, 0);
+        let with = |topic: &str, payload: &[u8]| Message::new(topic, whole.qos(), payload.to_vec());
+        let damaged = with(whole.topic(), &[&[0; 8][..], b"xxxxxxxy"].concat());
+        let short = with(whole.topic(), &whole.payload()[..15]);
+        let foreign = with("filter/sync/1", whole.payload());
         let beyond = delivered(&plan, 1, 100);
         let nobody = delivered(&plan, 2, 0);
         for message in [damaged, short, foreign, beyond, nobody] {

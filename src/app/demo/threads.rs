@@ -159,10 +159,10 @@ pub(super) fn subscriber(
     }
     // What is still in the queue belongs to the verdict.
     while let Ok(message) = inbox.try_recv() {
-        verdict.judge(&shared.published, &message.topic, &message.payload);
+        verdict.judge(&shared.published, message.topic(), message.payload());
     }
     while let Ok(message) = shared.handle.unmatched().try_recv() {
-        verdict.judge(&shared.published, &message.topic, &message.payload);
+        verdict.judge(&shared.published, message.topic(), message.payload());
     }
     let end = shared.handle.terminate(grace).wait();
     let problem = problem.or_else(|| match end.is_delivered() {
@@ -193,8 +193,8 @@ fn receive_all(
     while verdict.received < shared.plan.total() {
         match inbox.recv_timeout(patience) {
             Ok(message) => {
-                log::debug!("subscriber: received {}", message.topic);
-                verdict.judge(&shared.published, &message.topic, &message.payload);
+                log::debug!("subscriber: received {}", message.topic());
+                verdict.judge(&shared.published, message.topic(), message.payload());
             }
             Err(InboxError::Timeout) => {
                 return Err(format!(
@@ -247,7 +247,7 @@ fn publish<T>(
                 message = rejected.command;
             }
             Err(rejected) => {
-                let topic = &rejected.command.topic;
+                let topic = rejected.command.topic();
                 return Err(format!("publishing to {topic}: {}", rejected.reason));
             }
         }
