@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// Who has to act for the error to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +123,22 @@ pub fn exhaustion(error: &io::Error) -> Option<&'static str> {
     }
 }
 
+/// A path as one word of a POSIX shell's command, for advice that a person copies.
+///
+/// A usual path reads as it was given; any other is quoted. The shell makes this path of the word and
+/// nothing else.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    // A command would take a leading dash for an option.
+    let start = if text.starts_with('-') { "./" } else { "" };
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return format!("{start}{text}");
+    }
+    // Between single quotes only their end is special.
+    format!("'{start}{}'", text.replace('\'', r"'\''"))
+}
+
 /// Folds line breaks: text from a file or a library may hold some, and an error is one line.
 fn one_line(text: String) -> String {
     if text.contains(['\n', '\r']) {
@@ -133,6 +150,8 @@ fn one_line(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -160,5 +179,51 @@ mod tests {
         assert_eq!(status(Blame::Tls), 3);
         assert_eq!(status(Blame::Broker), 3);
         assert_eq!(status(Blame::Refused), 4);
+    }
+
+    #[test]
+    fn an_ordinary_path_is_left_as_it_is() {
+        for path in [
+            "key.pem",
+            "/home/me/certs/a-b_c.key",
+            "../x",
+            "a+b,c:d@e%f=g",
+            "schlüssel",
+        ] {
+            assert_eq!(shell_word(Path::new(path)), path);
+        }
+    }
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_quoted() {
+        for (path, expected) in [
+            ("my key.pem", "'my key.pem'"),
+            ("it's", r"'it'\''s'"),
+            ("a;b", "'a;b'"),
+            ("~/key", "'~/key'"),
+            ("", "''"),
+            ("-rf", "./-rf"),
+            ("-r f", "'./-r f'"),
+        ] {
+            assert_eq!(shell_word(Path::new(path)), expected);
+        }
+    }
+
+    #[test]
+    fn a_shell_makes_the_path_of_it_again() {
+        let every: String = (' '..='~').collect();
+        for path in [
+            every.as_str(),
+            "'",
+            "''",
+            r"\",
+            "a\tb",
+            "$HOME `id` \"x\"",
+            "!1 é",
+        ] {
+            let command = format!("printf %s {}", shell_word(Path::new(path)));
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), path, "{command}");
+        }
     }
 }

@@ -79,7 +79,6 @@
 //! | `fanout.rs`, `inbox.rs` \[9\] | response queues, and what waits aside for room in them | the loop's, any |
 //! | `backoff.rs` | full jitter over the backoff crate | the loop's |
 //! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
-//! | `shell.rs` | paths in commands that a person copies | any |
 //! | [`limits`] | what a broker allows within what MQTT allows | any |
 //!
 //! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,

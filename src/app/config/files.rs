@@ -8,8 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::wrong;
-use crate::app::shell;
-use crate::error::{Error, exhaustion};
+use crate::error::{Error, exhaustion, shell_word};
 use crate::mqtt::packet::Will;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
@@ -38,7 +37,7 @@ pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result
         ),
     })?;
     if is_exposed(path) {
-        let word = shell::word(path);
+        let word = shell_word(path);
         let path = path.display();
         log::warn!("others may read the password file {path}: chmod 600 {word}");
     }

@@ -9,8 +9,7 @@ use std::path::Path;
 
 use pem::Pem;
 
-use crate::app::shell;
-use crate::error::{Blame, Error, exhaustion};
+use crate::error::{Blame, Error, exhaustion, shell_word};
 
 /// The bundles of authorities that systems ship have some 200 KiB.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -137,14 +136,14 @@ impl<'a> NamedFile<'a> {
 
     /// Its path as a word of a command to copy.
     pub(super) fn word(&self) -> String {
-        shell::word(self.path)
+        shell_word(self.path)
     }
 
     /// The same with something at its end, for the file that the command makes.
     pub(super) fn word_with(&self, ending: &str) -> String {
         let mut path = self.path.as_os_str().to_owned();
         path.push(ending);
-        shell::word(Path::new(&path))
+        shell_word(Path::new(&path))
     }
 
     /// Whether others on this machine may read or change the file.
