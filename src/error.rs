@@ -218,7 +218,7 @@ mod tests {
             "''",
             r"\",
             "a\tb",
-            "$HOME `id` \"x\"",
+            "$HOME \u{60}id\u{60} \"x\"",
             "!1 é",
         ] {
             let command = format!("printf %s {}", shell_word(Path::new(path)));

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use mqtt_connection_sharing::app::names::{self, as_given};
 use mqtt_connection_sharing::bench::{self, Progress};
 use mqtt_connection_sharing::cli;
 use mqtt_connection_sharing::config::{
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
 
 fn run(cli: cli::Cli) -> Result<u8, Error> {
     let mut config = config::resolve(cli, &Surroundings::of_this_process())?;
+    names::remember(std::mem::take(&mut config.names));
     for notice in &config.notices {
         log::info!("{notice}");
     }
@@ -110,13 +112,41 @@ fn run_bench(
 
 /// Logs go to standard error; `RUST_LOG` can say more precisely what is wanted.
 fn start_log(verbosity: Verbosity) {
-    env_logger::Builder::new()
+    let logger = env_logger::Builder::new()
         .filter_level(log::LevelFilter::Warn)
         .filter_module("mqtt_connection_sharing", verbosity.level())
         .parse_default_env()
         .format_target(false)
         .format_timestamp_millis()
-        .init();
+        .build();
+    log::set_max_level(logger.filter());
+    // This is the only logger.
+    let _ = log::set_boxed_logger(Box::new(Logger(logger)));
+}
+
+/// Writes what it is given under the names that the person knows.
+struct Logger(env_logger::Logger);
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.0.matches(record) {
+            let text = record.args().to_string();
+            let text = as_given(&text);
+            let mut named = log::Record::builder();
+            named
+                .metadata(record.metadata().clone())
+                .module_path(record.module_path());
+            self.0.log(&named.args(format_args!("{text}")).build());
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }
 
 /// The first signal asks for an orderly end, the second one leaves at once.
@@ -199,7 +229,7 @@ fn print_line(line: &str) -> Result<(), Error> {
 
 fn print_error(error: &Error) {
     // Without a standard error there is only the exit status.
-    let _ = writeln!(io::stderr(), "error: {error}");
+    let _ = writeln!(io::stderr(), "error: {}", as_given(&error.to_string()));
 }
 
 fn keep_first(kept: &mut Result<(), Error>, result: Result<(), Error>) {

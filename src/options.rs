@@ -14,6 +14,24 @@ pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
 
+/// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
+/// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
+/// its password. A program whose settings have other names can put those in their place.
+pub const NAMED_IN_TEXTS: [&str; 12] = [
+    "alpn",
+    "ca_file",
+    "cert",
+    "client_id",
+    "connect_timeout",
+    "host",
+    "key",
+    "password",
+    "pkcs12",
+    "pkcs12_password",
+    "server_name",
+    "username",
+];
+
 /// Most entries of a queue: its memory is taken at once.
 pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
 
@@ -371,8 +389,52 @@ impl fmt::Debug for IdentityFiles {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::mqtt::packet::QoS;
+
+    /// Lines of code of the library, with the file that they are in.
+    fn lines_of_code() -> Vec<(String, String)> {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut lines = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if path.is_dir() && !["app", "fuzz", "tests"].contains(&name) {
+                    folders.push(path);
+                } else if name.ends_with(".rs") && name != "main.rs" {
+                    let text = fs::read_to_string(&path).unwrap();
+                    let code = text.lines().filter(|line| !line.trim().starts_with("//"));
+                    lines.extend(code.map(|line| (path.display().to_string(), line.to_owned())));
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn texts_name_options_of_the_list_and_no_flag_or_variable() {
+        let mut named = BTreeSet::new();
+        for (file, line) in lines_of_code() {
+            let flag = line
+                .match_indices("--")
+                .any(|(at, _)| line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase()));
+            // Divided, so that this line is none itself.
+            let variable = line.contains(concat!("MQTT", "_"));
+            assert!(!flag && !variable, "{file}: {line}");
+            for word in line.split('\u{60}').skip(1).step_by(2) {
+                if word != "{option}" && word != "{}" {
+                    assert!(NAMED_IN_TEXTS.contains(&word), "{file}: {line}");
+                    named.insert(word.to_owned());
+                }
+            }
+        }
+        assert!(named.iter().eq(NAMED_IN_TEXTS), "{named:?}");
+    }
 
     #[test]
     fn the_defaults_are_valid() {

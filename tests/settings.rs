@@ -4,9 +4,10 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 
-use support::Program;
 use support::refusal::{ONCE, check, expect_one_line, row};
+use support::{Certs, Program, ScriptedBroker};
 
 #[test]
 fn settings_that_cannot_be() {
@@ -145,4 +146,61 @@ fn the_embedded_broker_when_it_was_not_built_in() {
         "; build it in with: cargo run --release --features local-broker -- --local",
     ];
     check([row("no embedded broker", ["--local"], (2, ONCE), &phrases)]);
+}
+
+/// An option of the library is named as the setting that was given, and where it was given.
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_where_it_was_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("demo.toml");
+    let config = file.to_str().expect("a text").to_owned();
+    for key in ["ca-file", "cert", "key", "pkcs12"] {
+        let certs = Certs::generate();
+        let others: &[(&str, &Path)] = match key {
+            "cert" => &[("key", &certs.client().key)],
+            "key" => &[("cert", &certs.client().cert)],
+            _ => &[],
+        };
+        let program = || {
+            let others = others
+                .iter()
+                .map(|(key, path)| format!("--{key}={}", path.display()));
+            Program::new()
+                .args(["--endpoint", "127.0.0.1:1", "-q"])
+                .args(others)
+        };
+        let expect = |program: Program, name: &str| {
+            let done = program.run();
+            done.expect_code(2);
+            let (given, advice) = (format!(" /nowhere ({name}): "), format!("after {name}\n"));
+            assert!(done.stderr.contains(&given), "{done}");
+            assert!(done.stderr.ends_with(&advice), "{done}");
+        };
+        expect(
+            program().arg(format!("--{key}=/nowhere")),
+            &format!("--{key}"),
+        );
+        let variable = format!("MQTT_{}", key.to_uppercase().replace('-', "_"));
+        expect(program().env(&variable, "/nowhere"), &variable);
+        fs::write(&file, format!("{key} = \"/nowhere\"\n")).expect("a file");
+        expect(
+            program().args(["--config", &config]),
+            &format!("{key} in {config}"),
+        );
+    }
+}
+
+/// Logs and results name options as errors do.
+#[test]
+fn logs_and_results_name_options_as_they_were_given() {
+    let silent = ScriptedBroker::bind();
+    let endpoint = silent.endpoint();
+    let program = Program::new().args(["--endpoint", &endpoint, "--retry-attempts=1"]);
+    let program = program.args(["--retry-base=10ms", "--connect-interval=0"]);
+    let done = program.env("MQTT_CONNECT_TIMEOUT", "100ms").run();
+    done.expect_code(3);
+    let lines: Vec<&str> = done.stderr.lines().collect();
+    let named = |line: &&&str| line.contains("or raise MQTT_CONNECT_TIMEOUT");
+    assert_eq!(lines.iter().filter(named).count(), 2, "{done}");
+    assert!(!done.stderr.contains('`'), "{done}");
 }

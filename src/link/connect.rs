@@ -169,7 +169,7 @@ impl Attempt {
                                 "the host name was not resolved within {:?}",
                                 self.time_limit
                             ),
-                            "check the name server, or raise --connect-timeout",
+                            "check the name server, or raise `connect_timeout`",
                         ));
                     }
                 },
@@ -203,7 +203,7 @@ impl Attempt {
                             Blame::Tls,
                             format!("TLS handshake with {}", self.address),
                             format!("no end within {:?}", self.time_limit),
-                            "check that the port speaks TLS, or raise --connect-timeout",
+                            "check that the port speaks TLS, or raise `connect_timeout`",
                         ));
                     }
                     return self.handshaken(handshake.handshake(), deadline, options);
@@ -321,7 +321,7 @@ impl fmt::Debug for Attempt {
     }
 }
 
-const CHECK_HOST: &str = "check the spelling of --endpoint, and the network";
+const CHECK_HOST: &str = "check the spelling of `host`, and the network";
 
 /// Whether a non-blocking connect has ended well; an error if it has not.
 fn is_connected(socket: &TcpStream) -> io::Result<bool> {

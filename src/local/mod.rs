@@ -302,7 +302,7 @@ fn failed(tried: &str, problem: &dyn std::fmt::Display) -> Error {
         Blame::Configuration,
         tried,
         problem.to_string(),
-        "check that the temporary folder (TMPDIR) is writable and 127.0.0.1 is up, or give --endpoint",
+        "check that the temporary folder (TMPDIR) is writable and 127.0.0.1 is up, or give `host`",
     )
 }
 

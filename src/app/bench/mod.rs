@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::config::{BenchMode, BenchSettings};
 use crate::app::demo::{self, Interrupt};
+use crate::app::names::as_given;
 use crate::client::agent::{Client, Ended};
 use crate::client::command::Outcome;
 use crate::client::inbox::{Inbox, InboxError, WhenFull};
@@ -150,7 +151,7 @@ fn report(
     let lost = received.map(|received| acknowledged.saturating_sub(received.distinct));
     let mut error = interrupted.then(|| "interrupted".to_owned());
     let mut problem = |text: Option<String>| error = error.take().or(text);
-    problem(failure.map(|error| error.to_string()));
+    problem(failure.map(|error| as_given(&error.to_string()).into_owned()));
     problem(tally.problem());
     // That nothing came any more says less than how much is missing.
     let silence = measured.problem.clone();

@@ -178,7 +178,7 @@ fn flags() -> clap::Command {
 }
 
 /// The keys of all settings.
-pub(super) fn keys() -> Vec<String> {
+pub(crate) fn keys() -> Vec<String> {
     flags()
         .get_arguments()
         .filter_map(|arg| arg.get_long().map(str::to_owned))

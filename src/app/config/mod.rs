@@ -36,6 +36,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::app::cli::{Cli, Settings, Task};
+use crate::app::names::Names;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::QoS;
 use crate::options::{LARGEST_QUEUE, Options, Retry};
@@ -43,6 +44,8 @@ use layers::{Layer, Layers, Source};
 
 pub use bench::{BenchMode, BenchSettings};
 pub(crate) use endpoint::is_endpoint;
+#[cfg(test)]
+pub(crate) use layers::keys;
 pub use usage::usage_error;
 pub use value::{ByteSize, TimeSpan};
 
@@ -84,6 +87,8 @@ pub struct Config {
     pub local: bool,
     /// Remarks for the log, one line each: settings that were left out of account, and likely slips.
     pub notices: Vec<String>,
+    /// Where the settings that count were given.
+    pub names: Names,
 }
 
 /// What the demo does.
@@ -275,8 +280,16 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
     refuse_misplaced(&layers, cli.task)?;
     let settings = layers.merged();
     let mut notices = Vec::new();
+    let mut names = Names::default();
 
     let local = settings.local.unwrap_or(false);
+    for key in layers::given(&settings) {
+        if let Some(name) = layers.name(&key)
+            && !(local && REMOTE_ONLY.contains(&key.as_str()))
+        {
+            names.insert(&key, name);
+        }
+    }
     let client_id = settings
         .client_id
         .clone()
@@ -285,7 +298,11 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
         check_local(&layers, surroundings, &mut notices)?;
         Options::new("localhost", client_id)
     } else {
-        remote::options(&layers, &settings, client_id, surroundings, &mut notices)?
+        let remarks = remote::Remarks {
+            notices: &mut notices,
+            names: &mut names,
+        };
+        remote::options(&layers, &settings, client_id, surroundings, remarks)?
     };
     options.last_will = will::last_will(&layers, &settings)?;
     tune(&mut options, &settings);
@@ -312,6 +329,7 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
         verbosity,
         local,
         notices,
+        names,
     })
 }
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use super::layers::{self, Layers, Source};
 use super::{Surroundings, endpoint, files, wrong};
 use crate::app::cli::Settings;
+use crate::app::names::Names;
 use crate::error::Error;
 use crate::options::{Credentials, IdentityFiles, Options, Security, TlsOptions};
 
@@ -20,13 +21,19 @@ pub(super) const PASSWORD: &str = "MQTT_PASSWORD";
 /// Password of the `--pkcs12` archive, in the environment.
 pub(super) const PKCS12_PASSWORD: &str = "MQTT_PKCS12_PASSWORD";
 
+/// What becomes known beside the options.
+pub(super) struct Remarks<'a> {
+    pub(super) notices: &'a mut Vec<String>,
+    pub(super) names: &'a mut Names,
+}
+
 /// Host, port, security and credentials of a broker elsewhere.
 pub(super) fn options(
     layers: &Layers,
     settings: &Settings,
     client_id: String,
     surroundings: &Surroundings<'_>,
-    notices: &mut Vec<String>,
+    remarks: Remarks<'_>,
 ) -> Result<Options, Error> {
     let Some(text) = settings.endpoint.as_deref() else {
         return Err(wrong(
@@ -35,6 +42,7 @@ pub(super) fn options(
             "give --endpoint HOST[:PORT], or use --local for an embedded broker",
         ));
     };
+    let Remarks { notices, names } = remarks;
     let endpoint = endpoint::parse(text)
         .map_err(|problem| wrong("reading the endpoint", problem, "correct it"))?;
     let mut options = Options::new(endpoint.host, client_id);
@@ -45,9 +53,9 @@ pub(super) fn options(
         no_tls_settings(layers, settings)?;
         Security::Plain
     } else {
-        Security::Tls(tls(layers, settings, surroundings)?)
+        Security::Tls(tls(layers, settings, surroundings, names)?)
     };
-    options.credentials = credentials(layers, settings, surroundings)?;
+    options.credentials = credentials(layers, settings, surroundings, names)?;
     if endpoint.plain && options.credentials.is_some() {
         notices.push("without TLS, user name and password can be read on the way".into());
     }
@@ -91,6 +99,7 @@ fn tls(
     layers: &Layers,
     settings: &Settings,
     surroundings: &Surroundings<'_>,
+    names: &mut Names,
 ) -> Result<TlsOptions, Error> {
     let name = |key: &str| layers.name(key).unwrap_or_else(|| format!("--{key}"));
     let refuse = |problem: String, advice: &str| {
@@ -110,7 +119,10 @@ fn tls(
                 PKCS12_PASSWORD,
                 surroundings,
             )?
-            .map_or_else(String::new, |(password, _)| password),
+            .map_or_else(String::new, |(password, name)| {
+                names.insert("pkcs12-password-file", name);
+                password
+            }),
         }),
         (cert, _, Some(_)) => {
             let pem = name(if cert.is_some() { "cert" } else { "key" });
@@ -153,6 +165,7 @@ fn credentials(
     layers: &Layers,
     settings: &Settings,
     surroundings: &Surroundings<'_>,
+    names: &mut Names,
 ) -> Result<Option<Credentials>, Error> {
     let password = secret(layers, "password-file", PASSWORD, surroundings)?;
     match (settings.username.clone(), password) {
@@ -164,7 +177,10 @@ fn credentials(
         )),
         (Some(username), password) => Ok(Some(Credentials {
             username,
-            password: password.map_or_else(String::new, |(password, _)| password),
+            password: password.map_or_else(String::new, |(password, name)| {
+                names.insert("password-file", name);
+                password
+            }),
         })),
     }
 }

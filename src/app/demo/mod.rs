@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use crate::app::config::DemoSettings;
+use crate::app::names::as_given;
 use crate::client::agent::Client;
 use crate::error::{Blame, Error};
 use crate::link::backoff::Backoff;
@@ -187,7 +188,11 @@ fn iterate(
         problem = Some("interrupted".to_owned());
     }
     let failure = ended.result.err();
-    let problem = problem.or_else(|| failure.as_ref().map(Error::to_string));
+    let problem = problem.or_else(|| {
+        failure
+            .as_ref()
+            .map(|error| as_given(&error.to_string()).into_owned())
+    });
     let mut run = Run {
         reconnects: ended.stats.reconnects,
         resumed: ended.stats.resumed,

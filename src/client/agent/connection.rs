@@ -93,7 +93,7 @@ impl Agent {
                     Blame::Network,
                     self.connecting(),
                     "the broker did not answer CONNECT in time",
-                    "check that it is an MQTT broker and not overloaded, or raise --connect-timeout",
+                    "check that it is an MQTT broker and not overloaded, or raise `connect_timeout`",
                 );
                 self.attempt_failed(error, now);
                 true
@@ -336,7 +336,7 @@ fn refusal(tried: String, code: ConnectReturnCode, client_id: &str) -> Error {
         ),
         ConnectReturnCode::IdentifierRejected => (
             format!("the broker refused the client identifier {client_id:?} (return code 2)"),
-            "give another one with --client-id",
+            "give another one with `client_id`",
             true,
         ),
         ConnectReturnCode::ServerUnavailable => (
@@ -346,12 +346,12 @@ fn refusal(tried: String, code: ConnectReturnCode, client_id: &str) -> Error {
         ),
         ConnectReturnCode::BadUserNameOrPassword => (
             "the broker refused the user name or password (return code 4)".to_owned(),
-            "check --username and --password-file",
+            "check `username` and `password`",
             true,
         ),
         ConnectReturnCode::NotAuthorized => (
             "the broker refused access (return code 5)".to_owned(),
-            "check --username and --password-file, the client certificate, and what the broker \
+            "check `username` and `password`, the client certificate, and what the broker \
              allows this client identifier",
             true,
         ),

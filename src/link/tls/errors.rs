@@ -139,7 +139,7 @@ fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) 
     let (problem, advice) = match plain.as_str() {
         "self signed certificate" => (
             "the broker's certificate is self-signed and not trusted".to_owned(),
-            "if this is the right broker, give its certificate with --ca-file".to_owned(),
+            "if this is the right broker, give its certificate with `ca_file`".to_owned(),
         ),
         "self signed certificate in certificate chain"
         | "unable to get local issuer certificate"
@@ -147,12 +147,12 @@ fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) 
         | "unable to verify the first certificate" => match &options.ca_file {
             Some(path) => (
                 format!("{} does not contain the CA that signed the broker's certificate", path.display()),
-                "give --ca-file the broker's root CA, and intermediate ones that the broker does not send"
+                "give `ca_file` the broker's root CA, and intermediate ones that the broker does not send"
                     .to_owned(),
             ),
             None => (
                 "the broker's certificate is not signed by a CA that this system trusts".to_owned(),
-                "give the CA's certificate with --ca-file".to_owned(),
+                "give the CA's certificate with `ca_file`".to_owned(),
             ),
         },
         "certificate has expired" => (
@@ -165,7 +165,7 @@ fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) 
         ),
         "hostname mismatch" | "ip address mismatch" => (
             format!("the broker's certificate is not for the name {name}"),
-            "check the endpoint, or give the name that is in the certificate with --tls-server-name"
+            "check the endpoint, or give the name that is in the certificate with `server_name`"
                 .to_owned(),
         ),
         other => (
@@ -192,14 +192,14 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
     let without = || {
         error(
             "the broker demands a client certificate and none was given",
-            "give --cert and --key, or --pkcs12",
+            "give `cert` and `key`, or `pkcs12`",
         )
     };
     let error = match number {
         // With TLS 1.2 a missing client certificate gives the most general alert.
         40 if !given => error(
             "the broker broke off the handshake; it may demand a client certificate and none was given",
-            "give --cert and --key, or --pkcs12",
+            "give `cert` and `key`, or `pkcs12`",
         ),
         40 | 71 => error(
             "the broker found no common ground (ciphers, curves), or did not like the client certificate",
@@ -209,11 +209,11 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         41..=44 | 46 | 48 | 49 | 113..=116 if !given => without(),
         44 => error(
             "the broker says that the client certificate is revoked",
-            "get a new certificate and give it with --cert",
+            "get a new certificate and give it with `cert`",
         ),
         45 if given => error(
             "the broker says that the client certificate has expired",
-            "get a new certificate and give it with --cert, or check the broker's clock",
+            "get a new certificate and give it with `cert`, or check the broker's clock",
         ),
         45 => error(
             "the broker says that a certificate has expired",
@@ -225,20 +225,20 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         ),
         48 => error(
             "the broker rejected the client certificate: it does not know the CA that signed it",
-            "give --cert one of a CA that the broker knows, with its intermediates",
+            "give `cert` one of a CA that the broker knows, with its intermediates",
         ),
         42 | 43 | 46 | 49 | 51 | 113..=115 => error(
             "the broker rejected the client certificate",
-            "give --cert one that is registered, active and signed by a CA that the broker knows",
+            "give `cert` one that is registered, active and signed by a CA that the broker knows",
         ),
         70 => too_old(tried.clone()),
         112 => error(
             "the broker does not know the name it was addressed with (SNI)",
-            "check the endpoint, or give the right name with --tls-server-name",
+            "check the endpoint, or give the right name with `server_name`",
         ),
         120 => error(
             "the broker takes none of the ALPN protocols it was offered",
-            "check --alpn (AWS IoT on port 443: x-amzn-mqtt-ca)",
+            "check `alpn` (AWS IoT on port 443: x-amzn-mqtt-ca)",
         ),
         _ => {
             return error(

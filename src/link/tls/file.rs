@@ -14,12 +14,12 @@ use crate::error::{Blame, Error, exhaustion, shell_word};
 /// The bundles of authorities that systems ship have some 200 KiB.
 const LARGEST: u64 = 8 * 1024 * 1024;
 
-/// A file that a flag named, read whole. Deliberately without `Debug`.
+/// A file that an option names, read whole. Deliberately without `Debug`.
 pub(super) struct NamedFile<'a> {
     /// What it should hold, for messages.
     what: &'static str,
-    /// The flag that named it.
-    pub(super) flag: &'static str,
+    /// The option that names it.
+    pub(super) option: &'static str,
     /// Where it is.
     pub(super) path: &'a Path,
     /// What it holds; never empty.
@@ -32,18 +32,18 @@ impl<'a> NamedFile<'a> {
     /// Reads the file; an empty one is an error.
     pub(super) fn read(
         what: &'static str,
-        flag: &'static str,
+        option: &'static str,
         path: &'a Path,
     ) -> Result<Self, Error> {
         if may_be_content(path) {
-            let tried = format!("reading the {what} ({flag})");
+            let tried = format!("reading the {what} (`{option}`)");
             let problem = "what was given is no path of a file, it may be the content of one";
             let advice = "give the path of the file; what was given is not shown";
             return Err(Error::new(Blame::Configuration, tried, problem, advice));
         }
         let mut file = NamedFile {
             what,
-            flag,
+            option,
             path,
             bytes: Vec::new(),
             mode: 0,
@@ -51,7 +51,7 @@ impl<'a> NamedFile<'a> {
         let mut reader = File::open(path).map_err(|error| file.io_error(&error))?;
         let metadata = reader.metadata().map_err(|error| file.io_error(&error))?;
         if metadata.is_dir() {
-            return Err(file.error("it is a directory", format!("give {flag} a file")));
+            return Err(file.error("it is a directory", format!("give `{option}` a file")));
         }
         file.mode = mode(&metadata);
         let read = (&mut reader).take(LARGEST + 1).read_to_end(&mut file.bytes);
@@ -62,7 +62,7 @@ impl<'a> NamedFile<'a> {
         if file.bytes.len() as u64 > LARGEST {
             return Err(file.error(
                 "it is larger than 8 MiB",
-                format!("check the path after {flag}"),
+                format!("check the path after `{option}`"),
             ));
         }
         Ok(file)
@@ -71,10 +71,10 @@ impl<'a> NamedFile<'a> {
     /// A configuration error about this file.
     pub(super) fn error(&self, problem: impl Into<String>, advice: impl Into<String>) -> Error {
         let tried = format!(
-            "reading the {} {} ({})",
+            "reading the {} {} (`{}`)",
             self.what,
             self.path.display(),
-            self.flag
+            self.option
         );
         Error::new(Blame::Configuration, tried, problem, advice)
     }
@@ -90,7 +90,7 @@ impl<'a> NamedFile<'a> {
         }
         let path = self.word();
         let out = self.word_with(".pem");
-        let kind = if self.flag == "--key" { "pkey" } else { "x509" };
+        let kind = if self.option == "key" { "pkey" } else { "x509" };
         Err(match Form::of(&self.bytes) {
             Form::Pem => self.error(
                 "the PEM text in it is damaged or cut off",
@@ -98,7 +98,7 @@ impl<'a> NamedFile<'a> {
             ),
             Form::Pkcs12 => self.error(
                 "it is a PKCS#12 archive, not PEM",
-                "give it with --pkcs12 instead of --cert and --key",
+                "give it with `pkcs12` instead of `cert` and `key`",
             ),
             Form::Der => self.error(
                 "it is in binary form (DER), not PEM",
@@ -110,7 +110,7 @@ impl<'a> NamedFile<'a> {
             ),
             Form::Other => self.error(
                 "it is not PEM: it has no line that begins with -----BEGIN",
-                format!("check the path after {}", self.flag),
+                format!("check the path after `{}`", self.option),
             ),
         })
     }
@@ -120,7 +120,7 @@ impl<'a> NamedFile<'a> {
         match Form::of(&self.bytes) {
             Form::Pem => Err(self.error(
                 "it is PEM text, not a PKCS#12 archive",
-                "give PEM files with --cert and --key",
+                "give PEM files with `cert` and `key`",
             )),
             _ => Ok(()),
         }
@@ -152,23 +152,26 @@ impl<'a> NamedFile<'a> {
     }
 
     fn io_error(&self, error: &io::Error) -> Error {
-        let flag = self.flag;
+        let option = self.option;
         if let Some(advice) = exhaustion(error) {
             return self.error(error.to_string(), advice);
         }
         match error.kind() {
             io::ErrorKind::NotFound => self.error(
                 "there is no such file",
-                format!("check the path after {flag}"),
+                format!("check the path after `{option}`"),
             ),
             io::ErrorKind::PermissionDenied => self.error(
                 "permission denied",
                 "let the user who runs this program read it",
             ),
             io::ErrorKind::IsADirectory => {
-                self.error("it is a directory", format!("give {flag} a file"))
+                self.error("it is a directory", format!("give `{option}` a file"))
             }
-            _ => self.error(error.to_string(), format!("check the path after {flag}")),
+            _ => self.error(
+                error.to_string(),
+                format!("check the path after `{option}`"),
+            ),
         }
     }
 }

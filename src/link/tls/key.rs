@@ -79,7 +79,7 @@ fn no_key(file: &NamedFile<'_>, blocks: &[Pem]) -> Error {
     if has("CERTIFICATE") {
         file.error(
             "it holds a certificate and no private key",
-            "give the certificate with --cert and the key with --key: perhaps they are swapped",
+            "give the certificate with `cert` and the key with `key`: perhaps they are swapped",
         )
     } else if has("PUBLIC KEY") {
         file.error(

@@ -33,7 +33,7 @@ use file::NamedFile;
 /// connector can be used for any number of connections; the files are read once, here.
 ///
 /// # Errors
-/// [`Blame::Configuration`] for every problem with a file or value, naming the file and the flag.
+/// [`Blame::Configuration`] for every problem with a file or value, naming the file and the option.
 pub fn connector(options: &TlsOptions) -> Result<TlsConnector, Error> {
     check_names(options)?;
     let mut builder = TlsConnector::builder();
@@ -81,9 +81,9 @@ fn check_names(options: &TlsOptions) -> Result<(), Error> {
         if name.is_empty() || name.starts_with('.') || name.contains(strange) {
             return Err(Error::new(
                 Blame::Configuration,
-                "checking the TLS server name (--tls-server-name)",
+                "checking the TLS server name (`server_name`)",
                 format!("{name:?} is not a host name"),
-                "give the name that is in the broker's certificate, or leave the flag out",
+                "give the name that is in the broker's certificate, or leave it out",
             ));
         }
     }
@@ -95,7 +95,7 @@ fn check_names(options: &TlsOptions) -> Result<(), Error> {
     {
         Some(name) => Err(Error::new(
             Blame::Configuration,
-            "checking the ALPN protocol names (--alpn)",
+            "checking the ALPN protocol names (`alpn`)",
             format!("a name has {} bytes", name.len()),
             "use 1 to 255 bytes, for example x-amzn-mqtt-ca",
         )),
@@ -104,7 +104,7 @@ fn check_names(options: &TlsOptions) -> Result<(), Error> {
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
-    let file = NamedFile::read("CA file", "--ca-file", path)?;
+    let file = NamedFile::read("CA file", "ca_file", path)?;
     certificates(&file)?
         .iter()
         .enumerate()
@@ -113,8 +113,8 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
 }
 
 fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
-    let cert_file = NamedFile::read("client certificate", "--cert", cert)?;
-    let key_file = NamedFile::read("private key", "--key", key)?;
+    let cert_file = NamedFile::read("client certificate", "cert", cert)?;
+    let key_file = NamedFile::read("private key", "key", key)?;
     let blocks = certificates(&cert_file)?;
     let mut chain = String::new();
     for (index, block) in blocks.iter().enumerate() {
@@ -147,9 +147,9 @@ fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
     let blocks = file.blocks()?;
     let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
     let problem = if has("PRIVATE KEY") {
-        let advice = match file.flag {
-            "--cert" => {
-                "give the certificate with --cert and the key with --key: perhaps they are swapped"
+        let advice = match file.option {
+            "cert" => {
+                "give the certificate with `cert` and the key with `key`: perhaps they are swapped"
             }
             _ => "give the certificate of the CA that signed the broker's certificate",
         };
@@ -202,7 +202,7 @@ fn certificate(file: &NamedFile<'_>, index: usize, block: &Pem) -> Result<Certif
 }
 
 fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
-    let file = NamedFile::read("PKCS#12 archive", "--pkcs12", path)?;
+    let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
     file.refuse_pem()?;
     // The library would panic.
     if password.contains('\0') {
@@ -217,7 +217,7 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
         if text.contains("mac verify failure") && password.is_empty() {
             file.error(
                 "it is protected by a password and none was given",
-                "give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD",
+                "give it with `pkcs12_password`",
             )
         } else if text.contains("mac verify failure") {
             file.error(
@@ -230,7 +230,7 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
                 "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
                 format!(
                     "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {out} \
-                     && chmod 600 {out}, and give {out} with --cert and with --key"
+                     && chmod 600 {out}, and give {out} with `cert` and with `key`"
                 ),
             )
         } else if text.contains("at least one certificate") {
@@ -241,7 +241,7 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
         } else {
             file.error(
                 format!("it is damaged or no PKCS#12 archive ({})", reasons(&text)),
-                "give a .p12 or .pfx file, or PEM files with --cert and --key",
+                "give a .p12 or .pfx file, or PEM files with `cert` and `key`",
             )
         }
     })
@@ -269,7 +269,7 @@ fn mismatch(cert: &Path, key: &Path) -> Error {
     let (cert, key) = (cert.display(), key.display());
     Error::new(
         Blame::Configuration,
-        "loading the client certificate (--cert) and its key (--key)",
+        "loading the client certificate (`cert`) and its key (`key`)",
         format!("the private key {key} does not belong to the certificate {cert}"),
         "give the two that were made together; the client's certificate comes first in its file",
     )
@@ -289,7 +289,7 @@ fn build_error(text: &str, options: &TlsOptions) -> Error {
     let advice = if text.contains("too small") || text.contains("too weak") {
         "the client certificate is too weak for this system: get one with a longer key and SHA-256"
     } else {
-        "check the files given with --cert, --key, --pkcs12 and --ca-file"
+        "check the files given with `cert`, `key`, `pkcs12` and `ca_file`"
     };
     Error::new(
         Blame::Configuration,

@@ -66,7 +66,7 @@ fn a_bad_key_file_is_named() {
         ("noise.key", "it is not PEM"),
         ("utf16.key", "UTF-16"),
         ("binary.key", "openssl pkey -inform der"),
-        ("key.p12", "give it with --pkcs12"),
+        ("key.p12", "give it with `pkcs12`"),
         ("client.pem", "perhaps they are swapped"),
         ("public.key", "it holds a public key"),
         ("ssh.key", "it is an OpenSSH key"),
@@ -91,7 +91,7 @@ fn a_bad_key_file_is_named() {
         eprintln!("{text}");
         assert!(text.contains(phrase), "{file}: {text}");
         assert!(text.contains(file), "{file}: {text}");
-        assert!(text.contains("--key"), "{file}: {text}");
+        assert!(text.contains("`key`"), "{file}: {text}");
         assert!(!text.contains("secret"), "{file}: {text}");
         // No line of a key may be quoted.
         for line in key.lines().filter(|line| !line.starts_with('-')) {
@@ -132,15 +132,15 @@ fn a_bad_certificate_or_ca_file_is_named() {
             ca_file: Some(lab.path(file)),
             ..TlsOptions::default()
         };
-        for (options, flag) in [
-            (lab.with(file, "client.key"), "--cert"),
-            (as_ca, "--ca-file"),
+        for (options, option) in [
+            (lab.with(file, "client.key"), "`cert`"),
+            (as_ca, "`ca_file`"),
         ] {
             let text = refusal(&options).to_string();
             eprintln!("{text}");
             assert!(text.contains(phrase), "{file}: {text}");
             assert!(text.contains(file), "{file}: {text}");
-            assert!(text.contains(flag), "{file}: {text}");
+            assert!(text.contains(option), "{file}: {text}");
         }
     }
     let swapped = refusal(&lab.with("client.key", "client.pem")).to_string();
@@ -180,7 +180,7 @@ fn a_bad_pkcs12_archive_is_named() {
         (
             "client.pem",
             "secret",
-            "give PEM files with --cert and --key",
+            "give PEM files with `cert` and `key`",
         ),
     ];
     // OpenSSL 3 needs its legacy provider for making one; before it, everything could read it.
@@ -225,7 +225,7 @@ fn permissions_are_looked_at() {
     let path = lab.path("client.key");
     for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let file = NamedFile::read("private key", "--key", &path).unwrap();
+        let file = NamedFile::read("private key", "key", &path).unwrap();
         assert_eq!(file.is_exposed(), exposed, "{mode:o}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
@@ -254,7 +254,7 @@ fn names_are_checked_and_chosen() {
     // OpenSSL would take these for "do not verify" and "any subdomain".
     for name in ["", ".example.com", "a b", "."] {
         let text = refusal(&with_name(Some(name))).to_string();
-        assert!(text.contains("--tls-server-name"), "{text}");
+        assert!(text.contains("`server_name`"), "{text}");
     }
     for name in [String::new(), "a".repeat(256)] {
         let options = TlsOptions {
@@ -262,6 +262,6 @@ fn names_are_checked_and_chosen() {
             ..TlsOptions::default()
         };
         let text = refusal(&options).to_string();
-        assert!(text.contains("--alpn"), "{text}");
+        assert!(text.contains("`alpn`"), "{text}");
     }
 }

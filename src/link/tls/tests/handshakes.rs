@@ -198,19 +198,19 @@ fn a_broker_certificate_that_does_not_pass_is_explained() {
             "broker.pem",
             &system,
             "localhost",
-            "give the CA's certificate with --ca-file",
+            "give the CA's certificate with `ca_file`",
         ),
         (
             "chain.pem",
             &system,
             "localhost",
-            "give the CA's certificate with --ca-file",
+            "give the CA's certificate with `ca_file`",
         ),
         (
             "deep.pem",
             &half,
             "localhost",
-            "give --ca-file the broker's root CA",
+            "give `ca_file` the broker's root CA",
         ),
         ("alone.pem", &trusting, "localhost", "self-signed"),
         ("expired.pem", &trusting, "localhost", "has expired"),
@@ -234,7 +234,7 @@ fn a_broker_certificate_that_does_not_pass_is_explained() {
             "localhost",
             "not for the name renamed.example",
         ),
-        ("broker.pem", &renamed, "localhost", "--tls-server-name"),
+        ("broker.pem", &renamed, "localhost", "`server_name`"),
     ] {
         let (address, thread) = lab.accept(cert, "broker.key");
         let error = connect(options, address, host).expect_err(phrase);
@@ -293,7 +293,7 @@ fn a_client_certificate_that_the_broker_rejects_is_explained() {
     for version in ["-tls1_2", "-tls1_3"] {
         let broker = lab.strict_broker(version);
         for (options, phrase) in [
-            (lab.trusting(), "give --cert and --key"),
+            (lab.trusting(), "give `cert` and `key`"),
             (
                 lab.with("stranger.pem", "any.key"),
                 "does not know the CA that signed it",
