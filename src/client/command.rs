@@ -62,7 +62,7 @@ pub(crate) enum Urgent {
     /// A response queue went away.
     CloseInbox(InboxId),
     /// The readiness thread has ended: the loop would never hear of the socket again.
-    Deaf(io::Error),
+    WatchFailed(io::Error),
 }
 
 /// A command that was not queued, with what it was made of.

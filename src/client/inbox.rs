@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::client::command::Urgent;
-use crate::link::readiness::Waker;
+use crate::client::lane::Waker;
 use crate::mqtt::packet::Message;
 use crate::options::LARGEST_QUEUE;
 

@@ -10,5 +10,6 @@ pub(crate) mod doorbell;
 pub(crate) mod fanout;
 pub(crate) mod handle;
 pub(crate) mod inbox;
+pub(crate) mod lane;
 pub(crate) mod queue;
 pub(crate) mod ticket;

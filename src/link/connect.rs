@@ -1,23 +1,21 @@
 //! One attempt to reach the broker: name resolution, TCP to each address in turn, TLS.
 //!
-//! Runs on the loop's thread and never blocks it: resolution happens on a short-lived thread, the
-//! socket is non-blocking, and [`Attempt::poll`] goes on whenever the loop is woken. So a stop
-//! request is served at once at every stage. A resolution cannot be broken off: when its attempt was
-//! given up meanwhile the next one waits for it, too ([`Resolver`]). CONNECT and CONNACK are the
-//! session's.
+//! An attempt runs on the loop's thread and never blocks it: resolution happens on a short-lived
+//! thread ([`Resolver`]), the socket is non-blocking, and [`Attempt::poll`] goes on whenever the loop
+//! is woken. So the loop serves a stop request at once at every stage. The bytes that the two sides
+//! exchange over the link are not this file's business.
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::thread;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use mio::net::TcpStream;
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector};
 
 use crate::error::{Blame, Error, exhaustion};
-use crate::link::readiness::{Readiness, Waker};
+use crate::link::readiness::Readiness;
+use crate::link::resolve::Resolver;
 use crate::link::tls;
 use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
@@ -26,7 +24,8 @@ use crate::options::{Options, Security};
 pub(crate) enum Progress {
     /// It goes on at the next wake-up, at [`Attempt::deadline`] at the latest.
     Pending,
-    /// The link is there, still watched by the readiness thread; CONNACK has to come by this time.
+    /// The link is there, and the readiness thread still watches it. The other side has to prove by
+    /// this time that it is of use.
     Done(Box<dyn Link>, Instant),
     /// It failed.
     Failed(Error),
@@ -38,17 +37,6 @@ pub(crate) struct Attempt {
     address: String,
     time_limit: Duration,
 }
-
-/// Resolves the broker's name on a thread of its own, one at a time however often it is asked.
-pub(crate) struct Resolver {
-    look_up: LookUp,
-    waker: Waker,
-    /// What the thread will say that has not been listened to yet.
-    running: Option<Receiver<Addresses>>,
-}
-
-type Addresses = io::Result<Vec<SocketAddr>>;
-type LookUp = fn(&str, u16) -> Addresses;
 
 enum Stage {
     Resolving {
@@ -70,45 +58,6 @@ struct Connecting {
     deadline: Instant,
 }
 
-impl Resolver {
-    /// Wakes the loop when it has something to say.
-    pub(crate) fn new(waker: Waker) -> Self {
-        Resolver {
-            look_up: |host, port| (host, port).to_socket_addrs().map(Iterator::collect),
-            waker,
-            running: None,
-        }
-    }
-
-    /// Starts, unless it is at it already. What was found for an earlier attempt and never listened to
-    /// is too old.
-    fn start(&mut self, options: &Options) -> io::Result<()> {
-        let at_it = |running: &Receiver<_>| matches!(running.try_recv(), Err(TryRecvError::Empty));
-        if self.running.as_ref().is_some_and(at_it) {
-            return Ok(());
-        }
-        let (sender, result) = bounded(1);
-        let (host, port) = (options.host.clone(), options.port);
-        let (look_up, waker) = (self.look_up, self.waker.clone());
-        let run = move || {
-            // Nobody listens any more if the loop has ended.
-            let _ = sender.send(look_up(&host, port));
-            waker.wake();
-        };
-        let thread = thread::Builder::new().name("resolver".to_owned());
-        thread.spawn(run)?;
-        self.running = Some(result);
-        Ok(())
-    }
-
-    /// What it has found, if it has.
-    fn poll(&mut self) -> Option<Addresses> {
-        let said = self.running.as_ref()?.try_recv().ok()?;
-        self.running = None;
-        Some(said)
-    }
-}
-
 impl Attempt {
     /// Starts with resolving the name.
     pub(crate) fn start(
@@ -117,14 +66,16 @@ impl Attempt {
         now: Instant,
     ) -> Result<Self, Error> {
         let address = options.address();
-        resolver.start(options).map_err(|error| {
-            Error::new(
-                Blame::Network,
-                format!("connecting to {address}"),
-                format!("no thread for name resolution: {error}"),
-                "free some of the system's resources",
-            )
-        })?;
+        resolver
+            .start(&options.host, options.port)
+            .map_err(|error| {
+                Error::new(
+                    Blame::Network,
+                    format!("connecting to {address}"),
+                    format!("no thread for name resolution: {error}"),
+                    "free some of the system's resources",
+                )
+            })?;
         Ok(Attempt {
             stage: Stage::Resolving {
                 deadline: now + options.connect_timeout,
@@ -343,71 +294,5 @@ pub(crate) fn plain(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset => "the other side reset the connection".to_owned(),
         io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use crossbeam_channel::{Sender, unbounded};
-
-    use super::*;
-
-    const HANG: Duration = Duration::from_secs(60);
-
-    static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
-    /// What the look-ups wait for.
-    static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
-
-    fn close_the_gate() -> Sender<()> {
-        let (open, gate) = bounded(0);
-        *GATE.lock().unwrap() = Some(gate);
-        open
-    }
-
-    /// RECONNECT again and again gives each attempt up: a name server that does not answer must not
-    /// cost a thread each time.
-    #[test]
-    fn one_name_is_resolved_at_a_time_for_whichever_attempt_is_the_last() {
-        let (urgent, woken) = unbounded();
-        let mut resolver = Resolver::new(Waker::new(urgent, Default::default()));
-        resolver.look_up = |_, port| {
-            let number = LOOK_UPS.fetch_add(1, Ordering::SeqCst);
-            let gate = GATE.lock().unwrap().clone();
-            let _ = gate.unwrap().recv();
-            let port = port + u16::try_from(number).unwrap();
-            Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
-        };
-        let mut options = Options::new("broker.example", "me");
-        options.port = 1000;
-        let now = Instant::now();
-        let open = close_the_gate();
-        let started: Vec<_> = (0..100)
-            .map(|_| Attempt::start(&options, &mut resolver, now).unwrap())
-            .collect();
-        assert_eq!(started.len(), 100);
-        assert!(resolver.poll().is_none());
-        drop(open);
-        woken.recv_timeout(HANG).unwrap();
-        let found = resolver.poll().unwrap().unwrap();
-        assert_eq!(
-            (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),
-            (1000, 1)
-        );
-        assert!(resolver.poll().is_none(), "once");
-        // What nobody listened to is not taken for the answer to a later question.
-        resolver.waker.taken();
-        Attempt::start(&options, &mut resolver, now).unwrap();
-        woken.recv_timeout(HANG).unwrap();
-        resolver.waker.taken();
-        Attempt::start(&options, &mut resolver, now).unwrap();
-        woken.recv_timeout(HANG).unwrap();
-        let found = resolver.poll().unwrap().unwrap();
-        assert_eq!(
-            (found[0].port(), LOOK_UPS.load(Ordering::SeqCst)),
-            (1002, 3)
-        );
     }
 }

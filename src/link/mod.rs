@@ -7,6 +7,7 @@
 pub(crate) mod backoff;
 pub(crate) mod connect;
 pub(crate) mod readiness;
+pub(crate) mod resolve;
 pub mod tls;
 
 use std::fmt;

@@ -1,39 +1,23 @@
-//! \[7\] The readiness thread: when the socket can be read or written, it injects PROCESSLOOP.
+//! \[7\] The readiness thread: it calls back when the socket can be read or written.
 //!
-//! It knows nothing of MQTT or TLS and never touches the socket's data. A socket is watched only while
-//! somebody waits for it; what is there already when that begins is an event, too. Readiness is
-//! edge-triggered and may be spurious: whoever is woken repeats reading and writing until that would
-//! block. Several events before the loop gets to them are one PROCESSLOOP.
+//! The thread knows nothing of MQTT or TLS and never touches the socket's data. A socket is watched
+//! only while its owner waits for it. If the socket is ready when watching begins, that is an event,
+//! too. Readiness is edge-triggered and may be spurious: the owner repeats reading and writing until
+//! that would block.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::Sender;
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
-
-use crate::client::command::{Command, Request, Urgent};
-use crate::client::doorbell::Doorbell;
-use crate::client::ticket::Completion;
 
 const SOCKET: Token = Token(0);
 const STOP: Token = Token(1);
 
-/// Wakes the loop by injecting PROCESSLOOP, from any thread. Never blocks.
-#[derive(Debug, Clone)]
-pub(crate) struct Waker {
-    urgent: Sender<Urgent>,
-    doorbell: Arc<Doorbell>,
-    /// A PROCESSLOOP is on its way that the loop has not taken yet.
-    injected: Arc<AtomicBool>,
-}
-
 /// The readiness thread and the sockets that it watches. Dropping it ends the thread.
 #[derive(Default)]
 pub(crate) struct Readiness {
-    /// `None` until the loop runs.
+    /// `None` until the thread is started.
     watcher: Option<Watcher>,
 }
 
@@ -43,57 +27,23 @@ struct Watcher {
     thread: Option<JoinHandle<()>>,
 }
 
-impl Waker {
-    pub(crate) fn new(urgent: Sender<Urgent>, doorbell: Arc<Doorbell>) -> Self {
-        Waker {
-            urgent,
-            doorbell,
-            injected: Arc::new(AtomicBool::new(false)),
-        }
-    }
-
-    /// Injects PROCESSLOOP, unless one is on its way already.
-    pub(crate) fn wake(&self) {
-        if !self.injected.swap(true, Ordering::AcqRel) {
-            self.tell(Urgent::Command(Command {
-                request: Request::ProcessLoop,
-                completion: Completion::nobody(),
-            }));
-        }
-    }
-
-    /// Tells the loop something that goes ahead of the command queue. Once the loop has ended there
-    /// is nobody left to tell, which is no error.
-    pub(crate) fn tell(&self, urgent: Urgent) {
-        if self.urgent.send(urgent).is_ok() {
-            self.doorbell.ring();
-        }
-    }
-
-    /// How much goes ahead of the command queue and was not taken yet.
-    pub(crate) fn ahead(&self) -> usize {
-        self.urgent.len()
-    }
-
-    /// The loop took the PROCESSLOOP: what happens from now on needs a new one.
-    pub(crate) fn taken(&self) {
-        // Not a mere store: whoever found one on its way has to be seen with what it came for.
-        self.injected.swap(false, Ordering::AcqRel);
-    }
-}
-
 impl Readiness {
-    /// Starts the thread.
+    /// Starts the thread. It calls `on_ready` when a watched socket is ready, and `on_failure` once if
+    /// the system's event queue fails: no socket is watched from then on.
     ///
     /// # Errors
     /// The system has no thread or no event queue left.
-    pub(crate) fn start(&mut self, waker: Waker) -> io::Result<()> {
+    pub(crate) fn start(
+        &mut self,
+        on_ready: impl Fn() + Send + 'static,
+        on_failure: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<()> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let stop = mio::Waker::new(poll.registry(), STOP)?;
         let thread = thread::Builder::new()
             .name("readiness".to_owned())
-            .spawn(move || watch(poll, &waker))?;
+            .spawn(move || watch(poll, on_ready, on_failure))?;
         self.watcher = Some(Watcher {
             registry,
             stop,
@@ -102,7 +52,7 @@ impl Readiness {
         Ok(())
     }
 
-    /// Watches a socket from now on, for whether it can be read, written, or both. If it is ready
+    /// Watches a socket from now on: whether it can be read, written, or either. If it is ready
     /// already, that is an event.
     ///
     /// # Errors
@@ -148,14 +98,14 @@ impl Drop for Watcher {
     }
 }
 
-fn watch(mut poll: Poll, waker: &Waker) {
+fn watch(mut poll: Poll, on_ready: impl Fn(), on_failure: impl FnOnce(io::Error)) {
     let mut events = Events::with_capacity(16);
     loop {
         match poll.poll(&mut events, None) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                waker.tell(Urgent::Deaf(error));
+                on_failure(error);
                 return;
             }
         }
@@ -163,7 +113,54 @@ fn watch(mut poll: Poll, waker: &Waker) {
             return;
         }
         if !events.is_empty() {
-            waker.wake();
+            on_ready();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    const HANG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_socket_that_is_ready_when_watching_begins_calls_back() {
+        let (ready, is_ready) = channel();
+        let mut readiness = Readiness::default();
+        let on_failure = |error| panic!("{error}");
+        readiness
+            .start(move || ready.send(()).unwrap(), on_failure)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let stream = listener.accept().unwrap().0;
+        stream.set_nonblocking(true).unwrap();
+        let mut socket = mio::net::TcpStream::from_std(stream);
+        peer.write_all(b"there before it is watched").unwrap();
+        readiness.watch(&mut socket, true, false).unwrap();
+        is_ready.recv_timeout(HANG).unwrap();
+        readiness.unwatch(&mut socket);
+        is_ready.try_iter().for_each(drop);
+        peer.write_all(b"not watched").unwrap();
+        readiness.watch(&mut socket, true, true).unwrap();
+        is_ready.recv_timeout(HANG).unwrap();
+        drop(readiness);
+        is_ready.try_iter().for_each(drop);
+        assert!(is_ready.recv().is_err(), "the thread has ended");
+    }
+
+    #[test]
+    fn nothing_is_watched_before_the_thread_runs() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut socket = mio::net::TcpStream::connect(address).unwrap();
+        let refused = Readiness::default().watch(&mut socket, true, true);
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotConnected);
     }
 }

@@ -30,14 +30,14 @@ impl Agent {
                 Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
                 Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
                 Urgent::Command(command) => self.dispatch(command, now),
-                Urgent::Deaf(error) => self.deaf(&error),
+                Urgent::WatchFailed(error) => self.watch_failed(&error),
             }
         }
         busy
     }
 
     /// Without the readiness thread the loop would wait for ever.
-    fn deaf(&mut self, error: &io::Error) {
+    fn watch_failed(&mut self, error: &io::Error) {
         self.failure = Some(Error::new(
             Blame::Network,
             "waiting for the socket",

@@ -35,13 +35,14 @@ use crate::client::command::{Command, Outcome, Reason, Urgent};
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
+use crate::client::lane::Waker;
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::Link;
 use crate::link::backoff::Backoff;
-use crate::link::connect::Resolver;
-use crate::link::readiness::{Readiness, Waker};
+use crate::link::readiness::Readiness;
+use crate::link::resolve::Resolver;
 use crate::link::tls;
 use crate::mqtt::session::{DeliveryId, Event, Session, SessionOptions};
 use crate::mqtt::subscriptions::{InterestId, Subscriptions};
@@ -243,7 +244,10 @@ impl Client {
             commands,
             urgent,
             held: None,
-            resolver: Resolver::new(waker.clone()),
+            resolver: Resolver::new({
+                let waker = waker.clone();
+                move || waker.wake()
+            }),
             waker,
             doorbell,
             readiness: Readiness::default(),
@@ -323,7 +327,7 @@ impl Agent {
     /// be had any more. Every command has ended when it returns.
     pub fn run(mut self) -> Ended {
         self.doorbell.move_in();
-        if let Err(error) = self.readiness.start(self.waker.clone()) {
+        if let Err(error) = self.start_readiness() {
             self.failure = Some(no_readiness_thread(&error));
             return self.end();
         }
@@ -407,6 +411,12 @@ impl Agent {
         });
         self.watch.slept(now.elapsed());
         self.unwatch_link();
+    }
+
+    fn start_readiness(&mut self) -> io::Result<()> {
+        let (ready, failed) = (self.waker.clone(), self.waker.clone());
+        let on_failure = move |error| failed.tell(Urgent::WatchFailed(error));
+        self.readiness.start(move || ready.wake(), on_failure)
     }
 
     /// Has the readiness thread tell when the link has something, or takes something again.

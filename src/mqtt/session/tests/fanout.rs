@@ -11,7 +11,7 @@ use super::packets::message;
 use crate::client::command::{Request, Urgent};
 use crate::client::fanout::Fanout;
 use crate::client::inbox::{Inbox, InboxError, InboxId, WhenFull};
-use crate::link::readiness::Waker;
+use crate::client::lane::Waker;
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
