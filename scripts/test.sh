@@ -126,7 +126,7 @@ step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
 step 'tests' cargo test --locked
 # What that feature adds or changes; the rest is the same code as above.
-step 'tests, local-broker' cargo test --locked --features local-broker --test local_broker --test settings --test demo --test secrets
+step 'tests, local-broker' cargo test --locked --features local-broker --test program
 step 'exploration' exploration
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 step 'smoke test' scripts/smoke.sh

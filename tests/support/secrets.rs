@@ -1,5 +1,5 @@
 //! What must never be shown, in each form in which it might be: passwords and private keys as text,
-//! base64, hexadecimal and numbers, and the search for them (`tests/secrets.rs`).
+//! base64, hexadecimal and numbers, and the search for them (`tests/program/secrets.rs`).
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,0 +1,401 @@
+//! What must not hold the loop up or bring it down: large writes, slow links, callbacks and threads
+//! that repeat themselves, brokers that accept and hang up. The real loop against a broker that does
+//! as it is told.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use crate::support::running::{Running, attempts, message, next, options, serve, told};
+use crate::support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
+use bytes::BytesMut;
+use mqtt_connection_sharing::error::Blame;
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, Reason, WhenFull};
+use rumqttc::mqttbytes::v4;
+
+/// More than the system takes for a broker that does not read, less than the script can decode.
+const LARGE: usize = 15 * 1024 * 1024;
+
+const MIB: usize = 1024 * 1024;
+
+fn large(qos: QoS) -> Publish {
+    Publish::new("large", qos, vec![7; LARGE])
+}
+
+/// Waits until something has come that was not read yet.
+#[track_caller]
+fn expect_unread(link: &mut Connection) {
+    let stream = link.stream();
+    let limit = stream.set_read_timeout(Some(HANG));
+    let unread = limit.and_then(|()| stream.peek(&mut [0]));
+    assert!(matches!(unread, Ok(1)), "expected a byte, came: {unread:?}");
+}
+
+/// Reads a PUBLISH too large to be shown.
+#[track_caller]
+fn read_large(link: &mut Connection) -> u16 {
+    link.read_until("PUBLISH", |packet| match packet {
+        v4::Packet::Publish(publish) => {
+            assert_eq!(publish.payload.len(), LARGE);
+            Some(publish.pkid)
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn reading_goes_on_while_a_large_write_blocks() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "last");
+    let ticket = running.handle().publish(large(QoS::AtLeastOnce)).unwrap();
+    expect_unread(&mut link);
+    // A broker that writes before it reads, and more than the system takes: both sides would wait
+    // for each other.
+    let mut packet = BytesMut::new();
+    let incoming = message("in", None, &"x".repeat(60_000));
+    incoming.write(&mut packet, usize::MAX).unwrap();
+    for _ in 0..550 {
+        // Not through the script: its panic would show the packet.
+        let sent = link.stream().write_all(&packet);
+        assert!(sent.is_ok(), "the loop reads no more: {sent:?}");
+    }
+    link.send_packet(message("last", None, "all read"));
+    assert_eq!(next(&inbox), "all read");
+    assert_eq!(ticket.outcome(), None);
+    let id = read_large(&mut link);
+    link.send_puback(id);
+    assert_eq!(attempts(told(ticket)), 1);
+    running.terminate(link);
+}
+
+/// Publishes, and again whenever that comes to nothing; counts how often. Gives up long after it
+/// should have been stopped.
+fn publish_again_and_again(handle: Handle, count: Arc<AtomicU64>) {
+    let publish = Publish::new("a", QoS::AtLeastOnce, "x");
+    let next = (handle.clone(), Arc::clone(&count));
+    // Once it is rejected the callback is dropped, and that is the end.
+    let _ = handle.publish_then(publish, move |outcome| {
+        let (handle, count) = next;
+        if !outcome.is_delivered() && count.fetch_add(1, Ordering::Relaxed) < 10_000 {
+            publish_again_and_again(handle, count);
+        }
+    });
+}
+
+#[test]
+fn a_callback_that_repeats_does_not_keep_the_loop_from_ending() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 1;
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let count = Arc::new(AtomicU64::new(0));
+    // One in flight, one in the queue.
+    for _ in 0..2 {
+        publish_again_and_again(running.handle().clone(), Arc::clone(&count));
+    }
+    link.expect_publish();
+    let (left, _) = running.terminate(link);
+    assert_eq!(left, 2);
+    assert_eq!(count.load(Ordering::Relaxed), 2, "each was told once");
+}
+
+#[test]
+fn disconnect_sends_what_was_queued() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let publish = running.handle().publish(large(QoS::AtMostOnce)).unwrap();
+    let mut disconnect = running.handle().disconnect();
+    // The link takes nothing for a while.
+    let told_early = disconnect.wait_timeout(Duration::from_millis(1500));
+    assert_eq!(told_early, None, "the PUBLISH is still on its way");
+    read_large(&mut link);
+    link.expect_disconnect();
+    link.expect_closed();
+    link.close();
+    assert!(told(publish).is_delivered());
+    assert!(told(disconnect).is_delivered());
+    running.drop_all_and_join();
+}
+
+#[test]
+fn disconnect_waits_for_what_the_session_holds_back() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let filters = (0..20).map(|n| Filter::new(format!("f/{n}"), QoS::AtLeastOnce));
+    let subscribe = running.handle().subscribe(&inbox, filters.collect());
+    let mut disconnect = running.handle().disconnect();
+    // One packet at a time: the next leaves when the one before it was answered.
+    for filters in [8, 8] {
+        let part = link.expect_subscribe();
+        assert_eq!(part.filters.len(), filters);
+        assert_eq!(disconnect.wait_timeout(Duration::from_millis(20)), None);
+        link.grant(&part);
+    }
+    assert_eq!(link.expect_subscribe().filters.len(), 4);
+    link.expect_disconnect();
+    link.expect_closed();
+    link.close();
+    assert!(told(disconnect).is_delivered());
+    // The answer to the last part comes on the next link.
+    let reconnect = running.handle().reconnect();
+    let (mut link, _) = broker.accept_client(true);
+    assert!(told(reconnect).is_delivered());
+    let part = link.expect_subscribe();
+    assert_eq!(part.filters.len(), 4);
+    link.grant(&part);
+    assert!(told(subscribe.unwrap()).is_delivered());
+    assert_eq!(running.terminate(link).0, 0);
+}
+
+#[test]
+fn a_ping_that_is_never_answered_ends() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.ack_timeout = Duration::from_millis(500);
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let mut ticket = running.handle().ping().unwrap();
+    link.expect_pingreq();
+    let mut packet = BytesMut::new();
+    let incoming = message("in", None, "x");
+    incoming.write(&mut packet, usize::MAX).unwrap();
+    // The link is alive, but nobody answers the PING.
+    let outcome = wait_for("the end of the PING", HANG, || {
+        // In the end the loop closes the link.
+        let _ = link.stream().write_all(&packet);
+        ticket.wait_timeout(Duration::from_millis(20))
+    });
+    assert!(!outcome.is_delivered(), "{outcome:?}");
+    link.close();
+    let (link, _) = broker.accept_client(true);
+    running.take_a_turn();
+    running.terminate(link);
+}
+
+#[test]
+fn a_second_loop_of_a_broker_does_not_reuse_an_identifier_in_its_session() {
+    let mut broker = ScriptedBroker::bind();
+    let options = options(&broker);
+    let (give, take) = channel();
+    let (tell, ended) = channel();
+    let loops = thread::spawn(move || {
+        let mut client = Client::new(options).expect("valid options");
+        for _ in 0..2 {
+            let (agent, handle) = client.open();
+            give.send(handle).expect("the test to wait");
+            let ended = agent.run();
+            client = ended.client;
+            let told = tell.send((ended.result, ended.left));
+            told.expect("the test to wait");
+        }
+    });
+    let publish = |handle: &Handle, payload: &'static str| {
+        let publish = Publish::new("a", QoS::ExactlyOnce, payload);
+        handle.publish(publish).expect("room in the queue")
+    };
+    let end = |handle: Handle, mut link: Connection| {
+        let terminate = handle.terminate(Duration::ZERO);
+        link.expect_disconnect();
+        link.expect_closed();
+        link.close();
+        let (result, left) = ended.recv_timeout(HANG).expect("the loop to end");
+        assert!(told(terminate).is_delivered());
+        assert_eq!(result, Ok(()));
+        left
+    };
+
+    let handle = take.recv_timeout(HANG).expect("a handle");
+    let (mut link, _) = broker.accept_client(false);
+    let ticket = publish(&handle, "first");
+    let first = link.expect_publish();
+    assert_eq!(end(handle, link), 1);
+    let outcome = told(ticket);
+    assert!(!outcome.is_delivered(), "{outcome:?}");
+
+    // The broker may still hold the first message under its identifier [MQTT-4.3.3-2].
+    let handle = take.recv_timeout(HANG).expect("a handle");
+    let (mut link, _) = broker.accept_client(true);
+    let ticket = publish(&handle, "second");
+    let second = link.expect_publish();
+    assert_eq!((&second.payload[..], second.dup), (&b"second"[..], false));
+    assert_ne!(second.pkid, first.pkid, "it would be taken for the first");
+    link.send_packet(v4::Packet::PubRec(v4::PubRec::new(second.pkid)));
+    assert_eq!(link.expect_pubrel().pkid, second.pkid);
+    link.send_packet(v4::Packet::PubComp(v4::PubComp::new(second.pkid)));
+    assert!(matches!(told(ticket), Outcome::Delivered { .. }));
+    assert_eq!(end(handle, link), 0);
+    loops.join().unwrap();
+}
+
+#[test]
+fn threads_that_repeat_process_loop_do_not_keep_a_publish_from_the_wire() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let count = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    // Together they are faster than the loop.
+    let threads = [(); 3].map(|()| {
+        let handle = running.handle().clone();
+        let (count, stop) = (Arc::clone(&count), Arc::clone(&stop));
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                drop(handle.process_loop());
+                // What the loop does not take stays in memory.
+                if count.fetch_add(1, Ordering::Relaxed) > 5_000_000 {
+                    return false;
+                }
+            }
+            true
+        })
+    });
+    wait_until("the threads to repeat it", || {
+        count.load(Ordering::Relaxed) > 10_000
+    });
+    let ticket = running.publish("a", "x");
+    let id = link.expect_publish().pkid;
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        assert!(thread.join().unwrap(), "only after the threads gave up");
+    }
+    link.send_puback(id);
+    assert_eq!(attempts(told(ticket)), 1);
+    running.terminate(link);
+}
+
+#[test]
+fn a_slow_link_that_makes_progress_is_not_given_up() {
+    const SIZE: usize = 32 * MIB;
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.ack_timeout = Duration::from_secs(2);
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let publish = Publish::new("big", QoS::AtLeastOnce, vec![7; SIZE]);
+    let ticket = running.handle().publish(publish).unwrap();
+    // Type, length, topic, identifier: the script cannot decode what is so large.
+    let mut header = [0; 1 + 4 + 2 + 3 + 2];
+    link.stream().set_read_timeout(Some(HANG)).unwrap();
+    link.stream().read_exact(&mut header).unwrap();
+    let id = u16::from_be_bytes([header[10], header[11]]);
+    let mut part = vec![0; MIB];
+    // Longer than the acknowledgment may take, at less than the system takes by itself.
+    for _ in 0..14 {
+        link.stream().read_exact(&mut part).unwrap();
+        let another = broker.accept_within(Duration::from_millis(200));
+        assert!(another.is_none(), "given up while it was being written");
+    }
+    for _ in 14..SIZE / MIB {
+        link.stream().read_exact(&mut part).unwrap();
+    }
+    link.send_puback(id);
+    assert_eq!(attempts(told(ticket)), 1);
+    assert_eq!(running.terminate(link).1.connects, 1);
+}
+
+#[test]
+fn links_lost_in_a_row_without_progress_count_as_failed_attempts() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.retry.attempts = 2;
+    let running = Running::start(options);
+    for _ in 0..3 {
+        let (link, _) = broker.accept_client(true);
+        running.take_a_turn();
+        link.close();
+    }
+    let ended = running.join();
+    assert_eq!(ended.stats.connects, 3, "CONNACK was read each time");
+    assert_eq!(ended.result.unwrap_err().blame(), Blame::Network);
+    assert!(broker.accept_within(Duration::ZERO).is_none());
+}
+
+#[test]
+fn a_link_with_progress_ends_the_count_of_failed_attempts() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.retry.attempts = 1;
+    let running = Running::start(options);
+    for progress in [false, true, false, true, false, false] {
+        let (mut link, _) = broker.accept_client(true);
+        running.take_a_turn();
+        if progress {
+            let ticket = running.publish("a", "x");
+            let id = link.expect_publish().pkid;
+            link.send_puback(id);
+            assert!(told(ticket).is_delivered());
+        }
+        link.close();
+    }
+    let ended = running.join();
+    assert_eq!(ended.stats.connects, 6);
+    assert_eq!(ended.result.unwrap_err().blame(), Blame::Network);
+}
+
+#[test]
+fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
+    let broker = ScriptedBroker::bind();
+    let client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open();
+    let too_many = Outcome::NeverSent(Reason::TooManyAhead);
+    let mut taken = Vec::new();
+    let refused = loop {
+        let ticket = handle.process_loop();
+        if let Some(outcome) = ticket.outcome() {
+            break outcome;
+        }
+        taken.push(ticket);
+    };
+    assert_eq!((taken.len(), refused), (65_536, too_many.clone()));
+    assert_eq!(told(handle.disconnect()), too_many);
+    assert_eq!(told(handle.reconnect()), too_many);
+    let ended = handle.terminate(Duration::ZERO);
+    assert!(agent.run().result.is_ok());
+    assert!(told(ended).is_delivered());
+    for ticket in taken {
+        assert!(told(ticket).is_delivered());
+    }
+}
+
+#[test]
+fn opening_and_dropping_inboxes_faster_than_the_loop_takes_them_is_bounded() {
+    let mut broker = ScriptedBroker::bind();
+    let client = Client::new(options(&broker)).unwrap();
+    let (agent, handle) = client.open();
+    let mut opened = 0;
+    let not_opened = loop {
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        if inbox.try_recv() == Err(InboxError::NotOpened) {
+            break inbox;
+        }
+        opened += 1;
+        // It is dropped, which the loop hears of, too.
+    };
+    assert_eq!(opened, 65_536 / 2);
+    let filters = || vec![Filter::new("a", QoS::AtLeastOnce)];
+    let refused = told(handle.subscribe(&not_opened, filters()).unwrap());
+    assert_eq!(refused, Outcome::NeverSent(Reason::TooManyAhead));
+    assert_eq!(not_opened.recv(), Err(InboxError::NotOpened));
+    let leaving = handle.unsubscribe(&not_opened, vec!["a".into()]).unwrap();
+    let script = thread::spawn(move || {
+        let (mut link, _) = broker.accept_client(false);
+        serve(&mut link);
+        link.close();
+    });
+    let user = thread::spawn(move || {
+        assert!(told(leaving).is_delivered());
+        drop(not_opened);
+        // The loop has caught up.
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        let granted = told(handle.subscribe(&inbox, filters()).unwrap());
+        assert!(granted.is_delivered(), "{granted}");
+        drop(handle);
+    });
+    assert!(agent.run().result.is_ok());
+    user.join().unwrap();
+    script.join().unwrap();
+}

@@ -1,0 +1,352 @@
+//! DISCONNECT, RECONNECT and TERMINATE in every state of the connection, and the end of a loop whose
+//! handles are all gone. The real loop against a broker that does as it is told.
+//!
+//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::support::running::{
+    NEVER, Running, all_told, attempts, message, options, promptly, send_at_once, told,
+};
+use crate::support::{Connection, HANG, ScriptedBroker, look_for};
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::packet::{Publish, QoS};
+use mqtt_connection_sharing::{Outcome, Reason, RejectReason, Ticket, WhenFull};
+use rumqttc::mqttbytes::v4;
+
+/// Once a link is lost, the next attempt is further away than any test waits.
+fn no_second_attempt(broker: &ScriptedBroker) -> Options {
+    let mut options = options(broker);
+    options.connect_interval = NEVER;
+    options
+}
+
+/// What has not been written for this long waits for a broker that does not read.
+const STUCK: Duration = Duration::from_millis(300);
+
+/// DISCONNECT, then the end of the stream, and nothing after the packet.
+#[track_caller]
+fn expect_goodbye(mut link: Connection) {
+    link.expect_disconnect();
+    link.expect_closed();
+    assert!(link.received().ends_with(&[0xe0, 0]));
+    link.close();
+}
+
+#[test]
+fn disconnect_comes_after_what_was_queued_and_reconnect_resumes_what_came_later() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 1;
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let before: Vec<_> = (0..3).map(|_| running.publish("before", "x")).collect();
+    let first = link.expect_publish().pkid;
+    let mut disconnect = running.handle().disconnect();
+    let second_disconnect = running.handle().disconnect();
+    // The loop has taken DISCONNECT: what is queued from here on comes after it.
+    running.take_a_turn();
+    let after = running.publish("after", "x");
+    link.send_puback(first);
+    let second = link.expect_publish();
+    assert_eq!(second.topic, "before");
+    assert_eq!(disconnect.wait_timeout(Duration::from_millis(20)), None);
+    link.send_puback(second.pkid);
+    let last = link.expect_publish();
+    assert_eq!(last.topic, "before");
+    // Sent is enough for DISCONNECT; the acknowledgment may come on the next link.
+    expect_goodbye(link);
+    assert!(told(disconnect).is_delivered());
+    assert!(told(second_disconnect).is_delivered());
+    assert!(broker.accept_within(Duration::from_millis(50)).is_none());
+    assert_eq!(after.outcome(), None);
+
+    let reconnect = running.handle().reconnect();
+    let (mut link, connect) = broker.accept_client(true);
+    assert!(!connect.clean_session);
+    assert!(told(reconnect).is_delivered());
+    let again = link.expect_publish();
+    assert!(again.dup);
+    assert_eq!(again.pkid, last.pkid);
+    link.send_puback(again.pkid);
+    let late = link.expect_publish();
+    assert_eq!(late.topic, "after");
+    link.send_puback(late.pkid);
+    assert_eq!(attempts(told(after)), 1);
+    let sent: Vec<_> = before.into_iter().map(|t| attempts(told(t))).collect();
+    assert_eq!(sent, [1, 1, 2]);
+    running.terminate(link);
+}
+
+#[test]
+fn disconnect_while_the_link_is_down_stays_offline_until_reconnect() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
+    link.close();
+    running.take_a_turn();
+    assert!(told(running.handle().disconnect()).is_delivered());
+    assert!(told(running.handle().disconnect()).is_delivered());
+    running.drop_all_and_join();
+}
+
+#[test]
+fn reconnect_overtakes_a_full_queue() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 1;
+    options.command_queue = 1;
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let tickets = [running.publish("a", "1"), running.publish("a", "2")];
+    link.expect_publish();
+    let reconnect = running.handle().reconnect();
+    link.expect_closed();
+    let (mut link, _) = broker.accept_client(true);
+    assert!(told(reconnect).is_delivered());
+    for _ in 0..2 {
+        let id = link.expect_publish().pkid;
+        link.send_puback(id);
+    }
+    let sent: Vec<_> = tickets.into_iter().map(|t| attempts(told(t))).collect();
+    assert_eq!(sent, [2, 1]);
+    running.terminate(link);
+}
+
+#[test]
+fn terminate_finishes_what_is_queued_and_in_flight() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 1;
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let tickets: Vec<_> = (0..3).map(|_| running.publish("a", "x")).collect();
+    let id = link.expect_publish().pkid;
+    let end = running.handle().terminate(NEVER);
+    running.take_a_turn();
+    let late = running.publish("late", "x");
+    // The link is lost on the way: it is made anew, as there is still time.
+    link.close();
+    let (mut link, _) = broker.accept_client(true);
+    assert_eq!(link.expect_publish().pkid, id);
+    link.send_puback(id);
+    for _ in 0..2 {
+        assert_eq!(end.outcome(), None);
+        let id = link.expect_publish().pkid;
+        link.send_puback(id);
+    }
+    expect_goodbye(link);
+    let ended = running.join();
+    assert!(ended.result.is_ok());
+    assert_eq!(ended.left, 1);
+    assert!(all_told([end]).remove(0).is_delivered());
+    assert!(all_told(tickets).iter().all(Outcome::is_delivered));
+    let late = all_told([late]).remove(0);
+    assert_eq!(late, Outcome::Cancelled(Reason::Terminated));
+}
+
+#[test]
+fn row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.max_inflight = 2;
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let tickets: Vec<_> = (0..5).map(|_| running.publish("a", "x")).collect();
+    link.expect_publish();
+    link.expect_publish();
+    let end = running.handle().terminate(Duration::from_millis(50));
+    expect_goodbye(link);
+    let handle = running.handle().clone();
+    let ended = promptly(|| running.join());
+    assert_eq!(ended.left, 5);
+    let outcomes = all_told(tickets);
+    let perhaps = Outcome::PerhapsDelivered(Reason::Terminated);
+    assert_eq!(outcomes[..2], [perhaps.clone(), perhaps]);
+    let cancelled = Outcome::Cancelled(Reason::Terminated);
+    assert!(outcomes[2..].iter().all(|outcome| *outcome == cancelled));
+    assert!(all_told([end]).remove(0).is_delivered());
+    assert_eq!(handle.ping().unwrap_err().reason, RejectReason::Terminated);
+}
+
+#[test]
+fn a_second_terminate_brings_the_end_nearer() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let stuck = running.publish("a", "x");
+    link.expect_publish();
+    let mut patient = running.handle().terminate(NEVER);
+    assert_eq!(patient.wait_timeout(Duration::from_millis(20)), None);
+    let impatient = running.handle().terminate(Duration::ZERO);
+    expect_goodbye(link);
+    assert_eq!(running.join().left, 1);
+    assert!(
+        all_told([patient, impatient])
+            .iter()
+            .all(Outcome::is_delivered)
+    );
+    let stuck = all_told([stuck]).remove(0);
+    assert_eq!(stuck, Outcome::PerhapsDelivered(Reason::Terminated));
+}
+
+#[test]
+fn terminate_while_the_broker_takes_nothing_ends_all_the_same() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = Running::online(&mut broker);
+    let text = "x".repeat(200_000);
+    let is_stuck = |ticket: &Ticket| look_for(STUCK, || ticket.outcome()).is_none();
+    // More than the system keeps for a connection that nobody reads.
+    let mut tickets = Vec::new();
+    while !tickets.last().is_some_and(is_stuck) {
+        let message = Publish::new("a", QoS::AtMostOnce, text.clone());
+        tickets.push(running.handle().publish(message).unwrap());
+    }
+    let end = running.handle().terminate(Duration::ZERO);
+    let _ = promptly(|| running.join());
+    assert!(all_told([end]).remove(0).is_delivered());
+    let last = all_told(tickets).pop();
+    assert_eq!(last, Some(Outcome::PerhapsDelivered(Reason::LinkLost)));
+    drop(link);
+}
+
+#[test]
+fn terminate_in_the_middle_of_the_wait_for_the_next_attempt() {
+    let mut broker = ScriptedBroker::bind();
+    for grace in [NEVER, Duration::ZERO] {
+        let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
+        link.close();
+        running.take_a_turn();
+        let end = running.handle().terminate(grace);
+        assert_eq!(promptly(|| running.join()).left, 0);
+        assert!(all_told([end]).remove(0).is_delivered());
+    }
+    // What is left to do cannot be done: the attempt would come after the grace.
+    let (running, mut link) = Running::online_with(no_second_attempt(&broker), &mut broker);
+    let sent = running.publish("a", "x");
+    link.expect_publish();
+    link.close();
+    running.take_a_turn();
+    let queued = running.publish("a", "x");
+    let mut end = running.handle().terminate(2 * HANG);
+    assert!(end.wait_timeout(HANG / 2).unwrap().is_delivered());
+    assert_eq!(running.join().left, 2);
+    let outcomes = all_told([sent, queued]);
+    assert_eq!(outcomes[0], Outcome::PerhapsDelivered(Reason::Terminated));
+    assert_eq!(outcomes[1], Outcome::Cancelled(Reason::Terminated));
+}
+
+#[test]
+fn terminate_while_connack_is_awaited() {
+    let mut broker = ScriptedBroker::bind();
+    for commands in [0, 1] {
+        let running = Running::start(options(&broker));
+        let mut link = broker.accept();
+        link.expect_connect();
+        let tickets: Vec<_> = (0..commands).map(|_| running.publish("a", "x")).collect();
+        let end = running.handle().terminate(Duration::from_millis(20));
+        assert_eq!(promptly(|| running.join()).left, commands);
+        // No DISCONNECT: it must not come before CONNACK did.
+        link.expect_closed();
+        assert!(all_told([end]).remove(0).is_delivered());
+        for outcome in all_told(tickets) {
+            assert_eq!(outcome, Outcome::Cancelled(Reason::Terminated));
+        }
+    }
+}
+
+/// A port whose listener has no room for another connection.
+#[cfg(target_os = "linux")]
+#[test]
+fn stop_requests_while_tcp_connects() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let mut others = Vec::new();
+    while let Ok(other) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        others.push(other);
+        assert!(others.len() < 10_000, "the listener never fills");
+    }
+    let broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.port = address.port();
+    for command in 0..3 {
+        let running = Running::start(options.clone());
+        running.take_a_turn();
+        let handle = running.handle().clone();
+        match command {
+            0 => assert!(promptly(|| told(handle.terminate(NEVER))).is_delivered()),
+            1 => assert!(promptly(|| told(handle.disconnect())).is_delivered()),
+            _ => drop(handle.reconnect()),
+        }
+        let end = handle.terminate(Duration::ZERO);
+        assert_eq!(promptly(|| running.join()).left, 0);
+        told(end);
+    }
+}
+
+#[test]
+fn terminate_while_offline() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = Running::online(&mut broker);
+    let disconnect = running.handle().disconnect();
+    expect_goodbye(link);
+    assert!(told(disconnect).is_delivered());
+    let waiting = running.publish("a", "x");
+    let end = running.handle().terminate(NEVER);
+    assert_eq!(promptly(|| running.join()).left, 1);
+    assert!(all_told([end]).remove(0).is_delivered());
+    let waiting = all_told([waiting]).remove(0);
+    assert_eq!(waiting, Outcome::Cancelled(Reason::Terminated));
+}
+
+#[test]
+fn the_loop_ends_when_the_last_handle_is_dropped() {
+    // Online, with something in flight, which it finishes.
+    let mut broker = ScriptedBroker::bind();
+    let (mut running, mut link) = Running::online(&mut broker);
+    let clone = running.handle().clone();
+    let inbox = clone.inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "in");
+    let ticket = running.publish("a", "x");
+    running.drop_handle();
+    let id = link.expect_publish().pkid;
+    send_at_once(&mut link, [message("in", 7, "m")]);
+    assert_eq!(link.expect_puback().pkid, 7, "one handle is left");
+    drop(clone);
+    link.expect_silence(Duration::from_millis(20));
+    link.send_puback(id);
+    expect_goodbye(link);
+    assert_eq!(running.join().left, 0);
+    assert_eq!(attempts(told(ticket)), 1);
+    // What was delivered can still be taken.
+    assert!(inbox.recv().is_ok());
+    assert!(inbox.recv().is_err());
+
+    // Offline.
+    let (running, link) = Running::online(&mut broker);
+    let disconnect = running.handle().disconnect();
+    expect_goodbye(link);
+    assert!(told(disconnect).is_delivered());
+    running.drop_all_and_join();
+
+    // Waiting for the next attempt.
+    let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
+    link.close();
+    running.take_a_turn();
+    running.drop_all_and_join();
+
+    // Waiting for CONNACK.
+    let running = Running::start(options(&broker));
+    let mut link = broker.accept();
+    link.expect_connect();
+    running.drop_all_and_join();
+    link.expect_closed();
+}
+
+#[test]
+fn a_broker_that_sends_on_after_disconnect_and_does_not_close_is_left() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let disconnect = running.handle().disconnect();
+    link.expect_disconnect();
+    link.expect_closed();
+    send_at_once(&mut link, [message("a", 1, "m"), v4::Packet::PingResp]);
+    assert!(promptly(|| told(disconnect)).is_delivered());
+    assert!(link.received().ends_with(&[0xe0, 0]));
+    running.drop_all_and_join();
+}

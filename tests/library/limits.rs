@@ -1,0 +1,266 @@
+//! What a broker does not allow is handed back before anything of it is sent, and the connection goes
+//! on. The real loop, with the limits of AWS IoT Core, against a broker that sees every byte.
+
+// Clippy knows tests by their attribute only; the helpers are test code all the same.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use crate::support::ScriptedBroker;
+use crate::support::running::{Running, options, told};
+use mqtt_connection_sharing::cli;
+use mqtt_connection_sharing::config::{self, Surroundings};
+use mqtt_connection_sharing::limits::{Limit, Limits};
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
+
+const QOS_1: QoS = QoS::AtLeastOnce;
+
+fn aws(broker: &ScriptedBroker) -> Options {
+    let mut options = options(broker);
+    options.limits = Limits::aws_iot();
+    options.keep_alive = Duration::from_secs(1200);
+    options
+}
+
+#[test]
+fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online_with(aws(&broker), &mut broker);
+    let publish = |topic: &str, qos, bytes| Publish::new(topic, qos, vec![b'x'; bytes]);
+    for (publish, limit, words) in [
+        (
+            publish("t", QoS::ExactlyOnce, 1),
+            Limit::QoS,
+            "quality of service 2, and AWS IoT allows at most 1",
+        ),
+        (
+            publish(&"t".repeat(257), QOS_1, 1),
+            Limit::TopicBytes,
+            "it has 257 bytes, and AWS IoT allows 256",
+        ),
+        (
+            publish("1/2/3/4/5/6/7/8/9", QOS_1, 1),
+            Limit::TopicSlashes,
+            "it has 8 slashes, and AWS IoT allows 7",
+        ),
+        (
+            publish("t", QoS::AtMostOnce, 131_073),
+            Limit::PayloadBytes,
+            "a payload of 131073 bytes, and AWS IoT allows 131072",
+        ),
+        (
+            publish("$SYS/t", QOS_1, 1),
+            Limit::ReservedTopic,
+            "topics that begin with $ are reserved on AWS IoT",
+        ),
+    ] {
+        let rejected = running.handle().publish(publish.clone()).unwrap_err();
+        assert_eq!(rejected.command, publish);
+        let text = rejected.to_string();
+        assert!(text.contains(words), "{text}");
+        let RejectReason::Limit { name, exceeded } = rejected.reason else {
+            panic!("{:?}", rejected.reason);
+        };
+        assert_eq!(
+            (name, exceeded.limit()),
+            (publish.topic().to_string(), limit)
+        );
+        let with_callback = running.handle().publish_then(publish.clone(), |_| {});
+        assert_eq!(with_callback.unwrap_err().command, publish);
+    }
+    // Up to the limits everything goes, and it is the first thing that goes.
+    for (topic, bytes) in [
+        ("1/2/3/4/5/6/7/8".to_owned(), 131_072),
+        ("t".repeat(256), 0),
+        ("$aws/rules/rule/1/2/3/4/5/6/7/8".to_owned(), 1),
+    ] {
+        let ticket = running.handle().publish(publish(&topic, QOS_1, bytes));
+        let seen = link.expect_publish();
+        assert_eq!((seen.topic, seen.payload.len()), (topic, bytes));
+        link.send_puback(seen.pkid);
+        assert!(told(ticket.unwrap()).is_delivered());
+    }
+    assert_eq!(running.terminate(link).1.connects, 1);
+}
+
+#[test]
+fn what_mqtt_forbids_is_handed_back_as_well() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let long = "x".repeat(65_536);
+    for bad in ["", "a\0b", "a/+/b", "a/#", &long] {
+        let publish = Publish::new(bad, QOS_1, "x");
+        let rejected = running.handle().publish(publish.clone()).unwrap_err();
+        assert_eq!(rejected.command, publish);
+        assert!(rejected.to_string().len() < 300, "a line, however long");
+    }
+    for bad in [
+        "",
+        "a\0b",
+        "a+",
+        "#/a",
+        "a/#/b",
+        "a#",
+        "$share/g",
+        "$share//a",
+        "$share/+/a",
+        "$share/g/",
+        &long,
+    ] {
+        let good = Filter::new("good", QOS_1);
+        let filters = vec![good, Filter::new(bad, QoS::ExactlyOnce)];
+        let rejected = running.handle().subscribe(&inbox, filters.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, filters);
+        assert!(matches!(rejected.reason, RejectReason::Invalid { name, .. } if name == bad));
+        let names = vec!["good".to_owned(), bad.to_owned()];
+        let rejected = running.handle().unsubscribe(&inbox, names.clone());
+        assert_eq!(rejected.unwrap_err().command, names);
+    }
+    let nothing = running.handle().subscribe(&inbox, Vec::new()).unwrap_err();
+    assert_eq!(nothing.reason, RejectReason::NoFilter);
+    // Nothing of all that went out.
+    running.take_a_turn();
+    let received = link.received();
+    running.terminate(link);
+    assert_eq!(received[0], 0x10, "CONNECT");
+    assert_eq!(received.len(), usize::from(received[1]) + 2);
+}
+
+/// A host is a name or an address and nothing else. A dot at its beginning would make OpenSSL take the
+/// certificate of any subdomain, and a URL may hold a password that messages would repeat.
+#[test]
+fn a_host_that_is_none_is_refused_and_not_repeated() {
+    for host in [
+        ".example.com",
+        "mqtts://me:hunter2@broker.example",
+        "me:hunter2@broker.example",
+        "broker.example/hunter2",
+        "broker example",
+        "broker\0",
+    ] {
+        let error = Options::new(host, "me").check().expect_err(host);
+        let text = error.to_string();
+        assert!(text.starts_with("checking the endpoint: "), "{text}");
+        assert!(text.contains("; give the host alone"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    for host in ["a", "my_broker.", "192.0.2.1", "::1", "fe80::1%eth0"] {
+        assert!(Options::new(host, "me").check().is_ok(), "{host}");
+    }
+}
+
+/// What AWS IoT does not answer, or answers by closing the connection, and the settings still allow.
+#[test]
+fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        host_name: None,
+        process: 1,
+    };
+    let notices = |host: &str, flags: &[&str]| {
+        let fixed = ["program", "--endpoint", host, "--cert=c", "--key=k"];
+        let cli = cli::parse_from([&fixed, flags].concat()).unwrap();
+        config::resolve(cli, &surroundings).unwrap().notices
+    };
+    for (good, bad, words) in [
+        (
+            &["--max-inflight=100"][..],
+            &["--max-inflight=101"][..],
+            "lower --max-inflight",
+        ),
+        (
+            &["--publish-delay=20ms", "--publish-count=101"],
+            &["--publish-delay=19ms", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--publish-delay=0", "--publish-count=100"],
+            &["--publish-delay=0", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--connect-interval=1s"],
+            &["--connect-interval=999ms"],
+            "--connect-interval 1s",
+        ),
+    ] {
+        let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";
+        assert_eq!(notices(aws, good), [""; 0]);
+        let remarks = notices(aws, bad);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("AWS IoT takes "), "{remarks:?}");
+        assert!(remarks[0].contains(words), "{remarks:?}");
+        assert_eq!(notices("broker.example", bad), [""; 0]);
+    }
+}
+
+#[test]
+fn filters_beyond_a_limit_are_handed_back_with_its_name() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online_with(aws(&broker), &mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let many = (0..51).map(|n| format!("f/{n}")).collect::<Vec<_>>();
+    let with = |names: &[&str], qos| {
+        let filters = names.iter().map(|name| Filter::new(*name, qos));
+        filters.collect::<Vec<_>>()
+    };
+    let all: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (filters, limit, name) in [
+        (with(&["good", "two"], QoS::ExactlyOnce), Limit::QoS, "good"),
+        (
+            with(&["good", "+/+/+/+/+/+/+/+/#"], QOS_1),
+            Limit::TopicSlashes,
+            "+/+/+/+/+/+/+/+/#",
+        ),
+        (with(&all, QOS_1), Limit::Subscriptions, "SUBSCRIBE"),
+    ] {
+        let rejected = running.handle().subscribe(&inbox, filters.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, filters);
+        assert!(
+            rejected.to_string().contains("AWS IoT allows"),
+            "{rejected}"
+        );
+        let RejectReason::Limit { name: of, exceeded } = rejected.reason else {
+            panic!("{:?}", rejected.reason);
+        };
+        assert_eq!((of.as_str(), exceeded.limit()), (name, limit));
+    }
+    // UNSUBSCRIBE has filters as well; only their number does not matter.
+    for name in ["+/+/+/+/+/+/+/+/#", &"f".repeat(257)] {
+        let names = vec!["good".to_owned(), name.to_owned()];
+        let rejected = running.handle().unsubscribe(&inbox, names.clone());
+        let rejected = rejected.unwrap_err();
+        assert_eq!(rejected.command, names);
+        let reason = rejected.reason;
+        assert!(matches!(reason, RejectReason::Limit { name: of, .. } if of == name));
+    }
+    // Fifty go, eight in a packet; not one more after that, unless it is one of them.
+    let ticket = running.handle().subscribe(&inbox, with(&all[..50], QOS_1));
+    let mut asked = 0;
+    while asked < 50 {
+        let subscribe = link.expect_subscribe();
+        assert!(subscribe.filters.len() <= 8);
+        asked += subscribe.filters.len();
+        link.grant(&subscribe);
+    }
+    assert!(told(ticket.unwrap()).is_delivered());
+    let one_more = running.handle().subscribe(&inbox, with(&["g"], QOS_1));
+    assert_eq!(
+        told(one_more.unwrap()),
+        Outcome::NeverSent(Reason::SubscriptionLimit)
+    );
+    let other = running.handle().inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &other, "f/0");
+    // What does not count: the name of a shared subscription.
+    let left = running.handle().unsubscribe(&inbox, vec!["f/49".into()]);
+    let unsubscribe = link.expect_unsubscribe();
+    crate::support::running::send_unsuback(&mut link, unsubscribe.pkid);
+    assert!(told(left.unwrap()).is_delivered());
+    running.subscribe(&mut link, &inbox, "$share/group/1/2/3/4/5/6/7/8");
+    running.terminate(link);
+}

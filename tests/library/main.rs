@@ -1,0 +1,21 @@
+//! The library from outside: the real loop, real threads and sockets, against a broker that does what the
+//! test says.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bounds;
+mod commands;
+mod ending;
+mod idle;
+mod inboxes;
+mod limits;
+mod malformed;
+mod pace;
+mod proxy_works;
+mod queue;
+mod reconnect;
+mod retained;
+mod scale;
+mod subscriptions;
+mod unread;

@@ -1,0 +1,338 @@
+//! The fault proxy and the storm's account, tried on themselves: when these fail, believe no storm.
+
+// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::account::{Account, Last, Subscriber, all_with, qos};
+use crate::support::{Counting, Fate, HANG, Mercy, Proxy, Random, wait_until, wait_until_refused};
+use mqtt_connection_sharing::packet::QoS;
+use mqtt_connection_sharing::{Outcome, Reason};
+
+/// A listener and a proxy in front of it.
+fn proxied() -> (TcpListener, Proxy) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, Proxy::start(port))
+}
+
+/// Both ends of a connection through the proxy.
+fn connect(listener: &TcpListener, proxy: &Proxy) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    let (broker, _) = listener.accept().unwrap();
+    for stream in [&client, &broker] {
+        stream.set_read_timeout(Some(HANG)).unwrap();
+    }
+    (client, broker)
+}
+
+/// All that comes until the connection ends, in whatever way.
+fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+        _ => bytes,
+    }
+}
+
+#[test]
+fn it_passes_everything_and_each_direction_ends_by_itself() {
+    let (listener, proxy) = proxied();
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    // More than all buffers hold, so that it has to wait in between.
+    let sent: Vec<u8> = (0..8_000_000u32).map(|n| (n / 7) as u8).collect();
+    let expected = sent.clone();
+    let writer = thread::spawn(move || {
+        client.write_all(&sent).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(read_to_the_end(&mut broker) == expected);
+    broker.write_all(b"all of it").unwrap();
+    drop(broker);
+    assert_eq!(writer.join().unwrap(), "all of it");
+    assert_eq!(proxy.counts().bytes(), 8_000_000 + 9);
+    assert_eq!(proxy.counts().cuts(), 0);
+}
+
+#[test]
+fn it_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
+    let (listener, proxy) = proxied();
+    for (counting, from_client) in [
+        (Counting::Both, 5),
+        (Counting::FromClient, 7),
+        (Counting::FromBroker, 0),
+    ] {
+        proxy.decide([Fate::cut(7).counting(counting)], Fate::pass());
+        let (mut client, mut broker) = connect(&listener, &proxy);
+        broker.write_all(b"ab").unwrap();
+        let mut two = [0; 2];
+        client.read_exact(&mut two).unwrap();
+        if counting == Counting::FromBroker {
+            broker.write_all(b"cdefghi").unwrap();
+            assert_eq!(read_to_the_end(&mut client), b"cdefg");
+        } else {
+            client.write_all(b"123456789").unwrap();
+        }
+        assert_eq!(read_to_the_end(&mut broker).len(), from_client);
+    }
+    assert_eq!(proxy.counts().cuts(), 3);
+}
+
+#[test]
+fn it_stalls_without_closing_and_goes_on_with_others() {
+    let (listener, proxy) = proxied();
+    proxy.decide([Fate::stall(3)], Fate::pass().one_byte_at_a_time());
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    client.write_all(b"12345").unwrap();
+    let mut three = [0; 3];
+    broker.read_exact(&mut three).unwrap();
+    let (mut other, mut its_broker) = connect(&listener, &proxy);
+    other.write_all(b"12345").unwrap();
+    its_broker.read_exact(&mut [0; 5]).unwrap();
+    proxy.stall_all();
+    assert_eq!(proxy.counts().stalls(), 2);
+    for stream in [&mut broker, &mut its_broker] {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert!(matches!(
+            error.kind(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut
+        ));
+    }
+}
+
+#[test]
+fn it_refuses_drops_and_accepts_again_on_the_same_port() {
+    let (listener, proxy) = proxied();
+    let port = proxy.port();
+    proxy.refuse();
+    wait_until_refused(port);
+    proxy.accept_again();
+    let (mut client, _broker) = connect(&listener, &proxy);
+    proxy.decide([], Fate::cut(0));
+    let mut dropped = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    assert_eq!(read_to_the_end(&mut dropped), b"");
+    proxy.cut_all();
+    assert_eq!(read_to_the_end(&mut client), b"");
+    assert_eq!(proxy.counts().cuts(), 2);
+}
+
+/// Connects and hangs up, so many times.
+fn come_and_go(proxy: &Proxy, times: u64) {
+    for _ in 0..times {
+        let before = proxy.counts().connections();
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap());
+        wait_until("it to be accepted", || {
+            proxy.counts().connections() > before
+        });
+    }
+}
+
+#[test]
+fn it_spares_the_connection_that_follows_eight_in_vain() {
+    let (listener, proxy) = proxied();
+    // No other connection passes more than one byte.
+    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(|| 0));
+    come_and_go(&proxy, 8);
+    assert_eq!(proxy.counts().spared(), 0);
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    client.write_all(b"spared").unwrap();
+    let mut spared = loop {
+        let (mut broker, _) = listener.accept().unwrap();
+        broker.set_read_timeout(Some(HANG)).unwrap();
+        let mut first = [0; 6];
+        if broker.read(&mut first).is_ok_and(|length| length > 0) {
+            assert_eq!(&first, b"spared");
+            break broker;
+        }
+    };
+    // It ends as well, only later.
+    spared.write_all(&[0; 1_000]).unwrap();
+    assert!(read_to_the_end(&mut client).len() < 1_000);
+    come_and_go(&proxy, 8);
+    assert_eq!(proxy.counts().spared(), 1);
+    come_and_go(&proxy, 1);
+    assert_eq!(proxy.counts().spared(), 2);
+}
+
+#[test]
+fn it_spares_none_as_long_as_something_gets_on() {
+    let (_listener, proxy) = proxied();
+    let mut got_on = 0;
+    let mut calls = 0;
+    let now = move || {
+        // Each eighth connection gets something on.
+        calls += 1;
+        got_on += u64::from(calls % 8 == 0);
+        got_on
+    };
+    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(now));
+    come_and_go(&proxy, 100);
+    assert_eq!(proxy.counts().spared(), 0);
+}
+
+#[test]
+fn nothing_of_it_stays_behind() {
+    let (listener, proxy) = proxied();
+    proxy.decide([Fate::stall(0)], Fate::pass());
+    let (mut stalled, _broker) = connect(&listener, &proxy);
+    let (mut client, _other) = connect(&listener, &proxy);
+    let (port, counts) = (proxy.port(), proxy.counts().clone());
+    drop(proxy);
+    assert_eq!(read_to_the_end(&mut stalled), b"");
+    assert_eq!(read_to_the_end(&mut client), b"");
+    wait_until_refused(port);
+    // Its thread held the other one.
+    wait_until("the thread's end", || {
+        std::sync::Arc::strong_count(&counts) == 1
+    });
+}
+
+#[test]
+fn a_seed_always_gives_the_same_numbers_and_another_seed_others() {
+    let numbers = |seed| {
+        let mut random = Random::new(seed);
+        std::array::from_fn::<u64, 20, _>(|_| random.within(&(5..1_000)))
+    };
+    assert_eq!(numbers(1), numbers(1));
+    assert_ne!(numbers(1), numbers(2));
+    assert!(numbers(3).iter().all(|number| (5..1_000).contains(number)));
+}
+
+fn delivered() -> Outcome {
+    Outcome::Delivered {
+        attempts: 1,
+        latency: Duration::ZERO,
+        granted: Vec::new(),
+    }
+}
+
+/// An account of one message of publisher 0, submitted, that both subscribers saw.
+fn seen_by_both() -> Account {
+    let account = Account::new(2);
+    account.begin_round(3);
+    account.submit(0, 0);
+    see(&account, Subscriber::Fast, 0);
+    see(&account, Subscriber::Slow, 0);
+    account
+}
+
+/// Publisher 0's topic for this message.
+fn topic(index: u64) -> String {
+    format!("storm/0/{}", qos(index) as u8)
+}
+
+fn see(account: &Account, who: Subscriber, index: u64) {
+    let payload = account.payload(0, index);
+    account.see(who, &topic(index), &payload, &mut Last::default());
+}
+
+#[test]
+fn the_account_finds_what_is_missing() {
+    let account = seen_by_both();
+    account.resolve(0, 0, &delivered());
+    assert!(account.all_delivered_seen());
+    account.submit(0, 1);
+    account.resolve(0, 1, &delivered());
+    see(&account, Subscriber::Fast, 1);
+    assert!(!account.all_delivered_seen());
+    assert_eq!(account.missing(), 1);
+}
+
+#[test]
+fn the_account_finds_what_has_no_outcome_or_two() {
+    let account = seen_by_both();
+    // The other fifteen were never handed in.
+    account.end_round();
+    assert_eq!(account.unresolved(), 16);
+    account.resolve(0, 0, &delivered());
+    assert_eq!(account.untrue(), 0);
+    account.resolve(0, 0, &delivered());
+    assert_eq!(account.untrue(), 1);
+}
+
+#[test]
+fn the_account_finds_what_was_seen_though_it_was_never_sent() {
+    let account = seen_by_both();
+    account.resolve(0, 0, &Outcome::Cancelled(Reason::Terminated));
+    account.end_round();
+    assert_eq!((account.untrue(), account.failed()), (1, 1));
+    let account = seen_by_both();
+    account.resolve(0, 0, &Outcome::PerhapsDelivered(Reason::Terminated));
+    account.end_round();
+    assert_eq!((account.untrue(), account.failed()), (0, 1));
+    // Nobody submitted this one, and nobody makes the other.
+    see(&account, Subscriber::Fast, 1);
+    let (fast, topic) = (Subscriber::Fast, topic(0));
+    account.see(fast, &topic, b"3 0 x", &mut Last::default());
+    assert_eq!(account.untrue(), 2);
+}
+
+#[test]
+fn the_account_finds_what_comes_again_and_what_comes_out_of_order() {
+    let account = Account::new(2);
+    account.begin_round(3);
+    account.submit(0, 0);
+    account.submit(0, 1);
+    let mut last = Last::default();
+    for (index, expected) in [(1, (0, 0)), (0, (1, 0)), (0, (1, 1)), (1, (1, 2))] {
+        let payload = account.payload(0, index);
+        account.see(Subscriber::Fast, &topic(index), &payload, &mut last);
+        let repeated = account.repeated.of(QoS::AtLeastOnce);
+        let found = (account.reordered(), repeated);
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_account_holds_each_quality_of_service_to_its_own_promise() {
+    let (at_most_once, exactly_once) = (3, 7);
+    assert_eq!(qos(at_most_once), QoS::AtMostOnce);
+    assert_eq!(qos(exactly_once), QoS::ExactlyOnce);
+    assert_eq!([8, 9, 16].map(all_with), [10, 11, 20]);
+    let account = Account::new(10);
+    account.begin_round(3);
+    for index in [at_most_once, exactly_once] {
+        account.submit(0, index);
+        account.resolve(0, index, &delivered());
+    }
+    // QoS 0 may be missing, QoS 2 may not, and the witness has to see it too.
+    assert_eq!(account.missing(), 1);
+    see(&account, Subscriber::Fast, exactly_once);
+    see(&account, Subscriber::Slow, exactly_once);
+    assert_eq!(account.missing(), 1);
+    see(&account, Subscriber::Witness, exactly_once);
+    assert!(account.all_delivered_seen());
+    // Behind the cuts that is the broker's, for the witness it is ours.
+    see(&account, Subscriber::Fast, exactly_once);
+    assert_eq!(account.repeated.of(QoS::ExactlyOnce), 1);
+    assert_eq!(account.untrue(), 0);
+    see(&account, Subscriber::Witness, exactly_once);
+    assert_eq!(account.untrue(), 1);
+    // QoS 0 comes once.
+    see(&account, Subscriber::Slow, at_most_once);
+    assert_eq!(account.untrue(), 1);
+    see(&account, Subscriber::Slow, at_most_once);
+    assert_eq!(account.untrue(), 2);
+    // Later, QoS 0 may still be on its way; the witness sees nothing twice.
+    let payloads = [at_most_once, exactly_once].map(|index| account.payload(0, index));
+    account.begin_round(4);
+    let [zero, two] = [(at_most_once, &payloads[0]), (exactly_once, &payloads[1])];
+    for (who, (index, payload), untrue) in [
+        (Subscriber::Fast, zero, 2),
+        (Subscriber::Fast, two, 2),
+        (Subscriber::Witness, two, 3),
+    ] {
+        account.see(who, &topic(index), payload, &mut Last::default());
+        assert_eq!(account.untrue(), untrue);
+    }
+}

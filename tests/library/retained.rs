@@ -1,0 +1,114 @@
+//! RETAIN, both ways: it goes out as it was asked for, also when the message is sent again, and what
+//! comes in says whether it was retained.
+
+use crate::support::running::{Running, attempts, told};
+use crate::support::{HANG, Mosquitto, ScriptedBroker};
+use mqtt_connection_sharing::WhenFull;
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+
+fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
+    Publish::new(topic, qos, payload.to_owned()).with_retain(true)
+}
+
+#[test]
+fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session() {
+    // QoS, first byte at first, again in the same session, again in a new one.
+    for (qos, first, resumed, anew) in [
+        (QoS::AtLeastOnce, 0x33, 0x3b, Some(0x33)),
+        (QoS::ExactlyOnce, 0x35, 0x3d, None),
+    ] {
+        let mut broker = ScriptedBroker::bind();
+        let (running, mut link) = Running::online(&mut broker);
+        let ticket = running.handle().publish(retained("t", qos, "x")).unwrap();
+        let publish = link.expect_publish();
+        assert!(publish.retain);
+        assert_eq!(link.last_raw()[0], first);
+        link.close();
+        let (mut link, _) = broker.accept_client(true);
+        link.expect_publish();
+        assert_eq!(link.last_raw()[0], resumed, "in the same session");
+        let Some(anew) = anew else {
+            running.terminate(link);
+            assert!(!told(ticket).is_delivered());
+            continue;
+        };
+        link.close();
+        let (mut link, _) = broker.accept_client(false);
+        let again = link.expect_publish();
+        assert_eq!(link.last_raw()[0], anew, "in a new session");
+        link.send_puback(again.pkid);
+        assert_eq!(attempts(told(ticket)), 3);
+        running.terminate(link);
+    }
+    // QoS 0 is sent once.
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let publish = retained("t", QoS::AtMostOnce, "x");
+    let ticket = running.handle().publish(publish).unwrap();
+    link.expect_publish();
+    assert_eq!(link.last_raw()[0], 0x31);
+    assert!(told(ticket).is_delivered());
+    running.terminate(link);
+}
+
+#[test]
+fn an_incoming_message_says_whether_it_was_retained() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(4, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "t");
+    link.send(b"\x31\x04\x00\x01tx\x30\x04\x00\x01ty\x33\x06\x00\x01t\x00\x01z");
+    for (payload, expected) in [("x", true), ("y", false), ("z", true)] {
+        let message = inbox.recv_timeout(HANG).unwrap();
+        assert_eq!(
+            (message.payload(), message.retain()),
+            (payload.as_bytes(), expected)
+        );
+    }
+    link.expect_puback();
+    running.terminate(link);
+}
+
+#[test]
+fn a_real_broker_keeps_what_is_retained_and_forgets_it_with_an_empty_message() {
+    let broker = Mosquitto::start();
+    let client = broker.certs().client();
+    let mut options = Options::new("127.0.0.1", "keeper");
+    options.port = broker.port();
+    options.connect_interval = std::time::Duration::ZERO;
+    options.security = Security::Tls(TlsOptions {
+        ca_file: Some(broker.certs().ca().to_owned()),
+        identity: Some(IdentityFiles::Pem {
+            cert: client.cert.clone(),
+            key: client.key.clone(),
+        }),
+        ..TlsOptions::default()
+    });
+    let running = Running::start(options);
+    let handle = running.handle();
+    let publish = |publish| assert!(told(handle.publish(publish).unwrap()).is_delivered());
+    let subscribe = || {
+        let inbox = handle.inbox(4, WhenFull::WaitAside);
+        let filters = vec![Filter::new("kept/#", QoS::AtLeastOnce)];
+        assert!(told(handle.subscribe(&inbox, filters).unwrap()).is_delivered());
+        inbox
+    };
+    publish(retained("kept/a", QoS::AtLeastOnce, "state"));
+    let inbox = subscribe();
+    let message = inbox.recv_timeout(HANG).unwrap();
+    assert_eq!((message.payload(), message.retain()), (&b"state"[..], true));
+    // To whoever is subscribed already it comes as any other message [MQTT-3.3.1-9].
+    publish(retained("kept/a", QoS::AtLeastOnce, ""));
+    let message = inbox.recv_timeout(HANG).unwrap();
+    assert_eq!((message.payload(), message.retain()), (&b""[..], false));
+    // Nothing is kept any more: what comes first is the next message.
+    let left = handle.unsubscribe(&inbox, vec!["kept/#".into()]).unwrap();
+    assert!(told(left).is_delivered());
+    let inbox = subscribe();
+    publish(Publish::new("kept/b", QoS::AtLeastOnce, "next"));
+    assert_eq!(inbox.recv_timeout(HANG).unwrap().topic(), "kept/b");
+    let end = told(handle.terminate(HANG));
+    assert!(end.is_delivered());
+    assert!(running.join().result.is_ok());
+}

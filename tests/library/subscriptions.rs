@@ -1,0 +1,118 @@
+//! Several response queues that share filters, while the broker refuses some of what it is asked:
+//! nobody loses what was granted, and everybody is told. The real loop against a broker that does as
+//! it is told.
+
+use crate::support::running::{Running, message, next, send_at_once, send_unsuback, told};
+use crate::support::{HANG, ScriptedBroker};
+use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{InboxError, Outcome, Reason, WhenFull};
+use rumqttc::mqttbytes::v4;
+
+/// Refuses each filter of a SUBSCRIBE.
+fn refusal(subscribe: &v4::Subscribe) -> v4::Packet {
+    let codes = vec![v4::SubscribeReasonCode::Failure; subscribe.filters.len()];
+    v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, codes))
+}
+
+fn refused(filter: &str) -> InboxError {
+    let filter = filter.to_owned();
+    InboxError::SubscriptionRefused { filter }
+}
+
+#[test]
+fn last_leaves_while_a_later_subscribe_is_refused() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let first = running.handle().inbox(4, WhenFull::WaitAside);
+    let second = running.handle().inbox(4, WhenFull::WaitAside);
+    running.subscribe(&mut link, &first, "f");
+    let filters = vec![Filter::new("f", QoS::ExactlyOnce)];
+    let later = running.handle().subscribe(&second, filters).unwrap();
+    let subscribe = link.expect_subscribe();
+    let leave = running.handle().unsubscribe(&first, vec!["f".into()]);
+    assert!(told(leave.unwrap()).is_delivered());
+    link.send_packet(refusal(&subscribe));
+    assert_eq!(
+        told(later),
+        Outcome::Refused {
+            granted: vec![None]
+        }
+    );
+    // The broker still serves the first one's subscription, which nobody wants any more.
+    let unsubscribe = link.expect_unsubscribe();
+    assert_eq!(unsubscribe.topics, ["f"]);
+    send_unsuback(&mut link, unsubscribe.pkid);
+    // TERMINATE without grace would not wait for it to be read.
+    running.take_a_turn();
+    assert_eq!(running.terminate(link).0, 0);
+}
+
+#[test]
+fn a_renewal_refused_does_not_take_a_later_grant_away() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let first = running.handle().inbox(4, WhenFull::WaitAside);
+    let second = running.handle().inbox(4, WhenFull::WaitAside);
+    running.subscribe(&mut link, &first, "f");
+    let filters = vec![Filter::new("f", QoS::AtLeastOnce)];
+    let later = running.handle().subscribe(&second, filters).unwrap();
+    link.expect_subscribe();
+    link.close();
+    let (mut link, _) = broker.accept_client(false);
+    // The renewal for the first one, then what the second one asked for.
+    let renewal = link.expect_subscribe();
+    link.send_packet(refusal(&renewal));
+    let subscribe = link.expect_subscribe();
+    link.grant(&subscribe);
+    assert!(told(later).is_delivered());
+    assert_eq!(first.recv_timeout(HANG), Err(refused("f")));
+    link.send_packet(message("f", 5, "for the second"));
+    assert_eq!(next(&second), "for the second");
+    assert_eq!(link.expect_puback().pkid, 5);
+    assert_eq!(first.try_recv(), Err(InboxError::Timeout));
+    assert!(running.handle().unmatched().is_empty());
+    assert_eq!(running.terminate(link).0, 0);
+}
+
+#[test]
+fn a_refused_renewal_reaches_a_full_inbox_that_drops() {
+    for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+        let mut broker = ScriptedBroker::bind();
+        let (running, mut link) = Running::online(&mut broker);
+        let inbox = running.handle().inbox(1, when_full);
+        running.subscribe(&mut link, &inbox, "f");
+        send_at_once(&mut link, [message("f", 1, "fills it")]);
+        assert_eq!(link.expect_puback().pkid, 1);
+        link.close();
+        let (mut link, _) = broker.accept_client(false);
+        let renewal = link.expect_subscribe();
+        // The answer to the message shows that the refusal was handled before there is room.
+        send_at_once(&mut link, [refusal(&renewal), message("other", 2, "")]);
+        assert_eq!(link.expect_puback().pkid, 2);
+        assert_eq!(next(&inbox), "fills it");
+        assert_eq!(inbox.recv_timeout(HANG), Err(refused("f")), "{when_full:?}");
+        assert_eq!(inbox.dropped(), 0);
+        running.terminate(link);
+    }
+}
+
+#[test]
+fn an_inbox_of_another_loop_is_refused() {
+    let mut broker = ScriptedBroker::bind();
+    let mut other_broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let (other, other_link) = Running::online(&mut other_broker);
+    // The first of its loop, as is the other one.
+    let foreign = other.handle().inbox(4, WhenFull::WaitAside);
+    let own = running.handle().inbox(4, WhenFull::WaitAside);
+    let filters = vec![Filter::new("f", QoS::AtLeastOnce)];
+    let ticket = running.handle().subscribe(&foreign, filters).unwrap();
+    assert_eq!(told(ticket), Outcome::NeverSent(Reason::InboxClosed));
+    // The broker was not asked: its first SUBSCRIBE is this one.
+    running.subscribe(&mut link, &own, "g");
+    link.send_packet(message("g", 1, "for the own one"));
+    assert_eq!(next(&own), "for the own one");
+    assert_eq!(foreign.try_recv(), Err(InboxError::Timeout));
+    other.terminate(other_link);
+    running.terminate(link);
+}

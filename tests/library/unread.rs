@@ -1,0 +1,99 @@
+//! A thread that does not read its inbox while the broker sends on: what waits for it is bounded in
+//! bytes, publishing goes on, and nothing is lost. The real loop against a broker that does as it is told.
+
+use crate::support::lines::LINES;
+use crate::support::running::{Running, told};
+use crate::support::{Connection, Event, HANG, ScriptedBroker};
+use mqtt_connection_sharing::WhenFull;
+use rumqttc::mqttbytes::{self, v4};
+
+const PAYLOAD: usize = 255 * 1024;
+
+/// Messages that may wait: 64 MiB, since the largest packet is not that large.
+const FIT: u16 = (64 * 1024 * 1024 / (PAYLOAD + 1)) as u16;
+
+fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
+    for id in ids {
+        let payload = vec![(id % 251) as u8; PAYLOAD];
+        let mut publish = v4::Publish::new("a", mqttbytes::QoS::AtLeastOnce, payload);
+        publish.pkid = id;
+        publish.dup = dup;
+        link.send_packet(v4::Packet::Publish(publish));
+    }
+}
+
+#[test]
+fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
+    LINES.start();
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "a");
+    // The first one finds room in the inbox, the last ones none anywhere.
+    let last = FIT + 3;
+    send(&mut link, 1..=last, false);
+    assert_eq!(link.expect_puback().pkid, 1);
+    publishing_goes_on(&running, &mut link);
+    link.close();
+    let (mut link, _) = broker.accept_client(true);
+    // What waits already costs nothing when it comes again, and is not acknowledged. As brokers do, this
+    // one sends all of it before it answers anything else.
+    send(&mut link, 2..=last, true);
+    publishing_goes_on(&running, &mut link);
+    for id in 1..last - 1 {
+        let message = inbox.recv_timeout(HANG).unwrap();
+        assert_eq!(message.payload().len(), PAYLOAD);
+        assert_eq!(u16::from(message.payload()[0]), id % 251);
+    }
+    // Half of it makes the new link worth it.
+    let acknowledged = pubacks_until_closed(&mut link, 2);
+    assert!(
+        (FIT / 2..last - 1).contains(&acknowledged),
+        "{acknowledged}"
+    );
+    let (mut link, _) = broker.accept_client(true);
+    send(&mut link, acknowledged + 1..=last, true);
+    for id in last - 1..=last {
+        let message = inbox.recv_timeout(HANG).unwrap();
+        assert_eq!(u16::from(message.payload()[0]), id % 251);
+    }
+    for id in acknowledged + 1..=last {
+        assert_eq!(link.expect_puback().pkid, id);
+    }
+    assert!(inbox.try_recv().is_err());
+    assert_eq!(inbox.dropped(), 0);
+    let said = |text: &str| LINES.with(0, text, "").len();
+    let unread = "a thread does not read its inbox, and with the next message more than 67108864 bytes \
+                  would wait unacknowledged: new ones are left with the broker";
+    assert_eq!(said(unread), 2);
+    assert_eq!(said("a thread reads its inbox again"), 1);
+    assert_eq!(running.terminate(link).1.resumed, 2);
+}
+
+#[track_caller]
+fn publishing_goes_on(running: &Running, link: &mut Connection) {
+    let ticket = running.publish("out", "x");
+    let id = link.expect_publish().pkid;
+    link.send_puback(id);
+    assert!(told(ticket).is_delivered());
+}
+
+/// They come in order, from this one on; gives the last.
+#[track_caller]
+fn pubacks_until_closed(link: &mut Connection, from: u16) -> u16 {
+    let (mut next, mut left) = (from, false);
+    loop {
+        match link.read_event(HANG) {
+            Event::Packet(v4::Packet::PubAck(ack), _) => {
+                assert_eq!(ack.pkid, next);
+                next += 1;
+            }
+            Event::Packet(v4::Packet::Disconnect, _) => left = true,
+            Event::Closed => {
+                assert!(left, "the broker would publish the last will");
+                return next - 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

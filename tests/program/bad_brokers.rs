@@ -1,0 +1,262 @@
+//! The program against brokers that refuse CONNECT, say nothing, hang up, or are no brokers at all:
+//! the error line, the exit status, and whether it was worth another attempt. A scripted broker
+//! counts the connections.
+
+// Clippy knows tests by their attribute only; the helpers are test code all the same.
+#![allow(clippy::expect_used)]
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::support::refusal::expect_one_line;
+use crate::support::{Connection, Finished, Program, ScriptedBroker};
+use rumqttc::mqttbytes::v4::ConnectReturnCode;
+
+/// Runs the program against a broker that treats each connection the same way, and returns how it
+/// ended and how many connections it made.
+fn against(
+    arguments: &[&str],
+    plain: bool,
+    treat: impl Fn(Connection) + Send + 'static,
+) -> (Finished, usize) {
+    let broker = ScriptedBroker::bind();
+    let prefix = if plain { "mqtt://" } else { "" };
+    let endpoint = format!("{prefix}127.0.0.1:{}", broker.port());
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let script = broker.in_thread(move |mut broker| {
+        // Until the program has ended, and then whatever is still waiting to be accepted.
+        loop {
+            let is_over = end.try_recv().is_ok();
+            match broker.accept_within(Duration::from_millis(20)) {
+                Some(connection) => treat(connection),
+                None if is_over => return broker.shutdown().len(),
+                None => {}
+            }
+        }
+    });
+    let program = Program::new().args(["--endpoint", &endpoint]);
+    let done = program.args(arguments).run();
+    ended.send(()).expect("a script that runs");
+    (done, script.join().expect("the script"))
+}
+
+/// Two attempts more.
+const TWICE_MORE: [&str; 8] = [
+    "--retry-attempts",
+    "2",
+    "--retry-base",
+    "1ms",
+    "--retry-max",
+    "1ms",
+    "--connect-interval",
+    "0",
+];
+
+/// Tries it once quietly for the error line, and once with the log for the retries in it.
+#[track_caller]
+fn check_attempts<T: Fn(Connection) + Clone + Send + 'static>(
+    cause: &str,
+    more: &[&str],
+    plain: bool,
+    treat: T,
+    (status, attempts): (i32, usize),
+    phrases: &[&str],
+) {
+    let quiet = [&TWICE_MORE, more, &["-q"]].concat();
+    let (done, connections) = against(&quiet, plain, treat.clone());
+    assert_eq!(done.status.code(), Some(status), "{cause}: {done}");
+    expect_one_line(cause, &done, phrases);
+    assert_eq!(connections, attempts, "{cause}: {done}");
+
+    let (done, connections) = against(&[&TWICE_MORE, more].concat(), plain, treat);
+    assert_eq!(done.status.code(), Some(status), "{cause}: {done}");
+    assert_eq!(connections, attempts, "{cause}: {done}");
+    let announced = done.stderr.matches("; trying again in ").count();
+    assert_eq!(announced, attempts - 1, "{cause}: {done}");
+}
+
+#[test]
+fn each_refusal_of_connect_has_its_words_and_only_the_passing_one_is_tried_again() {
+    use ConnectReturnCode::{
+        BadClientId, BadUserNamePassword, NotAuthorized, RefusedProtocolVersion, ServiceUnavailable,
+    };
+    for (code, attempts, phrases) in [
+        (
+            RefusedProtocolVersion,
+            1,
+            [
+                "does not speak MQTT 3.1.1 (return code 1)",
+                "; use a broker",
+            ],
+        ),
+        (
+            BadClientId,
+            1,
+            [
+                "client identifier \"me\" (return code 2)",
+                "; give another one with --client-id",
+            ],
+        ),
+        (
+            ServiceUnavailable,
+            3,
+            ["its service is not (return code 3)", "; try again later"],
+        ),
+        (
+            BadUserNamePassword,
+            1,
+            [
+                "user name or password (return code 4)",
+                "; check --username and --password-file",
+            ],
+        ),
+        (
+            NotAuthorized,
+            1,
+            [
+                "refused access (return code 5)",
+                "; check --username and --password-file",
+            ],
+        ),
+    ] {
+        let treat = move |mut connection: Connection| {
+            connection.expect_connect();
+            connection.send_connack(code, false);
+            connection.expect_closed();
+        };
+        let cause = format!("{code:?}");
+        let me = ["--client-id", "me"];
+        let phrases = [&["connecting to 127.0.0.1:"], &phrases[..]].concat();
+        check_attempts(&cause, &me, true, treat, (4, attempts), &phrases);
+    }
+}
+
+#[test]
+fn a_broker_that_says_nothing() {
+    let treat = |mut connection: Connection| {
+        connection.expect_connect();
+        connection.expect_closed();
+    };
+    let limit = ["--connect-timeout", "500ms"];
+    let phrases = [
+        "connecting to 127.0.0.1:",
+        "did not answer CONNECT in time",
+        "; check",
+        "--connect-timeout",
+    ];
+    check_attempts("silence", &limit, true, treat, (3, 3), &phrases);
+    // With TLS it is the handshake that does not end.
+    let hello = |mut connection: Connection| {
+        let mut all = Vec::new();
+        // Ends when the program gives up, however it closes.
+        let _ = connection.stream().read_to_end(&mut all);
+        assert!(!all.is_empty());
+    };
+    let phrases = [
+        "TLS handshake with 127.0.0.1:",
+        "no end within 500ms",
+        "; check",
+        "--connect-timeout",
+    ];
+    check_attempts("silence, TLS", &limit, false, hello, (3, 3), &phrases);
+}
+
+#[test]
+fn a_broker_that_hangs_up() {
+    let phrases = [
+        "connecting to 127.0.0.1:",
+        "before answering CONNECT",
+        "; see the broker's log",
+    ];
+    let at_once = |connection: Connection| connection.close();
+    check_attempts("accept, then close", &[], true, at_once, (3, 3), &phrases);
+    let after_connect = |mut connection: Connection| {
+        connection.expect_connect();
+        connection.close();
+    };
+    check_attempts(
+        "close at CONNECT",
+        &[],
+        true,
+        after_connect,
+        (3, 3),
+        &phrases,
+    );
+    let phrases = [
+        "TLS handshake with 127.0.0.1:",
+        "; check the port",
+        "mqtt://",
+    ];
+    check_attempts("close at once, TLS", &[], false, at_once, (3, 3), &phrases);
+}
+
+#[test]
+fn something_that_is_no_broker() {
+    let http = |mut connection: Connection| {
+        connection.expect_connect();
+        connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        connection.expect_closed();
+    };
+    let phrases = [
+        "connecting to 127.0.0.1:",
+        "in answer to CONNECT",
+        "; check that the port is an MQTT broker's",
+    ];
+    check_attempts("another protocol", &[], true, http, (3, 3), &phrases);
+    let named = [
+        "a web server answers on that port (it sent \"HTTP/1.1 400 Bad\")",
+        "; check that the port is an MQTT broker's",
+    ];
+    check_attempts("a web server", &[], true, http, (3, 3), &named);
+    let tls = |mut connection: Connection| {
+        connection.expect_connect();
+        // What a TLS server says to what is no handshake: a fatal alert.
+        connection.send(&[0x15, 3, 3, 0, 2, 2, 70]);
+        connection.expect_closed();
+    };
+    let named = [
+        "the port speaks TLS, in answer to CONNECT",
+        "; leave mqtt://",
+    ];
+    check_attempts("a TLS port", &[], true, tls, (3, 3), &named);
+    let early = |mut connection: Connection| {
+        connection.expect_connect();
+        connection.send(&[0x40, 2, 0, 1]);
+        connection.expect_closed();
+    };
+    check_attempts("another packet", &[], true, early, (3, 3), &phrases);
+    // The first connection clears the session, so that there cannot be one.
+    let present = |mut connection: Connection| {
+        assert!(connection.expect_connect().clean_session);
+        connection.send_connack(ConnectReturnCode::Success, true);
+        connection.expect_closed();
+    };
+    let phrases = [
+        "connecting to 127.0.0.1:",
+        "session present",
+        "in answer to CONNECT",
+    ];
+    check_attempts(
+        "a session after clean session",
+        &[],
+        true,
+        present,
+        (3, 3),
+        &phrases,
+    );
+    // What does not speak TLS today will not in a moment.
+    let plain = |mut connection: Connection| {
+        // The handshake's first message is in, so that closing cannot overtake the answer.
+        let read = connection.stream().read(&mut [0; 512]);
+        assert!(read.expect("the handshake") > 0);
+        connection.send(b"no TLS here, and this is more than one record header\r\n");
+        connection.close();
+    };
+    let phrases = [
+        "TLS handshake with 127.0.0.1:",
+        "does not speak TLS",
+        "; check the port",
+        "mqtt://",
+    ];
+    check_attempts("no TLS", &[], false, plain, (3, 1), &phrases);
+}

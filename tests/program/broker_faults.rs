@@ -1,0 +1,443 @@
+//! The demo while the broker fails it: killed, forgetful, silent, gone for good, or in somebody
+//! else's hands. A real Mosquitto over mutual TLS that saves at each change; each fault falls into
+//! the middle of a run, because the test waits for a message by its number before it acts.
+
+use std::ffi::OsString;
+use std::time::{Duration, Instant};
+
+use crate::support::report::Run;
+use crate::support::{
+    ClosedPort, Connection, Finished, Mosquitto, Program, Report, Running, ScriptedBroker,
+    wait_until,
+};
+use rumqttc::mqttbytes::v4;
+
+/// Messages of a run; with the delay between them it lasts a second at least.
+const COUNT: u64 = 300;
+
+/// A message of this number is far from the first and far from the last of its publisher.
+const MIDDLE: &str = "received filter/sync/30";
+
+/// One iteration of [`COUNT`] messages that can be followed in the log, and quick retries.
+fn program(broker: &Mosquitto) -> Program {
+    Program::new().args(arguments(broker))
+}
+
+fn arguments(broker: &Mosquitto) -> Vec<OsString> {
+    let count = COUNT.to_string();
+    let more = [
+        &["--client-id", "demo", "-v", "--output", "json"][..],
+        &["--iterations", "1", "--connect-interval", "0"],
+        &["--publish-count", &count, "--publish-delay", "10ms"],
+        &["--retry-base", "20ms", "--retry-max", "100ms"],
+    ]
+    .concat();
+    let more = more.into_iter().map(OsString::from);
+    broker.arguments().into_iter().chain(more).collect()
+}
+
+/// Waits until the run is in its middle.
+fn reach_the_middle(running: &mut Running) {
+    running.wait_for_line(MIDDLE);
+}
+
+/// The run of a demo that came through; nothing is lost, what came twice is allowed with QoS 1.
+#[track_caller]
+fn came_through(running: Running) -> (Run, String) {
+    let done = running.finish();
+    done.expect_code(0);
+    let mut report = Report::of(&done);
+    report.only_run().expect_complete(COUNT);
+    let run = report.runs.remove(0);
+    assert!(run.reconnects >= 1, "{run:?}");
+    (run, done.stderr)
+}
+
+#[test]
+fn a_broker_killed_and_started_again_costs_nothing() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    running.wait_for_line(" lost after ");
+    broker.start_again();
+    let (run, log) = came_through(running);
+    assert!(run.resumed >= 1, "{run:?}");
+    assert_eq!(run.resubscribed, 0, "{run:?}");
+    assert!(log.contains("session resumed"), "{log}");
+}
+
+#[test]
+fn with_quality_of_service_2_no_message_comes_twice_either() {
+    let broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0", "--qos", "2"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    // Its database is always a little behind its word, so a kill could break its promise: only
+    // the link is cut, by a client that takes the session over and lets go of it.
+    let thief = broker.client("demo", false);
+    running.wait_for_line(" lost after ");
+    thief.close();
+    let (run, _) = came_through(running);
+    assert_eq!(run.duplicated, 0, "{run:?}");
+}
+
+#[test]
+fn a_broker_that_forgot_everything_is_subscribed_to_again() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    broker.remove_database();
+    running.wait_for_line(" lost after ");
+    broker.start_again();
+    let (run, log) = came_through(running);
+    assert!(run.resubscribed >= 1, "{run:?}");
+    assert_eq!(run.resumed, 0, "{run:?}");
+    assert!(
+        log.contains("session new, renewing 1 subscriptions"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_broker_killed_again_and_again_costs_nothing() {
+    let mut broker = Mosquitto::start();
+    let unlimited = ["--retry-attempts", "0"];
+    let mut running = program(&broker).args(unlimited).spawn();
+    for (number, forgets) in [(20, false), (40, true), (60, false)] {
+        running.wait_for_line(&format!("received filter/sync/{number}"));
+        broker.kill();
+        if forgets {
+            broker.remove_database();
+        }
+        running.wait_for_line(" lost after ");
+        broker.start_again();
+        running.wait_for_line("reconnected to ");
+    }
+    let (run, _) = came_through(running);
+    assert!(run.reconnects >= 3, "{run:?}");
+    assert!(run.resubscribed >= 1, "{run:?}");
+}
+
+#[test]
+fn a_broker_that_falls_silent_is_connected_to_anew() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker)
+        .args(["--ack-timeout", "2s", "--connect-timeout", "500ms"])
+        .args(["--retry-attempts", "0"])
+        .spawn();
+    reach_the_middle(&mut running);
+    broker.pause();
+    let line = running.wait_for_line(" lost after ");
+    assert!(line.contains("acknowledg"), "{line}");
+    // It accepts connections as long as it is stopped (the system does), and says nothing.
+    let line = running.wait_for_line("trying again in");
+    assert!(line.contains("within 500ms"), "{line}");
+    broker.resume();
+    came_through(running);
+}
+
+#[test]
+fn a_broker_gone_for_good_ends_the_demo_as_failed() {
+    let mut broker = Mosquitto::start();
+    let attempts = ["--retry-attempts", "3"];
+    let mut running = program(&broker).args(attempts).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    let done = running.finish();
+    done.expect_code(1);
+    let report = Report::of(&done);
+    assert!(!report.success);
+    let run = report.only_run();
+    assert!(!run.success);
+    assert!(run.lost > 0 && run.received > 30, "{run:?}");
+    assert_eq!(run.received + run.lost, COUNT, "{run:?}");
+    assert_eq!(run.reconnects, 0, "{run:?}");
+    let error = run.error.as_deref().expect("an error");
+    assert!(error.contains("nothing listens on that port"), "{error}");
+    assert!(!done.stderr.contains("panicked"), "{done}");
+}
+
+#[test]
+fn a_session_taken_over_is_taken_back_and_the_log_names_the_cause() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    let mut other = broker.client("demo", false);
+    let line = running.wait_for_line(" lost after ");
+    let cause = "another program uses the same client identifier";
+    assert!(line.contains(cause), "{line}");
+    running.wait_for_line("reconnected to ");
+    // Now the other one is thrown out; what it was sent before that is not our concern.
+    let event = loop {
+        match other.read_event(crate::support::HANG) {
+            crate::support::Event::Packet(v4::Packet::Publish(_), _) => {}
+            event => break event,
+        }
+    };
+    assert_eq!(event, crate::support::Event::Closed);
+    let (run, _) = came_through(running);
+    assert!(run.resumed >= 1, "{run:?}");
+}
+
+/// The demo told to stop, in the middle of a run.
+fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    running.signal(signal);
+    let done = running.finish();
+    done.expect_code(130);
+    said_goodbye(&broker);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert!(!report.success && !run.success, "{run:?}");
+    assert!(run.received > 30 && run.lost > 0, "{run:?}");
+    assert_eq!(run.received + run.lost, COUNT, "{run:?}");
+    // What was in flight was finished; what was only queued may be cancelled.
+    assert!(!done.stderr.contains("perhaps delivered"), "{done}");
+    assert_eq!(run.error.as_deref(), Some("interrupted"));
+    assert!(done.stderr.contains("again to leave at once"), "{done}");
+}
+
+/// The broker saw DISCONNECT at the end of each connection: clearing the session, and the run.
+#[track_caller]
+fn said_goodbye(broker: &Mosquitto) {
+    wait_until("the broker to log two orderly ends", || {
+        broker.log().matches("Client demo disconnected.").count() == 2
+    });
+    let log = broker.log();
+    assert_eq!(log.matches(" as demo (").count(), 2, "{log}");
+}
+
+#[test]
+fn ctrl_c_finishes_what_is_in_flight_and_reports_what_there_is() {
+    stopped_once("INT", program);
+}
+
+#[test]
+fn sigterm_is_like_ctrl_c() {
+    stopped_once("TERM", program);
+}
+
+#[test]
+fn a_terminal_that_goes_away_is_like_ctrl_c() {
+    stopped_once("HUP", with_a_terminal);
+}
+
+/// The same program with SIGHUP as a terminal's shell leaves it, also where the tests themselves run under
+/// nohup.
+fn with_a_terminal(broker: &Mosquitto) -> Program {
+    Program::other("env")
+        .arg("--default-signal=HUP")
+        .arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
+        .args(arguments(broker))
+}
+
+/// The same program, as nohup starts it: with SIGHUP ignored.
+fn under_nohup(broker: &Mosquitto) -> Program {
+    Program::other("nohup")
+        .arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
+        .args(arguments(broker))
+}
+
+#[test]
+fn under_nohup_a_terminal_that_goes_away_does_not_matter() {
+    let broker = Mosquitto::start();
+    let mut running = under_nohup(&broker).spawn();
+    reach_the_middle(&mut running);
+    running.signal("HUP");
+    let done = running.finish();
+    done.expect_code(0);
+    Report::of(&done).only_run().expect_complete(COUNT);
+    assert!(!done.stderr.contains("interrupted"), "{done}");
+}
+
+#[test]
+fn under_nohup_the_other_signals_stop_it_as_ever() {
+    for signal in ["INT", "TERM"] {
+        let broker = Mosquitto::start();
+        let mut running = under_nohup(&broker).spawn();
+        reach_the_middle(&mut running);
+        // Not the first of two.
+        running.signal("HUP");
+        running.signal(signal);
+        let done = running.finish();
+        done.expect_code(130);
+        said_goodbye(&broker);
+        let report = Report::of(&done);
+        assert_eq!(report.only_run().error.as_deref(), Some("interrupted"));
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    // What is in flight cannot be finished now.
+    broker.pause();
+    running.signal("INT");
+    running.wait_for_line("again to leave at once");
+    running.signal("INT");
+    let done = running.finish();
+    broker.resume();
+    done.expect_code(130);
+    // No report: nothing was waited for.
+    assert_eq!(done.stdout, "");
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_a_broker_that_does_not_answer() {
+    let broker = Mosquitto::start();
+    let mut running = program(&broker).spawn();
+    reach_the_middle(&mut running);
+    broker.pause();
+    running.signal("INT");
+    let done = running.finish();
+    broker.resume();
+    done.expect_code(130);
+    let report = Report::of(&done);
+    let error = report.only_run().error.as_deref();
+    assert_eq!(error, Some("interrupted"));
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_the_next_attempt() {
+    let closed = ClosedPort::hold();
+    // The delay is random, up to an hour.
+    let delays = ["--retry-base", "1h", "--retry-max", "1h"];
+    let mut running = Program::new()
+        .args(["--endpoint", &closed.endpoint(), "--retry-attempts", "0"])
+        .args(delays)
+        .spawn();
+    running.wait_for_line("trying again in");
+    let begin = Instant::now();
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    // There is nothing to finish, so the time that is granted for that must not pass: 5 seconds.
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}: {done}");
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_the_next_attempt_also_in_the_middle_of_a_run() {
+    let mut broker = Mosquitto::start();
+    // The delay is random, up to an hour.
+    let delays = ["--retry-base", "1h", "--retry-max", "1h"];
+    let arguments = broker.arguments();
+    let mut running = Program::new()
+        .args(arguments)
+        .args(["--client-id", "demo", "-v", "--output", "json"])
+        .args(["--publish-count", &COUNT.to_string()])
+        .args(["--publish-delay", "10ms", "--connect-interval", "0"])
+        .args(delays)
+        .spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    running.wait_for_line("trying again in");
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert_eq!(run.error.as_deref(), Some("interrupted"));
+    assert!(run.received > 30 && run.lost > 0, "{run:?}");
+}
+
+/// A broker that lets the demo clear its session, and the connection of its first run.
+fn second_connection(broker: &mut ScriptedBroker) -> Connection {
+    let (mut first, _) = broker.accept_client(false);
+    first.expect_pingreq();
+    first.send_packet(v4::Packet::PingResp);
+    first.expect_disconnect();
+    first.close();
+    broker.accept()
+}
+
+/// The demo without TLS, for this broker.
+fn scripted(broker: &ScriptedBroker) -> Program {
+    Program::new()
+        .args(["--endpoint", &broker.endpoint(), "--output", "json"])
+        .args(["--connect-interval", "0", "--connect-timeout", "1h"])
+}
+
+#[test]
+fn ctrl_c_once_or_twice_while_connack_is_awaited() {
+    for times in [1, 2] {
+        // For the first connection, which clears the session, and for that of the run.
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut first = broker.accept();
+        first.expect_connect();
+        interrupt(running, times).expect_code(130);
+        first.expect_closed();
+
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut second = second_connection(&mut broker);
+        second.expect_connect();
+        interrupt(running, times).expect_code(130);
+        second.expect_closed();
+    }
+}
+
+#[test]
+fn ctrl_c_once_or_twice_while_subscribe_is_not_answered() {
+    for times in [1, 2] {
+        let mut broker = ScriptedBroker::bind();
+        let running = scripted(&broker).spawn();
+        let mut link = second_connection(&mut broker);
+        link.expect_connect();
+        link.send_connack(v4::ConnectReturnCode::Success, false);
+        link.expect_subscribe();
+        let done = interrupt(running, times);
+        done.expect_code(130);
+        if times == 1 {
+            // SUBSCRIBE had its grace; then the goodbye, and a report.
+            link.expect_disconnect();
+            let report = Report::of(&done);
+            let error = report.only_run().error.as_deref();
+            assert_eq!(error, Some("interrupted"));
+        } else {
+            assert_eq!(done.stdout, "");
+        }
+        link.expect_closed();
+    }
+}
+
+/// Sends Ctrl-C so many times, each once the one before was noticed; the program has to end.
+fn interrupt(mut running: Running, times: u32) -> Finished {
+    running.signal("INT");
+    for _ in 1..times {
+        running.wait_for_line("again to leave at once");
+        // It may have ended well meanwhile.
+        if running.is_running() {
+            running.signal("INT");
+        }
+    }
+    running.finish()
+}
+
+#[test]
+fn ctrl_c_ends_the_pause_between_two_iterations() {
+    let broker = Mosquitto::start();
+    let running = Program::new()
+        .args(broker.arguments())
+        .args(["--iteration-delay", "1h", "--publish-delay", "0"])
+        .spawn();
+    wait_until("the first iteration's result", || {
+        running.stdout().contains("iteration 1: ok")
+    });
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    assert!(
+        done.stdout.contains("1 of 1 iterations succeeded"),
+        "{done}"
+    );
+}

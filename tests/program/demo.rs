@@ -1,0 +1,357 @@
+//! The demo from outside, on a good day: against a real Mosquitto over mutual TLS, judged by its
+//! exit status, its two streams, and what the broker and a second client saw of it.
+
+// Clippy knows tests by their attribute only; the helpers are test code all the same.
+#![allow(clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::support::{Connection, Finished, HANG, Mosquitto, Program, Report, wait_for};
+use rumqttc::mqttbytes::{QoS, v4};
+
+/// Two quick iterations and a report as JSON.
+const QUICK: [&str; 10] = [
+    "--iterations",
+    "2",
+    "--iteration-delay",
+    "0",
+    "--connect-interval",
+    "0",
+    "--publish-delay",
+    "1ms",
+    "--output",
+    "json",
+];
+
+/// The program with the client's certificate and [`QUICK`]; what the test adds comes on top.
+fn quick(broker: &Mosquitto) -> Program {
+    Program::new().args(broker.arguments()).args(QUICK)
+}
+
+/// The same with a single iteration: clap takes a setting once.
+fn once(broker: &Mosquitto) -> Program {
+    let rest = &QUICK[2..];
+    let program = Program::new().args(broker.arguments()).args(rest);
+    program.args(["--iterations", "1"])
+}
+
+/// Every line on standard error has to be the log's.
+#[track_caller]
+fn expect_only_logs(finished: &Finished) {
+    assert!(!finished.stderr.is_empty(), "no log: {finished}");
+    for line in finished.stderr.lines() {
+        let logged = line.starts_with("[20")
+            && [" ERROR] ", " WARN ] ", " INFO ] ", " DEBUG] "]
+                .iter()
+                .any(|level| line.contains(level));
+        assert!(logged, "not of the log: {line:?}");
+    }
+}
+
+/// A second client that sees every message.
+fn observer(broker: &Mosquitto) -> Connection<impl crate::support::scripted::Stream> {
+    let mut observer = broker.client("observer", true);
+    let mut subscribe = v4::Subscribe::new("#", QoS::ExactlyOnce);
+    subscribe.pkid = 1;
+    observer.send_packet(v4::Packet::Subscribe(subscribe));
+    observer.expect_suback();
+    observer
+}
+
+/// Topics and payloads of the next messages, and the quality of service, the same of all.
+fn seen<S: crate::support::scripted::Stream>(
+    observer: &mut Connection<S>,
+    count: usize,
+) -> (BTreeMap<String, String>, QoS) {
+    let messages: Vec<v4::Publish> = (0..count).map(|_| observer.expect_publish()).collect();
+    let qos = messages[0].qos;
+    assert!(messages.iter().all(|m| m.qos == qos), "{messages:?}");
+    let text = |m: v4::Publish| (m.topic, String::from_utf8_lossy(&m.payload).into_owned());
+    (messages.into_iter().map(text).collect(), qos)
+}
+
+/// How the broker's log names the clean session flag of each CONNECT, in order.
+fn clean_flags(broker: &Mosquitto, id: &str) -> Vec<bool> {
+    let log = broker.log();
+    let connects = log
+        .lines()
+        .filter(|line| line.contains("New client connected") && line.contains(&format!(" {id} ")));
+    connects.map(|line| line.contains(", c1,")).collect()
+}
+
+#[test]
+fn the_default_run_shortened_succeeds_and_reports_it() {
+    let broker = Mosquitto::start();
+    let done = quick(&broker).args(["--client-id", "demo"]).run();
+    done.expect_code(0);
+    expect_only_logs(&done);
+    let report = Report::of(&done);
+    assert!(report.success);
+    assert_eq!(report.iterations, 2);
+    for (run, number) in report.runs.iter().zip(1..) {
+        run.expect_smooth(8);
+        assert_eq!(run.iteration, number);
+        // Four messages of each publisher, with pauses between them.
+        assert!(run.elapsed_ms >= 3, "{run:?}");
+    }
+    // First and last the session is cleared, in between it is a persistent one.
+    assert_eq!(clean_flags(&broker, "demo"), [true, false, false, true]);
+}
+
+#[test]
+fn text_has_one_line_for_each_iteration_and_a_summary() {
+    let broker = Mosquitto::start();
+    let arguments = &QUICK[..QUICK.len() - 2];
+    let done = Program::new().args(broker.arguments()).args(arguments);
+    let done = done.run();
+    done.expect_code(0);
+    expect_only_logs(&done);
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    let [first, second, summary] = lines[..] else {
+        panic!("expected three lines: {done}")
+    };
+    let all = "ok, 8 of 8 received, 8 of 8 acknowledged, 0 lost, 0 duplicated, 0 unexpected";
+    assert!(first.starts_with(&format!("iteration 1: {all}")), "{done}");
+    assert!(second.starts_with(&format!("iteration 2: {all}")), "{done}");
+    assert_eq!(summary, "2 of 2 iterations succeeded: success");
+}
+
+#[test]
+fn topics_payloads_and_each_quality_of_service_are_as_documented() {
+    let broker = Mosquitto::start();
+    for (level, qos) in [
+        ("0", QoS::AtMostOnce),
+        ("1", QoS::AtLeastOnce),
+        ("2", QoS::ExactlyOnce),
+    ] {
+        let mut observer = observer(&broker);
+        let done = once(&broker).args(["--qos", level]).run();
+        done.expect_code(0);
+        Report::of(&done).only_run().expect_smooth(8);
+        let (messages, of_all) = seen(&mut observer, 8);
+        assert_eq!(of_all, qos);
+        let mut expected = BTreeMap::new();
+        for index in 0..4 {
+            for (topic, name) in [("sync", "Sync"), ("async", "Async")] {
+                let payload = format!("Hello World! {name}: {index}");
+                expected.insert(format!("filter/{topic}/{index}"), payload);
+            }
+        }
+        assert_eq!(messages, expected);
+    }
+}
+
+#[test]
+fn each_kind_of_key_works() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    for (kind, identity) in [
+        ("PKCS#8, elliptic curve", certs.client().clone()),
+        ("PKCS#8, RSA", certs.rsa_pkcs8_client().clone()),
+        ("PKCS#1", certs.pkcs1_client().clone()),
+        ("SEC1", certs.sec1_client()),
+    ] {
+        let program = Program::new().args(broker.arguments_as(&identity));
+        let done = program.args(QUICK).run();
+        assert_eq!(done.status.code(), Some(0), "{kind}: {done}");
+        Report::of(&done).runs[0].expect_smooth(8);
+    }
+}
+
+#[test]
+fn an_archive_works_with_its_password_in_a_file_or_in_the_environment() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let password = certs.file("archive-password");
+    fs::write(&password, "open sesame\n").expect("a password file");
+    let archive = certs.pkcs12_client("open sesame");
+    let with_archive = || {
+        let without_pair = &broker.arguments()[..4];
+        let program = Program::new().args(without_pair).args(QUICK);
+        program.arg("--pkcs12").arg(&archive)
+    };
+    let by_file = with_archive().arg("--pkcs12-password-file").arg(&password);
+    let by_variable = with_archive().env("MQTT_PKCS12_PASSWORD", "open sesame");
+    for program in [by_file, by_variable] {
+        let done = program.run();
+        done.expect_code(0);
+        Report::of(&done).runs[1].expect_smooth(8);
+        assert!(!done.stderr.contains("sesame"), "{done}");
+    }
+}
+
+#[test]
+fn messages_are_padded_to_the_payload_size() {
+    let broker = Mosquitto::start();
+    let mut observer = observer(&broker);
+    // Larger than a TLS record, so that it takes several reads.
+    let done = once(&broker).args(["--payload-size", "40000"]).run();
+    done.expect_code(0);
+    Report::of(&done).only_run().expect_smooth(8);
+    let (messages, _) = seen(&mut observer, 8);
+    for (topic, payload) in messages {
+        assert_eq!(payload.len(), 40_000, "{topic}");
+        assert!(payload.starts_with("Hello World! "), "{topic}");
+        assert!(payload.ends_with("..."), "{topic}");
+    }
+}
+
+#[test]
+fn the_synchronous_publisher_has_the_odd_message() {
+    let broker = Mosquitto::start();
+    for (count, synchronous) in [(1, 1), (2, 1), (7, 4)] {
+        let mut observer = observer(&broker);
+        let done = once(&broker).args(["--publish-count", &count.to_string()]);
+        let done = done.args(["--topic-prefix", "team/odd"]).run();
+        done.expect_code(0);
+        Report::of(&done).only_run().expect_smooth(count as u64);
+        let (messages, _) = seen(&mut observer, count);
+        let of_sync = |topic: &&String| topic.starts_with("team/odd/sync/");
+        assert_eq!(messages.keys().filter(of_sync).count(), synchronous);
+        let of_both = |topic: &String| topic.starts_with("team/odd/");
+        assert!(messages.keys().all(of_both), "{messages:?}");
+    }
+}
+
+#[test]
+fn clean_session_is_asked_for_at_each_connection() {
+    let broker = Mosquitto::start();
+    let done = quick(&broker).args(["--client-id", "clean", "--clean-session"]);
+    let done = done.run();
+    done.expect_code(0);
+    Report::of(&done).runs[1].expect_smooth(8);
+    let flags = clean_flags(&broker, "clean");
+    // There is nothing to clear at the end.
+    assert_eq!(flags, [true; 3], "{}", broker.log());
+}
+
+#[test]
+fn quiet_says_nothing_on_standard_error() {
+    let broker = Mosquitto::start();
+    let done = quick(&broker).arg("-q").run();
+    done.expect_code(0);
+    assert_eq!(done.stderr, "");
+    Report::of(&done).runs[0].expect_smooth(8);
+}
+
+#[test]
+fn nobody_reading_the_output_is_no_error() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let gone = certs.file("gone");
+    // The right side closes its end of the pipe, says so, and only then the left side begins.
+    let script = "mkfifo \"$GONE\" && \
+        { read -r _ < \"$GONE\"; \"$@\"; echo \"status $?\" >&2; } | \
+        { exec 0<&-; echo closed > \"$GONE\"; }";
+    for output in ["text", "json"] {
+        let shell = Program::other("sh").args(["-c", script, "sh"]);
+        let program = shell.arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"));
+        let arguments = &QUICK[..QUICK.len() - 2];
+        let program = program.args(broker.arguments()).args(arguments);
+        let done = program.args(["--output", output, "-v"]).env("GONE", &gone);
+        let done = done.run();
+        done.expect_code(0);
+        assert!(!done.stderr.contains("panicked"), "{done}");
+        assert!(done.stderr.contains("standard output is closed"), "{done}");
+        assert!(done.stderr.ends_with("status 0\n"), "{done}");
+        fs::remove_file(&gone).expect("the named pipe");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let name = |file: &std::path::Path| {
+        let name = file.file_name().expect("a file name");
+        name.to_string_lossy().into_owned()
+    };
+    let pair = certs.client();
+    // Paths in the file start from its folder.
+    let text = format!(
+        "endpoint = \"127.0.0.1:{}\"\nca-file = {:?}\ncert = {:?}\nkey = {:?}\n\
+         client-id = \"of-the-file\"\ntopic-prefix = \"of-the-file\"\n\
+         publish-count = 3\niterations = 3\npublish-delay = \"1ms\"\n\
+         iteration-delay = 0\nconnect-interval = \"0\"\noutput = \"text\"\n",
+        broker.port(),
+        name(certs.ca()),
+        name(&pair.cert),
+        name(&pair.key),
+    );
+    let file = certs.file("settings.toml");
+    fs::write(&file, text).expect("a settings file");
+    let mut observer = observer(&broker);
+    let program = Program::new().arg("--config").arg(&file);
+    let program = program
+        .env("MQTT_PUBLISH_COUNT", "5")
+        .env("MQTT_ITERATIONS", "2")
+        .env("MQTT_TOPIC_PREFIX", "of-the-environment")
+        .env("MQTT_OUTPUT", "json");
+    let done = program
+        .args(["--iterations", "1", "--topic-prefix", "of-the-flag"])
+        .run();
+    done.expect_code(0);
+    // One iteration: flag. Five messages, JSON: environment. The rest: file.
+    Report::of(&done).only_run().expect_smooth(5);
+    let (messages, _) = seen(&mut observer, 5);
+    assert!(
+        messages.keys().all(|t| t.starts_with("of-the-flag/")),
+        "{messages:?}"
+    );
+    assert_eq!(
+        clean_flags(&broker, "of-the-file").len(),
+        3,
+        "{}",
+        broker.log()
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn twenty_thousand_messages_come_back_in_the_memory_of_five_hundred() {
+    let broker = Mosquitto::start_fast();
+    let few = peak_kibibytes(&broker, 500);
+    let many = peak_kibibytes(&broker, 20_000);
+    eprintln!("{few} KiB for 500 messages, {many} KiB for 20,000");
+    // What waits is bounded by windows and queues, which the longer run fills for longer: 3 to 9 MiB,
+    // by how far the subscriber falls behind. Kept payloads would be 20 MB more.
+    let growth = many.saturating_sub(few);
+    assert!(growth < 14 * 1024, "{growth} KiB more");
+}
+
+/// The most memory that the program ever held, as Linux tells it, when all messages are through.
+#[cfg(target_os = "linux")]
+fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
+    let program = Program::new().args(broker.arguments()).arg("-q");
+    let program = program.args(["--publish-count", &count.to_string()]);
+    // The pause after the first iteration is the moment to look.
+    let waiting = ["--iterations", "2", "--iteration-delay", "1h"];
+    let program = program.args(waiting).args(["--publish-delay", "0"]);
+    let program = program.args(["--payload-size", "1000"]);
+    // Seconds, but a busy machine may make it minutes.
+    let limit = 20 * HANG;
+    let running = program.limit(limit).spawn();
+    let line = wait_for("the first iteration's result", limit, || {
+        running.stdout().lines().next().map(str::to_owned)
+    });
+    let all = format!(
+        "iteration 1: ok, {count} of {count} received, {count} of {count} acknowledged, 0 lost"
+    );
+    assert!(line.starts_with(&all), "{line}");
+    let status = fs::read_to_string(format!("/proc/{}/status", running.id()));
+    let status = status.expect("the process's status");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .and_then(|number| number.parse().ok());
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(130);
+    assert!(
+        done.stdout.contains("1 of 1 iterations succeeded"),
+        "{done}"
+    );
+    peak.unwrap_or_else(|| panic!("no VmHWM in {status}"))
+}

@@ -1,0 +1,210 @@
+//! The demo over a network that fails it: cut in the middle of the TLS handshake, of a packet, of
+//! anything; stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS
+//! behind the proxy of `support/proxy.rs`. Each run has to succeed with nothing lost.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::support::report::Run;
+use crate::support::{Counting, Fate, Mosquitto, Program, Proxy, Random, Report, Running};
+
+/// Mosquitto behind a proxy.
+fn broker() -> (Mosquitto, Proxy) {
+    let broker = Mosquitto::start_fast();
+    let proxy = Proxy::start(broker.port());
+    (broker, proxy)
+}
+
+/// One iteration of this many messages as fast as they go, and retries as quick and as many.
+fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
+    Program::new()
+        .args(broker.arguments_through(&proxy.endpoint()))
+        .args(["--client-id", "demo", "-v", "--output", "json"])
+        .args(["--iterations", "1", "--publish-delay", "0"])
+        .args(["--publish-count", &count.to_string()])
+        .args(["--connect-interval", "0", "--retry-attempts", "0"])
+        .args(["--retry-base", "1ms", "--retry-max", "5ms"])
+}
+
+/// A program whose messages come so slowly that the test can act in their middle.
+fn unhurried(broker: &Mosquitto, proxy: &Proxy) -> Program {
+    program(broker, proxy, UNHURRIED).args(["--publish-delay", "10ms"])
+}
+
+/// Messages of an unhurried run; they take a second at least.
+const UNHURRIED: u64 = 300;
+
+/// A message of this number is far from the first and far from the last of its publisher.
+const MIDDLE: &str = "received filter/sync/30";
+
+/// Cuts after so many bytes as a seed and a range say.
+fn random_cuts(seed: u64, count: usize, bytes: Range<u64>) -> Vec<Fate> {
+    let mut random = Random::new(seed);
+    std::iter::repeat_with(|| Fate::cut(random.within(&bytes)))
+        .take(count)
+        .collect()
+}
+
+/// The run came through: status 0, all messages there.
+#[track_caller]
+fn came_through(running: Running, count: u64) -> Run {
+    let done = running.finish();
+    done.expect_code(0);
+    assert!(!done.stderr.contains("panicked"), "{done}");
+    let mut report = Report::of(&done);
+    report.only_run().expect_complete(count);
+    report.runs.remove(0)
+}
+
+/// Each connection is cut a little later than the one before, through the whole handshake and the
+/// first packets, once for the connection that clears the session and once for the run's.
+fn cut_step_by_step(counting: Counting, last: u64) {
+    let (broker, proxy) = broker();
+    // The first bytes one by one: record and packet headers.
+    let steps = (0..16).chain((16..last).step_by(61));
+    let steps: Vec<Fate> = steps.map(|n| Fate::cut(n).counting(counting)).collect();
+    let cuts = 2 * steps.len() as u64;
+    proxy.decide([steps.clone(), steps].concat(), Fate::pass());
+    // So many that the run does not end before the last cut.
+    const COUNT: u64 = 2_000;
+    let run = came_through(program(&broker, &proxy, COUNT).spawn(), COUNT);
+    let counts = proxy.counts();
+    // A connection that was done may have closed before its cut.
+    assert!(counts.cuts() + 3 >= cuts, "{} of {cuts}", counts.cuts());
+    assert!(counts.connections() > cuts, "{run:?}");
+}
+
+#[test]
+fn cut_at_any_byte_of_the_handshake_in_either_direction() {
+    cut_step_by_step(Counting::Both, 6_000);
+}
+
+#[test]
+fn cut_at_any_byte_that_the_program_sends() {
+    cut_step_by_step(Counting::FromClient, 3_000);
+}
+
+#[test]
+fn cut_at_any_byte_that_the_broker_sends() {
+    cut_step_by_step(Counting::FromBroker, 4_000);
+}
+
+#[test]
+fn cut_anywhere_in_the_traffic() {
+    for seed in 1..=4 {
+        let (broker, proxy) = broker();
+        // Not without end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may be
+        // more than passes between two cuts.
+        proxy.decide(random_cuts(seed, 30, 1..40_000), Fate::pass());
+        let run = came_through(program(&broker, &proxy, 2_000).spawn(), 2_000);
+        assert!(proxy.counts().cuts() >= 4, "seed {seed}: {run:?}");
+        assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
+    }
+}
+
+#[test]
+fn cut_anywhere_no_message_of_quality_of_service_2_comes_twice() {
+    for seed in 5..=8 {
+        let (broker, proxy) = broker();
+        // So far apart that all the broker holds gets through: Mosquitto 2.0 forgets at two losses
+        // in a row that it has sent PUBREL, and sends the message anew, which it must not
+        // [MQTT-4.3.3-1] and which nobody can tell from a new one.
+        proxy.decide(random_cuts(seed, 10, 120_000..200_000), Fate::pass());
+        let program = program(&broker, &proxy, 1_000).args(["--qos", "2"]);
+        let run = came_through(program.spawn(), 1_000);
+        assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
+        assert_eq!(run.duplicated, 0, "seed {seed}: {run:?}");
+    }
+}
+
+#[test]
+fn one_byte_at_a_time() {
+    let (broker, proxy) = broker();
+    proxy.decide([], Fate::pass().one_byte_at_a_time());
+    let run = came_through(program(&broker, &proxy, 500).spawn(), 500);
+    run.expect_smooth(500);
+    assert_eq!(proxy.counts().cuts(), 0);
+}
+
+#[test]
+fn a_link_that_falls_silent_in_the_traffic_is_noticed_by_the_missing_acknowledgment() {
+    let (broker, proxy) = broker();
+    let program = unhurried(&broker, &proxy).args(["--ack-timeout", "1s", "--keep-alive", "60s"]);
+    let mut running = program.spawn();
+    running.wait_for_line(MIDDLE);
+    proxy.stall_all();
+    let line = running.wait_for_line(" lost after ");
+    assert!(line.contains("acknowledgment"), "{line}");
+    let run = came_through(running, UNHURRIED);
+    assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
+}
+
+#[test]
+fn a_link_that_falls_silent_is_noticed_within_one_and_a_half_times_the_keep_alive() {
+    let (broker, proxy) = broker();
+    let program = unhurried(&broker, &proxy).args(["--keep-alive", "6s", "--ack-timeout", "60s"]);
+    let mut running = program.spawn();
+    running.wait_for_line(MIDDLE);
+    let begin = Instant::now();
+    proxy.stall_all();
+    let line = running.wait_for_line(" lost after ");
+    let took = begin.elapsed();
+    assert!(line.contains("PINGREQ"), "{line}");
+    assert!(took <= Duration::from_secs(9), "{took:?}");
+    came_through(running, UNHURRIED);
+}
+
+#[test]
+fn a_link_that_falls_silent_in_the_handshake_is_tried_anew() {
+    let (broker, proxy) = broker();
+    let steps = [0, 1, 200, 1_000, 2_500].map(Fate::stall);
+    let stalls = steps.len() as u64;
+    proxy.decide(steps, Fate::pass());
+    let program = program(&broker, &proxy, 50).args(["--connect-timeout", "500ms"]);
+    let mut running = program.spawn();
+    for _ in 0..stalls {
+        running.wait_for_line("trying again in");
+    }
+    came_through(running, 50);
+    assert_eq!(proxy.counts().stalls(), stalls);
+}
+
+#[test]
+fn a_broker_that_refuses_connections_for_a_while() {
+    let (broker, proxy) = broker();
+    proxy.refuse();
+    let mut running = unhurried(&broker, &proxy).spawn();
+    for _ in 0..5 {
+        running.wait_for_line("nothing listens on that port");
+    }
+    proxy.accept_again();
+    running.wait_for_line(MIDDLE);
+    proxy.refuse();
+    proxy.cut_all();
+    for _ in 0..5 {
+        running.wait_for_line("nothing listens on that port");
+    }
+    proxy.accept_again();
+    let run = came_through(running, UNHURRIED);
+    assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
+}
+
+#[test]
+fn a_broker_that_accepts_and_drops_for_a_while() {
+    let (broker, proxy) = broker();
+    proxy.decide([], Fate::cut(0));
+    let mut running = unhurried(&broker, &proxy).spawn();
+    for _ in 0..5 {
+        running.wait_for_line("trying again in");
+    }
+    proxy.decide([], Fate::pass());
+    running.wait_for_line(MIDDLE);
+    proxy.decide([], Fate::cut(0));
+    proxy.cut_all();
+    for _ in 0..5 {
+        running.wait_for_line("trying again in");
+    }
+    proxy.decide([], Fate::pass());
+    let run = came_through(running, UNHURRIED);
+    assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
+}

@@ -1,0 +1,20 @@
+//! The program from outside: its exit status, its two streams and its bytes on the wire, against a real
+//! Mosquitto, a scripted broker, and nobody at all.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_brokers;
+mod bench;
+mod broker_faults;
+mod demo;
+mod faults;
+mod golden;
+mod last_will;
+mod local_broker;
+mod panics;
+mod readme;
+mod refusals;
+mod secrets;
+mod settings;
+mod support_works;

@@ -1,0 +1,235 @@
+//! Threads that panic: one of the demo's three, a caller of the library with a handle, an inbox and
+//! a ticket in its hands, a callback, and the loop itself. Whatever goes down, nobody else may hang,
+//! every command ends, and the demo says what happened.
+//!
+//! Nothing in the program is made to panic: its log is. A program may set any logger, and this one
+//! panics, once, in the thread that logs a certain line.
+
+// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::running::{Running, all_told, promptly, send_unsuback, told};
+use crate::support::{HANG, Mosquitto, ScriptedBroker};
+use log::{LevelFilter, Log, Metadata, Record};
+use mqtt_connection_sharing::config::DemoSettings;
+use mqtt_connection_sharing::demo::{self, Interrupt, Report};
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{InboxError, Outcome, Reason, RejectReason, WhenFull};
+use rumqttc::mqttbytes::v4;
+
+/// Panics at the line that begins with these words, once.
+struct PanickingLog(Mutex<Option<&'static str>>);
+
+static LOG: PanickingLog = PanickingLog(Mutex::new(None));
+
+impl Log for PanickingLog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = record.args().to_string();
+        let due = lock(&self.0).take_if(|words| line.starts_with(*words));
+        if let Some(words) = due {
+            panic!("meant: {words}");
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A test that failed in its turn is not the next one's concern.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From now on, until the value is dropped, the log panics at these words. One test at a time.
+fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        log::set_logger(&LOG).unwrap();
+        log::set_max_level(LevelFilter::Trace);
+    });
+    let turn = lock(&ONE_AT_A_TIME);
+    *lock(&LOG.0) = Some(words);
+    turn
+}
+
+/// The words were logged.
+#[track_caller]
+fn expect_panicked() {
+    assert_eq!(*lock(&LOG.0), None, "nobody logged these words");
+}
+
+const COUNT: u64 = 40;
+
+/// One iteration of the demo; its subscriber would wait for 20 seconds before it gives up.
+fn demo() -> Report {
+    let broker = Mosquitto::start_fast();
+    let certs = broker.certs();
+    let mut options = Options::new("127.0.0.1", "panics");
+    options.port = broker.port();
+    options.security = Security::Tls(TlsOptions {
+        ca_file: Some(certs.ca().to_owned()),
+        identity: Some(IdentityFiles::Pem {
+            cert: certs.client().cert.clone(),
+            key: certs.client().key.clone(),
+        }),
+        ..TlsOptions::default()
+    });
+    options.connect_interval = Duration::ZERO;
+    let settings = DemoSettings {
+        iterations: 1,
+        publish_count: COUNT,
+        publish_delay: Duration::from_millis(1),
+        ..DemoSettings::default()
+    };
+    let interrupt = Interrupt::default();
+    promptly(|| demo::run(options, &settings, &interrupt, |_| {})).unwrap()
+}
+
+/// The report of a run that failed for this reason, which exit status 1 stands for.
+#[track_caller]
+fn expect_failed(report: &Report, reason: &str) {
+    expect_panicked();
+    assert!(!report.success, "{report:?}");
+    let [run] = &report.runs[..] else {
+        panic!("expected one run: {report:?}")
+    };
+    assert!(!run.success, "{run:?}");
+    let error = run.error.as_deref();
+    assert_eq!(error, Some(reason), "{run:?}");
+}
+
+#[test]
+fn a_publisher_of_the_demo() {
+    let _turn = panic_at("sync publisher: message 5 ");
+    let report = demo();
+    expect_failed(&report, "the sync publisher panicked");
+    // What the other one had in flight was finished.
+    let run = &report.runs[0];
+    assert!(run.acknowledged > 0 && run.lost > 0, "{run:?}");
+    assert!(run.received >= run.acknowledged, "{run:?}");
+}
+
+#[test]
+fn a_callback_of_the_demo() {
+    let _turn = panic_at("async publisher: message 5 ");
+    let report = demo();
+    expect_failed(&report, "a callback panicked");
+    let run = &report.runs[0];
+    assert_eq!((run.received, run.lost), (COUNT, 0), "{run:?}");
+    assert_eq!(run.acknowledged, COUNT - 1, "{run:?}");
+}
+
+#[test]
+fn the_subscriber_of_the_demo() {
+    let _turn = panic_at("subscriber: received filter/sync/5");
+    let report = demo();
+    let Some(run) = report.runs.first() else {
+        panic!("expected a run: {report:?}")
+    };
+    // The publishers may be the first to say that the loop has ended.
+    assert!(run.error.is_some(), "{run:?}");
+    let reason = run.error.clone().unwrap();
+    expect_failed(&report, &reason);
+    assert_eq!(
+        (run.received, run.lost),
+        (0, COUNT),
+        "nobody counted: {run:?}"
+    );
+}
+
+#[test]
+fn a_thread_with_a_handle_an_inbox_and_tickets() {
+    let _turn = panic_at("no line has these words");
+    let mut broker = ScriptedBroker::bind();
+    let (mut running, mut link) = Running::online(&mut broker);
+    let handle = running.handle().clone();
+    let other = running.publish("other", "1");
+    let caller = thread::spawn(move || {
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        let filters = vec![Filter::new("in", QoS::AtLeastOnce)];
+        let granted = told(handle.subscribe(&inbox, filters).unwrap());
+        let message = Publish::new("a", QoS::AtLeastOnce, "1");
+        let ticket = handle.publish(message.clone()).unwrap();
+        let callback = |_| panic!("meant: a callback of a thread that is gone");
+        handle.publish_then(message, callback).unwrap();
+        panic!("meant: with {inbox:?}, {ticket:?}, {granted:?}");
+    });
+    let first = link.expect_publish();
+    let subscribe = link.expect_subscribe();
+    link.grant(&subscribe);
+    // Its inbox goes away with it: UNSUBSCRIBE may overtake what it had handed in.
+    let (mut ids, mut left) = (vec![first.pkid], None);
+    while ids.len() < 3 || left.is_none() {
+        match link.read_packet() {
+            v4::Packet::Publish(publish) => ids.push(publish.pkid),
+            v4::Packet::Unsubscribe(unsubscribe) => left = Some(unsubscribe),
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    assert!(caller.join().is_err());
+    let left = left.unwrap();
+    assert_eq!(left.topics, ["in"]);
+    send_unsuback(&mut link, left.pkid);
+    for id in ids {
+        link.send_puback(id);
+    }
+    assert!(told(other).is_delivered());
+    let after = running.publish("other", "2");
+    let id = link.expect_publish().pkid;
+    link.send_puback(id);
+    assert!(told(after).is_delivered());
+    // And so did its handle.
+    running.drop_handle();
+    link.expect_disconnect();
+    link.expect_closed();
+    link.close();
+    let ended = promptly(|| running.join());
+    assert!(ended.result.is_ok() && ended.left == 0, "{ended:?}");
+}
+
+#[test]
+fn the_loop_itself() {
+    let _turn = panic_at("received PUBACK");
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let handle = running.handle().clone();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "in");
+    let in_flight = [running.publish("a", "1"), running.publish("a", "2")];
+    let (tell, told_to_callback) = std::sync::mpsc::channel();
+    let callback = move |outcome| tell.send(outcome).unwrap();
+    let message = Publish::new("a", QoS::AtLeastOnce, "3");
+    handle.publish_then(message, callback).unwrap();
+    let ids = [(); 3].map(|()| link.expect_publish().pkid);
+    let waiter = thread::spawn({
+        let ticket = handle.publish(Publish::new("a", QoS::AtLeastOnce, "4"));
+        move || told(ticket.unwrap())
+    });
+    link.expect_publish();
+    link.send_puback(ids[0]);
+    let joined = promptly(|| thread::spawn(move || running.join()).join());
+    assert!(joined.is_err(), "the panic is the caller's of `run`");
+    expect_panicked();
+    let lost = Outcome::PerhapsDelivered(Reason::LoopEnded);
+    assert_eq!(waiter.join().unwrap(), lost);
+    assert_eq!(all_told(in_flight), [lost.clone(), lost.clone()]);
+    assert_eq!(told_to_callback.recv_timeout(HANG).unwrap(), lost);
+    assert_eq!(inbox.recv().unwrap_err(), InboxError::Closed);
+    let rejected = handle.ping().unwrap_err().reason;
+    assert_eq!(rejected, RejectReason::Terminated);
+    assert_eq!(
+        told(handle.terminate(Duration::ZERO)),
+        Outcome::Cancelled(Reason::LoopEnded)
+    );
+    // And the broker sees that the client is gone.
+    link.expect_closed();
+}

@@ -1,0 +1,293 @@
+//! What a person sees when it cannot work: for each cause an exit status and one line on standard
+//! error that says what was tried, what went wrong and what to do; never a panic, nothing on
+//! standard output. Against a real Mosquitto; `bad_brokers.rs` has what that cannot be made to do.
+
+// Clippy knows tests by their attribute only; the helpers are test code all the same.
+#![allow(clippy::expect_used)]
+
+use std::ffi::OsString;
+use std::fs;
+
+use crate::support::refusal::{AGAIN, ONCE, QUICK, check, row};
+use crate::support::{ClosedPort, Mosquitto, Program};
+
+/// `arguments` with the value after `flag` replaced.
+fn with(mut arguments: Vec<OsString>, flag: &str, value: impl Into<OsString>) -> Vec<OsString> {
+    let place = arguments.iter().position(|argument| argument == flag);
+    let place = place.expect("the flag to replace");
+    arguments[place + 1] = value.into();
+    arguments
+}
+
+/// `arguments` and more.
+fn and<A: Into<OsString>>(mut arguments: Vec<OsString>, more: Vec<A>) -> Vec<OsString> {
+    arguments.extend(more.into_iter().map(Into::into));
+    arguments
+}
+
+#[test]
+fn what_is_wrong_with_certificates() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let good = || broker.arguments();
+    let (client, stranger) = (certs.client(), certs.other_client());
+    let port = broker.port();
+    let at = format!("127.0.0.1:{port}");
+    let handshake = format!("TLS handshake with {at}: ");
+    let tls = format!("TLS with {at}: ");
+    let swapped = with(with(good(), "--cert", &client.key), "--key", &client.cert);
+    check([
+        row(
+            "wrong CA",
+            with(good(), "--ca-file", certs.other_ca()),
+            (3, ONCE),
+            &[
+                &handshake,
+                "other-ca.pem",
+                "does not contain the CA that signed the broker's certificate",
+                "; give --ca-file",
+            ],
+        ),
+        row(
+            "no CA",
+            [&good()[..2], &good()[4..]].concat(),
+            (3, ONCE),
+            &[&handshake, "certificate", "--ca-file"],
+        ),
+        row(
+            "no client certificate",
+            good()[..4].to_vec(),
+            (3, ONCE),
+            &[
+                &tls,
+                "demands a client certificate",
+                "; give --cert and --key",
+            ],
+        ),
+        row(
+            "a client certificate of another CA",
+            broker.arguments_as(stranger),
+            (3, ONCE),
+            &[&tls, "rejected the client certificate", "; give --cert"],
+        ),
+        row(
+            "wrong server name",
+            and(good(), vec!["--tls-server-name", "wrong.example"]),
+            (3, ONCE),
+            &[&handshake, "wrong.example", "; ", "--tls-server-name"],
+        ),
+        row(
+            "the key of another certificate",
+            with(good(), "--key", &stranger.key),
+            (2, ONCE),
+            &[
+                "(--cert) and its key (--key): ",
+                "other-client-key.pem does not belong to the certificate",
+                "client.pem",
+                "; give the two",
+            ],
+        ),
+        row(
+            "certificate and key swapped",
+            swapped,
+            (2, ONCE),
+            &[
+                "client-key.pem (--cert): ",
+                "holds a private key and no certificate",
+                "; ",
+                "swapped",
+            ],
+        ),
+        row(
+            "a certificate that is not there",
+            with(good(), "--cert", "/nowhere/cert.pem"),
+            (2, ONCE),
+            &["/nowhere/cert.pem (--cert): ", "no such file", "; check"],
+        ),
+        row(
+            "a key that is not there",
+            with(good(), "--key", "/nowhere/key.pem"),
+            (2, ONCE),
+            &["/nowhere/key.pem (--key): ", "no such file", "; check"],
+        ),
+        row(
+            "a CA file that is not there",
+            with(good(), "--ca-file", "/nowhere/ca.pem"),
+            (2, ONCE),
+            &["/nowhere/ca.pem (--ca-file): ", "no such file", "; check"],
+        ),
+        row(
+            "a certificate without its key",
+            good()[..6].to_vec(),
+            (2, ONCE),
+            &["--cert is given without its private key", "; add --key"],
+        ),
+        row(
+            "a TLS port spoken to without TLS",
+            ["--endpoint".to_owned(), format!("mqtt://{at}")],
+            (3, AGAIN),
+            &[
+                &format!("connecting to {at}: "),
+                "before answering CONNECT",
+                "; ",
+                "TLS",
+            ],
+        ),
+    ]);
+    // All these never got to be a client.
+    assert!(
+        !broker.log().contains(" as mqtt-connection"),
+        "{}",
+        broker.log()
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_archive() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let archive = certs.pkcs12_client("right");
+    let start = || broker.arguments()[..4].to_vec();
+    let password = certs.file("wrong-password");
+    fs::write(&password, "guess").expect("a password file");
+    let with_archive: Vec<OsString> = vec!["--pkcs12".into(), archive.into()];
+    let with_password = vec!["--pkcs12-password-file".into(), password.into_os_string()];
+    let pem: Vec<OsString> = vec!["--pkcs12".into(), certs.client().cert.clone().into()];
+    check([
+        row(
+            "a wrong password of the archive",
+            and(and(start(), with_archive.clone()), with_password),
+            (2, ONCE),
+            &[
+                "client.p12 (--pkcs12): ",
+                "the password does not fit",
+                "; give",
+            ],
+        ),
+        row(
+            "no password of the archive",
+            and(start(), with_archive),
+            (2, ONCE),
+            &[
+                "client.p12 (--pkcs12): ",
+                "it is protected by a password and none was given",
+                "; give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD",
+            ],
+        ),
+        row(
+            "PEM in place of an archive",
+            and(start(), pem),
+            (2, ONCE),
+            &["client.pem (--pkcs12): ", "PEM", "; ", "--cert and --key"],
+        ),
+    ]);
+}
+
+#[test]
+fn who_is_not_let_in() {
+    let broker = Mosquitto::start_with_user("alice", "right");
+    let file = broker.certs().file("password");
+    fs::write(&file, "wrong\n").expect("a password file");
+    let password = || vec![OsString::from("--password-file"), file.clone().into()];
+    let name = |name: &str| and(broker.arguments(), vec!["--username", name]);
+    let tried = format!("connecting to 127.0.0.1:{}: ", broker.port());
+    let phrases = [
+        &tried,
+        "the broker refused",
+        "; check --username and --password-file",
+    ];
+    check([
+        row(
+            "wrong password",
+            and(name("alice"), password()),
+            (4, ONCE),
+            &phrases,
+        ),
+        row(
+            "unknown user name",
+            and(name("bob"), password()),
+            (4, ONCE),
+            &phrases,
+        ),
+    ]);
+    fs::write(&file, "right\n").expect("a password file");
+    let program = Program::new().args(and(name("alice"), password()));
+    let one = ["--iterations", "1", "--connect-interval", "0"];
+    program.args(one).run().expect_code(0);
+}
+
+#[test]
+fn nobody_there() {
+    let closed = ClosedPort::hold();
+    let tried = format!("connecting to 127.0.0.1:{}: ", closed.port());
+    let host_and_port = format!("127.0.0.1:{}", closed.port());
+    let nothing = [
+        &tried,
+        "nothing listens on that port",
+        "; check that the broker runs",
+    ];
+    let unknown = [
+        "connecting to nowhere.invalid:8883: ",
+        "resolved",
+        "; check",
+    ];
+    check([
+        row(
+            "closed port",
+            ["--endpoint", &closed.endpoint()],
+            (3, AGAIN),
+            &nothing,
+        ),
+        row(
+            "closed port, TLS",
+            ["--endpoint", &host_and_port],
+            (3, AGAIN),
+            &nothing,
+        ),
+        row(
+            "unknown host",
+            ["--endpoint", "nowhere.invalid"],
+            (3, AGAIN),
+            &unknown,
+        ),
+    ]);
+}
+
+#[test]
+fn no_file_descriptors_left() {
+    let broker = Mosquitto::start();
+    let mut refused = 0;
+    let mut enough = false;
+    // Each limit stops the program at another place, until it has enough.
+    for limit in 4..40 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+        let done = Program::other("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_mqtt-connection-sharing")])
+            .args(broker.arguments())
+            .args(["-q", "--iterations", "1", "--publish-delay", "0"])
+            .args(QUICK)
+            .run();
+        assert!(!done.stderr.contains("panicked"), "{limit}: {done}");
+        match done.status.code() {
+            Some(0) => {
+                enough = true;
+                break;
+            }
+            // The system's loader had not enough to start it.
+            Some(127) => continue,
+            _ => {}
+        }
+        refused += 1;
+        assert_eq!(done.stderr.lines().count(), 1, "{limit}: {done}");
+        // A library may only say what it could not do without one.
+        if done.stderr.contains("Too many open files") {
+            let advice = "; raise the limit of open files of this process (ulimit -n)";
+            assert!(done.stderr.contains(advice), "{limit}: {done}");
+        }
+        eprint!("{limit}: {}", done.stderr);
+    }
+    assert!(
+        enough && refused > 0,
+        "{refused} refused, then enough: {enough}"
+    );
+}

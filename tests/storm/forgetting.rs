@@ -1,0 +1,30 @@
+//! The storm (`support/storm.rs`) with a broker that comes back without any session each time it was
+//! killed.
+
+use std::time::Duration;
+
+use crate::support::storm::Storm;
+
+/// What is in flight then is told as it is: of QoS 1 it is sent again, of QoS 2 it may be there.
+#[test]
+fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
+    let storm = Storm {
+        round: 2_000,
+        rounds: 3,
+        time: Duration::MAX,
+        kill_every: 1,
+        forgets: true,
+        cut_after: 1..300_000,
+        seed: 11,
+    };
+    let figures = storm.rage(|_| {});
+    println!("{figures}");
+    assert!(figures.is_faultless(), "{figures}");
+    assert!(figures.with_session > 0, "{figures}");
+    assert_eq!(figures.delivered[1], figures.messages[1], "{figures}");
+    let ended = figures.delivered[2] + figures.with_session;
+    assert_eq!(ended, figures.messages[2], "{figures}");
+    // Of a CONNACK that is cut off nobody hears; the next one says that there is a session.
+    let forgotten = figures.stats.reconnects - figures.stats.resumed;
+    assert!((1..=3).contains(&forgotten), "{figures}");
+}
