@@ -8,6 +8,7 @@ use crate::support::storm::Storm;
 /// What is in flight then is told as it is: of QoS 1 it is sent again, of QoS 2 it may be there.
 #[test]
 fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
+    let _alone = crate::alone();
     let storm = Storm {
         round: 2_000,
         rounds: 3,

@@ -12,6 +12,7 @@ const SHORT: u64 = 20_000;
 
 #[test]
 fn nothing_is_lost_unresolved_or_untrue() {
+    let _alone = crate::alone();
     let messages = std::env::var("STORM_MESSAGES")
         .map_or(SHORT, |text| text.parse().expect("a number of messages"));
     // Four rounds in the short form, a hundred in a million messages, with 25 kills.
