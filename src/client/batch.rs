@@ -1,24 +1,23 @@
-//! \[2\] Many messages whose ends are waited for together, and the completion's side of it.
+//! \[2\] Many messages that a thread waits for together, and the completion's side of it.
 //!
-//! What a [`Ticket`](crate::Ticket) is for one command a [`Batch`] is for any number of messages, without
-//! memory of its own for each. The batch belongs to one publishing thread at a time; its messages
-//! are told on the loop's thread, which takes a lock only for what was not delivered and for the one
-//! that is waited for, and makes a system call only for that one.
+//! A [`Batch`] does for any number of messages what a [`Ticket`](crate::Ticket) does for one command,
+//! and needs no memory for each. The batch belongs to one publishing thread at a time. The loop's
+//! thread tells it how each message ended, and takes a lock only for a message that was not
+//! delivered and for the last one that the publishing thread waits for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::client::command::Outcome;
+use crate::client::ends::Ends;
+use crate::mqtt::session::Outcome;
 
 /// Messages that are published together and waited for together: see
 /// [`Handle::publish_in`](crate::Handle::publish_in).
 ///
-/// It can be used again after it was waited for. What was not delivered is kept until it is asked for,
-/// so one that is used for ever should be waited for now and then. After it is dropped nobody learns
-/// how its messages end; they go on all the same.
+/// A batch can be used again after it was waited for. It keeps what was not delivered until it is asked
+/// for it, so a thread that uses one for ever should wait for it now and then. After it is dropped no
+/// thread learns how its messages end; they go on all the same.
 #[derive(Default)]
 pub struct Batch {
     shared: Arc<Shared>,
@@ -28,11 +27,7 @@ pub struct Batch {
 /// What the batch and its completions know of each other.
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// Messages that have ended, for better or worse.
-    ended: AtomicU64,
-    /// The count at which the waiter wants to be woken; 0 for nobody.
-    wake_at: AtomicU64,
-    waiter: Mutex<Option<Thread>>,
+    ends: Ends,
     undelivered: Mutex<Vec<(u64, Outcome)>>,
 }
 
@@ -49,25 +44,26 @@ impl Batch {
 
     /// Messages that have not ended yet.
     pub fn outstanding(&self) -> u64 {
-        self.pushed - self.shared.ended.load(Ordering::Acquire)
+        self.pushed - self.shared.ends.count()
     }
 
-    /// Waits until every message has ended. Gives those that were not delivered since it was last
-    /// asked, in the order of their ends: their numbers, from 0 in the order of pushing, and how they
-    /// ended. Empty is good news.
+    /// Waits until every message has ended. Returns those that were not delivered since the last call,
+    /// in the order of their ends: their numbers, from 0 in the order of pushing, and how they ended.
+    /// Empty is good news.
     pub fn wait(&mut self) -> Vec<(u64, Outcome)> {
-        self.wait_until(None);
+        self.shared.ends.wait_for(self.pushed, None);
         std::mem::take(&mut lock(&self.shared.undelivered))
     }
 
-    /// As [`Batch::wait`], but waits at most this long; none when not all have ended by then. Can be
-    /// called again.
+    /// As [`Batch::wait`], but waits at most this long. Returns `None` if not all have ended by then.
+    /// Can be called again.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Vec<(u64, Outcome)>> {
-        let all_ended = self.wait_until(Instant::now().checked_add(timeout));
+        let deadline = Instant::now().checked_add(timeout);
+        let all_ended = self.shared.ends.wait_for(self.pushed, deadline);
         all_ended.then(|| std::mem::take(&mut *lock(&self.shared.undelivered)))
     }
 
-    /// What tells how the next message has ended.
+    /// The loop's side of the next message, and its number.
     pub(crate) fn next(&self) -> (Arc<Shared>, u64) {
         (Arc::clone(&self.shared), self.pushed)
     }
@@ -75,30 +71,6 @@ impl Batch {
     /// The next message was queued.
     pub(crate) fn was_pushed(&mut self) {
         self.pushed += 1;
-    }
-
-    /// Whether all have ended, if need be only by this deadline.
-    fn wait_until(&mut self, deadline: Option<Instant>) -> bool {
-        let shared = &*self.shared;
-        if self.outstanding() == 0 {
-            return true;
-        }
-        *lock(&shared.waiter) = Some(thread::current());
-        // Whichever comes second, this store or the last message's end, sees the other.
-        shared.wake_at.store(self.pushed, Ordering::SeqCst);
-        while shared.ended.load(Ordering::SeqCst) < self.pushed {
-            match deadline {
-                None => thread::park(),
-                Some(deadline) => {
-                    let now = Instant::now();
-                    if now >= deadline {
-                        return false;
-                    }
-                    thread::park_timeout(deadline - now);
-                }
-            }
-        }
-        true
     }
 }
 
@@ -108,18 +80,7 @@ impl Shared {
         if !outcome.is_delivered() {
             lock(&self.undelivered).push((number, outcome));
         }
-        let ended = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
-        if ended == self.wake_at.load(Ordering::SeqCst) {
-            self.wake();
-        }
-    }
-
-    /// Wakes whoever waits. It stays known: it may have waited in vain before, and this be meant for that
-    /// count, while it waits for more by now.
-    fn wake(&self) {
-        if let Some(waiter) = &*lock(&self.waiter) {
-            waiter.unpark();
-        }
+        self.ends.add_one();
     }
 }
 
@@ -138,45 +99,47 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::client::command::Reason;
-    use crate::client::ticket::Completion;
+    use std::thread;
 
-    const HANG: Duration = Duration::from_secs(60);
+    use super::*;
+    use crate::mqtt::session::Reason;
 
     fn delivered() -> Outcome {
         Outcome::delivered(1, Duration::from_millis(3))
     }
 
-    fn push(batch: &mut Batch) -> Completion {
-        let completion = Completion::batch(batch);
+    /// Tells how one message ended.
+    fn push(batch: &mut Batch) -> impl FnOnce(Outcome) + use<> {
+        let (shared, number) = batch.next();
         batch.was_pushed();
-        completion
+        move |outcome| shared.tell(number, outcome)
     }
 
     #[test]
     fn only_what_was_not_delivered_is_named_and_once() {
         let mut batch = Batch::new();
-        let [first, second, third] = std::array::from_fn(|_| push(&mut batch));
-        third.tell(Outcome::NeverSent(Reason::LinkLost));
-        first.tell(delivered());
+        let first = push(&mut batch);
+        let second = push(&mut batch);
+        let third = push(&mut batch);
+        third(Outcome::NeverSent(Reason::LinkLost));
+        first(delivered());
         assert_eq!(batch.outstanding(), 1);
         assert_eq!(batch.wait_timeout(Duration::ZERO), None);
-        drop(second);
+        second(Outcome::Cancelled(Reason::LoopEnded));
         let undelivered = [
             (2, Outcome::NeverSent(Reason::LinkLost)),
             (1, Outcome::Cancelled(Reason::LoopEnded)),
         ];
         assert_eq!(batch.wait(), undelivered);
         assert_eq!(batch.wait(), []);
-        push(&mut batch).tell(Outcome::NeverSent(Reason::LinkLost));
+        push(&mut batch)(Outcome::NeverSent(Reason::LinkLost));
         assert_eq!(batch.wait(), [(3, Outcome::NeverSent(Reason::LinkLost))]);
     }
 
     #[test]
     fn what_was_not_queued_does_not_count() {
         let mut batch = Batch::new();
-        Completion::batch(&batch).withdraw();
+        drop(batch.next());
         assert_eq!((batch.pushed(), batch.outstanding()), (0, 0));
         assert_eq!(batch.wait(), []);
     }
@@ -185,10 +148,10 @@ mod tests {
     fn a_batch_is_waited_for_while_its_messages_end_elsewhere() {
         let mut batch = Batch::new();
         for round in 1..=200 {
-            let completions: Vec<_> = (0..10).map(|_| push(&mut batch)).collect();
+            let ends: Vec<_> = (0..10).map(|_| push(&mut batch)).collect();
             let loop_thread = thread::spawn(move || {
-                for completion in completions {
-                    completion.tell(delivered());
+                for end in ends {
+                    end(delivered());
                 }
             });
             assert_eq!(batch.wait(), []);
@@ -198,31 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_again_for_more_is_not_forgotten_when_woken_for_less() {
+    fn a_batch_that_is_gone_disturbs_no_other_thread() {
         let mut batch = Batch::new();
-        let first = push(&mut batch);
-        assert_eq!(batch.wait_timeout(Duration::ZERO), None);
-        let second = push(&mut batch);
-        let shared = Arc::clone(&batch.shared);
-        let waiting = thread::spawn(move || batch.wait_timeout(HANG));
-        let start = Instant::now();
-        while shared.wake_at.load(Ordering::SeqCst) != 2 {
-            assert!(start.elapsed() < HANG, "it does not wait");
-            thread::yield_now();
-        }
-        first.tell(delivered());
-        // Its end compared the counts just before the second wait began, and wakes only now.
-        shared.wake();
-        assert!(lock(&shared.waiter).is_some());
-        second.tell(delivered());
-        assert_eq!(waiting.join().unwrap(), Some(Vec::new()));
-    }
-
-    #[test]
-    fn a_batch_that_is_gone_disturbs_nobody() {
-        let mut batch = Batch::new();
-        let completion = push(&mut batch);
+        let end = push(&mut batch);
         drop(batch);
-        completion.tell(delivered());
+        end(delivered());
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod batch;
 pub mod bench_access;
 pub(crate) mod command;
 pub(crate) mod doorbell;
+pub(crate) mod ends;
 pub(crate) mod fanout;
 pub(crate) mod handle;
 pub(crate) mod inbox;

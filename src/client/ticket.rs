@@ -1,26 +1,18 @@
 //! \[2\] The two ends of a command's outcome: the [`Ticket`] that a thread holds, and the `Completion`
 //! that travels with the command.
 //!
-//! A completion is consumed by telling the outcome, so it is told once; a completion that is dropped
-//! untold tells "cancelled". Telling never blocks, and makes no system call unless somebody waits.
-//! Tickets live on any thread, completions end on the loop's.
+//! Telling the outcome consumes a completion, so it is told once. A completion that is dropped untold
+//! tells "cancelled". Telling never blocks, and makes no system call unless a thread waits. Tickets
+//! live on any thread, completions end on the loop's.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::client::batch::{self, Batch};
-use crate::client::command::{Outcome, Reason};
-
-/// Nobody knows, nobody waits.
-const OPEN: u8 = 0;
-/// Nobody knows, a thread waits (or waited and gave up).
-const WAITED_FOR: u8 = 1;
-/// The outcome is there.
-const TOLD: u8 = 2;
+use crate::client::ends::Ends;
+use crate::mqtt::session::{Outcome, Reason};
 
 /// Tells how a command ended: exactly once, and as often as it is asked.
 ///
@@ -31,11 +23,11 @@ pub struct Ticket {
     shared: Arc<Shared>,
 }
 
+#[derive(Default)]
 struct Shared {
-    state: AtomicU8,
     outcome: OnceLock<Outcome>,
-    /// Touched only by a thread that has to sleep, and by the one that wakes it.
-    waiter: Mutex<Option<Thread>>,
+    /// Counts the one command.
+    ends: Ends,
 }
 
 /// The loop's end: consumed by telling the outcome.
@@ -54,11 +46,7 @@ enum Notify {
 impl Ticket {
     /// A ticket and the completion that resolves it.
     pub(crate) fn new() -> (Ticket, Completion) {
-        let shared = Arc::new(Shared {
-            state: AtomicU8::new(OPEN),
-            outcome: OnceLock::new(),
-            waiter: Mutex::new(None),
-        });
+        let shared = Arc::new(Shared::default());
         let completion = Completion {
             notify: Notify::Ticket(Arc::clone(&shared)),
         };
@@ -66,54 +54,26 @@ impl Ticket {
     }
 
     /// Waits until the command has ended.
-    pub fn wait(mut self) -> Outcome {
+    pub fn wait(self) -> Outcome {
         loop {
-            if let Some(outcome) = self.wait_until(None) {
+            self.shared.ends.wait_for(1, None);
+            if let Some(outcome) = self.outcome() {
                 return outcome;
             }
         }
     }
 
-    /// Waits at most this long; none when the command has not ended by then. Can be called again.
+    /// Waits at most this long. Returns `None` if the command has not ended by then. Can be called
+    /// again.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
-        match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.wait_until(Some(deadline)),
-            None => self.wait_until(None),
-        }
+        let deadline = Instant::now().checked_add(timeout);
+        self.shared.ends.wait_for(1, deadline);
+        self.outcome()
     }
 
     /// The outcome, if the command has ended. Never waits.
     pub fn outcome(&self) -> Option<Outcome> {
         self.shared.outcome.get().cloned()
-    }
-
-    /// Returns none only when the deadline has passed.
-    fn wait_until(&mut self, deadline: Option<Instant>) -> Option<Outcome> {
-        let shared = &*self.shared;
-        if shared.state.load(Ordering::Acquire) != TOLD {
-            *shared.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
-            // The teller looks for a waiter only after it has swapped the state, so whichever of the
-            // two comes second sees the other.
-            let _ = shared.state.compare_exchange(
-                OPEN,
-                WAITED_FOR,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
-            while shared.state.load(Ordering::Acquire) != TOLD {
-                match deadline {
-                    None => thread::park(),
-                    Some(deadline) => {
-                        let now = Instant::now();
-                        if now >= deadline {
-                            return None;
-                        }
-                        thread::park_timeout(deadline - now);
-                    }
-                }
-            }
-        }
-        shared.outcome.get().cloned()
     }
 }
 
@@ -124,19 +84,19 @@ impl fmt::Debug for Ticket {
 }
 
 impl Completion {
-    /// For a command whose end nobody wants to know.
+    /// For a command whose end no thread wants to know.
     pub(crate) fn nobody() -> Self {
         Completion {
             notify: Notify::Nobody,
         }
     }
 
-    /// Whether anybody wants to know.
+    /// Whether a thread may still learn the outcome.
     pub(crate) fn is_awaited(&self) -> bool {
         !matches!(self.notify, Notify::Nobody)
     }
 
-    /// Calls back, on the loop's thread.
+    /// Calls back on the loop's thread.
     pub(crate) fn callback(callback: impl FnOnce(Outcome) + Send + 'static) -> Self {
         Completion {
             notify: Notify::Callback(Box::new(callback)),
@@ -156,7 +116,7 @@ impl Completion {
         tell(std::mem::replace(&mut self.notify, Notify::Nobody), outcome);
     }
 
-    /// Takes a command back that was never queued: nothing is told.
+    /// For a command that was never queued and goes back to its caller: tells nothing.
     pub(crate) fn withdraw(mut self) {
         self.notify = Notify::Nobody;
     }
@@ -184,18 +144,9 @@ fn tell(notify: Notify, outcome: Outcome) {
     match notify {
         Notify::Nobody => {}
         Notify::Ticket(shared) => {
-            // It is empty: a completion is consumed by telling.
+            // The cell is empty: telling consumes a completion.
             let _ = shared.outcome.set(outcome);
-            if shared.state.swap(TOLD, Ordering::AcqRel) == WAITED_FOR {
-                let waiter = shared
-                    .waiter
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                if let Some(thread) = waiter {
-                    thread.unpark();
-                }
-            }
+            shared.ends.add_one();
         }
         Notify::Batch(shared, number) => shared.tell(number, outcome),
         Notify::Callback(callback) => {
@@ -211,8 +162,11 @@ fn tell(notify: Notify, outcome: Outcome) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::thread;
+
     use crossbeam_channel::bounded;
+
+    use super::*;
 
     fn done() -> Outcome {
         Outcome::delivered(1, Duration::from_millis(3))
@@ -280,6 +234,17 @@ mod tests {
             }
         }
         Completion::callback(|_| std::panic::panic_any(Bomb)).tell(done());
+    }
+
+    #[test]
+    fn a_dropped_completion_of_a_batch_tells_cancelled_and_a_withdrawn_one_nothing() {
+        let mut batch = Batch::new();
+        Completion::batch(&batch).withdraw();
+        assert_eq!(batch.wait(), []);
+        let completion = Completion::batch(&batch);
+        batch.was_pushed();
+        drop(completion);
+        assert_eq!(batch.wait(), [(0, Outcome::Cancelled(Reason::LoopEnded))]);
     }
 
     #[test]
