@@ -101,15 +101,17 @@ pub use client::batch::Batch;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use client::bench_access;
-pub use client::command::{Outcome, Reason, RejectReason, Rejected};
+pub use client::command::{RejectReason, Rejected};
 pub use client::handle::Handle;
-pub use client::inbox::{Inbox, InboxError, WhenFull};
+pub use client::inbox::{Inbox, InboxError};
+pub use client::outlet::WhenFull;
 pub use client::ticket::Ticket;
 pub use link::tls;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use mqtt::fuzz;
 pub use mqtt::limits;
+pub use mqtt::session::{Outcome, Reason};
 
 /// What MQTT speaks of: the packets and names of 3.1.1.
 pub mod packet {

@@ -6,16 +6,15 @@
 //! a [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
-use crate::client::inbox::{InboxId, Outlet};
+use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
 use crate::mqtt::names::{InvalidName, shortened};
 use crate::mqtt::packet::Filter;
-pub use crate::mqtt::session::{Outcome, Reason};
+pub(crate) use crate::mqtt::session::Outcome;
 use crate::mqtt::v4::Outgoing;
 
 /// Characters of a topic or filter that a refusal shows.
@@ -49,20 +48,6 @@ pub(crate) enum Request {
         /// How long what is queued and in flight may take to finish.
         grace: Duration,
     },
-}
-
-/// What goes ahead of the command queue: it is unbounded, so that neither a full queue nor the loop
-/// itself can ever keep a stop request or a wake-up waiting.
-#[derive(Debug)]
-pub(crate) enum Urgent {
-    /// PROCESSLOOP, DISCONNECT, RECONNECT or TERMINATE.
-    Command(Command),
-    /// A thread made itself a response queue.
-    OpenInbox(Outlet),
-    /// A response queue went away.
-    CloseInbox(InboxId),
-    /// The readiness thread has ended: the loop would never hear of the socket again.
-    WatchFailed(io::Error),
 }
 
 /// A command that was not queued, with what it was made of.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::client::inbox::{InboxId, Item, Offer, Outlet};
+use crate::client::outlet::{InboxId, Item, Offer, Outlet};
 use crate::mqtt::names::shortened;
 use crate::mqtt::packet::{Message, QoS};
 use crate::mqtt::session::DeliveryId;

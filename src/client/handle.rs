@@ -13,14 +13,16 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 
 use crate::client::batch::Batch;
-use crate::client::command::{Command, Outcome, Reason, RejectReason, Rejected, Request, Urgent};
-use crate::client::inbox::{Inbox, InboxId, WhenFull};
-use crate::client::lane::Waker;
+use crate::client::command::{Command, RejectReason, Rejected, Request};
+use crate::client::inbox::Inbox;
+use crate::client::lane::{Urgent, Waker};
+use crate::client::outlet::{InboxId, WhenFull};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::limits::{LimitExceeded, Limits};
 use crate::mqtt::names::{InvalidName, check_filter};
 use crate::mqtt::packet::{Filter, Message, Publish};
+use crate::mqtt::session::{Outcome, Reason};
 use crate::options::Options;
 
 /// Requests that may go ahead of the queue at one time: far more than any program has use for, and a

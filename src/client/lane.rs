@@ -3,14 +3,30 @@
 //! The lane is unbounded, so that neither a full queue nor the loop itself can ever keep a stop request
 //! or a wake-up waiting. Any thread sends, the loop's alone receives.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Sender;
 
-use crate::client::command::{Command, Request, Urgent};
+use crate::client::command::{Command, Request};
 use crate::client::doorbell::Doorbell;
+use crate::client::outlet::{InboxId, Outlet};
 use crate::client::ticket::Completion;
+
+/// What goes ahead of the command queue: it is unbounded, so that neither a full queue nor the loop
+/// itself can ever keep a stop request or a wake-up waiting.
+#[derive(Debug)]
+pub(crate) enum Urgent {
+    /// PROCESSLOOP, DISCONNECT, RECONNECT or TERMINATE.
+    Command(Command),
+    /// A thread made itself a response queue.
+    OpenInbox(Outlet),
+    /// A response queue went away.
+    CloseInbox(InboxId),
+    /// The readiness thread has ended: the loop would never hear of the socket again.
+    WatchFailed(io::Error),
+}
 
 /// Wakes the loop by injecting PROCESSLOOP, from any thread. Never blocks.
 #[derive(Debug, Clone)]

@@ -292,9 +292,10 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::client::command::{Outcome, Reason, Request};
+    use crate::client::command::Request;
     use crate::client::ticket::{Completion, Ticket};
     use crate::mqtt::packet::{Publish, QoS};
+    use crate::mqtt::session::{Outcome, Reason};
 
     const HANG: Duration = Duration::from_secs(60);
 

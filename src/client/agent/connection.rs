@@ -12,14 +12,13 @@ use bytes::BytesMut;
 
 use super::Agent;
 use super::ending::keep;
-use crate::client::command::{Outcome, Reason};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::link::Link;
 use crate::link::connect::{Attempt, Progress, plain};
 use crate::link::tls;
 use crate::mqtt::packet::{Connect, ConnectReturnCode};
-use crate::mqtt::session::LinkLoss;
+use crate::mqtt::session::{LinkLoss, Outcome, Reason};
 use crate::mqtt::v4;
 use crate::options::Security;
 

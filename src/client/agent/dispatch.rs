@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Agent, BATCH, Held, Pending};
-use crate::client::command::{Command, Outcome, Reason, Request, Urgent};
-use crate::client::inbox::InboxId;
+use crate::client::command::{Command, Request};
+use crate::client::lane::Urgent;
+use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
-use crate::mqtt::session::{DeliveryId, Event};
+use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason};
 
 impl Agent {
     /// Takes what goes ahead of the queue.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::connection::Phase;
 use super::pace::Window;
 use super::{Agent, BATCH, Ended};
-use crate::client::command::{Outcome, Reason};
 use crate::client::handle::LARGEST_AHEAD;
 use crate::client::ticket::Completion;
+use crate::mqtt::session::{Outcome, Reason};
 
 /// How long DISCONNECT may take to leave when TERMINATE has no time left.
 const LEAVING_TIME: Duration = Duration::from_secs(1);

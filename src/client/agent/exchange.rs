@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::client::batch::Batch;
     use crate::client::handle::Handle;
-    use crate::client::inbox::WhenFull;
+    use crate::client::outlet::WhenFull;
     use crate::link::Link;
     use crate::mqtt::packet::{Filter, Publish, QoS};
     use crate::options::{Options, Security};

@@ -31,11 +31,11 @@ use bytes::BytesMut;
 use crossbeam_channel::{Receiver, unbounded};
 use native_tls::TlsConnector;
 
-use crate::client::command::{Command, Outcome, Reason, Urgent};
+use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
-use crate::client::lane::Waker;
+use crate::client::lane::{Urgent, Waker};
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error, exhaustion};
@@ -44,7 +44,7 @@ use crate::link::backoff::Backoff;
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::link::tls;
-use crate::mqtt::session::{DeliveryId, Event, Session, SessionOptions};
+use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionOptions};
 use crate::mqtt::subscriptions::{InterestId, Subscriptions};
 use crate::options::{Options, Security};
 

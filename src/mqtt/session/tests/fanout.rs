@@ -8,10 +8,11 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::Transcript;
 use super::packets::message;
-use crate::client::command::{Request, Urgent};
+use crate::client::command::Request;
 use crate::client::fanout::Fanout;
-use crate::client::inbox::{Inbox, InboxError, InboxId, WhenFull};
-use crate::client::lane::Waker;
+use crate::client::inbox::{Inbox, InboxError};
+use crate::client::lane::{Urgent, Waker};
+use crate::client::outlet::{InboxId, WhenFull};
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};

@@ -1,0 +1,172 @@
+//! \[9\] The loop's end of an inbox, and what both of its ends know of each other.
+//!
+//! The queue of an inbox is bounded, and the loop never waits for room in it. When something waits
+//! aside (`fanout.rs`), the thread that makes room wakes the loop (`inbox.rs`), and only then. There is
+//! no lock. The loop's thread offers; the threads' end is a receiver.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::mqtt::packet::Message;
+use crate::options::LARGEST_QUEUE;
+
+/// Names an inbox. Inboxes are numbered over all loops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct InboxId(pub(crate) u64);
+
+/// What happens to a message for which an inbox has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WhenFull {
+    /// QoS 1 and 2 wait aside, unacknowledged, until there is room; QoS 0 is dropped and counted.
+    #[default]
+    WaitAside,
+    /// The oldest message in the queue makes room, and is counted.
+    DropOldest,
+    /// The message itself is dropped, and counted.
+    DropNewest,
+}
+
+/// What travels through an inbox.
+#[derive(Debug, Clone)]
+pub(crate) enum Item {
+    Message(Arc<Message>),
+    SubscriptionRefused { filter: String },
+}
+
+/// What both ends know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Something waits aside for room.
+    waiting: AtomicBool,
+    dropped: AtomicU64,
+}
+
+/// The loop's end of an inbox.
+pub(crate) struct Outlet {
+    pub(crate) id: InboxId,
+    pub(crate) when_full: WhenFull,
+    items: Sender<Item>,
+    /// For [`WhenFull::DropOldest`] only: a second receiver would hide that the inbox was dropped.
+    oldest: Option<Receiver<Item>>,
+    flow: Arc<Flow>,
+}
+
+/// How an offer to an inbox ended.
+#[derive(Debug)]
+pub(crate) enum Offer {
+    /// The item is in the queue, or was dropped as the inbox's policy says.
+    Accepted,
+    /// There is no room; this gives the item back.
+    Full(Item),
+    /// The inbox was dropped.
+    Gone,
+}
+
+impl Flow {
+    /// The inbox's thread has made room. Returns whether it has to wake the loop, which waits for it.
+    pub(crate) fn made_room(&self) -> bool {
+        // Pairs with the fence in `Outlet::wait_for_room`: either this thread sees that something waits,
+        // or the loop sees the room.
+        fence(Ordering::SeqCst);
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting {
+            self.waiting.store(false, Ordering::Relaxed);
+        }
+        waiting
+    }
+
+    /// How many messages were dropped for want of room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Outlet {
+    /// An inbox for `capacity` messages (at least one): the loop's end, the threads' end, and what both
+    /// know.
+    pub(crate) fn new(
+        id: InboxId,
+        capacity: usize,
+        when_full: WhenFull,
+    ) -> (Outlet, Receiver<Item>, Arc<Flow>) {
+        let (sender, receiver) = bounded(capacity.clamp(1, LARGEST_QUEUE));
+        let flow = Arc::new(Flow::default());
+        let outlet = Outlet {
+            id,
+            when_full,
+            items: sender,
+            oldest: (when_full == WhenFull::DropOldest).then(|| receiver.clone()),
+            flow: Arc::clone(&flow),
+        };
+        (outlet, receiver, flow)
+    }
+
+    /// Puts an item into the queue if there is room. Never waits.
+    pub(crate) fn offer(&self, item: Item) -> Offer {
+        match self.items.try_send(item) {
+            Ok(()) => Offer::Accepted,
+            Err(TrySendError::Disconnected(_)) => Offer::Gone,
+            // The news that a subscription is gone is never dropped.
+            Err(TrySendError::Full(item @ Item::SubscriptionRefused { .. })) => Offer::Full(item),
+            Err(TrySendError::Full(item)) => match self.when_full {
+                WhenFull::WaitAside => Offer::Full(item),
+                WhenFull::DropNewest => {
+                    self.count_dropped();
+                    Offer::Accepted
+                }
+                WhenFull::DropOldest => {
+                    self.drop_oldest();
+                    match self.items.try_send(item) {
+                        Ok(()) | Err(TrySendError::Disconnected(_)) => Offer::Accepted,
+                        Err(TrySendError::Full(item)) => Offer::Full(item),
+                    }
+                }
+            },
+        }
+    }
+
+    /// Takes the oldest message out of the queue. Only this thread adds, so there is room then,
+    /// unless the queue holds nothing but refusals, which stay.
+    fn drop_oldest(&self) {
+        let Some(oldest) = &self.oldest else {
+            return;
+        };
+        let mut kept = Vec::new();
+        loop {
+            match oldest.try_recv() {
+                Ok(Item::Message(_)) => {
+                    self.count_dropped();
+                    break;
+                }
+                Ok(refused) => kept.push(refused),
+                Err(_) => break,
+            }
+        }
+        for refused in kept {
+            // It has the room that it was taken from.
+            let _ = self.items.try_send(refused);
+        }
+    }
+
+    /// Asks to be woken once there is room. The caller must repeat its offer once after this call: the
+    /// thread may have made room just before it.
+    pub(crate) fn wait_for_room(&self) {
+        self.flow.waiting.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn count_dropped(&self) {
+        self.flow.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
