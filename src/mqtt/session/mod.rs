@@ -2,7 +2,7 @@
 //!
 //! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
 //! them (`ring.rs`, `entry.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
-//! (`inbound.rs`); it notices when the broker falls silent (`keep_alive.rs`). It is told what happened
+//! (`inbound.rs`); it notices when the broker falls silent (`liveness.rs`). It is told what happened
 //! (`handle_*`), it is asked what to do (`poll_event`, `output`, `next_timer`). It knows no thread,
 //! socket, channel or clock: `now` is passed in, bytes go into a buffer that the caller writes out. The
 //! loop's thread runs it.
@@ -16,14 +16,13 @@ mod entry;
 mod event;
 mod filters;
 mod inbound;
-mod keep_alive;
+mod liveness;
 mod outbound;
 mod outcome;
 mod output;
 mod recovery;
 mod ring;
 mod sorted;
-mod timers;
 
 #[cfg(test)]
 mod explore;
@@ -43,17 +42,14 @@ pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
 use filters::Filters;
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
+use liveness::Liveness;
+use outbound::oldest_unanswered;
 pub use outcome::{Outcome, Reason};
 use output::Output;
 use ring::Ring;
-use timers::Timers;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 const FILTERS_PER_PACKET: usize = 8;
-
-/// PINGREQs that may await their PINGRESP before no further command is taken: as many as there are
-/// identifiers, which they have none of.
-const UNANSWERED_PINGS: usize = 65_535;
 
 /// Identifiers that new commands leave free for resubscribing and for the next packets of commands
 /// with many filters.
@@ -83,13 +79,6 @@ struct Unacknowledged<T> {
     since: Instant,
 }
 
-/// A PINGREQ that awaits its PINGRESP; without a token when keep alive sent it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Ping<T> {
-    token: Option<T>,
-    since: Instant,
-}
-
 /// The state machine.
 #[derive(Debug, Clone)]
 pub struct Session<T> {
@@ -109,18 +98,13 @@ pub struct Session<T> {
     filters: Filters,
     next_release: u64,
     unacknowledged: VecDeque<Unacknowledged<T>>,
-    pings: VecDeque<Ping<T>>,
+    liveness: Liveness<T>,
     inbound: Inbound,
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
     output: Output,
     /// Packets in the output that await an acknowledgment, in order.
     leaving: VecDeque<Leaving>,
-    last_sent: Instant,
-    /// When the link last took something, which a PINGREQ in the output does not show.
-    last_taken: Instant,
-    last_received: Instant,
-    timers: Timers,
     events: Events<T>,
 }
 
@@ -129,6 +113,7 @@ impl<T> Session<T> {
     pub fn new(options: SessionOptions, now: Instant) -> Self {
         Session {
             ring: Ring::new(options.identifiers, options.first_identifier),
+            liveness: Liveness::new(&options, now),
             options,
             link: LinkState::Down,
             waiting: VecDeque::new(),
@@ -139,15 +124,10 @@ impl<T> Session<T> {
             filters: Filters::default(),
             next_release: 0,
             unacknowledged: VecDeque::new(),
-            pings: VecDeque::new(),
             inbound: Inbound::default(),
             unsolicited: 0,
             output: Output::default(),
             leaving: VecDeque::new(),
-            last_sent: now,
-            last_taken: now,
-            last_received: now,
-            timers: Timers::default(),
             events: Events::default(),
         }
     }
@@ -159,8 +139,7 @@ impl<T> Session<T> {
         self.link = LinkState::Greeting {
             clean_session: connect.clean_session,
         };
-        self.last_sent = now;
-        self.last_received = now;
+        self.liveness.handle_link_up(now);
     }
 
     /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
@@ -180,7 +159,7 @@ impl<T> Session<T> {
             self.park_if_fruitless();
         }
         self.link = LinkState::Down;
-        self.timers.stop_all();
+        self.liveness.stop();
         self.resending.clear();
         self.held_by = None;
         self.inbound.handle_link_lost();
@@ -193,12 +172,7 @@ impl<T> Session<T> {
             };
             self.events.resolve(ended.token, outcome);
         }
-        for ping in std::mem::take(&mut self.pings) {
-            if let Some(token) = ping.token {
-                self.events
-                    .resolve(token, Outcome::PerhapsDelivered(Reason::LinkLost));
-            }
-        }
+        self.liveness.end_pings(Reason::LinkLost, &mut self.events);
     }
 
     /// A packet arrived.
@@ -206,7 +180,7 @@ impl<T> Session<T> {
     /// # Errors
     /// [`ProtocolError`] when it must not come now; the link has to be closed.
     pub fn handle_packet(&mut self, packet: Incoming, now: Instant) -> Result<(), ProtocolError> {
-        self.last_received = now;
+        self.liveness.handle_received(now);
         match self.link {
             LinkState::Up => {}
             LinkState::Greeting { clean_session } => {
@@ -279,6 +253,21 @@ impl<T> Session<T> {
         self.fetch_what_was_left();
     }
 
+    /// Handles the deadlines that have expired.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let written = self.output.written();
+        let oldest = |last_taken| oldest_unanswered(&self.ring, written, last_taken);
+        let loss = self.liveness.handle_timeout(oldest, &mut self.output, now);
+        if let Some(loss) = loss {
+            self.events.push(Event::Close(loss));
+        }
+    }
+
+    /// When [`Session::handle_timeout`] wants to be called.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.liveness.next_timer()
+    }
+
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
         self.events.poll()
@@ -297,8 +286,7 @@ impl<T> Session<T> {
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
         self.output.advance(bytes);
-        self.last_sent = now;
-        self.last_taken = now;
+        self.liveness.handle_written(now);
         self.forget_left(now);
         while self
             .unacknowledged
@@ -347,7 +335,7 @@ impl<T> Session<T> {
         if self.link == LinkState::Up {
             self.output.disconnect();
             self.link = LinkState::Closing;
-            self.timers.stop_all();
+            self.liveness.stop();
         }
     }
 
@@ -371,12 +359,7 @@ impl<T> Session<T> {
             };
             self.events.resolve(ended.token, outcome);
         }
-        for ping in std::mem::take(&mut self.pings) {
-            if let Some(token) = ping.token {
-                self.events
-                    .resolve(token, Outcome::PerhapsDelivered(reason));
-            }
-        }
+        self.liveness.end_pings(reason, &mut self.events);
     }
 
     /// Whether a new command may be handed in now. While not, commands stay in the queue: that is
@@ -388,7 +371,7 @@ impl<T> Session<T> {
             && self.resending.is_empty()
             && self.ring.occupied() < usize::from(self.window())
             && self.ring.room() > usize::from(self.spare_identifiers())
-            && self.pings.len() < UNANSWERED_PINGS
+            && self.liveness.has_room()
             && !self.output.is_full()
             // What is in the output has to leave, for a new link to be made.
             && !self.inbound.has_room_again(self.options.max_owed_bytes)
@@ -411,7 +394,7 @@ impl<T> Session<T> {
         self.ring.iter().filter(|(_, e)| with_token(e)).count()
             + self.waiting.iter().filter(|e| with_token(e)).count()
             + self.unacknowledged.len()
-            + self.pings.iter().filter(|p| p.token.is_some()).count()
+            + self.liveness.unresolved()
     }
 
     /// The link is about to go. What only ends a message or a PINGREQ still counts; SUBACK and UNSUBACK could
@@ -456,7 +439,7 @@ impl<T> Session<T> {
         }
         self.link = LinkState::Up;
         self.progress = false;
-        self.set_keep_alive();
+        self.liveness.handle_connected();
         if session_present {
             self.resume(now);
         } else {
@@ -469,6 +452,14 @@ impl<T> Session<T> {
         });
         self.send_waiting(now);
         Ok(())
+    }
+
+    fn on_pingresp(&mut self, now: Instant) {
+        if self.liveness.handle_pingresp(&mut self.events, now) {
+            self.progress = true;
+        } else {
+            self.ignore_unsolicited("PINGRESP", None);
+        }
     }
 
     fn send_acks(&mut self) {
@@ -488,7 +479,7 @@ impl<T> Session<T> {
             && self.output.is_empty()
         {
             self.link = LinkState::Closing;
-            self.timers.stop_all();
+            self.liveness.stop();
             self.events.push(Event::Close(LinkLoss::LeftWithBroker));
         }
     }

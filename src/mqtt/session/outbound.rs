@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use super::entry::{Body, Entry, Leaving, Subscribing, Unsubscribing};
 use super::ring::Ring;
-use super::timers::Timer;
 use super::{Event, LinkState, Outcome, Session, Unacknowledged};
 use crate::mqtt::packet::{Ack, Filter, PacketId, ProtocolError, QoS};
 use crate::mqtt::v4::Outgoing;
@@ -20,6 +19,21 @@ use crate::mqtt::v4::Outgoing;
 /// What an acknowledgment may be for: nothing that was never put into the output.
 fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
     ring.get_mut(id).filter(|entry| entry.ever_sent)
+}
+
+/// When the oldest packet was sent that awaits an acknowledgment on this link. What has not left the
+/// output yet has time as long as the link takes anything at all.
+pub(super) fn oldest_unanswered<T>(
+    ring: &Ring<Entry<T>>,
+    written: u64,
+    last_taken: Instant,
+) -> Option<Instant> {
+    let on_this_link = ring.iter().filter(|(_, entry)| entry.on_this_link);
+    let sent = on_this_link.map(|(_, entry)| match entry.end <= written {
+        true => entry.sent,
+        false => entry.sent.max(last_taken),
+    });
+    sent.min()
 }
 
 impl<T> Session<T> {
@@ -59,7 +73,7 @@ impl<T> Session<T> {
 
     /// PINGREQ. Call only while [`Session::wants_commands`].
     pub fn ping(&mut self, token: T, now: Instant) {
-        self.send_ping(Some(token), now);
+        self.liveness.send_ping(Some(token), &mut self.output, now);
     }
 
     /// Sends what has to be sent again and then what stands in `waiting`, as far as identifiers and the
@@ -148,10 +162,7 @@ impl<T> Session<T> {
         entry.on_this_link = true;
         entry.sent = now;
         entry.end = self.output.position();
-        if !self.timers.is_set(Timer::Acknowledgment) {
-            let due = now + self.options.ack_timeout;
-            self.timers.set(Timer::Acknowledgment, due);
-        }
+        self.liveness.handle_sent(now);
     }
 
     /// Forgets which packets were in the output and have left. If that was some time after they were
@@ -186,20 +197,6 @@ impl<T> Session<T> {
                 entry.attempts = entry.attempts.saturating_sub(attempts);
             }
         }
-    }
-
-    /// The earliest moment at which something sent on this link is overdue. What has not left the
-    /// output yet has time as long as the link takes anything at all.
-    pub(super) fn next_ack_deadline(&self) -> Option<Instant> {
-        self.ring
-            .iter()
-            .filter(|(_, entry)| entry.on_this_link)
-            .map(|(_, entry)| match entry.end <= self.output.written() {
-                true => entry.sent,
-                false => entry.sent.max(self.last_taken),
-            })
-            .min()
-            .map(|sent| sent + self.options.ack_timeout)
     }
 
     pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
@@ -310,7 +307,7 @@ impl<T> Session<T> {
         let token = entry.token.take();
         self.ring.free(id);
         if self.ring.occupied() == 0 {
-            self.timers.stop(Timer::Acknowledgment);
+            self.liveness.handle_all_acknowledged();
         }
         if let Some(token) = token {
             self.events.resolve(token, outcome);
