@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use crate::client::inbox::InboxId;
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, ProtocolError};
 use crate::mqtt::packet::{Publish, QoS};
@@ -110,20 +109,20 @@ impl Online {
 /// The table of subscriptions.
 #[derive(Debug, Default)]
 pub struct Table {
-    subscriptions: Subscriptions,
-    matches: Matches,
+    subscriptions: Subscriptions<u64>,
+    matches: Matches<u64>,
 }
 
 impl Table {
     /// Adds a filter of response queue `inbox`.
     pub fn subscribe(&mut self, inbox: u64, filter: &str) {
         let filters = [Filter::new(filter, QoS::AtLeastOnce)];
-        self.subscriptions.add(InboxId(inbox), &filters);
+        self.subscriptions.add(inbox, &filters);
     }
 
     /// How many response queues want this topic.
     pub fn matching(&mut self, topic: &str) -> usize {
         self.subscriptions.matching(topic, &mut self.matches);
-        self.matches.inboxes.len()
+        self.matches.subscribers.len()
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Fanout {
     unmatched: Sender<Arc<Message>>,
     unmatched_count: u64,
     unmatched_dropped: u64,
-    matched: Matches,
+    matched: Matches<InboxId>,
     largest_aside: usize,
     /// Messages dropped because more than that would have waited aside.
     given_up: u64,
@@ -112,13 +112,13 @@ impl Fanout {
     /// Delivers a message to every queue that wants it. Returns whether all accepted it at once.
     pub(crate) fn deliver(
         &mut self,
-        subscriptions: &Subscriptions,
+        subscriptions: &Subscriptions<InboxId>,
         message: &Arc<Message>,
         delivery: Option<DeliveryId>,
     ) -> bool {
         let mut matched = std::mem::take(&mut self.matched);
         subscriptions.matching(message.topic(), &mut matched);
-        let inboxes = &mut matched.inboxes;
+        let inboxes = &mut matched.subscribers;
         inboxes.retain(|inbox| self.queues.contains_key(inbox));
         if inboxes.is_empty() {
             self.deliver_unmatched(message);

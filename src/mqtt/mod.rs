@@ -14,6 +14,6 @@ pub mod limits;
 pub mod names;
 pub mod packet;
 pub mod session;
-pub(crate) mod subscriptions;
+pub mod subscriptions;
 pub mod topic;
 pub mod v4;

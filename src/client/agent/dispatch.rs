@@ -226,7 +226,7 @@ impl Agent {
     fn close_inbox(&mut self, inbox: InboxId) {
         self.fanout.close(inbox, &mut self.accepted);
         self.accept_all();
-        let unwanted = self.subscriptions.remove_inbox(inbox);
+        let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {
             log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
             self.abandoned_filters.push_back(unwanted);

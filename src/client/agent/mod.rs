@@ -35,6 +35,7 @@ use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
+use crate::client::inbox::InboxId;
 use crate::client::lane::{Urgent, Waker};
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::ticket::Completion;
@@ -86,7 +87,7 @@ pub struct Agent {
     readiness: Readiness,
     resolver: Resolver,
     session: Session<Pending>,
-    subscriptions: Subscriptions,
+    subscriptions: Subscriptions<InboxId>,
     fanout: Fanout,
     /// Filters that nobody wants any more because their inbox went away.
     abandoned_filters: VecDeque<Vec<String>>,
@@ -130,9 +131,9 @@ struct Held {
 enum Pending {
     Plain(Completion),
     /// Also with what was added for it.
-    Subscribe(Box<(Completion, Vec<InterestId>)>),
+    Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
     /// Also with what is leaving.
-    Unsubscribe(Box<(Completion, Vec<InterestId>)>),
+    Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
 }
 
 /// What happened while the loop ran.

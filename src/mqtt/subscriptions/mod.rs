@@ -1,103 +1,106 @@
-//! \[8\] Which response queues want a topic: filters, matching, and when the broker has to be told.
+//! \[8\] Which subscribers want a topic: filters, matching, and when the broker has to be told.
 //!
-//! Several queues may subscribe to one filter: SUBSCRIBE asks for the highest QoS among them, and
-//! UNSUBSCRIBE goes out when the last one leaves. Matching (`filters.rs`) is byte for byte
-//! [MQTT-4.7.3-4]; `$share/<name>/<filter>` matches as `<filter>`. Pure; the loop's thread.
+//! Several subscribers may want one filter: SUBSCRIBE asks for the highest QoS among them, and UNSUBSCRIBE
+//! goes out when the last one leaves. `tree.rs` finds the filters that match a topic. `S` names a subscriber;
+//! the table does not know what a subscriber is. Pure; the loop's thread.
 
-#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod tree;
 
-mod filters;
-mod interests;
-mod text;
-mod wildcards;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
-use std::collections::{BTreeSet, HashSet};
-
-use crate::client::inbox::InboxId;
 use crate::mqtt::packet::{Filter, QoS};
-use filters::{FilterId, Filters};
-use interests::{Interest, Interests};
-use wildcards::OpenNodes;
+use tree::{LevelTree, Open};
 
-/// One queue's interest in one filter, as one SUBSCRIBE made it: so a later SUBSCRIBE of the same
-/// filter is not taken away by the answer to an earlier UNSUBSCRIBE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct InterestId {
-    filter: FilterId,
+/// One subscriber's interest in one filter, as one SUBSCRIBE made it. A second SUBSCRIBE of the same filter
+/// makes another interest, so that the answer to an UNSUBSCRIBE in between does not take it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterestId<S> {
+    subscriber: S,
     number: u64,
 }
 
-/// The queues that want a topic; kept from one message to the next, so that finding them needs no
-/// memory of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Matches {
-    pub(crate) inboxes: Vec<InboxId>,
-    open: OpenNodes,
+/// The subscribers that want a topic. It is kept from one message to the next, so that finding them
+/// allocates nothing.
+#[derive(Debug)]
+pub struct Matches<S> {
+    /// Each once, in ascending order.
+    pub subscribers: Vec<S>,
+    open: Open,
 }
 
 /// The table of subscriptions.
-#[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    filters: Filters<Interests>,
-    /// Every interest: whose, in which filter, its number.
-    interests: BTreeSet<(InboxId, FilterId, u64)>,
+#[derive(Debug)]
+pub struct Subscriptions<S> {
+    /// The interests in each filter, in the order in which they came.
+    filters: BTreeMap<Arc<str>, Vec<Interest<S>>>,
+    /// The filter of each interest.
+    interests: BTreeMap<InterestId<S>, Arc<str>>,
+    /// The same filters and subscribers once more, for matching.
+    tree: LevelTree<S>,
     next_number: u64,
 }
 
-impl Subscriptions {
-    /// Adds a queue's interest in `filters`. Messages may arrive from now on, also before SUBACK.
-    /// Gives what to ask the broker for, in the same order, and what to [`Subscriptions::remove`]
-    /// should the broker refuse.
-    pub(crate) fn add(
-        &mut self,
-        inbox: InboxId,
-        filters: &[Filter],
-    ) -> (Vec<Filter>, Vec<InterestId>) {
+#[derive(Debug)]
+struct Interest<S> {
+    id: InterestId<S>,
+    qos: QoS,
+    /// Its SUBSCRIBE was answered.
+    granted: bool,
+    /// Its UNSUBSCRIBE is under way.
+    leaving: bool,
+}
+
+impl<S: Copy + Ord> Subscriptions<S> {
+    /// Adds a subscriber's interest in `filters`. Messages may arrive from now on, also before SUBACK.
+    /// Returns what to ask the broker for, in the same order, and what to [`Subscriptions::remove`] if the
+    /// broker refuses.
+    pub fn add(&mut self, subscriber: S, filters: &[Filter]) -> (Vec<Filter>, Vec<InterestId<S>>) {
         let mut wanted = Vec::with_capacity(filters.len());
         let mut added = Vec::with_capacity(filters.len());
         for Filter { filter, qos } in filters {
-            let number = self.next_number;
+            let id = InterestId {
+                subscriber,
+                number: self.next_number,
+            };
             self.next_number += 1;
-            let interest = Interest {
-                inbox,
-                number,
+            let entry = self.filters.entry(filter.as_str().into());
+            let name = Arc::clone(entry.key());
+            let interests = entry.or_default();
+            interests.push(Interest {
+                id,
                 qos: *qos,
                 granted: false,
                 leaving: false,
-            };
-            let (id, highest) = self.add_interest(filter, interest);
-            self.interests.insert((inbox, id, number));
-            wanted.push(Filter::new(filter.clone(), highest));
-            added.push(InterestId { filter: id, number });
+            });
+            let staying = interests.iter().filter(|interest| !interest.leaving);
+            let highest = staying.map(|interest| interest.qos).max();
+            self.tree.insert(&name, subscriber);
+            self.interests.insert(id, name);
+            wanted.push(Filter::new(filter.clone(), highest.unwrap_or(*qos)));
+            added.push(id);
         }
         (wanted, added)
     }
 
-    /// A queue leaves `filters`. Gives those that the broker is to be told about, because nobody
-    /// else stays, and what to remove once it has answered: messages may still arrive until then.
-    pub(crate) fn leave(
+    /// A subscriber leaves `filters`. Returns those that the broker is to be told about, because no other
+    /// subscriber stays, and what to remove once it has answered: messages may still arrive until then.
+    pub fn leave(
         &mut self,
-        inbox: InboxId,
+        subscriber: S,
         filters: &[String],
-    ) -> (Vec<String>, Vec<InterestId>) {
+    ) -> (Vec<String>, Vec<InterestId<S>>) {
         let mut unwanted: Vec<String> = Vec::new();
         let mut leaving = Vec::new();
         for filter in filters {
-            // One that is not known here the broker may know from an earlier session.
+            // The broker may know a filter from an earlier session that is not known here.
             let mut nobody_stays = true;
-            if let Some(id) = self.filters.find(filter)
-                && let Some(interests) = self.filters.value_mut(id)
-            {
-                for interest in interests.as_mut_slice() {
-                    if interest.inbox == inbox {
-                        interest.leaving = true;
-                        leaving.push(InterestId {
-                            filter: id,
-                            number: interest.number,
-                        });
-                    }
-                    nobody_stays &= interest.leaving;
+            for interest in self.filters.get_mut(filter.as_str()).into_iter().flatten() {
+                if interest.id.subscriber == subscriber {
+                    interest.leaving = true;
+                    leaving.push(interest.id);
                 }
+                nobody_stays &= interest.leaving;
             }
             if nobody_stays && !unwanted.contains(filter) {
                 unwanted.push(filter.clone());
@@ -106,129 +109,134 @@ impl Subscriptions {
         (unwanted, leaving)
     }
 
-    /// The broker granted these. They take the place of earlier ones of the same queue and filter:
-    /// to subscribe again is not another subscription.
-    pub(crate) fn grant(&mut self, granted: &[InterestId]) {
-        for InterestId { filter, number } in granted {
-            let Some(interests) = self.filters.value_mut(*filter) else {
+    /// The broker granted these interests. They take the place of earlier ones of the same subscriber and
+    /// filter: to subscribe again is not another subscription.
+    pub fn grant(&mut self, granted: &[InterestId<S>]) {
+        for id in granted {
+            let Some(filter) = self.interests.get(id).cloned() else {
                 continue;
             };
-            let mut interests = interests.as_mut_slice().iter_mut();
-            let Some(interest) = interests.find(|i| i.number == *number) else {
-                continue;
-            };
-            interest.granted = true;
-            let inbox = interest.inbox;
-            self.retain(*filter, |other| {
-                other.inbox != inbox || other.number >= *number || other.leaving || !other.granted
+            let mut interests = self.filters.get_mut(&filter).into_iter().flatten();
+            if let Some(interest) = interests.find(|interest| interest.id == *id) {
+                interest.granted = true;
+            }
+            self.retain(&filter, |other| {
+                other.id.subscriber != id.subscriber
+                    || other.id.number >= id.number
+                    || other.leaving
+                    || !other.granted
             });
         }
     }
 
-    /// Removes single interests: refused by the broker, or left. Gives the filters that nobody wants
-    /// any more.
-    pub(crate) fn remove(&mut self, gone: &[InterestId]) -> Vec<String> {
+    /// Removes single interests that the broker refused or that have left. Returns the filters that nobody
+    /// wants any more.
+    pub fn remove(&mut self, gone: &[InterestId<S>]) -> Vec<String> {
         let mut unwanted = Vec::new();
-        for InterestId { filter, number } in gone {
-            unwanted.extend(self.retain(*filter, |interest| interest.number != *number));
-        }
-        unwanted
-    }
-
-    /// A queue went away. Gives the filters that nobody wants any more.
-    pub(crate) fn remove_inbox(&mut self, inbox: InboxId) -> Vec<String> {
-        let mut unwanted = Vec::new();
-        let all = (inbox, FilterId::MIN, u64::MIN)..=(inbox, FilterId::MAX, u64::MAX);
-        let mut ids: Vec<_> = self.interests.range(all).map(|(_, id, _)| *id).collect();
-        ids.dedup();
-        for id in ids {
-            let Some(interests) = self.filters.value(id) else {
-                continue;
-            };
-            // Of those that are leaving the broker has been told, or will be by whoever stays.
-            let wanted_by = |own: bool| {
-                let mut staying = interests.as_slice().iter().filter(|i| !i.leaving);
-                staying.any(|interest| (interest.inbox == inbox) == own)
-            };
-            if wanted_by(true) && !wanted_by(false) {
-                unwanted.extend(self.filters.text(id));
+        for id in gone {
+            if let Some(filter) = self.interests.get(id).cloned()
+                && self.retain(&filter, |interest| interest.id != *id)
+            {
+                unwanted.push(filter.as_ref().into());
             }
-            self.retain(id, |interest| interest.inbox != inbox);
         }
         unwanted
     }
 
-    /// The broker no longer serves this filter. Gives the queues that had been granted it; who has
-    /// asked for it since is still to be answered.
-    pub(crate) fn remove_filter(&mut self, filter: &str) -> Vec<InboxId> {
-        let Some((id, interests)) = self.find(filter) else {
-            return Vec::new();
-        };
-        let granted = interests.as_slice().iter().filter(|i| i.granted);
-        let mut inboxes: Vec<_> = granted.map(|i| i.inbox).collect();
-        inboxes.sort_unstable();
-        inboxes.dedup();
-        self.retain(id, |interest| !interest.granted);
-        inboxes
+    /// A subscriber went away. Returns the filters that nobody wants any more.
+    pub fn remove_subscriber(&mut self, subscriber: S) -> Vec<String> {
+        let mut unwanted = Vec::new();
+        let id = |number| InterestId { subscriber, number };
+        let own = self.interests.range(id(u64::MIN)..=id(u64::MAX));
+        for filter in own
+            .map(|(_, filter)| Arc::clone(filter))
+            .collect::<Vec<_>>()
+        {
+            // About interests that are leaving the broker was told, or will be when the last one leaves.
+            let interests = self.filters.get(&filter).into_iter().flatten();
+            let mut staying = interests.filter(|interest| !interest.leaving).peekable();
+            if staying.peek().is_some() && staying.all(|other| other.id.subscriber == subscriber) {
+                unwanted.push(filter.as_ref().into());
+            }
+            self.retain(&filter, |interest| interest.id.subscriber != subscriber);
+        }
+        unwanted
     }
 
-    /// How many interests there are: a filter counts once for each queue that wants it.
-    pub(crate) fn len(&self) -> usize {
+    /// The broker no longer serves this filter. Returns the subscribers that had been granted it. An
+    /// interest that the broker has not answered stays.
+    pub fn remove_filter(&mut self, filter: &str) -> Vec<S> {
+        let interests = self.filters.get(filter).into_iter().flatten();
+        let granted = interests.filter(|interest| interest.granted);
+        let mut subscribers: Vec<_> = granted.map(|interest| interest.id.subscriber).collect();
+        subscribers.sort_unstable();
+        subscribers.dedup();
+        self.retain(filter, |interest| !interest.granted);
+        subscribers
+    }
+
+    /// How many interests there are: a filter counts once for each subscriber that wants it.
+    pub fn len(&self) -> usize {
         self.interests.len()
     }
 
+    /// Whether nobody wants anything.
+    pub fn is_empty(&self) -> bool {
+        self.interests.is_empty()
+    }
+
     /// How many different filters there would be together with these: what the broker counts.
-    pub(crate) fn filters_with(&self, filters: &[Filter]) -> usize {
+    pub fn filters_with(&self, filters: &[Filter]) -> usize {
         let names = filters.iter().map(|filter| filter.filter.as_str());
-        let unknown: HashSet<&str> = names.filter(|name| self.find(name).is_none()).collect();
+        let unknown: HashSet<&str> = names
+            .filter(|name| !self.filters.contains_key(*name))
+            .collect();
         self.filters.len() + unknown.len()
     }
 
-    /// Finds each queue that wants this topic, once however many filters match.
-    pub(crate) fn matching(&self, topic: &str, matches: &mut Matches) {
-        let Matches { inboxes, open } = matches;
-        inboxes.clear();
-        self.filters.matching(topic, open, |interests| {
-            inboxes.extend(interests.as_slice().iter().map(|i| i.inbox));
-        });
-        inboxes.sort_unstable();
-        inboxes.dedup();
+    /// Finds each subscriber that wants this topic, once however many filters match.
+    pub fn matching(&self, topic: &str, matches: &mut Matches<S>) {
+        let Matches { subscribers, open } = matches;
+        subscribers.clear();
+        self.tree.matching(topic, open, |one| subscribers.push(one));
+        subscribers.sort_unstable();
+        subscribers.dedup();
     }
 
-    fn find(&self, filter: &str) -> Option<(FilterId, &Interests)> {
-        let id = self.filters.find(filter)?;
-        self.filters.value(id).map(|interests| (id, interests))
-    }
-
-    /// Gives also the highest QoS that is now asked for.
-    fn add_interest(&mut self, filter: &str, interest: Interest) -> (FilterId, QoS) {
-        let qos = interest.qos;
-        if let Some(id) = self.filters.find(filter)
-            && let Some(interests) = self.filters.value_mut(id)
-        {
-            interests.push(interest);
-            let staying = interests.as_slice().iter().filter(|i| !i.leaving);
-            let highest = staying.map(|i| i.qos).max().unwrap_or(qos);
-            return (id, highest);
-        }
-        (self.filters.insert(filter, Interests::One(interest)), qos)
-    }
-
-    /// Keeps some of a filter's interests; without any it is forgotten, and handed out.
-    fn retain(&mut self, filter: FilterId, stays: impl Fn(&Interest) -> bool) -> Option<String> {
-        let all = &mut self.interests;
-        let interests = self.filters.value_mut(filter)?;
+    /// Keeps some of a filter's interests. Returns whether the filter is thereby without any, and forgotten.
+    fn retain(&mut self, filter: &str, stays: impl Fn(&Interest<S>) -> bool) -> bool {
+        let Some(interests) = self.filters.get_mut(filter) else {
+            return false;
+        };
         interests.retain(|interest| {
             let stays = stays(interest);
             if !stays {
-                all.remove(&(interest.inbox, filter, interest.number));
+                self.interests.remove(&interest.id);
+                self.tree.remove(filter, interest.id.subscriber);
             }
             stays
         });
-        if !interests.as_slice().is_empty() {
-            return None;
+        interests.is_empty() && self.filters.remove(filter).is_some()
+    }
+}
+
+impl<S> Default for Subscriptions<S> {
+    fn default() -> Self {
+        Subscriptions {
+            filters: BTreeMap::new(),
+            interests: BTreeMap::new(),
+            tree: LevelTree::default(),
+            next_number: 0,
         }
-        self.filters.remove(filter)
+    }
+}
+
+impl<S> Default for Matches<S> {
+    fn default() -> Self {
+        Matches {
+            subscribers: Vec::new(),
+            open: Open::new(),
+        }
     }
 }
 
@@ -236,8 +244,8 @@ impl Subscriptions {
 mod tests {
     use super::*;
 
-    const A: InboxId = InboxId(1);
-    const B: InboxId = InboxId(2);
+    const A: u64 = 1;
+    const B: u64 = 2;
 
     fn filters(names: &[&str]) -> Vec<Filter> {
         names
@@ -250,17 +258,18 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn matching(table: &Subscriptions, topic: &str) -> Vec<InboxId> {
+    fn matching(table: &Subscriptions<u64>, topic: &str) -> Vec<u64> {
+        // As if a topic had been left in the middle.
         let mut matches = Matches {
-            inboxes: vec![InboxId(99)],
-            open: OpenNodes::left_over(),
+            subscribers: vec![99],
+            open: vec![(99, 99)],
         };
         table.matching(topic, &mut matches);
-        matches.inboxes
+        matches.subscribers
     }
 
     #[test]
-    fn a_filter_counts_once_for_the_broker_however_many_queues_want_it() {
+    fn a_filter_counts_once_for_the_broker_however_many_subscribers_want_it() {
         let mut table = Subscriptions::default();
         assert_eq!(table.filters_with(&filters(&["a", "b", "a"])), 2);
         let (_, added) = table.add(A, &filters(&["a", "b"]));
@@ -273,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn each_queue_is_found_once_however_many_filters_match() {
+    fn each_subscriber_is_found_once_however_many_filters_match() {
         let mut table = Subscriptions::default();
         table.add(A, &filters(&["a/+", "a/b", "#"]));
         table.add(B, &filters(&["a/b"]));
@@ -303,7 +312,7 @@ mod tests {
         let (unwanted, leaving) = table.leave(B, &names(&["a", "a"]));
         assert_eq!(unwanted, names(&["a"]));
         table.remove(&leaving);
-        assert_eq!(matching(&table, "a"), []);
+        assert_eq!(matching(&table, "a"), [0; 0]);
         assert_eq!(table.len(), 0);
     }
 
@@ -318,36 +327,44 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_interest_does_not_hit_a_filter_that_took_its_place() {
+    fn a_stale_interest_removes_no_later_one() {
         let mut table = Subscriptions::default();
         let (_, added) = table.add(A, &filters(&["a"]));
-        table.remove_inbox(A);
+        table.remove_subscriber(A);
         table.add(B, &filters(&["b"]));
         table.remove(&added);
         assert_eq!(matching(&table, "b"), [B]);
     }
 
     #[test]
-    fn a_queue_that_goes_away_takes_its_filters_along() {
+    fn a_subscriber_that_goes_away_takes_its_filters_along() {
         let mut table = Subscriptions::default();
         table.add(A, &filters(&["a", "b"]));
         let (_, asked) = table.add(B, &filters(&["b"]));
-        assert_eq!(table.remove_inbox(A), names(&["a"]));
-        assert_eq!(table.remove_filter("b"), [], "it is still to be answered");
+        assert_eq!(table.remove_subscriber(A), names(&["a"]));
+        assert_eq!(
+            table.remove_filter("b"),
+            [0; 0],
+            "it is still to be answered"
+        );
         table.grant(&asked);
         assert_eq!(table.remove_filter("b"), [B]);
-        assert_eq!(table.remove_filter("b"), []);
+        assert_eq!(table.remove_filter("b"), [0; 0]);
         assert_eq!(table.len(), 0);
     }
 
     #[test]
-    fn who_is_leaving_does_not_keep_the_filter_of_a_queue_that_goes_away() {
+    fn a_leaving_subscriber_does_not_keep_the_filter_of_another_one_that_goes_away() {
         let mut table = Subscriptions::default();
         table.add(A, &filters(&["a"]));
         let (_, leaving) = table.leave(A, &names(&["a"]));
         table.add(B, &filters(&["a"]));
-        assert_eq!(table.remove_inbox(B), names(&["a"]));
-        assert_eq!(table.remove_inbox(A), names(&[]), "the broker was told");
+        assert_eq!(table.remove_subscriber(B), names(&["a"]));
+        assert_eq!(
+            table.remove_subscriber(A),
+            names(&[]),
+            "the broker was told"
+        );
         table.remove(&leaving);
         assert_eq!(table.len(), 0);
     }
@@ -367,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_refusal_leaves_without_anybody_is_told() {
+    fn a_filter_that_a_refusal_leaves_without_subscribers_is_returned() {
         let mut table = Subscriptions::default();
         let (_, first) = table.add(A, &filters(&["a"]));
         table.grant(&first);

@@ -27,7 +27,7 @@ const MAX_OWED_BYTES: usize = 10_000;
 struct Queues {
     fanout: Fanout,
     unmatched: Receiver<Arc<Message>>,
-    table: Subscriptions,
+    table: Subscriptions<InboxId>,
     waker: Waker,
     urgent: Receiver<Urgent>,
 }
@@ -303,7 +303,7 @@ fn row_11_every_interest_counts_and_none_goes_unrecorded() {
     let mut matches = Matches::default();
     for topic in ["a", "b"] {
         table.matching(topic, &mut matches);
-        assert_eq!(matches.inboxes, [ME]);
+        assert_eq!(matches.subscribers, [ME]);
     }
     table.remove(&added);
     assert_eq!(table.len(), 0);

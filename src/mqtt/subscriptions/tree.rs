@@ -1,0 +1,513 @@
+//! Finds the subscribers whose filters match a topic.
+//!
+//! A branch stands for levels that several filters begin with, and knows how these filters go on. A filter
+//! that shares no further level with another one needs no further branch: the rest of its text is compared
+//! as a whole. So a topic costs one look-up for each level that filters share, however many filters there
+//! are, and a message waits for few places in memory.
+//!
+//! The tree knows filters and subscribers. It does not know why a subscriber wants a filter (`mod.rs` does).
+//! Branches lie in one vector and nothing recurses, because a filter may have 65,535 levels and a thread's
+//! stack has no room for so many calls. Pure; the loop's thread.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+
+use crate::mqtt::names::filter_without_share;
+
+/// The branch before the first level.
+const ROOT: usize = 0;
+
+/// Branches that a topic has reached, each with where in the topic its next level begins. The caller keeps
+/// it from one topic to the next, so that matching allocates nothing.
+pub(super) type Open = Vec<(usize, usize)>;
+
+/// Filters, each with a subscriber. Several subscribers may have the same filter, and one may have it twice.
+#[derive(Debug)]
+pub(super) struct LevelTree<S> {
+    branches: Vec<Branch<S>>,
+    /// Branches that are not in use.
+    free: Vec<usize>,
+}
+
+/// How filters go on after the levels that lead to this branch.
+#[derive(Debug)]
+struct Branch<S> {
+    /// With a level that is no wildcard.
+    levels: HashMap<Level, Next<S>, BuildHasherDefault<LevelHasher>>,
+    /// With `+`.
+    any_level: Option<(Level, Next<S>)>,
+    /// With `#`, which matches the levels that lead here as well [MQTT 3.1.1, 4.7.1.2].
+    below: Vec<S>,
+    /// Not at all: they end here.
+    here: Vec<S>,
+}
+
+/// A level, kept as a part of a filter that has it. It equals its text.
+#[derive(Debug)]
+struct Level {
+    filter: Arc<str>,
+    begin: usize,
+    end: usize,
+}
+
+/// What follows a level.
+#[derive(Debug)]
+enum Next<S> {
+    /// The rest of the filter that the level is kept in.
+    Rest(S),
+    /// Several filters.
+    Branch(usize),
+}
+
+impl<S: Copy + PartialEq> LevelTree<S> {
+    /// Adds a valid filter. `$share/<name>/<filter>` matches as `<filter>`.
+    pub(super) fn insert(&mut self, filter: &Arc<str>, subscriber: S) {
+        let begin = filter.len() - filter_without_share(filter).len();
+        let mut to_place = vec![(ROOT, Arc::clone(filter), begin, subscriber)];
+        while let Some((at, filter, begin, subscriber)) = to_place.pop() {
+            let branch = &mut self.branches[at];
+            let level = match level_at(&filter, begin) {
+                None => {
+                    branch.here.push(subscriber);
+                    continue;
+                }
+                Some("#") => {
+                    branch.below.push(subscriber);
+                    continue;
+                }
+                Some(level) => level,
+            };
+            let end = begin + level.len();
+            let next = match branch.remove(level) {
+                None => Next::Rest(subscriber),
+                Some((_, Next::Branch(next))) => {
+                    to_place.push((next, Arc::clone(&filter), end + 1, subscriber));
+                    Next::Branch(next)
+                }
+                Some((other, Next::Rest(others))) => {
+                    let next = self.free.pop().unwrap_or(self.branches.len());
+                    if next == self.branches.len() {
+                        self.branches.push(Branch::default());
+                    }
+                    to_place.push((next, other.filter, other.end + 1, others));
+                    to_place.push((next, Arc::clone(&filter), end + 1, subscriber));
+                    Next::Branch(next)
+                }
+            };
+            self.branches[at].insert(Level { filter, begin, end }, next);
+        }
+    }
+
+    /// Removes what [`LevelTree::insert`] added, and the branches that no filter needs any more.
+    pub(super) fn remove(&mut self, filter: &str, subscriber: S) {
+        let filter = filter_without_share(filter);
+        let mut way = Vec::new();
+        let (mut at, mut begin) = (ROOT, 0);
+        loop {
+            let branch = &mut self.branches[at];
+            let level = match level_at(filter, begin) {
+                None => break remove_one(&mut branch.here, subscriber),
+                Some("#") => break remove_one(&mut branch.below, subscriber),
+                Some(level) => level,
+            };
+            begin += level.len() + 1;
+            match branch.get(level) {
+                Some((_, Next::Branch(next))) => {
+                    way.push((at, level));
+                    at = *next;
+                }
+                Some((_, Next::Rest(_))) => {
+                    branch.remove(level);
+                    break;
+                }
+                None => break,
+            }
+        }
+        while self.branches[at].is_empty()
+            && let Some((before, level)) = way.pop()
+        {
+            self.branches[at] = Branch::default();
+            self.free.push(at);
+            self.branches[before].remove(level);
+            at = before;
+        }
+    }
+
+    /// Calls `found` with the subscriber of each filter that matches `topic`, byte for byte
+    /// [MQTT-4.7.3-4].
+    pub(super) fn matching(&self, topic: &str, open: &mut Open, mut found: impl FnMut(S)) {
+        open.clear();
+        open.push((ROOT, 0));
+        while let Some((at, begin)) = open.pop() {
+            let branch = &self.branches[at];
+            // A wildcard does not match the first level of `$` topics [MQTT-4.7.2-1].
+            let wildcards = begin > 0 || !topic.starts_with('$');
+            if wildcards {
+                branch.below.iter().for_each(|one| found(*one));
+            }
+            let Some(level) = level_at(topic, begin) else {
+                branch.here.iter().for_each(|one| found(*one));
+                continue;
+            };
+            let end = begin + level.len();
+            let any_level = branch.get("+").filter(|_| wildcards);
+            for (level, next) in [branch.get(level), any_level].into_iter().flatten() {
+                match next {
+                    Next::Branch(next) => open.push((*next, end + 1)),
+                    Next::Rest(one) if rest_matches(level.rest(), &topic[end..]) => found(*one),
+                    Next::Rest(_) => {}
+                }
+            }
+        }
+    }
+}
+
+impl<S> Branch<S> {
+    fn insert(&mut self, level: Level, next: Next<S>) {
+        if level.text() == "+" {
+            self.any_level = Some((level, next));
+        } else {
+            self.levels.insert(level, next);
+        }
+    }
+
+    fn remove(&mut self, level: &str) -> Option<(Level, Next<S>)> {
+        match level {
+            "+" => self.any_level.take(),
+            _ => self.levels.remove_entry(level),
+        }
+    }
+
+    fn get(&self, level: &str) -> Option<(&Level, &Next<S>)> {
+        match level {
+            "+" => self.any_level.as_ref().map(|(level, next)| (level, next)),
+            _ => self.levels.get_key_value(level),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+            && self.any_level.is_none()
+            && self.below.is_empty()
+            && self.here.is_empty()
+    }
+}
+
+impl Level {
+    fn text(&self) -> &str {
+        &self.filter[self.begin..self.end]
+    }
+
+    /// The text of the filter after this level: empty, or with a `/` at its head.
+    fn rest(&self) -> &str {
+        &self.filter[self.end..]
+    }
+}
+
+impl Borrow<str> for Level {
+    fn borrow(&self) -> &str {
+        self.text()
+    }
+}
+
+impl PartialEq for Level {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Level {}
+
+impl Hash for Level {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
+/// Hashes eight bytes at a time. It has no secret key: topics add nothing to the tree, so nobody who sends
+/// topics can make levels collide.
+#[derive(Debug, Default)]
+struct LevelHasher(u64);
+
+impl Hasher for LevelHasher {
+    fn write(&mut self, text: &[u8]) {
+        let (words, rest) = text.as_chunks();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word));
+        let rest = rest
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+        for word in words.chain([rest]) {
+            let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
+            self.0 = product as u64 ^ (product >> 64) as u64;
+        }
+    }
+
+    /// Nothing: `str` ends with this byte.
+    fn write_u8(&mut self, _end: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl<S> Default for LevelTree<S> {
+    fn default() -> Self {
+        LevelTree {
+            branches: vec![Branch::default()],
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<S> Default for Branch<S> {
+    fn default() -> Self {
+        Branch {
+            levels: HashMap::default(),
+            any_level: None,
+            below: Vec::new(),
+            here: Vec::new(),
+        }
+    }
+}
+
+/// The level that begins there, if one does.
+fn level_at(text: &str, begin: usize) -> Option<&str> {
+    let rest = text.get(begin..)?;
+    let end = rest.bytes().position(|byte| byte == b'/');
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
+/// Whether the rest of a filter matches the rest of a topic. Both follow a level.
+fn rest_matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
+    loop {
+        let same = filter.iter().zip(topic).take_while(|(a, b)| a == b).count();
+        (filter, topic) = (&filter[same..], &topic[same..]);
+        match filter {
+            [] => return topic.is_empty(),
+            [b'#'] => return true,
+            // It matches the level above as well [MQTT 3.1.1, 4.7.1.2].
+            [b'/', b'#'] => return topic.is_empty(),
+            [b'+', rest @ ..] => {
+                let end = topic.iter().position(|byte| *byte == b'/');
+                (filter, topic) = (rest, &topic[end.unwrap_or(topic.len())..]);
+            }
+            _ => return false,
+        }
+    }
+}
+
+fn remove_one<S: PartialEq>(all: &mut Vec<S>, one: S) {
+    if let Some(at) = all.iter().position(|other| *other == one) {
+        all.swap_remove(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::names::check_filter;
+    use proptest::prelude::*;
+
+    /// The standard's words, level by level, as plainly as they can be written.
+    fn plainly_matches(filter: &str, topic: &str) -> bool {
+        let filter = filter_without_share(filter);
+        if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+            return false;
+        }
+        let filter: Vec<&str> = filter.split('/').collect();
+        let topic: Vec<&str> = topic.split('/').collect();
+        for (index, level) in filter.iter().enumerate() {
+            match *level {
+                "#" => return true,
+                "+" if index < topic.len() => {}
+                other if topic.get(index) == Some(&other) => {}
+                _ => return false,
+            }
+        }
+        filter.len() == topic.len()
+    }
+
+    /// The subscribers of all filters that match, in ascending order.
+    fn found(tree: &LevelTree<u32>, topic: &str, open: &mut Open) -> Vec<u32> {
+        let mut subscribers = Vec::new();
+        tree.matching(topic, open, |one| subscribers.push(one));
+        subscribers.sort_unstable();
+        subscribers
+    }
+
+    fn is_empty(tree: &LevelTree<u32>) -> bool {
+        tree.branches[ROOT].is_empty() && tree.free.len() + 1 == tree.branches.len()
+    }
+
+    /// Whether a topic finds a filter that is alone, one that begins as others do, and one of two
+    /// subscribers, all agreeing.
+    fn matches(filter: &str, topic: &str) -> bool {
+        let levels = filter_without_share(filter);
+        let mut tree = LevelTree::default();
+        tree.insert(&filter.into(), 1);
+        let matches = found(&tree, topic, &mut Open::new()) == [1];
+        // Every level of the filter is a branch now.
+        let mut beginnings: Vec<Arc<str>> = vec![format!("{levels}/x/x/x/x/x").into()];
+        let ends = levels.match_indices('/').map(|(end, _)| &levels[..end]);
+        beginnings.extend(ends.map(|beginning| format!("{beginning}/x/x/x/x/x").into()));
+        beginnings.retain(|beginning| check_filter(beginning).is_ok());
+        for beginning in &beginnings {
+            tree.insert(beginning, 2);
+        }
+        let expected: &[u32] = if matches { &[1] } else { &[] };
+        assert_eq!(found(&tree, topic, &mut Open::new()), expected);
+        tree.insert(&levels.into(), 3);
+        let expected: &[u32] = if matches { &[1, 3] } else { &[] };
+        assert_eq!(found(&tree, topic, &mut Open::new()), expected);
+        matches
+    }
+
+    #[test]
+    fn the_examples_of_the_standard() {
+        for topic in [
+            "sport/tennis/player1",
+            "sport/tennis/player1/ranking",
+            "sport/tennis/player1/score/x",
+        ] {
+            assert!(matches("sport/tennis/player1/#", topic), "{topic}");
+        }
+        assert!(matches("sport/#", "sport"));
+        assert!(matches("#", "a/b"));
+        assert!(matches("sport/tennis/+", "sport/tennis/player1"));
+        assert!(!matches("sport/tennis/+", "sport/tennis/player1/ranking"));
+        assert!(!matches("sport/+", "sport"));
+        assert!(matches("sport/+", "sport/"));
+        assert!(matches("+/+", "/finance"));
+        assert!(matches("/+", "/finance"));
+        assert!(!matches("+", "/finance"));
+        assert!(!matches("#", "$SYS/x"));
+        assert!(!matches("+/monitor/Clients", "$SYS/monitor/Clients"));
+        assert!(matches("$SYS/#", "$SYS/x"));
+        assert!(matches("$SYS/monitor/+", "$SYS/monitor/Clients"));
+        assert!(!matches("ACCOUNTS", "Accounts"));
+        assert!(!matches("/A", "A"));
+        assert!(matches("ä/+/ö", "ä/ü/ö"));
+        assert!(matches("$share/group/a/+", "a/b"));
+        assert!(!matches("$share/group/a/+", "$share/group/a/b"));
+        assert!(!matches("$share/group/#", "$SYS/x"));
+    }
+
+    #[test]
+    fn levels_are_compared_byte_for_byte() {
+        // One letter in two spellings [MQTT-4.7.3-4]; other cases; spaces; four bytes.
+        assert!(!matches("\u{e9}", "e\u{301}"));
+        assert!(!matches("Ä", "ä"));
+        assert!(!matches(" a", "a"));
+        assert!(matches("😀/+", "😀/😀"));
+        assert!(matches("+/ö", "ä/ö"));
+        // A topic that begins with a character of several bytes is no `$` topic.
+        assert!(matches("#", "ä$"));
+        assert!(matches("+/$a", "a/$a"));
+        assert!(!matches("+", "$"));
+        assert!(!matches("$share/g/+", "$a"));
+        assert!(matches("$share/g/$SYS/#", "$SYS"));
+    }
+
+    #[test]
+    fn a_filter_of_65535_levels_is_no_danger() {
+        let deep: Arc<str> = "/".repeat(65_534).into();
+        let wild: Arc<str> = format!("{}+", "+/".repeat(32_766)).into();
+        let below: Arc<str> = format!("{}#", "/".repeat(65_534)).into();
+        let filters = [(&deep, 1), (&wild, 2), (&wild, 3), (&below, 4)];
+        let mut tree = LevelTree::default();
+        let open = &mut Open::new();
+        for (filter, subscriber) in filters {
+            tree.insert(filter, subscriber);
+        }
+        assert_eq!(found(&tree, &deep, open), [1, 4]);
+        assert_eq!(found(&tree, &"/".repeat(32_766), open), [2, 3]);
+        for (filter, subscriber) in filters {
+            tree.remove(filter, subscriber);
+        }
+        assert_eq!(found(&tree, &deep, open), [0; 0]);
+        assert!(is_empty(&tree));
+    }
+
+    /// Every level of these filters goes on in two ways, so there are 2^60 ways to go through them.
+    #[test]
+    fn a_topic_visits_no_more_branches_than_filters_made() {
+        let mut tree = LevelTree::default();
+        for plus in 0..60 {
+            let mut levels = ["a"; 60];
+            levels[plus] = "+";
+            tree.insert(&levels.join("/").into(), plus as u32);
+        }
+        tree.insert(&"+/".repeat(60).trim_end_matches('/').into(), 60);
+        let topic = ["a"; 60].join("/");
+        let open = &mut Open::new();
+        assert_eq!(found(&tree, &topic, open), Vec::from_iter(0..=60));
+        assert_eq!(found(&tree, &format!("{topic}/a"), open), [0; 0]);
+    }
+
+    #[test]
+    fn removing_leaves_nothing_behind() {
+        let mut tree = LevelTree::default();
+        let filters = ["a/b/c", "a/+/c", "a/#", "#", "a/b", "$share/g/a/b", "a/b"];
+        for filter in filters {
+            tree.insert(&filter.into(), 7);
+        }
+        for (removed, filter) in filters.iter().enumerate() {
+            assert!(!is_empty(&tree));
+            tree.remove(filter, 7);
+            let left = &filters[removed + 1..];
+            for topic in ["a", "a/b", "a/b/c", "b"] {
+                let matching = left.iter().filter(|filter| plainly_matches(filter, topic));
+                let found = found(&tree, topic, &mut Open::new());
+                assert_eq!(found.len(), matching.count(), "{topic} in {left:?}");
+            }
+        }
+        assert!(is_empty(&tree));
+    }
+
+    const FILTER: &str = "(\\$share/(g|ä)/)?(#|(\\$S|a|b|ä|😀|\\+|)(/(a|b|ö|\\$S|\\+|)){0,3}(/#)?)";
+    const TOPIC: &str = "(\\$S|\\$|a|b|ä|😀|)(/(a|b|ö|\\$S|)){0,4}";
+
+    proptest! {
+        /// Adds and removes, then asks, in turn.
+        #[test]
+        fn agrees_with_the_plain_matcher(
+            filters in prop::collection::vec(FILTER, 1..20),
+            steps in prop::collection::vec(
+                (any::<prop::sample::Index>(), any::<bool>(), 0..3_u32),
+                1..60,
+            ),
+            topics in prop::collection::vec(TOPIC, 1..4),
+        ) {
+            let mut tree = LevelTree::default();
+            let mut there: Vec<(&str, u32)> = Vec::new();
+            let mut open = Open::new();
+            for (index, remove, subscriber) in steps {
+                let one = (index.get(&filters).as_str(), subscriber);
+                match there.iter().position(|other| *other == one) {
+                    Some(at) if remove => {
+                        tree.remove(one.0, one.1);
+                        there.swap_remove(at);
+                    }
+                    _ if check_filter(one.0).is_ok() => {
+                        tree.insert(&one.0.into(), one.1);
+                        there.push(one);
+                    }
+                    _ => {}
+                }
+                for topic in &topics {
+                    let matching = there.iter().filter(|one| plainly_matches(one.0, topic));
+                    let mut expected: Vec<_> = matching.map(|one| one.1).collect();
+                    expected.sort_unstable();
+                    prop_assert_eq!(found(&tree, topic, &mut open), expected, "{}", topic);
+                }
+            }
+            for (filter, subscriber) in there {
+                tree.remove(filter, subscriber);
+            }
+            prop_assert!(is_empty(&tree));
+        }
+    }
+}
