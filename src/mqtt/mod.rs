@@ -5,7 +5,7 @@
 //! This module is public for tests, fuzzing and benchmarks. Any release may change it. Applications use
 //! the types at the crate's root, [`packet`](crate::packet) and [`limits`].
 
-#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -11,8 +11,6 @@
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
 
-#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
-
 mod bench;
 mod checks;
 #[cfg(test)]
