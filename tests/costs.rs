@@ -23,7 +23,7 @@ use std::{fs, thread};
 use bytes::BytesMut;
 use mqtt_connection_sharing::options::{Security, TlsOptions};
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS, Topic};
-use mqtt_connection_sharing::{Batch, Handle, Ticket, WhenFull};
+use mqtt_connection_sharing::{Batch, Client, Handle, Ticket, WhenFull};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -190,6 +190,57 @@ fn a_message_allocates_nothing_but_what_queues_share() {
     drop((link, stream));
     let seen = server.join().expect("no panic in the server");
     assert_eq!(seen.acknowledgments, WARM_UP + COUNTED);
+}
+
+/// Bytes that stay allocated after this was repeated many times.
+fn left_behind(mut repeated: impl FnMut()) -> usize {
+    const TIMES: u32 = 50_000;
+    let region = Region::new(ALLOCATOR);
+    (0..TIMES).for_each(|_| repeated());
+    let change = region.change();
+    change
+        .bytes_allocated
+        .saturating_sub(change.bytes_deallocated)
+}
+
+#[test]
+fn a_thread_that_repeats_requests_leaves_nothing_behind() {
+    /// Some of what was dropped may be kept for a moment, and the loop works meanwhile. The fifty
+    /// thousand tickets of one kind would be some megabytes.
+    const LITTLE: usize = 256 * 1024;
+    let _alone = alone();
+    // It accepts the link and never answers CONNECT, so that no RECONNECT is ever done.
+    let broker = ScriptedBroker::bind();
+    let (agent, handle) = Client::new(options(&broker)).expect("options").open();
+    let repeat = |handle: &Handle, when: &str| {
+        let found = [
+            ("PROCESSLOOP", left_behind(|| drop(handle.process_loop()))),
+            ("DISCONNECT", left_behind(|| drop(handle.disconnect()))),
+            ("RECONNECT", left_behind(|| drop(handle.reconnect()))),
+            (
+                "an inbox",
+                left_behind(|| drop(handle.inbox(1, WhenFull::WaitAside))),
+            ),
+        ];
+        for (what, bytes) in found {
+            println!("{what}, {when}: {bytes} bytes");
+            assert!(bytes < LITTLE, "{what}, {when}: {bytes} bytes");
+        }
+    };
+    repeat(&handle, "before the loop runs");
+    let running = Running::start(options(&broker));
+    repeat(running.handle(), "while it runs");
+    let both = left_behind(|| {
+        drop(running.handle().disconnect());
+        drop(running.handle().reconnect());
+    });
+    assert!(both < LITTLE, "both in turn: {both} bytes");
+    let bytes = left_behind(|| drop(handle.terminate(HANG)));
+    assert!(bytes < LITTLE, "TERMINATE: {bytes} bytes");
+    let ended = running.handle().terminate(Duration::ZERO);
+    assert!(running.join().result.is_ok());
+    assert!(told(ended).is_delivered());
+    drop((agent, handle));
 }
 
 /// Counts the TLS records that come through it.

@@ -1,9 +1,9 @@
-//! \[2\] What threads ask of the loop, and how it ends.
+//! \[2\] The commands that threads queue for the loop, and why one was not queued.
 //!
 //! A [`Command`] owns all of its data: the thread that pushed it may time out, go away or panic
 //! without anything dangling. Every command ends in exactly one [`Outcome`], told through its
-//! completion (`ticket.rs`). A command that is refused before it is queued is handed back whole in
-//! a [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
+//! completion (`ticket.rs`). A thread gets a command that was not queued back whole in a
+//! [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
 
 use std::fmt;
 use std::time::Duration;
@@ -27,11 +27,10 @@ pub(crate) struct Command {
     pub(crate) completion: Completion,
 }
 
-/// The eight commands.
+/// The commands that wait in the queue. The other four go ahead of it: DISCONNECT, RECONNECT, TERMINATE
+/// and PROCESSLOOP (`lane.rs`).
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// Read what the link has and handle it.
-    ProcessLoop,
     Publish(Outgoing),
     Subscribe {
         inbox: InboxId,
@@ -42,12 +41,6 @@ pub(crate) enum Request {
         filters: Vec<String>,
     },
     Ping,
-    Disconnect,
-    Reconnect,
-    Terminate {
-        /// How long what is queued and in flight may take to finish.
-        grace: Duration,
-    },
 }
 
 /// A command that was not queued, with what it was made of.

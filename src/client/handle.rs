@@ -15,20 +15,15 @@ use crossbeam_channel::Receiver;
 use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::inbox::Inbox;
-use crate::client::lane::{Urgent, Waker};
+use crate::client::lane::{LaneSender, LinkRequest};
 use crate::client::outlet::{InboxId, WhenFull};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::limits::{LimitExceeded, Limits};
 use crate::mqtt::names::{InvalidName, check_filter};
 use crate::mqtt::packet::{Filter, Message, Publish};
-use crate::mqtt::session::{Outcome, Reason};
+use crate::mqtt::session::Outcome;
 use crate::options::Options;
-
-/// Requests that may go ahead of the queue at one time: far more than any program has use for, and a
-/// bound for the memory of one that repeats them faster than the loop takes them. TERMINATE is
-/// always taken, and that an inbox was dropped.
-pub(crate) const LARGEST_AHEAD: usize = 65_536;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
 static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
@@ -40,7 +35,7 @@ static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone)]
 pub struct Handle {
     commands: CommandSender,
-    waker: Waker,
+    lane: LaneSender,
     block_time: Duration,
     limits: Arc<Limits>,
     unmatched: Receiver<Arc<Message>>,
@@ -50,24 +45,24 @@ pub struct Handle {
 
 /// Asks for TERMINATE when it is dropped: nobody is left who could ask for anything.
 struct LastHandle {
-    waker: Waker,
+    lane: LaneSender,
     grace: Duration,
 }
 
 impl Handle {
     pub(crate) fn new(
         commands: CommandSender,
-        waker: Waker,
+        lane: LaneSender,
         unmatched: Receiver<Arc<Message>>,
         options: &Options,
     ) -> Self {
         let last = LastHandle {
-            waker: waker.clone(),
+            lane: lane.clone(),
             grace: options.ack_timeout,
         };
         Handle {
             commands,
-            waker,
+            lane,
             block_time: options.block_time,
             limits: Arc::new(options.limits.clone()),
             unmatched,
@@ -135,10 +130,6 @@ impl Handle {
             });
         }
         let (ticket, completion) = Ticket::new();
-        if !inbox.is_opened() {
-            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
-            return Ok(ticket);
-        }
         let request = Request::Subscribe {
             inbox: inbox.id(),
             filters,
@@ -201,47 +192,45 @@ impl Handle {
     }
 
     /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
-    /// until [`Handle::reconnect`]. Like RECONNECT and PROCESSLOOP it ends at once as never sent
-    /// ([`Reason::TooManyAhead`]) when 65,536 requests go ahead of the queue already; RECONNECT and
-    /// DISCONNECT also when so many of the same kind are not done yet.
+    /// until [`Handle::reconnect`]. Of a DISCONNECT and a RECONNECT that the loop takes together the
+    /// last one counts.
     pub fn disconnect(&self) -> Ticket {
-        self.urgent(Request::Disconnect)
+        let (ticket, completion) = Ticket::new();
+        self.lane.change_link(LinkRequest::Disconnect, completion);
+        ticket
     }
 
     /// RECONNECT, ahead of everything queued: closes the link if there is one, connects with
     /// backoff, resumes the session.
     pub fn reconnect(&self) -> Ticket {
-        self.urgent(Request::Reconnect)
+        let (ticket, completion) = Ticket::new();
+        self.lane.change_link(LinkRequest::Reconnect, completion);
+        ticket
     }
 
     /// PROCESSLOOP: reads and handles what the link has, as the readiness thread asks for on its
     /// own whenever the socket has data.
     pub fn process_loop(&self) -> Ticket {
-        self.urgent(Request::ProcessLoop)
+        let (ticket, completion) = Ticket::new();
+        self.lane.process_loop(completion);
+        ticket
     }
 
-    /// TERMINATE: what is queued and in flight now may take `grace` to finish, then DISCONNECT is
-    /// sent, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
-    /// loop ends.
+    /// TERMINATE: what is queued and in flight now may take `grace` to finish. Then the loop sends
+    /// DISCONNECT, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
+    /// loop ends. Asking again can only shorten the grace. Once the loop has ended, the tickets of
+    /// TERMINATE, DISCONNECT, RECONNECT and PROCESSLOOP resolve as cancelled.
     pub fn terminate(&self, grace: Duration) -> Ticket {
-        self.urgent(Request::Terminate { grace })
+        let (ticket, completion) = Ticket::new();
+        self.lane.terminate(grace, completion);
+        ticket
     }
 
-    /// A response queue for `capacity` messages (1 to 1,000,000), to subscribe with.
-    ///
-    /// When 65,536 requests go ahead of the command queue already, the opening of other inboxes
-    /// included, it is not opened: subscribing with it ends at once as never sent
-    /// ([`Reason::TooManyAhead`]), and receiving fails ([`InboxError::NotOpened`]). Drop it, and ask
-    /// for another one once the loop has caught up.
-    ///
-    /// [`InboxError::NotOpened`]: crate::InboxError::NotOpened
+    /// An inbox for `capacity` messages (1 to 1,000,000), to subscribe with.
     pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
         let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
-        if self.waker.ahead() >= LARGEST_AHEAD {
-            return Inbox::not_opened(id, self.waker.clone());
-        }
-        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
-        self.waker.tell(Urgent::OpenInbox(outlet));
+        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.lane.clone());
+        self.lane.open_inbox(outlet);
         inbox
     }
 
@@ -317,29 +306,11 @@ impl Handle {
                 NotQueued::Ended(command) => rejected(*command, RejectReason::Terminated),
             })
     }
-
-    /// Goes ahead of the queue. Once the loop has ended the ticket resolves as cancelled.
-    fn urgent(&self, request: Request) -> Ticket {
-        let (ticket, completion) = Ticket::new();
-        let always = matches!(request, Request::Terminate { .. });
-        if !always && self.waker.ahead() >= LARGEST_AHEAD {
-            completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
-            return ticket;
-        }
-        self.waker.tell(Urgent::Command(Command {
-            request,
-            completion,
-        }));
-        ticket
-    }
 }
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.waker.tell(Urgent::Command(Command {
-            request: Request::Terminate { grace: self.grace },
-            completion: Completion::nobody(),
-        }));
+        self.lane.terminate(self.grace, Completion::nobody());
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
-use crate::client::lane::{Urgent, Waker};
+use crate::client::lane::LaneSender;
 use crate::client::outlet::{Flow, Item, Outlet};
 pub(crate) use crate::client::outlet::{InboxId, WhenFull};
 use crate::mqtt::packet::Message;
@@ -21,9 +21,7 @@ pub struct Inbox {
     id: InboxId,
     items: Receiver<Item>,
     flow: Arc<Flow>,
-    waker: Waker,
-    /// The loop is told of it.
-    opened: bool,
+    lane: LaneSender,
 }
 
 /// Why there is no message.
@@ -35,9 +33,6 @@ pub enum InboxError {
     /// The loop has ended and everything it delivered was taken.
     #[error("the loop has ended")]
     Closed,
-    /// It was not opened: see [`Handle::inbox`](crate::Handle::inbox).
-    #[error("the inbox was not opened: too many requests go ahead of the command queue already")]
-    NotOpened,
     /// After a reconnect the broker refused to subscribe to this filter again.
     #[error("the broker refused to subscribe again to {filter:?}")]
     SubscriptionRefused {
@@ -47,29 +42,21 @@ pub enum InboxError {
 }
 
 impl Inbox {
-    /// A response queue for `capacity` messages (at least one) and the loop's end of it.
+    /// An inbox for `capacity` messages (at least one) and the loop's end of it.
     pub(crate) fn new(
         id: InboxId,
         capacity: usize,
         when_full: WhenFull,
-        waker: Waker,
+        lane: LaneSender,
     ) -> (Inbox, Outlet) {
         let (outlet, receiver, flow) = Outlet::new(id, capacity, when_full);
         let inbox = Inbox {
             id,
             items: receiver,
             flow,
-            waker,
-            opened: true,
+            lane,
         };
         (inbox, outlet)
-    }
-
-    /// One that the loop is never told of and that nothing arrives in.
-    pub(crate) fn not_opened(id: InboxId, waker: Waker) -> Inbox {
-        let (mut inbox, _) = Inbox::new(id, 1, WhenFull::DropNewest, waker);
-        inbox.opened = false;
-        inbox
     }
 
     /// Waits for the next message.
@@ -77,9 +64,9 @@ impl Inbox {
     /// # Errors
     /// [`InboxError::Closed`] once the loop has ended and the queue is empty;
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew, after which receiving goes on; [`InboxError::NotOpened`] always, if it was not opened.
+    /// renew, after which receiving goes on.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
-        let item = self.items.recv().map_err(|_| self.nothing_more())?;
+        let item = self.items.recv().map_err(|_| InboxError::Closed)?;
         self.taken(item)
     }
 
@@ -90,7 +77,7 @@ impl Inbox {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<Message>, InboxError> {
         let item = self.items.recv_timeout(timeout).map_err(|e| match e {
             RecvTimeoutError::Timeout => InboxError::Timeout,
-            RecvTimeoutError::Disconnected => self.nothing_more(),
+            RecvTimeoutError::Disconnected => InboxError::Closed,
         })?;
         self.taken(item)
     }
@@ -102,7 +89,7 @@ impl Inbox {
     pub fn try_recv(&self) -> Result<Arc<Message>, InboxError> {
         let item = self.items.try_recv().map_err(|e| match e {
             TryRecvError::Empty => InboxError::Timeout,
-            TryRecvError::Disconnected => self.nothing_more(),
+            TryRecvError::Disconnected => InboxError::Closed,
         })?;
         self.taken(item)
     }
@@ -116,21 +103,10 @@ impl Inbox {
         self.id
     }
 
-    pub(crate) fn is_opened(&self) -> bool {
-        self.opened
-    }
-
-    fn nothing_more(&self) -> InboxError {
-        match self.opened {
-            true => InboxError::Closed,
-            false => InboxError::NotOpened,
-        }
-    }
-
-    /// There is room now: the loop wants to know if something waits for it.
+    /// There is room now. The loop has to know if something waits for it.
     fn taken(&self, item: Item) -> Result<Arc<Message>, InboxError> {
         if self.flow.made_room() {
-            self.waker.wake();
+            self.lane.inject_process_loop();
         }
         match item {
             Item::Message(message) => Ok(message),
@@ -140,11 +116,8 @@ impl Inbox {
 }
 
 impl Drop for Inbox {
-    /// Always heard: there are no more of these on the way than inboxes that were opened.
     fn drop(&mut self) {
-        if self.opened {
-            self.waker.tell(Urgent::CloseInbox(self.id));
-        }
+        self.lane.close_inbox(self.id);
     }
 }
 

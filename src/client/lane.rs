@@ -1,77 +1,311 @@
-//! What goes ahead of the command queue, and wakes the loop.
+//! The urgent lane: requests that go ahead of the command queue, and wake the loop.
 //!
-//! The lane is unbounded, so that neither a full queue nor the loop itself can ever keep a stop request
-//! or a wake-up waiting. Any thread sends, the loop's alone receives.
+//! A full queue cannot keep a request out of the lane, and the loop takes all that is in the lane at
+//! once. Requests of one kind become one, so a thread that repeats them makes the lane no larger: the
+//! lane keeps one of each kind, the completions whose tickets a thread still holds, and the inboxes
+//! that threads hold. The lock is held for moments only. Waking the loop, as the readiness thread does
+//! for every PROCESSLOOP, takes no lock. Any thread sends; the loop's alone takes.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
-use crate::client::command::{Command, Request};
 use crate::client::doorbell::Doorbell;
 use crate::client::outlet::{InboxId, Outlet};
-use crate::client::ticket::Completion;
+use crate::client::ticket::{Completion, Completions};
+use crate::mqtt::session::{Outcome, Reason};
 
-/// What goes ahead of the command queue: it is unbounded, so that neither a full queue nor the loop
-/// itself can ever keep a stop request or a wake-up waiting.
-#[derive(Debug)]
-pub(crate) enum Urgent {
-    /// PROCESSLOOP, DISCONNECT, RECONNECT or TERMINATE.
-    Command(Command),
-    /// A thread made itself a response queue.
-    OpenInbox(Outlet),
-    /// A response queue went away.
-    CloseInbox(InboxId),
-    /// The readiness thread has ended: the loop would never hear of the socket again.
-    WatchFailed(io::Error),
+/// The threads' end of the lane.
+#[derive(Clone)]
+pub(crate) struct LaneSender {
+    shared: Arc<Shared>,
 }
 
-/// Wakes the loop by injecting PROCESSLOOP, from any thread. Never blocks.
-#[derive(Debug, Clone)]
-pub(crate) struct Waker {
-    urgent: Sender<Urgent>,
+/// The loop's end of the lane. Dropping it cancels what is in the lane, and what threads send later.
+pub(crate) struct UrgentLane {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     doorbell: Arc<Doorbell>,
-    /// A PROCESSLOOP is on its way that the loop has not taken yet.
-    injected: Arc<AtomicBool>,
+    /// PROCESSLOOP was injected, and the loop has not taken it yet.
+    injected: AtomicBool,
+    /// `urgent` holds something. Changes under the lock only.
+    filled: AtomicBool,
+    /// `None` once the loop has ended.
+    urgent: Mutex<Option<Urgent>>,
 }
 
-impl Waker {
-    pub(crate) fn new(urgent: Sender<Urgent>, doorbell: Arc<Doorbell>) -> Self {
-        Waker {
-            urgent,
-            doorbell,
-            injected: Arc::new(AtomicBool::new(false)),
+/// The requests that the loop has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Urgent {
+    /// Inboxes that threads opened and still hold.
+    pub(crate) opened: BTreeMap<InboxId, Outlet>,
+    /// Inboxes that the loop knows and whose threads dropped them.
+    pub(crate) closed: Vec<InboxId>,
+    /// At most one of each kind. The last one decides where the connection ends up.
+    pub(crate) link_requests: Vec<(LinkRequest, Completions)>,
+    /// Comes after the link requests: with the shortest grace that a thread asked for.
+    pub(crate) terminate: Option<(Duration, Completions)>,
+    /// PROCESSLOOPs of threads that wait for the end of it.
+    pub(crate) process_loops: Completions,
+    /// The readiness thread has ended: the loop would never hear of the socket again.
+    pub(crate) watch_failure: Option<io::Error>,
+}
+
+/// What is to become of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkRequest {
+    Disconnect,
+    Reconnect,
+}
+
+/// A lane to the loop that sleeps at this doorbell.
+pub(crate) fn urgent_lane(doorbell: Arc<Doorbell>) -> (LaneSender, UrgentLane) {
+    let shared = Arc::new(Shared {
+        doorbell,
+        injected: AtomicBool::new(false),
+        filled: AtomicBool::new(false),
+        urgent: Mutex::new(Some(Urgent::default())),
+    });
+    let sender = LaneSender {
+        shared: Arc::clone(&shared),
+    };
+    (sender, UrgentLane { shared })
+}
+
+impl LaneSender {
+    /// Injects PROCESSLOOP, unless one is on its way already. Takes no lock.
+    pub(crate) fn inject_process_loop(&self) {
+        if !self.shared.injected.swap(true, Ordering::AcqRel) {
+            self.shared.doorbell.ring();
         }
     }
 
-    /// Injects PROCESSLOOP, unless one is on its way already.
-    pub(crate) fn wake(&self) {
-        if !self.injected.swap(true, Ordering::AcqRel) {
-            self.tell(Urgent::Command(Command {
-                request: Request::ProcessLoop,
-                completion: Completion::nobody(),
-            }));
+    /// PROCESSLOOP, for a thread that wants to know when it is done.
+    pub(crate) fn process_loop(&self, completion: Completion) {
+        self.send(|urgent| urgent.process_loops.push(completion));
+    }
+
+    /// DISCONNECT or RECONNECT.
+    pub(crate) fn change_link(&self, request: LinkRequest, completion: Completion) {
+        self.send(|urgent| urgent.change_link(request, completion));
+    }
+
+    /// TERMINATE.
+    pub(crate) fn terminate(&self, grace: Duration, completion: Completion) {
+        self.send(|urgent| {
+            let none_yet = || (grace, Completions::default());
+            let (shortest, done) = urgent.terminate.get_or_insert_with(none_yet);
+            *shortest = grace.min(*shortest);
+            done.push(completion);
+        });
+    }
+
+    /// A thread made itself an inbox.
+    pub(crate) fn open_inbox(&self, outlet: Outlet) {
+        self.send(|urgent| {
+            urgent.opened.insert(outlet.id, outlet);
+        });
+    }
+
+    /// A thread dropped its inbox. The loop never hears of one that it does not know yet.
+    pub(crate) fn close_inbox(&self, inbox: InboxId) {
+        self.send(|urgent| {
+            if urgent.opened.remove(&inbox).is_none() {
+                urgent.closed.push(inbox);
+            }
+        });
+    }
+
+    /// The system's event queue failed.
+    pub(crate) fn watch_failed(&self, error: io::Error) {
+        self.send(|urgent| urgent.watch_failure = Some(error));
+    }
+
+    /// Adds to what the loop will take. If the loop has ended, drops the request, which cancels it.
+    fn send(&self, add: impl FnOnce(&mut Urgent)) {
+        {
+            let mut urgent = self.shared.lock();
+            let Some(urgent) = &mut *urgent else {
+                return;
+            };
+            add(urgent);
+            self.shared.filled.store(true, Ordering::Release);
+        }
+        self.shared.doorbell.ring();
+    }
+}
+
+impl UrgentLane {
+    /// Takes an injected PROCESSLOOP. An event after this call needs a new one.
+    pub(crate) fn take_process_loop(&self) -> bool {
+        // It swaps instead of storing: a thread that found one on its way wrote before that what the loop
+        // is to see now.
+        self.shared.injected.load(Ordering::Relaxed)
+            && self.shared.injected.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes everything else that is in the lane.
+    pub(crate) fn take(&self) -> Option<Urgent> {
+        if !self.shared.filled.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut urgent = self.shared.lock();
+        self.shared.filled.store(false, Ordering::Relaxed);
+        urgent.as_mut().map(std::mem::take)
+    }
+
+    /// Takes the inboxes that were opened, and leaves everything else.
+    pub(crate) fn take_opened(&self) -> BTreeMap<InboxId, Outlet> {
+        let mut urgent = self.shared.lock();
+        let opened = urgent.as_mut().map(|urgent| &mut urgent.opened);
+        opened.map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the loop has nothing to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.shared.injected.load(Ordering::Relaxed) && !self.shared.filled.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for UrgentLane {
+    fn drop(&mut self) {
+        let urgent = self.shared.lock().take();
+        // Not under the lock: this wakes threads.
+        drop(urgent);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Option<Urgent>> {
+        self.urgent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Urgent {
+    /// Joins an earlier request of the same kind. Of these only the last one counts: a DISCONNECT that
+    /// a RECONNECT follows has no time to leave, and a RECONNECT before a DISCONNECT only drops the link.
+    fn change_link(&mut self, request: LinkRequest, completion: Completion) {
+        if let Some((_, done)) = &mut self.terminate {
+            match request {
+                // TERMINATE disconnects as soon as it can.
+                LinkRequest::Disconnect => done.push(completion),
+                LinkRequest::Reconnect => completion.tell(Outcome::Cancelled(Reason::Terminated)),
+            }
+            return;
+        }
+        let earlier = self.link_requests.iter().position(|(r, _)| *r == request);
+        let mut done = match earlier {
+            Some(place) => self.link_requests.remove(place).1,
+            None => Completions::default(),
+        };
+        done.push(completion);
+        self.link_requests.push((request, done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::outlet::WhenFull;
+    use crate::client::ticket::Ticket;
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    fn lane() -> (LaneSender, UrgentLane) {
+        urgent_lane(Arc::default())
+    }
+
+    fn change_link(sender: &LaneSender, request: LinkRequest) -> Ticket {
+        let (ticket, completion) = Ticket::new();
+        sender.change_link(request, completion);
+        ticket
+    }
+
+    fn terminate(sender: &LaneSender, grace: Duration) -> Ticket {
+        let (ticket, completion) = Ticket::new();
+        sender.terminate(grace, completion);
+        ticket
+    }
+
+    #[test]
+    fn requests_of_one_kind_become_one_that_every_ticket_learns_of() {
+        use LinkRequest::{Disconnect, Reconnect};
+        let (sender, lane) = lane();
+        let tickets = [Reconnect, Disconnect, Reconnect, Disconnect];
+        let tickets = tickets.map(|request| change_link(&sender, request));
+        let requests = lane.take().unwrap().link_requests;
+        assert_eq!(requests.len(), 2, "the last one of each kind, in order");
+        assert_eq!((requests[0].0, requests[1].0), (Reconnect, Disconnect));
+        for ((_, done), attempts) in requests.into_iter().zip(1..) {
+            done.tell(&Outcome::delivered(attempts, Duration::ZERO));
+        }
+        let told = [1, 2, 1, 2].map(|n| Some(Outcome::delivered(n, Duration::ZERO)));
+        assert_eq!(tickets.map(|ticket| ticket.outcome()), told);
+        assert!(lane.take().is_none());
+    }
+
+    #[test]
+    fn after_terminate_a_link_is_not_changed_any_more() {
+        let (sender, lane) = lane();
+        let first = terminate(&sender, GRACE);
+        let reconnect = change_link(&sender, LinkRequest::Reconnect);
+        let disconnect = change_link(&sender, LinkRequest::Disconnect);
+        let second = terminate(&sender, GRACE * 2);
+        let third = terminate(&sender, GRACE / 2);
+        let cancelled = Outcome::Cancelled(Reason::Terminated);
+        assert_eq!(reconnect.outcome(), Some(cancelled));
+        let urgent = lane.take().unwrap();
+        assert!(urgent.link_requests.is_empty());
+        let (grace, done) = urgent.terminate.unwrap();
+        assert_eq!(grace, GRACE / 2);
+        let outcome = Outcome::delivered(1, Duration::ZERO);
+        done.tell(&outcome);
+        for ticket in [first, disconnect, second, third] {
+            assert_eq!(ticket.outcome().as_ref(), Some(&outcome));
         }
     }
 
-    /// Tells the loop something that goes ahead of the command queue. Once the loop has ended there
-    /// is nobody left to tell, which is no error.
-    pub(crate) fn tell(&self, urgent: Urgent) {
-        if self.urgent.send(urgent).is_ok() {
-            self.doorbell.ring();
+    #[test]
+    fn an_inbox_that_is_dropped_before_the_loop_knows_it_leaves_nothing_behind() {
+        let (sender, lane) = lane();
+        let open = |id| sender.open_inbox(Outlet::new(InboxId(id), 1, WhenFull::WaitAside).0);
+        for id in 0..10 {
+            open(id);
+            sender.close_inbox(InboxId(id));
         }
+        open(10);
+        assert_eq!(lane.take_opened().len(), 1);
+        sender.close_inbox(InboxId(10));
+        open(11);
+        let urgent = lane.take().unwrap();
+        assert_eq!(urgent.closed, [InboxId(10)]);
+        assert_eq!(urgent.opened.into_keys().collect::<Vec<_>>(), [InboxId(11)]);
     }
 
-    /// How much goes ahead of the command queue and was not taken yet.
-    pub(crate) fn ahead(&self) -> usize {
-        self.urgent.len()
+    #[test]
+    fn several_injected_process_loops_are_one() {
+        let (sender, lane) = lane();
+        assert!(lane.is_empty());
+        sender.inject_process_loop();
+        sender.inject_process_loop();
+        assert!(!lane.is_empty());
+        assert!(lane.take_process_loop());
+        assert!(!lane.take_process_loop());
+        assert!(lane.is_empty());
     }
 
-    /// The loop took the PROCESSLOOP: what happens from now on needs a new one.
-    pub(crate) fn taken(&self) {
-        // Not a mere store: whoever found one on its way has to be seen with what it came for.
-        self.injected.swap(false, Ordering::AcqRel);
+    #[test]
+    fn once_the_loop_has_ended_everything_is_cancelled() {
+        let (sender, lane) = lane();
+        let before = terminate(&sender, GRACE);
+        drop(lane);
+        let after = change_link(&sender, LinkRequest::Reconnect);
+        let cancelled = Outcome::Cancelled(Reason::LoopEnded);
+        assert_eq!(before.outcome().as_ref(), Some(&cancelled));
+        assert_eq!(after.outcome().as_ref(), Some(&cancelled));
     }
 }

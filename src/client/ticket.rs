@@ -35,6 +35,18 @@ pub(crate) struct Completion {
     notify: Notify,
 }
 
+/// Completions that end together. A completion whose ticket was dropped is not kept for long: there are
+/// never many more of them than tickets that threads hold, however often a thread repeats its request.
+#[derive(Debug, Default)]
+pub(crate) struct Completions {
+    kept: Vec<Completion>,
+    /// Forgets what no thread awaits once so many are kept.
+    forget_at: usize,
+}
+
+/// Completions that are kept before the first look at which of them are awaited.
+const FORGET_FROM: usize = 64;
+
 enum Notify {
     Nobody,
     Ticket(Arc<Shared>),
@@ -92,8 +104,12 @@ impl Completion {
     }
 
     /// Whether a thread may still learn the outcome.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !matches!(self.notify, Notify::Nobody)
+    fn is_awaited(&self) -> bool {
+        match &self.notify {
+            Notify::Nobody => false,
+            Notify::Ticket(shared) => Arc::strong_count(shared) > 1,
+            Notify::Callback(_) | Notify::Batch(..) => true,
+        }
     }
 
     /// Calls back on the loop's thread.
@@ -119,6 +135,42 @@ impl Completion {
     /// For a command that was never queued and goes back to its caller: tells nothing.
     pub(crate) fn withdraw(mut self) {
         self.notify = Notify::Nobody;
+    }
+}
+
+impl Completions {
+    pub(crate) fn push(&mut self, completion: Completion) {
+        if self.kept.len() >= self.forget_at.max(FORGET_FROM) {
+            self.kept.retain(Completion::is_awaited);
+            self.forget_at = 2 * self.kept.len();
+        }
+        if completion.is_awaited() {
+            self.kept.push(completion);
+        }
+    }
+
+    pub(crate) fn append(&mut self, more: Completions) {
+        if self.kept.is_empty() {
+            *self = more;
+        } else {
+            more.kept.into_iter().for_each(|one| self.push(one));
+        }
+    }
+
+    /// Tells all of them how their commands ended.
+    pub(crate) fn tell(self, outcome: &Outcome) {
+        for completion in self.kept {
+            completion.tell(outcome.clone());
+        }
+    }
+
+    /// Takes all of them out.
+    pub(crate) fn take(&mut self) -> Completions {
+        std::mem::take(self)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
     }
 }
 
@@ -212,6 +264,30 @@ mod tests {
         let (ticket, completion) = Ticket::new();
         drop(ticket);
         completion.tell(done());
+    }
+
+    #[test]
+    fn of_completions_that_are_kept_only_those_with_a_ticket_stay() {
+        let mut kept = Completions::default();
+        let mut held = Vec::new();
+        for number in 0..100_000 {
+            let (ticket, completion) = Ticket::new();
+            kept.push(completion);
+            if number % 1_000 == 0 {
+                held.push(ticket);
+            }
+            assert!(kept.kept.len() <= FORGET_FROM.max(2 * held.len()));
+        }
+        kept.push(Completion::nobody());
+        let mut all = Completions::default();
+        all.append(kept);
+        all.append(Completions::default());
+        all.take().tell(&done());
+        assert!(all.is_empty());
+        assert_eq!(held.len(), 100);
+        for ticket in held {
+            assert_eq!(ticket.outcome(), Some(done()));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
 use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Client, Handle, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 
 /// More than the system takes for a broker that does not read, less than the script can decode.
@@ -337,60 +337,53 @@ fn a_link_with_progress_ends_the_count_of_failed_attempts() {
 }
 
 #[test]
-fn requests_that_go_ahead_of_the_queue_are_bounded_but_terminate_is_taken() {
+fn requests_that_go_ahead_of_the_queue_all_end_and_terminate_is_taken() {
+    const MANY: usize = 70_000;
     let broker = ScriptedBroker::bind();
     let client = Client::new(options(&broker)).unwrap();
     let (agent, handle) = client.open();
-    let too_many = Outcome::NeverSent(Reason::TooManyAhead);
-    let mut taken = Vec::new();
-    let refused = loop {
-        let ticket = handle.process_loop();
-        if let Some(outcome) = ticket.outcome() {
-            break outcome;
-        }
-        taken.push(ticket);
-    };
-    assert_eq!((taken.len(), refused), (65_536, too_many.clone()));
-    assert_eq!(told(handle.disconnect()), too_many);
-    assert_eq!(told(handle.reconnect()), too_many);
+    let process_loops: Vec<_> = (0..MANY).map(|_| handle.process_loop()).collect();
+    let disconnects: Vec<_> = (0..MANY).map(|_| handle.disconnect()).collect();
+    let reconnects: Vec<_> = (0..MANY).map(|_| handle.reconnect()).collect();
     let ended = handle.terminate(Duration::ZERO);
+    let too_late = handle.reconnect();
     assert!(agent.run().result.is_ok());
     assert!(told(ended).is_delivered());
-    for ticket in taken {
+    let cancelled = Outcome::Cancelled(Reason::Terminated);
+    for ticket in process_loops.into_iter().chain(disconnects) {
         assert!(told(ticket).is_delivered());
     }
+    for ticket in reconnects.into_iter().chain([too_late]) {
+        assert_eq!(told(ticket), cancelled);
+    }
+    assert_eq!(
+        told(handle.disconnect()),
+        Outcome::Cancelled(Reason::LoopEnded)
+    );
 }
 
 #[test]
-fn opening_and_dropping_inboxes_faster_than_the_loop_takes_them_is_bounded() {
+fn inboxes_that_were_dropped_before_the_loop_ran_are_in_nobodys_way() {
     let mut broker = ScriptedBroker::bind();
     let client = Client::new(options(&broker)).unwrap();
     let (agent, handle) = client.open();
-    let mut opened = 0;
-    let not_opened = loop {
-        let inbox = handle.inbox(1, WhenFull::WaitAside);
-        if inbox.try_recv() == Err(InboxError::NotOpened) {
-            break inbox;
-        }
-        opened += 1;
-        // It is dropped, which the loop hears of, too.
-    };
-    assert_eq!(opened, 65_536 / 2);
     let filters = || vec![Filter::new("a", QoS::AtLeastOnce)];
-    let refused = told(handle.subscribe(&not_opened, filters()).unwrap());
-    assert_eq!(refused, Outcome::NeverSent(Reason::TooManyAhead));
-    assert_eq!(not_opened.recv(), Err(InboxError::NotOpened));
-    let leaving = handle.unsubscribe(&not_opened, vec!["a".into()]).unwrap();
+    let dropped = handle.inbox(1, WhenFull::WaitAside);
+    let refused = handle.subscribe(&dropped, filters()).unwrap();
+    let leaving = handle.unsubscribe(&dropped, vec!["a".into()]).unwrap();
+    drop(dropped);
+    for _ in 0..70_000 {
+        drop(handle.inbox(1, WhenFull::WaitAside));
+    }
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
     let script = thread::spawn(move || {
         let (mut link, _) = broker.accept_client(false);
         serve(&mut link);
         link.close();
     });
     let user = thread::spawn(move || {
+        assert_eq!(told(refused), Outcome::NeverSent(Reason::InboxClosed));
         assert!(told(leaving).is_delivered());
-        drop(not_opened);
-        // The loop has caught up.
-        let inbox = handle.inbox(1, WhenFull::WaitAside);
         let granted = told(handle.subscribe(&inbox, filters()).unwrap());
         assert!(granted.is_delivered(), "{granted}");
         drop(handle);

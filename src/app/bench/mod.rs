@@ -402,7 +402,7 @@ fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Dur
                     break;
                 }
             }
-            Err(InboxError::Closed | InboxError::NotOpened) => break,
+            Err(InboxError::Closed) => break,
             Err(refused @ InboxError::SubscriptionRefused { .. }) => {
                 problem.get_or_insert_with(|| refused.to_string());
             }

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::Agent;
-use super::ending::keep;
-use crate::client::ticket::Completion;
+use crate::client::ticket::Completions;
 use crate::error::{Blame, Error};
 use crate::link::Link;
 use crate::link::connect::{Attempt, Progress, plain};
@@ -50,7 +49,7 @@ pub(super) enum Phase {
     Closing {
         deadline: Instant,
         finished: bool,
-        done: Vec<Completion>,
+        done: Completions,
     },
 }
 
@@ -152,9 +151,8 @@ impl Agent {
                 n => format!(", renewing {n} subscriptions"),
             },
         );
-        for completion in self.reconnects.drain(..) {
-            completion.tell(Outcome::delivered(1, Duration::ZERO));
-        }
+        let done = self.reconnects.take();
+        done.tell(&Outcome::delivered(1, Duration::ZERO));
     }
 
     /// The broker answered CONNECT with no.
@@ -214,7 +212,11 @@ impl Agent {
     }
 
     /// Gives the present link or attempt up and makes a new one at once (RECONNECT).
-    pub(super) fn reconnect(&mut self, completion: Completion, now: Instant) {
+    pub(super) fn reconnect(&mut self, done: Completions, now: Instant) {
+        if self.ending.is_some() {
+            done.tell(&Outcome::Cancelled(Reason::Terminated));
+            return;
+        }
         log::info!("RECONNECT to {}", self.client.options.address());
         self.drop_link();
         if let Phase::Closing { .. } = self.phase {
@@ -223,7 +225,7 @@ impl Agent {
         // A DISCONNECT that still waited for commands before it has what it wanted.
         self.phase = Phase::Offline;
         self.go_offline_if_due(now);
-        keep(&mut self.reconnects, completion);
+        self.reconnects.append(done);
         self.connect_at(now);
     }
 
@@ -253,9 +255,7 @@ impl Agent {
         self.drop_link();
         let phase = std::mem::replace(&mut self.phase, Phase::Offline);
         if let Phase::Closing { done, finished, .. } = phase {
-            for completion in done {
-                completion.tell(Outcome::delivered(u32::from(finished), Duration::ZERO));
-            }
+            done.tell(&Outcome::delivered(u32::from(finished), Duration::ZERO));
         }
     }
 
@@ -291,9 +291,8 @@ impl Agent {
             Some(delay) => self.reconnect_after(&error, delay, now),
             None => {
                 self.phase = Phase::Offline;
-                for completion in self.reconnects.drain(..) {
-                    completion.tell(Outcome::NeverSent(Reason::NoConnection));
-                }
+                let done = self.reconnects.take();
+                done.tell(&Outcome::NeverSent(Reason::NoConnection));
                 self.failure = Some(error);
             }
         }

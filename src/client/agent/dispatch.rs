@@ -1,13 +1,14 @@
 //! Commands into the session, events out of it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Agent, BATCH, Held, Pending};
+use super::{Agent, BATCH, Pending};
 use crate::client::command::{Command, Request};
-use crate::client::lane::Urgent;
-use crate::client::outlet::InboxId;
+use crate::client::lane::LinkRequest;
+use crate::client::outlet::{InboxId, Outlet};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
@@ -16,25 +17,39 @@ use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason};
 impl Agent {
     /// Takes what goes ahead of the queue.
     pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
-        let mut busy = false;
-        // As many as a batch of commands: a thread that repeats one must not keep the loop from the
-        // link.
-        for _ in 0..BATCH {
-            let Ok(urgent) = self.urgent.try_recv() else {
-                break;
-            };
-            busy = true;
-            if let Some(held) = &mut self.held {
-                held.behind = held.behind.saturating_sub(1);
+        let injected = self.lane.take_process_loop();
+        let urgent = self.lane.take();
+        let busy = injected || urgent.is_some();
+        if let Some(urgent) = urgent {
+            self.open_inboxes(urgent.opened);
+            for inbox in urgent.closed {
+                self.close_inbox(inbox);
             }
-            match urgent {
-                Urgent::OpenInbox(outlet) => self.fanout.open(outlet),
-                Urgent::CloseInbox(inbox) => self.close_inbox(inbox),
-                Urgent::Command(command) => self.dispatch(command, now),
-                Urgent::WatchFailed(error) => self.watch_failed(&error),
+            for (request, done) in urgent.link_requests {
+                match request {
+                    LinkRequest::Disconnect => self.disconnect(done),
+                    LinkRequest::Reconnect => self.reconnect(done, now),
+                }
+            }
+            if let Some((grace, done)) = urgent.terminate {
+                self.terminate(grace, done, now);
+            }
+            self.process_loops.append(urgent.process_loops);
+            if let Some(error) = urgent.watch_failure {
+                self.watch_failed(&error);
             }
         }
+        if injected || !self.process_loops.is_empty() {
+            self.readable = self.link.is_some();
+            self.writable = self.link.is_some();
+        }
         busy
+    }
+
+    fn open_inboxes(&mut self, opened: BTreeMap<InboxId, Outlet>) {
+        for outlet in opened.into_values() {
+            self.fanout.open(outlet);
+        }
     }
 
     /// Without the readiness thread the loop would wait for ever.
@@ -58,13 +73,6 @@ impl Agent {
         {
             let nobody = Pending::Plain(Completion::nobody());
             self.session.unsubscribe(filters, nobody, now);
-            taken += 1;
-        }
-        if self.session.wants_commands()
-            && self.abandoned_filters.is_empty()
-            && let Some(held) = self.held.take_if(|held| held.behind == 0)
-        {
-            self.dispatch_held(held.command, now);
             taken += 1;
         }
         while taken < BATCH && self.takes_commands() {
@@ -135,15 +143,6 @@ impl Agent {
             completion,
         } = command;
         match request {
-            Request::ProcessLoop => {
-                self.waker.taken();
-                self.readable = self.link.is_some();
-                self.writable = self.link.is_some();
-                // Nobody waits for the readiness thread's: the link is looked at in this turn like in any other.
-                if completion.is_awaited() {
-                    self.process_loops.push(completion);
-                }
-            }
             Request::Publish(publish) => {
                 self.session
                     .publish(publish, Pending::Plain(completion), now);
@@ -162,26 +161,6 @@ impl Agent {
                 }
             }
             Request::Ping => self.session.ping(Pending::Plain(completion), now),
-            Request::Disconnect => self.disconnect(completion),
-            Request::Reconnect => {
-                if self.ending.is_some() {
-                    completion.tell(Outcome::Cancelled(Reason::Terminated));
-                } else {
-                    self.reconnect(completion, now);
-                }
-            }
-            Request::Terminate { grace } => self.terminate(grace, completion, now),
-        }
-    }
-
-    /// What it was held for has been taken.
-    fn dispatch_held(&mut self, command: Command, now: Instant) {
-        match &command.request {
-            Request::Subscribe { inbox, .. } if !self.fanout.is_open(*inbox) => {
-                let outcome = Outcome::NeverSent(Reason::InboxClosed);
-                command.completion.tell(outcome);
-            }
-            _ => self.dispatch(command, now),
         }
     }
 
@@ -193,18 +172,12 @@ impl Agent {
         now: Instant,
     ) {
         if !self.fanout.is_open(inbox) {
-            let behind = self.urgent.len();
-            if behind == 0 {
-                completion.tell(Outcome::NeverSent(Reason::InboxClosed));
-            } else {
-                // Perhaps the inbox was opened just now, and that goes ahead of the queue.
-                let request = Request::Subscribe { inbox, filters };
-                let command = Command {
-                    request,
-                    completion,
-                };
-                self.held = Some(Held { command, behind });
-            }
+            // Perhaps the inbox was opened just now, and that goes ahead of the queue.
+            let opened = self.lane.take_opened();
+            self.open_inboxes(opened);
+        }
+        if !self.fanout.is_open(inbox) {
+            completion.tell(Outcome::NeverSent(Reason::InboxClosed));
             return;
         }
         if self.subscriptions.len() + filters.len() > self.client.options.max_subscriptions {

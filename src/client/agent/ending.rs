@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use super::connection::Phase;
 use super::pace::Window;
 use super::{Agent, BATCH, Ended};
-use crate::client::handle::LARGEST_AHEAD;
-use crate::client::ticket::Completion;
+use crate::client::ticket::Completions;
 use crate::mqtt::session::{Outcome, Reason};
 
 /// How long DISCONNECT may take to leave when TERMINATE has no time left.
@@ -20,54 +19,51 @@ const LEAVING_TIME: Duration = Duration::from_secs(1);
 /// DISCONNECT was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct GoingOffline {
-    /// Besides one that is held.
     commands_before: usize,
-    done: Vec<Completion>,
+    done: Completions,
 }
 
 /// TERMINATE was asked for, and this many commands go before it.
 #[derive(Debug)]
 pub(super) struct Ending {
-    /// Besides one that is held.
     commands_before: usize,
     deadline: Instant,
-    done: Vec<Completion>,
+    done: Completions,
 }
 
 impl Agent {
     /// DISCONNECT.
-    pub(super) fn disconnect(&mut self, completion: Completion) {
+    pub(super) fn disconnect(&mut self, done: Completions) {
         if let Some(ending) = &mut self.ending {
             // TERMINATE disconnects as soon as it can.
-            keep(&mut ending.done, completion);
+            ending.done.append(done);
             return;
         }
         if let Some(going) = &mut self.going_offline {
-            keep(&mut going.done, completion);
+            going.done.append(done);
             return;
         }
         match &mut self.phase {
             Phase::Online { .. } => {
                 self.going_offline = Some(GoingOffline {
                     commands_before: self.commands.len(),
-                    done: vec![completion],
+                    done,
                 });
             }
-            Phase::Closing { done, .. } => keep(done, completion),
+            Phase::Closing { done: earlier, .. } => earlier.append(done),
             _ => {
                 log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
                 self.drop_link();
                 self.phase = Phase::Offline;
-                completion.tell(Outcome::delivered(0, Duration::ZERO));
-                for completion in self.reconnects.drain(..) {
-                    completion.tell(Outcome::NeverSent(Reason::NoConnection));
-                }
+                done.tell(&Outcome::delivered(0, Duration::ZERO));
+                let reconnects = self.reconnects.take();
+                reconnects.tell(&Outcome::NeverSent(Reason::NoConnection));
             }
         }
     }
 
     /// TERMINATE. Asking again can only bring the end nearer.
-    pub(super) fn terminate(&mut self, grace: Duration, completion: Completion, now: Instant) {
+    pub(super) fn terminate(&mut self, grace: Duration, mut done: Completions, now: Instant) {
         let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
         if let Phase::Closing {
             deadline: closing, ..
@@ -78,12 +74,13 @@ impl Agent {
         match &mut self.ending {
             Some(ending) => {
                 ending.deadline = ending.deadline.min(deadline);
-                ending.done.push(completion);
+                ending.done.append(done);
             }
             None => {
-                let mut done = vec![completion];
                 // A DISCONNECT that still waits for commands before it comes with the end.
-                done.extend(self.going_offline.take().into_iter().flat_map(|g| g.done));
+                if let Some(going) = self.going_offline.take() {
+                    done.append(going.done);
+                }
                 self.ending = Some(Ending {
                     commands_before: self.commands.len(),
                     deadline,
@@ -99,7 +96,6 @@ impl Agent {
         self.session.wants_commands()
             && self.window == Window::Open
             && self.abandoned_filters.is_empty()
-            && self.held.is_none()
             && self
                 .going_offline
                 .as_ref()
@@ -137,7 +133,7 @@ impl Agent {
         };
         let online = matches!(self.phase, Phase::Online { .. });
         // After DISCONNECT the session takes hardly anything any more: first what was read already.
-        let unsent = || self.held.is_some() || self.session.has_unsent() || self.unhandled;
+        let unsent = || self.session.has_unsent() || self.unhandled;
         if online && (going.commands_before > 0 || unsent()) {
             return;
         }
@@ -160,7 +156,7 @@ impl Agent {
         if due {
             self.read_the_rest(now);
             if matches!(self.phase, Phase::Online { .. }) {
-                self.close(Vec::new(), now);
+                self.close(Completions::default(), now);
             }
         }
         due
@@ -188,7 +184,6 @@ impl Agent {
     fn is_due_to_end(&self, now: Instant) -> bool {
         self.ending.as_ref().is_some_and(|ending| {
             let nothing_left = ending.commands_before == 0
-                && self.held.is_none()
                 && self.session.unresolved() == 0
                 && self.session.output().is_empty();
             ending.deadline <= now || nothing_left
@@ -208,20 +203,17 @@ impl Agent {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(Instant::now());
-        let held = self.held.take().map(|held| held.command);
         let queued = iter::from_fn(|| self.commands.take(BATCH));
-        for command in held.into_iter().chain(queued) {
+        for command in queued {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));
         }
-        for completion in self.going_offline.take().into_iter().flat_map(|g| g.done) {
-            completion.tell(Outcome::Cancelled(reason));
+        if let Some(going) = self.going_offline.take() {
+            going.done.tell(&Outcome::Cancelled(reason));
         }
-        for completion in self.reconnects.drain(..) {
-            completion.tell(Outcome::Cancelled(reason));
-        }
-        for completion in self.ending.take().into_iter().flat_map(|e| e.done) {
-            completion.tell(Outcome::delivered(1, Duration::ZERO));
+        self.reconnects.take().tell(&Outcome::Cancelled(reason));
+        if let Some(ending) = self.ending.take() {
+            ending.done.tell(&Outcome::delivered(1, Duration::ZERO));
         }
         self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
         log::debug!("the loop ends; commands left unfinished: {left}");
@@ -234,7 +226,7 @@ impl Agent {
     }
 
     /// Sends DISCONNECT and closes the link once it is out.
-    fn close(&mut self, done: Vec<Completion>, now: Instant) {
+    fn close(&mut self, done: Completions, now: Instant) {
         if matches!(self.phase, Phase::Online { .. }) {
             self.session.disconnect();
             // What was written before goes out first, however slowly the link takes it.
@@ -250,43 +242,10 @@ impl Agent {
         } else {
             self.drop_link();
             self.phase = Phase::Offline;
-            for completion in done {
-                completion.tell(Outcome::delivered(0, Duration::ZERO));
-            }
+            done.tell(&Outcome::delivered(0, Duration::ZERO));
         }
-    }
-}
-
-/// Keeps a DISCONNECT or a RECONNECT until it is done, unless as many are kept already as may wait ahead of the
-/// queue: a thread that repeats one has to come to a bound somewhere.
-pub(super) fn keep(kept: &mut Vec<Completion>, completion: Completion) {
-    if kept.len() < LARGEST_AHEAD {
-        kept.push(completion);
-    } else {
-        completion.tell(Outcome::NeverSent(Reason::TooManyAhead));
     }
 }
 
 /// Stands for "no limit" where a grace time is beyond what the clock can tell.
 const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::ticket::Ticket;
-
-    #[test]
-    fn what_is_repeated_without_end_is_not_kept_without_end() {
-        let mut kept = Vec::new();
-        for _ in 0..LARGEST_AHEAD {
-            let (ticket, completion) = Ticket::new();
-            keep(&mut kept, completion);
-            assert_eq!(ticket.outcome(), None);
-        }
-        let (ticket, completion) = Ticket::new();
-        keep(&mut kept, completion);
-        let refused = Outcome::NeverSent(Reason::TooManyAhead);
-        assert_eq!(ticket.outcome(), Some(refused));
-        assert_eq!(kept.len(), LARGEST_AHEAD);
-    }
-}

@@ -28,17 +28,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use crossbeam_channel::{Receiver, unbounded};
 use native_tls::TlsConnector;
 
-use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
-use crate::client::inbox::InboxId;
-use crate::client::lane::{Urgent, Waker};
+use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
+use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
-use crate::client::ticket::Completion;
+use crate::client::ticket::{Completion, Completions};
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::Link;
 use crate::link::backoff::Backoff;
@@ -80,9 +78,9 @@ pub struct Agent {
     client: Client,
     clean_session: bool,
     commands: CommandQueue,
-    urgent: Receiver<Urgent>,
-    held: Option<Held>,
-    waker: Waker,
+    lane: UrgentLane,
+    /// For the readiness thread and the resolver.
+    waker: LaneSender,
     doorbell: Arc<Doorbell>,
     readiness: Readiness,
     resolver: Resolver,
@@ -106,8 +104,8 @@ pub struct Agent {
     unhandled: bool,
     chunk: Box<[u8]>,
     accepted: Vec<DeliveryId>,
-    process_loops: Vec<Completion>,
-    reconnects: Vec<Completion>,
+    process_loops: Completions,
+    reconnects: Completions,
     going_offline: Option<GoingOffline>,
     ending: Option<Ending>,
     window: Window,
@@ -116,14 +114,6 @@ pub struct Agent {
     arrivals: Arrivals,
     failure: Option<Error>,
     stats: Stats,
-}
-
-/// A command that was taken out of the queue, but is to be dispatched only after what went ahead of it.
-#[derive(Debug)]
-struct Held {
-    command: Command,
-    /// How much of that is still to be taken.
-    behind: usize,
 }
 
 /// What the session hands back when a command has ended.
@@ -220,8 +210,7 @@ impl Client {
         let doorbell = Arc::new(Doorbell::default());
         let (command_sender, commands) =
             command_queue(self.options.command_queue, Arc::clone(&doorbell));
-        let (urgent_sender, urgent) = unbounded();
-        let waker = Waker::new(urgent_sender, Arc::clone(&doorbell));
+        let (waker, lane) = urgent_lane(Arc::clone(&doorbell));
         let max_owed_bytes = self.options.max_owed_bytes();
         let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue, max_owed_bytes);
         let session_options = SessionOptions {
@@ -243,11 +232,10 @@ impl Client {
         let mut agent = Agent {
             clean_session,
             commands,
-            urgent,
-            held: None,
+            lane,
             resolver: Resolver::new({
                 let waker = waker.clone();
-                move || waker.wake()
+                move || waker.inject_process_loop()
             }),
             waker,
             doorbell,
@@ -267,8 +255,8 @@ impl Client {
             unhandled: false,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),
-            process_loops: Vec::new(),
-            reconnects: Vec::new(),
+            process_loops: Completions::default(),
+            reconnects: Completions::default(),
             going_offline: None,
             ending: None,
             window: Window::Open,
@@ -352,7 +340,7 @@ impl Agent {
                 return self.end();
             }
             if let Some(pause) = self.pause(now) {
-                self.doorbell.rest(now + pause, || !self.urgent.is_empty());
+                self.doorbell.rest(now + pause, || !self.lane.is_empty());
             } else if busy {
                 self.watch.was_busy(now);
             } else if self.looks_again(now) {
@@ -367,9 +355,8 @@ impl Agent {
     fn finish_process_loops(&mut self, now: Instant) {
         if !self.process_loops.is_empty() {
             self.read_the_rest(now);
-        }
-        for completion in self.process_loops.drain(..) {
-            completion.tell(Outcome::delivered(1, Duration::ZERO));
+            let done = self.process_loops.take();
+            done.tell(&Outcome::delivered(1, Duration::ZERO));
         }
     }
 
@@ -408,7 +395,7 @@ impl Agent {
                 // Not before: whoever is let in has to see that the loop sleeps.
                 self.commands.open_for_any();
             }
-            !self.urgent.is_empty() || takes_commands && !self.commands.is_empty()
+            !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.watch.slept(now.elapsed());
         self.unwatch_link();
@@ -416,8 +403,9 @@ impl Agent {
 
     fn start_readiness(&mut self) -> io::Result<()> {
         let (ready, failed) = (self.waker.clone(), self.waker.clone());
-        let on_failure = move |error| failed.tell(Urgent::WatchFailed(error));
-        self.readiness.start(move || ready.wake(), on_failure)
+        let on_failure = move |error| failed.watch_failed(error);
+        self.readiness
+            .start(move || ready.inject_process_loop(), on_failure)
     }
 
     /// Has the readiness thread tell when the link has something, or takes something again.

@@ -51,9 +51,6 @@ pub enum Reason {
     /// It was first in flight when five links in a row were lost without anything acknowledged: the
     /// broker may close the connection because of it, so it is not sent again.
     Parked,
-    /// 65,536 requests that go ahead of the command queue wait already, or so many RECONNECTs or
-    /// DISCONNECTs: they are made faster than they can be done.
-    TooManyAhead,
 }
 
 impl Outcome {
@@ -106,7 +103,6 @@ impl fmt::Display for Reason {
             Reason::InboxClosed => "its response queue is gone",
             Reason::NoConnection => "there is no connection",
             Reason::Parked => "the connection was lost with it again and again",
-            Reason::TooManyAhead => "too many requests go ahead of the command queue already",
         })
     }
 }

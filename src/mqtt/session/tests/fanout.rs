@@ -4,14 +4,13 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::Receiver;
 
 use super::Transcript;
 use super::packets::message;
-use crate::client::command::Request;
 use crate::client::fanout::Fanout;
 use crate::client::inbox::{Inbox, InboxError};
-use crate::client::lane::{Urgent, Waker};
+use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{InboxId, WhenFull};
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
@@ -28,20 +27,20 @@ struct Queues {
     fanout: Fanout,
     unmatched: Receiver<Arc<Message>>,
     table: Subscriptions<InboxId>,
-    waker: Waker,
-    urgent: Receiver<Urgent>,
+    waker: LaneSender,
+    lane: UrgentLane,
 }
 
 impl Queues {
     fn new() -> Self {
         let (fanout, unmatched) = Fanout::new(1, MAX_OWED_BYTES);
-        let (sender, urgent) = unbounded();
+        let (waker, lane) = urgent_lane(Arc::default());
         Queues {
             fanout,
             unmatched,
             table: Subscriptions::default(),
-            waker: Waker::new(sender, Arc::default()),
-            urgent,
+            waker,
+            lane,
         }
     }
 
@@ -72,16 +71,7 @@ impl Queues {
 
     /// How often the loop was woken.
     fn wake_ups(&self) -> usize {
-        self.urgent
-            .try_iter()
-            .filter(|urgent| match urgent {
-                Urgent::Command(command) => {
-                    self.waker.taken();
-                    matches!(command.request, Request::ProcessLoop)
-                }
-                _ => false,
-            })
-            .count()
+        usize::from(self.lane.take_process_loop())
     }
 }
 
