@@ -1,22 +1,26 @@
-//! What the sending half of the session keeps of a command: what was sent, or is to be, and how far it is.
+//! What the sending half of the session keeps of a command: its packet and how far it is.
 //!
-//! Pure; the loop's thread.
+//! Nothing here knows the output, the link or another command. Pure; the loop's thread.
 
 use std::time::Instant;
 
-use super::FILTERS_PER_PACKET;
+use super::event::OnSessionLost;
+use super::outcome::Outcome;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
+
+/// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
+pub(super) const FILTERS_PER_PACKET: usize = 8;
 
 /// A command (or a renewed subscription) that awaits an acknowledgment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Entry<T> {
-    /// None for what the session does on its own.
+    /// `None` for a packet that the session sends on its own.
     pub(super) token: Option<T>,
     pub(super) body: Body,
     /// How often its packet was sent, all links together.
     pub(super) attempts: u32,
-    /// Whether anything of it ever went out, or is about to: what is in the output stands in `leaving`.
+    /// Whether anything of it ever went out, or is about to: see [`Leaving`].
     pub(super) ever_sent: bool,
     /// Whether the broker's present session may have seen it: then DUP is due [MQTT-3.3.1-1].
     pub(super) sent_in_session: bool,
@@ -29,18 +33,18 @@ pub(super) struct Entry<T> {
     pub(super) end: u64,
 }
 
-/// A packet in the output, as long as it has not left as a whole: it ends where its entry says.
+/// A packet that has not left the output as a whole. It ends where its entry says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leaving {
     pub(super) id: PacketId,
     /// Where it begins in the output.
     pub(super) begin: u64,
-    /// What its entry said before.
+    /// The entry's state before, which comes back if the link takes nothing of the packet.
     pub(super) ever_sent: bool,
     pub(super) sent_in_session: bool,
 }
 
-/// What was sent, or is to be.
+/// The packet that was sent, or is to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Body {
     /// Awaits PUBACK or, with QoS 2, PUBREC.
@@ -57,16 +61,16 @@ pub(super) enum Body {
 /// Awaits SUBACK for the filters behind those that `granted` has the answers to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Subscribing {
-    pub(super) filters: Vec<Filter>,
-    pub(super) granted: Vec<Option<QoS>>,
+    filters: Vec<Filter>,
+    granted: Vec<Option<QoS>>,
     pub(super) renewal: bool,
 }
 
 /// Awaits UNSUBACK for the filters from `done` on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unsubscribing {
-    pub(super) filters: Vec<String>,
-    pub(super) done: usize,
+    filters: Vec<String>,
+    done: usize,
 }
 
 impl<T> Entry<T> {
@@ -84,13 +88,30 @@ impl<T> Entry<T> {
         }
     }
 
-    /// Whether it is a long request of which packets are still to come.
-    pub(super) fn has_rest(&self) -> bool {
-        match &self.body {
-            Body::Subscribe(asked) => asked.left().len() > FILTERS_PER_PACKET,
-            Body::Unsubscribe(left) => left.left().len() > FILTERS_PER_PACKET,
-            Body::Publish(_) | Body::Release { .. } => false,
+    /// How the command ends, now that the broker has answered all of it. Takes the answers of a SUBSCRIBE.
+    pub(super) fn outcome(&mut self, now: Instant) -> Outcome {
+        let granted = match &mut self.body {
+            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
+            _ => Vec::new(),
+        };
+        match granted.iter().copied().collect() {
+            Some(granted) => Outcome::Delivered {
+                attempts: self.attempts,
+                latency: now.saturating_duration_since(self.since),
+                granted,
+            },
+            None => Outcome::Refused { granted },
         }
+    }
+
+    /// Whether it is a long request with further packets to come.
+    pub(super) fn has_rest(&self) -> bool {
+        self.filters_left() > FILTERS_PER_PACKET
+    }
+
+    /// Whether it is a request whose filters were all answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.filters_left() == 0
     }
 
     /// Whether it is a SUBSCRIBE or an UNSUBSCRIBE.
@@ -106,6 +127,18 @@ impl<T> Entry<T> {
         matches!(&self.body, Body::Subscribe(asked) if asked.renewal)
     }
 
+    /// Whether its fate is unknown for good once the broker lost the session.
+    pub(super) fn ends_with_session(&self, on_session_lost: OnSessionLost) -> bool {
+        match &self.body {
+            Body::Release { .. } => true,
+            Body::Publish(message) => {
+                self.sent_in_session
+                    && (message.qos() == QoS::ExactlyOnce || on_session_lost == OnSessionLost::Fail)
+            }
+            Body::Subscribe(_) | Body::Unsubscribe(_) => false,
+        }
+    }
+
     /// The filters of a SUBSCRIBE or an UNSUBSCRIBE.
     pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
         let (asked, left): (&[Filter], &[String]) = match &self.body {
@@ -116,15 +149,29 @@ impl<T> Entry<T> {
         let asked = asked.iter().map(|asked| asked.filter.as_str());
         asked.chain(left.iter().map(String::as_str))
     }
+
+    fn filters_left(&self) -> usize {
+        match &self.body {
+            Body::Subscribe(asked) => asked.left().len(),
+            Body::Unsubscribe(left) => left.left().len(),
+            Body::Publish(_) | Body::Release { .. } => 0,
+        }
+    }
 }
 
 impl Body {
+    /// PUBREC came: the message is dropped, and its release takes the next place in the order of PUBRELs.
+    pub(super) fn release(&mut self, next: &mut u64) {
+        *self = Body::Release { order: *next };
+        *next += 1;
+    }
+
     /// Whether it is a message of this quality of service that awaits its first acknowledgment.
     pub(super) fn is_publish(&self, qos: QoS) -> bool {
         matches!(self, Body::Publish(message) if message.qos() == qos)
     }
 
-    /// For the log: what it is, and about what.
+    /// For the log: the packet and its topic or filters.
     pub(super) fn name(&self) -> String {
         match self {
             Body::Publish(message) => format!("PUBLISH to {:?}", message.topic()),
@@ -147,25 +194,97 @@ impl Subscribing {
         })
     }
 
-    /// What no packet was answered for yet.
-    pub(super) fn left(&self) -> &[Filter] {
-        &self.filters[self.granted.len()..]
+    /// The answers to the filters of the present packet.
+    pub(super) fn answer(&mut self, answers: &[Option<QoS>]) {
+        self.granted.extend_from_slice(answers);
     }
 
-    /// What is in its present packet.
+    /// The filters of the present packet.
     pub(super) fn packet(&self) -> &[Filter] {
         let left = self.left();
         &left[..left.len().min(FILTERS_PER_PACKET)]
     }
+
+    /// The filters that are not answered.
+    fn left(&self) -> &[Filter] {
+        &self.filters[self.granted.len()..]
+    }
 }
 
 impl Unsubscribing {
-    pub(super) fn left(&self) -> &[String] {
-        &self.filters[self.done..]
+    pub(super) fn new(filters: Vec<String>) -> Box<Self> {
+        Box::new(Unsubscribing { filters, done: 0 })
     }
 
+    /// The present packet was answered.
+    pub(super) fn answer(&mut self) {
+        self.done += self.packet().len();
+    }
+
+    /// The filters of the present packet.
     pub(super) fn packet(&self) -> &[String] {
         let left = self.left();
         &left[..left.len().min(FILTERS_PER_PACKET)]
+    }
+
+    /// The filters that are not answered.
+    fn left(&self) -> &[String] {
+        &self.filters[self.done..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn a_long_subscribe_is_answered_packet_by_packet() {
+        let filters = names(10).into_iter();
+        let filters = filters.map(|name| Filter::new(name, QoS::AtLeastOnce));
+        let body = Body::Subscribe(Subscribing::new(filters.collect(), false));
+        let mut entry = Entry::new(Some(1), body, Instant::now());
+        assert!(entry.is_request() && entry.has_rest());
+        for (answers, answered) in [(8, false), (2, true)] {
+            let Body::Subscribe(asked) = &mut entry.body else {
+                panic!("a SUBSCRIBE");
+            };
+            assert_eq!(asked.packet().len(), answers);
+            asked.answer(&vec![Some(QoS::AtMostOnce); answers]);
+            assert!(!entry.has_rest());
+            assert_eq!(entry.is_answered(), answered);
+        }
+        let Outcome::Delivered { granted, .. } = entry.outcome(entry.since) else {
+            panic!("all were granted");
+        };
+        assert_eq!(granted, [QoS::AtMostOnce; 10]);
+    }
+
+    #[test]
+    fn a_long_unsubscribe_is_answered_packet_by_packet() {
+        let body = Body::Unsubscribe(Unsubscribing::new(names(9)));
+        let mut entry = Entry::new(Some(1), body, Instant::now());
+        for (answers, answered) in [(8, false), (1, true)] {
+            let Body::Unsubscribe(left) = &mut entry.body else {
+                panic!("an UNSUBSCRIBE");
+            };
+            assert_eq!(left.packet().len(), answers);
+            left.answer();
+            assert_eq!(entry.is_answered(), answered);
+        }
+    }
+
+    #[test]
+    fn one_refused_filter_refuses_the_command() {
+        let filters = vec![Filter::new("a", QoS::AtLeastOnce); 2];
+        let mut asked = Subscribing::new(filters, false);
+        let answers = vec![Some(QoS::AtLeastOnce), None];
+        asked.answer(&answers);
+        let mut entry = Entry::new(Some(1), Body::Subscribe(asked), Instant::now());
+        let refused = Outcome::Refused { granted: answers };
+        assert_eq!(entry.outcome(entry.since), refused);
     }
 }

@@ -18,12 +18,12 @@ impl<T> Session<T> {
 
     /// Whether no identifier is in use and no command waits for one.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.ring.occupied() == 0 && self.waiting.is_empty()
+        self.outbound.is_at_rest()
     }
 
     /// How many identifiers can be handed out before one in use would come next.
     pub(crate) fn free_identifiers(&self) -> usize {
-        self.ring.room()
+        self.outbound.free_identifiers()
     }
 
     /// Memory that the output keeps while it is empty.
@@ -36,9 +36,8 @@ impl<T> Session<T> {
     where
         T: Hash,
     {
-        (self.link, &self.ring, &self.waiting).hash(state);
-        (&self.leaving, &self.resending, self.held_by).hash(state);
-        (&self.filters, &self.inbound, &self.unacknowledged).hash(state);
+        (self.link, &self.filters, &self.inbound).hash(state);
+        self.outbound.hash_state(state);
     }
 }
 
@@ -51,15 +50,12 @@ impl<T> Session<T> {
 
     /// Drops what is in flight without ending it.
     pub(crate) fn break_in_flight(&mut self) {
-        self.ring.drain().for_each(drop);
+        self.outbound.break_in_flight();
     }
 
     /// Frees an identifier that is still in use; returns whether it was.
     pub(crate) fn break_identifier(&mut self, id: PacketId) -> bool {
-        let entry = self.ring.remove(id);
-        let found = entry.is_some();
-        self.waiting.extend(entry);
-        found
+        self.outbound.break_identifier(id)
     }
 
     /// Ends the oldest command in flight, which will end again.
@@ -67,8 +63,7 @@ impl<T> Session<T> {
     where
         T: Copy,
     {
-        let token = self.ring.iter().find_map(|(_, entry)| entry.token);
-        if let Some(token) = token {
+        if let Some(token) = self.outbound.oldest_token() {
             self.events.resolve(token, outcome);
         }
     }

@@ -1,13 +1,21 @@
-//! \[4\] The MQTT session: a pure state machine.
+//! \[4\] The MQTT session: a pure state machine, and the front door to its parts.
 //!
-//! It owns everything that outlives a link: packet identifiers and what awaits acknowledgment under
-//! them (`ring.rs`, `entry.rs`, `outbound.rs`, `recovery.rs`), which filters are subscribed, and the receiving half
-//! (`inbound.rs`); it notices when the broker falls silent (`liveness.rs`). It is told what happened
-//! (`handle_*`), it is asked what to do (`poll_event`, `output`, `next_timer`). It knows no thread,
-//! socket, channel or clock: `now` is passed in, bytes go into a buffer that the caller writes out. The
-//! loop's thread runs it.
+//! | part | what it owns |
+//! |---|---|
+//! | `output.rs` | the bytes for the link and their positions |
+//! | `outbound.rs`, with `recovery.rs`, `entry.rs` and `ring.rs` | commands on their way to their acknowledgment, under packet identifiers |
+//! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
+//! | `liveness.rs` | PINGREQs, keep alive, every deadline |
+//! | `inbound.rs` | acknowledgments that are owed for incoming messages |
+//! | `event.rs`, `outcome.rs` | what the caller is told |
 //!
-//! `T` is whatever the caller wants back when a command has ended: each one that was taken comes
+//! No part knows another one, except that packets are put into the output and events are put where the caller takes them.
+//! This file knows them all and the state of the link, and decides what follows for the others from what one
+//! part has seen. The caller tells it what happened (`handle_*`) and asks what to do (`poll_event`, `output`,
+//! `next_timer`). A session knows no thread, socket, channel or clock: `now` is passed in, and the caller
+//! writes the bytes out. The loop's thread runs it.
+//!
+//! `T` is what the caller wants back when a command has ended. The token of each command that was taken comes
 //! back in exactly one [`Event::Resolved`].
 
 mod entry;
@@ -29,29 +37,23 @@ mod inspect;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::mqtt::packet::{Ack, Connect, ConnectReturnCode, Incoming, PacketId, ProtocolError};
+use crate::mqtt::packet::{
+    Ack, Connect, ConnectReturnCode, Filter, Incoming, Message, PacketId, ProtocolError, QoS,
+};
+use crate::mqtt::v4::Outgoing;
 
-use entry::{Entry, Leaving};
+use entry::{Body, Entry, Subscribing, Unsubscribing};
 use event::Events;
 pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
 use filters::Filters;
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 use liveness::Liveness;
-use outbound::oldest_unanswered;
+use outbound::{Outbound, Released};
 pub use outcome::{Outcome, Reason};
 use output::Output;
-use ring::Ring;
-
-/// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
-const FILTERS_PER_PACKET: usize = 8;
-
-/// Identifiers that new commands leave free for resubscribing and for the next packets of commands
-/// with many filters.
-const SPARE_IDENTIFIERS: u16 = 16;
 
 /// Whether packets can be exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,65 +69,35 @@ enum LinkState {
     Closing,
 }
 
-/// A QoS 0 PUBLISH in the output: done once its bytes are out.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unacknowledged<T> {
-    token: T,
-    /// Where its bytes begin and end in the output.
-    begin: u64,
-    end: u64,
-    since: Instant,
-}
-
 /// The state machine.
 #[derive(Debug, Clone)]
 pub struct Session<T> {
-    options: SessionOptions,
     link: LinkState,
-    ring: Ring<Entry<T>>,
-    /// What has to be sent but has no identifier yet, ahead of every new command.
-    waiting: VecDeque<Entry<T>>,
-    /// What is still to be sent again on this link, ahead of all that.
-    resending: VecDeque<PacketId>,
-    /// The request under way that the first of `waiting` must not overtake, if one was found.
-    held_by: Option<PacketId>,
-    /// Whether anything was acknowledged on this link.
-    progress: bool,
-    /// Links lost one after the other with something in flight and nothing acknowledged.
-    fruitless_links: u32,
+    output: Output,
+    outbound: Outbound<T>,
     filters: Filters,
-    next_release: u64,
-    unacknowledged: VecDeque<Unacknowledged<T>>,
     liveness: Liveness<T>,
     inbound: Inbound,
+    /// Bytes of incoming messages that may wait for a receiver.
+    max_owed_bytes: usize,
     /// Acknowledgments that answered nothing.
     unsolicited: u64,
-    output: Output,
-    /// Packets in the output that await an acknowledgment, in order.
-    leaving: VecDeque<Leaving>,
     events: Events<T>,
 }
 
+/// The link.
 impl<T> Session<T> {
     /// A session in which nothing happened yet.
     pub fn new(options: SessionOptions, now: Instant) -> Self {
         Session {
-            ring: Ring::new(options.identifiers, options.first_identifier),
-            liveness: Liveness::new(&options, now),
-            options,
             link: LinkState::Down,
-            waiting: VecDeque::new(),
-            resending: VecDeque::new(),
-            held_by: None,
-            progress: false,
-            fruitless_links: 0,
-            filters: Filters::default(),
-            next_release: 0,
-            unacknowledged: VecDeque::new(),
-            inbound: Inbound::default(),
-            unsolicited: 0,
             output: Output::default(),
-            leaving: VecDeque::new(),
+            outbound: Outbound::new(&options),
+            filters: Filters::default(),
+            liveness: Liveness::new(&options, now),
+            inbound: Inbound::default(),
+            max_owed_bytes: options.max_owed_bytes,
+            unsolicited: 0,
             events: Events::default(),
         }
     }
@@ -140,36 +112,24 @@ impl<T> Session<T> {
         self.liveness.handle_link_up(now);
     }
 
-    /// The link is gone. What has no acknowledgment stays and is sent again on the next one; what
-    /// would never be acknowledged ends here.
+    /// The link is gone. A packet that awaits an acknowledgment stays and is sent again on the next link. A
+    /// command that would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self) {
         let greeting = matches!(self.link, LinkState::Greeting { .. });
         if greeting && self.output.is_empty() {
-            // The broker may have begun a session with a CONNACK that never arrived. That one may be
-            // present on the next link, and knows nothing of what the one before it knew.
+            // The broker may have begun a session with a CONNACK that never arrived. That session may be
+            // present on the next link, and it has none of the subscriptions of the one before it.
             self.filters.owe_all();
         }
-        let taken_by_link = self.output.handle_link_lost();
-        self.take_back(taken_by_link);
-        if self.progress {
-            self.fruitless_links = 0;
-        } else if self.link == LinkState::Up {
-            self.park_if_fruitless();
-        }
+        let was_up = self.link == LinkState::Up;
         self.link = LinkState::Down;
+        let taken = self.output.handle_link_lost();
         self.liveness.stop();
-        self.resending.clear();
-        self.held_by = None;
         self.inbound.handle_link_lost();
-        self.return_to_owed();
+        self.filters.forget_renewals();
         self.events.handle_link_lost();
-        for ended in std::mem::take(&mut self.unacknowledged) {
-            let outcome = match ended.begin < taken_by_link {
-                true => Outcome::PerhapsDelivered(Reason::LinkLost),
-                false => Outcome::NeverSent(Reason::LinkLost),
-            };
-            self.events.resolve(ended.token, outcome);
-        }
+        self.outbound
+            .handle_link_lost(taken, was_up, &mut self.events);
         self.liveness.end_pings(Reason::LinkLost, &mut self.events);
     }
 
@@ -180,67 +140,15 @@ impl<T> Session<T> {
     pub fn handle_packet(&mut self, packet: Incoming, now: Instant) -> Result<(), ProtocolError> {
         self.liveness.handle_received(now);
         match self.link {
-            LinkState::Up => {}
+            LinkState::Up => self.handle_next_packet(packet, now),
             LinkState::Greeting { clean_session } => {
-                return self.handle_first_packet(packet, clean_session, now);
+                self.handle_first_packet(packet, clean_session, now)
             }
             LinkState::Closing => {
                 self.handle_last_packet(&packet, now);
-                return Ok(());
-            }
-            LinkState::Down => return Ok(()),
-        }
-        match packet {
-            Incoming::Publish { id, message } => {
-                let limit = self.options.max_owed_bytes;
-                let left_some = self.inbound.has_left_some();
-                if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
-                    if !left_some {
-                        self.events.push(Event::Unread(limit));
-                    }
-                    // It may have taken the place of one that was owed under its identifier.
-                    self.fetch_what_was_left();
-                    return Ok(());
-                }
-                match self.inbound.handle_publish(id, message) {
-                    Arrival::Deliver(message, delivery) => {
-                        self.events.push(Event::Message { message, delivery });
-                    }
-                    Arrival::Known => self.send_acks(),
-                }
                 Ok(())
             }
-            Incoming::PubRel(id) => {
-                self.inbound.handle_pubrel(id);
-                self.output.acknowledge(Ack::PubComp, id);
-                Ok(())
-            }
-            Incoming::PubAck(id) => {
-                self.on_puback(id, now);
-                Ok(())
-            }
-            Incoming::PubRec(id) => {
-                self.on_pubrec(id, now);
-                Ok(())
-            }
-            Incoming::PubComp(id) => {
-                self.on_pubcomp(id, now);
-                Ok(())
-            }
-            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, now),
-            Incoming::UnsubAck(id) => {
-                self.on_unsuback(id, now);
-                Ok(())
-            }
-            Incoming::PingResp => {
-                self.on_pingresp(now);
-                Ok(())
-            }
-            Incoming::ConnAck { .. } => Err(ProtocolError::unexpected(
-                packet.name(),
-                "a second one on this connection",
-                "MQTT-3.2.0-1",
-            )),
+            LinkState::Down => Ok(()),
         }
     }
 
@@ -251,10 +159,20 @@ impl<T> Session<T> {
         self.fetch_what_was_left();
     }
 
+    /// The link took this many bytes of [`Session::output`].
+    pub fn handle_written(&mut self, bytes: usize, now: Instant) {
+        self.output.advance(bytes);
+        self.liveness.handle_written(now);
+        self.outbound
+            .handle_written(&self.output, &mut self.events, now);
+        self.send_waiting(now);
+        self.fetch_what_was_left();
+    }
+
     /// Handles the deadlines that have expired.
     pub fn handle_timeout(&mut self, now: Instant) {
         let written = self.output.written();
-        let oldest = |last_taken| oldest_unanswered(&self.ring, written, last_taken);
+        let oldest = |last_taken| self.outbound.oldest_unanswered(written, last_taken);
         let loss = self.liveness.handle_timeout(oldest, &mut self.output, now);
         if let Some(loss) = loss {
             self.events.push(Event::Close(loss));
@@ -281,26 +199,6 @@ impl<T> Session<T> {
         self.output.bytes()
     }
 
-    /// The link took this many bytes of [`Session::output`].
-    pub fn handle_written(&mut self, bytes: usize, now: Instant) {
-        self.output.advance(bytes);
-        self.liveness.handle_written(now);
-        self.forget_left(now);
-        while self
-            .unacknowledged
-            .front()
-            .is_some_and(|first| first.end <= self.output.written())
-        {
-            if let Some(done) = self.unacknowledged.pop_front() {
-                let latency = now.saturating_duration_since(done.since);
-                self.events
-                    .resolve(done.token, Outcome::delivered(1, latency));
-            }
-        }
-        self.send_waiting(now);
-        self.fetch_what_was_left();
-    }
-
     /// Whether to stop reading until the broker has taken some of our acknowledgments.
     pub fn is_behind_with_acks(&self) -> bool {
         self.output.is_behind_with_acks()
@@ -308,55 +206,59 @@ impl<T> Session<T> {
 
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
     pub fn made_progress(&self) -> bool {
-        self.progress
+        self.outbound.made_progress()
+    }
+}
+
+/// Commands. Call one only while [`Session::wants_commands`].
+impl<T> Session<T> {
+    /// PUBLISH.
+    pub fn publish(&mut self, message: Outgoing, token: T, now: Instant) {
+        if message.qos() == QoS::AtMostOnce {
+            self.outbound
+                .send_unacknowledged(message, token, &mut self.output, now);
+            return;
+        }
+        let entry = Entry::new(Some(token), Body::Publish(message), now);
+        if let Some(id) = self.outbound.reserve(entry) {
+            self.send(id, now);
+        }
     }
 
-    /// Whether the broker has granted this filter, or is to be asked for it again.
-    pub fn is_subscribed(&self, filter: &str) -> bool {
-        self.filters.contains(filter)
+    /// SUBSCRIBE, eight filters to a packet.
+    pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
+        let body = Body::Subscribe(Subscribing::new(filters, false));
+        self.outbound.wait(token, body, now);
+        self.send_waiting(now);
     }
 
-    /// Whether something that was handed in has not been put into the output yet.
-    pub fn has_unsent(&self) -> bool {
-        let has_rest = |(_, entry): (_, &Entry<T>)| entry.has_rest();
-        !self.waiting.is_empty() || !self.resending.is_empty() || self.ring.iter().any(has_rest)
+    /// UNSUBSCRIBE, eight filters to a packet.
+    pub fn unsubscribe(&mut self, filters: Vec<String>, token: T, now: Instant) {
+        for filter in &filters {
+            self.filters.remove(filter);
+        }
+        let body = Body::Unsubscribe(Unsubscribing::new(filters));
+        self.outbound.wait(token, body, now);
+        self.send_waiting(now);
     }
 
-    /// The position on the circle of identifiers at which the next session of this client is to
-    /// begin: a broker that keeps the session may still hold the ones before.
-    pub fn next_identifier(&self) -> u16 {
-        self.ring.next_position()
+    /// PINGREQ.
+    pub fn ping(&mut self, token: T, now: Instant) {
+        self.liveness.send_ping(Some(token), &mut self.output, now);
     }
 
-    /// DISCONNECT: nothing is sent after it.
+    /// DISCONNECT: nothing is sent after it. Without a connection it does nothing.
     pub fn disconnect(&mut self) {
         if self.link == LinkState::Up {
             self.output.disconnect();
-            self.link = LinkState::Closing;
-            self.liveness.stop();
+            self.close();
         }
     }
 
-    /// Ends everything that has not ended: nobody will carry it on.
+    /// Ends every command that has not ended: nobody will carry it on. This one may be called at any time.
     pub fn abandon(&mut self, reason: Reason) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let entries: Vec<_> = self.ring.drain().chain(waiting).collect();
-        for entry in entries {
-            if let Some(token) = entry.token {
-                let outcome = match entry.ever_sent {
-                    false => Outcome::Cancelled(reason),
-                    true => Outcome::PerhapsDelivered(reason),
-                };
-                self.events.resolve(token, outcome);
-            }
-        }
-        for ended in std::mem::take(&mut self.unacknowledged) {
-            let outcome = match ended.begin < self.output.written() {
-                true => Outcome::PerhapsDelivered(reason),
-                false => Outcome::Cancelled(reason),
-            };
-            self.events.resolve(ended.token, outcome);
-        }
+        let written = self.output.written();
+        self.outbound.abandon(reason, written, &mut self.events);
         self.liveness.end_pings(reason, &mut self.events);
     }
 
@@ -365,47 +267,48 @@ impl<T> Session<T> {
     pub fn wants_commands(&self) -> bool {
         self.link == LinkState::Up
             && !self.filters.is_renewing()
-            && self.waiting.is_empty()
-            && self.resending.is_empty()
-            && self.ring.occupied() < usize::from(self.window())
-            && self.ring.room() > usize::from(self.spare_identifiers())
+            && self.outbound.has_room()
             && self.liveness.has_room()
             && !self.output.is_full()
-            // What is in the output has to leave, for a new link to be made.
-            && !self.inbound.has_room_again(self.options.max_owed_bytes)
+            // The output has to be empty before a new link is made.
+            && !self.inbound.has_room_again(self.max_owed_bytes)
     }
 
-    /// How many commands may be in flight at one time: what the options say, as far as there are identifiers.
+    /// How many commands may be in flight at one time: as many as the options say, as far as there are
+    /// identifiers.
     pub fn window(&self) -> u16 {
-        let identifiers = self.options.identifiers - self.spare_identifiers();
-        self.options.max_inflight.min(identifiers)
+        self.outbound.window()
     }
 
     /// How many packet identifiers are in use.
     pub fn in_flight(&self) -> usize {
-        self.ring.occupied()
+        self.outbound.in_flight()
     }
 
     /// How many commands have not ended.
     pub fn unresolved(&self) -> usize {
-        let with_token = |entry: &Entry<T>| entry.token.is_some();
-        self.ring.iter().filter(|(_, e)| with_token(e)).count()
-            + self.waiting.iter().filter(|e| with_token(e)).count()
-            + self.unacknowledged.len()
-            + self.liveness.unresolved()
+        self.outbound.unresolved() + self.liveness.unresolved()
     }
 
-    /// The link is about to go. What only ends a message or a PINGREQ still counts; SUBACK and UNSUBACK could
-    /// be followed by another packet of ours.
-    fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
-        match packet {
-            Incoming::PubAck(id) => self.on_puback(*id, now),
-            Incoming::PubComp(id) => self.on_pubcomp(*id, now),
-            Incoming::PingResp => self.on_pingresp(now),
-            _ => {}
-        }
+    /// Whether something that was handed in has not been put into the output yet.
+    pub fn has_unsent(&self) -> bool {
+        self.outbound.has_unsent()
     }
 
+    /// Whether the broker has granted this filter, or is to be asked for it again.
+    pub fn is_subscribed(&self, filter: &str) -> bool {
+        self.filters.contains(filter)
+    }
+
+    /// The position on the circle of identifiers at which the next session of this client is to
+    /// begin: a broker that keeps the session may still hold the ones before.
+    pub fn next_identifier(&self) -> u16 {
+        self.outbound.next_position()
+    }
+}
+
+/// What follows for the other parts from what one part has seen.
+impl<T> Session<T> {
     fn handle_first_packet(
         &mut self,
         packet: Incoming,
@@ -435,13 +338,26 @@ impl<T> Session<T> {
                 "MQTT-3.2.2-1",
             ));
         }
+        self.on_connected(session_present, now);
+        Ok(())
+    }
+
+    /// With the session kept, the packets in flight are sent again. Without it, every subscription is renewed before
+    /// anything else, and the packets in flight are sent as new ones.
+    fn on_connected(&mut self, session_present: bool, now: Instant) {
         self.link = LinkState::Up;
-        self.progress = false;
+        self.outbound.handle_connected();
         self.liveness.handle_connected();
+        if !session_present {
+            self.inbound.handle_session_lost();
+            self.filters.owe_all();
+            self.outbound.handle_session_lost(&mut self.events);
+        }
+        self.send_renewals(now);
         if session_present {
-            self.resume(now);
-        } else {
-            self.start_over(now);
+            for id in self.outbound.resume() {
+                self.send(id, now);
+            }
         }
         let resubscribing = self.filters.owed().count();
         self.events.push(Event::Connected {
@@ -449,15 +365,189 @@ impl<T> Session<T> {
             resubscribing,
         });
         self.send_waiting(now);
+    }
+
+    fn handle_next_packet(&mut self, packet: Incoming, now: Instant) -> Result<(), ProtocolError> {
+        match packet {
+            Incoming::Publish { id, message } => self.on_publish(id, message),
+            Incoming::PubRel(id) => {
+                self.inbound.handle_pubrel(id);
+                self.output.acknowledge(Ack::PubComp, id);
+            }
+            Incoming::PubAck(id) => self.on_puback(id, now),
+            Incoming::PubRec(id) => self.on_pubrec(id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(id, now),
+            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, now)?,
+            Incoming::UnsubAck(id) => self.on_unsuback(id, now),
+            Incoming::PingResp => self.on_pingresp(now),
+            Incoming::ConnAck { .. } => {
+                return Err(ProtocolError::unexpected(
+                    packet.name(),
+                    "a second one on this connection",
+                    "MQTT-3.2.0-1",
+                ));
+            }
+        }
         Ok(())
+    }
+
+    /// The link is about to go. A packet that only ends a message or a PINGREQ still counts. SUBACK and UNSUBACK
+    /// could be followed by another packet of ours.
+    fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
+        match packet {
+            Incoming::PubAck(id) => self.on_puback(*id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(*id, now),
+            Incoming::PingResp => self.on_pingresp(now),
+            _ => {}
+        }
+    }
+
+    fn on_publish(&mut self, id: Option<PacketId>, message: Message) {
+        let limit = self.max_owed_bytes;
+        let left_some = self.inbound.has_left_some();
+        if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
+            if !left_some {
+                self.events.push(Event::Unread(limit));
+            }
+            // It may have taken the place of a message that was owed under its identifier.
+            self.fetch_what_was_left();
+            return;
+        }
+        match self.inbound.handle_publish(id, message) {
+            Arrival::Deliver(message, delivery) => {
+                self.events.push(Event::Message { message, delivery });
+            }
+            Arrival::Known => self.send_acks(),
+        }
+    }
+
+    fn on_puback(&mut self, id: PacketId, now: Instant) {
+        let awaited = self.outbound.handle_puback(id, &mut self.events, now);
+        self.on_answer("PUBACK", id, awaited, now);
+    }
+
+    fn on_pubrec(&mut self, id: PacketId, now: Instant) {
+        match self.outbound.handle_pubrec(id) {
+            Some(Released::First) => self.send(id, now),
+            // It counts as an acknowledgment, so that these answers cannot pile up unread.
+            Some(Released::Again) => self.output.acknowledge(Ack::PubRel, id),
+            None => self.ignore_unsolicited("PUBREC", Some(id)),
+        }
+    }
+
+    fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
+        let awaited = self.outbound.handle_pubcomp(id, &mut self.events, now);
+        self.on_answer("PUBCOMP", id, awaited, now);
+    }
+
+    fn on_suback(
+        &mut self,
+        id: PacketId,
+        answers: &[Option<QoS>],
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let Some(asked) = self.outbound.subscribing(id) else {
+            self.on_answer("SUBACK", id, false, now);
+            return Ok(());
+        };
+        let filters = asked.packet();
+        if answers.len() != filters.len() {
+            return Err(ProtocolError::unexpected(
+                "SUBACK",
+                format!(
+                    "{} return codes for {} filters",
+                    answers.len(),
+                    filters.len()
+                ),
+                "MQTT-3.9.3-1",
+            ));
+        }
+        for filter in self.filters.handle_suback(filters, answers, asked.renewal) {
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+        asked.answer(answers);
+        self.on_request_answered(id, now);
+        self.on_answer("SUBACK", id, true, now);
+        Ok(())
+    }
+
+    fn on_unsuback(&mut self, id: PacketId, now: Instant) {
+        let left = self.outbound.unsubscribing(id);
+        let awaited = left.is_some();
+        if let Some(left) = left {
+            left.answer();
+            self.on_request_answered(id, now);
+        }
+        self.on_answer("UNSUBACK", id, awaited, now);
+    }
+
+    fn on_request_answered(&mut self, id: PacketId, now: Instant) {
+        let rest = self
+            .outbound
+            .handle_request_answered(id, &mut self.events, now);
+        if let Some(id) = rest {
+            self.send(id, now);
+        }
     }
 
     fn on_pingresp(&mut self, now: Instant) {
         if self.liveness.handle_pingresp(&mut self.events, now) {
-            self.progress = true;
+            self.outbound.note_progress();
         } else {
             self.ignore_unsolicited("PINGRESP", None);
         }
+    }
+
+    /// An acknowledgment came. If it was awaited, there may be room for another packet.
+    fn on_answer(&mut self, name: &str, id: PacketId, awaited: bool, now: Instant) {
+        if !awaited {
+            return self.ignore_unsolicited(name, Some(id));
+        }
+        if self.outbound.in_flight() == 0 {
+            self.liveness.handle_all_acknowledged();
+        }
+        self.send_waiting(now);
+    }
+
+    /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
+    /// that waits.
+    fn send_renewals(&mut self, now: Instant) {
+        let owed = self.filters.owed();
+        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
+        self.outbound.renew(&owed, now);
+        while let Some(id) = self.outbound.poll_renewal() {
+            self.send(id, now);
+        }
+    }
+
+    /// Sends the packets that have to be sent again and then those that wait, as far as identifiers and the
+    /// output have room.
+    fn send_waiting(&mut self, now: Instant) {
+        // At each acknowledgment, and hardly ever anything to do.
+        if !self.outbound.has_waiting() {
+            return;
+        }
+        while self.link == LinkState::Up
+            && !self.output.is_full()
+            && let Some(id) = self.outbound.poll_unsent(self.filters.is_renewing())
+        {
+            self.send(id, now);
+        }
+    }
+
+    /// Puts the packet under this identifier into the output.
+    fn send(&mut self, id: PacketId, now: Instant) {
+        match self.outbound.send(id, &mut self.output, now) {
+            Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
+            // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
+            Some(Body::Unsubscribe(left)) => {
+                let filters = left.packet().iter();
+                filters.for_each(|filter| self.filters.remove(filter));
+            }
+            Some(_) => {}
+            None => return,
+        }
+        self.liveness.handle_sent(now);
     }
 
     fn send_acks(&mut self) {
@@ -469,22 +559,28 @@ impl<T> Session<T> {
         }
     }
 
-    /// Once half of what the thread had not read is read, and nothing waits to be sent: a new link, on
-    /// which the broker sends the rest again. Until then this one is of use to everybody else.
+    /// Asks for a new link, on which the broker sends the messages again that were left with it: once half of
+    /// what the thread had not read is read, and nothing waits to be sent. Until then this link is of use to
+    /// every other thread.
     fn fetch_what_was_left(&mut self) {
         if self.link == LinkState::Up
-            && self.inbound.has_room_again(self.options.max_owed_bytes)
+            && self.inbound.has_room_again(self.max_owed_bytes)
             && self.output.is_empty()
         {
-            self.link = LinkState::Closing;
-            self.liveness.stop();
+            self.close();
             self.events.push(Event::Close(LinkLoss::LeftWithBroker));
         }
     }
 
+    /// Nothing more is sent on this link, and nothing more is awaited.
+    fn close(&mut self) {
+        self.link = LinkState::Closing;
+        self.liveness.stop();
+    }
+
     fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {
         self.unsolicited += 1;
-        // Ever more rarely: what a broker sends must not be able to flood the log.
+        // Ever more rarely: a broker must not be able to flood the log.
         if self.unsolicited.is_power_of_two() {
             let id = id.map_or(0, PacketId::value);
             log::warn!(
@@ -492,9 +588,5 @@ impl<T> Session<T> {
                 self.unsolicited
             );
         }
-    }
-
-    fn spare_identifiers(&self) -> u16 {
-        SPARE_IDENTIFIERS.min(self.options.identifiers / 4)
     }
 }

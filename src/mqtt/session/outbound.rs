@@ -1,154 +1,179 @@
-//! The sending half of the session: commands on their way to their acknowledgment. What is sent again
-//! after a reconnect is in `recovery.rs`.
+//! The sending half of the session: commands on their way to their acknowledgment.
 //!
-//! An identifier and a slot in the ring come first, then the packet goes into the output, so a packet that
-//! is out always has a slot. What has to be sent again, or sent before anything new, and has no
-//! identifier yet stands in `waiting`: renewed subscriptions first, and nothing behind them moves
-//! until they are granted. A SUBSCRIBE or UNSUBSCRIBE also waits there while another one for one of
-//! its filters is unanswered. What is kept of each command is in `entry.rs`. Pure; the loop's thread.
+//! A command gets an identifier and a slot in the ring, and then its packet goes into the output: a packet that
+//! is out always has a slot. A command without an identifier stands in `waiting`, ahead of every new command:
+//! renewed subscriptions first, and nothing behind them moves until they are granted. A SUBSCRIBE or UNSUBSCRIBE
+//! also waits there while another request for one of its filters is unanswered.
+//!
+//! `entry.rs` has what is kept of each command; `recovery.rs` chooses what is sent again after a reconnect.
+//! Whether the link is up and which filters the broker serves is not known here: the front door in `mod.rs` asks
+//! for the next packet when it may be sent. Pure; the loop's thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::entry::{Body, Entry, Leaving, Subscribing, Unsubscribing};
+use super::entry::{Body, Entry, FILTERS_PER_PACKET, Leaving, Subscribing, Unsubscribing};
+use super::event::{Events, OnSessionLost, SessionOptions};
+use super::outcome::{Outcome, Reason};
+use super::output::Output;
+use super::recovery::Recovery;
 use super::ring::Ring;
-use super::{Event, LinkState, Outcome, Session, Unacknowledged};
-use crate::mqtt::packet::{Ack, Filter, PacketId, ProtocolError, QoS};
+use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
 
-/// What an acknowledgment may be for: nothing that was never put into the output.
+/// Identifiers that new commands leave free for renewals and for the next packets of commands with many
+/// filters.
+const SPARE_IDENTIFIERS: u16 = 16;
+
+/// A QoS 0 PUBLISH in the output. It is done once its bytes are out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unacknowledged<T> {
+    token: T,
+    /// Where its bytes begin and end in the output.
+    begin: u64,
+    end: u64,
+    since: Instant,
+}
+
+/// What a PUBREC asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Released {
+    /// The first one for this message: PUBREL is to be sent.
+    First,
+    /// A repeated one: PUBREL is to be sent once more, and nothing else changes. The repetition may not put
+    /// off the PUBCOMP that is awaited.
+    Again,
+}
+
+/// Commands that have not ended.
+#[derive(Debug, Clone)]
+pub(super) struct Outbound<T> {
+    /// How many commands may be in flight at one time.
+    window: u16,
+    spare_identifiers: u16,
+    on_session_lost: OnSessionLost,
+    ring: Ring<Entry<T>>,
+    /// Commands without an identifier, and renewals.
+    waiting: VecDeque<Entry<T>>,
+    /// The request under way that the first of `waiting` must not overtake, if one was found.
+    held_by: Option<PacketId>,
+    /// Packets in the output that await an acknowledgment, in order.
+    leaving: VecDeque<Leaving>,
+    unacknowledged: VecDeque<Unacknowledged<T>>,
+    next_release: u64,
+    recovery: Recovery,
+}
+
+/// The entry that an acknowledgment may be for. A packet that was never in the output has none.
 fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
     ring.get_mut(id).filter(|entry| entry.ever_sent)
 }
 
-/// When the oldest packet was sent that awaits an acknowledgment on this link. What has not left the
-/// output yet has time as long as the link takes anything at all.
-pub(super) fn oldest_unanswered<T>(
-    ring: &Ring<Entry<T>>,
-    written: u64,
-    last_taken: Instant,
-) -> Option<Instant> {
-    let on_this_link = ring.iter().filter(|(_, entry)| entry.on_this_link);
-    let sent = on_this_link.map(|(_, entry)| match entry.end <= written {
-        true => entry.sent,
-        false => entry.sent.max(last_taken),
-    });
-    sent.min()
-}
-
-impl<T> Session<T> {
-    /// PUBLISH. Call only while [`Session::wants_commands`].
-    pub fn publish(&mut self, mut message: Outgoing, token: T, now: Instant) {
-        if message.qos() == QoS::AtMostOnce {
-            let begin = self.output.position();
-            self.output.publish(&mut message, None, false);
-            let end = self.output.position();
-            self.unacknowledged.push_back(Unacknowledged {
-                token,
-                begin,
-                end,
-                since: now,
-            });
-        } else {
-            self.submit(Entry::new(Some(token), Body::Publish(message), now), now);
+/// Commands on their way into the output.
+impl<T> Outbound<T> {
+    pub(super) fn new(options: &SessionOptions) -> Self {
+        let spare_identifiers = SPARE_IDENTIFIERS.min(options.identifiers / 4);
+        Outbound {
+            window: options
+                .max_inflight
+                .min(options.identifiers - spare_identifiers),
+            spare_identifiers,
+            on_session_lost: options.on_session_lost,
+            ring: Ring::new(options.identifiers, options.first_identifier),
+            waiting: VecDeque::new(),
+            held_by: None,
+            leaving: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            next_release: 0,
+            recovery: Recovery::new(options.fruitless_links),
         }
     }
 
-    /// SUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
-    pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
-        let body = Body::Subscribe(Subscribing::new(filters, false));
+    /// Encodes a QoS 0 PUBLISH.
+    pub(super) fn send_unacknowledged(
+        &mut self,
+        mut message: Outgoing,
+        token: T,
+        output: &mut Output,
+        now: Instant,
+    ) {
+        let begin = output.position();
+        output.publish(&mut message, None, false);
+        self.unacknowledged.push_back(Unacknowledged {
+            token,
+            begin,
+            end: output.position(),
+            since: now,
+        });
+    }
+
+    /// Lets a command wait for its turn.
+    pub(super) fn wait(&mut self, token: T, body: Body, now: Instant) {
         self.waiting.push_back(Entry::new(Some(token), body, now));
-        self.send_waiting(now);
     }
 
-    /// UNSUBSCRIBE, eight filters to a packet. Call only while [`Session::wants_commands`].
-    pub fn unsubscribe(&mut self, filters: Vec<String>, token: T, now: Instant) {
-        for filter in &filters {
-            self.filters.remove(filter);
-        }
-        let body = Body::Unsubscribe(Box::new(Unsubscribing { filters, done: 0 }));
-        self.waiting.push_back(Entry::new(Some(token), body, now));
-        self.send_waiting(now);
-    }
-
-    /// PINGREQ. Call only while [`Session::wants_commands`].
-    pub fn ping(&mut self, token: T, now: Instant) {
-        self.liveness.send_ping(Some(token), &mut self.output, now);
-    }
-
-    /// Sends what has to be sent again and then what stands in `waiting`, as far as identifiers and the
-    /// output have room.
-    pub(super) fn send_waiting(&mut self, now: Instant) {
-        // At each acknowledgment, and hardly ever anything to do.
-        if !self.waiting.is_empty() || !self.resending.is_empty() {
-            self.send_what_waits(now);
+    /// Lets renewals of these filters wait, ahead of every other command.
+    pub(super) fn renew(&mut self, filters: &[Filter], now: Instant) {
+        for filters in filters.chunks(FILTERS_PER_PACKET).rev() {
+            let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
+            self.waiting.push_front(Entry::new(None, body, now));
         }
     }
 
-    fn send_what_waits(&mut self, now: Instant) {
-        while self.link == LinkState::Up && !self.output.is_full() {
-            if let Some(id) = self.resending.pop_front() {
-                // It may have been answered meanwhile.
-                if self.ring.get(id).is_some_and(|entry| !entry.on_this_link) {
-                    self.send(id, now);
-                }
-                continue;
-            }
-            let Some(next) = self.waiting.front() else {
-                return;
-            };
-            let held_back = self.filters.is_renewing() && !next.is_renewal();
-            if held_back || self.ring.room() == 0 || self.would_overtake() {
-                return;
-            }
-            if let Some(entry) = self.waiting.pop_front() {
-                self.submit(entry, now);
-            }
-        }
-    }
-
-    /// Reserves an identifier, then encodes; without a free one it waits for its turn.
-    pub(super) fn submit(&mut self, entry: Entry<T>, now: Instant) {
-        let renewal = entry.is_renewal();
+    /// Reserves an identifier for a packet that is to be sent now. Without a free one the command waits, ahead
+    /// of every other.
+    pub(super) fn reserve(&mut self, entry: Entry<T>) -> Option<PacketId> {
         match self.ring.push(entry) {
-            Ok(id) => {
-                if renewal {
-                    self.filters.handle_renewal_sent();
-                }
-                self.send(id, now);
-            }
+            Ok(id) => Some(id),
             Err(entry) => {
-                // What was first until now may have been held by another.
+                // Another command may have held the one that stood first until now.
                 self.held_by = None;
                 self.waiting.push_front(entry);
+                None
             }
         }
     }
 
-    /// Encodes the entry's packet, with DUP where the broker may have seen it.
-    pub(super) fn send(&mut self, id: PacketId, now: Instant) {
-        let begin = self.output.position();
-        let Some(entry) = self.ring.get_mut(id) else {
-            return;
-        };
-        match &mut entry.body {
-            Body::Publish(message) => {
-                let dup = entry.sent_in_session;
-                self.output.publish(message, Some(id), dup);
-            }
-            Body::Release { .. } => self.output.release(id),
-            Body::Subscribe(asked) => {
-                self.output.subscribe(id, asked.packet());
-            }
-            Body::Unsubscribe(left) => {
-                self.output.unsubscribe(id, left.packet());
-                // A SUBSCRIBE that it waited for may have been granted meanwhile.
-                for filter in left.packet() {
-                    self.filters.remove(filter);
-                }
-            }
+    /// The next packet that may be sent: first those that have to be sent again, then what stands in `waiting`.
+    /// While subscriptions are being renewed, only further renewals may.
+    pub(super) fn poll_unsent(&mut self, is_renewing: bool) -> Option<PacketId> {
+        if let Some(id) = self.recovery.poll_unsent(&self.ring) {
+            return Some(id);
         }
-        if !matches!(entry.body, Body::Release { .. }) {
+        let next = self.waiting.front()?;
+        let held_back = is_renewing && !next.is_renewal();
+        if held_back || self.ring.room() == 0 || self.would_overtake() {
+            return None;
+        }
+        let entry = self.waiting.pop_front()?;
+        self.reserve(entry)
+    }
+
+    /// The next renewal, if there is an identifier for it.
+    pub(super) fn poll_renewal(&mut self) -> Option<PacketId> {
+        if self.ring.room() == 0 || !self.waiting.front()?.is_renewal() {
+            return None;
+        }
+        let entry = self.waiting.pop_front()?;
+        self.reserve(entry)
+    }
+
+    /// Encodes the packet under this identifier, with DUP where the broker may have seen it. Returns what it is.
+    pub(super) fn send(
+        &mut self,
+        id: PacketId,
+        output: &mut Output,
+        now: Instant,
+    ) -> Option<&Body> {
+        let begin = output.position();
+        let entry = self.ring.get_mut(id)?;
+        match &mut entry.body {
+            Body::Publish(message) => output.publish(message, Some(id), entry.sent_in_session),
+            Body::Release { .. } => output.release(id),
+            Body::Subscribe(asked) => output.subscribe(id, asked.packet()),
+            Body::Unsubscribe(left) => output.unsubscribe(id, left.packet()),
+        }
+        if !entry.is_release() {
             entry.attempts += 1;
         }
         self.leaving.push_back(Leaving {
@@ -161,22 +186,34 @@ impl<T> Session<T> {
         entry.sent_in_session = true;
         entry.on_this_link = true;
         entry.sent = now;
-        entry.end = self.output.position();
-        self.liveness.handle_sent(now);
+        entry.end = output.position();
+        Some(&entry.body)
     }
 
-    /// Forgets which packets were in the output and have left. If that was some time after they were
-    /// encoded, they start to wait for their acknowledgment only now.
-    pub(super) fn forget_left(&mut self, now: Instant) {
+    /// The link took bytes. A QoS 0 PUBLISH whose bytes are out is done.
+    pub(super) fn handle_written(&mut self, output: &Output, events: &mut Events<T>, now: Instant) {
+        self.forget_left(output, now);
+        let is_out = |first: &Unacknowledged<T>| first.end <= output.written();
+        while self.unacknowledged.front().is_some_and(is_out) {
+            if let Some(done) = self.unacknowledged.pop_front() {
+                let latency = now.saturating_duration_since(done.since);
+                events.resolve(done.token, Outcome::delivered(1, latency));
+            }
+        }
+    }
+
+    /// Forgets which packets were in the output and have left. A packet that left some time after it was
+    /// encoded starts to wait for its acknowledgment only now.
+    fn forget_left(&mut self, output: &Output, now: Instant) {
         let first = self.leaving.front();
         let first = first.and_then(|first| self.ring.get(first.id));
         let late = first.is_some_and(|first| first.sent < now);
-        if self.output.is_empty() && !late {
+        if output.is_empty() && !late {
             return self.leaving.clear();
         }
         while let Some(first) = self.leaving.front() {
             match self.ring.get_mut(first.id) {
-                Some(entry) if entry.end > self.output.written() => return,
+                Some(entry) if entry.end > output.written() => return,
                 Some(entry) if late => entry.sent = now,
                 _ => {}
             }
@@ -184,159 +221,12 @@ impl<T> Session<T> {
         }
     }
 
-    /// The link is gone that took this many bytes: packets of which it took nothing were not sent.
-    pub(super) fn take_back(&mut self, taken: u64) {
-        for back in std::mem::take(&mut self.leaving) {
-            if back.begin >= taken
-                && let Some(entry) = self.ring.get_mut(back.id)
-            {
-                entry.on_this_link = false;
-                entry.ever_sent = back.ever_sent;
-                entry.sent_in_session = back.sent_in_session;
-                let attempts = u32::from(!entry.is_release());
-                entry.attempts = entry.attempts.saturating_sub(attempts);
-            }
-        }
-    }
-
-    pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
-        let expected = |body: &Body| body.is_publish(QoS::AtLeastOnce);
-        self.complete_answered("PUBACK", id, expected, now);
-    }
-
-    pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
-        let order = self.next_release;
-        match sent(&mut self.ring, id).map(|entry| &mut entry.body) {
-            // From here on the message itself is never sent again [MQTT-4.3.3-1].
-            Some(body) if body.is_publish(QoS::ExactlyOnce) => {
-                self.next_release += 1;
-                *body = Body::Release { order };
-            }
-            // Repeated, it is answered again, and that is all: neither may it put off the PUBCOMP that
-            // is awaited, nor may the answers pile up unread.
-            Some(Body::Release { .. }) => return self.output.acknowledge(Ack::PubRel, id),
-            _ => return self.ignore_unsolicited("PUBREC", Some(id)),
-        }
-        self.progress = true;
-        self.send(id, now);
-    }
-
-    pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
-        let expected = |body: &Body| matches!(body, Body::Release { .. });
-        self.complete_answered("PUBCOMP", id, expected, now);
-    }
-
-    pub(super) fn on_suback(
-        &mut self,
-        id: PacketId,
-        answers: &[Option<QoS>],
-        now: Instant,
-    ) -> Result<(), ProtocolError> {
-        let Some(Entry {
-            body: Body::Subscribe(asked),
-            ..
-        }) = sent(&mut self.ring, id)
-        else {
-            self.ignore_unsolicited("SUBACK", Some(id));
-            return Ok(());
-        };
-        let expected = asked.packet().len();
-        if answers.len() != expected {
-            return Err(ProtocolError::unexpected(
-                "SUBACK",
-                format!("{} return codes for {expected} filters", answers.len()),
-                "MQTT-3.9.3-1",
-            ));
-        }
-        self.progress = true;
-        let filters = asked.packet();
-        for filter in self.filters.handle_suback(filters, answers, asked.renewal) {
-            self.events.push(Event::SubscriptionRefused { filter });
-        }
-        asked.granted.extend_from_slice(answers);
-        let done = asked.left().is_empty();
-        self.go_on(id, done, now);
-        self.send_waiting(now);
-        Ok(())
-    }
-
-    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
-        let Some(Entry {
-            body: Body::Unsubscribe(left),
-            ..
-        }) = sent(&mut self.ring, id)
-        else {
-            return self.ignore_unsolicited("UNSUBACK", Some(id));
-        };
-        self.progress = true;
-        left.done += left.packet().len();
-        let done = left.left().is_empty();
-        self.go_on(id, done, now);
-    }
-
-    /// A request that was answered is done, or its next packet is sent, if it has more filters than one
-    /// packet takes.
-    fn go_on(&mut self, id: PacketId, done: bool, now: Instant) {
-        if done {
-            self.complete(id, now);
-        } else if let Some(mut entry) = self.ring.remove(id) {
-            entry.sent_in_session = false;
-            entry.attempts = 0;
-            self.submit(entry, now);
-        }
-    }
-
-    /// Ends a command that the broker has answered, and frees its identifier. In place, under load: an
-    /// entry is too large to be moved about for each message.
-    fn complete(&mut self, id: PacketId, now: Instant) {
-        let Some(entry) = self.ring.get_mut(id) else {
-            return;
-        };
-        let granted = match &mut entry.body {
-            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
-            _ => Vec::new(),
-        };
-        let outcome = match granted.iter().copied().collect() {
-            Some(granted) => Outcome::Delivered {
-                attempts: entry.attempts,
-                latency: now.saturating_duration_since(entry.since),
-                granted,
-            },
-            None => Outcome::Refused { granted },
-        };
-        let token = entry.token.take();
-        self.ring.free(id);
-        if self.ring.occupied() == 0 {
-            self.liveness.handle_all_acknowledged();
-        }
-        if let Some(token) = token {
-            self.events.resolve(token, outcome);
-        }
-        self.send_waiting(now);
-    }
-
-    /// Ends the command if the acknowledgment is one that its entry awaits; any other is logged and
-    /// ignored.
-    fn complete_answered(
-        &mut self,
-        name: &str,
-        id: PacketId,
-        expected: impl Fn(&Body) -> bool,
-        now: Instant,
-    ) {
-        if !sent(&mut self.ring, id).is_some_and(|entry| expected(&entry.body)) {
-            return self.ignore_unsolicited(name, Some(id));
-        }
-        self.progress = true;
-        self.complete(id, now);
-    }
-
-    /// Whether a request for one of the filters of what stands first in `waiting` is under way. That waits
-    /// until it is answered: two at a time could take effect in another order than they were made in,
-    /// because the rest of a long one leaves later, or because only one is sent again on the next link.
+    /// Whether a request for one of the filters of the first in `waiting` is under way. The first waits until that
+    /// is answered: two at a time could take effect in another order than they were made in, because the rest of a
+    /// long one leaves later, or because only one is sent again on the next link.
     fn would_overtake(&mut self) -> bool {
         let holds = |id: PacketId| self.ring.get(id).is_some_and(Entry::is_request);
-        // Looked for once, not at each acknowledgment that comes meanwhile.
+        // It is looked for once, not at each acknowledgment that comes meanwhile.
         if !self.held_by.is_some_and(holds) {
             let next = self.waiting.front();
             self.held_by = next.and_then(|next| self.find_request_before(next));
@@ -353,5 +243,319 @@ impl<T> Session<T> {
         let found =
             others.find(|(_, other)| other.filters().any(|filter| filters.contains(filter)));
         found.map(|(id, _)| id)
+    }
+}
+
+/// Their answers. Each function returns whether the answer was awaited, or `None` where it was not.
+impl<T> Outbound<T> {
+    pub(super) fn handle_puback(
+        &mut self,
+        id: PacketId,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> bool {
+        let expected = |body: &Body| body.is_publish(QoS::AtLeastOnce);
+        self.complete(id, expected, events, now)
+    }
+
+    /// From the first PUBREC on the message itself is never sent again [MQTT-4.3.3-1].
+    pub(super) fn handle_pubrec(&mut self, id: PacketId) -> Option<Released> {
+        let body = &mut sent(&mut self.ring, id)?.body;
+        if matches!(body, Body::Release { .. }) {
+            return Some(Released::Again);
+        }
+        if !body.is_publish(QoS::ExactlyOnce) {
+            return None;
+        }
+        body.release(&mut self.next_release);
+        self.recovery.note_progress();
+        Some(Released::First)
+    }
+
+    pub(super) fn handle_pubcomp(
+        &mut self,
+        id: PacketId,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> bool {
+        let expected = |body: &Body| matches!(body, Body::Release { .. });
+        self.complete(id, expected, events, now)
+    }
+
+    /// The SUBSCRIBE that a SUBACK answers.
+    pub(super) fn subscribing(&mut self, id: PacketId) -> Option<&mut Subscribing> {
+        match &mut sent(&mut self.ring, id)?.body {
+            Body::Subscribe(asked) => Some(asked),
+            _ => None,
+        }
+    }
+
+    /// The UNSUBSCRIBE that an UNSUBACK answers.
+    pub(super) fn unsubscribing(&mut self, id: PacketId) -> Option<&mut Unsubscribing> {
+        match &mut sent(&mut self.ring, id)?.body {
+            Body::Unsubscribe(left) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// The request under this identifier was answered: it is done, or its next packet has to be sent under the
+    /// identifier that is returned, if there is one for it already.
+    pub(super) fn handle_request_answered(
+        &mut self,
+        id: PacketId,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> Option<PacketId> {
+        self.recovery.note_progress();
+        if self.ring.get(id).is_some_and(Entry::is_answered) {
+            self.complete(id, |_| true, events, now);
+            return None;
+        }
+        let mut entry = self.ring.remove(id)?;
+        entry.sent_in_session = false;
+        entry.attempts = 0;
+        self.reserve(entry)
+    }
+
+    /// Something else than a command was answered.
+    pub(super) fn note_progress(&mut self) {
+        self.recovery.note_progress();
+    }
+
+    /// Ends the command that the broker has answered, and frees its identifier; returns false if its entry awaits
+    /// another answer. The entry ends in place: it is too large to be moved about for each message.
+    fn complete(
+        &mut self,
+        id: PacketId,
+        expected: impl Fn(&Body) -> bool,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> bool {
+        let entry = sent(&mut self.ring, id).filter(|entry| expected(&entry.body));
+        let Some(entry) = entry else {
+            return false;
+        };
+        let token = entry.token.take();
+        let outcome = entry.outcome(now);
+        self.ring.free(id);
+        self.recovery.note_progress();
+        if let Some(token) = token {
+            events.resolve(token, outcome);
+        }
+        true
+    }
+}
+
+/// Links and sessions that come and go.
+impl<T> Outbound<T> {
+    /// The broker accepted CONNECT.
+    pub(super) fn handle_connected(&mut self) {
+        self.recovery.handle_connected();
+    }
+
+    /// The link is gone that took the bytes up to this position. A packet of which it took nothing was not sent.
+    /// What awaits an acknowledgment stays, except for renewals: they are made anew.
+    pub(super) fn handle_link_lost(&mut self, taken: u64, was_up: bool, events: &mut Events<T>) {
+        self.take_back(taken);
+        if let Some(id) = self.recovery.handle_link_lost(&self.ring, was_up) {
+            self.give_up(id, events);
+        }
+        self.held_by = None;
+        let mut renewals = Vec::new();
+        for (id, entry) in self.ring.iter_mut() {
+            entry.on_this_link = false;
+            if entry.is_renewal() {
+                renewals.push(id);
+            }
+        }
+        renewals.into_iter().for_each(|id| self.ring.free(id));
+        self.waiting.retain(|entry| !entry.is_renewal());
+        self.end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
+    }
+
+    /// The broker kept the session. Returns the PUBRELs that have to be sent at once, in order.
+    pub(super) fn resume(&mut self) -> Vec<PacketId> {
+        self.recovery.resume(&self.ring)
+    }
+
+    /// The broker has no session: what was in flight is sent as new, except where that could deliver a QoS 2
+    /// message twice.
+    pub(super) fn handle_session_lost(&mut self, events: &mut Events<T>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for mut entry in self.ring.drain().chain(waiting) {
+            if entry.is_renewal() {
+                continue;
+            }
+            if entry.ends_with_session(self.on_session_lost) {
+                if let Some(token) = entry.token {
+                    events.resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
+                }
+                continue;
+            }
+            entry.sent_in_session = false;
+            entry.on_this_link = false;
+            self.waiting.push_back(entry);
+        }
+    }
+
+    /// Ends every command.
+    pub(super) fn abandon(&mut self, reason: Reason, written: u64, events: &mut Events<T>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for entry in self.ring.drain().chain(waiting) {
+            if let Some(token) = entry.token {
+                let outcome = match entry.ever_sent {
+                    false => Outcome::Cancelled(reason),
+                    true => Outcome::PerhapsDelivered(reason),
+                };
+                events.resolve(token, outcome);
+            }
+        }
+        self.end_unacknowledged(written, Outcome::Cancelled, reason, events);
+    }
+
+    /// Packets that begin at this position or behind it were not sent.
+    fn take_back(&mut self, taken: u64) {
+        for back in std::mem::take(&mut self.leaving) {
+            if back.begin >= taken
+                && let Some(entry) = self.ring.get_mut(back.id)
+            {
+                entry.on_this_link = false;
+                entry.ever_sent = back.ever_sent;
+                entry.sent_in_session = back.sent_in_session;
+                let attempts = u32::from(!entry.is_release());
+                entry.attempts = entry.attempts.saturating_sub(attempts);
+            }
+        }
+    }
+
+    /// Ends a command because links are lost with it.
+    fn give_up(&mut self, id: PacketId, events: &mut Events<T>) {
+        let Some(entry) = self.ring.get_mut(id) else {
+            return;
+        };
+        let token = entry.token.take();
+        if entry.body.is_publish(QoS::ExactlyOnce) {
+            // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
+            entry.body.release(&mut self.next_release);
+        } else {
+            self.ring.free(id);
+        }
+        if let Some(token) = token {
+            events.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
+        }
+    }
+
+    /// Ends QoS 0 messages: nothing of those was sent that begin at this position or behind it.
+    fn end_unacknowledged(
+        &mut self,
+        taken: u64,
+        unsent: fn(Reason) -> Outcome,
+        reason: Reason,
+        events: &mut Events<T>,
+    ) {
+        for ended in std::mem::take(&mut self.unacknowledged) {
+            let outcome = match ended.begin < taken {
+                true => Outcome::PerhapsDelivered(reason),
+                false => unsent(reason),
+            };
+            events.resolve(ended.token, outcome);
+        }
+    }
+}
+
+/// What can be asked.
+impl<T> Outbound<T> {
+    /// Whether one more command may be handed in.
+    pub(super) fn has_room(&self) -> bool {
+        !self.has_waiting()
+            && self.in_flight() < usize::from(self.window)
+            && self.ring.room() > usize::from(self.spare_identifiers)
+    }
+
+    /// Whether a packet waits to be sent.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || self.recovery.is_resending()
+    }
+
+    /// Whether something that was handed in has not been put into the output yet.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_waiting() || self.ring.iter().any(|(_, entry)| entry.has_rest())
+    }
+
+    pub(super) fn window(&self) -> u16 {
+        self.window
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.ring.occupied()
+    }
+
+    /// How many commands have not ended.
+    pub(super) fn unresolved(&self) -> usize {
+        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let entries = entries.chain(&self.waiting);
+        entries.filter(|entry| entry.token.is_some()).count() + self.unacknowledged.len()
+    }
+
+    pub(super) fn made_progress(&self) -> bool {
+        self.recovery.made_progress()
+    }
+
+    /// The position on the circle of identifiers of the next one.
+    pub(super) fn next_position(&self) -> u16 {
+        self.ring.next_position()
+    }
+
+    /// When the oldest packet was sent that awaits an acknowledgment on this link. A packet that has not left the
+    /// output yet, up to `written`, has time as long as the link takes anything at all.
+    pub(super) fn oldest_unanswered(&self, written: u64, last_taken: Instant) -> Option<Instant> {
+        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let on_this_link = entries.filter(|entry| entry.on_this_link);
+        let sent = on_this_link.map(|entry| match entry.end <= written {
+            true => entry.sent,
+            false => entry.sent.max(last_taken),
+        });
+        sent.min()
+    }
+}
+
+/// What tests read and break: see `inspect.rs`.
+#[cfg(test)]
+impl<T> Outbound<T> {
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.in_flight() == 0 && self.waiting.is_empty()
+    }
+
+    pub(super) fn free_identifiers(&self) -> usize {
+        self.ring.room()
+    }
+
+    pub(super) fn oldest_token(&self) -> Option<T>
+    where
+        T: Copy,
+    {
+        self.ring.iter().find_map(|(_, entry)| entry.token)
+    }
+
+    pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher)
+    where
+        T: std::hash::Hash,
+    {
+        use std::hash::Hash;
+
+        (&self.ring, &self.waiting, self.held_by).hash(state);
+        (&self.leaving, &self.unacknowledged).hash(state);
+        self.recovery.hash_state(state);
+    }
+
+    pub(super) fn break_in_flight(&mut self) {
+        self.ring.drain().for_each(drop);
+    }
+
+    pub(super) fn break_identifier(&mut self, id: PacketId) -> bool {
+        let entry = self.ring.remove(id);
+        let found = entry.is_some();
+        self.waiting.extend(entry);
+        found
     }
 }

@@ -1,149 +1,215 @@
-//! What happens to the sending half of the session when the link comes back, or does not stay.
+//! What a new link begins with: which packets are sent again, and which command is given up because links
+//! are lost with it.
 //!
-//! With the session kept, what was in flight is sent again in order; without it, every subscription
-//! is renewed first and what was in flight is sent as new. What seems to cost one link after the
-//! other is given up. Pure; the loop's thread.
+//! The entries themselves are in the ring of the sending half. This file chooses among them and changes none.
+//! Pure; the loop's thread.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
-use super::entry::{Body, Entry, Subscribing};
-use super::{FILTERS_PER_PACKET, OnSessionLost, Outcome, Reason, Session};
-use crate::mqtt::packet::{Filter, QoS};
+use super::entry::{Body, Entry};
+use super::ring::Ring;
+use crate::mqtt::packet::PacketId;
 
-impl<T> Session<T> {
-    /// The broker kept the session: PUBRELs in the order of their PUBRECs, then everything else in
-    /// the order in which it was sent first [MQTT-4.4.0-1]. That is left to [`Session::send_waiting`],
-    /// which looks for room in the output: messages may share their payload where they are, not in there.
-    pub(super) fn resume(&mut self, now: Instant) {
-        self.send_renewals(now);
+/// The choice, and what it depends on.
+#[derive(Debug, Clone)]
+pub(super) struct Recovery {
+    /// Packets that are still to be sent again on this link, ahead of every other.
+    resending: VecDeque<PacketId>,
+    /// Whether anything was acknowledged on this link, or on the last one if there is none.
+    progress: bool,
+    /// Links lost in a row with something in flight and nothing acknowledged.
+    fruitless_links: u32,
+    /// So many of them end the command that stands first.
+    limit: u32,
+}
+
+impl Recovery {
+    pub(super) fn new(limit: u32) -> Self {
+        Recovery {
+            resending: VecDeque::new(),
+            progress: false,
+            fruitless_links: 0,
+            limit,
+        }
+    }
+
+    /// The broker accepted CONNECT: nothing is acknowledged on this link yet.
+    pub(super) fn handle_connected(&mut self) {
+        self.progress = false;
+    }
+
+    /// The broker kept the session. Returns the PUBRELs to be sent at once, in the order of their PUBRECs
+    /// [MQTT-4.6.0-4]. Every other packet follows in the order in which it was sent first [MQTT-4.4.0-1], by
+    /// [`Recovery::poll_unsent`], when the output has room: messages may share their payload in their entries,
+    /// not in the output.
+    pub(super) fn resume<T>(&mut self, ring: &Ring<Entry<T>>) -> Vec<PacketId> {
         let mut releases = Vec::new();
-        let mut others = VecDeque::new();
-        for (id, entry) in self.ring.iter() {
+        self.resending.clear();
+        for (id, entry) in ring.iter() {
             match entry.body {
                 _ if entry.on_this_link => {}
                 Body::Release { order } => releases.push((order, id)),
-                _ => others.push_back(id),
+                _ => self.resending.push_back(id),
             }
         }
         releases.sort_unstable();
-        for (_, id) in releases {
-            self.send(id, now);
-        }
-        self.resending = others;
+        releases.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The broker has no session: every subscription is renewed before anything else; what was in
-    /// flight is sent as new, except where that could deliver a QoS 2 message twice.
-    pub(super) fn start_over(&mut self, now: Instant) {
-        self.inbound.handle_session_lost();
-        self.filters.owe_all();
-        let in_flight: Vec<_> = self.ring.drain().collect();
-        let still_waiting = std::mem::take(&mut self.waiting);
-        for mut entry in in_flight.into_iter().chain(still_waiting) {
-            if entry.is_renewal() {
-                continue;
+    /// Takes the next packet that is to be sent again.
+    pub(super) fn poll_unsent<T>(&mut self, ring: &Ring<Entry<T>>) -> Option<PacketId> {
+        while let Some(id) = self.resending.pop_front() {
+            // It may have been answered meanwhile.
+            if ring.get(id).is_some_and(|entry| !entry.on_this_link) {
+                return Some(id);
             }
-            if self.ends_with_session(&entry) {
-                if let Some(token) = entry.token {
-                    self.events
-                        .resolve(token, Outcome::PerhapsDelivered(Reason::SessionLost));
-                }
-                continue;
-            }
-            entry.sent_in_session = false;
-            entry.on_this_link = false;
-            self.waiting.push_back(entry);
         }
-        self.filters.forget_renewals();
-        self.send_renewals(now);
+        None
     }
 
-    /// The link is gone: nothing is on the wire, and renewals that were not granted are owed again.
-    pub(super) fn return_to_owed(&mut self) {
-        let mut renewals = Vec::new();
-        for (id, entry) in self.ring.iter_mut() {
-            entry.on_this_link = false;
-            if entry.is_renewal() {
-                renewals.push(id);
-            }
-        }
-        for id in renewals {
-            self.ring.remove(id);
-        }
-        self.waiting.retain(|entry| !entry.is_renewal());
-        self.filters.forget_renewals();
+    /// The broker acknowledged something.
+    pub(super) fn note_progress(&mut self) {
+        self.progress = true;
     }
 
-    /// A broker may close the connection because of what it was sent (AWS IoT does so for a topic
-    /// that its policy does not allow), and sending that again would go on for ever. When links are
-    /// lost again and again without a single acknowledgment, the command that stands first is given
-    /// up, so that the others go on.
-    pub(super) fn park_if_fruitless(&mut self) {
-        let first = self.ring.iter().find(|(_, entry)| entry.on_this_link);
-        let Some((id, first)) = first else {
-            return;
-        };
+    /// The link is gone. `was_up` says whether CONNACK came on it. Returns the command to be given up, if any.
+    ///
+    /// A broker may close the connection because of a packet (AWS IoT does so for a topic that its policy does
+    /// not allow), and sending that again would go on for ever. When links are lost again and again without a
+    /// single acknowledgment, the command that stands first is given up, so that the others go on.
+    pub(super) fn handle_link_lost<T>(
+        &mut self,
+        ring: &Ring<Entry<T>>,
+        was_up: bool,
+    ) -> Option<PacketId> {
+        self.resending.clear();
+        if self.progress {
+            self.fruitless_links = 0;
+            return None;
+        }
+        if !was_up {
+            return None;
+        }
+        let (id, first) = ring.iter().find(|(_, entry)| entry.on_this_link)?;
         self.fruitless_links += 1;
         // A release is no cause, and a renewal is made anew on each link.
-        if self.fruitless_links < self.options.fruitless_links
-            || first.token.is_none()
-            || first.is_release()
-        {
-            return;
+        if self.fruitless_links < self.limit || first.token.is_none() || first.is_release() {
+            return None;
         }
         self.fruitless_links = 0;
         log::error!(
             "{} links were lost one after the other with {} first in flight; it is given up: the \
              broker may not allow it",
-            self.options.fruitless_links,
+            self.limit,
             first.body.name()
         );
-        let order = self.next_release;
-        let Some(entry) = self.ring.get_mut(id) else {
-            return;
-        };
-        let token = entry.token.take();
-        match &mut entry.body {
-            // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
-            body if body.is_publish(QoS::ExactlyOnce) => {
-                *body = Body::Release { order };
-                self.next_release += 1;
-            }
-            _ => drop(self.ring.remove(id)),
+        Some(id)
+    }
+
+    /// Whether anything was acknowledged on this link, or on the last one if there is none.
+    pub(super) fn made_progress(&self) -> bool {
+        self.progress
+    }
+
+    /// Whether packets are still to be sent again on this link.
+    pub(super) fn is_resending(&self) -> bool {
+        !self.resending.is_empty()
+    }
+
+    /// Hashes what decides which packet is sent next.
+    #[cfg(test)]
+    pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
+        std::hash::Hash::hash(&self.resending, state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::mqtt::packet::{Publish, QoS};
+
+    /// Entries under the identifiers from 1 on, none sent on this link.
+    fn ring(bodies: Vec<Body>) -> Ring<Entry<u8>> {
+        let mut ring = Ring::new(u16::MAX, 0);
+        let now = Instant::now();
+        for (token, body) in (1..).zip(bodies) {
+            ring.push(Entry::new(Some(token), body, now)).unwrap();
         }
-        if let Some(token) = token {
-            self.events
-                .resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
+        ring
+    }
+
+    fn publish() -> Body {
+        Body::Publish(Publish::new("t", QoS::AtLeastOnce, "x").into())
+    }
+
+    fn release(order: u64) -> Body {
+        Body::Release { order }
+    }
+
+    fn all_sent(ring: &mut Ring<Entry<u8>>) {
+        for (_, entry) in ring.iter_mut() {
+            entry.on_this_link = true;
         }
     }
 
-    /// Whether an entry's fate is unknown for good once the broker lost the session.
-    fn ends_with_session(&self, entry: &Entry<T>) -> bool {
-        match &entry.body {
-            Body::Release { .. } => true,
-            Body::Publish(message) => {
-                entry.sent_in_session
-                    && (message.qos() == QoS::ExactlyOnce
-                        || self.options.on_session_lost == OnSessionLost::Fail)
+    fn value(id: PacketId) -> u16 {
+        id.value()
+    }
+
+    #[test]
+    fn releases_come_first_in_their_own_order_and_then_everything_else_in_the_old_one() {
+        let mut ring = ring(vec![publish(), release(2), publish(), release(1)]);
+        let mut recovery = Recovery::new(5);
+        let releases = recovery.resume(&ring);
+        assert_eq!(releases.into_iter().map(value).collect::<Vec<_>>(), [4, 2]);
+        assert_eq!(recovery.poll_unsent(&ring).map(value), Some(1));
+        assert!(recovery.is_resending());
+        // It was answered before its turn came.
+        ring.remove(PacketId::new(3).unwrap());
+        assert_eq!(recovery.poll_unsent(&ring), None);
+        assert!(!recovery.is_resending());
+    }
+
+    #[test]
+    fn a_lost_link_ends_the_resending() {
+        let ring = ring(vec![publish()]);
+        let mut recovery = Recovery::new(5);
+        recovery.resume(&ring);
+        assert_eq!(recovery.handle_link_lost(&ring, true), None);
+        assert!(!recovery.is_resending());
+    }
+
+    #[test]
+    fn the_first_command_is_given_up_after_so_many_fruitless_links() {
+        let mut ring = ring(vec![publish(), publish()]);
+        all_sent(&mut ring);
+        let mut recovery = Recovery::new(3);
+        // Neither a link without CONNACK nor one that brought something counts.
+        for (progress, was_up, given_up) in [
+            (false, true, None),
+            (true, true, None),
+            (false, true, None),
+            (false, false, None),
+            (false, true, None),
+            (false, true, Some(1)),
+            (false, true, None),
+        ] {
+            recovery.handle_connected();
+            if progress {
+                recovery.note_progress();
             }
-            Body::Subscribe(_) | Body::Unsubscribe(_) => false,
+            let found = recovery.handle_link_lost(&ring, was_up);
+            assert_eq!(found.map(value), given_up);
         }
     }
 
-    /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
-    /// that waits.
-    fn send_renewals(&mut self, now: Instant) {
-        let owed = self.filters.owed();
-        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
-        for filters in owed.chunks(FILTERS_PER_PACKET).rev() {
-            let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
-            self.waiting.push_front(Entry::new(None, body, now));
-        }
-        while self.ring.room() > 0 && self.waiting.front().is_some_and(Entry::is_renewal) {
-            if let Some(entry) = self.waiting.pop_front() {
-                self.submit(entry, now);
-            }
-        }
+    #[test]
+    fn a_release_is_never_given_up() {
+        let mut ring = ring(vec![release(1)]);
+        all_sent(&mut ring);
+        let mut recovery = Recovery::new(1);
+        assert_eq!(recovery.handle_link_lost(&ring, true), None);
     }
 }
