@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_connection_sharing::bench_access::{Online, Table};
-use mqtt_connection_sharing::packet::{self, PacketId, Publish, QoS};
+use mqtt_connection_sharing::mqtt::packet::PacketId;
+use mqtt_connection_sharing::mqtt::v4;
+use mqtt_connection_sharing::{Publish, QoS};
 
 /// Messages in flight at a time, as many as the loop takes in one batch.
 const BATCH: usize = 512;
@@ -89,14 +91,14 @@ fn codec(criterion: &mut Criterion) {
     group.bench_function("encode PUBLISH", |bencher| {
         bencher.iter(|| {
             out.clear();
-            packet::encode_publish(&mut publish, id, false, &mut topic, &mut out);
+            v4::encode_publish(&mut publish, id, false, &mut topic, &mut out);
             black_box(out.len())
         });
     });
     for size in [64, 16 * 1024] {
         let mut publish = Publish::new("plant/line-07/sensor-003", QoS::AtLeastOnce, vec![1; size]);
         let mut bytes = BytesMut::new();
-        packet::encode_publish(&mut publish, id, false, &mut String::new(), &mut bytes);
+        v4::encode_publish(&mut publish, id, false, &mut String::new(), &mut bytes);
         let name = BenchmarkId::new("decode PUBLISH with checks", format!("{size} bytes"));
         group.bench_function(name, |bencher| {
             decode_batches(bencher, &bytes);
@@ -124,7 +126,7 @@ fn decode_batches(bencher: &mut criterion::Bencher<'_>, packet: &[u8]) {
             left -= count;
             let start = Instant::now();
             for _ in 0..count {
-                let decoded = packet::decode(&mut buffer, usize::MAX).unwrap();
+                let decoded = v4::decode(&mut buffer, usize::MAX).unwrap();
                 assert!(black_box(decoded).is_some());
             }
             taken += start.elapsed();

@@ -12,8 +12,8 @@ use std::time::Duration;
 use std::{env, thread};
 
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Client, Handle, Outcome, WhenFull};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -4,8 +4,9 @@
 # usage: scripts/test.sh
 #
 # The steps: the tools are there; shell syntax; format; the fuzz targets compile; clippy with the default
-# features, and with local-broker and bench-internals; all tests, and those that local-broker changes; the
-# largest explorations of the session, optimised; documentation; the smoke test; a short soak run.
+# features, with local-broker and bench-internals, and of the library alone; all tests, and those that
+# local-broker changes; the largest explorations of the session, optimised; documentation; the smoke test;
+# a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
@@ -117,6 +118,14 @@ exploration() {
         die 'the largest world was not explored'
 }
 
+# What a library user builds: neither the program nor its crates.
+library_alone() {
+    local most=62 crates
+    cargo clippy --locked --all-targets --no-default-features -- -D warnings
+    crates=$(cargo tree --locked -e normal --no-default-features --prefix none | sed 's/ (\*)//' | sort -u | wc -l)
+    ((crates <= most)) || die "the library has $crates crates without the feature cli, more than $most"
+}
+
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
@@ -124,6 +133,7 @@ step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.tom
 step 'fuzz targets compile' fuzz_targets
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
+step 'the library alone' library_alone
 step 'tests' cargo test --locked
 # What that feature adds or changes; the rest is the same code as above.
 step 'tests, local-broker' cargo test --locked --features local-broker --test program

@@ -10,8 +10,7 @@
 //! ```no_run
 //! use std::{thread, time::Duration};
 //! use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-//! use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
-//! use mqtt_connection_sharing::{Client, WhenFull};
+//! use mqtt_connection_sharing::{Client, Filter, Publish, QoS, WhenFull};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut options = Options::new("broker.example", "my-client");
@@ -45,7 +44,7 @@
 //!
 //! The numbers stand at the head of the files, too; read them in this order.
 //!
-//! Out: a publisher thread (\[0\] `demo/threads.rs`) calls [`Handle::publish`] (\[1\] `handle.rs`),
+//! Out: a publisher thread (\[0\] `app/demo/threads.rs`) calls [`Handle::publish`] (\[1\] `handle.rs`),
 //! which encodes it if it is small (\[5\] `packet/outgoing.rs`) and puts a `Command` with its completion
 //! (\[2\] `command.rs`, `ticket.rs`) on the bounded channel. The loop (\[3\] `agent/`) takes it and hands
 //! it to the session (\[4\] `session/`), which reserves a packet identifier and a slot for it; then the
@@ -63,17 +62,14 @@
 //!
 //! | file | what it is | runs on |
 //! |---|---|---|
-//! | `main.rs`, `signals.rs` | the program: parse, resolve, log, run, one printed error, exit status; what stops it | main thread, signals' own |
-//! | [`cli`], [`config`] | flags, environment and file to a valid configuration | main thread |
-//! | [`demo`] \[0\] | the three demo threads, the verdict, the report | main and demo threads |
-//! | [`mod@bench`] \[0\] | publishing at full rate, measured | main and bench threads |
+//! | `main.rs`, `app/` \[0\] | the program, which uses this library as any other would | main, demo and bench threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
 //! | `command.rs`, `ticket.rs`, `batch.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
 //! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
 //! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
-//! | [`packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | any (checks, small messages), the loop's |
-//! | `link.rs` \[6\], `connect.rs`, [`tls`] | non-blocking TLS and TCP, and how they come up | the loop's |
+//! | [`mqtt::packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | any (checks, small messages), the loop's |
+//! | `link.rs` \[6\], `connect.rs`, `tls/` | non-blocking TLS and TCP, and how they come up | the loop's |
 //! | `readiness.rs` \[7\] | watches the socket; knows nothing of MQTT | its own |
 //! | `subscriptions/` \[8\] | filters and matching | the loop's |
 //! | `fanout.rs`, `inbox.rs` \[9\] | response queues, and what waits aside for room in them | the loop's, any |
@@ -81,7 +77,7 @@
 //! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
 //! | [`limits`] | what a broker allows within what MQTT allows | any |
 //!
-//! `session/`, `packet/`, `subscriptions/`, `config/` and `backoff.rs` are pure: no thread, socket,
+//! `session/`, `packet/`, `subscriptions/` and `backoff.rs` are pure: no thread, socket,
 //! channel or clock; the time is passed in.
 
 pub mod error;
@@ -89,13 +85,10 @@ pub mod error;
 pub mod local;
 pub mod options;
 
-#[doc(hidden)]
-pub mod app;
 mod client;
 mod link;
 pub mod mqtt;
 
-pub use app::{bench, cli, config, demo};
 pub use client::agent::{Agent, Client, Ended, Stats};
 pub use client::batch::Batch;
 #[cfg(feature = "bench-internals")]
@@ -106,19 +99,11 @@ pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError};
 pub use client::outlet::WhenFull;
 pub use client::ticket::Ticket;
-pub use link::tls;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use mqtt::fuzz;
 pub use mqtt::limits;
+pub use mqtt::names::InvalidName;
+pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{Outcome, Reason};
-
-/// What MQTT speaks of: the packets and names of 3.1.1.
-pub mod packet {
-    pub use crate::mqtt::names::{
-        InvalidName, check_filter, check_string, check_topic, filter_without_share,
-    };
-    pub use crate::mqtt::packet::*;
-    pub use crate::mqtt::topic::Topic;
-    pub use crate::mqtt::v4::*;
-}
+pub use mqtt::topic::Topic;

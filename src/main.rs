@@ -4,20 +4,21 @@
 //! 1 the demo or the bench failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
-#[path = "app/signals.rs"]
-mod signals;
+mod app;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use mqtt_connection_sharing::app::names::{self, as_given};
-use mqtt_connection_sharing::bench::{self, Progress};
-use mqtt_connection_sharing::cli;
-use mqtt_connection_sharing::config::{
-    self, BenchSettings, Config, Output, Surroundings, Verbosity,
-};
-use mqtt_connection_sharing::demo::{self, Interrupt};
+use app::bench::{self, Progress};
+use app::cli;
+use app::config::{self, BenchSettings, Config, Output, Surroundings, Verbosity};
+use app::demo::{self, Interrupt};
+use app::names::{self, as_given};
+use app::signals;
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 
 const FAILED: u8 = 1;

@@ -33,7 +33,7 @@ pub const NAMED_IN_TEXTS: [&str; 12] = [
 ];
 
 /// Most entries of a queue: its memory is taken at once.
-pub(crate) const LARGEST_QUEUE: usize = 1_000_000;
+pub const LARGEST_QUEUE: usize = 1_000_000;
 
 /// Bytes of incoming messages that may wait for receivers when packets are not very large.
 const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;

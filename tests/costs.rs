@@ -22,8 +22,8 @@ use std::{fs, thread};
 
 use bytes::BytesMut;
 use mqtt_connection_sharing::options::{Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS, Topic};
 use mqtt_connection_sharing::{Batch, Client, Handle, Ticket, WhenFull};
+use mqtt_connection_sharing::{Filter, Publish, QoS, Topic};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

@@ -73,7 +73,7 @@ pub fn as_given(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::app::config::keys;
-    use crate::options::NAMED_IN_TEXTS;
+    use mqtt_connection_sharing::options::NAMED_IN_TEXTS;
 
     #[test]
     fn each_option_that_the_library_names_has_a_setting() {

@@ -14,7 +14,6 @@ use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
 use crate::mqtt::names::{InvalidName, shortened};
 use crate::mqtt::packet::Filter;
-pub(crate) use crate::mqtt::session::Outcome;
 use crate::mqtt::v4::Outgoing;
 
 /// Characters of a topic or filter that a refusal shows.

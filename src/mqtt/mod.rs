@@ -3,7 +3,7 @@
 //! # Not yet stable
 //!
 //! This module is public for tests, fuzzing and benchmarks. Any release may change it. Applications use
-//! the types at the crate's root, [`packet`](crate::packet) and [`limits`].
+//! the types at the crate's root, and [`limits`].
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 

@@ -101,7 +101,7 @@ pub fn filter_without_share(filter: &str) -> &str {
 
 /// A name in quotes for a line of a log or an error, of which it must not become all: with at most so
 /// many characters.
-pub(crate) fn shortened(name: &str, most: usize) -> String {
+pub fn shortened(name: &str, most: usize) -> String {
     match name.char_indices().nth(most) {
         Some((end, _)) => format!("{:?} and so on", &name[..end]),
         None => format!("{name:?}"),

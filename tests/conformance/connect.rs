@@ -1,7 +1,7 @@
 //! CONNECT: when it is sent and what stands in it.
 
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::options::{Credentials, Options};
-use mqtt_connection_sharing::packet::QoS;
 
 use crate::harness::{
     ACCEPTED, CONNECT, RESUMED, Submit, ack, connect_with, greet, online, recorded, terminate,

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::WhenFull;
-use mqtt_connection_sharing::packet::QoS;
 
 use crate::harness::{RESUMED, Submit, ack, greet, message, online, recorded, terminate};
 use crate::support::running::{next, told};

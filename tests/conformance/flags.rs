@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mqtt_connection_sharing::WhenFull;
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 
 use crate::harness::{CONNECT, RESUMED, Submit, ack, greet, message, online, recorded, terminate};
 use crate::support::ScriptedBroker;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mqtt_connection_sharing::Ticket;
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::packet::{Publish, QoS};
+use mqtt_connection_sharing::{Publish, QoS};
 
 use crate::support::running::{Running, options};
 use crate::support::wire::split;

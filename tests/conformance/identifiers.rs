@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, WhenFull};
 
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::packet::QoS;
+use mqtt_connection_sharing::QoS;
 
 use crate::harness::{ACCEPTED, Submit, ack, terminate};
 use crate::support::ScriptedBroker;

@@ -1,6 +1,6 @@
 //! Topic names and topic filters: what is sent, and what is handed back instead.
 
-use mqtt_connection_sharing::packet::{Filter, InvalidName, Publish, QoS};
+use mqtt_connection_sharing::{Filter, InvalidName, Publish, QoS};
 use mqtt_connection_sharing::{Inbox, RejectReason, WhenFull};
 
 use crate::harness::{CONNECT, Submit, message, online, terminate, text};

@@ -1,6 +1,6 @@
 //! Messages of ours at QoS 0 and QoS 1, and the bits of their first byte.
 
-use mqtt_connection_sharing::packet::{Publish, QoS};
+use mqtt_connection_sharing::{Publish, QoS};
 
 use crate::harness::{ACCEPTED, CONNECT, RESUMED, Submit, ack, greet, identifier, message, online};
 use crate::harness::{recorded, terminate};

@@ -1,7 +1,7 @@
 //! QoS 2 in both directions: four packets, one delivery, and their order.
 
 use mqtt_connection_sharing::WhenFull;
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Filter, QoS};
 
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
 use crate::harness::{recorded, terminate};

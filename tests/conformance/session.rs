@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, WhenFull};
 
 use crate::harness::{

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::options::{Credentials, Options};
-use mqtt_connection_sharing::packet::{Filter, InvalidName, QoS, Will};
+use mqtt_connection_sharing::{Filter, InvalidName, QoS, Will};
 
 use crate::harness::{Submit, ack, connect_with, message, online, packet, terminate, text};
 use crate::support::running::{next, options, told};
@@ -154,7 +154,7 @@ fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
         let expected = InvalidName::Nul;
         matches!(reason, mqtt_connection_sharing::RejectReason::Invalid { problem, .. } if problem == expected)
     };
-    let publish = mqtt_connection_sharing::packet::Publish::new("a\0", QoS::AtLeastOnce, "x");
+    let publish = mqtt_connection_sharing::Publish::new("a\0", QoS::AtLeastOnce, "x");
     assert!(nul(running.handle().publish(publish).unwrap_err().reason));
     let filters = vec![Filter::new("a\0", QoS::AtLeastOnce)];
     assert!(nul(running

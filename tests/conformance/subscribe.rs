@@ -1,6 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE: what stands in them, and how SUBACK answers.
 
-use mqtt_connection_sharing::packet::{Filter, QoS, decode};
+use mqtt_connection_sharing::mqtt::v4::decode;
+use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Inbox, Outcome, RejectReason, WhenFull};
 
 use bytes::BytesMut;

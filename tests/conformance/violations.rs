@@ -10,7 +10,7 @@ use crate::harness::{message, online_with, terminate, with_dup};
 use crate::support::running::{Running, attempts, next, options, told};
 use crate::support::wire::hex;
 use crate::support::{Connection, Program, ScriptedBroker};
-use mqtt_connection_sharing::packet::QoS;
+use mqtt_connection_sharing::QoS;
 
 /// Bytes that a broker must not send, and what the error has to name: packet and rule.
 pub struct Bad {

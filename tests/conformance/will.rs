@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mqtt_connection_sharing::packet::{QoS, Will};
+use mqtt_connection_sharing::{QoS, Will};
 
 use crate::connect::{credentials, refused};
 use crate::harness::{ACCEPTED, RESUMED, connect_with, greet_as, terminate};

@@ -13,8 +13,8 @@ use crate::support::running::{Running, attempts, message, next, options, serve, 
 use crate::support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Client, Handle, Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
 /// More than the system takes for a broker that does not read, less than the script can decode.

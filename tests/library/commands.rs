@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::running::{LOOP_THREAD, Running, all_told, attempts, options, serve, told};
 use crate::support::{HANG, ScriptedBroker};
-use mqtt_connection_sharing::packet::{Filter, InvalidName, Publish, QoS, Topic};
 use mqtt_connection_sharing::{Batch, Client, Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{Filter, InvalidName, Publish, QoS, Topic};
 use rumqttc::mqttbytes::v4;
 
 fn qos1(topic: &str, payload: &str) -> Publish {

@@ -11,8 +11,8 @@ use crate::support::running::{
 };
 use crate::support::{Connection, HANG, ScriptedBroker, look_for};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::packet::{Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, RejectReason, Ticket, WhenFull};
+use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
 /// Once a link is lost, the next attempt is further away than any test waits.

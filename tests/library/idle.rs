@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::support::running::{NEVER, Running, message, options, promptly, send_at_once, told};
 use crate::support::{HANG, ScriptedBroker, look_for};
-use mqtt_connection_sharing::packet::{Publish, QoS};
 use mqtt_connection_sharing::{Outcome, WhenFull};
+use mqtt_connection_sharing::{Publish, QoS};
 
 #[test]
 fn before_connack_online_and_offline() {

@@ -11,7 +11,7 @@ use crate::support::running::{
     Running, attempts, message, next, options, send_at_once, send_unsuback, told,
 };
 use crate::support::{Connection, HANG, ScriptedBroker};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Inbox, InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 

@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use crate::support::ScriptedBroker;
 use crate::support::running::{Running, options, told};
-use mqtt_connection_sharing::cli;
-use mqtt_connection_sharing::config::{self, Surroundings};
 use mqtt_connection_sharing::limits::{Limit, Limits};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
 
 const QOS_1: QoS = QoS::AtLeastOnce;
@@ -150,51 +148,6 @@ fn a_host_that_is_none_is_refused_and_not_repeated() {
     }
     for host in ["a", "my_broker.", "192.0.2.1", "::1", "fe80::1%eth0"] {
         assert!(Options::new(host, "me").check().is_ok(), "{host}");
-    }
-}
-
-/// What AWS IoT does not answer, or answers by closing the connection, and the settings still allow.
-#[test]
-fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
-    let surroundings = Surroundings {
-        variable: &|_| None,
-        host_name: None,
-        process: 1,
-    };
-    let notices = |host: &str, flags: &[&str]| {
-        let fixed = ["program", "--endpoint", host, "--cert=c", "--key=k"];
-        let cli = cli::parse_from([&fixed, flags].concat()).unwrap();
-        config::resolve(cli, &surroundings).unwrap().notices
-    };
-    for (good, bad, words) in [
-        (
-            &["--max-inflight=100"][..],
-            &["--max-inflight=101"][..],
-            "lower --max-inflight",
-        ),
-        (
-            &["--publish-delay=20ms", "--publish-count=101"],
-            &["--publish-delay=19ms", "--publish-count=101"],
-            "--publish-delay 20ms",
-        ),
-        (
-            &["--publish-delay=0", "--publish-count=100"],
-            &["--publish-delay=0", "--publish-count=101"],
-            "--publish-delay 20ms",
-        ),
-        (
-            &["--connect-interval=1s"],
-            &["--connect-interval=999ms"],
-            "--connect-interval 1s",
-        ),
-    ] {
-        let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";
-        assert_eq!(notices(aws, good), [""; 0]);
-        let remarks = notices(aws, bad);
-        assert_eq!(remarks.len(), 1, "{remarks:?}");
-        assert!(remarks[0].starts_with("AWS IoT takes "), "{remarks:?}");
-        assert!(remarks[0].contains(words), "{remarks:?}");
-        assert_eq!(notices("broker.example", bad), [""; 0]);
     }
 }
 

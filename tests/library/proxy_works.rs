@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::support::account::{Account, Last, Subscriber, all_with, qos};
 use crate::support::{Counting, Fate, HANG, Mercy, Proxy, Random, wait_until, wait_until_refused};
-use mqtt_connection_sharing::packet::QoS;
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
 
 /// A listener and a proxy in front of it.

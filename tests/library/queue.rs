@@ -15,8 +15,8 @@ use crate::support::running::{
     NEVER, Running, all_told, attempts, message, next, options, promptly, send_at_once, told,
 };
 use crate::support::{HANG, ScriptedBroker};
-use mqtt_connection_sharing::packet::{Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
 fn qos1(topic: &str, payload: &str) -> Publish {

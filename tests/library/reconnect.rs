@@ -9,7 +9,7 @@ use crate::support::running::{
     Running, attempts, message, next, options, send_at_once, send_unsuback, told,
 };
 use crate::support::{Event, HANG, ScriptedBroker};
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{InboxError, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
 

@@ -5,7 +5,7 @@ use crate::support::running::{Running, attempts, told};
 use crate::support::{HANG, Mosquitto, ScriptedBroker};
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 
 fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
     Publish::new(topic, qos, payload.to_owned()).with_retain(true)

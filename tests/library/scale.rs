@@ -9,7 +9,7 @@ use crate::support::acknowledger::acknowledge;
 use crate::support::running::{Running, message, next, options, send_at_once, told};
 use crate::support::{HANG, ScriptedBroker};
 use mqtt_connection_sharing::WhenFull;
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
 #[test]

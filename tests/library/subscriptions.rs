@@ -4,7 +4,7 @@
 
 use crate::support::running::{Running, message, next, send_at_once, send_unsuback, told};
 use crate::support::{HANG, ScriptedBroker};
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 

@@ -9,8 +9,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use crate::support::refusal::expect_one_line;
-use crate::support::{Connection, Finished, Program, ScriptedBroker};
-use rumqttc::mqttbytes::v4::ConnectReturnCode;
+use crate::support::running::{message, send_at_once, send_unsuback};
+use crate::support::{Connection, Finished, Program, Report, ScriptedBroker};
+use rumqttc::mqttbytes::v4::{self, ConnectReturnCode};
 
 /// Runs the program against a broker that treats each connection the same way, and returns how it
 /// ended and how many connections it made.
@@ -259,4 +260,70 @@ fn something_that_is_no_broker() {
         "mqtt://",
     ];
     check_attempts("no TLS", &[], false, plain, (3, 1), &phrases);
+}
+
+/// Echoes each publish until DISCONNECT. `bad` goes out in place of the first acknowledgment.
+fn echo(link: &mut Connection, bad: Option<&[u8]>) {
+    let mut id = 0;
+    loop {
+        match link.read_packet() {
+            v4::Packet::Subscribe(subscribe) => link.grant(&subscribe),
+            v4::Packet::Unsubscribe(unsubscribe) => {
+                send_unsuback(link, unsubscribe.pkid);
+            }
+            v4::Packet::Publish(publish) => {
+                if let Some(bad) = bad {
+                    link.send(bad);
+                    return;
+                }
+                link.send_puback(publish.pkid);
+                id += 1;
+                let payload = std::str::from_utf8(&publish.payload).expect("a text");
+                send_at_once(link, [message(&publish.topic, id, payload)]);
+            }
+            v4::Packet::PingReq => link.send_packet(v4::Packet::PingResp),
+            v4::Packet::Disconnect => return,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_program_comes_through_a_violation_and_says_so_in_one_line() {
+    let mut broker = ScriptedBroker::bind();
+    let running = Program::new()
+        .args(["--endpoint", &broker.endpoint(), "--output", "json"])
+        .args(["--iterations", "1", "--publish-count", "8"])
+        .args(["--publish-delay", "0", "--connect-interval", "0"])
+        .args(["--retry-base", "1ms", "--retry-max", "1ms"])
+        .spawn();
+    let clear = |broker: &mut ScriptedBroker| {
+        let (mut link, connect) = broker.accept_client(false);
+        assert!(connect.clean_session);
+        echo(&mut link, None);
+    };
+    clear(&mut broker);
+    let (mut link, _) = broker.accept_client(false);
+    echo(&mut link, Some(b"\x40\x02\x00\x00"));
+    // What was published meanwhile is still to be read.
+    link.read_until_closed();
+    let (mut link, _) = broker.accept_client(true);
+    echo(&mut link, None);
+    drop(link);
+    clear(&mut broker);
+    let done = running.finish();
+    done.expect_code(0);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    run.expect_complete(8);
+    assert_eq!(run.reconnects, 1, "{done}");
+    let lines: Vec<_> = done.stderr.lines().collect();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("lost after"))
+        .collect();
+    assert_eq!(told.len(), 1, "{done}");
+    let expected = "PUBACK: packet identifier 0 [MQTT-2.3.1-1], beginning 40 02 00 00; ";
+    assert!(told[0].contains(expected), "{done}");
+    assert!(!done.stderr.contains("panicked"), "{done}");
 }

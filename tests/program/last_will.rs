@@ -11,7 +11,7 @@ use crate::support::scripted::Stream;
 use crate::support::{Connection, Mosquitto, Program, ScriptedBroker};
 use rumqttc::mqttbytes::{QoS, v4};
 
-use mqtt_connection_sharing::packet::{QoS as OurQoS, Will};
+use mqtt_connection_sharing::{QoS as OurQoS, Will};
 
 const TOPIC: &str = "status/demo";
 

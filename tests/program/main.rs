@@ -13,7 +13,6 @@ mod golden;
 mod last_will;
 mod local_broker;
 mod panics;
-mod readme;
 mod refusals;
 mod secrets;
 mod settings;

@@ -1,8 +1,8 @@
-//! Threads that panic: one of the demo's three, a caller of the library with a handle, an inbox and
-//! a ticket in its hands, a callback, and the loop itself. Whatever goes down, nobody else may hang,
-//! every command ends, and the demo says what happened.
+//! Threads that panic: a caller of the library with a handle, an inbox and a ticket in its hands, a
+//! callback, and the loop itself. Nobody else may hang, and every command ends. The program's unit tests
+//! have the threads of the demo.
 //!
-//! Nothing in the program is made to panic: its log is. A program may set any logger, and this one
+//! Nothing in the library is made to panic: the log is. A program may set any logger, and this one
 //! panics, once, in the thread that logs a certain line.
 
 // Clippy knows tests by their attribute only; the helpers here are test code all the same.
@@ -13,12 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::running::{Running, all_told, promptly, send_unsuback, told};
-use crate::support::{HANG, Mosquitto, ScriptedBroker};
+use crate::support::{HANG, ScriptedBroker};
 use log::{LevelFilter, Log, Metadata, Record};
-use mqtt_connection_sharing::config::DemoSettings;
-use mqtt_connection_sharing::demo::{self, Interrupt, Report};
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{InboxError, Outcome, Reason, RejectReason, WhenFull};
 use rumqttc::mqttbytes::v4;
 
@@ -65,85 +62,6 @@ fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
 #[track_caller]
 fn expect_panicked() {
     assert_eq!(*lock(&LOG.0), None, "nobody logged these words");
-}
-
-const COUNT: u64 = 40;
-
-/// One iteration of the demo; its subscriber would wait for 20 seconds before it gives up.
-fn demo() -> Report {
-    let broker = Mosquitto::start_fast();
-    let certs = broker.certs();
-    let mut options = Options::new("127.0.0.1", "panics");
-    options.port = broker.port();
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(certs.ca().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: certs.client().cert.clone(),
-            key: certs.client().key.clone(),
-        }),
-        ..TlsOptions::default()
-    });
-    options.connect_interval = Duration::ZERO;
-    let settings = DemoSettings {
-        iterations: 1,
-        publish_count: COUNT,
-        publish_delay: Duration::from_millis(1),
-        ..DemoSettings::default()
-    };
-    let interrupt = Interrupt::default();
-    promptly(|| demo::run(options, &settings, &interrupt, |_| {})).unwrap()
-}
-
-/// The report of a run that failed for this reason, which exit status 1 stands for.
-#[track_caller]
-fn expect_failed(report: &Report, reason: &str) {
-    expect_panicked();
-    assert!(!report.success, "{report:?}");
-    let [run] = &report.runs[..] else {
-        panic!("expected one run: {report:?}")
-    };
-    assert!(!run.success, "{run:?}");
-    let error = run.error.as_deref();
-    assert_eq!(error, Some(reason), "{run:?}");
-}
-
-#[test]
-fn a_publisher_of_the_demo() {
-    let _turn = panic_at("sync publisher: message 5 ");
-    let report = demo();
-    expect_failed(&report, "the sync publisher panicked");
-    // What the other one had in flight was finished.
-    let run = &report.runs[0];
-    assert!(run.acknowledged > 0 && run.lost > 0, "{run:?}");
-    assert!(run.received >= run.acknowledged, "{run:?}");
-}
-
-#[test]
-fn a_callback_of_the_demo() {
-    let _turn = panic_at("async publisher: message 5 ");
-    let report = demo();
-    expect_failed(&report, "a callback panicked");
-    let run = &report.runs[0];
-    assert_eq!((run.received, run.lost), (COUNT, 0), "{run:?}");
-    assert_eq!(run.acknowledged, COUNT - 1, "{run:?}");
-}
-
-#[test]
-fn the_subscriber_of_the_demo() {
-    let _turn = panic_at("subscriber: received filter/sync/5");
-    let report = demo();
-    let Some(run) = report.runs.first() else {
-        panic!("expected a run: {report:?}")
-    };
-    // The publishers may be the first to say that the loop has ended.
-    assert!(run.error.is_some(), "{run:?}");
-    let reason = run.error.clone().unwrap();
-    expect_failed(&report, &reason);
-    assert_eq!(
-        (run.received, run.lost),
-        (0, COUNT),
-        "nobody counted: {run:?}"
-    );
 }
 
 #[test]

@@ -18,7 +18,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use mqtt_connection_sharing::packet::QoS;
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
 
 /// Publisher threads.

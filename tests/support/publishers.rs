@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mqtt_connection_sharing::packet::Publish;
+use mqtt_connection_sharing::Publish;
 use mqtt_connection_sharing::{Handle, RejectReason, Rejected, Ticket};
 
 use super::account::{self, Account};

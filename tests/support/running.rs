@@ -12,8 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{Options, Retry, Security};
-use mqtt_connection_sharing::packet::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
+use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::{Connection, HANG, ScriptedBroker, wait_for};

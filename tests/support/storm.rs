@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::packet::{Filter, QoS};
+use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Handle, Stats, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
 

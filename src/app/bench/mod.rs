@@ -20,12 +20,12 @@ use std::time::{Duration, Instant};
 use crate::app::config::{BenchMode, BenchSettings};
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
-use crate::client::agent::{Client, Ended};
-use crate::client::command::Outcome;
-use crate::client::inbox::{Inbox, InboxError, WhenFull};
-use crate::error::Error;
-use crate::mqtt::packet::{Filter, QoS};
-use crate::options::Options;
+use mqtt_connection_sharing::Outcome;
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{Client, Ended};
+use mqtt_connection_sharing::{Filter, QoS};
+use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
 use plan::{Account, Plan, Received};
 use publisher::{Shared, Tally};
 

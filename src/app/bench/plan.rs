@@ -9,8 +9,8 @@ use std::process;
 use bytes::Bytes;
 
 use crate::app::config::BenchSettings;
-use crate::mqtt::packet::{Message, Publish, QoS};
-use crate::mqtt::topic::Topic;
+use mqtt_connection_sharing::Topic;
+use mqtt_connection_sharing::{Message, Publish, QoS};
 
 /// Bytes of the number at the beginning of a payload.
 const NUMBER: usize = size_of::<u64>();

@@ -14,9 +14,9 @@ use hdrhistogram::Histogram;
 use super::GRACE;
 use super::plan::Plan;
 use crate::app::demo::Interrupt;
-use crate::client::command::Outcome;
-use crate::client::handle::Handle;
-use crate::error::{Blame, Error};
+use mqtt_connection_sharing::Handle;
+use mqtt_connection_sharing::Outcome;
+use mqtt_connection_sharing::error::{Blame, Error};
 
 /// What all publishers share.
 #[derive(Clone)]

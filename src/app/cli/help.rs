@@ -148,15 +148,14 @@ pub fn command_of(task: Task) -> clap::Command {
     })
 }
 
-/// The demo's command.
-pub fn command() -> clap::Command {
-    command_of(Task::Demo)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::app::config::default_settings;
+
+    fn command() -> clap::Command {
+        command_of(Task::Demo)
+    }
 
     #[test]
     fn clap_finds_no_mistake_in_the_declarations() {

@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::config::{BenchMode, ByteSize, Output, TimeSpan, Verbosity};
 use crate::app::config::{is_endpoint, usage_error};
-use crate::error::Error;
+use mqtt_connection_sharing::error::Error;
 
 mod help;
 
-pub use help::{command, command_of};
+pub use help::command_of;
 
 const CONNECTION: &str = "Connection";
 const TLS: &str = "TLS";
@@ -44,14 +44,6 @@ pub enum Task {
 }
 
 impl Task {
-    /// As the command line names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Task::Demo => "demo",
-            Task::Bench => BENCH_WORD,
-        }
-    }
-
     /// The only task that a setting belongs to; none if it belongs to all.
     pub fn of_setting(key: &str) -> Option<Task> {
         match key {

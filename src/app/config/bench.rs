@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{checks, set, wrong};
 use crate::app::cli::Settings;
-use crate::error::Error;
-use crate::mqtt::packet::QoS;
-use crate::options::{LARGEST_QUEUE, Options};
+use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options};
 
 /// How the threads of the bench publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]

@@ -6,10 +6,11 @@ use std::path::Path;
 
 use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
 use crate::app::cli::Settings;
-use crate::error::Error;
-use crate::mqtt::names::{check_string, check_topic, shortened};
-use crate::mqtt::packet::{MAX_REMAINING_LENGTH, QoS, Will};
-use crate::options::Options;
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::mqtt::names::{check_string, check_topic, shortened};
+use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{QoS, Will};
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::wrong;
-use crate::error::{Error, exhaustion, shell_word};
-use crate::mqtt::packet::Will;
+use mqtt_connection_sharing::Will;
+use mqtt_connection_sharing::error::{Error, exhaustion, shell_word};
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.

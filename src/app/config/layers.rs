@@ -12,7 +12,7 @@ use clap::{Args, FromArgMatches};
 
 use super::{checks, endpoint, value, wrong};
 use crate::app::cli::Settings;
-use crate::error::Error;
+use mqtt_connection_sharing::error::Error;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -371,7 +371,7 @@ mod tests {
     #[test]
     fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
         const ONLY_FLAGS: [&str; 5] = ["config", "verbose", "quiet", "help", "version"];
-        let mut command = cli::command();
+        let mut command = cli::command_of(cli::Task::Demo);
         command.build();
         let flags: Vec<String> = command
             .get_arguments()

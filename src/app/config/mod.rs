@@ -35,10 +35,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::cli::{Cli, Settings, Task};
 use crate::app::names::Names;
-use crate::error::{Blame, Error};
-use crate::mqtt::packet::QoS;
-use crate::options::{LARGEST_QUEUE, Options, Retry};
 use layers::{Layer, Layers, Source};
+use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options, Retry};
 
 pub use bench::{BenchMode, BenchSettings};
 pub(crate) use endpoint::is_endpoint;

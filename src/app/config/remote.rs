@@ -9,8 +9,8 @@ use super::layers::{self, Layers, Source};
 use super::{Surroundings, endpoint, files, wrong};
 use crate::app::cli::Settings;
 use crate::app::names::Names;
-use crate::error::Error;
-use crate::options::{Credentials, IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Options, Security, TlsOptions};
 
 /// Port of MQTT over TLS.
 const PORT_TLS: u16 = 8883;

@@ -13,7 +13,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use super::layers::{allowed, distance, telling, variable};
 use super::wrong;
 use crate::app::cli::BENCH_WORD;
-use crate::error::Error;
+use mqtt_connection_sharing::error::Error;
 
 const SEE_HELP: &str = "see --help";
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::layers::Layers;
 use super::{files, quality, wrong};
 use crate::app::cli::Settings;
-use crate::error::Error;
-use crate::mqtt::packet::Will;
+use mqtt_connection_sharing::Will;
+use mqtt_connection_sharing::error::Error;
 
 /// The will, if a topic is given; without one the other settings mean nothing and are taken for a
 /// slip, unless they only say what holds anyway.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::client::handle::Handle;
+use mqtt_connection_sharing::Handle;
 
 /// Set once, seen by everybody.
 #[derive(Debug)]

@@ -18,11 +18,10 @@ use crossbeam_channel::bounded;
 
 use crate::app::config::DemoSettings;
 use crate::app::names::as_given;
-use crate::client::agent::Client;
-use crate::error::{Blame, Error};
-use crate::link::backoff::Backoff;
-use crate::mqtt::packet::QoS;
-use crate::options::Options;
+use mqtt_connection_sharing::Client;
+use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::options::Options;
 use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
 use verdict::{Plan, Published};
 
@@ -76,14 +75,14 @@ pub fn run(
 pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result<Client, Error> {
     let address = client.options().address();
     log::info!("clearing the session at {address}");
-    let mut backoff = Backoff::new(client.options().retry);
+    let mut delays = client.retry_delays();
     loop {
         let answered;
         (answered, client) = connect_and_ping(client, interrupt)?;
         if answered || interrupt.is_requested() {
             return Ok(client);
         }
-        let Some(delay) = backoff.after_failure() else {
+        let Some(delay) = delays.next() else {
             return Err(Error::new(
                 Blame::Network,
                 format!("clearing the session at {address}"),

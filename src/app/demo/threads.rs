@@ -12,11 +12,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::verdict::{Plan, Published, Publisher, Verdict};
-use crate::client::command::{Outcome, RejectReason, Rejected};
-use crate::client::handle::Handle;
-use crate::client::inbox::{Inbox, InboxError, WhenFull};
-use crate::client::ticket::Ticket;
-use crate::mqtt::packet::{Filter, Publish, QoS};
+use mqtt_connection_sharing::Handle;
+use mqtt_connection_sharing::Ticket;
+use mqtt_connection_sharing::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
+use mqtt_connection_sharing::{Outcome, RejectReason, Rejected};
 
 /// What every thread of an iteration knows.
 #[derive(Clone)]

@@ -1,20 +1,18 @@
 //! Holds README.md to the code, so that what it shows works: flags and defaults, command lines,
 //! exit status, JSON, the example, messages, paths.
 //!
-//! `cargo test --test program readme`
-
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! `cargo test --bins readme`
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mqtt_connection_sharing::bench;
-use mqtt_connection_sharing::cli::{self, Task};
-use mqtt_connection_sharing::config::default_settings;
-use mqtt_connection_sharing::demo::{Report, Run};
 use serde_json::Value;
+
+use crate::app::bench;
+use crate::app::cli::{self, Task};
+use crate::app::config::default_settings;
+use crate::app::demo::{Report, Run};
 
 const PROGRAM: &str = "mqtt-connection-sharing";
 
@@ -180,7 +178,7 @@ fn every_command_line_parses() {
 
 #[test]
 fn every_flag_and_variable_that_it_mentions_exists() {
-    let mut command = cli::command();
+    let mut command = cli::command_of(Task::Demo);
     command.build();
     let mut known: BTreeSet<String> = BTreeSet::new();
     for arg in command.get_arguments() {
@@ -209,7 +207,7 @@ fn every_flag_and_variable_that_it_mentions_exists() {
 
 #[test]
 fn the_exit_status_table_is_that_of_the_help() {
-    let help = cli::command().render_help().to_string();
+    let help = cli::command_of(Task::Demo).render_help().to_string();
     let (_, list) = help.split_once("Exit status:\n").unwrap();
     let expected: Vec<(String, String)> = list
         .lines()

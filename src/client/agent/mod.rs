@@ -195,6 +195,13 @@ impl Client {
         &self.options
     }
 
+    /// The delays between failed attempts as the loop waits for them: random ones below a doubling
+    /// ceiling, and as many as [`Options::retry`](crate::options::Options::retry) allows attempts.
+    pub fn retry_delays(&self) -> impl Iterator<Item = Duration> + use<> {
+        let mut backoff = Backoff::new(self.options.retry);
+        std::iter::from_fn(move || backoff.after_failure())
+    }
+
     /// For [`Ended::client`].
     fn hand_back(&self) -> Client {
         Client {

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use super::*;
 use crate::app::cli;
-use crate::mqtt::packet::Will;
-use crate::options::{Credentials, IdentityFiles, Security, TlsOptions};
+use mqtt_connection_sharing::Will;
+use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Security, TlsOptions};
 
 const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -449,4 +449,43 @@ fn a_settings_file_that_is_not_there_is_named() {
         flags(&["--config=/nowhere/a.toml"]),
         &["/nowhere/a.toml", "--config"],
     );
+}
+
+/// What AWS IoT does not answer, or answers by closing the connection, and the settings still allow.
+#[test]
+fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
+    let notices = |host: &str, flags: &[&str]| {
+        let fixed = ["program", "--endpoint", host, "--cert=c", "--key=k"];
+        with(&[&fixed[1..], flags].concat(), &[]).unwrap().notices
+    };
+    for (good, bad, words) in [
+        (
+            &["--max-inflight=100"][..],
+            &["--max-inflight=101"][..],
+            "lower --max-inflight",
+        ),
+        (
+            &["--publish-delay=20ms", "--publish-count=101"],
+            &["--publish-delay=19ms", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--publish-delay=0", "--publish-count=100"],
+            &["--publish-delay=0", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--connect-interval=1s"],
+            &["--connect-interval=999ms"],
+            "--connect-interval 1s",
+        ),
+    ] {
+        let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";
+        assert_eq!(notices(aws, good), [""; 0]);
+        let remarks = notices(aws, bad);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("AWS IoT takes "), "{remarks:?}");
+        assert!(remarks[0].contains(words), "{remarks:?}");
+        assert_eq!(notices("broker.example", bad), [""; 0]);
+    }
 }

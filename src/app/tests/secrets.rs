@@ -1,0 +1,47 @@
+//! No debug output of settings and errors holds a password. `tests/secrets.rs` says so of all that the
+//! running program writes.
+
+use std::fs;
+
+use crate::app::cli;
+use crate::app::config::{self, Surroundings};
+use crate::support::secrets::{Secrets, USER_PASSWORD};
+
+#[test]
+fn debug_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, USER_PASSWORD).unwrap();
+    let secrets = Secrets::new();
+    let path = password.to_str().unwrap();
+    let pkcs12 = format!("--pkcs12-password-file={path}");
+    let arguments = [
+        "program",
+        "--endpoint",
+        "a",
+        "--username=me",
+        "--pkcs12=a.p12",
+    ];
+    let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
+    let cli = cli::parse_from(arguments).unwrap();
+    secrets.expect_absent("Cli", &format!("{cli:?} {:?}", cli.settings));
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        host_name: None,
+        process: 1,
+    };
+    let config = config::resolve(cli, &surroundings).unwrap();
+    let credentials = config.options.credentials.as_ref().unwrap();
+    assert_eq!(credentials.password, USER_PASSWORD);
+    secrets.expect_absent("Config", &format!("{config:?} {config:#?}"));
+    secrets.expect_absent("Options", &format!("{:#?}", config.options));
+    // Also where it should not have been.
+    for at in ["@", "%40", "/"] {
+        let endpoint = format!("mqtts://me:{USER_PASSWORD}{at}host");
+        let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
+        secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
+        assert!(format!("{cli:?}").contains("endpoint"));
+        let error = config::resolve(cli, &surroundings).unwrap_err();
+        secrets.expect_absent("Error", &format!("{error} {error:?}"));
+    }
+}
