@@ -7,8 +7,8 @@
 # ARGUMENTS go to the program (`scripts/demo.sh -- --help` shows its own help), and its exit status comes back:
 # 0 success, 1 the demo failed, 2 usage, 3 no connection, 4 refused, 130 interrupted. Before it runs: 101 it
 # could not be built, 127 a tool is missing.
-# The build needs Rust and a C compiler. Where OpenSSL's headers are missing, it builds OpenSSL as well,
-# which takes some minutes and needs perl and make.
+# The build needs Rust and a C compiler. Where OpenSSL's headers are missing, it asks on a terminal whether to
+# build OpenSSL as well, which takes minutes more and needs perl and make; without a terminal it does so.
 #
 #   -h, --help   this text
 set -euo pipefail
@@ -20,17 +20,25 @@ case ${1:-} in
     --) shift ;;
 esac
 need_cargo
-features=local-broker
-if ! have_openssl_headers; then
-    need_vendored_tools
-    features+=,vendored-openssl
-    printf "demo.sh: OpenSSL's headers are missing: building OpenSSL as well, which takes some minutes\n" >&2
-fi
-build_program --release --features "$features" || die 'the build failed: cargo says why above' 101
-word=()
+word=() features=local-broker
+# The demo needs a program soon, the bench a fast one.
+profile=(--profile demo) takes='two to four minutes'
 if [[ ${1:-} == bench ]]; then
-    word=(bench)
+    word=(bench) profile=(--release) takes='five to ten minutes'
     shift
 fi
+if ! have_openssl_headers; then
+    printf '%s\n' "demo.sh: OpenSSL's headers are missing. On Debian and Ubuntu they come with:" \
+        '    apt-get install pkg-config libssl-dev' >&2
+    if [[ -t 0 && -t 2 ]]; then
+        read -r -p 'Build OpenSSL from source as well, some five minutes more? [y/N] ' answer || answer=n
+        [[ $answer == [yY]* ]] || die "install the headers and try again" 127
+    fi
+    need_vendored_tools
+    features+=,vendored-openssl
+    takes+=', and some five more for OpenSSL'
+fi
+printf 'demo.sh: building the program and its embedded broker: %s the first time, seconds afterwards\n' "$takes" >&2
+build_program "${profile[@]}" --features "$features" || die 'the build failed: cargo says why above' 101
 # In the program's place: signals and exit status are the program's own.
 exec "$program_file" ${word[@]+"${word[@]}"} --local "$@"
