@@ -3,6 +3,8 @@
 mod decode;
 mod encode;
 mod outgoing;
+#[cfg(any(test, fuzzing))]
+pub(super) mod tests;
 
 pub(crate) use decode::beginning;
 pub use decode::decode;

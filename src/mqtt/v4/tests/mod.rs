@@ -1,18 +1,24 @@
-//! The target `decode`: a stream of bytes through the decoder.
+//! The fuzz target `decode`: a stream of bytes through the decoder. Pure; built for tests and fuzzing only.
 //!
-//! An input is a byte for the limit and for a long tail, a byte for the cuts, and the stream. The
-//! stream is decoded in one piece, packet for packet beside the reader of `wire.rs`, and then again in
+//! An input is a byte for the limit and for a long tail, a byte for the cuts, and the stream. The check
+//! decodes the stream in one piece, packet for packet beside the reader of `wire.rs`, and then again in
 //! pieces: the same packets have to come, each as soon as its last byte is there, then the same error.
-//! What was decoded is written again and has to give the same bytes. What is kept while a packet is
-//! not complete stays below the limit. Pure.
+//! Each packet is encoded again and has to give the same bytes. While a packet is not complete, the buffer
+//! stays below the limit.
+
+#[cfg(test)]
+mod faults;
+pub(in crate::mqtt) mod wire;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Rule;
-use super::wire::{self, FromServer};
 use crate::mqtt::packet;
 use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
 use crate::mqtt::v4;
+use wire::FromServer;
+
+/// What an input showed: nothing, or the rule that was broken.
+type Rule = Result<(), String>;
 
 /// Largest packets to choose from; the last is above everything that can be stated.
 const LIMITS: [usize; 4] = [16, 128, 256 * 1024, packet::MAX_REMAINING_LENGTH + 5];
@@ -24,18 +30,25 @@ const TAIL: usize = 5000;
 const LONGEST_TEXT: usize = 400;
 
 /// What the decoder does, or pretends to.
-pub(super) trait Decode:
-    FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError>
-{
-}
+trait Decode: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
 
 impl<D> Decode for D where D: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
+
+/// Feeds the decoder.
+///
+/// # Panics
+/// When the decoder breaks a rule: that is a finding.
+pub fn decode(input: &[u8]) {
+    if let Err(broken) = check(input, v4::decode) {
+        panic!("{broken}");
+    }
+}
 
 /// Decodes what the input stands for.
 ///
 /// # Errors
 /// The rule that was broken.
-pub(super) fn check(input: &[u8], mut decode: impl Decode) -> Rule {
+fn check(input: &[u8], mut decode: impl Decode) -> Rule {
     let [mode, cuts, stream @ ..] = input else {
         return Ok(());
     };
@@ -210,13 +223,13 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
 }
 
 /// Lengths of pieces, from one byte: 0 cuts everywhere.
-pub(super) struct Cuts {
+struct Cuts {
     state: u32,
     longest: u32,
 }
 
 impl Cuts {
-    pub(super) fn new(seed: u8) -> Self {
+    fn new(seed: u8) -> Self {
         Cuts {
             state: u32::from(seed).wrapping_mul(0x9e37_79b9) | 1,
             longest: match seed {
@@ -229,7 +242,7 @@ impl Cuts {
     }
 
     /// The next length, at most this.
-    pub(super) fn next(&mut self, most: usize) -> usize {
+    fn next(&mut self, most: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 17;
         self.state ^= self.state << 5;

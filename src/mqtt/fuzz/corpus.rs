@@ -1,4 +1,12 @@
-//! A small mutator, for runs without libFuzzer: the same seed gives the same inputs.
+//! The corpus of libFuzzer's targets for runs without libFuzzer, and a small mutator: the same seed gives the same
+//! inputs. For tests only.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::{env, fs};
+
+/// No input is longer.
+const LONGEST: usize = 1024;
 
 /// Bytes of MQTT worth having in an input.
 const WORDS: [&[u8]; 14] = [
@@ -18,27 +26,60 @@ const WORDS: [&[u8]; 14] = [
     b"\x80\x80\x80\x80",
 ];
 
+/// Inputs of libFuzzer's targets, and those that once were findings.
+pub(in crate::mqtt) fn inputs(target: &str) -> Vec<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(target);
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 20, "{}: hardly any", folder.display());
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+/// Tries the input; a finding is written to a file, to be replayed.
+fn try_input(target: &str, body: fn(&[u8]), input: &[u8]) {
+    let tried = catch_unwind(AssertUnwindSafe(|| body(input)));
+    if tried.is_err() {
+        let file = env::temp_dir().join(format!("fuzz-finding-{target}-{}", std::process::id()));
+        fs::write(&file, input).unwrap();
+        let file = file.display();
+        panic!("a finding: {file}; again: scripts/fuzz.sh {target} --replay {file}");
+    }
+}
+
+pub(in crate::mqtt) fn run(target: &str, body: fn(&[u8]), mutations: usize) {
+    let mut corpus = inputs(target);
+    for input in &corpus {
+        try_input(target, body, input);
+    }
+    corpus.push(Vec::new());
+    let mut mutator = Mutator::new(0x6d71_7474);
+    for _ in 0..mutations {
+        try_input(target, body, &mutator.next(&corpus));
+    }
+}
+
 /// Gives inputs that resemble those of a corpus.
-pub(super) struct Mutator {
+struct Mutator {
     state: u64,
-    longest: usize,
 }
 
 impl Mutator {
-    pub(super) fn new(seed: u64, longest: usize) -> Self {
-        Mutator {
-            state: seed | 1,
-            longest,
-        }
+    fn new(seed: u64) -> Self {
+        Mutator { state: seed | 1 }
     }
 
     /// Another input, from one or two of these.
-    pub(super) fn next(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+    fn next(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut input = corpus[self.below(corpus.len())].clone();
         for _ in 0..=self.below(4) {
             self.change(&mut input, corpus);
         }
-        input.truncate(self.longest);
+        input.truncate(LONGEST);
         input
     }
 

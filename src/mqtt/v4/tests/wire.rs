@@ -1,5 +1,5 @@
-//! Packets read a second time, by nothing but the text of MQTT 3.1.1: without the codec and without
-//! `packet/`, so that a mistake there is not repeated here. Pure.
+//! A second reader and writer of packets, made from nothing but the text of MQTT 3.1.1. It uses neither the codec
+//! nor the checks of the crate, so that a mistake there is not repeated here. Pure.
 
 use bytes::Bytes;
 
@@ -7,7 +7,7 @@ use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
 
 /// What the beginning of a stream from the server is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum FromServer {
+pub(in crate::mqtt) enum FromServer {
     /// Nothing wrong so far.
     Incomplete,
     /// Not what a server may send, or above the limit: to be refused as soon as the fixed header is
@@ -19,7 +19,7 @@ pub(super) enum FromServer {
 
 /// A packet of the client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum FromClient<'a> {
+pub(in crate::mqtt) enum FromClient<'a> {
     Connect {
         clean_session: bool,
     },
@@ -103,7 +103,7 @@ impl<'a> Fields<'a> {
 }
 
 /// What stands at the beginning of `bytes`, which a server sent.
-pub(super) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
+pub(in crate::mqtt) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
     let Some(first) = bytes.first() else {
         return FromServer::Incomplete;
     };
@@ -211,7 +211,7 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
 ///
 /// # Errors
 /// What the standard forbids a client to send.
-pub(super) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usize), String> {
+pub(in crate::mqtt) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usize), String> {
     let refused = |why: &str| {
         let shown = &bytes[..bytes.len().min(40)];
         format!("the client sends {why}: {shown:02x?}")
@@ -294,7 +294,7 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
 }
 
 /// The bytes of a server's packet, the shortest way.
-pub(super) fn server_bytes(packet: &Incoming, out: &mut Vec<u8>) {
+pub(in crate::mqtt) fn server_bytes(packet: &Incoming, out: &mut Vec<u8>) {
     let with_id = |out: &mut Vec<u8>, first: u8, id: &PacketId| {
         out.extend_from_slice(&[first, 2]);
         out.extend_from_slice(&id.value().to_be_bytes());
