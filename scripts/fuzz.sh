@@ -19,8 +19,8 @@
 #   --replay     runs the inputs in these files, each once, and tells which rule they break
 #   -h, --help   this text
 #
-# The targets are in src/mqtt/fuzz; what an input stands for is told there. `cargo test --lib fuzz` replays the
-# corpus without libFuzzer.
+# The targets are in src/mqtt/v4/tests and src/mqtt/session/tests/drivers/bytes.rs; the meaning of an input is told
+# there. `cargo test --lib _of_the_corpus` replays the corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

@@ -104,12 +104,12 @@ fuzz_targets() {
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
 }
 
-# The largest worlds of the session's exploration and the longest run of its fuzz target. Only a build without
+# The largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build without
 # debug assertions has them, and this one is optimised. The dependencies stay as they are built for the other tests.
 exploration() {
     local package=profile.dev.package.mqtt-connection-sharing output
     output=$(cargo test --locked --config "$package.opt-level=2" --config "$package.debug-assertions=false" \
-        --lib -- --show-output explore fuzz) || {
+        --lib -- --show-output tests::drivers) || {
         printf '%s\n' "$output"
         return 1
     }

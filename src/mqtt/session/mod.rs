@@ -31,11 +31,9 @@ mod ring;
 mod sorted;
 
 #[cfg(test)]
-mod explore;
-#[cfg(test)]
 mod inspect;
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(super) mod tests;
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The target `decode`: see src/mqtt/fuzz of the crate.
+//! The target `decode`: see src/mqtt/v4/tests of the crate.
 #![no_main]
 
 use mqtt_connection_sharing::fuzz;

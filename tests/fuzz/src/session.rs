@@ -1,4 +1,4 @@
-//! The target `session`: see src/mqtt/fuzz of the crate.
+//! The target `session`: see src/mqtt/session/tests/drivers/bytes.rs of the crate.
 #![no_main]
 
 use mqtt_connection_sharing::fuzz;

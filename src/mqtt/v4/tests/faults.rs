@@ -8,7 +8,7 @@ use crate::mqtt::packet::Incoming;
 use crate::mqtt::v4;
 
 #[test]
-fn streams_of_the_corpus_and_what_resembles_them() {
+fn streams_of_the_corpus_and_mutations_of_them() {
     corpus::run("decode", super::decode, 60_000);
 }
 

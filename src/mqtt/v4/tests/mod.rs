@@ -17,7 +17,7 @@ use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
 use crate::mqtt::v4;
 use wire::FromServer;
 
-/// What an input showed: nothing, or the rule that was broken.
+/// The result of a check: nothing, or the rule that was broken.
 type Rule = Result<(), String>;
 
 /// Largest packets to choose from; the last is above everything that can be stated.
@@ -29,7 +29,7 @@ const TAIL: usize = 5000;
 /// No error's text is longer, whatever the packet.
 const LONGEST_TEXT: usize = 400;
 
-/// What the decoder does, or pretends to.
+/// A decoder, or one with a fault.
 trait Decode: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
 
 impl<D> Decode for D where D: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
@@ -63,7 +63,7 @@ fn check(input: &[u8], mut decode: impl Decode) -> Rule {
     in_pieces(&stream, tail, *cuts, limit, &mut decode, &whole)
 }
 
-/// What came out of a stream.
+/// Everything that came out of a stream.
 struct Decoded {
     packets: Vec<Incoming>,
     /// Where each ends.
@@ -210,11 +210,7 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
         Incoming::PubRec(id) => v4::encode_ack(Ack::PubRec, *id, &mut out),
         Incoming::PubRel(id) => v4::encode_ack(Ack::PubRel, *id, &mut out),
         Incoming::PubComp(id) => v4::encode_ack(Ack::PubComp, *id, &mut out),
-        other => {
-            let mut bytes = Vec::new();
-            wire::server_bytes(other, &mut bytes);
-            out.extend_from_slice(&bytes);
-        }
+        other => out.extend(wire::server_bytes(other)),
     }
     match out == bytes {
         true => Ok(()),

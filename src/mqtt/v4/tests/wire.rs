@@ -5,12 +5,12 @@ use bytes::Bytes;
 
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
 
-/// What the beginning of a stream from the server is.
+/// The beginning of a stream from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mqtt) enum FromServer {
     /// Nothing wrong so far.
     Incomplete,
-    /// Not what a server may send, or above the limit: to be refused as soon as the fixed header is
+    /// A server must not send that, or it is above the limit: to be refused as soon as the fixed header is
     /// there, if that gives it away.
     Bad,
     /// A packet, this many bytes long.
@@ -47,7 +47,7 @@ pub(in crate::mqtt) enum FromClient<'a> {
     Disconnect,
 }
 
-/// The length of the fixed header and of the whole packet [2.2.3]; none while that is not known.
+/// The length of the fixed header and of the whole packet [2.2.3]; `None` while that is not known.
 fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let mut remaining = 0;
     for place in 1..=4 {
@@ -64,7 +64,7 @@ fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     Err("a remaining length of more than four bytes")
 }
 
-/// Fields taken off the front of a packet's body; each is none when it is not (wholly) there.
+/// Takes fields off the front of a packet's body; returns `None` for one that is not wholly there.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// What stands at the beginning of `bytes`, which a server sent.
+/// Reads the beginning of `bytes`, which a server sent.
 pub(in crate::mqtt) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
     let Some(first) = bytes.first() else {
         return FromServer::Incomplete;
@@ -210,7 +210,7 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
 /// Takes the packet at the beginning of `bytes`, which a client sent. It has to be there as a whole.
 ///
 /// # Errors
-/// What the standard forbids a client to send.
+/// A packet that the standard forbids a client to send.
 pub(in crate::mqtt) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usize), String> {
     let refused = |why: &str| {
         let shown = &bytes[..bytes.len().min(40)];
@@ -294,52 +294,40 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
 }
 
 /// The bytes of a server's packet, the shortest way.
-pub(in crate::mqtt) fn server_bytes(packet: &Incoming, out: &mut Vec<u8>) {
-    let with_id = |out: &mut Vec<u8>, first: u8, id: &PacketId| {
-        out.extend_from_slice(&[first, 2]);
-        out.extend_from_slice(&id.value().to_be_bytes());
-    };
-    match packet {
+pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
+    let number = |id: &PacketId| id.value().to_be_bytes().to_vec();
+    let (first, body) = match packet {
         Incoming::ConnAck {
             session_present,
             code,
-        } => out.extend_from_slice(&[0x20, 2, u8::from(*session_present), *code as u8]),
+        } => (0x20, vec![u8::from(*session_present), *code as u8]),
         Incoming::Publish { id, message } => {
-            let first = 0x30
-                | u8::from(message.dup) << 3
-                | (message.qos as u8) << 1
-                | u8::from(message.retain);
-            out.push(first);
-            let topic = message.topic.as_bytes();
-            let id_length = if id.is_some() { 2 } else { 0 };
-            remaining_length(2 + topic.len() + id_length + message.payload.len(), out);
-            let length = u16::try_from(topic.len()).unwrap_or(u16::MAX);
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(topic);
-            if let Some(id) = id {
-                out.extend_from_slice(&id.value().to_be_bytes());
-            }
-            out.extend_from_slice(&message.payload);
+            let flags = u8::from(message.dup) << 3 | (message.qos as u8) << 1;
+            let length = u16::try_from(message.topic.len()).unwrap_or(u16::MAX);
+            let mut body = length.to_be_bytes().to_vec();
+            body.extend_from_slice(message.topic.as_bytes());
+            body.extend(id.iter().flat_map(number));
+            body.extend_from_slice(&message.payload);
+            (0x30 | flags | u8::from(message.retain), body)
         }
-        Incoming::PubAck(id) => with_id(out, 0x40, id),
-        Incoming::PubRec(id) => with_id(out, 0x50, id),
-        Incoming::PubRel(id) => with_id(out, 0x62, id),
-        Incoming::PubComp(id) => with_id(out, 0x70, id),
+        Incoming::PubAck(id) => (0x40, number(id)),
+        Incoming::PubRec(id) => (0x50, number(id)),
+        Incoming::PubRel(id) => (0x62, number(id)),
+        Incoming::PubComp(id) => (0x70, number(id)),
         Incoming::SubAck { id, granted } => {
-            out.push(0x90);
-            remaining_length(2 + granted.len(), out);
-            out.extend_from_slice(&id.value().to_be_bytes());
-            out.extend(granted.iter().map(|qos| qos.map_or(0x80, |qos| qos as u8)));
+            let codes = granted.iter().map(|qos| qos.map_or(0x80, |qos| qos as u8));
+            (0x90, number(id).into_iter().chain(codes).collect())
         }
-        Incoming::UnsubAck(id) => with_id(out, 0xb0, id),
-        Incoming::PingResp => out.extend_from_slice(&[0xd0, 0]),
-    }
-}
-
-fn remaining_length(mut length: usize, out: &mut Vec<u8>) {
+        Incoming::UnsubAck(id) => (0xb0, number(id)),
+        Incoming::PingResp => (0xd0, Vec::new()),
+    };
+    let mut bytes = vec![first];
+    let mut length = body.len();
     while length >= 128 {
-        out.push(0x80 | (length % 128) as u8);
+        bytes.push(0x80 | (length % 128) as u8);
         length /= 128;
     }
-    out.push(length as u8);
+    bytes.push(length as u8);
+    bytes.extend(body);
+    bytes
 }

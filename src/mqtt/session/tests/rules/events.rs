@@ -1,18 +1,18 @@
-//! What the session says: whether it is true, and because of what.
+//! The events of the session: whether they are true, and whether they have a reason. Pure.
 
 use std::sync::Arc;
 
-use super::super::Rule;
-use super::{Cause, Delivered, InUse, Kind, Record, Token};
-use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, QoS};
-use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
+use super::Rule;
+use super::record::{Cause, InUse, Kind, Record, Stage, Token};
+use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message};
+use crate::mqtt::session::{DeliveryId, Event, LinkLoss, OnSessionLost, Outcome, Reason};
 
 impl Record {
     /// The session said something.
     ///
     /// # Errors
     /// The rule that it breaks.
-    pub(in super::super) fn says(&mut self, event: &Event<Token>, cause: &Cause) -> Rule {
+    pub(super) fn says(&mut self, event: &Event<Token>, cause: &Cause) -> Rule {
         let right = match (event, cause) {
             (Event::Resolved { token, outcome }, _) => {
                 return self.ends(*token, outcome, cause);
@@ -37,11 +37,26 @@ impl Record {
                 Cause::Packet(Incoming::ConnAck { code: said, .. }, _),
             ) => code == said && *code != ConnectReturnCode::Accepted,
             (
-                Event::SubscriptionRefused { .. },
+                Event::SubscriptionRefused { filter },
                 Cause::Packet(Incoming::SubAck { granted, .. }, _),
-            ) => granted.contains(&None),
+            ) => {
+                self.granted.remove(filter);
+                granted.contains(&None)
+            }
+            (Event::Unread(_), Cause::Packet(Incoming::Publish { message, .. }, _)) => {
+                if !std::mem::take(&mut self.unread_due) {
+                    return Err(format!("{message:?} should have been taken"));
+                }
+                true
+            }
             (Event::Close(LinkLoss::AckTimeout | LinkLoss::KeepAliveExpired), Cause::Timeout) => {
                 true
+            }
+            (Event::Close(LinkLoss::LeftWithBroker), _) => {
+                let right = self.stage == Stage::Up && self.arrivals.has_room_again();
+                // Nothing more may be sent.
+                self.stage = Stage::Closing { sent: true };
+                right
             }
             _ => false,
         };
@@ -65,39 +80,23 @@ impl Record {
                 "{came:?} was delivered as {message:?}, {delivery:?}"
             ));
         }
-        let (Some(id), Some(delivery)) = (id, delivery) else {
-            return Ok(());
-        };
-        let id = id.value();
-        if message.qos == QoS::ExactlyOnce {
-            let before = self.unreleased.insert(id, Arc::clone(message));
-            if before.is_some_and(|before| is_same(&before, message)) {
-                return Err(format!("{message:?} was delivered twice"));
-            }
-        }
-        let delivered = Delivered {
-            delivery,
-            accepted: false,
-            acknowledged: false,
-        };
-        self.latest.insert(id, delivered);
-        if let Some(arrival) = self.arrivals.back_mut() {
-            arrival.delivery = Some(delivery);
+        if let (Some(id), Some(delivery)) = (id, delivery) {
+            self.arrivals.delivers(*id, delivery);
         }
         Ok(())
     }
 
     fn ends(&mut self, token: Token, outcome: &Outcome, cause: &Cause) -> Rule {
-        let Some(command) = self.commands.get_mut(usize::from(token)) else {
-            return Err(format!("nobody handed {token} in"));
+        let Some(command) = self.commands.remove(&token) else {
+            let what = match token < self.next_token() {
+                true => "ends a second time",
+                false => "was never handed in and ends",
+            };
+            return Err(format!("{token} {what}, as {outcome:?}"));
         };
-        if std::mem::replace(&mut command.ended, true) {
-            return Err(format!("{command:?} ends a second time, as {outcome:?}"));
-        }
-        self.open -= 1;
-        let at_end = command.place.1 <= self.written && command.sent.is_some();
+        let has_left = command.sent && self.leaving.iter().all(|leaving| leaving.token != token);
         let true_to_it = match (outcome, command.kind, cause) {
-            (Outcome::Delivered { .. }, Kind::Publish { qos: 0, .. }, Cause::Written) => at_end,
+            (Outcome::Delivered { .. }, Kind::Publish { qos: 0, .. }, Cause::Written) => has_left,
             (
                 Outcome::Delivered { .. },
                 Kind::Publish { qos, .. },
@@ -130,19 +129,21 @@ impl Record {
                 command.touched
             }
             (Outcome::PerhapsDelivered(_), Kind::Ping, Cause::LinkLost) => true,
-            (Outcome::PerhapsDelivered(Reason::Parked), _, Cause::LinkLost) => {
-                if let Kind::Publish { qos, .. } = command.kind {
-                    match qos {
-                        1 => drop(self.in_use.remove(&command.id)),
-                        // The identifier is freed by PUBREL and PUBCOMP.
-                        _ => drop(self.in_use.insert(command.id, InUse::Released(token))),
+            (Outcome::PerhapsDelivered(Reason::Parked), kind, Cause::LinkLost) => {
+                match kind {
+                    Kind::Publish { qos: 1, .. } => drop(self.in_use.remove(&command.id)),
+                    // PUBREL and PUBCOMP free the identifier.
+                    Kind::Publish { .. } => {
+                        self.in_use.insert(command.id, InUse::Released(token));
+                        self.releases.push(command.id);
                     }
+                    _ => {}
                 }
                 true
             }
             (
                 Outcome::PerhapsDelivered(Reason::SessionLost),
-                Kind::Publish { .. },
+                Kind::Publish { qos, .. },
                 Cause::Packet(
                     Incoming::ConnAck {
                         session_present: false,
@@ -150,7 +151,10 @@ impl Record {
                     },
                     _,
                 ),
-            ) => command.sent.is_some(),
+            ) => {
+                let fails = qos == 2 || self.on_session_lost == OnSessionLost::Fail;
+                command.sent && fails
+            }
             (Outcome::Cancelled(_), Kind::Publish { .. }, Cause::Abandoned) => !command.touched,
             (Outcome::Cancelled(_), Kind::Ping, _) => false,
             (Outcome::Cancelled(_) | Outcome::PerhapsDelivered(_), _, Cause::Abandoned) => true,
@@ -158,36 +162,25 @@ impl Record {
         };
         match true_to_it {
             true => Ok(()),
-            false => {
-                let command = &self.commands[usize::from(token)];
-                Err(format!(
-                    "{command:?} ends as {outcome:?} because of {cause:?}"
-                ))
-            }
+            false => Err(format!(
+                "{command:?} ends as {outcome:?} because of {cause:?}"
+            )),
         }
     }
 
     /// Everything was answered and accepted.
     ///
     /// # Errors
-    /// What is left.
-    pub(in super::super) fn is_settled(&self) -> Rule {
-        if self.open > 0 {
-            let open = self.commands.iter().find(|command| !command.ended);
-            return Err(format!("it is at rest, and this has not ended: {open:?}"));
+    /// The command or message that is left.
+    pub(crate) fn is_settled(&self) -> Rule {
+        if let Some(open) = self.commands.values().next() {
+            return Err(format!("it is at rest, and this never ended: {open:?}"));
         }
-        let owed = self.arrivals.iter().find(|arrival| {
-            let latest = self.latest.get(&arrival.id);
-            latest.is_some_and(|l| Some(l.delivery) == arrival.delivery && !l.acknowledged)
-        });
-        match owed {
-            Some(owed) => Err(format!("it is at rest, and this is owed: {owed:?}")),
-            None => Ok(()),
+        match self.arrivals.owed() {
+            [] => Ok(()),
+            owed => Err(format!(
+                "it is at rest, and this was not acknowledged to the end: {owed:?}"
+            )),
         }
     }
-}
-
-/// Whether they are the same but for their flags.
-pub(super) fn is_same(one: &Message, other: &Message) -> bool {
-    one.topic == other.topic && one.payload == other.payload
 }

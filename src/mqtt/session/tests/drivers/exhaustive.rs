@@ -1,0 +1,373 @@
+//! Every interleaving in a small world. For tests only.
+//!
+//! A [`Budget`] bounds what may happen, so the distinct states are finite and this driver visits all of them.
+//! The rules hold after every step, and from every state (one in sixteen in the largest world) the world runs on
+//! to the end without further trouble: then everything has ended and nothing is left. The session gives up no
+//! link to leave a message with the server once the receivers have read everything.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::super::rules::{FAULTS, Fault, Rule};
+use super::world::{Step, World};
+use crate::mqtt::packet::{Incoming, PacketId};
+use crate::mqtt::session::{OnSessionLost, SessionOptions};
+
+/// Fewer bytes than any two messages of the server have.
+const ROOM_FOR_ONE: usize = 3;
+
+/// How much may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Budget {
+    /// Publishes, by QoS.
+    publishes: [u8; 3],
+    subscribes: u8,
+    unsubscribes: u8,
+    pings: u8,
+    /// Lost links.
+    losses: u8,
+    /// How often the server may forget its session.
+    forgets: u8,
+    /// Messages of the server, QoS 1 and QoS 2.
+    messages: [u8; 2],
+    /// Acknowledgments that answer nothing.
+    strays: u8,
+    /// There is room for one unread message only: another is left with the server until it is read, and
+    /// costs a link, which counts as one of the losses.
+    room_for_one: bool,
+}
+
+/// One state of the exploration.
+#[derive(Clone)]
+struct State {
+    world: World,
+    budget: Budget,
+}
+
+impl State {
+    fn new(budget: Budget, fault: Fault, base: Instant) -> Self {
+        let options = SessionOptions {
+            max_inflight: 3,
+            ack_timeout: Duration::from_secs(20),
+            keep_alive: Duration::ZERO,
+            on_session_lost: OnSessionLost::Republish,
+            identifiers: 4,
+            max_owed_bytes: match budget.room_for_one {
+                true => ROOM_FOR_ONE,
+                false => usize::MAX,
+            },
+            fruitless_links: 5,
+            first_identifier: 0,
+        };
+        State {
+            world: World::new(options, false, fault, base),
+            budget,
+        }
+    }
+
+    /// Everything that can happen next.
+    fn steps(&self) -> Vec<Step> {
+        let State { world, budget } = self;
+        let harness = &world.harness;
+        let mut steps = Vec::new();
+        if harness.session.wants_commands() {
+            let publishes = (0..3).filter(|qos| budget.publishes[usize::from(*qos)] > 0);
+            steps.extend(publishes.map(Step::Publish));
+            if budget.subscribes > 0 {
+                steps.push(Step::Subscribe(vec![0], 2));
+            }
+            if budget.unsubscribes > 0 {
+                steps.push(Step::Unsubscribe(vec![0]));
+            }
+            if budget.pings > 0 {
+                steps.push(Step::Ping);
+            }
+        }
+        if !harness.sent.is_empty() {
+            steps.push(Step::Serve);
+        }
+        let greeting = matches!(world.to_client.front(), Some(Incoming::ConnAck { .. }));
+        for (place, packet) in world.to_client.iter().enumerate() {
+            // A server may acknowledge in any order, but nothing comes before CONNACK and messages
+            // keep theirs.
+            let any_order =
+                !greeting && !matches!(packet, Incoming::Publish { .. } | Incoming::PubRel(_));
+            // The session takes nothing more from a link that it has given up.
+            let may_be_left = budget.losses > 0 || world.has_left_some();
+            let may_come = !harness.closing && (may_be_left || !world.would_be_left(packet));
+            if may_come && (place == 0 || any_order) {
+                steps.push(Step::Receive(place));
+            }
+        }
+        let is_subscribed = !world.server.subscriptions.is_empty();
+        if world.server.connected && is_subscribed && world.server.held.len() < 3 {
+            let messages = (1..3).filter(|qos| budget.messages[usize::from(*qos) - 1] > 0);
+            steps.extend(messages.map(Step::Message));
+        }
+        steps.extend((0..harness.unaccepted.len()).map(Step::Accept));
+        if !harness.linked {
+            steps.push(Step::Connect);
+        } else if budget.losses > 0 || harness.closing {
+            steps.push(Step::Lose { forget: false });
+            if budget.forgets > 0 {
+                steps.push(Step::Lose { forget: true });
+            }
+        }
+        if budget.strays > 0 && harness.session.is_up() {
+            for id in (1..3).filter_map(PacketId::new) {
+                let strays = [
+                    Incoming::PubAck(id),
+                    Incoming::PubRec(id),
+                    Incoming::PubComp(id),
+                ];
+                let strays = strays.into_iter().filter(|p| !harness.record.expects(p));
+                steps.extend(strays.map(Step::Stray));
+            }
+        }
+        steps
+    }
+
+    /// Lets one thing happen and pays for it.
+    fn apply(&mut self, step: &Step) -> Rule {
+        let State { world, budget } = self;
+        match step {
+            Step::Publish(qos) => budget.publishes[usize::from(*qos)] -= 1,
+            Step::Subscribe(..) => budget.subscribes -= 1,
+            Step::Unsubscribe(_) => budget.unsubscribes -= 1,
+            Step::Ping => budget.pings -= 1,
+            Step::Message(qos) => budget.messages[usize::from(*qos) - 1] -= 1,
+            Step::Stray(_) => budget.strays -= 1,
+            // The first that is left with the server on a link costs another link.
+            Step::Receive(place) if !world.has_left_some() => {
+                let costs_a_link = world.would_be_left(&world.to_client[*place]);
+                budget.losses -= u8::from(costs_a_link);
+            }
+            Step::Lose { forget } => {
+                budget.losses -= u8::from(!world.harness.closing);
+                budget.forgets -= u8::from(*forget);
+            }
+            Step::Receive(_) | Step::Accept(_) | Step::Serve | Step::Connect => {}
+        }
+        world.apply(step)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.world.hash_state(&mut hasher);
+        self.budget.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// How a state was reached.
+struct Path {
+    step: Step,
+    before: Option<Rc<Path>>,
+}
+
+/// Visits every state that the budget allows, and runs on to the end from one in `ends` of them.
+/// Returns how many states there are.
+fn explore(budget: Budget, fault: Fault, ends: u64) -> Result<usize, String> {
+    let mut visited = HashSet::new();
+    let mut open: Vec<(State, Option<Rc<Path>>)> = Vec::new();
+    let start = State::new(budget, fault, Instant::now());
+    visited.insert(start.fingerprint());
+    open.push((start, None));
+    while let Some((state, path)) = open.pop() {
+        for step in state.steps() {
+            let mut next = state.clone();
+            let mut outcome = next.apply(&step);
+            let path = Rc::new(Path {
+                step,
+                before: path.clone(),
+            });
+            if outcome.is_ok() {
+                let fingerprint = next.fingerprint();
+                if !visited.insert(fingerprint) {
+                    continue;
+                }
+                if fingerprint.is_multiple_of(ends) {
+                    outcome = next.world.clone().run_to_the_end();
+                }
+            }
+            if let Err(broken) = outcome {
+                return Err(transcript(&path, &broken, budget, fault));
+            }
+            open.push((next, Some(path)));
+        }
+    }
+    Ok(visited.len())
+}
+
+fn transcript(path: &Path, broken: &str, budget: Budget, fault: Fault) -> String {
+    let mut steps = Vec::new();
+    let mut at = Some(path);
+    while let Some(path) = at {
+        steps.push(&path.step);
+        at = path.before.as_deref();
+    }
+    steps.reverse();
+    let mut state = State::new(budget, fault, Instant::now());
+    let mut text = String::new();
+    for step in steps {
+        let world = &state.world;
+        let (up, down) = (world.harness.sent.len(), world.to_client.len());
+        let result = state.apply(step);
+        text += &format!("{step:?}");
+        for packet in state.world.harness.sent.iter().skip(up) {
+            text += &format!("  -> {packet:02x?}");
+        }
+        for packet in state.world.to_client.iter().skip(down) {
+            text += &format!("  <- {packet:?}");
+        }
+        text += "\n";
+        if result.is_err() {
+            break;
+        }
+    }
+    format!("{text}{broken}")
+}
+
+/// Explores a world that has more than so many states.
+fn no_violation(name: &str, budget: Budget, ends: u64, more_than: usize) {
+    match explore(budget, Fault::None, ends) {
+        Ok(states) => {
+            println!("{name}: {states} distinct states, no violation");
+            assert!(states > more_than, "{states}");
+        }
+        Err(transcript) => panic!("{name}:\n{transcript}"),
+    }
+}
+
+#[test]
+fn every_interleaving_of_publishes_and_losses() {
+    let budget = Budget {
+        publishes: [1, 1, 1],
+        losses: 2,
+        forgets: 1,
+        strays: 1,
+        ..Budget::default()
+    };
+    no_violation("publishes and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_subscriptions_and_losses() {
+    let budget = Budget {
+        publishes: [0, 1, 0],
+        subscribes: 2,
+        unsubscribes: 1,
+        losses: 2,
+        forgets: 2,
+        ..Budget::default()
+    };
+    no_violation("subscriptions and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_messages_and_losses() {
+    let budget = Budget {
+        subscribes: 1,
+        pings: 1,
+        messages: [1, 1],
+        losses: 2,
+        forgets: 1,
+        ..Budget::default()
+    };
+    no_violation("messages and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_messages_that_are_left_with_the_server_and_losses() {
+    let budget = Budget {
+        subscribes: 1,
+        messages: [2, 1],
+        losses: 2,
+        room_for_one: true,
+        ..Budget::default()
+    };
+    no_violation("messages left with the server", budget, 1, 10_000);
+}
+
+/// The largest worlds. They take minutes in a build that is not optimised, so only an optimised one without debug
+/// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
+#[cfg(not(debug_assertions))]
+mod large {
+    use super::{Budget, no_violation};
+
+    #[test]
+    fn every_interleaving_of_more_publishes_and_losses() {
+        let budget = Budget {
+            publishes: [1, 2, 1],
+            losses: 2,
+            forgets: 1,
+            strays: 1,
+            ..Budget::default()
+        };
+        no_violation("more publishes and losses", budget, 1, 100_000);
+    }
+
+    #[test]
+    fn every_interleaving_of_more_messages_that_are_left_with_the_server_and_losses() {
+        let budget = Budget {
+            subscribes: 1,
+            messages: [2, 1],
+            losses: 3,
+            forgets: 1,
+            room_for_one: true,
+            ..Budget::default()
+        };
+        no_violation("more messages left with the server", budget, 1, 100_000);
+    }
+
+    /// Every QoS, a subscription and messages in both directions.
+    #[test]
+    fn every_interleaving_of_everything() {
+        let budget = Budget {
+            publishes: [0, 1, 1],
+            subscribes: 1,
+            messages: [1, 1],
+            losses: 2,
+            forgets: 1,
+            ..Budget::default()
+        };
+        no_violation("everything", budget, 16, 1_000_000);
+    }
+}
+
+#[test]
+fn every_fault_is_noticed() {
+    let everything = Budget {
+        publishes: [0, 1, 1],
+        subscribes: 1,
+        messages: [0, 1],
+        losses: 2,
+        forgets: 1,
+        ..Budget::default()
+    };
+    let left_with_the_server = Budget {
+        subscribes: 1,
+        messages: [2, 1],
+        losses: 2,
+        room_for_one: true,
+        ..Budget::default()
+    };
+    for (fault, words) in FAULTS {
+        let budget = match fault {
+            // This server commits no violation.
+            Fault::ViolationIgnored => continue,
+            Fault::WrongAnswer
+            | Fault::LeftIsKnown
+            | Fault::LeftIsAcknowledged
+            | Fault::MakesWay => left_with_the_server,
+            _ => everything,
+        };
+        let transcript = explore(budget, fault, 1).expect_err(&format!("{fault:?}"));
+        let broken = transcript.lines().last().unwrap_or_default();
+        println!("{fault:?}: {broken}");
+        assert!(broken.contains(words), "{fault:?}:\n{transcript}");
+    }
+}

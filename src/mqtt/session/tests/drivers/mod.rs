@@ -1,0 +1,10 @@
+//! Three drivers of a session through the rule book: every interleaving in a small world, random stories in a
+//! larger one, and bytes from an enemy. Pure; built for tests and fuzzing only.
+
+pub(in crate::mqtt) mod bytes;
+#[cfg(test)]
+mod exhaustive;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod world;

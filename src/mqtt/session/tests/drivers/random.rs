@@ -1,0 +1,174 @@
+//! Random stories in a world that is larger than the explored ones: many commands, requests of several packets,
+//! few or many identifiers, little room, answers in any order, a CONNACK that never arrives. For tests only.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::super::rules::{FAULTS, Fault, Rule};
+use super::world::{Step, World};
+use crate::mqtt::session::{OnSessionLost, SessionOptions};
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// If it can happen now. A place counts round those that there are.
+    Step(Step),
+    /// The server takes so many packets.
+    Takes(u8),
+    AcceptAll,
+    Reconnect {
+        session_kept: bool,
+        /// A link before it goes down between CONNECT and CONNACK.
+        connack_missed: bool,
+    },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let some = prop::collection::btree_set(0..12_u8, 1..12);
+    let many = prop::collection::btree_set(0..12_u8, 1..4);
+    prop_oneof![
+        4 => (0..3_u8).prop_map(|qos| Happening::Step(Step::Publish(qos))),
+        3 => (some, 0..3_u8).prop_map(|(filters, qos)| {
+            Happening::Step(Step::Subscribe(filters.into_iter().collect(), qos))
+        }),
+        3 => many.prop_map(|filters| {
+            Happening::Step(Step::Unsubscribe(filters.into_iter().collect()))
+        }),
+        1 => Just(Happening::Step(Step::Ping)),
+        2 => (0..3_u8).prop_map(|qos| Happening::Step(Step::Message(qos))),
+        6 => (1..4_u8).prop_map(Happening::Takes),
+        8 => any::<usize>().prop_map(|place| Happening::Step(Step::Receive(place))),
+        1 => any::<usize>().prop_map(|place| Happening::Step(Step::Accept(place))),
+        2 => Just(Happening::AcceptAll),
+        2 => (prop::bool::weighted(0.7), prop::bool::weighted(0.2)).prop_map(
+            |(session_kept, connack_missed)| Happening::Reconnect { session_kept, connack_missed }
+        ),
+    ]
+}
+
+/// The limits in which the session works.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    few_identifiers: bool,
+    little_room: bool,
+}
+
+fn play(story: &[Happening], terms: Terms, fault: Fault) -> Rule {
+    let options = SessionOptions {
+        max_inflight: 20,
+        ack_timeout: Duration::from_secs(20),
+        keep_alive: Duration::from_secs(60),
+        on_session_lost: OnSessionLost::Republish,
+        identifiers: if terms.few_identifiers { 8 } else { u16::MAX },
+        // Four messages or a few more.
+        max_owed_bytes: if terms.little_room { 20 } else { usize::MAX },
+        // Giving up has tests of its own (resuming.rs).
+        fruitless_links: u32::MAX,
+        first_identifier: 0,
+    };
+    let mut world = World::new(options, true, fault, Instant::now());
+    connect(&mut world)?;
+    for happening in story {
+        match happening {
+            Happening::Step(step) => apply_if_possible(&mut world, step)?,
+            Happening::Takes(packets) => {
+                for _ in 0..*packets {
+                    apply_if_possible(&mut world, &Step::Serve)?;
+                }
+            }
+            Happening::AcceptAll => {
+                while !world.harness.unaccepted.is_empty() {
+                    world.apply(&Step::Accept(0))?;
+                }
+            }
+            Happening::Reconnect {
+                session_kept,
+                connack_missed,
+            } => {
+                world.apply(&Step::Lose {
+                    forget: !session_kept,
+                })?;
+                // With few identifiers the renewals may have to wait behind what is sent again.
+                if *connack_missed && !terms.few_identifiers {
+                    world.apply(&Step::Connect)?;
+                    world.apply(&Step::Serve)?;
+                    world.apply(&Step::Lose { forget: false })?;
+                }
+                connect(&mut world)?;
+            }
+        }
+        if world.harness.closing {
+            // The server takes what came before that.
+            while !world.harness.sent.is_empty() {
+                world.apply(&Step::Serve)?;
+            }
+            world.apply(&Step::Lose { forget: false })?;
+            connect(&mut world)?;
+        }
+        let unaccepted = world.harness.session.bytes_unaccepted();
+        if unaccepted != world.harness.record.arrivals.unaccepted_bytes() {
+            return Err(format!("{unaccepted} bytes wait to be accepted"));
+        }
+    }
+    world.run_to_the_end()?;
+    world.harness.lose_link()?;
+    world.harness.abandon()
+}
+
+/// Makes a link and lets CONNACK arrive.
+fn connect(world: &mut World) -> Rule {
+    for step in [Step::Connect, Step::Serve, Step::Receive(0)] {
+        world.apply(&step)?;
+    }
+    Ok(())
+}
+
+fn apply_if_possible(world: &mut World, step: &Step) -> Rule {
+    let place = |place: usize, end: usize| place.checked_rem(end);
+    let harness = &world.harness;
+    let step = match step {
+        Step::Serve if harness.sent.is_empty() => None,
+        Step::Receive(_) if harness.closing => None,
+        Step::Receive(at) => place(*at, world.to_client.len()).map(Step::Receive),
+        Step::Accept(at) => place(*at, harness.unaccepted.len()).map(Step::Accept),
+        Step::Serve | Step::Message(_) => Some(step.clone()),
+        command => harness.session.wants_commands().then(|| command.clone()),
+    };
+    step.map_or(Ok(()), |step| world.apply(&step))
+}
+
+fn story() -> impl Strategy<Value = (Vec<Happening>, Terms)> {
+    let story = prop::collection::vec(happening(), 1..120);
+    (story, any::<bool>(), any::<bool>()).prop_map(|(story, few_identifiers, little_room)| {
+        let terms = Terms {
+            few_identifiers,
+            little_room,
+        };
+        (story, terms)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_command_ends_once_and_truly((story, terms) in story()) {
+        play(&story, terms, Fault::None).map_err(TestCaseError::fail)?;
+    }
+}
+
+#[test]
+fn every_fault_is_noticed() {
+    for (fault, words) in FAULTS {
+        let mut runner = TestRunner::deterministic();
+        let noticed = (0..1_000).any(|_| {
+            let (story, terms) = story().new_tree(&mut runner).unwrap().current();
+            play(&story, terms, fault).is_err_and(|broken| broken.contains(words))
+        });
+        // This server commits no violation.
+        assert_eq!(noticed, fault != Fault::ViolationIgnored, "{fault:?}");
+    }
+}

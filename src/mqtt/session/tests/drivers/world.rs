@@ -1,0 +1,230 @@
+//! The world of two drivers: a session under the rules, a server that does as the standard says, and a network
+//! that may lose the link at any point with everything under way. Pure; for tests only.
+//!
+//! These rules need such a server: the outcomes are true of the messages that it took, a QoS 2 message is
+//! delivered once, and in the end the server has the subscriptions that are wanted and holds no message any more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
+
+use super::super::rules::server::{Server, level};
+use super::super::rules::{Fault, Harness, Kind, Rule, Verdict};
+use crate::mqtt::packet::{Filter, Incoming, QoS};
+use crate::mqtt::session::{Outcome, Reason, SessionOptions};
+use crate::mqtt::v4::tests::wire;
+
+/// One thing that can happen next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Publish(u8),
+    /// These filters, by their numbers.
+    Subscribe(Vec<u8>, u8),
+    Unsubscribe(Vec<u8>),
+    Ping,
+    /// The server handles the first packet under way to it.
+    Serve,
+    /// The session is given the packet at this place of those under way to it.
+    Receive(usize),
+    Message(u8),
+    Accept(usize),
+    Lose {
+        forget: bool,
+    },
+    Connect,
+    /// An acknowledgment that answers nothing.
+    Stray(Incoming),
+}
+
+/// Everything, in one state.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) harness: Harness,
+    pub(super) server: Server,
+    pub(super) to_client: VecDeque<Incoming>,
+    /// The subscriptions that the server has to have in the end.
+    wanted: BTreeMap<String, u8>,
+    /// QoS 2 messages that were delivered.
+    delivered: BTreeSet<u8>,
+    /// A server that begins a session whose CONNACK never arrives keeps it. Otherwise it drops that session, so
+    /// that the client is never mistaken.
+    keeps_unknown_session: bool,
+}
+
+impl World {
+    pub(super) fn new(
+        options: SessionOptions,
+        keeps_unknown_session: bool,
+        fault: Fault,
+        base: std::time::Instant,
+    ) -> Self {
+        let mut harness = Harness::new(options, false, fault, base);
+        harness.lingers = true;
+        World {
+            harness,
+            server: Server::default(),
+            to_client: VecDeque::new(),
+            wanted: BTreeMap::new(),
+            delivered: BTreeSet::new(),
+            keeps_unknown_session,
+        }
+    }
+
+    /// Lets one thing happen. The link takes everything at once.
+    pub(super) fn apply(&mut self, step: &Step) -> Rule {
+        let harness = &mut self.harness;
+        match step {
+            Step::Publish(qos) => harness.publish("t", *qos, 2)?,
+            Step::Subscribe(numbers, qos) => {
+                let filters = numbers.iter().map(|n| Filter::new(name(n), level(*qos)));
+                harness.subscribe(filters.collect())?;
+                self.wanted.extend(numbers.iter().map(|n| (name(n), *qos)));
+            }
+            Step::Unsubscribe(numbers) => {
+                harness.unsubscribe(numbers.iter().map(name).collect())?;
+                self.wanted
+                    .retain(|filter, _| !numbers.iter().any(|n| name(n) == *filter));
+            }
+            Step::Ping => harness.ping()?,
+            Step::Serve => {
+                let bytes = harness.sent.pop_front().ok_or("nothing to serve")?;
+                let (packet, _) = wire::from_client(&bytes)?;
+                self.server.serve(&packet, &mut self.to_client)?;
+            }
+            Step::Receive(place) => {
+                let packet = self.to_client.remove(*place).ok_or("nothing to receive")?;
+                self.receive(packet)?;
+            }
+            Step::Message(qos) => self.to_client.push_back(self.server.send(*qos)),
+            Step::Accept(place) => harness.accept(*place)?,
+            Step::Lose { forget } => {
+                if *forget {
+                    self.server.forget();
+                }
+                self.lose()?;
+            }
+            Step::Connect => harness.link_up()?,
+            Step::Stray(packet) => self.receive(packet.clone())?,
+        }
+        while self.harness.linked && !self.harness.session.output().is_empty() {
+            self.harness.transmit(usize::MAX)?;
+        }
+        self.check_ended()
+    }
+
+    fn receive(&mut self, packet: Incoming) -> Rule {
+        let name = packet.name();
+        if self.harness.receive(packet)? {
+            return Err(format!("{name} was taken for a violation"));
+        }
+        for message in self.harness.messages.drain(..) {
+            if message.qos == QoS::ExactlyOnce && !self.delivered.insert(message.payload[0]) {
+                return Err(format!("{message:?} was delivered twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self) -> Rule {
+        let is_new_session = |packet: &Incoming| {
+            matches!(
+                packet,
+                Incoming::ConnAck {
+                    session_present: false,
+                    ..
+                }
+            )
+        };
+        if self.to_client.iter().any(is_new_session) {
+            match self.keeps_unknown_session {
+                true => self.server.is_mistaken_for_another = true,
+                false => self.server.forget(),
+            }
+        }
+        self.server.connected = false;
+        self.to_client.clear();
+        self.harness.lose_link()
+    }
+
+    /// The outcomes are true of what the server took.
+    fn check_ended(&mut self) -> Rule {
+        for (token, kind, outcome) in self.harness.ended.drain(..) {
+            let taken = self.server.taken.get(&token).copied().unwrap_or(0);
+            let mistaken = self.server.is_mistaken_for_another;
+            let right = match (kind, &outcome) {
+                (Kind::Publish { qos: 0, .. }, Outcome::Delivered { .. }) => taken <= 1,
+                (Kind::Publish { qos: 1, .. }, Outcome::Delivered { .. }) => taken >= 1,
+                (Kind::Publish { .. }, Outcome::Delivered { .. }) => {
+                    // Nothing can tell the session that the server forgot the first half of the exchange.
+                    taken == 1 || mistaken && taken > 1
+                }
+                (Kind::Publish { qos: 2, .. }, Outcome::PerhapsDelivered(Reason::SessionLost)) => {
+                    taken <= 1 || mistaken
+                }
+                (Kind::Subscribe | Kind::Unsubscribe | Kind::Ping, Outcome::Delivered { .. })
+                | (Kind::Ping, Outcome::PerhapsDelivered(Reason::LinkLost)) => true,
+                _ => false,
+            };
+            if !right {
+                return Err(format!(
+                    "command {token} ({kind:?}) ended as {outcome:?}; taken: {taken}"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a message was left with the server on this link, or this one would be.
+    pub(super) fn has_left_some(&self) -> bool {
+        self.harness.record.arrivals.has_left_some()
+    }
+
+    pub(super) fn would_be_left(&self, packet: &Incoming) -> bool {
+        let arrivals = &self.harness.record.arrivals;
+        matches!(packet, Incoming::Publish { id, message }
+            if arrivals.verdict(*id, message) == Verdict::Leave)
+    }
+
+    /// Runs on without further trouble until nothing is left to do.
+    pub(super) fn run_to_the_end(&mut self) -> Rule {
+        for _ in 0..10_000 {
+            let step = match &self.harness {
+                harness if !harness.linked => Step::Connect,
+                harness if !harness.sent.is_empty() => Step::Serve,
+                harness if !harness.closing && !self.to_client.is_empty() => Step::Receive(0),
+                harness if !harness.unaccepted.is_empty() => Step::Accept(0),
+                harness if harness.closing => Step::Lose { forget: false },
+                _ => return self.check_end(),
+            };
+            self.apply(&step)?;
+        }
+        Err("it does not come to rest".to_owned())
+    }
+
+    fn check_end(&self) -> Rule {
+        self.harness.record.is_settled()?;
+        let session = &self.harness.session;
+        if !session.is_at_rest() {
+            return Err("something is still in flight".to_owned());
+        }
+        if !self.server.held.is_empty() || !self.server.unreleased.is_empty() {
+            return Err("the server holds what was not acknowledged to the end".to_owned());
+        }
+        if self.server.subscriptions != self.wanted {
+            return Err(format!("subscribed: {:?}", self.server.subscriptions));
+        }
+        match session.wants_commands() {
+            true => Ok(()),
+            false => Err("the session takes no further command".to_owned()),
+        }
+    }
+
+    pub(super) fn hash_state(&self, state: &mut impl Hasher) {
+        self.harness.hash_state(state);
+        (&self.server, &self.to_client).hash(state);
+        (&self.wanted, &self.delivered).hash(state);
+    }
+}
+
+fn name(number: &u8) -> String {
+    format!("f{number}")
+}

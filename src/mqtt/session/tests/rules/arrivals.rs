@@ -1,0 +1,207 @@
+//! The messages that arrived: which of them the session has to deliver, and which acknowledgments it owes.
+//!
+//! The rules foretell exactly what the session does with each PUBLISH, whatever the broker sends. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Rule;
+use crate::mqtt::packet::{Message, PacketId, QoS};
+use crate::mqtt::session::DeliveryId;
+
+/// A message that the session has and has not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Known {
+    message: Message,
+    /// `None` until it is delivered, and for a QoS 2 message that comes again after its PUBREC.
+    delivery: Option<DeliveryId>,
+    accepted: bool,
+    on_this_link: bool,
+}
+
+/// The session's task when a PUBLISH comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Verdict {
+    Deliver,
+    /// It was delivered before: it is only acknowledged.
+    Known,
+    /// There is no room for it: it stays with the broker.
+    Leave,
+}
+
+/// The receiving half of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Arrivals {
+    /// Bytes of messages that may wait to be accepted.
+    limit: usize,
+    known: BTreeMap<u16, Known>,
+    /// Acknowledgments that are owed on this link, in the order of arrival.
+    owed: Vec<u16>,
+    /// QoS 2 messages that came and were not released.
+    unreleased: BTreeSet<u16>,
+    /// The size of the first message that was left with the broker on this link.
+    left: Option<usize>,
+}
+
+impl Arrivals {
+    pub(super) fn new(limit: usize) -> Self {
+        Arrivals {
+            limit,
+            known: BTreeMap::new(),
+            owed: Vec::new(),
+            unreleased: BTreeSet::new(),
+            left: None,
+        }
+    }
+
+    /// The session's task if this message arrives now.
+    pub(crate) fn verdict(&self, id: Option<PacketId>, message: &Message) -> Verdict {
+        let Some(id) = id.map(PacketId::value) else {
+            return Verdict::Deliver;
+        };
+        let again = match self.known.get(&id) {
+            Some(known) => known.is(message),
+            None => message.qos == QoS::ExactlyOnce && self.unreleased.contains(&id),
+        };
+        let waiting = self.unaccepted_bytes();
+        let fits = waiting == 0 || waiting + message.size() <= self.limit;
+        match again {
+            true => Verdict::Known,
+            false if fits && self.left.is_none() => Verdict::Deliver,
+            false => Verdict::Leave,
+        }
+    }
+
+    pub(super) fn arrives(&mut self, id: Option<PacketId>, message: &Message) -> Verdict {
+        let verdict = self.verdict(id, message);
+        let Some(id) = id.map(PacketId::value) else {
+            return verdict;
+        };
+        // The broker uses the identifier for another message: the one before is over.
+        if self.known.get(&id).is_some_and(|known| !known.is(message)) {
+            self.releases(id);
+        }
+        match (verdict, self.known.get_mut(&id)) {
+            (Verdict::Leave, _) => drop(self.left.get_or_insert(message.size())),
+            (_, Some(known)) => {
+                if !std::mem::replace(&mut known.on_this_link, true) {
+                    self.owed.push(id);
+                }
+            }
+            (_, None) => {
+                let known = Known {
+                    message: message.clone(),
+                    delivery: None,
+                    accepted: verdict == Verdict::Known,
+                    on_this_link: true,
+                };
+                self.known.insert(id, known);
+                self.owed.push(id);
+                if message.qos == QoS::ExactlyOnce {
+                    self.unreleased.insert(id);
+                }
+            }
+        }
+        verdict
+    }
+
+    pub(super) fn delivers(&mut self, id: PacketId, delivery: DeliveryId) {
+        if let Some(known) = self.known.get_mut(&id.value()) {
+            known.delivery = Some(delivery);
+        }
+    }
+
+    /// PUBREL came.
+    pub(super) fn releases(&mut self, id: u16) {
+        self.unreleased.remove(&id);
+        self.known.remove(&id);
+        self.owed.retain(|owed| *owed != id);
+    }
+
+    pub(super) fn accepts(&mut self, delivery: DeliveryId) {
+        for known in self.known.values_mut() {
+            known.accepted |= known.delivery == Some(delivery);
+        }
+    }
+
+    /// The session sends PUBACK or PUBREC.
+    pub(super) fn acknowledges(&mut self, id: u16, qos: QoS) -> Rule {
+        let due = match self.owed.first() {
+            Some(first) if *first == id => self.known.remove(&id),
+            _ => None,
+        };
+        match due {
+            None => Err(format!(
+                "identifier {id} is acknowledged out of order, due: {:?}",
+                self.owed
+            )),
+            Some(known) if !known.accepted => Err(format!(
+                "identifier {id} is acknowledged before it was accepted"
+            )),
+            Some(known) if known.message.qos != qos => {
+                Err(format!("identifier {id} is acknowledged as {qos:?}"))
+            }
+            Some(_) => {
+                self.owed.remove(0);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn link_lost(&mut self) {
+        self.left = None;
+        self.owed.clear();
+        for known in self.known.values_mut() {
+            known.on_this_link = false;
+        }
+    }
+
+    pub(super) fn session_lost(&mut self) {
+        *self = Arrivals {
+            left: self.left,
+            ..Arrivals::new(self.limit)
+        };
+    }
+
+    /// Whether a message was left with the broker on this link.
+    pub(crate) fn has_left_some(&self) -> bool {
+        self.left.is_some()
+    }
+
+    /// Whether there is room again for the messages left with the broker: half of it, and enough for the first.
+    pub(super) fn has_room_again(&self) -> bool {
+        let waiting = self.unaccepted_bytes();
+        let has_room =
+            |size| waiting == 0 || waiting <= self.limit / 2 && waiting + size <= self.limit;
+        self.left.is_some_and(has_room)
+    }
+
+    /// Bytes of the messages that wait to be accepted.
+    pub(crate) fn unaccepted_bytes(&self) -> usize {
+        let waiting = self.known.values().filter(|known| !known.accepted);
+        waiting.map(|known| known.message.size()).sum()
+    }
+
+    /// Identifiers that the session still has to acknowledge on this link.
+    pub(super) fn owed(&self) -> &[u16] {
+        &self.owed
+    }
+
+    /// QoS 1 messages that were accepted and are not acknowledged on this link.
+    #[cfg(test)]
+    pub(super) fn accepted_before(&self) -> impl Iterator<Item = u16> {
+        let accepted = |k: &Known| k.accepted && !k.on_this_link && k.message.qos as u8 == 1;
+        let known = self.known.iter();
+        known
+            .filter(move |(_, known)| accepted(known))
+            .map(|(id, _)| *id)
+    }
+}
+
+impl Known {
+    /// Whether it is the same message again. QoS 1 on a new link is so only with DUP [MQTT-3.3.1-1].
+    fn is(&self, message: &Message) -> bool {
+        let known = &self.message;
+        (known.qos, &known.topic, &known.payload) == (message.qos, &message.topic, &message.payload)
+            && (self.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
+    }
+}

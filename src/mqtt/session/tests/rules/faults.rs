@@ -1,0 +1,84 @@
+//! All faults, and those inside the session, which are committed through `inspect.rs`. For tests only.
+
+use super::{Fault, Harness, Verdict};
+use crate::mqtt::packet::{Incoming, PacketId};
+use crate::mqtt::session::{Outcome, Reason};
+
+/// Every fault, with words of the rule that notices it.
+pub(crate) const FAULTS: [(Fault, &str); 18] = [
+    (Fault::ViolationIgnored, "the link is still there"),
+    (Fault::OutcomeLost, "have not ended, the session has"),
+    (Fault::OutcomeTwice, "ends a second time"),
+    (Fault::ToldTwice, "because of LinkLost"),
+    (Fault::AcceptedByItself, "before it was accepted"),
+    (Fault::MessageTwice, "was delivered 2 times"),
+    (Fault::WrongFlags, "the client sends a malformed packet"),
+    (Fault::NoDup, "DUP is wrong"),
+    (Fault::WrongAnswer, ", due: []"),
+    (Fault::ByteLost, "the client sends"),
+    (Fault::LossUntold, "the session goes on without a link"),
+    (Fault::FreedAtPubrec, "PUBREL, PUBCOMP are due for"),
+    (Fault::RenewalForgotten, "subscri"),
+    (Fault::DroppedWithSession, "have not ended, the session has"),
+    (Fault::UnreleasedForgotten, "was delivered 1 times"),
+    (Fault::LeftIsKnown, "not acknowledged to the end"),
+    (Fault::LeftIsAcknowledged, "acknowledged out of order"),
+    (Fault::MakesWay, "should have been taken"),
+];
+
+impl Harness {
+    pub(super) fn break_at_loss(&mut self) {
+        match self.fault {
+            Fault::UnreleasedForgotten => self.session.break_inbound(),
+            Fault::ToldTwice => {
+                let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
+                self.session.break_ending(outcome);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn break_before(&mut self, packet: &Incoming) {
+        let is_new_session = matches!(
+            packet,
+            Incoming::ConnAck {
+                session_present: false,
+                ..
+            }
+        );
+        match (self.fault, packet) {
+            (Fault::RenewalForgotten, _) if is_new_session => self.session.break_filters(),
+            (Fault::DroppedWithSession, _) if is_new_session => self.session.break_in_flight(),
+            (Fault::FreedAtPubrec, Incoming::PubRec(id)) => {
+                self.session.break_identifier(*id);
+            }
+            (Fault::MakesWay, Incoming::Publish { id, message })
+                if self.record.arrivals.verdict(*id, message) == Verdict::Deliver =>
+            {
+                let ids: Vec<_> = self.record.arrivals.accepted_before().collect();
+                for id in ids.into_iter().filter_map(PacketId::new) {
+                    self.session.break_arrival(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn break_after(&mut self, packet: &Incoming) {
+        let Incoming::Publish {
+            id: Some(id),
+            message,
+        } = packet
+        else {
+            return;
+        };
+        if self.record.arrivals.verdict(Some(*id), message) != Verdict::Leave {
+            return;
+        }
+        match self.fault {
+            Fault::LeftIsKnown => self.session.break_left(*id, message.clone()),
+            Fault::LeftIsAcknowledged => self.session.break_order(*id),
+            _ => {}
+        }
+    }
+}

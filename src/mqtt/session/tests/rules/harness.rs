@@ -1,0 +1,353 @@
+//! A session under the rules: each thing that is done to it goes through here. Pure.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::arrivals::Verdict;
+use super::record::{Cause, Kind, Record, Token};
+use super::server::level;
+use super::{Fault, Rule};
+use crate::mqtt::packet::{Connect, Filter, Incoming, Message, Publish};
+use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionOptions};
+use crate::mqtt::v4::tests::wire::{self, FromClient};
+
+/// Output that may wait for the link, beyond what commands and acknowledgments allow.
+const OUTPUT: usize = 256 * 1024 + 50_000;
+
+/// The session, its record, its link and its clock.
+#[derive(Debug, Clone)]
+pub(crate) struct Harness {
+    pub(crate) session: Session<Token>,
+    pub(crate) record: Record,
+    pub(super) fault: Fault,
+    pub(crate) now: Instant,
+    clean_session: bool,
+    pub(crate) linked: bool,
+    /// The session wants the link closed.
+    pub(crate) closing: bool,
+    /// Whether the link stays until the driver closes it.
+    pub(crate) lingers: bool,
+    /// How much of the session's output was looked at.
+    looked_at: usize,
+    /// Packets that the session put into its output on this link, until the driver takes them.
+    pub(crate) sent: VecDeque<Bytes>,
+    pub(crate) unaccepted: Vec<DeliveryId>,
+    /// Messages that were delivered because of the packet that came last.
+    pub(crate) messages: Vec<Arc<Message>>,
+    /// Commands that ended, until the driver takes them.
+    pub(crate) ended: Vec<(Token, Kind, Outcome)>,
+    /// Bytes that may wait for the link because of commands and packets.
+    allowance: usize,
+}
+
+/// Everything that can be done to the session.
+impl Harness {
+    pub(crate) fn new(
+        options: SessionOptions,
+        clean_session: bool,
+        fault: Fault,
+        now: Instant,
+    ) -> Self {
+        Harness {
+            record: Record::new(&options),
+            session: Session::new(options, now),
+            fault,
+            now,
+            clean_session,
+            linked: false,
+            closing: false,
+            lingers: false,
+            looked_at: 0,
+            sent: VecDeque::new(),
+            unaccepted: Vec::new(),
+            messages: Vec::new(),
+            ended: Vec::new(),
+            allowance: OUTPUT,
+        }
+    }
+
+    /// A message of that many bytes, the two of its token included.
+    pub(crate) fn publish(&mut self, topic: &str, qos: u8, payload: usize) -> Rule {
+        let kind = Kind::Publish { qos, payload };
+        let Some(token) = self.new_command(kind, payload + 20) else {
+            return Ok(());
+        };
+        let mut bytes = vec![0; payload];
+        bytes[..2].copy_from_slice(&token.to_be_bytes());
+        let publish = Publish::new(topic, level(qos), bytes);
+        self.session.publish(publish.into(), token, self.now);
+        self.look(&Cause::Other)
+    }
+
+    pub(crate) fn subscribe(&mut self, filters: Vec<Filter>) -> Rule {
+        let Some(token) = self.new_command(Kind::Subscribe, 20 * filters.len()) else {
+            return Ok(());
+        };
+        self.record.asks_for(&filters);
+        self.session.subscribe(filters, token, self.now);
+        self.look(&Cause::Other)
+    }
+
+    pub(crate) fn unsubscribe(&mut self, filters: Vec<String>) -> Rule {
+        let Some(token) = self.new_command(Kind::Unsubscribe, 20 * filters.len()) else {
+            return Ok(());
+        };
+        self.record.renounces(&filters);
+        self.session.unsubscribe(filters, token, self.now);
+        self.look(&Cause::Other)
+    }
+
+    pub(crate) fn ping(&mut self) -> Rule {
+        if let Some(token) = self.new_command(Kind::Ping, 2) {
+            self.session.ping(token, self.now);
+        }
+        self.look(&Cause::Other)
+    }
+
+    /// Names a command that allows so many bytes of output; `None` while the session takes none.
+    fn new_command(&mut self, kind: Kind, length: usize) -> Option<Token> {
+        if !self.session.wants_commands() {
+            return None;
+        }
+        self.allowance += length;
+        Some(self.record.new_command(kind))
+    }
+
+    pub(crate) fn disconnect(&mut self) -> Rule {
+        self.record.disconnect();
+        self.session.disconnect();
+        self.look(&Cause::Other)
+    }
+
+    /// A receiver accepts the delivery at this place of those that wait.
+    pub(crate) fn accept(&mut self, place: usize) -> Rule {
+        let delivery = self.unaccepted.remove(place);
+        self.record.arrivals.accepts(delivery);
+        self.session.accept(delivery);
+        self.look(&Cause::Other)
+    }
+
+    pub(crate) fn link_up(&mut self) -> Rule {
+        self.linked = true;
+        self.record.link_up(self.clean_session);
+        let connect = Connect {
+            client_id: "c",
+            clean_session: self.clean_session,
+            keep_alive: 10,
+            credentials: None,
+            last_will: None,
+        };
+        self.session.handle_link_up(&connect, self.now);
+        self.look(&Cause::Other)
+    }
+
+    /// The link is lost or closed.
+    pub(crate) fn lose_link(&mut self) -> Rule {
+        if !self.linked {
+            return Ok(());
+        }
+        self.linked = false;
+        self.closing = false;
+        self.record.link_lost();
+        self.sent.clear();
+        self.looked_at = 0;
+        if self.fault != Fault::LossUntold {
+            self.session.handle_link_lost();
+        }
+        if !self.session.output().is_empty() || self.session.wants_commands() {
+            return Err("the session goes on without a link".to_owned());
+        }
+        if self.fault == Fault::LossUntold {
+            self.session.handle_link_lost();
+        }
+        #[cfg(test)]
+        self.break_at_loss();
+        self.look(&Cause::LinkLost)
+    }
+
+    /// The link takes at most this much of the output.
+    pub(crate) fn transmit(&mut self, most: usize) -> Rule {
+        let bytes = self.session.output().len().min(most);
+        if !self.linked || bytes == 0 {
+            return Ok(());
+        }
+        self.record.written(bytes);
+        self.looked_at -= bytes;
+        self.session.handle_written(bytes, self.now);
+        self.look(&Cause::Written)
+    }
+
+    /// Time goes on; each timer that falls due on the way rings.
+    pub(crate) fn wait(&mut self, time: Duration) -> Rule {
+        let end = self.now + time;
+        while let Some(due) = self.session.next_timer().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.session.handle_timeout(self.now);
+            self.look(&Cause::Timeout)?;
+            if self.session.next_timer().is_some_and(|t| t <= self.now) {
+                return Err("a timer that spins".to_owned());
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    /// Hands a packet to the session; says whether the session took it for a violation.
+    pub(crate) fn receive(&mut self, packet: Incoming) -> Result<bool, String> {
+        self.messages.clear();
+        self.allowance += 4;
+        let deliveries = match &packet {
+            Incoming::Publish { id, message } => {
+                usize::from(self.record.arrivals.verdict(*id, message) == Verdict::Deliver)
+            }
+            _ => 0,
+        };
+        #[cfg(test)]
+        self.break_before(&packet);
+        let cause = self.record.receives(&packet);
+        let name = packet.name();
+        let result = self.session.handle_packet(packet.clone(), self.now);
+        #[cfg(test)]
+        self.break_after(&packet);
+        match (cause, result) {
+            (None, Err(_)) => {
+                self.look(&Cause::Other)?;
+                Ok(true)
+            }
+            (Some(cause), Ok(())) => {
+                self.look(&cause)?;
+                if let Cause::Packet(Incoming::Publish { message, .. }, _) = &cause
+                    && self.messages.len() != deliveries
+                {
+                    let times = self.messages.len();
+                    return Err(format!("{message:?} was delivered {times} times"));
+                }
+                self.record.handled()?;
+                Ok(false)
+            }
+            (Some(_), Err(error)) => Err(format!("{name} was refused: {error}")),
+            (None, Ok(())) => Err(format!("{name} was not refused")),
+        }
+    }
+
+    /// The broker sent what it must not send: the link is closed.
+    pub(crate) fn close_after_violation(&mut self) -> Rule {
+        if self.fault != Fault::ViolationIgnored {
+            self.lose_link()?;
+        }
+        match self.linked {
+            true => Err("a violation, and the link is still there".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    /// The loop ends, and so does every command.
+    pub(crate) fn abandon(&mut self) -> Rule {
+        self.session.abandon(Reason::Terminated);
+        self.look(&Cause::Abandoned)?;
+        match self.record.commands.len() {
+            0 => Ok(()),
+            open => Err(format!("{open} commands never ended")),
+        }
+    }
+}
+
+/// The rules see what follows. Faults between the session and the rules are committed here.
+impl Harness {
+    /// Looks at every event and at what is new in the output.
+    fn look(&mut self, cause: &Cause) -> Rule {
+        while let Some(event) = self.session.poll_event() {
+            self.look_at_event(event, cause)?;
+        }
+        while self.session.output().len() > self.looked_at {
+            self.look_at_packet()?;
+        }
+        let (owed, order) = self.session.acknowledgments_owed();
+        if order > 2 * owed + 64 {
+            return Err(format!(
+                "{order} places in the order of {owed} that are owed"
+            ));
+        }
+        if self.session.output().len() > self.allowance {
+            return Err(format!(
+                "more than {} bytes wait for the link",
+                self.allowance
+            ));
+        }
+        let (open, unresolved) = (self.record.commands.len(), self.session.unresolved());
+        if unresolved != open {
+            return Err(format!(
+                "{open} have not ended, the session has {unresolved}"
+            ));
+        }
+        match self.closing && !self.lingers {
+            true => self.lose_link(),
+            false => Ok(()),
+        }
+    }
+
+    fn look_at_event(&mut self, event: Event<Token>, cause: &Cause) -> Rule {
+        let kind = match &event {
+            Event::Resolved { .. } if self.fault == Fault::OutcomeLost => return Ok(()),
+            Event::Resolved { token, .. } => self.record.commands.get(token).map(|c| c.kind),
+            _ => None,
+        };
+        self.record.says(&event, cause)?;
+        match event {
+            Event::Resolved { .. } if self.fault == Fault::OutcomeTwice => {
+                self.record.says(&event, cause)?;
+            }
+            Event::Resolved { token, outcome } => {
+                self.ended.extend(kind.map(|kind| (token, kind, outcome)));
+            }
+            Event::Message { message, delivery } => {
+                if self.fault == Fault::MessageTwice {
+                    self.messages.push(Arc::clone(&message));
+                }
+                self.messages.push(message);
+                match delivery {
+                    Some(delivery) if self.fault == Fault::AcceptedByItself => {
+                        self.session.accept(delivery);
+                    }
+                    delivery => self.unaccepted.extend(delivery),
+                }
+            }
+            Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
+            Event::Connected { .. } | Event::SubscriptionRefused { .. } | Event::Unread(_) => {}
+        }
+        Ok(())
+    }
+
+    fn look_at_packet(&mut self) -> Rule {
+        let output = &self.session.output()[self.looked_at..];
+        let (mut packet, length) = wire::from_client(output)?;
+        match (self.fault, &mut packet) {
+            (Fault::NoDup, FromClient::Publish { dup, .. }) => *dup = false,
+            (Fault::WrongAnswer, FromClient::PubAck(id)) => packet = FromClient::PubComp(*id),
+            (Fault::ByteLost, _) => drop(wire::from_client(&output[1..])?),
+            (Fault::WrongFlags, FromClient::PubRel(_)) => {
+                wire::from_client(&[0x60, 2, output[2], output[3]])?;
+            }
+            _ => {}
+        }
+        self.record.sends(&packet, length)?;
+        self.sent
+            .push_back(Bytes::copy_from_slice(&output[..length]));
+        self.looked_at += length;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Harness {
+    /// Hashes everything that decides what happens next.
+    pub(crate) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        self.session.hash_state(state);
+        (&self.record, self.linked, self.closing).hash(state);
+        (&self.sent, &self.unaccepted).hash(state);
+    }
+}

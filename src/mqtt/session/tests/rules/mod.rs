@@ -1,0 +1,81 @@
+//! The rule book of the session, seen from outside. Pure; built for tests and fuzzing only.
+//!
+//! [`Harness`] does to a session what the loop would do and shows each event and each packet to the [`Record`],
+//! which holds them to the rules. `wire.rs` of the decoder's tests reads the packets: neither the codec nor the
+//! session is asked.
+//!
+//! | rule | where |
+//! |---|---|
+//! | every packet is well formed and reads as one that a client may send | `harness.rs` |
+//! | no event comes for nothing, no timer spins, memory and output are bounded | `events.rs`, `harness.rs` |
+//! | a packet that the broker must not send is refused, and no other one is | `record.rs`, `receives` |
+//! | CONNECT first and once, nothing before CONNACK or after DISCONNECT [MQTT-3.1.0-1] [MQTT-3.14.4-2] | `record.rs` |
+//! | no identifier is used for two things [MQTT-2.3.1-2] | `record.rs` |
+//! | DUP where the broker's session may have seen it, and only there [MQTT-3.3.1-1] | `record.rs` |
+//! | on each link PUBLISH packets leave once and in the order of their commands [MQTT-4.6.0-1] | `record.rs` |
+//! | PUBREL answers PUBREC at once, again on each link, in order [MQTT-4.6.0-4]; PUBCOMP answers PUBREL | `record.rs` |
+//! | at most eight filters in a packet; lost subscriptions are renewed before anything is published | `record.rs` |
+//! | a message that could be delivered twice is not sent in another session | `record.rs` |
+//! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
+//! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
+//! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
+//! | a message is left with the broker where there is no room for it, and only there | `arrivals.rs` |
+//! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
+
+mod arrivals;
+mod events;
+#[cfg(test)]
+mod faults;
+mod harness;
+mod record;
+pub(super) mod server;
+
+pub(super) use harness::Harness;
+#[cfg(test)]
+pub(super) use {arrivals::Verdict, faults::FAULTS, record::Kind};
+
+/// The result of a check: nothing, or the rule that was broken.
+pub(super) type Rule = Result<(), String>;
+
+/// A deliberate fault of the session, which the rules have to notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the tests commit them"))]
+pub(super) enum Fault {
+    None,
+    /// The link stays after a packet that was refused.
+    ViolationIgnored,
+    /// An outcome gets lost on its way.
+    OutcomeLost,
+    /// An outcome is told twice.
+    OutcomeTwice,
+    /// A command whose link was lost is told so and sent again all the same.
+    ToldTwice,
+    /// A message is accepted as soon as it is delivered.
+    AcceptedByItself,
+    /// A message is handed over twice.
+    MessageTwice,
+    /// PUBREL is sent without its flags.
+    WrongFlags,
+    /// DUP is never set.
+    NoDup,
+    /// PUBACK leaves as PUBCOMP.
+    WrongAnswer,
+    /// The first byte of each packet is lost.
+    ByteLost,
+    /// A lost link is told to the session too late.
+    LossUntold,
+    /// The identifier is freed when PUBREC comes.
+    FreedAtPubrec,
+    /// Subscriptions that the broker forgot are not renewed.
+    RenewalForgotten,
+    /// Everything in flight is dropped when the session was lost.
+    DroppedWithSession,
+    /// The session forgets which messages it has when the link is lost.
+    UnreleasedForgotten,
+    /// A message left with the broker counts as received when it comes again.
+    LeftIsKnown,
+    /// A message left with the broker is acknowledged.
+    LeftIsAcknowledged,
+    /// QoS 1 that was accepted and not acknowledged on the last link makes way for what comes before it.
+    MakesWay,
+}

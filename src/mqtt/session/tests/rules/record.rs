@@ -1,0 +1,477 @@
+//! The record of everything that the session was told and sent. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Rule;
+use super::arrivals::{Arrivals, Verdict};
+use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming, QoS};
+use crate::mqtt::session::{OnSessionLost, SessionOptions};
+use crate::mqtt::v4::tests::wire::FromClient;
+
+/// Names a command, in the order in which they were handed in. The payload of a PUBLISH begins with it.
+pub(crate) type Token = u16;
+
+/// The reason for which the session says something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// This packet, and the command that it may end.
+    Packet(Incoming, Option<Token>),
+    Written,
+    LinkLost,
+    Timeout,
+    Abandoned,
+    /// A command was handed in, or a message accepted: nothing ends by that.
+    Other,
+}
+
+/// The kinds of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Publish { qos: u8, payload: usize },
+    Subscribe,
+    Unsubscribe,
+    Ping,
+}
+
+/// A command that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Command {
+    pub(super) kind: Kind,
+    pub(super) id: u16,
+    /// Whether its PUBLISH was put into the output; not where a link was lost that took no byte of it.
+    pub(super) sent: bool,
+    /// The same, in the broker's present session.
+    sent_in_session: bool,
+    /// Whether any byte of it was taken by a link.
+    pub(super) touched: bool,
+}
+
+/// A PUBLISH in the output that did not leave as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Leaving {
+    pub(super) token: Token,
+    begin: usize,
+    end: usize,
+    /// `sent` and `sent_in_session` of its command before.
+    before: (bool, bool),
+}
+
+/// The meaning of an identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum InUse {
+    Publish(Token),
+    /// PUBREC came, PUBREL is due or out.
+    Released(Token),
+    Subscribe(Vec<String>),
+    Unsubscribe,
+}
+
+/// How far the link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    Down,
+    Greeting { clean_session: bool, sent: bool },
+    Up,
+    Closing { sent: bool },
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Record {
+    pub(super) on_session_lost: OnSessionLost,
+    pub(super) commands: BTreeMap<Token, Command>,
+    next_token: Token,
+    pub(super) stage: Stage,
+    /// Bytes put into the output, and bytes taken out of it, since it was empty last.
+    encoded: usize,
+    written: usize,
+    pub(super) leaving: VecDeque<Leaving>,
+    /// The PUBLISH that was put into the output last on this link.
+    latest: Option<Token>,
+    pub(super) in_use: BTreeMap<u16, InUse>,
+    /// Identifiers that are released until PUBCOMP comes, in the order of the PUBRECs.
+    pub(super) releases: Vec<u16>,
+    /// PUBRELs and PUBCOMPs that have to be sent at once.
+    releases_due: VecDeque<u16>,
+    completions_due: VecDeque<u16>,
+    /// Filters that the last command asked for.
+    wanted: BTreeSet<String>,
+    pub(super) granted: BTreeSet<String>,
+    /// The broker lost these subscriptions: they come before every PUBLISH.
+    pub(super) renewals_due: BTreeSet<String>,
+    pub(crate) arrivals: Arrivals,
+    /// The session has to say that it leaves messages with the broker.
+    pub(super) unread_due: bool,
+}
+
+impl Record {
+    pub(super) fn new(options: &SessionOptions) -> Self {
+        Record {
+            on_session_lost: options.on_session_lost,
+            commands: BTreeMap::new(),
+            next_token: 0,
+            stage: Stage::Down,
+            encoded: 0,
+            written: 0,
+            leaving: VecDeque::new(),
+            latest: None,
+            in_use: BTreeMap::new(),
+            releases: Vec::new(),
+            releases_due: VecDeque::new(),
+            completions_due: VecDeque::new(),
+            wanted: BTreeSet::new(),
+            granted: BTreeSet::new(),
+            renewals_due: BTreeSet::new(),
+            arrivals: Arrivals::new(options.max_owed_bytes),
+            unread_due: false,
+        }
+    }
+
+    pub(crate) fn next_token(&self) -> Token {
+        self.next_token
+    }
+
+    pub(super) fn new_command(&mut self, kind: Kind) -> Token {
+        let token = self.next_token;
+        self.next_token += 1;
+        let command = Command {
+            kind,
+            id: 0,
+            sent: false,
+            sent_in_session: false,
+            touched: false,
+        };
+        self.commands.insert(token, command);
+        token
+    }
+
+    pub(super) fn asks_for(&mut self, filters: &[Filter]) {
+        let names = filters.iter().map(|asked| asked.filter.clone());
+        self.wanted.extend(names);
+    }
+
+    pub(super) fn renounces(&mut self, filters: &[String]) {
+        for filter in filters {
+            self.wanted.remove(filter);
+            self.granted.remove(filter);
+            self.renewals_due.remove(filter);
+        }
+    }
+
+    pub(super) fn link_up(&mut self, clean_session: bool) {
+        self.stage = Stage::Greeting {
+            clean_session,
+            sent: false,
+        };
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        if self.stage == Stage::Up {
+            self.stage = Stage::Closing { sent: false };
+        }
+    }
+
+    /// The link is gone; call it before the session is told.
+    pub(super) fn link_lost(&mut self) {
+        self.stage = Stage::Down;
+        // They may be sent again under another identifier.
+        self.in_use
+            .retain(|_, what| matches!(what, InUse::Publish(_) | InUse::Released(_)));
+        for leaving in std::mem::take(&mut self.leaving) {
+            if let Some(command) = self.commands.get_mut(&leaving.token)
+                && leaving.begin >= self.written
+                // A broker that says PUBREC to what it cannot have is taken at its word.
+                && self.in_use.get(&command.id) != Some(&InUse::Released(leaving.token))
+            {
+                (command.sent, command.sent_in_session) = leaving.before;
+            }
+        }
+        (self.encoded, self.written) = (0, 0);
+        self.latest = None;
+        self.releases_due.clear();
+        self.completions_due.clear();
+        self.renewals_due.clear();
+        self.arrivals.link_lost();
+    }
+
+    /// The link took so many bytes; call it before the session is told.
+    pub(super) fn written(&mut self, bytes: usize) {
+        self.written += bytes;
+        for leaving in &self.leaving {
+            if let Some(command) = self.commands.get_mut(&leaving.token) {
+                command.touched |= leaving.begin < self.written;
+            }
+        }
+        self.leaving.retain(|leaving| leaving.end > self.written);
+        if self.written == self.encoded {
+            (self.encoded, self.written) = (0, 0);
+        }
+    }
+
+    /// A packet is about to be given to the session: what it may cause, or `None` when the session has
+    /// to take it for a violation.
+    pub(super) fn receives(&mut self, packet: &Incoming) -> Option<Cause> {
+        let mut ends = None;
+        match (self.stage, packet) {
+            (Stage::Down, _) => return None,
+            (
+                Stage::Greeting { clean_session, .. },
+                Incoming::ConnAck {
+                    session_present,
+                    code,
+                },
+            ) => {
+                if *code == ConnectReturnCode::Accepted {
+                    if *session_present && clean_session {
+                        return None;
+                    }
+                    self.stage = Stage::Up;
+                    if !session_present {
+                        self.session_lost();
+                    }
+                    self.releases_due.extend(&self.releases);
+                }
+            }
+            (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
+                if let Some(token) = self.awaits(id.value(), 1) {
+                    ends = Some(token);
+                    self.in_use.remove(&id.value());
+                }
+            }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubComp(id)) => {
+                if let Some(InUse::Released(token)) = self.in_use.get(&id.value()) {
+                    ends = Some(*token);
+                    self.in_use.remove(&id.value());
+                    self.releases.retain(|release| *release != id.value());
+                }
+            }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {}
+            // Nothing else counts.
+            (Stage::Closing { .. }, _) => return Some(Cause::Other),
+            (Stage::Up, Incoming::PubRec(id)) => {
+                let id = id.value();
+                if let Some(token) = self.awaits(id, 2) {
+                    self.in_use.insert(id, InUse::Released(token));
+                    self.releases.push(id);
+                }
+                if let Some(InUse::Released(_)) = self.in_use.get(&id) {
+                    self.releases_due.push_back(id);
+                }
+            }
+            (Stage::Up, Incoming::SubAck { id, granted }) => {
+                if let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) {
+                    if filters.len() != granted.len() {
+                        return None;
+                    }
+                    for (filter, granted) in filters.iter().zip(granted) {
+                        self.renewals_due.remove(filter);
+                        if granted.is_some() && self.wanted.contains(filter) {
+                            self.granted.insert(filter.clone());
+                        }
+                    }
+                    self.in_use.remove(&id.value());
+                }
+            }
+            (Stage::Up, Incoming::UnsubAck(id)) => {
+                if self.in_use.get(&id.value()) == Some(&InUse::Unsubscribe) {
+                    self.in_use.remove(&id.value());
+                }
+            }
+            (Stage::Up, Incoming::PubRel(id)) => {
+                self.completions_due.push_back(id.value());
+                self.arrivals.releases(id.value());
+            }
+            (Stage::Up, Incoming::Publish { id, message }) => {
+                let first = !self.arrivals.has_left_some();
+                let verdict = self.arrivals.arrives(*id, message);
+                self.unread_due = first && verdict == Verdict::Leave;
+            }
+        }
+        Some(Cause::Packet(packet.clone(), ends))
+    }
+
+    /// The broker has no session: nothing of the earlier one is left.
+    fn session_lost(&mut self) {
+        for command in self.commands.values_mut() {
+            command.sent_in_session = false;
+            command.id = 0;
+        }
+        self.in_use.clear();
+        self.releases.clear();
+        self.renewals_due = self.granted.clone();
+        self.arrivals.session_lost();
+    }
+
+    /// After the session handled a packet and its events and output were taken.
+    ///
+    /// # Errors
+    /// The packet or event that had to come at once and did not.
+    pub(super) fn handled(&mut self) -> Rule {
+        if std::mem::take(&mut self.unread_due) {
+            return Err("a message was taken for which there is no room".to_owned());
+        }
+        let (releases, completions) = (&self.releases_due, &self.completions_due);
+        match self.stage {
+            Stage::Up if !releases.is_empty() || !completions.is_empty() => Err(format!(
+                "PUBREL, PUBCOMP are due for {releases:?}, {completions:?}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The session put a packet of `length` bytes into its output.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(super) fn sends(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
+        self.encoded += length;
+        match (&mut self.stage, packet) {
+            (
+                Stage::Greeting {
+                    clean_session,
+                    sent: sent @ false,
+                },
+                FromClient::Connect {
+                    clean_session: said,
+                },
+            ) if clean_session == said => {
+                *sent = true;
+                Ok(())
+            }
+            (Stage::Closing { sent: sent @ false }, FromClient::Disconnect) => {
+                *sent = true;
+                Ok(())
+            }
+            (Stage::Up, _) => self.sends_online(packet, length),
+            (stage, _) => Err(format!("{packet:.200?} is sent while {stage:?}")),
+        }
+    }
+
+    fn sends_online(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
+        match packet {
+            FromClient::Publish { .. } => self.sends_publish(packet, length),
+            FromClient::PubAck(id) => self.arrivals.acknowledges(*id, QoS::AtLeastOnce),
+            FromClient::PubRec(id) => self.arrivals.acknowledges(*id, QoS::ExactlyOnce),
+            FromClient::PubRel(id) => due("PUBREL", *id, &mut self.releases_due),
+            FromClient::PubComp(id) => due("PUBCOMP", *id, &mut self.completions_due),
+            FromClient::Subscribe { id, filters } => {
+                let names = filters.iter().map(|(name, _)| (*name).to_owned()).collect();
+                self.takes_identifier(*id, InUse::Subscribe(names))?;
+                at_most_eight(filters.len())
+            }
+            FromClient::Unsubscribe { id, filters } => {
+                self.takes_identifier(*id, InUse::Unsubscribe)?;
+                at_most_eight(filters.len())
+            }
+            FromClient::PingReq => Ok(()),
+            FromClient::Connect { .. } | FromClient::Disconnect => {
+                Err(format!("{packet:?} is sent while the link is up"))
+            }
+        }
+    }
+
+    fn sends_publish(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
+        let wrong = |why: &str| Err(format!("{packet:.200?}: {why}"));
+        let FromClient::Publish {
+            dup,
+            qos,
+            id,
+            payload,
+            ..
+        } = packet
+        else {
+            return wrong("no PUBLISH");
+        };
+        let &[high, low, ..] = *payload else {
+            return wrong("nobody published that");
+        };
+        let token = Token::from_be_bytes([high, low]);
+        let Some(command) = self.commands.get_mut(&token) else {
+            return wrong("nobody published that, or it has ended");
+        };
+        let kind = Kind::Publish {
+            qos: *qos,
+            payload: payload.len(),
+        };
+        if command.kind != kind {
+            return wrong("published otherwise");
+        }
+        if self.latest.is_some_and(|latest| latest >= token) {
+            return wrong("twice on this link, or out of order");
+        }
+        if *dup != command.sent_in_session {
+            return wrong("DUP is wrong");
+        }
+        let fails = *qos == 2 || *qos == 1 && self.on_session_lost == OnSessionLost::Fail;
+        if fails && command.touched && !command.sent_in_session {
+            return wrong("it may have been taken in another session");
+        }
+        if !self.renewals_due.is_empty() {
+            return wrong("published before the subscription was renewed");
+        }
+        let same = command.id == *id;
+        self.leaving.push_back(Leaving {
+            token,
+            begin: self.encoded - length,
+            end: self.encoded,
+            before: (command.sent, command.sent_in_session),
+        });
+        (command.sent, command.sent_in_session) = (true, true);
+        command.id = *id;
+        self.latest = Some(token);
+        if *qos == 0 || same && self.in_use.get(id) == Some(&InUse::Publish(token)) {
+            return Ok(());
+        }
+        self.takes_identifier(*id, InUse::Publish(token))
+    }
+
+    fn takes_identifier(&mut self, id: u16, what: InUse) -> Rule {
+        match self.in_use.get(&id) {
+            None => {
+                self.in_use.insert(id, what);
+                Ok(())
+            }
+            Some(other) => Err(format!("identifier {id} for {what:?} is used by {other:?}")),
+        }
+    }
+
+    /// The PUBLISH of this quality of service that awaits its first acknowledgment under the identifier.
+    pub(super) fn awaits(&self, id: u16, level: u8) -> Option<Token> {
+        let Some(InUse::Publish(token)) = self.in_use.get(&id) else {
+            return None;
+        };
+        let command = self.commands.get(token).filter(|command| command.sent)?;
+        matches!(command.kind, Kind::Publish { qos, .. } if qos == level).then_some(*token)
+    }
+
+    /// Whether an acknowledgment answers something, a repeated PUBREC included.
+    #[cfg(test)]
+    pub(crate) fn expects(&self, packet: &Incoming) -> bool {
+        let is_released = |id| matches!(self.in_use.get(&id), Some(InUse::Released(_)));
+        match packet {
+            Incoming::PubAck(id) => self.awaits(id.value(), 1).is_some(),
+            Incoming::PubRec(id) => self.awaits(id.value(), 2).is_some() || is_released(id.value()),
+            Incoming::PubComp(id) => is_released(id.value()),
+            _ => true,
+        }
+    }
+}
+
+/// The packet has to be the next of those that are due.
+fn due(name: &str, id: u16, due: &mut VecDeque<u16>) -> Rule {
+    match due.front() {
+        Some(first) if *first == id => {
+            due.pop_front();
+            Ok(())
+        }
+        _ => Err(format!("{name} {id}, due: {due:?}")),
+    }
+}
+
+fn at_most_eight(filters: usize) -> Rule {
+    match filters {
+        ..=8 => Ok(()),
+        more => Err(format!("{more} filters in a packet")),
+    }
+}
