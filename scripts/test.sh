@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Every check of this repository, in one go: what continuous integration runs, and what to run before a commit.
 #
-# usage: scripts/test.sh
+# usage: scripts/test.sh [--quick | --all]
 #
-# The steps: the tools are there; shell syntax; format; the fuzz targets compile; clippy with the default
-# features, with local-broker and bench-internals, and of the library alone; all tests, and those that
-# local-broker changes; the largest explorations of the session, optimised; documentation; the smoke test;
-# a short soak run.
+# The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; clippy with the
+# default features, with local-broker, and of the library alone; all tests, and those that local-broker changes;
+# the largest explorations of the session, optimised; documentation; the smoke test; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
+#
+#   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
+#             minutes once the dependencies are built
+#   --all     besides all steps: shellcheck, a storm of a million messages, and both fuzz targets for some
+#             minutes; for this it also installs shellcheck
 #
 # What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
 # apt-get where that is possible (as root, or by sudo without a password), else named. Missing rustfmt or
@@ -18,8 +22,9 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-case ${1:-} in
-    '') ;;
+mode=${1:-}
+case $mode in
+    '' | --quick | --all) ;;
     -h | --help) help_from_header && exit 0 ;;
     *) die "unknown argument '$1': see --help" 2 ;;
 esac
@@ -50,6 +55,7 @@ missing_packages() {
     command -v cc >/dev/null 2>&1 || echo build-essential
     command -v openssl >/dev/null 2>&1 || echo openssl
     command -v mosquitto >/dev/null 2>&1 || echo mosquitto
+    [[ $mode != --all ]] || command -v shellcheck >/dev/null 2>&1 || echo shellcheck
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
 }
 
@@ -126,19 +132,38 @@ library_alone() {
     ((crates <= most)) || die "the library has $crates crates without the feature cli, more than $most"
 }
 
+storm() {
+    env STORM_MESSAGES=1000000 cargo test --locked --release --test storm torture -- --nocapture
+}
+
+fuzzing() {
+    scripts/fuzz.sh decode --minutes 2
+    scripts/fuzz.sh session --minutes 2
+}
+
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
-step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
-step 'fuzz targets compile' fuzz_targets
+step 'sentences' scripts/sentences.sh --most 20
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
-step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
-step 'the library alone' library_alone
-step 'tests' cargo test --locked
-# What that feature adds or changes; the rest is the same code as above.
-step 'tests, local-broker' cargo test --locked --features local-broker --test program
-step 'exploration' exploration
-step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
-step 'smoke test' scripts/smoke.sh
-step 'short soak run' scripts/soak.sh --dev 0.25
+if [[ $mode == --quick ]]; then
+    step 'unit tests' cargo test --locked --lib --bins
+    step 'floor plan' cargo test --locked --test library house
+    step 'against Mosquitto' cargo test --locked --test program the_default_run
+else
+    [[ $mode != --all ]] || step 'shellcheck' shellcheck scripts/*.sh .ci/run
+    step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+    step 'fuzz targets compile' fuzz_targets
+    step 'clippy, every feature' cargo clippy --locked --all-targets --features local-broker,bench-internals -- -D warnings
+    step 'the library alone' library_alone
+    step 'tests' cargo test --locked
+    # What that feature adds or changes; the rest is the same code as above.
+    step 'tests, local-broker' cargo test --locked --features local-broker --test program
+    step 'exploration' exploration
+    step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+    step 'smoke test' scripts/smoke.sh
+    step 'short soak run' scripts/soak.sh --dev 0.25
+    [[ $mode != --all ]] || step 'storm of a million messages' storm
+    [[ $mode != --all ]] || step 'fuzzing' fuzzing
+fi
 printf '\nall passed in %s s\n' "$SECONDS"
