@@ -66,7 +66,8 @@ impl Agent {
     pub(super) fn take_commands(&mut self, now: Instant) -> bool {
         let mut taken = 0;
         let limit = self.session.window();
-        self.window = self.window.at(now, self.session.in_flight(), limit);
+        let in_flight = self.session.in_flight();
+        self.pace.update_window(in_flight, limit, now);
         // All of these first: a later SUBSCRIBE may be for one of the same filters.
         while self.session.wants_commands()
             && let Some(filters) = self.abandoned_filters.pop_front()
@@ -207,7 +208,7 @@ impl Agent {
     }
 
     fn resolved(&mut self, token: Pending, outcome: Outcome) {
-        self.arrivals.count();
+        self.pace.command_ended();
         match token {
             Pending::Plain(completion) => completion.tell(outcome),
             Pending::Subscribe(subscribed) => {

@@ -8,7 +8,6 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use super::connection::Phase;
-use super::pace::Window;
 use super::{Agent, BATCH, Ended};
 use crate::client::ticket::Completions;
 use crate::mqtt::session::{Outcome, Reason};
@@ -94,7 +93,7 @@ impl Agent {
     pub(super) fn takes_commands(&self) -> bool {
         let before = |count: usize| count > 0;
         self.session.wants_commands()
-            && self.window == Window::Open
+            && self.pace.window_is_open()
             && self.abandoned_filters.is_empty()
             && self
                 .going_offline

@@ -49,7 +49,7 @@ use crate::options::{Options, Security};
 
 use connection::Phase;
 use ending::{Ending, GoingOffline};
-use pace::{Arrivals, Gate, Watchfulness, Window};
+use pace::Pace;
 
 /// Commands taken before the link, or what is left of what it brought, is looked at again.
 const BATCH: usize = 512;
@@ -108,10 +108,7 @@ pub struct Agent {
     reconnects: Completions,
     going_offline: Option<GoingOffline>,
     ending: Option<Ending>,
-    window: Window,
-    gate: Gate,
-    watch: Watchfulness,
-    arrivals: Arrivals,
+    pace: Pace,
     failure: Option<Error>,
     stats: Stats,
 }
@@ -266,10 +263,7 @@ impl Client {
             reconnects: Completions::default(),
             going_offline: None,
             ending: None,
-            window: Window::Open,
-            gate: Gate::Idle,
-            watch: Watchfulness::new(single_core, now),
-            arrivals: Arrivals::new(now),
+            pace: Pace::new(single_core, now),
             failure: None,
             stats: Stats::default(),
             client: self,
@@ -349,7 +343,7 @@ impl Agent {
             if let Some(pause) = self.pause(now) {
                 self.doorbell.rest(now + pause, || !self.lane.is_empty());
             } else if busy {
-                self.watch.was_busy(now);
+                self.pace.was_busy(now);
             } else if self.looks_again(now) {
                 thread::yield_now();
             } else {
@@ -368,13 +362,12 @@ impl Agent {
     }
 
     fn looks_again(&mut self, now: Instant) -> bool {
-        let time = self.arrivals.looking_time(self.session.in_flight());
-        self.watch.looks_again(now, time)
+        self.pace.looks_again(self.session.in_flight(), now)
     }
 
     /// How long to let acknowledgments come together, if nothing else can be done meanwhile.
     fn pause(&mut self, now: Instant) -> Option<Duration> {
-        let pause = self.arrivals.pause(now, self.session.in_flight())?;
+        let pause = self.pace.pause(self.session.in_flight(), now)?;
         let idle = self.session.output().is_empty()
             && (self.commands.is_empty() || !self.takes_commands());
         idle.then_some(pause)
@@ -388,23 +381,22 @@ impl Agent {
             return;
         }
         let takes_commands = self.takes_commands();
-        self.gate = self.gate.at(now, self.commands.keeps_waiting());
+        self.pace.will_sleep(self.commands.keeps_waiting(), now);
         let deadlines = [
             self.phase_deadline(),
             self.session.next_timer(),
             self.ending_deadline(),
-            self.window_deadline(),
-            self.gate.deadline(),
+            self.pace.deadline(self.session.wants_commands()),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.doorbell.sleep(takes_commands, deadline, || {
-            if self.gate == Gate::Open {
-                // Not before: whoever is let in has to see that the loop sleeps.
+            if self.pace.lets_a_thread_in() {
+                // Not before: the thread that is let in has to see that the loop sleeps.
                 self.commands.open_for_any();
             }
             !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
-        self.watch.slept(now.elapsed());
+        self.pace.slept(now.elapsed());
         self.unwatch_link();
     }
 

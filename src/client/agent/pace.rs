@@ -1,10 +1,10 @@
 //! The loop's pace: few large batches under load, few hand-overs when one message goes at a time.
 //!
-//! Pure decisions; the loop's thread, which passes in the time.
+//! Four policies behind one face, [`Pace`]: when commands may use the window, when a thread that waits
+//! for the command queue is let in, whether the loop looks again before it sleeps, and whether it
+//! pauses. They decide and do nothing; the loop's thread asks them and passes in the time.
 
 use std::time::{Duration, Instant};
-
-use super::Agent;
 
 /// How long a window that was full may wait for more room than a single acknowledgment makes.
 const REFILL_TIME: Duration = Duration::from_millis(1);
@@ -50,6 +50,80 @@ const WORTH_A_PAUSE: u32 = 4;
 const SAMPLE: u32 = 64;
 const SAMPLE_TIME: Duration = Duration::from_millis(10);
 
+/// The four policies.
+#[derive(Debug)]
+pub(super) struct Pace {
+    window: Window,
+    gate: Gate,
+    spin: Spin,
+    arrivals: Arrivals,
+}
+
+impl Pace {
+    pub(super) fn new(single_core: bool, now: Instant) -> Self {
+        Pace {
+            window: Window::Open,
+            gate: Gate::Idle,
+            spin: Spin::new(single_core, now),
+            arrivals: Arrivals::new(now),
+        }
+    }
+
+    /// So many commands are in flight in a window of this size.
+    pub(super) fn update_window(&mut self, in_flight: usize, limit: u16, now: Instant) {
+        self.window = self.window.at(now, in_flight, limit);
+    }
+
+    /// Whether commands may use the window.
+    pub(super) fn window_is_open(&self) -> bool {
+        self.window == Window::Open
+    }
+
+    /// One command has ended.
+    pub(super) fn command_ended(&mut self) {
+        self.arrivals.count();
+    }
+
+    /// There was something to do.
+    pub(super) fn was_busy(&mut self, now: Instant) {
+        self.spin.was_busy(now);
+    }
+
+    /// There was nothing to do: whether to look again at once, with so many commands in flight.
+    pub(super) fn looks_again(&mut self, in_flight: usize, now: Instant) -> bool {
+        let time = self.arrivals.looking_time(in_flight);
+        self.spin.looks_again(now, time)
+    }
+
+    /// How long to let acknowledgments come together, with so many awaited.
+    pub(super) fn pause(&mut self, in_flight: usize, now: Instant) -> Option<Duration> {
+        self.arrivals.pause(now, in_flight)
+    }
+
+    /// The loop is about to sleep. `keeps_waiting` says that a thread waits although the command queue
+    /// has some room.
+    pub(super) fn will_sleep(&mut self, keeps_waiting: bool, now: Instant) {
+        self.gate = self.gate.at(now, keeps_waiting);
+    }
+
+    /// Whether to let in a thread that waits for the command queue, however little room there is.
+    pub(super) fn lets_a_thread_in(&self) -> bool {
+        self.gate == Gate::Open
+    }
+
+    /// The loop slept for so long.
+    pub(super) fn slept(&mut self, lasted: Duration) {
+        self.spin.slept(lasted);
+    }
+
+    /// When the loop has to ask again at the latest. The window counts only while the session wants
+    /// commands.
+    pub(super) fn deadline(&self, wants_commands: bool) -> Option<Instant> {
+        let window = self.window.deadline().filter(|_| wants_commands);
+        window.into_iter().chain(self.gate.deadline()).min()
+    }
+}
+
 /// Whether commands may use the session's window.
 ///
 /// One acknowledgment after the other would make one packet after the other, each in a write of its
@@ -57,7 +131,7 @@ const SAMPLE_TIME: Duration = Duration::from_millis(10);
 /// quarter of it is free, or room for a large portion, or after a moment: as TCP avoids silly windows
 /// (RFC 1122, 4.2.3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Window {
+enum Window {
     Open,
     /// Every slot is taken.
     Full,
@@ -69,7 +143,7 @@ pub(super) enum Window {
 
 impl Window {
     /// What it is with so many commands in flight.
-    pub(super) fn at(self, now: Instant, in_flight: usize, limit: u16) -> Window {
+    fn at(self, now: Instant, in_flight: usize, limit: u16) -> Window {
         let free = usize::from(limit).saturating_sub(in_flight);
         let enough = usize::from(limit / 4).min(LARGEST_PORTION);
         match self {
@@ -83,6 +157,14 @@ impl Window {
             Window::Refilling { until } => Window::Refilling { until },
         }
     }
+
+    /// When it opens although little of it is free.
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Window::Refilling { until } => Some(until),
+            Window::Open | Window::Full => None,
+        }
+    }
 }
 
 /// How many commands have to end before others have their turn again, though more acknowledgments are
@@ -94,10 +176,10 @@ pub(super) fn portion(window: u16) -> usize {
 /// Whether the loop looks again for a moment before it sleeps: where one thread waits for one answer
 /// and then sends the next message, waking the loop each time would cost more than the rest.
 ///
-/// It does so only after it had something to do, and gives up where experience says that nothing
-/// comes so soon, as on a connection that is far away, idle, or shares a single core.
+/// It does so only after it had something to do. It gives up where experience says that nothing comes
+/// so soon, as on a connection that is far away, idle, or shares a single core.
 #[derive(Debug)]
-pub(super) struct Watchfulness {
+struct Spin {
     busy_at: Instant,
     /// On a single core nobody can answer while the loop looks.
     single_core: bool,
@@ -108,9 +190,9 @@ pub(super) struct Watchfulness {
     trust: u8,
 }
 
-impl Watchfulness {
-    pub(super) fn new(single_core: bool, now: Instant) -> Self {
-        Watchfulness {
+impl Spin {
+    fn new(single_core: bool, now: Instant) -> Self {
+        Spin {
             busy_at: now,
             single_core,
             looking: false,
@@ -120,7 +202,7 @@ impl Watchfulness {
     }
 
     /// Something was to be done.
-    pub(super) fn was_busy(&mut self, now: Instant) {
+    fn was_busy(&mut self, now: Instant) {
         if std::mem::take(&mut self.looking) {
             self.trust = TRUST;
         }
@@ -128,7 +210,7 @@ impl Watchfulness {
     }
 
     /// Nothing was to be done: whether to look again at once, if at all only for this `time`.
-    pub(super) fn looks_again(&mut self, now: Instant, time: Option<Duration>) -> bool {
+    fn looks_again(&mut self, now: Instant, time: Option<Duration>) -> bool {
         self.time = time.unwrap_or(LOOKING_TIME);
         let again = self.trust > 0
             && time.is_some_and(|time| now.saturating_duration_since(self.busy_at) < time)
@@ -141,7 +223,7 @@ impl Watchfulness {
     }
 
     /// The loop slept. If that was short, looking again would have been better.
-    pub(super) fn slept(&mut self, lasted: Duration) {
+    fn slept(&mut self, lasted: Duration) {
         if self.trust == 0 && lasted < self.time {
             self.trust = 1;
         }
@@ -154,7 +236,7 @@ impl Watchfulness {
 /// A pause takes an eighth at most of the time that a message takes anyway, and follows only after
 /// something came: with nothing coming the loop is asleep until it is told.
 #[derive(Debug)]
-pub(super) struct Arrivals {
+struct Arrivals {
     since: Instant,
     count: u32,
     /// From one acknowledgment to the next, where it was measured.
@@ -164,7 +246,7 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    pub(super) fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Arrivals {
             since: now,
             count: 0,
@@ -174,14 +256,14 @@ impl Arrivals {
     }
 
     /// One command has ended.
-    pub(super) fn count(&mut self) {
+    fn count(&mut self) {
         self.count = self.count.saturating_add(1);
         self.came = true;
     }
 
     /// How long to look for the next acknowledgment, where it is likely to come before a sleeping loop
     /// could be woken: with so few awaited, or because they come that fast.
-    pub(super) fn looking_time(&self, in_flight: usize) -> Option<Duration> {
+    fn looking_time(&self, in_flight: usize) -> Option<Duration> {
         if in_flight <= FEW {
             return Some(LOOKING_TIME);
         }
@@ -190,7 +272,7 @@ impl Arrivals {
     }
 
     /// How long to let more acknowledgments come, with so many awaited.
-    pub(super) fn pause(&mut self, now: Instant, in_flight: usize) -> Option<Duration> {
+    fn pause(&mut self, now: Instant, in_flight: usize) -> Option<Duration> {
         let elapsed = now.saturating_duration_since(self.since);
         if self.count >= SAMPLE || elapsed >= SAMPLE_TIME {
             self.interval = elapsed.checked_div(self.count);
@@ -210,7 +292,7 @@ impl Arrivals {
 
 /// When a thread is let in that waits for the command queue, in which there is little room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+enum Gate {
     /// Nobody waits, or only for room.
     Idle,
     /// Not before this moment, unless there is room for many.
@@ -221,7 +303,7 @@ pub(super) enum Gate {
 
 impl Gate {
     /// What it is when the loop is about to sleep.
-    pub(super) fn at(self, now: Instant, keeps_waiting: bool) -> Gate {
+    fn at(self, now: Instant, keeps_waiting: bool) -> Gate {
         match self {
             _ if !keeps_waiting => Gate::Idle,
             Gate::Shut { until } if until <= now => Gate::Open,
@@ -232,20 +314,10 @@ impl Gate {
         }
     }
 
-    pub(super) fn deadline(self) -> Option<Instant> {
+    fn deadline(self) -> Option<Instant> {
         match self {
             Gate::Shut { until } => Some(until),
             Gate::Idle | Gate::Open => None,
-        }
-    }
-}
-
-impl Agent {
-    /// When the window opens although little of it is free.
-    pub(super) fn window_deadline(&self) -> Option<Instant> {
-        match self.window {
-            Window::Refilling { until } if self.session.wants_commands() => Some(until),
-            _ => None,
         }
     }
 }
@@ -302,6 +374,26 @@ mod tests {
     }
 
     #[test]
+    fn the_nearer_deadline_of_window_and_gate_counts() {
+        let now = Instant::now();
+        let mut pace = Pace::new(false, now);
+        assert_eq!(pace.deadline(true), None);
+        pace.update_window(100, 100, now);
+        assert!(!pace.window_is_open());
+        pace.update_window(99, 100, now);
+        assert_eq!(pace.deadline(true), Some(now + REFILL_TIME));
+        assert_eq!(pace.deadline(false), None, "nothing could use the window");
+        pace.will_sleep(true, now - MOMENT);
+        assert_eq!(pace.deadline(true), Some(now + GATE_TIME - MOMENT));
+        assert!(!pace.lets_a_thread_in());
+        pace.will_sleep(true, now + GATE_TIME);
+        assert!(pace.lets_a_thread_in());
+        pace.update_window(99, 100, now + REFILL_TIME);
+        assert!(pace.window_is_open());
+        assert_eq!(pace.deadline(true), None);
+    }
+
+    #[test]
     fn a_small_window_opens_at_once() {
         let now = Instant::now();
         for limit in 1..8 {
@@ -345,11 +437,11 @@ mod tests {
     #[test]
     fn it_looks_again_for_a_moment_after_work_and_never_when_idle() {
         let start = Instant::now();
-        let mut watch = Watchfulness::new(false, start);
-        watch.was_busy(start);
-        assert!(watch.looks_again(start + MOMENT, LOOKING));
-        assert!(!watch.looks_again(start + LOOKING_TIME, LOOKING));
-        assert!(!watch.looks_again(start + LOOKING_TIME * 1000, LOOKING));
+        let mut spin = Spin::new(false, start);
+        spin.was_busy(start);
+        assert!(spin.looks_again(start + MOMENT, LOOKING));
+        assert!(!spin.looks_again(start + LOOKING_TIME, LOOKING));
+        assert!(!spin.looks_again(start + LOOKING_TIME * 1000, LOOKING));
     }
 
     #[test]
@@ -367,30 +459,30 @@ mod tests {
     #[test]
     fn it_never_looks_again_under_load_or_on_a_single_core() {
         let start = Instant::now();
-        let mut watch = Watchfulness::new(false, start);
-        assert!(!watch.looks_again(start, None));
-        let mut watch = Watchfulness::new(true, start);
-        assert!(!watch.looks_again(start, LOOKING));
+        let mut spin = Spin::new(false, start);
+        assert!(!spin.looks_again(start, None));
+        let mut spin = Spin::new(true, start);
+        assert!(!spin.looks_again(start, LOOKING));
     }
 
     #[test]
     fn it_gives_up_what_is_always_in_vain_until_a_sleep_was_short() {
         let mut now = Instant::now();
-        let mut watch = Watchfulness::new(false, now);
+        let mut spin = Spin::new(false, now);
         let mut in_vain = 0;
         for _ in 0..100 {
-            watch.was_busy(now);
-            in_vain += u32::from(watch.looks_again(now, LOOKING));
+            spin.was_busy(now);
+            in_vain += u32::from(spin.looks_again(now, LOOKING));
             now += LOOKING_TIME;
-            assert!(!watch.looks_again(now, LOOKING));
-            watch.slept(LOOKING_TIME);
+            assert!(!spin.looks_again(now, LOOKING));
+            spin.slept(LOOKING_TIME);
         }
         assert_eq!(in_vain, u32::from(TRUST));
-        watch.slept(LOOKING_TIME - MOMENT);
-        watch.was_busy(now);
-        assert!(watch.looks_again(now, LOOKING));
+        spin.slept(LOOKING_TIME - MOMENT);
+        spin.was_busy(now);
+        assert!(spin.looks_again(now, LOOKING));
         // Not in vain.
-        watch.was_busy(now);
-        assert_eq!(watch.trust, TRUST);
+        spin.was_busy(now);
+        assert_eq!(spin.trust, TRUST);
     }
 }
