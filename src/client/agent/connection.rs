@@ -68,7 +68,7 @@ impl Agent {
             Phase::Waiting { .. } => false,
             Phase::Connecting(attempt) => {
                 let connector = self.client.connector.as_ref();
-                let (resolver, readiness) = (&mut self.resolver, &self.readiness);
+                let (resolver, readiness) = (&mut self.resolver, self.wire.readiness());
                 match attempt.poll(&self.client.options, connector, resolver, readiness, now) {
                     Progress::Pending => false,
                     Progress::Done(link, deadline) => {
@@ -110,9 +110,7 @@ impl Agent {
                 if !*finished && self.session.output().is_empty() {
                     *finished = true;
                     *deadline = now + CLOSING_TIME;
-                    if let Some(link) = &mut self.link {
-                        link.finish();
-                    }
+                    self.wire.finish();
                     return true;
                 }
                 false
@@ -234,20 +232,13 @@ impl Agent {
     fn take_leave(&mut self) {
         let mut goodbye = BytesMut::new();
         v4::encode_disconnect(&mut goodbye);
-        if let Some(link) = &mut self.link {
-            let _ = link.write(&goodbye);
-        }
+        self.wire.write_last(&goodbye);
     }
 
     /// Closes the link without a word.
     pub(super) fn drop_link(&mut self) {
-        self.unwatch_link();
-        self.link = None;
+        self.wire.drop_link();
         self.session.handle_link_lost();
-        self.received.clear();
-        self.unhandled = false;
-        self.readable = false;
-        self.writable = false;
     }
 
     /// The link that DISCONNECT went out on is closed.
@@ -260,13 +251,8 @@ impl Agent {
     }
 
     /// A link is there: CONNECT goes out.
-    pub(super) fn greet(&mut self, mut link: Box<dyn Link>, deadline: Instant, now: Instant) {
-        // It was watched since its socket was opened.
-        self.readiness.unwatch(link.socket());
-        link.trust_short_reads();
-        self.link = Some(link);
-        self.readable = true;
-        self.writable = true;
+    pub(super) fn greet(&mut self, link: Box<dyn Link>, deadline: Instant, now: Instant) {
+        self.wire.attach(link);
         self.client.last_connect = Some(now);
         let options = &self.client.options;
         let connect = Connect {

@@ -40,8 +40,7 @@ impl Agent {
             }
         }
         if injected || !self.process_loops.is_empty() {
-            self.readable = self.link.is_some();
-            self.writable = self.link.is_some();
+            self.wire.look();
         }
         busy
     }

@@ -132,7 +132,7 @@ impl Agent {
         };
         let online = matches!(self.phase, Phase::Online { .. });
         // After DISCONNECT the session takes hardly anything any more: first what was read already.
-        let unsent = || self.session.has_unsent() || self.unhandled;
+        let unsent = || self.session.has_unsent() || self.wire.has_unhandled();
         if online && (going.commands_before > 0 || unsent()) {
             return;
         }

@@ -18,7 +18,10 @@ mod connection;
 mod dispatch;
 mod ending;
 mod exchange;
+#[cfg(test)]
+mod memory;
 mod pace;
+mod wire;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +30,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use native_tls::TlsConnector;
 
 use crate::client::doorbell::Doorbell;
@@ -38,9 +40,7 @@ use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::ticket::{Completion, Completions};
 use crate::error::{Blame, Error, exhaustion};
-use crate::link::Link;
 use crate::link::backoff::Backoff;
-use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::link::tls;
 use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionOptions};
@@ -50,12 +50,10 @@ use crate::options::{Options, Security};
 use connection::Phase;
 use ending::{Ending, GoingOffline};
 use pace::Pace;
+use wire::Wire;
 
 /// Commands taken before the link, or what is left of what it brought, is looked at again.
 const BATCH: usize = 512;
-
-/// Bytes read at once: a TLS record holds at most 16 KiB.
-const READ_SIZE: usize = 16 * 1024;
 
 /// Links lost in a row without any acknowledgment before what stands first in flight is given up.
 const FRUITLESS_LINKS: u32 = 5;
@@ -82,7 +80,6 @@ pub struct Agent {
     /// For the readiness thread and the resolver.
     waker: LaneSender,
     doorbell: Arc<Doorbell>,
-    readiness: Readiness,
     resolver: Resolver,
     session: Session<Pending>,
     subscriptions: Subscriptions<InboxId>,
@@ -90,19 +87,8 @@ pub struct Agent {
     /// Filters that nobody wants any more because their inbox went away.
     abandoned_filters: VecDeque<Vec<String>>,
     phase: Phase,
-    link: Option<Box<dyn Link>>,
-    /// Whether the readiness thread watches the link. Only while the loop sleeps: awake it looks
-    /// for itself.
-    watched: bool,
-    readable: bool,
-    writable: bool,
+    wire: Wire,
     backoff: Backoff,
-    received: BytesMut,
-    /// Whether it has grown beyond what is kept.
-    received_is_large: bool,
-    /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
-    unhandled: bool,
-    chunk: Box<[u8]>,
     accepted: Vec<DeliveryId>,
     process_loops: Completions,
     reconnects: Completions,
@@ -243,21 +229,13 @@ impl Client {
             }),
             waker,
             doorbell,
-            readiness: Readiness::default(),
             session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
             fanout,
             abandoned_filters: VecDeque::new(),
             phase: Phase::Waiting { until: now },
-            link: None,
-            watched: false,
-            readable: false,
-            writable: false,
+            wire: Wire::new(),
             backoff: Backoff::new(self.options.retry),
-            received: BytesMut::new(),
-            received_is_large: false,
-            unhandled: false,
-            chunk: vec![0; READ_SIZE].into_boxed_slice(),
             accepted: Vec::new(),
             process_loops: Completions::default(),
             reconnects: Completions::default(),
@@ -323,15 +301,14 @@ impl Agent {
         }
         loop {
             let mut now = Instant::now();
-            if self.link.is_some() && !self.watched {
-                // Nobody tells, so it looks.
-                self.readable = true;
-                self.writable = true;
+            if self.wire.is_up() && !self.wire.is_watched() {
+                // No other thread tells, so it looks.
+                self.wire.look();
             }
             let mut busy = self.take_urgent(now);
             busy |= self.advance_connection(now);
             busy |= self.exchange(now);
-            while self.unhandled {
+            while self.wire.has_unhandled() {
                 now = Instant::now();
                 busy |= self.exchange(now);
             }
@@ -376,7 +353,8 @@ impl Agent {
     /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
     /// next timer. There is no polling tick.
     fn sleep(&mut self, now: Instant) {
-        if let Err(error) = self.watch_link() {
+        let reads = !self.session.is_behind_with_acks();
+        if let Err(error) = self.wire.watch(reads) {
             self.link_failed(&error, now);
             return;
         }
@@ -397,35 +375,13 @@ impl Agent {
             !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.pace.slept(now.elapsed());
-        self.unwatch_link();
+        self.wire.unwatch();
     }
 
     fn start_readiness(&mut self) -> io::Result<()> {
         let (ready, failed) = (self.waker.clone(), self.waker.clone());
         let on_failure = move |error| failed.watch_failed(error);
-        self.readiness
+        self.wire
             .start(move || ready.inject_process_loop(), on_failure)
-    }
-
-    /// Has the readiness thread tell when the link has something, or takes something again.
-    fn watch_link(&mut self) -> io::Result<()> {
-        let Some(link) = &mut self.link else {
-            return Ok(());
-        };
-        if !self.watched {
-            let reads = !self.session.is_behind_with_acks();
-            self.readiness.watch(link.socket(), reads, !self.writable)?;
-            self.watched = true;
-        }
-        Ok(())
-    }
-
-    /// From here on the loop looks for itself.
-    fn unwatch_link(&mut self) {
-        if let Some(link) = &mut self.link
-            && std::mem::take(&mut self.watched)
-        {
-            self.readiness.unwatch(link.socket());
-        }
     }
 }

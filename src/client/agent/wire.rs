@@ -1,0 +1,320 @@
+//! The link, and what was read from it and not handled yet.
+//!
+//! The readiness thread watches the socket only while the loop sleeps. Awake, the loop looks for
+//! itself. So the wire remembers whether another read or write may succeed. It decides nothing about
+//! packets and never waits. The loop's thread owns it.
+
+use std::io;
+
+use bytes::BytesMut;
+
+use crate::link::Link;
+use crate::link::readiness::Readiness;
+use crate::mqtt::packet::{Incoming, ProtocolError, SHOWN_BYTES};
+use crate::mqtt::v4;
+
+/// Bytes read at once: a TLS record holds at most 16 KiB.
+const READ_SIZE: usize = 16 * 1024;
+
+/// Memory for received bytes that is kept while there are none. What larger packets needed is given back.
+const KEPT: usize = 1024 * 1024;
+
+/// The link, if there is one, and the bytes that came over it.
+pub(super) struct Wire {
+    link: Option<Box<dyn Link>>,
+    readiness: Readiness,
+    /// Whether the readiness thread watches the link.
+    watched: bool,
+    /// Whether another read may bring something.
+    readable: bool,
+    /// Whether another write may be taken.
+    writable: bool,
+    received: BytesMut,
+    /// Whether `received` has grown beyond what is kept.
+    received_is_large: bool,
+    /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
+    unhandled: bool,
+    chunk: Box<[u8]>,
+}
+
+/// A packet that was received.
+pub(super) struct Received {
+    pub(super) packet: Incoming,
+    pub(super) shown: Shown,
+}
+
+/// The first bytes of a packet, for an error that shows them.
+pub(super) struct Shown {
+    bytes: [u8; SHOWN_BYTES],
+    length: usize,
+}
+
+impl Wire {
+    pub(super) fn new() -> Self {
+        Wire {
+            link: None,
+            readiness: Readiness::default(),
+            watched: false,
+            readable: false,
+            writable: false,
+            received: BytesMut::new(),
+            received_is_large: false,
+            unhandled: false,
+            chunk: vec![0; READ_SIZE].into_boxed_slice(),
+        }
+    }
+
+    /// Starts the readiness thread.
+    ///
+    /// # Errors
+    /// As [`Readiness::start`].
+    pub(super) fn start(
+        &mut self,
+        on_ready: impl Fn() + Send + 'static,
+        on_failure: impl FnOnce(io::Error) + Send + 'static,
+    ) -> io::Result<()> {
+        self.readiness.start(on_ready, on_failure)
+    }
+
+    /// Takes a new link, which the readiness thread watches since its socket was opened.
+    pub(super) fn attach(&mut self, mut link: Box<dyn Link>) {
+        self.readiness.unwatch(link.socket());
+        link.trust_short_reads();
+        self.link = Some(link);
+        self.look();
+    }
+
+    /// Closes the link without a word, and forgets what was not handled.
+    pub(super) fn drop_link(&mut self) {
+        self.unwatch();
+        self.link = None;
+        self.discard();
+        self.look();
+    }
+
+    /// The next reads and writes try the link, if there is one.
+    pub(super) fn look(&mut self) {
+        self.readable = self.is_up();
+        self.writable = self.is_up();
+    }
+
+    /// The next reads try the link, if there is one.
+    pub(super) fn look_for_input(&mut self) {
+        self.readable = self.is_up();
+    }
+
+    /// Reads once. Returns how many bytes came, 0 when the broker has closed the link, or `None` when
+    /// nothing came for now.
+    ///
+    /// # Errors
+    /// The link broke.
+    pub(super) fn read(&mut self) -> io::Result<Option<usize>> {
+        let Some(link) = &mut self.link else {
+            self.readable = false;
+            return Ok(None);
+        };
+        let length = would_block(link.read(&mut self.chunk), &mut self.readable)?;
+        if let Some(length) = length {
+            self.received.extend_from_slice(&self.chunk[..length]);
+        }
+        Ok(length)
+    }
+
+    /// Writes once. Returns how many bytes the link took, 0 when the broker has closed it, or `None` when
+    /// it takes nothing for now.
+    ///
+    /// # Errors
+    /// The link broke.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        let Some(link) = &mut self.link else {
+            self.writable = false;
+            return Ok(None);
+        };
+        would_block(link.write(bytes), &mut self.writable)
+    }
+
+    /// Writes what may get lost, before the link is closed on purpose.
+    pub(super) fn write_last(&mut self, bytes: &[u8]) {
+        if let Some(link) = &mut self.link {
+            let _ = link.write(bytes);
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub(super) fn finish(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.finish();
+        }
+    }
+
+    /// The next packet of what was received, if it is complete. Until there is none, something is left
+    /// unhandled.
+    ///
+    /// # Errors
+    /// It breaks the protocol, or is larger than `limit`.
+    pub(super) fn next_packet(&mut self, limit: usize) -> Result<Option<Received>, ProtocolError> {
+        self.unhandled = true;
+        let length = self.received.len();
+        self.received_is_large |= length > KEPT;
+        let bytes = v4::beginning(&self.received);
+        let Some(packet) = v4::decode(&mut self.received, limit)? else {
+            self.unhandled = false;
+            if self.received.is_empty() && std::mem::take(&mut self.received_is_large) {
+                self.received = BytesMut::new();
+            }
+            return Ok(None);
+        };
+        log::trace!("received {}", packet.name());
+        let length = length - self.received.len();
+        let shown = Shown { bytes, length };
+        Ok(Some(Received { packet, shown }))
+    }
+
+    /// Forgets what was received and not handled.
+    pub(super) fn discard(&mut self) {
+        self.received.clear();
+        self.unhandled = false;
+    }
+
+    /// Has the readiness thread tell when the link takes something again, or, if `reads`, has something.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn watch(&mut self, reads: bool) -> io::Result<()> {
+        if let Some(link) = &mut self.link
+            && !self.watched
+        {
+            let writes = !self.writable;
+            self.readiness.watch(link.socket(), reads, writes)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    /// From here on the loop looks for itself.
+    pub(super) fn unwatch(&mut self) {
+        if let Some(link) = &mut self.link
+            && std::mem::take(&mut self.watched)
+        {
+            self.readiness.unwatch(link.socket());
+        }
+    }
+
+    /// Watches the sockets that are to become links.
+    pub(super) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.link.is_some()
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Whether packets may be left that were read and not handled.
+    pub(super) fn has_unhandled(&self) -> bool {
+        self.unhandled
+    }
+}
+
+impl Shown {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length.min(SHOWN_BYTES)]
+    }
+}
+
+fn would_block(result: io::Result<usize>, may_succeed: &mut bool) -> io::Result<Option<usize>> {
+    match result {
+        Ok(length) => Ok(Some(length)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            *may_succeed = false;
+            Ok(None)
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::memory_link;
+    use super::*;
+
+    const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+    const LIMIT: usize = 2 * KEPT;
+
+    #[test]
+    fn a_link_is_read_until_it_would_block_and_again_after_a_look() {
+        let mut wire = Wire::new();
+        assert_eq!(wire.read().unwrap(), None, "without a link");
+        let (link, peer) = memory_link();
+        wire.attach(link);
+        assert!(wire.is_up() && wire.is_readable() && wire.is_writable());
+        peer.lock()
+            .unwrap()
+            .to_read
+            .push_back(CONNACK[..3].to_vec());
+        assert_eq!(wire.read().unwrap(), Some(3));
+        assert!(wire.next_packet(LIMIT).unwrap().is_none(), "not complete");
+        assert_eq!(wire.read().unwrap(), None);
+        assert!(!wire.is_readable());
+        peer.lock()
+            .unwrap()
+            .to_read
+            .push_back(CONNACK[3..].to_vec());
+        wire.look_for_input();
+        assert_eq!(wire.read().unwrap(), Some(1));
+        let received = wire.next_packet(LIMIT).unwrap().unwrap();
+        assert_eq!(received.packet.name(), "CONNACK");
+        assert_eq!(received.shown.bytes(), CONNACK);
+        assert!(wire.has_unhandled());
+        assert!(wire.next_packet(LIMIT).unwrap().is_none());
+        assert!(!wire.has_unhandled());
+    }
+
+    #[test]
+    fn a_dropped_link_takes_what_was_not_handled_with_it() {
+        let mut wire = Wire::new();
+        let (link, peer) = memory_link();
+        wire.attach(link);
+        peer.lock().unwrap().to_read.push_back(CONNACK.repeat(2));
+        wire.read().unwrap();
+        wire.next_packet(LIMIT).unwrap().unwrap();
+        assert!(wire.has_unhandled());
+        wire.drop_link();
+        assert!(!wire.is_up() && !wire.is_readable() && !wire.is_writable());
+        assert!(!wire.has_unhandled());
+        assert!(wire.next_packet(LIMIT).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_large_packet_needed_is_given_back() {
+        for (size, is_kept) in [(KEPT / 2, true), (KEPT + 1, false)] {
+            let mut wire = Wire::new();
+            let (link, peer) = memory_link();
+            wire.attach(link);
+            let mut packet = vec![0x30];
+            let length = size + 3;
+            packet.extend((0..3).map(|n| (length >> (7 * n)) as u8 | 0x80));
+            *packet.last_mut().unwrap() &= 0x7f;
+            packet.extend([0, 1, b'x']);
+            packet.resize(packet.len() + size, 7);
+            let pieces = packet.chunks(READ_SIZE).map(<[u8]>::to_vec);
+            peer.lock().unwrap().to_read.extend(pieces);
+            while let Some(1..) = wire.read().unwrap() {}
+            assert!(wire.next_packet(LIMIT).unwrap().is_some());
+            assert!(wire.next_packet(LIMIT).unwrap().is_none());
+            assert_eq!(wire.received.capacity() > 0, is_kept);
+        }
+    }
+}
