@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::event::OnSessionLost;
 use super::outcome::Outcome;
-use crate::mqtt::packet::{Filter, PacketId, QoS};
+use crate::mqtt::packet::{Filter, PacketId, ProtocolError, QoS};
 use crate::mqtt::v4::Outgoing;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
@@ -192,6 +192,19 @@ impl Subscribing {
             granted: Vec::new(),
             renewal,
         })
+    }
+
+    /// Whether there is an answer to each filter of the present packet.
+    pub(super) fn check(&self, answers: &[Option<QoS>]) -> Result<(), ProtocolError> {
+        let expected = self.packet().len();
+        if answers.len() == expected {
+            return Ok(());
+        }
+        Err(ProtocolError::unexpected(
+            "SUBACK",
+            format!("{} return codes for {expected} filters", answers.len()),
+            "MQTT-3.9.3-1",
+        ))
     }
 
     /// The answers to the filters of the present packet.

@@ -3,7 +3,7 @@
 //! | part | what it owns |
 //! |---|---|
 //! | `output.rs` | the bytes for the link and their positions |
-//! | `outbound.rs`, with `recovery.rs`, `entry.rs` and `ring.rs` | commands on their way to their acknowledgment, under packet identifiers |
+//! | `outbound.rs` with `entry.rs`, `ring.rs`, `waiting.rs` and `recovery.rs` | commands on their way to their acknowledgment |
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
 //! | `inbound.rs` | acknowledgments that are owed for incoming messages |
@@ -29,6 +29,7 @@ mod output;
 mod recovery;
 mod ring;
 mod sorted;
+mod waiting;
 
 #[cfg(test)]
 mod inspect;
@@ -448,19 +449,11 @@ impl<T> Session<T> {
             self.on_answer("SUBACK", id, false, now);
             return Ok(());
         };
-        let filters = asked.packet();
-        if answers.len() != filters.len() {
-            return Err(ProtocolError::unexpected(
-                "SUBACK",
-                format!(
-                    "{} return codes for {} filters",
-                    answers.len(),
-                    filters.len()
-                ),
-                "MQTT-3.9.3-1",
-            ));
-        }
-        for filter in self.filters.handle_suback(filters, answers, asked.renewal) {
+        asked.check(answers)?;
+        let refused = self
+            .filters
+            .handle_suback(asked.packet(), answers, asked.renewal);
+        for filter in refused {
             self.events.push(Event::SubscriptionRefused { filter });
         }
         asked.answer(answers);

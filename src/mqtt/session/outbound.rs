@@ -1,15 +1,13 @@
 //! The sending half of the session: commands on their way to their acknowledgment.
 //!
 //! A command gets an identifier and a slot in the ring, and then its packet goes into the output: a packet that
-//! is out always has a slot. A command without an identifier stands in `waiting`, ahead of every new command:
-//! renewed subscriptions first, and nothing behind them moves until they are granted. A SUBSCRIBE or UNSUBSCRIBE
-//! also waits there while another request for one of its filters is unanswered.
+//! is out always has a slot. `entry.rs` has what is kept of each command, `waiting.rs` the commands without an
+//! identifier; `recovery.rs` chooses what is sent again after a reconnect.
 //!
-//! `entry.rs` has what is kept of each command; `recovery.rs` chooses what is sent again after a reconnect.
 //! Whether the link is up and which filters the broker serves is not known here: the front door in `mod.rs` asks
 //! for the next packet when it may be sent. Pure; the loop's thread.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Leaving, Subscribing, Unsubscribing};
@@ -18,6 +16,7 @@ use super::outcome::{Outcome, Reason};
 use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
+use super::waiting::Waiting;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
 
@@ -53,10 +52,7 @@ pub(super) struct Outbound<T> {
     spare_identifiers: u16,
     on_session_lost: OnSessionLost,
     ring: Ring<Entry<T>>,
-    /// Commands without an identifier, and renewals.
-    waiting: VecDeque<Entry<T>>,
-    /// The request under way that the first of `waiting` must not overtake, if one was found.
-    held_by: Option<PacketId>,
+    waiting: Waiting<T>,
     /// Packets in the output that await an acknowledgment, in order.
     leaving: VecDeque<Leaving>,
     unacknowledged: VecDeque<Unacknowledged<T>>,
@@ -80,8 +76,7 @@ impl<T> Outbound<T> {
             spare_identifiers,
             on_session_lost: options.on_session_lost,
             ring: Ring::new(options.identifiers, options.first_identifier),
-            waiting: VecDeque::new(),
-            held_by: None,
+            waiting: Waiting::default(),
             leaving: VecDeque::new(),
             unacknowledged: VecDeque::new(),
             next_release: 0,
@@ -126,8 +121,6 @@ impl<T> Outbound<T> {
         match self.ring.push(entry) {
             Ok(id) => Some(id),
             Err(entry) => {
-                // Another command may have held the one that stood first until now.
-                self.held_by = None;
                 self.waiting.push_front(entry);
                 None
             }
@@ -140,21 +133,13 @@ impl<T> Outbound<T> {
         if let Some(id) = self.recovery.poll_unsent(&self.ring) {
             return Some(id);
         }
-        let next = self.waiting.front()?;
-        let held_back = is_renewing && !next.is_renewal();
-        if held_back || self.ring.room() == 0 || self.would_overtake() {
-            return None;
-        }
-        let entry = self.waiting.pop_front()?;
+        let entry = self.waiting.poll(&self.ring, is_renewing)?;
         self.reserve(entry)
     }
 
     /// The next renewal, if there is an identifier for it.
     pub(super) fn poll_renewal(&mut self) -> Option<PacketId> {
-        if self.ring.room() == 0 || !self.waiting.front()?.is_renewal() {
-            return None;
-        }
-        let entry = self.waiting.pop_front()?;
+        let entry = self.waiting.poll_renewal(&self.ring)?;
         self.reserve(entry)
     }
 
@@ -219,30 +204,6 @@ impl<T> Outbound<T> {
             }
             self.leaving.pop_front();
         }
-    }
-
-    /// Whether a request for one of the filters of the first in `waiting` is under way. The first waits until that
-    /// is answered: two at a time could take effect in another order than they were made in, because the rest of a
-    /// long one leaves later, or because only one is sent again on the next link.
-    fn would_overtake(&mut self) -> bool {
-        let holds = |id: PacketId| self.ring.get(id).is_some_and(Entry::is_request);
-        // It is looked for once, not at each acknowledgment that comes meanwhile.
-        if !self.held_by.is_some_and(holds) {
-            let next = self.waiting.front();
-            self.held_by = next.and_then(|next| self.find_request_before(next));
-        }
-        self.held_by.is_some()
-    }
-
-    fn find_request_before(&self, entry: &Entry<T>) -> Option<PacketId> {
-        if !entry.is_request() || entry.is_renewal() {
-            return None;
-        }
-        let filters: BTreeSet<_> = entry.filters().collect();
-        let mut others = self.ring.iter();
-        let found =
-            others.find(|(_, other)| other.filters().any(|filter| filters.contains(filter)));
-        found.map(|(id, _)| id)
     }
 }
 
@@ -360,7 +321,7 @@ impl<T> Outbound<T> {
         if let Some(id) = self.recovery.handle_link_lost(&self.ring, was_up) {
             self.give_up(id, events);
         }
-        self.held_by = None;
+        self.waiting.handle_link_lost();
         let mut renewals = Vec::new();
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
@@ -369,7 +330,6 @@ impl<T> Outbound<T> {
             }
         }
         renewals.into_iter().for_each(|id| self.ring.free(id));
-        self.waiting.retain(|entry| !entry.is_renewal());
         self.end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
     }
 
@@ -381,7 +341,7 @@ impl<T> Outbound<T> {
     /// The broker has no session: what was in flight is sent as new, except where that could deliver a QoS 2
     /// message twice.
     pub(super) fn handle_session_lost(&mut self, events: &mut Events<T>) {
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = self.waiting.drain();
         for mut entry in self.ring.drain().chain(waiting) {
             if entry.is_renewal() {
                 continue;
@@ -400,7 +360,7 @@ impl<T> Outbound<T> {
 
     /// Ends every command.
     pub(super) fn abandon(&mut self, reason: Reason, written: u64, events: &mut Events<T>) {
-        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = self.waiting.drain();
         for entry in self.ring.drain().chain(waiting) {
             if let Some(token) = entry.token {
                 let outcome = match entry.ever_sent {
@@ -493,7 +453,7 @@ impl<T> Outbound<T> {
     /// How many commands have not ended.
     pub(super) fn unresolved(&self) -> usize {
         let entries = self.ring.iter().map(|(_, entry)| entry);
-        let entries = entries.chain(&self.waiting);
+        let entries = entries.chain(self.waiting.iter());
         entries.filter(|entry| entry.token.is_some()).count() + self.unacknowledged.len()
     }
 
@@ -543,7 +503,7 @@ impl<T> Outbound<T> {
     {
         use std::hash::Hash;
 
-        (&self.ring, &self.waiting, self.held_by).hash(state);
+        (&self.ring, &self.waiting).hash(state);
         (&self.leaving, &self.unacknowledged).hash(state);
         self.recovery.hash_state(state);
     }
@@ -555,7 +515,190 @@ impl<T> Outbound<T> {
     pub(super) fn break_identifier(&mut self, id: PacketId) -> bool {
         let entry = self.ring.remove(id);
         let found = entry.is_some();
-        self.waiting.extend(entry);
+        entry
+            .into_iter()
+            .for_each(|entry| self.waiting.push_back(entry));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mqtt::packet::Publish;
+    use crate::mqtt::session::Event;
+
+    struct Fixture {
+        outbound: Outbound<u8>,
+        output: Output,
+        events: Events<u8>,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let options = SessionOptions {
+                max_inflight: 10,
+                ack_timeout: Duration::ZERO,
+                keep_alive: Duration::ZERO,
+                on_session_lost: OnSessionLost::Republish,
+                identifiers: 8,
+                first_identifier: 0,
+                fruitless_links: 1,
+                max_owed_bytes: 0,
+            };
+            Fixture {
+                outbound: Outbound::new(&options),
+                output: Output::default(),
+                events: Events::default(),
+                now: Instant::now(),
+            }
+        }
+
+        /// Reserves an identifier and puts the packet into the output.
+        fn publish(&mut self, token: u8, qos: QoS) -> PacketId {
+            let message = Publish::new("t", qos, "x").into();
+            let entry = Entry::new(Some(token), Body::Publish(message), self.now);
+            let id = self.outbound.reserve(entry).expect("an identifier");
+            self.outbound.send(id, &mut self.output, self.now);
+            id
+        }
+
+        fn flush(&mut self) {
+            self.output.advance(self.output.bytes().len());
+            self.outbound
+                .handle_written(&self.output, &mut self.events, self.now);
+        }
+
+        fn loses_link(&mut self) {
+            let taken = self.output.handle_link_lost();
+            self.outbound
+                .handle_link_lost(taken, true, &mut self.events);
+        }
+
+        fn resolved(&mut self) -> Option<(u8, Outcome)> {
+            match self.events.poll()? {
+                Event::Resolved { token, outcome } => Some((token, outcome)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_quality_of_service_ends_with_its_own_acknowledgment() {
+        let mut t = Fixture::new();
+        let once = t.publish(1, QoS::AtLeastOnce);
+        let exactly = t.publish(2, QoS::ExactlyOnce);
+        assert!(!t.outbound.handle_puback(exactly, &mut t.events, t.now));
+        assert_eq!(t.outbound.handle_pubrec(once), None);
+        assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
+        assert_eq!(
+            t.resolved(),
+            Some((1, Outcome::delivered(1, Duration::ZERO)))
+        );
+        let pubrec = t.outbound.handle_pubrec(exactly);
+        assert_eq!(pubrec, Some(Released::First));
+        let pubrec = t.outbound.handle_pubrec(exactly);
+        assert_eq!(pubrec, Some(Released::Again));
+        assert_eq!(t.resolved(), None);
+        assert!(t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
+        assert_eq!(
+            t.resolved(),
+            Some((2, Outcome::delivered(1, Duration::ZERO)))
+        );
+        assert!(!t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
+        assert_eq!(t.outbound.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_message_without_acknowledgment_ends_when_its_bytes_are_out() {
+        let mut t = Fixture::new();
+        for token in 1..=2 {
+            let message = Publish::new("t", QoS::AtMostOnce, "x").into();
+            t.outbound
+                .send_unacknowledged(message, token, &mut t.output, t.now);
+        }
+        let half = t.output.bytes().len() / 2;
+        t.output.advance(half);
+        t.outbound.handle_written(&t.output, &mut t.events, t.now);
+        assert_eq!(
+            t.resolved(),
+            Some((1, Outcome::delivered(1, Duration::ZERO)))
+        );
+        assert_eq!(t.resolved(), None);
+        t.loses_link();
+        assert_eq!(
+            t.resolved(),
+            Some((2, Outcome::NeverSent(Reason::LinkLost)))
+        );
+    }
+
+    #[test]
+    fn a_packet_of_which_the_link_took_nothing_was_not_sent() {
+        let mut t = Fixture::new();
+        t.publish(1, QoS::AtLeastOnce);
+        t.flush();
+        t.outbound.note_progress();
+        t.publish(2, QoS::AtLeastOnce);
+        t.loses_link();
+        t.outbound.abandon(Reason::Terminated, 0, &mut t.events);
+        let sent = Outcome::PerhapsDelivered(Reason::Terminated);
+        assert_eq!(t.resolved(), Some((1, sent)));
+        let unsent = Outcome::Cancelled(Reason::Terminated);
+        assert_eq!(t.resolved(), Some((2, unsent)));
+    }
+
+    #[test]
+    fn a_command_that_is_given_up_frees_its_identifier_only_where_the_broker_cannot_hold_it() {
+        for (qos, in_flight) in [(QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 1)] {
+            let mut t = Fixture::new();
+            t.publish(1, qos);
+            t.flush();
+            t.loses_link();
+            let given_up = Outcome::PerhapsDelivered(Reason::Parked);
+            assert_eq!(t.resolved(), Some((1, given_up)));
+            assert_eq!(t.outbound.in_flight(), in_flight);
+            assert_eq!(t.outbound.resume().len(), in_flight);
+        }
+    }
+
+    #[test]
+    fn without_an_identifier_a_command_waits_ahead_of_the_others() {
+        let mut t = Fixture::new();
+        for token in 0..8 {
+            t.publish(token, QoS::AtLeastOnce);
+        }
+        let filter = |name: &str| vec![Filter::new(name, QoS::AtLeastOnce)];
+        for (token, name) in [(8, "a"), (9, "b")] {
+            let body = Body::Subscribe(Subscribing::new(filter(name), false));
+            t.outbound.wait(token, body, t.now);
+        }
+        assert!(t.outbound.has_unsent() && !t.outbound.has_room());
+        assert_eq!(t.outbound.poll_unsent(false), None);
+        let first = PacketId::new(1).unwrap();
+        assert!(t.outbound.handle_puback(first, &mut t.events, t.now));
+        assert_eq!(t.outbound.poll_unsent(true), None);
+        assert_eq!(t.outbound.poll_unsent(false), Some(first));
+        assert_eq!(t.outbound.unresolved(), 9);
+    }
+
+    #[test]
+    fn a_lost_session_ends_what_could_be_delivered_twice_and_no_more() {
+        let mut t = Fixture::new();
+        t.publish(1, QoS::AtLeastOnce);
+        t.publish(2, QoS::ExactlyOnce);
+        t.flush();
+        t.outbound.note_progress();
+        t.loses_link();
+        t.outbound.handle_session_lost(&mut t.events);
+        let lost = Outcome::PerhapsDelivered(Reason::SessionLost);
+        assert_eq!(t.resolved(), Some((2, lost)));
+        assert_eq!(t.resolved(), None);
+        let id = t.outbound.poll_unsent(false).expect("the other one");
+        t.outbound.send(id, &mut t.output, t.now);
+        // Without DUP: it is new in this session.
+        assert_eq!(t.output.bytes()[0], 0x32);
     }
 }

@@ -1,0 +1,172 @@
+//! Commands that have no packet identifier yet, ahead of every new command.
+//!
+//! Renewed subscriptions stand first, and nothing behind them moves until they are granted. A SUBSCRIBE or UNSUBSCRIBE
+//! also waits while another request for one of its filters is unanswered. Two at a time could take effect in
+//! another order than they were made in, because the rest of a long one leaves later, or because only one is sent
+//! again on the next link. Pure; the loop's thread.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::entry::Entry;
+use super::ring::Ring;
+use crate::mqtt::packet::PacketId;
+
+/// The commands, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Waiting<T> {
+    entries: VecDeque<Entry<T>>,
+    /// The request under way that the first must not overtake, if one was found.
+    held_by: Option<PacketId>,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Waiting {
+            entries: VecDeque::new(),
+            held_by: None,
+        }
+    }
+}
+
+impl<T> Waiting<T> {
+    pub(super) fn push_back(&mut self, entry: Entry<T>) {
+        self.entries.push_back(entry);
+    }
+
+    pub(super) fn push_front(&mut self, entry: Entry<T>) {
+        // Another request may have held the one that stood first until now.
+        self.held_by = None;
+        self.entries.push_front(entry);
+    }
+
+    /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may.
+    pub(super) fn poll(&mut self, ring: &Ring<Entry<T>>, is_renewing: bool) -> Option<Entry<T>> {
+        let first = self.entries.front()?;
+        let held_back = is_renewing && !first.is_renewal();
+        if held_back || ring.room() == 0 || self.would_overtake(ring) {
+            return None;
+        }
+        self.entries.pop_front()
+    }
+
+    /// Takes the first command if it is a renewal.
+    pub(super) fn poll_renewal(&mut self, ring: &Ring<Entry<T>>) -> Option<Entry<T>> {
+        if ring.room() == 0 || !self.entries.front()?.is_renewal() {
+            return None;
+        }
+        self.entries.pop_front()
+    }
+
+    /// The link is gone. Renewals are made anew on the next one.
+    pub(super) fn handle_link_lost(&mut self) {
+        self.held_by = None;
+        self.entries.retain(|entry| !entry.is_renewal());
+    }
+
+    /// Takes all of them out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry<T>> + use<T> {
+        std::mem::take(&mut self.entries).into_iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.entries.iter()
+    }
+
+    /// Whether a request for one of the filters of the first command is under way.
+    fn would_overtake(&mut self, ring: &Ring<Entry<T>>) -> bool {
+        let holds = |id: PacketId| ring.get(id).is_some_and(Entry::is_request);
+        // It is looked for once, not at each acknowledgment that comes meanwhile.
+        if !self.held_by.is_some_and(holds) {
+            let first = self.entries.front();
+            self.held_by = first.and_then(|first| find_request_before(first, ring));
+        }
+        self.held_by.is_some()
+    }
+}
+
+fn find_request_before<T>(entry: &Entry<T>, ring: &Ring<Entry<T>>) -> Option<PacketId> {
+    if !entry.is_request() || entry.is_renewal() {
+        return None;
+    }
+    let filters: BTreeSet<_> = entry.filters().collect();
+    let overlaps = |other: &Entry<T>| other.filters().any(|filter| filters.contains(filter));
+    let found = ring.iter().find(|(_, other)| overlaps(other));
+    found.map(|(id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::entry::{Body, Subscribing, Unsubscribing};
+    use super::*;
+    use crate::mqtt::packet::{Filter, Publish, QoS};
+
+    fn subscribe(filter: &str, renewal: bool) -> Entry<u8> {
+        let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
+        let body = Body::Subscribe(Subscribing::new(filters, renewal));
+        Entry::new((!renewal).then_some(1), body, Instant::now())
+    }
+
+    fn unsubscribe(filter: &str) -> Entry<u8> {
+        let body = Body::Unsubscribe(Unsubscribing::new(vec![filter.to_owned()]));
+        Entry::new(Some(1), body, Instant::now())
+    }
+
+    fn publish() -> Entry<u8> {
+        let body = Body::Publish(Publish::new("t", QoS::AtLeastOnce, "x").into());
+        Entry::new(Some(1), body, Instant::now())
+    }
+
+    #[test]
+    fn only_renewals_leave_while_subscriptions_are_renewed() {
+        let ring = Ring::new(10, 0);
+        let mut waiting = Waiting::default();
+        waiting.push_back(publish());
+        waiting.push_front(subscribe("a", true));
+        assert!(waiting.poll(&ring, true).is_some_and(|e| e.is_renewal()));
+        assert_eq!(waiting.poll(&ring, true), None);
+        assert!(waiting.poll(&ring, false).is_some());
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_request_waits_for_another_one_for_the_same_filter() {
+        let mut ring = Ring::new(10, 0);
+        let under_way = ring.push(subscribe("a", false)).unwrap();
+        let mut waiting = Waiting::default();
+        waiting.push_back(unsubscribe("a"));
+        assert_eq!(waiting.poll(&ring, false), None);
+        // A request for another filter does not wait, but it goes in its turn.
+        waiting.push_front(unsubscribe("b"));
+        assert!(waiting.poll(&ring, false).is_some());
+        assert_eq!(waiting.poll(&ring, false), None);
+        ring.free(under_way);
+        assert!(waiting.poll(&ring, false).is_some());
+    }
+
+    #[test]
+    fn nothing_leaves_without_an_identifier() {
+        let mut ring = Ring::new(1, 0);
+        ring.push(publish()).unwrap();
+        let mut waiting = Waiting::default();
+        waiting.push_back(subscribe("a", true));
+        assert_eq!(waiting.poll(&ring, false), None);
+        assert_eq!(waiting.poll_renewal(&ring), None);
+    }
+
+    #[test]
+    fn a_lost_link_takes_renewals_with_it_and_nothing_else() {
+        let mut waiting = Waiting::default();
+        waiting.push_back(subscribe("a", true));
+        waiting.push_back(subscribe("b", false));
+        waiting.handle_link_lost();
+        let left: Vec<_> = waiting.drain().collect();
+        assert_eq!(left.len(), 1);
+        assert!(!left[0].is_renewal());
+    }
+}
