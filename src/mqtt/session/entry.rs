@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::event::OnSessionLost;
 use super::outcome::Outcome;
-use crate::mqtt::packet::{Filter, PacketId, ProtocolError, QoS};
+use crate::mqtt::packet::{Filter, ProtocolError, QoS};
 use crate::mqtt::v4::Outgoing;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
@@ -20,7 +20,7 @@ pub(super) struct Entry<T> {
     pub(super) body: Body,
     /// How often its packet was sent, all links together.
     pub(super) attempts: u32,
-    /// Whether anything of it ever went out, or is about to: see [`Leaving`].
+    /// Whether anything of it ever went out, or is about to: see `leaving.rs`.
     pub(super) ever_sent: bool,
     /// Whether the broker's present session may have seen it: then DUP is due [MQTT-3.3.1-1].
     pub(super) sent_in_session: bool,
@@ -31,17 +31,6 @@ pub(super) struct Entry<T> {
     pub(super) sent: Instant,
     /// Where its packet ends in the output.
     pub(super) end: u64,
-}
-
-/// A packet that has not left the output as a whole. It ends where its entry says.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Leaving {
-    pub(super) id: PacketId,
-    /// Where it begins in the output.
-    pub(super) begin: u64,
-    /// The entry's state before, which comes back if the link takes nothing of the packet.
-    pub(super) ever_sent: bool,
-    pub(super) sent_in_session: bool,
 }
 
 /// The packet that was sent, or is to be.

@@ -3,7 +3,7 @@
 //! | part | what it owns |
 //! |---|---|
 //! | `output.rs` | the bytes for the link and their positions |
-//! | `outbound.rs` with `entry.rs`, `ring.rs`, `waiting.rs` and `recovery.rs` | commands on their way to their acknowledgment |
+//! | `outbound.rs` with `entry.rs`, `ring.rs`, `waiting.rs`, `leaving.rs` and `recovery.rs` | commands on their way to their acknowledgment |
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
 //! | `inbound.rs` | acknowledgments that are owed for incoming messages |
@@ -22,6 +22,7 @@ mod entry;
 mod event;
 mod filters;
 mod inbound;
+mod leaving;
 mod liveness;
 mod outbound;
 mod outcome;

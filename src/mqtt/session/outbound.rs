@@ -2,16 +2,16 @@
 //!
 //! A command gets an identifier and a slot in the ring, and then its packet goes into the output: a packet that
 //! is out always has a slot. `entry.rs` has what is kept of each command, `waiting.rs` the commands without an
-//! identifier; `recovery.rs` chooses what is sent again after a reconnect.
+//! identifier, `leaving.rs` the packets that have not left the output; `recovery.rs` chooses what is sent again after a reconnect.
 //!
 //! Whether the link is up and which filters the broker serves is not known here: the front door in `mod.rs` asks
 //! for the next packet when it may be sent. Pure; the loop's thread.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::entry::{Body, Entry, FILTERS_PER_PACKET, Leaving, Subscribing, Unsubscribing};
+use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, Unsubscribing};
 use super::event::{Events, OnSessionLost, SessionOptions};
+use super::leaving::Leaving;
 use super::outcome::{Outcome, Reason};
 use super::output::Output;
 use super::recovery::Recovery;
@@ -23,16 +23,6 @@ use crate::mqtt::v4::Outgoing;
 /// Identifiers that new commands leave free for renewals and for the next packets of commands with many
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
-
-/// A QoS 0 PUBLISH in the output. It is done once its bytes are out.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unacknowledged<T> {
-    token: T,
-    /// Where its bytes begin and end in the output.
-    begin: u64,
-    end: u64,
-    since: Instant,
-}
 
 /// What a PUBREC asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +43,7 @@ pub(super) struct Outbound<T> {
     on_session_lost: OnSessionLost,
     ring: Ring<Entry<T>>,
     waiting: Waiting<T>,
-    /// Packets in the output that await an acknowledgment, in order.
-    leaving: VecDeque<Leaving>,
-    unacknowledged: VecDeque<Unacknowledged<T>>,
+    leaving: Leaving<T>,
     next_release: u64,
     recovery: Recovery,
 }
@@ -77,8 +65,7 @@ impl<T> Outbound<T> {
             on_session_lost: options.on_session_lost,
             ring: Ring::new(options.identifiers, options.first_identifier),
             waiting: Waiting::default(),
-            leaving: VecDeque::new(),
-            unacknowledged: VecDeque::new(),
+            leaving: Leaving::default(),
             next_release: 0,
             recovery: Recovery::new(options.fruitless_links),
         }
@@ -94,12 +81,7 @@ impl<T> Outbound<T> {
     ) {
         let begin = output.position();
         output.publish(&mut message, None, false);
-        self.unacknowledged.push_back(Unacknowledged {
-            token,
-            begin,
-            end: output.position(),
-            since: now,
-        });
+        self.leaving.push_unacknowledged(token, begin, output, now);
     }
 
     /// Lets a command wait for its turn.
@@ -150,8 +132,8 @@ impl<T> Outbound<T> {
         output: &mut Output,
         now: Instant,
     ) -> Option<&Body> {
-        let begin = output.position();
         let entry = self.ring.get_mut(id)?;
+        self.leaving.push(id, entry, output);
         match &mut entry.body {
             Body::Publish(message) => output.publish(message, Some(id), entry.sent_in_session),
             Body::Release { .. } => output.release(id),
@@ -161,12 +143,6 @@ impl<T> Outbound<T> {
         if !entry.is_release() {
             entry.attempts += 1;
         }
-        self.leaving.push_back(Leaving {
-            id,
-            begin,
-            ever_sent: entry.ever_sent,
-            sent_in_session: entry.sent_in_session,
-        });
         entry.ever_sent = true;
         entry.sent_in_session = true;
         entry.on_this_link = true;
@@ -175,35 +151,10 @@ impl<T> Outbound<T> {
         Some(&entry.body)
     }
 
-    /// The link took bytes. A QoS 0 PUBLISH whose bytes are out is done.
+    /// The link took bytes.
     pub(super) fn handle_written(&mut self, output: &Output, events: &mut Events<T>, now: Instant) {
-        self.forget_left(output, now);
-        let is_out = |first: &Unacknowledged<T>| first.end <= output.written();
-        while self.unacknowledged.front().is_some_and(is_out) {
-            if let Some(done) = self.unacknowledged.pop_front() {
-                let latency = now.saturating_duration_since(done.since);
-                events.resolve(done.token, Outcome::delivered(1, latency));
-            }
-        }
-    }
-
-    /// Forgets which packets were in the output and have left. A packet that left some time after it was
-    /// encoded starts to wait for its acknowledgment only now.
-    fn forget_left(&mut self, output: &Output, now: Instant) {
-        let first = self.leaving.front();
-        let first = first.and_then(|first| self.ring.get(first.id));
-        let late = first.is_some_and(|first| first.sent < now);
-        if output.is_empty() && !late {
-            return self.leaving.clear();
-        }
-        while let Some(first) = self.leaving.front() {
-            match self.ring.get_mut(first.id) {
-                Some(entry) if entry.end > output.written() => return,
-                Some(entry) if late => entry.sent = now,
-                _ => {}
-            }
-            self.leaving.pop_front();
-        }
+        self.leaving
+            .handle_written(output, &mut self.ring, events, now);
     }
 }
 
@@ -317,7 +268,7 @@ impl<T> Outbound<T> {
     /// The link is gone that took the bytes up to this position. A packet of which it took nothing was not sent.
     /// What awaits an acknowledgment stays, except for renewals: they are made anew.
     pub(super) fn handle_link_lost(&mut self, taken: u64, was_up: bool, events: &mut Events<T>) {
-        self.take_back(taken);
+        self.leaving.take_back(taken, &mut self.ring);
         if let Some(id) = self.recovery.handle_link_lost(&self.ring, was_up) {
             self.give_up(id, events);
         }
@@ -330,7 +281,8 @@ impl<T> Outbound<T> {
             }
         }
         renewals.into_iter().for_each(|id| self.ring.free(id));
-        self.end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
+        self.leaving
+            .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
     }
 
     /// The broker kept the session. Returns the PUBRELs that have to be sent at once, in order.
@@ -370,22 +322,8 @@ impl<T> Outbound<T> {
                 events.resolve(token, outcome);
             }
         }
-        self.end_unacknowledged(written, Outcome::Cancelled, reason, events);
-    }
-
-    /// Packets that begin at this position or behind it were not sent.
-    fn take_back(&mut self, taken: u64) {
-        for back in std::mem::take(&mut self.leaving) {
-            if back.begin >= taken
-                && let Some(entry) = self.ring.get_mut(back.id)
-            {
-                entry.on_this_link = false;
-                entry.ever_sent = back.ever_sent;
-                entry.sent_in_session = back.sent_in_session;
-                let attempts = u32::from(!entry.is_release());
-                entry.attempts = entry.attempts.saturating_sub(attempts);
-            }
-        }
+        self.leaving
+            .end_unacknowledged(written, Outcome::Cancelled, reason, events);
     }
 
     /// Ends a command because links are lost with it.
@@ -402,23 +340,6 @@ impl<T> Outbound<T> {
         }
         if let Some(token) = token {
             events.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
-        }
-    }
-
-    /// Ends QoS 0 messages: nothing of those was sent that begin at this position or behind it.
-    fn end_unacknowledged(
-        &mut self,
-        taken: u64,
-        unsent: fn(Reason) -> Outcome,
-        reason: Reason,
-        events: &mut Events<T>,
-    ) {
-        for ended in std::mem::take(&mut self.unacknowledged) {
-            let outcome = match ended.begin < taken {
-                true => Outcome::PerhapsDelivered(reason),
-                false => unsent(reason),
-            };
-            events.resolve(ended.token, outcome);
         }
     }
 }
@@ -454,7 +375,7 @@ impl<T> Outbound<T> {
     pub(super) fn unresolved(&self) -> usize {
         let entries = self.ring.iter().map(|(_, entry)| entry);
         let entries = entries.chain(self.waiting.iter());
-        entries.filter(|entry| entry.token.is_some()).count() + self.unacknowledged.len()
+        entries.filter(|entry| entry.token.is_some()).count() + self.leaving.unresolved()
     }
 
     pub(super) fn made_progress(&self) -> bool {
@@ -503,8 +424,7 @@ impl<T> Outbound<T> {
     {
         use std::hash::Hash;
 
-        (&self.ring, &self.waiting).hash(state);
-        (&self.leaving, &self.unacknowledged).hash(state);
+        (&self.ring, &self.waiting, &self.leaving).hash(state);
         self.recovery.hash_state(state);
     }
 
@@ -610,44 +530,6 @@ mod tests {
         );
         assert!(!t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
         assert_eq!(t.outbound.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_message_without_acknowledgment_ends_when_its_bytes_are_out() {
-        let mut t = Fixture::new();
-        for token in 1..=2 {
-            let message = Publish::new("t", QoS::AtMostOnce, "x").into();
-            t.outbound
-                .send_unacknowledged(message, token, &mut t.output, t.now);
-        }
-        let half = t.output.bytes().len() / 2;
-        t.output.advance(half);
-        t.outbound.handle_written(&t.output, &mut t.events, t.now);
-        assert_eq!(
-            t.resolved(),
-            Some((1, Outcome::delivered(1, Duration::ZERO)))
-        );
-        assert_eq!(t.resolved(), None);
-        t.loses_link();
-        assert_eq!(
-            t.resolved(),
-            Some((2, Outcome::NeverSent(Reason::LinkLost)))
-        );
-    }
-
-    #[test]
-    fn a_packet_of_which_the_link_took_nothing_was_not_sent() {
-        let mut t = Fixture::new();
-        t.publish(1, QoS::AtLeastOnce);
-        t.flush();
-        t.outbound.note_progress();
-        t.publish(2, QoS::AtLeastOnce);
-        t.loses_link();
-        t.outbound.abandon(Reason::Terminated, 0, &mut t.events);
-        let sent = Outcome::PerhapsDelivered(Reason::Terminated);
-        assert_eq!(t.resolved(), Some((1, sent)));
-        let unsent = Outcome::Cancelled(Reason::Terminated);
-        assert_eq!(t.resolved(), Some((2, unsent)));
     }
 
     #[test]
