@@ -103,7 +103,6 @@ pub use client::ticket::Ticket;
 #[doc(hidden)]
 pub use mqtt::fuzz;
 pub use mqtt::limits;
-pub use mqtt::names::InvalidName;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{Outcome, Reason};
-pub use mqtt::topic::Topic;
+pub use mqtt::topic::{InvalidName, Topic};

@@ -215,7 +215,7 @@ impl Options {
         if self.port == 0 {
             return wrong("the port", "it is 0".into(), "use 1 to 65535");
         }
-        if let Err(problem) = crate::mqtt::names::check_string(&self.client_id) {
+        if let Err(problem) = crate::mqtt::topic::check_string(&self.client_id) {
             return wrong(
                 "the client identifier",
                 problem.to_string(),
@@ -238,7 +238,7 @@ impl Options {
                     "give one",
                 );
             }
-            if let Err(problem) = crate::mqtt::names::check_string(&credentials.username) {
+            if let Err(problem) = crate::mqtt::topic::check_string(&credentials.username) {
                 return wrong("the user name", problem.to_string(), "choose another one");
             }
             if credentials.password.len() > usize::from(u16::MAX) {

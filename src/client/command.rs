@@ -12,8 +12,8 @@ use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
-use crate::mqtt::names::{InvalidName, shortened};
 use crate::mqtt::packet::Filter;
+use crate::mqtt::topic::{InvalidName, shortened};
 use crate::mqtt::v4::Outgoing;
 
 /// Characters of a topic or filter that a refusal shows.

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::client::outlet::{InboxId, Item, Offer, Outlet};
-use crate::mqtt::names::shortened;
 use crate::mqtt::packet::{Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
+use crate::mqtt::topic::shortened;
 
 /// Messages that may wait aside for one queue: as many as one session can have unacknowledged, since
 /// there are no more packet identifiers. Only over several lost sessions more could come together;

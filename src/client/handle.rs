@@ -20,9 +20,9 @@ use crate::client::outlet::{InboxId, WhenFull};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::limits::{LimitExceeded, Limits};
-use crate::mqtt::names::{InvalidName, check_filter};
 use crate::mqtt::packet::{Filter, Message, Publish};
 use crate::mqtt::session::Outcome;
+use crate::mqtt::topic::{InvalidName, check_filter};
 use crate::options::Options;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.

@@ -9,8 +9,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::mqtt::names::filter_without_share;
 use crate::mqtt::packet::{Filter, Publish, QoS, Will};
+use crate::mqtt::topic::filter_without_share;
 
 /// The limits of a broker. Every field has a default: those of MQTT itself, or, for an endpoint of
 /// AWS IoT Core, the quotas that Amazon publishes for its message broker ("AWS IoT Core endpoints and

@@ -11,7 +11,6 @@
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
-pub mod names;
 pub mod packet;
 pub mod session;
 pub mod subscriptions;

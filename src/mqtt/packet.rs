@@ -2,7 +2,7 @@
 //!
 //! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
 //! check that the codec leaves out, so that another version of MQTT becomes a second adapter.
-//! `names.rs` checks topics, filters and other strings; `outgoing.rs` is a message on its way.
+//! `topic.rs` checks topics, filters and other strings; `outgoing.rs` is a message on its way.
 //!
 //! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued, and
 //! encoding what is small) and by the loop's thread (everything else).
@@ -12,8 +12,8 @@ use std::num::NonZeroU16;
 
 use bytes::Bytes;
 
-use crate::mqtt::names::{InvalidName, check_topic};
 use crate::mqtt::topic::Topic;
+use crate::mqtt::topic::{InvalidName, check_topic};
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;

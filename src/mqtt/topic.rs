@@ -1,4 +1,6 @@
-//! A topic name to publish to, which many messages can share. Pure.
+//! Topic names and topic filters: [`Topic`], which strings MQTT allows, and what a shared subscription matches.
+//!
+//! Pure functions; any thread. Matching of many filters is in `subscriptions/`.
 
 use std::fmt;
 use std::ops::Deref;
@@ -70,5 +72,183 @@ impl fmt::Display for Topic {
 impl fmt::Debug for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Why a string, a topic or a filter cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum InvalidName {
+    /// Topics and filters have at least one character.
+    #[error("it is empty [MQTT-4.7.3-1]")]
+    Empty,
+    /// A length field has 16 bits.
+    #[error("it is longer than 65,535 bytes [MQTT-4.7.3-3]")]
+    TooLong,
+    /// U+0000 is forbidden in every string.
+    #[error("it contains the character U+0000 [MQTT-1.5.3-2]")]
+    Nul,
+    /// `+` or `#` in a topic name.
+    #[error("it contains a wildcard, + or #, which only filters may have [MQTT-3.3.2-2]")]
+    WildcardInTopic,
+    /// `#` that is not the whole last level.
+    #[error("# must be the whole last level [MQTT-4.7.1-2]")]
+    MisplacedMultiLevel,
+    /// `+` beside other characters in a level.
+    #[error("+ must be a whole level [MQTT-4.7.1-3]")]
+    MisplacedSingleLevel,
+    /// `$share` without a name or without a filter.
+    #[error("a shared subscription reads $share/<name>/<filter>, the name without wildcards")]
+    MalformedShare,
+    /// More than a packet's length field can state.
+    #[error("the packet would be larger than MQTT's 268,435,455 bytes [MQTT 3.1.1, 2.2.3]")]
+    PacketTooLarge,
+    /// More than the two bytes that state its length in CONNECT can.
+    #[error("the payload of a will has at most 65,535 bytes [MQTT 3.1.1, 3.1.3.3]")]
+    WillTooLarge,
+}
+
+/// Checks any string that goes into a packet.
+///
+/// # Errors
+/// [`InvalidName::TooLong`] or [`InvalidName::Nul`].
+pub fn check_string(text: &str) -> Result<(), InvalidName> {
+    if text.len() > usize::from(u16::MAX) {
+        return Err(InvalidName::TooLong);
+    }
+    if text.contains('\0') {
+        return Err(InvalidName::Nul);
+    }
+    Ok(())
+}
+
+/// Checks a topic name.
+///
+/// # Errors
+/// What MQTT forbids in it.
+pub fn check_topic(topic: &str) -> Result<(), InvalidName> {
+    if topic.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    check_string(topic)?;
+    if topic.contains(['+', '#']) {
+        return Err(InvalidName::WildcardInTopic);
+    }
+    Ok(())
+}
+
+/// Checks a topic filter, shared ones included.
+///
+/// # Errors
+/// What MQTT forbids in it.
+pub fn check_filter(filter: &str) -> Result<(), InvalidName> {
+    if filter.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    check_string(filter)?;
+    if let Some(rest) = filter.strip_prefix("$share/") {
+        let (name, shared) = rest.split_once('/').ok_or(InvalidName::MalformedShare)?;
+        if name.is_empty() || name.contains(['+', '#']) || shared.is_empty() {
+            return Err(InvalidName::MalformedShare);
+        }
+    }
+    let levels = filter_without_share(filter);
+    let last = levels.split('/').count() - 1;
+    for (index, level) in levels.split('/').enumerate() {
+        if level.contains('#') && (level != "#" || index != last) {
+            return Err(InvalidName::MisplacedMultiLevel);
+        }
+        if level.contains('+') && level != "+" {
+            return Err(InvalidName::MisplacedSingleLevel);
+        }
+    }
+    Ok(())
+}
+
+/// The part of a filter that topics are matched with: `$share/<name>/<filter>` matches as `<filter>`.
+pub fn filter_without_share(filter: &str) -> &str {
+    filter
+        .strip_prefix("$share/")
+        .and_then(|rest| rest.split_once('/'))
+        .map_or(filter, |(_, shared)| shared)
+}
+
+/// A name in quotes for a line of a log or an error, of which it must not become all: with at most so
+/// many characters.
+pub fn shortened(name: &str, most: usize) -> String {
+    match name.char_indices().nth(most) {
+        Some((end, _)) => format!("{:?} and so on", &name[..end]),
+        None => format!("{name:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_as_the_standard_allows_them() {
+        for topic in ["a", "/", "a/b", "/a", "a/", "a//b", "$SYS/x", "ä/ö", " "] {
+            assert_eq!(check_topic(topic), Ok(()), "{topic}");
+        }
+        assert_eq!(check_topic(""), Err(InvalidName::Empty));
+        assert_eq!(check_topic("a\0"), Err(InvalidName::Nul));
+        assert_eq!(check_topic("a/+"), Err(InvalidName::WildcardInTopic));
+        assert_eq!(check_topic("a/#"), Err(InvalidName::WildcardInTopic));
+        assert_eq!(check_topic(&"x".repeat(65_535)), Ok(()));
+        assert_eq!(check_topic(&"x".repeat(65_536)), Err(InvalidName::TooLong));
+    }
+
+    #[test]
+    fn filters_as_the_standard_allows_them() {
+        for filter in [
+            "#",
+            "+",
+            "a/#",
+            "+/a/#",
+            "/+",
+            "+/+",
+            "a//#",
+            "$share/g/a/+",
+            "$share/g/#",
+        ] {
+            assert_eq!(check_filter(filter), Ok(()), "{filter}");
+        }
+        for filter in ["a#", "a/#/b", "#/", "$share/g/#/a"] {
+            assert_eq!(
+                check_filter(filter),
+                Err(InvalidName::MisplacedMultiLevel),
+                "{filter}"
+            );
+        }
+        for filter in ["a+", "+a/b", "a/++"] {
+            assert_eq!(
+                check_filter(filter),
+                Err(InvalidName::MisplacedSingleLevel),
+                "{filter}"
+            );
+        }
+        for filter in ["$share/g", "$share//a", "$share/+/a", "$share/g/"] {
+            assert_eq!(
+                check_filter(filter),
+                Err(InvalidName::MalformedShare),
+                "{filter}"
+            );
+        }
+        assert_eq!(check_filter(""), Err(InvalidName::Empty));
+        assert_eq!(check_filter("a/\0"), Err(InvalidName::Nul));
+    }
+
+    #[test]
+    fn a_shared_filter_matches_as_its_filter() {
+        assert_eq!(filter_without_share("$share/g/a/b"), "a/b");
+        assert_eq!(filter_without_share("$shared/g/a"), "$shared/g/a");
+        assert_eq!(filter_without_share("a/b"), "a/b");
+    }
+
+    #[test]
+    fn a_name_is_cut_between_characters() {
+        assert_eq!(shortened("a/b", 3), "\"a/b\"");
+        assert_eq!(shortened("ä/\0b", 3), "\"ä/\\0\" and so on");
+        assert_eq!(shortened("", 3), "\"\"");
     }
 }

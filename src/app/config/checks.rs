@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
 use crate::app::cli::Settings;
 use mqtt_connection_sharing::error::Error;
-use mqtt_connection_sharing::mqtt::names::{check_string, check_topic, shortened};
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
+use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{QoS, Will};
 

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::mqtt::names::filter_without_share;
+use crate::mqtt::topic::filter_without_share;
 
 /// The branch before the first level.
 const ROOT: usize = 0;
@@ -308,7 +308,7 @@ fn remove_one<S: PartialEq>(all: &mut Vec<S>, one: S) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::names::check_filter;
+    use crate::mqtt::topic::check_filter;
     use proptest::prelude::*;
 
     /// The standard's words, level by level, as plainly as they can be written.

@@ -7,10 +7,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
-use crate::mqtt::names::{InvalidName, check_topic, shortened};
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
+use crate::mqtt::topic::{InvalidName, check_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;

@@ -1,7 +1,7 @@
 //! Our packets to bytes, through rumqttc's codec.
 //!
 //! The codec truncates length fields silently and leaves partial bytes behind when it fails, so
-//! everything is checked before it gets here: names in `names.rs`, sizes in [`Publish::check`]
+//! everything is checked before it gets here: names in `topic.rs`, sizes in [`Publish::check`]
 //! and [`Will::check`].
 //! With that done no call here can fail; all append to `out`. Pure; the loop's thread, and that of a
 //! publisher whose message is small.
