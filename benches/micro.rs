@@ -1,6 +1,6 @@
 //! Micro-benchmarks of what each message passes through, without threads and sockets:
 //!
-//!     cargo bench --bench micro --features bench-internals
+//!     cargo bench --bench micro
 //!
 //! A part of them by a word of its name: `... -- match`.
 
@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mqtt_connection_sharing::bench_access::{Online, Table};
-use mqtt_connection_sharing::mqtt::packet::PacketId;
+use mqtt_connection_sharing::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming};
+use mqtt_connection_sharing::mqtt::packet::{PacketId, Publish, QoS};
+use mqtt_connection_sharing::mqtt::session::{Event, OnSessionLost, Session, SessionOptions};
+use mqtt_connection_sharing::mqtt::subscriptions::{Matches, Subscriptions};
 use mqtt_connection_sharing::mqtt::v4;
-use mqtt_connection_sharing::{Publish, QoS};
 
 /// Messages in flight at a time, as many as the loop takes in one batch.
 const BATCH: usize = 512;
@@ -40,31 +41,69 @@ fn acknowledgments(first: &mut u16, count: usize) -> BytesMut {
     bytes
 }
 
-/// Messages in batches through one session. Gives the time from command to wire, and from
-/// acknowledgment to ticket.
+/// A session whose link is up. Its commands are numbered.
+fn online(now: Instant) -> Session<u32> {
+    let options = SessionOptions {
+        max_inflight: u16::MAX,
+        ack_timeout: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(60),
+        on_session_lost: OnSessionLost::default(),
+        identifiers: u16::MAX,
+        first_identifier: 0,
+        max_owed_bytes: usize::MAX,
+        fruitless_links: u32::MAX,
+    };
+    let mut session = Session::new(options, now);
+    let connect = Connect {
+        client_id: "bench",
+        clean_session: true,
+        keep_alive: 60,
+        last_will: None,
+        credentials: None,
+    };
+    session.handle_link_up(&connect, now);
+    session.handle_written(session.output().len(), now);
+    let accepted = Incoming::ConnAck {
+        session_present: false,
+        code: ConnectReturnCode::Accepted,
+    };
+    session.handle_packet(accepted, now).unwrap();
+    assert!(matches!(
+        session.poll_event(),
+        Some(Event::Connected { .. })
+    ));
+    session
+}
+
+/// Messages in batches through one session. Returns the time from command to wire, and from
+/// acknowledgment to outcome.
 fn run_session(messages: u64) -> (Duration, Duration) {
     let (mut sending, mut acknowledging) = (Duration::ZERO, Duration::ZERO);
-    let mut online = Online::new().unwrap();
+    let now = Instant::now();
+    let mut session = online(now);
     let mut identifier = 1;
     let mut left = usize::try_from(messages).unwrap();
     while left > 0 {
         let count = left.min(BATCH);
         left -= count;
         let batch: Vec<_> = (0..count).map(message).collect();
-        let mut tickets = Vec::with_capacity(count);
         let start = Instant::now();
-        for publish in batch {
-            tickets.push(online.publish(publish));
+        for (number, publish) in (0..).zip(batch) {
+            session.publish(publish.into(), number, now);
         }
-        black_box(online.output());
-        online.flush();
+        session.handle_written(black_box(session.output()).len(), now);
         sending += start.elapsed();
         let mut bytes = acknowledgments(&mut identifier, count);
+        let mut resolved = 0;
         let start = Instant::now();
-        online.receive(&mut bytes).unwrap();
+        while let Some(packet) = v4::decode(&mut bytes, usize::MAX).unwrap() {
+            session.handle_packet(packet, now).unwrap();
+        }
+        while let Some(event) = session.poll_event() {
+            resolved += usize::from(matches!(black_box(event), Event::Resolved { .. }));
+        }
         acknowledging += start.elapsed();
-        assert_eq!(online.in_flight(), 0);
-        assert!(tickets.iter().all(|ticket| ticket.outcome().is_some()));
+        assert_eq!((session.in_flight(), resolved), (0, count));
     }
     (sending, acknowledging)
 }
@@ -75,7 +114,7 @@ fn session(criterion: &mut Criterion) {
     group.bench_function("command to wire", |bencher| {
         bencher.iter_custom(|messages| run_session(messages).0);
     });
-    group.bench_function("acknowledgment to ticket", |bencher| {
+    group.bench_function("acknowledgment to outcome", |bencher| {
         bencher.iter_custom(|messages| run_session(messages).1);
     });
     group.finish();
@@ -213,19 +252,25 @@ fn matching(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("match/{kind}/{name}"));
             group.throughput(Throughput::Elements(1));
             for count in FILTERS {
-                let mut table = Table::default();
+                let mut table = Subscriptions::default();
                 for number in 0..count {
                     let (filter, _) = subscription(number, wildcards);
-                    table.subscribe(number as u64 % 64, &filter);
+                    let filter = Filter::new(filter, QoS::AtLeastOnce);
+                    table.add(number as u64 % 64, &[filter]);
                 }
+                let mut matches = Matches::default();
+                let mut matching = |topic: &str| {
+                    table.matching(topic, &mut matches);
+                    matches.subscribers.len()
+                };
                 let of = if drawn { count } else { FILTERS[0] };
                 let topics = Topics::new(shuffled(of), wildcards);
                 for topic in topics.iter() {
-                    assert_eq!(table.matching(topic), 1, "{topic}");
+                    assert_eq!(matching(topic), 1, "{topic}");
                 }
                 let mut next = topics.iter().cycle();
                 group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
-                    bencher.iter(|| table.matching(black_box(next.next().unwrap())));
+                    bencher.iter(|| matching(black_box(next.next().unwrap())));
                 });
             }
             group.finish();

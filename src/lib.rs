@@ -91,9 +91,6 @@ pub mod mqtt;
 
 pub use client::agent::{Agent, Client, Ended, Stats};
 pub use client::batch::Batch;
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub use client::bench_access;
 pub use client::command::{RejectReason, Rejected};
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError};

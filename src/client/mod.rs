@@ -2,9 +2,6 @@
 
 pub(crate) mod agent;
 pub(crate) mod batch;
-#[cfg(feature = "bench-internals")]
-#[doc(hidden)]
-pub mod bench_access;
 pub(crate) mod command;
 pub(crate) mod doorbell;
 pub(crate) mod ends;
