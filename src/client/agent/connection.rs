@@ -149,8 +149,8 @@ impl Agent {
                 n => format!(", renewing {n} subscriptions"),
             },
         );
-        let done = self.reconnects.take();
-        done.tell(&Outcome::delivered(1, Duration::ZERO));
+        let connected = Outcome::delivered(1, Duration::ZERO);
+        self.requests.end_reconnects(&connected);
     }
 
     /// The broker answered CONNECT with no.
@@ -211,7 +211,7 @@ impl Agent {
 
     /// Gives the present link or attempt up and makes a new one at once (RECONNECT).
     pub(super) fn reconnect(&mut self, done: Completions, now: Instant) {
-        if self.ending.is_some() {
+        if self.requests.is_ending() {
             done.tell(&Outcome::Cancelled(Reason::Terminated));
             return;
         }
@@ -223,7 +223,7 @@ impl Agent {
         // A DISCONNECT that still waited for commands before it has what it wanted.
         self.phase = Phase::Offline;
         self.go_offline_if_due(now);
-        self.reconnects.append(done);
+        self.requests.reconnect(done);
         self.connect_at(now);
     }
 
@@ -277,8 +277,8 @@ impl Agent {
             Some(delay) => self.reconnect_after(&error, delay, now),
             None => {
                 self.phase = Phase::Offline;
-                let done = self.reconnects.take();
-                done.tell(&Outcome::NeverSent(Reason::NoConnection));
+                let no_connection = Outcome::NeverSent(Reason::NoConnection);
+                self.requests.end_reconnects(&no_connection);
                 self.failure = Some(error);
             }
         }

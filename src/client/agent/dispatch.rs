@@ -34,12 +34,12 @@ impl Agent {
             if let Some((grace, done)) = urgent.terminate {
                 self.terminate(grace, done, now);
             }
-            self.process_loops.append(urgent.process_loops);
+            self.requests.process_loop(urgent.process_loops);
             if let Some(error) = urgent.watch_failure {
                 self.watch_failed(&error);
             }
         }
-        if injected || !self.process_loops.is_empty() {
+        if injected || self.requests.has_process_loops() {
             self.wire.look();
         }
         busy
@@ -69,7 +69,7 @@ impl Agent {
         self.pace.update_window(in_flight, limit, now);
         // All of these first: a later SUBSCRIBE may be for one of the same filters.
         while self.session.wants_commands()
-            && let Some(filters) = self.abandoned_filters.pop_front()
+            && let Some(filters) = self.requests.take_abandoned()
         {
             let nobody = Pending::Plain(Completion::nobody());
             self.session.unsubscribe(filters, nobody, now);
@@ -79,11 +79,11 @@ impl Agent {
             // No more than the window has room for: what is fetched is to be taken, not to wait here.
             let room = usize::from(limit).saturating_sub(self.session.in_flight());
             let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
-                self.queue_is_empty();
+                self.requests.queue_is_empty();
                 break;
             };
             taken += 1;
-            self.command_taken();
+            self.requests.command_taken();
             self.dispatch(command, now);
         }
         self.go_offline_if_due(now);
@@ -202,7 +202,7 @@ impl Agent {
         let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {
             log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
-            self.abandoned_filters.push_back(unwanted);
+            self.requests.abandon(unwanted);
         }
     }
 
@@ -229,9 +229,7 @@ impl Agent {
                 let mut unwanted = self.subscriptions.remove(&refused);
                 // Of an earlier grant that nobody wants any more the broker has to be told.
                 unwanted.retain(|filter| self.session.is_subscribed(filter));
-                if !unwanted.is_empty() {
-                    self.abandoned_filters.push_back(unwanted);
-                }
+                self.requests.abandon(unwanted);
                 completion.tell(outcome);
             }
             Pending::Unsubscribe(left) => {

@@ -15,54 +15,28 @@ use crate::mqtt::session::{Outcome, Reason};
 /// How long DISCONNECT may take to leave when TERMINATE has no time left.
 const LEAVING_TIME: Duration = Duration::from_secs(1);
 
-/// DISCONNECT was asked for, and this many commands go before it.
-#[derive(Debug)]
-pub(super) struct GoingOffline {
-    commands_before: usize,
-    done: Completions,
-}
-
-/// TERMINATE was asked for, and this many commands go before it.
-#[derive(Debug)]
-pub(super) struct Ending {
-    commands_before: usize,
-    deadline: Instant,
-    done: Completions,
-}
-
 impl Agent {
     /// DISCONNECT.
     pub(super) fn disconnect(&mut self, done: Completions) {
-        if let Some(ending) = &mut self.ending {
-            // TERMINATE disconnects as soon as it can.
-            ending.done.append(done);
+        let Some(done) = self.requests.join_disconnect(done) else {
             return;
-        }
-        if let Some(going) = &mut self.going_offline {
-            going.done.append(done);
-            return;
-        }
+        };
         match &mut self.phase {
-            Phase::Online { .. } => {
-                self.going_offline = Some(GoingOffline {
-                    commands_before: self.commands.len(),
-                    done,
-                });
-            }
+            Phase::Online { .. } => self.requests.disconnect_after(self.commands.len(), done),
             Phase::Closing { done: earlier, .. } => earlier.append(done),
             _ => {
                 log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
                 self.drop_link();
                 self.phase = Phase::Offline;
                 done.tell(&Outcome::delivered(0, Duration::ZERO));
-                let reconnects = self.reconnects.take();
-                reconnects.tell(&Outcome::NeverSent(Reason::NoConnection));
+                let no_connection = Outcome::NeverSent(Reason::NoConnection);
+                self.requests.end_reconnects(&no_connection);
             }
         }
     }
 
     /// TERMINATE. Asking again can only bring the end nearer.
-    pub(super) fn terminate(&mut self, grace: Duration, mut done: Completions, now: Instant) {
+    pub(super) fn terminate(&mut self, grace: Duration, done: Completions, now: Instant) {
         let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
         if let Phase::Closing {
             deadline: closing, ..
@@ -70,74 +44,30 @@ impl Agent {
         {
             *closing = (*closing).min(deadline + LEAVING_TIME);
         }
-        match &mut self.ending {
-            Some(ending) => {
-                ending.deadline = ending.deadline.min(deadline);
-                ending.done.append(done);
-            }
-            None => {
-                // A DISCONNECT that still waits for commands before it comes with the end.
-                if let Some(going) = self.going_offline.take() {
-                    done.append(going.done);
-                }
-                self.ending = Some(Ending {
-                    commands_before: self.commands.len(),
-                    deadline,
-                    done,
-                });
-            }
-        }
+        let before = self.commands.len();
+        self.requests.terminate_after(before, deadline, done);
     }
 
     /// Whether commands may be taken out of the queue now.
     pub(super) fn takes_commands(&self) -> bool {
-        let before = |count: usize| count > 0;
         self.session.wants_commands()
             && self.pace.window_is_open()
-            && self.abandoned_filters.is_empty()
-            && self
-                .going_offline
-                .as_ref()
-                .is_none_or(|g| before(g.commands_before))
-            && self
-                .ending
-                .as_ref()
-                .is_none_or(|e| before(e.commands_before))
-    }
-
-    /// One command less goes before DISCONNECT or TERMINATE.
-    pub(super) fn command_taken(&mut self) {
-        if let Some(going) = &mut self.going_offline {
-            going.commands_before = going.commands_before.saturating_sub(1);
-        }
-        if let Some(ending) = &mut self.ending {
-            ending.commands_before = ending.commands_before.saturating_sub(1);
-        }
-    }
-
-    /// Nothing goes before DISCONNECT or TERMINATE any more.
-    pub(super) fn queue_is_empty(&mut self) {
-        if let Some(going) = &mut self.going_offline {
-            going.commands_before = 0;
-        }
-        if let Some(ending) = &mut self.ending {
-            ending.commands_before = 0;
-        }
+            && self.requests.let_commands_pass()
     }
 
     /// Sends DISCONNECT once what goes before it is sent, or stays offline if the link went first.
     pub(super) fn go_offline_if_due(&mut self, now: Instant) {
-        let Some(going) = &self.going_offline else {
+        let Some(before) = self.requests.before_disconnect() else {
             return;
         };
         let online = matches!(self.phase, Phase::Online { .. });
         // After DISCONNECT the session takes hardly anything any more: first what was read already.
         let unsent = || self.session.has_unsent() || self.wire.has_unhandled();
-        if online && (going.commands_before > 0 || unsent()) {
+        if online && (before > 0 || unsent()) {
             return;
         }
-        if let Some(going) = self.going_offline.take() {
-            self.close(going.done, now);
+        if let Some(done) = self.requests.take_disconnect() {
+            self.close(done, now);
         }
     }
 
@@ -145,7 +75,7 @@ impl Agent {
         match self.phase {
             // It has a deadline of its own.
             Phase::Closing { .. } => None,
-            _ => self.ending.as_ref().map(|ending| ending.deadline),
+            _ => self.requests.ending_deadline(),
         }
     }
 
@@ -166,27 +96,21 @@ impl Agent {
         self.failure.is_some()
             || match self.phase {
                 Phase::Online { .. } | Phase::Closing { .. } => false,
-                Phase::Offline => self.ending.is_some(),
+                Phase::Offline => self.requests.is_ending(),
                 // An attempt that comes after the grace time is none.
-                Phase::Waiting { until } if self.is_too_late(until) => true,
+                Phase::Waiting { until } if self.requests.grace_is_over(until) => true,
                 _ => self.is_due_to_end(now),
             }
     }
 
-    /// Whether TERMINATE was asked for and its grace time ends before this.
-    fn is_too_late(&self, time: Instant) -> bool {
-        let ending = self.ending.as_ref();
-        ending.is_some_and(|ending| ending.deadline <= time)
-    }
-
     /// Whether TERMINATE was asked for, and its grace is over or nothing is left before it.
     fn is_due_to_end(&self, now: Instant) -> bool {
-        self.ending.as_ref().is_some_and(|ending| {
-            let nothing_left = ending.commands_before == 0
+        let nothing_left = || {
+            self.requests.end_is_next()
                 && self.session.unresolved() == 0
-                && self.session.output().is_empty();
-            ending.deadline <= now || nothing_left
-        })
+                && self.session.output().is_empty()
+        };
+        self.requests.grace_is_over(now) || nothing_left()
     }
 
     /// Tells everybody who still waits, and ends.
@@ -207,13 +131,7 @@ impl Agent {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));
         }
-        if let Some(going) = self.going_offline.take() {
-            going.done.tell(&Outcome::Cancelled(reason));
-        }
-        self.reconnects.take().tell(&Outcome::Cancelled(reason));
-        if let Some(ending) = self.ending.take() {
-            ending.done.tell(&Outcome::delivered(1, Duration::ZERO));
-        }
+        self.requests.end(reason);
         self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
@@ -229,9 +147,9 @@ impl Agent {
         if matches!(self.phase, Phase::Online { .. }) {
             self.session.disconnect();
             // What was written before goes out first, however slowly the link takes it.
-            let time = match self.ending {
-                Some(_) => LEAVING_TIME,
-                None => self.client.options.ack_timeout,
+            let time = match self.requests.is_ending() {
+                true => LEAVING_TIME,
+                false => self.client.options.ack_timeout,
             };
             self.phase = Phase::Closing {
                 deadline: now + time,

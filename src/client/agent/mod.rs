@@ -21,9 +21,9 @@ mod exchange;
 #[cfg(test)]
 mod memory;
 mod pace;
+mod requests;
 mod wire;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use crate::client::handle::Handle;
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
-use crate::client::ticket::{Completion, Completions};
+use crate::client::ticket::Completion;
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::backoff::Backoff;
 use crate::link::resolve::Resolver;
@@ -48,8 +48,8 @@ use crate::mqtt::subscriptions::{InterestId, Subscriptions};
 use crate::options::{Options, Security};
 
 use connection::Phase;
-use ending::{Ending, GoingOffline};
 use pace::Pace;
+use requests::Requests;
 use wire::Wire;
 
 /// Commands taken before the link, or what is left of what it brought, is looked at again.
@@ -84,16 +84,11 @@ pub struct Agent {
     session: Session<Pending>,
     subscriptions: Subscriptions<InboxId>,
     fanout: Fanout,
-    /// Filters that nobody wants any more because their inbox went away.
-    abandoned_filters: VecDeque<Vec<String>>,
     phase: Phase,
     wire: Wire,
     backoff: Backoff,
     accepted: Vec<DeliveryId>,
-    process_loops: Completions,
-    reconnects: Completions,
-    going_offline: Option<GoingOffline>,
-    ending: Option<Ending>,
+    requests: Requests,
     pace: Pace,
     failure: Option<Error>,
     stats: Stats,
@@ -232,15 +227,11 @@ impl Client {
             session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
             fanout,
-            abandoned_filters: VecDeque::new(),
             phase: Phase::Waiting { until: now },
             wire: Wire::new(),
             backoff: Backoff::new(self.options.retry),
             accepted: Vec::new(),
-            process_loops: Completions::default(),
-            reconnects: Completions::default(),
-            going_offline: None,
-            ending: None,
+            requests: Requests::default(),
             pace: Pace::new(single_core, now),
             failure: None,
             stats: Stats::default(),
@@ -331,10 +322,10 @@ impl Agent {
 
     /// PROCESSLOOP is done once all that the link has is handled.
     fn finish_process_loops(&mut self, now: Instant) {
-        if !self.process_loops.is_empty() {
+        if self.requests.has_process_loops() {
             self.read_the_rest(now);
-            let done = self.process_loops.take();
-            done.tell(&Outcome::delivered(1, Duration::ZERO));
+            let done = Outcome::delivered(1, Duration::ZERO);
+            self.requests.end_process_loops(&done);
         }
     }
 
