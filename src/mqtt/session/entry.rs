@@ -1,4 +1,4 @@
-//! What the sending half of the session keeps of a command: its packet and how far it is.
+//! One command on its way to its acknowledgment: its packet and how far it is.
 //!
 //! Nothing here knows the output, the link or another command. Pure; the loop's thread.
 

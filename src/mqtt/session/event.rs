@@ -1,24 +1,23 @@
-//! What the session is made with, and what it tells its caller. Pure data; the loop's thread.
+//! The settings of a session, and the events that it tells its caller. Pure data; the loop's thread.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DeliveryId;
-use super::Outcome;
+use super::{DeliveryId, Outcome};
 use crate::mqtt::packet::{ConnectReturnCode, Message, ProtocolError};
 
-/// What the session needs to know.
+/// The settings of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionOptions {
     /// Commands awaiting their acknowledgment at one time.
     pub max_inflight: u16,
     /// Longest wait for an acknowledgment.
     pub ack_timeout: Duration,
-    /// Zero turns it off.
+    /// Longest silence before PINGREQ. Zero turns it off.
     pub keep_alive: Duration,
-    /// What happens to QoS 1 publishes in flight when the broker lost the session.
+    /// The fate of QoS 1 publishes in flight when the broker lost the session.
     pub on_session_lost: OnSessionLost,
     /// How many packet identifiers there are: 65,535, fewer only in tests.
     pub identifiers: u16,
@@ -28,12 +27,12 @@ pub struct SessionOptions {
     /// command in flight is taken for the cause and given up.
     pub fruitless_links: u32,
     /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
-    /// accepted them; one message more, and what comes behind it, is left with the broker until half of
-    /// that is read and a new link asks for it. A message alone may be larger.
+    /// accepted them. The next message, and every one behind it, is left with the broker until half of
+    /// these bytes are read and a new link asks for it. A message alone may be larger.
     pub max_owed_bytes: usize,
 }
 
-/// What happens to QoS 1 publishes in flight when the broker answers CONNECT without the session.
+/// The fate of QoS 1 publishes in flight when the broker answers CONNECT without the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnSessionLost {
     /// They are sent again as new messages: at least once is kept, duplicates are possible.
@@ -43,12 +42,12 @@ pub enum OnSessionLost {
     Fail,
 }
 
-/// What the caller has to react to.
+/// Something the caller has to react to.
 #[derive(Debug, Clone)]
 pub enum Event<T> {
     /// The broker accepted CONNECT.
     Connected {
-        /// It kept the session: what was in flight is being sent again.
+        /// It kept the session: the packets in flight are being sent again.
         session_present: bool,
         /// Filters that are being subscribed again.
         resubscribing: usize,
@@ -57,17 +56,17 @@ pub enum Event<T> {
     ConnectRefused(ConnectReturnCode),
     /// A command has ended.
     Resolved {
-        /// What was handed in with it.
+        /// The token that was handed in with it.
         token: T,
         /// How it ended.
         outcome: Outcome,
     },
-    /// A message is to be delivered. Unless `delivery` is `None`, [`Session::accept`](super::Session::accept) must be called
-    /// once every receiver has it.
+    /// A message is to be delivered. Unless `delivery` is `None`,
+    /// [`Session::accept`](super::Session::accept) must be called once every receiver has it.
     Message {
         /// The message.
         message: Arc<Message>,
-        /// What to accept.
+        /// The name of this delivery.
         delivery: Option<DeliveryId>,
     },
     /// After a reconnect the broker refused to renew this subscription.
@@ -75,14 +74,14 @@ pub enum Event<T> {
         /// Its filter.
         filter: String,
     },
-    /// With the next message more than so many bytes would wait for a thread that does not read its
-    /// inbox: new ones are left with the broker.
+    /// With the next message more than this many bytes would wait for a thread that does not read its
+    /// inbox: new messages are left with the broker.
     Unread(usize),
     /// The link has to be closed.
     Close(LinkLoss),
 }
 
-/// What the caller has not been told yet, in order.
+/// Events that the caller has not taken yet, in order.
 #[derive(Debug, Clone)]
 pub(super) struct Events<T>(VecDeque<Event<T>>);
 

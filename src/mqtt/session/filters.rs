@@ -1,7 +1,7 @@
 //! Which filters the broker serves for this client, and which it has to be asked for again.
 //!
-//! A filter stays owed until the broker has granted it again, whatever becomes of links meanwhile. The
-//! requests themselves, and who waits for their answers, are not known here. Pure; the loop's thread.
+//! A filter stays owed until the broker has granted it again, however many links are lost meanwhile. The
+//! requests themselves, and the threads that wait for their answers, are not known here. Pure; the loop's thread.
 
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ impl Filters {
         self.renewals += 1;
     }
 
-    /// Nothing of what was sent before is answered any more: the link is gone, or the session.
+    /// The link is gone: renewals that were sent on it are not answered any more.
     pub(super) fn forget_renewals(&mut self) {
         self.renewals = 0;
     }

@@ -1,12 +1,12 @@
 //! The receiving half of the session: which acknowledgments are owed for incoming messages, in which
 //! order, and which QoS 2 messages were received but not released.
 //!
-//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every
-//! response queue has accepted its message. What is still owed when the link is lost stays
-//! remembered under its identifier: when the broker sends the same message again it is acknowledged,
-//! not delivered a second time. For that a digest is kept of what every receiver has; only what
-//! somebody has not accepted yet takes room of its own, so that all of the room is there again once
-//! everything was read. Pure.
+//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every inbox
+//! has accepted its message. An acknowledgment that is still owed when the link is lost stays remembered
+//! under its identifier: when the broker sends the same message again, it is acknowledged and not delivered
+//! a second time. To recognise it, a digest is kept of each accepted message. Only a message that an
+//! inbox has not accepted yet takes room of its own, so that all of the room is there again once
+//! everything was read. The output and the inboxes are not known here. Pure; the loop's thread.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,7 +19,7 @@ use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(u64);
 
-/// An acknowledgment that is owed.
+/// An acknowledgment that we owe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Owed {
     id: PacketId,
@@ -30,11 +30,11 @@ struct Owed {
     on_this_link: bool,
 }
 
-/// By what a message is known that comes again.
+/// How a redelivered message is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Content {
     Whole(Arc<Message>),
-    /// Of an accepted one: that of another message under the same identifier equals it once in 2^64.
+    /// Of an accepted message. Another message under the same identifier has the same digest once in 2^64.
     Digest(u64),
 }
 
@@ -64,7 +64,7 @@ impl Content {
         }
     }
 
-    /// Lets go of the message itself.
+    /// Drops the message and keeps its digest.
     fn shorten(&mut self) {
         if let Content::Whole(message) = self {
             *self = Content::digest(message);
@@ -72,7 +72,7 @@ impl Content {
     }
 }
 
-/// What to do with a PUBLISH that arrived.
+/// The consequence of a PUBLISH that arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// Deliver it; it is acknowledged once accepted (never, for QoS 0).
@@ -81,9 +81,9 @@ pub(crate) enum Arrival {
     Known,
 }
 
-/// So many places in the order of acknowledgments may be of nothing any more, and as many as there
-/// are acknowledgments owed: a broker that uses an identifier again and again behind a message that
-/// nobody accepts must not make it grow.
+/// Places in the order of acknowledgments that may be stale, beside one for each acknowledgment owed. A
+/// broker that uses an identifier again and again behind a message that nobody accepts must not make the
+/// order grow.
 const SPARE_PLACES: usize = 32;
 
 /// State of the receiving half.
@@ -92,23 +92,23 @@ pub(crate) struct Inbound {
     next_delivery: u64,
     owed: Sorted<DeliveryId, Owed>,
     by_identifier: Sorted<PacketId, DeliveryId>,
-    /// What is owed on this link, in order of arrival; may name some that are no longer owed.
+    /// The acknowledgments owed on this link, in order of arrival. Some may be owed no more.
     order: VecDeque<DeliveryId>,
-    /// Bytes of the messages that are owed and that not every response queue has accepted.
+    /// Bytes of the owed messages that not every inbox has accepted.
     unaccepted_bytes: usize,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
     unreleased: Sorted<PacketId, ()>,
-    /// The size of the first that had no room on this link. What comes behind it must not overtake it.
+    /// The size of the first message that had no room on this link. No message behind it may overtake it.
     left_with_broker: Option<usize>,
 }
 
 impl Inbound {
-    /// Whether a PUBLISH that arrived may be taken: what waits for receivers stays below so many bytes,
-    /// unless one message alone is larger. What comes again and is known costs nothing. Anything else
+    /// Whether a PUBLISH that arrived may be taken: messages that wait for receivers stay below `limit` bytes,
+    /// unless one message alone is larger. A known message that comes again costs nothing. Any other message
     /// behind one that was not taken is not taken either, until the link is made anew.
     ///
-    /// Nothing that is owed makes way: what the broker sends again comes in its order [MQTT-4.6.0-1],
-    /// so what is still known may follow behind what is not known any more.
+    /// Nothing that is owed makes way. The broker sends messages again in their order [MQTT-4.6.0-1],
+    /// so a message that is still known may follow behind one that is not known any more.
     pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
         let waiting = self.unaccepted_bytes;
         let fits = waiting == 0 || waiting + message.size() <= limit;
@@ -126,8 +126,8 @@ impl Inbound {
         self.left_with_broker.is_some()
     }
 
-    /// Whether messages were left with the broker, and there is room for them again: half of it, so that
-    /// it is worth a new link, and enough for the first one.
+    /// Whether messages were left with the broker and there is room for them again: half of the limit, so
+    /// that it is worth a new link, and enough for the first of them.
     pub(crate) fn has_room_again(&self, limit: usize) -> bool {
         let waiting = self.unaccepted_bytes;
         let has_room = |size| waiting == 0 || waiting <= limit / 2 && waiting + size <= limit;
@@ -160,9 +160,9 @@ impl Inbound {
         self.forget(id);
     }
 
-    /// Every response queue has accepted the message.
+    /// Every inbox has accepted the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
-        // Then it is acknowledged at once, and a digest would be made in vain.
+        // The next one is acknowledged at once: it needs no digest.
         let is_next = self.order.front() == Some(&delivery);
         if let Some(owed) = self.owed.get_mut(delivery) {
             self.unaccepted_bytes -= owed.unaccepted_bytes();
@@ -196,7 +196,7 @@ impl Inbound {
         None
     }
 
-    /// What is owed now is owed only if the broker sends it again.
+    /// The link is gone. From now on an acknowledgment is owed only if the broker sends its message again.
     pub(crate) fn handle_link_lost(&mut self) {
         self.left_with_broker = None;
         self.order.clear();
@@ -208,7 +208,7 @@ impl Inbound {
         }
     }
 
-    /// The broker forgot the session, and with it everything that it would send again.
+    /// The broker forgot the session: it sends none of its messages again.
     pub(crate) fn handle_session_lost(&mut self) {
         self.owed.clear();
         self.unaccepted_bytes = 0;
@@ -217,10 +217,10 @@ impl Inbound {
         self.unreleased.clear();
     }
 
-    /// Whether the identifier still names a message for which an acknowledgment is owed. If it does
-    /// and the message is that one, the acknowledgment is owed on this link (again); if it is
-    /// another message, the broker has reused the identifier and nothing is owed for the old one.
-    /// QoS 1 on a new link is a repetition only with DUP [MQTT-3.3.1-1]; QoS 2 goes by identifiers.
+    /// Whether the message is the one for which an acknowledgment is owed under this identifier. If it is,
+    /// the acknowledgment is owed on this link (again). If it is another message, the broker has reused the
+    /// identifier and nothing is owed for the old one. A QoS 1 message on a new link is a repetition only
+    /// with DUP [MQTT-3.3.1-1]; a QoS 2 message is known by its identifier.
     fn is_same_as_owed(&mut self, id: PacketId, message: &Message) -> bool {
         let Some(&delivery) = self.by_identifier.get(id) else {
             return false;
@@ -279,7 +279,7 @@ impl<T> super::Session<T> {
         self.inbound.unaccepted_bytes
     }
 
-    /// How many acknowledgments are owed, and how many places their order has.
+    /// How many acknowledgments are owed, and how many places there are in their order.
     pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
         (self.inbound.owed.len(), self.inbound.order.len())
     }
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_when_the_link_was_lost_is_acknowledged_when_it_comes_again() {
+    fn a_message_that_waited_when_the_link_was_lost_is_acknowledged_when_it_comes_again() {
         let mut inbound = Inbound::default();
         let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         inbound.handle_link_lost();
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_used_anew_behind_what_nobody_accepts_take_no_more_room() {
+    fn identifiers_used_anew_behind_a_message_that_nobody_accepts_take_no_more_room() {
         let mut inbound = Inbound::default();
         let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "first");
         let mut last = None;

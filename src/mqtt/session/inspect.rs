@@ -1,4 +1,4 @@
-//! What tests read of the session's inside, and what they break in it to show that its rules notice.
+//! The tests' way into a session: they read its inside, and they break it to show that the rules notice.
 //!
 //! Built for tests only. A test that needs anything else of the session calls its methods. Pure.
 
@@ -9,7 +9,7 @@ use super::inbound::Inbound;
 use super::{LinkState, Outcome, Session};
 use crate::mqtt::packet::{Ack, Message, PacketId};
 
-/// What tests read.
+/// For reading.
 impl<T> Session<T> {
     /// Whether CONNACK came and nothing ended the connection since.
     pub(crate) fn is_up(&self) -> bool {
@@ -41,14 +41,14 @@ impl<T> Session<T> {
     }
 }
 
-/// What tests break.
+/// For breaking.
 impl<T> Session<T> {
     /// Forgets every filter, so that none is renewed.
     pub(crate) fn break_filters(&mut self) {
         self.filters = Filters::default();
     }
 
-    /// Drops what is in flight without ending it.
+    /// Drops the commands in flight without ending them.
     pub(crate) fn break_in_flight(&mut self) {
         self.outbound.break_in_flight();
     }

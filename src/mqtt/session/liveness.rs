@@ -23,7 +23,7 @@ struct Ping<T> {
     since: Instant,
 }
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Debug, Clone, Copy)]
 enum Timer {
     /// The link has been silent for nearly the keep alive interval: send PINGREQ.
@@ -41,7 +41,7 @@ const TIMERS: usize = 3;
 #[derive(Debug, Clone, Default)]
 struct Timers([Option<Instant>; TIMERS]);
 
-/// What was heard of the broker and when.
+/// When the broker was heard of last, and what it still has to answer.
 #[derive(Debug, Clone)]
 pub(super) struct Liveness<T> {
     /// Zero turns it off.

@@ -3,20 +3,24 @@
 //! | part | what it owns |
 //! |---|---|
 //! | `output.rs` | the bytes for the link and their positions |
-//! | `outbound.rs` with `entry.rs`, `ring.rs`, `waiting.rs`, `leaving.rs` and `recovery.rs` | commands on their way to their acknowledgment |
+//! | `outbound.rs` | commands on their way to their acknowledgment |
+//! | with `entry.rs`, `ring.rs` | one command; identifiers |
+//! | with `waiting.rs`, `leaving.rs` | commands before they have an identifier; packets still in the output |
+//! | with `recovery.rs` | what is sent again, or given up |
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
-//! | `inbound.rs` | acknowledgments that are owed for incoming messages |
-//! | `event.rs`, `outcome.rs` | what the caller is told |
+//! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
+//! | `event.rs`, `outcome.rs` | the events for the caller |
 //!
-//! No part knows another one, except that packets are put into the output and events are put where the caller takes them.
-//! This file knows them all and the state of the link, and decides what follows for the others from what one
-//! part has seen. The caller tells it what happened (`handle_*`) and asks what to do (`poll_event`, `output`,
-//! `next_timer`). A session knows no thread, socket, channel or clock: `now` is passed in, and the caller
+//! Several parts write to the output and to the events. Apart from that the parts do not know each other: this
+//! file knows them all and the state of the link, and it passes on to the others what one part has seen.
+//!
+//! The caller tells the session what happened (`handle_*`) and asks it what to do (`poll_event`, `output`,
+//! `next_timer`). The session knows no thread, socket, channel or clock: `now` is passed in, and the caller
 //! writes the bytes out. The loop's thread runs it.
 //!
-//! `T` is what the caller wants back when a command has ended. The token of each command that was taken comes
-//! back in exactly one [`Event::Resolved`].
+//! `T` is the token that the caller hands in with a command. Each one comes back in exactly one
+//! [`Event::Resolved`].
 
 mod entry;
 mod event;
@@ -152,7 +156,7 @@ impl<T> Session<T> {
         }
     }
 
-    /// Every response queue has the message: its acknowledgment leaves when its turn comes.
+    /// Every inbox has the message: its acknowledgment leaves when its turn comes.
     pub fn accept(&mut self, delivery: DeliveryId) {
         self.inbound.accept(delivery);
         self.send_acks();
@@ -307,7 +311,7 @@ impl<T> Session<T> {
     }
 }
 
-/// What follows for the other parts from what one part has seen.
+/// Reactions: one part has seen something, and the others have to know.
 impl<T> Session<T> {
     fn handle_first_packet(
         &mut self,

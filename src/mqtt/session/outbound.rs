@@ -1,8 +1,7 @@
 //! The sending half of the session: commands on their way to their acknowledgment.
 //!
 //! A command gets an identifier and a slot in the ring, and then its packet goes into the output: a packet that
-//! is out always has a slot. `entry.rs` has what is kept of each command, `waiting.rs` the commands without an
-//! identifier, `leaving.rs` the packets that have not left the output; `recovery.rs` chooses what is sent again after a reconnect.
+//! is out always has a slot.
 //!
 //! Whether the link is up and which filters the broker serves is not known here: the front door in `mod.rs` asks
 //! for the next packet when it may be sent. Pure; the loop's thread.
@@ -24,7 +23,7 @@ use crate::mqtt::v4::Outgoing;
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
 
-/// What a PUBREC asks for.
+/// The answer that a PUBREC asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Released {
     /// The first one for this message: PUBREL is to be sent.
@@ -265,8 +264,8 @@ impl<T> Outbound<T> {
         self.recovery.handle_connected();
     }
 
-    /// The link is gone that took the bytes up to this position. A packet of which it took nothing was not sent.
-    /// What awaits an acknowledgment stays, except for renewals: they are made anew.
+    /// The link is gone that took the bytes up to this position. A packet of which it took nothing was not
+    /// sent. Commands wait for the next link, except for QoS 0 messages. Renewals are made anew on it.
     pub(super) fn handle_link_lost(&mut self, taken: u64, was_up: bool, events: &mut Events<T>) {
         self.leaving.take_back(taken, &mut self.ring);
         if let Some(id) = self.recovery.handle_link_lost(&self.ring, was_up) {
@@ -344,7 +343,7 @@ impl<T> Outbound<T> {
     }
 }
 
-/// What can be asked.
+/// Questions.
 impl<T> Outbound<T> {
     /// Whether one more command may be handed in.
     pub(super) fn has_room(&self) -> bool {
@@ -400,7 +399,7 @@ impl<T> Outbound<T> {
     }
 }
 
-/// What tests read and break: see `inspect.rs`.
+/// For tests: see `inspect.rs`.
 #[cfg(test)]
 impl<T> Outbound<T> {
     pub(super) fn is_at_rest(&self) -> bool {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::mqtt::packet::QoS;
 
-/// How a command ended. Exactly one of these is true, and it is the one that is told.
+/// How a command ended. Each variant says what is known about the broker's side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The broker acknowledged it. What needs no acknowledgment was done: a QoS 0 PUBLISH was handed
+    /// The broker acknowledged it. A command without an acknowledgment was done: a QoS 0 PUBLISH was handed
     /// to the link, DISCONNECT closed it, RECONNECT brought it up.
     Delivered {
         /// How often it was sent; 1 when nothing went wrong.
@@ -24,7 +24,7 @@ pub enum Outcome {
     PerhapsDelivered(Reason),
     /// The broker answered no.
     Refused {
-        /// SUBSCRIBE: what was granted, filter by filter; none where refused. Granted ones stay.
+        /// SUBSCRIBE: the granted quality of service, filter by filter, `None` where refused. Granted filters stay.
         granted: Vec<Option<QoS>>,
     },
     /// The loop ended, or was told to, before anything of it went out.
@@ -44,7 +44,7 @@ pub enum Reason {
     LoopEnded,
     /// More filters than `max_subscriptions`.
     SubscriptionLimit,
-    /// Its response queue was dropped before it could be subscribed.
+    /// Its inbox was dropped before it could be subscribed.
     InboxClosed,
     /// The connection could not be made.
     NoConnection,

@@ -1,8 +1,8 @@
 //! The bytes for the link and their positions: every packet of the session goes into this buffer, and the caller
 //! writes the buffer out.
 //!
-//! A position counts bytes since the session began. It tells later whether a packet has left the buffer. What the
-//! packets mean, and which of them await an answer, is not known here. Pure; the loop's thread.
+//! A position counts bytes since the session began. It tells later whether a packet has left the buffer. The
+//! meaning of the packets, and which of them await an answer, is not known here. Pure; the loop's thread.
 
 use bytes::{Buf, BytesMut};
 

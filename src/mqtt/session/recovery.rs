@@ -1,4 +1,4 @@
-//! What a new link begins with: which packets are sent again, and which command is given up because links
+//! The beginning of a new link: which packets are sent again, and which command is given up because links
 //! are lost with it.
 //!
 //! The entries themselves are in the ring of the sending half. This file chooses among them and changes none.
@@ -10,7 +10,7 @@ use super::entry::{Body, Entry};
 use super::ring::Ring;
 use crate::mqtt::packet::PacketId;
 
-/// The choice, and what it depends on.
+/// The packets that are sent again, and how links fared before.
 #[derive(Debug, Clone)]
 pub(super) struct Recovery {
     /// Packets that are still to be sent again on this link, ahead of every other.

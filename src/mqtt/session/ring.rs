@@ -1,10 +1,10 @@
-//! Packet identifiers, and what awaits an acknowledgment under each: one allocator for PUBLISH,
+//! Packet identifiers, and the entry that awaits an acknowledgment under each: one allocator for PUBLISH,
 //! SUBSCRIBE and UNSUBSCRIBE.
 //!
-//! Identifiers are handed out in a circle and the table is the arc of the circle that is in use, in
-//! the order of sending. So an identifier in use cannot be handed out again [MQTT-2.3.1-2], looking
-//! one up is an index, and going through the table is going through it in the order in which
-//! everything has to be sent again [MQTT-4.6.0-1]. Pure.
+//! Identifiers are handed out in a circle. The table is the arc of the circle that is in use, in
+//! the order of sending. So an identifier in use cannot be handed out again [MQTT-2.3.1-2], a look-up
+//! is an index, and the table is in the order in which everything has to be sent again [MQTT-4.6.0-1].
+//! The kind of entry does not matter here. Pure; the loop's thread.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub(crate) struct Ring<E> {
     identifiers: u16,
     /// Position of the first slot on the circle, 0 for identifier 1.
     first: u16,
-    /// From the oldest entry on; answered ones leave a hole until they are the oldest.
+    /// From the oldest entry on. An answered entry leaves a hole until it is the oldest.
     slots: VecDeque<Option<E>>,
     occupied: usize,
 }
@@ -108,7 +108,7 @@ impl<E> Ring<E> {
         u16::try_from(next % usize::from(self.identifiers)).unwrap_or(0)
     }
 
-    /// How many more can be pushed.
+    /// How many entries can still be pushed.
     pub(crate) fn room(&self) -> usize {
         usize::from(self.identifiers) - self.slots.len()
     }

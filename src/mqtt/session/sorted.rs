@@ -1,8 +1,8 @@
 //! A map for keys that come and go in ascending order, as those of incoming messages do: the newest
 //! key is the largest but for rare exceptions, and the oldest leaves first.
 //!
-//! Then inserting and removing move nothing, and memory is kept from one message to the next; in
-//! any other order half of the entries are moved at most. Pure.
+//! In this order inserting and removing move nothing, and memory is kept from one message to the next. In
+//! any other order at most half of the entries are moved. Pure; the loop's thread.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ impl<K, V> Default for Sorted<K, V> {
 }
 
 impl<K: Ord + Copy, V> Sorted<K, V> {
-    /// Puts `value` in, in the place of one with the same key if there is one: then it returns false.
+    /// Inserts `value`. Returns false if it took the place of one with the same key.
     pub(super) fn insert(&mut self, key: K, value: V) -> bool {
         if self.0.back().is_none_or(|(last, _)| *last < key) {
             self.0.push_back((key, value));
@@ -62,7 +62,7 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.0.clear();
     }
 
-    /// Where the key is, or belongs. The oldest is asked for most.
+    /// Where the key is (`Ok`) or belongs (`Err`). The oldest key is asked for most.
     fn find(&self, key: K) -> Result<usize, usize> {
         match self.0.front() {
             Some((first, _)) if *first == key => Ok(0),
@@ -79,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// In whatever order: it is a map.
+        /// It is a map for keys in any order.
         #[test]
         fn agrees_with_another_map(steps in prop::collection::vec((any::<bool>(), 0_u8..12), 0..80)) {
             let mut sorted = Sorted::default();
