@@ -106,7 +106,7 @@ impl Agent {
                     self.link_lost(loss, now);
                 }
                 Event::Unread(limit) => {
-                    let forgets = match self.clean_session {
+                    let forgets = match self.connection.clean_session() {
                         true => ", which forgets them with its session",
                         false => "",
                     };

@@ -21,29 +21,22 @@ impl Agent {
         let Some(done) = self.requests.join_disconnect(done) else {
             return;
         };
-        match &mut self.phase {
-            Phase::Online { .. } => self.requests.disconnect_after(self.commands.len(), done),
-            Phase::Closing { done: earlier, .. } => earlier.append(done),
-            _ => {
-                log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
-                self.drop_link();
-                self.phase = Phase::Offline;
-                done.tell(&Outcome::delivered(0, Duration::ZERO));
-                let no_connection = Outcome::NeverSent(Reason::NoConnection);
-                self.requests.end_reconnects(&no_connection);
-            }
+        if self.connection.is_online() {
+            self.requests.disconnect_after(self.commands.len(), done);
+        } else if let Some(done) = self.connection.join_closing(done) {
+            log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
+            self.drop_link();
+            self.connection.go_offline();
+            done.tell(&Outcome::delivered(0, Duration::ZERO));
+            let no_connection = Outcome::NeverSent(Reason::NoConnection);
+            self.requests.end_reconnects(&no_connection);
         }
     }
 
     /// TERMINATE. Asking again can only bring the end nearer.
     pub(super) fn terminate(&mut self, grace: Duration, done: Completions, now: Instant) {
         let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
-        if let Phase::Closing {
-            deadline: closing, ..
-        } = &mut self.phase
-        {
-            *closing = (*closing).min(deadline + LEAVING_TIME);
-        }
+        self.connection.close_by(deadline + LEAVING_TIME);
         let before = self.commands.len();
         self.requests.terminate_after(before, deadline, done);
     }
@@ -60,7 +53,7 @@ impl Agent {
         let Some(before) = self.requests.before_disconnect() else {
             return;
         };
-        let online = matches!(self.phase, Phase::Online { .. });
+        let online = self.connection.is_online();
         // After DISCONNECT the session takes hardly anything any more: first what was read already.
         let unsent = || self.session.has_unsent() || self.wire.has_unhandled();
         if online && (before > 0 || unsent()) {
@@ -72,19 +65,19 @@ impl Agent {
     }
 
     pub(super) fn ending_deadline(&self) -> Option<Instant> {
-        match self.phase {
+        match self.connection.is_closing() {
             // It has a deadline of its own.
-            Phase::Closing { .. } => None,
-            _ => self.requests.ending_deadline(),
+            true => None,
+            false => self.requests.ending_deadline(),
         }
     }
 
     /// Sends DISCONNECT, if there is somebody to send it to, once TERMINATE is due.
     pub(super) fn end_if_due(&mut self, now: Instant) -> bool {
-        let due = matches!(self.phase, Phase::Online { .. }) && self.is_due_to_end(now);
+        let due = self.connection.is_online() && self.is_due_to_end(now);
         if due {
             self.read_the_rest(now);
-            if matches!(self.phase, Phase::Online { .. }) {
+            if self.connection.is_online() {
                 self.close(Completions::default(), now);
             }
         }
@@ -94,7 +87,7 @@ impl Agent {
     /// Whether the loop is to end now.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         self.failure.is_some()
-            || match self.phase {
+            || match *self.connection.phase() {
                 Phase::Online { .. } | Phase::Closing { .. } => false,
                 Phase::Offline => self.requests.is_ending(),
                 // An attempt that comes after the grace time is none.
@@ -144,21 +137,17 @@ impl Agent {
 
     /// Sends DISCONNECT and closes the link once it is out.
     fn close(&mut self, done: Completions, now: Instant) {
-        if matches!(self.phase, Phase::Online { .. }) {
+        if self.connection.is_online() {
             self.session.disconnect();
             // What was written before goes out first, however slowly the link takes it.
             let time = match self.requests.is_ending() {
                 true => LEAVING_TIME,
                 false => self.client.options.ack_timeout,
             };
-            self.phase = Phase::Closing {
-                deadline: now + time,
-                finished: false,
-                done,
-            };
+            self.connection.close(time, done, now);
         } else {
             self.drop_link();
-            self.phase = Phase::Offline;
+            self.connection.go_offline();
             done.tell(&Outcome::delivered(0, Duration::ZERO));
         }
     }

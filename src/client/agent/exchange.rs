@@ -361,7 +361,7 @@ mod tests {
         agent.exchange(now);
         peer.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
         agent.advance_connection(deadline);
-        assert!(matches!(agent.phase, Phase::Online { .. }));
+        assert!(matches!(agent.connection.phase(), Phase::Online { .. }));
         drop((agent, handle));
     }
 

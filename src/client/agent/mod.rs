@@ -14,6 +14,7 @@
 //! - `ending.rs`: DISCONNECT and TERMINATE
 //! - `pace.rs`: when to wait for more, and when to look again before sleeping
 
+mod advice;
 mod connection;
 mod dispatch;
 mod ending;
@@ -21,6 +22,7 @@ mod exchange;
 #[cfg(test)]
 mod memory;
 mod pace;
+mod reconnect;
 mod requests;
 mod wire;
 
@@ -47,7 +49,7 @@ use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionO
 use crate::mqtt::subscriptions::{InterestId, Subscriptions};
 use crate::options::{Options, Security};
 
-use connection::Phase;
+use connection::Connection;
 use pace::Pace;
 use requests::Requests;
 use wire::Wire;
@@ -74,19 +76,16 @@ pub struct Client {
 /// The command loop, not yet running. See [`Agent::run`].
 pub struct Agent {
     client: Client,
-    clean_session: bool,
     commands: CommandQueue,
     lane: UrgentLane,
     /// For the readiness thread and the resolver.
     waker: LaneSender,
     doorbell: Arc<Doorbell>,
-    resolver: Resolver,
     session: Session<Pending>,
     subscriptions: Subscriptions<InboxId>,
     fanout: Fanout,
-    phase: Phase,
+    connection: Connection,
     wire: Wire,
-    backoff: Backoff,
     accepted: Vec<DeliveryId>,
     requests: Requests,
     pace: Pace,
@@ -180,6 +179,19 @@ impl Client {
         std::iter::from_fn(move || backoff.after_failure())
     }
 
+    /// When the next CONNECT may go out, at this time at the earliest: CONNECTs keep their distance.
+    fn next_connect(&self, at: Instant) -> Instant {
+        let allowed = self
+            .last_connect
+            .map(|last| last + self.options.connect_interval);
+        allowed.map_or(at, |allowed| allowed.max(at))
+    }
+
+    /// CONNECT goes out.
+    fn connected_at(&mut self, now: Instant) {
+        self.last_connect = Some(now);
+    }
+
     /// For [`Ended::client`].
     fn hand_back(&self) -> Client {
         Client {
@@ -214,22 +226,20 @@ impl Client {
         };
         let handle = Handle::new(command_sender, waker.clone(), unmatched, &self.options);
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
-        let mut agent = Agent {
-            clean_session,
+        let resolver = Resolver::new({
+            let waker = waker.clone();
+            move || waker.inject_process_loop()
+        });
+        let agent = Agent {
             commands,
             lane,
-            resolver: Resolver::new({
-                let waker = waker.clone();
-                move || waker.inject_process_loop()
-            }),
+            connection: Connection::new(&self, clean_session, resolver, now),
             waker,
             doorbell,
             session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
             fanout,
-            phase: Phase::Waiting { until: now },
             wire: Wire::new(),
-            backoff: Backoff::new(self.options.retry),
             accepted: Vec::new(),
             requests: Requests::default(),
             pace: Pace::new(single_core, now),
@@ -237,8 +247,6 @@ impl Client {
             stats: Stats::default(),
             client: self,
         };
-        // The loop before this one may have connected just now.
-        agent.connect_at(now);
         (agent, handle)
     }
 }
@@ -276,7 +284,7 @@ impl Pending {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("phase", &self.phase)
+            .field("phase", self.connection.phase())
             .finish_non_exhaustive()
     }
 }
@@ -352,7 +360,7 @@ impl Agent {
         let takes_commands = self.takes_commands();
         self.pace.will_sleep(self.commands.keeps_waiting(), now);
         let deadlines = [
-            self.phase_deadline(),
+            self.connection.deadline(),
             self.session.next_timer(),
             self.ending_deadline(),
             self.pace.deadline(self.session.wants_commands()),

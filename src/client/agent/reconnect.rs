@@ -1,0 +1,196 @@
+//! From offline to online and back: what the loop does when the connection moves on, when a link comes
+//! up, fails or is lost, and at RECONNECT.
+//!
+//! `connection.rs` knows where the connection is and decides when it goes on; `advice.rs` says what went
+//! wrong. This file connects them with the wire, the session and the requests. The loop's thread.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::Agent;
+use super::advice;
+use super::connection::{Phase, Step};
+use crate::client::ticket::Completions;
+use crate::error::Error;
+use crate::link::Link;
+use crate::link::connect::plain;
+use crate::link::tls;
+use crate::mqtt::packet::{Connect, ConnectReturnCode};
+use crate::mqtt::session::{LinkLoss, Outcome, Reason};
+use crate::mqtt::v4;
+use crate::options::Security;
+
+impl Agent {
+    /// Moves the connection on if it is time.
+    pub(super) fn advance_connection(&mut self, now: Instant) -> bool {
+        let output_is_empty = self.session.output().is_empty();
+        let readiness = self.wire.readiness();
+        let connection = &mut self.connection;
+        match connection.advance(&self.client, readiness, output_is_empty, now) {
+            Step::Nothing => return false,
+            Step::Began => {}
+            Step::Linked(link, deadline) => self.greet(link, deadline, now),
+            Step::Failed(error) => self.attempt_failed(error, now),
+            Step::AnswerIsLate => {
+                self.read_the_rest(now);
+                if self.connection.is_greeting() {
+                    self.drop_link();
+                    self.attempt_failed(advice::unanswered(&self.client), now);
+                }
+            }
+            Step::Finish => self.wire.finish(),
+            Step::ClosingIsLate => {
+                self.read_the_rest(now);
+                if self.connection.is_closing() {
+                    self.closed();
+                }
+            }
+        }
+        true
+    }
+
+    /// CONNACK came.
+    pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
+        self.connection.go_online(now);
+        let again = self.stats.connects > 0;
+        self.stats.connects += 1;
+        if again {
+            self.stats.reconnects += 1;
+            self.stats.resumed += u64::from(session_present);
+            self.stats.resubscribed += resubscribing as u64;
+        }
+        log::info!(
+            "{} to {} as {:?}, session {}{}",
+            if again { "reconnected" } else { "connected" },
+            self.client.options.address(),
+            self.client.options.client_id,
+            if session_present { "resumed" } else { "new" },
+            match resubscribing {
+                0 => String::new(),
+                n => format!(", renewing {n} subscriptions"),
+            },
+        );
+        let connected = Outcome::delivered(1, Duration::ZERO);
+        self.requests.end_reconnects(&connected);
+    }
+
+    /// The broker answered CONNECT with no.
+    pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
+        self.drop_link();
+        self.attempt_failed(advice::refusal(&self.client, code), now);
+    }
+
+    /// Reading or writing failed. Before CONNACK it may be the broker's verdict on our certificate, which
+    /// TLS 1.3 delivers only now.
+    pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
+        if self.connection.is_greeting()
+            && let Security::Tls(options) = &self.client.options.security
+            && let Some(error) = tls::alert_error(error, &self.client.options.address(), options)
+        {
+            self.drop_link();
+            self.attempt_failed(error, now);
+            return;
+        }
+        self.link_lost(LinkLoss::Io(plain(error)), now);
+    }
+
+    /// The link is gone, or has to go.
+    pub(super) fn link_lost(&mut self, loss: LinkLoss, now: Instant) {
+        if loss == LinkLoss::LeftWithBroker {
+            self.take_leave();
+        }
+        self.drop_link();
+        match *self.connection.phase() {
+            Phase::Greeting { .. } => {
+                let error = advice::lost_before_connack(&self.client, &loss);
+                self.attempt_failed(error, now);
+            }
+            Phase::Online { since } => {
+                self.stats.losses += 1;
+                let lasted = now.saturating_duration_since(since);
+                let error = advice::lost_after_connack(&self.client, &loss, lasted);
+                let progress = self.session.made_progress();
+                let delay = self.connection.delay_after_loss(&loss, progress, lasted);
+                self.try_again(error, delay, now);
+            }
+            Phase::Closing { .. } => self.closed(),
+            Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
+        }
+    }
+
+    /// Gives the present link or attempt up and makes a new one at once (RECONNECT).
+    pub(super) fn reconnect(&mut self, done: Completions, now: Instant) {
+        if self.requests.is_ending() {
+            done.tell(&Outcome::Cancelled(Reason::Terminated));
+            return;
+        }
+        log::info!("RECONNECT to {}", self.client.options.address());
+        self.drop_link();
+        // A DISCONNECT that was on its way, or still waited for commands before it, has what it wanted.
+        self.connection.closed();
+        self.go_offline_if_due(now);
+        self.requests.reconnect(done);
+        self.connection.wait(now, &self.client);
+    }
+
+    /// DISCONNECT on a link that is closed on purpose and has nothing else to send: else the broker would
+    /// publish the last will. If it does not fit, the broker takes the link for lost.
+    fn take_leave(&mut self) {
+        let mut goodbye = BytesMut::new();
+        v4::encode_disconnect(&mut goodbye);
+        self.wire.write_last(&goodbye);
+    }
+
+    /// Closes the link without a word.
+    pub(super) fn drop_link(&mut self) {
+        self.wire.drop_link();
+        self.session.handle_link_lost();
+    }
+
+    /// The link that DISCONNECT went out on is closed.
+    pub(super) fn closed(&mut self) {
+        self.drop_link();
+        self.connection.closed();
+    }
+
+    /// A link is there: CONNECT goes out.
+    pub(super) fn greet(&mut self, link: Box<dyn Link>, deadline: Instant, now: Instant) {
+        self.wire.attach(link);
+        self.client.connected_at(now);
+        let options = &self.client.options;
+        let connect = Connect {
+            client_id: &options.client_id,
+            clean_session: self.connection.clean_session(),
+            // `Options::check` keeps it in range.
+            keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            last_will: options.last_will.as_ref(),
+            credentials: options.credentials.as_ref(),
+        };
+        self.session.handle_link_up(&connect, now);
+        self.connection.greet(deadline);
+    }
+
+    fn attempt_failed(&mut self, error: Error, now: Instant) {
+        let delay = self.connection.delay_after_failure(&error);
+        self.try_again(error, delay, now);
+    }
+
+    /// Says what happened and when it goes on. Without a delay, gives up.
+    fn try_again(&mut self, error: Error, delay: Option<Duration>, now: Instant) {
+        match delay {
+            Some(delay) => {
+                let until = self.connection.wait(now + delay, &self.client);
+                let delay = until.saturating_duration_since(now);
+                log::warn!("{error}; trying again in {} ms", delay.as_millis());
+            }
+            None => {
+                self.connection.go_offline();
+                let no_connection = Outcome::NeverSent(Reason::NoConnection);
+                self.requests.end_reconnects(&no_connection);
+                self.failure = Some(error);
+            }
+        }
+    }
+}
