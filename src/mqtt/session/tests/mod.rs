@@ -29,4 +29,4 @@ mod timing;
 mod transcript;
 
 #[cfg(test)]
-use transcript::{HANG, QOS, Transcript};
+use transcript::{HANG, QOS, Transcript, options};

@@ -1,7 +1,7 @@
-//! Transcripts of the session: what is done, what goes over the wire and what is told, line by line.
+//! The harness of the transcripts: commands, packets on the wire and events, line by line. Pure; for tests only.
 //!
 //! Time is simulated: `at(5)` is five milliseconds after the beginning, and timers that fall due on
-//! the way ring on the way. What the session sends is judged by the bytes of its output. Every step
+//! the way ring on the way. The bytes of the output show which packets the session sends. Every step
 //! checks that no token comes back twice; [`Transcript::finish`] that each came back once.
 //!
 //! | row of defects of the original | where it is held off |
@@ -28,7 +28,7 @@ use crate::mqtt::session::{
     DeliveryId, Event, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
 };
 
-/// What takes longer does more work than it should.
+/// A test that takes longer does more work than it should.
 pub(super) const HANG: Duration = Duration::from_secs(30);
 
 pub(super) const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -57,7 +57,7 @@ pub(super) struct Transcript {
 }
 
 /// Small time-outs, and as many identifiers as the standard has.
-fn options() -> SessionOptions {
+pub(super) fn options() -> SessionOptions {
     SessionOptions {
         max_inflight: 10,
         ack_timeout: Duration::from_secs(20),
@@ -133,7 +133,7 @@ impl Transcript {
     }
 }
 
-/// What is done.
+/// Everything that can be done to the session.
 impl Transcript {
     /// Lets time pass until this many milliseconds after the beginning.
     pub(super) fn at(&mut self, milliseconds: u64) -> &mut Self {
@@ -278,7 +278,7 @@ impl Transcript {
     }
 }
 
-/// What follows from it.
+/// Claims about what follows.
 impl Transcript {
     /// The next packet on the wire.
     pub(super) fn sends(&mut self, packet: &str) -> &mut Self {

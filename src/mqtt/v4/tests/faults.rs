@@ -35,13 +35,13 @@ fn a_decoder_that_takes_what_is_forbidden_is_noticed() {
             v4::decode(buffer, limit)
         }
     };
-    is_noticed(tolerant, "where this stands: Bad");
+    is_noticed(tolerant, "where this stands: Err");
 }
 
 #[test]
 fn a_decoder_without_the_limit_is_noticed() {
     let unlimited = || |buffer: &mut BytesMut, _| v4::decode(buffer, usize::MAX);
-    is_noticed(unlimited, "where this stands: Bad");
+    is_noticed(unlimited, "where this stands: Err");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_decoder_that_passes_over_errors_is_noticed() {
             other => other,
         }
     };
-    is_noticed(blind, "where this stands: Bad");
+    is_noticed(blind, "where this stands: Err");
 }
 
 #[test]

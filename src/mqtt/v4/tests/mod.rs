@@ -15,7 +15,6 @@ use bytes::{Bytes, BytesMut};
 use crate::mqtt::packet;
 use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
 use crate::mqtt::v4;
-use wire::FromServer;
 
 /// The result of a check: nothing, or the rule that was broken.
 type Rule = Result<(), String>;
@@ -86,14 +85,14 @@ fn in_one_piece(
     loop {
         let rest = &stream[at..];
         match (wire::from_server(rest, limit), decode(&mut buffer, limit)) {
-            (FromServer::Incomplete, Ok(None)) => {
+            (Ok(None), Ok(None)) => {
                 if buffer != rest {
                     return Err(format!("bytes went away with no packet, at {at}"));
                 }
                 kept_is_bounded(&buffer, limit)?;
                 return Ok(decoded);
             }
-            (FromServer::Bad, Err(error)) => {
+            (Err(_), Err(error)) => {
                 let text = error.to_string();
                 if text.len() > LONGEST_TEXT {
                     return Err(format!("an error of {} bytes: {text}", text.len()));
@@ -101,7 +100,7 @@ fn in_one_piece(
                 decoded.error = Some(error);
                 return Ok(decoded);
             }
-            (FromServer::Packet(expected, length), Ok(Some(packet))) => {
+            (Ok(Some((expected, length))), Ok(Some(packet))) => {
                 if packet != expected {
                     return Err(format!("{expected:?} was decoded as {packet:?}"));
                 }

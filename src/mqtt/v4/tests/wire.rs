@@ -5,18 +5,6 @@ use bytes::Bytes;
 
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
 
-/// The beginning of a stream from the server.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::mqtt) enum FromServer {
-    /// Nothing wrong so far.
-    Incomplete,
-    /// A server must not send that, or it is above the limit: to be refused as soon as the fixed header is
-    /// there, if that gives it away.
-    Bad,
-    /// A packet, this many bytes long.
-    Packet(Incoming, usize),
-}
-
 /// A packet of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mqtt) enum FromClient<'a> {
@@ -97,23 +85,33 @@ impl<'a> Fields<'a> {
         (!wrong).then_some(topic)
     }
 
+    fn filter(&mut self) -> Option<&'a str> {
+        self.text().filter(|filter| !filter.is_empty())
+    }
+
     fn end<T>(self, whole: T) -> Option<T> {
         self.0.is_empty().then_some(whole)
     }
 }
 
-/// Reads the beginning of `bytes`, which a server sent.
-pub(in crate::mqtt) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
+/// Reads the beginning of `bytes`, which a server sent: the packet and its length, or `None` while nothing is wrong
+/// and it is not there as a whole.
+///
+/// # Errors
+/// A packet that a server must not send, or above the limit: as soon as the fixed header is there, if that gives
+/// it away.
+pub(in crate::mqtt) fn from_server(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Option<(Incoming, usize)>, &'static str> {
     let Some(first) = bytes.first() else {
-        return FromServer::Incomplete;
+        return Ok(None);
     };
     if !matches!(first >> 4, 2..=7 | 9 | 11 | 13) {
-        return FromServer::Bad;
+        return Err("no packet of a server");
     }
-    let (header, whole) = match lengths(bytes) {
-        Ok(Some(lengths)) => lengths,
-        Ok(None) => return FromServer::Incomplete,
-        Err(_) => return FromServer::Bad,
+    let Some((header, whole)) = lengths(bytes)? else {
+        return Ok(None);
     };
     let flags_are_right = match first {
         0x30..=0x3f => first & 0b0110 != 0b0110 && first & 0b1110 != 0b1000,
@@ -127,15 +125,13 @@ pub(in crate::mqtt) fn from_server(bytes: &[u8], limit: usize) -> FromServer {
         _ => whole == 4,
     };
     if whole > limit || !flags_are_right || !length_is_right {
-        return FromServer::Bad;
+        return Err("a bad fixed header");
     }
     let Some(body) = bytes.get(header..whole) else {
-        return FromServer::Incomplete;
+        return Ok(None);
     };
-    match server_packet(*first, body) {
-        Some(packet) => FromServer::Packet(packet, whole),
-        None => FromServer::Bad,
-    }
+    let packet = server_packet(*first, body).ok_or("a malformed packet")?;
+    Ok(Some((packet, whole)))
 }
 
 fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
@@ -268,24 +264,18 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
             })
         }
         0x82 => {
-            let id = fields.identifier()?;
-            let mut filters = Vec::new();
+            let (id, mut filters) = (fields.identifier()?, Vec::new());
             while !fields.0.is_empty() {
-                let filter = fields.text()?;
-                let qos = fields.byte().filter(|qos| *qos < 3)?;
-                filters.push((filter, qos));
+                filters.push((fields.filter()?, fields.byte().filter(|qos| *qos < 3)?));
             }
-            let some = !filters.is_empty() && filters.iter().all(|(f, _)| !f.is_empty());
-            some.then_some(FromClient::Subscribe { id, filters })
+            (!filters.is_empty()).then_some(FromClient::Subscribe { id, filters })
         }
         0xa2 => {
-            let id = fields.identifier()?;
-            let mut filters = Vec::new();
+            let (id, mut filters) = (fields.identifier()?, Vec::new());
             while !fields.0.is_empty() {
-                filters.push(fields.text()?);
+                filters.push(fields.filter()?);
             }
-            let some = !filters.is_empty() && filters.iter().all(|f| !f.is_empty());
-            some.then_some(FromClient::Unsubscribe { id, filters })
+            (!filters.is_empty()).then_some(FromClient::Unsubscribe { id, filters })
         }
         0xc0 => fields.end(FromClient::PingReq),
         0xe0 => fields.end(FromClient::Disconnect),

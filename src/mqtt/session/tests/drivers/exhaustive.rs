@@ -11,10 +11,11 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::super::options;
 use super::super::rules::{FAULTS, Fault, Rule};
 use super::world::{Step, World};
 use crate::mqtt::packet::{Incoming, PacketId};
-use crate::mqtt::session::{OnSessionLost, SessionOptions};
+use crate::mqtt::session::SessionOptions;
 
 /// Fewer bytes than any two messages of the server have.
 const ROOM_FOR_ONE: usize = 3;
@@ -51,16 +52,13 @@ impl State {
     fn new(budget: Budget, fault: Fault, base: Instant) -> Self {
         let options = SessionOptions {
             max_inflight: 3,
-            ack_timeout: Duration::from_secs(20),
             keep_alive: Duration::ZERO,
-            on_session_lost: OnSessionLost::Republish,
             identifiers: 4,
             max_owed_bytes: match budget.room_for_one {
                 true => ROOM_FOR_ONE,
                 false => usize::MAX,
             },
-            fruitless_links: 5,
-            first_identifier: 0,
+            ..options()
         };
         State {
             world: World::new(options, false, fault, base),

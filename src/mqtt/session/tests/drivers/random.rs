@@ -1,15 +1,16 @@
 //! Random stories in a world that is larger than the explored ones: many commands, requests of several packets,
 //! few or many identifiers, little room, answers in any order, a CONNACK that never arrives. For tests only.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::super::options;
 use super::super::rules::{FAULTS, Fault, Rule};
 use super::world::{Step, World};
-use crate::mqtt::session::{OnSessionLost, SessionOptions};
+use crate::mqtt::session::SessionOptions;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -49,25 +50,23 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// The limits in which the session works.
-#[derive(Debug, Clone, Copy)]
-struct Terms {
-    few_identifiers: bool,
-    little_room: bool,
+/// A story in a world with few identifiers and with little room, or not.
+type Story = (Vec<Happening>, bool, bool);
+
+fn story() -> impl Strategy<Value = Story> {
+    let story = prop::collection::vec(happening(), 1..120);
+    (story, any::<bool>(), any::<bool>())
 }
 
-fn play(story: &[Happening], terms: Terms, fault: Fault) -> Rule {
+fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
     let options = SessionOptions {
         max_inflight: 20,
-        ack_timeout: Duration::from_secs(20),
-        keep_alive: Duration::from_secs(60),
-        on_session_lost: OnSessionLost::Republish,
-        identifiers: if terms.few_identifiers { 8 } else { u16::MAX },
+        identifiers: if *few_identifiers { 8 } else { u16::MAX },
         // Four messages or a few more.
-        max_owed_bytes: if terms.little_room { 20 } else { usize::MAX },
+        max_owed_bytes: if *little_room { 20 } else { usize::MAX },
         // Giving up has tests of its own (resuming.rs).
         fruitless_links: u32::MAX,
-        first_identifier: 0,
+        ..options()
     };
     let mut world = World::new(options, true, fault, Instant::now());
     connect(&mut world)?;
@@ -92,7 +91,7 @@ fn play(story: &[Happening], terms: Terms, fault: Fault) -> Rule {
                     forget: !session_kept,
                 })?;
                 // With few identifiers the renewals may have to wait behind what is sent again.
-                if *connack_missed && !terms.few_identifiers {
+                if *connack_missed && !few_identifiers {
                     world.apply(&Step::Connect)?;
                     world.apply(&Step::Serve)?;
                     world.apply(&Step::Lose { forget: false })?;
@@ -140,23 +139,12 @@ fn apply_if_possible(world: &mut World, step: &Step) -> Rule {
     step.map_or(Ok(()), |step| world.apply(&step))
 }
 
-fn story() -> impl Strategy<Value = (Vec<Happening>, Terms)> {
-    let story = prop::collection::vec(happening(), 1..120);
-    (story, any::<bool>(), any::<bool>()).prop_map(|(story, few_identifiers, little_room)| {
-        let terms = Terms {
-            few_identifiers,
-            little_room,
-        };
-        (story, terms)
-    })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_command_ends_once_and_truly((story, terms) in story()) {
-        play(&story, terms, Fault::None).map_err(TestCaseError::fail)?;
+    fn every_command_ends_once_and_truly(story in story()) {
+        play(&story, Fault::None).map_err(TestCaseError::fail)?;
     }
 }
 
@@ -165,8 +153,8 @@ fn every_fault_is_noticed() {
     for (fault, words) in FAULTS {
         let mut runner = TestRunner::deterministic();
         let noticed = (0..1_000).any(|_| {
-            let (story, terms) = story().new_tree(&mut runner).unwrap().current();
-            play(&story, terms, fault).is_err_and(|broken| broken.contains(words))
+            let story = story().new_tree(&mut runner).unwrap().current();
+            play(&story, fault).is_err_and(|broken| broken.contains(words))
         });
         // This server commits no violation.
         assert_eq!(noticed, fault != Fault::ViolationIgnored, "{fault:?}");

@@ -29,7 +29,7 @@ pub(crate) enum Verdict {
 }
 
 /// The receiving half of the record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Arrivals {
     /// Bytes of messages that may wait to be accepted.
     limit: usize,
@@ -46,10 +46,7 @@ impl Arrivals {
     pub(super) fn new(limit: usize) -> Self {
         Arrivals {
             limit,
-            known: BTreeMap::new(),
-            owed: Vec::new(),
-            unreleased: BTreeSet::new(),
-            left: None,
+            ..Arrivals::default()
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::Rule;
 use super::record::{Cause, InUse, Kind, Record, Stage, Token};
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message};
-use crate::mqtt::session::{DeliveryId, Event, LinkLoss, OnSessionLost, Outcome, Reason};
+use crate::mqtt::session::Outcome::{Cancelled, Delivered, NeverSent, PerhapsDelivered, Refused};
+use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
 
 impl Record {
     /// The session said something.
@@ -95,55 +96,45 @@ impl Record {
             return Err(format!("{token} {what}, as {outcome:?}"));
         };
         let has_left = command.sent && self.leaving.iter().all(|leaving| leaving.token != token);
-        let true_to_it = match (outcome, command.kind, cause) {
-            (Outcome::Delivered { .. }, Kind::Publish { qos: 0, .. }, Cause::Written) => has_left,
-            (
-                Outcome::Delivered { .. },
-                Kind::Publish { qos, .. },
-                Cause::Packet(packet, Some(ended)),
-            ) => *ended == token && packet.name() == ["", "PUBACK", "PUBCOMP"][usize::from(qos)],
-            (
-                Outcome::Delivered { granted, .. },
-                Kind::Subscribe,
-                Cause::Packet(Incoming::SubAck { granted: said, .. }, _),
-            ) => granted
-                .iter()
-                .rev()
-                .zip(said.iter().rev())
-                .all(|(g, s)| Some(*g) == *s),
-            (
-                Outcome::Refused { granted },
-                Kind::Subscribe,
-                Cause::Packet(Incoming::SubAck { granted: said, .. }, _),
-            ) => granted.contains(&None) && granted.ends_with(said),
-            (
-                Outcome::Delivered { .. },
-                Kind::Unsubscribe,
-                Cause::Packet(Incoming::UnsubAck(_), _),
-            )
-            | (Outcome::Delivered { .. }, Kind::Ping, Cause::Packet(Incoming::PingResp, _)) => true,
-            (Outcome::NeverSent(_), Kind::Publish { qos: 0, .. }, Cause::LinkLost) => {
-                !command.touched
+        let (kind, touched) = (command.kind, command.touched);
+        let qos = match kind {
+            Kind::Publish { qos, .. } => Some(qos),
+            _ => None,
+        };
+        let right = match (outcome, cause) {
+            (Delivered { .. }, Cause::Written) => qos == Some(0) && has_left,
+            (Delivered { granted, .. }, Cause::Packet(packet, ended)) => match packet {
+                Incoming::PubAck(_) => qos == Some(1) && *ended == Some(token),
+                Incoming::PubComp(_) => qos == Some(2) && *ended == Some(token),
+                Incoming::SubAck { granted: said, .. } => {
+                    let mut both = granted.iter().rev().zip(said.iter().rev());
+                    kind == Kind::Subscribe && both.all(|(granted, said)| Some(*granted) == *said)
+                }
+                Incoming::UnsubAck(_) => kind == Kind::Unsubscribe,
+                Incoming::PingResp => kind == Kind::Ping,
+                _ => false,
+            },
+            (Refused { granted }, Cause::Packet(Incoming::SubAck { granted: said, .. }, _)) => {
+                kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
             }
-            (Outcome::PerhapsDelivered(_), Kind::Publish { qos: 0, .. }, Cause::LinkLost) => {
-                command.touched
-            }
-            (Outcome::PerhapsDelivered(_), Kind::Ping, Cause::LinkLost) => true,
-            (Outcome::PerhapsDelivered(Reason::Parked), kind, Cause::LinkLost) => {
-                match kind {
-                    Kind::Publish { qos: 1, .. } => drop(self.in_use.remove(&command.id)),
+            (NeverSent(_), Cause::LinkLost) => qos == Some(0) && !touched,
+            (PerhapsDelivered(Reason::Parked), Cause::LinkLost) => {
+                match qos {
+                    Some(1) => drop(self.in_use.remove(&command.id)),
                     // PUBREL and PUBCOMP free the identifier.
-                    Kind::Publish { .. } => {
+                    Some(_) => {
                         self.in_use.insert(command.id, InUse::Released(token));
                         self.releases.push(command.id);
                     }
-                    _ => {}
+                    None => {}
                 }
-                true
+                kind != Kind::Ping && qos != Some(0)
+            }
+            (PerhapsDelivered(_), Cause::LinkLost) => {
+                kind == Kind::Ping || qos == Some(0) && touched
             }
             (
-                Outcome::PerhapsDelivered(Reason::SessionLost),
-                Kind::Publish { qos, .. },
+                PerhapsDelivered(Reason::SessionLost),
                 Cause::Packet(
                     Incoming::ConnAck {
                         session_present: false,
@@ -151,16 +142,12 @@ impl Record {
                     },
                     _,
                 ),
-            ) => {
-                let fails = qos == 2 || self.on_session_lost == OnSessionLost::Fail;
-                command.sent && fails
-            }
-            (Outcome::Cancelled(_), Kind::Publish { .. }, Cause::Abandoned) => !command.touched,
-            (Outcome::Cancelled(_), Kind::Ping, _) => false,
-            (Outcome::Cancelled(_) | Outcome::PerhapsDelivered(_), _, Cause::Abandoned) => true,
+            ) => command.sent && qos.is_some_and(|qos| self.may_not_come_twice(qos)),
+            (Cancelled(_), Cause::Abandoned) => kind != Kind::Ping && !(qos.is_some() && touched),
+            (PerhapsDelivered(_), Cause::Abandoned) => true,
             _ => false,
         };
-        match true_to_it {
+        match right {
             true => Ok(()),
             false => Err(format!(
                 "{command:?} ends as {outcome:?} because of {cause:?}"

@@ -67,18 +67,24 @@ pub(super) enum InUse {
 }
 
 /// How far the link is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) enum Stage {
+    #[default]
     Down,
-    Greeting { clean_session: bool, sent: bool },
+    Greeting {
+        clean_session: bool,
+        sent: bool,
+    },
     Up,
-    Closing { sent: bool },
+    Closing {
+        sent: bool,
+    },
 }
 
 /// The record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Record {
-    pub(super) on_session_lost: OnSessionLost,
+    on_session_lost: OnSessionLost,
     pub(super) commands: BTreeMap<Token, Command>,
     next_token: Token,
     pub(super) stage: Stage,
@@ -108,22 +114,8 @@ impl Record {
     pub(super) fn new(options: &SessionOptions) -> Self {
         Record {
             on_session_lost: options.on_session_lost,
-            commands: BTreeMap::new(),
-            next_token: 0,
-            stage: Stage::Down,
-            encoded: 0,
-            written: 0,
-            leaving: VecDeque::new(),
-            latest: None,
-            in_use: BTreeMap::new(),
-            releases: Vec::new(),
-            releases_due: VecDeque::new(),
-            completions_due: VecDeque::new(),
-            wanted: BTreeSet::new(),
-            granted: BTreeSet::new(),
-            renewals_due: BTreeSet::new(),
             arrivals: Arrivals::new(options.max_owed_bytes),
-            unread_due: false,
+            ..Record::default()
         }
     }
 
@@ -403,13 +395,10 @@ impl Record {
         if *dup != command.sent_in_session {
             return wrong("DUP is wrong");
         }
-        let fails = *qos == 2 || *qos == 1 && self.on_session_lost == OnSessionLost::Fail;
-        if fails && command.touched && !command.sent_in_session {
-            return wrong("it may have been taken in another session");
-        }
         if !self.renewals_due.is_empty() {
             return wrong("published before the subscription was renewed");
         }
+        let may_have_come = command.touched && !command.sent_in_session;
         let same = command.id == *id;
         self.leaving.push_back(Leaving {
             token,
@@ -420,10 +409,18 @@ impl Record {
         (command.sent, command.sent_in_session) = (true, true);
         command.id = *id;
         self.latest = Some(token);
+        if may_have_come && self.may_not_come_twice(*qos) {
+            return wrong("the broker may have it from another session");
+        }
         if *qos == 0 || same && self.in_use.get(id) == Some(&InUse::Publish(token)) {
             return Ok(());
         }
         self.takes_identifier(*id, InUse::Publish(token))
+    }
+
+    /// Whether a PUBLISH that was sent ends with the broker's session.
+    pub(super) fn may_not_come_twice(&self, qos: u8) -> bool {
+        qos == 2 || qos == 1 && self.on_session_lost == OnSessionLost::Fail
     }
 
     fn takes_identifier(&mut self, id: u16, what: InUse) -> Rule {
