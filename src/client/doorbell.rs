@@ -1,54 +1,55 @@
-//! Wakes the loop's thread: at most once for everything that came while it slept.
+//! The doorbell: wakes the loop's thread, at most once for everything that came while it slept.
 //!
-//! Whoever has put something where the loop will look for it rings; only the first ring after the
-//! loop lay down makes a system call, and none does while it is awake. Any thread rings, the
-//! loop's alone sleeps. No lock.
+//! A thread that has put something where the loop will look for it rings. Ringing costs a system call
+//! only if the loop is asleep, and only once per sleep. Any thread rings; the loop's alone sleeps. There
+//! is no lock.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-/// Whoever has something for the loop need not do anything more.
+/// The loop is awake: ringing has nothing to do.
 const AWAKE: u8 = 0;
-/// It sleeps and takes no commands: only what goes ahead of them wakes it.
+/// It sleeps and takes no commands: only the urgent lane wakes it.
 const TAKES_NO_COMMANDS: u8 = 1;
 /// It sleeps, and anything wakes it.
 const ASLEEP: u8 = 2;
-/// It rests for a moment that only what goes ahead of the commands cuts short.
-const RESTING: u8 = 3;
+/// It pauses for a moment that only the urgent lane cuts short.
+const PAUSING: u8 = 3;
 
 /// The loop's doorbell.
 #[derive(Debug, Default)]
 pub(crate) struct Doorbell {
     state: AtomicU8,
-    /// Where the loop runs: set when it starts.
+    /// The thread that runs the loop, once it runs.
     thread: OnceLock<Thread>,
 }
 
 impl Doorbell {
     /// The loop runs on this thread from now on.
-    pub(crate) fn move_in(&self) {
-        // It is empty: a loop is consumed by running it.
+    pub(crate) fn set_thread(&self) {
+        // The cell is empty: running a loop consumes it.
         let _ = self.thread.set(thread::current());
     }
 
     /// Whether the caller is the loop's own thread, which must never wait for itself.
-    pub(crate) fn is_at_home(&self) -> bool {
-        let home = self.thread.get().map(Thread::id);
-        home.is_some_and(|home| home == thread::current().id())
+    pub(crate) fn is_loop_thread(&self) -> bool {
+        let own = self.thread.get().map(Thread::id);
+        own.is_some_and(|own| own == thread::current().id())
     }
 
-    /// A command is in the queue. Always a sequentially consistent fence, on which the queue relies, too.
+    /// A command is in the queue. This is always a sequentially consistent fence, on which the queue relies.
     pub(crate) fn ring_for_command(&self) {
-        // Pairs with the fence in `sleep`: either we see that it sleeps, or it sees what we have.
+        // Pairs with the fence in `sleep_in`: either this thread sees that the loop sleeps, or the loop sees
+        // the command.
         fence(Ordering::SeqCst);
         if self.state.load(Ordering::Relaxed) == ASLEEP {
             self.wake();
         }
     }
 
-    /// Something is there that goes ahead of the queue.
+    /// Something is in the urgent lane.
     pub(crate) fn ring(&self) {
         fence(Ordering::SeqCst);
         if self.state.load(Ordering::Relaxed) != AWAKE {
@@ -56,7 +57,7 @@ impl Doorbell {
         }
     }
 
-    /// Whether the loop sleeps until it is told something.
+    /// Whether the loop sleeps until a thread rings.
     pub(crate) fn is_asleep(&self) -> bool {
         matches!(
             self.state.load(Ordering::Relaxed),
@@ -64,14 +65,14 @@ impl Doorbell {
         )
     }
 
-    /// Rests until this moment, or until something comes that goes ahead of the commands, unless
-    /// `is_needed` says right away that it has.
-    pub(crate) fn rest(&self, until: Instant, is_needed: impl Fn() -> bool) {
-        self.lie_down(RESTING, Some(until), is_needed);
+    /// Pauses until this moment, or until something comes into the urgent lane, unless `is_needed` says right
+    /// away that something is there.
+    pub(crate) fn pause(&self, until: Instant, is_needed: impl Fn() -> bool) {
+        self.sleep_in(PAUSING, Some(until), is_needed);
     }
 
-    /// Sleeps until somebody rings or the deadline has come, unless `is_needed` says right away that
-    /// there is something to do.
+    /// Sleeps until a thread rings or the deadline has come, unless `is_needed` says right away that there is
+    /// something to do.
     pub(crate) fn sleep(
         &self,
         takes_commands: bool,
@@ -83,11 +84,11 @@ impl Doorbell {
         } else {
             TAKES_NO_COMMANDS
         };
-        self.lie_down(state, deadline, is_needed);
+        self.sleep_in(state, deadline, is_needed);
     }
 
-    fn lie_down(&self, state: u8, deadline: Option<Instant>, is_needed: impl Fn() -> bool) {
-        // Whoever sees that it sleeps also sees on which thread.
+    fn sleep_in(&self, state: u8, deadline: Option<Instant>, is_needed: impl Fn() -> bool) {
+        // A thread that sees the loop asleep also sees on which thread.
         self.state.store(state, Ordering::Release);
         fence(Ordering::SeqCst);
         if !is_needed() {
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn what_was_there_before_is_not_slept_over() {
         let bell = Doorbell::default();
-        bell.move_in();
+        bell.set_thread();
         bell.sleep(true, None, || true);
         bell.sleep(true, Some(Instant::now()), || false);
     }
@@ -156,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn no_ring_is_lost_between_looking_and_lying_down() {
+    fn no_ring_is_lost_between_looking_and_falling_asleep() {
         const RINGS: usize = 20_000;
         let bell = Arc::new(Doorbell::default());
         let there = Arc::new(AtomicUsize::new(0));
         let taken = Arc::new(AtomicUsize::new(0));
         let failed = Arc::new(AtomicBool::new(false));
-        bell.move_in();
+        bell.set_thread();
         let ringing = thread::spawn({
             let (bell, there, taken) = (Arc::clone(&bell), Arc::clone(&there), Arc::clone(&taken));
             let failed = Arc::clone(&failed);

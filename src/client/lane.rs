@@ -140,6 +140,13 @@ impl LaneSender {
 }
 
 impl UrgentLane {
+    /// Another end for threads.
+    pub(crate) fn sender(&self) -> LaneSender {
+        LaneSender {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Takes an injected PROCESSLOOP. An event after this call needs a new one.
     pub(crate) fn take_process_loop(&self) -> bool {
         // It swaps instead of storing: a thread that found one on its way wrote before that what the loop

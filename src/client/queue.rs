@@ -107,7 +107,7 @@ impl CommandSender {
             }
             Err(TrySendError::Disconnected(command)) => Err(NotQueued::Ended(Box::new(command))),
             Err(TrySendError::Full(command)) => {
-                let waited = match self.shared.doorbell.is_at_home() {
+                let waited = match self.shared.doorbell.is_loop_thread() {
                     true => Duration::ZERO,
                     false => patience,
                 };
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn while_the_loop_sleeps_all_come_in_for_whom_there_is_room() {
         let bell = Arc::new(Doorbell::default());
-        bell.move_in();
+        bell.set_thread();
         let (sender, mut queue) = command_queue(8, Arc::clone(&bell));
         for _ in 0..8 {
             assert!(sender.send(ping(), Duration::ZERO).is_ok());

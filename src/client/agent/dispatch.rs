@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Agent, BATCH, Pending};
+use super::pending::Pending;
+use super::{Agent, BATCH};
 use crate::client::command::{Command, Request};
 use crate::client::lane::LinkRequest;
 use crate::client::outlet::{InboxId, Outlet};

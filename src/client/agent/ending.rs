@@ -128,7 +128,7 @@ impl Agent {
         self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
-            client: self.client.hand_back(),
+            client: self.client,
             result: self.failure.take().map_or(Ok(()), Err),
             stats: self.stats,
             left,

@@ -2,19 +2,30 @@
 //!
 //! Each turn takes what goes ahead of the queue, moves the connection on, takes a batch of commands,
 //! reads and handles what the link has, and writes what the session wants sent, these three in portions
-//! if there is much of it; then it sleeps until somebody rings (`doorbell.rs`) or the next timer. Only
-//! for that sleep the readiness thread watches the socket: awake, the loop looks for itself. Of all that
-//! carries the connection only this module reads the clock. It never waits for a consumer, never sends
-//! into its own bounded queue, and while it sleeps every stop request wakes it. What MQTT requires is
-//! decided in `session/`; here is only the wiring.
+//! if there is much of it. Then the loop sleeps until a thread rings (`doorbell.rs`) or the next timer is
+//! due. The readiness thread watches the socket for that sleep only: awake, the loop looks for itself.
+//! Of all that carries the connection only this module reads the clock. The loop never waits for a
+//! consumer, never sends into its own bounded queue, and every stop request wakes it. What MQTT requires
+//! is decided in `mqtt/session/`.
 //!
-//! - `connection.rs`: from offline to online and back, with backoff
-//! - `dispatch.rs`: commands into the session, events out of it
-//! - `exchange.rs`: commands and packets in, packets out
-//! - `ending.rs`: DISCONNECT and TERMINATE
+//! Each of these owns a part of the loop's state:
+//!
+//! - `client.rs`: what outlives one loop
+//! - `connection.rs`: where the connection is, and when it goes on
+//! - `wire.rs`: the link, and what was read from it
+//! - `requests.rs`: requests that the loop has taken and not done yet
 //! - `pace.rs`: when to wait for more, and when to look again before sleeping
+//! - `pending.rs`: the session, and what it hands back
+//!
+//! These connect the parts:
+//!
+//! - `dispatch.rs`: requests and commands into the session, events out of it
+//! - `exchange.rs`: one portion of commands and packets in, packets out
+//! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`: what its errors say
+//! - `ending.rs`: DISCONNECT and TERMINATE
 
 mod advice;
+mod client;
 mod connection;
 mod dispatch;
 mod ending;
@@ -22,6 +33,7 @@ mod exchange;
 #[cfg(test)]
 mod memory;
 mod pace;
+mod pending;
 mod reconnect;
 mod requests;
 mod wire;
@@ -32,56 +44,35 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use native_tls::TlsConnector;
-
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
-use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
+use crate::client::lane::{UrgentLane, urgent_lane};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
-use crate::client::ticket::Completion;
 use crate::error::{Blame, Error, exhaustion};
-use crate::link::backoff::Backoff;
 use crate::link::resolve::Resolver;
-use crate::link::tls;
-use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionOptions};
-use crate::mqtt::subscriptions::{InterestId, Subscriptions};
-use crate::options::{Options, Security};
+use crate::mqtt::session::{DeliveryId, Outcome, Session};
+use crate::mqtt::subscriptions::Subscriptions;
 
+pub use client::Client;
 use connection::Connection;
 use pace::Pace;
+use pending::LoopSession;
 use requests::Requests;
 use wire::Wire;
 
 /// Commands taken before the link, or what is left of what it brought, is looked at again.
 const BATCH: usize = 512;
 
-/// Links lost in a row without any acknowledgment before what stands first in flight is given up.
-const FRUITLESS_LINKS: u32 = 5;
-
-/// A client of one broker, not connected: options checked, certificates loaded.
-///
-/// It outlives the loops that it opens, so that CONNECTs keep their distance
-/// ([`Options::connect_interval`]) also from one loop to the next.
-#[derive(Debug)]
-pub struct Client {
-    options: Options,
-    connector: Option<TlsConnector>,
-    last_connect: Option<Instant>,
-    /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
-    next_identifier: u16,
-}
-
 /// The command loop, not yet running. See [`Agent::run`].
 pub struct Agent {
+    /// First, because it is dropped first: what was sent is told before what was not.
+    session: LoopSession,
     client: Client,
     commands: CommandQueue,
     lane: UrgentLane,
-    /// For the readiness thread and the resolver.
-    waker: LaneSender,
     doorbell: Arc<Doorbell>,
-    session: Session<Pending>,
     subscriptions: Subscriptions<InboxId>,
     fanout: Fanout,
     connection: Connection,
@@ -91,16 +82,6 @@ pub struct Agent {
     pace: Pace,
     failure: Option<Error>,
     stats: Stats,
-}
-
-/// What the session hands back when a command has ended.
-#[derive(Debug)]
-enum Pending {
-    Plain(Completion),
-    /// Also with what was added for it.
-    Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
-    /// Also with what is leaving.
-    Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
 }
 
 /// What happened while the loop ran.
@@ -124,119 +105,36 @@ pub struct Stats {
 #[derive(Debug)]
 #[must_use]
 pub struct Ended {
-    /// What the loop was opened from, for another one: it knows when the last CONNECT was and which packet
-    /// identifiers the broker may still hold.
+    /// The client that the loop was opened from, for another loop. It knows when the last CONNECT was and
+    /// which packet identifiers the broker may still hold.
     pub client: Client,
-    /// Well, after TERMINATE or the last handle; or because no connection could be had.
+    /// `Ok` after TERMINATE or the last handle, or the error because of which there was no connection.
     pub result: Result<(), Error>,
     /// What happened on the way.
     pub stats: Stats,
-    /// Commands that had not ended by then: they ended as cancelled or perhaps delivered.
+    /// How many commands had not ended by then. They ended as cancelled or perhaps delivered.
     pub left: usize,
 }
 
-impl Client {
-    /// Checks the options and loads the certificates. Nothing is connected yet.
-    ///
-    /// # Errors
-    /// [`Blame::Configuration`], saying which value or file is wrong and how to mend it.
-    pub fn new(options: Options) -> Result<Self, Error> {
-        options.check()?;
-        let connector = match &options.security {
-            Security::Tls(tls) => Some(tls::connector(tls)?),
-            Security::Plain => None,
-        };
-        Ok(Client {
-            options,
-            connector,
-            last_connect: None,
-            next_identifier: 0,
-        })
-    }
-
-    /// A loop for this client, and the handle that threads push commands with. The client comes back in
-    /// [`Ended::client`].
-    pub fn open(self) -> (Agent, Handle) {
-        let clean_session = self.options.clean_session;
-        self.open_with(clean_session)
-    }
-
-    /// As [`Client::open`], but asks the broker to forget the earlier session, whatever the options
-    /// say [MQTT-3.1.2-6].
-    pub fn open_clean(self) -> (Agent, Handle) {
-        self.open_with(true)
-    }
-
-    /// The options that it was made with.
-    pub fn options(&self) -> &Options {
-        &self.options
-    }
-
-    /// The delays between failed attempts as the loop waits for them: random ones below a doubling
-    /// ceiling, and as many as [`Options::retry`](crate::options::Options::retry) allows attempts.
-    pub fn retry_delays(&self) -> impl Iterator<Item = Duration> + use<> {
-        let mut backoff = Backoff::new(self.options.retry);
-        std::iter::from_fn(move || backoff.after_failure())
-    }
-
-    /// When the next CONNECT may go out, at this time at the earliest: CONNECTs keep their distance.
-    fn next_connect(&self, at: Instant) -> Instant {
-        let allowed = self
-            .last_connect
-            .map(|last| last + self.options.connect_interval);
-        allowed.map_or(at, |allowed| allowed.max(at))
-    }
-
-    /// CONNECT goes out.
-    fn connected_at(&mut self, now: Instant) {
-        self.last_connect = Some(now);
-    }
-
-    /// For [`Ended::client`].
-    fn hand_back(&self) -> Client {
-        Client {
-            options: self.options.clone(),
-            connector: self.connector.clone(),
-            last_connect: self.last_connect,
-            next_identifier: self.next_identifier,
-        }
-    }
-
-    fn open_with(self, clean_session: bool) -> (Agent, Handle) {
+impl Agent {
+    /// A loop that did not run yet, and the first handle to it.
+    fn new(client: Client, clean_session: bool) -> (Agent, Handle) {
         let now = Instant::now();
         let doorbell = Arc::new(Doorbell::default());
         let (command_sender, commands) =
-            command_queue(self.options.command_queue, Arc::clone(&doorbell));
-        let (waker, lane) = urgent_lane(Arc::clone(&doorbell));
-        let max_owed_bytes = self.options.max_owed_bytes();
-        let (fanout, unmatched) = Fanout::new(self.options.unmatched_queue, max_owed_bytes);
-        let session_options = SessionOptions {
-            max_inflight: self.options.max_inflight,
-            ack_timeout: self.options.ack_timeout,
-            keep_alive: self.options.keep_alive,
-            on_session_lost: self.options.on_session_lost,
-            identifiers: u16::MAX,
-            fruitless_links: match self.options.retry.attempts {
-                // Whoever wants to try for ever means it.
-                0 => u32::MAX,
-                _ => FRUITLESS_LINKS,
-            },
-            first_identifier: self.next_identifier,
-            max_owed_bytes,
-        };
-        let handle = Handle::new(command_sender, waker.clone(), unmatched, &self.options);
+            command_queue(client.options.command_queue, Arc::clone(&doorbell));
+        let (sender, lane) = urgent_lane(Arc::clone(&doorbell));
+        let options = &client.options;
+        let (fanout, unmatched) = Fanout::new(options.unmatched_queue, options.max_owed_bytes());
+        let handle = Handle::new(command_sender, sender.clone(), unmatched, &client.options);
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
-        let resolver = Resolver::new({
-            let waker = waker.clone();
-            move || waker.inject_process_loop()
-        });
+        let resolver = Resolver::new(move || sender.inject_process_loop());
         let agent = Agent {
+            session: LoopSession(Session::new(client.session_options(), now)),
             commands,
             lane,
-            connection: Connection::new(&self, clean_session, resolver, now),
-            waker,
+            connection: Connection::new(&client, clean_session, resolver, now),
             doorbell,
-            session: Session::new(session_options, now),
             subscriptions: Subscriptions::default(),
             fanout,
             wire: Wire::new(),
@@ -245,7 +143,7 @@ impl Client {
             pace: Pace::new(single_core, now),
             failure: None,
             stats: Stats::default(),
-            client: self,
+            client,
         };
         (agent, handle)
     }
@@ -260,27 +158,6 @@ fn no_readiness_thread(error: &io::Error) -> Error {
     )
 }
 
-impl Drop for Agent {
-    /// After a panic in the loop everybody who waits still learns the truth.
-    fn drop(&mut self) {
-        self.session.abandon(Reason::LoopEnded);
-        while let Some(event) = self.session.poll_event() {
-            if let Event::Resolved { token, outcome } = event {
-                token.into_completion().tell(outcome);
-            }
-        }
-    }
-}
-
-impl Pending {
-    fn into_completion(self) -> Completion {
-        match self {
-            Pending::Plain(completion) => completion,
-            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
-        }
-    }
-}
-
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
@@ -293,7 +170,7 @@ impl Agent {
     /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
     /// be had any more. Every command has ended when it returns.
     pub fn run(mut self) -> Ended {
-        self.doorbell.move_in();
+        self.doorbell.set_thread();
         if let Err(error) = self.start_readiness() {
             self.failure = Some(no_readiness_thread(&error));
             return self.end();
@@ -317,7 +194,7 @@ impl Agent {
                 return self.end();
             }
             if let Some(pause) = self.pause(now) {
-                self.doorbell.rest(now + pause, || !self.lane.is_empty());
+                self.doorbell.pause(now + pause, || !self.lane.is_empty());
             } else if busy {
                 self.pace.was_busy(now);
             } else if self.looks_again(now) {
@@ -378,9 +255,21 @@ impl Agent {
     }
 
     fn start_readiness(&mut self) -> io::Result<()> {
-        let (ready, failed) = (self.waker.clone(), self.waker.clone());
+        let (ready, failed) = (self.lane.sender(), self.lane.sender());
         let on_failure = move |error| failed.watch_failed(error);
         self.wire
             .start(move || ready.inject_process_loop(), on_failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_can_run_on_any_thread() {
+        fn assert_can_move<T: Send + 'static>() {}
+        assert_can_move::<Agent>();
+        assert_can_move::<Ended>();
     }
 }

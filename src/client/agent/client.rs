@@ -1,0 +1,106 @@
+//! [`Client`]: what outlives one loop. It is not connected, and runs on no thread.
+
+use std::time::{Duration, Instant};
+
+use native_tls::TlsConnector;
+
+use super::Agent;
+use crate::client::handle::Handle;
+use crate::error::Error;
+use crate::link::backoff::Backoff;
+use crate::link::tls;
+use crate::mqtt::session::SessionOptions;
+use crate::options::{Options, Security};
+
+/// Links lost in a row without any acknowledgment before the loop gives up the command that stands first
+/// in flight.
+const FRUITLESS_LINKS: u32 = 5;
+
+/// A client of one broker, not connected: options checked, certificates loaded.
+///
+/// A client moves into the loop that it opens and comes back in [`Ended::client`](crate::Ended::client).
+/// So CONNECTs keep their distance ([`Options::connect_interval`]) from one loop to the next, too.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) options: Options,
+    pub(super) connector: Option<TlsConnector>,
+    last_connect: Option<Instant>,
+    /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
+    pub(super) next_identifier: u16,
+}
+
+impl Client {
+    /// Checks the options and loads the certificates. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`](crate::error::Blame::Configuration), saying which value or file is wrong and how to mend it.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let connector = match &options.security {
+            Security::Tls(tls) => Some(tls::connector(tls)?),
+            Security::Plain => None,
+        };
+        Ok(Client {
+            options,
+            connector,
+            last_connect: None,
+            next_identifier: 0,
+        })
+    }
+
+    /// A loop for this client, and the handle that threads push commands with. The client comes back in
+    /// [`Ended::client`](crate::Ended::client).
+    pub fn open(self) -> (Agent, Handle) {
+        let clean_session = self.options.clean_session;
+        Agent::new(self, clean_session)
+    }
+
+    /// As [`Client::open`], but asks the broker to forget the earlier session, whatever the options
+    /// say [MQTT-3.1.2-6].
+    pub fn open_clean(self) -> (Agent, Handle) {
+        Agent::new(self, true)
+    }
+
+    /// The options that it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The delays between failed attempts as the loop waits for them: random ones below a doubling
+    /// ceiling, and as many as [`Options::retry`](crate::options::Options::retry) allows attempts.
+    pub fn retry_delays(&self) -> impl Iterator<Item = Duration> + use<> {
+        let mut backoff = Backoff::new(self.options.retry);
+        std::iter::from_fn(move || backoff.after_failure())
+    }
+
+    /// When the next CONNECT may go out, at this time at the earliest: CONNECTs keep their distance.
+    pub(super) fn next_connect(&self, at: Instant) -> Instant {
+        let allowed = self
+            .last_connect
+            .map(|last| last + self.options.connect_interval);
+        allowed.map_or(at, |allowed| allowed.max(at))
+    }
+
+    /// CONNECT goes out.
+    pub(super) fn connected_at(&mut self, now: Instant) {
+        self.last_connect = Some(now);
+    }
+
+    /// What a session of this client needs to know.
+    pub(super) fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            max_inflight: self.options.max_inflight,
+            ack_timeout: self.options.ack_timeout,
+            keep_alive: self.options.keep_alive,
+            on_session_lost: self.options.on_session_lost,
+            identifiers: u16::MAX,
+            fruitless_links: match self.options.retry.attempts {
+                // A caller who wants to try for ever means it.
+                0 => u32::MAX,
+                _ => FRUITLESS_LINKS,
+            },
+            first_identifier: self.next_identifier,
+            max_owed_bytes: self.options.max_owed_bytes(),
+        }
+    }
+}

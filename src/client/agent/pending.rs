@@ -1,0 +1,59 @@
+//! The loop's session, and what it hands back when a command has ended.
+//!
+//! Dropping it ends every command of the session with the truth, so that each waiting thread learns it
+//! even after a panic in the loop. A completion alone would say "cancelled", also of what was sent. The
+//! loop's thread.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::client::outlet::InboxId;
+use crate::client::ticket::Completion;
+use crate::mqtt::session::{Event, Reason, Session};
+use crate::mqtt::subscriptions::InterestId;
+
+/// The session of one loop.
+pub(super) struct LoopSession(pub(super) Session<Pending>);
+
+/// What the session hands back when a command has ended.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Plain(Completion),
+    /// Also with what was added for it.
+    Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
+    /// Also with what is leaving.
+    Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
+}
+
+impl Deref for LoopSession {
+    type Target = Session<Pending>;
+
+    fn deref(&self) -> &Session<Pending> {
+        &self.0
+    }
+}
+
+impl DerefMut for LoopSession {
+    fn deref_mut(&mut self) -> &mut Session<Pending> {
+        &mut self.0
+    }
+}
+
+impl Drop for LoopSession {
+    fn drop(&mut self) {
+        self.0.abandon(Reason::LoopEnded);
+        while let Some(event) = self.0.poll_event() {
+            if let Event::Resolved { token, outcome } = event {
+                token.into_completion().tell(outcome);
+            }
+        }
+    }
+}
+
+impl Pending {
+    fn into_completion(self) -> Completion {
+        match self {
+            Pending::Plain(completion) => completion,
+            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
+        }
+    }
+}
