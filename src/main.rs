@@ -14,10 +14,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use app::bench::{self, Progress};
-use app::cli;
-use app::config::{self, BenchSettings, Config, Output, Surroundings, Verbosity};
 use app::demo::{self, Interrupt};
 use app::names::{self, as_given};
+use app::resolve::{self as config, BenchSettings, Config, Output, Surroundings, Verbosity};
+use app::settings as cli;
 use app::signals;
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 

@@ -4,10 +4,19 @@
 //! thread runs it; each file says which other threads it starts.
 
 pub(crate) mod bench;
-pub(crate) mod cli;
-pub(crate) mod config;
+mod checks;
 pub(crate) mod demo;
+mod endpoint;
+mod files;
+mod help;
 pub(crate) mod names;
+mod remote;
+pub(crate) mod resolve;
+pub(crate) mod settings;
 pub(crate) mod signals;
+mod sources;
 #[cfg(test)]
 mod tests;
+mod usage;
+mod values;
+mod will;

@@ -72,7 +72,7 @@ pub fn as_given(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::config::keys;
+    use crate::app::resolve::keys;
     use mqtt_connection_sharing::options::NAMED_IN_TEXTS;
 
     #[test]

@@ -9,7 +9,8 @@ mod plan;
 mod progress;
 mod publisher;
 mod report;
-mod usage;
+mod resources;
+pub(crate) mod settings;
 
 use std::io;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::app::config::{BenchMode, BenchSettings};
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
+use crate::app::resolve::{BenchMode, BenchSettings};
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
@@ -220,7 +221,7 @@ fn report(
             max: latencies.max() as f64 / 1e3,
         }),
         cpu_seconds: measured.cpu_seconds.map(rounded),
-        peak_rss_bytes: usage::usage().map(|usage| usage.peak_rss_bytes),
+        peak_rss_bytes: resources::usage().map(|usage| usage.peak_rss_bytes),
         received: received.map(|received| received.distinct),
         lost,
         duplicated: received.map(|received| received.duplicated),
@@ -285,7 +286,7 @@ impl Conductor {
         let bar = self
             .progress
             .start(&self.shared.tally, self.settings.messages);
-        let before = usage::usage();
+        let before = resources::usage();
         let begin = Instant::now();
         let (publishers, problem) = self.start_publishers();
         measured.problem = problem;
@@ -302,7 +303,7 @@ impl Conductor {
         }
         measured.took = begin.elapsed();
         measured.cpu_seconds = before
-            .zip(usage::usage())
+            .zip(resources::usage())
             .map(|(before, after)| after.cpu_seconds - before.cpu_seconds);
         over.store(true, Ordering::Relaxed);
         if let Some(receiver) = receiver {

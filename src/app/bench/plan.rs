@@ -8,7 +8,7 @@ use std::process;
 
 use bytes::Bytes;
 
-use crate::app::config::BenchSettings;
+use crate::app::resolve::BenchSettings;
 use mqtt_connection_sharing::Topic;
 use mqtt_connection_sharing::{Message, Publish, QoS};
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
-use crate::app::config::DemoSettings;
 use crate::app::names::as_given;
+use crate::app::resolve::DemoSettings;
 use mqtt_connection_sharing::Client;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};

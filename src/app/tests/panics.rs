@@ -10,8 +10,8 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 
-use crate::app::config::DemoSettings;
 use crate::app::demo::{self, Interrupt, Report};
+use crate::app::resolve::DemoSettings;
 use crate::support::Mosquitto;
 use crate::support::running::promptly;
 

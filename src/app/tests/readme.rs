@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::app::bench;
-use crate::app::cli::{self, Task};
-use crate::app::config::default_settings;
 use crate::app::demo::{Report, Run};
+use crate::app::resolve::default_settings;
+use crate::app::settings::{self, Task};
 
 const PROGRAM: &str = "mqtt-connection-sharing";
 
@@ -114,7 +114,7 @@ fn program_arguments(command: &str) -> Option<Vec<&str>> {
 #[test]
 fn the_flag_tables_are_those_of_the_help() {
     let built = |task| {
-        let mut command = cli::command_of(task);
+        let mut command = settings::command_of(task);
         command.build();
         command
     };
@@ -168,7 +168,7 @@ fn every_command_line_parses() {
         let Some(arguments) = program_arguments(command) else {
             continue;
         };
-        if let Err(error) = cli::parse_from([&[PROGRAM], &arguments[..]].concat()) {
+        if let Err(error) = settings::parse_from([&[PROGRAM], &arguments[..]].concat()) {
             assert_eq!(error.exit_code(), 0, "{command}\n{error}");
         }
         parsed += 1;
@@ -178,7 +178,7 @@ fn every_command_line_parses() {
 
 #[test]
 fn every_flag_and_variable_that_it_mentions_exists() {
-    let mut command = cli::command_of(Task::Demo);
+    let mut command = settings::command_of(Task::Demo);
     command.build();
     let mut known: BTreeSet<String> = BTreeSet::new();
     for arg in command.get_arguments() {
@@ -207,7 +207,7 @@ fn every_flag_and_variable_that_it_mentions_exists() {
 
 #[test]
 fn the_exit_status_table_is_that_of_the_help() {
-    let help = cli::command_of(Task::Demo).render_help().to_string();
+    let help = settings::command_of(Task::Demo).render_help().to_string();
     let (_, list) = help.split_once("Exit status:\n").unwrap();
     let expected: Vec<(String, String)> = list
         .lines()

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use crate::app::cli;
-use crate::app::config::{self, Surroundings};
+use crate::app::resolve::{self, Surroundings};
+use crate::app::settings as cli;
 use crate::support::secrets::{Secrets, USER_PASSWORD};
 
 #[test]
@@ -30,7 +30,7 @@ fn debug_output() {
         host_name: None,
         process: 1,
     };
-    let config = config::resolve(cli, &surroundings).unwrap();
+    let config = resolve::resolve(cli, &surroundings).unwrap();
     let credentials = config.options.credentials.as_ref().unwrap();
     assert_eq!(credentials.password, USER_PASSWORD);
     secrets.expect_absent("Config", &format!("{config:?} {config:#?}"));
@@ -41,7 +41,7 @@ fn debug_output() {
         let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
         secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
         assert!(format!("{cli:?}").contains("endpoint"));
-        let error = config::resolve(cli, &surroundings).unwrap_err();
+        let error = resolve::resolve(cli, &surroundings).unwrap_err();
         secrets.expect_absent("Error", &format!("{error} {error:?}"));
     }
 }

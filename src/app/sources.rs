@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
 
-use super::{checks, endpoint, value, wrong};
-use crate::app::cli::Settings;
+use super::resolve::wrong;
+use super::{checks, endpoint, values as value};
+use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
 
 /// Where a value was given.
@@ -357,7 +358,7 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::cli;
+    use crate::app::settings as cli;
 
     fn toml(text: &str) -> Result<Settings, Error> {
         from_toml(text, Path::new("conf/demo.toml")).map(|layer| layer.settings)

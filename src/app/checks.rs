@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use super::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, endpoint, value, wrong};
-use crate::app::cli::Settings;
+use super::resolve::{DemoSettings, LARGEST_QUEUE, TEXT_ROOM, wrong};
+use super::{endpoint, values as value};
+use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};

@@ -11,20 +11,6 @@
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
 
-mod bench;
-mod checks;
-#[cfg(test)]
-mod demo_file;
-mod endpoint;
-mod files;
-mod layers;
-mod remote;
-#[cfg(test)]
-mod tests;
-mod usage;
-mod value;
-mod will;
-
 use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -33,27 +19,30 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::app::cli::{Cli, Settings, Task};
+use super::bench::settings as bench;
+use super::sources::{self as layers, Layer, Layers, Source};
+use super::{checks, files, remote, will};
 use crate::app::names::Names;
-use layers::{Layer, Layers, Source};
+use crate::app::settings::{Cli, Settings, Task};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
-use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options, Retry};
+pub(super) use mqtt_connection_sharing::options::LARGEST_QUEUE;
+use mqtt_connection_sharing::options::{Options, Retry};
 
-pub use bench::{BenchMode, BenchSettings};
-pub(crate) use endpoint::is_endpoint;
+pub use super::bench::settings::{BenchMode, BenchSettings};
+pub(crate) use super::endpoint::is_endpoint;
 #[cfg(test)]
-pub(crate) use layers::keys;
-pub use usage::usage_error;
-pub use value::{ByteSize, TimeSpan};
+pub(crate) use super::sources::keys;
+pub use super::usage::usage_error;
+pub use super::values::{ByteSize, TimeSpan};
 
 /// Bytes that a message of the demo may have when nothing pads it.
-const TEXT_ROOM: usize = 64;
+pub(super) const TEXT_ROOM: usize = 64;
 /// Commands that may wait in the demo, as in its original. The library's default is larger: few
 /// commands at a time are handed over one by one.
-const DEMO_COMMAND_QUEUE: usize = 12;
+pub(super) const DEMO_COMMAND_QUEUE: usize = 12;
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
-const REMOTE_ONLY: [&str; 11] = [
+pub(super) const REMOTE_ONLY: [&str; 11] = [
     "endpoint",
     "port",
     "username",
@@ -332,7 +321,11 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
 }
 
 /// A configuration error.
-fn wrong(tried: impl Into<String>, problem: impl Into<String>, advice: impl Into<String>) -> Error {
+pub(super) fn wrong(
+    tried: impl Into<String>,
+    problem: impl Into<String>,
+    advice: impl Into<String>,
+) -> Error {
     Error::new(Blame::Configuration, tried, problem, advice)
 }
 
@@ -445,7 +438,7 @@ fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
     }
 }
 
-fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {
+pub(super) fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {
     level.map(QoS::try_from).transpose().map_err(|level| {
         let problem = format!("{level} is not a quality of service");
         wrong(format!("checking --{key}"), problem, "use 0, 1 or 2")
@@ -469,7 +462,7 @@ fn refuse_misplaced(layers: &Layers, task: Task) -> Result<(), Error> {
     Ok(())
 }
 
-fn set<T>(target: &mut T, value: Option<T>) {
+pub(super) fn set<T>(target: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *target = value;
     }
@@ -481,7 +474,7 @@ fn set<T>(target: &mut T, value: Option<T>) {
 /// it by accident, on one computer or on two. The persistent session that belongs to it must outlive
 /// a link but not the program, which clears it at its start: the process is the right scope.
 /// An identifier that is to stay the same from run to run is given with `--client-id`.
-fn default_client_id(surroundings: &Surroundings<'_>) -> String {
+pub(super) fn default_client_id(surroundings: &Surroundings<'_>) -> String {
     let host: String = surroundings
         .host_name
         .as_deref()

@@ -5,9 +5,10 @@
 
 use bytes::Bytes;
 
-use super::layers::Layers;
-use super::{files, quality, wrong};
-use crate::app::cli::Settings;
+use super::files;
+use super::resolve::{quality, wrong};
+use super::sources::Layers;
+use crate::app::settings::Settings;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::Error;
 

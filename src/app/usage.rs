@@ -10,9 +10,9 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::layers::{allowed, distance, telling, variable};
-use super::wrong;
-use crate::app::cli::BENCH_WORD;
+use super::resolve::wrong;
+use super::sources::{allowed, distance, telling, variable};
+use crate::app::settings::BENCH_WORD;
 use mqtt_connection_sharing::error::Error;
 
 const SEE_HELP: &str = "see --help";
@@ -150,7 +150,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::cli;
+    use crate::app::settings as cli;
 
     fn line(args: &[&str]) -> String {
         let command_line = [&["program"], args].concat();

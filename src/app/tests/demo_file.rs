@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::*;
-use crate::app::cli;
+use crate::app::names::Names;
+use crate::app::resolve::*;
+use crate::app::settings as cli;
+use crate::app::sources as layers;
 
 fn demo_file() -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "config", "demo.toml"]

@@ -1,6 +1,11 @@
 //! Certificates, keys, archives and passwords: where they come from and what they exclude.
 
-use super::*;
+use super::resolve::*;
+use crate::app::resolve::*;
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::{IdentityFiles, Security};
+use mqtt_connection_sharing::{QoS, Will};
+use std::path::Path;
 
 fn identity(config: &Config) -> Option<&IdentityFiles> {
     match &config.options.security {

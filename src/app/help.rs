@@ -5,8 +5,8 @@
 
 use clap::CommandFactory;
 
-use super::{BENCH, BENCH_WORD, Cli, DEMO, Task};
-use crate::app::config::default_text;
+use super::settings::{BENCH, BENCH_WORD, Cli, DEMO, Task};
+use crate::app::resolve::default_text;
 
 /// What a setting of both commands means for the bench, where that differs.
 const BENCH_MEANINGS: [(&str, &str); 4] = [
@@ -151,7 +151,7 @@ pub fn command_of(task: Task) -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::config::default_settings;
+    use crate::app::resolve::default_settings;
 
     fn command() -> clap::Command {
         command_of(Task::Demo)

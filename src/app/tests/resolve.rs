@@ -2,20 +2,24 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
-mod credentials;
-mod will;
-
 use std::fs;
 use std::path::Path;
 
-use super::*;
-use crate::app::cli;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::options::{Options, Retry};
+
+use crate::app::resolve::*;
+use crate::app::settings as cli;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Security, TlsOptions};
 
-const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
+pub(super) const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
-fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
+pub(super) fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
     Surroundings {
         variable: lookup,
         host_name: Some("workbench.example\n".into()),
@@ -23,7 +27,7 @@ fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> 
     }
 }
 
-fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
+pub(super) fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
     let cli = cli::parse_from([&["mqtt-connection-sharing"], args].concat()).unwrap();
     let lookup = |name: &str| {
         let found = environment.iter().find(|(known, _)| *known == name);
@@ -32,15 +36,15 @@ fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
     resolve(cli, &around(&lookup))
 }
 
-fn flags(args: &[&str]) -> Result<Config, Error> {
+pub(super) fn flags(args: &[&str]) -> Result<Config, Error> {
     with(args, &[])
 }
 
-fn to(endpoint: &str, args: &[&str]) -> Result<Config, Error> {
+pub(super) fn to(endpoint: &str, args: &[&str]) -> Result<Config, Error> {
     flags(&[&["--endpoint", endpoint], args].concat())
 }
 
-fn refused(result: Result<Config, Error>, parts: &[&str]) {
+pub(super) fn refused(result: Result<Config, Error>, parts: &[&str]) {
     let error = result.expect_err(parts[0]);
     assert_eq!(error.blame(), Blame::Configuration);
     let line = error.to_string();
@@ -51,7 +55,7 @@ fn refused(result: Result<Config, Error>, parts: &[&str]) {
 }
 
 /// A folder with the given files; the path of the first.
-fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
+pub(super) fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in content {
         fs::write(folder.path().join(name), text).unwrap();
@@ -60,7 +64,7 @@ fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
     (folder, first.to_str().unwrap().to_owned())
 }
 
-fn password(config: &Config) -> &str {
+pub(super) fn password(config: &Config) -> &str {
     &config.options.credentials.as_ref().unwrap().password
 }
 

@@ -5,10 +5,11 @@
 
 use std::ffi::OsString;
 
-use super::layers::{self, Layers, Source};
-use super::{Surroundings, endpoint, files, wrong};
-use crate::app::cli::Settings;
+use super::resolve::{Surroundings, wrong};
+use super::sources::{self as layers, Layers, Source};
+use super::{endpoint, files};
 use crate::app::names::Names;
+use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Options, Security, TlsOptions};
 

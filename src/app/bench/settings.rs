@@ -8,8 +8,9 @@ use std::num::NonZeroUsize;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{checks, set, wrong};
-use crate::app::cli::Settings;
+use crate::app::checks;
+use crate::app::resolve::{self, set, wrong};
+use crate::app::settings::Settings;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options};
@@ -65,14 +66,14 @@ impl Default for BenchSettings {
             payload_size: 64,
             window: 1000,
             qos: QoS::AtLeastOnce,
-            topic_prefix: super::DemoSettings::default().topic_prefix,
+            topic_prefix: resolve::DemoSettings::default().topic_prefix,
             receive: false,
         }
     }
 }
 
 /// What a bench leaves behind is of no use to the next one.
-pub(super) const CLEAN_SESSION: bool = true;
+pub(in crate::app) const CLEAN_SESSION: bool = true;
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
@@ -94,14 +95,17 @@ impl BenchSettings {
 }
 
 /// The settings of the bench, and the library's options changed to suit them.
-pub(super) fn bench(settings: &Settings, options: &mut Options) -> Result<BenchSettings, Error> {
+pub(in crate::app) fn bench(
+    settings: &Settings,
+    options: &mut Options,
+) -> Result<BenchSettings, Error> {
     let mut bench = BenchSettings::default();
     set(&mut bench.mode, settings.mode);
     let threads = settings.threads.and_then(NonZeroUsize::new);
     set(&mut bench.threads, threads);
     set(&mut bench.messages, settings.messages);
     set(&mut bench.payload_size, settings.payload_size.map(|s| s.0));
-    set(&mut bench.qos, super::quality("qos", settings.qos)?);
+    set(&mut bench.qos, resolve::quality("qos", settings.qos)?);
     if bench.qos == QoS::ExactlyOnce {
         bench.window = WINDOW_OF_QOS_2;
     }
@@ -126,7 +130,7 @@ pub(super) fn bench(settings: &Settings, options: &mut Options) -> Result<BenchS
 }
 
 /// Checks what the bench will send, as the demo's is checked.
-pub(super) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Error> {
+pub(in crate::app) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Error> {
     let mode = bench.mode.name();
     // Process, thread and number at their longest.
     let longest = format!("{}-{}-{}", u32::MAX, bench.threads, bench.messages);
@@ -140,7 +144,7 @@ pub(super) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Erro
 }
 
 /// What is worth knowing of a bench against AWS IoT.
-pub(super) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<String> {
+pub(in crate::app) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<String> {
     let is_fast = bench.mode == BenchMode::Async || bench.threads.get() > 1;
     (options.is_aws_iot() && is_fast).then(|| {
         "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
@@ -150,7 +154,7 @@ pub(super) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<Str
 }
 
 /// Each thread has a message in hand, whatever its size.
-pub(super) fn memory_notice(bench: &BenchSettings) -> Option<String> {
+pub(in crate::app) fn memory_notice(bench: &BenchSettings) -> Option<String> {
     let held = bench.threads.get().saturating_mul(bench.payload_size);
     (held > MOST_WAITING).then(|| {
         format!(
@@ -164,8 +168,8 @@ pub(super) fn memory_notice(bench: &BenchSettings) -> Option<String> {
 }
 
 /// A setting of the other task on the command line is refused: it would do nothing.
-pub(super) fn misplaced(name: &str, key: &str, task: crate::app::cli::Task) -> Error {
-    use crate::app::cli::Task;
+pub(in crate::app) fn misplaced(name: &str, key: &str, task: crate::app::settings::Task) -> Error {
+    use crate::app::settings::Task;
     let (problem, advice) = match task {
         Task::Bench => {
             let advice = match key {

@@ -15,20 +15,18 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, FromArgMatches, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::app::config::{BenchMode, ByteSize, Output, TimeSpan, Verbosity};
-use crate::app::config::{is_endpoint, usage_error};
+use crate::app::resolve::{BenchMode, ByteSize, Output, TimeSpan, Verbosity};
+use crate::app::resolve::{is_endpoint, usage_error};
 use mqtt_connection_sharing::error::Error;
 
-mod help;
+pub use super::help::command_of;
 
-pub use help::command_of;
-
-const CONNECTION: &str = "Connection";
-const TLS: &str = "TLS";
-const DEMO: &str = "Demo";
-const BENCH: &str = "Bench";
-const TUNING: &str = "Tuning";
-const OUTPUT: &str = "Output";
+pub(super) const CONNECTION: &str = "Connection";
+pub(super) const TLS: &str = "TLS";
+pub(super) const DEMO: &str = "Demo";
+pub(super) const BENCH: &str = "Bench";
+pub(super) const TUNING: &str = "Tuning";
+pub(super) const OUTPUT: &str = "Output";
 
 /// The word that asks for [`Task::Bench`].
 pub(crate) const BENCH_WORD: &str = "bench";
@@ -58,7 +56,7 @@ impl Task {
 /// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
 /// and waits, one publishes without waiting, one receives everything back.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(version, after_help = help::AFTER_HELP, max_term_width = 100, args_override_self = true,
+#[command(version, after_help = super::help::AFTER_HELP, max_term_width = 100, args_override_self = true,
     allow_negative_numbers = true)]
 pub struct Cli {
     /// What to do.
