@@ -6,25 +6,20 @@ use std::net::Ipv6Addr;
 
 /// What an endpoint says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// Host name or address, without brackets.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Port, if it names one.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Whether `mqtt://` asks for a connection without TLS.
-    pub(super) plain: bool,
-}
-
-/// Whether it reads as an endpoint, so that no password is in it.
-pub(crate) fn is_endpoint(text: &str) -> bool {
-    parse(text).is_ok()
+    pub(crate) plain: bool,
 }
 
 /// Reads an endpoint.
 ///
 /// # Errors
 /// What is wrong with it and what to write, without repeating anything that may be a password.
-pub(super) fn parse(text: &str) -> Result<Endpoint, String> {
+pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
     if text.contains('@') {
         // Not repeated: what precedes the @ may be a password.
         return Err("it contains @; a user name goes to --username, \

@@ -1,7 +1,7 @@
 //! The one place of the configuration that reads files: settings, passwords, the will, the host's name.
 //!
 //! Reads only, each file once, and never more than a sensible length. Certificates and keys are not
-//! read here: `config` hands their paths on. Runs on the main thread.
+//! read here: the library is told their paths. Runs on the main thread.
 
 use std::fs::File;
 use std::io::{self, Read};

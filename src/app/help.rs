@@ -1,12 +1,12 @@
 //! The help of both commands: examples, exit status, and the default of each flag.
 //!
-//! Texts only; what a flag is for stands at the flag, in `mod.rs`, and defaults come from `config`. Runs
+//! Texts only; what a flag is for stands at the flag, in `settings.rs`, and defaults come from `config/demo.toml`. Runs
 //! on the main thread, once.
 
 use clap::CommandFactory;
 
 use super::settings::{BENCH, BENCH_WORD, Cli, DEMO, Task};
-use crate::app::resolve::default_text;
+use super::sources::defaults;
 
 /// What a setting of both commands means for the bench, where that differs.
 const BENCH_MEANINGS: [(&str, &str); 4] = [
@@ -115,7 +115,7 @@ throughput, latency, processor time and memory";
 
 /// The command of a task with its help, defaults included. It knows the settings of the other task
 /// as well, hidden, so that who gives one of those can be told where it belongs.
-pub fn command_of(task: Task) -> clap::Command {
+pub(crate) fn command_of(task: Task) -> clap::Command {
     let command = match task {
         Task::Demo => Cli::command(),
         Task::Bench => Cli::command()
@@ -148,10 +148,21 @@ pub fn command_of(task: Task) -> clap::Command {
     })
 }
 
+/// The default of a setting as the help shows it; `None` where there is none, and for switches that are
+/// off.
+fn default_text(task: Task, key: &str) -> Option<String> {
+    match defaults(task).get(key)? {
+        // It follows from the payload's size.
+        _ if task == Task::Bench && key == "max-packet-size" => None,
+        toml::Value::Boolean(false) => None,
+        toml::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::resolve::default_settings;
 
     fn command() -> clap::Command {
         command_of(Task::Demo)
@@ -168,10 +179,10 @@ mod tests {
         let help = command.render_long_help().to_string();
         let words: Vec<&str> = help.split_whitespace().collect();
         let help = words.join(" ");
-        let defaults = toml::Table::try_from(default_settings()).unwrap();
+        let defaults = defaults(Task::Demo);
         let mut shown = 0;
         for (key, value) in defaults {
-            if value.is_bool() {
+            if value.is_bool() || Task::of_setting(&key) == Some(Task::Bench) {
                 continue;
             }
             let value = value.as_str().map_or(value.to_string(), str::to_owned);
@@ -200,13 +211,16 @@ mod tests {
 
     #[test]
     fn help_holds_the_values_of_the_original() {
-        let settings = default_settings();
-        assert_eq!(settings.iterations, Some(3));
-        assert_eq!(settings.publish_count, Some(8));
-        assert_eq!(settings.command_queue, Some(12));
-        assert_eq!(settings.response_queue, Some(10));
-        assert_eq!(settings.qos, Some(1));
-        assert_eq!(settings.retry_attempts, Some(5));
+        for (key, text) in [
+            ("iterations", "3"),
+            ("publish-count", "8"),
+            ("command-queue", "12"),
+            ("response-queue", "10"),
+            ("qos", "1"),
+            ("retry-attempts", "5"),
+        ] {
+            assert_eq!(default_text(Task::Demo, key).as_deref(), Some(text));
+        }
         assert_eq!(
             default_text(Task::Demo, "publish-delay").as_deref(),
             Some("100ms")

@@ -28,7 +28,7 @@ static NAMES: OnceLock<Names> = OnceLock::new();
 
 /// Where each setting was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names(BTreeMap<String, String>);
+pub(crate) struct Names(BTreeMap<String, String>);
 
 impl Names {
     /// Notes the name under which the value of a setting was given.
@@ -58,13 +58,13 @@ impl Names {
 }
 
 /// From now on [`as_given`] puts in these names.
-pub fn remember(names: Names) {
+pub(crate) fn remember(names: Names) {
     // There is one configuration in a run.
     let _ = NAMES.set(names);
 }
 
 /// The text of an error or a log line with the names under which the values were given.
-pub fn as_given(text: &str) -> Cow<'_, str> {
+pub(crate) fn as_given(text: &str) -> Cow<'_, str> {
     static FLAGS: Names = Names(BTreeMap::new());
     NAMES.get().unwrap_or(&FLAGS).put_into(text)
 }
@@ -72,7 +72,7 @@ pub fn as_given(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::resolve::keys;
+    use crate::app::sources::keys;
     use mqtt_connection_sharing::options::NAMED_IN_TEXTS;
 
     #[test]

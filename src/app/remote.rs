@@ -5,9 +5,9 @@
 
 use std::ffi::OsString;
 
+use super::files;
 use super::resolve::{Surroundings, wrong};
-use super::sources::{self as layers, Layers, Source};
-use super::{endpoint, files};
+use super::sources::{Layers, Source};
 use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
@@ -36,22 +36,21 @@ pub(super) fn options(
     surroundings: &Surroundings<'_>,
     remarks: Remarks<'_>,
 ) -> Result<Options, Error> {
-    let Some(text) = settings.endpoint.as_deref() else {
+    let Some(endpoint) = &settings.endpoint else {
         return Err(wrong(
             "looking for the broker",
             "no endpoint is given",
             "give --endpoint HOST[:PORT], or use --local for an embedded broker",
         ));
     };
+    let endpoint = &endpoint.value;
     let Remarks { notices, names } = remarks;
-    let endpoint = endpoint::parse(text)
-        .map_err(|problem| wrong("reading the endpoint", problem, "correct it"))?;
-    let mut options = Options::new(endpoint.host, client_id);
+    let mut options = Options::new(&endpoint.host, client_id);
     options.port = layers
         .port()?
         .unwrap_or(if endpoint.plain { PORT_PLAIN } else { PORT_TLS });
     options.security = if endpoint.plain {
-        no_tls_settings(layers, settings)?;
+        no_tls_settings(layers)?;
         Security::Plain
     } else {
         Security::Tls(tls(layers, settings, surroundings, names)?)
@@ -73,7 +72,7 @@ pub(super) fn options(
 
 /// `mqtt://` and a setting for TLS contradict each other: one of them is a slip, and guessing which
 /// could send secrets in the clear.
-fn no_tls_settings(layers: &Layers, settings: &Settings) -> Result<(), Error> {
+fn no_tls_settings(layers: &Layers) -> Result<(), Error> {
     const TLS_ONLY: [&str; 7] = [
         "cert",
         "key",
@@ -83,9 +82,9 @@ fn no_tls_settings(layers: &Layers, settings: &Settings) -> Result<(), Error> {
         "alpn",
         "tls-server-name",
     ];
-    for key in layers::given(settings) {
-        if TLS_ONLY.contains(&key.as_str()) {
-            let name = layers.name(&key).unwrap_or(key);
+    for key in TLS_ONLY {
+        if layers.giving(key).is_some() {
+            let name = layers.name(key);
             return Err(wrong(
                 "choosing between TLS and plain TCP",
                 format!("the endpoint says mqtt://, which is without TLS, but {name} is for TLS"),
@@ -102,18 +101,18 @@ fn tls(
     surroundings: &Surroundings<'_>,
     names: &mut Names,
 ) -> Result<TlsOptions, Error> {
-    let name = |key: &str| layers.name(key).unwrap_or_else(|| format!("--{key}"));
+    let name = |key: &str| layers.name(key);
     let refuse = |problem: String, advice: &str| {
         Err(wrong("choosing the client certificate", problem, advice))
     };
     let identity = match (&settings.cert, &settings.key, &settings.pkcs12) {
         (None, None, None) => None,
         (Some(cert), Some(key), None) => Some(IdentityFiles::Pem {
-            cert: cert.clone(),
-            key: key.clone(),
+            cert: layers.path("cert", &cert.value),
+            key: layers.path("key", &key.value),
         }),
         (None, None, Some(file)) => Some(IdentityFiles::Pkcs12 {
-            file: file.clone(),
+            file: layers.path("pkcs12", &file.value),
             password: secret(
                 layers,
                 "pkcs12-password-file",
@@ -154,11 +153,16 @@ fn tls(
             "add --pkcs12 FILE, or leave it out",
         );
     }
+    let ca_file = settings.ca_file.as_ref();
+    let alpn = settings.alpn.iter().flatten();
     Ok(TlsOptions {
-        ca_file: settings.ca_file.clone(),
+        ca_file: ca_file.map(|path| layers.path("ca-file", &path.value)),
         identity,
-        alpn: settings.alpn.clone().unwrap_or_default(),
-        server_name: settings.tls_server_name.clone(),
+        alpn: alpn.map(|name| name.value.clone()).collect(),
+        server_name: settings
+            .tls_server_name
+            .as_ref()
+            .map(|name| name.value.clone()),
     })
 }
 
@@ -169,7 +173,8 @@ fn credentials(
     names: &mut Names,
 ) -> Result<Option<Credentials>, Error> {
     let password = secret(layers, "password-file", PASSWORD, surroundings)?;
-    match (settings.username.clone(), password) {
+    let username = settings.username.as_ref().map(|name| name.value.clone());
+    match (username, password) {
         (None, None) => Ok(None),
         (None, Some((_, name))) => Err(wrong(
             "preparing user name and password",
@@ -196,12 +201,9 @@ fn secret(
 ) -> Result<Option<(String, String)>, Error> {
     let direct = secret_variable(variable, surroundings)?;
     for layer in &layers.0 {
-        let path = match key {
-            "password-file" => &layer.settings.password_file,
-            _ => &layer.settings.pkcs12_password_file,
-        };
+        let given = layer.table.get(key).and_then(|path| path.as_str());
         let name = layer.source.name(key);
-        match (path, &direct) {
+        match (given, &direct) {
             (Some(_), Some(_)) if layer.source == Source::Environment => {
                 return Err(wrong(
                     "looking for a password",
@@ -209,9 +211,10 @@ fn secret(
                     "unset one of them",
                 ));
             }
-            (Some(path), _) => {
+            (Some(given), _) => {
                 let folder = layer.source.folder();
-                return Ok(Some((files::read_password(path, &name, folder)?, name)));
+                let path = folder.join(given);
+                return Ok(Some((files::read_password(&path, &name, folder)?, name)));
             }
             (None, Some(password)) if layer.source == Source::Environment => {
                 return Ok(Some((password.clone(), variable.to_owned())));

@@ -1,46 +1,31 @@
-//! Raw settings in, a valid [`Config`] out.
+//! What the sources give in, a valid [`Config`] out: one line for each setting.
 //!
-//! [`resolve`] is the way in: command line over environment over the `--config` file over defaults,
-//! checked, with one error of one line where something is wrong. `layers.rs` reads the sources and
-//! lays them over each other, `remote.rs` makes of them the way to a broker, `checks.rs` says which
-//! values are possible, `bench.rs` has what belongs to that command alone, `will.rs` makes the last will,
-//! `endpoint.rs` and `value.rs` hold the notations. The defaults are [`Options::new`], [`DemoSettings::default`] and [`BenchSettings::default`]
-//! and nowhere else: help and `config/demo.toml` show what [`default_settings`] makes of them.
+//! [`resolve`] lays the sources over each other (`sources.rs`), takes each setting over, and checks what
+//! concerns several of them. `remote.rs` has the way to a broker, `will.rs` the last will, `checks.rs`
+//! whether what will be sent fits. Types have judged each value for itself (`values.rs`).
 //!
 //! No thread, socket or clock; what comes from the process is in [`Surroundings`], and files are
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
+
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 use std::ffi::OsString;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-
-use super::bench::settings as bench;
-use super::sources::{self as layers, Layer, Layers, Source};
-use super::{checks, files, remote, will};
-use crate::app::names::Names;
-use crate::app::settings::{Cli, Settings, Task};
-use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
-pub(super) use mqtt_connection_sharing::options::LARGEST_QUEUE;
 use mqtt_connection_sharing::options::{Options, Retry};
 
-pub use super::bench::settings::{BenchMode, BenchSettings};
-pub(crate) use super::endpoint::is_endpoint;
-#[cfg(test)]
-pub(crate) use super::sources::keys;
-pub use super::usage::usage_error;
-pub use super::values::{ByteSize, TimeSpan};
+use super::bench::settings::{self as bench, BenchSettings};
+use super::demo::DemoSettings;
+use super::names::Names;
+use super::settings::{Cli, Settings, Task, Verbosity};
+use super::sources::{self, Layer, Layers, Source};
+use super::values::{Given, Output, Rule};
+use super::{checks, files, remote, will};
 
-/// Bytes that a message of the demo may have when nothing pads it.
-pub(super) const TEXT_ROOM: usize = 64;
-/// Commands that may wait in the demo, as in its original. The library's default is larger: few
-/// commands at a time are handed over one by one.
-pub(super) const DEMO_COMMAND_QUEUE: usize = 12;
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
 pub(super) const REMOTE_ONLY: [&str; 11] = [
     "endpoint",
@@ -58,113 +43,44 @@ pub(super) const REMOTE_ONLY: [&str; 11] = [
 
 /// Everything the program needs to know, valid.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// How to reach the broker. With [`Config::local`] the host, port and security are stand-ins, to
     /// be replaced by the embedded broker's.
-    pub options: Options,
-    /// What the demo does.
-    pub demo: DemoSettings,
-    /// What the bench does, if that was asked for in place of the demo.
-    pub bench: Option<BenchSettings>,
+    pub(crate) options: Options,
+    /// What to do.
+    pub(crate) job: Job,
     /// Form of the result.
-    pub output: Output,
+    pub(crate) output: Output,
     /// How much to log.
-    pub verbosity: Verbosity,
+    pub(crate) verbosity: Verbosity,
     /// Whether to start an embedded broker and to connect to that.
-    pub local: bool,
+    pub(crate) local: bool,
     /// Remarks for the log, one line each: settings that were left out of account, and likely slips.
-    pub notices: Vec<String>,
+    pub(crate) notices: Vec<String>,
     /// Where the settings that count were given.
-    pub names: Names,
+    pub(crate) names: Names,
 }
 
-/// What the demo does.
+/// What the program does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DemoSettings {
-    /// Times it runs; 0 = until stopped.
-    pub iterations: u64,
-    /// Messages in each iteration, at least 1, shared out between both publishers.
-    pub publish_count: u64,
-    /// Pause of each publisher between two messages; zero = none.
-    pub publish_delay: Duration,
-    /// Pause between two iterations; zero = none.
-    pub iteration_delay: Duration,
-    /// Bytes that each message is padded to; 0 = just its text.
-    pub payload_size: usize,
-    /// Quality of service of messages and subscription.
-    pub qos: QoS,
-    /// Topics are `<prefix>/sync/<i>` and `<prefix>/async/<i>`, the filter is `<prefix>/+/+`. Has no
-    /// wildcard, no `$` at its beginning, no slash at its end.
-    pub topic_prefix: String,
-    /// Messages that may wait for the subscriber, at least 1.
-    pub response_queue: usize,
-}
-
-impl Default for DemoSettings {
-    fn default() -> Self {
-        DemoSettings {
-            iterations: 3,
-            publish_count: 8,
-            publish_delay: Duration::from_millis(100),
-            iteration_delay: Duration::from_secs(5),
-            payload_size: 0,
-            qos: QoS::AtLeastOnce,
-            topic_prefix: "filter".into(),
-            response_queue: 10,
-        }
-    }
-}
-
-/// Form of the result on standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Output {
-    /// Lines for people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-/// How much to log on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Verbosity {
-    /// Errors only (`-q`).
-    Quiet,
-    /// What a person wants to know of a run.
-    #[default]
-    Normal,
-    /// What happens to each message (`-v`).
-    Verbose,
-    /// Everything (`-vv`).
-    Everything,
-}
-
-impl Verbosity {
-    /// The level up to which to log.
-    pub fn level(self) -> log::LevelFilter {
-        match self {
-            Verbosity::Quiet => log::LevelFilter::Error,
-            Verbosity::Normal => log::LevelFilter::Info,
-            Verbosity::Verbose => log::LevelFilter::Debug,
-            Verbosity::Everything => log::LevelFilter::Trace,
-        }
-    }
+pub(crate) enum Job {
+    Demo(DemoSettings),
+    Bench(BenchSettings),
 }
 
 /// What the configuration takes from the process around it.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// Looks up a variable of the environment.
-    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// This computer's name, as far as it is known.
-    pub host_name: Option<String>,
+    pub(crate) host_name: Option<String>,
     /// Number of this process.
-    pub process: u32,
+    pub(crate) process: u32,
 }
 
 impl Surroundings<'static> {
     /// Those of this process.
-    pub fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
         Surroundings {
             variable: &|name| std::env::var_os(name),
@@ -185,102 +101,35 @@ impl fmt::Debug for Surroundings<'_> {
     }
 }
 
-/// The defaults as settings: what help and `config/demo.toml` show. Settings that have no default,
-/// or one that depends on others, are none.
-pub fn default_settings() -> Settings {
-    let options = Options::new("", "");
-    let demo = DemoSettings::default();
-    Settings {
-        local: Some(false),
-        iterations: Some(demo.iterations),
-        publish_count: Some(demo.publish_count),
-        publish_delay: Some(TimeSpan(demo.publish_delay)),
-        iteration_delay: Some(TimeSpan(demo.iteration_delay)),
-        payload_size: Some(ByteSize(demo.payload_size)),
-        qos: Some(demo.qos as u8),
-        topic_prefix: Some(demo.topic_prefix),
-        keep_alive: Some(TimeSpan(options.keep_alive)),
-        clean_session: Some(options.clean_session),
-        max_inflight: Some(options.max_inflight),
-        command_queue: Some(DEMO_COMMAND_QUEUE),
-        response_queue: Some(demo.response_queue),
-        ack_timeout: Some(TimeSpan(options.ack_timeout)),
-        connect_timeout: Some(TimeSpan(options.connect_timeout)),
-        retry_base: Some(TimeSpan(options.retry.base)),
-        retry_max: Some(TimeSpan(options.retry.max)),
-        retry_attempts: Some(options.retry.attempts),
-        connect_interval: Some(TimeSpan(options.connect_interval)),
-        max_packet_size: Some(ByteSize(options.max_packet_size)),
-        output: Some(Output::default()),
-        ..Settings::default()
-    }
-}
-
-/// The defaults of the bench, as [`default_settings`] are those of the demo.
-pub fn default_bench_settings() -> Settings {
-    let bench = BenchSettings::default();
-    Settings {
-        mode: Some(bench.mode),
-        threads: Some(bench.threads.get()),
-        messages: Some(bench.messages),
-        window: Some(bench.window),
-        receive: Some(bench.receive),
-        payload_size: Some(ByteSize(bench.payload_size)),
-        qos: Some(bench.qos as u8),
-        topic_prefix: Some(bench.topic_prefix),
-        clean_session: Some(bench::CLEAN_SESSION),
-        ..default_settings()
-    }
-}
-
-/// The default of a setting as help shows it; none where there is none, and for switches that are off.
-pub fn default_text(task: Task, key: &str) -> Option<String> {
-    let defaults = match task {
-        Task::Demo => default_settings(),
-        Task::Bench => default_bench_settings(),
-    };
-    let table = toml::Table::try_from(defaults).ok()?;
-    match table.get(key)? {
-        // It follows from the payload's size.
-        _ if task == Task::Bench && key == "max-packet-size" => None,
-        toml::Value::Boolean(false) => None,
-        toml::Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
 /// Makes a valid configuration of the command line and what surrounds it. Reads the `--config` file
 /// and the password files; nothing is connected or started.
 ///
 /// # Errors
 /// [`Blame::Configuration`], naming the setting and where it was given.
-pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Error> {
+pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Error> {
     let verbosity = cli.verbosity();
-    let mut sources = vec![
-        Layer::new(Source::CommandLine, cli.settings)?,
-        layers::from_environment(surroundings.variable)?,
+    let task = cli.task;
+    let mut layers = vec![
+        Layer::new(Source::CommandLine, &cli.settings)?,
+        sources::from_environment(surroundings.variable)?,
     ];
     if let Some(path) = &cli.config {
-        sources.push(layers::from_toml(&files::read_settings(path)?, path)?);
+        layers.push(sources::from_toml(&files::read_settings(path)?, path)?);
     }
-    let layers = Layers(sources);
-    refuse_misplaced(&layers, cli.task)?;
-    let settings = layers.merged();
+    let layers = Layers(layers);
+    refuse_misplaced(&cli.settings, task)?;
+    let settings = layers.over_defaults(task)?;
     let mut notices = Vec::new();
-    let mut names = Names::default();
 
-    let local = settings.local.unwrap_or(false);
-    for key in layers::given(&settings) {
-        if let Some(name) = layers.name(&key)
-            && !(local && REMOTE_ONLY.contains(&key.as_str()))
-        {
-            names.insert(&key, name);
+    let local = value(&settings.local)?;
+    let mut names = Names::default();
+    for key in sources::keys() {
+        if layers.giving(&key).is_some() && !(local && REMOTE_ONLY.contains(&key.as_str())) {
+            names.insert(&key, layers.name(&key));
         }
     }
-    let client_id = settings
-        .client_id
-        .clone()
-        .unwrap_or_else(|| default_client_id(surroundings));
+    let given = settings.client_id.as_ref().map(|id| id.value.clone());
+    let client_id = given.unwrap_or_else(|| default_client_id(surroundings));
     let mut options = if local {
         check_local(&layers, surroundings, &mut notices)?;
         Options::new("localhost", client_id)
@@ -292,31 +141,92 @@ pub fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Erro
         remote::options(&layers, &settings, client_id, surroundings, remarks)?
     };
     options.last_will = will::last_will(&layers, &settings)?;
-    tune(&mut options, &settings);
-    let demo = demo(&settings)?;
-    let bench = match cli.task {
+    options.keep_alive = value(&settings.keep_alive)?;
+    options.clean_session = value(&settings.clean_session)?;
+    options.max_inflight = value(&settings.max_inflight)?;
+    options.command_queue = value(&settings.command_queue)?;
+    options.ack_timeout = value(&settings.ack_timeout)?;
+    options.connect_timeout = value(&settings.connect_timeout)?;
+    options.connect_interval = value(&settings.connect_interval)?;
+    options.max_packet_size = value(&settings.max_packet_size)?;
+    options.retry = Retry {
+        base: value(&settings.retry_base)?,
+        max: value(&settings.retry_max)?,
+        attempts: value(&settings.retry_attempts)?,
+    };
+    let job = match task {
         Task::Demo => {
+            let demo = demo(&settings)?;
             checks::together(&options, &checks::Sent::by_demo(&demo))?;
             notices.extend(aws_notices(&options, &demo));
-            None
+            Job::Demo(demo)
         }
         Task::Bench => {
-            let bench = bench::bench(&settings, &mut options)?;
-            bench::check(&options, &bench)?;
-            notices.extend(bench::aws_notice(&options, &bench));
-            notices.extend(bench::memory_notice(&bench));
-            Some(bench)
+            let bench = bench(&layers, &settings, &mut options)?;
+            checks::together(&options, &bench.sent())?;
+            notices.extend(bench.aws_notice(&options));
+            notices.extend(bench.memory_notice());
+            Job::Bench(bench)
         }
     };
     Ok(Config {
         options,
-        demo,
-        bench,
-        output: settings.output.unwrap_or_default(),
+        job,
+        output: value(&settings.output)?,
         verbosity,
         local,
         notices,
         names,
+    })
+}
+
+/// What the demo does.
+fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
+    Ok(DemoSettings {
+        iterations: value(&settings.iterations)?,
+        publish_count: value(&settings.publish_count)?,
+        publish_delay: value(&settings.publish_delay)?,
+        iteration_delay: value(&settings.iteration_delay)?,
+        payload_size: value(&settings.payload_size)?,
+        qos: value(&settings.qos)?,
+        topic_prefix: value(&settings.topic_prefix)?,
+        response_queue: value(&settings.response_queue)?,
+    })
+}
+
+/// What the bench does, and the library's options changed to suit that.
+fn bench(
+    layers: &Layers,
+    settings: &Settings,
+    options: &mut Options,
+) -> Result<BenchSettings, Error> {
+    let qos = value(&settings.qos)?;
+    let window = settings.window.as_ref().map(|window| window.value);
+    let bench = BenchSettings {
+        mode: value(&settings.mode)?,
+        threads: value(&settings.threads)?,
+        messages: value(&settings.messages)?,
+        payload_size: value(&settings.payload_size)?,
+        window: window.unwrap_or(bench::default_window(qos)),
+        qos,
+        topic_prefix: value(&settings.topic_prefix)?,
+        receive: value(&settings.receive)?,
+    };
+    options.max_inflight = bench.window;
+    options.command_queue = bench.command_queue();
+    if layers.giving("max-packet-size").is_none() {
+        options.max_packet_size = options.max_packet_size.max(bench.largest_packet());
+    }
+    Ok(bench)
+}
+
+/// The value of a setting that has a default.
+fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
+    let given = given.as_ref().map(|given| given.value.clone());
+    // A test holds that the file has them all.
+    given.ok_or_else(|| {
+        let problem = "config/demo.toml lacks a default";
+        wrong("reading the defaults", problem, "report it as a bug")
     })
 }
 
@@ -336,13 +246,13 @@ fn check_local(
     surroundings: &Surroundings<'_>,
     notices: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let local = layers.name("local").unwrap_or_default();
+    let local = layers.name("local");
     for layer in &layers.0 {
-        for key in layers::given(&layer.settings) {
+        for key in layer.table.keys() {
             if !REMOTE_ONLY.contains(&key.as_str()) {
                 continue;
             }
-            let name = layer.source.name(&key);
+            let name = layer.source.name(key);
             if layer.source == Source::CommandLine {
                 return Err(wrong(
                     format!("preparing the embedded broker ({local})"),
@@ -363,51 +273,6 @@ fn check_local(
         }
     }
     Ok(())
-}
-
-/// Takes over what has a default in the library.
-fn tune(options: &mut Options, settings: &Settings) {
-    set(&mut options.keep_alive, settings.keep_alive.map(|s| s.0));
-    set(&mut options.clean_session, settings.clean_session);
-    set(&mut options.max_inflight, settings.max_inflight);
-    options.command_queue = settings.command_queue.unwrap_or(DEMO_COMMAND_QUEUE);
-    set(&mut options.ack_timeout, settings.ack_timeout.map(|s| s.0));
-    set(
-        &mut options.connect_timeout,
-        settings.connect_timeout.map(|s| s.0),
-    );
-    set(
-        &mut options.connect_interval,
-        settings.connect_interval.map(|s| s.0),
-    );
-    set(
-        &mut options.max_packet_size,
-        settings.max_packet_size.map(|s| s.0),
-    );
-    let Retry {
-        base,
-        max,
-        attempts,
-    } = &mut options.retry;
-    set(base, settings.retry_base.map(|s| s.0));
-    set(max, settings.retry_max.map(|s| s.0));
-    set(attempts, settings.retry_attempts);
-}
-
-fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
-    let mut demo = DemoSettings::default();
-    set(&mut demo.qos, quality("qos", settings.qos)?);
-    set(&mut demo.iterations, settings.iterations);
-    set(&mut demo.publish_count, settings.publish_count);
-    set(&mut demo.publish_delay, settings.publish_delay.map(|s| s.0));
-    set(
-        &mut demo.iteration_delay,
-        settings.iteration_delay.map(|s| s.0),
-    );
-    set(&mut demo.payload_size, settings.payload_size.map(|s| s.0));
-    set(&mut demo.topic_prefix, settings.topic_prefix.clone());
-    set(&mut demo.response_queue, settings.response_queue);
-    Ok(demo)
 }
 
 /// A pace that AWS IoT answers with silence, or by closing the connection without a reason.
@@ -438,34 +303,35 @@ fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
     }
 }
 
-pub(super) fn quality(key: &str, level: Option<u8>) -> Result<Option<QoS>, Error> {
-    level.map(QoS::try_from).transpose().map_err(|level| {
-        let problem = format!("{level} is not a quality of service");
-        wrong(format!("checking --{key}"), problem, "use 0, 1 or 2")
-    })
-}
-
-/// Flags of the other task are refused. In the environment and in the file they may stand: those are
-/// for both.
-fn refuse_misplaced(layers: &Layers, task: Task) -> Result<(), Error> {
-    let flags = layers
-        .0
-        .iter()
-        .filter(|layer| layer.source == Source::CommandLine);
-    for layer in flags {
-        for key in layers::given(&layer.settings) {
-            if Task::of_setting(&key).is_some_and(|only| only != task) {
-                return Err(bench::misplaced(&layer.source.name(&key), &key, task));
-            }
+/// Flags of the other task are refused: they would do nothing. In the environment and in the file they may
+/// stand: those are for both.
+fn refuse_misplaced(flags: &Settings, task: Task) -> Result<(), Error> {
+    for key in Layer::new(Source::CommandLine, flags)?.table.keys() {
+        if Task::of_setting(key).is_some_and(|only| only != task) {
+            return Err(misplaced(key, task));
         }
     }
     Ok(())
 }
 
-pub(super) fn set<T>(target: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *target = value;
-    }
+fn misplaced(key: &str, task: Task) -> Error {
+    let name = Source::CommandLine.name(key);
+    let (problem, advice) = match task {
+        Task::Bench => {
+            let advice = match key {
+                "max-inflight" => "use --window",
+                "publish-count" => "use --messages",
+                "command-queue" | "response-queue" => "leave it out: it follows from --window",
+                _ => "leave it out; bench --help shows what there is",
+            };
+            ("it is a flag of the demo, not of bench", advice.to_owned())
+        }
+        Task::Demo => (
+            "it is a flag of the command bench, not of the demo",
+            format!("write: mqtt-connection-sharing bench {name} …"),
+        ),
+    };
+    wrong(format!("reading {name}"), problem, advice)
 }
 
 /// The client identifier where none is given: `mqtt-connection-sharing-<host>-<process>`.

@@ -1,25 +1,19 @@
-//! The command line: which flags exist, and which command they belong to. `help.rs` has what is around them in
-//! the help.
+//! Every setting of the program, once: flag, variable and key of the file have one name.
 //!
-//! Declarations only. Nothing here decides what a value means, reads a file or the environment, or
-//! knows a default: `config` does, and the defaults that the help shows come from there. The fields
-//! of [`Settings`] are at the same time the flags, the keys of the configuration file and, in
-//! capitals behind `MQTT_`, the names in the environment, so the three cannot drift apart.
-//!
-//! Runs on the main thread, once.
+//! A field's doc comment is its help, its type says what is allowed, and [`Task::of_setting`] says which command it
+//! belongs to, if only to one. Defaults stand in `config/demo.toml`. Declarations only: `sources.rs` reads
+//! the sources, `resolve.rs` makes the configuration. Runs on the main thread, once.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, FromArgMatches, Parser};
+use mqtt_connection_sharing::error::Error;
 use serde::{Deserialize, Serialize};
 
-use crate::app::resolve::{BenchMode, ByteSize, Output, TimeSpan, Verbosity};
-use crate::app::resolve::{is_endpoint, usage_error};
-use mqtt_connection_sharing::error::Error;
-
-pub use super::help::command_of;
+use super::help;
+use super::usage::usage_error;
+use super::values::*;
 
 pub(super) const CONNECTION: &str = "Connection";
 pub(super) const TLS: &str = "TLS";
@@ -33,7 +27,7 @@ pub(crate) const BENCH_WORD: &str = "bench";
 
 /// What the program is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Task {
+pub(crate) enum Task {
     /// The demo: no word, flags only.
     #[default]
     Demo,
@@ -42,8 +36,8 @@ pub enum Task {
 }
 
 impl Task {
-    /// The only task that a setting belongs to; none if it belongs to all.
-    pub fn of_setting(key: &str) -> Option<Task> {
+    /// The only task that a setting belongs to; `None` if it belongs to both.
+    pub(crate) fn of_setting(key: &str) -> Option<Task> {
         match key {
             "iterations" | "publish-count" | "publish-delay" | "iteration-delay"
             | "max-inflight" | "command-queue" | "response-queue" => Some(Task::Demo),
@@ -56,194 +50,203 @@ impl Task {
 /// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
 /// and waits, one publishes without waiting, one receives everything back.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(version, after_help = super::help::AFTER_HELP, max_term_width = 100, args_override_self = true,
+#[command(version, after_help = help::AFTER_HELP, max_term_width = 100, args_override_self = true,
     allow_negative_numbers = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[arg(skip)]
-    pub task: Task,
+    pub(crate) task: Task,
 
     /// TOML file with settings; paths in it are relative to its folder.
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
     /// What can also come from the environment and from the file.
     #[command(flatten)]
-    pub settings: Settings,
+    pub(crate) settings: Settings,
 
     /// Log more: -v what happens to each message, -vv everything.
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = OUTPUT)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
 
     /// Log errors only.
     #[arg(short, long, help_heading = OUTPUT)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
 }
 
-/// Every setting, as far as one source gives it: a flag, a variable `MQTT_…` in the environment and
-/// a key of the configuration file, always of the same name.
-#[derive(Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+/// Every setting, as far as some source gives it: a flag, a variable `MQTT_…` in the environment and a
+/// key of the settings file, always of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
     /// off. IPv6 addresses go in brackets.
     #[arg(long, value_name = "HOST[:PORT]", help_heading = CONNECTION)]
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<Given<Address>>,
     /// TCP port, if not in the endpoint [default: 8883, with mqtt:// 1883].
     #[arg(long, value_name = "PORT", help_heading = CONNECTION)]
-    pub port: Option<u16>,
+    pub(crate) port: Option<Given<Port>>,
     /// Client identifier. A broker drops the older of two connections with the same one [default:
     /// mqtt-connection-sharing-HOST-PROCESS].
     #[arg(long, value_name = "ID", help_heading = CONNECTION)]
-    pub client_id: Option<String>,
+    pub(crate) client_id: Option<Given<ClientId>>,
     /// User name for the broker.
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
-    pub username: Option<String>,
+    pub(crate) username: Option<Given<UserName>>,
     /// File that holds the password for the user name, or set MQTT_PASSWORD.
     #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<Given<FilePath>>,
     /// Topic of a last will, which the broker publishes when this program is gone without a goodbye.
     #[arg(long, value_name = "TOPIC", help_heading = CONNECTION)]
-    pub will_topic: Option<String>,
+    pub(crate) will_topic: Option<Given<TopicName>>,
     /// File that holds the payload of the will; without it the will is empty.
     #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
-    pub will_payload_file: Option<PathBuf>,
+    pub(crate) will_payload_file: Option<Given<FilePath>>,
     /// Quality of service of the will: 0, 1 or 2 [default: 1].
     #[arg(long, value_name = "LEVEL", help_heading = CONNECTION)]
-    pub will_qos: Option<u8>,
+    pub(crate) will_qos: Option<Given<Quality>>,
     /// Make the broker keep the will for later subscribers.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
-    pub will_retain: Option<bool>,
+        default_missing_value = "true", help_heading = CONNECTION)]
+    pub(crate) will_retain: Option<Given<Switch>>,
     /// Use an embedded broker with certificates of its own; needs no endpoint.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", hide_possible_values = true, help_heading = CONNECTION)]
-    pub local: Option<bool>,
+        default_missing_value = "true", help_heading = CONNECTION)]
+    pub(crate) local: Option<Given<Switch>>,
 
     /// Client certificate (PEM), followed by its intermediates.
     #[arg(long, value_name = "FILE", help_heading = TLS)]
-    pub cert: Option<PathBuf>,
+    pub(crate) cert: Option<Given<FilePath>>,
     /// Private key of the certificate (PEM: PKCS#8, PKCS#1 or SEC1).
     #[arg(long, value_name = "FILE", help_heading = TLS)]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<Given<FilePath>>,
     /// Certificate authorities to trust (PEM) in place of the system's.
     #[arg(long, value_name = "FILE", visible_alias = "root-ca", help_heading = TLS)]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<Given<FilePath>>,
     /// Client certificate and key in one PKCS#12 archive, in place of --cert and --key.
     #[arg(long, value_name = "FILE", help_heading = TLS)]
-    pub pkcs12: Option<PathBuf>,
+    pub(crate) pkcs12: Option<Given<FilePath>>,
     /// File that holds the archive's password, or set MQTT_PKCS12_PASSWORD.
     #[arg(long, value_name = "FILE", help_heading = TLS)]
-    pub pkcs12_password_file: Option<PathBuf>,
+    pub(crate) pkcs12_password_file: Option<Given<FilePath>>,
     /// Application protocols to offer (ALPN), in order; repeatable, or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = TLS)]
-    pub alpn: Option<Vec<String>>,
+    pub(crate) alpn: Option<Vec<Given<Protocol>>>,
     /// Name expected in the broker's certificate, if it is not the endpoint's.
     #[arg(long, value_name = "NAME", help_heading = TLS)]
-    pub tls_server_name: Option<String>,
+    pub(crate) tls_server_name: Option<Given<ServerName>>,
 
     /// Times the demo runs; 0 = until stopped.
     #[arg(long, value_name = "N", help_heading = DEMO)]
-    pub iterations: Option<u64>,
+    pub(crate) iterations: Option<Given<Number>>,
     /// Messages in each iteration, shared out between both publishers.
     #[arg(long, value_name = "N", help_heading = DEMO)]
-    pub publish_count: Option<u64>,
+    pub(crate) publish_count: Option<Given<PublishCount>>,
     /// Pause of each publisher between two messages.
     #[arg(long, value_name = "DURATION", help_heading = DEMO)]
-    pub publish_delay: Option<TimeSpan>,
+    pub(crate) publish_delay: Option<Given<Span>>,
     /// Pause between two iterations.
     #[arg(long, value_name = "DURATION", help_heading = DEMO)]
-    pub iteration_delay: Option<TimeSpan>,
+    pub(crate) iteration_delay: Option<Given<Span>>,
     /// Pad each message to this size; 0 = just its text.
     #[arg(long, value_name = "SIZE", help_heading = DEMO)]
-    pub payload_size: Option<ByteSize>,
+    pub(crate) payload_size: Option<Given<Size>>,
     /// Quality of service of messages and subscription: 0, 1 or 2.
     #[arg(long, value_name = "LEVEL", help_heading = DEMO)]
-    pub qos: Option<u8>,
+    pub(crate) qos: Option<Given<Quality>>,
     /// First level or levels of all topics: PREFIX/sync/1 and so on.
     #[arg(long, value_name = "PREFIX", help_heading = DEMO)]
-    pub topic_prefix: Option<String>,
+    pub(crate) topic_prefix: Option<Given<TopicPrefix>>,
 
     /// How threads publish: async, without waiting; or sync, each waits for its acknowledgment.
-    #[arg(long, value_name = "MODE", hide_possible_values = true, help_heading = BENCH)]
-    pub mode: Option<BenchMode>,
+    #[arg(long, value_name = "MODE", help_heading = BENCH)]
+    pub(crate) mode: Option<Given<ModeName>>,
     /// Threads that publish.
     #[arg(long, value_name = "N", help_heading = BENCH)]
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<Given<Threads>>,
     /// Messages in all, shared out between the threads.
     #[arg(long, value_name = "N", help_heading = BENCH)]
-    pub messages: Option<u64>,
-    /// Messages that may await their acknowledgment at one time, over all threads; 20 with QoS 2.
+    pub(crate) messages: Option<Given<Messages>>,
+    /// Messages that may await their acknowledgment at one time, over all threads; 20 with QoS 2
+    /// [default: 1000].
     #[arg(long, value_name = "N", help_heading = BENCH)]
-    pub window: Option<u16>,
+    pub(crate) window: Option<Given<InFlight>>,
     /// Also subscribe, receive everything back, and check it.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", hide_possible_values = true, help_heading = BENCH)]
-    pub receive: Option<bool>,
+        default_missing_value = "true", help_heading = BENCH)]
+    pub(crate) receive: Option<Given<Switch>>,
 
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub keep_alive: Option<TimeSpan>,
+    pub(crate) keep_alive: Option<Given<KeepAlive>>,
     /// Make the broker forget the session at each connection.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", hide_possible_values = true, help_heading = TUNING)]
-    pub clean_session: Option<bool>,
+        default_missing_value = "true", help_heading = TUNING)]
+    pub(crate) clean_session: Option<Given<Switch>>,
     /// Commands that may await their acknowledgment at one time.
     #[arg(long, value_name = "N", help_heading = TUNING)]
-    pub max_inflight: Option<u16>,
+    pub(crate) max_inflight: Option<Given<InFlight>>,
     /// Commands that may wait for the connection's thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
-    pub command_queue: Option<usize>,
+    pub(crate) command_queue: Option<Given<QueueSize>>,
     /// Messages that may wait for a subscribed thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
-    pub response_queue: Option<usize>,
+    pub(crate) response_queue: Option<Given<QueueSize>>,
     /// Longest wait for an acknowledgment before connecting anew.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub ack_timeout: Option<TimeSpan>,
+    pub(crate) ack_timeout: Option<Given<Wait>>,
     /// Longest wait for each address (TCP), and again for TLS and the broker's answer.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub connect_timeout: Option<TimeSpan>,
+    pub(crate) connect_timeout: Option<Given<Wait>>,
     /// Ceiling of the random delay before the first retry; it doubles each time.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub retry_base: Option<TimeSpan>,
+    pub(crate) retry_base: Option<Given<Span>>,
     /// Where that ceiling stops growing.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub retry_max: Option<TimeSpan>,
+    pub(crate) retry_max: Option<Given<Span>>,
     /// Attempts after a failed one; 0 = no limit.
     #[arg(long, value_name = "N", help_heading = TUNING)]
-    pub retry_attempts: Option<u32>,
+    pub(crate) retry_attempts: Option<Given<Attempts>>,
     /// Least time between two connections.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
-    pub connect_interval: Option<TimeSpan>,
+    pub(crate) connect_interval: Option<Given<Span>>,
     /// Largest packet accepted from the broker, headers included.
     #[arg(long, value_name = "SIZE", help_heading = TUNING)]
-    pub max_packet_size: Option<ByteSize>,
+    pub(crate) max_packet_size: Option<Given<PacketSize>>,
 
     /// Form of the result on standard output: text or json.
-    #[arg(long, value_name = "FORMAT", hide_possible_values = true, help_heading = OUTPUT)]
-    pub output: Option<Output>,
+    #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
+    pub(crate) output: Option<Given<OutputName>>,
 }
 
-impl fmt::Debug for Settings {
-    /// The settings that have a value. An endpoint may hold a password where none should be.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = toml::Table::try_from(self).map_err(|_| fmt::Error)?;
-        let mut shown = f.debug_map();
-        for (key, value) in table {
-            match value.as_str() {
-                Some(text) if key == "endpoint" && !is_endpoint(text) => {
-                    shown.entry(&key, &"(not shown: it is none)")
-                }
-                _ => shown.entry(&key, &value.to_string()),
-            };
+/// How much to log on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verbosity {
+    /// Errors only (`-q`).
+    Quiet,
+    /// What a person wants to know of a run.
+    Normal,
+    /// What happens to each message (`-v`).
+    Verbose,
+    /// Everything (`-vv`).
+    Everything,
+}
+
+impl Verbosity {
+    /// The level up to which to log.
+    pub(crate) fn level(self) -> log::LevelFilter {
+        match self {
+            Verbosity::Quiet => log::LevelFilter::Error,
+            Verbosity::Normal => log::LevelFilter::Info,
+            Verbosity::Verbose => log::LevelFilter::Debug,
+            Verbosity::Everything => log::LevelFilter::Trace,
         }
-        shown.finish()
     }
 }
 
 impl Cli {
     /// How much to log. Does not need the other settings, so that logging can start first.
-    pub fn verbosity(&self) -> Verbosity {
+    pub(crate) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
             (false, 0) => Verbosity::Normal,
@@ -258,7 +261,7 @@ impl Cli {
 ///
 /// # Errors
 /// A usage error, as one line.
-pub fn parse() -> Result<Cli, Error> {
+pub(crate) fn parse() -> Result<Cli, Error> {
     let command_line: Vec<OsString> = std::env::args_os().collect();
     match parse_from(&command_line) {
         Ok(cli) => Ok(cli),
@@ -272,7 +275,7 @@ pub fn parse() -> Result<Cli, Error> {
 ///
 /// # Errors
 /// A usage error, or what was asked for in place of a run: help, version.
-pub fn parse_from<I, T>(args: I) -> Result<Cli, clap::Error>
+pub(crate) fn parse_from<I, T>(args: I) -> Result<Cli, clap::Error>
 where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
@@ -285,7 +288,7 @@ where
     if task == Task::Bench {
         args.remove(1);
     }
-    let mut command = command_of(task);
+    let mut command = help::command_of(task);
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     Ok(Cli { task, ..cli })
@@ -301,7 +304,13 @@ mod tests {
 
     #[test]
     fn switches_can_be_given_alone_or_with_a_value() {
-        let local = |args| parsed(args).unwrap().settings.local;
+        let local = |args| {
+            parsed(args)
+                .unwrap()
+                .settings
+                .local
+                .map(|given| given.value)
+        };
         assert_eq!(local(&[]), None);
         assert_eq!(local(&["--local"]), Some(true));
         assert_eq!(local(&["--local=true"]), Some(true));
@@ -309,13 +318,21 @@ mod tests {
         assert!(parsed(&["--local", "false"]).is_err());
         assert!(parsed(&["--clean-session=maybe"]).is_err());
         let cli = parsed(&["--clean-session", "--iterations", "1"]).unwrap();
-        assert_eq!(cli.settings.clean_session, Some(true));
-        assert_eq!(cli.settings.iterations, Some(1));
+        let Settings {
+            clean_session,
+            iterations,
+            ..
+        } = cli.settings;
+        assert!(clean_session.unwrap().value);
+        assert_eq!(iterations.unwrap().value, 1);
     }
 
     #[test]
     fn alpn_is_repeatable_or_a_list() {
-        let names = |args| parsed(args).unwrap().settings.alpn.unwrap();
+        let names = |args| {
+            let names = parsed(args).unwrap().settings.alpn.unwrap();
+            names.into_iter().map(|name| name.value).collect::<Vec<_>>()
+        };
         assert_eq!(names(&["--alpn", "a,b"]), ["a", "b"]);
         assert_eq!(names(&["--alpn", "a", "--alpn", "b"]), ["a", "b"]);
     }
@@ -323,7 +340,8 @@ mod tests {
     #[test]
     fn root_ca_is_another_name_for_ca_file() {
         let cli = parsed(&["--root-ca", "ca.crt"]).unwrap();
-        assert_eq!(cli.settings.ca_file, Some(PathBuf::from("ca.crt")));
+        let path = cli.settings.ca_file.unwrap().value;
+        assert_eq!(path, PathBuf::from("ca.crt"));
     }
 
     #[test]
@@ -342,7 +360,7 @@ mod tests {
         for (args, text) in [
             (&["--publish-delay", "5"][..], "100ms"),
             (&["--max-packet-size", "1MB"], "256KiB"),
-            (&["--qos", "x"], "invalid"),
+            (&["--qos", "x"], "use 0, 1 or 2"),
             (&["--output", "xml"], "json"),
             (&["--password", "x"], "--password-file"),
             (&["extra"], "unexpected"),

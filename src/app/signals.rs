@@ -1,14 +1,40 @@
 //! The signals that ask the program to end: Ctrl-C (SIGINT), SIGTERM and, unless it was started to
 //! ignore that, SIGHUP.
 //!
-//! Decides nothing about the end itself: it calls what it was given, once for each signal, from a
-//! thread of its own.
+//! The first signal asks for an orderly end, the second one leaves at once. A thread of its own waits for
+//! them.
 
 use std::io;
+use std::sync::Arc;
+
+use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
+
+use super::demo::Interrupt;
+
+/// The exit status of an interrupted program.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// From now on a signal ends what runs.
+pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
+    on_each(move || {
+        if !interrupt.request() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        log::info!("interrupted: finishing what is in flight; again to leave at once");
+    })
+    .map_err(|error| {
+        Error::new(
+            Blame::Configuration,
+            "setting up Ctrl-C",
+            error.to_string(),
+            exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
+        )
+    })
+}
 
 /// From now on each such signal calls `act` instead of ending the program.
 #[cfg(unix)]
-pub fn on_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
+fn on_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
@@ -25,11 +51,11 @@ pub fn on_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
 
 /// From now on Ctrl-C calls `act` instead of ending the program.
 #[cfg(not(unix))]
-pub fn on_each(act: impl FnMut() + Send + 'static) -> io::Result<()> {
+fn on_each(act: impl FnMut() + Send + 'static) -> io::Result<()> {
     ctrlc::set_handler(act).map_err(io::Error::other)
 }
 
-/// What Linux tells of this process; empty on other systems, where nothing counts as ignored.
+/// The status of this process as Linux tells it; empty on other systems, where nothing counts as ignored.
 #[cfg(unix)]
 fn own_status() -> String {
     std::fs::read_to_string("/proc/self/status").unwrap_or_default()

@@ -1,19 +1,38 @@
-//! Where settings come from: command line over environment over file.
+//! Where settings come from: command line over environment over file over defaults.
 //!
-//! Reads each source into [`Settings`], checks each value where its source is still known, so that
-//! an error names it, and lays the sources over each other. Pure: text and a lookup come in. The main
-//! thread uses it.
+//! Each source is a TOML table, and the tables are laid over each other. A value is judged by its type
+//! while its source is known, so that an error names it. The lowest table is `config/demo.toml` itself.
+//! Pure: text and a lookup come in. The main thread uses it.
 
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
-
-use super::resolve::wrong;
-use super::{checks, endpoint, values as value};
-use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
+use toml::{Table, Value};
+
+use super::endpoint;
+use super::resolve::wrong;
+use super::settings::{Settings, Task};
+use super::values::{self, Refusal, Rule};
+
+/// Every setting that has a default, with its reason.
+const DEFAULTS: &str = include_str!("../../config/demo.toml");
+
+/// What the bench has in place of the demo's defaults.
+const DEFAULTS_OF_BENCH: &str = "payload-size = 64\nclean-session = true";
+
+/// The defaults of a task.
+pub(super) fn defaults(task: Task) -> Table {
+    // A test holds both texts to be TOML.
+    let table = |text: &str| text.parse::<Table>().unwrap_or_default();
+    let mut defaults = table(DEFAULTS);
+    if task == Task::Bench {
+        defaults.extend(table(DEFAULTS_OF_BENCH));
+    }
+    defaults
+}
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,63 +61,80 @@ impl Source {
     }
 }
 
-/// What one source gives.
+/// What one source gives: valid values under the keys of settings.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) source: Source,
-    pub(super) settings: Settings,
+    pub(super) table: Table,
 }
 
 impl Layer {
-    /// A layer whose single values are known to be valid.
-    pub(super) fn new(source: Source, settings: Settings) -> Result<Self, Error> {
-        checks::values(&settings).map_err(|flaw| {
-            wrong(
-                format!("reading {}", source.name(flaw.key)),
-                flaw.problem,
-                format!("use {}", flaw.allowed),
-            )
+    /// A layer of settings that are valid each for itself.
+    pub(super) fn new(source: Source, settings: &Settings) -> Result<Self, Error> {
+        let table = Table::try_from(settings).map_err(|error| {
+            let tried = "reading the settings";
+            wrong(tried, error.to_string(), "report it as a bug")
         })?;
-        Ok(Layer { source, settings })
+        Ok(Layer { source, table })
     }
 }
 
-/// The sources, the strongest first.
+/// The sources, the strongest first. Defaults are none of them.
 #[derive(Debug)]
 pub(super) struct Layers(pub(super) Vec<Layer>);
 
 impl Layers {
-    /// The name, where it was given, of a setting; the strongest if several gave it.
-    pub(super) fn name(&self, key: &str) -> Option<String> {
-        self.giving(key).map(|(_, layer)| layer.source.name(key))
+    /// All layers as one, over the defaults of the task. A certificate and key in PEM and a PKCS#12
+    /// archive are two ways to say the same, so that the one in a stronger layer replaces the other.
+    pub(super) fn over_defaults(&self, task: Task) -> Result<Settings, Error> {
+        let mut merged = defaults(task);
+        for layer in self.0.iter().rev() {
+            let gives = |key: &str| layer.table.contains_key(key);
+            let replaced: &[&str] = match (gives("pkcs12"), gives("cert") || gives("key")) {
+                (true, _) => &["cert", "key"],
+                (false, true) => &["pkcs12", "pkcs12-password-file"],
+                (false, false) => &[],
+            };
+            for key in replaced {
+                merged.remove(*key);
+            }
+            merged.extend(layer.table.clone());
+        }
+        merged.try_into().map_err(|error: toml::de::Error| {
+            let tried = "reading the settings";
+            wrong(tried, error.message(), "report it as a bug")
+        })
     }
 
     /// The strongest layer that gives a setting, with its rank: 0 is the strongest.
     pub(super) fn giving(&self, key: &str) -> Option<(usize, &Layer)> {
-        self.0
-            .iter()
-            .enumerate()
-            .find(|(_, layer)| given(&layer.settings).iter().any(|k| k == key))
+        let mut layers = self.0.iter().enumerate();
+        layers.find(|(_, layer)| layer.table.contains_key(key))
     }
 
-    /// All layers as one.
-    pub(super) fn merged(&self) -> Settings {
-        self.0.iter().fold(Settings::default(), |above, layer| {
-            over(above, layer.settings.clone())
-        })
+    /// The name of a setting where it was given; the flag where nobody gave it.
+    pub(super) fn name(&self, key: &str) -> String {
+        self.giving(key)
+            .map_or(&Source::CommandLine, |(_, layer)| &layer.source)
+            .name(key)
+    }
+
+    /// A path that a setting gives: in a file it starts from the file's folder.
+    pub(super) fn path(&self, key: &str, path: &Path) -> PathBuf {
+        let folder = self.giving(key).map(|(_, layer)| layer.source.folder());
+        folder.unwrap_or(Path::new("")).join(path)
     }
 
     /// The port: that of the strongest source that names one, on its own or in the endpoint.
     pub(super) fn port(&self) -> Result<Option<u16>, Error> {
         let alone = self.giving("port").and_then(|(rank, layer)| {
-            layer
-                .settings
-                .port
-                .map(|port| (rank, port, layer.source.name("port")))
+            let port = u16::try_from(layer.table["port"].as_integer()?).ok()?;
+            Some((rank, port, layer.source.name("port")))
         });
         let within = self.giving("endpoint").and_then(|(rank, layer)| {
-            let text = layer.settings.endpoint.as_deref()?;
-            let port = endpoint::parse(text).ok()?.port?;
+            let port = endpoint::parse(layer.table["endpoint"].as_str()?)
+                .ok()?
+                .port?;
             Some((rank, port, layer.source.name("endpoint")))
         });
         match (alone, within) {
@@ -123,49 +159,6 @@ impl Layers {
     }
 }
 
-/// Spells the fields of [`Settings`] once, for what has to be done with each of them. A field that
-/// is missing here does not compile.
-macro_rules! each_setting {
-    ($($field:ident)*) => {
-        /// `above` where it says something, else `below`.
-        fn lay_over(above: Settings, below: Settings) -> Settings {
-            Settings { $($field: above.$field.or(below.$field),)* }
-        }
-
-        /// The keys of the settings that have a value.
-        pub(super) fn given(settings: &Settings) -> Vec<String> {
-            let mut keys = Vec::new();
-            $(if settings.$field.is_some() { keys.push(stringify!($field).replace('_', "-")); })*
-            keys
-        }
-    };
-}
-
-each_setting! {
-    endpoint port client_id username password_file
-    will_topic will_payload_file will_qos will_retain local
-    cert key ca_file pkcs12 pkcs12_password_file alpn tls_server_name
-    iterations publish_count publish_delay iteration_delay payload_size qos topic_prefix
-    mode threads messages window receive
-    keep_alive clean_session max_inflight command_queue response_queue ack_timeout connect_timeout
-    retry_base retry_max retry_attempts connect_interval max_packet_size
-    output
-}
-
-/// `above` over `below`. A certificate and key in PEM and a PKCS#12 archive are two ways to say the
-/// same, so that the one that `above` uses replaces the other.
-fn over(above: Settings, mut below: Settings) -> Settings {
-    if above.pkcs12.is_some() {
-        below.cert = None;
-        below.key = None;
-    }
-    if above.cert.is_some() || above.key.is_some() {
-        below.pkcs12 = None;
-        below.pkcs12_password_file = None;
-    }
-    lay_over(above, below)
-}
-
 /// The name in the environment of a setting.
 pub(super) fn variable(key: &str) -> String {
     format!("MQTT_{}", key.replace('-', "_").to_ascii_uppercase())
@@ -179,7 +172,7 @@ fn flags() -> clap::Command {
 }
 
 /// The keys of all settings.
-pub(crate) fn keys() -> Vec<String> {
+pub(super) fn keys() -> Vec<String> {
     flags()
         .get_arguments()
         .filter_map(|arg| arg.get_long().map(str::to_owned))
@@ -188,9 +181,10 @@ pub(crate) fn keys() -> Vec<String> {
 
 /// What the environment gives, each variable read exactly as its flag would be.
 pub(super) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Layer, Error> {
-    let mut all = Settings::default();
+    let source = Source::Environment;
+    let mut table = Table::new();
     for key in keys() {
-        let name = variable(&key);
+        let name = source.name(&key);
         let Some(text) = lookup(&name).filter(|text| !text.is_empty()) else {
             continue;
         };
@@ -200,26 +194,18 @@ pub(super) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Res
             .try_get_matches_from([argument])
             .and_then(|matches| Settings::from_arg_matches(&matches))
             .map_err(|error| {
-                let reason = error.source().map(ToString::to_string).unwrap_or_default();
-                let shown = match may_hold_a_secret(&key) {
-                    true => "the value".to_owned(),
-                    false => format!("{text:?}"),
-                };
-                wrong(
-                    format!("reading {name}"),
-                    format!("{shown} is not possible{}", telling(&reason)),
-                    format!("use {}", allowed(&key)),
-                )
+                let shown = shown(&key, &format!("{text:?}"));
+                refused(&name, &shown, refusal(&error, &key), "")
             })?;
-        all = lay_over(one, all);
+        table.extend(Layer::new(source.clone(), &one)?.table);
     }
-    Layer::new(Source::Environment, all)
+    Ok(Layer { source, table })
 }
 
-/// What a settings file gives. Relative paths in it start from its folder.
+/// What a settings file gives.
 pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
     let file = path.display();
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+    let table: Table = text.parse().map_err(|error: toml::de::Error| {
         // Only the message: the error's full text repeats the line, which may hold a secret.
         let line = error
             .span()
@@ -232,88 +218,81 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
         )
     })?;
 
+    let source = Source::File(path.to_owned());
     let known = keys();
-    let mut all = Settings::default();
-    for (key, value) in table {
-        if !known.contains(&key) {
+    for (key, value) in &table {
+        if !known.contains(key) {
             return Err(wrong(
                 format!("reading the settings file {file}"),
                 format!("the key {key} is not known"),
-                advice_for_unknown(&key, &known),
+                advice_for_unknown(key, &known),
             ));
         }
-        let shown = match &value {
-            _ if may_hold_a_secret(&key) => "the value".to_owned(),
-            toml::Value::Table(_) => "a table".to_owned(),
-            other => other.to_string(),
-        };
-        let one = toml::Table::from_iter([(key.clone(), value)])
-            .try_into::<Settings>()
-            .map_err(|error| {
-                wrong(
-                    format!("reading {key} in {file}"),
-                    format!("{shown} is not possible{}", telling(error.message())),
-                    format!("use {}", allowed(&key)),
-                )
-            })?;
-        all = lay_over(one, all);
+        let one = Table::from_iter([(key.clone(), value.clone())]);
+        one.try_into::<Settings>().map_err(|error| {
+            let value = match value {
+                Value::Table(_) => "a table".to_owned(),
+                other => other.to_string(),
+            };
+            let refusal = Refusal::from_message(error.message());
+            let refusal = refusal.unwrap_or_else(|| Refusal::form(allowed(key)));
+            refused(&source.name(key), &shown(key, &value), refusal, "")
+        })?;
     }
-
-    let source = Source::File(path.to_owned());
-    let folder = source.folder();
-    for own in [
-        &mut all.cert,
-        &mut all.key,
-        &mut all.ca_file,
-        &mut all.pkcs12,
-        &mut all.pkcs12_password_file,
-        &mut all.password_file,
-        &mut all.will_payload_file,
-    ] {
-        if let Some(relative) = own.as_ref().filter(|own| !own.as_os_str().is_empty()) {
-            *own = Some(folder.join(relative));
-        }
-    }
-    Layer::new(source, all)
+    Ok(Layer { source, table })
 }
 
-/// Whether a slip may have put a password into the value: into an endpoint, as in URLs, or where the
-/// name of its file should be. Such a value is not repeated.
-fn may_hold_a_secret(key: &str) -> bool {
-    key == "endpoint" || key.ends_with("password-file")
+/// The error for a value that was refused; `name` is its setting where it was given.
+pub(super) fn refused(name: &str, shown: &str, refusal: Refusal, see: &str) -> Error {
+    // Where a value was read and cannot be, help has no more to say.
+    let see = match &refusal.problem {
+        Some(_) => "",
+        None => see,
+    };
+    wrong(
+        format!("reading {name}"),
+        refusal.problem(shown),
+        format!("use {}{see}", refusal.allowed),
+    )
 }
 
-/// A reason, where it says more than [`allowed`] does: what libraries say of types and digits is for
-/// programmers.
-pub(super) fn telling(reason: &str) -> String {
-    if reason.starts_with("more than") {
-        format!(": {reason}")
-    } else {
-        String::new()
+/// Why clap refused a value.
+pub(super) fn refusal(error: &clap::Error, key: &str) -> Refusal {
+    let cause = error.source().and_then(|source| source.downcast_ref());
+    cause
+        .cloned()
+        .unwrap_or_else(|| Refusal::form(allowed(key)))
+}
+
+/// A value as an error shows it. A slip may have put a password into an endpoint, as in URLs, or where the
+/// name of its file should be: such a value is not repeated.
+fn shown(key: &str, value: &str) -> String {
+    match key == "endpoint" || key.ends_with("password-file") {
+        true => "the value".to_owned(),
+        false => value.to_owned(),
     }
 }
 
-/// What a setting may be, in words.
-pub(super) fn allowed(key: &str) -> String {
+/// What a setting may be, in words, where there is no value that its type could judge.
+fn allowed(key: &str) -> &'static str {
     let kind = flags()
         .get_arguments()
         .find(|arg| arg.get_long() == Some(key))
         .and_then(|arg| arg.get_value_names()?.first().cloned())
         .unwrap_or_default();
     match (key, kind.as_str()) {
-        ("max-inflight" | "window", _) | (_, "PORT") => "a whole number from 1 to 65535",
-        ("alpn", _) => "a list of names",
-        (_, "LEVEL") => "0, 1 or 2",
-        (_, "N") => "a whole number that is not negative",
-        (_, "BOOL") => "true or false",
-        (_, "DURATION") => value::DURATION_FORM,
-        (_, "SIZE") => value::SIZE_FORM,
-        (_, "FILE") => "the path of a file, as a text",
-        (_, "FORMAT") => "text or json",
-        (_, "MODE") => "async or sync",
-        _ => "a text",
+        ("max-inflight" | "window", _) | (_, "PORT") => values::WHOLE_16,
+        ("alpn", _) => values::Protocol::FORM,
+        (_, "LEVEL") => values::Quality::FORM,
+        (_, "N") => values::WHOLE,
+        (_, "BOOL") => values::Switch::FORM,
+        (_, "DURATION") => values::DURATION,
+        (_, "SIZE") => values::SIZE,
+        (_, "FILE") => values::FilePath::FORM,
+        (_, "FORMAT") => values::OutputName::FORM,
+        (_, "MODE") => values::ModeName::FORM,
+        _ => values::Address::FORM,
     }
-    .to_owned()
 }
 
 fn advice_for_unknown(key: &str, known: &[String]) -> String {
@@ -358,21 +337,21 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::settings as cli;
+    use crate::app::{help, settings};
 
-    fn toml(text: &str) -> Result<Settings, Error> {
-        from_toml(text, Path::new("conf/demo.toml")).map(|layer| layer.settings)
+    fn toml(text: &str) -> Result<Table, Error> {
+        from_toml(text, Path::new("conf/demo.toml")).map(|layer| layer.table)
     }
 
-    fn environment(name: &str, value: &str) -> Result<Settings, Error> {
+    fn environment(name: &str, value: &str) -> Result<Table, Error> {
         let lookup = |wanted: &str| (wanted == name).then(|| value.into());
-        from_environment(&lookup).map(|layer| layer.settings)
+        from_environment(&lookup).map(|layer| layer.table)
     }
 
     #[test]
     fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
         const ONLY_FLAGS: [&str; 5] = ["config", "verbose", "quiet", "help", "version"];
-        let mut command = cli::command_of(cli::Task::Demo);
+        let mut command = help::command_of(Task::Demo);
         command.build();
         let flags: Vec<String> = command
             .get_arguments()
@@ -402,27 +381,26 @@ mod tests {
                 }
                 _ => ("1s", "\"1s\""),
             };
-            let flag = cli::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
+            let flag = settings::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
             let variable = format!("MQTT_{}", key.replace('-', "_").to_uppercase());
-            assert_eq!(given(&flag.settings), [key.as_str()]);
-            assert_eq!(
-                environment(&variable, text).unwrap(),
-                flag.settings,
-                "{key}"
-            );
-            assert_eq!(
-                toml(&format!("{key} = {toml_text}")).unwrap(),
-                flag.settings,
-                "{key}"
-            );
+            let flag = Layer::new(Source::CommandLine, &flag.settings)
+                .unwrap()
+                .table;
+            assert_eq!(flag.keys().collect::<Vec<_>>(), [&key]);
+            assert_eq!(environment(&variable, text).unwrap(), flag, "{key}");
+            let file = toml(&format!("{key} = {toml_text}")).unwrap();
+            assert_eq!(file, flag, "{key}");
         }
     }
 
     #[test]
     fn an_empty_variable_counts_as_not_set() {
-        assert_eq!(environment("MQTT_QOS", "").unwrap(), Settings::default());
-        assert_eq!(environment("MQTT_LOCAL", "").unwrap(), Settings::default());
-        assert_eq!(environment("MQTT_QOS", "2").unwrap().qos, Some(2));
+        assert_eq!(environment("MQTT_QOS", "").unwrap(), Table::new());
+        assert_eq!(environment("MQTT_LOCAL", "").unwrap(), Table::new());
+        assert_eq!(
+            environment("MQTT_QOS", "2").unwrap()["qos"].as_integer(),
+            Some(2)
+        );
     }
 
     #[test]
@@ -541,32 +519,29 @@ mod tests {
 
     #[test]
     fn zero_and_numbers_are_read_where_they_have_a_meaning() {
-        let settings = toml("publish-delay = 0\nmax-packet-size = 1024").unwrap();
-        assert_eq!(settings.publish_delay.unwrap().to_string(), "0");
-        assert_eq!(settings.max_packet_size, Some(value::ByteSize(1024)));
+        let table = toml("publish-delay = 0\nmax-packet-size = 1024").unwrap();
+        let settings: Settings = table.try_into().unwrap();
+        assert!(settings.publish_delay.unwrap().value.is_zero());
+        assert_eq!(settings.max_packet_size.unwrap().value, 1024);
     }
 
     #[test]
     fn relative_paths_in_the_file_start_from_its_folder() {
-        let keys = [
-            "cert",
-            "key",
-            "ca-file",
-            "pkcs12",
-            "password-file",
-            "will-payload-file",
-        ];
-        let text: String =
-            keys.map(|key| format!("{key} = \"a\"\n")).concat() + "pkcs12-password-file = \"/abs\"";
-        let settings = toml(&text).unwrap();
-        let a = Some(PathBuf::from("conf/a"));
-        assert_eq!(settings.cert, a);
-        assert_eq!(settings.key, a);
-        assert_eq!(settings.ca_file, a);
-        assert_eq!(settings.pkcs12, a);
-        assert_eq!(settings.password_file, a);
-        assert_eq!(settings.will_payload_file, a);
-        assert_eq!(settings.pkcs12_password_file, Some("/abs".into()));
+        let text = "cert = \"a\"\nkey = \"/abs\"";
+        let layers = Layers(vec![
+            environment("MQTT_CA_FILE", "b").map_or_else(
+                |_| panic!(),
+                |table| Layer {
+                    source: Source::Environment,
+                    table,
+                },
+            ),
+            from_toml(text, Path::new("conf/demo.toml")).unwrap(),
+        ]);
+        let path = |key, given: &str| layers.path(key, Path::new(given));
+        assert_eq!(path("cert", "a"), Path::new("conf/a"));
+        assert_eq!(path("key", "/abs"), Path::new("/abs"));
+        assert_eq!(path("ca-file", "b"), Path::new("b"));
     }
 
     #[test]

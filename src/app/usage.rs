@@ -5,20 +5,19 @@
 //!
 //! Pure; the main thread uses it before the log starts.
 
-use std::error::Error as _;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::resolve::wrong;
-use super::sources::{allowed, distance, telling, variable};
-use crate::app::settings::BENCH_WORD;
+use super::settings::BENCH_WORD;
+use super::sources::{distance, refusal, refused, variable};
 use mqtt_connection_sharing::error::Error;
 
 const SEE_HELP: &str = "see --help";
 
 /// Turns a usage error of the command line, the program's name at its beginning, into one for people.
-pub fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
+pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
     let argument = text(error, ContextKind::InvalidArg);
     // As the help writes it, `--publish-delay <DURATION>`; only the flag is of interest.
     let flag = argument.as_deref().and_then(|text| {
@@ -27,19 +26,18 @@ pub fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
     });
     match (error.kind(), flag) {
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(flag)) => {
-            let problem = match text(error, ContextKind::InvalidValue) {
-                Some(value) if !value.is_empty() => {
-                    let reason = error.source().map(ToString::to_string).unwrap_or_default();
-                    format!("{value:?} is not possible{}", telling(&reason))
+            let refusal = refusal(error, flag.trim_start_matches('-'));
+            match text(error, ContextKind::InvalidValue).unwrap_or_default() {
+                value if value.is_empty() && refusal.problem.is_none() => wrong(
+                    format!("reading {flag}"),
+                    "its value is missing",
+                    format!("use {}; {SEE_HELP}", refusal.allowed),
+                ),
+                value => {
+                    let shown = format!("{value:?}");
+                    refused(&flag, &shown, refusal, &format!("; {SEE_HELP}"))
                 }
-                _ => "its value is missing".to_owned(),
-            };
-            let allowed = allowed(flag.trim_start_matches('-'));
-            wrong(
-                format!("reading {flag}"),
-                problem,
-                format!("use {allowed}; {SEE_HELP}"),
-            )
+            }
         }
         (ErrorKind::UnknownArgument, Some(flag)) => {
             // One that is glued to it is none of the flag's name.

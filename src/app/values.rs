@@ -1,69 +1,486 @@
-//! The two kinds of values that have a notation of their own: durations and sizes.
+//! The values that settings may have: how each is read, and what is allowed.
 //!
-//! One notation for flags, environment and file. Pure; the main thread uses it.
+//! A [`Rule`] stands for one kind of value, and [`Given`] holds a value that its rule let pass, whichever
+//! source it came from: it is read from a text (`FromStr`) and from TOML (`Deserialize`). What refuses a
+//! value is a [`Refusal`], which says what is allowed. Where the library has a rule, that one is asked.
+//! Pure; the main thread uses it.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
+use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
+use mqtt_connection_sharing::options::LARGEST_QUEUE;
+use mqtt_connection_sharing::{InvalidName, QoS};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What people may write for a duration.
-pub(super) const DURATION_FORM: &str = "a duration such as 100ms, 5s or 2m, or 0";
-/// What people may write for a size.
-pub(super) const SIZE_FORM: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
+use super::endpoint::{self, Endpoint};
 
-/// A year and a day: longer ones are slips, and adding them to a clock may overflow.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// A kind of value.
+pub(crate) trait Rule {
+    /// What is made of the text.
+    type Value: Clone;
+    /// How the value stands in TOML.
+    const TOML: Toml;
+    /// What may be written, for texts that are not of this form.
+    const FORM: &'static str;
 
-/// A duration as people write it: `100ms`, `5s`, `2m`, `0`.
+    /// Reads the value.
+    fn read(text: &str) -> Result<Self::Value, Refusal>;
+}
+
+/// How values stand in TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeSpan(pub Duration);
+pub(crate) enum Toml {
+    /// A string.
+    Text,
+    /// An integer.
+    Number,
+    /// A string or an integer.
+    TextOrNumber,
+    /// `true` or `false`.
+    Switch,
+}
 
-impl FromStr for TimeSpan {
-    type Err = String;
+/// A value that its rule let pass.
+pub(crate) struct Given<R: Rule> {
+    pub(crate) value: R::Value,
+    /// As it was written.
+    text: String,
+    rule: PhantomData<fn() -> R>,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl<R: Rule> Clone for Given<R> {
+    fn clone(&self) -> Self {
+        Given {
+            value: self.value.clone(),
+            text: self.text.clone(),
+            rule: PhantomData,
+        }
+    }
+}
+
+impl<R: Rule> PartialEq for Given<R> {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl<R: Rule> fmt::Debug for Given<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl<R: Rule> FromStr for Given<R> {
+    type Err = Refusal;
+
+    fn from_str(text: &str) -> Result<Self, Refusal> {
+        Ok(Given {
+            value: R::read(text)?,
+            text: text.to_owned(),
+            rule: PhantomData,
+        })
+    }
+}
+
+impl<'de, R: Rule> Deserialize<'de> for Given<R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match (toml::Value::deserialize(deserializer)?, R::TOML) {
+            (toml::Value::String(text), Toml::Text | Toml::TextOrNumber) => text,
+            (toml::Value::Integer(number), Toml::Number | Toml::TextOrNumber) => number.to_string(),
+            (toml::Value::Boolean(switch), Toml::Switch) => switch.to_string(),
+            _ => return Err(D::Error::custom(Refusal::form(R::FORM))),
+        };
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<R: Rule> Serialize for Given<R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (R::TOML, self.text.parse::<i64>()) {
+            (Toml::Number, Ok(number)) => serializer.serialize_i64(number),
+            (Toml::Switch, _) => serializer.serialize_bool(self.text == "true"),
+            _ => serializer.serialize_str(&self.text),
+        }
+    }
+}
+
+/// Why a value cannot be, and what can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What is wrong with the value; `None` if the text is not of the form at all.
+    pub(super) problem: Option<String>,
+    /// What is wrong with a text that is almost of the form.
+    reason: Option<&'static str>,
+    pub(super) allowed: String,
+}
+
+/// Stands in front of what is allowed.
+const USE: &str = "; use ";
+const NOT_POSSIBLE: &str = "is not possible";
+const TOO_LONG: &str = "more than a year";
+const TOO_LARGE: &str = "more than this computer can address";
+
+impl Refusal {
+    /// The text is not of the form.
+    pub(super) fn form(allowed: &str) -> Self {
+        Refusal {
+            problem: None,
+            reason: None,
+            allowed: allowed.to_owned(),
+        }
+    }
+
+    /// The text is of the form, but for this.
+    fn almost(reason: &'static str, allowed: &str) -> Self {
+        Refusal {
+            reason: Some(reason),
+            ..Refusal::form(allowed)
+        }
+    }
+
+    /// The value was read and cannot be.
+    fn value(problem: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Refusal {
+            problem: Some(problem.into()),
+            reason: None,
+            allowed: allowed.into(),
+        }
+    }
+
+    /// What is wrong, where the text is shown as `shown`.
+    pub(super) fn problem(&self, shown: &str) -> String {
+        match (&self.problem, self.reason) {
+            (Some(problem), _) => problem.clone(),
+            (None, None) => format!("{shown} {NOT_POSSIBLE}"),
+            (None, Some(reason)) => format!("{shown} {NOT_POSSIBLE}: {reason}"),
+        }
+    }
+
+    /// The refusal that reads like this: serde hands its errors on as texts.
+    pub(super) fn from_message(message: &str) -> Option<Self> {
+        let (problem, allowed) = message.rsplit_once(USE)?;
+        Some(match problem.strip_prefix("it is not possible") {
+            None => Refusal::value(problem, allowed),
+            Some(rest) => Refusal {
+                reason: [TOO_LONG, TOO_LARGE]
+                    .into_iter()
+                    .find(|reason| rest.ends_with(reason)),
+                ..Refusal::form(allowed)
+            },
+        })
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{USE}{}", self.problem("it"), self.allowed)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// `true` or `false`.
+pub(crate) struct Switch;
+
+impl Rule for Switch {
+    type Value = bool;
+    const TOML: Toml = Toml::Switch;
+    const FORM: &'static str = "true or false";
+
+    fn read(text: &str) -> Result<bool, Refusal> {
+        text.parse().map_err(|_| Refusal::form(Self::FORM))
+    }
+}
+
+/// Declares whole numbers in a range: name, type, range, what other texts are told, and what is wrong
+/// with a number outside of the range.
+macro_rules! whole_numbers {
+    ($($(#[$doc:meta])* $name:ident: $int:ty, $least:expr, $most:expr, $form:expr, $problem:expr;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Rule for $name {
+            type Value = $int;
+            const TOML: Toml = Toml::Number;
+            const FORM: &'static str = $form;
+
+            fn read(text: &str) -> Result<$int, Refusal> {
+                let number: $int = text.parse().map_err(|_| Refusal::form($form))?;
+                if ($least..=$most).contains(&number) {
+                    return Ok(number);
+                }
+                let problem: fn($int) -> String = $problem;
+                Err(Refusal::value(problem(number), format!("{} to {}", $least, $most)))
+            }
+        }
+    )*};
+}
+
+/// What may be written for most numbers.
+pub(super) const WHOLE: &str = "a whole number that is not negative";
+/// What may be written for numbers of 16 bits.
+pub(super) const WHOLE_16: &str = "a whole number from 1 to 65535";
+
+/// Most messages in one run: the account of what came back takes a bit or two for each.
+const MOST_MESSAGES: u64 = 1_000_000_000;
+
+whole_numbers! {
+    /// Any number; zero has a meaning of its own.
+    Number: u64, 0, u64::MAX, WHOLE, |n| format!("{n} is not possible");
+    /// Attempts after a failed one.
+    Attempts: u32, 0, u32::MAX, WHOLE, |n| format!("{n} is not possible");
+    /// A TCP port.
+    Port: u16, 1, u16::MAX, WHOLE_16, |n| format!("{n} is not a port");
+    /// Messages in one iteration of the demo.
+    PublishCount: u64, 1, MOST_MESSAGES, WHOLE, |n| match n {
+        0 => "0 leaves nothing to do".to_owned(),
+        _ => "what was received could not be kept in memory".to_owned(),
+    };
+    /// Messages of a bench.
+    Messages: u64, 1, MOST_MESSAGES, WHOLE, |n| format!("{n} is not possible");
+    /// Threads of a bench: more are more than a system gives to one program.
+    Threads: usize, 1, 10_000, WHOLE, |n| format!("{n} is not possible");
+    /// Commands or messages that may await their acknowledgment.
+    InFlight: u16, 1, u16::MAX, WHOLE_16, |n| format!("{n} lets nothing out");
+    /// Entries of a queue.
+    QueueSize: usize, 1, LARGEST_QUEUE, WHOLE, |n| format!("{n} is not possible");
+}
+
+/// A quality of service.
+pub(crate) struct Quality;
+
+impl Rule for Quality {
+    type Value = QoS;
+    const TOML: Toml = Toml::Number;
+    const FORM: &'static str = "0, 1 or 2";
+
+    fn read(text: &str) -> Result<QoS, Refusal> {
+        let level: u8 = text.parse().map_err(|_| Refusal::form(Self::FORM))?;
+        QoS::try_from(level).map_err(|level| {
+            let problem = format!("{level} is not a quality of service");
+            Refusal::value(problem, Self::FORM)
+        })
+    }
+}
+
+/// Declares texts: name, what is made of them, form, and how they are read.
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident: $value:ty, $form:expr, $read:expr;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+
+        impl Rule for $name {
+            type Value = $value;
+            const TOML: Toml = Toml::Text;
+            const FORM: &'static str = $form;
+
+            fn read(text: &str) -> Result<$value, Refusal> {
+                let read: fn(&str) -> Result<$value, Refusal> = $read;
+                read(text)
+            }
+        }
+    )*};
+}
+
+const TEXT: &str = "a text";
+
+texts! {
+    /// `HOST` or `HOST:PORT`, perhaps behind `mqtts://` or `mqtt://`.
+    Address: Endpoint, TEXT, |text| endpoint::parse(text).map_err(|problem| {
+        Refusal::value(problem, "for example broker.example:8883 or mqtts://broker.example")
+    });
+    /// The path of a file.
+    FilePath: PathBuf, "the path of a file, as a text", |text| match text {
+        "" => Err(Refusal::form(Self::FORM)),
+        _ => Ok(text.into()),
+    };
+    /// A client identifier, which may be empty.
+    ClientId: String, TEXT, |text| string(text, "another one");
+    /// A user name.
+    UserName: String, TEXT, |text| match text {
+        "" => Err(Refusal::value("it is empty", "a name, or leave it out")),
+        _ => string(text, "another one"),
+    };
+    /// A topic to publish to.
+    TopicName: String, TEXT, |text| topic(text, "a topic such as status/me");
+    /// The first levels of topics.
+    TopicPrefix: String, TEXT, |text| {
+        const ALLOWED: &str = "one or more levels such as filter or team/demo";
+        let refuse = |problem| Err(topic_refused(text, problem, ALLOWED));
+        let prefix = topic(text, ALLOWED)?;
+        if text.starts_with('$') {
+            return refuse("topics that begin with $ belong to the broker [MQTT 4.7.2]");
+        }
+        if text.ends_with('/') {
+            return refuse("the slash at its end would make an empty level");
+        }
+        Ok(prefix)
+    };
+    /// The name in the broker's certificate.
+    ServerName: String, TEXT, |text| match text {
+        "" => Err(Refusal::value(
+            "it is empty",
+            "the name in the broker's certificate, or leave it out",
+        )),
+        _ => Ok(text.to_owned()),
+    };
+    /// An application protocol.
+    Protocol: String, "a list of names", |text| match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        bytes => Err(Refusal::value(
+            format!("a name has {bytes} bytes"),
+            "names of 1 to 255 bytes [RFC 7301, 3.1]",
+        )),
+    };
+    /// How the threads of the bench publish.
+    ModeName: BenchMode, "async or sync", |text| match text {
+        "async" => Ok(BenchMode::Async),
+        "sync" => Ok(BenchMode::Sync),
+        _ => Err(Refusal::form(Self::FORM)),
+    };
+    /// Form of the result.
+    OutputName: Output, "text or json", |text| match text {
+        "text" => Ok(Output::Text),
+        "json" => Ok(Output::Json),
+        _ => Err(Refusal::form(Self::FORM)),
+    };
+}
+
+/// How the threads of the bench publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BenchMode {
+    /// Without waiting, as long as the window has room.
+    Async,
+    /// One message after the other, each once the one before is acknowledged.
+    Sync,
+}
+
+impl BenchMode {
+    /// As settings and results name it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BenchMode::Async => "async",
+            BenchMode::Sync => "sync",
+        }
+    }
+}
+
+/// Form of the result on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Lines for people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+fn string(text: &str, allowed: &str) -> Result<String, Refusal> {
+    match check_string(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(problem) => Err(Refusal::value(problem.to_string(), allowed)),
+    }
+}
+
+fn topic(text: &str, allowed: &str) -> Result<String, Refusal> {
+    let refused = |problem: InvalidName| topic_refused(text, problem, allowed);
+    check_topic(text).map_err(refused)?;
+    Ok(text.to_owned())
+}
+
+fn topic_refused(text: &str, problem: impl fmt::Display, allowed: &str) -> Refusal {
+    // Characters of it that an error shows.
+    let shown = shortened(text, 100);
+    Refusal::value(format!("{shown}: {problem}"), allowed)
+}
+
+/// What may be written for a duration.
+pub(super) const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
+const DURATION_BUT_0: &str = "a duration such as 100ms, 5s or 2m";
+
+/// A duration: `100ms`, `5s`, `2m`, `0`.
+pub(crate) struct Span;
+
+/// A duration that is not zero.
+pub(crate) struct Wait;
+
+/// A keep alive: whole seconds.
+pub(crate) struct KeepAlive;
+
+impl Rule for Span {
+    type Value = Duration;
+    const TOML: Toml = Toml::TextOrNumber;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        // A year and a day: longer ones are slips, and adding them to a clock may overflow.
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
         let text = text.trim();
         if text == "0" {
-            return Ok(TimeSpan(Duration::ZERO));
+            return Ok(Duration::ZERO);
         }
         match humantime::parse_duration(text) {
-            Ok(duration) if duration <= LONGEST => Ok(TimeSpan(duration)),
-            Ok(_) => Err("more than a year".into()),
-            Err(_) => Err(format!("not {DURATION_FORM}")),
+            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(_) => Err(Refusal::almost(TOO_LONG, DURATION)),
+            Err(_) => Err(Refusal::form(DURATION)),
         }
     }
 }
 
-impl fmt::Display for TimeSpan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.as_secs(), self.0.subsec_nanos()) {
-            (0, 0) => f.write_str("0"),
-            (seconds, 0) => write!(f, "{seconds}s"),
-            (_, nanos) if nanos.is_multiple_of(1_000_000) => write!(f, "{}ms", self.0.as_millis()),
-            _ => write!(f, "{}", humantime::format_duration(self.0)),
+impl Rule for Wait {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        match Span::read(text)? {
+            Duration::ZERO => Err(Refusal::value(
+                "with 0 nothing could ever succeed",
+                DURATION_BUT_0,
+            )),
+            duration => Ok(duration),
         }
     }
 }
 
-impl Serialize for TimeSpan {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+impl Rule for KeepAlive {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        let duration = Span::read(text)?;
+        if duration.subsec_nanos() != 0 || duration.as_secs() > u64::from(u16::MAX) {
+            let shown = duration_text(duration);
+            let problem = format!("{shown} is not a whole number of seconds up to 65535");
+            return Err(Refusal::value(problem, "for example 60s, or 0"));
+        }
+        Ok(duration)
     }
 }
 
-impl<'de> Deserialize<'de> for TimeSpan {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text_or_number(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+/// A duration as it may be written.
+fn duration_text(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_nanos()) {
+        (seconds, 0) => format!("{seconds}s"),
+        (_, nanos) if nanos.is_multiple_of(1_000_000) => format!("{}ms", duration.as_millis()),
+        _ => humantime::format_duration(duration).to_string(),
     }
 }
 
-/// A number of bytes as people write it: `262144`, `256KiB`, `1MiB`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteSize(pub usize);
+/// What may be written for a size.
+pub(super) const SIZE: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
+
+/// A number of bytes: `262144`, `256KiB`, `1MiB`.
+pub(crate) struct Size;
+
+/// A size that a packet can have.
+pub(crate) struct PacketSize;
 
 const UNITS: [(&str, usize); 4] = [
     ("GiB", 1 << 30),
@@ -72,72 +489,65 @@ const UNITS: [(&str, usize); 4] = [
     ("B", 1),
 ];
 
-impl FromStr for ByteSize {
-    type Err = String;
+impl Rule for Size {
+    type Value = usize;
+    const TOML: Toml = Toml::TextOrNumber;
+    const FORM: &'static str = SIZE;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("not {SIZE_FORM}");
+    fn read(text: &str) -> Result<usize, Refusal> {
+        let wrong = || Refusal::form(SIZE);
         let text = text.trim();
         let digits = text
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let unit = unit.trim_start();
-        let factor = if unit.is_empty() {
-            1
-        } else {
-            UNITS
-                .iter()
+        let mut units = UNITS.iter();
+        let factor = match unit {
+            "" => 1,
+            _ => units
                 .find(|(name, _)| name.eq_ignore_ascii_case(unit))
                 .map(|(_, factor)| *factor)
-                .ok_or_else(wrong)?
+                .ok_or_else(wrong)?,
         };
         if number.is_empty() {
             return Err(wrong());
         }
+        let number: Option<usize> = number.parse().ok();
         number
-            .parse::<usize>()
-            .ok()
             .and_then(|number| number.checked_mul(factor))
-            .map(ByteSize)
-            .ok_or_else(|| "more than this computer can address".into())
+            .ok_or_else(|| Refusal::almost(TOO_LARGE, SIZE))
     }
 }
 
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, factor) in &UNITS[..3] {
-            if self.0 >= *factor && self.0.is_multiple_of(*factor) {
-                return write!(f, "{}{name}", self.0 / factor);
-            }
+impl Rule for PacketSize {
+    type Value = usize;
+    const TOML: Toml = Size::TOML;
+    const FORM: &'static str = SIZE;
+
+    fn read(text: &str) -> Result<usize, Refusal> {
+        // One byte, and four that state the length.
+        const FIXED_HEADER: usize = 5;
+        let size = Size::read(text)?;
+        let shown = size_text(size);
+        if size < 128 {
+            let problem = format!("{shown} leaves no room for a message");
+            return Err(Refusal::value(problem, "at least 128"));
         }
-        write!(f, "{}", self.0)
+        if size > MAX_REMAINING_LENGTH + FIXED_HEADER {
+            let problem = format!("{shown} is more than a packet can have [MQTT 3.1.1, 2.2.3]");
+            return Err(Refusal::value(problem, "at most 256MiB"));
+        }
+        Ok(size)
     }
 }
 
-impl Serialize for ByteSize {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ByteSize {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text_or_number(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
-    }
-}
-
-/// A string, or an integer as its digits; the notation itself refuses what it cannot read.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match toml::Value::deserialize(deserializer)? {
-        toml::Value::String(text) => Ok(text),
-        toml::Value::Integer(number) => Ok(number.to_string()),
-        other => Err(serde::de::Error::custom(format!(
-            "not a text but a {}",
-            other.type_str()
-        ))),
+/// A size as it may be written.
+fn size_text(size: usize) -> String {
+    let fits = |(_, factor): &&(&str, usize)| size >= *factor && size.is_multiple_of(*factor);
+    match UNITS[..3].iter().find(fits) {
+        Some((name, factor)) => format!("{}{name}", size / factor),
+        None => size.to_string(),
     }
 }
 
@@ -145,16 +555,9 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
 mod tests {
     use super::*;
 
-    fn span(text: &str) -> Result<Duration, String> {
-        text.parse::<TimeSpan>().map(|span| span.0)
-    }
-
-    fn size(text: &str) -> Result<usize, String> {
-        text.parse::<ByteSize>().map(|size| size.0)
-    }
-
     #[test]
     fn durations_have_a_unit_or_are_zero() {
+        let span = Span::read;
         assert_eq!(span("100ms"), Ok(Duration::from_millis(100)));
         assert_eq!(span("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(span("2m"), Ok(Duration::from_secs(120)));
@@ -170,6 +573,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bytes_or_have_a_binary_unit() {
+        let size = Size::read;
         assert_eq!(size("0"), Ok(0));
         assert_eq!(size("262144"), Ok(262_144));
         assert_eq!(size("256KiB"), Ok(262_144));
@@ -191,11 +595,26 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back_as_the_same() {
-        for text in ["0", "1ms", "100ms", "1500ms", "60s", "3600s", "1us"] {
-            assert_eq!(text.parse::<TimeSpan>().unwrap().to_string(), text);
+        for text in ["0s", "1ms", "100ms", "1500ms", "60s", "3600s", "1us"] {
+            assert_eq!(duration_text(Span::read(text).unwrap()), text);
         }
         for text in ["0", "100", "1KiB", "256KiB", "1MiB", "1025", "2GiB"] {
-            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+            assert_eq!(size_text(Size::read(text).unwrap()), text);
         }
+    }
+
+    #[test]
+    fn a_refusal_comes_through_a_text() {
+        for refusal in [
+            Span::read("5").unwrap_err(),
+            Span::read("400days").unwrap_err(),
+            Size::read("99999999999999999999").unwrap_err(),
+            Quality::read("3").unwrap_err(),
+            Address::read("https://a").unwrap_err(),
+        ] {
+            let message = refusal.to_string();
+            assert_eq!(Refusal::from_message(&message), Some(refusal), "{message}");
+        }
+        assert_eq!(Refusal::from_message("expected a sequence"), None);
     }
 }

@@ -4,15 +4,15 @@
 //! thread.
 
 use bytes::Bytes;
-
-use super::files;
-use super::resolve::{quality, wrong};
-use super::sources::Layers;
-use crate::app::settings::Settings;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::Error;
 
-/// The will, if a topic is given; without one the other settings mean nothing and are taken for a
+use super::files;
+use super::resolve::wrong;
+use super::settings::Settings;
+use super::sources::Layers;
+
+/// The will, if a topic is given. Without one the other settings mean nothing and are taken for a
 /// slip, unless they only say what holds anyway.
 pub(super) fn last_will(layers: &Layers, settings: &Settings) -> Result<Option<Will>, Error> {
     let Some(topic) = &settings.will_topic else {
@@ -20,14 +20,15 @@ pub(super) fn last_will(layers: &Layers, settings: &Settings) -> Result<Option<W
     };
     let payload = match &settings.will_payload_file {
         Some(path) => {
-            let name = layers.name("will-payload-file").unwrap_or_default();
-            Bytes::from(files::read_will(path, &name)?)
+            let key = "will-payload-file";
+            let path = layers.path(key, &path.value);
+            Bytes::from(files::read_will(&path, &layers.name(key))?)
         }
         None => Bytes::new(),
     };
-    let qos = quality("will-qos", settings.will_qos)?.unwrap_or_default();
-    let mut will = Will::new(topic, qos, payload);
-    will.retain = settings.will_retain.unwrap_or(false);
+    let qos = settings.will_qos.as_ref().map(|qos| qos.value);
+    let mut will = Will::new(&topic.value, qos.unwrap_or_default(), payload);
+    will.retain = retain(settings);
     Ok(Some(will))
 }
 
@@ -35,16 +36,22 @@ fn without_topic(layers: &Layers, settings: &Settings) -> Result<(), Error> {
     for (key, given) in [
         ("will-payload-file", settings.will_payload_file.is_some()),
         ("will-qos", settings.will_qos.is_some()),
-        ("will-retain", settings.will_retain == Some(true)),
+        ("will-retain", retain(settings)),
     ] {
         if given {
-            let name = layers.name(key).unwrap_or_else(|| format!("--{key}"));
             return Err(wrong(
                 "preparing the last will",
-                format!("{name} is given without a topic"),
+                format!("{} is given without a topic", layers.name(key)),
                 "add --will-topic TOPIC, or leave it out",
             ));
         }
     }
     Ok(())
+}
+
+fn retain(settings: &Settings) -> bool {
+    settings
+        .will_retain
+        .as_ref()
+        .is_some_and(|retain| retain.value)
 }

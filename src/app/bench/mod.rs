@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
-use crate::app::resolve::{BenchMode, BenchSettings};
+use crate::app::values::BenchMode;
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
@@ -29,9 +29,10 @@ use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
 use plan::{Account, Plan, Received};
 use publisher::{Shared, Tally};
+use settings::BenchSettings;
 
-pub use progress::Progress;
-pub use report::{Latency, Report};
+use progress::Progress;
+pub(crate) use report::{Latency, Report};
 
 /// How long what is in flight may take to finish after an interrupt or a failure.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,11 +67,11 @@ const STACK: usize = 256 * 1024;
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
 /// the report.
-pub fn run(
+pub(crate) fn run(
     options: Options,
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
-    progress: Progress,
+    shows_progress: bool,
 ) -> Result<Report, Error> {
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
@@ -98,7 +99,10 @@ pub fn run(
         settings: settings.clone(),
         patience,
         grace,
-        progress,
+        progress: match shows_progress {
+            true => Progress::on_terminal(),
+            false => Progress::Hidden,
+        },
     };
     let conductor = thread::Builder::new()
         .name("conductor".to_owned())
@@ -200,7 +204,7 @@ fn report(
     let seconds = measured.took.as_secs_f64();
     Ok(Report {
         mode: settings.mode.name(),
-        threads: settings.threads.get(),
+        threads: settings.threads,
         messages: settings.messages,
         payload_bytes: settings.payload_size,
         window: settings.window,
@@ -364,7 +368,7 @@ impl Conductor {
     /// Starts all publishers, or as many as the system allows.
     fn start_publishers(&self) -> (Vec<JoinHandle<()>>, Option<String>) {
         let mut publishers = Vec::new();
-        for thread in 0..self.settings.threads.get() {
+        for thread in 0..self.settings.threads {
             let shared = self.shared.clone();
             let publish = match self.settings.mode {
                 BenchMode::Async => publisher::publish_async,

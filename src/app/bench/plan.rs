@@ -8,7 +8,7 @@ use std::process;
 
 use bytes::Bytes;
 
-use crate::app::resolve::BenchSettings;
+use crate::app::bench::settings::BenchSettings;
 use mqtt_connection_sharing::Topic;
 use mqtt_connection_sharing::{Message, Publish, QoS};
 
@@ -40,7 +40,7 @@ impl Plan {
             filter: format!("{prefix}/+/+"),
             payload_size: settings.payload_size,
             qos: settings.qos,
-            threads: settings.threads.get() as u64,
+            threads: settings.threads as u64,
             messages: settings.messages,
         }
     }
@@ -179,14 +179,13 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroUsize;
 
     fn plan(threads: usize, messages: u64, payload_size: usize) -> Plan {
         Plan::new(&BenchSettings {
-            threads: NonZeroUsize::new(threads).unwrap(),
+            threads,
             messages,
             payload_size,
-            ..BenchSettings::default()
+            ..crate::app::tests::bench_settings()
         })
     }
 

@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// A bar on standard error.
     Bar,
     /// Nothing.
@@ -32,7 +32,7 @@ pub(super) struct Bar {
 
 impl Progress {
     /// A bar, if standard error is a terminal.
-    pub fn on_terminal() -> Self {
+    pub(crate) fn on_terminal() -> Self {
         match io::stderr().is_terminal() {
             true => Progress::Bar,
             false => Progress::Hidden,

@@ -8,74 +8,66 @@ use serde::Serialize;
 
 /// What came of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// `async` or `sync`.
-    pub mode: &'static str,
+    pub(crate) mode: &'static str,
     /// Threads that published.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Messages that were to be published, over all threads.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Bytes in each.
-    pub payload_bytes: usize,
+    pub(crate) payload_bytes: usize,
     /// Messages that could await their acknowledgment at one time.
-    pub window: u16,
+    pub(crate) window: u16,
     /// Quality of service: 0, 1 or 2.
-    pub qos: u8,
+    pub(crate) qos: u8,
     /// Whether nothing was lost and nothing failed.
-    pub success: bool,
+    pub(crate) success: bool,
     /// Messages that the loop took.
-    pub published: u64,
+    pub(crate) published: u64,
     /// Messages that the broker acknowledged (QoS 0: that went out).
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// From the first publish to the last acknowledgment.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Messages acknowledged in each of these seconds.
-    pub messages_per_second: f64,
+    pub(crate) messages_per_second: f64,
     /// From the call to the acknowledgment; none when nothing was acknowledged.
-    pub latency_us: Option<Latency>,
+    pub(crate) latency_us: Option<Latency>,
     /// Processor time of the program meanwhile, where the system tells.
-    pub cpu_seconds: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
     /// The most memory that the program had resident, where the system tells.
-    pub peak_rss_bytes: Option<u64>,
+    pub(crate) peak_rss_bytes: Option<u64>,
     /// Distinct messages that came back; this and the next four only with `--receive`.
-    pub received: Option<u64>,
+    pub(crate) received: Option<u64>,
     /// Acknowledged messages that did not come back.
-    pub lost: Option<u64>,
+    pub(crate) lost: Option<u64>,
     /// Messages that came back again.
-    pub duplicated: Option<u64>,
+    pub(crate) duplicated: Option<u64>,
     /// Messages that came back after a later one of the same thread.
-    pub reordered: Option<u64>,
+    pub(crate) reordered: Option<u64>,
     /// Messages that this run had not published, or that were not whole.
-    pub unexpected: Option<u64>,
+    pub(crate) unexpected: Option<u64>,
     /// Times the connection was made again.
-    pub reconnects: u64,
+    pub(crate) reconnects: u64,
     /// Whether it was interrupted.
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
     /// The first thing that went wrong.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// Quantiles of the time from the call to the acknowledgment, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// Half of all messages took at most this.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// Nine of ten.
-    pub p90: f64,
+    pub(crate) p90: f64,
     /// 99 of 100.
-    pub p99: f64,
+    pub(crate) p99: f64,
     /// 999 of 1000.
-    pub p999: f64,
+    pub(crate) p999: f64,
     /// All.
-    pub max: f64,
-}
-
-impl Report {
-    /// One JSON object on one line.
-    pub fn to_json(&self) -> String {
-        // Finite numbers, booleans and strings under string keys cannot fail to become JSON.
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-    }
+    pub(crate) max: f64,
 }
 
 impl fmt::Display for Report {
@@ -178,6 +170,7 @@ impl fmt::Display for Micros {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::print::to_json;
 
     fn report() -> Report {
         Report {
@@ -245,7 +238,7 @@ mod tests {
         let mut report = report();
         report.received = None;
         report.cpu_seconds = None;
-        let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&to_json(&report)).unwrap();
         assert_eq!(json["latency_us"]["p999"], 2_000_000.0);
         assert!(json["received"].is_null() && json["cpu_seconds"].is_null());
         assert_eq!(json["payload_bytes"], 64);

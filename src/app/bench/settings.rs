@@ -1,79 +1,33 @@
-//! What the command bench does: its settings with their defaults, and what they mean for the
-//! library's options.
+//! What the command bench does: its settings, and what follows from them for the library's options.
 //!
 //! Pure; the main thread uses it, once.
 
-use std::num::NonZeroUsize;
-
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-
-use crate::app::checks;
-use crate::app::resolve::{self, set, wrong};
-use crate::app::settings::Settings;
 use mqtt_connection_sharing::QoS;
-use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options};
 
-/// How the threads of the bench publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BenchMode {
-    /// Without waiting, as long as the window has room.
-    #[default]
-    Async,
-    /// One message after the other, each once the one before is acknowledged.
-    Sync,
-}
-
-impl BenchMode {
-    /// As settings and results name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            BenchMode::Async => "async",
-            BenchMode::Sync => "sync",
-        }
-    }
-}
+use crate::app::checks::Sent;
+use crate::app::values::BenchMode;
 
 /// What the bench does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BenchSettings {
+pub(crate) struct BenchSettings {
     /// How the threads publish.
-    pub mode: BenchMode,
-    /// Threads that publish.
-    pub threads: NonZeroUsize,
+    pub(crate) mode: BenchMode,
+    /// Threads that publish; at least 1.
+    pub(crate) threads: usize,
     /// Messages in all, shared out between the threads; at least 1.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// Bytes in each message.
-    pub payload_size: usize,
+    pub(crate) payload_size: usize,
     /// Messages that may await their acknowledgment at one time, at least 1.
-    pub window: u16,
+    pub(crate) window: u16,
     /// Quality of service of messages and subscription.
-    pub qos: QoS,
+    pub(crate) qos: QoS,
     /// First level or levels of all topics, as the demo's.
-    pub topic_prefix: String,
+    pub(crate) topic_prefix: String,
     /// Whether to subscribe and to receive everything back.
-    pub receive: bool,
+    pub(crate) receive: bool,
 }
-
-impl Default for BenchSettings {
-    fn default() -> Self {
-        BenchSettings {
-            mode: BenchMode::Async,
-            threads: NonZeroUsize::MIN.saturating_add(3),
-            messages: 100_000,
-            payload_size: 64,
-            window: 1000,
-            qos: QoS::AtLeastOnce,
-            topic_prefix: resolve::DemoSettings::default().topic_prefix,
-            receive: false,
-        }
-    }
-}
-
-/// What a bench leaves behind is of no use to the next one.
-pub(in crate::app) const CLEAN_SESSION: bool = true;
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
@@ -86,134 +40,101 @@ impl BenchSettings {
     /// How many messages of its own an asynchronous thread may have outstanding: its share of twice
     /// the window, one half on its way, the other ready for when room is made; less where payloads
     /// are large, since all of that is held in memory.
-    pub fn outstanding(&self) -> usize {
-        let threads = self.threads.get();
+    pub(crate) fn outstanding(&self) -> usize {
+        let threads = self.threads;
         let share = (2 * usize::from(self.window)).div_ceil(threads);
         let in_memory = MOST_WAITING / self.payload_size.max(1) / threads;
         share.max(LEAST_OUTSTANDING).min(in_memory).max(1)
     }
-}
 
-/// The settings of the bench, and the library's options changed to suit them.
-pub(in crate::app) fn bench(
-    settings: &Settings,
-    options: &mut Options,
-) -> Result<BenchSettings, Error> {
-    let mut bench = BenchSettings::default();
-    set(&mut bench.mode, settings.mode);
-    let threads = settings.threads.and_then(NonZeroUsize::new);
-    set(&mut bench.threads, threads);
-    set(&mut bench.messages, settings.messages);
-    set(&mut bench.payload_size, settings.payload_size.map(|s| s.0));
-    set(&mut bench.qos, resolve::quality("qos", settings.qos)?);
-    if bench.qos == QoS::ExactlyOnce {
-        bench.window = WINDOW_OF_QOS_2;
+    /// Commands that may wait: what the threads have outstanding.
+    pub(crate) fn command_queue(&self) -> usize {
+        let outstanding = match self.mode {
+            BenchMode::Async => self.outstanding(),
+            BenchMode::Sync => 1,
+        };
+        let queue = self.threads.saturating_mul(outstanding);
+        queue.clamp(LEAST_OUTSTANDING, LARGEST_QUEUE)
     }
-    set(&mut bench.window, settings.window);
-    set(&mut bench.topic_prefix, settings.topic_prefix.clone());
-    set(&mut bench.receive, settings.receive);
 
-    options.max_inflight = bench.window;
-    let outstanding = match bench.mode {
-        BenchMode::Async => bench.outstanding(),
-        BenchMode::Sync => 1,
-    };
-    let queue = bench.threads.get().saturating_mul(outstanding);
-    options.command_queue = queue.clamp(LEAST_OUTSTANDING, LARGEST_QUEUE);
-    options.clean_session = settings.clean_session.unwrap_or(CLEAN_SESSION);
-    if settings.max_packet_size.is_none() {
-        // Headers and topic beside the payload.
-        let needed = bench.payload_size.saturating_add(128 * 1024);
-        options.max_packet_size = options.max_packet_size.max(needed);
+    /// Bytes that a packet may have: headers and topic beside the payload.
+    pub(crate) fn largest_packet(&self) -> usize {
+        self.payload_size.saturating_add(128 * 1024)
     }
-    Ok(bench)
-}
 
-/// Checks what the bench will send, as the demo's is checked.
-pub(in crate::app) fn check(options: &Options, bench: &BenchSettings) -> Result<(), Error> {
-    let mode = bench.mode.name();
-    // Process, thread and number at their longest.
-    let longest = format!("{}-{}-{}", u32::MAX, bench.threads, bench.messages);
-    let sent = checks::Sent {
-        topic: format!("{}/{mode}/{longest}", bench.topic_prefix),
-        payload_size: bench.payload_size,
-        qos: bench.qos,
-        comes_back: bench.receive,
-    };
-    checks::together(options, &sent)
-}
-
-/// What is worth knowing of a bench against AWS IoT.
-pub(in crate::app) fn aws_notice(options: &Options, bench: &BenchSettings) -> Option<String> {
-    let is_fast = bench.mode == BenchMode::Async || bench.threads.get() > 1;
-    (options.is_aws_iot() && is_fast).then(|| {
-        "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
-         acknowledge what exceeds that: use --mode sync --threads 1"
-            .to_owned()
-    })
-}
-
-/// Each thread has a message in hand, whatever its size.
-pub(in crate::app) fn memory_notice(bench: &BenchSettings) -> Option<String> {
-    let held = bench.threads.get().saturating_mul(bench.payload_size);
-    (held > MOST_WAITING).then(|| {
-        format!(
-            "--threads {} with --payload-size {}: that many messages alone are {} MiB of memory, and those on \
-             their way come on top",
-            bench.threads,
-            bench.payload_size,
-            held >> 20
-        )
-    })
-}
-
-/// A setting of the other task on the command line is refused: it would do nothing.
-pub(in crate::app) fn misplaced(name: &str, key: &str, task: crate::app::settings::Task) -> Error {
-    use crate::app::settings::Task;
-    let (problem, advice) = match task {
-        Task::Bench => {
-            let advice = match key {
-                "max-inflight" => "use --window",
-                "publish-count" => "use --messages",
-                "command-queue" | "response-queue" => "leave it out: it follows from --window",
-                _ => "leave it out; bench --help shows what there is",
-            };
-            ("it is a flag of the demo, not of bench", advice.to_owned())
+    /// What it will send, at its largest.
+    pub(crate) fn sent(&self) -> Sent {
+        let mode = self.mode.name();
+        // Process, thread and number at their longest.
+        let longest = format!("{}-{}-{}", u32::MAX, self.threads, self.messages);
+        Sent {
+            topic: format!("{}/{mode}/{longest}", self.topic_prefix),
+            payload_size: self.payload_size,
+            qos: self.qos,
+            comes_back: self.receive,
         }
-        Task::Demo => (
-            "it is a flag of the command bench, not of the demo",
-            format!("write: mqtt-connection-sharing bench {name} …"),
-        ),
-    };
-    wrong(format!("reading {name}"), problem, advice)
+    }
+
+    /// What is worth knowing of it against AWS IoT.
+    pub(crate) fn aws_notice(&self, options: &Options) -> Option<String> {
+        let is_fast = self.mode == BenchMode::Async || self.threads > 1;
+        (options.is_aws_iot() && is_fast).then(|| {
+            "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
+             acknowledge what exceeds that: use --mode sync --threads 1"
+                .to_owned()
+        })
+    }
+
+    /// Each thread has a message in hand, whatever its size.
+    pub(crate) fn memory_notice(&self) -> Option<String> {
+        let held = self.threads.saturating_mul(self.payload_size);
+        (held > MOST_WAITING).then(|| {
+            format!(
+                "--threads {} with --payload-size {}: that many messages alone are {} MiB of memory, and those on \
+                 their way come on top",
+                self.threads,
+                self.payload_size,
+                held >> 20
+            )
+        })
+    }
+}
+
+/// Messages that may await their acknowledgment where no window is given.
+pub(crate) fn default_window(qos: QoS) -> u16 {
+    match qos {
+        QoS::ExactlyOnce => WINDOW_OF_QOS_2,
+        _ => 1000,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::tests::bench_settings;
 
     #[test]
     fn threads_that_each_hold_a_large_message_are_worth_a_word() {
-        let mut bench = BenchSettings::default();
-        assert_eq!(memory_notice(&bench), None);
-        bench.threads = NonZeroUsize::new(1_024).unwrap();
-        assert_eq!(memory_notice(&bench), None);
+        let mut bench = bench_settings();
+        assert_eq!(bench.memory_notice(), None);
+        bench.threads = 1_024;
+        assert_eq!(bench.memory_notice(), None);
         bench.payload_size = 1 << 20;
-        let notice = memory_notice(&bench).unwrap();
+        let notice = bench.memory_notice().unwrap();
         assert!(notice.contains("1024 MiB"), "{notice}");
     }
 
     #[test]
     fn only_one_thread_that_waits_stays_within_what_aws_iot_takes() {
-        let mut bench = BenchSettings::default();
+        let mut bench = bench_settings();
         let mut options = Options::new("abc-ats.iot.eu-central-1.amazonaws.com", "me");
-        assert!(aws_notice(&options, &bench).is_some());
+        assert!(bench.aws_notice(&options).is_some());
         bench.mode = BenchMode::Sync;
-        assert!(aws_notice(&options, &bench).is_some());
-        bench.threads = NonZeroUsize::MIN;
-        assert_eq!(aws_notice(&options, &bench), None);
+        assert!(bench.aws_notice(&options).is_some());
+        bench.threads = 1;
+        assert_eq!(bench.aws_notice(&options), None);
         bench.mode = BenchMode::Async;
         options.host = "broker.example".into();
-        assert_eq!(aws_notice(&options, &bench), None);
+        assert_eq!(bench.aws_notice(&options), None);
     }
 }

@@ -13,7 +13,7 @@ use mqtt_connection_sharing::Handle;
 
 /// Set once, seen by everybody.
 #[derive(Debug)]
-pub struct Interrupt {
+pub(crate) struct Interrupt {
     requested: AtomicBool,
     /// The handle of the loop that runs, if one does, and how long it may take to finish.
     running: Mutex<Option<(Handle, Duration)>>,
@@ -36,7 +36,7 @@ impl Default for Interrupt {
 
 impl Interrupt {
     /// Asks for the end. Returns whether this was the first time.
-    pub fn request(&self) -> bool {
+    pub(crate) fn request(&self) -> bool {
         let first = !self.requested.swap(true, Ordering::SeqCst);
         lock(&self.sender).take();
         if let Some((handle, grace)) = lock(&self.running).as_ref() {
@@ -46,7 +46,7 @@ impl Interrupt {
     }
 
     /// Whether the end was asked for.
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.requested.load(Ordering::SeqCst)
     }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use crate::app::names::as_given;
-use crate::app::resolve::DemoSettings;
 use mqtt_connection_sharing::Client;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
@@ -25,8 +24,8 @@ use mqtt_connection_sharing::options::Options;
 use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
 use verdict::{Plan, Published};
 
-pub use interrupt::Interrupt;
-pub use report::{Report, Run};
+pub(crate) use interrupt::Interrupt;
+pub(crate) use report::{Report, Run};
 
 /// How much longer than for an acknowledgment the subscriber waits for its next message.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
@@ -34,12 +33,34 @@ const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 /// How long what is in flight may take to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// What the demo does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DemoSettings {
+    /// Times it runs; 0 = until stopped.
+    pub(crate) iterations: u64,
+    /// Messages in each iteration, at least 1, shared out between both publishers.
+    pub(crate) publish_count: u64,
+    /// Pause of each publisher between two messages; zero = none.
+    pub(crate) publish_delay: Duration,
+    /// Pause between two iterations; zero = none.
+    pub(crate) iteration_delay: Duration,
+    /// Bytes that each message is padded to; 0 = just its text.
+    pub(crate) payload_size: usize,
+    /// Quality of service of messages and subscription.
+    pub(crate) qos: QoS,
+    /// Topics are `<prefix>/sync/<i>` and `<prefix>/async/<i>`, the filter is `<prefix>/+/+`. Has no
+    /// wildcard, no `$` at its beginning, no slash at its end.
+    pub(crate) topic_prefix: String,
+    /// Messages that may wait for the subscriber, at least 1.
+    pub(crate) response_queue: usize,
+}
+
 /// Runs the demo; `on_run` is told of each iteration when it is over.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
 /// the report.
-pub fn run(
+pub(crate) fn run(
     options: Options,
     settings: &DemoSettings,
     interrupt: &Interrupt,

@@ -9,53 +9,53 @@ use serde::Serialize;
 
 /// What one iteration came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Run {
+pub(crate) struct Run {
     /// Its number, from 1.
-    pub iteration: u64,
+    pub(crate) iteration: u64,
     /// Everything received and acknowledged, every thread and the loop ended well.
-    pub success: bool,
+    pub(crate) success: bool,
     /// Messages that the loop took.
-    pub published: u64,
+    pub(crate) published: u64,
     /// Messages that the broker acknowledged (QoS 0: that went out).
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// Distinct expected messages that came back.
-    pub received: u64,
+    pub(crate) received: u64,
     /// Expected messages that did not.
-    pub lost: u64,
+    pub(crate) lost: u64,
     /// Expected messages that came again.
-    pub duplicated: u64,
+    pub(crate) duplicated: u64,
     /// Messages that this iteration had not published.
-    pub unexpected: u64,
+    pub(crate) unexpected: u64,
     /// First deliveries out of their publisher's order.
-    pub reordered: u64,
+    pub(crate) reordered: u64,
     /// Times the connection was made again.
-    pub reconnects: u64,
+    pub(crate) reconnects: u64,
     /// Reconnects at which the broker still had the session.
-    pub resumed: u64,
+    pub(crate) resumed: u64,
     /// Subscriptions renewed because the broker had forgotten them.
-    pub resubscribed: u64,
+    pub(crate) resubscribed: u64,
     /// How long it took, in milliseconds.
-    pub elapsed_ms: u64,
+    pub(crate) elapsed_ms: u64,
     /// The first thing that went wrong.
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 /// What the whole demo came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Iterations that were run.
-    pub iterations: u64,
+    pub(crate) iterations: u64,
     /// Those that succeeded.
-    pub succeeded: u64,
+    pub(crate) succeeded: u64,
     /// More than half of them did, and at least one.
-    pub success: bool,
+    pub(crate) success: bool,
     /// One for each iteration, in order.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
 }
 
 impl Report {
     /// The verdict over all iterations.
-    pub fn new(runs: Vec<Run>) -> Self {
+    pub(crate) fn new(runs: Vec<Run>) -> Self {
         let iterations = runs.len() as u64;
         let succeeded = runs.iter().filter(|run| run.success).count() as u64;
         Report {
@@ -64,12 +64,6 @@ impl Report {
             success: succeeded * 2 > iterations,
             runs,
         }
-    }
-
-    /// One JSON object on one line.
-    pub fn to_json(&self) -> String {
-        // Numbers, booleans and strings under string keys cannot fail to become JSON.
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
     }
 }
 
@@ -123,6 +117,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::print::to_json;
 
     fn run(iteration: u64, success: bool) -> Run {
         Run {
@@ -155,7 +150,7 @@ mod tests {
         let mut failed = run(1, false);
         failed.error = Some("a \"quoted\" reason".into());
         assert_eq!(
-            Report::new(vec![failed]).to_json(),
+            to_json(&Report::new(vec![failed])),
             concat!(
                 r#"{"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
                 r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,

@@ -4,7 +4,6 @@ use super::resolve::*;
 use crate::app::resolve::*;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{IdentityFiles, Security};
-use mqtt_connection_sharing::{QoS, Will};
 use std::path::Path;
 
 fn identity(config: &Config) -> Option<&IdentityFiles> {

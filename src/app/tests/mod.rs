@@ -7,3 +7,23 @@ mod readme;
 mod resolve;
 mod secrets;
 mod will;
+
+use super::bench::settings::BenchSettings;
+use super::demo::DemoSettings;
+use super::resolve::Job;
+
+/// What the demo does by default.
+pub(super) fn demo_settings() -> DemoSettings {
+    match resolve::flags(&["--local"]).unwrap().job {
+        Job::Demo(demo) => demo,
+        Job::Bench(_) => panic!("not the demo"),
+    }
+}
+
+/// What the bench does by default.
+pub(super) fn bench_settings() -> BenchSettings {
+    match resolve::flags(&["bench", "--local"]).unwrap().job {
+        Job::Demo(_) => panic!("not the bench"),
+        Job::Bench(bench) => bench,
+    }
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 
-use crate::app::demo::{self, Interrupt, Report};
-use crate::app::resolve::DemoSettings;
+use crate::app::demo::{self, DemoSettings, Interrupt, Report};
+use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
 use crate::support::running::promptly;
 
@@ -81,7 +81,7 @@ fn demo() -> Report {
         iterations: 1,
         publish_count: COUNT,
         publish_delay: Duration::from_millis(1),
-        ..DemoSettings::default()
+        ..demo_settings()
     };
     let interrupt = Interrupt::default();
     promptly(|| demo::run(options, &settings, &interrupt, |_| {})).unwrap()

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::app::bench;
 use crate::app::demo::{Report, Run};
-use crate::app::resolve::default_settings;
+use crate::app::help::command_of;
+use crate::app::print::to_json;
 use crate::app::settings::{self, Task};
+use crate::app::sources::defaults;
 
 const PROGRAM: &str = "mqtt-connection-sharing";
 
@@ -114,7 +116,7 @@ fn program_arguments(command: &str) -> Option<Vec<&str>> {
 #[test]
 fn the_flag_tables_are_those_of_the_help() {
     let built = |task| {
-        let mut command = settings::command_of(task);
+        let mut command = command_of(task);
         command.build();
         command
     };
@@ -178,7 +180,7 @@ fn every_command_line_parses() {
 
 #[test]
 fn every_flag_and_variable_that_it_mentions_exists() {
-    let mut command = settings::command_of(Task::Demo);
+    let mut command = command_of(Task::Demo);
     command.build();
     let mut known: BTreeSet<String> = BTreeSet::new();
     for arg in command.get_arguments() {
@@ -201,13 +203,13 @@ fn every_flag_and_variable_that_it_mentions_exists() {
         assert!(password || known.contains(&flag), "MQTT_{name}");
     }
     // The settings are what the help has: each has a flag.
-    let settings = toml::Table::try_from(default_settings()).unwrap();
+    let settings = defaults(Task::Demo);
     assert!(settings.keys().all(|k| known.contains(&format!("--{k}"))));
 }
 
 #[test]
 fn the_exit_status_table_is_that_of_the_help() {
-    let help = settings::command_of(Task::Demo).render_help().to_string();
+    let help = command_of(Task::Demo).render_help().to_string();
     let (_, list) = help.split_once("Exit status:\n").unwrap();
     let expected: Vec<(String, String)> = list
         .lines()
@@ -243,7 +245,7 @@ fn the_json_example_is_a_real_report() {
         elapsed_ms: number("elapsed_ms"),
         error: run["error"].as_str().map(str::to_owned),
     }]);
-    let real = real.to_json();
+    let real = to_json(&real);
     assert_eq!(shown, serde_json::from_str::<Value>(&real).unwrap());
     // The table has the same fields in the same order.
     let names: Vec<String> = rows(&section("## JSON"))
@@ -296,7 +298,7 @@ fn the_json_example_of_the_bench_is_a_real_report() {
         interrupted: value["interrupted"].as_bool().unwrap(),
         error: value["error"].as_str().map(str::to_owned),
     };
-    let real = real.to_json();
+    let real = to_json(&real);
     assert_eq!(value, serde_json::from_str::<Value>(&real).unwrap());
     // The table has the same fields in the same order.
     let table = rows(&section("## Bench"));

@@ -2,20 +2,23 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
-use std::fs;
-use std::path::Path;
-
 use std::ffi::OsString;
+use std::fs;
 use std::time::Duration;
 
 use mqtt_connection_sharing::QoS;
-use mqtt_connection_sharing::error::{Blame, Error};
-use mqtt_connection_sharing::options::{Options, Retry};
-
-use crate::app::resolve::*;
-use crate::app::settings as cli;
 use mqtt_connection_sharing::Will;
-use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Security, TlsOptions};
+use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::options::{
+    Credentials, IdentityFiles, Options, Retry, Security, TlsOptions,
+};
+
+use super::demo_settings;
+use crate::app::demo::DemoSettings;
+use crate::app::resolve::*;
+use crate::app::settings::{self, Verbosity};
+use crate::app::usage::usage_error;
+use crate::app::values::Output;
 
 pub(super) const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -28,7 +31,11 @@ pub(super) fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surrou
 }
 
 pub(super) fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
-    let cli = cli::parse_from([&["mqtt-connection-sharing"], args].concat()).unwrap();
+    let command_line = [&["mqtt-connection-sharing"], args].concat();
+    let cli = settings::parse_from(&command_line).map_err(|error| {
+        let command_line: Vec<OsString> = command_line.iter().map(OsString::from).collect();
+        usage_error(&error, &command_line)
+    })?;
     let lookup = |name: &str| {
         let found = environment.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.into())
@@ -68,13 +75,17 @@ pub(super) fn password(config: &Config) -> &str {
     &config.options.credentials.as_ref().unwrap().password
 }
 
+fn demo(config: &Config) -> &DemoSettings {
+    match &config.job {
+        Job::Demo(demo) => demo,
+        Job::Bench(_) => panic!("not the demo"),
+    }
+}
+
 #[test]
 fn an_endpoint_is_enough() {
     let config = to("broker.example", &[]).unwrap();
-    let mut library = Options::new("broker.example", config.options.client_id.clone());
-    library.command_queue = DEMO_COMMAND_QUEUE;
-    assert_eq!(format!("{:?}", config.options), format!("{library:?}"));
-    assert_eq!(config.demo, DemoSettings::default());
+    assert_eq!(*demo(&config), demo_settings());
     assert_eq!(config.output, Output::Text);
     assert_eq!(config.verbosity, Verbosity::Normal);
     assert!(!config.local);
@@ -159,7 +170,7 @@ fn each_setting_arrives() {
     expected.connect_interval = ms(17);
     expected.max_packet_size = 4096;
     assert_eq!(format!("{:?}", config.options), format!("{expected:?}"));
-    let demo = DemoSettings {
+    let expected_demo = DemoSettings {
         iterations: 2,
         publish_count: 3,
         publish_delay: ms(4),
@@ -169,7 +180,7 @@ fn each_setting_arrives() {
         topic_prefix: "a/b".into(),
         response_queue: 11,
     };
-    assert_eq!(config.demo, demo);
+    assert_eq!(*demo(&config), expected_demo);
     assert_eq!(config.output, Output::Json);
     assert_eq!(config.verbosity.level(), log::LevelFilter::Trace);
 }
@@ -187,11 +198,11 @@ fn command_line_over_environment_over_file_over_defaults() {
     ];
     let args = ["--config", &file, "--iterations", "31"];
     let config = with(&args, &environment).unwrap();
-    assert_eq!(config.demo.iterations, 31);
-    assert_eq!(config.demo.publish_count, 22);
-    assert_eq!(config.demo.qos, QoS::AtMostOnce);
+    assert_eq!(demo(&config).iterations, 31);
+    assert_eq!(demo(&config).publish_count, 22);
+    assert_eq!(demo(&config).qos, QoS::AtMostOnce);
     assert_eq!(config.options.host, "file");
-    assert_eq!(config.demo.response_queue, 10);
+    assert_eq!(demo(&config).response_queue, 10);
     assert!(config.options.clean_session);
     let off = [&args[..], &["--clean-session=false"]].concat();
     assert!(!with(&off, &environment).unwrap().options.clean_session);
@@ -324,7 +335,7 @@ fn local_leaves_other_sources_out_of_account_and_says_so() {
         ("MQTT_QOS", "0"),
     ];
     let config = with(&["--local", "--config", &file], &environment).unwrap();
-    assert_eq!(config.demo.qos, QoS::AtMostOnce);
+    assert_eq!(demo(&config).qos, QoS::AtMostOnce);
     for name in [
         "MQTT_PORT",
         "MQTT_PASSWORD",

@@ -1,10 +1,11 @@
-//! No debug output of settings and errors holds a password. `tests/secrets.rs` says so of all that the
+//! No debug output of settings and errors holds a password. `tests/program/secrets.rs` says so of all that the
 //! running program writes.
 
 use std::fs;
 
 use crate::app::resolve::{self, Surroundings};
-use crate::app::settings as cli;
+use crate::app::settings;
+use crate::app::usage::usage_error;
 use crate::support::secrets::{Secrets, USER_PASSWORD};
 
 #[test]
@@ -23,7 +24,7 @@ fn debug_output() {
         "--pkcs12=a.p12",
     ];
     let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
-    let cli = cli::parse_from(arguments).unwrap();
+    let cli = settings::parse_from(arguments).unwrap();
     secrets.expect_absent("Cli", &format!("{cli:?} {:?}", cli.settings));
     let surroundings = Surroundings {
         variable: &|_| None,
@@ -38,10 +39,10 @@ fn debug_output() {
     // Also where it should not have been.
     for at in ["@", "%40", "/"] {
         let endpoint = format!("mqtts://me:{USER_PASSWORD}{at}host");
-        let cli = cli::parse_from(["program", "--endpoint", &endpoint]).unwrap();
-        secrets.expect_absent("Cli", &format!("{cli:?} {:#?}", cli.settings));
-        assert!(format!("{cli:?}").contains("endpoint"));
-        let error = resolve::resolve(cli, &surroundings).unwrap_err();
+        let command_line = ["program".to_owned(), format!("--endpoint={endpoint}")];
+        let error = settings::parse_from(&command_line).unwrap_err();
+        let error = usage_error(&error, &command_line.map(Into::into));
+        assert!(error.tried().contains("--endpoint"), "{error}");
         secrets.expect_absent("Error", &format!("{error} {error:?}"));
     }
 }

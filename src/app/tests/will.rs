@@ -1,10 +1,7 @@
 //! The last will and what it is made of.
 
 use super::resolve::*;
-use crate::app::resolve::*;
-use mqtt_connection_sharing::options::{IdentityFiles, Security};
 use mqtt_connection_sharing::{QoS, Will};
-use std::path::Path;
 
 #[test]
 fn a_last_will_is_made_of_its_settings() {
