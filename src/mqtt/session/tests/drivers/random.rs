@@ -54,8 +54,11 @@ fn happening() -> impl Strategy<Value = Happening> {
 type Story = (Vec<Happening>, bool, bool);
 
 fn story() -> impl Strategy<Value = Story> {
-    let story = prop::collection::vec(happening(), 1..120);
-    (story, any::<bool>(), any::<bool>())
+    (happenings(), any::<bool>(), any::<bool>())
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    prop::collection::vec(happening(), 1..120)
 }
 
 fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
@@ -150,13 +153,20 @@ proptest! {
 
 #[test]
 fn every_fault_is_noticed() {
-    for (fault, words) in FAULTS {
+    // This server commits no violation.
+    let of_the_session = |fault: &Fault| *fault != Fault::ViolationIgnored;
+    for (fault, words) in FAULTS
+        .into_iter()
+        .filter(|(fault, _)| of_the_session(fault))
+    {
         let mut runner = TestRunner::deterministic();
-        let noticed = (0..1_000).any(|_| {
-            let story = story().new_tree(&mut runner).unwrap().current();
-            play(&story, fault).is_err_and(|broken| broken.contains(words))
-        });
-        // This server commits no violation.
-        assert_eq!(noticed, fault != Fault::ViolationIgnored, "{fault:?}");
+        let mut stories = (0..1_000).map(|_| happenings().new_tree(&mut runner).unwrap().current());
+        let tells = |story| {
+            let broken = play(&(story, false, true), fault);
+            broken.is_err_and(|broken| broken.contains(words))
+        };
+        let after = stories.position(tells);
+        println!("{fault:?}: after {after:?} stories");
+        assert!(after.is_some(), "{fault:?}: {words:?}");
     }
 }
