@@ -15,6 +15,9 @@ use crate::mqtt::session::{Outcome, Reason};
 /// How long DISCONNECT may take to leave when TERMINATE has no time left.
 const LEAVING_TIME: Duration = Duration::from_secs(1);
 
+/// A longer grace is cut: the clock cannot tell every time.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Agent {
     /// DISCONNECT.
     pub(super) fn disconnect(&mut self, done: Completions) {
@@ -35,7 +38,7 @@ impl Agent {
 
     /// TERMINATE. Asking again can only bring the end nearer.
     pub(super) fn terminate(&mut self, grace: Duration, done: Completions, now: Instant) {
-        let deadline = now.checked_add(grace).unwrap_or(now + MAX_GRACE);
+        let deadline = now + grace.min(LONGEST_GRACE);
         self.connection.close_by(deadline + LEAVING_TIME);
         let before = self.commands.len();
         self.requests.terminate_after(before, deadline, done);
@@ -152,6 +155,3 @@ impl Agent {
         }
     }
 }
-
-/// Stands for "no limit" where a grace time is beyond what the clock can tell.
-const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
