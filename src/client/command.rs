@@ -123,3 +123,13 @@ impl<T> From<Rejected<T>> for Error {
         Error::new(blame, "pushing a command", problem, advice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn a_command_fills_two_cache_lines_of_the_queue_and_no_more() {
+        let stamp = size_of::<usize>();
+        assert_eq!(size_of::<super::Command>() + stamp, 128);
+    }
+}

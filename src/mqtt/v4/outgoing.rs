@@ -230,11 +230,4 @@ mod tests {
         let outgoing = Outgoing::from(Publish::new("t", QoS::AtLeastOnce, payload));
         assert_eq!(Publish::from(outgoing).payload.as_ptr(), place);
     }
-
-    #[cfg(target_pointer_width = "64")]
-    #[test]
-    fn a_command_fills_two_cache_lines_and_no_more() {
-        let stamp = size_of::<usize>();
-        assert_eq!(size_of::<crate::client::command::Command>() + stamp, 128);
-    }
 }
