@@ -53,13 +53,7 @@ impl Queues {
     }
 
     fn deliver(&mut self, payload: &str, qos: QoS, delivery: Option<DeliveryId>) -> bool {
-        let message = Arc::new(Message {
-            topic: "t".into(),
-            payload: payload.to_owned().into(),
-            qos,
-            retain: false,
-            dup: false,
-        });
+        let message = Arc::new(Message::new("t", qos, payload.to_owned()));
         self.fanout.deliver(&self.table, &message, delivery)
     }
 
@@ -148,7 +142,7 @@ fn the_bytes_of_what_waits_aside_are_bounded_also_over_lost_sessions() {
 
 fn payload(inbox: &Inbox) -> String {
     let message = inbox.try_recv().unwrap();
-    String::from_utf8(message.payload.to_vec()).unwrap()
+    String::from_utf8(message.payload().to_vec()).unwrap()
 }
 
 /// PUBLISH with QoS 0 to the topic, as bytes.
@@ -253,7 +247,7 @@ fn row_02_unmatched_messages_are_bounded_dropped_and_counted() {
         assert!(queues.deliver(text, QoS::AtLeastOnce, Some(delivery)));
     }
     assert_eq!(queues.fanout.unmatched_dropped(), 2);
-    assert_eq!(&queues.unmatched.try_recv().unwrap().payload[..], b"1");
+    assert_eq!(&queues.unmatched.try_recv().unwrap().payload()[..], b"1");
 }
 
 #[test]
