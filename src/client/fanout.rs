@@ -316,3 +316,6 @@ impl Queue {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ mod waiting;
 #[cfg(test)]
 mod inspect;
 #[cfg(any(test, fuzzing))]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::time::Instant;
 

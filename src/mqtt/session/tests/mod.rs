@@ -10,9 +10,7 @@ mod rules;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
-mod fanout;
-#[cfg(test)]
-mod packets;
+pub(crate) mod packets;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
@@ -29,4 +27,6 @@ mod timing;
 mod transcript;
 
 #[cfg(test)]
-use transcript::{HANG, QOS, Transcript, options};
+pub(crate) use transcript::Transcript;
+#[cfg(test)]
+use transcript::{HANG, QOS, options};

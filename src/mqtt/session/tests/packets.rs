@@ -49,7 +49,7 @@ pub(super) fn suback(value: u16, granted: &[Option<u8>]) -> Incoming {
 }
 
 /// A message to topic `t`; the identifier is left out with QoS 0.
-pub(super) fn message(value: u16, qos: usize, payload: &str) -> Incoming {
+pub(crate) fn message(value: u16, qos: usize, payload: &str) -> Incoming {
     incoming(value, qos, payload, false)
 }
 

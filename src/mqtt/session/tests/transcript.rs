@@ -6,7 +6,7 @@
 //!
 //! | row of defects of the original | where it is held off |
 //! |---|---|
-//! | 1, 2, 10, 11 | `fanout.rs` here, with the real queues and table |
+//! | 1, 2, 10, 11 | `client/fanout/tests.rs`, with the real inboxes and table |
 //! | 3, 4, 14 to 18 | tests of the loop, of the backoff and of the demo; 18 (the session's part) `ending.rs` |
 //! | 5, 12, 13 | `publishing.rs` |
 //! | 6 | `subscribing.rs` |
@@ -37,7 +37,7 @@ pub(super) const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::Exactl
 pub(super) type Token = u32;
 
 /// A session, its link and its clock.
-pub(super) struct Transcript {
+pub(crate) struct Transcript {
     pub(super) session: Session<Token>,
     pub(super) clean_session: bool,
     pub(super) base: Instant,
@@ -100,7 +100,7 @@ impl Transcript {
         t
     }
 
-    pub(super) fn connected() -> Self {
+    pub(crate) fn connected() -> Self {
         Transcript::connected_with(|_| {})
     }
 
@@ -115,7 +115,7 @@ impl Transcript {
     }
 
     /// These filters are granted as asked for.
-    pub(super) fn subscribed(filters: &[(&str, u8)]) -> Self {
+    pub(crate) fn subscribed(filters: &[(&str, u8)]) -> Self {
         Transcript::connected().and_subscribed(filters)
     }
 
@@ -207,7 +207,7 @@ impl Transcript {
         self.command(|session, token, now| session.subscribe(filters, token, now))
     }
 
-    pub(super) fn unsubscribe(&mut self, filters: &[&str]) -> Token {
+    pub(crate) fn unsubscribe(&mut self, filters: &[&str]) -> Token {
         let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
         self.command(|session, token, now| session.unsubscribe(filters, token, now))
     }
@@ -234,7 +234,7 @@ impl Transcript {
         self
     }
 
-    pub(super) fn receives(&mut self, packet: Incoming) -> &mut Self {
+    pub(crate) fn receives(&mut self, packet: Incoming) -> &mut Self {
         let name = packet.name();
         let result = self.session.handle_packet(packet, self.now);
         assert_eq!(result, Ok(()), "{name}");
@@ -281,7 +281,7 @@ impl Transcript {
 /// Claims about what follows.
 impl Transcript {
     /// The next packet on the wire.
-    pub(super) fn sends(&mut self, packet: &str) -> &mut Self {
+    pub(crate) fn sends(&mut self, packet: &str) -> &mut Self {
         let sent = self.sent.pop_front();
         assert_eq!(sent.as_ref().map(packet_text).as_deref(), Some(packet));
         self
@@ -305,7 +305,7 @@ impl Transcript {
     }
 
     /// The message that is next to be delivered, and what is to be accepted.
-    pub(super) fn delivers(&mut self, message: &str) -> Option<DeliveryId> {
+    pub(crate) fn delivers(&mut self, message: &str) -> Option<DeliveryId> {
         let (text, delivery) = self.messages.pop_front().expect("a message");
         assert_eq!(text, message);
         delivery
@@ -326,7 +326,7 @@ impl Transcript {
     }
 
     /// Nothing more is sent or told.
-    pub(super) fn silent(&mut self) -> &mut Self {
+    pub(crate) fn silent(&mut self) -> &mut Self {
         let sent: Vec<_> = self.sent.iter().map(packet_text).collect();
         assert_eq!(sent, [""; 0]);
         assert_eq!(self.outcomes, BTreeMap::new());
@@ -346,7 +346,7 @@ impl Transcript {
     }
 
     /// Nothing is left to claim, and when everything is given up each command has ended once.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.silent();
         self.loses_link().abandon();
         assert_eq!(self.open, BTreeSet::new(), "commands that never ended");

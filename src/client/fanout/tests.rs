@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use crossbeam_channel::Receiver;
 
-use super::Transcript;
-use super::packets::message;
-use crate::client::fanout::Fanout;
+use super::Fanout;
 use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{InboxId, WhenFull};
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
+use crate::mqtt::session::tests::Transcript;
+use crate::mqtt::session::tests::packets::message;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
 use crate::mqtt::v4::decode;
 
