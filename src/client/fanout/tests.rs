@@ -247,7 +247,7 @@ fn row_02_unmatched_messages_are_bounded_dropped_and_counted() {
         assert!(queues.deliver(text, QoS::AtLeastOnce, Some(delivery)));
     }
     assert_eq!(queues.fanout.unmatched_dropped(), 2);
-    assert_eq!(&queues.unmatched.try_recv().unwrap().payload()[..], b"1");
+    assert_eq!(queues.unmatched.try_recv().unwrap().payload(), b"1");
 }
 
 #[test]
