@@ -52,7 +52,7 @@ struct Level {
     end: usize,
 }
 
-/// What follows a level.
+/// How a filter goes on after a level.
 #[derive(Debug)]
 enum Next<S> {
     /// The rest of the filter that the level is kept in.
@@ -196,23 +196,27 @@ impl<S> Branch<S> {
 }
 
 impl Level {
+    #[inline]
     fn text(&self) -> &str {
         &self.filter[self.begin..self.end]
     }
 
     /// The text of the filter after this level: empty, or with a `/` at its head.
+    #[inline]
     fn rest(&self) -> &str {
         &self.filter[self.end..]
     }
 }
 
 impl Borrow<str> for Level {
+    #[inline]
     fn borrow(&self) -> &str {
         self.text()
     }
 }
 
 impl PartialEq for Level {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.text() == other.text()
     }
@@ -221,6 +225,7 @@ impl PartialEq for Level {
 impl Eq for Level {}
 
 impl Hash for Level {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.text().hash(state);
     }
@@ -232,6 +237,7 @@ impl Hash for Level {
 struct LevelHasher(u64);
 
 impl Hasher for LevelHasher {
+    #[inline]
     fn write(&mut self, text: &[u8]) {
         let (words, rest) = text.as_chunks();
         let words = words.iter().map(|word| u64::from_le_bytes(*word));
@@ -245,8 +251,10 @@ impl Hasher for LevelHasher {
     }
 
     /// Nothing: `str` ends with this byte.
+    #[inline]
     fn write_u8(&mut self, _end: u8) {}
 
+    #[inline]
     fn finish(&self) -> u64 {
         self.0
     }
@@ -273,6 +281,7 @@ impl<S> Default for Branch<S> {
 }
 
 /// The level that begins there, if one does.
+#[inline]
 fn level_at(text: &str, begin: usize) -> Option<&str> {
     let rest = text.get(begin..)?;
     let end = rest.bytes().position(|byte| byte == b'/');
@@ -280,7 +289,12 @@ fn level_at(text: &str, begin: usize) -> Option<&str> {
 }
 
 /// Whether the rest of a filter matches the rest of a topic. Both follow a level.
+#[inline]
 fn rest_matches(filter: &str, topic: &str) -> bool {
+    // Most filters have no wildcard, and equal texts are found fastest as a whole.
+    if filter == topic {
+        return true;
+    }
     let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
     loop {
         let same = filter.iter().zip(topic).take_while(|(a, b)| a == b).count();
