@@ -160,7 +160,7 @@ pub(crate) struct Settings {
 
     /// How threads publish: async, without waiting; or sync, each waits for its acknowledgment.
     #[arg(long, value_name = "MODE", help_heading = BENCH)]
-    pub(crate) mode: Option<Given<ModeName>>,
+    pub(crate) mode: Option<Given<Word<BenchMode>>>,
     /// Threads that publish.
     #[arg(long, value_name = "N", help_heading = BENCH)]
     pub(crate) threads: Option<Given<Threads>>,
@@ -216,7 +216,7 @@ pub(crate) struct Settings {
 
     /// Form of the result on standard output: text or json.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
-    pub(crate) output: Option<Given<OutputName>>,
+    pub(crate) output: Option<Given<Word<Output>>>,
 }
 
 /// How much to log on standard error.

@@ -289,8 +289,8 @@ fn allowed(key: &str) -> &'static str {
         (_, "DURATION") => values::DURATION,
         (_, "SIZE") => values::SIZE,
         (_, "FILE") => values::FilePath::FORM,
-        (_, "FORMAT") => values::OutputName::FORM,
-        (_, "MODE") => values::ModeName::FORM,
+        (_, "FORMAT") => "text or json",
+        (_, "MODE") => "async or sync",
         _ => values::Address::FORM,
     }
 }
@@ -364,32 +364,26 @@ mod tests {
             .collect();
         assert_eq!(settings, keys());
         assert_eq!(flags.len(), keys().len() + ONLY_FLAGS.len());
+        let defaults = defaults(Task::Demo);
         for key in settings {
-            let (text, toml_text) = match key.as_str() {
-                "local" | "clean-session" | "will-retain" | "receive" => ("true", "true"),
-                "output" => ("json", "\"json\""),
-                "mode" => ("sync", "\"sync\""),
-                "alpn" => ("1", "[\"1\"]"),
-                "port" | "iterations" | "publish-count" | "qos" | "will-qos" | "max-inflight"
-                | "threads" | "messages" | "window" | "command-queue" | "response-queue"
-                | "retry-attempts" => ("1", "1"),
-                "max-packet-size" | "payload-size" => ("1KiB", "\"1KiB\""),
-                "endpoint" | "client-id" | "username" | "will-topic" | "tls-server-name"
-                | "topic-prefix" => ("a", "\"a\""),
-                name if name.ends_with("file") || ["cert", "key", "pkcs12"].contains(&name) => {
-                    ("/a", "\"/a\"")
-                }
-                _ => ("1s", "\"1s\""),
+            // Where there is a default it is as good as any value.
+            let toml_text = match (defaults.get(&key), key.as_str()) {
+                (Some(default), _) => default.to_string(),
+                (None, "will-retain") => "true".to_owned(),
+                (None, "alpn") => "[\"1\"]".to_owned(),
+                (None, "port" | "will-qos" | "window") => "1".to_owned(),
+                (None, _) => "\"a\"".to_owned(),
             };
+            let text = toml_text.trim_matches(['[', ']', '"']);
             let flag = settings::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
             let variable = format!("MQTT_{}", key.replace('-', "_").to_uppercase());
-            let flag = Layer::new(Source::CommandLine, &flag.settings)
-                .unwrap()
-                .table;
-            assert_eq!(flag.keys().collect::<Vec<_>>(), [&key]);
-            assert_eq!(environment(&variable, text).unwrap(), flag, "{key}");
-            let file = toml(&format!("{key} = {toml_text}")).unwrap();
-            assert_eq!(file, flag, "{key}");
+            let settings = |table: Table| table.try_into::<Settings>().unwrap();
+            let layer = Layer::new(Source::CommandLine, &flag.settings).unwrap();
+            assert_eq!(layer.table.keys().collect::<Vec<_>>(), [&key]);
+            let table = environment(&variable, text).unwrap();
+            assert_eq!(settings(table), flag.settings, "{key}");
+            let table = toml(&format!("{key} = {toml_text}")).unwrap();
+            assert_eq!(settings(table), flag.settings, "{key}");
         }
     }
 

@@ -31,6 +31,11 @@ pub(crate) trait Rule {
 
     /// Reads the value.
     fn read(text: &str) -> Result<Self::Value, Refusal>;
+
+    /// For values of another kind in TOML.
+    fn other_kind() -> Refusal {
+        Refusal::form(Self::FORM)
+    }
 }
 
 /// How values stand in TOML.
@@ -94,7 +99,7 @@ impl<'de, R: Rule> Deserialize<'de> for Given<R> {
             (toml::Value::String(text), Toml::Text | Toml::TextOrNumber) => text,
             (toml::Value::Integer(number), Toml::Number | Toml::TextOrNumber) => number.to_string(),
             (toml::Value::Boolean(switch), Toml::Switch) => switch.to_string(),
-            _ => return Err(D::Error::custom(Refusal::form(R::FORM))),
+            _ => return Err(D::Error::custom(R::other_kind())),
         };
         text.parse().map_err(D::Error::custom)
     }
@@ -338,18 +343,6 @@ texts! {
             "names of 1 to 255 bytes [RFC 7301, 3.1]",
         )),
     };
-    /// How the threads of the bench publish.
-    ModeName: BenchMode, "async or sync", |text| match text {
-        "async" => Ok(BenchMode::Async),
-        "sync" => Ok(BenchMode::Sync),
-        _ => Err(Refusal::form(Self::FORM)),
-    };
-    /// Form of the result.
-    OutputName: Output, "text or json", |text| match text {
-        "text" => Ok(Output::Text),
-        "json" => Ok(Output::Json),
-        _ => Err(Refusal::form(Self::FORM)),
-    };
 }
 
 /// How the threads of the bench publish.
@@ -359,6 +352,18 @@ pub(crate) enum BenchMode {
     Async,
     /// One message after the other, each once the one before is acknowledged.
     Sync,
+}
+
+impl FromStr for BenchMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "async" => Ok(BenchMode::Async),
+            "sync" => Ok(BenchMode::Sync),
+            _ => Err("async or sync"),
+        }
+    }
 }
 
 impl BenchMode {
@@ -378,6 +383,40 @@ pub(crate) enum Output {
     Text,
     /// One JSON object.
     Json,
+}
+
+impl FromStr for Output {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Output::Text),
+            "json" => Ok(Output::Json),
+            _ => Err("text or json"),
+        }
+    }
+}
+
+/// A type of ours or of the library that reads its own words; its error lists them.
+pub(crate) struct Word<T>(PhantomData<T>);
+
+impl<T> Rule for Word<T>
+where
+    T: FromStr + Clone,
+    T::Err: fmt::Display,
+{
+    type Value = T;
+    const TOML: Toml = Toml::Text;
+    const FORM: &'static str = TEXT;
+
+    fn read(text: &str) -> Result<T, Refusal> {
+        text.parse()
+            .map_err(|words: T::Err| Refusal::form(&words.to_string()))
+    }
+
+    fn other_kind() -> Refusal {
+        Self::read("").err().unwrap_or_else(|| Refusal::form(TEXT))
+    }
 }
 
 fn string(text: &str, allowed: &str) -> Result<String, Refusal> {
@@ -616,5 +655,16 @@ mod tests {
             assert_eq!(Refusal::from_message(&message), Some(refusal), "{message}");
         }
         assert_eq!(Refusal::from_message("expected a sequence"), None);
+    }
+
+    #[test]
+    fn words_are_listed_whatever_stands_in_their_place() {
+        type Mode = Given<Word<BenchMode>>;
+        for text in ["mode = \"fast\"", "mode = 5", "mode = [1]"] {
+            let table: toml::Table = text.parse().unwrap();
+            let error = table["mode"].clone().try_into::<Mode>().unwrap_err();
+            let refusal = Refusal::from_message(error.message()).unwrap();
+            assert_eq!(refusal.allowed, "async or sync", "{text}");
+        }
     }
 }
