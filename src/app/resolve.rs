@@ -143,6 +143,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
     options.last_will = will::last_will(&layers, &settings)?;
     options.keep_alive = value(&settings.keep_alive)?;
     options.clean_session = value(&settings.clean_session)?;
+    options.on_session_lost = value(&settings.on_session_lost)?;
     options.max_inflight = value(&settings.max_inflight)?;
     options.command_queue = value(&settings.command_queue)?;
     options.ack_timeout = value(&settings.ack_timeout)?;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, FromArgMatches, Parser};
 use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::OnSessionLost;
 use serde::{Deserialize, Serialize};
 
 use super::help;
@@ -183,6 +184,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", help_heading = TUNING)]
     pub(crate) clean_session: Option<Given<Switch>>,
+    /// What happens to QoS 1 messages in flight when the broker has lost the session: republish, which
+    /// may duplicate them, or fail.
+    #[arg(long, value_name = "WORD", help_heading = TUNING)]
+    pub(crate) on_session_lost: Option<Given<Word<OnSessionLost>>>,
     /// Commands that may await their acknowledgment at one time.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) max_inflight: Option<Given<InFlight>>,

@@ -10,7 +10,7 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, Options, Retry, Security, TlsOptions,
+    Credentials, IdentityFiles, OnSessionLost, Options, Retry, Security, TlsOptions,
 };
 
 use super::demo_settings;
@@ -122,6 +122,7 @@ fn each_setting_arrives() {
             "--topic-prefix=a/b",
             "--keep-alive=7s",
             "--clean-session",
+            "--on-session-lost=fail",
             "--max-inflight=8",
             "--command-queue=9",
             "--response-queue=11",
@@ -158,6 +159,7 @@ fn each_setting_arrives() {
     expected.last_will = Some(will);
     expected.keep_alive = Duration::from_secs(7);
     expected.clean_session = true;
+    expected.on_session_lost = OnSessionLost::Fail;
     expected.max_inflight = 8;
     expected.command_queue = 9;
     expected.ack_timeout = ms(12);

@@ -42,6 +42,19 @@ pub enum OnSessionLost {
     Fail,
 }
 
+impl std::str::FromStr for OnSessionLost {
+    /// The words that are possible.
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "republish" => Ok(OnSessionLost::Republish),
+            "fail" => Ok(OnSessionLost::Fail),
+            _ => Err("republish or fail"),
+        }
+    }
+}
+
 /// Something the caller has to react to.
 #[derive(Debug, Clone)]
 pub enum Event<T> {
