@@ -65,7 +65,7 @@ fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
     let options = SessionOptions {
         max_inflight: 20,
         identifiers: if *few_identifiers { 8 } else { u16::MAX },
-        // Four messages or a few more.
+        // Two messages of QoS 1, or some more of the others.
         max_owed_bytes: if *little_room { 20 } else { usize::MAX },
         // Giving up has tests of its own (resuming.rs).
         fruitless_links: u32::MAX,
