@@ -1,10 +1,9 @@
 //! Commands that have no packet identifier yet, ahead of every new command.
 //!
-//! Renewed subscriptions stand first, and nothing behind them moves until they are granted. A request (SUBSCRIBE or
-//! UNSUBSCRIBE)
-//! also waits while another request for one of its filters is unanswered. Two at a time could take effect in
-//! another order than they were made in, because the rest of a long one leaves later, or because only one is sent
-//! again on the next link. Pure; the loop's thread.
+//! Renewed subscriptions stand first, and nothing behind them moves until they are granted. A SUBSCRIBE or
+//! UNSUBSCRIBE also waits while another request for one of its filters is unanswered. Two at a time could
+//! take effect in another order than they were made in, because the rest of a long one leaves later, or
+//! because only one is sent again on the next link. Pure; the loop's thread.
 
 use std::collections::{BTreeSet, VecDeque};
 
