@@ -79,14 +79,16 @@ impl<T> Entry<T> {
 
     /// How the command ends, now that the broker has answered all of it. Takes the answers of a SUBSCRIBE.
     pub(super) fn outcome(&mut self, now: Instant) -> Outcome {
-        let granted = match &mut self.body {
-            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
-            _ => Vec::new(),
+        let attempts = self.attempts;
+        let latency = now.saturating_duration_since(self.since);
+        let Body::Subscribe(asked) = &mut self.body else {
+            return Outcome::delivered(attempts, latency);
         };
+        let granted = std::mem::take(&mut asked.granted);
         match granted.iter().copied().collect() {
             Some(granted) => Outcome::Delivered {
-                attempts: self.attempts,
-                latency: now.saturating_duration_since(self.since),
+                attempts,
+                latency,
                 granted,
             },
             None => Outcome::Refused { granted },
