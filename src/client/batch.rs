@@ -20,13 +20,13 @@ use crate::mqtt::session::Outcome;
 /// thread learns how its messages end; they go on all the same.
 #[derive(Default)]
 pub struct Batch {
-    shared: Arc<Shared>,
+    shared: Arc<BatchState>,
     pushed: u64,
 }
 
-/// What the batch and its completions know of each other.
+/// The state that the batch and its completions share.
 #[derive(Default)]
-pub(crate) struct Shared {
+pub(crate) struct BatchState {
     ends: Ends,
     undelivered: Mutex<Vec<(u64, Outcome)>>,
 }
@@ -64,7 +64,7 @@ impl Batch {
     }
 
     /// The loop's side of the next message, and its number.
-    pub(crate) fn next(&self) -> (Arc<Shared>, u64) {
+    pub(crate) fn next(&self) -> (Arc<BatchState>, u64) {
         (Arc::clone(&self.shared), self.pushed)
     }
 
@@ -74,7 +74,7 @@ impl Batch {
     }
 }
 
-impl Shared {
+impl BatchState {
     /// Message `number` has ended. To be called once for each.
     pub(crate) fn tell(&self, number: u64, outcome: Outcome) {
         if !outcome.is_delivered() {

@@ -1,7 +1,7 @@
 //! \[2\] The commands that threads queue for the loop, and why one was not queued.
 //!
 //! A [`Command`] owns all of its data: the thread that pushed it may time out, go away or panic
-//! without anything dangling. Every command ends in exactly one [`Outcome`], told through its
+//! without anything dangling. Every command ends in exactly one [`Outcome`](crate::Outcome), told through its
 //! completion (`ticket.rs`). A thread gets a command that was not queued back whole in a
 //! [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
 
@@ -45,7 +45,7 @@ pub(crate) enum Request {
 /// A command that was not queued, with what it was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected<T> {
-    /// What was to be done, handed back unchanged.
+    /// The command, handed back unchanged.
     pub command: T,
     /// Why it was not queued.
     pub reason: RejectReason,
@@ -57,14 +57,14 @@ pub enum RejectReason {
     /// The queue stayed full for as long as the caller may be made to wait (zero on the loop's own
     /// thread, which must never wait for itself).
     QueueFull {
-        /// How long it was waited for.
+        /// How long the caller waited.
         waited: Duration,
     },
     /// Something in it cannot be sent; which part, and the rule.
     Invalid {
         /// The offending topic or filter.
         name: String,
-        /// What is wrong with it.
+        /// The rule that it breaks.
         problem: InvalidName,
     },
     /// The broker does not allow it: see [`Options::limits`](crate::options::Options::limits).

@@ -10,8 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::client::lane::LaneSender;
-use crate::client::outlet::{Flow, Item, Outlet};
-pub(crate) use crate::client::outlet::{InboxId, WhenFull};
+use crate::client::outlet::{Flow, InboxId, Item, Outlet, WhenFull};
 use crate::mqtt::packet::Message;
 
 /// The inbox of one thread: what the broker sends for its subscriptions.

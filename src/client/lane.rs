@@ -20,15 +20,15 @@ use crate::mqtt::session::{Outcome, Reason};
 /// The threads' end of the lane.
 #[derive(Clone)]
 pub(crate) struct LaneSender {
-    shared: Arc<Shared>,
+    shared: Arc<LaneState>,
 }
 
 /// The loop's end of the lane. Dropping it cancels what is in the lane, and what threads send later.
 pub(crate) struct UrgentLane {
-    shared: Arc<Shared>,
+    shared: Arc<LaneState>,
 }
 
-struct Shared {
+struct LaneState {
     doorbell: Arc<Doorbell>,
     /// PROCESSLOOP was injected, and the loop has not taken it yet.
     injected: AtomicBool,
@@ -55,7 +55,7 @@ pub(crate) struct Urgent {
     pub(crate) watch_failure: Option<io::Error>,
 }
 
-/// What is to become of the link.
+/// A request that changes what becomes of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkRequest {
     Disconnect,
@@ -64,7 +64,7 @@ pub(crate) enum LinkRequest {
 
 /// A lane to the loop that sleeps at this doorbell.
 pub(crate) fn urgent_lane(doorbell: Arc<Doorbell>) -> (LaneSender, UrgentLane) {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(LaneState {
         doorbell,
         injected: AtomicBool::new(false),
         filled: AtomicBool::new(false),
@@ -186,7 +186,7 @@ impl Drop for UrgentLane {
     }
 }
 
-impl Shared {
+impl LaneState {
     fn lock(&self) -> MutexGuard<'_, Option<Urgent>> {
         self.urgent.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! \[9\] The loop's end of an inbox, and what both of its ends know of each other.
+//! \[9\] The loop's end of an inbox, and the state that both of its ends share.
 //!
 //! The queue of an inbox is bounded, and the loop never waits for room in it. When something waits
 //! aside (`fanout.rs`), the thread that makes room wakes the loop (`inbox.rs`), and only then. There is
@@ -17,7 +17,7 @@ use crate::options::LARGEST_QUEUE;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct InboxId(pub(crate) u64);
 
-/// What happens to a message for which an inbox has no room.
+/// The policy for a message for which an inbox has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum WhenFull {
     /// QoS 1 and 2 wait aside, unacknowledged, until there is room; QoS 0 is dropped and counted.
@@ -29,14 +29,14 @@ pub enum WhenFull {
     DropNewest,
 }
 
-/// What travels through an inbox.
+/// An item that travels through an inbox.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
     Message(Arc<Message>),
     SubscriptionRefused { filter: String },
 }
 
-/// What both ends know of each other.
+/// The state that both ends share.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
     /// Something waits aside for room.

@@ -1,15 +1,14 @@
-//! \[2\] The bounded queue between the threads and the loop, a crossbeam channel: with one wake-up for
-//! a batch, in both directions.
+//! \[2\] The bounded command queue between the threads and the loop, a crossbeam channel: with one
+//! wake-up for a batch, in both directions.
 //!
-//! A thread that puts a command in rings for the loop (`doorbell.rs`), which costs nothing while it
-//! is awake. A thread that finds the queue full waits at a gate; the loop opens it when it has made
-//! room for many, or after a moment if it is little, not for each single command, and whoever comes
-//! through lets the next one in while there is still room for many. The gate's lock is touched only by
-//! threads that have to wait, and by the loop when somebody does.
+//! A thread that queues a command rings for the loop (`doorbell.rs`), which costs nothing while the
+//! loop is awake. A thread that finds the queue full waits at a gate. The loop opens the gate when it
+//! has made room for many, or after a moment if there is little room; it does not open it for each
+//! command. A thread that comes through lets the next one in while there is still room for many. Only
+//! threads that have to wait take the gate's lock, and the loop when one waits.
 //!
-//! The loop fetches what it is about to handle at once, and handles it afterwards: were it to take one
-//! command at a time, a thread on another processor would fill each place in the moment in which it
-//! becomes free, and both would wait for the same memory again and again.
+//! The loop fetches at once all that it is about to handle. Taking commands one by one would make it
+//! contend with publishers for one cache line per command.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,19 +26,19 @@ use crate::client::doorbell::Doorbell;
 #[derive(Clone)]
 pub(crate) struct CommandSender {
     commands: Sender<Command>,
-    shared: Arc<Shared>,
+    shared: Arc<QueueState>,
 }
 
 /// The loop's end. Dropping it, whether the loop ran or not, cancels what is queued and what a
-/// thread queues at the same moment: a queue that lost its receiver would keep such commands, and
-/// their tickets open, for as long as anybody holds a handle.
+/// thread queues at the same moment. A queue that lost its receiver would keep such commands, and
+/// their tickets open, for as long as a thread holds a handle.
 pub(crate) struct CommandQueue {
-    shared: Arc<Shared>,
-    /// What stands before the channel's first: fetched, not taken yet.
+    shared: Arc<QueueState>,
+    /// Commands that were fetched and not taken yet. They stand before the channel's first.
     fetched: VecDeque<Command>,
 }
 
-struct Shared {
+struct QueueState {
     /// The loop receives; a thread only to cancel when the loop has ended.
     commands: Receiver<Command>,
     capacity: usize,
@@ -75,7 +74,7 @@ pub(crate) fn command_queue(
 ) -> (CommandSender, CommandQueue) {
     let capacity = capacity.max(1);
     let (commands, receiver) = bounded(capacity);
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(QueueState {
         commands: receiver,
         capacity,
         ended: AtomicBool::new(false),
@@ -130,8 +129,8 @@ impl CommandSender {
         let mut guard = gate.lock.lock().unwrap_or_else(PoisonError::into_inner);
         gate.waiting.fetch_add(1, Ordering::SeqCst);
         let result = loop {
-            // Pairs with the fence in `Gate::is_waited_at`: either the loop sees that we wait, or we see the
-            // room that it has made.
+            // Pairs with the fence in `Gate::is_waited_at`: either the loop sees that this thread waits, or the
+            // thread sees the room that the loop has made.
             fence(Ordering::SeqCst);
             match self.commands.try_send(command) {
                 Ok(()) => break Ok(()),
@@ -171,19 +170,19 @@ impl CommandSender {
         result
     }
 
-    /// Whether to let another thread in that waits at the gate. While the loop is about to take more,
-    /// half a queue is enough for the one that came through; asleep, it would open for nobody else.
+    /// Whether to let in another thread that waits at the gate. While the loop is about to take more, half
+    /// a queue is enough for the thread that came through. A sleeping loop would open for no other.
     fn has_room_for_another(&self) -> bool {
         let queued = self.commands.len();
         queued <= self.shared.capacity / 2
             || queued < self.shared.capacity && self.shared.doorbell.is_asleep()
     }
 
-    /// To be called after something was queued. Pairs with [`CommandQueue`]'s drop: either we see
-    /// that the loop has ended, or it sees what we queued.
+    /// Call this after something was queued. It pairs with [`CommandQueue`]'s drop: either this thread
+    /// sees that the loop has ended, or the loop sees what was queued.
     fn queued(&self) {
         self.shared.doorbell.ring_for_command();
-        // The bell's fence stands between what we queued and this.
+        // The bell's fence stands between the queueing and this.
         if self.shared.ended.load(Ordering::Relaxed) {
             self.shared.cancel_if_ended();
         }
@@ -191,10 +190,10 @@ impl CommandSender {
 }
 
 impl CommandQueue {
-    /// The next command, if there is one. Where none is fetched any more, fetches at most so many, which the
-    /// loop is about to take, and lets threads in that wait for room, once half of the queue is free. What
-    /// cannot be taken after all stays first.
-    // A command fills two cache lines: it is not to be moved once more.
+    /// The next command, if there is one. If none is fetched, fetches at most so many, which the loop is
+    /// about to take, and lets in threads that wait for room once half of the queue is free. A fetched
+    /// command that cannot be taken after all stays first.
+    // A command fills two cache lines: it must not be moved once more.
     #[inline]
     pub(crate) fn take(&mut self, most: usize) -> Option<Command> {
         if self.fetched.is_empty() {
@@ -228,15 +227,15 @@ impl CommandQueue {
         self.shared.gate.is_waited_at() && self.shared.commands.len() < self.shared.capacity
     }
 
-    /// Once the doorbell says that the loop sleeps: lets a thread in if there is any room at all. A
-    /// thread that was let in before that would keep the room behind it to itself.
+    /// Lets a thread in if there is any room at all. Call this once the doorbell says that the loop
+    /// sleeps: a thread that was let in before that would keep the room behind it to itself.
     pub(crate) fn open_for_any(&self) {
         if self.keeps_waiting() {
             self.shared.gate.open();
         }
     }
 
-    /// Nothing more is accepted; what is queued already stays to be taken.
+    /// Accepts nothing more. Commands that are queued already can still be taken.
     pub(crate) fn close(&self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         self.shared.gate.open_for_good();
@@ -250,7 +249,7 @@ impl Drop for CommandQueue {
     }
 }
 
-impl Shared {
+impl QueueState {
     fn cancel_if_ended(&self) {
         fence(Ordering::SeqCst);
         if self.ended.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::client::batch::{self, Batch};
+use crate::client::batch::{Batch, BatchState};
 use crate::client::ends::Ends;
 use crate::mqtt::session::{Outcome, Reason};
 
@@ -20,11 +20,11 @@ use crate::mqtt::session::{Outcome, Reason};
 /// command goes on all the same.
 #[must_use = "without its ticket nobody learns how the command ended; drop it if that is meant"]
 pub struct Ticket {
-    shared: Arc<Shared>,
+    shared: Arc<TicketState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct TicketState {
     outcome: OnceLock<Outcome>,
     /// Counts the one command.
     ends: Ends,
@@ -49,16 +49,16 @@ const FORGET_FROM: usize = 64;
 
 enum Notify {
     Nobody,
-    Ticket(Arc<Shared>),
+    Ticket(Arc<TicketState>),
     Callback(Box<dyn FnOnce(Outcome) + Send>),
     /// A message with this number.
-    Batch(Arc<batch::Shared>, u64),
+    Batch(Arc<BatchState>, u64),
 }
 
 impl Ticket {
     /// A ticket and the completion that resolves it.
     pub(crate) fn new() -> (Ticket, Completion) {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(TicketState::default());
         let completion = Completion {
             notify: Notify::Ticket(Arc::clone(&shared)),
         };

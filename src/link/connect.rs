@@ -21,7 +21,7 @@ use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
 
 /// How far an attempt has come.
-pub(crate) enum Progress {
+pub(crate) enum AttemptProgress {
     /// It goes on at the next wake-up, at [`Attempt::deadline`] at the latest.
     Pending,
     /// The link is there, and the readiness thread still watches it. The other side has to prove by
@@ -33,12 +33,12 @@ pub(crate) enum Progress {
 
 /// One attempt.
 pub(crate) struct Attempt {
-    stage: Stage,
+    stage: AttemptStage,
     address: String,
     time_limit: Duration,
 }
 
-enum Stage {
+enum AttemptStage {
     Resolving {
         deadline: Instant,
     },
@@ -77,7 +77,7 @@ impl Attempt {
                 )
             })?;
         Ok(Attempt {
-            stage: Stage::Resolving {
+            stage: AttemptStage::Resolving {
                 deadline: now + options.connect_timeout,
             },
             address,
@@ -93,29 +93,29 @@ impl Attempt {
         resolver: &mut Resolver,
         readiness: &Readiness,
         now: Instant,
-    ) -> Progress {
+    ) -> AttemptProgress {
         loop {
-            match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Resolving { deadline } => match resolver.poll() {
+            match std::mem::replace(&mut self.stage, AttemptStage::Over) {
+                AttemptStage::Resolving { deadline } => match resolver.poll() {
                     Some(Ok(addresses)) => {
                         let mut rest = addresses.into_iter();
                         let nothing = self.network("the name has no address", CHECK_HOST);
                         if let Err(error) = self.connect_next(&mut rest, nothing, readiness, now) {
-                            return Progress::Failed(error);
+                            return AttemptProgress::Failed(error);
                         }
                     }
                     Some(Err(error)) => {
-                        return Progress::Failed(self.network(
+                        return AttemptProgress::Failed(self.network(
                             format!("the host name cannot be resolved ({error})"),
                             exhaustion(&error).unwrap_or(CHECK_HOST),
                         ));
                     }
                     None if now < deadline => {
-                        self.stage = Stage::Resolving { deadline };
-                        return Progress::Pending;
+                        self.stage = AttemptStage::Resolving { deadline };
+                        return AttemptProgress::Pending;
                     }
                     None => {
-                        return Progress::Failed(self.network(
+                        return AttemptProgress::Failed(self.network(
                             format!(
                                 "the host name was not resolved within {:?}",
                                 self.time_limit
@@ -124,12 +124,12 @@ impl Attempt {
                         ));
                     }
                 },
-                Stage::Connecting(mut connecting) => {
+                AttemptStage::Connecting(mut connecting) => {
                     let problem = match is_connected(&connecting.socket) {
                         Ok(true) => return self.secure(connecting.socket, options, connector, now),
                         Ok(false) if now < connecting.deadline => {
-                            self.stage = Stage::Connecting(connecting);
-                            return Progress::Pending;
+                            self.stage = AttemptStage::Connecting(connecting);
+                            return AttemptProgress::Pending;
                         }
                         Ok(false) => format!("no answer within {:?}", self.time_limit),
                         Err(error) => plain(&error),
@@ -142,15 +142,15 @@ impl Attempt {
                     );
                     let mut rest = connecting.rest;
                     if let Err(error) = self.connect_next(&mut rest, failed, readiness, now) {
-                        return Progress::Failed(error);
+                        return AttemptProgress::Failed(error);
                     }
                 }
-                Stage::Handshaking {
+                AttemptStage::Handshaking {
                     handshake,
                     deadline,
                 } => {
                     if now >= deadline {
-                        return Progress::Failed(Error::new(
+                        return AttemptProgress::Failed(Error::new(
                             Blame::Tls,
                             format!("TLS handshake with {}", self.address),
                             format!("no end within {:?}", self.time_limit),
@@ -159,8 +159,8 @@ impl Attempt {
                     }
                     return self.handshaken(handshake.handshake(), deadline, options);
                 }
-                Stage::Over => {
-                    return Progress::Failed(self.network("the attempt is over", ""));
+                AttemptStage::Over => {
+                    return AttemptProgress::Failed(self.network("the attempt is over", ""));
                 }
             }
         }
@@ -169,9 +169,11 @@ impl Attempt {
     /// When [`Attempt::poll`] has to be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Resolving { deadline } | Stage::Handshaking { deadline, .. } => Some(*deadline),
-            Stage::Connecting(connecting) => Some(connecting.deadline),
-            Stage::Over => None,
+            AttemptStage::Resolving { deadline } | AttemptStage::Handshaking { deadline, .. } => {
+                Some(*deadline)
+            }
+            AttemptStage::Connecting(connecting) => Some(connecting.deadline),
+            AttemptStage::Over => None,
         }
     }
 
@@ -191,7 +193,7 @@ impl Attempt {
             });
             match opened {
                 Ok(socket) => {
-                    self.stage = Stage::Connecting(Connecting {
+                    self.stage = AttemptStage::Connecting(Connecting {
                         socket,
                         to,
                         rest: std::mem::take(rest),
@@ -217,7 +219,7 @@ impl Attempt {
         options: &Options,
         connector: Option<&TlsConnector>,
         now: Instant,
-    ) -> Progress {
+    ) -> AttemptProgress {
         if let Err(error) = socket.set_nodelay(true) {
             log::debug!("small packets may be delayed: {error}");
         }
@@ -227,7 +229,7 @@ impl Attempt {
                 let result = connector.connect(name, Socket::new(socket));
                 self.handshaken(result, now + self.time_limit, options)
             }
-            _ => Progress::Done(Box::new(Socket::new(socket)), now + self.time_limit),
+            _ => AttemptProgress::Done(Box::new(Socket::new(socket)), now + self.time_limit),
         }
     }
 
@@ -236,22 +238,24 @@ impl Attempt {
         result: Result<native_tls::TlsStream<Socket>, HandshakeError<Socket>>,
         deadline: Instant,
         options: &Options,
-    ) -> Progress {
+    ) -> AttemptProgress {
         match result {
-            Ok(stream) => Progress::Done(Box::new(stream), deadline),
+            Ok(stream) => AttemptProgress::Done(Box::new(stream), deadline),
             Err(HandshakeError::WouldBlock(handshake)) => {
-                self.stage = Stage::Handshaking {
+                self.stage = AttemptStage::Handshaking {
                     handshake: Box::new(handshake),
                     deadline,
                 };
-                Progress::Pending
+                AttemptProgress::Pending
             }
-            Err(HandshakeError::Failure(error)) => Progress::Failed(match &options.security {
-                Security::Tls(tls_options) => {
-                    tls::handshake_error(&error, &self.address, tls_options, &options.host)
-                }
-                Security::Plain => self.network(error.to_string(), ""),
-            }),
+            Err(HandshakeError::Failure(error)) => {
+                AttemptProgress::Failed(match &options.security {
+                    Security::Tls(tls_options) => {
+                        tls::handshake_error(&error, &self.address, tls_options, &options.host)
+                    }
+                    Security::Plain => self.network(error.to_string(), ""),
+                })
+            }
         }
     }
 
@@ -264,10 +268,10 @@ impl Attempt {
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
-            Stage::Resolving { .. } => "Attempt(resolving)",
-            Stage::Connecting(_) => "Attempt(connecting)",
-            Stage::Handshaking { .. } => "Attempt(handshaking)",
-            Stage::Over => "Attempt(over)",
+            AttemptStage::Resolving { .. } => "Attempt(resolving)",
+            AttemptStage::Connecting(_) => "Attempt(connecting)",
+            AttemptStage::Handshaking { .. } => "Attempt(handshaking)",
+            AttemptStage::Over => "Attempt(over)",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What a failed attempt or a lost link means, and what to do about it.
+//! Errors that say what a failed attempt or a lost link means, and what to do about it.
 //!
 //! Pure: it makes errors from what is known, and decides nothing. The loop's thread.
 
@@ -11,7 +11,7 @@ use crate::mqtt::packet::ConnectReturnCode;
 use crate::mqtt::session::LinkLoss;
 use crate::options::Security;
 
-/// What is being tried before CONNACK.
+/// The phrase for what the loop tries before CONNACK.
 pub(super) fn connecting(client: &Client) -> String {
     format!("connecting to {}", client.options.address())
 }
@@ -26,7 +26,7 @@ pub(super) fn unanswered(client: &Client) -> Error {
     )
 }
 
-/// What a refusal means and what to do about it.
+/// The broker answered CONNECT with this code.
 pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
     let client_id = &client.options.client_id;
     let (problem, advice, permanent) = match code {
@@ -91,7 +91,7 @@ pub(super) fn lost_before_connack(client: &Client, loss: &LinkLoss) -> Error {
     Error::new(blame, tried, format!("{loss}, {moment}"), advice)
 }
 
-/// What speaks on the other side, if it is something well known that is not MQTT.
+/// Names the other side if it is something well known that does not speak MQTT.
 fn no_mqtt(beginning: &[u8]) -> Option<(String, &'static str)> {
     if beginning.starts_with(b"HTTP/") {
         let line = beginning.split(|byte| *byte < b' ').next();

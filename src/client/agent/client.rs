@@ -61,7 +61,7 @@ impl Client {
         Agent::new(self, true)
     }
 
-    /// The options that it was made with.
+    /// The options that the client was made with.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -86,7 +86,7 @@ impl Client {
         self.last_connect = Some(now);
     }
 
-    /// What a session of this client needs to know.
+    /// The options of a session of this client.
     pub(super) fn session_options(&self) -> SessionOptions {
         SessionOptions {
             max_inflight: self.options.max_inflight,

@@ -13,7 +13,7 @@ use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
 use crate::link::backoff::Backoff;
-use crate::link::connect::{Attempt, Progress};
+use crate::link::connect::{Attempt, AttemptProgress};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::mqtt::session::{LinkLoss, Outcome};
@@ -58,8 +58,8 @@ pub(super) enum Phase {
     },
 }
 
-/// What the loop has to do to move the connection on.
-pub(super) enum Step {
+/// The loop's next step to move the connection on.
+pub(super) enum NextStep {
     Nothing,
     /// An attempt has begun.
     Began,
@@ -99,39 +99,39 @@ impl Connection {
         readiness: &Readiness,
         output_is_empty: bool,
         now: Instant,
-    ) -> Step {
+    ) -> NextStep {
         match &mut self.phase {
-            Phase::Offline | Phase::Online { .. } => Step::Nothing,
+            Phase::Offline | Phase::Online { .. } => NextStep::Nothing,
             Phase::Waiting { until } if *until <= now => {
                 match Attempt::start(&client.options, &mut self.resolver, now) {
                     Ok(attempt) => {
                         self.phase = Phase::Connecting(attempt);
-                        Step::Began
+                        NextStep::Began
                     }
-                    Err(error) => Step::Failed(error),
+                    Err(error) => NextStep::Failed(error),
                 }
             }
-            Phase::Waiting { .. } => Step::Nothing,
+            Phase::Waiting { .. } => NextStep::Nothing,
             Phase::Connecting(attempt) => {
                 let connector = client.connector.as_ref();
                 let resolver = &mut self.resolver;
                 match attempt.poll(&client.options, connector, resolver, readiness, now) {
-                    Progress::Pending => Step::Nothing,
-                    Progress::Done(link, deadline) => Step::Linked(link, deadline),
-                    Progress::Failed(error) => Step::Failed(error),
+                    AttemptProgress::Pending => NextStep::Nothing,
+                    AttemptProgress::Done(link, deadline) => NextStep::Linked(link, deadline),
+                    AttemptProgress::Failed(error) => NextStep::Failed(error),
                 }
             }
-            Phase::Greeting { deadline } if *deadline <= now => Step::AnswerIsLate,
-            Phase::Greeting { .. } => Step::Nothing,
-            Phase::Closing { deadline, .. } if *deadline <= now => Step::ClosingIsLate,
+            Phase::Greeting { deadline } if *deadline <= now => NextStep::AnswerIsLate,
+            Phase::Greeting { .. } => NextStep::Nothing,
+            Phase::Closing { deadline, .. } if *deadline <= now => NextStep::ClosingIsLate,
             Phase::Closing {
                 deadline, finished, ..
             } if !*finished && output_is_empty => {
                 *finished = true;
                 *deadline = now + CLOSING_TIME;
-                Step::Finish
+                NextStep::Finish
             }
-            Phase::Closing { .. } => Step::Nothing,
+            Phase::Closing { .. } => NextStep::Nothing,
         }
     }
 
@@ -330,11 +330,11 @@ mod tests {
         assert!(connection.is_closing());
         let mut advance =
             |output_is_empty, now| connection.advance(&client, &readiness, output_is_empty, now);
-        assert!(matches!(advance(false, now), Step::Nothing));
-        assert!(matches!(advance(true, now), Step::Finish));
-        assert!(matches!(advance(true, now), Step::Nothing));
+        assert!(matches!(advance(false, now), NextStep::Nothing));
+        assert!(matches!(advance(true, now), NextStep::Finish));
+        assert!(matches!(advance(true, now), NextStep::Nothing));
         let late = now + CLOSING_TIME;
-        assert!(matches!(advance(true, late), Step::ClosingIsLate));
+        assert!(matches!(advance(true, late), NextStep::ClosingIsLate));
         let (joined, completion) = Ticket::new();
         let mut done = Completions::default();
         done.push(completion);
@@ -356,9 +356,9 @@ mod tests {
         let late = now + Duration::from_secs(1);
         connection.greet(late);
         let step = connection.advance(&client, &readiness, true, now);
-        assert!(matches!(step, Step::Nothing));
+        assert!(matches!(step, NextStep::Nothing));
         let step = connection.advance(&client, &readiness, true, late);
-        assert!(matches!(step, Step::AnswerIsLate));
+        assert!(matches!(step, NextStep::AnswerIsLate));
         connection.close(Duration::from_secs(60), Completions::default(), now);
         connection.close_by(late);
         assert_eq!(connection.deadline(), Some(late));

@@ -1,4 +1,4 @@
-//! Commands into the session, events out of it.
+//! Requests and commands into the session, events out of it. The loop's thread; it does not wait here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -77,7 +77,7 @@ impl Agent {
             taken += 1;
         }
         while taken < BATCH && self.takes_commands() {
-            // No more than the window has room for: what is fetched is to be taken, not to wait here.
+            // No more than the window has room for: a fetched command is to be taken, not to wait here.
             let room = usize::from(limit).saturating_sub(self.session.in_flight());
             let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
                 self.requests.queue_is_empty();
@@ -131,7 +131,7 @@ impl Agent {
         busy
     }
 
-    /// Offers again what waited for room in a response queue.
+    /// Offers again what waited for room in an inbox.
     pub(super) fn offer_again(&mut self) {
         self.fanout.retry(&mut self.accepted);
         self.accept_all();
@@ -228,7 +228,7 @@ impl Agent {
                 };
                 self.subscriptions.grant(&granted);
                 let mut unwanted = self.subscriptions.remove(&refused);
-                // Of an earlier grant that nobody wants any more the broker has to be told.
+                // The broker has to be told of an earlier grant that no inbox wants any more.
                 unwanted.retain(|filter| self.session.is_subscribed(filter));
                 self.requests.abandon(unwanted);
                 completion.tell(outcome);

@@ -1,8 +1,8 @@
 //! DISCONNECT and TERMINATE: what was queued before them is done before them.
 //!
-//! Both go ahead of the queue, so that a full one cannot keep them out; what stood in the queue at
-//! that moment is counted and still taken. Afterwards DISCONNECT leaves the loop offline until
-//! RECONNECT, TERMINATE ends it.
+//! Both go ahead of the queue; the commands that stood in it at that moment go before them all the same
+//! (`requests.rs` counts them). Afterwards DISCONNECT leaves the loop offline until RECONNECT, and
+//! TERMINATE ends it. The loop's thread; it does not wait here.
 
 use std::iter;
 use std::time::{Duration, Instant};
@@ -57,7 +57,7 @@ impl Agent {
             return;
         };
         let online = self.connection.is_online();
-        // After DISCONNECT the session takes hardly anything any more: first what was read already.
+        // After DISCONNECT the session takes hardly any packet: it handles first what was read already.
         let unsent = || self.session.has_unsent() || self.wire.has_unhandled();
         if online && (before > 0 || unsent()) {
             return;
@@ -75,7 +75,7 @@ impl Agent {
         }
     }
 
-    /// Sends DISCONNECT, if there is somebody to send it to, once TERMINATE is due.
+    /// Sends DISCONNECT once TERMINATE is due, if the broker is there.
     pub(super) fn end_if_due(&mut self, now: Instant) -> bool {
         let due = self.connection.is_online() && self.is_due_to_end(now);
         if due {
@@ -109,7 +109,7 @@ impl Agent {
         self.requests.grace_is_over(now) || nothing_left()
     }
 
-    /// Tells everybody who still waits, and ends.
+    /// Tells every thread that still waits, and ends.
     pub(super) fn end(mut self) -> Ended {
         // From here on nothing is queued any more, not even by a callback that is told of its end.
         self.commands.close();
@@ -142,7 +142,7 @@ impl Agent {
     fn close(&mut self, done: Completions, now: Instant) {
         if self.connection.is_online() {
             self.session.disconnect();
-            // What was written before goes out first, however slowly the link takes it.
+            // Earlier bytes go out first, however slowly the link takes them.
             let time = match self.requests.is_ending() {
                 true => LEAVING_TIME,
                 false => self.client.options.ack_timeout,

@@ -1,21 +1,21 @@
 //! Commands and packets in, packets out: one portion of it at a time.
 //!
-//! A broker that is quick acknowledges a whole window with one write. Were all of that handled before
-//! the next command is taken, the broker would have nothing to do meanwhile, and the loop nothing while
-//! the broker answers. So commands have their turn again, and go out, as soon as there is room for a
-//! portion of them: both sides work at the same time.
+//! A quick broker acknowledges a whole window with one write. If the loop handled all of that before it
+//! takes the next command, the broker would be idle meanwhile, and the loop would be idle while the
+//! broker answers. So commands have their turn again, and go out, as soon as there is room for a portion
+//! of them: both sides work at the same time.
 //!
-//! So there are moments in which packets have been read and not handled, and others in which more is there to be
-//! read. Whoever gives the link up in the first has them handled before, except where they broke the protocol
-//! (somebody who asks for another link has his turn when none are left). Whoever judges what did not come (an
-//! acknowledgment, CONNACK, the end of a grace time) reads the rest before. The loop's thread; it does not
+//! Between portions, packets may have been read and not handled, and more may be there to be read. So
+//! two rules hold. Code that gives the link up handles first what was read, except where that broke the
+//! protocol (RECONNECT has its turn when nothing is left). Code that judges that something did not come
+//! (an acknowledgment, CONNACK, the end of a grace) reads the rest first. The loop's thread; it does not
 //! wait here.
 
 use std::time::Instant;
 
 use super::Agent;
 use super::pace::portion;
-use super::wire::Received;
+use super::wire::ReceivedPacket;
 use crate::mqtt::packet::ProtocolError;
 use crate::mqtt::session::LinkLoss;
 
@@ -26,8 +26,8 @@ const EVENTS: usize = 32;
 const READS: usize = 64;
 
 impl Agent {
-    /// Takes commands, reads and handles what the link has, and writes what the session wants sent. To be
-    /// called again at once while something is left unhandled.
+    /// Takes commands, reads and handles what the link has, and writes what the session wants sent. Call it
+    /// again at once while something is left unhandled.
     pub(super) fn exchange(&mut self, now: Instant) -> bool {
         let mut busy = self.take_commands(now);
         busy |= self.receive(now);
@@ -36,7 +36,7 @@ impl Agent {
             // Nothing is overdue whose acknowledgment has come.
             self.read_the_rest(now);
             self.session.handle_timeout(now);
-            // What came at the last moment may have made room: the next turn takes the commands for it.
+            // An acknowledgment of the last moment may have made room: the next turn takes commands for it.
             busy = true;
         }
         busy |= self.handle_events(now);
@@ -83,7 +83,7 @@ impl Agent {
             // Nothing that comes behind a violation counts.
             self.wire.discard();
         }
-        // What came before it has happened, CONNACK for one.
+        // Packets before the violation count, CONNACK for one.
         self.handle_events(now);
         if let Err(error) = result {
             self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
@@ -95,7 +95,7 @@ impl Agent {
         let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
         // Until none is left: an event may be that the link has to go.
-        while let Some(Received { packet, shown }) = self.wire.next_packet(limit)? {
+        while let Some(ReceivedPacket { packet, shown }) = self.wire.next_packet(limit)? {
             let handled = self.session.handle_packet(packet, now);
             // A packet that is wrong only in its place shows its bytes, too.
             handled.map_err(|error| error.with_beginning(shown.bytes()))?;
@@ -138,9 +138,9 @@ impl Agent {
         busy
     }
 
-    /// Before anything is judged that did not come, and before a link is given up that takes nothing any more:
-    /// what came over it has happened, and perhaps the broker said why. Reads on until the link is drained, up
-    /// to what no socket holds.
+    /// Reads on until the link is drained, up to more than any socket holds. Call it before judging that
+    /// something did not come, and before giving up a link that takes nothing any more: what came over it
+    /// counts, and perhaps the broker said why.
     pub(super) fn read_the_rest(&mut self, now: Instant) {
         self.handle_what_is_left(now);
         self.wire.look_for_input();
@@ -153,7 +153,7 @@ impl Agent {
         }
     }
 
-    /// Before a link is given up: what was read has happened.
+    /// Call it before giving a link up: what was read counts.
     pub(super) fn handle_what_is_left(&mut self, now: Instant) {
         while self.wire.has_unhandled() {
             self.handle_received(now);
@@ -207,7 +207,7 @@ mod tests {
         (agent, handle, batch, peer)
     }
 
-    /// What a turn of the loop does with the link. Returns how many portions it took.
+    /// Does with the link what a turn of the loop does. Returns how many portions it took.
     fn turn(agent: &mut Agent) -> usize {
         agent.wire.look_for_input();
         agent.exchange(Instant::now());

@@ -5,8 +5,8 @@
 //! if there is much of it. Then the loop sleeps until a thread rings (`doorbell.rs`) or the next timer is
 //! due. The readiness thread watches the socket for that sleep only: awake, the loop looks for itself.
 //! Of all that carries the connection only this module reads the clock. The loop never waits for a
-//! consumer, never sends into its own bounded queue, and every stop request wakes it. What MQTT requires
-//! is decided in `mqtt/session/`.
+//! consumer, never sends into its own bounded queue, and every stop request wakes it. The session decides
+//! what MQTT requires (`mqtt/session/`).
 //!
 //! Each of these owns a part of the loop's state:
 //!
@@ -67,7 +67,7 @@ const BATCH: usize = 512;
 
 /// The command loop, not yet running. See [`Agent::run`].
 pub struct Agent {
-    /// First, because it is dropped first: what was sent is told before what was not.
+    /// Dropped first: a panic tells the truth of what was sent before anything else is cancelled.
     session: LoopSession,
     client: Client,
     commands: CommandQueue,
@@ -84,14 +84,14 @@ pub struct Agent {
     stats: Stats,
 }
 
-/// What happened while the loop ran.
+/// Counts of what happened while the loop ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
     /// How often the broker accepted a connection.
     pub connects: u64,
     /// How many of these followed the loss of an earlier one, or a RECONNECT.
     pub reconnects: u64,
-    /// How often a connection was lost that the broker had accepted, whether there was another or not.
+    /// How often a connection was lost that the broker had accepted, whether another followed or not.
     pub losses: u64,
     /// How often the broker still had the session at a reconnect.
     pub resumed: u64,
@@ -110,7 +110,7 @@ pub struct Ended {
     pub client: Client,
     /// `Ok` after TERMINATE or the last handle, or the error because of which there was no connection.
     pub result: Result<(), Error>,
-    /// What happened on the way.
+    /// Counts of what happened.
     pub stats: Stats,
     /// How many commands had not ended by then. They ended as cancelled or perhaps delivered.
     pub left: usize,

@@ -14,7 +14,7 @@ const REFILL_TIME: Duration = Duration::from_millis(1);
 const GATE_TIME: Duration = Duration::from_millis(1);
 
 /// How long the loop looks again, after it did something, before it sleeps: about as long as it takes
-/// to be woken twice. What comes later than that comes rarely enough to be woken for.
+/// to be woken twice. Anything later comes rarely enough to be woken for.
 const LOOKING_TIME: Duration = Duration::from_micros(50);
 
 /// The same while acknowledgments come many at a time: the broker has more to do between two looks.
@@ -31,7 +31,7 @@ const TRUST: u8 = 8;
 /// sleeping or pausing. A pause would make the distance longer, and so be a reason for the next pause.
 const FAST: Duration = Duration::from_micros(2);
 
-/// Commands in flight from which on acknowledgments may be let come together.
+/// Commands in flight from which on acknowledgments may be left to come together.
 const MANY: usize = 32;
 
 /// A portion of work, in commands: few enough that the broker does not wait long for them, and so many that
@@ -54,18 +54,18 @@ const SAMPLE_TIME: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Pace {
     window: Window,
-    gate: Gate,
+    admission: Admission,
     spin: Spin,
-    arrivals: Arrivals,
+    arrivals: AckArrivals,
 }
 
 impl Pace {
     pub(super) fn new(single_core: bool, now: Instant) -> Self {
         Pace {
             window: Window::Open,
-            gate: Gate::Idle,
+            admission: Admission::Idle,
             spin: Spin::new(single_core, now),
-            arrivals: Arrivals::new(now),
+            arrivals: AckArrivals::new(now),
         }
     }
 
@@ -103,12 +103,12 @@ impl Pace {
     /// The loop is about to sleep. `keeps_waiting` says that a thread waits although the command queue
     /// has some room.
     pub(super) fn will_sleep(&mut self, keeps_waiting: bool, now: Instant) {
-        self.gate = self.gate.at(now, keeps_waiting);
+        self.admission = self.admission.at(now, keeps_waiting);
     }
 
     /// Whether to let in a thread that waits for the command queue, however little room there is.
     pub(super) fn lets_a_thread_in(&self) -> bool {
-        self.gate == Gate::Open
+        self.admission == Admission::Open
     }
 
     /// The loop slept for so long.
@@ -120,7 +120,7 @@ impl Pace {
     /// commands.
     pub(super) fn deadline(&self, wants_commands: bool) -> Option<Instant> {
         let window = self.window.deadline().filter(|_| wants_commands);
-        window.into_iter().chain(self.gate.deadline()).min()
+        window.into_iter().chain(self.admission.deadline()).min()
     }
 }
 
@@ -142,7 +142,7 @@ enum Window {
 }
 
 impl Window {
-    /// What it is with so many commands in flight.
+    /// The next state, with so many commands in flight.
     fn at(self, now: Instant, in_flight: usize, limit: u16) -> Window {
         let free = usize::from(limit).saturating_sub(in_flight);
         let enough = usize::from(limit / 4).min(LARGEST_PORTION);
@@ -201,7 +201,7 @@ impl Spin {
         }
     }
 
-    /// Something was to be done.
+    /// There was something to do.
     fn was_busy(&mut self, now: Instant) {
         if std::mem::take(&mut self.looking) {
             self.trust = TRUST;
@@ -209,7 +209,7 @@ impl Spin {
         self.busy_at = now;
     }
 
-    /// Nothing was to be done: whether to look again at once, if at all only for this `time`.
+    /// There was nothing to do: whether to look again at once, and at most for this `time`.
     fn looks_again(&mut self, now: Instant, time: Option<Duration>) -> bool {
         self.time = time.unwrap_or(LOOKING_TIME);
         let again = self.trust > 0
@@ -231,12 +231,12 @@ impl Spin {
 }
 
 /// Lets acknowledgments come together where a broker sends one after the other while many are
-/// awaited: to be woken for each would cost more than the message.
+/// awaited: being woken for each would cost more than the message.
 ///
 /// A pause takes an eighth at most of the time that a message takes anyway, and follows only after
 /// something came: with nothing coming the loop is asleep until it is told.
 #[derive(Debug)]
-struct Arrivals {
+struct AckArrivals {
     since: Instant,
     count: u32,
     /// From one acknowledgment to the next, where it was measured.
@@ -245,9 +245,9 @@ struct Arrivals {
     came: bool,
 }
 
-impl Arrivals {
+impl AckArrivals {
     fn new(now: Instant) -> Self {
-        Arrivals {
+        AckArrivals {
             since: now,
             count: 0,
             interval: None,
@@ -292,8 +292,8 @@ impl Arrivals {
 
 /// When a thread is let in that waits for the command queue, in which there is little room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
-    /// Nobody waits, or only for room.
+enum Admission {
+    /// No thread waits, or only for room.
     Idle,
     /// Not before this moment, unless there is room for many.
     Shut { until: Instant },
@@ -301,14 +301,14 @@ enum Gate {
     Open,
 }
 
-impl Gate {
-    /// What it is when the loop is about to sleep.
-    fn at(self, now: Instant, keeps_waiting: bool) -> Gate {
+impl Admission {
+    /// The next state when the loop is about to sleep.
+    fn at(self, now: Instant, keeps_waiting: bool) -> Admission {
         match self {
-            _ if !keeps_waiting => Gate::Idle,
-            Gate::Shut { until } if until <= now => Gate::Open,
-            Gate::Shut { until } => Gate::Shut { until },
-            Gate::Idle | Gate::Open => Gate::Shut {
+            _ if !keeps_waiting => Admission::Idle,
+            Admission::Shut { until } if until <= now => Admission::Open,
+            Admission::Shut { until } => Admission::Shut { until },
+            Admission::Idle | Admission::Open => Admission::Shut {
                 until: now + GATE_TIME,
             },
         }
@@ -316,8 +316,8 @@ impl Gate {
 
     fn deadline(self) -> Option<Instant> {
         match self {
-            Gate::Shut { until } => Some(until),
-            Gate::Idle | Gate::Open => None,
+            Admission::Shut { until } => Some(until),
+            Admission::Idle | Admission::Open => None,
         }
     }
 }
@@ -365,12 +365,16 @@ mod tests {
     #[test]
     fn little_room_in_the_queue_is_given_away_after_a_moment() {
         let now = Instant::now();
-        let shut = Gate::Idle.at(now, true);
+        let shut = Admission::Idle.at(now, true);
         assert_eq!(shut.deadline(), Some(now + GATE_TIME));
         assert_eq!(shut.at(now + GATE_TIME - MOMENT, true), shut);
-        assert_eq!(shut.at(now + GATE_TIME, true), Gate::Open);
-        assert_eq!(shut.at(now + GATE_TIME, false), Gate::Idle);
-        assert_ne!(Gate::Open.at(now, true), Gate::Open, "one after the other");
+        assert_eq!(shut.at(now + GATE_TIME, true), Admission::Open);
+        assert_eq!(shut.at(now + GATE_TIME, false), Admission::Idle);
+        assert_ne!(
+            Admission::Open.at(now, true),
+            Admission::Open,
+            "one after the other"
+        );
     }
 
     #[test]
@@ -404,9 +408,9 @@ mod tests {
     }
 
     /// Acknowledgments at this distance, long enough to be measured.
-    fn arrivals(interval: Duration) -> (Arrivals, Instant) {
+    fn arrivals(interval: Duration) -> (AckArrivals, Instant) {
         let mut now = Instant::now();
-        let mut arrivals = Arrivals::new(now);
+        let mut arrivals = AckArrivals::new(now);
         for _ in 0..SAMPLE {
             now += interval;
             arrivals.count();

@@ -1,4 +1,4 @@
-//! The loop's session, and what it hands back when a command has ended.
+//! The loop's session, and the token that it hands back when a command has ended.
 //!
 //! Dropping it ends every command of the session with the truth, so that each waiting thread learns it
 //! even after a panic in the loop. A completion alone would say "cancelled", also of what was sent. The
@@ -14,13 +14,13 @@ use crate::mqtt::subscriptions::InterestId;
 /// The session of one loop.
 pub(super) struct LoopSession(pub(super) Session<Pending>);
 
-/// What the session hands back when a command has ended.
+/// The token that the session hands back when a command has ended.
 #[derive(Debug)]
 pub(super) enum Pending {
     Plain(Completion),
-    /// Also with what was added for it.
+    /// With the interests that were added for it.
     Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
-    /// Also with what is leaving.
+    /// With the interests that are leaving.
     Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
 }
 

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::Agent;
 use super::advice;
-use super::connection::{Phase, Step};
+use super::connection::{NextStep, Phase};
 use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
@@ -29,19 +29,19 @@ impl Agent {
         let readiness = self.wire.readiness();
         let connection = &mut self.connection;
         match connection.advance(&self.client, readiness, output_is_empty, now) {
-            Step::Nothing => return false,
-            Step::Began => {}
-            Step::Linked(link, deadline) => self.greet(link, deadline, now),
-            Step::Failed(error) => self.attempt_failed(error, now),
-            Step::AnswerIsLate => {
+            NextStep::Nothing => return false,
+            NextStep::Began => {}
+            NextStep::Linked(link, deadline) => self.greet(link, deadline, now),
+            NextStep::Failed(error) => self.attempt_failed(error, now),
+            NextStep::AnswerIsLate => {
                 self.read_the_rest(now);
                 if self.connection.is_greeting() {
                     self.drop_link();
                     self.attempt_failed(advice::unanswered(&self.client), now);
                 }
             }
-            Step::Finish => self.wire.finish(),
-            Step::ClosingIsLate => {
+            NextStep::Finish => self.wire.finish(),
+            NextStep::ClosingIsLate => {
                 self.read_the_rest(now);
                 if self.connection.is_closing() {
                     self.closed();

@@ -1,8 +1,8 @@
-//! What waits for the loop itself: the requests that it has taken and not done yet.
+//! The requests that the loop has taken and not done yet.
 //!
-//! DISCONNECT and TERMINATE go ahead of the queue, so that a full one cannot keep them out. What stood
-//! in the queue at that moment goes before them all the same, so they count it. The loop's thread owns
-//! the requests; `ending.rs` and `dispatch.rs` carry them out.
+//! DISCONNECT and TERMINATE go ahead of the queue, so that a full one cannot keep them out. The commands
+//! that stood in it at that moment go before them all the same, so they are counted. The loop's thread
+//! owns the requests; `ending.rs`, `reconnect.rs` and `dispatch.rs` carry them out.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -16,7 +16,7 @@ use crate::mqtt::v4;
 /// Bytes read at once: a TLS record holds at most 16 KiB.
 const READ_SIZE: usize = 16 * 1024;
 
-/// Memory for received bytes that is kept while there are none. What larger packets needed is given back.
+/// Memory for received bytes that is kept while there are none. Larger packets' memory is given back.
 const KEPT: usize = 1024 * 1024;
 
 /// The link, if there is one, and the bytes that came over it.
@@ -38,7 +38,7 @@ pub(super) struct Wire {
 }
 
 /// A packet that was received.
-pub(super) struct Received {
+pub(super) struct ReceivedPacket {
     pub(super) packet: Incoming,
     pub(super) shown: Shown,
 }
@@ -152,7 +152,10 @@ impl Wire {
     ///
     /// # Errors
     /// It breaks the protocol, or is larger than `limit`.
-    pub(super) fn next_packet(&mut self, limit: usize) -> Result<Option<Received>, ProtocolError> {
+    pub(super) fn next_packet(
+        &mut self,
+        limit: usize,
+    ) -> Result<Option<ReceivedPacket>, ProtocolError> {
         self.unhandled = true;
         let length = self.received.len();
         self.received_is_large |= length > KEPT;
@@ -167,7 +170,7 @@ impl Wire {
         log::trace!("received {}", packet.name());
         let length = length - self.received.len();
         let shown = Shown { bytes, length };
-        Ok(Some(Received { packet, shown }))
+        Ok(Some(ReceivedPacket { packet, shown }))
     }
 
     /// Forgets what was received and not handled.
