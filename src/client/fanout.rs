@@ -1,11 +1,13 @@
-//! \[9\] Puts incoming messages into the response queues, and keeps aside what finds no room.
+//! \[9\] Puts incoming messages into the inboxes, and keeps aside those that find no room.
 //!
-//! Runs on the loop's thread and never waits. A message that a full queue cannot take waits aside,
-//! in order, unacknowledged, so the broker's own window bounds how much waits; QoS 0 is dropped
-//! instead, and counted. A queue that went away counts as accepting. When the broker loses the
-//! session its window begins anew although what waits here is still to be delivered: so that this
-//! does not add up, one queue never has more aside than [`LARGEST_ASIDE`], and all of them together
-//! no more bytes than the session lets one broker session have unacknowledged.
+//! It runs on the loop's thread and never waits. A message that a full inbox cannot take waits aside,
+//! in order and unacknowledged, so the broker's own window bounds how much waits. A QoS 0 message is
+//! dropped instead, and counted. An inbox that was dropped counts as accepting.
+//!
+//! When the broker loses the session, its window begins anew, although messages that wait here are still
+//! to be delivered. So that this does not add up, one inbox never has more aside than
+//! [`LARGEST_ASIDE`], and all of them together no more bytes than the session lets one broker session
+//! have unacknowledged.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,23 +20,23 @@ use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
 use crate::mqtt::topic::shortened;
 
-/// Messages that may wait aside for one queue: as many as one session can have unacknowledged, since
-/// there are no more packet identifiers. Only over several lost sessions more could come together;
-/// then the oldest is dropped, which no broker can acknowledge any more, and counted.
+/// Messages that may wait aside for one inbox: as many as one session can have unacknowledged, since
+/// there are no more packet identifiers. Only over several lost sessions more could come together. Then
+/// the oldest is dropped and counted; no broker awaits its acknowledgment any more.
 const LARGEST_ASIDE: usize = 65_535;
 
-/// How many characters of a topic that nobody wants a line of the log shows.
+/// How many characters of an unmatched topic a line of the log shows.
 const SHOWN_CHARACTERS: usize = 100;
 
-/// The response queues, and what waits for room in them.
+/// The inboxes, and what waits for room in them.
 pub(crate) struct Fanout {
     queues: HashMap<InboxId, Queue>,
-    /// What not every queue has accepted yet, in the order of arrival.
+    /// The messages that not every inbox has accepted yet, in the order of arrival.
     missing: BTreeMap<DeliveryId, Missing>,
     /// Bytes of these messages.
     missing_bytes: usize,
     largest_missing_bytes: usize,
-    /// Queues with something aside.
+    /// Inboxes with something aside.
     full: Vec<InboxId>,
     unmatched: Sender<Arc<Message>>,
     unmatched_count: u64,
@@ -43,7 +45,7 @@ pub(crate) struct Fanout {
     largest_aside: usize,
     /// Messages dropped because more than that would have waited aside.
     given_up: u64,
-    /// What thereby counts as accepted, until the next [`Fanout::retry`].
+    /// Those that thereby count as accepted, until the next [`Fanout::retry`].
     accepted_unread: Vec<DeliveryId>,
 }
 
@@ -54,7 +56,7 @@ struct Queue {
 
 /// A message that is aside somewhere.
 struct Missing {
-    /// How many queues have not accepted it.
+    /// How many inboxes have not accepted it.
     queues: usize,
     bytes: usize,
 }
@@ -65,7 +67,7 @@ struct Aside {
 }
 
 impl Fanout {
-    /// No queues yet, and the receiving end of the default queue, which takes `unmatched` messages. A
+    /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages. A
     /// broker session may have messages of `max_owed_bytes` unacknowledged.
     pub(crate) fn new(unmatched: usize, max_owed_bytes: usize) -> (Self, Receiver<Arc<Message>>) {
         let (sender, receiver) = bounded(unmatched.max(1));
@@ -98,8 +100,8 @@ impl Fanout {
         self.queues.contains_key(&inbox)
     }
 
-    /// A queue went away: it accepts whatever waited for it. Puts what is thereby accepted by all
-    /// into `accepted`.
+    /// An inbox was dropped: it accepts all that waited for it. Puts the messages that every inbox has
+    /// accepted thereby into `accepted`.
     pub(crate) fn close(&mut self, inbox: InboxId, accepted: &mut Vec<DeliveryId>) {
         if let Some(queue) = self.queues.remove(&inbox) {
             for waiting in queue.aside {
@@ -109,7 +111,7 @@ impl Fanout {
         self.full.retain(|id| *id != inbox);
     }
 
-    /// Delivers a message to every queue that wants it. Returns whether all accepted it at once.
+    /// Delivers a message to every inbox that wants it. Returns whether all accepted it at once.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
@@ -143,13 +145,13 @@ impl Fanout {
         }
     }
 
-    /// Tells a queue that one of its subscriptions is gone. It waits aside like a message.
+    /// Tells an inbox that one of its subscriptions is gone. The news waits aside like a message.
     pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str) {
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None);
     }
 
-    /// Offers again what waits aside. Puts what is now accepted by all into `accepted`.
+    /// Offers again what waits aside. Puts the messages that every inbox has now accepted into `accepted`.
     pub(crate) fn retry(&mut self, accepted: &mut Vec<DeliveryId>) {
         accepted.append(&mut self.accepted_unread);
         for inbox in std::mem::take(&mut self.full) {
@@ -170,12 +172,12 @@ impl Fanout {
         }
     }
 
-    /// How many messages found neither a subscription nor room in the default queue.
+    /// How many messages found neither a subscription nor room in the default inbox.
     pub(crate) fn unmatched_dropped(&self) -> u64 {
         self.unmatched_dropped
     }
 
-    /// Returns whether the queue has accepted it, which a dropped message counts as.
+    /// Returns whether the inbox has accepted it. A dropped message counts as accepted.
     fn put(&mut self, inbox: InboxId, item: Item, delivery: Option<DeliveryId>) -> bool {
         let Some(queue) = self.queues.get_mut(&inbox) else {
             return true;
@@ -188,7 +190,7 @@ impl Fanout {
         } else {
             item
         };
-        // What waits aside is bounded by the broker's window, which knows no QoS 0.
+        // The broker's window bounds what waits aside, and knows no QoS 0.
         if let Item::Message(message) = &item
             && message.qos() == QoS::AtMostOnce
         {
@@ -198,7 +200,7 @@ impl Fanout {
         if queue.aside.is_empty() {
             self.full.push(inbox);
             queue.outlet.wait_for_room();
-            // Room may have been made before we asked to be told.
+            // The thread may have made room before the loop asked to be told.
             return match queue.outlet.offer(item) {
                 Offer::Accepted | Offer::Gone => true,
                 Offer::Full(item) => {
@@ -214,8 +216,8 @@ impl Fanout {
         false
     }
 
-    /// Makes a queue give up the oldest message that waits aside for it. That a subscription is gone
-    /// it is told all the same.
+    /// Makes an inbox give up the oldest message that waits aside for it. It never gives up the news that a
+    /// subscription is gone.
     fn drop_oldest_aside(&mut self, inbox: InboxId) {
         let Some(queue) = self.queues.get_mut(&inbox) else {
             return;
@@ -227,14 +229,14 @@ impl Fanout {
         self.drop_aside(inbox, oldest);
     }
 
-    /// Makes every queue that it waits for give up the message that waits longest of all.
+    /// Makes every inbox that it waits for give up the message that waits longest of all.
     fn drop_oldest_message(&mut self) -> bool {
         let Some((&oldest, _)) = self.missing.first_key_value() else {
             return false;
         };
         let mut dropped = false;
         for inbox in self.full.clone() {
-            // In each queue what is aside stands in the order of arrival.
+            // What is aside for an inbox stands in the order of arrival.
             let first = self.queues.get(&inbox).and_then(|queue| {
                 let is_message = |aside: &Aside| aside.delivery.is_some();
                 let place = queue.aside.iter().position(is_message)?;
@@ -260,7 +262,7 @@ impl Fanout {
         self.given_up += 1;
         if self.given_up.is_power_of_two() {
             log::error!(
-                "a thread does not read its response queue and the broker has lost the session: what \
+                "a thread does not read its inbox and the broker has lost the session: what \
                  waited longest for it is dropped ({} so far)",
                 self.given_up
             );
@@ -286,10 +288,10 @@ impl Fanout {
 
     fn deliver_unmatched(&mut self, message: &Arc<Message>) {
         self.unmatched_count += 1;
-        // Ever more rarely: what a broker sends must not be able to flood the log.
+        // Ever more rarely: a broker must not be able to flood the log.
         if self.unmatched_count.is_power_of_two() {
             log::warn!(
-                "a message on {} matches no subscription and goes to the default queue ({} so far)",
+                "a message on {} matches no subscription and goes to the default inbox ({} so far)",
                 shortened(message.topic(), SHOWN_CHARACTERS),
                 self.unmatched_count
             );
@@ -301,7 +303,7 @@ impl Fanout {
 }
 
 impl Queue {
-    /// Moves what has room into the queue; gives the deliveries that it accepted.
+    /// Moves what has room into the inbox. Returns the deliveries that it accepted.
     fn drain(&mut self) -> Vec<Option<DeliveryId>> {
         let mut taken = Vec::new();
         while let Some(Aside { item, delivery }) = self.aside.pop_front() {

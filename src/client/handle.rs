@@ -1,9 +1,9 @@
-//! \[1\] What threads hold: pushes commands to the loop, from any thread, as many as there are.
+//! \[1\] The handle that threads hold: it pushes commands to the loop, from any number of threads.
 //!
-//! A handle is cheap to clone and never touches the connection. Commands are checked here, on the
-//! caller's thread, and queued; a full queue makes the caller wait up to the block time. DISCONNECT,
-//! RECONNECT, TERMINATE and PROCESSLOOP go ahead of the queue, so that neither a full queue nor a
-//! lost link keeps them waiting.
+//! A handle is cheap to clone and never touches the connection. It checks commands on the caller's
+//! thread and queues them; a full queue makes the caller wait up to the block time. DISCONNECT,
+//! RECONNECT, TERMINATE and PROCESSLOOP take the urgent lane, so that neither a full queue nor a lost
+//! link keeps them waiting.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Handle {
     _last: Arc<LastHandle>,
 }
 
-/// Asks for TERMINATE when it is dropped: nobody is left who could ask for anything.
+/// Asks for TERMINATE when it is dropped: no thread is left that could ask for anything.
 struct LastHandle {
     lane: LaneSender,
     grace: Duration,
@@ -82,12 +82,12 @@ impl Handle {
         Ok(ticket)
     }
 
-    /// PUBLISH with a callback instead of a ticket. It is called once, on the loop's thread (in the
-    /// moment in which the loop ends perhaps on another thread that pushes a command), so it has to
-    /// be quick and must not wait for the loop or for a lock that is held while commands are pushed:
-    /// inside it, a full queue rejects at once. A handle that it captures counts as one that is held: if
-    /// it is the last one and DISCONNECT came before its command left the queue, nobody is left to ask
-    /// for RECONNECT or TERMINATE, and the loop stays offline for ever.
+    /// PUBLISH with a callback instead of a ticket. The callback is called once, on the loop's thread. (At
+    /// the moment when the loop ends, it may be called on another thread that pushes a command.) So it
+    /// must be quick, and must not wait for the loop or for a lock that is held while commands are pushed.
+    /// Inside it, a full queue rejects at once. A handle that it captures counts as one that is held: if it
+    /// is the last one and DISCONNECT came before its command left the queue, no thread is left to ask for
+    /// RECONNECT or TERMINATE, and the loop stays offline for ever.
     ///
     /// # Errors
     /// As [`Handle::publish`]; the callback is then dropped uncalled.
@@ -99,11 +99,11 @@ impl Handle {
         self.queue_publish(publish, Completion::callback(callback))
     }
 
-    /// PUBLISH as one of many that are waited for together ([`Batch::wait`]): for a thread that
-    /// publishes a lot, the way that costs least.
+    /// PUBLISH as one of many that the thread waits for together ([`Batch::wait`]). This costs a thread
+    /// that publishes a lot the least.
     ///
     /// # Errors
-    /// As [`Handle::publish`]; the message is then none of the batch.
+    /// As [`Handle::publish`]; the message is then not part of the batch.
     pub fn publish_in(&self, publish: Publish, batch: &mut Batch) -> Result<(), Rejected<Publish>> {
         self.queue_publish(publish, Completion::batch(batch))?;
         batch.was_pushed();
@@ -191,9 +191,8 @@ impl Handle {
         Ok(ticket)
     }
 
-    /// DISCONNECT, after what is queued now has been sent. The loop stays, offline: commands wait
-    /// until [`Handle::reconnect`]. Of a DISCONNECT and a RECONNECT that the loop takes together the
-    /// last one counts.
+    /// DISCONNECT, after the commands that are queued now have been sent. The loop stays, offline:
+    /// commands wait until [`Handle::reconnect`].
     pub fn disconnect(&self) -> Ticket {
         let (ticket, completion) = Ticket::new();
         self.lane.change_link(LinkRequest::Disconnect, completion);
@@ -216,7 +215,7 @@ impl Handle {
         ticket
     }
 
-    /// TERMINATE: what is queued and in flight now may take `grace` to finish. Then the loop sends
+    /// TERMINATE: commands that are queued and in flight now may take `grace` to finish. Then the loop sends
     /// DISCONNECT, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
     /// loop ends. Asking again can only shorten the grace. Once the loop has ended, the tickets of
     /// TERMINATE, DISCONNECT, RECONNECT and PROCESSLOOP resolve as cancelled.
@@ -234,8 +233,8 @@ impl Handle {
         inbox
     }
 
-    /// The default queue: messages that matched no subscription. Bounded; what finds no room is
-    /// dropped and counted.
+    /// The default inbox: messages that matched no subscription. It is bounded; a message that finds no
+    /// room is dropped and counted.
     pub fn unmatched(&self) -> &Receiver<Arc<Message>> {
         &self.unmatched
     }
@@ -279,7 +278,7 @@ impl Handle {
             let checked = limits.check_filter(filter);
             checked.map_err(|exceeded| beyond(&filter.filter, exceeded))?;
         }
-        // How many there are already, the loop knows.
+        // The loop knows how many there are already.
         let mut names: Vec<_> = filters.iter().map(|f| f.filter.as_str()).collect();
         names.sort_unstable();
         names.dedup();

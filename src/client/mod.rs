@@ -1,4 +1,8 @@
-//! The threads' side and the loop's: what threads hold, and what the loop's thread owns.
+//! The threads' side and the loop's: the handles, tickets and inboxes that threads hold, and the state
+//! that the loop's thread owns (`agent/`).
+//!
+//! The law of this room: threads meet here and nowhere else in the library, and only this room reads the
+//! clock for the connection. It uses `mqtt`, `link` and crossbeam's channels, and never `app`.
 
 pub(crate) mod agent;
 pub(crate) mod batch;

@@ -1,10 +1,10 @@
 //! How long to wait before the next connection attempt: full jitter below a doubling ceiling.
 //!
-//! Pure apart from the random numbers: it says how long, the loop does the waiting and can be
-//! interrupted. The arithmetic is the `backoff` crate's, which is no longer maintained
-//! (RUSTSEC-2025-0012); only its `next_backoff` is used, none of its sleeping or clock-reading parts
-//! that matter. Its jitter is symmetric around the interval, so half the ceiling with a factor of
-//! 1.0 gives exactly [0, ceiling].
+//! Pure apart from the random numbers: it says how long; the loop waits, and can be interrupted. The
+//! arithmetic is the `backoff` crate's, which is no longer maintained (RUSTSEC-2025-0012). Only its
+//! `next_backoff` is used, and no part of it that sleeps or whose reading of the clock matters. Its
+//! jitter is symmetric around the interval, so half the ceiling with a factor of 1.0 gives exactly
+//! [0, ceiling].
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Backoff {
         }
     }
 
-    /// An attempt failed: how long to wait before the next, or none when that was the last.
+    /// An attempt failed. Returns how long to wait before the next, or `None` if that was the last.
     pub(crate) fn after_failure(&mut self) -> Option<Duration> {
         self.failures = self.failures.saturating_add(1);
         if self.limit != 0 && self.failures > self.limit {
@@ -54,9 +54,9 @@ impl Backoff {
         self.failures = 0;
     }
 
-    /// A connection that did not last was lost: how long to wait before the next attempt.
+    /// A connection that did not last was lost. Returns how long to wait before the next attempt.
     pub(crate) fn next_delay(&mut self) -> Duration {
-        // It gives none only with a limit of time, which is not set.
+        // It returns `None` only with a limit of time, which is not set.
         self.delays.next_backoff().unwrap_or_default()
     }
 

@@ -177,7 +177,7 @@ impl Attempt {
         }
     }
 
-    /// Opens a socket to the next address that takes one; `failed` is the error when there is none left.
+    /// Opens a socket to the next address that takes one. `failed` is the error if none is left.
     fn connect_next(
         &mut self,
         rest: &mut std::vec::IntoIter<SocketAddr>,
@@ -212,7 +212,7 @@ impl Attempt {
         Err(error.unwrap_or(failed))
     }
 
-    /// TCP is there: TLS next, unless it is not wanted.
+    /// TCP is there: begins with TLS, if it is wanted.
     fn secure(
         &mut self,
         socket: TcpStream,
@@ -278,7 +278,7 @@ impl fmt::Debug for Attempt {
 
 const CHECK_HOST: &str = "check the spelling of `host`, and the network";
 
-/// Whether a non-blocking connect has ended well; an error if it has not.
+/// Returns whether a non-blocking connect has ended well, or an error if it has failed.
 fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);

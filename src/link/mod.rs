@@ -1,8 +1,12 @@
 //! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
 //!
-//! A link is owned by the loop's thread alone; TLS state cannot be shared or split. Both reading and
-//! writing can say that they would block, in either direction of TLS; the readiness thread tells
-//! when to try again. A link knows nothing of MQTT.
+//! The law of this room: sockets and TLS, and nothing of MQTT or of commands. It calls back where a
+//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, native-tls and backoff, and
+//! of this crate only `error` and `options`.
+//!
+//! The loop's thread alone owns a link; TLS state cannot be shared or split. Both reading and writing
+//! can say that they would block, in either direction of TLS; the readiness thread tells when to try
+//! again.
 
 pub(crate) mod backoff;
 pub(crate) mod connect;
@@ -25,12 +29,11 @@ pub(crate) trait Link: Read + Write + Send {
     /// The socket below, for watching its readiness.
     fn socket(&mut self) -> &mut TcpStream;
 
-    /// From now on the socket is watched anew whenever it is waited for, which tells at once of what is
-    /// there already: so a read that took less than it could have need not be followed by one that
-    /// would block.
+    /// From now on the owner watches the socket anew whenever it waits, which tells at once of bytes that
+    /// are there already. So no read that would block need follow one that took less than it could have.
     fn trust_short_reads(&mut self);
 
-    /// Says that nothing more will be sent. What was sent is still delivered.
+    /// Says that nothing more will be sent. Bytes that were sent are still delivered.
     fn finish(&mut self);
 }
 
@@ -40,7 +43,7 @@ pub(crate) trait Link: Read + Write + Send {
 pub(crate) struct Socket {
     stream: TcpStream,
     ahead: Box<[u8]>,
-    /// What of it is filled and not read yet.
+    /// The part of it that is filled and not read yet.
     filled: std::ops::Range<usize>,
     trusts_short_reads: bool,
     /// The last read took less than it could have: there was no more.
