@@ -20,6 +20,7 @@ pub(crate) mod signals;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod usage;
 mod values;
 mod will;

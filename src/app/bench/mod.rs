@@ -2,10 +2,9 @@
 //!
 //! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
 //! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
-//! `plan.rs` says what is published and keeps account of what comes back, `report.rs` tells the
+//! `traffic.rs` says which messages there are and keeps account of what comes back, `report.rs` tells the
 //! result, `progress.rs` shows how far it is, `usage.rs` asks the system what it cost.
 
-mod plan;
 mod progress;
 mod publisher;
 mod report;
@@ -20,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
+use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
@@ -27,7 +27,6 @@ use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, Ended};
 use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
-use plan::{Account, Plan, Received};
 use publisher::{Shared, Tally};
 use settings::BenchSettings;
 
@@ -79,7 +78,7 @@ pub(crate) fn run(
         client = demo::clear_session(client, interrupt)?;
     }
     let tally = Arc::new(Tally::new()?);
-    let plan = Plan::new(settings);
+    let plan = Plan::of_bench(settings);
     let patience = match settings.qos {
         QoS::AtMostOnce => SHORT_PATIENCE,
         _ => client.options().ack_timeout + EXTRA_PATIENCE,
@@ -89,13 +88,13 @@ pub(crate) fn run(
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let conductor = Conductor {
-        shared: Shared {
+        shared: Arc::new(Shared {
             handle,
             plan,
             tally: Arc::clone(&tally),
             interrupt: Arc::clone(interrupt),
             outstanding: settings.outstanding() as u64,
-        },
+        }),
         settings: settings.clone(),
         patience,
         grace,
@@ -263,7 +262,7 @@ impl Measured {
 
 /// Runs the threads. Dropping it, also in a panic, ends the loop.
 struct Conductor {
-    shared: Shared,
+    shared: Arc<Shared>,
     settings: BenchSettings,
     patience: Duration,
     grace: Duration,
@@ -369,7 +368,7 @@ impl Conductor {
     fn start_publishers(&self) -> (Vec<JoinHandle<()>>, Option<String>) {
         let mut publishers = Vec::new();
         for thread in 0..self.settings.threads {
-            let shared = self.shared.clone();
+            let shared = Arc::clone(&self.shared);
             let publish = match self.settings.mode {
                 BenchMode::Async => publisher::publish_async,
                 BenchMode::Sync => publisher::publish_sync,

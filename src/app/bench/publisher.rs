@@ -1,25 +1,24 @@
 //! \[0\] The threads that publish, and the times that they take.
 //!
-//! An asynchronous publisher counts its acknowledgments in callbacks, which the loop's thread runs;
-//! when it has enough outstanding it sleeps until half of that is acknowledged, so that one wake-up
-//! brings many messages. A synchronous one waits for each ticket.
+//! An asynchronous publisher takes the time of each message in a callback, which the loop's thread runs. It
+//! waits for half of its outstanding messages at a time, so that one wake-up brings many messages. A
+//! synchronous one waits for each ticket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use hdrhistogram::Histogram;
 
 use super::GRACE;
-use super::plan::Plan;
 use crate::app::demo::Interrupt;
+use crate::app::traffic::Plan;
 use mqtt_connection_sharing::Handle;
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::{Blame, Error};
 
 /// What all publishers share.
-#[derive(Clone)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
@@ -30,11 +29,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Nobody waits for what is left of a run that has failed, offline perhaps for ever.
-    fn end_if_failed(&self) {
-        if self.tally.has_problem.load(Ordering::Relaxed) {
-            drop(self.handle.terminate(GRACE));
-        }
+    /// Ends the loop: nobody waits for the rest of a run that has failed.
+    fn end(&self) {
+        drop(self.handle.terminate(GRACE));
     }
 
     /// Whether to publish nothing more: it was interrupted, or has failed already.
@@ -106,102 +103,89 @@ impl Tally {
     }
 }
 
-/// What an asynchronous publisher and its callbacks know of each other.
-struct Flight {
-    ended: AtomicU64,
-    /// The count at which the publisher wants to be woken.
-    wake_at: AtomicU64,
-    publisher: Thread,
-    tally: Arc<Tally>,
+/// Messages of an asynchronous publisher that are waited for together. Their callbacks hold it.
+struct Round {
+    shared: Arc<Shared>,
+    /// Gone with the last callback.
+    _alive: Sender<()>,
 }
 
-impl Flight {
-    fn of_this_thread(tally: Arc<Tally>) -> Self {
-        Flight {
-            tally,
-            ended: AtomicU64::new(0),
-            wake_at: AtomicU64::new(u64::MAX),
-            publisher: thread::current(),
-        }
+impl Round {
+    /// A round, and what is disconnected when all of its messages have ended.
+    fn new(shared: &Arc<Shared>) -> (Arc<Self>, Receiver<()>) {
+        let (alive, ended) = bounded(0);
+        let round = Round {
+            shared: Arc::clone(shared),
+            _alive: alive,
+        };
+        (Arc::new(round), ended)
     }
 
-    fn ended(&self) -> u64 {
-        self.ended.load(Ordering::SeqCst)
-    }
-
-    fn add(&self) {
-        let count = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
-        if count == self.wake_at.load(Ordering::SeqCst) || self.has_failed() {
-            self.publisher.unpark();
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        self.tally.has_problem.load(Ordering::SeqCst)
-    }
-
-    /// Waits for room: not any longer once a message of this thread has failed.
-    fn wait_for_room(&self, count: u64) {
-        // Whichever comes second, this store or the last addition, sees the other.
-        self.wake_at.store(count, Ordering::SeqCst);
-        while self.ended() < count && !self.has_failed() {
-            thread::park();
-        }
-    }
-
-    /// Every message ends, whatever happens: this returns.
-    fn wait_for_all(&self, count: u64) {
-        self.wake_at.store(count, Ordering::SeqCst);
-        while self.ended() < count {
-            thread::park();
+    /// A message has ended. A thread that waits for its round must not wait for ever, offline perhaps,
+    /// once the run has failed.
+    fn ended(&self, outcome: &Outcome, took: Duration) {
+        self.shared.tally.ended(outcome, took);
+        if !outcome.is_delivered() {
+            self.shared.end();
         }
     }
 }
 
-/// Publishes without waiting, as long as it has not enough outstanding.
-pub(super) fn publish_async(shared: &Shared, thread: usize) {
-    let flight = Arc::new(Flight::of_this_thread(Arc::clone(&shared.tally)));
-    let topic = shared.plan.topic(thread);
+/// Publishes without waiting, as long as it has not enough outstanding: while one round of messages is on
+/// its way the next one is pushed.
+pub(super) fn publish_async(shared: &Arc<Shared>, thread: usize) {
+    let size = (shared.outstanding / 2).max(1);
+    let mut before = None;
+    let (mut round, mut ended) = Round::new(shared);
     let mut sent = 0;
-    let mut known = 0;
     for number in 0..shared.plan.count(thread) {
-        if sent - known >= shared.outstanding {
-            if sent - flight.ended() >= shared.outstanding {
-                flight.wait_for_room(sent - shared.outstanding / 2);
+        if sent > 0 && sent % size == 0 {
+            let (next, next_ended) = Round::new(shared);
+            round = next;
+            let full = std::mem::replace(&mut ended, next_ended);
+            if shared.outstanding == 1 {
+                wait(&full);
+            } else if let Some(before) = before.replace(full) {
+                wait(&before);
             }
-            known = flight.ended();
         }
         if shared.is_over() {
             break;
         }
         let begin = Instant::now();
-        let own = Arc::clone(&flight);
-        let message = shared.plan.message(&topic, number);
-        let taken = shared.handle.publish_then(message, move |outcome| {
-            own.tally.ended(&outcome, begin.elapsed());
-            own.add();
-        });
-        if let Err(rejected) = taken {
+        let own = Arc::clone(&round);
+        let message = shared.plan.message(thread, number);
+        let callback = move |outcome: Outcome| own.ended(&outcome, begin.elapsed());
+        if let Err(rejected) = shared.handle.publish_then(message, callback) {
             shared.tally.note(|| rejected.to_string());
+            shared.end();
             break;
         }
         sent += 1;
     }
-    shared.end_if_failed();
     // Once for all of them: the threads would keep taking the counter from each other.
     shared.tally.published.fetch_add(sent, Ordering::Relaxed);
-    flight.wait_for_all(sent);
+    drop(round);
+    if let Some(before) = before {
+        wait(&before);
+    }
+    wait(&ended);
+}
+
+/// Waits until a round has ended. Every message ends, whatever happens: this returns.
+fn wait(ended: &Receiver<()>) {
+    // Nothing is ever sent.
+    let _ = ended.recv();
 }
 
 /// Publishes one message after the other, each once the one before has ended.
-pub(super) fn publish_sync(shared: &Shared, thread: usize) {
-    let topic = shared.plan.topic(thread);
+pub(super) fn publish_sync(shared: &Arc<Shared>, thread: usize) {
     for number in 0..shared.plan.count(thread) {
         if shared.is_over() {
             break;
         }
         let begin = Instant::now();
-        match shared.handle.publish(shared.plan.message(&topic, number)) {
+        match shared.handle.publish(shared.plan.message(thread, number)) {
             Ok(ticket) => {
                 shared.tally.published.fetch_add(1, Ordering::Relaxed);
                 let outcome = ticket.wait();

@@ -1,14 +1,13 @@
 //! \[0\] The demo: three threads share one connection, again and again, and the result is judged.
 //!
-//! The main thread runs this. First it clears whatever session an earlier run left behind; then in
+//! The main thread runs this. First it clears the session of an earlier run; then in
 //! each iteration it starts the three threads of `threads.rs`, runs the command loop until
-//! TERMINATE, joins every thread and looks at every result. `verdict.rs` judges what was received,
-//! `report.rs` tells it, `interrupt.rs` stops it.
+//! TERMINATE, joins every thread and looks at every result. `traffic.rs` keeps account of the messages,
+//! `report.rs` tells the result, `interrupt.rs` stops it.
 
 mod interrupt;
 mod report;
 mod threads;
-mod verdict;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,12 +16,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use crate::app::names::as_given;
+use crate::app::traffic::{Begun, Plan};
 use mqtt_connection_sharing::Client;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
 use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
-use verdict::{Plan, Published};
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{Report, Run};
@@ -140,11 +139,7 @@ fn iterate(
     interrupt: &Interrupt,
 ) -> (Run, Option<Error>, Client) {
     let begin = Instant::now();
-    let plan = Plan::new(
-        &settings.topic_prefix,
-        settings.payload_size,
-        settings.publish_count,
-    );
+    let plan = Plan::of_demo(settings);
     let ack_timeout = client.options().ack_timeout;
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
     let (agent, handle) = client.open();
@@ -152,7 +147,7 @@ fn iterate(
     let (iteration, over) = bounded(0);
     let shared = Shared {
         handle,
-        published: Arc::new(Published::new(&plan)),
+        begun: Arc::new(Begun::new(&plan)),
         plan,
         qos: settings.qos,
         publish_delay: settings.publish_delay,
@@ -219,11 +214,11 @@ fn iterate(
         resubscribed: ended.stats.resubscribed,
         elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
         error: problem,
-        ..empty_run(number, &plan)
+        ..empty_run(number, plan.total())
     };
     add_publisher(&mut run, sync_publisher);
     add_publisher(&mut run, async_publisher);
-    add_subscriber(&mut run, subscriber);
+    add_subscriber(&mut run, plan.total(), subscriber);
     if ended.left > 0 {
         run.error
             .get_or_insert(format!("{} commands were left unfinished", ended.left));
@@ -254,14 +249,14 @@ fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
     }
 }
 
-fn add_subscriber(run: &mut Run, result: Result<SubscriberResult, String>) {
+fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, String>) {
     match result {
-        Ok(SubscriberResult { verdict, problem }) => {
-            run.received = verdict.received;
-            run.lost = verdict.lost();
-            run.duplicated = verdict.duplicated;
-            run.unexpected = verdict.unexpected;
-            run.reordered = verdict.reordered;
+        Ok(SubscriberResult { received, problem }) => {
+            run.received = received.distinct;
+            run.lost = total - received.distinct;
+            run.duplicated = received.duplicated;
+            run.unexpected = received.unexpected;
+            run.reordered = received.reordered;
             if run.error.is_none() {
                 run.error = problem;
             }
@@ -272,14 +267,14 @@ fn add_subscriber(run: &mut Run, result: Result<SubscriberResult, String>) {
     }
 }
 
-fn empty_run(number: u64, plan: &Plan) -> Run {
+fn empty_run(number: u64, total: u64) -> Run {
     Run {
         iteration: number,
         success: false,
         published: 0,
         acknowledged: 0,
         received: 0,
-        lost: plan.total(),
+        lost: total,
         duplicated: 0,
         unexpected: 0,
         reordered: 0,

@@ -4,26 +4,23 @@
 //! The publishers start once the broker has granted the subscription. Every result is looked at: a
 //! thread ends with what it did, or with the first thing that went wrong in words.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use mqtt_connection_sharing::{
+    Filter, Handle, Inbox, InboxError, Outcome, Publish, QoS, RejectReason, Rejected, Ticket,
+    WhenFull,
+};
 
-use super::verdict::{Plan, Published, Publisher, Verdict};
-use mqtt_connection_sharing::Handle;
-use mqtt_connection_sharing::Ticket;
-use mqtt_connection_sharing::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
-use mqtt_connection_sharing::{Outcome, RejectReason, Rejected};
+use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
 
 /// What every thread of an iteration knows.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
-    pub(super) published: Arc<Published>,
+    pub(super) begun: Arc<Begun>,
     pub(super) qos: QoS,
     pub(super) publish_delay: Duration,
     /// Disconnected when the iteration is over: nobody needs to wait for anything any more.
@@ -44,7 +41,7 @@ pub(super) struct PublisherResult {
 /// What the subscriber did.
 #[derive(Debug)]
 pub(super) struct SubscriberResult {
-    pub(super) verdict: Verdict,
+    pub(super) received: Received,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
 }
@@ -73,9 +70,9 @@ pub(super) fn sync_publisher(shared: &Shared, start: &Receiver<()>) -> Publisher
     if start.recv().is_err() {
         return result;
     }
-    for index in 0..shared.plan.count(Publisher::Sync) {
+    for index in 0..shared.plan.count(SYNC) {
         let push = |publish| shared.handle.publish(publish);
-        let outcome = match publish(shared, Publisher::Sync, index, push) {
+        let outcome = match publish(shared, SYNC, index, push) {
             Ok(ticket) => ticket.wait(),
             Err(problem) => {
                 result.problem.get_or_insert(problem);
@@ -102,40 +99,38 @@ pub(super) fn async_publisher(shared: &Shared, start: &Receiver<()>) -> Publishe
     if start.recv().is_err() {
         return result;
     }
-    let (all_settled, settled) = bounded(1);
-    let collector = Arc::new(Collector {
-        settled: AtomicU64::new(0),
-        acknowledged: AtomicU64::new(0),
-        problem: OnceLock::new(),
-        expected: OnceLock::new(),
-        all_settled,
-    });
-    for index in 0..shared.plan.count(Publisher::Async) {
+    let ends = Arc::new(Mutex::new(Ends::default()));
+    // Disconnected once every callback is gone: each has run by then, or has panicked.
+    let (callback_is_there, all_ended) = bounded::<()>(0);
+    for index in 0..shared.plan.count(ASYNC) {
         let push = |message| {
-            let collector = Arc::clone(&collector);
+            let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
             let callback = move |outcome: Outcome| {
-                let _settles = Settles(&collector);
-                collector.note(index, &outcome);
+                log::debug!("async publisher: message {index} {outcome}");
+                lock(&ends).note(index, &outcome);
+                drop(is_there);
             };
             shared.handle.publish_then(message, callback)
         };
-        if let Err(problem) = publish(shared, Publisher::Async, index, push) {
+        if let Err(problem) = publish(shared, ASYNC, index, push) {
             result.problem.get_or_insert(problem);
             break;
         }
         result.published += 1;
         pause(shared);
     }
-    collector.expect(result.published);
-    // Every accepted command ends, so this does too.
-    if settled.recv().is_err() {
+    drop(callback_is_there);
+    // Nothing is ever sent. Every accepted command ends, so this does too.
+    let _ = all_ended.recv();
+    let ends = lock(&ends);
+    result.acknowledged = ends.acknowledged;
+    if ends.noted < result.published {
         result
             .problem
-            .get_or_insert("the acknowledgments were not collected".to_owned());
+            .get_or_insert("a callback panicked".to_owned());
     }
-    result.acknowledged = collector.acknowledged.load(Ordering::Acquire);
     if result.problem.is_none() {
-        result.problem = collector.problem.get().cloned();
+        result.problem.clone_from(&ends.problem);
     }
     result
 }
@@ -149,37 +144,40 @@ pub(super) fn subscriber(
     grace: Duration,
 ) -> SubscriberResult {
     let inbox = shared.handle.inbox(response_queue, WhenFull::WaitAside);
-    let mut verdict = Verdict::new(shared.plan.clone());
-    let mut problem = receive_all(shared, start, &inbox, &mut verdict, patience).err();
+    let mut account = Account::of_begun(&shared.plan, Arc::clone(&shared.begun));
+    let mut problem = receive_all(shared, start, &inbox, &mut account, patience).err();
     if let (Some(problem), dropped @ 1..) = (&mut problem, inbox.dropped()) {
         problem.push_str(&format!(
             "; the response queue was full and {dropped} messages of QoS 0 were dropped, raise \
              --response-queue or --publish-delay"
         ));
     }
-    // What is still in the queue belongs to the verdict.
+    // Messages that are still in the inbox count as well.
     while let Ok(message) = inbox.try_recv() {
-        verdict.judge(&shared.published, message.topic(), message.payload());
+        account.add(&message);
     }
     while let Ok(message) = shared.handle.unmatched().try_recv() {
-        verdict.judge(&shared.published, message.topic(), message.payload());
+        account.add(&message);
     }
     let end = shared.handle.terminate(grace).wait();
     let problem = problem.or_else(|| match end.is_delivered() {
         true => None,
         false => Some(format!("TERMINATE: {end}")),
     });
-    SubscriberResult { verdict, problem }
+    SubscriberResult {
+        received: account.received(),
+        problem,
+    }
 }
 
 fn receive_all(
     shared: &Shared,
     start: Sender<()>,
     inbox: &Inbox,
-    verdict: &mut Verdict,
+    account: &mut Account,
     patience: Duration,
 ) -> Result<(), String> {
-    let filter = shared.plan.filter();
+    let filter = shared.plan.filter().to_owned();
     let subscribe = vec![Filter::new(filter.clone(), shared.qos)];
     let ticket = shared.handle.subscribe(inbox, subscribe);
     expect("SUBSCRIBE", ticket, patience, |granted| {
@@ -190,16 +188,16 @@ fn receive_all(
     let _ = start.send(());
     let _ = start.send(());
     drop(start);
-    while verdict.received < shared.plan.total() {
+    while !account.is_complete() {
         match inbox.recv_timeout(patience) {
             Ok(message) => {
                 log::debug!("subscriber: received {}", message.topic());
-                verdict.judge(&shared.published, message.topic(), message.payload());
+                account.add(&message);
             }
             Err(InboxError::Timeout) => {
                 return Err(format!(
                     "no message for {patience:?}: {} of {} received",
-                    verdict.received,
+                    account.received().distinct,
                     shared.plan.total()
                 ));
             }
@@ -232,14 +230,12 @@ fn expect<T>(
 /// Pushes one message; a full queue is waited for as long as the loop runs.
 fn publish<T>(
     shared: &Shared,
-    publisher: Publisher,
+    publisher: usize,
     index: u64,
     push: impl Fn(Publish) -> Result<T, Rejected<Publish>>,
 ) -> Result<T, String> {
-    let topic = shared.plan.topic(publisher, index);
-    let payload = shared.plan.payload(publisher, index);
-    let mut message = Publish::new(topic, shared.qos, payload);
-    shared.published.begin(publisher, index);
+    let mut message = shared.plan.message(publisher, index);
+    shared.begun.begin(publisher, index);
     loop {
         match push(message) {
             Ok(accepted) => return Ok(accepted),
@@ -262,52 +258,29 @@ fn pause(shared: &Shared) {
     }
 }
 
-/// Where the asynchronous publisher's acknowledgments come together, in constant memory.
-struct Collector {
-    settled: AtomicU64,
-    acknowledged: AtomicU64,
-    problem: OnceLock<String>,
-    expected: OnceLock<u64>,
-    all_settled: Sender<()>,
+/// How the asynchronous publisher's messages ended.
+#[derive(Default)]
+struct Ends {
+    noted: u64,
+    acknowledged: u64,
+    /// The first thing that went wrong.
+    problem: Option<String>,
 }
 
-impl Collector {
-    /// Called on the loop's thread, once for each message; [`Settles`] counts it.
-    fn note(&self, index: u64, outcome: &Outcome) {
-        log::debug!("async publisher: message {index} {outcome}");
-        if outcome.is_delivered() {
-            self.acknowledged.fetch_add(1, Ordering::AcqRel);
-        } else {
-            let _ = self
-                .problem
-                .set(format!("asynchronous message {index}: {outcome}"));
-        }
-    }
-
-    /// All messages are queued; this many are to be settled.
-    fn expect(&self, published: u64) {
-        let _ = self.expected.set(published);
-        self.tell_if_complete(self.settled.load(Ordering::SeqCst));
-    }
-
-    fn tell_if_complete(&self, settled: u64) {
-        if self.expected.get() == Some(&settled) {
-            // It holds one: being told twice is being told.
-            let _ = self.all_settled.try_send(());
+impl Ends {
+    /// Called on the loop's thread, once for each message.
+    fn note(&mut self, index: u64, outcome: &Outcome) {
+        self.noted += 1;
+        match outcome.is_delivered() {
+            true => self.acknowledged += 1,
+            false => {
+                let problem = || format!("asynchronous message {index}: {outcome}");
+                self.problem.get_or_insert_with(problem);
+            }
         }
     }
 }
 
-/// Counts a message as settled when its callback is over, also by a panic: the publisher waits for
-/// all of them.
-struct Settles<'a>(&'a Collector);
-
-impl Drop for Settles<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = self.0.problem.set("a callback panicked".to_owned());
-        }
-        let settled = self.0.settled.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.tell_if_complete(settled);
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
