@@ -16,14 +16,15 @@ use mqtt_connection_sharing::error::Error;
 
 use app::demo::Interrupt;
 use app::print::{Results, print_error};
-use app::resolve::{Job, Surroundings, resolve};
+use app::resolve::{Job, resolve};
 use app::settings::{Cli, Verbosity};
-use app::{bench, demo, local, logging, names, settings, signals};
+use app::sources::Surroundings;
+use app::{bench, command_line, demo, local, logging, names, signals};
 
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let result = settings::parse().and_then(|cli| {
+    let result = command_line::parse().and_then(|cli| {
         logging::start(cli.verbosity());
         run(cli)
     });

@@ -9,7 +9,7 @@ use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{QoS, Will};
 
 use super::demo::DemoSettings;
-use super::resolve::wrong;
+use super::values::wrong;
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;

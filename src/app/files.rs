@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::resolve::wrong;
+use super::values::wrong;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Error, exhaustion, shell_word};
 

@@ -25,7 +25,7 @@ const BENCH_MEANINGS: [(&str, &str); 4] = [
     ),
 ];
 
-pub(super) const AFTER_HELP: &str = "\
+const AFTER_HELP: &str = "\
 Another command:
   mqtt-connection-sharing bench   publishes as fast as it can and measures that; has its own --help
 
@@ -117,7 +117,7 @@ throughput, latency, processor time and memory";
 /// as well, hidden, so that who gives one of those can be told where it belongs.
 pub(crate) fn command_of(task: Task) -> clap::Command {
     let command = match task {
-        Task::Demo => Cli::command(),
+        Task::Demo => Cli::command().after_help(AFTER_HELP),
         Task::Bench => Cli::command()
             .bin_name(format!("mqtt-connection-sharing {BENCH_WORD}"))
             .about(BENCH_ABOUT)

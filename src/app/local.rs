@@ -41,7 +41,7 @@ pub(crate) fn start(config: &mut Config) -> Result<Option<()>, Error> {
     if !config.local {
         return Ok(None);
     }
-    Err(super::resolve::wrong(
+    Err(super::values::wrong(
         "starting the embedded broker for --local",
         "this program was built without it",
         "build it in with: cargo run --release --features local-broker -- --local (or scripts/demo.sh)",

@@ -5,6 +5,7 @@
 
 pub(crate) mod bench;
 mod checks;
+pub(crate) mod command_line;
 pub(crate) mod demo;
 mod endpoint;
 mod files;
@@ -17,7 +18,7 @@ mod remote;
 pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod signals;
-mod sources;
+pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
 mod traffic;

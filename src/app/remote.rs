@@ -6,8 +6,8 @@
 use std::ffi::OsString;
 
 use super::files;
-use super::resolve::{Surroundings, wrong};
-use super::sources::{Layers, Source};
+use super::sources::{Layers, Source, Surroundings};
+use super::values::wrong;
 use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;

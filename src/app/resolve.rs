@@ -10,20 +10,18 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
-use std::ffi::OsString;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{Options, Retry};
 
 use super::bench::settings::{self as bench, BenchSettings};
 use super::demo::DemoSettings;
 use super::names::Names;
 use super::settings::{Cli, Settings, Task, Verbosity};
-use super::sources::{self, Layer, Layers, Source};
-use super::values::{Given, Output, Rule};
+use super::sources::{self, Layer, Layers, Source, Surroundings};
+use super::values::{Given, Output, Rule, wrong};
 use super::{checks, files, remote, will};
 
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
@@ -66,39 +64,6 @@ pub(crate) struct Config {
 pub(crate) enum Job {
     Demo(DemoSettings),
     Bench(BenchSettings),
-}
-
-/// What the configuration takes from the process around it.
-pub(crate) struct Surroundings<'a> {
-    /// Looks up a variable of the environment.
-    pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
-    /// This computer's name, as far as it is known.
-    pub(crate) host_name: Option<String>,
-    /// Number of this process.
-    pub(crate) process: u32,
-}
-
-impl Surroundings<'static> {
-    /// Those of this process.
-    pub(crate) fn of_this_process() -> Self {
-        let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-        Surroundings {
-            variable: &|name| std::env::var_os(name),
-            host_name: files::host_name()
-                .or_else(|| named("HOSTNAME"))
-                .or_else(|| named("COMPUTERNAME")),
-            process: std::process::id(),
-        }
-    }
-}
-
-impl fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings")
-            .field("host_name", &self.host_name)
-            .field("process", &self.process)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Makes a valid configuration of the command line and what surrounds it. Reads the `--config` file
@@ -229,15 +194,6 @@ fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
         let problem = "config/demo.toml lacks a default";
         wrong("reading the defaults", problem, "report it as a bug")
     })
-}
-
-/// A configuration error.
-pub(super) fn wrong(
-    tried: impl Into<String>,
-    problem: impl Into<String>,
-    advice: impl Into<String>,
-) -> Error {
-    Error::new(Blame::Configuration, tried, problem, advice)
 }
 
 /// With an embedded broker, settings for another one are refused on the command line, where they

@@ -6,16 +6,16 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
 use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
-use super::endpoint;
-use super::resolve::wrong;
 use super::settings::{Settings, Task};
-use super::values::{self, Refusal, Rule};
+use super::values::{self, Refusal, Rule, wrong};
+use super::{endpoint, files};
 
 /// Every setting that has a default, with its reason.
 const DEFAULTS: &str = include_str!("../../config/demo.toml");
@@ -334,10 +334,43 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
+/// What the configuration takes from the process around it.
+pub(crate) struct Surroundings<'a> {
+    /// Looks up a variable of the environment.
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// This computer's name, as far as it is known.
+    pub(crate) host_name: Option<String>,
+    /// Number of this process.
+    pub(crate) process: u32,
+}
+
+impl Surroundings<'static> {
+    /// Those of this process.
+    pub(crate) fn of_this_process() -> Self {
+        let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        Surroundings {
+            variable: &|name| std::env::var_os(name),
+            host_name: files::host_name()
+                .or_else(|| named("HOSTNAME"))
+                .or_else(|| named("COMPUTERNAME")),
+            process: std::process::id(),
+        }
+    }
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("host_name", &self.host_name)
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::{help, settings};
+    use crate::app::{command_line, help};
 
     fn toml(text: &str) -> Result<Table, Error> {
         from_toml(text, Path::new("conf/demo.toml")).map(|layer| layer.table)
@@ -375,7 +408,8 @@ mod tests {
                 (None, _) => "\"a\"".to_owned(),
             };
             let text = toml_text.trim_matches(['[', ']', '"']);
-            let flag = settings::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
+            let flag =
+                command_line::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
             let variable = format!("MQTT_{}", key.replace('-', "_").to_uppercase());
             let settings = |table: Table| table.try_into::<Settings>().unwrap();
             let layer = Layer::new(Source::CommandLine, &flag.settings).unwrap();

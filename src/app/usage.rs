@@ -9,9 +9,9 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::resolve::wrong;
 use super::settings::BENCH_WORD;
 use super::sources::{distance, refusal, refused, variable};
+use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
 
 const SEE_HELP: &str = "see --help";
@@ -148,7 +148,7 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::settings as cli;
+    use crate::app::command_line as cli;
 
     fn line(args: &[&str]) -> String {
         let command_line = [&["program"], args].concat();

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::LARGEST_QUEUE;
@@ -19,6 +20,15 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::endpoint::{self, Endpoint};
+
+/// A configuration error.
+pub(crate) fn wrong(
+    tried: impl Into<String>,
+    problem: impl Into<String>,
+    advice: impl Into<String>,
+) -> Error {
+    Error::new(Blame::Configuration, tried, problem, advice)
+}
 
 /// A kind of value.
 pub(crate) trait Rule {

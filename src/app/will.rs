@@ -8,9 +8,9 @@ use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::Error;
 
 use super::files;
-use super::resolve::wrong;
 use super::settings::Settings;
 use super::sources::Layers;
+use super::values::wrong;
 
 /// The will, if a topic is given. Without one the other settings mean nothing and are taken for a
 /// slip, unless they only say what holds anyway.

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::app::bench;
+use crate::app::command_line;
 use crate::app::demo::{Report, Run};
 use crate::app::help::command_of;
 use crate::app::print::to_json;
-use crate::app::settings::{self, Task};
+use crate::app::settings::Task;
 use crate::app::sources::defaults;
 
 const PROGRAM: &str = "mqtt-connection-sharing";
@@ -170,7 +171,7 @@ fn every_command_line_parses() {
         let Some(arguments) = program_arguments(command) else {
             continue;
         };
-        if let Err(error) = settings::parse_from([&[PROGRAM], &arguments[..]].concat()) {
+        if let Err(error) = command_line::parse_from([&[PROGRAM], &arguments[..]].concat()) {
             assert_eq!(error.exit_code(), 0, "{command}\n{error}");
         }
         parsed += 1;

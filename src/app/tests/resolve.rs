@@ -14,9 +14,11 @@ use mqtt_connection_sharing::options::{
 };
 
 use super::demo_settings;
+use crate::app::command_line;
 use crate::app::demo::DemoSettings;
 use crate::app::resolve::*;
-use crate::app::settings::{self, Verbosity};
+use crate::app::settings::Verbosity;
+use crate::app::sources::Surroundings;
 use crate::app::usage::usage_error;
 use crate::app::values::Output;
 
@@ -32,7 +34,7 @@ pub(super) fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surrou
 
 pub(super) fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config, Error> {
     let command_line = [&["mqtt-connection-sharing"], args].concat();
-    let cli = settings::parse_from(&command_line).map_err(|error| {
+    let cli = command_line::parse_from(&command_line).map_err(|error| {
         let command_line: Vec<OsString> = command_line.iter().map(OsString::from).collect();
         usage_error(&error, &command_line)
     })?;

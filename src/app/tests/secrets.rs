@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use crate::app::resolve::{self, Surroundings};
-use crate::app::settings;
+use crate::app::command_line;
+use crate::app::resolve;
+use crate::app::sources::Surroundings;
 use crate::app::usage::usage_error;
 use crate::support::secrets::{Secrets, USER_PASSWORD};
 
@@ -24,7 +25,7 @@ fn debug_output() {
         "--pkcs12=a.p12",
     ];
     let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
-    let cli = settings::parse_from(arguments).unwrap();
+    let cli = command_line::parse_from(arguments).unwrap();
     secrets.expect_absent("Cli", &format!("{cli:?} {:?}", cli.settings));
     let surroundings = Surroundings {
         variable: &|_| None,
@@ -40,7 +41,7 @@ fn debug_output() {
     for at in ["@", "%40", "/"] {
         let endpoint = format!("mqtts://me:{USER_PASSWORD}{at}host");
         let command_line = ["program".to_owned(), format!("--endpoint={endpoint}")];
-        let error = settings::parse_from(&command_line).unwrap_err();
+        let error = command_line::parse_from(&command_line).unwrap_err();
         let error = usage_error(&error, &command_line.map(Into::into));
         assert!(error.tried().contains("--endpoint"), "{error}");
         secrets.expect_absent("Error", &format!("{error} {error:?}"));
