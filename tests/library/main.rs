@@ -7,6 +7,7 @@ mod support;
 mod bounds;
 mod commands;
 mod ending;
+mod house;
 mod idle;
 mod inboxes;
 mod limits;
