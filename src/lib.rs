@@ -55,7 +55,7 @@
 //! `readiness.rs`). The loop \[3\] reads until the link is drained, decodes and checks each packet
 //! \[5\] and hands it to the session \[4\]. An acknowledgment completes its command: the ticket that
 //! the publisher holds resolves \[2\]. A PUBLISH goes through the subscription table (\[8\]
-//! `subscriptions/`) to the response queue of each subscribed thread (\[9\] `fanout.rs`,
+//! `subscriptions/`) to the inbox of each subscribed thread (\[9\] `fanout.rs`,
 //! `inbox.rs`), and is acknowledged once they all have accepted it.
 //!
 //! # Map
@@ -64,15 +64,16 @@
 //! |---|---|---|
 //! | `main.rs`, `app/` \[0\] | the program, which uses this library as any other would | main, demo and bench threads |
 //! | `handle.rs` \[1\] | what threads hold | any thread |
-//! | `command.rs`, `ticket.rs`, `batch.rs` \[2\] | commands, their outcomes, and how they are told | any thread |
-//! | `queue.rs` \[2\], `doorbell.rs` | the bounded queue to the loop; what wakes the loop | any |
+//! | `command.rs`, `ticket.rs`, `batch.rs`, `ends.rs` \[2\] | commands, their outcomes, and how threads wait for them | any thread |
+//! | `queue.rs` \[2\], `lane.rs`, `doorbell.rs` | the bounded queue to the loop; the requests that go ahead of it; the bell that wakes the loop | any |
 //! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
 //! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
 //! | [`mqtt::packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | any (checks, small messages), the loop's |
 //! | `link.rs` \[6\], `connect.rs`, `tls/` | non-blocking TLS and TCP, and how they come up | the loop's |
-//! | `readiness.rs` \[7\] | watches the socket; knows nothing of MQTT | its own |
+//! | `readiness.rs` \[7\] | watches the socket and calls back; knows nothing of MQTT | its own |
+//! | `resolve.rs` | resolves the broker's name and calls back | its own |
 //! | `subscriptions/` \[8\] | filters and matching | the loop's |
-//! | `fanout.rs`, `inbox.rs` \[9\] | response queues, and what waits aside for room in them | the loop's, any |
+//! | `fanout.rs`, `outlet.rs`, `inbox.rs` \[9\] | inboxes, and the messages that wait aside for room in them | the loop's, any |
 //! | `backoff.rs` | full jitter over the backoff crate | the loop's |
 //! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
 //! | [`limits`] | what a broker allows within what MQTT allows | any |

@@ -236,7 +236,7 @@ impl Fanout {
         };
         let mut dropped = false;
         for inbox in self.full.clone() {
-            // What is aside for an inbox stands in the order of arrival.
+            // Messages aside for an inbox stand in the order of arrival.
             let first = self.queues.get(&inbox).and_then(|queue| {
                 let is_message = |aside: &Aside| aside.delivery.is_some();
                 let place = queue.aside.iter().position(is_message)?;

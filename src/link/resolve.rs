@@ -80,7 +80,7 @@ mod tests {
     const HANG: Duration = Duration::from_secs(60);
 
     static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
-    /// What the look-ups wait for.
+    /// The look-ups wait for this.
     static GATE: Mutex<Option<Receiver<()>>> = Mutex::new(None);
 
     fn close_the_gate() -> Sender<()> {
@@ -114,7 +114,7 @@ mod tests {
             (1000, 1)
         );
         assert!(resolver.poll().is_none(), "once");
-        // What nobody listened to is not taken for the answer to a later question.
+        // A result that was never taken does not answer a later question.
         start(&mut resolver);
         is_done.recv_timeout(HANG).unwrap();
         start(&mut resolver);
