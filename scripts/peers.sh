@@ -9,7 +9,7 @@
 #
 #   --quick       three rounds of 0.3 seconds: less than a minute, and too short for the ratios to mean much
 #   --json FILE   also write the figures to FILE
-#   --chart FILE  also draw the chart into FILE (SVG); the README shows benches/peers/chart.svg
+#   --chart FILE  also draw the chart into FILE (SVG); benches/README.md shows benches/peers/chart.svg
 #   -h, --help    this text
 #
 # The package is benches/peers, outside of the build of the library. Building it compiles the Paho C library,

@@ -1,85 +1,114 @@
-//! Any number of OS threads share one TLS connection to an MQTT broker: without a mutex around it,
-//! and without an async runtime.
+//! Many OS threads share one TLS connection to an MQTT broker: no mutex around it, no async runtime.
 //!
-//! One thread owns the connection and runs a blocking command loop ([`Agent::run`]). Others hold a
-//! [`Handle`] and push commands through a bounded channel; how each command ended they learn from a
-//! [`Ticket`] (of many together, from a [`Batch`]), and what they subscribed to arrives in their [`Inbox`].
-//!
-//! # Use
+//! One thread owns the connection and runs a blocking command loop ([`Agent::run`]). The other threads hold a
+//! [`Handle`] and push commands through a bounded queue. A [`Ticket`] tells a thread how its command ended; a
+//! [`Batch`] does so for many messages together. Messages arrive in the [`Inbox`] that subscribed to them.
 //!
 //! ```no_run
-//! use std::{thread, time::Duration};
+//! use std::sync::mpsc;
+//! use std::{error::Error, thread, time::Duration};
+//!
 //! use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 //! use mqtt_connection_sharing::{Client, Filter, Publish, QoS, WhenFull};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut options = Options::new("broker.example", "my-client");
-//! options.security = Security::Tls(TlsOptions {
-//!     identity: Some(IdentityFiles::Pem {
-//!         cert: "client.pem".into(),
-//!         key: "client.key".into(),
-//!     }),
-//!     ..TlsOptions::default()
-//! });
-//! let client = Client::new(options)?;
-//! let (agent, handle) = client.open();
+//! type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 //!
-//! let worker = thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-//!     let inbox = handle.inbox(10, WhenFull::WaitAside);
-//!     let filters = vec![Filter::new("rooms/+/light", QoS::AtLeastOnce)];
-//!     println!("subscribed: {}", handle.subscribe(&inbox, filters)?.wait());
-//!     let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
-//!     println!("published: {}", handle.publish(message)?.wait());
-//!     println!("received: {:?}", inbox.recv()?);
-//!     println!("ended: {}", handle.terminate(Duration::from_secs(5)).wait());
+//! fn main() -> Result<()> {
+//!     let mut options = Options::new("broker.example", "my-client");
+//!     options.security = Security::Tls(TlsOptions {
+//!         identity: Some(IdentityFiles::Pem {
+//!             cert: "client.pem".into(),
+//!             key: "client.key".into(),
+//!         }),
+//!         ..TlsOptions::default()
+//!     });
+//!     let (agent, handle) = Client::new(options)?.open();
+//!
+//!     // Each thread has a handle of its own.
+//!     let (subscribed, start) = mpsc::channel();
+//!     let publisher = thread::spawn({
+//!         let handle = handle.clone();
+//!         move || -> Result<()> {
+//!             start.recv()?;
+//!             let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
+//!             println!("published: {}", handle.publish(message)?.wait());
+//!             Ok(())
+//!         }
+//!     });
+//!     let subscriber = thread::spawn(move || -> Result<()> {
+//!         let inbox = handle.inbox(10, WhenFull::WaitAside);
+//!         let filters = vec![Filter::new("rooms/+/light", QoS::AtLeastOnce)];
+//!         println!("subscribed: {}", handle.subscribe(&inbox, filters)?.wait());
+//!         subscribed.send(())?;
+//!         let message = inbox.recv_timeout(Duration::from_secs(30))?;
+//!         println!("received on {}: {:?}", message.topic(), message.payload());
+//!         Ok(())
+//!     });
+//!
+//!     // This thread owns the connection. The loop ends when the last handle is gone.
+//!     agent.run().result?;
+//!     for thread in [publisher, subscriber] {
+//!         thread.join().map_err(|_| "a thread panicked")??;
+//!     }
 //!     Ok(())
-//! });
-//! agent.run().result?; // blocks until TERMINATE
-//! # worker.join().unwrap().unwrap();
-//! # Ok(())
-//! # }
+//! }
 //! ```
+//!
+//! A thread that publishes much makes one [`Topic`] for many messages and waits for them together
+//! ([`Handle::publish_in`]). [`Handle::publish_then`] takes a callback in place of a ticket. [`Outcome`] says
+//! what is true of a command that has ended, [`options::Options`] what can be set. The library logs through the
+//! crate `log`.
 //!
 //! # The journey of a message
 //!
-//! The numbers stand at the head of the files, too; read them in this order.
+//! The numbers stand at the head of the files, too. Read the files in this order.
 //!
-//! Out: a publisher thread (\[0\] `app/demo/threads.rs`) calls [`Handle::publish`] (\[1\] `handle.rs`),
-//! which encodes it if it is small (\[5\] `packet/outgoing.rs`) and puts a `Command` with its completion
-//! (\[2\] `command.rs`, `ticket.rs`) on the bounded channel. The loop (\[3\] `agent/`) takes it and hands
-//! it to the session (\[4\] `session/`), which reserves a packet identifier and a slot for it; then the
-//! packet goes into the session's output, with its identifier, and the loop writes that to the link (\[6\]
-//! `link.rs`).
+//! Out:
 //!
-//! Back: the socket becomes readable, and the readiness thread injects PROCESSLOOP (\[7\]
-//! `readiness.rs`). The loop \[3\] reads until the link is drained, decodes and checks each packet
-//! \[5\] and hands it to the session \[4\]. An acknowledgment completes its command: the ticket that
-//! the publisher holds resolves \[2\]. A PUBLISH goes through the subscription table (\[8\]
-//! `subscriptions/`) to the inbox of each subscribed thread (\[9\] `fanout.rs`,
-//! `inbox.rs`), and is acknowledged once they all have accepted it.
+//! - \[0\] `app/demo/`: a publisher thread, in the program or in yours, calls [`Handle::publish`].
+//! - \[1\] `client/handle.rs` checks the message. A small message is encoded there (\[5\] `mqtt/v4/outgoing.rs`).
+//! - \[2\] `client/command.rs`, `client/ticket.rs`, `client/queue.rs`: the command and its completion wait in the
+//!   bounded queue. The thread holds the [`Ticket`].
+//! - \[3\] `client/agent/`: the loop takes the command and hands it to the session.
+//! - \[4\] `mqtt/session/` reserves a packet identifier and a slot, and puts the packet into its output.
+//! - \[5\] `mqtt/packet.rs`, `mqtt/v4/`: packets, their checks, and their bytes.
+//! - \[6\] `link/mod.rs`: the loop writes the output to the TLS link.
 //!
-//! # Map
+//! Back:
 //!
-//! | file | what it is | runs on |
+//! - \[7\] `link/readiness.rs`: the socket becomes readable, and the readiness thread wakes the loop with PROCESSLOOP.
+//! - The loop \[3\] reads until the link is drained, decodes and checks each packet \[5\], and hands it to the
+//!   session \[4\]. An acknowledgment completes its command: the ticket resolves \[2\].
+//! - \[8\] `mqtt/subscriptions/` finds who subscribed to the topic of a PUBLISH.
+//! - \[9\] `client/fanout.rs`, `client/inbox.rs`: the message goes into the inbox of each of these threads, and is
+//!   acknowledged once all of them have accepted it.
+//!
+//! # Four rooms, one law each
+//!
+//! | room | its law | runs on |
 //! |---|---|---|
-//! | `main.rs`, `app/` \[0\] | the program, which uses this library as any other would | main, demo and bench threads |
-//! | `handle.rs` \[1\] | what threads hold | any thread |
-//! | `command.rs`, `ticket.rs`, `batch.rs`, `ends.rs` \[2\] | commands, their outcomes, and how threads wait for them | any thread |
-//! | `queue.rs` \[2\], `lane.rs`, `doorbell.rs` | the bounded queue to the loop; the requests that go ahead of it; the bell that wakes the loop | any |
-//! | `agent/` \[3\] | the command loop; reads the clock for all of the connection | the thread that runs it |
-//! | `session/` \[4\] | pure state machine: identifiers, acknowledgments, resume, timers | the loop's |
-//! | [`mqtt::packet`] \[5\] | packet types, strict checks, adapter over rumqttc's codec | any (checks, small messages), the loop's |
-//! | `link.rs` \[6\], `connect.rs`, `tls/` | non-blocking TLS and TCP, and how they come up | the loop's |
-//! | `readiness.rs` \[7\] | watches the socket and calls back; knows nothing of MQTT | its own |
-//! | `resolve.rs` | resolves the broker's name and calls back | its own |
-//! | `subscriptions/` \[8\] | filters and matching | the loop's |
-//! | `fanout.rs`, `outlet.rs`, `inbox.rs` \[9\] | inboxes, and the messages that wait aside for room in them | the loop's, any |
-//! | `backoff.rs` | full jitter over the backoff crate | the loop's |
-//! | [`options`], [`error`] | what the library needs to know; errors that assign blame | any |
-//! | [`limits`] | what a broker allows within what MQTT allows | any |
+//! | `mqtt/` | pure: no thread, socket, channel or clock; bytes in, bytes out, the time is passed in | the loop's thread; checks and small messages on any |
+//! | `link/` | sockets and TLS; knows no MQTT | the loop's thread; `link/readiness.rs` and `link/resolve.rs` have threads of their own |
+//! | `client/` | what threads hold and what the loop's thread owns; reads the clock | `client/agent/` and `client/fanout.rs` on the loop's thread, the rest on any |
+//! | `app/` | the program; uses this library's public interface and nothing else | main, and the threads that it starts |
 //!
-//! `session/`, `packet/`, `subscriptions/` and `backoff.rs` are pure: no thread, socket,
-//! channel or clock; the time is passed in.
+//! [`error`] uses no room and says whose fault something is. [`options`] knows the nouns of `mqtt`. [`limits`] has
+//! what a broker allows within what MQTT allows. `local/` is the embedded broker of the feature `local-broker`. The
+//! head of each `mod.rs` says what is in its room; `CONTRIBUTING.md` says how the walls are checked.
+//!
+//! # A thread that does not read its inbox
+//!
+//! It stops neither the loop nor other threads. With [`WhenFull::WaitAside`] a message of QoS 1 or 2 for which its
+//! inbox has no room waits aside, unacknowledged, so that the broker slows down. QoS 0 is dropped and counted. The
+//! other policies drop a message instead, and count it. A message is acknowledged once every matching inbox has
+//! accepted it.
+//!
+//! - At most 64 MiB of messages wait aside, or four times `max_packet_size` if that is more. The next message,
+//!   and all behind it with QoS 1 and 2, is left with the broker, and the log says so. Publishing goes on.
+//! - Once half of what waits is read, the link is made anew, and the broker sends again what is not acknowledged.
+//!   With `clean_session` it forgets it.
+//! - If the broker loses the session again and again meanwhile, no more bytes than that wait aside, and at most
+//!   65,535 messages for one inbox. Beyond that the oldest is dropped and counted.
 
 pub mod error;
 #[cfg(feature = "local-broker")]

@@ -3,6 +3,7 @@
 mod credentials;
 mod demo_file;
 mod panics;
+mod papers;
 mod readme;
 mod resolve;
 mod secrets;

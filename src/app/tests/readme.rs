@@ -1,14 +1,13 @@
-//! Holds README.md to the code, so that what it shows works: flags and defaults, command lines,
-//! exit status, JSON, the example, messages, paths.
+//! Holds the papers to the code, so that what they show works: flags and defaults, command lines, exit status,
+//! JSON, the example, messages, paths, links. `papers.rs` reads them.
 //!
 //! `cargo test --bins readme`
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::papers::{Paper, file, repository, rows, sources};
 use crate::app::bench;
 use crate::app::command_line;
 use crate::app::demo::{Report, Run};
@@ -19,79 +18,8 @@ use crate::app::sources::defaults;
 
 const PROGRAM: &str = "mqtt-connection-sharing";
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn file(name: &str) -> String {
-    fs::read_to_string(repository().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
-fn readme() -> String {
-    file("README.md")
-}
-
-/// The text below a heading up to the next heading of any level.
-fn section(heading: &str) -> String {
-    let text = readme();
-    let (_, after) = text
-        .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("README.md has no {heading:?}"));
-    let mut fenced = false;
-    let own = after.lines().take_while(|line| {
-        fenced ^= line.trim_start().starts_with("```");
-        fenced || !line.starts_with('#')
-    });
-    own.collect::<Vec<_>>().join("\n")
-}
-
-/// The rows of all tables in a text, without their heads, cell by cell.
-fn rows(text: &str) -> Vec<Vec<String>> {
-    let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let is_rule = |line: &str| line.starts_with("|--");
-    let mut rows = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let is_head = lines.get(index + 1).is_some_and(|next| is_rule(next));
-        if line.starts_with('|') && !is_rule(line) && !is_head {
-            let cells = line.trim_matches('|').split(" | ");
-            rows.push(cells.map(|cell| cell.trim().to_owned()).collect());
-        }
-    }
-    rows
-}
-
-/// The fenced blocks of one language.
-fn blocks(language: &str) -> Vec<String> {
-    let text = readme();
-    let mut parts = text.split("\n```");
-    parts.next();
-    parts
-        .step_by(2)
-        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The commands in the blocks for the shell, continued lines joined, comments and prompts removed.
-fn commands() -> Vec<String> {
-    let shell = blocks("sh").join("\n").replace("\\\n", " ");
-    let sessions = blocks("console").join("\n");
-    let typed = sessions.lines().filter_map(|line| line.strip_prefix("$ "));
-    shell
-        .lines()
-        .chain(typed)
-        .map(|line| line.split(" #").next().unwrap().trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect()
-}
-
-/// What is between backticks, outside of fenced blocks.
-fn code_spans() -> Vec<String> {
-    let text = readme();
-    let prose: Vec<&str> = text.split("\n```").step_by(2).collect();
-    let prose = prose.join("\n");
-    let spans = prose.split('`').skip(1).step_by(2);
-    spans.map(str::to_owned).collect()
+fn program_paper() -> Paper {
+    Paper::read("config/README.md")
 }
 
 /// The arguments of the program in a command line that runs it.
@@ -147,7 +75,7 @@ fn the_flag_tables_are_those_of_the_help() {
         };
         expected.push(format!("| {flag} | {default} | {what} |"));
     }
-    let settings = section("## Settings");
+    let settings = program_paper().section("## Settings");
     let rows: Vec<&str> = settings
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -162,25 +90,53 @@ fn the_flag_tables_are_those_of_the_help() {
 #[test]
 fn every_command_line_parses() {
     let mut parsed = 0;
-    let spans = code_spans();
-    let all = commands();
-    for command in all.iter().chain(&spans) {
-        if !command.contains(' ') {
-            continue;
+    for paper in Paper::all() {
+        for command in paper.commands() {
+            let Some(arguments) = program_arguments(&command) else {
+                continue;
+            };
+            if let Err(error) = command_line::parse_from([&[PROGRAM], &arguments[..]].concat()) {
+                assert_eq!(error.exit_code(), 0, "{}: {command}\n{error}", paper.name);
+            }
+            parsed += 1;
         }
-        let Some(arguments) = program_arguments(command) else {
-            continue;
-        };
-        if let Err(error) = command_line::parse_from([&[PROGRAM], &arguments[..]].concat()) {
-            assert_eq!(error.exit_code(), 0, "{command}\n{error}");
-        }
-        parsed += 1;
     }
-    assert!(parsed >= 8, "only {parsed} command lines were found");
+    assert!(parsed >= 12, "only {parsed} command lines were found");
+}
+
+/// The flags that the scripts named in a paper have, as their help shows them.
+fn flags_of_scripts(paper: &Paper) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || "-/.".contains(c);
+    let words = paper.text.split(|c| !part(c));
+    words
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| word.starts_with("scripts/") && word.ends_with(".sh"))
+        .flat_map(flags_of_script)
+        .collect()
+}
+
+fn flags_of_script(script: &str) -> BTreeSet<String> {
+    let text = file(script);
+    let header = text.lines().take_while(|line| line.starts_with('#'));
+    let words = header.flat_map(|line| line.split([' ', '[', ']', '|', ',', ':']));
+    words
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The cargo features, without `default`.
+fn features() -> BTreeSet<String> {
+    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
+    let features = manifest["features"].as_table().unwrap().keys();
+    features
+        .filter(|name| *name != "default")
+        .cloned()
+        .collect()
 }
 
 #[test]
-fn every_flag_and_variable_that_it_mentions_exists() {
+fn every_flag_and_variable_that_they_mention_exists() {
     let mut command = command_of(Task::Demo);
     command.build();
     let mut known: BTreeSet<String> = BTreeSet::new();
@@ -189,23 +145,99 @@ fn every_flag_and_variable_that_it_mentions_exists() {
         let aliases = arg.get_visible_aliases().unwrap_or_default();
         known.extend(aliases.iter().map(|alias| format!("--{alias}")));
     }
-    for span in code_spans() {
-        let word = span.split([' ', '=', '[']).next().unwrap();
-        if word.starts_with("--") && span != "--features local-broker" {
-            assert!(known.contains(word), "`{span}`");
+    let mut seen = 0;
+    for paper in Paper::all() {
+        let scripts = flags_of_scripts(&paper);
+        for span in paper.spans().iter().filter(|span| span.starts_with("--")) {
+            let word = span.split([' ', '=', '[']).next().unwrap();
+            let feature = span.strip_prefix("--features ");
+            let exists = known.contains(word)
+                || scripts.contains(word)
+                || feature.is_some_and(|feature| features().contains(feature));
+            assert!(exists, "{}: `{span}`", paper.name);
+            seen += 1;
+        }
+        for (at, _) in paper.text.match_indices("MQTT_") {
+            let end = |c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let name = paper.text[at + 5..].split(end).next().unwrap();
+            let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
+            let password = ["PASSWORD", "PKCS12_PASSWORD"].contains(&name);
+            assert!(
+                password || known.contains(&flag),
+                "{}: MQTT_{name}",
+                paper.name
+            );
         }
     }
-    let text = readme();
-    for (at, _) in text.match_indices("MQTT_") {
-        let end = |c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-        let name = text[at + 5..].split(end).next().unwrap();
-        let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
-        let password = ["PASSWORD", "PKCS12_PASSWORD"].contains(&name);
-        assert!(password || known.contains(&flag), "MQTT_{name}");
-    }
+    assert!(seen > 60, "only {seen} flags were found");
     // The settings are what the help has: each has a flag.
     let settings = defaults(Task::Demo);
     assert!(settings.keys().all(|k| known.contains(&format!("--{k}"))));
+}
+
+#[test]
+fn every_command_of_cargo_and_every_script_can_be_run() {
+    let mut seen = 0;
+    for paper in Paper::all() {
+        for command in paper.commands() {
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let place = format!("{}: {command}", paper.name);
+            if words.contains(&"cargo") {
+                check_cargo(&words, &place);
+                seen += 1;
+            }
+            // The demo passes its flags on to the program.
+            let script = words[0];
+            if script.starts_with("scripts/") && script != "scripts/demo.sh" {
+                let flags = flags_of_script(script);
+                let own = words[1..].iter().take_while(|word| **word != "--");
+                for flag in own.filter(|word| word.starts_with("--")) {
+                    assert!(flags.contains(*flag), "{place}: {flag}");
+                }
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 25, "only {seen} commands were found");
+}
+
+/// Targets, features, variables and the names of tests in a command of cargo.
+fn check_cargo(words: &[&str], place: &str) {
+    let exists = |path: String| repository().join(path).exists();
+    let mut tests_of = None;
+    for (at, word) in words.iter().enumerate() {
+        let name = words.get(at + 1).copied().unwrap_or_default();
+        match *word {
+            "--" => break,
+            "--test" => {
+                let found =
+                    exists(format!("tests/{name}.rs")) || exists(format!("tests/{name}/main.rs"));
+                assert!(found, "{place}: no test {name}");
+                tests_of = Some((at + 2, "tests"));
+            }
+            "--lib" | "--bins" => tests_of = Some((at + 1, "src")),
+            "--bench" => assert!(exists(format!("benches/{name}.rs")), "{place}"),
+            "--example" => assert!(exists(format!("examples/{name}.rs")), "{place}"),
+            "--features" => assert!(features().contains(name), "{place}"),
+            _ => {}
+        }
+        if let Some((variable, _)) = word.split_once('=') {
+            assert!(sources("tests").contains(variable), "{place}: {variable}");
+        }
+    }
+    if let Some((at, folder)) = tests_of
+        && let Some(part) = words.get(at).filter(|word| !word.starts_with("--"))
+    {
+        let text = sources(folder);
+        let mut names = text.lines().filter_map(|line| {
+            let line = line.trim_start();
+            line.strip_prefix("fn ").or(line.strip_prefix("mod "))
+        });
+        assert!(
+            names.any(|name| name.contains(part)),
+            "{place}: no test {part}"
+        );
+    }
 }
 
 #[test]
@@ -217,7 +249,7 @@ fn the_exit_status_table_is_that_of_the_help() {
         .filter_map(|line| line.trim().split_once(' '))
         .map(|(status, meaning)| (format!("`{status}`"), meaning.trim().to_owned()))
         .collect();
-    let shown: Vec<(String, String)> = rows(&section("## Exit status"))
+    let shown: Vec<(String, String)> = rows(&program_paper().section("## Exit status"))
         .into_iter()
         .map(|row| (row[0].clone(), row[1].clone()))
         .collect();
@@ -227,7 +259,7 @@ fn the_exit_status_table_is_that_of_the_help() {
 
 #[test]
 fn the_json_example_is_a_real_report() {
-    let shown: Value = serde_json::from_str(&blocks("json")[0]).unwrap();
+    let shown: Value = serde_json::from_str(&program_paper().blocks("json")[0]).unwrap();
     let run = &shown["runs"][0];
     let number = |name: &str| run[name].as_u64().unwrap_or_else(|| panic!("{name}"));
     let real = Report::new(vec![Run {
@@ -249,7 +281,7 @@ fn the_json_example_is_a_real_report() {
     let real = to_json(&real);
     assert_eq!(shown, serde_json::from_str::<Value>(&real).unwrap());
     // The table has the same fields in the same order.
-    let names: Vec<String> = rows(&section("## JSON"))
+    let names: Vec<String> = rows(&program_paper().section("## JSON"))
         .into_iter()
         .map(|row| row[0].trim_matches('`').to_owned())
         .collect();
@@ -264,7 +296,7 @@ fn the_json_example_is_a_real_report() {
 
 #[test]
 fn the_json_example_of_the_bench_is_a_real_report() {
-    let shown = &blocks("json")[1];
+    let shown = &program_paper().blocks("json")[1];
     let value: Value = serde_json::from_str(shown).unwrap();
     let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name}"));
     let float = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value}"));
@@ -302,7 +334,7 @@ fn the_json_example_of_the_bench_is_a_real_report() {
     let real = to_json(&real);
     assert_eq!(value, serde_json::from_str::<Value>(&real).unwrap());
     // The table has the same fields in the same order.
-    let table = rows(&section("## Bench"));
+    let table = rows(&program_paper().section("## Bench"));
     let cells: Vec<&str> = table.iter().map(|row| row[0].as_str()).collect();
     let cells = cells.join(" ");
     let names: Vec<&str> = cells.split('`').skip(1).step_by(2).collect();
@@ -317,26 +349,49 @@ fn the_json_example_of_the_bench_is_a_real_report() {
 }
 
 #[test]
-fn the_example_is_a_part_of_the_real_one() {
+fn the_example_is_the_one_that_opens_the_documentation() {
+    // That one is compiled as a test.
+    let library = file("src/lib.rs");
+    let (_, program) = library.split_once("//! ```no_run\n").unwrap();
+    let (program, _) = program.split_once("//! ```\n").unwrap();
+    let lines = program.lines().map(|line| {
+        let line = line.strip_prefix("//!").unwrap();
+        line.strip_prefix(' ').unwrap_or(line)
+    });
+    let program = lines.collect::<Vec<_>>().join("\n");
+    let readme = Paper::read("README.md");
+    assert_eq!(readme.blocks("rust")[0].trim(), program);
+    // The other one says how it is run.
     let source = file("examples/two_threads.rs");
-    let shown = &blocks("rust")[0];
-    assert!(
-        source.contains(shown.trim()),
-        "examples/two_threads.rs does not contain what README.md shows of it"
-    );
     let (first, _) = source.split_once('\n').unwrap();
     let command = first.strip_prefix("//! ").unwrap();
-    assert!(
-        readme().contains(&format!("`{command}`")),
-        "how to run the example: {command}"
-    );
+    let shown = readme.text.contains(&format!("`{command}`"));
+    assert!(shown, "how to run the example: {command}");
+}
+
+#[test]
+fn the_outcomes_are_the_librarys() {
+    let source = file("src/mqtt/session/outcome.rs");
+    let (_, outcomes) = source.split_once("pub enum Outcome {\n").unwrap();
+    let (outcomes, _) = outcomes.split_once("\n}\n").unwrap();
+    let variants: Vec<String> = outcomes
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(char::is_uppercase))
+        .map(|line| format!("`{}`", line.split([' ', '(', ',']).next().unwrap()))
+        .collect();
+    let promises = Paper::read("README.md").section("## What it promises");
+    let shown: Vec<String> = rows(&promises)
+        .into_iter()
+        .map(|row| row[0].clone())
+        .collect();
+    assert_eq!(shown, variants);
 }
 
 #[test]
 fn the_quoted_messages_are_the_programs_own() {
     // String literals may be continued on the next line.
-    let mut sources = String::new();
-    collect_sources(&repository().join("src"), &mut sources);
+    let sources = sources("src");
     let mut lines = sources.lines();
     let mut joined = String::new();
     while let Some(line) = lines.next() {
@@ -348,7 +403,7 @@ fn the_quoted_messages_are_the_programs_own() {
             joined.push('\n');
         }
     }
-    let table = rows(&section("## Troubleshooting"));
+    let table = rows(&program_paper().section("## Troubleshooting"));
     let mut quoted = 0;
     for row in &table {
         assert_eq!(row.len(), 3, "{row:?}");
@@ -362,24 +417,9 @@ fn the_quoted_messages_are_the_programs_own() {
     assert!(quoted > 20);
 }
 
-fn collect_sources(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            collect_sources(&path, text);
-        } else {
-            text.push_str(&fs::read_to_string(path).unwrap());
-        }
-    }
-}
-
 #[test]
-fn every_path_that_it_mentions_exists() {
-    let text = readme();
+fn every_path_that_they_mention_exists() {
     let part = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    let words = text
-        .split(|c: char| !part(c))
-        .map(|word| word.trim_end_matches(['.', '-']));
     let folders = [
         ".ci/",
         "benches/",
@@ -392,44 +432,84 @@ fn every_path_that_it_mentions_exists() {
     ];
     let files = ["CHANGELOG.md", "deny.toml", "LICENSE-MIT", "LICENSE-APACHE"];
     let mut seen = BTreeSet::new();
-    for word in words {
-        let named = folders.iter().any(|folder| word.starts_with(folder));
-        if named || files.contains(&word) {
-            // Keys and certificates are the user's own.
-            let own = word.starts_with("certs/") && !word.ends_with(".md") && word != "certs/";
-            let path: PathBuf = repository().join(word);
-            assert!(own || path.exists(), "{word} does not exist");
-            seen.insert(word);
+    for paper in Paper::all() {
+        let words = paper
+            .text
+            .split(|c: char| !part(c))
+            .map(|word| word.trim_end_matches(['.', '-']));
+        for word in words {
+            let named = folders.iter().any(|folder| word.starts_with(folder));
+            if named || files.contains(&word) {
+                // Keys and certificates are the user's own.
+                let own = word.starts_with("certs/") && !word.ends_with(".md") && word != "certs/";
+                let exists = repository().join(word).exists();
+                assert!(own || exists, "{}: {word} does not exist", paper.name);
+                seen.insert(word.to_owned());
+            }
         }
     }
-    assert!(files.iter().all(|file| seen.contains(file)));
-    assert!(seen.len() > 30, "{seen:?}");
+    assert!(files.iter().all(|file| seen.contains(*file)));
+    assert!(seen.len() > 40, "{seen:?}");
+}
+
+#[test]
+fn every_path_on_the_librarys_page_exists() {
+    let library = file("src/lib.rs");
+    let page = library.lines().take_while(|line| line.starts_with("//!"));
+    let text = page.collect::<Vec<_>>().join("\n");
+    let mut seen = 0;
+    for span in text.split('`').skip(1).step_by(2) {
+        if span.contains('/') && !span.contains(char::is_whitespace) {
+            assert!(repository().join("src").join(span).exists(), "{span}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 12, "only {seen} paths were found");
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_the_readme_to_every_paper() {
+    let papers = Paper::all();
+    for paper in &papers {
+        for link in paper.links() {
+            assert!(
+                repository().join(&link).exists(),
+                "{}: {link:?}",
+                paper.name
+            );
+        }
+    }
+    let links = papers[0].links();
+    for paper in &papers[1..] {
+        assert!(
+            links.iter().any(|link| link.ends_with(paper.name)),
+            "{}",
+            paper.name
+        );
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    assert!(file("README.md").lines().count() <= 200);
 }
 
 #[test]
 fn the_minimum_rust_version_and_the_features_are_those_of_the_manifest() {
-    let text = readme();
     let version = env!("CARGO_PKG_RUST_VERSION");
-    assert!(text.contains(&format!("The minimum Rust version is {version}.")));
-    assert!(text.contains(&format!("version {version} or later")));
-    let manifest: toml::Table = file("Cargo.toml").parse().unwrap();
-    let known: BTreeSet<String> = manifest["features"]
-        .as_table()
-        .unwrap()
-        .keys()
-        .filter(|name| *name != "default")
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let shown: BTreeSet<String> = rows(&section("## Development"))
+    let minimum = format!("The minimum Rust version is {version}.");
+    assert!(file("CONTRIBUTING.md").contains(&minimum));
+    assert!(file("README.md").contains(&format!("version {version} or later")));
+    let shown: BTreeSet<String> = rows(&program_paper().section("## Installing"))
         .into_iter()
-        .map(|row| row[0].clone())
+        .map(|row| row[0].trim_matches('`').to_owned())
         .collect();
-    assert_eq!(shown, known);
+    assert_eq!(shown, features());
 }
 
 #[test]
 fn the_picture_is_straight() {
-    let picture = &blocks("text")[0];
+    let picture = &Paper::read("README.md").blocks("text")[0];
     let grid: Vec<Vec<char>> = picture.lines().map(|line| line.chars().collect()).collect();
     let at = |row: usize, column: usize| {
         let line = grid.get(row);
