@@ -41,7 +41,8 @@
 //!         println!("subscribed: {}", handle.subscribe(&inbox, filters)?.wait());
 //!         subscribed.send(())?;
 //!         let message = inbox.recv_timeout(Duration::from_secs(30))?;
-//!         println!("received on {}: {:?}", message.topic(), message.payload());
+//!         let text = String::from_utf8_lossy(message.payload());
+//!         println!("received on {}: {text}", message.topic());
 //!         Ok(())
 //!     });
 //!
@@ -82,6 +83,16 @@
 //! - \[8\] `mqtt/subscriptions/` finds who subscribed to the topic of a PUBLISH.
 //! - \[9\] `client/fanout.rs`, `client/inbox.rs`: the message goes into the inbox of each of these threads, and is
 //!   acknowledged once all of them have accepted it.
+//!
+//! Beside the way:
+//!
+//! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
+//! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
+//! - `client/outlet.rs`: the loop's end of an inbox.
+//! - `link/resolve.rs`, `link/connect.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when it is tried
+//!   again.
+//! - `mqtt/topic.rs`, `mqtt/limits.rs`: the names that MQTT allows, and what a broker allows of them.
+//! - `app/settings.rs`, `app/sources.rs`, `app/resolve.rs`: the program's settings.
 //!
 //! # Four rooms, one law each
 //!
