@@ -1,9 +1,9 @@
-//! What went wrong, whose fault it is, and what to do about it.
+//! Errors: the problem, whose fault it is, and the remedy.
 //!
 //! Every error that reaches a person is an [`Error`]: one line that says what was tried, what went
-//! wrong and what to do. [`Blame`] decides the reaction mechanically: the loop reconnects after what
-//! the network or the broker did, gives up at once after what no repetition can mend, and the
-//! program turns it into its exit status.
+//! wrong and what to do. [`Blame`] decides the reaction mechanically: the loop reconnects after a
+//! fault of the network or the broker, gives up at once where no repetition can help, and the program
+//! turns it into its exit status.
 //!
 //! Pure data: no thread, socket or clock. No secret may be put into any of its strings.
 
@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Who has to act for the error to go away.
+/// The party that has to act for the error to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
     /// The caller's settings: files, certificates, values. Found before connecting.
@@ -63,7 +63,7 @@ impl Error {
         self
     }
 
-    /// Who has to act.
+    /// The party that has to act.
     pub fn blame(&self) -> Blame {
         self.blame
     }
@@ -73,17 +73,17 @@ impl Error {
         self.permanent
     }
 
-    /// What was being done, as a phrase: `connecting to broker.example:8883`.
+    /// The attempt that failed, as a phrase: `connecting to broker.example:8883`.
     pub fn tried(&self) -> &str {
         &self.tried
     }
 
-    /// What went wrong.
+    /// The problem.
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// What to do about it.
+    /// The remedy.
     pub fn advice(&self) -> &str {
         &self.advice
     }
@@ -111,8 +111,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What to do when the system has run out of something that has nothing to do with what was tried;
-/// none for every other failure.
+/// The remedy when the system has run out of something that has nothing to do with the attempt; `None`
+/// for every other failure.
 pub fn exhaustion(error: &io::Error) -> Option<&'static str> {
     // EMFILE and ENFILE have no kind of their own; both numbers are the same on every Unix.
     match error.raw_os_error() {

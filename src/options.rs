@@ -1,8 +1,7 @@
-//! What the library needs to know to reach a broker and to run its loop.
+//! The options of the library: how to reach a broker and how to run the loop.
 //!
 //! Plain data with defaults; [`Options::check`] is the only place that says which values are valid.
-//! The program's settings (flags, environment, file) end here through `config/`; an application
-//! fills it directly. Pure: no thread, socket or clock.
+//! The program fills them from its settings, an application directly. Pure: no thread, socket or clock.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,7 +54,7 @@ pub struct Options {
     pub client_id: String,
     /// User name and password for CONNECT.
     pub credentials: Option<Credentials>,
-    /// What the broker publishes when a link ends without DISCONNECT: also when RECONNECT, a protocol
+    /// Message that the broker publishes when a link ends without DISCONNECT: also when RECONNECT, a protocol
     /// error or a missing answer closes it, and not when the loop ends in order.
     pub last_will: Option<Will>,
     /// Longest silence of ours on the link, whole seconds up to 65,535; zero turns it off
@@ -87,12 +86,13 @@ pub struct Options {
     pub max_packet_size: usize,
     /// Filters that may be subscribed at one time; one more is refused before anything is sent.
     pub max_subscriptions: usize,
-    /// What the broker allows within what MQTT allows; what exceeds it is refused before it is sent.
+    /// Limits of the broker beyond those of MQTT. A message or filter that exceeds one is handed back before
+    /// it is sent.
     /// [`Options::new`] knows the limits of AWS IoT Core by the host name and assumes none elsewhere.
     pub limits: Limits,
     /// Messages that matched no subscription, kept for whoever asks; more are dropped and counted.
     pub unmatched_queue: usize,
-    /// What happens to QoS 1 publishes in flight when the broker lost the session.
+    /// Fate of QoS 1 publishes in flight when the broker has lost the session.
     pub on_session_lost: OnSessionLost,
 }
 

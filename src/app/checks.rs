@@ -1,4 +1,4 @@
-//! Whether what will be sent fits: the broker's limits, and the largest packet.
+//! Checks that the messages of demo and bench fit: the broker's limits, and the largest packet.
 //!
 //! Complements [`Options::check`], which knows the library's part. Pure; the main thread uses it.
 
@@ -17,7 +17,7 @@ const FIXED_HEADER: usize = 5;
 /// Bytes that a message of the demo may have when nothing pads it.
 const TEXT_ROOM: usize = 64;
 
-/// What will be sent, at its largest.
+/// The largest message that will be sent.
 pub(crate) struct Sent {
     pub(crate) topic: String,
     pub(crate) payload_size: usize,
@@ -37,7 +37,7 @@ impl Sent {
     }
 }
 
-/// Checks what will be sent against the limits of the broker and against the packet size.
+/// Checks the messages against the limits of the broker and against the packet size.
 pub(crate) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
     limits(options, sent)?;
     options.check()?;
@@ -73,7 +73,7 @@ pub(crate) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks what has to do with the broker's limits, and names the flag.
+/// Checks the broker's limits, and names the flag.
 fn limits(options: &Options, sent: &Sent) -> Result<(), Error> {
     let topic = &sent.topic;
     let limits = &options.limits;

@@ -4,7 +4,7 @@
 
 use std::net::Ipv6Addr;
 
-/// What an endpoint says.
+/// An endpoint in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     /// Host name or address, without brackets.
@@ -18,7 +18,7 @@ pub(crate) struct Endpoint {
 /// Reads an endpoint.
 ///
 /// # Errors
-/// What is wrong with it and what to write, without repeating anything that may be a password.
+/// The problem and the remedy. Nothing is repeated that may be a password.
 pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
     if text.contains('@') {
         // Not repeated: what precedes the @ may be a password.

@@ -53,9 +53,9 @@ pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result
     Ok(password.to_owned())
 }
 
-/// Whether it can be told to be a path where no file is: a single word may be the password itself,
-/// given in place of its file, and so may a word with slashes in it. What counts is what was given,
-/// not the folder that it starts from.
+/// Whether the text is surely a path although no file is there. A single word may be the password itself,
+/// given in place of its file, and so may a word with slashes in it. The folder that a relative path
+/// starts from does not count.
 fn is_path(path: &Path, folder: &Path) -> bool {
     let given = path.strip_prefix(folder).unwrap_or(path);
     let named = given
@@ -75,8 +75,8 @@ fn unreadable(tried: String, error: &io::Error, advice: &str) -> Error {
     )
 }
 
-/// Whether others on this machine may read or change a file. What is no regular file (a pipe from a
-/// shell) has no meaningful permissions.
+/// Whether others on this machine may read or change a file. A pipe from a shell, which is no regular
+/// file, has no meaningful permissions.
 #[cfg(unix)]
 fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
@@ -169,7 +169,7 @@ mod tests {
         }
     }
 
-    /// What a settings file gives starts from its folder, which makes no path of a password.
+    /// A path in a settings file starts from the file's folder, which makes no path of a password.
     #[test]
     fn a_password_in_place_of_its_file_is_not_shown_with_the_folder_either() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! The help of both commands: examples, exit status, and the default of each flag.
 //!
-//! Texts only; what a flag is for stands at the flag, in `settings.rs`, and defaults come from `config/demo.toml`. Runs
+//! Texts only; the help of a flag stands at its field, in `settings.rs`, and defaults come from `config/demo.toml`. Runs
 //! on the main thread, once.
 
 use clap::CommandFactory;
@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use super::settings::{BENCH, BENCH_WORD, Cli, DEMO, Task};
 use super::sources::defaults;
 
-/// What a setting of both commands means for the bench, where that differs.
+/// Settings of both commands that mean something else for the bench.
 const BENCH_MEANINGS: [(&str, &str); 4] = [
     (
         "verbose",

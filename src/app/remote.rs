@@ -22,7 +22,7 @@ pub(super) const PASSWORD: &str = "MQTT_PASSWORD";
 /// Password of the `--pkcs12` archive, in the environment.
 pub(super) const PKCS12_PASSWORD: &str = "MQTT_PKCS12_PASSWORD";
 
-/// What becomes known beside the options.
+/// Things that become known beside the options.
 pub(super) struct Remarks<'a> {
     pub(super) notices: &'a mut Vec<String>,
     pub(super) names: &'a mut Names,

@@ -1,8 +1,8 @@
-//! What the sources give in, a valid [`Config`] out: one line for each setting.
+//! Sources in, a valid [`Config`] out: one line for each setting.
 //!
-//! [`resolve`] lays the sources over each other (`sources.rs`), takes each setting over, and checks what
-//! concerns several of them. `remote.rs` has the way to a broker, `will.rs` the last will, `checks.rs`
-//! whether what will be sent fits. Types have judged each value for itself (`values.rs`).
+//! [`resolve`] lays the sources over each other (`sources.rs`), takes each setting over, and has those
+//! checked that concern each other. `remote.rs` has the way to a broker, `will.rs` the last will, and
+//! `checks.rs` the sizes of messages. Types have judged each value for itself (`values.rs`).
 //!
 //! No thread, socket or clock; what comes from the process is in [`Surroundings`], and files are
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
@@ -45,7 +45,7 @@ pub(crate) struct Config {
     /// How to reach the broker. With [`Config::local`] the host, port and security are stand-ins, to
     /// be replaced by the embedded broker's.
     pub(crate) options: Options,
-    /// What to do.
+    /// The work to do.
     pub(crate) job: Job,
     /// Form of the result.
     pub(crate) output: Output,
@@ -59,7 +59,7 @@ pub(crate) struct Config {
     pub(crate) names: Names,
 }
 
-/// What the program does.
+/// The work of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Job {
     Demo(DemoSettings),
@@ -146,7 +146,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
     })
 }
 
-/// What the demo does.
+/// The settings of the demo.
 fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
     Ok(DemoSettings {
         iterations: value(&settings.iterations)?,
@@ -160,7 +160,7 @@ fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
     })
 }
 
-/// What the bench does, and the library's options changed to suit that.
+/// The settings of the bench. The library's options change with them.
 fn bench(
     layers: &Layers,
     settings: &Settings,

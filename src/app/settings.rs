@@ -22,7 +22,7 @@ pub(super) const OUTPUT: &str = "Output";
 /// The word that asks for [`Task::Bench`].
 pub(crate) const BENCH_WORD: &str = "bench";
 
-/// What the program is to do.
+/// The commands of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Task {
     /// The demo: no word, flags only.
@@ -54,7 +54,7 @@ impl Task {
     allow_negative_numbers = true
 )]
 pub(crate) struct Cli {
-    /// What to do.
+    /// The command.
     #[arg(skip)]
     pub(crate) task: Task,
 
@@ -62,7 +62,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// What can also come from the environment and from the file.
+    /// Settings that can also come from the environment and from the file.
     #[command(flatten)]
     pub(crate) settings: Settings,
 
@@ -184,8 +184,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", help_heading = TUNING)]
     pub(crate) clean_session: Option<Given<Switch>>,
-    /// What happens to QoS 1 messages in flight when the broker has lost the session: republish, which
-    /// may duplicate them, or fail.
+    /// Fate of QoS 1 messages in flight when the broker has lost the session: republish, which may
+    /// duplicate them, or fail.
     #[arg(long, value_name = "WORD", help_heading = TUNING)]
     pub(crate) on_session_lost: Option<Given<Word<OnSessionLost>>>,
     /// Commands that may await their acknowledgment at one time.
@@ -229,9 +229,9 @@ pub(crate) struct Settings {
 pub(crate) enum Verbosity {
     /// Errors only (`-q`).
     Quiet,
-    /// What a person wants to know of a run.
+    /// The lines that a person wants to read of a run.
     Normal,
-    /// What happens to each message (`-v`).
+    /// Each message as well (`-v`).
     Verbose,
     /// Everything (`-vv`).
     Everything,

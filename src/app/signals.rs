@@ -39,7 +39,7 @@ fn on_each(mut act: impl FnMut() + Send + 'static) -> io::Result<()> {
     use signal_hook::iterator::Signals;
 
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    // What nohup was asked for.
+    // nohup was asked to keep the program alive.
     if !is_ignored(SIGHUP, &own_status()) {
         signals.add_signal(SIGHUP)?;
     }

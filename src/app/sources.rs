@@ -20,7 +20,7 @@ use super::{endpoint, files};
 /// Every setting that has a default, with its reason.
 const DEFAULTS: &str = include_str!("../../config/demo.toml");
 
-/// What the bench has in place of the demo's defaults.
+/// The bench's own defaults in place of the demo's.
 const DEFAULTS_OF_BENCH: &str = "payload-size = 64\nclean-session = true";
 
 /// The defaults of a task.
@@ -61,7 +61,7 @@ impl Source {
     }
 }
 
-/// What one source gives: valid values under the keys of settings.
+/// The settings that one source gives: valid values under their keys.
 #[derive(Debug)]
 pub(super) struct Layer {
     pub(super) source: Source,
@@ -179,7 +179,7 @@ pub(super) fn keys() -> Vec<String> {
         .collect()
 }
 
-/// What the environment gives, each variable read exactly as its flag would be.
+/// The settings in the environment. Each variable is read exactly as its flag would be.
 pub(super) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Layer, Error> {
     let source = Source::Environment;
     let mut table = Table::new();
@@ -202,7 +202,7 @@ pub(super) fn from_environment(lookup: &dyn Fn(&str) -> Option<OsString>) -> Res
     Ok(Layer { source, table })
 }
 
-/// What a settings file gives.
+/// The settings in a file.
 pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
     let file = path.display();
     let table: Table = text.parse().map_err(|error: toml::de::Error| {
@@ -244,7 +244,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
 
 /// The error for a value that was refused; `name` is its setting where it was given.
 pub(super) fn refused(name: &str, shown: &str, refusal: Refusal, see: &str) -> Error {
-    // Where a value was read and cannot be, help has no more to say.
+    // The help has no more to say of a value that was read and cannot be.
     let see = match &refusal.problem {
         Some(_) => "",
         None => see,
@@ -273,7 +273,7 @@ fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// What a setting may be, in words, where there is no value that its type could judge.
+/// The form of a setting in words, for a value that is missing or that its type could not judge.
 fn allowed(key: &str) -> &'static str {
     let kind = flags()
         .get_arguments()
@@ -334,7 +334,7 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// What the configuration takes from the process around it.
+/// The part of the configuration that comes from the process around it.
 pub(crate) struct Surroundings<'a> {
     /// Looks up a variable of the environment.
     pub(crate) variable: &'a dyn Fn(&str) -> Option<OsString>,

@@ -1,7 +1,7 @@
 //! \[0\] \[9\] Which messages there are, and which came back: for demo and bench alike.
 //!
-//! A [`Plan`] says what each publisher publishes and recognises its messages; an [`Account`] keeps track of
-//! what comes back, in one bit for each message. Publishers make messages on their threads, one receiver
+//! A [`Plan`] makes the messages of each publisher and recognises them; an [`Account`] counts those that come
+//! back, in one bit for each message. Publishers make messages on their threads, one receiver
 //! keeps the account. Pure.
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ pub(crate) struct Plan {
     qos: QoS,
 }
 
-/// What one publisher publishes.
+/// The messages of one publisher.
 #[derive(Debug)]
 struct Publisher {
     /// The topic of all its messages, or the beginning of each one's topic.
@@ -229,7 +229,7 @@ impl Begun {
     }
 }
 
-/// What came back.
+/// Counts of the messages that came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Received {
     /// Distinct messages of the plan.
@@ -242,7 +242,7 @@ pub(crate) struct Received {
     pub(crate) unexpected: u64,
 }
 
-/// Keeps account of what comes back.
+/// Counts the messages that come back.
 #[derive(Debug)]
 pub(crate) struct Account {
     plan: Plan,
@@ -252,7 +252,7 @@ pub(crate) struct Account {
     received: Received,
 }
 
-/// What came back of one publisher.
+/// The messages of one publisher that came back.
 #[derive(Debug)]
 struct Seen {
     numbers: Vec<u64>,

@@ -1,4 +1,4 @@
-//! What is wrong with a command line, in one line: clap's own report has several.
+//! The problem with a command line, in one line: clap's own report has several.
 //!
 //! Repeats no more of it than helps: a word that stands alone, the value of an unknown flag, and one that
 //! a flag has no use for may be a password that went astray, and this line a log's.

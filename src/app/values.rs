@@ -1,8 +1,8 @@
 //! The values that settings may have: how each is read, and what is allowed.
 //!
 //! A [`Rule`] stands for one kind of value, and [`Given`] holds a value that its rule let pass, whichever
-//! source it came from: it is read from a text (`FromStr`) and from TOML (`Deserialize`). What refuses a
-//! value is a [`Refusal`], which says what is allowed. Where the library has a rule, that one is asked.
+//! source it came from: it is read from a text (`FromStr`) and from TOML (`Deserialize`). A [`Refusal`] says
+//! what is wrong with a value and what is allowed. Where the library has a rule, that one is asked.
 //! Pure; the main thread uses it.
 
 use std::fmt;
@@ -32,11 +32,11 @@ pub(crate) fn wrong(
 
 /// A kind of value.
 pub(crate) trait Rule {
-    /// What is made of the text.
+    /// The type that a text becomes.
     type Value: Clone;
-    /// How the value stands in TOML.
+    /// The kind of the value in TOML.
     const TOML: Toml;
-    /// What may be written, for texts that are not of this form.
+    /// The form of such a text, for people who wrote something else.
     const FORM: &'static str;
 
     /// Reads the value.
@@ -48,7 +48,7 @@ pub(crate) trait Rule {
     }
 }
 
-/// How values stand in TOML.
+/// Kinds of values in TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Toml {
     /// A string.
@@ -64,7 +64,7 @@ pub(crate) enum Toml {
 /// A value that its rule let pass.
 pub(crate) struct Given<R: Rule> {
     pub(crate) value: R::Value,
-    /// As it was written.
+    /// The text as it was written.
     text: String,
     rule: PhantomData<fn() -> R>,
 }
@@ -128,9 +128,9 @@ impl<R: Rule> Serialize for Given<R> {
 /// Why a value cannot be, and what can.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// What is wrong with the value; `None` if the text is not of the form at all.
+    /// The problem with the value; `None` if the text is not of the form at all.
     pub(super) problem: Option<String>,
-    /// What is wrong with a text that is almost of the form.
+    /// The problem with a text that is almost of the form.
     reason: Option<&'static str>,
     pub(super) allowed: String,
 }
@@ -168,7 +168,7 @@ impl Refusal {
         }
     }
 
-    /// What is wrong, where the text is shown as `shown`.
+    /// The problem in words. `shown` stands for the text.
     pub(super) fn problem(&self, shown: &str) -> String {
         match (&self.problem, self.reason) {
             (Some(problem), _) => problem.clone(),
@@ -213,8 +213,8 @@ impl Rule for Switch {
     }
 }
 
-/// Declares whole numbers in a range: name, type, range, what other texts are told, and what is wrong
-/// with a number outside of the range.
+/// Declares whole numbers in a range: name, type, least, most, form, and the problem with a number outside
+/// of the range.
 macro_rules! whole_numbers {
     ($($(#[$doc:meta])* $name:ident: $int:ty, $least:expr, $most:expr, $form:expr, $problem:expr;)*) => {$(
         $(#[$doc])*
@@ -237,9 +237,9 @@ macro_rules! whole_numbers {
     )*};
 }
 
-/// What may be written for most numbers.
+/// The form of most numbers.
 pub(super) const WHOLE: &str = "a whole number that is not negative";
-/// What may be written for numbers of 16 bits.
+/// The form of numbers of 16 bits.
 pub(super) const WHOLE_16: &str = "a whole number from 1 to 65535";
 
 /// Most messages in one run: the account of what came back takes a bit or two for each.
@@ -284,7 +284,7 @@ impl Rule for Quality {
     }
 }
 
-/// Declares texts: name, what is made of them, form, and how they are read.
+/// Declares texts: name, type, form, and how they are read.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $value:ty, $form:expr, $read:expr;)*) => {$(
         $(#[$doc])*
@@ -448,7 +448,7 @@ fn topic_refused(text: &str, problem: impl fmt::Display, allowed: &str) -> Refus
     Refusal::value(format!("{shown}: {problem}"), allowed)
 }
 
-/// What may be written for a duration.
+/// The form of a duration.
 pub(super) const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
 const DURATION_BUT_0: &str = "a duration such as 100ms, 5s or 2m";
 
@@ -522,7 +522,7 @@ fn duration_text(duration: Duration) -> String {
     }
 }
 
-/// What may be written for a size.
+/// The form of a size.
 pub(super) const SIZE: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
 
 /// A number of bytes: `262144`, `256KiB`, `1MiB`.

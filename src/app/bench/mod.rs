@@ -1,4 +1,4 @@
-//! \[0\] The bench: threads publish over one shared connection at full rate, and that is measured.
+//! \[0\] The bench: threads publish over one shared connection at full rate, and the program measures that.
 //!
 //! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
 //! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
@@ -33,19 +33,19 @@ use settings::BenchSettings;
 use progress::Progress;
 pub(crate) use report::{Latency, Report};
 
-/// How long what is in flight may take to finish after an interrupt or a failure.
+/// Time for messages in flight to finish after an interrupt or a failure.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How much longer than for an acknowledgment the receiver waits for its next message.
+/// The receiver waits that much longer for its next message than for an acknowledgment.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long it waits with QoS 0, of which nobody promises that it comes.
+/// The receiver waits that long with QoS 0, which may be lost.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Messages that may wait for the receiver. Large, because QoS 0 finds its room here or nowhere.
 const INBOX: usize = 16 * 1024;
 
-/// What a broker does to a client that sends more than it takes.
+/// Advice where the broker may drop a client that sends more than it takes.
 const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
 
 /// The same where the session went with the connection.
@@ -55,7 +55,7 @@ const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --wi
 /// The same when it never acknowledged anything.
 const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
 
-/// What a broker does that acknowledges more than it can keep for a subscriber.
+/// Advice where the broker acknowledges more than it can keep for a subscriber.
 const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
 
 /// Stack of a publisher: there may be thousands of them.
@@ -130,7 +130,7 @@ pub(crate) fn run(
     reported
 }
 
-/// Makes the report of what was measured; an error where there is nothing to report.
+/// Makes the report of the measurements; an error where there is nothing to report.
 fn report(
     settings: &BenchSettings,
     keeps_session: bool,
@@ -157,7 +157,7 @@ fn report(
     let mut problem = |text: Option<String>| error = error.take().or(text);
     problem(failure.map(|error| as_given(&error.to_string()).into_owned()));
     problem(tally.problem());
-    // That nothing came any more says less than how much is missing.
+    // The count of missing messages says more than the silence.
     let silence = measured.problem.clone();
     problem(match lost {
         Some(lost) if lost > 0 => {
@@ -241,7 +241,7 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// What the conductor found.
+/// The conductor's result.
 #[derive(Debug, Default)]
 struct Measured {
     took: Duration,
@@ -322,8 +322,8 @@ impl Conductor {
         measured
     }
 
-    /// Nobody acknowledges QoS 0. But what went before a PINGREQ on the same link was taken before that is
-    /// answered; if there was another link meanwhile, the run has failed anyway.
+    /// Nobody acknowledges QoS 0. But the broker takes the messages before a PINGREQ on the same link before
+    /// it answers that; if there was another link meanwhile, the run has failed anyway.
     fn wait_until_taken(&self) -> Option<String> {
         if self.shared.interrupt.is_requested() {
             return None;
@@ -390,7 +390,7 @@ impl Conductor {
     }
 }
 
-/// What came back, and what went wrong.
+/// The messages that came back, and the first thing that went wrong.
 type Receipt = (Received, Option<String>);
 
 /// Receives until everything is there, until the loop has ended, or until nothing comes any more

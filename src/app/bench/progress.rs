@@ -1,6 +1,6 @@
-//! How far the bench is, on standard error, where somebody looks at it.
+//! A bar that shows how far the bench is, on standard error if that is a terminal.
 //!
-//! A thread of its own draws the bar, a few times a second, so that what is measured is not slowed.
+//! A thread of its own draws the bar, a few times a second, so that the bench is not slowed.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Drop for Bar {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // What is wrong with the bar is no concern of the result.
+            // A failure of the bar is no concern of the result.
             let _ = thread.join();
         }
     }

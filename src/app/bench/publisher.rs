@@ -18,7 +18,7 @@ use mqtt_connection_sharing::Handle;
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::{Blame, Error};
 
-/// What all publishers share.
+/// Things that all publishers share.
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
@@ -40,7 +40,7 @@ impl Shared {
     }
 }
 
-/// What became of the messages of all threads.
+/// How the messages of all threads ended.
 #[derive(Debug)]
 pub(super) struct Tally {
     published: AtomicU64,
@@ -111,7 +111,7 @@ struct Round {
 }
 
 impl Round {
-    /// A round, and what is disconnected when all of its messages have ended.
+    /// A round, and the channel that is disconnected when all of its messages have ended.
     fn new(shared: &Arc<Shared>) -> (Arc<Self>, Receiver<()>) {
         let (alive, ended) = bounded(0);
         let round = Round {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What came of a bench.
+/// The result of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
     /// `async` or `sync`.
@@ -31,7 +31,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// Messages acknowledged in each of these seconds.
     pub(crate) messages_per_second: f64,
-    /// From the call to the acknowledgment; none when nothing was acknowledged.
+    /// From the call to the acknowledgment; `None` when nothing was acknowledged.
     pub(crate) latency_us: Option<Latency>,
     /// Processor time of the program meanwhile, where the system tells.
     pub(crate) cpu_seconds: Option<f64>,

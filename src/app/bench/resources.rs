@@ -2,7 +2,7 @@
 //!
 //! Any thread.
 
-/// What the process has used since it began.
+/// Use of resources since the process began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
     /// Seconds of processor time, of all threads, in the program and in the system.
@@ -11,7 +11,7 @@ pub(super) struct Usage {
     pub(super) peak_rss_bytes: u64,
 }
 
-/// What was used up to now; none where the system does not tell.
+/// The use up to now; `None` where the system does not tell.
 #[cfg(unix)]
 pub(super) fn usage() -> Option<Usage> {
     use nix::sys::resource::{UsageWho, getrusage};
@@ -36,8 +36,8 @@ pub(super) fn usage() -> Option<Usage> {
     })
 }
 
-/// On Linux: the memory of this program alone. What `getrusage` tells includes what was in this process
-/// before it became this program: `cargo run`, for one.
+/// On Linux: the memory of this program alone. `getrusage` includes the program that was in this process
+/// before: `cargo run`, for one.
 #[cfg(unix)]
 fn peak_since_exec() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -48,7 +48,7 @@ fn peak_since_exec() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// What was used up to now: nothing is known on this system.
+/// The use up to now, which is not known on this system.
 #[cfg(not(unix))]
 pub(super) fn usage() -> Option<Usage> {
     None

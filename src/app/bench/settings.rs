@@ -1,4 +1,4 @@
-//! What the command bench does: its settings, and what follows from them for the library's options.
+//! The settings of the command bench, and the options of the library that follow from them.
 //!
 //! Pure; the main thread uses it, once.
 
@@ -8,7 +8,7 @@ use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options};
 use crate::app::checks::Sent;
 use crate::app::values::BenchMode;
 
-/// What the bench does.
+/// The settings of the bench.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BenchSettings {
     /// How the threads publish.
@@ -62,7 +62,7 @@ impl BenchSettings {
         self.payload_size.saturating_add(128 * 1024)
     }
 
-    /// What it will send, at its largest.
+    /// The largest message that it will send.
     pub(crate) fn sent(&self) -> Sent {
         let mode = self.mode.name();
         // Process, thread and number at their longest.
@@ -75,7 +75,7 @@ impl BenchSettings {
         }
     }
 
-    /// What is worth knowing of it against AWS IoT.
+    /// A remark about the pace, where the broker is AWS IoT.
     pub(crate) fn aws_notice(&self, options: &Options) -> Option<String> {
         let is_fast = self.mode == BenchMode::Async || self.threads > 1;
         (options.is_aws_iot() && is_fast).then(|| {

@@ -1,7 +1,7 @@
 //! Stopping the demo from outside: Ctrl-C, SIGTERM, or the caller.
 //!
-//! The first request ends the loop that runs (TERMINATE) and whatever the main thread waits for;
-//! the second one is the program's to answer by leaving at once. Any thread.
+//! The first request ends the loop that runs (TERMINATE) and wakes the main thread from its waiting. The
+//! program answers the second one by leaving at once. Any thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -50,8 +50,8 @@ impl Interrupt {
         self.requested.load(Ordering::SeqCst)
     }
 
-    /// From now on a request ends the loop behind this handle; at once, if it came before. What is
-    /// in flight then may take `grace` to finish.
+    /// From now on a request ends the loop behind this handle; at once, if it came before. Messages in
+    /// flight may take `grace` to finish.
     pub(crate) fn watch(&self, handle: Handle, grace: Duration) {
         let mut running = lock(&self.running);
         if self.is_requested() {

@@ -26,13 +26,13 @@ use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{Report, Run};
 
-/// How much longer than for an acknowledgment the subscriber waits for its next message.
+/// The subscriber waits that much longer for its next message than for an acknowledgment.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long what is in flight may take to finish after an interrupt.
+/// Time for messages in flight to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What the demo does.
+/// The settings of the demo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DemoSettings {
     /// Times it runs; 0 = until stopped.
@@ -118,10 +118,10 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
 /// Returns whether the broker answered the PINGREQ, and the client.
 fn connect_and_ping(client: Client, interrupt: &Interrupt) -> Result<(bool, Client), Error> {
     let (agent, handle) = client.open_clean();
-    // Nothing of it is worth finishing after an interrupt.
+    // After an interrupt there is nothing worth finishing.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let ping = handle.ping();
-    // Every attempt may use all of its time; none may be cut short by this.
+    // Every attempt may use all of its time: this must not cut one short.
     drop(handle.terminate(Duration::MAX));
     drop(handle);
     let ended = agent.run();

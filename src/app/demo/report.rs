@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// What one iteration came to.
+/// The result of one iteration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Run {
     /// Its number, from 1.
@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub(crate) error: Option<String>,
 }
 
-/// What the whole demo came to.
+/// The result of the whole demo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
     /// Iterations that were run.

@@ -1,8 +1,8 @@
 //! \[0\] \[9\] The three threads that share the connection: two publishers and a subscriber.
 //!
-//! Each runs on a thread of its own and holds nothing but a handle; none touches the connection.
+//! Each runs on a thread of its own and holds nothing but a handle; no thread touches the connection.
 //! The publishers start once the broker has granted the subscription. Every result is looked at: a
-//! thread ends with what it did, or with the first thing that went wrong in words.
+//! thread returns what it did, and the first thing that went wrong in words.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use mqtt_connection_sharing::{
 
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
 
-/// What every thread of an iteration knows.
+/// Things that every thread of an iteration knows.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) over: Receiver<()>,
 }
 
-/// What a publisher did.
+/// The result of a publisher.
 #[derive(Debug, Default)]
 pub(super) struct PublisherResult {
     /// Messages that the loop took.
@@ -38,7 +38,7 @@ pub(super) struct PublisherResult {
     pub(super) problem: Option<String>,
 }
 
-/// What the subscriber did.
+/// The result of the subscriber.
 #[derive(Debug)]
 pub(super) struct SubscriberResult {
     pub(super) received: Received,

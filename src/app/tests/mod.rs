@@ -13,7 +13,7 @@ use super::bench::settings::BenchSettings;
 use super::demo::DemoSettings;
 use super::resolve::Job;
 
-/// What the demo does by default.
+/// The demo's default settings.
 pub(super) fn demo_settings() -> DemoSettings {
     match resolve::flags(&["--local"]).unwrap().job {
         Job::Demo(demo) => demo,
@@ -21,7 +21,7 @@ pub(super) fn demo_settings() -> DemoSettings {
     }
 }
 
-/// What the bench does by default.
+/// The bench's default settings.
 pub(super) fn bench_settings() -> BenchSettings {
     match resolve::flags(&["bench", "--local"]).unwrap().job {
         Job::Demo(_) => panic!("not the bench"),

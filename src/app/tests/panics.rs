@@ -105,7 +105,7 @@ fn a_publisher_of_the_demo() {
     let _turn = panic_at("sync publisher: message 5 ");
     let report = demo();
     expect_failed(&report, "the sync publisher panicked");
-    // What the other one had in flight was finished.
+    // The other one finished its messages in flight.
     let run = &report.runs[0];
     assert!(run.acknowledged > 0 && run.lost > 0, "{run:?}");
     assert!(run.received >= run.acknowledged, "{run:?}");

@@ -50,7 +50,7 @@ fn the_flag_tables_are_those_of_the_help() {
         command
     };
     let (demo, bench) = (built(Task::Demo), built(Task::Bench));
-    // What the bench shares with the demo stands there once.
+    // The table of the bench leaves out the settings that it shares with the demo.
     let own = bench
         .get_arguments()
         .filter(|arg| arg.get_help_heading() == Some("Bench"));

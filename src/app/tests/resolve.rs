@@ -470,7 +470,7 @@ fn a_settings_file_that_is_not_there_is_named() {
     );
 }
 
-/// What AWS IoT does not answer, or answers by closing the connection, and the settings still allow.
+/// AWS IoT does not answer such a pace, or closes the connection; the settings still allow it.
 #[test]
 fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
     let notices = |host: &str, flags: &[&str]| {

@@ -1,7 +1,7 @@
-//! TLS failures explained: what the library says, turned into who has to do what.
+//! TLS failures explained: the TLS library's words, turned into a problem and a remedy.
 //!
-//! The library tells its errors apart only by text. The texts here are OpenSSL's (1.1.1 to 3.x);
-//! what another library says falls through to the unknown failures. Pure: looks at errors only.
+//! The library tells its errors apart only by text. The texts here are OpenSSL's (1.1.1 to 3.x); texts of
+//! another library fall through to the unknown failures. Pure: looks at errors only.
 //! Runs on the thread that owns the connection.
 
 use std::error::Error as _;
@@ -15,7 +15,7 @@ const ALERT: &str = "SSL alert number ";
 
 /// Explains a failed handshake. `address` is `host:port`.
 ///
-/// What lies in certificates, names and protocol versions is permanent; a broken or unexplained
+/// Failures that lie in certificates, names and protocol versions are permanent; a broken or unexplained
 /// handshake may succeed next time.
 pub fn handshake_error(
     error: &native_tls::Error,

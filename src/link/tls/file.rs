@@ -1,6 +1,6 @@
-//! The files that TLS is set up from: reading them, and telling what they are when they are wrong.
+//! The files that TLS is set up from: reads them, and says what they are when they are wrong.
 //!
-//! Knows containers (PEM, DER, PKCS#12), not what is inside them. Contents never get into an error,
+//! Knows containers (PEM, DER, PKCS#12) and not their contents. Contents never get into an error,
 //! not even through the PEM parser's own messages, which quote lines. Runs once, at the start.
 
 use std::fs::File;
@@ -16,13 +16,13 @@ const LARGEST: u64 = 8 * 1024 * 1024;
 
 /// A file that an option names, read whole. Deliberately without `Debug`.
 pub(super) struct NamedFile<'a> {
-    /// What it should hold, for messages.
+    /// Its name in messages.
     what: &'static str,
     /// The option that names it.
     pub(super) option: &'static str,
     /// Where it is.
     pub(super) path: &'a Path,
-    /// What it holds; never empty.
+    /// Its contents; never empty.
     pub(super) bytes: Vec<u8>,
     /// Unix permission bits; 0 elsewhere.
     mode: u32,
@@ -189,7 +189,7 @@ fn may_be_content(path: &Path) -> bool {
 #[cfg(unix)]
 fn mode(metadata: &std::fs::Metadata) -> u32 {
     use std::os::unix::fs::PermissionsExt;
-    // What is no regular file (a pipe from a shell) has no meaningful permissions.
+    // A pipe from a shell, which is no regular file, has no meaningful permissions.
     if metadata.is_file() {
         metadata.permissions().mode()
     } else {
@@ -202,7 +202,7 @@ fn mode(_: &std::fs::Metadata) -> u32 {
     0
 }
 
-/// What some bytes look like from outside.
+/// The form that some bytes have from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Pem,

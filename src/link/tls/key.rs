@@ -21,7 +21,7 @@ const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 pub(super) struct Key {
     /// `-----BEGIN PRIVATE KEY-----` and the rest.
     pub(super) pkcs8_pem: String,
-    /// What kind of key it is, where that can be told.
+    /// The kind of key, where that can be told.
     pub(super) algorithm: Option<ObjectIdentifier>,
 }
 

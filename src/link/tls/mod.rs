@@ -247,7 +247,7 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
     })
 }
 
-/// The algorithm of the public key in a certificate; nothing when the certificate is strange.
+/// The algorithm of the public key in a certificate; `None` when the certificate is strange.
 fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
     // Certificate ::= { { [0] version, serial, signature, issuer, validity, subject, { { OID ...
     // of RFC 5280, 4.1; bytes may follow it in a TRUSTED CERTIFICATE.

@@ -52,7 +52,7 @@ fn a_bad_key_file_is_named() {
     let other = KeyPair::generate().unwrap();
     lab.write("other.key", other.serialize_pem());
 
-    // What the advice about encrypted and binary keys leads to.
+    // The advice about encrypted and binary keys leads to these.
     lab.openssl("pkey -in encrypted.key -out plain.key -passin pass:secret");
     lab.openssl("pkey -inform der -in binary.key -out converted.key");
     for file in ["plain.key", "converted.key"] {
@@ -199,7 +199,7 @@ fn a_bad_pkcs12_archive_is_named() {
         .expect("these tests need the program openssl");
     if legacy.status.success() {
         cases.push(("legacy.p12", "secret", "openssl pkcs12 -legacy -in"));
-        // What the advice leads to.
+        // The advice leads to this.
         lab.openssl("pkcs12 -legacy -in legacy.p12 -nodes -out legacy.p12.pem -passin pass:secret");
         assert!(connector(&lab.with("legacy.p12.pem", "legacy.p12.pem")).is_ok());
     }

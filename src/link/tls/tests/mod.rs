@@ -155,7 +155,7 @@ impl Broker {
         let address = lines
             .find_map(|line| line.unwrap().strip_prefix("ACCEPT ")?.trim().parse().ok())
             .expect("the server says where it listens");
-        // What it says later must be read, or it would stop.
+        // Its later output must be read, or it would stop.
         thread::spawn(move || lines.for_each(drop));
         Broker { child, address }
     }
