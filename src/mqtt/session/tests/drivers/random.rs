@@ -39,7 +39,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             Happening::Step(Step::Unsubscribe(filters.into_iter().collect()))
         }),
         1 => Just(Happening::Step(Step::Ping)),
-        2 => (0..3_u8).prop_map(|qos| Happening::Step(Step::Message(qos))),
+        4 => (0..3_u8).prop_map(|qos| Happening::Step(Step::Message(qos))),
         6 => (1..4_u8).prop_map(Happening::Takes),
         8 => any::<usize>().prop_map(|place| Happening::Step(Step::Receive(place))),
         1 => any::<usize>().prop_map(|place| Happening::Step(Step::Accept(place))),
