@@ -144,7 +144,7 @@ impl Record {
                 ),
             ) => command.sent && qos.is_some_and(|qos| self.may_not_come_twice(qos)),
             (Cancelled(_), Cause::Abandoned) => kind != Kind::Ping && !(qos.is_some() && touched),
-            (PerhapsDelivered(_), Cause::Abandoned) => true,
+            (PerhapsDelivered(_), Cause::Abandoned) => qos.is_none() || command.sent,
             _ => false,
         };
         match right {
