@@ -22,6 +22,7 @@ pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod units;
 mod usage;
 mod values;
 mod will;

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser};
 use mqtt_connection_sharing::options::OnSessionLost;
 use serde::{Deserialize, Serialize};
 
+use super::units::*;
 use super::values::*;
 
 pub(super) const CONNECTION: &str = "Connection";

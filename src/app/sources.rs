@@ -14,6 +14,7 @@ use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
 use super::settings::{Settings, Task};
+use super::units;
 use super::values::{self, Refusal, Rule, wrong};
 use super::{endpoint, files};
 
@@ -286,8 +287,8 @@ fn allowed(key: &str) -> &'static str {
         (_, "LEVEL") => values::Quality::FORM,
         (_, "N") => values::WHOLE,
         (_, "BOOL") => values::Switch::FORM,
-        (_, "DURATION") => values::DURATION,
-        (_, "SIZE") => values::SIZE,
+        (_, "DURATION") => units::DURATION,
+        (_, "SIZE") => units::SIZE,
         (_, "FILE") => values::FilePath::FORM,
         (_, "FORMAT") => "text or json",
         (_, "MODE") => "async or sync",

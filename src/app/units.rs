@@ -1,0 +1,214 @@
+//! Durations and sizes, the two kinds of values that have a notation of their own.
+//!
+//! One notation for flags, environment and file. Pure; the main thread uses it.
+
+use std::time::Duration;
+
+use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
+
+use super::values::{Refusal, Rule, TOO_LARGE, TOO_LONG, Toml};
+
+/// The form of a duration.
+pub(super) const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
+const DURATION_BUT_0: &str = "a duration such as 100ms, 5s or 2m";
+
+/// A duration: `100ms`, `5s`, `2m`, `0`.
+pub(crate) struct Span;
+
+/// A duration that is not zero.
+pub(crate) struct Wait;
+
+/// A keep alive: whole seconds.
+pub(crate) struct KeepAlive;
+
+impl Rule for Span {
+    type Value = Duration;
+    const TOML: Toml = Toml::TextOrNumber;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        // A year and a day: longer ones are slips, and adding them to a clock may overflow.
+        const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+        let text = text.trim();
+        if text == "0" {
+            return Ok(Duration::ZERO);
+        }
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(_) => Err(Refusal::almost(TOO_LONG, DURATION)),
+            Err(_) => Err(Refusal::form(DURATION)),
+        }
+    }
+}
+
+impl Rule for Wait {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        match Span::read(text)? {
+            Duration::ZERO => Err(Refusal::value(
+                "with 0 nothing could ever succeed",
+                DURATION_BUT_0,
+            )),
+            duration => Ok(duration),
+        }
+    }
+}
+
+impl Rule for KeepAlive {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        let duration = Span::read(text)?;
+        if duration.subsec_nanos() != 0 || duration.as_secs() > u64::from(u16::MAX) {
+            let shown = duration_text(duration);
+            let problem = format!("{shown} is not a whole number of seconds up to 65535");
+            return Err(Refusal::value(problem, "for example 60s, or 0"));
+        }
+        Ok(duration)
+    }
+}
+
+/// A duration as it may be written.
+fn duration_text(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_nanos()) {
+        (seconds, 0) => format!("{seconds}s"),
+        (_, nanos) if nanos.is_multiple_of(1_000_000) => format!("{}ms", duration.as_millis()),
+        _ => humantime::format_duration(duration).to_string(),
+    }
+}
+
+/// The form of a size.
+pub(super) const SIZE: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
+
+/// A number of bytes: `262144`, `256KiB`, `1MiB`.
+pub(crate) struct Size;
+
+/// A size that a packet can have.
+pub(crate) struct PacketSize;
+
+const UNITS: [(&str, usize); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl Rule for Size {
+    type Value = usize;
+    const TOML: Toml = Toml::TextOrNumber;
+    const FORM: &'static str = SIZE;
+
+    fn read(text: &str) -> Result<usize, Refusal> {
+        let wrong = || Refusal::form(SIZE);
+        let text = text.trim();
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit = unit.trim_start();
+        let mut units = UNITS.iter();
+        let factor = match unit {
+            "" => 1,
+            _ => units
+                .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+                .map(|(_, factor)| *factor)
+                .ok_or_else(wrong)?,
+        };
+        if number.is_empty() {
+            return Err(wrong());
+        }
+        let number: Option<usize> = number.parse().ok();
+        number
+            .and_then(|number| number.checked_mul(factor))
+            .ok_or_else(|| Refusal::almost(TOO_LARGE, SIZE))
+    }
+}
+
+impl Rule for PacketSize {
+    type Value = usize;
+    const TOML: Toml = Size::TOML;
+    const FORM: &'static str = SIZE;
+
+    fn read(text: &str) -> Result<usize, Refusal> {
+        // One byte, and four that state the length.
+        const FIXED_HEADER: usize = 5;
+        let size = Size::read(text)?;
+        let shown = size_text(size);
+        if size < 128 {
+            let problem = format!("{shown} leaves no room for a message");
+            return Err(Refusal::value(problem, "at least 128"));
+        }
+        if size > MAX_REMAINING_LENGTH + FIXED_HEADER {
+            let problem = format!("{shown} is more than a packet can have [MQTT 3.1.1, 2.2.3]");
+            return Err(Refusal::value(problem, "at most 256MiB"));
+        }
+        Ok(size)
+    }
+}
+
+/// A size as it may be written.
+fn size_text(size: usize) -> String {
+    let fits = |(_, factor): &&(&str, usize)| size >= *factor && size.is_multiple_of(*factor);
+    match UNITS[..3].iter().find(fits) {
+        Some((name, factor)) => format!("{}{name}", size / factor),
+        None => size.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_or_are_zero() {
+        let span = Span::read;
+        assert_eq!(span("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(span("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(span("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(span("1s 500ms"), Ok(Duration::from_millis(1500)));
+        assert_eq!(span("0"), Ok(Duration::ZERO));
+        for text in ["", "5", "-1s", "1.5.s", "s", "5 parsecs", "00"] {
+            assert!(span(text).is_err(), "{text:?}");
+        }
+        assert!(span("366days").is_ok());
+        assert!(span("367days").is_err());
+        assert!(span("18446744073709551615s").is_err());
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_binary_unit() {
+        let size = Size::read;
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("262144"), Ok(262_144));
+        assert_eq!(size("256KiB"), Ok(262_144));
+        assert_eq!(size("1 mib"), Ok(1 << 20));
+        assert_eq!(size("7B"), Ok(7));
+        for text in [
+            "",
+            "KiB",
+            "1MB",
+            "1k",
+            "-1",
+            "1.5KiB",
+            "99999999999999999999",
+        ] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
+        assert!(size(&format!("{}GiB", usize::MAX)).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same() {
+        for text in ["0s", "1ms", "100ms", "1500ms", "60s", "3600s", "1us"] {
+            assert_eq!(duration_text(Span::read(text).unwrap()), text);
+        }
+        for text in ["0", "100", "1KiB", "256KiB", "1MiB", "1025", "2GiB"] {
+            assert_eq!(size_text(Size::read(text).unwrap()), text);
+        }
+    }
+}
