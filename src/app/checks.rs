@@ -8,14 +8,10 @@ use mqtt_connection_sharing::mqtt::topic::check_topic;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{QoS, Will};
 
-use super::demo::DemoSettings;
 use super::values::wrong;
 
 /// A fixed header at its longest: one byte, and four that state the length.
 const FIXED_HEADER: usize = 5;
-
-/// Bytes that a message of the demo may have when nothing pads it.
-const TEXT_ROOM: usize = 64;
 
 /// The largest message that will be sent.
 pub(crate) struct Sent {
@@ -24,17 +20,6 @@ pub(crate) struct Sent {
     pub(crate) qos: QoS,
     /// Whether the program also receives it.
     pub(crate) comes_back: bool,
-}
-
-impl Sent {
-    pub(crate) fn by_demo(demo: &DemoSettings) -> Self {
-        Sent {
-            topic: longest_topic(demo),
-            payload_size: demo.payload_size.max(TEXT_ROOM),
-            qos: demo.qos,
-            comes_back: true,
-        }
-    }
 }
 
 /// Checks the messages against the limits of the broker and against the packet size.
@@ -127,9 +112,4 @@ fn limits(options: &Options, sent: &Sent) -> Result<(), Error> {
         })?;
     }
     Ok(())
-}
-
-/// The longest topic that the demo publishes to.
-fn longest_topic(demo: &DemoSettings) -> String {
-    format!("{}/async/{}", demo.topic_prefix, demo.publish_count)
 }

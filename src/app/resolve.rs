@@ -17,7 +17,7 @@ use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{Options, Retry};
 
 use super::bench::settings::{self as bench, BenchSettings};
-use super::demo::DemoSettings;
+use super::demo::settings::DemoSettings;
 use super::names::Names;
 use super::settings::{Cli, Settings, Task, Verbosity};
 use super::sources::{self, Layer, Layers, Source, Surroundings};
@@ -123,7 +123,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
     let job = match task {
         Task::Demo => {
             let demo = demo(&settings)?;
-            checks::together(&options, &checks::Sent::by_demo(&demo))?;
+            checks::together(&options, &demo.sent())?;
             notices.extend(aws_notices(&options, &demo));
             Job::Demo(demo)
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use mqtt_connection_sharing::{Message, Publish, QoS, Topic};
 
 use super::bench::settings::BenchSettings;
-use super::demo::DemoSettings;
+use super::demo::settings::DemoSettings;
 
 /// Bytes of the number at the beginning of a numbered payload.
 const NUMBER: usize = size_of::<u64>();

@@ -7,6 +7,7 @@
 
 mod interrupt;
 mod report;
+pub(crate) mod settings;
 mod threads;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use mqtt_connection_sharing::Client;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
+use settings::DemoSettings;
 use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
@@ -31,28 +33,6 @@ const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Time for messages in flight to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The settings of the demo.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DemoSettings {
-    /// Times it runs; 0 = until stopped.
-    pub(crate) iterations: u64,
-    /// Messages in each iteration, at least 1, shared out between both publishers.
-    pub(crate) publish_count: u64,
-    /// Pause of each publisher between two messages; zero = none.
-    pub(crate) publish_delay: Duration,
-    /// Pause between two iterations; zero = none.
-    pub(crate) iteration_delay: Duration,
-    /// Bytes that each message is padded to; 0 = just its text.
-    pub(crate) payload_size: usize,
-    /// Quality of service of messages and subscription.
-    pub(crate) qos: QoS,
-    /// Topics are `<prefix>/sync/<i>` and `<prefix>/async/<i>`, the filter is `<prefix>/+/+`. Has no
-    /// wildcard, no `$` at its beginning, no slash at its end.
-    pub(crate) topic_prefix: String,
-    /// Messages that may wait for the subscriber, at least 1.
-    pub(crate) response_queue: usize,
-}
 
 /// Runs the demo; `on_run` is told of each iteration when it is over.
 ///

@@ -10,7 +10,7 @@ mod secrets;
 mod will;
 
 use super::bench::settings::BenchSettings;
-use super::demo::DemoSettings;
+use super::demo::settings::DemoSettings;
 use super::resolve::Job;
 
 /// The demo's default settings.

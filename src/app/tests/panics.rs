@@ -10,7 +10,8 @@ use std::time::Duration;
 use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 
-use crate::app::demo::{self, DemoSettings, Interrupt, Report};
+use crate::app::demo::settings::DemoSettings;
+use crate::app::demo::{self, Interrupt, Report};
 use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
 use crate::support::running::promptly;

@@ -15,7 +15,7 @@ use mqtt_connection_sharing::options::{
 
 use super::demo_settings;
 use crate::app::command_line;
-use crate::app::demo::DemoSettings;
+use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
 use crate::app::settings::Verbosity;
 use crate::app::sources::Surroundings;

@@ -1,0 +1,46 @@
+//! The settings of the demo, and the largest message that follows from them.
+//!
+//! Pure; the main thread uses it, once.
+
+use std::time::Duration;
+
+use mqtt_connection_sharing::QoS;
+
+use crate::app::checks::Sent;
+
+/// Bytes that a message may have when nothing pads it.
+const TEXT_ROOM: usize = 64;
+
+/// The settings of the demo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DemoSettings {
+    /// Times it runs; 0 = until stopped.
+    pub(crate) iterations: u64,
+    /// Messages in each iteration, at least 1, shared out between both publishers.
+    pub(crate) publish_count: u64,
+    /// Pause of each publisher between two messages; zero = none.
+    pub(crate) publish_delay: Duration,
+    /// Pause between two iterations; zero = none.
+    pub(crate) iteration_delay: Duration,
+    /// Bytes that each message is padded to; 0 = just its text.
+    pub(crate) payload_size: usize,
+    /// Quality of service of messages and subscription.
+    pub(crate) qos: QoS,
+    /// Topics are `<prefix>/sync/<i>` and `<prefix>/async/<i>`, the filter is `<prefix>/+/+`. Has no
+    /// wildcard, no `$` at its beginning, no slash at its end.
+    pub(crate) topic_prefix: String,
+    /// Messages that may wait for the subscriber, at least 1.
+    pub(crate) response_queue: usize,
+}
+
+impl DemoSettings {
+    /// The largest message that it will send.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent {
+            topic: format!("{}/async/{}", self.topic_prefix, self.publish_count),
+            payload_size: self.payload_size.max(TEXT_ROOM),
+            qos: self.qos,
+            comes_back: true,
+        }
+    }
+}
