@@ -49,7 +49,7 @@ fn soak() -> Result<bool, Box<dyn Error>> {
     println!("seed {seed}, {minutes} minutes");
     let (stop, stopped) = channel::<()>();
     let mut reporter = None;
-    let figures = storm.rage(|progress| {
+    let figures = storm.run(|progress| {
         reporter = Some(thread::spawn(move || {
             let begin = Instant::now();
             let mut before = Sample::of(&progress);

@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::account::{Account, Last, Subscriber, all_with, qos};
-use crate::support::{Counting, Fate, HANG, Mercy, Proxy, Random, wait_until, wait_until_refused};
+use crate::support::{
+    Counting, Fate, HANG, Proxy, Random, SpareWhenStuck, wait_until, wait_until_refused,
+};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
 
@@ -141,7 +143,7 @@ fn come_and_go(proxy: &Proxy, times: u64) {
 fn it_spares_the_connection_that_follows_eight_in_vain() {
     let (listener, proxy) = proxied();
     // No other connection passes more than one byte.
-    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(|| 0));
+    proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(|| 0));
     come_and_go(&proxy, 8);
     assert_eq!(proxy.counts().spared(), 0);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
@@ -167,15 +169,15 @@ fn it_spares_the_connection_that_follows_eight_in_vain() {
 #[test]
 fn it_spares_none_as_long_as_something_gets_on() {
     let (_listener, proxy) = proxied();
-    let mut got_on = 0;
+    let mut progress = 0;
     let mut calls = 0;
     let now = move || {
         // Each eighth connection gets something on.
         calls += 1;
-        got_on += u64::from(calls % 8 == 0);
-        got_on
+        progress += u64::from(calls % 8 == 0);
+        progress
     };
-    proxy.cut_at_random(1, 1..2, Mercy::when_stuck(now));
+    proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(now));
     come_and_go(&proxy, 100);
     assert_eq!(proxy.counts().spared(), 0);
 }

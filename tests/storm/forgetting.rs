@@ -18,7 +18,7 @@ fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_e
         cut_after: 1..300_000,
         seed: 11,
     };
-    let figures = storm.rage(|_| {});
+    let figures = storm.run(|_| {});
     println!("{figures}");
     assert!(figures.is_faultless(), "{figures}");
     assert!(figures.with_session > 0, "{figures}");

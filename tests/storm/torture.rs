@@ -28,7 +28,7 @@ fn nothing_is_lost_unresolved_or_untrue() {
         cut_after: 1..300_000,
         seed: 7,
     };
-    let figures = storm.rage(|_| {});
+    let figures = storm.run(|_| {});
     println!("{figures}");
     assert!(figures.is_faultless(), "{figures}");
     assert!(figures.messages[1] >= messages, "{figures}");

@@ -1,20 +1,20 @@
-//! The account of a storm (`storm.rs`): what became of each message of a round, as its publisher was
-//! told and as the subscribers saw it, and whether the two agree. One atomic byte a message, written
-//! from every thread.
+//! The account of a storm (`storm.rs`). It holds, for each message of a round, the outcome that its
+//! publisher was given and the subscribers that saw it, and it finds where the two contradict each
+//! other. One atomic byte a message, written from every thread.
 //!
-//! Of ten messages of a publisher eight have QoS 1, one QoS 0 and one QoS 2, by their index. What is
-//! held against each:
+//! Of ten messages of a publisher eight have QoS 1, one QoS 0 and one QoS 2, by their index. The checks:
 //!
-//! - all: one outcome; what ended as never sent or cancelled was seen by nobody; no subscriber sees
-//!   two first ones out of their publisher's order, each QoS for itself;
-//! - QoS 1: what ended as delivered was seen by both subscribers, once or more;
-//! - QoS 0: nobody saw it twice; it may be missing;
-//! - QoS 1 and 2: it ends as delivered, unless TERMINATE was first; but for QoS 2 in flight when the
-//!   broker has lost the session. That is told as perhaps delivered, which is the truth about it;
-//! - QoS 2: as QoS 1, and the broker passed it on once. That is what the witness is for: a client of
-//!   the test itself whose link nobody cuts, so that what it sees twice was published twice. What a
-//!   subscriber behind the cuts sees twice is only counted: Mosquitto 2.0 may send a PUBLISH anew
-//!   although it had sent PUBREL, which no client can tell from a new message.
+//! - all: a message has one outcome. Nobody has seen a message that ended as never sent or cancelled.
+//!   The first receptions of a subscriber are in their publisher's order, each QoS for itself;
+//! - QoS 1: both subscribers have seen each delivered message, once or more;
+//! - QoS 0: nobody has seen a message twice; it may be missing;
+//! - QoS 1 and 2: each message ends as delivered, unless TERMINATE was first. One exception: QoS 2
+//!   messages in flight when the broker has lost the session end as perhaps delivered, which is the
+//!   truth about them;
+//! - QoS 2: as QoS 1, and the broker passed each message on once. The witness checks this: it is a
+//!   client of the test itself whose link nobody cuts, so a message that it sees twice was published
+//!   twice. Repetitions that a subscriber behind the cuts sees are only counted: Mosquitto 2.0 may send
+//!   a PUBLISH anew after PUBREL, and no client can tell that from a new message.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -24,7 +24,7 @@ use mqtt_connection_sharing::{Outcome, Reason};
 /// Publisher threads.
 pub const PUBLISHERS: usize = 8;
 
-/// Who sees messages.
+/// A client that sees messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscriber {
     Fast,
@@ -40,18 +40,17 @@ const NOT_SENT: u8 = 1 << 3;
 const SEEN_FAST: u8 = 1 << 4;
 const SEEN_SLOW: u8 = 1 << 5;
 const SEEN_WITNESS: u8 = 1 << 6;
-/// So that the memory is there from the beginning.
+/// Set from the beginning, so that the system has given the memory before it is measured.
 const UNTOUCHED: u8 = 1 << 7;
 
 const RESOLVED: u8 = DELIVERED | PERHAPS | NOT_SENT;
 const SEEN_BOTH: u8 = SEEN_FAST | SEEN_SLOW;
 const SEEN: u8 = SEEN_BOTH | SEEN_WITNESS;
 
-/// The order in which a subscriber saw each publisher's messages of each QoS: the last round and
-/// index.
+/// The last message that a subscriber saw of each publisher and QoS, as round and index: the next one
+/// must be later.
 pub type Last = [[Option<(u64, u64)>; 3]; PUBLISHERS];
 
-/// The quality of service of a message.
 pub fn qos(index: u64) -> QoS {
     match index % 10 {
         3 => QoS::AtMostOnce,
@@ -83,23 +82,22 @@ impl ByQos {
     }
 }
 
-/// The account.
 pub struct Account {
     per_publisher: u64,
     round: AtomicU64,
     messages: Vec<AtomicU8>,
-    /// In this round.
+    /// Counts of this round.
     submitted: AtomicU64,
     delivered_now: AtomicU64,
     seen_now: [AtomicU64; 2],
-    /// In all rounds.
+    /// Counts of all rounds.
     pub delivered: ByQos,
     /// First receptions by the fast subscriber.
     pub arrived: ByQos,
     seen: [AtomicU64; 2],
-    /// Of QoS 1 and 2.
+    /// Messages of QoS 1 and 2 that ended as not delivered.
     failed: AtomicU64,
-    /// Of QoS 2, perhaps delivered because the broker has lost the session.
+    /// Messages of QoS 2 that ended as perhaps delivered because the broker has lost the session.
     with_session: AtomicU64,
     unresolved: AtomicU64,
     untrue: AtomicU64,
@@ -108,7 +106,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// For rounds of this many messages of each publisher.
+    /// An account for rounds of this many messages of each publisher.
     pub fn new(per_publisher: u64) -> Account {
         let all = PUBLISHERS as u64 * per_publisher;
         Account {
@@ -130,7 +128,7 @@ impl Account {
         }
     }
 
-    /// A new round, of which nothing has been submitted. All is quiet but for duplicates.
+    /// Begins a round, of which nothing has been submitted. Nothing may be under way now but duplicates.
     pub fn begin_round(&self, round: u64) {
         for message in &self.messages {
             message.store(UNTOUCHED, Ordering::SeqCst);
@@ -144,14 +142,14 @@ impl Account {
         self.round.store(round, Ordering::SeqCst);
     }
 
-    /// It is about to be handed in.
+    /// Enters that this message is about to be handed in.
     pub fn submit(&self, publisher: usize, index: u64) {
         self.message(publisher, index)
             .fetch_or(SUBMITTED, Ordering::SeqCst);
         count(&self.submitted);
     }
 
-    /// Its publisher was told this.
+    /// Enters the outcome that the publisher was given.
     pub fn resolve(&self, publisher: usize, index: u64, outcome: &Outcome) {
         let kind = match outcome {
             Outcome::Delivered { .. } => DELIVERED,
@@ -168,7 +166,7 @@ impl Account {
         if kind == DELIVERED {
             self.delivered.count(qos);
         }
-        // A lost link may cost QoS 0, and delivered it is when it went out.
+        // A lost link may cost QoS 0. A message of QoS 0 counts as delivered once it was written.
         if qos != QoS::AtMostOnce {
             let with_session = Outcome::PerhapsDelivered(Reason::SessionLost);
             count(match kind {
@@ -181,13 +179,13 @@ impl Account {
         }
     }
 
-    /// It was handed back: the loop had ended.
+    /// Enters that the message was handed back because the loop had ended.
     pub fn hand_back(&self, publisher: usize, index: u64) {
         let reason = Reason::Terminated;
         self.resolve(publisher, index, &Outcome::Cancelled(reason));
     }
 
-    /// It arrived.
+    /// Enters that this subscriber received a message.
     pub fn see(&self, who: Subscriber, topic: &str, payload: &[u8], last: &mut Last) {
         let Some((publisher, round, index)) = self.recognise(topic, payload) else {
             count(&self.untrue);
@@ -204,7 +202,8 @@ impl Account {
             _ => self.repeated.count(qos),
         };
         if round < now {
-            // All of an earlier round was seen when it ended; nobody waits for QoS 0.
+            // Everybody saw all of an earlier round before that round ended, except QoS 0, which nobody
+            // waits for.
             if qos != QoS::AtMostOnce {
                 again();
             }
@@ -238,19 +237,20 @@ impl Account {
         }
     }
 
-    /// Whether everybody has seen everything of this round that was delivered, and no more is to come.
-    /// What has QoS 0 does not count.
+    /// Whether everybody has seen each delivered message of this round, and no more is to come. Messages
+    /// of QoS 0 do not count.
     pub fn all_delivered_seen(&self) -> bool {
         self.backlog() == 0 && self.missing() == 0
     }
 
-    /// Messages of this round that the broker has, at least, and a subscriber has not.
+    /// At least so many messages of this round are with the broker and have not reached both
+    /// subscribers.
     pub fn backlog(&self) -> u64 {
         let delivered = self.delivered_now.load(Ordering::SeqCst);
         delivered.saturating_sub(self.seen_by_fewest(&self.seen_now))
     }
 
-    /// Messages of this round that were delivered and that somebody has not seen who should have.
+    /// Delivered messages of this round that some subscriber should have seen and has not.
     pub fn missing(&self) -> u64 {
         let missed = |(index, state): &(u64, &AtomicU8)| {
             let state = state.load(Ordering::SeqCst);
@@ -264,7 +264,7 @@ impl Account {
         (0..).zip(&self.messages).filter(missed).count() as u64
     }
 
-    /// Settles the round: whatever was submitted has to have an outcome, and a true one.
+    /// Settles the round: each submitted message must have an outcome, and a true one.
     pub fn end_round(&self) {
         for message in &self.messages {
             let state = message.load(Ordering::SeqCst);
@@ -277,7 +277,6 @@ impl Account {
         }
     }
 
-    /// Messages of each QoS that a round has.
     pub fn in_a_round(&self) -> [u64; 3] {
         let mut count = [0; 3];
         for index in 0..self.per_publisher {
@@ -286,12 +285,12 @@ impl Account {
         count
     }
 
-    /// What this message carries: its number, and as much more as its number says.
+    /// The payload of this message: its number, and a filler whose length depends on the number.
     pub fn payload(&self, publisher: usize, index: u64) -> Vec<u8> {
         payload(publisher, self.round.load(Ordering::SeqCst), index)
     }
 
-    /// Handed in, in this round.
+    /// Messages handed in, in this round.
     pub fn submitted(&self) -> u64 {
         self.submitted.load(Ordering::SeqCst)
     }
@@ -305,7 +304,7 @@ impl Account {
     }
 
     /// Grows whenever a message of QoS 1 or 2 is acknowledged, or has been seen by both subscribers.
-    pub fn got_on(&self) -> u64 {
+    pub fn progress(&self) -> u64 {
         let of = |qos| self.delivered.of(qos);
         of(QoS::AtLeastOnce) + of(QoS::ExactlyOnce) + self.seen_by_both()
     }
@@ -335,7 +334,7 @@ impl Account {
         &self.messages[usize::try_from(at).expect("an index")]
     }
 
-    /// Whose it is, its round and its index; none for what nobody sends.
+    /// Publisher, round and index of a message; `None` if no publisher sends such a message.
     fn recognise(&self, topic: &str, bytes: &[u8]) -> Option<(usize, u64, u64)> {
         let (publisher, level) = topic.strip_prefix("storm/")?.split_once('/')?;
         let publisher = publisher.parse().ok()?;
@@ -354,13 +353,14 @@ impl Account {
     }
 }
 
-/// Two numbers and 96 letters go in.
+/// Enough for two numbers and 96 letters.
 const ROOM: usize = 160;
 
 fn payload(publisher: usize, round: u64, index: u64) -> Vec<u8> {
     let more = (index.wrapping_mul(31) + round + publisher as u64) % 97;
     let filler = b'a' + u8::try_from(more % 26).unwrap_or(0);
-    // All of one size, so that what is measured is not how pieces of many sizes are scattered.
+    // All payloads allocate the same size, so that the measured memory does not depend on how pieces of
+    // many sizes are scattered.
     let mut bytes = Vec::with_capacity(ROOM);
     bytes.extend_from_slice(format!("{round} {index} ").as_bytes());
     bytes.extend(std::iter::repeat_n(filler, more as usize));

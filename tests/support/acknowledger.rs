@@ -1,6 +1,6 @@
-//! The broker's side of one connection, as quick and as quiet as can be: a thread that answers every
-//! PUBLISH of QoS 1 with PUBACK, all of one read in one write, and that allocates nothing once it
-//! runs, so that what a test counts is the library's.
+//! The broker's side of one connection, for tests that count. A thread answers every PUBLISH of QoS 1
+//! with PUBACK, all answers to one read in one write. It allocates nothing once it runs, so that the
+//! counted allocations are the library's.
 
 use std::io::{ErrorKind, Read, Write};
 use std::thread::{self, JoinHandle};
@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 use super::Connection;
 use super::scripted::Stream;
 
-/// Room for a read, and for the packet of which the rest is still to come.
+/// Room for one read after the beginning of an incomplete packet.
 const BUFFER: usize = 256 * 1024;
 
-/// What it saw by the time the client closed the connection.
+/// Packets seen until the client closed the connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// PUBLISHes, each acknowledged.
@@ -20,14 +20,14 @@ pub struct Seen {
     pub acknowledgments: u64,
 }
 
-/// Serves the rest of this connection, which is past CONNACK.
+/// Serves the rest of a connection on which CONNACK has been sent.
 pub fn acknowledge(link: &mut Connection) -> JoinHandle<Seen> {
     let stream = link.stream().try_clone().expect("a second end");
     stream.set_read_timeout(None).expect("no read limit");
     serve(stream)
 }
 
-/// As [`acknowledge`], for any stream that blocks.
+/// As [`acknowledge`], for any blocking stream.
 pub fn serve(mut stream: impl Stream + Send + 'static) -> JoinHandle<Seen> {
     let mut unread = vec![0; BUFFER];
     let mut answers = Vec::with_capacity(BUFFER);
@@ -57,7 +57,7 @@ pub fn serve(mut stream: impl Stream + Send + 'static) -> JoinHandle<Seen> {
     thread.expect("a thread")
 }
 
-/// Answers the whole packets in these bytes; gives how many bytes they are.
+/// Answers the complete packets in these bytes and returns their length.
 fn answer(bytes: &[u8], answers: &mut Vec<u8>, seen: &mut Seen) -> usize {
     let mut taken = 0;
     while let Some(length) = super::wire::first_length(&bytes[taken..]) {
@@ -66,7 +66,7 @@ fn answer(bytes: &[u8], answers: &mut Vec<u8>, seen: &mut Seen) -> usize {
             break;
         };
         match packet[0] {
-            // QoS 1, whatever DUP and RETAIN are.
+            // QoS 1, with any DUP and RETAIN.
             first if first & 0xf6 == 0x32 => {
                 let header = length - remaining(packet);
                 let topic = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));

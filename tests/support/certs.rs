@@ -1,5 +1,6 @@
-//! Certificates for one test: an authority, a server and a client of it, and a second authority
-//! with a client that nobody trusts. Files in a private temporary folder that goes with the value.
+//! Certificates for one test: an authority with a server and a client, and a second authority with a
+//! client that nobody trusts. The files are in a private temporary folder, which is removed with the
+//! value.
 
 use std::cell::OnceCell;
 use std::ffi::OsStr;
@@ -22,7 +23,6 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-/// The certificates of one test.
 pub struct Certs {
     folder: TempDir,
     ca: Authority,
@@ -44,7 +44,7 @@ struct RsaPair {
 }
 
 impl Certs {
-    /// Makes all of them with elliptic-curve keys (PKCS#8); takes milliseconds.
+    /// Makes all certificates with elliptic-curve keys (PKCS#8); takes milliseconds.
     pub fn generate() -> Certs {
         let folder = tempfile::Builder::new()
             .prefix("certs-")
@@ -72,17 +72,17 @@ impl Certs {
         &self.ca.file
     }
 
-    /// An authority that signed neither.
+    /// An authority that signed neither server nor client.
     pub fn other_ca(&self) -> &Path {
         &self.other_ca.file
     }
 
-    /// The broker's, valid for `localhost` and `127.0.0.1`.
+    /// The broker's certificate, valid for `localhost` and `127.0.0.1`.
     pub fn server(&self) -> &Pair {
         &self.server
     }
 
-    /// The client's, with a PKCS#8 key.
+    /// The client's certificate, with a PKCS#8 key.
     pub fn client(&self) -> &Pair {
         &self.client
     }
@@ -92,7 +92,7 @@ impl Certs {
         &self.other_client
     }
 
-    /// A client with an RSA key as AWS IoT issues them (PKCS#1). Made at the first call.
+    /// A client with an RSA key as AWS IoT issues them (PKCS#1). The first call makes it.
     pub fn pkcs1_client(&self) -> &Pair {
         &self.rsa_client().pkcs1
     }
@@ -172,8 +172,8 @@ impl Certs {
 /// Connects to a broker on 127.0.0.1 over TLS, without the library under test.
 ///
 /// # Panics
-/// When the files are no PEM, or the broker refuses the handshake. With TLS 1.3 a certificate
-/// that is refused shows only at the first read.
+/// When the files are no PEM, or the broker refuses the handshake. With TLS 1.3 a refused certificate
+/// shows only at the first read.
 #[track_caller]
 pub fn dial(port: u16, ca: &Path, identity: &Pair) -> TlsStream<TcpStream> {
     let pem = |file: &Path| fs::read(file).expect("a PEM file");
@@ -251,7 +251,7 @@ fn new_key() -> KeyPair {
     KeyPair::generate().expect("a key")
 }
 
-/// Readable by its owner only: programs may rightly refuse a key that others can read.
+/// Writes a file that only its owner can read: programs may rightly refuse a key that others can read.
 fn write(file: &Path, text: &str) {
     fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     #[cfg(unix)]

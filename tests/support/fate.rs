@@ -1,22 +1,22 @@
-//! What happens to a connection through the proxy (`proxy.rs`), and the chance behind it: a seed
+//! Fates of connections through the proxy (`proxy.rs`), and the random choice among them: the same seed
 //! always gives the same fates. No socket, no thread.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// As many bytes as a direction ever takes at once.
+/// The most bytes that one direction takes at once.
 pub(super) const PIECE: usize = 16 * 1024;
 
-/// What happens to a connection.
+/// A plan for a connection: how many bytes pass, in which pieces, and how it ends.
 #[derive(Debug, Clone)]
 pub struct Fate {
-    /// How many of the counted bytes may still pass, if not all.
+    /// How many of the counted bytes still pass; `None` for all.
     pub(super) after: Option<u64>,
     pub(super) counting: Counting,
     pub(super) end: End,
-    /// Which bytes, of both directions together, pass one at a time.
+    /// These bytes, counted over both directions, pass one at a time.
     pub(super) single: Range<u64>,
-    /// Whether chance was kept from it.
+    /// Whether this connection was spared a random cut.
     pub(super) spared: bool,
 }
 
@@ -35,7 +35,7 @@ pub(super) enum End {
 }
 
 impl Fate {
-    /// Nothing happens to it.
+    /// All bytes pass.
     pub fn pass() -> Fate {
         Fate {
             after: None,
@@ -46,7 +46,7 @@ impl Fate {
         }
     }
 
-    /// Both directions are closed after this many bytes; with 0, at once after it was accepted.
+    /// Both directions close after this many bytes; with 0, right after the connection was accepted.
     pub fn cut(after: u64) -> Fate {
         let after = Some(after);
         Fate {
@@ -55,7 +55,7 @@ impl Fate {
         }
     }
 
-    /// After this many bytes nothing passes any more, and nothing is closed either.
+    /// Nothing passes after this many bytes, and nothing is closed either.
     pub fn stall(after: u64) -> Fate {
         let end = End::Stall;
         Fate {
@@ -74,13 +74,12 @@ impl Fate {
         self.single_bytes(0..u64::MAX)
     }
 
-    /// These bytes, counted from the first on and over both directions, are read and written each by
-    /// itself.
+    /// These bytes, counted over both directions, are each read and written by themselves.
     pub fn single_bytes(self, single: Range<u64>) -> Fate {
         Fate { single, ..self }
     }
 
-    /// How many bytes may be taken at once when this many have passed.
+    /// How many bytes may be taken at once after `passed` bytes.
     pub(super) fn piece(&self, passed: u64) -> usize {
         let before = self.single.start.saturating_sub(passed);
         match before {
@@ -100,38 +99,38 @@ pub(super) enum Fates {
     Random {
         random: Random,
         bytes: Range<u64>,
-        mercy: Mercy,
+        spare: SpareWhenStuck,
     },
 }
 
-/// So many connections in a row that got nothing on are followed by one that is spared.
+/// After so many connections in a row without progress the next one is spared.
 const IN_VAIN: u32 = 8;
 
-/// A spared connection passes so many times what any other one may pass at most.
+/// A spared connection passes so many times the most that any other connection passes.
 const SPARED: u64 = 32;
 
-/// Spares a connection when cuts alone keep anything from getting on. A broker that begins with all it
-/// holds after each reconnect (Mosquitto 2.0) reads no acknowledgment before that is written, and each
-/// PUBLISH of QoS 1 whose PUBACK is behind it comes once more and adds to it: once it holds more than
-/// passes between two cuts, no client can get it out of there.
-pub struct Mercy {
-    got_on: Box<dyn FnMut() -> u64 + Send>,
+/// Spares a connection when cuts alone prevent all progress. Mosquitto 2.0 begins each connection with
+/// all messages that it holds, and reads no acknowledgment before they are written. Each PUBLISH of QoS
+/// 1 whose PUBACK it has not read comes once more and adds to them. Once it holds more than passes
+/// between two cuts, no client can ever receive all of it.
+pub struct SpareWhenStuck {
+    progress: Box<dyn FnMut() -> u64 + Send>,
     before: u64,
     in_vain: u32,
 }
 
-impl Mercy {
-    /// `got_on` counts what has got on so far.
-    pub fn when_stuck(got_on: impl FnMut() -> u64 + Send + 'static) -> Mercy {
-        Mercy {
-            got_on: Box::new(got_on),
+impl SpareWhenStuck {
+    /// `progress` returns a count that grows with each bit of progress.
+    pub fn new(progress: impl FnMut() -> u64 + Send + 'static) -> SpareWhenStuck {
+        SpareWhenStuck {
+            progress: Box::new(progress),
             before: 0,
             in_vain: 0,
         }
     }
 
     fn is_due(&mut self) -> bool {
-        let now = (self.got_on)();
+        let now = (self.progress)();
         if now != self.before {
             self.before = now;
             self.in_vain = 0;
@@ -157,8 +156,8 @@ impl Fates {
             Fates::Random {
                 random,
                 bytes,
-                mercy,
-            } => match mercy.is_due() {
+                spare,
+            } => match spare.is_due() {
                 true => Fate {
                     spared: true,
                     ..Fate::cut(SPARED * bytes.end)
@@ -172,7 +171,7 @@ impl Fates {
 fn random_fate(random: &mut Random, bytes: &Range<u64>) -> Fate {
     match random.within(&(0..16)) {
         0 => Fate::cut(0),
-        // Not for long.
+        // A short life.
         1 => Fate::cut(random.within(bytes) / 16).one_byte_at_a_time(),
         2 => {
             let begin = random.within(bytes) / 2;
@@ -184,13 +183,13 @@ fn random_fate(random: &mut Random, bytes: &Range<u64>) -> Fate {
     }
 }
 
-/// A small generator of random numbers (xorshift64*): the same seed, the same numbers.
+/// A small random number generator (xorshift64*). The same seed gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
     pub fn new(seed: u64) -> Random {
-        // Neighbouring seeds must not begin alike, and 0 would stay 0.
+        // Multiplied, so that neighbouring seeds begin differently; odd, because 0 would stay 0.
         Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 

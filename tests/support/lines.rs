@@ -1,4 +1,4 @@
-//! What the library logs, line by line, for tests that run it in their own process.
+//! The library's log, line by line, for tests that run the library in their own process.
 
 use std::sync::{Mutex, Once, PoisonError};
 
@@ -7,11 +7,11 @@ use log::{LevelFilter, Log, Metadata, Record};
 /// Keeps the lines of the log.
 pub struct Lines(Mutex<Vec<String>>);
 
-/// Those of this program.
+/// The lines of this process.
 pub static LINES: Lines = Lines(Mutex::new(Vec::new()));
 
 impl Lines {
-    /// From now on, warnings and errors of all threads.
+    /// Starts keeping the warnings and errors of all threads.
     pub fn start(&self) {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
@@ -20,13 +20,13 @@ impl Lines {
         });
     }
 
-    /// How many there are.
+    /// How many lines there are.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The lines from this one on with both texts. The port of a broker tells those of its loop from
-    /// others, as long as the broker lives: the system gives ports out again.
+    /// The lines from `from` on that contain both texts. The port of a broker tells the lines of its
+    /// loop from others, but only while the broker lives: the system gives ports out again.
     pub fn with(&self, from: usize, one: &str, other: &str) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let both = |line: &&String| line.contains(one) && line.contains(other);

@@ -1,15 +1,13 @@
-//! What the black-box tests share: certificates, a real Mosquitto, a scripted broker and the
-//! program itself, each of which cleans up after itself, also when the test panics.
+//! Shared by the black-box tests: certificates, a real Mosquitto, a scripted broker and the program
+//! itself. Each of them cleans up after itself, also when the test panics.
 //!
-//! Nothing here knows the library's inside; packets are decoded by rumqttc's codec, so that a
-//! mistake in ours is not repeated in its judge. Helpers panic with what they expected and what
-//! came: in a test that is the report.
-//!
-//! Use it with `mod support;` at the top of a test file.
+//! Nothing here knows the library's inside. rumqttc's codec decodes the packets, so that a mistake in
+//! our codec is not repeated in its judge. Helpers panic with what they expected and what came: in a
+//! test that is the report.
 
-// Each test file compiles this anew and uses a part of it.
+// Each test binary compiles this module anew and uses a part of it.
 #![allow(dead_code, unused_imports)]
-// Clippy knows tests by their attribute only; this is test code all the same.
+// Clippy knows tests by their attribute only, but this is test code all the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 // Real brokers and processes live in real time.
 #![allow(clippy::disallowed_methods)]
@@ -37,18 +35,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use certs::Certs;
-pub use fate::{Counting, Fate, Mercy, Random};
+pub use fate::{Counting, Fate, Random, SpareWhenStuck};
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running};
 pub use proxy::Proxy;
 pub use report::Report;
 pub use scripted::{Connection, Event, ScriptedBroker};
 
-/// After this much time without what was expected, a test has failed. Generous, because a loaded
-/// machine must not fail a correct program.
+/// A test fails after it has waited this long in vain. Generous, because a loaded machine must not fail
+/// a correct program.
 pub const HANG: Duration = Duration::from_secs(30);
 
-/// How often a condition of the outside world is looked at that cannot be waited for.
+/// The pause between two looks at a condition that gives no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Waits for a condition that gives no event.
@@ -60,8 +58,8 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, HANG, || holds().then_some(()));
 }
 
-/// Waits until connections to this port of 127.0.0.1 are refused. A listener just closed may be held
-/// open for a moment by a process that another test is starting.
+/// Waits until this port of 127.0.0.1 refuses connections. A process that another test is starting may
+/// hold a closed listener open for a moment.
 ///
 /// # Panics
 /// When it still accepts after [`HANG`].
@@ -80,7 +78,7 @@ pub struct ClosedPort {
 }
 
 impl ClosedPort {
-    /// Keeps one as long as the value lives.
+    /// Holds such a port as long as the value lives.
     pub fn hold() -> ClosedPort {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
         let to = listener.local_addr().expect("its address");
@@ -92,12 +90,11 @@ impl ClosedPort {
         }
     }
 
-    /// Its number.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the program's `--endpoint` takes to try it without TLS.
+    /// The `--endpoint` argument that tries this port without TLS.
     pub fn endpoint(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
@@ -112,7 +109,7 @@ pub fn wait_for<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>)
     look_for(limit, look).unwrap_or_else(|| panic!("waited {limit:?} in vain for: {what}"))
 }
 
-/// Waits until `look` finds something, or the time is over.
+/// Waits until `look` finds something, or `limit` is over.
 pub fn look_for<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {

@@ -17,8 +17,8 @@ use super::certs::{self, Certs, Pair};
 use super::scripted::Connection;
 use super::{HANG, wait_for, wait_until};
 
-/// Another process may take a port between its reservation and its use; more often than this
-/// in a row, something else is wrong.
+/// Another process may take a port between its reservation and its use. If that happens more often than
+/// this in a row, something else is wrong.
 const PORT_ATTEMPTS: usize = 10;
 
 /// A running (or just killed) Mosquitto.
@@ -30,7 +30,7 @@ pub struct Mosquitto {
     child: Option<Child>,
 }
 
-/// When the database is written, always as a whole and through to the disk.
+/// When Mosquitto writes its database, always as a whole and through to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Saving {
     EachChange,
@@ -44,39 +44,39 @@ enum Started {
 }
 
 impl Mosquitto {
-    /// Starts one that takes any client with a certificate of its authority.
+    /// Starts a broker that takes any client with a certificate of its authority.
     ///
     /// # Panics
     /// When Mosquitto is not installed, or does not start.
     ///
-    /// It saves at each change, so that a kill costs at most the message in its hands, which it
+    /// It saves at each change, so that a kill costs at most the message that it is handling, which it
     /// may have acknowledged. That limits it to some hundred messages a second.
     pub fn start() -> Mosquitto {
         Mosquitto::start_with(Saving::EachChange, None)
     }
 
-    /// The same, saving once a second: many thousand messages a second, but a kill takes it back
-    /// by up to a second, acknowledged messages included.
+    /// As [`Mosquitto::start`], but saves once a second. It handles many thousand messages a second, but
+    /// a kill loses up to a second, acknowledged messages included.
     pub fn start_fast() -> Mosquitto {
         Mosquitto::start_with(Saving::EachSecond, None)
     }
 
-    /// Like [`Mosquitto::start`], and a client that gives a user name must give this one and its password.
+    /// As [`Mosquitto::start`], but a client that gives a user name must give this one and its password.
     pub fn start_with_user(name: &str, password: &str) -> Mosquitto {
         Mosquitto::start_with(Saving::EachChange, Some((name, password)))
     }
 
-    /// Has it write its database now (SIGUSR1) and waits until that is done: what it has acknowledged
-    /// so far, and everything else about its sessions, survives a kill from here on.
+    /// Makes it write its database now (SIGUSR1) and waits until that is done. All that it has
+    /// acknowledged so far, and the rest of its sessions, survives a kill from then on.
     pub fn save(&self) {
-        // It writes another file and then gives it the name.
+        // Mosquitto writes another file and then renames it.
         let which = || fs::metadata(self.database()).map(|file| file.ino()).ok();
         let before = which();
         self.signal("USR1");
         wait_until("the database to be written", || which() != before);
     }
 
-    /// Kills it as a crash would (SIGKILL); nothing is saved that was not saved already.
+    /// Kills it as a crash would (SIGKILL): nothing more is saved.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Fails only for a process that has ended and was waited for, which `take` excludes.
@@ -88,7 +88,7 @@ impl Mosquitto {
     /// Starts it again on the same port, with the database it left unless that was removed.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "it still runs: kill it first");
-        // The port may be held for a moment by a client's socket that chose it as its own.
+        // A client's socket that got this port as its local one may hold it for a moment.
         wait_for("the port to be free again", HANG, || match self.launch() {
             Started::Yes => Some(()),
             Started::PortTaken => None,
@@ -116,13 +116,13 @@ impl Mosquitto {
         }
     }
 
-    /// Stops it from running without closing anything (SIGSTOP): a peer that has gone silent.
+    /// Stops the process without closing anything (SIGSTOP): a peer that has gone silent.
     pub fn pause(&self) {
         self.signal("STOP");
         wait_until("Mosquitto to be stopped", || self.is_stopped());
     }
 
-    /// Lets it go on after [`Mosquitto::pause`].
+    /// Ends [`Mosquitto::pause`].
     pub fn resume(&self) {
         self.signal("CONT");
     }
@@ -132,7 +132,7 @@ impl Mosquitto {
         self.port
     }
 
-    /// Its certificates and its clients'.
+    /// The certificates of broker and clients.
     pub fn certs(&self) -> &Certs {
         &self.certs
     }
@@ -166,27 +166,28 @@ impl Mosquitto {
         ]
     }
 
-    /// The program's arguments to reach it with the client's certificate at another endpoint, where
-    /// something passes the bytes on.
+    /// The program's arguments to reach it with the client's certificate through another endpoint, such
+    /// as a proxy's.
     pub fn arguments_through(&self, endpoint: &str) -> Vec<OsString> {
         let mut arguments = self.arguments();
         arguments[1] = endpoint.into();
         arguments
     }
 
-    /// Connects a second client, with a certificate but without the program: to publish from
-    /// outside, to look on, or to take over a session.
+    /// Connects a second client, with a certificate but without the program: to publish from outside, to
+    /// observe, or to take over a session.
     pub fn client(&self, id: &str, clean_session: bool) -> Connection<TlsStream<TcpStream>> {
         let mut connect = v4::Connect::new(id);
         connect.clean_session = clean_session;
-        // It sends no PINGREQ: with the codec's ten seconds the broker would drop it when it is silent.
+        // This client sends no PINGREQ: with the codec's default of ten seconds the broker would drop it
+        // when it is silent.
         connect.keep_alive = 0;
         let (client, answer) = self.client_with(connect);
         assert_eq!(answer.code, v4::ConnectReturnCode::Success);
         client
     }
 
-    /// The same with a CONNECT of the test's choice; also returns its answer.
+    /// As [`Mosquitto::client`], with a CONNECT of the test's choice; also returns the broker's answer.
     pub fn client_with(
         &self,
         connect: v4::Connect,
@@ -245,7 +246,7 @@ impl Mosquitto {
         // Kept before anything can panic, so that dropping `self` ends the process.
         let child = self.child.insert(child);
         let mut ended = || child.try_wait().expect("the state of Mosquitto");
-        // It says that it runs after it has bound its port, so it is this one that answers there.
+        // Mosquitto logs this after it has bound its port, so it is this process that answers there.
         let status = wait_for("Mosquitto to start", HANG, || {
             let text = read_from(&log_file, before);
             let accepts = text.contains(" running")
@@ -281,13 +282,13 @@ impl Mosquitto {
         file
     }
 
-    /// By the command, since calling the system directly would need unsafe code.
+    /// Uses the command `kill`, since calling the system directly would need unsafe code.
     fn signal(&self, name: &str) {
         let child = self.child.as_ref().expect("a running Mosquitto");
         super::program::send_signal(child.id(), name);
     }
 
-    /// Whether the system has stopped it; where that cannot be seen, it is taken for granted.
+    /// Whether the system has stopped the process; `true` where that cannot be seen.
     fn is_stopped(&self) -> bool {
         let child = self.child.as_ref().expect("a running Mosquitto");
         let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", child.id())) else {
@@ -308,15 +309,15 @@ impl Mosquitto {
             text.push_str(value);
             text.push('\n');
         };
-        // Started by root it would become another user, who may not read a private key.
+        // Started by root, Mosquitto would become another user, who may not read a private key.
         set("user", &user_name());
         set("log_dest", "stderr");
-        // Without it each small packet waits for the acknowledgment of the one before.
+        // Without this each small packet waits for the acknowledgment of the one before.
         set("set_tcp_nodelay", "true");
         set("persistence", "true");
         let folder = self.folder.path().display();
         set("persistence_location", &format!("{folder}/"));
-        // The interval counts changes, or seconds.
+        // The interval counts changes or seconds, depending on the setting above it.
         let each_change = self.saving == Saving::EachChange;
         set("autosave_on_changes", &each_change.to_string());
         set("autosave_interval", "1");
@@ -359,19 +360,19 @@ impl Drop for Mosquitto {
 
 const LOG: &str = "mosquitto.log";
 
-/// The text after so many bytes. Not all of it each time: a test that looks at its own memory must not
-/// see how long the log has become.
+/// The text after `begin` bytes. Not the whole file each time: a test that measures its own memory must
+/// not depend on the length of the log.
 fn read_from(file: &Path, begin: u64) -> String {
     let mut text = Vec::new();
     if let Ok(mut file) = fs::File::open(file) {
-        // What cannot be read is looked at again, or is missed in an error message only.
+        // The callers look again, or the text is missing in an error message only.
         let _ = file.seek(SeekFrom::Start(begin));
         let _ = file.read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A port that was free a moment ago: Mosquitto cannot be told to choose one.
+/// A port that was free a moment ago. Mosquitto cannot be told to choose one.
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
@@ -385,7 +386,7 @@ fn user_name() -> String {
         .to_owned()
 }
 
-/// Debian puts the broker where only root looks.
+/// Debian installs the broker in a folder that is only in root's search path.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -1,6 +1,6 @@
-//! The program under test as a process: run to its end, or kept running while the test does
-//! things to it. Its environment is empty but for `PATH` and `HOME`, so that no setting of the
-//! person who runs the tests reaches it. It never outlives the test.
+//! The program under test as a process: it runs to its end, or keeps running while the test acts. Its
+//! environment is empty but for `PATH` and `HOME`, so that no setting of the person who runs the tests
+//! reaches it. It never outlives the test.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{HANG, look_for};
 
-/// Longest run of a program unless the test says otherwise.
+/// The longest run of a program, unless the test sets another limit.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 
 /// A command line, not yet started.
@@ -24,7 +24,7 @@ pub struct Program {
 impl Program {
     /// The program of this package.
     pub fn new() -> Program {
-        // Cargo says where it is to tests only, and this compiles into an example too.
+        // Cargo sets this for tests only, and this module compiles into an example too.
         let program = option_env!("CARGO_BIN_EXE_mqtt-connection-sharing");
         Program::other(program.expect("a test, not an example"))
     }
@@ -64,7 +64,7 @@ impl Program {
         self
     }
 
-    /// After this much time the program hangs and the test fails.
+    /// Sets how long the program may run: after that it hangs, and the test fails.
     pub fn limit(mut self, limit: Duration) -> Program {
         self.limit = limit;
         self
@@ -79,7 +79,7 @@ impl Program {
         self.spawn().finish()
     }
 
-    /// Starts it and lets it run. The limit counts from here.
+    /// Starts it and returns while it runs. The limit counts from here.
     #[track_caller]
     pub fn spawn(mut self) -> Running {
         let words: Vec<OsString> = std::iter::once(self.command.get_program())
@@ -114,7 +114,6 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Its exit status.
     ///
     /// # Panics
     /// When a signal ended it.
@@ -149,7 +148,7 @@ impl std::fmt::Display for Finished {
     }
 }
 
-/// A program that runs. It is killed when this is dropped.
+/// A running program. Dropping this value kills it.
 pub struct Running {
     child: Child,
     words: Vec<OsString>,
@@ -161,8 +160,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for a line on standard error that contains `pattern`, and returns it. Lines up to a
-    /// found one are not looked at again, so that two calls find two lines.
+    /// Waits for a line on standard error that contains `pattern`, and returns it. The next call begins
+    /// after the found line, so that two calls find two lines.
     ///
     /// # Panics
     /// When the output ends, or the program's limit comes, without such a line.
@@ -185,7 +184,7 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
-    /// Waits for its end.
+    /// Waits for the program's end.
     ///
     /// # Panics
     /// When it has not ended within its limit; it is killed then.
@@ -204,23 +203,21 @@ impl Running {
         }
     }
 
-    /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         let ended = self.child.try_wait().expect("the program's state");
         ended.is_none()
     }
 
-    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.so_far()
     }
 
-    /// What it has written to standard output so far.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.so_far()
     }
@@ -237,13 +234,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only for a program that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An output stream, read by a thread of its own so that the program never waits for us.
+/// An output stream. A thread of its own reads it, so that the program never waits for the test.
 struct Followed {
     shared: Arc<(Mutex<Output>, Condvar)>,
     reader: JoinHandle<()>,
@@ -291,8 +288,8 @@ impl Followed {
         lock(&self.shared.0).lines.concat()
     }
 
-    /// Everything, once the stream has ended. A process that the program left behind would keep
-    /// it open; then it is what came within a time limit.
+    /// Everything, once the stream has ended. A process that the program left behind would keep the
+    /// stream open; in that case this returns the output up to a time limit.
     fn to_the_end(&self) -> String {
         look_for(HANG, || self.reader.is_finished().then_some(()));
         self.so_far()
@@ -306,7 +303,7 @@ fn follow(stream: impl Read + Send + 'static) -> Followed {
         let (mutex, changed) = &*ours;
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
-        // A stream that cannot be read has ended as far as the test can see.
+        // For the test, a stream that cannot be read has ended.
         while stream.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
             let text = String::from_utf8_lossy(&line).into_owned();
             lock(mutex).lines.push(text);
@@ -323,7 +320,7 @@ fn lock(mutex: &Mutex<Output>) -> MutexGuard<'_, Output> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// By the command `kill`, since calling the system directly would need unsafe code.
+/// Uses the command `kill`, since calling the system directly would need unsafe code.
 #[track_caller]
 pub fn send_signal(process: u32, name: &str) {
     let status = Command::new("kill")

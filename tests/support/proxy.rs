@@ -1,9 +1,9 @@
-//! A TCP proxy that fails as the test says: it cuts, stalls, slows down, refuses, and drops. It
-//! stands in front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
+//! A TCP proxy that fails as the test says: it cuts, stalls, slows down, refuses, and drops. It stands
+//! in front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
 //!
-//! One thread does everything and ends with the value, its sockets with it. What happens to a
-//! connection is its [`Fate`] (`fate.rs`), decided when it is accepted. Every order
-//! to the proxy has been carried out when the call returns.
+//! One thread does everything; dropping the value ends it and closes its sockets. The proxy chooses the
+//! [`Fate`] (`fate.rs`) of a connection when it accepts it. A call returns when the proxy has carried
+//! out the order.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,15 +17,15 @@ use std::thread::{self, JoinHandle};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use super::fate::{Counting, End, Fate, Fates, Mercy, PIECE, Random};
+use super::fate::{Counting, End, Fate, Fates, PIECE, Random, SpareWhenStuck};
 use super::{HANG, wait_for};
 
 const WAKE: Token = Token(0);
 const LISTEN: Token = Token(1);
-/// All connections: whatever becomes ready, each of them is looked at.
+/// The sockets of all connections: an event for any of them makes the proxy look at each.
 const PASS: Token = Token(2);
 
-/// What the proxy has done so far.
+/// Counts of the proxy's work so far.
 #[derive(Debug, Default)]
 pub struct Counts {
     connections: AtomicU64,
@@ -47,7 +47,7 @@ impl Counts {
         self.cuts.load(Ordering::SeqCst)
     }
 
-    /// Connections that it keeps without passing anything, or kept.
+    /// Connections that it stalled.
     pub fn stalls(&self) -> u64 {
         self.stalls.load(Ordering::SeqCst)
     }
@@ -57,7 +57,7 @@ impl Counts {
         self.slowed.load(Ordering::SeqCst)
     }
 
-    /// Connections that were let live for longer, because nothing got on over several of them.
+    /// Connections that could live longer, because several before them brought no progress.
     pub fn spared(&self) -> u64 {
         self.spared.load(Ordering::SeqCst)
     }
@@ -77,7 +77,6 @@ enum Order {
     Stop,
 }
 
-/// The proxy.
 pub struct Proxy {
     port: u16,
     orders: Sender<(Order, Sender<()>)>,
@@ -87,7 +86,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one in front of this port of 127.0.0.1; it passes everything.
+    /// Starts a proxy in front of this port of 127.0.0.1; it passes everything.
     pub fn start(broker_port: u16) -> Proxy {
         let poll = Poll::new().expect("an event queue");
         let waker = Waker::new(poll.registry(), WAKE).expect("a waker");
@@ -115,34 +114,34 @@ impl Proxy {
         }
     }
 
-    /// The next connections have these fates in turn, all later ones the last.
+    /// The next connections have these fates in turn, and all later ones have `then`.
     pub fn decide(&self, next: impl IntoIterator<Item = Fate>, then: Fate) {
         self.order(Order::Decide(Fates::fixed(next, then)));
     }
 
-    /// From now on every connection is cut after a random number of bytes in this range. One in
-    /// sixteen is dropped at once; one in sixteen passes a few bytes only, one at a time, and another
-    /// one does so for a while in its middle; one in sixteen stalls instead of being cut. `mercy` says
-    /// when one is spared.
-    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>, mercy: Mercy) {
+    /// From now on every connection is cut after a random number of bytes in this range. Of sixteen
+    /// connections one is dropped at once; one passes a few bytes only, one at a time; another one
+    /// passes some bytes in its middle one at a time; one stalls instead of being cut. `spare` decides
+    /// when a connection is spared.
+    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>, spare: SpareWhenStuck) {
         self.order(Order::Decide(Fates::Random {
             random: Random::new(seed),
             bytes,
-            mercy,
+            spare,
         }));
     }
 
-    /// Cuts every connection there is.
+    /// Cuts every connection that exists.
     pub fn cut_all(&self) {
         self.order(Order::CutAll);
     }
 
-    /// Stalls every connection there is.
+    /// Stalls every connection that exists.
     pub fn stall_all(&self) {
         self.order(Order::StallAll);
     }
 
-    /// Closes the listener: connections are refused.
+    /// Closes the listener, so that connections are refused.
     pub fn refuse(&self) {
         self.order(Order::Refuse);
     }
@@ -152,17 +151,15 @@ impl Proxy {
         self.order(Order::Listen);
     }
 
-    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the program's `--endpoint` takes to reach it.
+    /// The `--endpoint` argument that reaches it.
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What it has done so far.
     pub fn counts(&self) -> &Arc<Counts> {
         &self.counts
     }
@@ -184,7 +181,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What runs in the proxy's thread.
+/// The state of the proxy's thread.
 struct Worker {
     poll: Poll,
     orders: Receiver<(Order, Sender<()>)>,
@@ -209,7 +206,7 @@ impl Worker {
                     return;
                 }
                 self.carry_out(order);
-                // Whoever gave up waiting has failed already.
+                // The receiver is gone only if the test has given up waiting and failed.
                 let _ = done.send(());
             }
             self.accept();
@@ -228,7 +225,7 @@ impl Worker {
         match order {
             Order::Decide(fates) => self.fates = fates,
             Order::CutAll => {
-                // Those that stalled are as good as gone.
+                // A stalled connection was counted when it stalled.
                 let alive = self.connections.iter().filter(|c| !c.stalled).count();
                 add(&self.counts.cuts, alive);
                 self.connections.clear();
@@ -244,7 +241,7 @@ impl Worker {
         }
     }
 
-    /// The first time on any port, then on the same one.
+    /// Listens, the first time on any port, later on the same one.
     fn listen(&mut self) {
         let listener = wait_for("the proxy's port", HANG, || {
             net::TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).ok()
@@ -263,19 +260,19 @@ impl Worker {
             let client = match listener.accept() {
                 Ok((client, _)) => client,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Gone before it was accepted.
+                // The client was gone before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => panic!("cannot accept: {error}"),
             };
             let fate = self.fates.next();
             add(&self.counts.spared, usize::from(fate.spared));
-            // Last: whoever sees it sees the rest.
+            // Counted last: a test that sees this count also sees the others.
             add(&self.counts.connections, 1);
             if fate.after == Some(0) && fate.end == End::Cut {
                 add(&self.counts.cuts, 1);
                 continue;
             }
-            // On this machine that is settled at once; without a broker the client is dropped.
+            // The system of this machine settles this at once. Without a broker the client is dropped.
             let Ok(broker) = net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.broker_port))
             else {
                 continue;
@@ -288,7 +285,7 @@ impl Worker {
     }
 }
 
-/// A client, the broker, and what is on the way between them.
+/// A client, the broker, and the bytes on the way between them.
 struct Connection {
     client: TcpStream,
     broker: TcpStream,
@@ -329,7 +326,7 @@ impl Connection {
         }
     }
 
-    /// Passes what there is; returns whether the connection stays.
+    /// Passes the bytes that there are; returns whether the connection stays.
     fn pass(&mut self, counts: &Counts) -> bool {
         let Connection { client, broker, .. } = self;
         loop {
@@ -375,7 +372,7 @@ impl Connection {
 
     fn forget(&mut self, registry: &Registry) {
         for stream in [&mut self.client, &mut self.broker] {
-            // Closing them, which comes next, does the same.
+            // A failure does not matter: closing the stream, which comes next, does the same.
             let _ = registry.deregister(stream);
         }
     }
@@ -391,7 +388,7 @@ struct Way {
 }
 
 impl Way {
-    /// One step; returns whether anything moved.
+    /// Takes one step; returns whether anything moved.
     fn pass(
         &mut self,
         from: &mut TcpStream,

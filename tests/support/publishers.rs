@@ -1,6 +1,6 @@
-//! The publishers of a storm (`storm.rs`): threads that publish a round's messages each time they are
-//! told to, in three forms: waiting for each one, with tickets, with callbacks. They enter into the
-//! account what they hand in and what they are told.
+//! The publishers of a storm (`storm.rs`): threads that publish the messages of a round each time the
+//! storm begins one. They do so in three forms: waiting for each message, with tickets, and with
+//! callbacks. They enter into the account each message that they hand in and each outcome.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,15 +14,14 @@ use mqtt_connection_sharing::{Handle, RejectReason, Rejected, Ticket};
 use super::account::{self, Account};
 use super::storm::{LAST_ROUND, ROUND_LIMIT};
 
-/// Tickets that a publisher of that form holds before it waits for the oldest.
+/// Tickets that the publisher with tickets holds before it waits for the oldest.
 const TICKETS: usize = 64;
 
 /// Messages that the broker may hold before the publishers wait. After each reconnect Mosquitto 2.0
-/// sends all it holds, whatever its window: were that more than passes between two cuts, it would
-/// begin with the same ones again and again.
+/// sends all messages it holds, whatever its window. If they were more than passes between two cuts, it
+/// would begin with the same ones again and again.
 const BACKLOG: u64 = 300;
 
-/// A publisher thread.
 pub(super) struct Worker {
     begin: Sender<u64>,
     ended: Receiver<()>,
@@ -52,7 +51,7 @@ impl Worker {
         }
     }
 
-    /// Publishes this many.
+    /// Publishes this many messages.
     pub(super) fn begin(&self, count: u64) {
         self.begin.send(count).expect("a publisher");
     }
@@ -60,7 +59,7 @@ impl Worker {
     /// Waits until each of them has its outcome.
     ///
     /// # Panics
-    /// When that takes longer than this.
+    /// When that takes longer than `limit`.
     pub(super) fn expect_end(&self, limit: Duration) {
         let ended = self.ended.recv_timeout(limit);
         ended.expect("a publisher to end its round: a command was not resolved");
@@ -99,7 +98,8 @@ fn publish_with_tickets(handle: &Handle, account: &Account, number: usize, count
 }
 
 fn publish_with_callbacks(handle: &Handle, account: &Arc<Account>, number: usize, count: u64) {
-    // Each callback holds the sender: when all of them are gone, each was called or dropped.
+    // Each callback holds the sender: when all of them are gone, the loop has called or dropped each
+    // one.
     let (held, all_gone) = channel::<()>();
     for index in 0..count {
         let (held, ours) = (held.clone(), Arc::clone(account));
@@ -125,7 +125,8 @@ fn publish(handle: &Handle, account: &Account, number: usize, index: u64) -> Opt
         .ok()
 }
 
-/// Waits until the broker's backlog is small, but for the last round, then enters it as submitted.
+/// Waits until the broker's backlog is small (not in the last round), then enters the message as
+/// submitted.
 fn submit(account: &Account, number: usize, index: u64) {
     if account.backlog() > BACKLOG {
         let small = || account.backlog() <= BACKLOG || account.round() == LAST_ROUND;
@@ -135,7 +136,7 @@ fn submit(account: &Account, number: usize, index: u64) {
     account.submit(number, index);
 }
 
-/// Nothing but the loop's end may hand a message back.
+/// Enters that a message was handed back. Only the loop's end may do that.
 fn handed_back(account: &Account, number: usize, index: u64, rejected: &Rejected<Publish>) {
     assert_eq!(rejected.reason, RejectReason::Terminated);
     account.hand_back(number, index);

@@ -1,17 +1,17 @@
-//! What cannot work: the line of error that a person sees, its exit status, and whether the program
-//! tries again. Tables of causes, checked row by row.
+//! Tables of causes for which the program cannot work. Each row is checked for the error line that a
+//! person sees, for the exit status, and for whether the program tries again.
 
 use std::ffi::OsString;
 
 use super::{Finished, Program};
 
-/// Worth no second attempt, for the exit status that comes first.
+/// The program makes one attempt only; the exit status comes first in the pair.
 pub const ONCE: bool = false;
 
-/// Worth another attempt.
+/// The program tries again.
 pub const AGAIN: bool = true;
 
-/// One attempt more, without a pause.
+/// Arguments for one more attempt, without a pause.
 pub const QUICK: [&str; 8] = [
     "--retry-attempts",
     "1",
@@ -23,18 +23,18 @@ pub const QUICK: [&str; 8] = [
     "0",
 ];
 
-/// Arguments that cannot work, and what has to come of them.
+/// Arguments with which the program cannot work, and the result that must follow.
 pub struct Row {
     pub cause: &'static str,
     pub arguments: Vec<OsString>,
     pub status: i32,
-    /// Whether it is tried again.
+    /// Whether the program tries again.
     pub retried: bool,
-    /// Parts of the error, in their order: what was tried, what went wrong, what to do.
+    /// Parts of the error in their order: what was tried, what went wrong, what to do.
     pub phrases: Vec<String>,
 }
 
-/// A row; the status comes with whether it is tried again.
+/// A row; the exit status is paired with whether the program tries again.
 pub fn row<A: Into<OsString>>(
     cause: &'static str,
     arguments: impl IntoIterator<Item = A>,
@@ -50,7 +50,7 @@ pub fn row<A: Into<OsString>>(
     }
 }
 
-/// Tries each row quietly for its error line, and again with the log for the retries in it.
+/// Runs each row twice: quietly for the error line, then with the log for the retries in it.
 #[track_caller]
 pub fn check(rows: impl IntoIterator<Item = Row>) {
     for row in rows {
@@ -67,7 +67,7 @@ pub fn check(rows: impl IntoIterator<Item = Row>) {
     }
 }
 
-/// Nothing on standard output, one line of error that has the phrases in their order.
+/// Checks that standard output is empty and that one line of error has the phrases in their order.
 #[track_caller]
 pub fn expect_one_line<P: AsRef<str>>(cause: &str, done: &Finished, phrases: &[P]) {
     assert_eq!(done.stdout, "", "{cause}");
@@ -82,6 +82,6 @@ pub fn expect_one_line<P: AsRef<str>>(cause: &str, done: &Finished, phrases: &[P
         let found = rest.split_once(phrase);
         (_, rest) = found.unwrap_or_else(|| panic!("{cause}: no {phrase:?} in its place: {done}"));
     }
-    // Advice is what comes after the semicolon.
+    // The advice follows the semicolon.
     assert!(done.stderr.contains("; "), "{cause}: no advice: {done}");
 }

@@ -29,7 +29,7 @@ pub struct Run {
     pub resumed: u64,
     pub resubscribed: u64,
     pub elapsed_ms: u64,
-    // Named, because otherwise it may be missing: it has to be there, as null.
+    // A deserializer is named because the field could be missing otherwise: it must be there, as null.
     #[serde(deserialize_with = "string_or_null")]
     pub error: Option<String>,
 }
@@ -39,10 +39,10 @@ fn string_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, 
 }
 
 impl Report {
-    /// The one object that is all of the program's standard output.
+    /// Reads the one object that is all of the program's standard output.
     ///
     /// # Panics
-    /// When there is anything else, or when it contradicts itself.
+    /// When there is anything else on it, or when the report contradicts itself.
     #[track_caller]
     pub fn of(finished: &Finished) -> Report {
         let one_line = finished.stdout.ends_with('\n') && finished.stdout.lines().count() == 1;
@@ -60,7 +60,7 @@ impl Report {
         report
     }
 
-    /// The run of a program that was to make one.
+    /// The run of a program that should make one run.
     #[track_caller]
     pub fn only_run(&self) -> &Run {
         assert_eq!(self.runs.len(), 1, "{self:?}");
@@ -69,7 +69,7 @@ impl Report {
 }
 
 impl Run {
-    /// All `count` messages went out, were acknowledged and came back.
+    /// Checks that all `count` messages went out, were acknowledged and came back.
     #[track_caller]
     pub fn expect_complete(&self, count: u64) {
         let whole = self.success
@@ -82,7 +82,7 @@ impl Run {
         assert!(whole, "expected all of {count} messages: {self:?}");
     }
 
-    /// As [`Run::expect_complete`], and nothing out of the ordinary happened.
+    /// As [`Run::expect_complete`], and checks that nothing out of the ordinary happened.
     #[track_caller]
     pub fn expect_smooth(&self, count: u64) {
         self.expect_complete(count);

@@ -1,9 +1,9 @@
-//! A command loop in a thread of its own, for tests that hold its handle on one side and play the
-//! broker on the other: the real loop, real threads, real sockets, plain TCP.
+//! A command loop in a thread of its own, for tests that hold its handle on one side and play the broker
+//! on the other: the real loop, real threads, real sockets, plain TCP.
 //!
-//! Every wait has a limit, after which the test has failed: a loop that hangs is found, not waited
-//! for. Tickets are waited on with [`told`], or checked with [`all_told`] after [`Running::join`], so
-//! that none is left open when its loop has ended.
+//! Every wait has a limit, after which the test fails, so that no test waits for a loop that hangs.
+//! Tests wait on tickets with [`told`], or check them with [`all_told`] after [`Running::join`], so that
+//! no ticket is open when its loop has ended.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,8 +24,8 @@ pub const LOOP_THREAD: &str = "loop";
 /// Longer than any test runs.
 pub const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// Options for this broker: reconnects quickly and without end, and no other time limit rings
-/// before the test has failed.
+/// Options for this broker. The loop reconnects quickly and without end, and no other time limit of the
+/// loop is over before the test has failed.
 pub fn options(broker: &ScriptedBroker) -> Options {
     let mut options = Options::new("127.0.0.1", "loop");
     options.port = broker.port();
@@ -42,10 +42,10 @@ pub fn options(broker: &ScriptedBroker) -> Options {
     options
 }
 
-/// A loop that runs.
+/// A running loop.
 pub struct Running {
     handle: Option<Handle>,
-    /// Where the system keeps the account of the loop's thread.
+    /// The folder in which the system accounts for the loop's thread.
     account: PathBuf,
     ended: Receiver<Ended>,
     thread: JoinHandle<()>,
@@ -83,7 +83,7 @@ impl Running {
     pub fn online_with(options: Options, broker: &mut ScriptedBroker) -> (Running, Connection) {
         let running = Running::start(options);
         let (link, _) = broker.accept_client(false);
-        // CONNACK is out; after this turn it was read.
+        // CONNACK was sent; after this turn the loop has read it.
         running.take_a_turn();
         (running, link)
     }
@@ -92,19 +92,19 @@ impl Running {
         self.handle.as_ref().expect("a handle that is held")
     }
 
-    /// Drops the handle: if the test holds no other, the loop is to end.
+    /// Drops the handle. The loop ends if the test holds no other one.
     pub fn drop_handle(&mut self) {
         self.handle = None;
     }
 
-    /// PUBLISH of QoS 1.
+    /// Publishes with QoS 1.
     #[track_caller]
     pub fn publish(&self, topic: &str, payload: &str) -> Ticket {
         let message = Publish::new(topic, QoS::AtLeastOnce, payload.to_owned());
         self.handle().publish(message).expect("room in the queue")
     }
 
-    /// SUBSCRIBE with QoS 1, granted by the broker.
+    /// Subscribes with QoS 1; the broker grants it.
     #[track_caller]
     pub fn subscribe(&self, link: &mut Connection, inbox: &Inbox, filter: &str) {
         let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
@@ -121,7 +121,7 @@ impl Running {
         assert!(told(self.handle().process_loop()).is_delivered());
     }
 
-    /// The loop has to end by itself, without a panic.
+    /// Checks that the loop ends by itself, without a panic.
     #[track_caller]
     pub fn join(self) -> Ended {
         match self.ended.recv_timeout(HANG) {
@@ -134,7 +134,7 @@ impl Running {
         }
     }
 
-    /// Drops the handle, the only one: the loop has to end soon, with nothing left.
+    /// Drops the handle, the only one, and checks that the loop ends soon with nothing left.
     #[track_caller]
     pub fn drop_all_and_join(self) {
         self.drop_handle_and_expect_left(0);
@@ -149,14 +149,14 @@ impl Running {
         assert_eq!(ended.left, left);
     }
 
-    /// How long the loop's thread has been on a processor; none once it has ended.
+    /// The time that the loop's thread has spent on a processor; `None` once it has ended.
     pub fn processor_time(&self) -> Option<Duration> {
         let schedstat = fs::read_to_string(self.account.join("schedstat")).ok()?;
         let nanoseconds = schedstat.split(' ').next()?.parse().ok()?;
         Some(Duration::from_nanos(nanoseconds))
     }
 
-    /// [`Running::processor_time`] at its end, which the test has brought about.
+    /// [`Running::processor_time`] at the end of the loop, which the test has brought about.
     #[track_caller]
     pub fn last_processor_time(&self) -> Duration {
         let mut last = Duration::ZERO;
@@ -170,8 +170,8 @@ impl Running {
         last
     }
 
-    /// TERMINATE without grace, with the broker reading until the link is closed. Gives how many
-    /// commands were left, and what the loop counted.
+    /// TERMINATE without grace, while the broker reads until the link is closed. Returns how many
+    /// commands were left, and the loop's counts.
     #[track_caller]
     pub fn terminate(self, mut link: Connection) -> (usize, Stats) {
         let ticket = self.handle().terminate(Duration::ZERO);
@@ -186,7 +186,7 @@ impl Running {
         (ended.left, ended.stats)
     }
 
-    /// The loop has to sleep through a stretch of time: no turn, not even a short one.
+    /// Checks that the loop sleeps through a stretch of time: it makes no turn, not even a short one.
     ///
     /// # Panics
     /// When there is no such stretch within [`HANG`].
@@ -199,7 +199,7 @@ impl Running {
                 .lines()
                 .find(|line| line.starts_with("voluntary_ctxt_switches"))
                 .map(str::to_owned);
-            // Time on a processor, time waiting for one, how often it had one.
+            // Time on a processor, time waiting for one, number of times on one.
             (voluntary.expect("a count"), read("schedstat"))
         };
         wait_for(&format!("a loop asleep {when}"), HANG, || {
@@ -210,7 +210,7 @@ impl Running {
     }
 }
 
-/// The outcome of a command.
+/// Waits for the outcome of a command.
 #[track_caller]
 pub fn told(mut ticket: Ticket) -> Outcome {
     match ticket.wait_timeout(HANG) {
@@ -219,14 +219,14 @@ pub fn told(mut ticket: Ticket) -> Outcome {
     }
 }
 
-/// The outcomes of commands whose loop has ended: they have to be there.
+/// The outcomes of commands whose loop has ended: they must be there.
 #[track_caller]
 pub fn all_told(tickets: impl IntoIterator<Item = Ticket>) -> Vec<Outcome> {
     let tell = |ticket: Ticket| ticket.outcome().expect("a command that has ended");
     tickets.into_iter().map(tell).collect()
 }
 
-/// How often it was sent until it was acknowledged.
+/// How often a command was sent until it was acknowledged.
 #[track_caller]
 pub fn attempts(outcome: Outcome) -> u32 {
     match outcome {
@@ -242,7 +242,7 @@ pub fn next(inbox: &Inbox) -> String {
     String::from_utf8(message.payload().to_vec()).expect("text")
 }
 
-/// A message from the broker: with an identifier QoS 1, without one QoS 0.
+/// A message from the broker: QoS 1 with an identifier, QoS 0 without one.
 pub fn message(topic: &str, id: impl Into<Option<u16>>, payload: &str) -> v4::Packet {
     let id = id.into();
     let qos = match id {
@@ -264,7 +264,7 @@ pub fn send_at_once(link: &mut Connection, packets: impl IntoIterator<Item = v4:
     link.send(&bytes);
 }
 
-/// Answers everything as an honest broker would, until DISCONNECT; gives what came before it.
+/// Answers everything as an honest broker would, until DISCONNECT; returns the packets before it.
 #[track_caller]
 pub fn serve(link: &mut Connection) -> Vec<v4::Packet> {
     let mut served = Vec::new();
@@ -297,7 +297,7 @@ pub fn send_unsuback(link: &mut Connection, id: u16) {
     link.send_packet(v4::Packet::UnsubAck(v4::UnsubAck::new(id)));
 }
 
-/// Runs `what`, which has to be over long before any time limit that the options give.
+/// Runs `what`, which must be over long before any time limit in the options.
 #[track_caller]
 pub fn promptly<T>(what: impl FnOnce() -> T) -> T {
     let start = Instant::now();

@@ -1,8 +1,8 @@
-//! A broker that does exactly what the test says: for what Mosquitto cannot be made to do.
+//! A broker that does exactly what the test says, for behaviour that Mosquitto cannot be made to show.
 //!
-//! Plain TCP on 127.0.0.1, on a port that the system chooses. Nothing happens by itself: the test,
-//! or a thread that it starts with [`ScriptedBroker::in_thread`], accepts each connection and reads
-//! and sends each packet. Every byte received is recorded, for checks of the wire itself.
+//! Plain TCP on 127.0.0.1, on a port that the system chooses. Nothing happens by itself: the test, or a
+//! thread that it starts with [`ScriptedBroker::in_thread`], accepts each connection and reads and sends
+//! each packet. The broker records every byte it receives, for checks of the wire itself.
 
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
@@ -17,10 +17,10 @@ use rumqttc::mqttbytes::{self, v4};
 
 use super::{HANG, look_for};
 
-/// Larger than anything a test sends.
+/// Larger than any packet of a test.
 const MAX_PACKET: usize = 16 * 1024 * 1024;
 
-/// Takes the next packet if it is of this kind; the panic names what came instead.
+/// Takes the next packet if it is of this kind; the panic names the packet that came instead.
 macro_rules! expect_packet {
     ($connection:expr, $kind:ident) => {
         $connection.expect(stringify!($kind), |packet| match packet {
@@ -30,7 +30,6 @@ macro_rules! expect_packet {
     };
 }
 
-/// The listener.
 pub struct ScriptedBroker {
     listener: TcpListener,
     port: u16,
@@ -40,10 +39,10 @@ pub struct ScriptedBroker {
 type Recording = Arc<Mutex<Vec<u8>>>;
 
 impl ScriptedBroker {
-    /// Listens; the system keeps connections waiting until they are accepted.
+    /// Listens. The system keeps connections waiting until the test accepts them.
     pub fn bind() -> ScriptedBroker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
-        // Accepting has no time limit of its own.
+        // Accepting has no time limit of its own, so the test polls.
         listener.set_nonblocking(true).expect("a listener to poll");
         let port = listener.local_addr().expect("its address").port();
         ScriptedBroker {
@@ -53,8 +52,8 @@ impl ScriptedBroker {
         }
     }
 
-    /// Runs a script in a thread of its own while the test does something else. The test must
-    /// join it to see its panic.
+    /// Runs a script in a thread of its own while the test does something else. The test must join it to
+    /// see its panic.
     pub fn in_thread<T: Send + 'static>(
         self,
         script: impl FnOnce(ScriptedBroker) -> T + Send + 'static,
@@ -65,7 +64,7 @@ impl ScriptedBroker {
             .expect("a thread")
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Panics
     /// When none comes within [`HANG`].
@@ -75,21 +74,21 @@ impl ScriptedBroker {
             .unwrap_or_else(|| panic!("expected a connection, none came in {HANG:?}"))
     }
 
-    /// The next connection, if it comes in time.
+    /// Accepts the next connection if it comes in time.
     pub fn accept_within(&mut self, limit: Duration) -> Option<Connection> {
         let (stream, _) = look_for(limit, || match self.listener.accept() {
             Ok(accepted) => Some(accepted),
             Err(error) if error.kind() == ErrorKind::WouldBlock => None,
             Err(error) => panic!("cannot accept: {error}"),
         })?;
-        // Some systems hand the listener's mode on.
+        // On some systems the stream inherits the listener's mode.
         stream.set_nonblocking(false).expect("a blocking stream");
         let connection = Connection::over(stream);
         self.recordings.push(Arc::clone(&connection.received));
         Some(connection)
     }
 
-    /// Accepts, takes CONNECT and answers it: the start of most scripts.
+    /// Accepts a connection, reads CONNECT and answers it: the start of most scripts.
     #[track_caller]
     pub fn accept_client(&mut self, session_present: bool) -> (Connection, v4::Connect) {
         let mut connection = self.accept();
@@ -98,7 +97,7 @@ impl ScriptedBroker {
         (connection, connect)
     }
 
-    /// Stops listening: from now on connections are refused. Returns what each one received.
+    /// Stops listening: connections are refused from now on. Returns the bytes received, by connection.
     pub fn shutdown(self) -> Vec<Vec<u8>> {
         self.received()
     }
@@ -108,7 +107,7 @@ impl ScriptedBroker {
         self.port
     }
 
-    /// What the program's `--endpoint` takes to reach it.
+    /// The `--endpoint` argument that reaches it.
     pub fn endpoint(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
@@ -119,19 +118,19 @@ impl ScriptedBroker {
     }
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A packet, and the bytes it was decoded from.
     Packet(v4::Packet, Vec<u8>),
-    /// The peer closed the connection, at a packet's end; so does a reset.
+    /// The peer closed the connection at a packet's end, or reset it.
     Closed,
     /// Nothing more came in the given time.
     Silence,
 }
 
-/// One side of a connection that speaks MQTT 3.1.1 in packets or in bytes: the broker's, or with
-/// [`super::Mosquitto::client`] a client's.
+/// One side of a connection that speaks MQTT 3.1.1 in packets or in bytes: the broker's side, or a
+/// client's with [`super::Mosquitto::client`].
 pub struct Connection<S: Stream = TcpStream> {
     stream: S,
     pub(super) unread: BytesMut,
@@ -153,7 +152,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The next packet.
+    /// Reads the next packet.
     ///
     /// # Panics
     /// When the connection ends first, nothing comes within [`HANG`], or it is no MQTT.
@@ -162,7 +161,7 @@ impl<S: Stream> Connection<S> {
         self.expect("a packet", Some)
     }
 
-    /// The next packet or what came instead of it, within `limit`.
+    /// Reads the next packet, or returns within `limit` the event that came instead of it.
     ///
     /// # Panics
     /// When the bytes are no MQTT, or the connection ends inside a packet.
@@ -189,7 +188,6 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Sends a packet.
     #[track_caller]
     pub fn send_packet(&mut self, packet: v4::Packet) {
         let mut bytes = BytesMut::new();
@@ -199,7 +197,6 @@ impl<S: Stream> Connection<S> {
         self.send(&bytes);
     }
 
-    /// Answers CONNECT.
     #[track_caller]
     pub fn send_connack(&mut self, code: v4::ConnectReturnCode, session_present: bool) {
         self.send_packet(v4::Packet::ConnAck(v4::ConnAck::new(code, session_present)));
@@ -222,7 +219,7 @@ impl<S: Stream> Connection<S> {
         self.send_packet(v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, granted)));
     }
 
-    /// The next packet must be CONNECT; so on for the others.
+    /// Reads the next packet, which must be CONNECT. The methods below do the same for other packets.
     #[track_caller]
     pub fn expect_connect(&mut self) -> v4::Connect {
         expect_packet!(self, Connect)
@@ -299,14 +296,14 @@ impl<S: Stream> Connection<S> {
         });
     }
 
-    /// The peer must close the connection next.
+    /// Checks that the peer closes the connection next.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let event = self.read_event(HANG);
         assert_eq!(event, Event::Closed, "expected the connection to be closed");
     }
 
-    /// The peer must close the connection; packets that come before that are passed over.
+    /// Checks that the peer closes the connection; packets before that are passed over.
     #[track_caller]
     pub fn read_until_closed(&mut self) {
         loop {
@@ -318,15 +315,14 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Nothing may come for this long. Short times only: it always takes all of it.
+    /// Checks that nothing comes for this long. For short times only: it always takes all of `time`.
     #[track_caller]
     pub fn expect_silence(&mut self, time: Duration) {
         let event = self.read_event(time);
         assert_eq!(event, Event::Silence, "expected nothing for {time:?}");
     }
 
-    /// Reads on until a packet is found that `wanted` turns into something; others are passed
-    /// over.
+    /// Reads on until `wanted` returns something for a packet; other packets are passed over.
     #[track_caller]
     pub fn read_until<T>(
         &mut self,
@@ -345,9 +341,8 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Closes the connection.
     pub fn close(self) {
-        // The peer may have been faster.
+        // Fails if the peer was faster, which does not matter.
         let _ = self.stream.tcp().shutdown(Shutdown::Both);
     }
 
@@ -361,12 +356,12 @@ impl<S: Stream> Connection<S> {
         copy(&self.received)
     }
 
-    /// Forgets them, where a test reads more than it wants to keep.
+    /// Forgets them, for a test that reads more than it wants to keep.
     pub fn forget_received(&mut self) {
         lock(&self.received).clear();
     }
 
-    /// The stream itself, for what this type does not do.
+    /// The stream itself, for anything that this type does not do.
     pub fn stream(&mut self) -> &mut S {
         &mut self.stream
     }
@@ -396,7 +391,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Adds what comes next to `unread`, or says what came instead of it.
+    /// Adds the next bytes to `unread`, or returns the event that came instead of them.
     #[track_caller]
     pub(super) fn receive(&mut self, deadline: Instant) -> Option<Event> {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -414,7 +409,7 @@ impl<S: Stream> Connection<S> {
             }
             Err(error) => match error.kind() {
                 ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
-                // How a closed connection looks when something was still under way to it.
+                // A closed connection looks like this when bytes were still under way to it.
                 ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return Some(self.closed()),
                 _ => panic!("cannot read: {error}"),
             },
@@ -433,7 +428,7 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// A stream with a TCP connection at its bottom, whose time limits can be set.
+/// A stream over a TCP connection, whose time limits can be set.
 pub trait Stream: Read + Write {
     fn tcp(&self) -> &TcpStream;
 }

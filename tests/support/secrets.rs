@@ -1,16 +1,16 @@
-//! What must never be shown, in each form in which it might be: passwords and private keys as text,
-//! base64, hexadecimal and numbers, and the search for them (`tests/program/secrets.rs`).
+//! Secrets that must never be shown, in each form in which they might be: passwords and private keys as
+//! text, base64, hexadecimal and numbers. And the search for them (`tests/program/secrets.rs`).
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// Passwords that occur nowhere else, also not in parts.
+/// Passwords of which no part occurs anywhere else.
 pub const USER_PASSWORD: &str = "correct-horse-battery";
 pub const WRONG_PASSWORD: &str = "incorrect-staple";
 pub const ARCHIVE_PASSWORD: &str = "zebra-quilt-sesame";
 
-/// Texts that must not occur, each with what it is.
+/// Pairs: a description, and a text that must not occur.
 pub struct Secrets(pub Vec<(String, String)>);
 
 impl Secrets {
@@ -22,7 +22,7 @@ impl Secrets {
         secrets
     }
 
-    /// The secret as text, its bytes in base64, hexadecimal and as a list of numbers.
+    /// Adds a secret as text, and its bytes in base64, hexadecimal and as a list of numbers.
     pub fn add(&mut self, what: &str, bytes: &[u8]) {
         let mut forms = Vec::new();
         if let Ok(text) = std::str::from_utf8(bytes) {
@@ -30,7 +30,7 @@ impl Secrets {
         }
         let encoded = pem::encode(&pem::Pem::new("SECRET", bytes));
         let base64: String = encoded.lines().filter(|l| !l.contains("SECRET")).collect();
-        // Its end depends on what follows.
+        // The last character depends on the bytes that follow.
         let whole = base64.trim_end_matches('=');
         forms.push(("base64", whole[..whole.len() - 1].to_owned()));
         let joined = |separator: &str, upper: bool| {
@@ -56,7 +56,7 @@ impl Secrets {
         self.0.extend(named);
     }
 
-    /// A private key: stretches of 15 bytes all over its inside, as text of the file and decoded.
+    /// Adds a private key: stretches of it from beginning to end, as text of the file and decoded.
     pub fn add_key(&mut self, path: &Path) {
         let what = format!("the key {}", path.display());
         let text = fs::read_to_string(path).unwrap();

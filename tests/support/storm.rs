@@ -1,23 +1,23 @@
-//! Many threads on one loop, a link that is cut again and again, a broker that is killed: and an
-//! account of every single message. Eight publishers in three forms, a fast and a slow subscriber,
-//! mutual TLS to a real Mosquitto through the proxy. Most messages have QoS 1, some 0, some 2; what
-//! each is held to stands in `account.rs`.
+//! A stress test with an account of every single message: many threads on one loop, a link that is cut
+//! again and again, a broker that is killed. Eight publishers in three forms, a fast and a slow
+//! subscriber, mutual TLS to a real Mosquitto through the proxy. Most messages have QoS 1, some 0, some
+//! 2; `account.rs` has the checks.
 //!
-//! The links do not only break: some fall silent (the proxy keeps them open and passes nothing), which
-//! only the acknowledgment time-out or the keep alive can end, and some creep, byte by byte. When the
-//! loop does not notice, a round does not end. When cuts alone keep everything from getting on, one
-//! link is spared (`fate.rs`, Mercy), and counted.
+//! The links do not only break. Some fall silent: the proxy keeps them open and passes nothing, so that
+//! only the acknowledgment time-out or the keep alive can end them. Some pass their bytes one by one. If
+//! the loop does not notice, the round does not end. When cuts alone prevent all progress, the proxy
+//! spares one link (`fate.rs`, `SpareWhenStuck`) and counts it.
 //!
-//! The messages go in rounds, so that the account does not grow. At the end of a round every
-//! outcome is known and everything delivered has been seen by both subscribers. Only then may the
-//! broker be killed: one that saves once a second forgets what it acknowledged since, so at any
-//! other moment a loss would be its own. It also saves just before: a broker that falls back into the
-//! middle of a QoS 2 exchange takes the identifier's next message for the one before. What the kill
-//! does meet is messages in flight: the proxy stalls and lets nobody in, the next round begins, and
-//! the broker dies before any of it reaches it.
+//! The messages go in rounds, so that the account does not grow. At the end of a round every outcome is
+//! known and both subscribers have seen every delivered message. Only then may the broker be killed:
+//! Mosquitto saves once a second here and forgets what it acknowledged since, so that at any other
+//! moment the loss would be the broker's. The broker also saves just before the kill: otherwise it could
+//! fall back into the middle of a QoS 2 exchange and take the identifier's next message for the one
+//! before. The kill meets messages in flight all the same: the proxy stalls and lets nobody in, the next
+//! round begins, and the broker dies before any of that round reaches it.
 //!
-//! TERMINATE without grace ends it in the middle of a last round. What was acknowledged must then
-//! have been received or be left in the broker's session, what was cancelled must be in neither.
+//! TERMINATE without grace ends the storm in the middle of a last round. Every acknowledged message must
+//! then have been received or be left in the broker's session; no cancelled message may be in either.
 
 use std::fmt;
 use std::ops::Range;
@@ -36,9 +36,9 @@ use super::proxy::Counts;
 use super::publishers::Worker;
 use super::running::{NEVER, Running, told};
 use super::witness::Witness;
-use super::{HANG, Mercy, Mosquitto, Proxy, Random, wait_until};
+use super::{HANG, Mosquitto, Proxy, Random, SpareWhenStuck, wait_until};
 
-/// The storm's memory is compared with what it was when this many messages of QoS 1 were done.
+/// The resident memory at this many messages of QoS 1 is compared with the memory at the end.
 pub const EARLY: u64 = 10_000;
 
 const CLIENT_ID: &str = "storm";
@@ -46,38 +46,38 @@ const CLIENT_ID: &str = "storm";
 /// A round that takes longer hangs.
 pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(120);
 
-/// The number of the round that TERMINATE ends: above all others.
+/// The number of the round that TERMINATE ends, above all others.
 pub(super) const LAST_ROUND: u64 = 1 << 40;
 
-/// In flight when the broker is killed, at least; the command queue has room for twice that, should
-/// the link be gone already.
+/// The least number of messages in flight when the broker is killed. The command queue has room for
+/// twice that, in case the link is gone already.
 const IN_FLIGHT: u64 = 32;
 
-/// Room in the inbox of the slow subscriber, which stops for a while after so many messages.
+/// The slow subscriber has room for this many messages in its inbox, and pauses after so many messages.
 const SLOW_INBOX: usize = 4;
 const SLOW_AFTER: u64 = 500;
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
 
-/// What the storm is to be like.
+/// The parameters of a storm.
 #[derive(Debug, Clone)]
 pub struct Storm {
-    /// QoS 1 messages of a round, all publishers together; the others come on top.
+    /// QoS 1 messages of a round, all publishers together; messages of other QoS come on top.
     pub round: u64,
-    /// Rounds after which it ends.
+    /// The storm ends after this many rounds,
     pub rounds: u64,
-    /// Or it ends with the round in which this time is over.
+    /// or with the round in which this time is over.
     pub time: Duration,
-    /// The broker is killed at the begin of every so many-th round.
+    /// The storm kills the broker when a round begins whose number this divides.
     pub kill_every: u64,
-    /// And it comes back without any session.
+    /// The broker comes back without any session.
     pub forgets: bool,
-    /// Each connection is cut, or stalls, after a random number of bytes in this range.
+    /// The proxy cuts or stalls each connection after a random number of bytes in this range.
     pub cut_after: Range<u64>,
-    /// The source of all chance.
+    /// The seed of all random choices.
     pub seed: u64,
 }
 
-/// What can be watched while it rages.
+/// Counts that can be read while a storm runs.
 #[derive(Clone)]
 pub struct Progress {
     account: Arc<Account>,
@@ -111,7 +111,7 @@ impl Progress {
         self.counts.connections()
     }
 
-    /// Links that were let live for longer.
+    /// Links that could live longer.
     pub fn spared(&self) -> u64 {
         self.counts.spared()
     }
@@ -122,44 +122,44 @@ impl Progress {
     }
 }
 
-/// How it went.
+/// The results of a storm.
 #[derive(Debug, Clone)]
 pub struct Figures {
-    /// Of each QoS, but for the round that TERMINATE ended; so the next.
+    /// By QoS, without the round that TERMINATE ended; so is the next.
     pub messages: [u64; 3],
     pub delivered: [u64; 3],
-    /// Of each QoS, received once at least by the fast subscriber.
+    /// By QoS, received at least once by the fast subscriber.
     pub arrived: [u64; 3],
-    /// Of each QoS, received once more.
+    /// By QoS, received once more.
     pub repeated: [u64; 3],
     pub cuts: u64,
     /// Links that fell silent, without those at a kill.
     pub stalls: u64,
     /// Links that passed bytes one at a time.
     pub slowed: u64,
-    /// Links that were let live for longer, because cuts alone kept everything from getting on.
+    /// Links that could live longer, because cuts alone prevented all progress.
     pub spared: u64,
     pub kills: u64,
-    /// Acknowledged, and missed by a subscriber; or with QoS 2 by the witness.
+    /// Acknowledged messages that a subscriber, or with QoS 2 the witness, never saw.
     pub lost: u64,
     /// Accepted commands without an outcome.
     pub unresolved: u64,
-    /// Outcomes that were not true, told twice, or messages that nobody had sent; QoS 0 that came twice,
-    /// QoS 2 that the broker passed on twice.
+    /// Outcomes that were not true or given twice, messages that nobody had sent, QoS 0 messages that
+    /// came twice, QoS 2 messages that the broker passed on twice.
     pub untrue: u64,
     /// First receptions out of their publisher's order.
     pub reordered: u64,
-    /// Not delivered, though nobody ended the loop.
+    /// Messages not delivered, though nobody ended the loop.
     pub failed: u64,
-    /// Of QoS 2, perhaps delivered because the broker had lost the session. Those above what can have been
-    /// in flight each time that it said so at a reconnect count as failed, too.
+    /// QoS 2 messages perhaps delivered because the broker had lost the session. Each reconnect at which
+    /// it said so can explain as many as the window holds; further ones count as failed, too.
     pub with_session: u64,
-    /// Not delivered because TERMINATE ended the loop.
+    /// Messages not delivered because TERMINATE ended the loop.
     pub ended: u64,
     pub stats: Stats,
     pub elapsed: Duration,
-    /// Resident memory in KiB at the end of the round in which message [`EARLY`] was done, and at the
-    /// end of the last one: nothing is under way then. The account is of one size all the time.
+    /// Resident memory in KiB at the end of the round with message [`EARLY`], and at the end of the last
+    /// one. Nothing is under way at those moments, and the size of the account never changes.
     pub memory_early: u64,
     pub memory_late: u64,
 }
@@ -213,19 +213,19 @@ impl fmt::Display for Figures {
 }
 
 impl Storm {
-    /// Lets it rage; `watch` gets a view of it at the begin.
+    /// Runs the storm; `watch` gets a view of it at the beginning.
     ///
     /// # Panics
     /// When something hangs.
-    pub fn rage(&self, watch: impl FnOnce(Progress)) -> Figures {
+    pub fn run(&self, watch: impl FnOnce(Progress)) -> Figures {
         let begin = Instant::now();
         let mut broker = Mosquitto::start_fast();
         let proxy = Proxy::start(broker.port());
         let per_publisher = account::all_with(self.round / PUBLISHERS as u64);
         let account = Arc::new(Account::new(per_publisher));
         let watched = Arc::clone(&account);
-        let mercy = Mercy::when_stuck(move || watched.got_on());
-        proxy.cut_at_random(self.seed, self.cut_after.clone(), mercy);
+        let spare = SpareWhenStuck::new(move || watched.progress());
+        proxy.cut_at_random(self.seed, self.cut_after.clone(), spare);
         let mut witness = Witness::start(&broker, &account, Default::default());
         let options = options(&broker, &proxy);
         let max_inflight = options.max_inflight;
@@ -319,7 +319,7 @@ impl Storm {
         account.end_round();
         broker.kill();
         witness.join();
-        // A lost session costs no more than what was in flight.
+        // A lost session costs at most the messages that were in flight.
         let forgotten = ended.stats.reconnects - ended.stats.resumed;
         let explained = forgotten * u64::from(max_inflight);
         let unexplained = account.with_session().saturating_sub(explained);
@@ -363,7 +363,7 @@ fn options(broker: &Mosquitto, proxy: &Proxy) -> Options {
     options.connect_interval = Duration::ZERO;
     options.block_time = NEVER;
     options.command_queue = 2 * IN_FLIGHT as usize;
-    // What falls silent is to be noticed soon: with something in flight, without, and before CONNACK.
+    // The loop must soon notice a silent link: with something in flight, without, and before CONNACK.
     options.ack_timeout = Duration::from_secs(1);
     options.keep_alive = Duration::from_secs(2);
     options.connect_timeout = Duration::from_secs(1);
@@ -373,7 +373,7 @@ fn options(broker: &Mosquitto, proxy: &Proxy) -> Options {
     options
 }
 
-/// What the broker had not passed on when the loop ended, it still has in the loop's session.
+/// Reads the messages that the broker still has in the loop's session after the loop's end.
 fn read_what_is_left(broker: &Mosquitto, account: &Account) {
     let mut client = broker.client(CLIENT_ID, false);
     let qos = mqttbytes::QoS::AtLeastOnce;
@@ -434,7 +434,7 @@ fn subscribe(handle: &Handle, account: &Arc<Account>, who: Subscriber) -> JoinHa
     thread::Builder::new().spawn(receive).expect("a thread")
 }
 
-/// In KiB; 0 where the system does not say.
+/// The resident memory in KiB; 0 on systems that do not say it.
 pub fn resident_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,15 +1,15 @@
-//! The bytes of packets, taken apart without any codec: for tests of what stands on the wire, byte
-//! by byte, against literals written by hand.
+//! The bytes of packets, taken apart without any codec, for tests that compare the wire byte by byte
+//! with literals written by hand.
 //!
-//! All that is known here is the fixed header [MQTT 3.1.1, 2.2]: where a packet ends. So neither the
-//! crate's own reading of MQTT nor the library behind it is the judge.
+//! This file knows only the fixed header [MQTT 3.1.1, 2.2], which tells where a packet ends. So neither
+//! this crate's own reading of MQTT nor the library behind it is the judge.
 
 use std::time::{Duration, Instant};
 
 use super::scripted::Stream;
 use super::{Connection, Event, HANG};
 
-/// How long the first packet in these bytes is; none while they do not say.
+/// The length of the first packet in these bytes; `None` while there are too few bytes to tell.
 ///
 /// # Panics
 /// When its remaining length has more than four bytes.
@@ -26,7 +26,7 @@ pub fn first_length(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// The packets in these bytes, one by one.
+/// Splits these bytes into packets.
 ///
 /// # Panics
 /// When the last one is not complete.
@@ -45,25 +45,25 @@ pub fn split(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     packets
 }
 
-/// As errors show bytes: `40 02 00 01`.
+/// Bytes in the form that errors use: `40 02 00 01`.
 pub fn hex(bytes: &[u8]) -> String {
     let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.join(" ")
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bytes {
     /// A whole packet.
     Packet(Vec<u8>),
-    /// The peer closed the connection, at a packet's end; so does a reset.
+    /// The peer closed the connection at a packet's end, or reset it.
     Closed,
     /// Nothing more came in the given time.
     Silence,
 }
 
 impl<S: Stream> Connection<S> {
-    /// The bytes of the next packet.
+    /// Reads the bytes of the next packet.
     ///
     /// # Panics
     /// When the connection ends first, or nothing comes within [`HANG`].
@@ -75,7 +75,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The bytes of the next packet, or what came instead of it.
+    /// Reads the bytes of the next packet, or returns what came instead of it.
     #[track_caller]
     pub fn read_bytes_within(&mut self, limit: Duration) -> Bytes {
         let deadline = Instant::now() + limit;
@@ -92,7 +92,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The next packet must be these bytes.
+    /// Checks that the next packet is these bytes.
     #[track_caller]
     pub fn expect_bytes(&mut self, expected: impl AsRef<[u8]>) {
         let came = self.read_bytes();
@@ -105,14 +105,14 @@ impl<S: Stream> Connection<S> {
         );
     }
 
-    /// Nothing may come for a moment, which it always takes.
+    /// Checks that nothing comes for a moment; it always takes that moment.
     #[track_caller]
     pub fn expect_no_bytes(&mut self) {
         let came = self.read_bytes_within(Duration::from_millis(20));
         assert_eq!(came, Bytes::Silence);
     }
 
-    /// The packets that still come until the peer closes the connection.
+    /// The packets that come until the peer closes the connection.
     ///
     /// # Panics
     /// When it does not close it within [`HANG`].

@@ -1,6 +1,7 @@
-//! The witness of a storm (`storm.rs`): a client of the test itself, straight at the broker, that sees
-//! each QoS 2 message as often as the broker passes it on. Nobody cuts its link, its session is new
-//! each time, and it speaks through rumqttc's codec: what it sees twice was published twice.
+//! The witness of a storm (`storm.rs`): a client of the test itself, connected to the broker directly,
+//! that sees each QoS 2 message as often as the broker passes it on. Nobody cuts its link, and its
+//! session is new each time. It speaks through rumqttc's codec. A message that it sees twice was
+//! therefore published twice.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -10,13 +11,13 @@ use rumqttc::mqttbytes::{QoS, v4};
 use super::account::{Account, Last, Subscriber};
 use super::{Event, HANG, Mosquitto};
 
-/// It looks until the broker is killed.
+/// The witness watches until the broker is killed.
 pub(super) struct Witness {
     thread: JoinHandle<Last>,
 }
 
 impl Witness {
-    /// Looks from the return of this call on; `last` is what the one before had seen.
+    /// Watches from the return of this call on; `last` is what the witness before it saw last.
     pub(super) fn start(broker: &Mosquitto, account: &Arc<Account>, mut last: Last) -> Witness {
         let mut client = broker.client("witness", true);
         let mut subscribe = v4::Subscribe::new("storm/+/2", QoS::AtLeastOnce);
@@ -45,7 +46,7 @@ impl Witness {
         }
     }
 
-    /// What it has not seen tells something only as long as it looks.
+    /// Checks that the witness still watches: otherwise a message that it has not seen proves nothing.
     ///
     /// # Panics
     /// When its link has ended before the broker's.
@@ -54,7 +55,7 @@ impl Witness {
         assert!(looks, "the broker closed the witness's link");
     }
 
-    /// Waits for the end of its link, which the broker's kill is. Gives what it saw last.
+    /// Waits for the end of the link, which the broker's kill brings. Returns what the witness saw last.
     pub(super) fn join(self) -> Last {
         self.thread.join().expect("no panic in the witness")
     }
