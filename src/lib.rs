@@ -60,6 +60,9 @@
 //! what is true of a command that has ended, [`options::Options`] what can be set. The library logs through the
 //! crate `log`.
 //!
+//! The loop may have a thread of its own: `thread::spawn(move || agent.run())`. It hands the client back in
+//! [`Ended::client`], to open the next loop.
+//!
 //! # The journey of a message
 //!
 //! The numbers stand at the head of the files, too. Read the files in this order.
