@@ -14,7 +14,6 @@ use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
 use super::settings::{Settings, Task};
-use super::units;
 use super::values::{self, Refusal, Rule, wrong};
 use super::{endpoint, files};
 
@@ -236,7 +235,7 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
                 other => other.to_string(),
             };
             let refusal = Refusal::from_message(error.message());
-            let refusal = refusal.unwrap_or_else(|| Refusal::form(allowed(key)));
+            let refusal = refusal.unwrap_or_else(|| Refusal::form(&allowed(key)));
             refused(&source.name(key), &shown(key, &value), refusal, "")
         })?;
     }
@@ -259,10 +258,12 @@ pub(super) fn refused(name: &str, shown: &str, refusal: Refusal, see: &str) -> E
 
 /// Why clap refused a value.
 pub(super) fn refusal(error: &clap::Error, key: &str) -> Refusal {
-    let cause = error.source().and_then(|source| source.downcast_ref());
-    cause
-        .cloned()
-        .unwrap_or_else(|| Refusal::form(allowed(key)))
+    of_type(error).unwrap_or_else(|| Refusal::form(&allowed(key)))
+}
+
+/// The refusal by the value's type, if that was asked.
+fn of_type(error: &clap::Error) -> Option<Refusal> {
+    error.source()?.downcast_ref().cloned()
 }
 
 /// A value as an error shows it. A slip may have put a password into an endpoint, as in URLs, or where the
@@ -274,25 +275,17 @@ fn shown(key: &str, value: &str) -> String {
     }
 }
 
-/// The form of a setting in words, for a value that is missing or that its type could not judge.
-fn allowed(key: &str) -> &'static str {
-    let kind = flags()
-        .get_arguments()
-        .find(|arg| arg.get_long() == Some(key))
-        .and_then(|arg| arg.get_value_names()?.first().cloned())
-        .unwrap_or_default();
-    match (key, kind.as_str()) {
-        ("max-inflight" | "window", _) | (_, "PORT") => values::WHOLE_16,
-        ("alpn", _) => values::Protocol::FORM,
-        (_, "LEVEL") => values::Quality::FORM,
-        (_, "N") => values::WHOLE,
-        (_, "BOOL") => values::Switch::FORM,
-        (_, "DURATION") => units::DURATION,
-        (_, "SIZE") => units::SIZE,
-        (_, "FILE") => values::FilePath::FORM,
-        (_, "FORMAT") => "text or json",
-        (_, "MODE") => "async or sync",
-        _ => values::Address::FORM,
+/// The form of a setting in words, for a value that is missing or that its type could not judge: as the
+/// type says it of an empty text.
+fn allowed(key: &str) -> String {
+    if key == "alpn" {
+        return values::Protocol::FORM.to_owned();
+    }
+    let empty = flags().try_get_matches_from([format!("--{key}=")]);
+    let refusal = empty.err().as_ref().and_then(of_type);
+    match refusal.filter(|refusal| refusal.problem.is_none()) {
+        Some(refusal) => refusal.allowed,
+        None => values::TEXT.to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 use super::values::{Refusal, Rule, TOO_LARGE, TOO_LONG, Toml};
 
 /// The form of a duration.
-pub(super) const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
+const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
 const DURATION_BUT_0: &str = "a duration such as 100ms, 5s or 2m";
 
 /// A duration: `100ms`, `5s`, `2m`, `0`.
@@ -83,7 +83,7 @@ fn duration_text(duration: Duration) -> String {
 }
 
 /// The form of a size.
-pub(super) const SIZE: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
+const SIZE: &str = "a number of bytes such as 262144, 256KiB or 1MiB";
 
 /// A number of bytes: `262144`, `256KiB`, `1MiB`.
 pub(crate) struct Size;

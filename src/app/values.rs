@@ -236,9 +236,9 @@ macro_rules! whole_numbers {
 }
 
 /// The form of most numbers.
-pub(super) const WHOLE: &str = "a whole number that is not negative";
+const WHOLE: &str = "a whole number that is not negative";
 /// The form of numbers of 16 bits.
-pub(super) const WHOLE_16: &str = "a whole number from 1 to 65535";
+const WHOLE_16: &str = "a whole number from 1 to 65535";
 
 /// Most messages in one run: the account of what came back takes a bit or two for each.
 const MOST_MESSAGES: u64 = 1_000_000_000;
@@ -301,7 +301,7 @@ macro_rules! texts {
     )*};
 }
 
-const TEXT: &str = "a text";
+pub(super) const TEXT: &str = "a text";
 
 texts! {
     /// `HOST` or `HOST:PORT`, perhaps behind `mqtts://` or `mqtt://`.
