@@ -468,6 +468,32 @@ fn every_path_on_the_librarys_page_exists() {
 }
 
 #[test]
+fn the_numbers_of_the_journey_stand_at_the_head_of_the_files() {
+    let library = file("src/lib.rs");
+    let mut seen = Vec::new();
+    for line in library.lines() {
+        let Some((number, rest)) = line
+            .strip_prefix("//! - \\[")
+            .and_then(|step| step.split_once("\\] `"))
+        else {
+            continue;
+        };
+        let path = rest.split('`').next().unwrap();
+        let path = match path.strip_suffix('/') {
+            Some(folder) => format!("src/{folder}/mod.rs"),
+            None => format!("src/{path}"),
+        };
+        let text = file(&path);
+        let mut head = text.lines().take_while(|line| line.starts_with("//!"));
+        let mark = format!("\\[{number}\\]");
+        assert!(head.any(|line| line.contains(&mark)), "{path}: {mark}");
+        seen.push(number.to_owned());
+    }
+    let all = (0..=9).map(|number| number.to_string());
+    assert!(seen.into_iter().eq(all));
+}
+
+#[test]
 fn every_link_leads_to_a_file_and_the_readme_to_every_paper() {
     let papers = Paper::all();
     for paper in &papers {
