@@ -133,12 +133,13 @@ mod client;
 mod link;
 pub mod mqtt;
 
-pub use client::agent::{Agent, Client, Ended, Stats};
+pub use client::agent::{Agent, Client, Ended};
 pub use client::batch::Batch;
 pub use client::command::{RejectReason, Rejected};
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError};
 pub use client::outlet::WhenFull;
+pub use client::stats::Stats;
 pub use client::ticket::Ticket;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

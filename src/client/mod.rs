@@ -15,4 +15,5 @@ pub(crate) mod inbox;
 pub(crate) mod lane;
 pub(crate) mod outlet;
 pub(crate) mod queue;
+pub(crate) mod stats;
 pub(crate) mod ticket;

@@ -148,7 +148,7 @@ pub(super) fn subscriber(
     let mut problem = receive_all(shared, start, &inbox, &mut account, patience).err();
     if let (Some(problem), dropped @ 1..) = (&mut problem, inbox.dropped()) {
         problem.push_str(&format!(
-            "; the response queue was full and {dropped} messages of QoS 0 were dropped, raise \
+            "; the inbox was full and {dropped} messages of QoS 0 were dropped, raise \
              --response-queue or --publish-delay"
         ));
     }

@@ -50,6 +50,7 @@ use crate::client::handle::Handle;
 use crate::client::lane::{UrgentLane, urgent_lane};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
+use crate::client::stats::Stats;
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
 use crate::mqtt::session::{DeliveryId, Outcome, Session};
@@ -82,23 +83,6 @@ pub struct Agent {
     pace: Pace,
     failure: Option<Error>,
     stats: Stats,
-}
-
-/// Counts of what happened while the loop ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// How often the broker accepted a connection.
-    pub connects: u64,
-    /// How many of these followed the loss of an earlier one, or a RECONNECT.
-    pub reconnects: u64,
-    /// How often a connection was lost that the broker had accepted, whether another followed or not.
-    pub losses: u64,
-    /// How often the broker still had the session at a reconnect.
-    pub resumed: u64,
-    /// How many subscriptions were renewed because the broker had forgotten them.
-    pub resubscribed: u64,
-    /// Messages dropped because they matched no subscription and the default queue was full.
-    pub unmatched_dropped: u64,
 }
 
 /// How the loop ended.

@@ -1,4 +1,4 @@
-//! Rows 1, 2, 10 and 11: messages on their way into the response queues, and the table of
+//! Rows 1, 2, 10 and 11: messages on their way into the inboxes, and the table of
 //! subscriptions. The real queues and the real table, without a thread.
 
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl Queues {
         }
     }
 
-    /// A response queue of this size that is subscribed to `t`.
+    /// An inbox of this size that is subscribed to `t`.
     fn subscribed(&mut self, id: InboxId, capacity: usize, when_full: WhenFull) -> Inbox {
         let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
         self.fanout.open(outlet);

@@ -100,7 +100,7 @@ impl fmt::Display for Reason {
             Reason::Terminated => "the loop was told to end",
             Reason::LoopEnded => "the loop ended",
             Reason::SubscriptionLimit => "the limit of subscriptions is reached",
-            Reason::InboxClosed => "its response queue is gone",
+            Reason::InboxClosed => "its inbox is gone",
             Reason::NoConnection => "there is no connection",
             Reason::Parked => "the connection was lost with it again and again",
         })
