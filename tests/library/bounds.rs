@@ -1,6 +1,5 @@
-//! What must not hold the loop up or bring it down: large writes, slow links, callbacks and threads
-//! that repeat themselves, brokers that accept and hang up. The real loop against a broker that does
-//! as it is told.
+//! The loop must not be held up or brought down by large writes, slow links, callbacks and threads that
+//! repeat themselves, or brokers that accept and hang up. The real loop against a scripted broker.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use mqtt_connection_sharing::{Client, Handle, Outcome, Reason, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
-/// More than the system takes for a broker that does not read, less than the script can decode.
+/// More than the system buffers for a broker that does not read, less than the script can decode.
 const LARGE: usize = 15 * 1024 * 1024;
 
 const MIB: usize = 1024 * 1024;
@@ -26,7 +25,7 @@ fn large(qos: QoS) -> Publish {
     Publish::new("large", qos, vec![7; LARGE])
 }
 
-/// Waits until something has come that was not read yet.
+/// Waits until bytes have come that were not read yet.
 #[track_caller]
 fn expect_unread(link: &mut Connection) {
     let stream = link.stream();
@@ -35,7 +34,7 @@ fn expect_unread(link: &mut Connection) {
     assert!(matches!(unread, Ok(1)), "expected a byte, came: {unread:?}");
 }
 
-/// Reads a PUBLISH too large to be shown.
+/// Reads a PUBLISH that is too large for a panic message.
 #[track_caller]
 fn read_large(link: &mut Connection) -> u16 {
     link.read_until("PUBLISH", |packet| match packet {
@@ -55,8 +54,8 @@ fn reading_goes_on_while_a_large_write_blocks() {
     running.subscribe(&mut link, &inbox, "last");
     let ticket = running.handle().publish(large(QoS::AtLeastOnce)).unwrap();
     expect_unread(&mut link);
-    // A broker that writes before it reads, and more than the system takes: both sides would wait
-    // for each other.
+    // The broker writes before it reads, and more than the system buffers: if the loop did not read
+    // meanwhile, both sides would wait for each other.
     let mut packet = BytesMut::new();
     let incoming = message("in", None, &"x".repeat(60_000));
     incoming.write(&mut packet, usize::MAX).unwrap();
@@ -74,12 +73,12 @@ fn reading_goes_on_while_a_large_write_blocks() {
     running.terminate(link);
 }
 
-/// Publishes, and again whenever that comes to nothing; counts how often. Gives up long after it
-/// should have been stopped.
+/// Publishes, and again each time that message ends without delivery; counts how often. Gives up long
+/// after it should have been stopped.
 fn publish_again_and_again(handle: Handle, count: Arc<AtomicU64>) {
     let publish = Publish::new("a", QoS::AtLeastOnce, "x");
     let next = (handle.clone(), Arc::clone(&count));
-    // Once it is rejected the callback is dropped, and that is the end.
+    // A rejected message drops the callback, and so ends the repetition.
     let _ = handle.publish_then(publish, move |outcome| {
         let (handle, count) = next;
         if !outcome.is_delivered() && count.fetch_add(1, Ordering::Relaxed) < 10_000 {
@@ -95,7 +94,7 @@ fn a_callback_that_repeats_does_not_keep_the_loop_from_ending() {
     options.max_inflight = 1;
     let (running, mut link) = Running::online_with(options, &mut broker);
     let count = Arc::new(AtomicU64::new(0));
-    // One in flight, one in the queue.
+    // One message is in flight, one in the queue.
     for _ in 0..2 {
         publish_again_and_again(running.handle().clone(), Arc::clone(&count));
     }
@@ -111,7 +110,7 @@ fn disconnect_sends_what_was_queued() {
     let (running, mut link) = Running::online(&mut broker);
     let publish = running.handle().publish(large(QoS::AtMostOnce)).unwrap();
     let mut disconnect = running.handle().disconnect();
-    // The link takes nothing for a while.
+    // The broker does not read for a while.
     let told_early = disconnect.wait_timeout(Duration::from_millis(1500));
     assert_eq!(told_early, None, "the PUBLISH is still on its way");
     read_large(&mut link);
@@ -131,7 +130,7 @@ fn disconnect_waits_for_what_the_session_holds_back() {
     let filters = (0..20).map(|n| Filter::new(format!("f/{n}"), QoS::AtLeastOnce));
     let subscribe = running.handle().subscribe(&inbox, filters.collect());
     let mut disconnect = running.handle().disconnect();
-    // One packet at a time: the next leaves when the one before it was answered.
+    // One packet at a time: the next one leaves after the answer to the one before it.
     for filters in [8, 8] {
         let part = link.expect_subscribe();
         assert_eq!(part.filters.len(), filters);
@@ -167,7 +166,7 @@ fn a_ping_that_is_never_answered_ends() {
     incoming.write(&mut packet, usize::MAX).unwrap();
     // The link is alive, but nobody answers the PING.
     let outcome = wait_for("the end of the PING", HANG, || {
-        // In the end the loop closes the link.
+        // Fails once the loop has closed the link, which it does in the end.
         let _ = link.stream().write_all(&packet);
         ticket.wait_timeout(Duration::from_millis(20))
     });
@@ -239,14 +238,14 @@ fn threads_that_repeat_process_loop_do_not_keep_a_publish_from_the_wire() {
     let (running, mut link) = Running::online(&mut broker);
     let count = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
-    // Together they are faster than the loop.
+    // Three threads together are faster than the loop.
     let threads = [(); 3].map(|()| {
         let handle = running.handle().clone();
         let (count, stop) = (Arc::clone(&count), Arc::clone(&stop));
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 drop(handle.process_loop());
-                // What the loop does not take stays in memory.
+                // Commands that the loop does not take stay in memory, so this count is bounded.
                 if count.fetch_add(1, Ordering::Relaxed) > 5_000_000 {
                     return false;
                 }
@@ -277,13 +276,13 @@ fn a_slow_link_that_makes_progress_is_not_given_up() {
     let (running, mut link) = Running::online_with(options, &mut broker);
     let publish = Publish::new("big", QoS::AtLeastOnce, vec![7; SIZE]);
     let ticket = running.handle().publish(publish).unwrap();
-    // Type, length, topic, identifier: the script cannot decode what is so large.
+    // Type, length, topic, identifier. Read by hand, because the script cannot decode so large a packet.
     let mut header = [0; 1 + 4 + 2 + 3 + 2];
     link.stream().set_read_timeout(Some(HANG)).unwrap();
     link.stream().read_exact(&mut header).unwrap();
     let id = u16::from_be_bytes([header[10], header[11]]);
     let mut part = vec![0; MIB];
-    // Longer than the acknowledgment may take, at less than the system takes by itself.
+    // This takes longer than the acknowledgment may, and is slower than the system would read by itself.
     for _ in 0..14 {
         link.stream().read_exact(&mut part).unwrap();
         let another = broker.accept_within(Duration::from_millis(200));

@@ -1,8 +1,7 @@
-//! What threads can rely on when they push commands: outcomes that are true, tickets, callbacks,
-//! commands that are wrong, a loop that goes away. The real loop against a broker that does as it
-//! is told.
+//! Promises to threads that push commands: true outcomes, tickets, callbacks, refusals of wrong
+//! commands, and the end of a loop that goes away. The real loop against a scripted broker.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -119,7 +118,7 @@ fn delivered_comes_with_the_attempts_and_the_latency() {
     let id = link.expect_publish().pkid;
     let since_it_was_out = Instant::now();
     link.expect_silence(Duration::from_millis(20));
-    // Not later: the loop reads the clock before it reads the link.
+    // Measured no later than here: the loop reads the clock before it reads the link.
     let least = since_it_was_out.elapsed();
     link.close();
     let (mut link, _) = broker.accept_client(true);
@@ -154,7 +153,7 @@ fn row_18_and_row_07_every_command_ends_as_what_is_true_of_it() {
         let filters = filters.iter().map(|f| Filter::new(*f, QoS::AtLeastOnce));
         handle.subscribe(&inbox, filters.collect()).unwrap()
     };
-    // Never sent: refused here, before anything goes out.
+    // Never sent: the library refuses it before anything goes out.
     let too_many = told(subscribe(&["a", "b"]));
     assert_eq!(too_many, Outcome::NeverSent(Reason::SubscriptionLimit));
     // Refused by the broker.
@@ -164,7 +163,7 @@ fn row_18_and_row_07_every_command_ends_as_what_is_true_of_it() {
     link.send_packet(v4::Packet::SubAck(v4::SubAck::new(id, codes)));
     let granted = vec![None];
     assert_eq!(told(refused), Outcome::Refused { granted });
-    // Sent and not answered; and behind a full window.
+    // Some commands are sent and not answered, others wait behind a full window.
     let sent = [running.publish("t", "1"), subscribe(&["a"])];
     link.expect_publish();
     link.expect_subscribe();
@@ -191,7 +190,7 @@ fn a_ticket_is_waited_on_again_after_a_time_out_or_dropped() {
     assert_eq!(ticket.wait_timeout(Duration::ZERO), None);
     assert_eq!(ticket.wait_timeout(Duration::from_millis(20)), None);
     assert_eq!(ticket.outcome(), None);
-    // On another thread than the one that waited first.
+    // Waits on another thread than the first time.
     let waiter = thread::spawn(move || {
         assert!(ticket.wait_timeout(HANG).unwrap().is_delivered());
         assert!(ticket.outcome().unwrap().is_delivered());
@@ -226,7 +225,7 @@ fn a_callback_is_called_once_on_the_loops_thread_and_its_panic_does_not_end_the_
     let (outcome, thread) = called.recv_timeout(HANG).unwrap();
     assert!(outcome.is_delivered());
     assert_eq!(thread.as_deref(), Some(LOOP_THREAD));
-    // The sender is gone with the callback.
+    // The sender is dropped with the callback.
     assert!(called.recv_timeout(HANG).is_err());
     let ticket = running.publish("a", "2");
     let id = link.expect_publish().pkid;
@@ -248,7 +247,7 @@ fn row_03_a_thread_that_times_out_and_goes_away_leaves_its_command_whole() {
     });
     impatient.join().unwrap();
     let first = link.expect_publish();
-    // The original would now read the memory of a thread that has ended.
+    // At this point the original read the memory of a thread that had ended.
     link.close();
     let (mut link, _) = broker.accept_client(true);
     let again = link.expect_publish();
@@ -285,7 +284,7 @@ fn row_13_an_invalid_command_fails_alone() {
             ..
         }
     ));
-    // The connection stays, and nothing of all that went out.
+    // The connection stays, and nothing of the invalid commands went out.
     let ticket = running.publish("a", "valid");
     let publish = link.expect_publish();
     assert_eq!(publish.payload, "valid");

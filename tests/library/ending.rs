@@ -1,7 +1,7 @@
 //! DISCONNECT, RECONNECT and TERMINATE in every state of the connection, and the end of a loop whose
-//! handles are all gone. The real loop against a broker that does as it is told.
+//! handles are all dropped. The real loop against a scripted broker.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -15,17 +15,17 @@ use mqtt_connection_sharing::{Outcome, Reason, RejectReason, Ticket, WhenFull};
 use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
-/// Once a link is lost, the next attempt is further away than any test waits.
+/// Options with which the next attempt after a lost link is further away than any test waits.
 fn no_second_attempt(broker: &ScriptedBroker) -> Options {
     let mut options = options(broker);
     options.connect_interval = NEVER;
     options
 }
 
-/// What has not been written for this long waits for a broker that does not read.
+/// A message that is not written for this long waits for a broker that does not read.
 const STUCK: Duration = Duration::from_millis(300);
 
-/// DISCONNECT, then the end of the stream, and nothing after the packet.
+/// Checks that DISCONNECT comes, then the end of the stream, and nothing between them.
 #[track_caller]
 fn expect_goodbye(mut link: Connection) {
     link.expect_disconnect();
@@ -44,7 +44,7 @@ fn disconnect_comes_after_what_was_queued_and_reconnect_resumes_what_came_later(
     let first = link.expect_publish().pkid;
     let mut disconnect = running.handle().disconnect();
     let second_disconnect = running.handle().disconnect();
-    // The loop has taken DISCONNECT: what is queued from here on comes after it.
+    // The loop has taken DISCONNECT: commands queued from here on come after it.
     running.take_a_turn();
     let after = running.publish("after", "x");
     link.send_puback(first);
@@ -54,7 +54,7 @@ fn disconnect_comes_after_what_was_queued_and_reconnect_resumes_what_came_later(
     link.send_puback(second.pkid);
     let last = link.expect_publish();
     assert_eq!(last.topic, "before");
-    // Sent is enough for DISCONNECT; the acknowledgment may come on the next link.
+    // DISCONNECT waits only until messages are sent; the acknowledgment may come on the next link.
     expect_goodbye(link);
     assert!(told(disconnect).is_delivered());
     assert!(told(second_disconnect).is_delivered());
@@ -122,7 +122,7 @@ fn terminate_finishes_what_is_queued_and_in_flight() {
     let end = running.handle().terminate(NEVER);
     running.take_a_turn();
     let late = running.publish("late", "x");
-    // The link is lost on the way: it is made anew, as there is still time.
+    // The link is lost meanwhile. The loop connects again, as there is still time.
     link.close();
     let (mut link, _) = broker.accept_client(true);
     assert_eq!(link.expect_publish().pkid, id);
@@ -191,7 +191,7 @@ fn terminate_while_the_broker_takes_nothing_ends_all_the_same() {
     let (running, link) = Running::online(&mut broker);
     let text = "x".repeat(200_000);
     let is_stuck = |ticket: &Ticket| look_for(STUCK, || ticket.outcome()).is_none();
-    // More than the system keeps for a connection that nobody reads.
+    // More than the system buffers for a broker that does not read.
     let mut tickets = Vec::new();
     while !tickets.last().is_some_and(is_stuck) {
         let message = Publish::new("a", QoS::AtMostOnce, text.clone());
@@ -216,7 +216,7 @@ fn terminate_in_the_middle_of_the_wait_for_the_next_attempt() {
         assert_eq!(promptly(|| running.join()).left, 0);
         assert!(all_told([end]).remove(0).is_delivered());
     }
-    // What is left to do cannot be done: the attempt would come after the grace.
+    // The rest cannot be done: the next attempt would come after the grace.
     let (running, mut link) = Running::online_with(no_second_attempt(&broker), &mut broker);
     let sent = running.publish("a", "x");
     link.expect_publish();
@@ -241,7 +241,7 @@ fn terminate_while_connack_is_awaited() {
         let tickets: Vec<_> = (0..commands).map(|_| running.publish("a", "x")).collect();
         let end = running.handle().terminate(Duration::from_millis(20));
         assert_eq!(promptly(|| running.join()).left, commands);
-        // No DISCONNECT: it must not come before CONNACK did.
+        // No DISCONNECT comes: it must not be sent before CONNACK.
         link.expect_closed();
         assert!(all_told([end]).remove(0).is_delivered());
         for outcome in all_told(tickets) {
@@ -250,7 +250,7 @@ fn terminate_while_connack_is_awaited() {
     }
 }
 
-/// A port whose listener has no room for another connection.
+/// The port's listener has no room for another connection, so that TCP does not finish connecting.
 #[cfg(target_os = "linux")]
 #[test]
 fn stop_requests_while_tcp_connects() {
@@ -296,7 +296,7 @@ fn terminate_while_offline() {
 
 #[test]
 fn the_loop_ends_when_the_last_handle_is_dropped() {
-    // Online, with something in flight, which it finishes.
+    // Online, with a message in flight, which the loop finishes.
     let mut broker = ScriptedBroker::bind();
     let (mut running, mut link) = Running::online(&mut broker);
     let clone = running.handle().clone();
@@ -313,7 +313,7 @@ fn the_loop_ends_when_the_last_handle_is_dropped() {
     expect_goodbye(link);
     assert_eq!(running.join().left, 0);
     assert_eq!(attempts(told(ticket)), 1);
-    // What was delivered can still be taken.
+    // Delivered messages can still be taken.
     assert!(inbox.recv().is_ok());
     assert!(inbox.recv().is_err());
 

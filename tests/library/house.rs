@@ -1,20 +1,21 @@
-//! The floor plan: which room may use which, and no circle between files. See the law at each room's door
-//! (`src/*/mod.rs`).
+//! Checks the floor plan: which room may use which, and that no circle runs between files. The law of a
+//! room stands at its door (`src/*/mod.rs`).
 //!
-//! Reads the sources as text: `use` declarations and written paths alike; comments, strings and test code do
-//! not count. A `mod.rs` (or `packet.rs` beside `packet/`) and the files below it are no circle.
+//! The check reads the sources as text: `use` declarations and written paths alike. Comments, strings
+//! and test code do not count. A `mod.rs` (or `packet.rs` beside `packet/`) and the files below it do
+//! not make a circle.
 
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Our own name, as the program writes it.
+/// The crate's name in the program's paths.
 const LIBRARY: &str = "mqtt_connection_sharing";
 
-/// A room, the rooms and files that it may use besides itself, and the crates.
+/// A room, and the rooms, files and crates that it may use besides itself.
 struct Law {
     room: &'static str,
     uses: &'static [&'static str],
@@ -90,8 +91,8 @@ const LAWS: [Law; 7] = [
     },
 ];
 
-/// The crates that this one depends on, as paths name them. Anything else at a path's beginning is the
-/// standard library's, or was brought in by `use`.
+/// The crates that this crate depends on, as paths name them. Any other name at a path's beginning
+/// belongs to the standard library or was brought in by `use`.
 fn dependencies() -> BTreeSet<String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let manifest = fs::read_to_string(manifest).expect("the manifest");
@@ -107,10 +108,10 @@ fn dependencies() -> BTreeSet<String> {
     names
 }
 
-/// Items behind these are compiled for tests only.
+/// Items behind these attributes are compiled for tests only.
 const TEST_MARKS: [&str; 2] = ["#[cfg(test)]", "#[cfg(any(test, fuzzing))]"];
 
-/// The source files by their paths below `src`, as `mqtt/session/mod.rs`.
+/// The source files by their paths below `src`, such as `mqtt/session/mod.rs`.
 type Tree = BTreeMap<String, String>;
 
 /// The sources of this crate.
@@ -134,8 +135,7 @@ fn sources() -> Tree {
     tree
 }
 
-/// The sources without test code: without the modules that are compiled for tests only, and the files below
-/// them.
+/// The sources without the modules that are compiled for tests only, and without the files below these.
 fn without_tests(tree: &Tree) -> Tree {
     let mut tests = BTreeSet::new();
     for (file, text) in tree {
@@ -156,7 +156,7 @@ fn without_tests(tree: &Tree) -> Tree {
         .collect()
 }
 
-/// The text without comments, literals and `#[cfg(test)]` items.
+/// The text without comments, literals and items behind [`TEST_MARKS`].
 fn code(text: &str) -> String {
     let bytes: Vec<char> = text.chars().collect();
     let mut code = String::with_capacity(text.len());
@@ -195,7 +195,7 @@ fn code(text: &str) -> String {
     without_test_items(&code)
 }
 
-/// Cuts each item behind `#[cfg(test)]` or `#[cfg(any(test, fuzzing))]`.
+/// Removes each item behind one of [`TEST_MARKS`].
 fn without_test_items(code: &str) -> String {
     let mut kept = String::with_capacity(code.len());
     let mut rest = code;
@@ -230,8 +230,8 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Every path in the code, as its segments: `use a::{b, c::d}` is two of them. With its name where it is
-/// renamed or exported.
+/// Every path in the code, as its segments: `use a::{b, c::d}` is two paths. A path includes the item's
+/// name, also where the item is renamed or exported.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let tokens = tokens(code);
@@ -278,7 +278,7 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// Reads the tree behind `use` from this token on; returns where it ends.
+/// Reads the tree behind `use` from this token on; returns the place after it.
 fn tree_of(
     tokens: &[String],
     mut at: usize,
@@ -314,7 +314,7 @@ fn tree_of(
     at
 }
 
-/// The module that a file is, as its segments below the crate; `lib.rs` and `main.rs` are the crate.
+/// The module of a file, as segments below the crate; `lib.rs` and `main.rs` are the crate.
 fn module(file: &str) -> Vec<String> {
     let mut parts: Vec<String> = file.split('/').map(str::to_owned).collect();
     let last = parts.pop().unwrap_or_default();
@@ -351,15 +351,15 @@ fn in_program(file: &str) -> bool {
     file == "main.rs" || file.starts_with("app/")
 }
 
-/// What a path in a file leads to.
+/// The target of a path in a file.
 enum Target<'t> {
     File(&'t str),
     Crate(String),
-    /// A name of the file itself, of a type, of the prelude.
+    /// A name of the file itself, of a type, or of the prelude.
     Own,
 }
 
-/// Follows a path, through what modules export again, to the file that has the item.
+/// Follows a path through the modules that export it again to the file that has the item.
 fn follow<'t>(tree: &'t Tree, file: &str, path: &[String]) -> Target<'t> {
     let here = module(file);
     let mut names = path.iter();
@@ -400,7 +400,7 @@ fn follow<'t>(tree: &'t Tree, file: &str, path: &[String]) -> Target<'t> {
             names.remove(0);
             continue;
         }
-        // Perhaps the module only exports it again.
+        // Perhaps the module only exports the name again.
         let Some(holder) = file_of(tree, &at, in_program(file)) else {
             return Target::Own;
         };
@@ -445,7 +445,7 @@ fn room(file: &str) -> &str {
     }
 }
 
-/// Whether one file is the door of a folder that the other is in.
+/// Whether one file is the door of a folder that contains the other.
 fn is_door(one: &str, other: &str) -> bool {
     let door = |door: &str, inside: &str| {
         let folder = match door.strip_suffix("mod.rs") {
@@ -561,7 +561,7 @@ fn the_rooms_are_all_there_is() {
     assert_eq!(entries, rooms);
 }
 
-/// The check notices each kind of offence when it is added to the real sources.
+/// The check finds each kind of offence when it is added to the real sources.
 #[test]
 fn an_offender_is_found() {
     let sources = sources();
@@ -623,7 +623,7 @@ fn an_offender_is_found() {
             ),
         }
     }
-    // What only tests use, and what comments and strings name, is free.
+    // Uses in test code, and names in comments and strings, are allowed.
     for text in [
         "#[cfg(test)]\nmod more { use crate::client::handle::Handle; fn f() { { } } }",
         "#[cfg(test)]\nuse crate::client::handle::Handle;",

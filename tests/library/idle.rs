@@ -1,5 +1,5 @@
-//! Idle means asleep: in every state in which there is nothing to do, the loop's thread makes no
-//! turn, as the system's own account of it shows. Linux only: others keep no such account.
+//! Idle means asleep: in every state in which there is nothing to do, the loop's thread makes no turn.
+//! The system's own account of the thread proves it. Linux only: other systems keep no such account.
 
 #![cfg(target_os = "linux")]
 
@@ -50,7 +50,7 @@ fn with_a_full_window_a_full_queue_and_a_full_inbox() {
         running.publish("a", "3"),
     ];
     send_at_once(&mut link, (1..=3).map(|id| message("in", id, "m")));
-    // Both DISCONNECT and TERMINATE wait for what was there before them.
+    // Both DISCONNECT and TERMINATE wait for the commands before them.
     running.expect_asleep("while nothing has room");
     let _disconnect = running.handle().disconnect();
     running.expect_asleep("while DISCONNECT waits for the queue");
@@ -63,7 +63,7 @@ fn with_a_full_window_a_full_queue_and_a_full_inbox() {
 fn while_it_waits_for_the_next_attempt() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
-    // Before the grace of TERMINATE below is over, so that it waits for the attempt.
+    // The next attempt comes before TERMINATE's grace below is over, so that TERMINATE waits for it.
     options.connect_interval = HANG * 5;
     let (running, link) = Running::online_with(options, &mut broker);
     link.close();
@@ -104,7 +104,7 @@ fn while_the_broker_does_not_close_after_the_last_disconnect() {
         let _end = running.handle().terminate(Duration::ZERO);
         link.expect_disconnect();
         link.expect_closed();
-        // The loop gives the broker a second to close its side, which it does not use.
+        // The loop gives the broker a second to close its side; this broker does not do so.
         let after = running.last_processor_time();
         let _ = running.join();
         let spent = after - before;

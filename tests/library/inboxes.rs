@@ -1,7 +1,7 @@
-//! Response queues: messages reach every subscribed thread, and none of them can stop the loop. The
-//! real loop against a broker that does as it is told.
+//! Inboxes: messages reach every subscribed thread, and no thread can stop the loop. The real loop
+//! against a scripted broker.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -15,7 +15,7 @@ use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{Inbox, InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 
-/// Short enough to be spent, long enough for what must not come to come.
+/// Short enough to wait for, long enough for a wrong packet to come.
 const A_MOMENT: Duration = Duration::from_millis(30);
 
 #[test]
@@ -171,7 +171,7 @@ fn a_subscription_made_after_inboxes_were_dropped_is_not_taken_away_with_theirs(
             inbox
         })
         .collect();
-    // While the loop is kept in a callback, the inboxes go and another one subscribes.
+    // While a callback keeps the loop busy, the inboxes are dropped and another one subscribes.
     let (tell, entered) = channel();
     let (release, released) = channel::<()>();
     let callback = move |_| {
@@ -271,7 +271,7 @@ fn row_10_unsubscribe_goes_on_the_wire_when_the_last_thread_leaves() {
     assert!(first.try_recv().is_err());
     let ticket = leave(&last);
     let id = link.expect_unsubscribe().pkid;
-    // Until UNSUBACK messages may still come.
+    // Messages may still come until UNSUBACK.
     send_at_once(&mut link, [message("a", 2, "late")]);
     assert_eq!(next(&last), "late");
     assert_eq!(link.expect_puback().pkid, 2);
@@ -280,7 +280,7 @@ fn row_10_unsubscribe_goes_on_the_wire_when_the_last_thread_leaves() {
     running.terminate(link);
 }
 
-/// Grants the SUBSCRIBE that has to come next.
+/// Reads the next packet, a SUBSCRIBE, and grants it.
 fn grant(link: &mut Connection) {
     let subscribe = link.expect_subscribe();
     link.grant(&subscribe);
@@ -301,7 +301,7 @@ fn row_10_a_subscription_made_while_unsubscribe_is_under_way_stays_and_ends_like
     };
     let leaving = handle.unsubscribe(&first, vec!["a".into()]).unwrap();
     let id = link.expect_unsubscribe().pkid;
-    // One request for a filter at a time: this one leaves after UNSUBACK.
+    // The loop sends one request for a filter at a time: this one leaves after UNSUBACK.
     let again = subscribe(&first);
     send_unsuback(&mut link, id);
     assert!(told(leaving).is_delivered());
@@ -310,7 +310,7 @@ fn row_10_a_subscription_made_while_unsubscribe_is_under_way_stays_and_ends_like
     send_at_once(&mut link, [message("a", 1, "again")]);
     assert_eq!(link.expect_puback().pkid, 1);
     assert_eq!(next(&first), "again");
-    // Another inbox joins while the only one leaves, and goes before the answer.
+    // Another inbox joins while the only one leaves, and is dropped before the answer.
     let leaving = handle.unsubscribe(&first, vec!["a".into()]).unwrap();
     let id = link.expect_unsubscribe().pkid;
     let joining = subscribe(&other);
@@ -343,7 +343,7 @@ fn row_11_one_filter_too_many_is_refused_before_anything_is_sent() {
     };
     let refused = told(subscribe(&["b", "c"]));
     assert_eq!(refused, Outcome::NeverSent(Reason::SubscriptionLimit));
-    // One still fits, and it is the first thing on the wire.
+    // One filter still fits, and it is the first thing on the wire.
     running.subscribe(&mut link, &inbox, "d");
     let refused = told(subscribe(&["b"]));
     assert_eq!(refused, Outcome::NeverSent(Reason::SubscriptionLimit));

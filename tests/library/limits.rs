@@ -1,7 +1,7 @@
-//! What a broker does not allow is handed back before anything of it is sent, and the connection goes
+//! Commands beyond a broker's limits are handed back before any of it is sent, and the connection goes
 //! on. The real loop, with the limits of AWS IoT Core, against a broker that sees every byte.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
         let with_callback = running.handle().publish_then(publish.clone(), |_| {});
         assert_eq!(with_callback.unwrap_err().command, publish);
     }
-    // Up to the limits everything goes, and it is the first thing that goes.
+    // Messages up to the limits are sent, and they are the first ones on the wire.
     for (topic, bytes) in [
         ("1/2/3/4/5/6/7/8".to_owned(), 131_072),
         ("t".repeat(256), 0),
@@ -120,7 +120,7 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
     }
     let nothing = running.handle().subscribe(&inbox, Vec::new()).unwrap_err();
     assert_eq!(nothing.reason, RejectReason::NoFilter);
-    // Nothing of all that went out.
+    // Nothing of the rejected commands went out.
     running.take_a_turn();
     let received = link.received();
     running.terminate(link);
@@ -129,7 +129,7 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
 }
 
 /// A host is a name or an address and nothing else. A dot at its beginning would make OpenSSL take the
-/// certificate of any subdomain, and a URL may hold a password that messages would repeat.
+/// certificate of any subdomain. A URL may hold a password, which messages would repeat.
 #[test]
 fn a_host_that_is_none_is_refused_and_not_repeated() {
     for host in [
@@ -183,7 +183,7 @@ fn filters_beyond_a_limit_are_handed_back_with_its_name() {
         };
         assert_eq!((of.as_str(), exceeded.limit()), (name, limit));
     }
-    // UNSUBSCRIBE has filters as well; only their number does not matter.
+    // The filters of UNSUBSCRIBE have the same limits, except their number.
     for name in ["+/+/+/+/+/+/+/+/#", &"f".repeat(257)] {
         let names = vec!["good".to_owned(), name.to_owned()];
         let rejected = running.handle().unsubscribe(&inbox, names.clone());
@@ -192,7 +192,8 @@ fn filters_beyond_a_limit_are_handed_back_with_its_name() {
         let reason = rejected.reason;
         assert!(matches!(reason, RejectReason::Limit { name: of, .. } if of == name));
     }
-    // Fifty go, eight in a packet; not one more after that, unless it is one of them.
+    // Fifty filters are allowed, eight in a packet. After that, a filter is allowed only if it is one of
+    // them.
     let ticket = running.handle().subscribe(&inbox, with(&all[..50], QOS_1));
     let mut asked = 0;
     while asked < 50 {
@@ -209,7 +210,7 @@ fn filters_beyond_a_limit_are_handed_back_with_its_name() {
     );
     let other = running.handle().inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &other, "f/0");
-    // What does not count: the name of a shared subscription.
+    // The name of a shared subscription does not count as levels.
     let left = running.handle().unsubscribe(&inbox, vec!["f/49".into()]);
     let unsubscribe = link.expect_unsubscribe();
     crate::support::running::send_unsuback(&mut link, unsubscribe.pkid);

@@ -1,5 +1,4 @@
-//! The library from outside: the real loop, real threads and sockets, against a broker that does what the
-//! test says.
+//! The library from outside: the real loop, real threads and sockets, and a scripted broker.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,10 +1,10 @@
-//! Everything that a broker must not send, one row each: the program closes the connection, says which
-//! packet broke which rule and how its bytes begin, connects again after a delay, and loses nothing
+//! Everything that a broker must not send, one row each. The program closes the connection, says which
+//! packet broke which rule and how its bytes begin, and connects again after a delay. It loses nothing
 //! that was in flight or queued.
 //!
-//! The real loop against a broker that does as it is told; the log is what a person would see of it.
+//! The real loop against a scripted broker. The log is checked as a person would read it.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};
@@ -25,12 +25,11 @@ enum When {
     Greeting,
     /// In answer to a CONNECT that asks for a clean session.
     CleanGreeting,
-    /// In answer to SUBSCRIBE with two filters, whose identifier takes the place of the third and
-    /// fourth byte.
+    /// In answer to SUBSCRIBE with two filters. Its identifier replaces the third and fourth byte.
     Subscribing,
 }
 
-/// The bytes, the packet that the error names, the rule in its brackets.
+/// The bytes, the packet that the error names, and the rule in the error's brackets.
 type Row = (&'static [u8], &'static str, &'static str);
 
 const UP: &[Row] = &[
@@ -80,7 +79,7 @@ const UP: &[Row] = &[
     (b"\x90\x01\x00", "SUBACK", "MQTT-3.9.3-1"),
     (b"\x90\x02\x00\x01", "SUBACK", "MQTT-3.9.3-1"),
     (b"\x30\x01\x00", "PUBLISH", "MQTT-4.8.0-1"),
-    // A topic that goes on after the packet's end; no room for the identifier.
+    // A topic that goes on after the packet's end, and no room for the identifier.
     (b"\x30\x03\x00\x09a", "PUBLISH", "MQTT-4.8.0-1"),
     (b"\x32\x04\x00\x01a\x00", "PUBLISH", "MQTT-4.8.0-1"),
     // Identifier 0.
@@ -110,7 +109,7 @@ const UP: &[Row] = &[
     // Half of a surrogate pair, and a character in more bytes than it needs.
     (b"\x30\x05\x00\x03\xed\xa0\x80", "PUBLISH", "MQTT-1.5.3-1"),
     (b"\x30\x04\x00\x02\xc0\xaf", "PUBLISH", "MQTT-1.5.3-1"),
-    // A fixed header that announces one byte above the limit, and not a byte more.
+    // A fixed header that announces one byte above the limit, and no byte after it.
     (b"\x30\xfd\xff\x0f", "PUBLISH", "max-packet-size"),
     (b"\x30\xff\xff\xff\x7f", "PUBLISH", "max-packet-size"),
     (b"\x90\xff\xff\x7f", "SUBACK", "max-packet-size"),
@@ -128,7 +127,7 @@ const GREETING: &[Row] = &[
     (b"\xb0\x02\x00\x01", "UNSUBACK", "MQTT-3.2.0-1"),
     (b"\xd0\x00", "PINGRESP", "MQTT-3.2.0-1"),
     (b"\xe0\x00", "DISCONNECT", "MQTT 3.1.1, 2.2.1"),
-    // CONNACKs that are none.
+    // CONNACKs that are invalid.
     (b"\x22\x02\x00\x00", "CONNACK", "MQTT-2.2.2-2"),
     (b"\x20\x01\x00", "CONNACK", "MQTT 3.1.1, 3"),
     (b"\x20\x02\x02\x00", "CONNACK", "MQTT 3.1.1, 3.2.2.1"),
@@ -152,14 +151,13 @@ const SUBSCRIBING: &[Row] = &[
     (b"\x90\x05ID\x00\x00\x00", "SUBACK", "MQTT-3.9.3-1"),
 ];
 
-/// The beginning as the error shows it.
+/// The beginning of the bytes as the error shows it.
 fn shown(bytes: &[u8]) -> String {
     let bytes = bytes.iter().take(16).map(|byte| format!(" {byte:02x}"));
     format!("beginning{}", bytes.collect::<String>())
 }
 
-/// Goes through one row: a publish is in flight and two are queued behind a full window when the
-/// bytes come.
+/// Tries one row: a publish is in flight and two are queued behind a full window when the bytes come.
 fn go_through(when: When, &(bytes, packet, rule): &Row) {
     let what = format!("{when:?}, {bytes:02x?}");
     let mut broker = ScriptedBroker::bind();
@@ -192,7 +190,7 @@ fn go_through(when: When, &(bytes, packet, rule): &Row) {
     link.expect_closed();
     link.close();
 
-    // The next connection: nothing is lost, and the order is kept.
+    // On the next connection nothing is lost, and the order is kept.
     let resumes = when != When::CleanGreeting;
     let (mut link, _) = broker.accept_client(resumes);
     let mut sent = Vec::new();
@@ -220,7 +218,7 @@ fn go_through(when: When, &(bytes, packet, rule): &Row) {
     let (left, stats) = running.terminate(link);
     assert_eq!((left, stats.reconnects), (0, 1), "{what}");
 
-    // One line for the violation, with everything in it, and a delay before the next attempt.
+    // There is one line for the violation, with everything in it, and a delay before the next attempt.
     let lines = LINES.with(from, &port, "broke the protocol");
     assert_eq!(lines.len(), 1, "{what}: {lines:?}");
     let line = &lines[0];
@@ -264,7 +262,7 @@ fn an_answer_to_subscribe_that_must_not_come() {
         .for_each(|row| go_through(When::Subscribing, row));
 }
 
-/// Nothing is wrong with it, but a line of the log is not to become as long as it is.
+/// Nothing is wrong with such a topic, but a line of the log must not become as long.
 #[test]
 fn a_long_topic_that_nobody_wants_makes_no_long_line() {
     LINES.start();
@@ -280,7 +278,7 @@ fn a_long_topic_that_nobody_wants_makes_no_long_line() {
     assert!(lines[0].len() < 1000, "{} bytes", lines[0].len());
 }
 
-/// The delay is one, not only told: no attempt comes before it is over.
+/// The delay is real, not only logged: no attempt comes before it is over.
 #[test]
 fn a_broker_that_breaks_the_protocol_waits_for_the_next_attempt() {
     const ROUNDS: usize = 8;
@@ -309,7 +307,7 @@ fn a_broker_that_breaks_the_protocol_waits_for_the_next_attempt() {
         assert!(waited >= Duration::from_millis(told), "{waited:?}, {told}");
         delays.push(told);
     }
-    // Random below the ceiling, and not none each time.
+    // The delays are random below the ceiling, and not all zero.
     assert!(delays.iter().all(|delay| *delay <= 100), "{delays:?}");
     assert!(delays.iter().any(|delay| *delay > 0), "{delays:?}");
     running.terminate(link);

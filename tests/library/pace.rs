@@ -1,8 +1,8 @@
-//! When the loop connects, pings and gives up: brokers that drop it, refuse it or fall silent. The
-//! real loop against a broker that does as it is told; times are held from below only, so that a
-//! loaded machine fails nothing.
+//! When the loop connects, pings and gives up: brokers that drop it, refuse it or fall silent. The real
+//! loop against a scripted broker. Times have lower bounds only, so that no test fails on a loaded
+//! machine.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use rumqttc::mqttbytes::v4;
 
 const SUCCESS: v4::ConnectReturnCode = v4::ConnectReturnCode::Success;
 
-/// How long it takes the loop to come back `times` times to a broker that drops it.
+/// The time in which the loop comes back `times` times to a broker that drops it.
 fn drop_it(broker: &mut ScriptedBroker, times: u32, drop_one: impl Fn(Connection)) -> Duration {
     let start = Instant::now();
     for _ in 0..times {
@@ -47,10 +47,10 @@ fn row_14_links_that_do_not_last_are_made_anew_at_a_growing_distance() {
             attempts: 0,
         };
         let running = Running::start(options);
-        // The ceilings: 1, 2, 4, ... 128 ms. Waits for the first ones are too short to be measured.
+        // The ceilings are 1, 2, 4, ... 128 ms. The first waits are too short to be measured.
         drop_it(&mut broker, 9, drop_one);
-        // Now they are 200 ms. The sum of ten delays is below a tenth of the highest possible sum
-        // once in three million times; without growth it would be 5 ms.
+        // Now they are 200 ms. The sum of ten delays is below a tenth of the highest possible sum once
+        // in three million times; without growth it would be 5 ms.
         let took = drop_it(&mut broker, 10, drop_one);
         assert!(took >= Duration::from_millis(200), "{took:?}");
         let end = running.handle().terminate(Duration::ZERO);
@@ -95,7 +95,7 @@ fn row_14_a_broker_that_never_answers_connect_is_tried_again() {
     silent.expect_connect();
     silent.expect_closed();
     assert!(start.elapsed() < HANG);
-    // Under load an attempt may fail for the same reason although it is answered.
+    // Under load an attempt may fail for the same reason although the broker answers it.
     loop {
         let mut link = broker.accept();
         link.expect_connect();
@@ -187,7 +187,7 @@ fn without_an_acknowledgment_in_time_the_link_is_made_anew() {
         sent += 1;
         link.send_puback(id);
         if let Some(outcome) = look_for(HANG / 10, || ticket.outcome()) {
-            // More often if it was overdue again because the machine is loaded.
+            // The command is sent once more if it was overdue again because the machine is loaded.
             assert!(attempts(outcome) >= sent);
             running.terminate(link);
             return;

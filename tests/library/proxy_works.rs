@@ -1,6 +1,6 @@
-//! The fault proxy and the storm's account, tried on themselves: when these fail, believe no storm.
+//! Tests of the fault proxy and of the storm's account: if these fail, no storm can be believed.
 
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read, Write};
@@ -32,7 +32,7 @@ fn connect(listener: &TcpListener, proxy: &Proxy) -> (TcpStream, TcpStream) {
     (client, broker)
 }
 
-/// All that comes until the connection ends, in whatever way.
+/// All bytes that come until the connection ends, in whatever way.
 fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -45,7 +45,7 @@ fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
 fn it_passes_everything_and_each_direction_ends_by_itself() {
     let (listener, proxy) = proxied();
     let (mut client, mut broker) = connect(&listener, &proxy);
-    // More than all buffers hold, so that it has to wait in between.
+    // More than all buffers hold, so that the proxy has to wait in between.
     let sent: Vec<u8> = (0..8_000_000u32).map(|n| (n / 7) as u8).collect();
     let expected = sent.clone();
     let writer = thread::spawn(move || {
@@ -128,7 +128,7 @@ fn it_refuses_drops_and_accepts_again_on_the_same_port() {
     assert_eq!(proxy.counts().cuts(), 2);
 }
 
-/// Connects and hangs up, so many times.
+/// Connects and hangs up, `times` times.
 fn come_and_go(proxy: &Proxy, times: u64) {
     for _ in 0..times {
         let before = proxy.counts().connections();
@@ -157,7 +157,7 @@ fn it_spares_the_connection_that_follows_eight_in_vain() {
             break broker;
         }
     };
-    // It ends as well, only later.
+    // The spared connection ends as well, only later.
     spared.write_all(&[0; 1_000]).unwrap();
     assert!(read_to_the_end(&mut client).len() < 1_000);
     come_and_go(&proxy, 8);
@@ -172,7 +172,7 @@ fn it_spares_none_as_long_as_something_gets_on() {
     let mut progress = 0;
     let mut calls = 0;
     let now = move || {
-        // Each eighth connection gets something on.
+        // Each eighth connection brings progress.
         calls += 1;
         progress += u64::from(calls % 8 == 0);
         progress
@@ -193,7 +193,7 @@ fn nothing_of_it_stays_behind() {
     assert_eq!(read_to_the_end(&mut stalled), b"");
     assert_eq!(read_to_the_end(&mut client), b"");
     wait_until_refused(port);
-    // Its thread held the other one.
+    // The proxy's thread held the other reference.
     wait_until("the thread's end", || {
         std::sync::Arc::strong_count(&counts) == 1
     });
@@ -218,7 +218,7 @@ fn delivered() -> Outcome {
     }
 }
 
-/// An account of one message of publisher 0, submitted, that both subscribers saw.
+/// An account with one message of publisher 0, submitted, that both subscribers saw.
 fn seen_by_both() -> Account {
     let account = Account::new(2);
     account.begin_round(3);
@@ -228,7 +228,6 @@ fn seen_by_both() -> Account {
     account
 }
 
-/// Publisher 0's topic for this message.
 fn topic(index: u64) -> String {
     format!("storm/0/{}", qos(index) as u8)
 }
@@ -253,7 +252,7 @@ fn the_account_finds_what_is_missing() {
 #[test]
 fn the_account_finds_what_has_no_outcome_or_two() {
     let account = seen_by_both();
-    // The other fifteen were never handed in.
+    // The other fifteen messages were never handed in.
     account.end_round();
     assert_eq!(account.unresolved(), 16);
     account.resolve(0, 0, &delivered());
@@ -272,7 +271,7 @@ fn the_account_finds_what_was_seen_though_it_was_never_sent() {
     account.resolve(0, 0, &Outcome::PerhapsDelivered(Reason::Terminated));
     account.end_round();
     assert_eq!((account.untrue(), account.failed()), (0, 1));
-    // Nobody submitted this one, and nobody makes the other.
+    // Nobody submitted the first of these messages, and no publisher makes the second.
     see(&account, Subscriber::Fast, 1);
     let (fast, topic) = (Subscriber::Fast, topic(0));
     account.see(fast, &topic, b"3 0 x", &mut Last::default());
@@ -307,25 +306,25 @@ fn the_account_holds_each_quality_of_service_to_its_own_promise() {
         account.submit(0, index);
         account.resolve(0, index, &delivered());
     }
-    // QoS 0 may be missing, QoS 2 may not, and the witness has to see it too.
+    // QoS 0 may be missing. QoS 2 may not, and the witness must see it too.
     assert_eq!(account.missing(), 1);
     see(&account, Subscriber::Fast, exactly_once);
     see(&account, Subscriber::Slow, exactly_once);
     assert_eq!(account.missing(), 1);
     see(&account, Subscriber::Witness, exactly_once);
     assert!(account.all_delivered_seen());
-    // Behind the cuts that is the broker's, for the witness it is ours.
+    // A repetition behind the cuts is the broker's doing; a repetition at the witness is ours.
     see(&account, Subscriber::Fast, exactly_once);
     assert_eq!(account.repeated.of(QoS::ExactlyOnce), 1);
     assert_eq!(account.untrue(), 0);
     see(&account, Subscriber::Witness, exactly_once);
     assert_eq!(account.untrue(), 1);
-    // QoS 0 comes once.
+    // A QoS 0 message comes once.
     see(&account, Subscriber::Slow, at_most_once);
     assert_eq!(account.untrue(), 1);
     see(&account, Subscriber::Slow, at_most_once);
     assert_eq!(account.untrue(), 2);
-    // Later, QoS 0 may still be on its way; the witness sees nothing twice.
+    // In a later round QoS 0 may still be on its way; the witness sees nothing twice.
     let payloads = [at_most_once, exactly_once].map(|index| account.payload(0, index));
     account.begin_round(4);
     let [zero, two] = [(at_most_once, &payloads[0]), (exactly_once, &payloads[1])];

@@ -1,9 +1,9 @@
 //! The bounded queue and the window: backpressure that never becomes a deadlock, and many packets
 //! handled at once, in both directions.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
-// Helpers outside of tests may panic, as the tests that call them would.
+// Helpers outside of tests may panic, as the tests that call them may.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read};
@@ -39,7 +39,7 @@ fn row_04_a_full_queue_does_not_stop_the_loops_own_work() {
         })
         .collect();
     let first = link.expect_publish();
-    // The window and the queue are full, threads wait; meanwhile there is much to do.
+    // The window and the queue are full, and threads wait; meanwhile the loop has much to do.
     send_at_once(&mut link, (1..=200).map(|id| message("in/a", id, "m")));
     for id in 1..=200 {
         assert_eq!(link.expect_puback().pkid, id);
@@ -91,7 +91,7 @@ fn row_04_a_callback_that_publishes_into_a_full_queue_is_rejected_at_once() {
 
 #[test]
 fn row_05_a_batch_leaves_in_few_writes_without_waiting_for_acknowledgments() {
-    // One look alone may find together what was written apart.
+    // A single measurement could find together packets that were written apart.
     for _ in 0..10 {
         a_batch_leaves_in_few_writes();
     }
@@ -109,7 +109,8 @@ fn a_batch_leaves_in_few_writes() {
         .map(|index| running.publish("a", &index.to_string()))
         .collect();
     link.send_connack(v4::ConnectReturnCode::Success, false);
-    // Reading without a pause, so that packets written one by one are not found together.
+    // The broker reads without a pause, so that it does not find together packets that were written one
+    // by one.
     link.stream().set_nonblocking(true).unwrap();
     let start = Instant::now();
     let (mut reads, mut bytes) = (0, bytes::BytesMut::new());
@@ -195,7 +196,7 @@ fn after_the_block_time_a_full_queue_hands_the_message_back() {
     let mut options = options(&broker);
     options.command_queue = 1;
     options.block_time = Duration::from_millis(50);
-    // Nobody accepts: commands wait.
+    // Nobody accepts the connection, so commands wait.
     let running = Running::start(options);
     let waiting = running.publish("a", "1");
     let start = Instant::now();

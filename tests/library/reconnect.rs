@@ -1,7 +1,7 @@
-//! Lost links and brokers that break the protocol: what is sent again, and what is left alone. The
-//! real loop against a broker that does as it is told.
+//! Lost links and brokers that break the protocol: the packets that the loop sends again, and those that
+//! it leaves alone. The real loop against a scripted broker.
 //!
-//! `row_NN` stands for the defect of the original, in the project's table, that must not come back.
+//! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn row_08_and_row_09_without_a_session_every_subscription_is_renewed_before_anyt
     let in_flight = running.publish("out", "in flight");
     link.expect_publish();
     link.close();
-    // The link is lost again before the renewal is granted: it stays owed.
+    // The link is lost again before the renewal is granted, so the renewal is still due.
     for round in 0..2 {
         let (mut link, _) = broker.accept_client(false);
         let queued = running.publish("out", "queued");
@@ -92,7 +92,7 @@ fn row_07_a_subscribe_and_an_unsubscribe_in_flight_are_sent_again() {
         link = broker.accept_client(session_present).0;
         let again = link.expect_subscribe();
         if !session_present {
-            // What was granted before is renewed first.
+            // The filters that were granted before are renewed first.
             link.grant(&again);
             let again = link.expect_subscribe();
             assert_eq!(again.filters[0].path, "new");
@@ -136,7 +136,7 @@ fn row_09_a_renewal_that_is_refused_reaches_the_inbox() {
     send_at_once(&mut link, [message("b", 1, "still")]);
     assert_eq!(next(&granted), "still");
     link.close();
-    // It is not asked for again.
+    // The refused filter is not asked for again.
     let (mut link, _) = broker.accept_client(false);
     let renewal = link.expect_subscribe();
     assert_eq!(renewal.filters.len(), 1);
@@ -152,7 +152,7 @@ fn row_01_an_oversized_packet_closes_the_link_and_the_next_one_works() {
     let (running, mut link) = Running::online_with(options, &mut broker);
     let inbox = running.handle().inbox(2, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "a");
-    // Header 3 bytes, topic 3, identifier 2: 1000 in all, then one more.
+    // The header has 3 bytes, the topic 3, the identifier 2: 1000 bytes in all, then one more.
     send_at_once(&mut link, [message("a", 1, &"x".repeat(992))]);
     assert_eq!(link.expect_puback().pkid, 1);
     send_at_once(&mut link, [message("a", 2, &"x".repeat(993))]);
@@ -181,7 +181,7 @@ fn a_broker_that_breaks_the_protocol_is_left_and_tried_again() {
     let (running, mut link) = Running::online(&mut broker);
     let ticket = running.publish("a", "x");
     for violation in violations {
-        // On a link that is up, then in one piece with CONNACK.
+        // First on a link that is up, then in one piece with CONNACK.
         let id = link.expect_publish().pkid;
         link.send(violation);
         link.expect_closed();

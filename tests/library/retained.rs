@@ -1,5 +1,5 @@
-//! RETAIN, both ways: it goes out as it was asked for, also when the message is sent again, and what
-//! comes in says whether it was retained.
+//! RETAIN in both directions: a message goes out with the flag that was asked for, also when it is sent
+//! again, and an incoming message says whether it was retained.
 
 use crate::support::running::{Running, attempts, told};
 use crate::support::{HANG, Mosquitto, ScriptedBroker};
@@ -13,7 +13,7 @@ fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
 
 #[test]
 fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session() {
-    // QoS, first byte at first, again in the same session, again in a new one.
+    // QoS, and the first byte at first, again in the same session, and again in a new one.
     for (qos, first, resumed, anew) in [
         (QoS::AtLeastOnce, 0x33, 0x3b, Some(0x33)),
         (QoS::ExactlyOnce, 0x35, 0x3d, None),
@@ -98,11 +98,11 @@ fn a_real_broker_keeps_what_is_retained_and_forgets_it_with_an_empty_message() {
     let inbox = subscribe();
     let message = inbox.recv_timeout(HANG).unwrap();
     assert_eq!((message.payload(), message.retain()), (&b"state"[..], true));
-    // To whoever is subscribed already it comes as any other message [MQTT-3.3.1-9].
+    // To a client that is subscribed already it comes as any other message [MQTT-3.3.1-9].
     publish(retained("kept/a", QoS::AtLeastOnce, ""));
     let message = inbox.recv_timeout(HANG).unwrap();
     assert_eq!((message.payload(), message.retain()), (&b""[..], false));
-    // Nothing is kept any more: what comes first is the next message.
+    // Nothing is kept any more: the first message to come is the next one.
     let left = handle.unsubscribe(&inbox, vec!["kept/#".into()]).unwrap();
     assert!(told(left).is_delivered());
     let inbox = subscribe();

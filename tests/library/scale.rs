@@ -1,5 +1,5 @@
-//! Many threads, many subscriptions, payloads of every size: nothing in them is special, and nothing
-//! gets lost. The real loop, plain TCP.
+//! Many threads, many subscriptions, payloads of every size: none of it is special, and nothing gets
+//! lost. The real loop, plain TCP.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -82,7 +82,7 @@ fn a_message_for_each_of_10_000_subscriptions_reaches_its_inbox() {
         link.grant(&subscribe);
     }
     let inboxes = subscribing.join().expect("no panic in the subscriber");
-    // Identifiers of the broker's own, in portions that it may have in flight.
+    // The broker sends identifiers of its own, in portions that it may have in flight.
     for some in names.chunks(1_000) {
         let messages = (1..).zip(some).map(|(id, name)| message(name, id, name));
         send_at_once(&mut link, messages);
@@ -103,7 +103,7 @@ fn a_message_for_each_of_10_000_subscriptions_reaches_its_inbox() {
 #[test]
 fn payloads_of_every_size_go_there_and_back() {
     const MIB: usize = 1024 * 1024;
-    // Around the length up to which a payload is copied out of the read buffer.
+    // Sizes around the length up to which a payload is copied out of the read buffer.
     let sizes = [0, 1, 4_096, 4_097, 256 * 1024, MIB];
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);

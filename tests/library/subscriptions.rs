@@ -1,6 +1,5 @@
-//! Several response queues that share filters, while the broker refuses some of what it is asked:
-//! nobody loses what was granted, and everybody is told. The real loop against a broker that does as
-//! it is told.
+//! Several inboxes that share filters, while the broker refuses some requests: no inbox loses a granted
+//! subscription, and every caller learns the result. The real loop against a scripted broker.
 
 use crate::support::running::{Running, message, next, send_at_once, send_unsuback, told};
 use crate::support::{HANG, ScriptedBroker};
@@ -8,7 +7,7 @@ use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{InboxError, Outcome, Reason, WhenFull};
 use rumqttc::mqttbytes::v4;
 
-/// Refuses each filter of a SUBSCRIBE.
+/// The SUBACK that refuses each filter of a SUBSCRIBE.
 fn refusal(subscribe: &v4::Subscribe) -> v4::Packet {
     let codes = vec![v4::SubscribeReasonCode::Failure; subscribe.filters.len()];
     v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, codes))
@@ -38,11 +37,11 @@ fn last_leaves_while_a_later_subscribe_is_refused() {
             granted: vec![None]
         }
     );
-    // The broker still serves the first one's subscription, which nobody wants any more.
+    // The broker still serves the subscription of the first inbox, which nobody wants any more.
     let unsubscribe = link.expect_unsubscribe();
     assert_eq!(unsubscribe.topics, ["f"]);
     send_unsuback(&mut link, unsubscribe.pkid);
-    // TERMINATE without grace would not wait for it to be read.
+    // TERMINATE without grace would not wait until the loop has read this.
     running.take_a_turn();
     assert_eq!(running.terminate(link).0, 0);
 }
@@ -59,7 +58,7 @@ fn a_renewal_refused_does_not_take_a_later_grant_away() {
     link.expect_subscribe();
     link.close();
     let (mut link, _) = broker.accept_client(false);
-    // The renewal for the first one, then what the second one asked for.
+    // First comes the renewal for the first inbox, then the request of the second one.
     let renewal = link.expect_subscribe();
     link.send_packet(refusal(&renewal));
     let subscribe = link.expect_subscribe();
@@ -86,7 +85,7 @@ fn a_refused_renewal_reaches_a_full_inbox_that_drops() {
         link.close();
         let (mut link, _) = broker.accept_client(false);
         let renewal = link.expect_subscribe();
-        // The answer to the message shows that the refusal was handled before there is room.
+        // The answer to the message shows that the loop handled the refusal before there is room.
         send_at_once(&mut link, [refusal(&renewal), message("other", 2, "")]);
         assert_eq!(link.expect_puback().pkid, 2);
         assert_eq!(next(&inbox), "fills it");
@@ -102,7 +101,7 @@ fn an_inbox_of_another_loop_is_refused() {
     let mut other_broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let (other, other_link) = Running::online(&mut other_broker);
-    // The first of its loop, as is the other one.
+    // Both inboxes are the first of their loops, so that their numbers are equal.
     let foreign = other.handle().inbox(4, WhenFull::WaitAside);
     let own = running.handle().inbox(4, WhenFull::WaitAside);
     let filters = vec![Filter::new("f", QoS::AtLeastOnce)];

@@ -1,5 +1,5 @@
-//! A thread that does not read its inbox while the broker sends on: what waits for it is bounded in
-//! bytes, publishing goes on, and nothing is lost. The real loop against a broker that does as it is told.
+//! A thread that does not read its inbox while the broker sends on: the bytes that wait for it are
+//! bounded, publishing goes on, and nothing is lost. The real loop against a scripted broker.
 
 use crate::support::lines::LINES;
 use crate::support::running::{Running, told};
@@ -9,7 +9,7 @@ use rumqttc::mqttbytes::{self, v4};
 
 const PAYLOAD: usize = 255 * 1024;
 
-/// Messages that may wait: 64 MiB, since the largest packet is not that large.
+/// So many messages may wait: 64 MiB, since the largest packet is smaller than that.
 const FIT: u16 = (64 * 1024 * 1024 / (PAYLOAD + 1)) as u16;
 
 fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
@@ -29,15 +29,15 @@ fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "a");
-    // The first one finds room in the inbox, the last ones none anywhere.
+    // The first message has room in the inbox, the last ones have room nowhere.
     let last = FIT + 3;
     send(&mut link, 1..=last, false);
     assert_eq!(link.expect_puback().pkid, 1);
     publishing_goes_on(&running, &mut link);
     link.close();
     let (mut link, _) = broker.accept_client(true);
-    // What waits already costs nothing when it comes again, and is not acknowledged. As brokers do, this
-    // one sends all of it before it answers anything else.
+    // Messages that wait already need no room when they come again, and are not acknowledged. As brokers
+    // do, this one sends all of them before it answers anything else.
     send(&mut link, 2..=last, true);
     publishing_goes_on(&running, &mut link);
     for id in 1..last - 1 {
@@ -45,7 +45,7 @@ fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
         assert_eq!(message.payload().len(), PAYLOAD);
         assert_eq!(u16::from(message.payload()[0]), id % 251);
     }
-    // Half of it makes the new link worth it.
+    // The loop makes the new link once there is room for half of the limit again.
     let acknowledged = pubacks_until_closed(&mut link, 2);
     assert!(
         (FIT / 2..last - 1).contains(&acknowledged),
@@ -78,7 +78,7 @@ fn publishing_goes_on(running: &Running, link: &mut Connection) {
     assert!(told(ticket).is_delivered());
 }
 
-/// They come in order, from this one on; gives the last.
+/// Checks that PUBACKs come in order, beginning with `from`; returns the last identifier.
 #[track_caller]
 fn pubacks_until_closed(link: &mut Connection, from: u16) -> u16 {
     let (mut next, mut left) = (from, false);
