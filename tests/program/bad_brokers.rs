@@ -1,8 +1,8 @@
-//! The program against brokers that refuse CONNECT, say nothing, hang up, or are no brokers at all:
-//! the error line, the exit status, and whether it was worth another attempt. A scripted broker
-//! counts the connections.
+//! The program against brokers that refuse CONNECT, say nothing, hang up, or are no brokers at all: the
+//! error line, the exit status, and whether the program tries again. A scripted broker counts the
+//! connections.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
 use std::io::Read;
@@ -13,7 +13,7 @@ use crate::support::running::{message, send_at_once, send_unsuback};
 use crate::support::{Connection, Finished, Program, Report, ScriptedBroker};
 use rumqttc::mqttbytes::v4::{self, ConnectReturnCode};
 
-/// Runs the program against a broker that treats each connection the same way, and returns how it
+/// Runs the program against a broker that treats each connection the same way. Returns how the program
 /// ended and how many connections it made.
 fn against(
     arguments: &[&str],
@@ -25,7 +25,7 @@ fn against(
     let endpoint = format!("{prefix}127.0.0.1:{}", broker.port());
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let script = broker.in_thread(move |mut broker| {
-        // Until the program has ended, and then whatever is still waiting to be accepted.
+        // Accepts until the program has ended, and then the connections that still wait.
         loop {
             let is_over = end.try_recv().is_ok();
             match broker.accept_within(Duration::from_millis(20)) {
@@ -41,7 +41,7 @@ fn against(
     (done, script.join().expect("the script"))
 }
 
-/// Two attempts more.
+/// Arguments for two more attempts.
 const TWICE_MORE: [&str; 8] = [
     "--retry-attempts",
     "2",
@@ -53,7 +53,7 @@ const TWICE_MORE: [&str; 8] = [
     "0",
 ];
 
-/// Tries it once quietly for the error line, and once with the log for the retries in it.
+/// Runs the program once quietly for the error line, and once with the log for the retries in it.
 #[track_caller]
 fn check_attempts<T: Fn(Connection) + Clone + Send + 'static>(
     cause: &str,
@@ -146,10 +146,10 @@ fn a_broker_that_says_nothing() {
         "--connect-timeout",
     ];
     check_attempts("silence", &limit, true, treat, (3, 3), &phrases);
-    // With TLS it is the handshake that does not end.
+    // With TLS the handshake does not end.
     let hello = |mut connection: Connection| {
         let mut all = Vec::new();
-        // Ends when the program gives up, however it closes.
+        // Ends when the program gives up, however it closes the connection.
         let _ = connection.stream().read_to_end(&mut all);
         assert!(!all.is_empty());
     };
@@ -211,7 +211,7 @@ fn something_that_is_no_broker() {
     check_attempts("a web server", &[], true, http, (3, 3), &named);
     let tls = |mut connection: Connection| {
         connection.expect_connect();
-        // What a TLS server says to what is no handshake: a fatal alert.
+        // A TLS server answers bytes that are no handshake with this fatal alert.
         connection.send(&[0x15, 3, 3, 0, 2, 2, 70]);
         connection.expect_closed();
     };
@@ -226,7 +226,7 @@ fn something_that_is_no_broker() {
         connection.expect_closed();
     };
     check_attempts("another packet", &[], true, early, (3, 3), &phrases);
-    // The first connection clears the session, so that there cannot be one.
+    // The first connection clears the session, so the broker cannot have one.
     let present = |mut connection: Connection| {
         assert!(connection.expect_connect().clean_session);
         connection.send_connack(ConnectReturnCode::Success, true);
@@ -245,9 +245,9 @@ fn something_that_is_no_broker() {
         (3, 3),
         &phrases,
     );
-    // What does not speak TLS today will not in a moment.
+    // A server that does not speak TLS will not do so a moment later, so the program does not try again.
     let plain = |mut connection: Connection| {
-        // The handshake's first message is in, so that closing cannot overtake the answer.
+        // The first message of the handshake was read, so that closing cannot overtake the answer.
         let read = connection.stream().read(&mut [0; 512]);
         assert!(read.expect("the handshake") > 0);
         connection.send(b"no TLS here, and this is more than one record header\r\n");
@@ -262,7 +262,7 @@ fn something_that_is_no_broker() {
     check_attempts("no TLS", &[], false, plain, (3, 1), &phrases);
 }
 
-/// Echoes each publish until DISCONNECT. `bad` goes out in place of the first acknowledgment.
+/// Echoes each publish until DISCONNECT. Sends `bad` in place of the first acknowledgment.
 fn echo(link: &mut Connection, bad: Option<&[u8]>) {
     let mut id = 0;
     loop {
@@ -305,7 +305,7 @@ fn the_program_comes_through_a_violation_and_says_so_in_one_line() {
     clear(&mut broker);
     let (mut link, _) = broker.accept_client(false);
     echo(&mut link, Some(b"\x40\x02\x00\x00"));
-    // What was published meanwhile is still to be read.
+    // The messages published meanwhile are still to be read.
     link.read_until_closed();
     let (mut link, _) = broker.accept_client(true);
     echo(&mut link, None);

@@ -1,7 +1,7 @@
-//! The command bench from outside: against a real Mosquitto over mutual TLS, judged by its exit
-//! status, its result and what it says to wrong flags.
+//! The command bench from outside, against a real Mosquitto over mutual TLS: its exit status, its
+//! result, and its answers to wrong flags.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
 use crate::support::{ClosedPort, Finished, Mosquitto, Program, Running};
@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use rumqttc::mqttbytes::{QoS, v4};
 
-/// The fields of the result, in order.
 const FIELDS: [&str; 22] = [
     "mode",
     "threads",
@@ -108,7 +107,7 @@ fn the_result_has_the_documented_fields_and_sensible_values() {
     let done = json(&broker, &more).args(["--payload-size", "100"]).run();
     let report = expect_all(&done, 1000);
     let line = done.stdout.trim_end();
-    // As the line has them, not as a map sorts them; the latency has fields of its own.
+    // The names in the order of the line, which a map would sort. The latency has fields of its own.
     let names = line.split('"').skip(1).step_by(2);
     let own = ["p50", "p90", "p99", "p999", "max"];
     let (nested, top): (Vec<&str>, Vec<&str>) = names
@@ -147,7 +146,7 @@ fn people_get_lines_and_no_bar_where_there_is_no_terminal() {
     for line in done.stderr.lines() {
         assert!(line.starts_with("[20"), "not of the log: {line:?}");
     }
-    // Nothing is left at the broker: the session is a clean one.
+    // Nothing is left at the broker, because the session is a clean one.
     assert!(broker.log().contains(", c1,"), "{}", broker.log());
 }
 
@@ -203,7 +202,7 @@ fn a_persistent_session_is_left_empty() {
     assert_eq!(clean, [true, false, true], "{log}");
 }
 
-/// A bench that would go on for hours, once the broker has had a message of it.
+/// Starts a bench that would run for hours; returns once the broker has received a message of it.
 fn under_way(broker: &Mosquitto, arguments: &[&str]) -> Running {
     let mut observer = broker.client("observer", true);
     let mut subscribe = v4::Subscribe::new("#", QoS::AtMostOnce);
@@ -284,7 +283,8 @@ fn a_broker_that_drops_what_it_acknowledged_is_told_with_a_remedy() {
 #[test]
 fn qos_0_on_a_connection_that_is_lost_is_no_success() {
     let mut broker = Mosquitto::start_fast();
-    // It resets a connection on which a larger packet comes; nothing tells which messages it has.
+    // The broker resets a connection on which a larger packet comes. Nothing tells which messages it has
+    // received.
     broker.restart_with("max_packet_size 1000");
     let more = ["--qos", "0", "--payload-size", "2000", "--messages", "100"];
     let done = json(&broker, &more).run();
@@ -299,7 +299,7 @@ fn the_first_message_that_fails_ends_it() {
     let mut broker = Mosquitto::start_fast();
     broker.restart_with("max_packet_size 1000");
     // The broker closes each link. Either a message ends first, or the loop runs out of attempts before
-    // that: the remedy is the same.
+    // that. The remedy is the same.
     for attempts in ["50", "1"] {
         let more = [
             "--qos",

@@ -1,6 +1,6 @@
-//! The demo while the broker fails it: killed, forgetful, silent, gone for good, or in somebody
-//! else's hands. A real Mosquitto over mutual TLS that saves at each change; each fault falls into
-//! the middle of a run, because the test waits for a message by its number before it acts.
+//! The demo while its broker fails: killed, forgetful, silent, gone for good, or with its session taken
+//! over. A real Mosquitto over mutual TLS that saves at each change. Each fault falls into the middle of
+//! a run, because the test waits for a message by its number before it acts.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::support::{
 };
 use rumqttc::mqttbytes::v4;
 
-/// Messages of a run; with the delay between them it lasts a second at least.
+/// Messages of a run, which lasts at least a second because of the delay between them.
 const COUNT: u64 = 300;
 
-/// A message of this number is far from the first and far from the last of its publisher.
+/// A message far from the first and far from the last one of its publisher.
 const MIDDLE: &str = "received filter/sync/30";
 
-/// One iteration of [`COUNT`] messages that can be followed in the log, and quick retries.
+/// One iteration of [`COUNT`] messages that can be followed in the log, with quick retries.
 fn program(broker: &Mosquitto) -> Program {
     Program::new().args(arguments(broker))
 }
@@ -36,12 +36,11 @@ fn arguments(broker: &Mosquitto) -> Vec<OsString> {
     broker.arguments().into_iter().chain(more).collect()
 }
 
-/// Waits until the run is in its middle.
 fn reach_the_middle(running: &mut Running) {
     running.wait_for_line(MIDDLE);
 }
 
-/// The run of a demo that came through; nothing is lost, what came twice is allowed with QoS 1.
+/// Checks that the run succeeded and nothing is lost; repetitions are allowed with QoS 1.
 #[track_caller]
 fn came_through(running: Running) -> (Run, String) {
     let done = running.finish();
@@ -74,8 +73,8 @@ fn with_quality_of_service_2_no_message_comes_twice_either() {
     let unlimited = ["--retry-attempts", "0", "--qos", "2"];
     let mut running = program(&broker).args(unlimited).spawn();
     reach_the_middle(&mut running);
-    // Its database is always a little behind its word, so a kill could break its promise: only
-    // the link is cut, by a client that takes the session over and lets go of it.
+    // Mosquitto may acknowledge a message before it has saved it, so a kill could break the promise of
+    // QoS 2. Only the link is cut here, by a client that takes the session over and lets go of it.
     let thief = broker.client("demo", false);
     running.wait_for_line(" lost after ");
     thief.close();
@@ -133,7 +132,7 @@ fn a_broker_that_falls_silent_is_connected_to_anew() {
     broker.pause();
     let line = running.wait_for_line(" lost after ");
     assert!(line.contains("acknowledg"), "{line}");
-    // It accepts connections as long as it is stopped (the system does), and says nothing.
+    // The system accepts connections for the stopped broker, which says nothing.
     let line = running.wait_for_line("trying again in");
     assert!(line.contains("within 500ms"), "{line}");
     broker.resume();
@@ -171,7 +170,8 @@ fn a_session_taken_over_is_taken_back_and_the_log_names_the_cause() {
     let cause = "another program uses the same client identifier";
     assert!(line.contains(cause), "{line}");
     running.wait_for_line("reconnected to ");
-    // Now the other one is thrown out; what it was sent before that is not our concern.
+    // Now the broker closes the other client's connection. The messages it was sent before do not
+    // matter.
     let event = loop {
         match other.read_event(crate::support::HANG) {
             crate::support::Event::Packet(v4::Packet::Publish(_), _) => {}
@@ -183,7 +183,7 @@ fn a_session_taken_over_is_taken_back_and_the_log_names_the_cause() {
     assert!(run.resumed >= 1, "{run:?}");
 }
 
-/// The demo told to stop, in the middle of a run.
+/// Stops the demo with a signal in the middle of a run.
 fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
     let broker = Mosquitto::start();
     let mut running = program(&broker).spawn();
@@ -197,13 +197,14 @@ fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
     assert!(!report.success && !run.success, "{run:?}");
     assert!(run.received > 30 && run.lost > 0, "{run:?}");
     assert_eq!(run.received + run.lost, COUNT, "{run:?}");
-    // What was in flight was finished; what was only queued may be cancelled.
+    // Messages in flight were finished; queued ones may be cancelled.
     assert!(!done.stderr.contains("perhaps delivered"), "{done}");
     assert_eq!(run.error.as_deref(), Some("interrupted"));
     assert!(done.stderr.contains("again to leave at once"), "{done}");
 }
 
-/// The broker saw DISCONNECT at the end of each connection: clearing the session, and the run.
+/// Checks that the broker saw DISCONNECT on both connections: on that for clearing the session, and on
+/// the run's.
 #[track_caller]
 fn said_goodbye(broker: &Mosquitto) {
     wait_until("the broker to log two orderly ends", || {
@@ -228,8 +229,8 @@ fn a_terminal_that_goes_away_is_like_ctrl_c() {
     stopped_once("HUP", with_a_terminal);
 }
 
-/// The same program with SIGHUP as a terminal's shell leaves it, also where the tests themselves run under
-/// nohup.
+/// The same program with SIGHUP at its default, as a shell in a terminal leaves it, even if the tests
+/// themselves run under nohup.
 fn with_a_terminal(broker: &Mosquitto) -> Program {
     Program::other("env")
         .arg("--default-signal=HUP")
@@ -237,7 +238,7 @@ fn with_a_terminal(broker: &Mosquitto) -> Program {
         .args(arguments(broker))
 }
 
-/// The same program, as nohup starts it: with SIGHUP ignored.
+/// The same program with SIGHUP ignored, as nohup starts it.
 fn under_nohup(broker: &Mosquitto) -> Program {
     Program::other("nohup")
         .arg(env!("CARGO_BIN_EXE_mqtt-connection-sharing"))
@@ -262,7 +263,7 @@ fn under_nohup_the_other_signals_stop_it_as_ever() {
         let broker = Mosquitto::start();
         let mut running = under_nohup(&broker).spawn();
         reach_the_middle(&mut running);
-        // Not the first of two.
+        // SIGHUP does not count as the first of two signals.
         running.signal("HUP");
         running.signal(signal);
         let done = running.finish();
@@ -278,7 +279,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     let broker = Mosquitto::start();
     let mut running = program(&broker).spawn();
     reach_the_middle(&mut running);
-    // What is in flight cannot be finished now.
+    // From now on, nothing in flight can be finished.
     broker.pause();
     running.signal("INT");
     running.wait_for_line("again to leave at once");
@@ -286,7 +287,7 @@ fn a_second_ctrl_c_leaves_at_once() {
     let done = running.finish();
     broker.resume();
     done.expect_code(130);
-    // No report: nothing was waited for.
+    // There is no report, because the program waited for nothing.
     assert_eq!(done.stdout, "");
 }
 
@@ -319,7 +320,7 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt() {
     running.signal("INT");
     let done = running.finish();
     done.expect_code(130);
-    // There is nothing to finish, so the time that is granted for that must not pass: 5 seconds.
+    // There is nothing to finish, so the 5 seconds that are granted for that must not pass.
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(4), "{took:?}: {done}");
 }
@@ -349,7 +350,7 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt_also_in_the_middle_of_a_run() {
     assert!(run.received > 30 && run.lost > 0, "{run:?}");
 }
 
-/// A broker that lets the demo clear its session, and the connection of its first run.
+/// Lets the demo clear its session, and returns the connection of its first run.
 fn second_connection(broker: &mut ScriptedBroker) -> Connection {
     let (mut first, _) = broker.accept_client(false);
     first.expect_pingreq();
@@ -369,7 +370,7 @@ fn scripted(broker: &ScriptedBroker) -> Program {
 #[test]
 fn ctrl_c_once_or_twice_while_connack_is_awaited() {
     for times in [1, 2] {
-        // For the first connection, which clears the session, and for that of the run.
+        // For the connection that clears the session, and for the connection of the run.
         let mut broker = ScriptedBroker::bind();
         let running = scripted(&broker).spawn();
         let mut first = broker.accept();
@@ -398,7 +399,7 @@ fn ctrl_c_once_or_twice_while_subscribe_is_not_answered() {
         let done = interrupt(running, times);
         done.expect_code(130);
         if times == 1 {
-            // SUBSCRIBE had its grace; then the goodbye, and a report.
+            // SUBSCRIBE had its grace; DISCONNECT and a report follow.
             link.expect_disconnect();
             let report = Report::of(&done);
             let error = report.only_run().error.as_deref();
@@ -410,12 +411,13 @@ fn ctrl_c_once_or_twice_while_subscribe_is_not_answered() {
     }
 }
 
-/// Sends Ctrl-C so many times, each once the one before was noticed; the program has to end.
+/// Sends Ctrl-C `times` times, each after the program noticed the one before; checks that the program
+/// ends.
 fn interrupt(mut running: Running, times: u32) -> Finished {
     running.signal("INT");
     for _ in 1..times {
         running.wait_for_line("again to leave at once");
-        // It may have ended well meanwhile.
+        // The program may have ended meanwhile.
         if running.is_running() {
             running.signal("INT");
         }

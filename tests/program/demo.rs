@@ -1,7 +1,7 @@
-//! The demo from outside, on a good day: against a real Mosquitto over mutual TLS, judged by its
-//! exit status, its two streams, and what the broker and a second client saw of it.
+//! The demo from outside, without faults: against a real Mosquitto over mutual TLS. The tests look at
+//! its exit status, its two streams, and its messages as the broker and a second client see them.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::fs;
 use crate::support::{Connection, Finished, HANG, Mosquitto, Program, Report, wait_for};
 use rumqttc::mqttbytes::{QoS, v4};
 
-/// Two quick iterations and a report as JSON.
+/// Arguments for two quick iterations and a report as JSON.
 const QUICK: [&str; 10] = [
     "--iterations",
     "2",
@@ -24,7 +24,7 @@ const QUICK: [&str; 10] = [
     "json",
 ];
 
-/// The program with the client's certificate and [`QUICK`]; what the test adds comes on top.
+/// The program with the client's certificate and [`QUICK`]; tests add further arguments.
 fn quick(broker: &Mosquitto) -> Program {
     Program::new().args(broker.arguments()).args(QUICK)
 }
@@ -36,7 +36,7 @@ fn once(broker: &Mosquitto) -> Program {
     program.args(["--iterations", "1"])
 }
 
-/// Every line on standard error has to be the log's.
+/// Checks that every line on standard error is a line of the log.
 #[track_caller]
 fn expect_only_logs(finished: &Finished) {
     assert!(!finished.stderr.is_empty(), "no log: {finished}");
@@ -59,7 +59,8 @@ fn observer(broker: &Mosquitto) -> Connection<impl crate::support::scripted::Str
     observer
 }
 
-/// Topics and payloads of the next messages, and the quality of service, the same of all.
+/// Topics and payloads of the next messages, and their quality of service, which must be the same for
+/// all.
 fn seen<S: crate::support::scripted::Stream>(
     observer: &mut Connection<S>,
     count: usize,
@@ -71,7 +72,7 @@ fn seen<S: crate::support::scripted::Stream>(
     (messages.into_iter().map(text).collect(), qos)
 }
 
-/// How the broker's log names the clean session flag of each CONNECT, in order.
+/// The clean session flag of each CONNECT, in order, by the broker's log.
 fn clean_flags(broker: &Mosquitto, id: &str) -> Vec<bool> {
     let log = broker.log();
     let connects = log
@@ -92,10 +93,10 @@ fn the_default_run_shortened_succeeds_and_reports_it() {
     for (run, number) in report.runs.iter().zip(1..) {
         run.expect_smooth(8);
         assert_eq!(run.iteration, number);
-        // Four messages of each publisher, with pauses between them.
+        // Each publisher sends four messages, with pauses between them.
         assert!(run.elapsed_ms >= 3, "{run:?}");
     }
-    // First and last the session is cleared, in between it is a persistent one.
+    // The session is cleared at the beginning and at the end, and persistent in between.
     assert_eq!(clean_flags(&broker, "demo"), [true, false, false, true]);
 }
 
@@ -185,7 +186,7 @@ fn an_archive_works_with_its_password_in_a_file_or_in_the_environment() {
 fn messages_are_padded_to_the_payload_size() {
     let broker = Mosquitto::start();
     let mut observer = observer(&broker);
-    // Larger than a TLS record, so that it takes several reads.
+    // Larger than a TLS record, so that reading it takes several reads.
     let done = once(&broker).args(["--payload-size", "40000"]).run();
     done.expect_code(0);
     Report::of(&done).only_run().expect_smooth(8);
@@ -240,7 +241,7 @@ fn nobody_reading_the_output_is_no_error() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let gone = certs.file("gone");
-    // The right side closes its end of the pipe, says so, and only then the left side begins.
+    // The right side closes its end of the pipe and says so; only then the left side begins.
     let script = "mkfifo \"$GONE\" && \
         { read -r _ < \"$GONE\"; \"$@\"; echo \"status $?\" >&2; } | \
         { exec 0<&-; echo closed > \"$GONE\"; }";
@@ -268,7 +269,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         name.to_string_lossy().into_owned()
     };
     let pair = certs.client();
-    // Paths in the file start from its folder.
+    // Paths in the file are relative to its folder.
     let text = format!(
         "endpoint = \"127.0.0.1:{}\"\nca-file = {:?}\ncert = {:?}\nkey = {:?}\n\
          client-id = \"of-the-file\"\ntopic-prefix = \"of-the-file\"\n\
@@ -292,7 +293,8 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
         .args(["--iterations", "1", "--topic-prefix", "of-the-flag"])
         .run();
     done.expect_code(0);
-    // One iteration: flag. Five messages, JSON: environment. The rest: file.
+    // One iteration comes from a flag, five messages and JSON from the environment, the rest from the
+    // file.
     Report::of(&done).only_run().expect_smooth(5);
     let (messages, _) = seen(&mut observer, 5);
     assert!(
@@ -314,22 +316,22 @@ fn twenty_thousand_messages_come_back_in_the_memory_of_five_hundred() {
     let few = peak_kibibytes(&broker, 500);
     let many = peak_kibibytes(&broker, 20_000);
     eprintln!("{few} KiB for 500 messages, {many} KiB for 20,000");
-    // What waits is bounded by windows and queues, which the longer run fills for longer: 3 to 9 MiB,
-    // by how far the subscriber falls behind. Kept payloads would be 20 MB more.
+    // Windows and queues bound the waiting messages, and the longer run fills them for longer: 3 to 9
+    // MiB, by how far the subscriber falls behind. Kept payloads would be 20 MB more.
     let growth = many.saturating_sub(few);
     assert!(growth < 14 * 1024, "{growth} KiB more");
 }
 
-/// The most memory that the program ever held, as Linux tells it, when all messages are through.
+/// The most memory that the program ever held, as Linux tells it, once all messages are through.
 #[cfg(target_os = "linux")]
 fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
     let program = Program::new().args(broker.arguments()).arg("-q");
     let program = program.args(["--publish-count", &count.to_string()]);
-    // The pause after the first iteration is the moment to look.
+    // The pause after the first iteration is the moment to read it.
     let waiting = ["--iterations", "2", "--iteration-delay", "1h"];
     let program = program.args(waiting).args(["--publish-delay", "0"]);
     let program = program.args(["--payload-size", "1000"]);
-    // Seconds, but a busy machine may make it minutes.
+    // Seconds on an idle machine, but perhaps minutes on a busy one.
     let limit = 20 * HANG;
     let running = program.limit(limit).spawn();
     let line = wait_for("the first iteration's result", limit, || {

@@ -1,6 +1,6 @@
-//! The demo over a network that fails it: cut in the middle of the TLS handshake, of a packet, of
-//! anything; stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS
-//! behind the proxy of `support/proxy.rs`. Each run has to succeed with nothing lost.
+//! The demo over a network that fails: cut in the middle of the TLS handshake, of a packet, of anything;
+//! stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS behind the proxy
+//! of `support/proxy.rs`. Each run must succeed with nothing lost.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -15,7 +15,8 @@ fn broker() -> (Mosquitto, Proxy) {
     (broker, proxy)
 }
 
-/// One iteration of this many messages as fast as they go, and retries as quick and as many.
+/// One iteration of this many messages without pauses, with as many retries as it takes and hardly a
+/// delay.
 fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
     Program::new()
         .args(broker.arguments_through(&proxy.endpoint()))
@@ -26,18 +27,18 @@ fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
         .args(["--retry-base", "1ms", "--retry-max", "5ms"])
 }
 
-/// A program whose messages come so slowly that the test can act in their middle.
+/// A program whose messages come so slowly that the test can act in the middle.
 fn unhurried(broker: &Mosquitto, proxy: &Proxy) -> Program {
     program(broker, proxy, UNHURRIED).args(["--publish-delay", "10ms"])
 }
 
-/// Messages of an unhurried run; they take a second at least.
+/// Messages of such a slow run, which lasts at least a second.
 const UNHURRIED: u64 = 300;
 
-/// A message of this number is far from the first and far from the last of its publisher.
+/// A message far from the first and far from the last one of its publisher.
 const MIDDLE: &str = "received filter/sync/30";
 
-/// Cuts after so many bytes as a seed and a range say.
+/// Cuts after random numbers of bytes in this range.
 fn random_cuts(seed: u64, count: usize, bytes: Range<u64>) -> Vec<Fate> {
     let mut random = Random::new(seed);
     std::iter::repeat_with(|| Fate::cut(random.within(&bytes)))
@@ -45,7 +46,7 @@ fn random_cuts(seed: u64, count: usize, bytes: Range<u64>) -> Vec<Fate> {
         .collect()
 }
 
-/// The run came through: status 0, all messages there.
+/// Checks that the run succeeded: status 0, all messages received.
 #[track_caller]
 fn came_through(running: Running, count: u64) -> Run {
     let done = running.finish();
@@ -56,20 +57,20 @@ fn came_through(running: Running, count: u64) -> Run {
     report.runs.remove(0)
 }
 
-/// Each connection is cut a little later than the one before, through the whole handshake and the
-/// first packets, once for the connection that clears the session and once for the run's.
+/// Cuts each connection a little later than the one before, through the whole handshake and the first
+/// packets. Does so for the connections that clear the session and again for those of the run.
 fn cut_step_by_step(counting: Counting, last: u64) {
     let (broker, proxy) = broker();
-    // The first bytes one by one: record and packet headers.
+    // The first bytes one by one: they are the headers of record and packet.
     let steps = (0..16).chain((16..last).step_by(61));
     let steps: Vec<Fate> = steps.map(|n| Fate::cut(n).counting(counting)).collect();
     let cuts = 2 * steps.len() as u64;
     proxy.decide([steps.clone(), steps].concat(), Fate::pass());
-    // So many that the run does not end before the last cut.
+    // So many messages that the run does not end before the last cut.
     const COUNT: u64 = 2_000;
     let run = came_through(program(&broker, &proxy, COUNT).spawn(), COUNT);
     let counts = proxy.counts();
-    // A connection that was done may have closed before its cut.
+    // A connection that had nothing more to do may have closed before its cut.
     assert!(counts.cuts() + 3 >= cuts, "{} of {cuts}", counts.cuts());
     assert!(counts.connections() > cuts, "{run:?}");
 }
@@ -93,8 +94,8 @@ fn cut_at_any_byte_that_the_broker_sends() {
 fn cut_anywhere_in_the_traffic() {
     for seed in 1..=4 {
         let (broker, proxy) = broker();
-        // Not without end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may be
-        // more than passes between two cuts.
+        // The cuts come to an end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may
+        // be more than passes between two cuts.
         proxy.decide(random_cuts(seed, 30, 1..40_000), Fate::pass());
         let run = came_through(program(&broker, &proxy, 2_000).spawn(), 2_000);
         assert!(proxy.counts().cuts() >= 4, "seed {seed}: {run:?}");
@@ -106,9 +107,9 @@ fn cut_anywhere_in_the_traffic() {
 fn cut_anywhere_no_message_of_quality_of_service_2_comes_twice() {
     for seed in 5..=8 {
         let (broker, proxy) = broker();
-        // So far apart that all the broker holds gets through: Mosquitto 2.0 forgets at two losses
-        // in a row that it has sent PUBREL, and sends the message anew, which it must not
-        // [MQTT-4.3.3-1] and which nobody can tell from a new one.
+        // The cuts are so far apart that all messages of the broker get through between them. After two
+        // losses in a row Mosquitto 2.0 forgets that it has sent PUBREL and sends the message anew,
+        // which it must not [MQTT-4.3.3-1]. No client can tell that from a new message.
         proxy.decide(random_cuts(seed, 10, 120_000..200_000), Fate::pass());
         let program = program(&broker, &proxy, 1_000).args(["--qos", "2"]);
         let run = came_through(program.spawn(), 1_000);

@@ -1,10 +1,11 @@
-//! What people and scripts read, word for word: help, error lines, results, the log, exit statuses, and
-//! the bytes on the wire, each held against a file in `tests/program/golden_files`.
+//! Texts that people and scripts read, word for word: help, error lines, results, the log, exit
+//! statuses, and the bytes on the wire. Each is compared with a file in `tests/program/golden_files`.
 //!
-//! A change that is meant is taken over with `UPDATE_GOLDEN=1 cargo test --test program golden`, and shows in the
-//! diff. Ports, times and folders differ from run to run: a word in angle brackets stands for each.
+//! `UPDATE_GOLDEN=1 cargo test --test program golden` writes the files anew after an intended change,
+//! which the diff then shows. Ports, times and folders differ from run to run: a word in angle brackets
+//! stands for each.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write;
@@ -15,7 +16,7 @@ use crate::support::refusal::QUICK;
 use crate::support::{Certs, ClosedPort, Finished, Mosquitto, Program, ScriptedBroker};
 use rumqttc::mqttbytes::v4;
 
-/// Holds `text` against the file of this name, or writes the file where that is asked for.
+/// Compares `text` with the file of this name, or writes the file if `UPDATE_GOLDEN` is set.
 #[track_caller]
 fn expect_golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -37,7 +38,7 @@ fn expect_golden(name: &str, text: &str) {
     assert_eq!(text, golden, "tests/program/golden_files/{name}");
 }
 
-/// Each run of digits becomes `<n>`.
+/// Replaces each run of digits by `<n>`.
 fn without_numbers(text: &str) -> String {
     let mut plain = String::new();
     let mut digits = false;
@@ -54,7 +55,7 @@ fn without_numbers(text: &str) -> String {
     plain
 }
 
-/// JSON in lines, with a word in place of the figures that are measured.
+/// JSON over several lines, with a word in place of each measured figure.
 fn without_measures(json: &str, measures: &[&str]) -> String {
     let mut value: serde_json::Value = serde_json::from_str(json).expect("JSON");
     blank(&mut value, measures);
@@ -322,7 +323,7 @@ fn error_lines() {
             program = program.env(name, value);
         }
         writeln!(text, "{}", arguments.join(" ")).unwrap();
-        // Only where it may be asked for twice is it.
+        // `-q` is added except where the row itself gives it.
         let quiet = arguments.contains(&"-q");
         if !quiet {
             program = program.args(QUICK).arg("-q");

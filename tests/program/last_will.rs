@@ -1,7 +1,7 @@
-//! The last will: in CONNECT byte for byte, published by a real Mosquitto when the program dies, and
-//! not when it ends in order.
+//! The last will: it is in CONNECT byte for byte, and a real Mosquitto publishes it when the program
+//! dies, but not when the program ends in order.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -19,7 +19,7 @@ const TOPIC: &str = "status/demo";
 fn each_connect_of_the_program_carries_the_will() {
     let folder = tempfile::tempdir().expect("a folder");
     let payload = folder.path().join("will");
-    // Taken as it is: with its line break, and whatever bytes there are.
+    // The payload is taken as it is, with its line break and any bytes.
     fs::write(&payload, b"gone\xff\0\n").expect("a payload");
     let mut broker = ScriptedBroker::bind();
     let running = Program::new()
@@ -30,7 +30,7 @@ fn each_connect_of_the_program_carries_the_will() {
         .args(["--connect-interval", "0", "--retry-base", "0"])
         .args(["--retry-attempts", "1", "-q"])
         .spawn();
-    // The second one is a retry.
+    // The second connection is a retry.
     for _ in 0..2 {
         let mut link = broker.accept();
         let connect = link.expect_connect();
@@ -110,7 +110,7 @@ fn a_program_that_is_killed_leaves_its_will() {
     assert_eq!(will.topic, TOPIC);
     assert_eq!(&will.payload[..], b"gone");
     assert_eq!(will.qos, QoS::AtLeastOnce);
-    // It was retained: whoever comes later finds it, marked as such.
+    // The will was retained: a later subscriber receives it, marked as such.
     let mut later = broker.client("later", true);
     subscribe(&mut later, TOPIC, QoS::AtMostOnce);
     let kept = later.expect_publish();
@@ -124,7 +124,7 @@ fn a_program_that_ends_in_order_leaves_none() {
     let (running, mut next) = with_subscriber(&broker);
     running.signal("INT");
     running.finish().expect_code(130);
-    // What comes first now shows that no will came before it.
+    // This message comes first, which shows that no will came before it.
     let mut other = broker.client("other", true);
     let end = v4::Publish::new("status/end", QoS::AtLeastOnce, "end");
     other.send_packet(v4::Packet::Publish(v4::Publish { pkid: 1, ..end }));

@@ -1,10 +1,10 @@
-//! The embedded broker under load, with a client that is not ours: what it acknowledged arrives,
-//! also over lost connections.
+//! The embedded broker under load, with a client that is not ours: each message that it acknowledged
+//! arrives, also over lost connections.
 //!
 //! `cargo test --features local-broker --test program local_broker`
 
 #![cfg(feature = "local-broker")]
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,13 +19,13 @@ use rumqttc::mqttbytes::{QoS, v4};
 const WINDOW: usize = 100;
 const COUNT: u32 = 5_000;
 
-/// Publishes to itself with [`WINDOW`] messages on their way in each direction.
+/// A client that publishes to itself with [`WINDOW`] messages on their way in each direction.
 struct Echo {
     broker: LocalBroker,
     link: Connection<TlsStream<TcpStream>>,
     qos: QoS,
     next: u32,
-    /// Messages not acknowledged, by packet identifier; `true` once PUBREC came.
+    /// Messages not acknowledged, by packet identifier; `true` after PUBREC.
     in_flight: BTreeMap<u16, (u32, bool)>,
     /// Packet identifiers of QoS 2 messages received and not released.
     unreleased: BTreeSet<u16>,
@@ -58,8 +58,8 @@ impl Echo {
         }
     }
 
-    /// Runs until `count` messages were published and all of them have come back; the connection
-    /// is lost each time `lose_after` more messages have come.
+    /// Runs until `count` messages were published and have all come back. Loses the connection each time
+    /// `lose_after` more messages have come.
     fn run(&mut self, count: u32, lose_after: usize) {
         let mut lose_at = lose_after;
         while self.received.len() < count as usize || !self.in_flight.is_empty() {
@@ -133,10 +133,11 @@ impl Echo {
         }
     }
 
-    /// Closes without DISCONNECT, resumes the session and sends again what was not acknowledged.
+    /// Closes without DISCONNECT, resumes the session and sends again the messages that were not
+    /// acknowledged.
     fn lose_link(&mut self) {
         self.losses += 1;
-        // In turn: the broker sees the loss first, or the new connection.
+        // In turn, the broker first sees the loss, or the new connection.
         if self.losses.is_multiple_of(2) {
             self.link
                 .stream()
@@ -193,7 +194,7 @@ fn nothing_is_lost_over_lost_connections() {
     assert_eq!(echo.repeated, 0);
 }
 
-/// More than the crate keeps for a client by default.
+/// More messages than the crate keeps for a client by default.
 #[test]
 fn a_client_that_was_away_misses_nothing() {
     const WAITING: u16 = 12_000;
@@ -209,7 +210,7 @@ fn a_client_that_was_away_misses_nothing() {
         let mut publish = v4::Publish::new("t", QoS::AtLeastOnce, number.to_be_bytes());
         publish.pkid = number;
         writer.send_packet(v4::Packet::Publish(publish));
-        // Acknowledgments nobody reads would stop the broker in the end.
+        // Acknowledgments that nobody reads would stop the broker in the end.
         if number % 100 == 0 {
             for acknowledged in number - 99..=number {
                 assert_eq!(writer.expect_puback().pkid, acknowledged);

@@ -1,11 +1,11 @@
-//! Threads that panic: a caller of the library with a handle, an inbox and a ticket in its hands, a
-//! callback, and the loop itself. Nobody else may hang, and every command ends. The program's unit tests
-//! have the threads of the demo.
+//! Threads that panic: a caller of the library that holds a handle, an inbox and a ticket; a callback;
+//! and the loop itself. No other thread may hang, and every command ends. The program's unit tests cover
+//! the threads of the demo.
 //!
-//! Nothing in the library is made to panic: the log is. A program may set any logger, and this one
-//! panics, once, in the thread that logs a certain line.
+//! No code of the library is made to panic, only the log: a program may set any logger, and this logger
+//! panics once, in the thread that logs a certain line.
 
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
@@ -19,7 +19,7 @@ use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{InboxError, Outcome, Reason, RejectReason, WhenFull};
 use rumqttc::mqttbytes::v4;
 
-/// Panics at the line that begins with these words, once.
+/// Panics once, at the line that begins with these words.
 struct PanickingLog(Mutex<Option<&'static str>>);
 
 static LOG: PanickingLog = PanickingLog(Mutex::new(None));
@@ -40,12 +40,12 @@ impl Log for PanickingLog {
     fn flush(&self) {}
 }
 
-/// A test that failed in its turn is not the next one's concern.
+/// Another test that failed with the lock must not fail this one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on, until the value is dropped, the log panics at these words. One test at a time.
+/// Makes the log panic at these words until the value is dropped. One test at a time.
 fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     static SET: Once = Once::new();
@@ -58,7 +58,7 @@ fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
     turn
 }
 
-/// The words were logged.
+/// Checks that the words were logged.
 #[track_caller]
 fn expect_panicked() {
     assert_eq!(*lock(&LOG.0), None, "nobody logged these words");
@@ -84,7 +84,8 @@ fn a_thread_with_a_handle_an_inbox_and_tickets() {
     let first = link.expect_publish();
     let subscribe = link.expect_subscribe();
     link.grant(&subscribe);
-    // Its inbox goes away with it: UNSUBSCRIBE may overtake what it had handed in.
+    // The thread's inbox goes with it: UNSUBSCRIBE may overtake the messages that the thread had handed
+    // in.
     let (mut ids, mut left) = (vec![first.pkid], None);
     while ids.len() < 3 || left.is_none() {
         match link.read_packet() {
@@ -105,7 +106,7 @@ fn a_thread_with_a_handle_an_inbox_and_tickets() {
     let id = link.expect_publish().pkid;
     link.send_puback(id);
     assert!(told(after).is_delivered());
-    // And so did its handle.
+    // The thread's handle was dropped as well.
     running.drop_handle();
     link.expect_disconnect();
     link.expect_closed();
@@ -148,6 +149,6 @@ fn the_loop_itself() {
         told(handle.terminate(Duration::ZERO)),
         Outcome::Cancelled(Reason::LoopEnded)
     );
-    // And the broker sees that the client is gone.
+    // The broker sees that the client is gone.
     link.expect_closed();
 }

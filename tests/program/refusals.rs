@@ -1,8 +1,9 @@
-//! What a person sees when it cannot work: for each cause an exit status and one line on standard
-//! error that says what was tried, what went wrong and what to do; never a panic, nothing on
-//! standard output. Against a real Mosquitto; `bad_brokers.rs` has what that cannot be made to do.
+//! Causes for which the program cannot work. Each has an exit status and one line on standard error that
+//! says what was tried, what went wrong and what to do; there is never a panic, and nothing on standard
+//! output. Against a real Mosquitto; `bad_brokers.rs` covers the answers that Mosquitto cannot be made
+//! to give.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
 use std::ffi::OsString;
@@ -19,7 +20,7 @@ fn with(mut arguments: Vec<OsString>, flag: &str, value: impl Into<OsString>) ->
     arguments
 }
 
-/// `arguments` and more.
+/// `arguments` with more behind them.
 fn and<A: Into<OsString>>(mut arguments: Vec<OsString>, more: Vec<A>) -> Vec<OsString> {
     arguments.extend(more.into_iter().map(Into::into));
     arguments
@@ -134,7 +135,7 @@ fn what_is_wrong_with_certificates() {
             ],
         ),
     ]);
-    // All these never got to be a client.
+    // None of these programs became a client.
     assert!(
         !broker.log().contains(" as mqtt-connection"),
         "{}",
@@ -258,7 +259,7 @@ fn no_file_descriptors_left() {
     let broker = Mosquitto::start();
     let mut refused = 0;
     let mut enough = false;
-    // Each limit stops the program at another place, until it has enough.
+    // Each limit stops the program at another place, until the limit is large enough.
     for limit in 4..40 {
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         let done = Program::other("sh")
@@ -273,13 +274,13 @@ fn no_file_descriptors_left() {
                 enough = true;
                 break;
             }
-            // The system's loader had not enough to start it.
+            // The system's loader had too few to start the program.
             Some(127) => continue,
             _ => {}
         }
         refused += 1;
         assert_eq!(done.stderr.lines().count(), 1, "{limit}: {done}");
-        // A library may only say what it could not do without one.
+        // A library may only say which operation failed, not that descriptors were missing.
         if done.stderr.contains("Too many open files") {
             let advice = "; raise the limit of open files of this process (ulimit -n)";
             assert!(done.stderr.contains(advice), "{limit}: {done}");

@@ -1,8 +1,8 @@
-//! Passwords and keys come into no log, no error, no result and no debug output: the program at its
-//! highest log level, with every crate's log on, in success and in failure, searched for each secret
-//! as it is and in the forms in which it might be printed.
+//! Passwords and keys appear in no log, no error, no result and no debug output. The program runs at its
+//! highest log level, with every crate's log on, in success and in failure. The tests search its output
+//! for each secret as it is and in the forms in which it might be printed.
 
-// Clippy knows tests by their attribute only; the helpers are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::ffi::OsString;
@@ -15,15 +15,15 @@ use crate::support::refusal::QUICK;
 use crate::support::secrets::{ARCHIVE_PASSWORD, Secrets, USER_PASSWORD, WRONG_PASSWORD};
 use crate::support::{Finished, Mosquitto, Program};
 
-/// As talkative as it gets.
+/// The demo with all logs on.
 fn loud(arguments: impl IntoIterator<Item = OsString>) -> Program {
     loudly(Program::new().args(arguments).args(DEMO))
 }
 
-/// What makes the demo short.
+/// Arguments that make the demo short.
 const DEMO: [&str; 4] = ["--iterations", "1", "--publish-delay", "0"];
 
-/// The command bench, as talkative, with everything received back.
+/// The command bench with all logs on, receiving everything back.
 fn loud_bench(arguments: impl IntoIterator<Item = OsString>) -> Program {
     let short = ["--messages", "20", "--window", "5", "--receive"];
     loudly(Program::new().arg("bench").args(arguments).args(short))
@@ -101,7 +101,7 @@ fn user_name_password_and_key_files() {
 
     let done = loud(with_file(&right)).run();
     check(&secrets, "success", 0, &done);
-    // Every crate's log was on.
+    // This line shows that every crate's log was on.
     assert!(done.stderr.contains("TRACE"), "{done}");
     let done = loud(alice()).env("MQTT_PASSWORD", USER_PASSWORD).run();
     check(&secrets, "success, from the environment", 0, &done);
@@ -203,7 +203,7 @@ fn a_password_that_went_astray_on_the_command_line() {
         vec!["--verbose".to_owned(), with("")],
         vec!["--local".to_owned(), with("")],
         vec!["--".to_owned(), with("")],
-        // In place of the file that holds it.
+        // The password in place of the file that holds it.
         [
             ["--endpoint", "a", "--username", "me"]
                 .map(str::to_owned)
@@ -316,8 +316,9 @@ fn archives() {
     check(&secrets, "a password for nothing", 0, &unused.run());
 }
 
-/// Runs the program with these files readable by their owner only, then also by others: then each has
-/// its warning, and what that tells to do, done by a shell, ends it.
+/// Runs the program with files that only their owner can read, and then with files that others can read.
+/// In the second run each file has its warning, and a shell that runs the command in the warning ends
+/// it.
 fn expect_warnings(arguments: &[OsString], exposed: &[&Path]) {
     let chmod = |mode| {
         for path in exposed {
@@ -370,7 +371,7 @@ fn what_others_may_read_is_warned_about() {
         &[password.clone().into()],
     ]);
     expect_warnings(&arguments, &[&certs.client().key, &password]);
-    // A plain path is not quoted.
+    // The warning does not quote a plain path.
     let key = &certs.client().key;
     fs::set_permissions(key, fs::Permissions::from_mode(0o640)).unwrap();
     let done = loud(arguments).run();
@@ -442,7 +443,7 @@ fn the_bench_with_a_password_and_key_files() {
     let done = with(&["--config".into(), settings.into()]).run();
     check(&secrets, "a password in the settings", 2, &done);
 
-    // Its error is in the result, too.
+    // The error is in the result, too.
     let endless = ["--messages", "1000000000", "--mode", "sync"];
     let mut running = with(&right).args(endless).spawn();
     running.wait_for_line("received PUBACK");
@@ -475,7 +476,8 @@ fn the_bench_with_an_archive() {
     check(&secrets, "a wrong password in a file", 2, &by_file.run());
 }
 
-/// With the embedded broker, passwords for another one are of no use; they must not show for that.
+/// The embedded broker does not use passwords for another broker. They must not be shown because of
+/// that.
 #[test]
 fn passwords_beside_the_embedded_broker() {
     let secrets = Secrets::new();
@@ -505,7 +507,7 @@ fn the_keys_of_the_embedded_broker() {
     let file_of = |folder: &Path, name: &str| {
         let inside = fs::read_dir(folder).unwrap().next()?.unwrap().path();
         let file = inside.join(name);
-        // Its last line, so that it is whole.
+        // The file is complete once it has its last line.
         let text = fs::read_to_string(&file).ok()?;
         text.contains("-----END").then_some(file)
     };

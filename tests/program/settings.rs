@@ -1,5 +1,5 @@
-//! Settings that cannot be, from flags, the environment and a file: exit status 2 and a line that
-//! names the setting where it was given, before anything is connected.
+//! Impossible settings from flags, the environment and a file: exit status 2, and a line that names the
+//! setting as it was given, before the program connects.
 
 use std::fs;
 use std::path::Path;
@@ -146,7 +146,7 @@ fn the_embedded_broker_when_it_was_not_built_in() {
     check([row("no embedded broker", ["--local"], (2, ONCE), &phrases)]);
 }
 
-/// An option of the library is named as the setting that was given, and where it was given.
+/// The error names the setting that was given, and where it was given, not the library's option.
 #[test]
 fn a_file_that_cannot_be_read_is_named_with_where_it_was_given() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -188,7 +188,7 @@ fn a_file_that_cannot_be_read_is_named_with_where_it_was_given() {
     }
 }
 
-/// Logs and results name options as errors do.
+/// Logs and results name options in the same way as errors.
 #[test]
 fn logs_and_results_name_options_as_they_were_given() {
     let silent = ScriptedBroker::bind();

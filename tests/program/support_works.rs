@@ -1,4 +1,4 @@
-//! The support code of the other tests, tried on itself: when these fail, believe no other.
+//! Tests of the support code of the other tests: if these fail, no other result can be believed.
 
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,7 +35,7 @@ fn mosquitto_keeps_a_session_over_a_kill_unless_its_database_is_removed() {
     assert!(!answer.session_present);
     client.send_packet(subscribe("kept/#", 1));
     assert_eq!(client.expect_suback().pkid, 1);
-    // Its own clock decides when it saves, at most a second after the change.
+    // Mosquitto's own clock decides when it saves, at most a second after the change.
     wait_until("the database", || broker.has_database());
 
     broker.kill();
@@ -96,7 +96,7 @@ fn mosquitto_takes_each_kind_of_key_and_refuses_strangers() {
     assert!(reaches(Some(archive.expect("a PKCS#12 identity"))));
     assert!(!reaches(identity(certs.other_client())));
     assert!(!reaches(None));
-    // What the library has to convert before TLS can use it.
+    // TLS cannot use these keys before the library has converted them.
     assert!(identity(certs.pkcs1_client()).is_none());
     assert!(identity(&certs.sec1_client()).is_none());
 }
@@ -148,7 +148,7 @@ fn a_scripted_broker_reads_sends_and_records() {
         assert!(client.expect_connack().session_present);
         client.send_packet(subscribe("#", 1));
         client.expect_suback();
-        // Two packets and the beginning of a third in one piece, then its end.
+        // Two packets and the beginning of a third in one piece, then the rest of the third.
         client.send(&[0xc0, 0, 0xe0, 0, 0x40]);
         client.send(&[2, 0, 9]);
         client.expect_closed();
