@@ -1,4 +1,4 @@
-//! What may come first: CONNACK, and what it may say.
+//! CONNACK: it must come first, and only some of its forms are allowed.
 
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::options::Options;
@@ -11,7 +11,7 @@ use crate::violations::{bad, expect_each_closes, expect_each_closes_instead_of_c
 /// [`CONNECT`] with clean session.
 const CLEAN_CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04loop";
 
-/// The port is set by whoever uses them.
+/// Options for a check that sets the port itself.
 fn any_options() -> Options {
     options(&ScriptedBroker::bind())
 }
@@ -30,7 +30,7 @@ fn mqtt_3_2_0_1_anything_but_connack_in_answer_to_connect_is_a_violation() {
         bad(b"\x90\x03\x00\x01\x01", "SUBACK", RULE),
         bad(ack(0xb0, 1), "UNSUBACK", RULE),
         bad(b"\xd0\x00", "PINGRESP", RULE),
-        // What is no packet of a broker at all.
+        // Bytes that are no packet of a broker at all.
         bad(b"SSH-2.0-server\r\n", "PUBREC", "MQTT-2.2.2-2"),
     ];
     expect_each_closes_instead_of_connack(&rows, CONNECT, any_options());
@@ -65,7 +65,7 @@ fn mqtt_3_2_0_1_a_second_connack_closes_the_connection() {
 
 #[test]
 fn mqtt_3_2_2_4_session_present_with_a_refusal_is_a_violation() {
-    // A refusal by itself would end the attempts with most of these codes.
+    // By itself, a refusal with most of these codes would end the attempts.
     let rows = [1, 2, 3, 4, 5].map(|code| bad([0x20, 2, 1, code], "CONNACK", "MQTT-3.2.2-4"));
     expect_each_closes_instead_of_connack(&rows, CONNECT, any_options());
     let mut clean = any_options();
@@ -98,7 +98,7 @@ fn mqtt_3_2_2_1_it_is_one_on_every_connection_and_nothing_is_lost() {
     link.close();
     let mut link = broker.accept();
     link.expect_bytes(CLEAN_CONNECT);
-    // What comes in one piece with it is not taken for a part of the session.
+    // The acknowledgment in one piece with CONNACK is not taken for a part of the session.
     link.send(&[RESUMED, &ack(0x40, 2)].concat());
     assert!(link.read_to_end().is_empty());
     let mut link = broker.accept();
@@ -120,7 +120,7 @@ fn mqtt_3_2_2_1_it_is_one_on_every_connection_and_nothing_is_lost() {
     terminate(running, link);
 }
 
-/// The same bytes are right where the session was not cleared.
+/// The same bytes are right if the session was not cleared.
 #[test]
 fn mqtt_3_2_2_1_session_present_without_clean_session_is_none() {
     let mut broker = ScriptedBroker::bind();

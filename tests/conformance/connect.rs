@@ -1,4 +1,4 @@
-//! CONNECT: when it is sent and what stands in it.
+//! CONNECT: when it is sent, and the contents of its fields.
 
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::options::{Credentials, Options};
@@ -16,7 +16,7 @@ pub fn credentials(username: &str, password: &str) -> Option<Credentials> {
     })
 }
 
-/// The error for these options; nothing is connected.
+/// The error for these options, with which nothing is connected.
 #[track_caller]
 pub fn refused(change: impl FnOnce(&mut Options)) -> String {
     let mut broker = ScriptedBroker::bind();
@@ -34,7 +34,7 @@ pub fn refused(change: impl FnOnce(&mut Options)) -> String {
 fn mqtt_3_1_0_1_connect_is_the_first_packet_on_every_connection() {
     let mut broker = ScriptedBroker::bind();
     let running = Running::start(options(&broker));
-    // All of it is there before the first connection.
+    // All these commands are there before the first connection.
     let tickets = [
         running.send(QoS::AtMostOnce, "a", "0"),
         running.send(QoS::AtLeastOnce, "a", "1"),
@@ -54,7 +54,7 @@ fn mqtt_3_1_0_1_connect_is_the_first_packet_on_every_connection() {
     }
 }
 
-/// Not before CONNACK, either: it might refuse.
+/// Packets must not follow before CONNACK, either: the broker might refuse.
 #[test]
 fn mqtt_3_1_0_1_nothing_follows_connect_before_its_answer() {
     let mut broker = ScriptedBroker::bind();
@@ -82,7 +82,7 @@ fn mqtt_3_1_0_2_connect_is_sent_once_on_each_connection() {
         let id = crate::harness::identifier(&link.read_bytes());
         link.send(&ack(0x40, id));
         assert!(told(ticket).is_delivered());
-        // RECONNECT is a new connection, not a second CONNECT on this one.
+        // RECONNECT makes a new connection; it sends no second CONNECT on this one.
         let reconnected = running.handle().reconnect();
         assert!(link.read_to_end().is_empty());
         link = greet(&mut broker, connack);
@@ -107,7 +107,7 @@ fn mqtt_3_1_0_2_connect_is_sent_once_on_each_connection() {
 
 #[test]
 fn mqtt_3_1_2_11_without_a_will_connect_has_no_will_flag_and_no_will_fields() {
-    // Flags, keep alive, then nothing but the client identifier.
+    // Flags and keep alive are followed by the client identifier only.
     assert_eq!(connect_with(|_| {}), CONNECT);
     assert_eq!(CONNECT[9] & 0b0011_1100, 0);
     let with_user = connect_with(|o| o.credentials = credentials("user", "word"));
@@ -191,7 +191,7 @@ fn mqtt_3_1_2_22_a_password_without_a_user_name_is_refused() {
     let error = refused(|o| o.credentials = credentials("", "secret"));
     assert!(error.contains("[MQTT-3.1.2-22]"), "{error}");
     assert!(!error.contains("secret"), "{error}");
-    // The program says so before it connects.
+    // The program refuses this before it connects.
     let mut broker = ScriptedBroker::bind();
     let done = Program::new()
         .args(["--endpoint", &broker.endpoint()])
@@ -204,7 +204,7 @@ fn mqtt_3_1_2_22_a_password_without_a_user_name_is_refused() {
 
 #[test]
 fn mqtt_3_1_3_3_the_client_identifier_is_the_first_field_of_the_payload() {
-    // Ten bytes of variable header follow the fixed header of two.
+    // The variable header of ten bytes follows the fixed header of two.
     for (id, credentials) in [
         ("a", None),
         ("0123456789abcdefghijklmnopqrstuvwxyzABCD", None),
@@ -218,7 +218,7 @@ fn mqtt_3_1_3_3_the_client_identifier_is_the_first_field_of_the_payload() {
         let field = [&[0, u8::try_from(id.len()).unwrap()], id.as_bytes()].concat();
         assert_eq!(connect[12..12 + field.len()], field, "{connect:02x?}");
     }
-    // Also when it is empty.
+    // The field is there also if the identifier is empty.
     let connect = connect_with(|o| {
         o.client_id.clear();
         o.clean_session = true;

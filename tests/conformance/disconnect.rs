@@ -1,4 +1,4 @@
-//! DISCONNECT, and what follows it: the end of the connection and nothing else.
+//! DISCONNECT: nothing follows it but the end of the connection.
 
 use std::io::Write;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn mqtt_3_14_4_1_the_connection_is_closed_after_disconnect() {
     assert!(running.join().result.is_ok());
 }
 
-/// Both directions of it, also when the broker keeps its own open.
+/// The client closes both directions, also if the broker keeps its own open.
 #[test]
 fn mqtt_3_14_4_1_a_broker_that_does_not_close_does_not_keep_it_open() {
     let mut broker = ScriptedBroker::bind();
@@ -41,7 +41,7 @@ fn mqtt_3_14_4_1_a_broker_that_does_not_close_does_not_keep_it_open() {
     link.expect_bytes(DISCONNECT);
     assert!(link.read_to_end().is_empty());
     assert!(told(offline).is_delivered());
-    // What the broker still sends meets no socket any more.
+    // Bytes that the broker still sends find no socket any more.
     wait_until("the connection to be closed", || {
         link.stream().write_all(b"\xd0\x00").is_err()
     });
@@ -61,7 +61,7 @@ fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
 
     let offline = running.handle().disconnect();
     link.expect_bytes(DISCONNECT);
-    // All of this asks for an answer, and so do the commands.
+    // Each of these packets asks for an answer, and the commands ask for packets.
     let asks = [
         &message(0x32, "in", 1, b"q1")[..],
         &message(0x34, "in", 2, b"q2"),
@@ -77,7 +77,7 @@ fn mqtt_3_14_4_2_nothing_is_sent_after_disconnect() {
     assert!(told(offline).is_delivered());
     assert_eq!(queued.outcome(), None);
 
-    // It waited for the next connection.
+    // The message waited for the next connection.
     let reconnected = running.handle().reconnect();
     let mut link = greet(&mut broker, RESUMED);
     assert!(told(reconnected).is_delivered());

@@ -1,4 +1,5 @@
-//! The first byte of each packet: its type and its flags, those that we send and those that come.
+//! The first byte of each packet: its type and its flags, in packets that the client sends and in those
+//! it receives.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::support::ScriptedBroker;
 use crate::support::running::{NEVER, options, told};
 use crate::violations::{Bad, bad, expect_each_closes, expect_each_closes_instead_of_connack};
 
-/// Has the client send every packet that a client sends, some of them again on a second connection,
-/// and gives all of them.
+/// Makes the client send every packet that a client sends, some of them again on a second connection,
+/// and returns all of them.
 fn every_packet() -> Vec<Vec<u8>> {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
@@ -52,7 +53,7 @@ fn every_packet() -> Vec<Vec<u8>> {
     link.expect_bytes(b"\xa2\x06\x00\x04\x00\x02in");
     link.close();
 
-    // The same again where it has to be sent again.
+    // The packets that must be sent again.
     let mut link = greet(&mut broker, RESUMED);
     link.expect_bytes(b"\x62\x02\x00\x03");
     link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x02x");
@@ -72,7 +73,7 @@ fn mqtt_2_2_2_1_reserved_flags_are_as_the_standard_lists_them() {
     for packet in &packets {
         let (kind, flags) = (packet[0] >> 4, packet[0] & 0x0f);
         match kind {
-            // DUP, QoS and retain: not reserved.
+            // DUP, QoS and RETAIN are not reserved.
             3 => {}
             6 | 8 | 10 => assert_eq!(flags, 0b0010, "{packet:02x?}"),
             _ => assert_eq!(flags, 0, "{packet:02x?}"),
@@ -101,7 +102,7 @@ fn mqtt_3_6_1_1_pubrel_has_the_flags_0010_also_when_it_is_sent_again() {
         link = greet(&mut broker, RESUMED);
     }
     link.expect_bytes(b"\x62\x02\x00\x01");
-    // A second PUBREC asks for it once more.
+    // A second PUBREC asks for PUBREL once more.
     link.send(b"\x50\x02\x00\x01");
     link.expect_bytes(b"\x62\x02\x00\x01");
     link.send(b"\x70\x02\x00\x01");
@@ -118,13 +119,13 @@ fn mqtt_3_8_1_1_subscribe_has_the_flags_0010_also_when_it_is_a_renewal() {
     let ticket = running.handle().subscribe(&inbox, filters).unwrap();
     link.expect_bytes(b"\x82\x06\x00\x01\x00\x01a\x01");
     link.close();
-    // Sent again, then granted.
+    // The SUBSCRIBE is sent again, then granted.
     let mut link = greet(&mut broker, RESUMED);
     link.expect_bytes(b"\x82\x06\x00\x01\x00\x01a\x01");
     link.send(b"\x90\x03\x00\x01\x01");
     assert!(told(ticket).is_delivered());
     link.close();
-    // Renewed in a session that knows nothing of it.
+    // The subscription is renewed in a session that does not have it.
     let mut link = greet(&mut broker, crate::harness::ACCEPTED);
     let renewal = link.read_bytes();
     assert_eq!(renewal[..2], *b"\x82\x06");
@@ -151,7 +152,7 @@ fn mqtt_3_10_1_1_unsubscribe_has_the_flags_0010_also_when_it_is_sent_again() {
 
 #[test]
 fn mqtt_3_14_1_1_disconnect_is_two_bytes_without_a_flag() {
-    // By DISCONNECT, by TERMINATE, and when the last handle goes.
+    // By DISCONNECT, by TERMINATE, and when the last handle is dropped.
     for way in 0..3 {
         let mut broker = ScriptedBroker::bind();
         let mut options = options(&broker);
@@ -175,7 +176,7 @@ fn mqtt_3_14_1_1_disconnect_is_two_bytes_without_a_flag() {
     }
 }
 
-/// Every packet that a server sends, with each value of the flags that is not its own.
+/// Every packet that a server sends, with each wrong value of its flags.
 fn wrong_flags() -> Vec<Bad> {
     let packets: [(u8, &[u8], &'static str); 8] = [
         (0x20, b"\x02\x00\x00", "CONNACK"),
@@ -203,7 +204,7 @@ fn wrong_flags() -> Vec<Bad> {
 #[test]
 fn mqtt_2_2_2_2_wrong_flags_on_any_packet_close_the_connection() {
     let mut rows = wrong_flags();
-    // PUBLISH has no reserved flags, but values that mean nothing.
+    // PUBLISH has no reserved flags, but it has values that mean nothing.
     for first in [0x36, 0x37, 0x3e, 0x3f] {
         let bytes = message(first, "in", 1, b"x");
         rows.push(bad(bytes, "PUBLISH", "MQTT-3.3.1-4"));

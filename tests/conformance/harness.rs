@@ -1,5 +1,5 @@
-//! What these tests share: a loop on a link whose bytes are known, packets of the broker as bytes,
-//! and the log of the loop, by the broker's port.
+//! Shared by these tests: a loop on a link whose bytes are known, packets of the broker as bytes, and
+//! the log of the loop, by the broker's port.
 
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::support::running::{Running, options};
 use crate::support::wire::split;
 use crate::support::{Connection, HANG, ScriptedBroker};
 
-/// CONNECT with the options of [`options`]: keep alive 60 s, client identifier `loop`, the session
-/// kept.
+/// CONNECT with [`options`]: keep alive 60 s, client identifier `loop`, the session kept.
 pub const CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x00\x00\x3c\x00\x04loop";
 
-/// CONNACK: accepted, no session.
+/// CONNACK: accepted, without a session.
 pub const ACCEPTED: &[u8] = b"\x20\x02\x00\x00";
 
-/// CONNACK: accepted, the session is there.
+/// CONNACK: accepted, with a session.
 pub const RESUMED: &[u8] = b"\x20\x02\x01\x00";
 
-/// Accepts a connection, checks CONNECT and answers it with yes. The loop is online then.
+/// Accepts a connection, checks CONNECT and answers it with this CONNACK. The loop is online when this
+/// returns.
 #[track_caller]
 pub fn greet(broker: &mut ScriptedBroker, connack: &[u8]) -> Connection {
     greet_as(CONNECT, broker, connack)
@@ -53,7 +53,7 @@ pub fn online_with(options: Options, broker: &mut ScriptedBroker) -> (Running, C
     (running, link)
 }
 
-/// The bytes of CONNECT with these options, as the broker has them.
+/// The bytes of CONNECT with these options, as the broker receives them.
 #[track_caller]
 pub fn connect_with(change: impl FnOnce(&mut Options)) -> Vec<u8> {
     let mut broker = ScriptedBroker::bind();
@@ -69,9 +69,9 @@ pub fn connect_with(change: impl FnOnce(&mut Options)) -> Vec<u8> {
     connect
 }
 
-/// Commands to the loop, as short as these tests want them.
+/// Short forms of commands to the loop.
 pub trait Submit {
-    /// PUBLISH of `payload` to `topic`.
+    /// Publishes `payload` to `topic`.
     fn send(&self, qos: QoS, topic: &str, payload: &str) -> Ticket;
 }
 
@@ -83,14 +83,15 @@ impl Submit for Running {
     }
 }
 
-/// A packet of two bytes' remaining length that is nothing but an identifier: PUBACK `0x40`, PUBREC
+/// A packet with a remaining length of two bytes that holds an identifier only: PUBACK `0x40`, PUBREC
 /// `0x50`, PUBREL `0x62`, PUBCOMP `0x70`, UNSUBACK `0xb0`.
 pub fn ack(first: u8, id: u16) -> [u8; 4] {
     let [high, low] = id.to_be_bytes();
     [first, 2, high, low]
 }
 
-/// A short PUBLISH from the broker; `first` says QoS and flags, an identifier follows above QoS 0.
+/// A short PUBLISH from the broker. `first` gives QoS and flags; the packet has the identifier above QoS
+/// 0 only.
 pub fn message(first: u8, topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
     let mut body = text(topic);
     if first & 6 != 0 {
@@ -100,7 +101,7 @@ pub fn message(first: u8, topic: &str, id: u16, payload: &[u8]) -> Vec<u8> {
     packet(first, &body)
 }
 
-/// A packet of at most 127 bytes' remaining length.
+/// A packet with a remaining length of at most 127 bytes.
 pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let length = u8::try_from(body.len()).expect("a short packet");
     assert!(length < 0x80, "a short packet");
@@ -113,7 +114,8 @@ pub fn text(text: &str) -> Vec<u8> {
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
 
-/// The identifier in a PUBLISH above QoS 0, in PUBREL, SUBSCRIBE or UNSUBSCRIBE of less than 128 bytes.
+/// The identifier of a packet shorter than 128 bytes: a PUBLISH above QoS 0, PUBREL, SUBSCRIBE or
+/// UNSUBSCRIBE.
 #[track_caller]
 pub fn identifier(packet: &[u8]) -> u16 {
     assert!(packet[1] < 0x80, "a short packet");
@@ -138,7 +140,7 @@ pub fn recorded(broker: &ScriptedBroker) -> Vec<Vec<Vec<u8>>> {
     recordings.iter().map(|bytes| split(bytes)).collect()
 }
 
-/// TERMINATE; gives what came before the end of the link, DISCONNECT included.
+/// Sends TERMINATE and returns the packets before the end of the link, DISCONNECT included.
 #[track_caller]
 pub fn terminate(running: Running, mut link: Connection) -> Vec<Vec<u8>> {
     let ticket = running.handle().terminate(Duration::ZERO);
@@ -150,10 +152,10 @@ pub fn terminate(running: Running, mut link: Connection) -> Vec<Vec<u8>> {
     rest
 }
 
-/// What the loops of this process log, in order.
+/// The log of all loops of this process, in order.
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Rings when there is one more.
+/// Notified at each further line.
 static MORE_LINES: Condvar = Condvar::new();
 
 struct Keeper;
@@ -175,14 +177,14 @@ fn lines() -> MutexGuard<'static, Vec<String>> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The log of whoever connects to one broker.
+/// The log of the clients of one broker.
 pub struct Log {
     port: u16,
     from: usize,
 }
 
 impl Log {
-    /// Begins to listen; to be made before the loop.
+    /// Begins to collect; must be called before the loop starts.
     pub fn of(broker: &ScriptedBroker) -> Log {
         static LISTENING: Once = Once::new();
         LISTENING.call_once(|| {
@@ -209,7 +211,7 @@ impl Log {
         assert!(!timeout.timed_out(), "the loop is not online");
     }
 
-    /// What was said about connections to this broker that failed or were lost.
+    /// The log lines about connections to this broker that failed or were lost.
     pub fn failures(&self) -> Vec<String> {
         let about = format!("127.0.0.1:{}: ", self.port);
         let all = lines();

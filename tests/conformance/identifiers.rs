@@ -1,4 +1,4 @@
-//! Packet identifiers: which packets carry one, which one, and for how long it is taken.
+//! Packet identifiers: which packets carry one, which one, and for how long it is in use.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn mqtt_2_3_1_1_what_awaits_an_answer_carries_an_identifier_that_is_not_0() {
     let (running, mut link) = online(&mut broker);
     let handle = running.handle();
     let inbox = handle.inbox(1, WhenFull::WaitAside);
-    // Ten filters are two packets.
+    // Ten filters need two packets.
     let names: Vec<_> = (0..10).map(|n| format!("f{n}")).collect();
     let filters = names.iter().map(|f| Filter::new(f, QoS::AtMostOnce));
     let mut tickets = vec![handle.subscribe(&inbox, filters.collect()).unwrap()];
@@ -56,8 +56,8 @@ fn mqtt_2_3_1_1_what_awaits_an_answer_carries_an_identifier_that_is_not_0() {
     assert!(ids.iter().all(|id| *id != 0), "{ids:?}");
 }
 
-/// Once round the circle of all 65,535 identifiers and on, with the first one held as long as there
-/// are others.
+/// Sends more messages than there are identifiers, which are 65,535. The first message is acknowledged
+/// last.
 #[test]
 fn mqtt_2_3_1_2_no_identifier_is_given_twice_at_one_time() {
     const MESSAGES: usize = 66_500;
@@ -83,12 +83,13 @@ fn mqtt_2_3_1_2_no_identifier_is_given_twice_at_one_time() {
                         continue;
                     }
                 }
-                // Whoever publishes has a time limit.
+                // The publishing thread has a time limit, so the script has none.
                 Bytes::Silence if in_use.is_empty() => continue,
                 Bytes::Silence => {}
                 Bytes::Closed => panic!("closed after message {number}"),
             }
-            // Forgotten before it is sent: its identifier's next use may follow at once.
+            // The identifiers are removed before PUBACK is sent, after which they may be used again at
+            // once.
             let keeps = |id: &u16| *id == held && !is_all_answered;
             let (kept, answered): (BTreeSet<_>, _) = in_use.into_iter().partition(keeps);
             in_use = kept;
@@ -104,7 +105,7 @@ fn mqtt_2_3_1_2_no_identifier_is_given_twice_at_one_time() {
         assert_eq!(attempts(told(ticket)), 1);
     }
     let (_broker, link, different, again) = script.join().expect("the script");
-    // All were used, and some a second time: PUBACK had freed them.
+    // All identifiers were used, and some of them twice, because PUBACK had freed them.
     assert_eq!((different, again), (65_535, MESSAGES - 65_535));
     terminate(running, link);
 }
@@ -127,7 +128,7 @@ fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
     let packets: Vec<_> = (0..20).map(|_| link.read_bytes()).collect();
     let ids: BTreeSet<_> = packets.iter().map(|packet| identifier(packet)).collect();
     assert_eq!(ids.len(), 20);
-    // A QoS 2 message holds its identifier as PUBREL, too.
+    // A QoS 2 message keeps its identifier while it is a PUBREL.
     for packet in &packets {
         let id = identifier(packet);
         match packet[0] {
@@ -154,8 +155,8 @@ fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
     terminate(running, link);
 }
 
-/// A broker that keeps the session may hold what a loop had in flight when it ended: the next loop has
-/// other identifiers for what is new.
+/// A broker that keeps the session may still hold messages that a loop had in flight at its end. The
+/// next loop uses other identifiers for new messages.
 #[test]
 fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
     let mut scripted = ScriptedBroker::bind();
@@ -169,7 +170,7 @@ fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
             drop(handle.publish(Publish::new("a", qos, "x")).unwrap());
             in_use.push(identifier(&link.read_bytes()));
         }
-        // One as PUBREL, the others as PUBLISH.
+        // One message is in flight as PUBREL, the others as PUBLISH.
         let last = *in_use.last().unwrap();
         link.send(&ack(0x50, last));
         link.expect_bytes(ack(0x62, last));
@@ -228,7 +229,7 @@ fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
     );
 }
 
-/// What a command of ours is answered with in the end, by the first byte of its packet.
+/// The last answer to a command, by the first byte of its packet.
 fn last_answer(id: u16, first: u8) -> Vec<u8> {
     let [high, low] = id.to_be_bytes();
     match first {
@@ -239,10 +240,10 @@ fn last_answer(id: u16, first: u8) -> Vec<u8> {
     }
 }
 
-/// Once round the circle of all identifiers and on, with a command of each kind in turn, so that an
-/// identifier comes back for another kind of packet: whatever had it has freed it. The first of each kind
-/// is not answered as long as there are others, a QoS 2 message not beyond its PUBREL: none of theirs comes
-/// back before its last answer.
+/// Sends more commands than there are identifiers, of each kind in turn. Identifiers come back for
+/// packets of another kind, so each kind has freed them. The first command of each kind is not answered
+/// as long as there are others (of the QoS 2 message, PUBREL is not answered). Its identifier must not
+/// come back before its last answer.
 #[test]
 fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wire() {
     const COMMANDS: usize = 66_500;
@@ -252,7 +253,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wi
     options.max_inflight = 500;
     let (running, mut link) = online_with(options, &mut broker);
     let script = broker.in_thread(move |broker| {
-        // What is in use, by which kind of packet; in order, what has no last answer yet.
+        // Identifiers in use, with the kind of their packet; and those without a last answer, in order.
         let (mut in_use, mut unanswered) = (BTreeMap::new(), VecDeque::new());
         let (mut held, mut ever) = (VecDeque::new(), BTreeMap::new());
         let (mut number, mut again) = (0, BTreeMap::new());
@@ -261,7 +262,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wi
                 Bytes::Packet(packet) => packet,
                 Bytes::Closed => panic!("closed after command {number}"),
                 Bytes::Silence => {
-                    // All have been used, but for the few that are spared: on with one more.
+                    // All identifiers have been used but the few that are held: one of them is freed.
                     if number > 65_000
                         && unanswered.is_empty()
                         && let Some(id) = held.pop_front()
@@ -293,7 +294,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wi
             } else {
                 unanswered.push_back(id);
             }
-            // Several at a time, as brokers do.
+            // Answers several at a time, as brokers do.
             if unanswered.len() >= 8 || number % 8 == 0 || number > 65_000 {
                 let mut answers = Vec::new();
                 for id in unanswered.drain(..) {
@@ -325,7 +326,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_on_the_wi
     }
     let (_broker, link, different, again) = script.join().expect("the script");
     assert_eq!(different, 65_535);
-    // A quarter of those that came back had been each kind's.
+    // Of the identifiers that came back, each kind had used a quarter before.
     let came_back = COMMANDS - different;
     assert_eq!(again.values().sum::<usize>(), came_back);
     for kind in KINDS {
@@ -341,14 +342,14 @@ fn mqtt_2_3_1_5_a_qos_0_publish_carries_no_identifier() {
     for (payload, expected) in [
         ("", &b"\x30\x05\x00\x03a/b"[..]),
         ("x", b"\x30\x06\x00\x03a/bx"),
-        // What looks like one is the payload.
+        // These two bytes of payload look like an identifier.
         ("\0\u{1}", b"\x30\x07\x00\x03a/b\x00\x01"),
     ] {
         let ticket = running.send(QoS::AtMostOnce, "a/b", payload);
         link.expect_bytes(expected);
         assert!(told(ticket).is_delivered());
     }
-    // The first identifier is still there.
+    // The first identifier was not used.
     let ticket = running.send(QoS::AtLeastOnce, "a", "");
     link.expect_bytes(b"\x32\x05\x00\x01a\x00\x01");
     link.send(&ack(0x40, 1));
@@ -372,7 +373,7 @@ fn mqtt_2_3_1_6_acknowledgments_carry_the_identifier_of_their_publish() {
         link.send(&ack(0x62, id));
         link.expect_bytes(ack(0x70, id));
     }
-    // Ours: the PUBREL has the identifier of the PUBLISH, whichever PUBREC comes first.
+    // PUBREL has the identifier of its PUBLISH, in whatever order the PUBRECs come.
     let tickets: Vec<_> = (0..3)
         .map(|_| running.send(QoS::ExactlyOnce, "out", "x"))
         .collect();
@@ -412,7 +413,7 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_identifier() {
     link.send(b"\x90\x03\x00\x09\x02\xb0\x02\x00\x09");
     link.send(b"\xb0\x02\x00\x01\x90\x03\x00\x04\x02\x40\x02\x00\x02");
     running.take_a_turn();
-    // Then the right ones, in another order than asked.
+    // Then the right answers come, in another order than the requests.
     link.send(b"\x90\x03\x00\x03\x00");
     assert_eq!(granted(told(third)), [QoS::AtMostOnce]);
     link.send(b"\xb0\x02\x00\x05");
@@ -429,12 +430,12 @@ fn mqtt_2_3_1_7_suback_and_unsuback_are_matched_by_identifier() {
     assert_eq!(granted(told(second)), [QoS::ExactlyOnce]);
     assert!(told(leaves).is_delivered());
     link.close();
-    // What was granted is known: nothing is asked for again.
+    // The loop knows what was granted, and asks for nothing again.
     let link = greet(&mut broker, RESUMED);
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }
 
-/// A new session knows no identifier of the old one: an answer from there settles nothing.
+/// A new session knows no identifier of the old one, so an answer for the old session settles nothing.
 #[test]
 fn mqtt_2_3_1_7_an_answer_of_another_session_settles_nothing() {
     let mut broker = ScriptedBroker::bind();

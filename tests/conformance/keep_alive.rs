@@ -1,7 +1,7 @@
-//! Keep alive: never more than its interval between two packets of ours.
+//! Keep alive: the client never lets more than its interval pass between two packets.
 //!
-//! When exactly the PINGREQ leaves is judged in simulated time, in the session's own tests; here it
-//! is on the wire, with short intervals.
+//! The session's own tests check in simulated time when exactly PINGREQ leaves. These tests check it on
+//! the wire, with short intervals.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const PINGREQ: &[u8] = b"\xc0\x00";
 fn mqtt_3_1_2_23_an_idle_client_sends_pingreq_and_goes_on_doing_so() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
-    // Half of it is what the answer may take, also on a busy machine.
+    // The answer may take half of this time, which must be enough on a busy machine, too.
     options.keep_alive = Duration::from_secs(3);
     let running = Running::start(options);
     let mut link = broker.accept();
@@ -28,7 +28,7 @@ fn mqtt_3_1_2_23_an_idle_client_sends_pingreq_and_goes_on_doing_so() {
     link.expect_bytes(PINGREQ);
     expect_in_time(connected);
     link.send(b"\xd0\x00");
-    // A message in between: PINGREQ comes after it all the same.
+    // A message comes between, and PINGREQ follows it all the same.
     let ticket = running.send(QoS::AtLeastOnce, "a", "x");
     link.expect_bytes(b"\x32\x06\x00\x01a\x00\x01x");
     let published = Instant::now();
@@ -40,15 +40,15 @@ fn mqtt_3_1_2_23_an_idle_client_sends_pingreq_and_goes_on_doing_so() {
     terminate(running, link);
 }
 
-/// With a keep alive of 3 s: before a broker would close the connection, which is after 1.5 times as
-/// much [MQTT-3.1.2-24]. A busy machine may need that long.
+/// Checks that PINGREQ came in time with a keep alive of 3 s: before a broker would close the
+/// connection, which is after 1.5 times as much [MQTT-3.1.2-24]. A busy machine may need that long.
 #[track_caller]
 fn expect_in_time(last: Instant) {
     let silence = last.elapsed();
     assert!(silence < Duration::from_millis(4500), "{silence:?}");
 }
 
-/// Receiving is no sending: the broker waits for packets of ours.
+/// Receiving does not count: the broker waits for packets of the client.
 #[test]
 fn mqtt_3_1_2_23_a_client_that_only_receives_sends_pingreq() {
     let mut broker = ScriptedBroker::bind();

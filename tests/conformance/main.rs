@@ -1,14 +1,15 @@
-//! MQTT 3.1.1, statement by statement: what the standard binds a client to, and the tests that hold
-//! this one to it. `TABLE.md` in this folder lists them.
+//! MQTT 3.1.1, statement by statement: the duties of a client by the standard, and the tests that hold
+//! this client to them. `TABLE.md` in this folder lists them.
 //!
-//! A test names its statement: `mqtt_2_3_1_3_…` is about [MQTT-2.3.1-3]. Where a statement binds both
-//! what is sent and what is received, `send` or `receive` follows. What is on the wire is judged as
-//! bytes between the real loop (or program) and a broker that does as it is told; expected bytes are
+//! The name of a test begins with its statement: `mqtt_2_3_1_3_…` is about [MQTT-2.3.1-3]. If a
+//! statement binds both the sender and the receiver, `send` or `receive` follows. The tests compare
+//! bytes on the wire between the real loop (or program) and a scripted broker; expected bytes are
 //! written out by hand.
 //!
 //! `cargo test --test conformance`
+//! `cargo test --test conformance`
 
-// Clippy knows tests by their attribute only; the helpers here are test code all the same.
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Topic names and topic filters: what is sent, and what is handed back instead.
+//! Topic names and topic filters: those that are sent, and those that are handed back instead.
 
 use mqtt_connection_sharing::{Filter, InvalidName, Publish, QoS};
 use mqtt_connection_sharing::{Inbox, RejectReason, WhenFull};
@@ -7,7 +7,7 @@ use crate::harness::{CONNECT, Submit, message, online, terminate, text};
 use crate::support::running::{Running, next, told};
 use crate::support::{Connection, ScriptedBroker};
 
-/// PUBLISH with such a topic is handed back, at each QoS.
+/// Checks that PUBLISH with this topic is handed back, at each QoS.
 #[track_caller]
 fn expect_topic_refused(running: &Running, topic: &str, problem: InvalidName) {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
@@ -19,7 +19,7 @@ fn expect_topic_refused(running: &Running, topic: &str, problem: InvalidName) {
     }
 }
 
-/// SUBSCRIBE and UNSUBSCRIBE with such a filter are handed back, also when others are good.
+/// Checks that SUBSCRIBE and UNSUBSCRIBE with this filter are handed back, also together with good ones.
 #[track_caller]
 fn expect_filter_refused(running: &Running, inbox: &Inbox, filter: &str, problem: InvalidName) {
     for filters in [vec![filter], vec!["good", filter], vec![filter, "good"]] {
@@ -50,15 +50,14 @@ fn expect_reason(reason: &RejectReason, name: &str, problem: InvalidName) {
     }
 }
 
-/// Nothing but CONNECT and DISCONNECT was sent on this connection.
+/// Checks that only CONNECT and DISCONNECT were sent on this connection.
 #[track_caller]
 fn expect_nothing_sent(running: Running, link: Connection, broker: ScriptedBroker) {
     terminate(running, link);
     assert_eq!(broker.shutdown(), [[CONNECT, b"\xe0\x00"].concat()]);
 }
 
-/// SUBSCRIBE and then UNSUBSCRIBE with such a filter reach the broker as they are. `short` says
-/// that they are short packets.
+/// Checks that SUBSCRIBE and then UNSUBSCRIBE with this filter reach the broker unchanged.
 #[track_caller]
 fn expect_filter_sent(running: &Running, link: &mut Connection, inbox: &Inbox, filter: &str) {
     let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
@@ -209,7 +208,7 @@ fn mqtt_4_7_3_3_up_to_65535_bytes_are_sent_and_65536_are_handed_back() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
-    // In one level, and in as many as there can be; bytes count, not characters.
+    // In one level, and in as many as there can be. The limit counts bytes, not characters.
     let longest = ["x".repeat(65_535), "/".repeat(65_535), "ää/".repeat(13_107)];
     for topic in longest {
         assert_eq!(topic.len(), 65_535);
@@ -227,7 +226,8 @@ fn mqtt_4_7_3_3_up_to_65535_bytes_are_sent_and_65536_are_handed_back() {
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }
 
-/// Through the whole client: an inbox has what its filters match, the default queue the rest.
+/// Checks rows of a filter, topics that match it, and topics that do not. The inbox of the filter
+/// receives the former, the default inbox the latter.
 fn expect_matches(rows: &[(&str, &[&str], &[&str])]) {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
@@ -270,10 +270,10 @@ fn mqtt_4_7_2_1_a_leading_wildcard_does_not_match_a_topic_that_begins_with_a_dol
         ("+/+", &["a/b", "/"], &["$SYS/a"]),
         ("$share/g/#", &["a/b"], &["$SYS/a"]),
         ("$share/g/+/a", &["b/a"], &["$SYS/a"]),
-        // With the first level written out it does.
+        // Such a topic matches if the filter spells out the first level.
         ("$SYS/#", &["$SYS", "$SYS/a", "$SYS/$b"], &["$SYSa"]),
         ("$SYS/+", &["$SYS/a", "$SYS/$b"], &["$SYS", "$SYS/a/b"]),
-        // Only the first character counts.
+        // Only the first character of a topic counts.
         ("/#", &["/$SYS"], &["$SYS"]),
         ("a/+", &["a/$SYS"], &["$SYS/a"]),
     ]);
@@ -288,10 +288,10 @@ fn mqtt_4_7_3_4_topics_match_byte_for_byte() {
             &["ACCOUNTS"],
             &["Accounts", "accounts", "ACCOUNTS ", " ACCOUNTS"],
         ),
-        // A separator at the beginning or the end is a level more.
+        // A separator at the beginning or the end makes one more level.
         ("a", &["a"], &["/a", "a/", "/a/"]),
         ("a/b", &["a/b"], &["a//b", "a/b/", "a\\b", "a%2Fb"]),
-        // One character or two, the same to the eye; and ones that some programs take for equal.
+        // One character or two that look the same, and characters that some programs take for equal.
         ("\u{e4}", &["\u{e4}"], &["a\u{308}"]),
         ("a\u{308}", &["a\u{308}"], &["\u{e4}"]),
         ("\u{212b}", &["\u{212b}"], &["\u{c5}", "A\u{30a}"]),
@@ -301,7 +301,7 @@ fn mqtt_4_7_3_4_topics_match_byte_for_byte() {
         // A byte order mark and characters without width are characters.
         ("x", &["x"], &["\u{feff}x", "x\u{200b}", "\u{200d}x"]),
         ("\u{feff}x", &["\u{feff}x"], &["x"]),
-        // What other matchers know as patterns.
+        // Patterns of other matchers.
         ("a*", &["a*"], &["ab", "a"]),
         (".", &["."], &["x"]),
     ]);

@@ -1,4 +1,4 @@
-//! Messages of ours at QoS 0 and QoS 1, and the bits of their first byte.
+//! Messages that the client sends at QoS 0 and QoS 1, and the bits of their first byte.
 
 use mqtt_connection_sharing::{Publish, QoS};
 
@@ -28,7 +28,7 @@ fn mqtt_3_3_1_1_every_publish_that_is_sent_again_has_dup_1() {
         link.expect_bytes(b"\x3c\x06\x00\x01a\x00\x022");
         link.expect_bytes(b"\x3b\x06\x00\x01a\x00\x033");
     }
-    // Also when the client itself leaves and comes back.
+    // DUP is set also if the client itself leaves and comes back.
     let offline = running.handle().disconnect();
     link.expect_bytes(b"\xe0\x00");
     link.close();
@@ -45,7 +45,7 @@ fn mqtt_3_3_1_1_every_publish_that_is_sent_again_has_dup_1() {
         assert_eq!(attempts(told(ticket)), 5);
     }
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
-    // Each of them once on each of the five connections, without DUP on the first one only.
+    // Each message is there once on each of the five connections, without DUP on the first one only.
     let connections = recorded(&broker);
     assert_eq!(connections.len(), 5);
     for (index, connection) in connections.iter().enumerate() {
@@ -55,7 +55,7 @@ fn mqtt_3_3_1_1_every_publish_that_is_sent_again_has_dup_1() {
     }
 }
 
-/// To a broker that has no session, what is sent anew is no repetition.
+/// For a broker that has no session, a message that is sent anew is no repetition.
 #[test]
 fn mqtt_3_3_1_1_dup_is_0_in_a_new_session_and_1_again_in_that_one() {
     let mut broker = ScriptedBroker::bind();
@@ -85,7 +85,7 @@ fn mqtt_3_3_1_2_a_qos_0_publish_never_has_dup() {
         link.close();
         link = broker.accept();
         link.expect_bytes(CONNECT);
-        // It is not sent again; this one waited for the link.
+        // A QoS 0 message is not sent again; this one waited for the link.
         let waits = running.send(QoS::AtMostOnce, "a", "w");
         link.send(connack);
         link.expect_bytes(b"\x30\x04\x00\x01aw");
@@ -130,7 +130,7 @@ fn mqtt_3_3_1_4_receive_qos_bits_11_close_the_connection() {
             let bytes = message(first, topic, 1, payload);
             rows.push(bad(bytes, "PUBLISH", "MQTT-3.3.1-4"));
         }
-        // It is known from the fixed header: nothing else has to come.
+        // The fixed header shows it, so that no further byte has to come.
         rows.push(bad([first, 0x7f], "PUBLISH", "MQTT-3.3.1-4"));
     }
     expect_each_closes(&rows);
@@ -159,7 +159,7 @@ fn mqtt_4_3_1_1_a_qos_0_message_is_sent_once_with_dup_0() {
         link.expect_bytes([b"\x30\x04\x00\x01a", payload.as_bytes()].concat());
         assert_eq!(attempts(told(ticket)), 1);
     }
-    // Whether the session is kept or not, none comes again.
+    // Whether the session is kept or not, no message comes again.
     for connack in [RESUMED, ACCEPTED] {
         link.close();
         link = greet(&mut broker, connack);
@@ -176,7 +176,7 @@ fn mqtt_4_3_2_1_a_qos_1_message_is_new_then_in_flight_until_its_puback() {
     let second = running.send(QoS::AtLeastOnce, "a", "y");
     link.expect_bytes(b"\x32\x06\x00\x01a\x00\x01x");
     link.expect_bytes(b"\x32\x06\x00\x01a\x00\x02y");
-    // Nothing but PUBACK with its identifier settles it.
+    // Only PUBACK with its identifier settles the message.
     link.send(&[ack(0x50, 1), ack(0x70, 1), ack(0x40, 9)].concat());
     link.send(b"\x90\x03\x00\x01\x00");
     send_unsuback(&mut link, 1);
@@ -186,7 +186,7 @@ fn mqtt_4_3_2_1_a_qos_1_message_is_new_then_in_flight_until_its_puback() {
     assert_eq!(attempts(told(second)), 1);
     assert_eq!(first.outcome(), None);
     link.close();
-    // Unacknowledged it is sent again, acknowledged it is not.
+    // The unacknowledged message is sent again, the acknowledged one is not.
     let mut link = greet(&mut broker, RESUMED);
     link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x01x");
     let third = running.send(QoS::AtLeastOnce, "a", "z");
@@ -196,7 +196,7 @@ fn mqtt_4_3_2_1_a_qos_1_message_is_new_then_in_flight_until_its_puback() {
     link.send(&[ack(0x40, 1), ack(0x40, identifier(&packet))].concat());
     assert_eq!(attempts(told(first)), 2);
     assert_eq!(attempts(told(third)), 1);
-    // A second PUBACK is one for nothing.
+    // A second PUBACK acknowledges nothing.
     link.send(&ack(0x40, 1));
     running.take_a_turn();
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
@@ -213,7 +213,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_their_original_order() {
         tickets.push(running.send(qos, "a", &n.to_string()));
         sent.push(link.read_bytes());
     }
-    // Some are answered, out of order, and the rest comes in order; on each of many links.
+    // On each of several links, some are answered out of order, and the rest comes in order.
     for answered in [&[7, 3, 20, 0][..], &[29, 1, 11], &[2], &[]] {
         for n in answered {
             let id = identifier(&sent[*n]);
@@ -226,7 +226,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_their_original_order() {
                 }
             }
         }
-        // Read by the loop before the link goes.
+        // The loop has read the answers before the link is closed.
         running.take_a_turn();
         for n in answered {
             sent[*n].clear();
@@ -237,7 +237,7 @@ fn mqtt_4_6_0_1_publishes_are_sent_again_in_their_original_order() {
             link.expect_bytes(crate::harness::with_dup(packet.clone()));
         }
     }
-    // And those that a new session gets anew.
+    // Those that a new session gets anew are in the same order.
     let qos_1: Vec<_> = sent
         .iter()
         .filter(|packet| !packet.is_empty() && packet[0] == 0x32)

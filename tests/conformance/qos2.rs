@@ -9,7 +9,7 @@ use crate::support::running::{Running, attempts, next, told};
 use crate::support::{Connection, ScriptedBroker};
 use mqtt_connection_sharing::Inbox;
 
-/// An inbox that is subscribed to `in` with QoS 2 and takes this many messages.
+/// An inbox that is subscribed to `in` with QoS 2 and has room for this many messages.
 #[track_caller]
 fn subscribed(running: &Running, link: &mut Connection, capacity: usize) -> Inbox {
     let inbox = running.handle().inbox(capacity, WhenFull::WaitAside);
@@ -28,7 +28,7 @@ fn mqtt_4_3_3_1_a_qos_2_message_goes_publish_pubrec_pubrel_pubcomp() {
     let (running, mut link) = online(&mut broker);
     let ticket = running.send(QoS::ExactlyOnce, "a", "x");
     link.expect_bytes(b"\x34\x06\x00\x01a\x00\x01x");
-    // Neither PUBACK nor PUBCOMP is its answer, and no PUBREL comes before PUBREC.
+    // Neither PUBACK nor PUBCOMP is its answer, and PUBREL does not come before PUBREC.
     link.send(&[ack(0x40, 1), ack(0x70, 1)].concat());
     running.take_a_turn();
     assert_eq!(ticket.outcome(), None);
@@ -38,7 +38,7 @@ fn mqtt_4_3_3_1_a_qos_2_message_goes_publish_pubrec_pubrel_pubcomp() {
     link.send(&ack(0x40, 1));
     running.take_a_turn();
     assert_eq!(ticket.outcome(), None);
-    // The identifier is held until PUBCOMP.
+    // The identifier is in use until PUBCOMP.
     let other = running.send(QoS::ExactlyOnce, "a", "y");
     link.expect_bytes(b"\x34\x06\x00\x01a\x00\x02y");
     link.send(&ack(0x70, 1));
@@ -68,7 +68,7 @@ fn mqtt_4_3_3_1_after_pubrec_the_message_is_never_sent_again() {
         running.take_a_turn();
     }
     link.close();
-    // Not to a broker that has forgotten it either: that could be a second delivery.
+    // Nor is it sent to a broker that has forgotten it: that could be a second delivery.
     let link = greet(&mut broker, ACCEPTED);
     let outcome = told(ticket);
     assert!(!outcome.is_delivered(), "{outcome:?}");
@@ -86,12 +86,12 @@ fn mqtt_4_3_3_2_a_qos_2_message_is_delivered_once_until_it_is_released() {
     link.send(&message(0x34, "in", 9, b"one"));
     link.expect_bytes(b"\x50\x02\x00\x09");
     assert_eq!(next(&inbox), "one");
-    // Again on the same link, with DUP and without: PUBREC, no delivery.
+    // The message again on the same link, with DUP and without: PUBREC, no delivery.
     for first in [0x3c, 0x34] {
         link.send(&message(first, "in", 9, b"one"));
         link.expect_bytes(b"\x50\x02\x00\x09");
     }
-    // Again on the links that follow.
+    // The message again on the links that follow.
     for _ in 0..3 {
         link.close();
         link = greet(&mut broker, RESUMED);
@@ -101,7 +101,7 @@ fn mqtt_4_3_3_2_a_qos_2_message_is_delivered_once_until_it_is_released() {
     assert!(inbox.try_recv().is_err());
     link.send(&ack(0x62, 9));
     link.expect_bytes(b"\x70\x02\x00\x09");
-    // Released: the same identifier is another message, also when it looks like the first.
+    // After PUBREL the same identifier is another message, also if it looks like the first.
     for payload in ["one", "two"] {
         link.send(&message(0x34, "in", 9, payload.as_bytes()));
         link.expect_bytes(b"\x50\x02\x00\x09");
@@ -121,7 +121,7 @@ fn mqtt_4_3_3_2_every_pubrel_is_answered_with_its_pubcomp() {
         link.send(&message(0x34, "in", id, b"x"));
         link.expect_bytes(ack(0x50, id));
     }
-    // A PUBREL that comes again, on the next link too, and one for what is not known.
+    // A PUBREL that comes again, on the next link too, and a PUBREL for an unknown identifier.
     for id in [3, 1, 1, 2, 0xffff] {
         link.send(&ack(0x62, id));
         link.expect_bytes(ack(0x70, id));
@@ -141,7 +141,8 @@ fn mqtt_4_3_3_2_every_pubrel_is_answered_with_its_pubcomp() {
 fn mqtt_4_6_0_3_pubrecs_leave_in_the_order_of_the_publishes() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
-    // Room for one message: the second waits aside, and with it the PUBRECs of all that follow.
+    // There is room for one message: the second waits aside, and the PUBRECs of all later ones wait with
+    // it.
     let slow = subscribed(&running, &mut link, 1);
     let quick = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &quick, "other");
@@ -154,7 +155,7 @@ fn mqtt_4_6_0_3_pubrecs_leave_in_the_order_of_the_publishes() {
     ];
     link.send(&arriving.concat());
     link.expect_bytes(ack(0x50, 30));
-    // These were accepted at once.
+    // These messages were accepted at once.
     assert_eq!((next(&quick), next(&quick)), ("20".into(), "40".into()));
     running.take_a_turn();
     link.expect_no_bytes();
@@ -175,7 +176,7 @@ fn mqtt_4_6_0_4_pubrels_leave_in_the_order_of_the_pubrecs() {
         .collect();
     let ids: Vec<_> = (0..6).map(|_| identifier(&link.read_bytes())).collect();
     assert_eq!(ids, [1, 2, 3, 4, 5, 6]);
-    // In pieces, and several in one.
+    // In several pieces, and several in one piece.
     link.send(&ack(0x50, 4));
     link.expect_bytes(ack(0x62, 4));
     link.send(&[ack(0x50, 2), ack(0x50, 6), ack(0x50, 1)].concat());
@@ -183,7 +184,7 @@ fn mqtt_4_6_0_4_pubrels_leave_in_the_order_of_the_pubrecs() {
         link.expect_bytes(ack(0x62, id));
     }
     link.close();
-    // They keep that order when they are sent again, and later ones come behind them.
+    // PUBRELs keep that order when they are sent again, and later ones follow them.
     let mut link = greet(&mut broker, RESUMED);
     for id in [4, 2, 6, 1] {
         link.expect_bytes(ack(0x62, id));

@@ -1,4 +1,4 @@
-//! Messages that come: what answers them, and when.
+//! Incoming messages: which answers they get, and when.
 
 use mqtt_connection_sharing::{InboxError, WhenFull};
 
@@ -12,7 +12,7 @@ fn mqtt_3_3_4_1_each_quality_of_service_has_its_answer() {
     let (running, mut link) = online(&mut broker);
     let inbox = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "in");
-    // With retain and, where it may stand, with DUP: the answer is the same.
+    // With RETAIN and, where allowed, with DUP, the answer is the same.
     for (first, answer) in [
         (0x30, None),
         (0x31, None),
@@ -37,7 +37,7 @@ fn mqtt_3_3_4_1_each_quality_of_service_has_its_answer() {
             link.expect_bytes(ack(0x70, 0x0102));
         }
     }
-    // Nothing else was said.
+    // Nothing else was sent.
     running.take_a_turn();
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }
@@ -50,11 +50,11 @@ fn mqtt_4_3_2_2_puback_comes_once_the_message_is_taken_and_frees_its_identifier(
     running.subscribe(&mut link, &inbox, "in");
     link.send(&message(0x32, "in", 7, b"first"));
     link.expect_bytes(ack(0x40, 7));
-    // The inbox is full: the second is not ours yet.
+    // The inbox is full, so the second message is not accepted yet.
     link.send(&message(0x32, "in", 8, b"second"));
     running.take_a_turn();
     link.expect_no_bytes();
-    // Nor is it when it comes again on another link.
+    // Nor is it accepted when it comes again on another link.
     link.close();
     let mut link = greet(&mut broker, RESUMED);
     link.send(&message(0x3a, "in", 8, b"second"));
@@ -63,7 +63,7 @@ fn mqtt_4_3_2_2_puback_comes_once_the_message_is_taken_and_frees_its_identifier(
     assert_eq!(next(&inbox), "first");
     link.expect_bytes(ack(0x40, 8));
     assert_eq!(next(&inbox), "second");
-    // After PUBACK an identifier names a new message: whatever it looks like, with DUP or without.
+    // After PUBACK the identifier names a new message, whatever its content, with DUP or without.
     for first in [0x32, 0x3a, 0x32] {
         link.send(&message(first, "in", 8, b"second"));
         link.expect_bytes(ack(0x40, 8));
@@ -90,9 +90,10 @@ fn mqtt_4_5_0_2_every_message_is_acknowledged_whether_anybody_wants_it_or_not() 
     let gone = running.handle().inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &gone, "gone");
     drop(gone);
-    // Its UNSUBSCRIBE is on its way; messages come all the same.
+    // The UNSUBSCRIBE of the dropped inbox is on its way, but messages still come.
     assert_eq!(link.read_bytes()[0], 0xa2);
-    // Never subscribed, no room in the default queue, dropped by the queue's own rule, nobody there.
+    // Topics never subscribed to, without room in the default inbox, dropped by the inbox's own rule,
+    // and with a dropped inbox.
     for round in 0..3 {
         for topic in ["nobody/asked", "$SYS/x", "newest", "oldest", "gone"] {
             link.send(&message(0x30, topic, 0, b"x"));
@@ -119,7 +120,7 @@ fn mqtt_4_6_0_2_pubacks_leave_in_the_order_of_the_publishes() {
     running.subscribe(&mut link, &slow, "slow");
     let quick = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &quick, "quick");
-    // The second has to wait, and what comes behind it is accepted at once.
+    // The second message has to wait, and the ones behind it are accepted at once.
     let arriving = [
         message(0x32, "slow", 900, b"900"),
         message(0x32, "slow", 3, b"3"),

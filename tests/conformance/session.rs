@@ -1,4 +1,4 @@
-//! The session: what is kept from one connection to the next, and what is not.
+//! The session: the state that is kept from one connection to the next, and the state that is not.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn mqtt_3_1_2_4_with_clean_session_0_the_session_outlives_the_connection() {
     link.expect_bytes(b"\x32\x08\x00\x03out\x00\x02x");
     for round in 0..3_u8 {
         link.close();
-        // The flag is 0 each time; the broker sends on what was subscribed once.
+        // The flag is 0 each time, and the broker goes on sending for the one subscription.
         link = greet(&mut broker, RESUMED);
         link.expect_bytes(b"\x3a\x08\x00\x03out\x00\x02x");
         link.send(&message(0x32, "in", 1, &[b'a' + round]));
@@ -54,7 +54,7 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
     let mut link = greet_clean(&mut broker);
     let inbox = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "in");
-    // In every state in which something can be in flight.
+    // Messages in every state in which something can be in flight.
     let qos_1 = running.send(QoS::AtLeastOnce, "a", "1");
     link.expect_bytes(b"\x32\x06\x00\x01a\x00\x021");
     let qos_2 = running.send(QoS::ExactlyOnce, "a", "2");
@@ -69,7 +69,8 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
     link.close();
 
     let mut link = greet_clean(&mut broker);
-    // Subscribed anew, and the QoS 1 message as a new one; nothing with DUP, no PUBREL.
+    // The filter is subscribed anew, and the QoS 1 message is sent as a new one; nothing has DUP, and no
+    // PUBREL comes.
     let renewal = link.read_bytes();
     assert_eq!((renewal[0], &renewal[4..]), (0x82, &b"\x00\x02in\x01"[..]));
     link.send(&[b"\x90\x03", &renewal[2..4], b"\x01"].concat());
@@ -78,21 +79,21 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
         (&anew[..5], &anew[7..]),
         (&b"\x32\x06\x00\x01a"[..], &b"1"[..])
     );
-    // Answers to what the old session had in flight answer nothing.
+    // Answers to packets of the old session answer nothing.
     link.send(&[ack(0x50, 3), ack(0x70, 4)].concat());
     link.send(&ack(0x40, identifier(&anew)));
     assert_eq!(attempts(told(qos_1)), 2);
     let unknown = Outcome::PerhapsDelivered(Reason::SessionLost);
     assert_eq!(told(qos_2), unknown);
     assert_eq!(told(released), unknown);
-    // The identifier that was not released is a new message's now.
+    // The identifier that was not released belongs to a new message now.
     link.send(&message(0x34, "in", 5, b"unreleased"));
     link.expect_bytes(ack(0x50, 5));
     assert_eq!(next(&inbox), "unreleased");
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }
 
-/// A loop that is opened clean leaves nothing to the next one.
+/// A loop that begins with a clean session leaves nothing to the next loop.
 #[test]
 fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
     let mut scripted = ScriptedBroker::bind();
@@ -118,7 +119,7 @@ fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
                 assert_eq!(link.read_bytes()[0] >> 4, 3);
             }
         } else {
-            // Nothing of the first one comes before it, and the filter is nobody's.
+            // Nothing of the first loop comes before it, and nobody has the filter.
             let publish = Publish::new("a", QoS::AtLeastOnce, "y");
             let ticket = handle.publish(publish).unwrap();
             let sent = link.read_bytes();
@@ -151,7 +152,7 @@ fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
 #[test]
 fn mqtt_3_1_3_2_each_client_identifier_has_its_own_session() {
     let mut broker = ScriptedBroker::bind();
-    // Two clients with one broker, and something in flight for each.
+    // Two clients with one broker, each with something in flight.
     let mut clients = Vec::new();
     for id in ["one", "two"] {
         let mut options = options(&broker);
@@ -172,7 +173,7 @@ fn mqtt_3_1_3_2_each_client_identifier_has_its_own_session() {
         link.expect_bytes(&publish);
         clients.push((running, link, connect, publish, ticket, inbox));
     }
-    // Each comes back under its own identifier, with what is its own, and nothing of the other.
+    // Each client comes back under its own identifier, with its own state and nothing of the other's.
     for (running, link, connect, mut publish, ticket, inbox) in clients {
         link.close();
         let mut link = broker.accept();
@@ -212,7 +213,7 @@ fn mqtt_4_1_0_1_all_of_the_session_state_is_kept_as_long_as_the_session_is() {
     link.expect_bytes(ack(0x50, 9));
     assert_eq!(next(&inbox), "unreleased");
 
-    // Through every way in which a connection can end: lost, broken off, left and made anew.
+    // The connection ends in each way there is: lost, broken off, left and made anew.
     for way in 0..6 {
         match way {
             0 | 1 => link.close(),
@@ -241,7 +242,7 @@ fn mqtt_4_1_0_1_all_of_the_session_state_is_kept_as_long_as_the_session_is() {
             }
         }
         link = greet(&mut broker, RESUMED);
-        // A CONNACK may have been lost, and with it a new session: what is subscribed is asked for.
+        // A CONNACK that announced a new session may have been lost, so the loop subscribes again.
         if way == 5 {
             let renewal = link.read_bytes();
             assert_eq!((renewal[0], &renewal[4..]), (0x82, &b"\x00\x02in\x01"[..]));
@@ -281,7 +282,7 @@ fn mqtt_4_4_0_1_on_resuming_publish_and_pubrel_are_sent_again_with_their_identif
     ] {
         link.expect_bytes(expected);
     }
-    // One of each is answered, as far as it goes.
+    // One message of each QoS is answered, as far as possible.
     link.send(&[ack(0x50, 4), ack(0x40, 3)].concat());
     link.expect_bytes(ack(0x62, 4));
     link.close();
@@ -293,7 +294,7 @@ fn mqtt_4_4_0_1_on_resuming_publish_and_pubrel_are_sent_again_with_their_identif
         link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x051");
         link.close();
     }
-    // Half of it arrives, and what was behind it comes on the next link.
+    // Half of the packets arrive, and the rest comes on the next link.
     let mut link = greet(&mut broker, RESUMED);
     link.expect_bytes(b"\x62\x02\x00\x04");
     link.send(&ack(0x70, 4));

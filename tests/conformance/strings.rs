@@ -1,4 +1,4 @@
-//! Strings in packets: UTF-8, without U+0000, with whatever else Unicode has.
+//! Strings in packets: UTF-8 without U+0000, with all other characters of Unicode.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,8 +12,8 @@ use crate::support::running::{next, options, told};
 use crate::support::{Program, ScriptedBroker};
 use crate::violations::{Bad, bad, expect_each_closes};
 
-/// One character of each length that UTF-8 has, at its ends, around the surrogates, noncharacters
-/// and a byte order mark.
+/// Characters of each length that UTF-8 has, at the ends of its ranges, around the surrogates,
+/// noncharacters, and a byte order mark.
 const TEXTS: [&str; 6] = [
     "a\u{1}\u{7f}",
     "\u{80}\u{7ff}\u{e4}",
@@ -23,7 +23,7 @@ const TEXTS: [&str; 6] = [
     "\u{feff}x",
 ];
 
-/// The same in bytes.
+/// The same texts in bytes.
 const TEXT_BYTES: [&[u8]; 6] = [
     b"\x61\x01\x7f",
     b"\xc2\x80\xdf\xbf\xc3\xa4",
@@ -33,7 +33,7 @@ const TEXT_BYTES: [&[u8]; 6] = [
     b"\xef\xbb\xbfx",
 ];
 
-/// A field with its length.
+/// A field with its length before it.
 fn field(bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).unwrap();
     [&[0, length], bytes].concat()
@@ -67,7 +67,7 @@ fn mqtt_1_5_3_1_send_strings_are_well_formed_utf_8() {
     terminate(running, link);
 }
 
-/// What is no UTF-8 does not become a setting.
+/// Text that is not UTF-8 does not become a setting.
 #[test]
 fn mqtt_1_5_3_1_send_the_program_refuses_ill_formed_settings() {
     let mut broker = ScriptedBroker::bind();
@@ -90,8 +90,8 @@ fn mqtt_1_5_3_1_send_the_program_refuses_ill_formed_settings() {
     assert!(broker.accept_within(std::time::Duration::ZERO).is_none());
 }
 
-/// Ill-formed in each of the ways that there are, in the topic of an incoming PUBLISH: the only
-/// string that a server sends.
+/// Ill-formed strings of each kind, in the topic of an incoming PUBLISH, which is the only string that a
+/// server sends.
 fn ill_formed() -> Vec<Bad> {
     let strings: [&[u8]; 14] = [
         b"\xff",
@@ -126,7 +126,7 @@ fn mqtt_1_5_3_1_receive_an_ill_formed_topic_closes_the_connection() {
 
 #[test]
 fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
-    // Client identifier and user name, before anything is connected.
+    // Client identifier and user name, before the program connects.
     let mut broker = ScriptedBroker::bind();
     for place in ["the client identifier", "the user name"] {
         for string in ["\0", "a\0", "\0a", "a\0b"] {
@@ -147,7 +147,7 @@ fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
         }
     }
     assert!(broker.accept_within(std::time::Duration::ZERO).is_none());
-    // Topics and filters, while connected; with others like them in `names.rs`.
+    // Topics and filters, while connected; `names.rs` has others like them.
     let (running, link) = online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
     let nul = |reason: mqtt_connection_sharing::RejectReason| {
@@ -200,10 +200,10 @@ fn mqtt_1_5_3_3_a_byte_order_mark_is_a_character_wherever_it_stands() {
         assert_eq!(came.topic(), topic);
         assert_eq!(came.payload(), payload.as_bytes());
         assert!(plain.try_recv().is_err());
-        // One that is dropped is unsubscribed.
+        // Kept, because a dropped inbox is unsubscribed.
         inboxes.push(inbox);
     }
-    // A topic without it is another one.
+    // A topic without the mark is another one.
     link.send(b"\x32\x06\x00\x01x\x00\x01y");
     link.expect_bytes(ack(0x40, 1));
     assert_eq!(next(&plain), "y");
@@ -226,7 +226,7 @@ fn mqtt_3_1_3_10_the_will_topic_is_utf_8() {
         let topic = format!("{string}/will");
         let will = Will::new(topic, QoS::AtMostOnce, &b"\xff\0"[..]);
         let payload = connect_payload(|o| o.last_will = Some(will));
-        // Its message is bytes, whatever they are.
+        // The will message is bytes of any kind.
         let topic = field(&[bytes, b"/will"].concat());
         assert_eq!(
             payload,
@@ -240,7 +240,7 @@ fn mqtt_3_1_3_11_the_user_name_is_utf_8() {
     for (string, bytes) in TEXTS.into_iter().zip(TEXT_BYTES) {
         let credentials = Credentials {
             username: string.into(),
-            // A password is bytes: it may hold what strings may not.
+            // A password is bytes: it may hold those that strings may not.
             password: "p\0".into(),
         };
         let payload = connect_payload(|o| o.credentials = Some(credentials));

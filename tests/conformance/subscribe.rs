@@ -1,4 +1,4 @@
-//! SUBSCRIBE and UNSUBSCRIBE: what stands in them, and how SUBACK answers.
+//! SUBSCRIBE and UNSUBSCRIBE: their contents, and the answers of SUBACK.
 
 use mqtt_connection_sharing::mqtt::v4::decode;
 use mqtt_connection_sharing::{Filter, QoS};
@@ -26,7 +26,7 @@ fn mqtt_3_8_3_3_a_subscribe_without_a_filter_is_handed_back() {
     assert_eq!(broker.shutdown(), [[CONNECT, b"\xe0\x00"].concat()]);
 }
 
-/// However many are asked for, and however often they are renewed.
+/// This holds for any number of filters, and however often they are renewed.
 #[test]
 fn mqtt_3_8_3_3_every_subscribe_has_a_filter() {
     let mut broker = ScriptedBroker::bind();
@@ -48,7 +48,7 @@ fn mqtt_3_8_3_3_every_subscribe_has_a_filter() {
     for _ in 0..usize::div_ceil(1 + 8 + 9 + 16 + 17, 8) {
         answer(&mut link);
     }
-    // Without any left there is nothing to renew.
+    // Without any filter left there is nothing to renew.
     drop(inbox);
     for _ in 0..usize::div_ceil(1 + 8 + 9 + 16 + 17, 8) {
         let packet = link.read_bytes();
@@ -65,7 +65,7 @@ fn mqtt_3_8_3_3_every_subscribe_has_a_filter() {
     }
 }
 
-/// Grants a short SUBSCRIBE whatever it asks for.
+/// Grants all that a short SUBSCRIBE asks for.
 #[track_caller]
 fn answer(link: &mut crate::support::Connection) {
     let packet = link.read_bytes();
@@ -106,7 +106,7 @@ fn mqtt_3_8_3_4_the_requested_qos_is_0_1_or_2_and_nothing_else_is_set() {
         .subscribe(&inbox, filters.collect())
         .unwrap();
     link.expect_bytes(b"\x82\x0e\x00\x01\x00\x010\x00\x00\x011\x01\x00\x012\x02");
-    // Granted less than asked for: a renewal asks for the same as before.
+    // The broker grants less than was asked for, and a renewal asks for the same as before.
     link.send(b"\x90\x05\x00\x01\x00\x00\x00");
     assert!(told(ticket).is_delivered());
     link.close();
@@ -116,7 +116,7 @@ fn mqtt_3_8_3_4_the_requested_qos_is_0_1_or_2_and_nothing_else_is_set() {
     assert_eq!(requested(&renewal), [0, 1, 2]);
     link.send(&[b"\x90\x05", &renewal[2..4], &[0, 1, 2]].concat());
     running.take_a_turn();
-    // Another thread with the same filter: the highest QoS that anybody asked for.
+    // Another inbox with the same filter asks for the highest QoS that any inbox asked for.
     let other = running.handle().inbox(1, WhenFull::WaitAside);
     for (qos, expected) in QOS.into_iter().zip([1, 1, 2]) {
         let filters = vec![Filter::new("1", qos)];
@@ -142,7 +142,7 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
     let granted = vec![QOS[2], QOS[0], QOS[1]];
     assert!(matches!(told(ticket), Outcome::Delivered { granted: g, .. } if g == granted));
 
-    // A refusal in the middle is the second filter's.
+    // The refusal in the middle is for the second filter.
     let filters = ["x", "y", "z"].map(|filter| Filter::new(filter, QoS::AtLeastOnce));
     let ticket = handle.subscribe(&inbox, filters.to_vec()).unwrap();
     link.expect_bytes(b"\x82\x0e\x00\x02\x00\x01x\x01\x00\x01y\x01\x00\x01z\x01");
@@ -162,7 +162,7 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
         Ok("y".into())
     );
 
-    // Over two packets: the ninth answer is the first of the second.
+    // Over two packets, the ninth answer is the first of the second packet.
     let filters = (0..9).map(|n| Filter::new(format!("n{n}"), QoS::AtLeastOnce));
     let ticket = handle.subscribe(&inbox, filters.collect()).unwrap();
     let first = link.read_bytes();
@@ -173,7 +173,7 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
     (granted[2], granted[6], granted[8]) = (Some(QOS[0]), None, Some(QOS[0]));
     assert_eq!(told(ticket), Outcome::Refused { granted });
 
-    // To a broker that has forgotten it all: what was granted, and nothing that was refused.
+    // A broker that has forgotten everything is asked for the granted filters, and for no refused one.
     link.close();
     let mut link = greet(&mut broker, ACCEPTED);
     let renewed: Vec<_> = (0..2).flat_map(|_| asked(&link.read_bytes())).collect();
@@ -239,7 +239,7 @@ fn mqtt_3_9_3_2_a_reserved_suback_code_closes_the_connection() {
     let mut rows = Vec::new();
     for code in [0x03, 0x04, 0x40, 0x7f, 0x81, 0x83, 0xc0, 0xff] {
         rows.push(bad([0x90, 3, 0, 9, code], "SUBACK", "MQTT-3.9.3-2"));
-        // Behind good ones, and before them.
+        // After good codes, and before them.
         rows.push(bad([0x90, 4, 0, 9, 1, code], "SUBACK", "MQTT-3.9.3-2"));
         rows.push(bad(
             [0x90, 5, 0, 9, code, 0x80, 2],
@@ -250,7 +250,7 @@ fn mqtt_3_9_3_2_a_reserved_suback_code_closes_the_connection() {
     expect_each_closes(&rows);
 }
 
-/// All that there are.
+/// All other codes are tried.
 #[test]
 fn mqtt_3_9_3_2_codes_other_than_0_1_2_and_0x80_are_refused() {
     for code in 0..=0xff {
@@ -263,7 +263,8 @@ fn mqtt_3_9_3_2_codes_other_than_0_1_2_and_0x80_are_refused() {
     }
 }
 
-/// A reserved code for a SUBSCRIBE of ours: it is asked again, not taken for granted.
+/// A reserved code in answer to a SUBSCRIBE: the loop asks again and does not take the filter for
+/// granted.
 #[test]
 fn mqtt_3_9_3_2_a_reserved_code_is_no_grant() {
     let mut broker = ScriptedBroker::bind();
@@ -295,7 +296,7 @@ fn mqtt_3_10_3_2_every_unsubscribe_has_a_filter() {
     let inbox = handle.inbox(1, WhenFull::WaitAside);
     let rejected = handle.unsubscribe(&inbox, Vec::new()).unwrap_err();
     assert_eq!(rejected.reason, RejectReason::NoFilter);
-    // Several packets of eight.
+    // Several packets of eight filters.
     for count in [1, 8, 9, 17] {
         let filters = (0..count).map(|n| format!("{n}")).collect();
         let ticket = handle.unsubscribe(&inbox, filters).unwrap();
@@ -306,17 +307,17 @@ fn mqtt_3_10_3_2_every_unsubscribe_has_a_filter() {
         }
         assert!(told(ticket).is_delivered());
     }
-    // A filter that another thread still wants is not unsubscribed: there is no packet then.
+    // A filter that another inbox still wants is not unsubscribed, so no packet is sent.
     let other = handle.inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "shared");
     running.subscribe(&mut link, &other, "shared");
     let ticket = handle.unsubscribe(&inbox, vec!["shared".into()]).unwrap();
     assert!(told(ticket).is_delivered());
-    // Nor when whoever goes away leaves others behind at each of its filters.
+    // Nor is one sent for a dropped inbox, if other inboxes have each of its filters.
     running.subscribe(&mut link, &inbox, "shared");
     drop(other);
     running.take_a_turn();
-    // One filter that nobody else has: that one alone.
+    // The packet has only the filter that no other inbox has.
     let other = handle.inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &other, "shared");
     running.subscribe(&mut link, &other, "own");

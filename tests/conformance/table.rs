@@ -1,4 +1,5 @@
-//! The table of statements: each has a test, each test has its statement, and `TABLE.md` says which.
+//! The table of statements: each statement has a test, each test has its statement, and `TABLE.md` lists
+//! them.
 //!
 //! `UPDATE_TABLE=1 cargo test --test conformance the_table` writes `TABLE.md` anew.
 
@@ -14,7 +15,7 @@ struct Statement<'a> {
     id: &'a str,
     side: &'a str,
     in_short: &'a str,
-    /// Why there is nothing to test, where there is nothing.
+    /// The reason why there is nothing to test, if that is so.
     no_test_because: Option<&'a str>,
 }
 
@@ -41,7 +42,8 @@ fn statements(text: &str) -> Vec<Statement<'_>> {
     rows.map(statement).collect()
 }
 
-/// The functions of a source text that are tests, run by default and named after a statement.
+/// The functions of a source text that are tests, that run by default, and that are named after a
+/// statement.
 fn tests_in(file: &str, text: &str) -> Vec<Named> {
     let mut found = Vec::new();
     let mut attributes: Vec<&str> = Vec::new();
@@ -69,7 +71,8 @@ fn tests_in(file: &str, text: &str) -> Vec<Named> {
     found
 }
 
-/// How the name of a statement's test begins; without the side where there is only one.
+/// The beginning of the names of a statement's tests. The side is left out if the statement has only
+/// one.
 fn beginning(statement: &Statement<'_>, statements: &[Statement<'_>]) -> String {
     let id = statement.id.replace(['.', '-'], "_");
     let sides = statements.iter().filter(|other| other.id == statement.id);
@@ -195,7 +198,7 @@ fn the_table_is_up_to_date() {
     );
 }
 
-/// A file that no module names, or one that is left out, has tests that never run.
+/// A test in a file that no module names, or in a module that is left out, never runs.
 #[test]
 fn the_table_names_only_tests_that_run() {
     let this = std::env::current_exe().expect("this program");
@@ -216,7 +219,7 @@ fn the_table_names_only_tests_that_run() {
         }
     }
     assert!(checked >= 80, "{checked}");
-    // Those of the library run in another program, so none is the only one of its statement.
+    // The library's tests run in another program, and none of them is the only test of its statement.
     let mut listed_here = all_tests();
     listed_here.retain(|test| test.file.starts_with("tests/conformance/"));
     let text = read(&own_file("statements.tsv"));
@@ -281,7 +284,8 @@ fn a_statement_that_loses_its_test_is_noticed() {
         problems(&GOOD[..2]),
         ["[MQTT-3.1.0-1], send: no test is named after it"]
     );
-    // The real ones, with all tests of one statement taken away: each time it is the one.
+    // The real statements, with all tests of one statement removed: the check names that statement each
+    // time.
     let text = read(&own_file("statements.tsv"));
     let statements = statements(&text);
     let all = all_tests();
@@ -316,7 +320,7 @@ fn a_test_that_is_off_is_none() {
         let less = tests_in("tests/a.rs", &good.replacen(from, to, 1));
         assert_eq!(less.len(), all - 1, "{to}");
     }
-    // What stands between is not in the way.
+    // Lines between the attribute and the function do not matter.
     let more = good.replace(
         "#[test]\n",
         "/// What it shows.\n#[test]\n// Why so.\n#[allow(x)]\n",
@@ -328,7 +332,7 @@ fn a_test_that_is_off_is_none() {
 fn a_test_that_names_no_statement_is_noticed() {
     for wrong in [
         "mqtt_9_9_9_9_a",
-        // Its side is missing, or wrong; only digits differ; nothing says what it shows.
+        // The side is missing; the side is wrong; only digits differ; no word says what the test shows.
         "mqtt_1_5_3_1_a",
         "mqtt_1_5_3_1_keep_a",
         "mqtt_3_1_0_11_a",

@@ -1,6 +1,7 @@
-//! How a violation is judged: bytes that a broker must not send close the connection, are told with
-//! packet, rule and beginning, and cost nothing but the connection. For the tables of the other
-//! modules. [MQTT-4.8.0-1] has its own here, with what no other statement covers.
+//! Checks of violations for the tables of the other modules. Bytes that a broker must not send close the
+//! connection. The log names the packet, the rule and the beginning of the bytes. Nothing is lost but
+//! the connection. The tests of [MQTT-4.8.0-1] are here, with the violations that no other statement
+//! covers.
 
 use mqtt_connection_sharing::options::{Options, Retry};
 use mqtt_connection_sharing::{Inbox, WhenFull};
@@ -12,14 +13,13 @@ use crate::support::wire::hex;
 use crate::support::{Connection, Program, ScriptedBroker};
 use mqtt_connection_sharing::QoS;
 
-/// Bytes that a broker must not send, and what the error has to name: packet and rule.
+/// Bytes that a broker must not send, and the packet and rule that the error must name.
 pub struct Bad {
     pub bytes: Vec<u8>,
     pub packet: &'static str,
     pub rule: &'static str,
 }
 
-/// A row.
 pub fn bad(bytes: impl AsRef<[u8]>, packet: &'static str, rule: &'static str) -> Bad {
     let bytes = bytes.as_ref().to_vec();
     Bad {
@@ -29,8 +29,8 @@ pub fn bad(bytes: impl AsRef<[u8]>, packet: &'static str, rule: &'static str) ->
     }
 }
 
-/// Each of these closes a connection that is up. Meanwhile a PUBLISH of ours is in flight and one
-/// of the broker's comes in one piece with the violation: neither is lost.
+/// Checks that each row closes a connection that is up. Meanwhile a PUBLISH of the client is in flight,
+/// and a PUBLISH of the broker comes in one piece with the violation: neither is lost.
 #[track_caller]
 pub fn expect_each_closes(rows: &[Bad]) {
     expect_each_closes_with(rows, |options| options);
@@ -55,7 +55,7 @@ pub fn expect_each_closes_with(rows: &[Bad], change: impl FnOnce(Options) -> Opt
             rest.is_empty() || rest == [ack(0x40, 1)],
             "{what}: {rest:02x?}"
         );
-        // It came, and was perhaps not acknowledged.
+        // The message was delivered, and perhaps not acknowledged.
         assert_eq!(next(&inbox), payload, "{what}");
         link = greet(&mut broker, RESUMED);
         let failures = log.failures();
@@ -69,7 +69,7 @@ pub fn expect_each_closes_with(rows: &[Bad], change: impl FnOnce(Options) -> Opt
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }
 
-/// Each of these ends a connection where CONNACK was to come. A message that waits is not lost.
+/// Checks that each row ends a connection that waits for CONNACK. A waiting message is not lost.
 #[track_caller]
 pub fn expect_each_closes_instead_of_connack(rows: &[Bad], connect: &[u8], options: Options) {
     let mut broker = ScriptedBroker::bind();
@@ -105,8 +105,8 @@ pub fn expect_each_closes_instead_of_connack(rows: &[Bad], connect: &[u8], optio
     terminate(running, link);
 }
 
-/// The line names the packet, the rule in brackets and how the bytes begin, and says that another
-/// attempt follows after a delay.
+/// Checks that the line names the packet, the rule in brackets and the beginning of the bytes, and says
+/// that another attempt follows after a delay.
 #[track_caller]
 fn expect_told(line: &str, row: &Bad) {
     let shown = &row.bytes[..row.bytes.len().min(16)];
@@ -115,7 +115,7 @@ fn expect_told(line: &str, row: &Bad) {
     for part in [&packet, &rule, "; trying again in "] {
         assert!(line.contains(part), "no {part:?} in {line:?}");
     }
-    // No byte more than the packet has.
+    // The line shows no byte beyond the packet.
     let after = line.split_once(&rule).map_or("", |(_, after)| after);
     assert!(after.starts_with([';', ',']), "{line:?}");
 }
@@ -131,7 +131,7 @@ fn subscribed(running: &Running, link: &mut Connection) -> Inbox {
 #[test]
 fn mqtt_4_8_0_1_whatever_breaks_the_protocol_closes_the_connection() {
     let mut rows = vec![
-        // Types that are reserved, and packets that only a client sends.
+        // Reserved types, and packets that only a client sends.
         bad(b"\x00\x00", "packet", "MQTT 3.1.1, 2.2.1"),
         bad(b"\xf0\x00", "packet", "MQTT 3.1.1, 2.2.1"),
         bad(
@@ -151,7 +151,7 @@ fn mqtt_4_8_0_1_whatever_breaks_the_protocol_closes_the_connection() {
         ),
         bad(b"\xc0\x00", "PINGREQ", "MQTT 3.1.1, 2.2.1"),
         bad(b"\xe0\x00", "DISCONNECT", "MQTT 3.1.1, 2.2.1"),
-        // A remaining length of five bytes, and longer ones than needed.
+        // A remaining length of five bytes, and lengths in more bytes than needed.
         bad(b"\x30\xff\xff\xff\xff\x01", "PUBLISH", "MQTT 3.1.1, 2.2.3"),
         bad(b"\x30\x80\x80\x80\x80\x00", "PUBLISH", "MQTT 3.1.1, 2.2.3"),
         bad(b"\xd0\x80\x00", "PINGRESP", "MQTT 3.1.1, 2.2.3"),
@@ -164,10 +164,10 @@ fn mqtt_4_8_0_1_whatever_breaks_the_protocol_closes_the_connection() {
         bad(b"\x32\x03\x00\x01a", "PUBLISH", "MQTT-4.8.0-1"),
         bad(b"\x90\x00", "SUBACK", "MQTT-3.9.3-1"),
         bad(b"\x90\x01\x00", "SUBACK", "MQTT-3.9.3-1"),
-        // More than is accepted, known by the fixed header alone.
+        // Packets larger than the limit, which the fixed header alone shows.
         bad(b"\x30\x81\x80\x10", "PUBLISH", "max-packet-size"),
         bad(b"\x90\xff\xff\xff\x7f", "SUBACK", "max-packet-size"),
-        // Identifier 0 where one is required, and a topic without a character.
+        // Identifier 0 where one is required, and an empty topic.
         bad(b"\x32\x05\x00\x01a\x00\x00", "PUBLISH", "MQTT-2.3.1-1"),
         bad(b"\x34\x05\x00\x01a\x00\x00", "PUBLISH", "MQTT-2.3.1-1"),
         bad(b"\x90\x03\x00\x00\x00", "SUBACK", "MQTT-2.3.1-1"),
@@ -180,7 +180,7 @@ fn mqtt_4_8_0_1_whatever_breaks_the_protocol_closes_the_connection() {
         bad(b"\x20\x02\x00\x06", "CONNACK", "MQTT 3.1.1, 3.2.2.3"),
         bad(b"\x20\x02\x00\xff", "CONNACK", "MQTT 3.1.1, 3.2.2.3"),
     ];
-    // Packets of one length, with less, with more, and with identifier 0.
+    // Packets of fixed length, with less, with more, and with identifier 0.
     let fixed = [
         (0x40, "PUBACK"),
         (0x50, "PUBREC"),
@@ -216,8 +216,8 @@ fn mqtt_4_8_0_1_a_violation_in_single_bytes_is_one_too() {
     terminate(running, link);
 }
 
-/// One that goes on breaking the protocol is given up after the attempts that the options allow,
-/// with the violation in the error.
+/// A broker that breaks the protocol on each attempt is given up after the attempts that the options
+/// allow, with the violation in the error.
 #[test]
 fn mqtt_4_8_0_1_a_broker_that_does_nothing_else_is_given_up() {
     let mut broker = ScriptedBroker::bind();

@@ -22,7 +22,7 @@ fn mqtt_3_1_2_9_with_the_will_flag_1_its_topic_and_its_message_are_there() {
         connect,
         b"\x10\x1b\x00\x04MQTT\x04\x04\x00\x3c\x00\x04loop\x00\x03w/t\x00\x04gone"
     );
-    // An empty message is there, too: as a length of 0.
+    // An empty message is there as well, with the length 0.
     let connect = connect_with(|o| o.last_will = will(QoS::AtLeastOnce, true, b""));
     assert_eq!(
         connect,
@@ -64,7 +64,7 @@ fn mqtt_3_1_2_14_the_will_qos_is_0_1_or_2() {
     }
 }
 
-/// There is no value 3 in the library; the program says that it is none.
+/// The library has no value 3; the program says that it is not allowed.
 #[test]
 fn mqtt_3_1_2_14_the_program_refuses_3() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -86,7 +86,7 @@ fn mqtt_3_1_2_14_the_program_refuses_3() {
 
 #[test]
 fn mqtt_3_1_3_1_the_fields_of_the_payload_stand_in_their_order() {
-    // Client identifier, will topic, will message, user name, password: all, and those there are.
+    // Client identifier, will topic, will message, user name, password: all of them, and some of them.
     let will = || will(QoS::AtLeastOnce, false, b"message");
     let will_fields = b"\x00\x03w/t\x00\x07message";
     let user = b"\x00\x04user";
