@@ -1,8 +1,8 @@
-//! Micro-benchmarks of what each message passes through, without threads and sockets:
+//! Micro-benchmarks of the steps that each message takes, without threads and sockets:
 //!
 //!     cargo bench --bench micro
 //!
-//! A part of them by a word of its name: `... -- match`.
+//! A word behind `--` selects the benchmarks with that word in their name: `... -- match`.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
@@ -17,12 +17,12 @@ use mqtt_connection_sharing::mqtt::session::{Event, OnSessionLost, Session, Sess
 use mqtt_connection_sharing::mqtt::subscriptions::{Matches, Subscriptions};
 use mqtt_connection_sharing::mqtt::v4;
 
-/// Messages in flight at a time, as many as the loop takes in one batch.
+/// Messages in flight at a time; the loop takes as many in one batch.
 const BATCH: usize = 512;
 
 const PAYLOAD: &[u8] = &[b'x'; 64];
 
-/// Numbers of filters to find a topic among.
+/// Numbers of filters among which a topic is looked up.
 const FILTERS: [usize; 3] = [10, 1_000, 100_000];
 
 fn message(number: usize) -> Publish {
@@ -30,7 +30,7 @@ fn message(number: usize) -> Publish {
     Publish::new(topic, QoS::AtLeastOnce, PAYLOAD.to_vec())
 }
 
-/// PUBACKs for this many messages, from this identifier on, as the session hands them out.
+/// PUBACKs for this many messages, beginning with the identifier `first`, in the session's order.
 fn acknowledgments(first: &mut u16, count: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(4 * count);
     for _ in 0..count {
@@ -41,7 +41,7 @@ fn acknowledgments(first: &mut u16, count: usize) -> BytesMut {
     bytes
 }
 
-/// A session whose link is up. Its commands are numbered.
+/// A session whose link is up. Its commands are numbers.
 fn online(now: Instant) -> Session<u32> {
     let options = SessionOptions {
         max_inflight: u16::MAX,
@@ -75,7 +75,7 @@ fn online(now: Instant) -> Session<u32> {
     session
 }
 
-/// Messages in batches through one session. Returns the time from command to wire, and from
+/// Sends messages in batches through one session. Returns the time from command to wire, and from
 /// acknowledgment to outcome.
 fn run_session(messages: u64) -> (Duration, Duration) {
     let (mut sending, mut acknowledging) = (Duration::ZERO, Duration::ZERO);
@@ -150,7 +150,7 @@ fn codec(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Decodes the packet again and again, out of buffers that hold several, as reads bring them.
+/// Decodes the packet many times, from buffers that hold several packets, as reads bring them.
 fn decode_batches(bencher: &mut criterion::Bencher<'_>, packet: &[u8]) {
     let in_a_read = (16 * 1024 / packet.len()).max(1);
     let read = packet.repeat(in_a_read);
@@ -174,13 +174,12 @@ fn decode_batches(bencher: &mut criterion::Bencher<'_>, packet: &[u8]) {
     });
 }
 
-/// A filter and a topic that it matches. There are 100,000 different ones, three to five levels
-/// deep; the first ten look like the first thousand and like all.
+/// A filter and a topic that it matches. There are 100,000 different pairs, three to five levels deep.
+/// The first ten look like the first thousand and like all.
 fn subscription(number: usize, wildcards: bool) -> (String, String) {
     let (site, line, device) = (number % 10, number / 10 % 100, number / 1_000);
     let line = format!("site-{site}/line-{line:02}");
-    // Devices have numbers of their own, so that each topic matches one filter, also without its
-    // line.
+    // Each device has a number of its own, so that each topic matches one filter, even without its line.
     let device = format!("device-{device:02}-{:05}", number % 1_000);
     let below = match number / 10 % 3 {
         0 => "",
@@ -198,7 +197,7 @@ fn subscription(number: usize, wildcards: bool) -> (String, String) {
     (filter, topic)
 }
 
-/// The numbers below `count`, in no order, each once.
+/// The numbers below `count`, each once, in no order.
 fn shuffled(count: usize) -> Vec<usize> {
     let mut numbers: Vec<_> = (0..count).collect();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -212,8 +211,8 @@ fn shuffled(count: usize) -> Vec<usize> {
     numbers
 }
 
-/// Topics one after the other in memory, in the order of their use, as packets are in the buffer that
-/// they are read into: what is waited for is the table alone.
+/// Topics one after the other in memory, in the order of their use, like packets in the read buffer. So
+/// only the table can cause cache misses.
 struct Topics {
     text: String,
     lengths: Vec<u8>,
@@ -243,9 +242,8 @@ impl Topics {
     }
 }
 
-/// Two questions: the same ten topics, however many other filters there are (what grows is the work),
-/// and topics drawn from all filters alike, as many as there are (what also grows is the memory that
-/// is touched).
+/// Two questions. The same ten topics among more and more filters show how the work grows. Topics drawn
+/// from all filters, as many as there are, also touch more and more memory.
 fn matching(criterion: &mut Criterion) {
     for (kind, wildcards) in [("exact", false), ("wildcards", true)] {
         for (drawn, name) in [(false, "the same topics"), (true, "all topics")] {

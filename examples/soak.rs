@@ -1,10 +1,10 @@
 //! scripts/soak.sh [MINUTES]
 //!
-//! Eight publishers and two subscribers share one connection at full rate while a proxy cuts it and
-//! the broker is killed, for as many minutes as the first argument says (1; fractions are fine). A
-//! line each second, then a summary; exit status 1 when a message was lost, stayed unresolved, or
-//! was told about untruly, or when memory grew by more than a quarter over what it was after the
-//! first 10,000 messages. The second argument is the seed of all chance. Needs mosquitto.
+//! Eight publishers and two subscribers share one connection at full rate while a proxy cuts it and the
+//! broker is killed. The first argument is the number of minutes (1 unless given; fractions are fine),
+//! the second the seed of all random choices. Prints a line each second, then a summary. The exit status
+//! is 1 if a message was lost, had no outcome, or an untrue one, or if memory grew by more than a
+//! quarter after the first 10,000 messages. Needs mosquitto.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use support::storm::{Progress, Storm, resident_memory};
 
-/// Memory may grow by one part in so many: a quarter. The torture test is stricter; here the machine
-/// may have other things to do, and the allocator keeps what the worst moment took.
+/// Memory may grow by one part in so many: a quarter. The torture test is stricter. Here the machine may
+/// have other things to do, and the allocator keeps the memory of the worst moment.
 const MAX_GROWTH: u64 = 4;
 
 fn main() -> ExitCode {
@@ -80,7 +80,7 @@ fn soak() -> Result<bool, Box<dyn Error>> {
     Ok(kept && !grown)
 }
 
-/// How far it was at one moment.
+/// The counts at one moment.
 struct Sample {
     at: Instant,
     delivered: u64,

@@ -33,7 +33,7 @@ fn run() -> Result<()> {
     let client = Client::new(options()?)?;
     let (agent, handle) = client.open();
 
-    // A handle for each thread; none stays here.
+    // Each thread has a handle; none stays here.
     let (subscribed, start) = mpsc::channel();
     let receiver = thread::spawn({
         let handle = handle.clone();
@@ -41,7 +41,7 @@ fn run() -> Result<()> {
     });
     let publisher = thread::spawn(move || publish(&handle, &start));
 
-    // Connects, reconnects, and returns when the last handle is gone (or after `terminate`).
+    // Connects, reconnects, and returns after the last handle is dropped (or after `terminate`).
     let ended = agent.run();
     ended.result?;
     for thread in [receiver, publisher] {
@@ -72,7 +72,7 @@ fn publish(handle: &Handle, start: &mpsc::Receiver<()>) -> Result<()> {
     let mut tickets = Vec::new();
     for room in 1..=LIGHTS {
         let topic = format!("rooms/{room}/light");
-        // Waits only while the command queue is full; the answer comes through the ticket.
+        // This waits only while the command queue is full; the answer comes through the ticket.
         tickets.push(handle.publish(Publish::new(topic, QoS::AtLeastOnce, "on"))?);
     }
     for ticket in tickets {
@@ -95,7 +95,7 @@ fn options() -> Result<Options> {
         Some((host, port)) => (host, port.parse()?),
         None => (address, if plain { 1883 } else { 8883 }),
     };
-    // Each program that runs at the same time needs an identifier of its own.
+    // Programs that run at the same time need different identifiers.
     let mut options = Options::new(host, "two-threads");
     options.port = port;
     options.security = match plain {

@@ -1,7 +1,7 @@
 //! The chart: horizontal bars on a logarithmic scale, as SVG.
 //!
-//! It brings its own background, light or dark as the reader's screen is, so that it can be read
-//! wherever it is shown.
+//! Its background is its own, light or dark as the reader's screen is, so that it can be read wherever
+//! it is shown.
 
 use std::fmt::Write as _;
 
@@ -41,9 +41,9 @@ const STYLE: &str = "\
     }
 ";
 
-/// Draws the tasks that say most.
+/// Draws the most important tasks.
 pub fn svg(measured: &[Measured]) -> Result<String> {
-    // Idle has no rate; with Mosquitto the first says it all.
+    // The idle task has no rate, and one task is enough to show Mosquitto.
     let is_shown = |task: &&Measured| match task.task.against {
         Against::Sink => task.task.mode != Mode::Idle,
         Against::Mosquitto => task.task.mode == Mode::Async && task.task.window == 1000,

@@ -1,8 +1,8 @@
-//! Compares this project's library with other MQTT clients, and with what TLS allows.
+//! Compares this project's library with other MQTT clients, and with the limit that TLS sets.
 //!
-//! `peers run NAME` does one piece of work in a process of its own, so that processor time and memory
-//! are the contender's; `peers sink` is a server that acknowledges everything; `peers suite` runs all of
-//! it, several rounds of it, and writes the table and the chart. `scripts/peers.sh` does the rest.
+//! `peers run NAME` does one task in a process of its own, so that processor time and memory are the
+//! contender's alone. `peers sink` is a server that acknowledges everything. `peers suite` runs all
+//! tasks in several rounds, and writes the table and the chart. `scripts/peers.sh` does the rest.
 
 mod chart;
 mod contenders;
@@ -33,7 +33,7 @@ struct Cli {
 enum Command {
     /// Does one piece of work and prints its figures as JSON.
     Run {
-        /// Who does it.
+        /// The contender that does it.
         #[arg(value_parser = PossibleValuesParser::new(contenders::ALL.map(|c| {
             PossibleValue::new(c.name).help(c.what)
         })))]

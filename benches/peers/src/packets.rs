@@ -1,5 +1,5 @@
-//! As much of MQTT 3.1.1 as the sink and the raw loop need: by hand, because a general codec would
-//! be what is measured.
+//! As much of MQTT 3.1.1 as the sink and the raw loop need. Written by hand, because with a general
+//! codec the codec would be measured.
 
 use anyhow::{Result, bail, ensure};
 
@@ -18,14 +18,14 @@ pub const DISCONNECT: u8 = 14;
 /// One packet within a buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'b> {
-    /// First byte: type and flags.
+    /// The first byte: type and flags.
     pub first: u8,
-    /// What follows the fixed header.
+    /// The bytes behind the fixed header.
     pub body: &'b [u8],
 }
 
 impl Packet<'_> {
-    /// Its type.
+    /// The packet type.
     pub fn kind(&self) -> u8 {
         self.first >> 4
     }
@@ -38,7 +38,7 @@ impl Packet<'_> {
         }
     }
 
-    /// Of a PUBLISH, the identifier behind the topic.
+    /// The identifier of a PUBLISH, behind the topic.
     pub fn publish_identifier(&self) -> Result<[u8; 2]> {
         let [high, low, ..] = self.body else {
             bail!("a PUBLISH has no topic");
@@ -51,7 +51,7 @@ impl Packet<'_> {
     }
 }
 
-/// The packet at the beginning of `bytes` and its length, if all of it is there.
+/// The packet at the beginning of `bytes` and its length, if it is complete.
 #[inline]
 pub fn take(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>> {
     let Some(first) = bytes.first() else {
@@ -85,7 +85,7 @@ pub fn connect(client_id: &str, keep_alive: u16) -> Result<Vec<u8>> {
     Ok(framed(CONNECT << 4, &body))
 }
 
-/// PUBLISH; QoS 0 has no identifier.
+/// PUBLISH. A QoS 0 packet has no identifier.
 pub fn publish(topic: &str, qos: u8, identifier: u16, payload: &[u8]) -> Result<Vec<u8>> {
     let mut body = Vec::new();
     push_string(&mut body, topic)?;

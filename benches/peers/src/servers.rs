@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use crate::packets;
 use crate::tls::{self, Certs};
 
-/// How long a server may take to be there.
+/// The time in which a server must accept connections.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// A process that is ended, by its own handle, when this is dropped.
+/// A server process. Dropping this value kills it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -75,7 +75,7 @@ impl Server {
             };
             let deadline = Instant::now() + START_LIMIT;
             while server.child.try_wait()?.is_none() {
-                // With certificates of this run it is ours that answers.
+                // Only our broker accepts the certificates of this run.
                 if accepts(certs, port).is_ok() {
                     return Ok(server);
                 }
@@ -104,7 +104,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only for a process that has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

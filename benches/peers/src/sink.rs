@@ -1,8 +1,7 @@
-//! The sink: a server over mutual TLS that acknowledges everything as fast as it can and keeps
-//! nothing.
+//! The sink: a server over mutual TLS that acknowledges everything as fast as it can and keeps nothing.
 //!
-//! It reads whatever is there, looks at the packets in place, and answers with one write. No
-//! subscription ever gets a message. A thread for each connection.
+//! It reads all bytes that are there, looks at the packets in place, and answers with one write. No
+//! subscription ever gets a message. Each connection has a thread.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,7 +16,7 @@ use crate::tls::{self, Certs};
 /// Answers that may collect while there is more to read.
 const MOST_ANSWERS: usize = 16 * 1024;
 
-/// Listens on a port of the system's choice, prints it, and serves until the process is ended.
+/// Listens on a port that the system chooses, prints it, and serves until the process ends.
 pub fn serve(certs: &Certs) -> Result<()> {
     let acceptor = certs.acceptor()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -90,7 +89,7 @@ fn respond(packet: &Packet<'_>, answers: &mut Vec<u8>) -> Result<bool> {
         packets::PINGREQ => answers.extend([0xd0, 0]),
         packets::SUBSCRIBE => {
             let [high, low] = packet.identifier()?;
-            // One filter is all that anybody here subscribes to.
+            // Every contender subscribes to one filter only.
             let qos = packet.body.last().copied().unwrap_or_default();
             answers.extend([0x90, 3, high, low, qos]);
         }

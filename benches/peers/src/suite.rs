@@ -1,7 +1,7 @@
-//! All of the work, several rounds of it, each contender in a process of its own.
+//! All tasks in several rounds, each contender in a process of its own.
 //!
-//! A round takes the contenders in turn, so that what else the machine does meanwhile meets all of
-//! them. What counts is the median over the rounds.
+//! A round takes the contenders in turn, so that other work of the machine affects all of them. The
+//! result is the median over the rounds.
 
 use std::io::Read;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::servers::Server;
 use crate::tls::Certs;
 use crate::work::{Figures, Mode};
 
-/// Who answers.
+/// The server of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Against {
@@ -33,14 +33,14 @@ pub struct Task {
     pub mode: Mode,
     pub threads: usize,
     pub window: u16,
-    /// How many times as long it is measured.
+    /// The factor by which this task runs longer.
     #[serde(skip)]
     longer: f64,
     #[serde(skip)]
     contenders: &'static [&'static str],
 }
 
-/// To begin and to come to an end takes a thousand threads a tenth of a second.
+/// A thousand threads need a tenth of a second to start and to end.
 pub const LONGER: f64 = 3.0;
 
 pub const RAW: &str = "raw";
@@ -61,7 +61,7 @@ const fn task(name: &'static str, against: Against, threads: usize, window: u16)
     }
 }
 
-/// What is measured, in the order of the table.
+/// All tasks, in the order of the table.
 pub const TASKS: [Task; 8] = [
     task("window 1000", Against::Sink, 4, 1000),
     task("window 100", Against::Sink, 4, 100),
@@ -92,7 +92,7 @@ pub const TASKS: [Task; 8] = [
 pub struct Median {
     pub contender: String,
     pub messages_per_second: f64,
-    /// Median time from call to acknowledgment; synchronous work only.
+    /// Median time from call to acknowledgment; synchronous tasks only.
     pub latency_p50_us: Option<f64>,
     pub cpu_us_per_message: f64,
     pub cpu_seconds: f64,
@@ -100,7 +100,7 @@ pub struct Median {
     pub peak_rss_bytes: f64,
 }
 
-/// A task and how everybody did.
+/// A task with the results of all contenders.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
     #[serde(flatten)]
@@ -114,7 +114,7 @@ impl Measured {
     }
 }
 
-/// Runs everything.
+/// Runs all tasks.
 pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Vec<Measured>> {
     let sink = Server::sink(certs)?;
     let mosquitto = Server::mosquitto(certs)?;
@@ -142,7 +142,7 @@ pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Vec<Measured>> 
     Ok(measured.collect())
 }
 
-/// One run in a process of its own.
+/// Runs one contender in a process of its own.
 fn one(contender: &str, task: &Task, certs: &Certs, port: u16, seconds: f64) -> Result<Figures> {
     let mode = serde_json::to_value(task.mode)?;
     let mut child = Command::new(std::env::current_exe()?)
@@ -192,7 +192,7 @@ fn medians(contender: &str, figures: &[Figures]) -> Option<Median> {
     })
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The middle value, or the mean of the two in the middle.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
@@ -202,7 +202,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     })
 }
 
-/// Writes a result where it was asked for.
+/// Writes a result to the given file.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! What a suite found, for people and for programs: medians, and the ratios that matter.
+//! The results of a suite, for people and for programs: medians, and the ratios that matter.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW};
 use crate::work::Mode;
 
-/// In shorter rounds the beginning, when nothing is in the caches, weighs too much.
+/// In shorter rounds the beginning counts too much, because nothing is in the caches yet.
 const LONG_ENOUGH: f64 = 1.0;
 
-/// A ratio, and what it ought to be if there is a goal.
+/// A ratio, and the goal for it if there is one.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
     pub what: &'static str,
@@ -33,7 +33,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
 }
 
-/// Everything as one JSON object.
+/// All results as one JSON object.
 pub fn json(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     Ok(serde_json::to_string_pretty(&Document {
         rounds,
@@ -44,7 +44,7 @@ pub fn json(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
     })?)
 }
 
-/// Everything as lines.
+/// All results as lines.
 pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
     let mut text = format!(
         "QoS 1, 64-byte payloads, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s \
@@ -72,7 +72,8 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
         writeln!(text, "{} ({threads})", task.task.name)?;
         for median in &task.medians {
             let waits = median.waits;
-            // It writes and reads in turn, with whatever number of threads the others publish.
+            // The raw loop writes and reads in turn, whatever number of publisher threads the others
+            // have.
             let contender = match median.contender.as_str() {
                 RAW => "raw (1 thread)",
                 other => other,
@@ -133,7 +134,7 @@ pub fn short(number: f64) -> String {
     }
 }
 
-/// The ratios, as far as their tasks were measured.
+/// The ratios whose tasks were measured.
 pub fn ratios(measured: &[Measured]) -> Vec<Ratio> {
     let find = |against, mode, threads, window| {
         measured.iter().find(|m| {

@@ -1,5 +1,5 @@
-//! TLS for the sink and for the raw loop: one read of the socket fetches many records, and many
-//! records leave in one write.
+//! TLS for the sink and for the raw loop: one read of the socket fetches many records, and one write
+//! sends many.
 //!
 //! Knows nothing of MQTT. Each stream belongs to one thread.
 
@@ -14,15 +14,15 @@ use openssl::ssl::{Ssl, SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerif
 
 /// Bytes that one read of the socket can fetch.
 const READ_SIZE: usize = 256 * 1024;
-/// Bytes that may collect before they are written without being asked for.
+/// Bytes that may collect before they are written even without a flush.
 const WRITE_SIZE: usize = 1024 * 1024;
 
-/// A folder as `scripts/gen-certs.sh` fills it.
+/// A folder with the files of `scripts/gen-certs.sh`.
 #[derive(Debug, Clone)]
 pub struct Certs(pub PathBuf);
 
 impl Certs {
-    /// The path of one of its files, as a text.
+    /// The path of one of its files.
     pub fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
@@ -32,7 +32,7 @@ impl Certs {
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// A client with the client's certificate that trusts this authority alone.
+    /// A client that has the client's certificate and trusts this authority alone.
     pub fn connector(&self) -> Result<TlsConnector> {
         let identity = Identity::from_pkcs8(&self.read("client.pem")?, &self.read("client.key")?)
             .context("using the client's certificate and key")?;
@@ -44,7 +44,7 @@ impl Certs {
             .context("preparing TLS")
     }
 
-    /// A server that demands a client's certificate of this authority.
+    /// A server that demands a client certificate of this authority.
     pub fn acceptor(&self) -> Result<SslAcceptor> {
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
         builder.set_private_key_file(self.0.join("server.key"), SslFiletype::PEM)?;
@@ -56,7 +56,7 @@ impl Certs {
     }
 }
 
-/// A socket behind buffers. What is written leaves with the next flush.
+/// A socket behind buffers. Written bytes leave with the next flush.
 #[derive(Debug)]
 pub struct Buffered {
     socket: TcpStream,
@@ -79,7 +79,7 @@ impl Buffered {
         })
     }
 
-    /// Whether the next read comes without the socket.
+    /// Whether the next read needs no read of the socket.
     pub fn has_incoming(&self) -> bool {
         self.begin < self.end
     }
@@ -137,7 +137,7 @@ pub fn has_received(stream: &SslStream<Buffered>) -> bool {
     stream.ssl().pending() > 0 || stream.get_ref().has_incoming()
 }
 
-/// Whether a folder has what [`Certs`] needs.
+/// Checks that a folder has the files that [`Certs`] needs.
 pub fn check(folder: &Path) -> Result<Certs> {
     for name in [
         "ca.pem",

@@ -1,4 +1,4 @@
-//! What a contender is asked to do, and what comes of it.
+//! The tasks of a contender, and the figures that it reports.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -17,11 +17,11 @@ use crate::tls::Certs;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Many in flight.
+    /// Many messages in flight.
     Async,
-    /// One after the other, each once the one before is acknowledged.
+    /// One message after the other, each after the acknowledgment of the one before.
     Sync,
-    /// None: the connection is up and nothing happens.
+    /// No messages: the connection is up and nothing happens.
     Idle,
 }
 
@@ -52,7 +52,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// The payload of a message: the same size for all, the content its own.
+    /// The payload of a message: the same size for all, with a content of its own.
     pub fn payload(&self, number: u64) -> Vec<u8> {
         let mut payload = vec![b'x'; self.payload_size];
         let number = number.to_be_bytes();
@@ -62,7 +62,7 @@ impl Work {
     }
 }
 
-/// Says to each thread how long to go on. Made when the work begins.
+/// Tells one thread how long to go on. Made when the work begins.
 #[derive(Debug, Clone)]
 pub struct Quota {
     left: u64,
@@ -70,7 +70,7 @@ pub struct Quota {
     start: Arc<Barrier>,
 }
 
-/// Lets all threads go at one moment.
+/// Starts all threads at one moment.
 #[derive(Debug)]
 pub struct Start {
     over: Arc<AtomicBool>,
@@ -79,7 +79,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// Waits until every thread is there, lets them go, and measures from here on.
+    /// Waits until every thread is ready, starts them, and measures from here on.
     pub fn go(self) -> Result<Meter> {
         self.start.wait();
         let meter = Meter::start()?;
@@ -94,7 +94,7 @@ impl Start {
 }
 
 impl Quota {
-    /// The shares of all threads, and what lets these go.
+    /// A share for each thread, and the start for all of them.
     pub fn shares(work: &Work) -> (Vec<Quota>, Start) {
         let over = Arc::new(AtomicBool::new(false));
         let start = Arc::new(Barrier::new(work.threads + 1));
@@ -113,7 +113,7 @@ impl Quota {
         (shares, Start { over, start, time })
     }
 
-    /// Of a thread's own work, which needs no start.
+    /// The quota of a contender that publishes on its own thread, which needs no start.
     pub fn of_this_thread(work: &Work) -> Result<(Quota, Meter)> {
         let alone = Work {
             threads: 1,
@@ -129,12 +129,12 @@ impl Quota {
         Ok((quota, start.go()?))
     }
 
-    /// Waits until all threads may go.
+    /// Waits until all threads may start.
     pub fn begin(&self) {
         self.start.wait();
     }
 
-    /// Whether to publish one more.
+    /// Whether to publish one more message.
     #[inline]
     pub fn next(&mut self) -> bool {
         if self.left == 0 || self.over.load(Ordering::Relaxed) {
@@ -145,7 +145,7 @@ impl Quota {
     }
 }
 
-/// What a contender reports.
+/// The report of a contender.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     pub contender: String,
@@ -154,15 +154,15 @@ pub struct Figures {
     pub window: u16,
     pub payload_bytes: usize,
     pub qos: u8,
-    /// Messages acknowledged; each was counted.
+    /// Acknowledged messages; each was counted.
     pub messages: u64,
     pub seconds: f64,
     pub messages_per_second: f64,
-    /// From the call to the acknowledgment; synchronous work only.
+    /// From call to acknowledgment; synchronous tasks only.
     pub latency_us: Option<Latency>,
     pub cpu_seconds: f64,
     pub cpu_us_per_message: f64,
-    /// How often a thread of the process gave up the processor to wait.
+    /// How often a thread of the process gave up its processor to wait.
     pub waits: i64,
     pub peak_rss_bytes: i64,
 }
@@ -177,7 +177,7 @@ pub struct Latency {
     pub max: f64,
 }
 
-/// Measures the work alone: started when the connection is up.
+/// Measures the work alone: starts when the connection is up.
 #[derive(Debug)]
 pub struct Meter {
     begin: Instant,
@@ -193,7 +193,7 @@ impl Meter {
         })
     }
 
-    /// The figures of what happened since the start.
+    /// The figures since the start.
     pub fn stop(
         self,
         contender: &str,
@@ -229,8 +229,8 @@ impl Meter {
     }
 }
 
-/// On Linux: the memory of this program alone. What `getrusage` tells includes what was in this process
-/// before it became this program.
+/// On Linux, the peak memory of this program alone. The figure of `getrusage` includes the memory of
+/// this process before it became this program.
 fn peak_since_exec() -> Option<i64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

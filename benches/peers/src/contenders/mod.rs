@@ -1,4 +1,4 @@
-//! Those who do the work, each in its own way and through its public interface.
+//! The contenders. Each works in its own way and through its public interface.
 
 mod paho;
 mod raw;
@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::work::Contender;
 
-/// All of them. The first is what TLS allows, the second is this project, the rest are its peers.
+/// All contenders. The first is the limit that TLS sets, the second is this project, the rest are its
+/// peers.
 pub const ALL: [Contender; 4] = [
     Contender {
         name: "raw",
@@ -36,11 +37,11 @@ pub const ALL: [Contender; 4] = [
     },
 ];
 
-/// Messages that may wait for their turn, whatever the window, with those who have a queue of their own
-/// for them.
+/// Messages that may wait for their turn, whatever the window, with contenders that have a queue for
+/// them.
 const QUEUE: usize = 1_000;
 
-/// Stack of a publisher thread: small, for a thousand of them.
+/// Stack of a publisher thread: small, because there may be a thousand threads.
 const STACK: usize = 256 * 1024;
 
 fn spawn<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
@@ -61,7 +62,7 @@ fn client_id(name: &str) -> String {
     format!("peers-{name}-{}", std::process::id())
 }
 
-/// Counts what was acknowledged, and wakes one thread at the count that it waits for.
+/// Counts acknowledgments, and wakes one thread at the count that it waits for.
 struct Tally {
     count: AtomicU64,
     wake_at: AtomicU64,
@@ -69,7 +70,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// For the calling thread to wait on.
+    /// A tally on which the calling thread can wait.
     fn of_this_thread() -> Self {
         Tally {
             count: AtomicU64::new(0),
@@ -78,7 +79,7 @@ impl Tally {
         }
     }
 
-    /// One more. Wakes nobody unless the count is waited for.
+    /// Counts one more. Wakes the thread only at the count that it waits for.
     #[inline]
     fn add(&self) {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -92,7 +93,7 @@ impl Tally {
     }
 
     fn wait_for(&self, count: u64) {
-        // Whichever comes second, this store or the last addition, sees the other.
+        // Of this store and the last addition, the later one sees the other.
         self.wake_at.store(count, Ordering::SeqCst);
         while self.count() < count {
             thread::park();

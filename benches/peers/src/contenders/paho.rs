@@ -79,7 +79,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
 
 fn pipelined(client: &AsyncClient, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {
     let topic = topic(index);
-    // More would only make its own lists longer, which it searches from the beginning.
+    // More tokens would only make Paho's own lists longer, which it searches from the beginning.
     let most = usize::from(work.window).div_ceil(work.threads);
     let mut tokens: VecDeque<DeliveryToken> = VecDeque::with_capacity(most);
     let mut sent = 0;

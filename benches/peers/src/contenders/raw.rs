@@ -1,8 +1,8 @@
-//! What TLS allows: one thread writes ready-made packets, half a window at a time, and reads
-//! acknowledgments until the other half is there.
+//! The limit that TLS sets: one thread writes ready-made packets, half a window at a time, and reads
+//! acknowledgments until those of the other half have come.
 //!
-//! It has no queue, no other threads to serve and no ticket to resolve, and it would not survive a lost
-//! link. Synchronous work is one packet written and one acknowledgment read, blocking.
+//! It has no queue, no other threads to serve and no ticket to resolve, and a lost link ends it. A
+//! synchronous task writes one packet and reads one acknowledgment, blocking.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -86,7 +86,7 @@ impl Link {
 }
 
 fn pipelined(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<u64> {
-    // With two halves in turn no identifier is used again before its acknowledgment is there: the
+    // With two halves in turn, no identifier is used again before its acknowledgment has come: the
     // servers here acknowledge in order.
     let half = (work.window / 2).max(1);
     let mut halves = [Vec::new(), Vec::new()];

@@ -1,8 +1,8 @@
-//! rumqttc's synchronous client: publisher threads with a clone of it, and its connection on a thread
-//! of its own.
+//! rumqttc's synchronous client: publisher threads with a clone of it, and its connection on a thread of
+//! its own.
 //!
-//! It does not tell which message was acknowledged, only that one was: they are counted. Its TLS is
-//! the one that all others here use.
+//! It does not tell which message was acknowledged, only that one was, so the acknowledgments are
+//! counted. Its TLS is the same as that of all other contenders.
 
 use std::sync::Arc;
 use std::thread;
@@ -102,7 +102,7 @@ fn serve(
             }
             Ok(_) => {}
             Err(error) => {
-                // It would connect anew: nothing that is measured here.
+                // rumqttc would reconnect, but a lost connection is not part of the measurement.
                 eprintln!("rumqttc: {error}");
                 std::process::exit(1);
             }

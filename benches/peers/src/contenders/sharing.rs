@@ -1,6 +1,6 @@
 //! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
 //!
-//! Asynchronous publishers push messages as fast as the command queue takes them, and wait for their
+//! Asynchronous publishers hand in messages as fast as the command queue takes them, and wait for the
 //! acknowledgments at the end.
 
 use std::thread;
