@@ -1,12 +1,12 @@
-//! What a message costs, in figures that are the same on every computer: allocations, records that
-//! go over the wire, and how often a thread is woken. No time is measured.
+//! The costs of a message in figures that are the same on every computer: allocations, records on the
+//! wire, and wake-ups of threads. No time is measured.
 //!
-//! The real loop against servers that allocate nothing. The counts are of the whole process, so
-//! these tests have a program of their own and run one after the other. Linux only: others keep no
+//! The real loop against servers that allocate nothing. The counts are of the whole process, so these
+//! tests have a program of their own and run one after the other. Linux only: other systems keep no
 //! account of wake-ups.
 
 #![cfg(target_os = "linux")]
-// Clippy knows tests by their attribute only; this is test code all the same.
+// Clippy knows tests by their attribute only, but this is test code all the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -35,22 +35,22 @@ use support::{Certs, Connection, HANG, ScriptedBroker, wait_for};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Messages whose costs are counted, after others that fill what is kept from one to the next.
+/// Messages whose costs are counted, and messages before them that fill the buffers which are kept.
 const COUNTED: u64 = 20_000;
 const WARM_UP: u64 = 5_000;
 
 const WINDOW: u16 = 1_000;
 
-/// What may be allocated now and then, by messages together.
+/// Allocations that many messages share.
 const NOW_AND_THEN: f64 = 0.05;
 
 /// The caller's topic and payload, and the ticket or the boxed callback.
 const FOR_A_PUBLISH: f64 = 3.0;
 
-/// All that is left where messages share a topic and are waited for together.
+/// The only allocation left when messages share a topic and are waited for together.
 const FOR_A_PAYLOAD: f64 = 1.0;
 
-/// Topic and payload, and what lets queues share them.
+/// Topic and payload, and the part that lets inboxes share them.
 const FOR_A_MESSAGE: f64 = 3.0;
 
 /// One test at a time.
@@ -71,16 +71,16 @@ fn online() -> (Running, Connection) {
     Running::online_with(options, &mut broker)
 }
 
-/// What `each` makes of this many messages, all acknowledged when it returns.
+/// Calls `each` with this many messages, all acknowledged when this returns.
 fn publish_all(handle: &Handle, count: u64, mut each: impl FnMut(&Handle, Publish)) {
     for _ in 1..count {
         each(handle, publish());
     }
-    // Acknowledgments come in the order of sending.
+    // Acknowledgments come in the order of sending, so this one is the last.
     assert!(told(handle.publish(publish()).expect("room")).is_delivered());
 }
 
-/// Allocations of each of many messages that `run` sends or receives.
+/// Allocations for each of many messages that `run` sends or receives.
 fn allocations(mut run: impl FnMut(u64)) -> f64 {
     run(WARM_UP);
     let region = Region::new(ALLOCATOR);
@@ -89,7 +89,7 @@ fn allocations(mut run: impl FnMut(u64)) -> f64 {
     (change.allocations + change.reallocations) as f64 / COUNTED as f64
 }
 
-/// More would be a cost that nobody asked for, less a count that does not count.
+/// Compares two counts: more would be a cost that nobody asked for, less would be an error in counting.
 #[track_caller]
 fn assert_allocations(found: f64, expected: f64, what: &str) {
     println!("{what}: {found:.4} allocations a message");
@@ -192,7 +192,7 @@ fn a_message_allocates_nothing_but_what_queues_share() {
     assert_eq!(seen.acknowledgments, WARM_UP + COUNTED);
 }
 
-/// Bytes that stay allocated after this was repeated many times.
+/// Bytes that stay allocated after many repetitions.
 fn left_behind(mut repeated: impl FnMut()) -> usize {
     const TIMES: u32 = 50_000;
     let region = Region::new(ALLOCATOR);
@@ -205,11 +205,11 @@ fn left_behind(mut repeated: impl FnMut()) -> usize {
 
 #[test]
 fn a_thread_that_repeats_requests_leaves_nothing_behind() {
-    /// Some of what was dropped may be kept for a moment, and the loop works meanwhile. The fifty
+    /// Some of the dropped memory may be kept for a moment, and the loop works meanwhile. The fifty
     /// thousand tickets of one kind would be some megabytes.
     const LITTLE: usize = 256 * 1024;
     let _alone = alone();
-    // It accepts the link and never answers CONNECT, so that no RECONNECT is ever done.
+    // The broker accepts the link and never answers CONNECT, so that no RECONNECT is ever done.
     let broker = ScriptedBroker::bind();
     let (agent, handle) = Client::new(options(&broker)).expect("options").open();
     let repeat = |handle: &Handle, when: &str| {
@@ -243,14 +243,14 @@ fn a_thread_that_repeats_requests_leaves_nothing_behind() {
     drop((agent, handle));
 }
 
-/// Counts the TLS records that come through it.
+/// A stream that counts the incoming TLS records.
 #[derive(Debug)]
 struct Records {
     tcp: TcpStream,
     count: u64,
-    /// Bytes of a record's header, as far as they came.
+    /// Bytes of the record's header that came so far.
     header: Vec<u8>,
-    /// Bytes of the present record that are still to come.
+    /// Bytes of the current record that are still to come.
     body: usize,
 }
 
@@ -289,12 +289,12 @@ impl Stream for TlsStream<Records> {
     }
 }
 
-/// A record is what one write becomes, or 16 KiB of a larger one.
+/// One write becomes one record, or one for each 16 KiB.
 #[test]
 fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
-    /// Six hold them; more if the loop is awake before they are all queued.
+    /// Six records hold the messages; there are more if the loop wakes before all are queued.
     const RECORDS: u64 = 8;
-    /// One holds them, if it is read at once.
+    /// One record holds the answers if the broker's messages are read at once.
     const ANSWERS: u64 = 2;
     let _alone = alone();
     let certs = Certs::generate();
@@ -351,7 +351,7 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
         let message = message("costs", id, "x");
         message.write(&mut messages, usize::MAX).expect("a packet");
     }
-    // One record at both ends: what is read at once is answered at once.
+    // One record in each direction: messages that are read at once are answered at once.
     assert!(messages.len() <= 16 * 1024);
     link.send(&messages);
     for id in 1..=WINDOW {
@@ -369,8 +369,8 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     assert!(told(end).is_delivered());
 }
 
-/// The system's account of one thread: how often it gave its processor up because it had nothing to
-/// do, and how often it was taken away.
+/// The system's account of one thread: how often it gave up its processor because it had nothing to do,
+/// and how often the system took the processor away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Switches {
     name: String,
@@ -378,13 +378,13 @@ struct Switches {
     involuntary: u64,
 }
 
-/// Of all threads of this process but the one that asks.
+/// The accounts of all threads of this process except the calling one.
 fn switches() -> BTreeMap<u32, Switches> {
     let own = fs::read_link("/proc/thread-self").expect("this thread");
     let mut threads = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/task").expect("the threads") {
         let folder = entry.expect("a thread").path();
-        // It may have ended meanwhile.
+        // The thread may have ended meanwhile.
         let (Ok(name), Ok(status)) = (
             fs::read_to_string(folder.join("comm")),
             fs::read_to_string(folder.join("status")),
@@ -410,7 +410,7 @@ fn switches() -> BTreeMap<u32, Switches> {
     threads
 }
 
-/// How often the loop's and the readiness thread were woken so far.
+/// How often the loop's thread and the readiness thread were woken so far.
 fn wake_ups() -> u64 {
     let threads = switches();
     let of = |name: &str| -> u64 {
@@ -422,8 +422,8 @@ fn wake_ups() -> u64 {
 
 #[test]
 fn many_messages_share_one_wake_up() {
-    /// In practice a thousandth. One message in flight at a time would make a third of one, the loop
-    /// being awake for some by chance.
+    /// In practice a thousandth. With one message in flight at a time it would be a third, because the
+    /// loop is awake for some messages by chance.
     const WAKE_UPS: f64 = 0.1;
     let _alone = alone();
     let (running, mut link) = online();
@@ -450,7 +450,7 @@ fn with_the_link_up_and_nothing_to_do_no_thread_is_woken() {
     let inbox = running.handle().inbox(10, WhenFull::WaitAside);
     let reading = thread::spawn(move || inbox.recv().is_err());
     running.take_a_turn();
-    // What happened before may still have to settle.
+    // Effects of the steps above may still have to settle.
     wait_for("a stretch without a wake-up", HANG, || {
         let before = switches();
         assert!(before.values().any(|thread| thread.name == LOOP_THREAD));
@@ -465,8 +465,8 @@ fn with_the_link_up_and_nothing_to_do_no_thread_is_woken() {
 #[test]
 fn an_idle_link_wakes_the_loop_for_keep_alive_and_for_nothing_else() {
     const PINGS: u64 = 3;
-    /// One for the timer, one for the answer, and one for the readiness thread that saw it; twice
-    /// that, because a thread may be woken for nothing.
+    /// One for the timer, one for the answer, and one for the readiness thread that saw it; twice that,
+    /// because a thread may be woken for nothing.
     const WAKE_UPS: u64 = 6;
     let _alone = alone();
     let mut broker = ScriptedBroker::bind();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::support::storm::Storm;
 
-/// What is in flight then is told as it is: of QoS 1 it is sent again, of QoS 2 it may be there.
+/// The outcomes of messages in flight are true: those of QoS 1 are sent again, those of QoS 2 may have
+/// arrived.
 #[test]
 fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
     let _alone = crate::alone();
@@ -25,7 +26,7 @@ fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_e
     assert_eq!(figures.delivered[1], figures.messages[1], "{figures}");
     let ended = figures.delivered[2] + figures.with_session;
     assert_eq!(ended, figures.messages[2], "{figures}");
-    // Of a CONNACK that is cut off nobody hears; the next one says that there is a session.
+    // The loop never learns of a CONNACK that is cut off; the next one says that there is a session.
     let forgotten = figures.stats.reconnects - figures.stats.resumed;
     assert!((1..=3).contains(&forgotten), "{figures}");
 }

@@ -1,4 +1,4 @@
-//! The storm: every message accounted for while links are cut and the broker is killed.
+//! The storm: an account of every message while links are cut and the broker is killed.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,7 +8,7 @@ mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One storm at a time: `torture.rs` watches the memory of the whole process.
+/// One storm at a time: `torture.rs` measures the memory of the whole process.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)

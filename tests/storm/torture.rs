@@ -1,5 +1,5 @@
-//! Nothing is lost, nothing stays open, nothing untrue is told: eight publishers and two
-//! subscribers on one loop, random cuts, a broker that is killed. See `support/storm.rs`.
+//! No message is lost, no command stays open, no outcome is untrue: eight publishers and two subscribers
+//! on one loop, random cuts, a broker that is killed. See `support/storm.rs`.
 //!
 //! The long form: `STORM_MESSAGES=1000000 cargo test --release --test storm torture -- --nocapture`
 
@@ -15,7 +15,7 @@ fn nothing_is_lost_unresolved_or_untrue() {
     let _alone = crate::alone();
     let messages = std::env::var("STORM_MESSAGES")
         .map_or(SHORT, |text| text.parse().expect("a number of messages"));
-    // Four rounds in the short form, a hundred in a million messages, with 25 kills.
+    // Four rounds in the short form; a hundred rounds with 25 kills in a million messages.
     let round = (messages / 4).min(EARLY);
     let rounds = messages.div_ceil(round);
     let kill_every = (rounds / 25).max(1);
@@ -35,14 +35,14 @@ fn nothing_is_lost_unresolved_or_untrue() {
     assert_eq!(figures.delivered[1], figures.messages[1], "{figures}");
     let ended = figures.delivered[2] + figures.with_session;
     assert_eq!(ended, figures.messages[2], "{figures}");
-    // It may get lost with a link, but that is the exception.
+    // A QoS 0 message may get lost with a link, but that is the exception.
     assert!(figures.arrived[0] > figures.messages[0] / 2, "{figures}");
     assert!(figures.cuts >= messages / 1_000, "{figures}");
     assert!(figures.stalls > 0 && figures.slowed > 0, "{figures}");
     assert!(figures.ended > 0, "{figures}");
     assert!(figures.kills >= rounds / kill_every, "{figures}");
-    // A tenth more than after the first ten thousand messages; memory comes in pages and arenas, so
-    // the short form, which is only twice as long, has the same allowance.
+    // A tenth more than after the first ten thousand messages. Memory comes in pages and arenas, so the
+    // short form has the same allowance although it is only twice as long.
     assert!(
         figures.memory_late * 10 <= figures.memory_early * 11,
         "{figures}"

@@ -1,5 +1,5 @@
-//! What both fuzz targets share: an allocator that ends the process, which libFuzzer takes for a
-//! finding, when one request or everything together is more than any input can call for.
+//! Shared by both fuzz targets: an allocator that ends the process when one request, or the sum of all
+//! memory, is larger than any input can call for. libFuzzer takes that end for a finding.
 //!
 //! libFuzzer itself is C++ and allocates elsewhere.
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// Largest single request: above the session's high-water mark of 256 KiB, doubled by growing.
 const ONE_REQUEST: usize = 2 << 20;
 
-/// Largest sum of what is allocated at one time.
+/// Largest sum of the memory allocated at one time.
 const TOGETHER: usize = 16 << 20;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
@@ -20,7 +20,7 @@ static ALLOCATOR: Bounded = Bounded;
 
 struct Bounded;
 
-// SAFETY: everything is handed on to the system's allocator as it came.
+// SAFETY: each call goes to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Bounded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Bounded {
 fn grow(size: usize) {
     let before = ALLOCATED.fetch_add(size, Relaxed);
     let above = size > ONE_REQUEST || before + size > TOGETHER;
-    // After a panic it is the backtrace that is large.
+    // After a panic the backtrace needs much memory.
     if above && !std::thread::panicking() {
         // No formatting: that could allocate.
         let _ = std::io::stderr().write_all(b"an allocation above the limit\n");
