@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::{Publish, QoS, Topic};
 use mqtt_connection_sharing::{Batch, Client, Handle};
+use mqtt_connection_sharing::{Publish, QoS, Topic};
 
 use super::{QUEUE, client_id, join, spawn, topic};
 use crate::tls::Certs;
