@@ -1,8 +1,8 @@
-//! Bytes from the broker to our packets: rumqttc's codec behind the checks that it leaves out.
+//! Decodes bytes from the broker as our packets, through rumqttc's codec and the checks that it leaves out.
 //!
-//! Everything that MQTT 3.1.1 forbids a broker to send is a [`ProtocolError`], after which the link
-//! must be closed [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone,
-//! before its body is buffered. Pure; the loop's thread.
+//! A packet that MQTT 3.1.1 forbids a broker to send is a [`ProtocolError`]. The client must close the link
+//! after it [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone, before its body
+//! is buffered. Pure. Runs on the loop's thread.
 
 use bytes::{Buf, Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
@@ -15,11 +15,11 @@ use crate::mqtt::topic::{InvalidName, check_topic, shortened};
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// A payload at most this long is copied out of the read buffer, so that a queue of small payloads
-/// does not keep large buffers alive.
+/// The longest payload, in bytes, that is copied out of the read buffer. Without the copy, small payloads
+/// in a queue would keep large buffers alive.
 const SMALL_PAYLOAD: usize = 4096;
 
-/// What a fixed header says.
+/// The parts of a fixed header.
 struct FixedHeader {
     packet: &'static str,
     flags: u8,
@@ -27,11 +27,11 @@ struct FixedHeader {
     length: usize,
 }
 
-/// Takes the first packet out of `buffer`, if it is complete.
+/// Takes the first packet out of `buffer`. Returns `None` while the packet is not complete.
 ///
 /// # Errors
-/// [`ProtocolError`] when the bytes are not a packet that a broker may send, or are larger than
-/// `max_packet_size` (fixed header included). The buffer's content is then of no more use.
+/// [`ProtocolError`] when the bytes are not a packet that a broker may send, or the packet is larger than
+/// `max_packet_size` (fixed header included). The content of the buffer is then of no more use.
 pub fn decode(
     buffer: &mut BytesMut,
     max_packet_size: usize,
@@ -61,8 +61,8 @@ pub fn decode(
         return Ok(None);
     }
     if let Some(answer) = answer_with_identifier(&header) {
-        // Under load nearly every packet is one of these, and each is these four bytes: the codec
-        // would split the buffer for them.
+        // Under load nearly every packet is one of these, four bytes long. The codec would split the
+        // buffer for each of them.
         return match identifier(u16::from_be_bytes([buffer[2], buffer[3]])) {
             Ok(id) => {
                 buffer.advance(header.length);
@@ -93,7 +93,7 @@ pub fn decode(
     }
 }
 
-/// The first bytes, or what there is of them and zeros.
+/// The first bytes. Zeros stand for bytes that are missing.
 pub fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
     bytes.first_chunk().copied().unwrap_or_else(|| {
         let mut beginning = [0; SHOWN_BYTES];
@@ -102,7 +102,7 @@ pub fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
     })
 }
 
-/// Reads type, flags and remaining length; none while the bytes are not all there.
+/// Reads type, flags and remaining length. Returns `None` while some of their bytes are missing.
 fn fixed_header(
     buffer: &[u8],
 ) -> Result<Option<FixedHeader>, (&'static str, String, &'static str)> {
@@ -158,7 +158,7 @@ fn fixed_header(
     Ok(None)
 }
 
-/// What the fixed header alone can get wrong.
+/// Finds each error that the fixed header alone shows.
 fn check_flags_and_length(header: &FixedHeader) -> Result<(), (String, &'static str)> {
     let flags = header.flags;
     if header.kind == 3 {
@@ -193,7 +193,8 @@ fn check_flags_and_length(header: &FixedHeader) -> Result<(), (String, &'static 
     }
 }
 
-/// What a packet that is nothing but an identifier becomes; its length has been checked.
+/// The constructor for a packet that holds nothing but an identifier, or `None` for any other packet. The
+/// caller has checked the packet's length.
 fn answer_with_identifier(header: &FixedHeader) -> Option<fn(PacketId) -> Incoming> {
     Some(match header.kind {
         4 => Incoming::PubAck,
@@ -205,7 +206,7 @@ fn answer_with_identifier(header: &FixedHeader) -> Option<fn(PacketId) -> Incomi
     })
 }
 
-/// The codec's packet as ours, with the checks that need the body.
+/// Turns the codec's packet into ours, and makes the checks that need the body.
 fn ours(packet: v4::Packet) -> Result<Incoming, (String, &'static str)> {
     match packet {
         v4::Packet::ConnAck(ack) => connack(&ack),
@@ -222,7 +223,7 @@ fn ours(packet: v4::Packet) -> Result<Incoming, (String, &'static str)> {
                 .collect(),
         }),
         v4::Packet::PingResp => Ok(Incoming::PingResp),
-        // Ruled out by the fixed header already.
+        // The check of the fixed header has ruled these out.
         other => Err((
             format!("{other:?} is not for a client"),
             "MQTT 3.1.1, 2.2.1",
@@ -258,7 +259,7 @@ fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static 
             InvalidName::Empty => "MQTT-4.7.3-1",
             _ => "MQTT-3.3.2-2",
         };
-        // It may have 65,535 bytes, and this becomes a line of the log.
+        // The topic may have 65,535 bytes, and the error becomes one line of the log.
         let shown = shortened(&publish.topic, SHOWN_CHARACTERS);
         return Err((format!("topic {shown} is not a topic name"), rule));
     }
@@ -372,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broker_must_not_send_is_refused_by_its_rule() {
+    fn a_packet_that_a_broker_must_not_send_is_refused_by_its_rule() {
         assert_eq!(rule(b"\x00\x00"), "MQTT 3.1.1, 2.2.1");
         assert_eq!(rule(b"\xf0\x00"), "MQTT 3.1.1, 2.2.1");
         for client_packet in [
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_above_the_limit_is_refused_before_it_is_there() {
+    fn a_packet_above_the_limit_is_refused_before_its_body_comes() {
         assert_eq!(rule(b"\x30\xff\x7f"), "max-packet-size");
     }
 

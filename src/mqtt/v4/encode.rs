@@ -1,10 +1,10 @@
-//! Our packets to bytes, through rumqttc's codec.
+//! Encodes our packets as bytes, through rumqttc's codec.
 //!
-//! The codec truncates length fields silently and leaves partial bytes behind when it fails, so
-//! everything is checked before it gets here: names in `topic.rs`, sizes in [`Publish::check`]
-//! and [`Will::check`].
-//! With that done no call here can fail; all append to `out`. Pure; the loop's thread, and that of a
-//! publisher whose message is small.
+//! The codec truncates length fields silently, and it leaves partial bytes behind when it fails. So
+//! every packet is checked before it gets here: names by `topic.rs`, sizes by [`Publish::check`]
+//! and [`Will::check`]. After these checks no function here can fail. All of them append to `out`.
+//!
+//! Pure. Runs on the loop's thread, and on the thread that publishes a small message.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
@@ -34,9 +34,9 @@ pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
     out.extend_from_slice(&alone);
 }
 
-/// Appends PUBLISH. `publish` is handed back as it was: its payload is only lent to the codec. The topic
-/// is one that others may hold, so the codec gets a copy of it in `topic`, whose memory serves again
-/// for the next message.
+/// Appends PUBLISH. The codec takes the payload and gives it back, so `publish` is unchanged afterwards.
+/// Clones may share the topic's text, so the codec gets a copy of it in `topic`. The next call can use
+/// the memory of `topic` again.
 pub fn encode_publish(
     publish: &mut Publish,
     id: Option<PacketId>,
@@ -116,8 +116,8 @@ fn codec_qos(qos: QoS) -> mqttbytes::QoS {
     }
 }
 
-/// The codec fails on a zero identifier and on too large a packet; both are ruled out by the types
-/// and by the checks before a command is queued.
+/// Logs a failure of the codec. It fails on a zero identifier, which our types rule out, and on a packet
+/// that is too large, which the checks before a command is queued rule out.
 fn written(result: Result<usize, mqttbytes::Error>) {
     debug_assert!(result.is_ok(), "{result:?}");
     if let Err(error) = result {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn publish_is_lent_and_handed_back() {
+    fn a_publish_is_unchanged_after_it_was_encoded() {
         let mut publish = Publish::new("a/b", QoS::AtLeastOnce, &b"xy"[..]);
         let before = publish.clone();
         let encoded =

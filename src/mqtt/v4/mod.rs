@@ -1,4 +1,4 @@
-//! \[5\] MQTT 3.1.1: our packets to bytes and back, through rumqttc's codec.
+//! \[5\] MQTT 3.1.1: encodes our packets as bytes and decodes bytes as our packets, through rumqttc's codec.
 
 mod decode;
 mod encode;

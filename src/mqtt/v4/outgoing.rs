@@ -1,10 +1,11 @@
 //! A message on its way from the thread that publishes it to its acknowledgment.
 //!
-//! A small one is encoded by the thread that publishes it, into the command: only the identifier is
-//! missing, which the loop puts in when it copies the packet to the output. So the loop has little to do for
-//! a message, finds everything side by side, and no memory changes hands; to fetch memory that another
-//! processor has just written, or to hand back what another one allocated, costs more than all the rest.
-//! A large one is encoded by the loop, straight to where it leaves from. Pure.
+//! The thread that publishes a small message encodes it into the command. Only the identifier is missing;
+//! the loop writes it when it copies the packet to the output. So the loop does little for each message, finds
+//! all of its bytes side by side, and frees no memory of another thread. Memory that another processor has just
+//! written or allocated costs more than everything else: the first must be fetched, the second handed back.
+//!
+//! The loop encodes a large message, straight into the output. Pure.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,26 +16,27 @@ use super::encode::encode_publish;
 use crate::mqtt::packet::{PacketId, Publish, QoS};
 use crate::mqtt::topic::Topic;
 
-/// The largest packet that is encoded at once: with it a command fills two cache lines, the channel's
-/// stamp beside it included. Its length is stated in one byte.
+/// The largest packet, in bytes, that the publishing thread encodes. With a packet of this size, a command
+/// and the channel's stamp beside it fill two cache lines. One byte states its remaining length.
 const SMALL: usize = 95;
 
-/// Before the topic name: packet type and flags, remaining length, length of the topic name.
+/// Bytes before the topic name: packet type and flags, remaining length, length of the topic name.
 const BEFORE_TOPIC: usize = 4;
 
-/// Stands where the identifier will be.
+/// The identifier in an encoded packet until the loop writes the real one.
 const PLACEHOLDER: u16 = 1;
 
-/// The flag that tells that it was sent before [MQTT-3.3.1-1].
+/// The flag of a packet that was sent before [MQTT-3.3.1-1].
 const DUP: u8 = 0b1000;
 
 /// A [`Publish`] that is to be sent, perhaps more than once.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Outgoing(Content);
+pub struct Outgoing(Storage);
 
+/// How a message is kept until it is acknowledged.
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Content {
-    /// The packet, and zeros behind it.
+enum Storage {
+    /// The encoded packet, and zeros behind it.
     Small([u8; SMALL]),
     Large(Publish),
 }
@@ -43,7 +45,8 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// Memory to encode in: the codec's own types are made for a packet at a time.
+/// Memory to encode in. Each thread keeps its own, because the codec's types serve one packet only and
+/// would allocate for each.
 #[derive(Default)]
 struct Scratch {
     topic: String,
@@ -51,7 +54,7 @@ struct Scratch {
 }
 
 impl From<Publish> for Outgoing {
-    /// `publish` changes only while it is lent to the codec.
+    /// `publish` is mutable because the codec takes its payload for a moment.
     fn from(mut publish: Publish) -> Self {
         let id = match publish.qos {
             QoS::AtMostOnce => None,
@@ -60,7 +63,7 @@ impl From<Publish> for Outgoing {
         let after_topic = if id.is_some() { 2 } else { 0 };
         let length = BEFORE_TOPIC + publish.topic.len() + after_topic + publish.payload.len();
         if length > SMALL {
-            return Outgoing(Content::Large(publish));
+            return Outgoing(Storage::Large(publish));
         }
         let mut bytes = [0; SMALL];
         let mut encode = |scratch: &mut Scratch| {
@@ -74,23 +77,23 @@ impl From<Publish> for Outgoing {
             );
             bytes[..scratch.packet.len()].copy_from_slice(&scratch.packet);
         };
-        // A thread that ends has perhaps given its scratch memory back already.
+        // A thread that is ending may have freed its scratch memory already.
         if SCRATCH
             .try_with(|scratch| encode(&mut scratch.borrow_mut()))
             .is_err()
         {
             encode(&mut Scratch::default());
         }
-        Outgoing(Content::Small(bytes))
+        Outgoing(Storage::Small(bytes))
     }
 }
 
 impl From<Outgoing> for Publish {
-    /// As it was before it was encoded.
+    /// Returns the message as it was before it was encoded.
     fn from(outgoing: Outgoing) -> Self {
         match outgoing.0 {
-            Content::Large(publish) => publish,
-            Content::Small(bytes) => Publish {
+            Storage::Large(publish) => publish,
+            Storage::Small(bytes) => Publish {
                 topic: Topic::from(topic(&bytes)),
                 payload: Bytes::copy_from_slice(payload(&bytes)),
                 qos: qos(&bytes),
@@ -101,8 +104,8 @@ impl From<Outgoing> for Publish {
 }
 
 impl Outgoing {
-    /// Appends PUBLISH to `out`, with an identifier unless it is QoS 0. `scratch` is memory that serves
-    /// again for the next message. Afterwards `self` is as before: what is large was lent to the codec.
+    /// Appends PUBLISH to `out`, with an identifier unless it is QoS 0. The next call can use the memory of
+    /// `scratch` again. `self` is unchanged afterwards: the codec takes a large message and gives it back.
     pub fn encode(
         &mut self,
         id: Option<PacketId>,
@@ -111,8 +114,8 @@ impl Outgoing {
         out: &mut BytesMut,
     ) {
         match &mut self.0 {
-            Content::Large(publish) => encode_publish(publish, id, dup, scratch, out),
-            Content::Small(bytes) => {
+            Storage::Large(publish) => encode_publish(publish, id, dup, scratch, out),
+            Storage::Small(bytes) => {
                 let begin = out.len();
                 out.extend_from_slice(packet(bytes));
                 if dup {
@@ -129,16 +132,16 @@ impl Outgoing {
     /// Quality of service.
     pub fn qos(&self) -> QoS {
         match &self.0 {
-            Content::Small(bytes) => qos(bytes),
-            Content::Large(publish) => publish.qos,
+            Storage::Small(bytes) => qos(bytes),
+            Storage::Large(publish) => publish.qos,
         }
     }
 
     /// Topic name.
     pub fn topic(&self) -> &str {
         match &self.0 {
-            Content::Small(bytes) => topic(bytes),
-            Content::Large(publish) => &publish.topic,
+            Storage::Small(bytes) => topic(bytes),
+            Storage::Large(publish) => &publish.topic,
         }
     }
 }
@@ -152,13 +155,13 @@ fn qos(bytes: &[u8; SMALL]) -> QoS {
 }
 
 fn topic_length(bytes: &[u8; SMALL]) -> usize {
-    // The upper byte is 0: it is small.
+    // The upper byte is 0, because the packet is small.
     usize::from(bytes[3])
 }
 
 fn topic(bytes: &[u8; SMALL]) -> &str {
     let name = &bytes[BEFORE_TOPIC..BEFORE_TOPIC + topic_length(bytes)];
-    // It was a text when it was encoded.
+    // These bytes are the text of a `Topic`, so the default is never used.
     std::str::from_utf8(name).unwrap_or_default()
 }
 
@@ -183,19 +186,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_packet_is_encoded_at_once_up_to_its_largest_size() {
+    fn a_packet_is_encoded_at_once_up_to_the_largest_small_size() {
         for (size, is_small) in [(SMALL - 9, true), (SMALL - 8, false)] {
             for level in [1, 2] {
                 let qos = QoS::try_from(level).unwrap();
                 let outgoing = Outgoing::from(Publish::new("a/b", qos, vec![9; size]));
-                assert_eq!(matches!(outgoing.0, Content::Small(_)), is_small);
+                assert_eq!(matches!(outgoing.0, Storage::Small(_)), is_small);
             }
         }
     }
 
     proptest! {
         #[test]
-        fn it_is_written_as_the_codec_writes_it_and_comes_out_as_it_was(
+        fn a_message_is_written_as_by_the_codec_and_comes_back_unchanged(
             name in "[a-z/ä]{1,40}",
             bytes in proptest::collection::vec(any::<u8>(), 0..120),
             level in 0_u8..3,
@@ -215,7 +218,7 @@ mod tests {
                 outgoing.encode(id, dup, &mut scratch, &mut written);
                 prop_assert_eq!(&written, &expected);
             }
-            let is_small = matches!(outgoing.0, Content::Small(_));
+            let is_small = matches!(outgoing.0, Storage::Small(_));
             prop_assert_eq!(is_small, written.len() - "before".len() <= SMALL);
             prop_assert_eq!(outgoing.qos(), publish.qos);
             prop_assert_eq!(outgoing.topic(), &*publish.topic);

@@ -1,4 +1,4 @@
-//! Decoders with a deliberate fault, which the corpus has to show to be wrong.
+//! Decoders with a deliberate fault each. The corpus has to find every fault.
 
 use bytes::{Buf, BytesMut};
 
@@ -8,11 +8,11 @@ use crate::mqtt::packet::Incoming;
 use crate::mqtt::v4;
 
 #[test]
-fn streams_of_the_corpus_and_mutations_of_them() {
+fn the_corpus_and_its_mutations_find_no_fault() {
     corpus::run("decode", super::decode, 60_000);
 }
 
-/// The corpus shows that this decoder is wrong; says with which words.
+/// Checks that the corpus finds a fault in this decoder, with an error that contains `words`.
 #[track_caller]
 fn is_noticed<D: Decode>(decoder: impl Fn() -> D, words: &str) {
     let results = corpus::inputs("decode");
@@ -26,7 +26,7 @@ fn is_noticed<D: Decode>(decoder: impl Fn() -> D, words: &str) {
 fn a_decoder_that_takes_what_is_forbidden_is_noticed() {
     let tolerant = || {
         |buffer: &mut BytesMut, limit| {
-            // QoS 0 with DUP, as if without.
+            // Takes QoS 0 with DUP as if DUP were not set.
             if let Some(first) = buffer.first_mut()
                 && *first & 0xfe == 0x38
             {
@@ -88,14 +88,14 @@ fn a_decoder_that_alters_a_message_is_noticed() {
 
 #[test]
 fn a_decoder_that_depends_on_the_pieces_is_noticed() {
-    // When all is there at once, nothing is wrong.
+    // This decoder is right if the whole stream comes at once.
     let late = || {
         let mut at_once = None;
         move |buffer: &mut BytesMut, limit| {
             let before = buffer.len();
             let at_once = at_once.get_or_insert(before);
             match v4::decode(&mut buffer.clone(), limit) {
-                // Used up: the second time begins.
+                // The buffer is used up, so the second pass begins.
                 Ok(None) if before == 0 => *at_once = 0,
                 Ok(Some(_)) if *at_once == 0 && before == 4 => return Ok(None),
                 _ => {}

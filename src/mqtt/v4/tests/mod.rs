@@ -1,10 +1,10 @@
-//! The fuzz target `decode`: a stream of bytes through the decoder. Pure; built for tests and fuzzing only.
+//! The fuzz target `decode` feeds a stream of bytes to the decoder. Pure; built for tests and fuzzing only.
 //!
-//! An input is a byte for the limit and for a long tail, a byte for the cuts, and the stream. The check
-//! decodes the stream in one piece, packet for packet beside the reader of `wire.rs`, and then again in
-//! pieces: the same packets have to come, each as soon as its last byte is there, then the same error.
-//! Each packet is encoded again and has to give the same bytes. While a packet is not complete, the buffer
-//! stays below the limit.
+//! An input is one byte for the limit and for a long tail, one byte for the cuts, and the stream. The check
+//! decodes the stream in one piece and compares each packet with that of the reader in `wire.rs`. Then it
+//! decodes the stream again in pieces. The same packets have to come, each as soon as its last byte is there,
+//! and then the same error. Each packet is encoded again and has to give the same bytes. While a packet is not
+//! complete, the buffer stays below the limit.
 
 #[cfg(test)]
 mod faults;
@@ -19,31 +19,32 @@ use crate::mqtt::v4;
 /// The result of a check: nothing, or the rule that was broken.
 type Rule = Result<(), String>;
 
-/// Largest packets to choose from; the last is above everything that can be stated.
+/// Limits of packet size to choose from. The last is above every size that a packet can state.
 const LIMITS: [usize; 4] = [16, 128, 256 * 1024, packet::MAX_REMAINING_LENGTH + 5];
 
-/// Zeros behind the stream, for packets that are longer than any input: more than a small payload.
+/// How many zeros a long tail has. With them a packet can be longer than any input, and its payload larger
+/// than a small one.
 const TAIL: usize = 5000;
 
-/// No error's text is longer, whatever the packet.
+/// The longest text that an error may have, in bytes.
 const LONGEST_TEXT: usize = 400;
 
-/// A decoder, or one with a fault.
+/// The decoder, or one with a deliberate fault.
 trait Decode: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
 
 impl<D> Decode for D where D: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
 
-/// Feeds the decoder.
+/// Runs one input of the fuzzer.
 ///
 /// # Panics
-/// When the decoder breaks a rule: that is a finding.
+/// When the decoder breaks a rule, which is a finding.
 pub fn decode(input: &[u8]) {
     if let Err(broken) = check(input, v4::decode) {
         panic!("{broken}");
     }
 }
 
-/// Decodes what the input stands for.
+/// Decodes the stream of an input, in one piece and in pieces.
 ///
 /// # Errors
 /// The rule that was broken.
@@ -62,10 +63,10 @@ fn check(input: &[u8], mut decode: impl Decode) -> Rule {
     in_pieces(&stream, tail, *cuts, limit, &mut decode, &whole)
 }
 
-/// Everything that came out of a stream.
+/// The result of a whole stream.
 struct Decoded {
     packets: Vec<Incoming>,
-    /// Where each ends.
+    /// The position in the stream at which each packet ends.
     ends: Vec<usize>,
     error: Option<ProtocolError>,
 }
@@ -165,7 +166,8 @@ fn in_pieces(
     }
 }
 
-/// In pieces fewer of the bytes behind the fixed header may be there to be shown.
+/// Compares the error in pieces with the one in one piece. In pieces, the error may show fewer bytes, because
+/// those behind the fixed header may not have come yet.
 fn same_error(error: &ProtocolError, whole: &Decoded, packets: usize) -> Rule {
     let expected = whole.error.as_ref().map(ToString::to_string);
     let expected = expected.as_deref().unwrap_or("no error");
@@ -178,7 +180,7 @@ fn same_error(error: &ProtocolError, whole: &Decoded, packets: usize) -> Rule {
     Ok(())
 }
 
-/// A packet that is not complete is known to stay within the limit.
+/// Checks that the bytes of an incomplete packet stay within the limit.
 fn kept_is_bounded(buffer: &BytesMut, limit: usize) -> Rule {
     match buffer.len() < limit.max(5) {
         true => Ok(()),
@@ -189,7 +191,8 @@ fn kept_is_bounded(buffer: &BytesMut, limit: usize) -> Rule {
     }
 }
 
-/// With our encoder where it has this packet, else with the one beside `wire.rs`'s reader.
+/// Encodes a packet again and compares the bytes. Uses our encoder if it has this packet, else the one in
+/// `wire.rs`.
 fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
     let mut out = BytesMut::with_capacity(bytes.len());
     match packet {
@@ -217,7 +220,7 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
     }
 }
 
-/// Lengths of pieces, from one byte: 0 cuts everywhere.
+/// Lengths of pieces, made from one byte. 0 cuts after each byte.
 struct Cuts {
     state: u32,
     longest: u32,
@@ -236,7 +239,7 @@ impl Cuts {
         }
     }
 
-    /// The next length, at most this.
+    /// The next length, at most `most`.
     fn next(&mut self, most: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 17;

@@ -1,5 +1,5 @@
-//! A second reader and writer of packets, made from nothing but the text of MQTT 3.1.1. It uses neither the codec
-//! nor the checks of the crate, so that a mistake there is not repeated here. Pure.
+//! A second reader and writer of packets, written from the text of MQTT 3.1.1 alone. It uses neither the codec
+//! nor the checks of the crate, so that it does not repeat their mistakes. Pure.
 
 use bytes::Bytes;
 
@@ -35,7 +35,8 @@ pub(in crate::mqtt) enum FromClient<'a> {
     Disconnect,
 }
 
-/// The length of the fixed header and of the whole packet [2.2.3]; `None` while that is not known.
+/// The length of the fixed header and of the whole packet [2.2.3]. Returns `None` while bytes of the remaining
+/// length are missing.
 fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let mut remaining = 0;
     for place in 1..=4 {
@@ -52,7 +53,7 @@ fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     Err("a remaining length of more than four bytes")
 }
 
-/// Takes fields off the front of a packet's body; returns `None` for one that is not wholly there.
+/// Takes fields off the front of a packet's body. Each method returns `None` for a field that is cut off or wrong.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -70,7 +71,7 @@ impl<'a> Fields<'a> {
         self.number().filter(|id| *id != 0)
     }
 
-    /// A string as [1.5.3] has it: UTF-8, without U+0000.
+    /// A string as [1.5.3] defines it: UTF-8, without U+0000.
     fn text(&mut self) -> Option<&'a str> {
         let length = usize::from(self.number()?);
         let bytes = self.0.get(..length)?;
@@ -94,12 +95,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads the beginning of `bytes`, which a server sent: the packet and its length, or `None` while nothing is wrong
-/// and it is not there as a whole.
+/// Reads the first packet of `bytes`, which a server sent. Returns the packet and its length, or `None` while the
+/// packet is not complete and nothing in it is wrong.
 ///
 /// # Errors
-/// A packet that a server must not send, or above the limit: as soon as the fixed header is there, if that gives
-/// it away.
+/// A packet that a server must not send, or one above the limit. An error that the fixed header shows is returned
+/// as soon as the fixed header is there.
 pub(in crate::mqtt) fn from_server(
     bytes: &[u8],
     limit: usize,
@@ -203,7 +204,7 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
     }
 }
 
-/// Takes the packet at the beginning of `bytes`, which a client sent. It has to be there as a whole.
+/// Reads the first packet of `bytes`, which a client sent. The packet has to be complete.
 ///
 /// # Errors
 /// A packet that the standard forbids a client to send.
@@ -230,7 +231,7 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
             let flags = fields.byte()?;
             fields.number()?;
             fields.text()?;
-            // Without a will and without credentials, which these stories have not.
+            // The tests use neither a will nor credentials.
             let whole = FromClient::Connect {
                 clean_session: flags == 2,
             };
@@ -283,7 +284,7 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
     }
 }
 
-/// The bytes of a server's packet, the shortest way.
+/// Encodes a server's packet in its shortest form.
 pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
     let number = |id: &PacketId| id.value().to_be_bytes().to_vec();
     let (first, body) = match packet {
