@@ -1,8 +1,8 @@
-//! \[8\] Which subscribers want a topic: filters, matching, and when the broker has to be told.
+//! \[8\] The table of subscriptions: which subscribers want a topic, and when to tell the broker.
 //!
-//! Several subscribers may want one filter: SUBSCRIBE asks for the highest QoS among them, and UNSUBSCRIBE
+//! Several subscribers may want one filter. SUBSCRIBE asks for the highest QoS among them, and UNSUBSCRIBE
 //! goes out when the last one leaves. `tree.rs` finds the filters that match a topic. `S` names a subscriber;
-//! the table does not know what a subscriber is. Pure; the loop's thread.
+//! the table does not know what a subscriber is. Pure. Runs on the loop's thread.
 
 mod tree;
 
@@ -24,7 +24,7 @@ pub struct InterestId<S> {
 /// allocates nothing.
 #[derive(Debug)]
 pub struct Matches<S> {
-    /// Each once, in ascending order.
+    /// Each subscriber once, in ascending order.
     pub subscribers: Vec<S>,
     open: Open,
 }
@@ -45,7 +45,7 @@ pub struct Subscriptions<S> {
 struct Interest<S> {
     id: InterestId<S>,
     qos: QoS,
-    /// Its SUBSCRIBE was answered.
+    /// The broker has granted it.
     granted: bool,
     /// Its UNSUBSCRIBE is under way.
     leaving: bool,
@@ -53,8 +53,8 @@ struct Interest<S> {
 
 impl<S: Copy + Ord> Subscriptions<S> {
     /// Adds a subscriber's interest in `filters`. Messages may arrive from now on, also before SUBACK.
-    /// Returns what to ask the broker for, in the same order, and what to [`Subscriptions::remove`] if the
-    /// broker refuses.
+    /// Returns the filters to ask the broker for, in the same order, and the interests to
+    /// [`remove`](Subscriptions::remove) if the broker refuses.
     pub fn add(&mut self, subscriber: S, filters: &[Filter]) -> (Vec<Filter>, Vec<InterestId<S>>) {
         let mut wanted = Vec::with_capacity(filters.len());
         let mut added = Vec::with_capacity(filters.len());
@@ -83,8 +83,9 @@ impl<S: Copy + Ord> Subscriptions<S> {
         (wanted, added)
     }
 
-    /// A subscriber leaves `filters`. Returns those that the broker is to be told about, because no other
-    /// subscriber stays, and what to remove once it has answered: messages may still arrive until then.
+    /// Marks a subscriber as leaving `filters`. Returns the filters to unsubscribe at the broker, because no
+    /// other subscriber stays, and the interests to remove once the broker has answered. Messages may still
+    /// arrive until then.
     pub fn leave(
         &mut self,
         subscriber: S,
@@ -109,8 +110,8 @@ impl<S: Copy + Ord> Subscriptions<S> {
         (unwanted, leaving)
     }
 
-    /// The broker granted these interests. They take the place of earlier ones of the same subscriber and
-    /// filter: to subscribe again is not another subscription.
+    /// Marks interests that the broker granted. They replace earlier interests of the same subscriber in the
+    /// same filter, because subscribing again makes no second subscription.
     pub fn grant(&mut self, granted: &[InterestId<S>]) {
         for id in granted {
             let Some(filter) = self.interests.get(id).cloned() else {
@@ -143,7 +144,7 @@ impl<S: Copy + Ord> Subscriptions<S> {
         unwanted
     }
 
-    /// A subscriber went away. Returns the filters that nobody wants any more.
+    /// Removes a subscriber that went away. Returns the filters that nobody wants any more.
     pub fn remove_subscriber(&mut self, subscriber: S) -> Vec<String> {
         let mut unwanted = Vec::new();
         let id = |number| InterestId { subscriber, number };
@@ -152,7 +153,7 @@ impl<S: Copy + Ord> Subscriptions<S> {
             .map(|(_, filter)| Arc::clone(filter))
             .collect::<Vec<_>>()
         {
-            // About interests that are leaving the broker was told, or will be when the last one leaves.
+            // The broker knows about leaving interests, or will be told when the last one leaves.
             let interests = self.filters.get(&filter).into_iter().flatten();
             let mut staying = interests.filter(|interest| !interest.leaving).peekable();
             if staying.peek().is_some() && staying.all(|other| other.id.subscriber == subscriber) {
@@ -163,8 +164,8 @@ impl<S: Copy + Ord> Subscriptions<S> {
         unwanted
     }
 
-    /// The broker no longer serves this filter. Returns the subscribers that had been granted it. An
-    /// interest that the broker has not answered stays.
+    /// Removes the granted interests in a filter that the broker no longer serves. Returns their
+    /// subscribers. An interest that the broker has not answered stays.
     pub fn remove_filter(&mut self, filter: &str) -> Vec<S> {
         let interests = self.filters.get(filter).into_iter().flatten();
         let granted = interests.filter(|interest| interest.granted);
@@ -175,17 +176,17 @@ impl<S: Copy + Ord> Subscriptions<S> {
         subscribers
     }
 
-    /// How many interests there are: a filter counts once for each subscriber that wants it.
+    /// The number of interests. A filter counts once for each subscriber that wants it.
     pub fn len(&self) -> usize {
         self.interests.len()
     }
 
-    /// Whether nobody wants anything.
+    /// Whether there is no interest.
     pub fn is_empty(&self) -> bool {
         self.interests.is_empty()
     }
 
-    /// How many different filters there would be together with these: what the broker counts.
+    /// The number of different filters that there would be together with `filters`. The broker counts these.
     pub fn filters_with(&self, filters: &[Filter]) -> usize {
         let names = filters.iter().map(|filter| filter.filter.as_str());
         let unknown: HashSet<&str> = names
@@ -194,7 +195,7 @@ impl<S: Copy + Ord> Subscriptions<S> {
         self.filters.len() + unknown.len()
     }
 
-    /// Finds each subscriber that wants this topic, once however many filters match.
+    /// Finds each subscriber that wants this topic. It is found once, however many of its filters match.
     pub fn matching(&self, topic: &str, matches: &mut Matches<S>) {
         let Matches { subscribers, open } = matches;
         subscribers.clear();
@@ -203,7 +204,8 @@ impl<S: Copy + Ord> Subscriptions<S> {
         subscribers.dedup();
     }
 
-    /// Keeps some of a filter's interests. Returns whether the filter is thereby without any, and forgotten.
+    /// Keeps those interests in a filter for which `stays` returns `true`. Forgets the filter if none is left,
+    /// and returns whether it did so.
     fn retain(&mut self, filter: &str, stays: impl Fn(&Interest<S>) -> bool) -> bool {
         let Some(interests) = self.filters.get_mut(filter) else {
             return false;
@@ -259,7 +261,7 @@ mod tests {
     }
 
     fn matching(table: &Subscriptions<u64>, topic: &str) -> Vec<u64> {
-        // As if a topic had been left in the middle.
+        // Left over, as if matching had stopped halfway through another topic.
         let mut matches = Matches {
             subscribers: vec![99],
             open: vec![(99, 99)],
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn to_subscribe_again_is_not_another_subscription() {
+    fn subscribing_again_makes_no_second_subscription() {
         let mut table = Subscriptions::default();
         let (_, first) = table.add(A, &filters(&["a"]));
         table.grant(&first);

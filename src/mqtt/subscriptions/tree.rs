@@ -3,11 +3,11 @@
 //! A branch stands for levels that several filters begin with, and knows how these filters go on. A filter
 //! that shares no further level with another one needs no further branch: the rest of its text is compared
 //! as a whole. So a topic costs one look-up for each level that filters share, however many filters there
-//! are, and a message waits for few places in memory.
+//! are, and reads few places in memory.
 //!
 //! The tree knows filters and subscribers. It does not know why a subscriber wants a filter (`mod.rs` does).
 //! Branches lie in one vector and nothing recurses, because a filter may have 65,535 levels and a thread's
-//! stack has no room for so many calls. Pure; the loop's thread.
+//! stack has no room for so many calls. Pure. Runs on the loop's thread.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -31,20 +31,20 @@ pub(super) struct LevelTree<S> {
     free: Vec<usize>,
 }
 
-/// How filters go on after the levels that lead to this branch.
+/// Filters that begin with the levels that lead to this branch, by how they go on.
 #[derive(Debug)]
 struct Branch<S> {
-    /// With a level that is no wildcard.
+    /// Filters that go on with a level that is no wildcard.
     levels: HashMap<Level, Next<S>, BuildHasherDefault<LevelHasher>>,
-    /// With `+`.
+    /// Filters that go on with `+`.
     any_level: Option<(Level, Next<S>)>,
-    /// With `#`, which matches the levels that lead here as well [MQTT 3.1.1, 4.7.1.2].
+    /// Filters that go on with `#`, which matches the levels that lead here as well [MQTT 3.1.1, 4.7.1.2].
     below: Vec<S>,
-    /// Not at all: they end here.
+    /// Filters that end here.
     here: Vec<S>,
 }
 
-/// A level, kept as a part of a filter that has it. It equals its text.
+/// A level, kept as a part of a filter that has it. Two levels with the same text are equal.
 #[derive(Debug)]
 struct Level {
     filter: Arc<str>,
@@ -55,9 +55,9 @@ struct Level {
 /// How a filter goes on after a level.
 #[derive(Debug)]
 enum Next<S> {
-    /// The rest of the filter that the level is kept in.
+    /// One filter, with the rest of the text that the level is kept in.
     Rest(S),
-    /// Several filters.
+    /// Several filters, by the place of their branch.
     Branch(usize),
 }
 
@@ -100,7 +100,7 @@ impl<S: Copy + PartialEq> LevelTree<S> {
         }
     }
 
-    /// Removes what [`LevelTree::insert`] added, and the branches that no filter needs any more.
+    /// Removes a filter that [`LevelTree::insert`] added, and the branches that no filter needs any more.
     pub(super) fn remove(&mut self, filter: &str, subscriber: S) {
         let filter = filter_without_share(filter);
         let mut way = Vec::new();
@@ -250,7 +250,7 @@ impl Hasher for LevelHasher {
         }
     }
 
-    /// Nothing: `str` ends with this byte.
+    /// Ignores the byte that `str` adds at the end of its text.
     #[inline]
     fn write_u8(&mut self, _end: u8) {}
 
@@ -280,7 +280,7 @@ impl<S> Default for Branch<S> {
     }
 }
 
-/// The level that begins there, if one does.
+/// The level that begins at `begin`, or `None` if the text ends before it.
 #[inline]
 fn level_at(text: &str, begin: usize) -> Option<&str> {
     let rest = text.get(begin..)?;
@@ -302,7 +302,7 @@ fn rest_matches(filter: &str, topic: &str) -> bool {
         match filter {
             [] => return topic.is_empty(),
             [b'#'] => return true,
-            // It matches the level above as well [MQTT 3.1.1, 4.7.1.2].
+            // `/#` matches the level above as well [MQTT 3.1.1, 4.7.1.2].
             [b'/', b'#'] => return topic.is_empty(),
             [b'+', rest @ ..] => {
                 let end = topic.iter().position(|byte| *byte == b'/');
@@ -325,7 +325,7 @@ mod tests {
     use crate::mqtt::topic::check_filter;
     use proptest::prelude::*;
 
-    /// The standard's words, level by level, as plainly as they can be written.
+    /// Matches as the standard says it, level by level, in the plainest way.
     fn plainly_matches(filter: &str, topic: &str) -> bool {
         let filter = filter_without_share(filter);
         if topic.starts_with('$') && filter.starts_with(['+', '#']) {
@@ -356,8 +356,8 @@ mod tests {
         tree.branches[ROOT].is_empty() && tree.free.len() + 1 == tree.branches.len()
     }
 
-    /// Whether a topic finds a filter that is alone, one that begins as others do, and one of two
-    /// subscribers, all agreeing.
+    /// Whether a filter matches a topic. Asks a tree with this filter alone, one with other filters that begin
+    /// in the same way, and one in which two subscribers have the filter. All three have to agree.
     fn matches(filter: &str, topic: &str) -> bool {
         let levels = filter_without_share(filter);
         let mut tree = LevelTree::default();
@@ -485,7 +485,7 @@ mod tests {
     const TOPIC: &str = "(\\$S|\\$|a|b|ä|😀|)(/(a|b|ö|\\$S|)){0,4}";
 
     proptest! {
-        /// Adds and removes, then asks, in turn.
+        /// Adds or removes one filter, then matches all topics, and repeats.
         #[test]
         fn agrees_with_the_plain_matcher(
             filters in prop::collection::vec(FILTER, 1..20),
