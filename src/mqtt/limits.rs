@@ -1,9 +1,9 @@
-//! What a broker allows within what MQTT 3.1.1 allows: numbers that are known of AWS IoT Core and can
-//! be set for any other broker.
+//! The limits of a broker within those of MQTT 3.1.1. The limits of AWS IoT Core are known here; an
+//! application can set them for any other broker.
 //!
-//! Brokers answer what exceeds their limits with silence, or close the connection without a reason;
-//! so it is refused here, before anything is sent, and the refusal names the limit. Pure functions;
-//! any thread.
+//! A broker answers a request above its limits with silence, or closes the connection without a reason.
+//! So these checks refuse the request before anything is sent, and the refusal names the limit. Pure
+//! functions, for any thread.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,19 +12,19 @@ use std::time::Duration;
 use crate::mqtt::packet::{Filter, Publish, QoS, Will};
 use crate::mqtt::topic::filter_without_share;
 
-/// The limits of a broker. Every field has a default: those of MQTT itself, or, for an endpoint of
-/// AWS IoT Core, the quotas that Amazon publishes for its message broker ("AWS IoT Core endpoints and
-/// quotas", quotas of message broker and protocols), some of which Amazon raises on request.
+/// The limits of a broker. By default they are those of MQTT itself or, for an endpoint of AWS IoT Core,
+/// the quotas that Amazon publishes for its message broker ("AWS IoT Core endpoints and quotas", quotas of
+/// message broker and protocols). Amazon raises some of these quotas on request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Whose limits these are, as a refusal names them.
+    /// The name of the limits' owner, for refusals.
     pub of: &'static str,
-    /// Highest quality of service of publishes, filters and the will. AWS IoT: 1; it never answers
-    /// to 2.
+    /// Highest quality of service of publishes, filters and the will. AWS IoT: 1; it does not answer
+    /// a request with 2.
     pub highest_qos: QoS,
-    /// Longest topic or filter, in bytes of UTF-8; what precedes the filter in
-    /// `$share/<name>/<filter>` and, on AWS IoT, the topic in `$aws/rules/<name>/<topic>` does not
-    /// count. AWS IoT: 256.
+    /// Longest topic or filter, in bytes of UTF-8. The part before the filter in
+    /// `$share/<name>/<filter>` does not count, nor, on AWS IoT, the part before the topic in
+    /// `$aws/rules/<name>/<topic>`. AWS IoT: 256.
     pub topic_bytes: usize,
     /// Most slashes in a topic or filter, counted in the same part of it. AWS IoT: 7.
     pub topic_slashes: usize,
@@ -32,17 +32,17 @@ pub struct Limits {
     pub payload_bytes: usize,
     /// Longest client identifier, in bytes of UTF-8. AWS IoT: 128.
     pub client_id_bytes: usize,
-    /// Keep alive, in whole seconds; 0 is always possible. AWS IoT: 30 to 1,200, and 0 counts as
+    /// Keep alive, in whole seconds; 0 is always allowed. AWS IoT: 30 to 1,200, and 0 counts as
     /// 1,200.
     pub keep_alive_seconds: RangeInclusive<u64>,
     /// Different filters subscribed at one time on one connection. AWS IoT: 50.
     pub subscriptions: usize,
-    /// Whether topics that begin with `$` are the broker's own, so that nothing is published to them
-    /// unless they begin with `$aws/`. AWS IoT: yes.
+    /// Whether the broker reserves topics that begin with `$`, except those that begin with `$aws/`.
+    /// Clients must not publish to a reserved topic. AWS IoT: yes.
     pub reserved_topics: bool,
 }
 
-/// Which limit it is.
+/// Names one of the [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// [`Limits::highest_qos`].
@@ -63,7 +63,7 @@ pub enum Limit {
     ReservedTopic,
 }
 
-/// Something exceeds a limit of the broker.
+/// A request exceeds a limit of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitExceeded {
     limit: Limit,
@@ -71,7 +71,7 @@ pub struct LimitExceeded {
 }
 
 impl LimitExceeded {
-    /// Which limit it is.
+    /// The limit that the request exceeds.
     pub fn limit(&self) -> Limit {
         self.limit
     }
@@ -86,7 +86,7 @@ impl fmt::Display for LimitExceeded {
 impl std::error::Error for LimitExceeded {}
 
 impl Limits {
-    /// No limits but those of MQTT 3.1.1, which are checked elsewhere.
+    /// No limits beyond those of MQTT 3.1.1. Other code checks most of those.
     pub fn mqtt() -> Self {
         Limits {
             of: "MQTT 3.1.1",
@@ -101,7 +101,7 @@ impl Limits {
         }
     }
 
-    /// Those of AWS IoT Core.
+    /// The limits of AWS IoT Core.
     pub fn aws_iot() -> Self {
         Limits {
             of: "AWS IoT",
@@ -116,7 +116,8 @@ impl Limits {
         }
     }
 
-    /// Those of the broker that has this host name, as far as its limits are known by its name.
+    /// The limits of the broker with this host name: those of AWS IoT Core if the name is one of its
+    /// endpoints, else those of MQTT.
     pub fn of_host(host: &str) -> Self {
         if is_aws_iot(host) {
             Limits::aws_iot()
@@ -162,7 +163,7 @@ impl Limits {
         self.check_name(filter_without_share(filter))
     }
 
-    /// Checks how many filters there would be on the connection.
+    /// Checks the number of filters that the connection would have.
     ///
     /// # Errors
     /// [`Limit::Subscriptions`].
@@ -192,7 +193,7 @@ impl Limits {
         )
     }
 
-    /// Checks a keep alive; zero is always possible.
+    /// Checks a keep alive; zero is always allowed.
     ///
     /// # Errors
     /// [`Limit::KeepAlive`].
@@ -258,7 +259,7 @@ impl Limits {
         )
     }
 
-    /// The counted part of a topic or filter.
+    /// Checks the part of a topic or filter that counts.
     fn check_name(&self, counted: &str) -> Result<(), LimitExceeded> {
         if counted.len() > self.topic_bytes {
             return self.exceeded(
@@ -267,7 +268,7 @@ impl Limits {
                 self.topic_bytes.to_string(),
             );
         }
-        // No topic has that many, so none has to be counted.
+        // A text has no more slashes than bytes, so counting them can be left out.
         if self.topic_slashes >= counted.len() {
             return Ok(());
         }
@@ -282,7 +283,8 @@ impl Limits {
         Ok(())
     }
 
-    /// A message for a rule of AWS IoT directly (Basic Ingest): only the rest is the topic.
+    /// Removes `$aws/rules/<name>/`, which sends a message directly to a rule of AWS IoT (Basic Ingest).
+    /// AWS IoT counts only the rest as the topic.
     fn without_rule<'a>(&self, topic: &'a str) -> &'a str {
         let rest = match self.reserved_topics {
             true => topic.strip_prefix("$aws/rules/"),
@@ -298,8 +300,8 @@ impl Limits {
     }
 }
 
-/// Whether a host name is that of an AWS IoT Core endpoint, in any region and partition, those for
-/// FIPS and for IPv6 included.
+/// Whether a host name is an endpoint of AWS IoT Core, in any region and partition. Endpoints for FIPS
+/// and for IPv6 count as well.
 pub(crate) fn is_aws_iot(host: &str) -> bool {
     const DOMAINS: [&str; 4] = [
         ".amazonaws.com",
@@ -342,7 +344,7 @@ mod tests {
             aws_publish(&"a".repeat(257), QOS_1, 0),
             Err(Limit::TopicBytes)
         );
-        // Bytes, not characters.
+        // The limit counts bytes, not characters.
         assert_eq!(
             aws_publish(&"ä".repeat(129), QOS_1, 0),
             Err(Limit::TopicBytes)
@@ -365,12 +367,12 @@ mod tests {
         assert_eq!(aws_publish("$awsome", QOS_1, 0), Err(Limit::ReservedTopic));
         assert_eq!(aws_publish("$aws/things/t/shadow/get", QOS_1, 0), Ok(()));
         assert_eq!(aws_publish("a/$b", QOS_1, 0), Ok(()));
-        // Subscribing there is what its services are for.
+        // Clients of AWS's services subscribe to reserved topics.
         assert_eq!(aws_filter("$aws/things/t/shadow/#", QOS_1), Ok(()));
     }
 
     #[test]
-    fn what_precedes_the_topic_of_a_rule_or_a_shared_filter_does_not_count() {
+    fn the_prefix_of_a_rule_or_of_a_shared_filter_does_not_count() {
         let eight_levels = "0/1/2/3/4/5/6/7";
         let rule = |topic: &str| aws_publish(&format!("$aws/rules/r/{topic}"), QOS_1, 0);
         assert_eq!(rule(eight_levels), Ok(()));
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_of_the_broker_everything_passes_that_mqtt_allows() {
+    fn the_limits_of_mqtt_let_everything_pass_that_mqtt_allows() {
         let limits = Limits::mqtt();
         let topic = "/".repeat(65_535);
         let publish = Publish::new(topic.clone(), QoS::ExactlyOnce, vec![0; 300_000]);
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_there_is_what_is_possible_and_where() {
+    fn a_refusal_says_the_value_the_limit_and_its_owner() {
         let limits = Limits::aws_iot();
         let text = |result: Result<(), LimitExceeded>| result.unwrap_err().to_string();
         assert_eq!(

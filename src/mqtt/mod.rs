@@ -1,4 +1,4 @@
-//! The protocol. Pure: no thread, socket, channel or clock; bytes in, bytes out, the time is passed in.
+//! The protocol. Pure: no thread, socket, channel or clock. Bytes come in, bytes go out, the caller passes the time.
 //!
 //! # Not yet stable
 //!

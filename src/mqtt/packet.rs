@@ -1,11 +1,11 @@
-//! \[5\] The packets of MQTT 3.1.1 as this crate sees them.
+//! \[5\] The packets of MQTT 3.1.1, as types of this crate.
 //!
-//! The types here are ours; `encode.rs` and `decode.rs` adapt them to rumqttc's codec and add every
-//! check that the codec leaves out, so that another version of MQTT becomes a second adapter.
-//! `topic.rs` checks topics, filters and other strings; `outgoing.rs` is a message on its way.
+//! These types do not depend on rumqttc's codec. `v4/encode.rs` and `v4/decode.rs` adapt them to it and
+//! make every check that the codec leaves out, so that another version of MQTT becomes a second adapter.
+//! `topic.rs` checks topics, filters and other strings. `v4/outgoing.rs` holds a message on its way.
 //!
-//! Pure: no thread, socket, channel or clock. Used by callers (checks before a command is queued, and
-//! encoding what is small) and by the loop's thread (everything else).
+//! Pure: no thread, socket, channel or clock. A caller's thread uses these types to check a command
+//! before it is queued and to encode a small message. The loop's thread uses them for everything else.
 
 use std::fmt;
 use std::num::NonZeroU16;
@@ -18,7 +18,7 @@ use crate::mqtt::topic::{InvalidName, check_topic};
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
-/// Quality of service: how hard both sides try to deliver a message.
+/// Quality of service: how both sides make sure that a message arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum QoS {
@@ -55,12 +55,12 @@ impl fmt::Display for QoS {
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
-    /// The identifier with this value; none for 0, which MQTT forbids.
+    /// Returns the identifier with this value, or `None` for 0, which MQTT forbids.
     pub fn new(value: u16) -> Option<Self> {
         NonZeroU16::new(value).map(PacketId)
     }
 
-    /// Its value.
+    /// The identifier as a number.
     pub fn value(self) -> u16 {
         self.0.get()
     }
@@ -143,22 +143,22 @@ impl fmt::Debug for Publish {
     }
 }
 
-/// A last will: what the broker publishes for this client when the connection ends without DISCONNECT
-/// [MQTT-3.1.2-8]: the program died, the network failed, or one side broke the protocol.
+/// A last will: the message that the broker publishes for this client when the connection ends without
+/// DISCONNECT [MQTT-3.1.2-8], because the program died, the network failed, or one side broke the protocol.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Will {
     /// Topic name: no wildcards, 1 to 65,535 bytes.
     pub topic: String,
     /// Application message; any bytes, may be empty, at most [`Will::LARGEST_PAYLOAD`].
     pub payload: Bytes,
-    /// Quality of service it is published with.
+    /// Quality of service at which the broker publishes it.
     pub qos: QoS,
     /// Whether the broker keeps it for later subscribers.
     pub retain: bool,
 }
 
 impl Will {
-    /// Most bytes of a will's payload: CONNECT states its length in two bytes
+    /// The largest payload of a will, in bytes. CONNECT states its length in two bytes
     /// [MQTT 3.1.1, 3.1.3.3].
     pub const LARGEST_PAYLOAD: usize = u16::MAX as usize;
 
@@ -201,7 +201,7 @@ impl fmt::Debug for Will {
 pub struct Credentials {
     /// User name, at least one byte.
     pub username: String,
-    /// Password; empty means that none is sent.
+    /// Password. CONNECT carries no password if this is empty.
     pub password: String,
 }
 
@@ -213,7 +213,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A topic filter and the quality of service that is asked for.
+/// A topic filter and the quality of service that SUBSCRIBE asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// Topic filter, possibly with wildcards, possibly `$share/<name>/<filter>`.
@@ -243,8 +243,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message as the broker would send it, neither retained nor repeated: for tests of what handles
-    /// messages.
+    /// A message as the broker would send it, neither retained nor repeated. It is meant for tests of
+    /// code that handles messages.
     pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
         Message {
             topic: topic.into(),
@@ -255,7 +255,7 @@ impl Message {
         }
     }
 
-    /// Topic name it was published to.
+    /// The topic that it was published to.
     pub fn topic(&self) -> &str {
         &self.topic
     }
@@ -265,12 +265,12 @@ impl Message {
         &self.payload
     }
 
-    /// The application message for somebody who keeps it: shared, not copied.
+    /// The application message, to keep longer than this [`Message`]. The bytes are shared, not copied.
     pub fn to_payload(&self) -> Bytes {
         self.payload.clone()
     }
 
-    /// Quality of service it came with.
+    /// Quality of service at which it arrived.
     pub fn qos(&self) -> QoS {
         self.qos
     }
@@ -308,31 +308,31 @@ impl fmt::Debug for Message {
 pub enum ConnectReturnCode {
     /// 0: connected.
     Accepted,
-    /// 1: this version of MQTT is not spoken.
+    /// 1: the broker does not speak this version of MQTT.
     UnacceptableProtocolVersion,
-    /// 2: the client identifier is not allowed.
+    /// 2: the broker does not allow the client identifier.
     IdentifierRejected,
-    /// 3: the broker is there, its service is not.
+    /// 3: the broker is reachable, but its MQTT service is unavailable.
     ServerUnavailable,
-    /// 4: malformed or wrong user name or password.
+    /// 4: the user name or password is malformed or wrong.
     BadUserNameOrPassword,
-    /// 5: not authorized.
+    /// 5: the client is not authorized to connect.
     NotAuthorized,
 }
 
-/// A packet from the broker, checked.
+/// A packet from the broker that has passed every check of the decoder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Incoming {
     /// Answer to CONNECT.
     ConnAck {
         /// Whether the broker kept this client's session.
         session_present: bool,
-        /// Accepted or why not.
+        /// Whether the broker accepted, or why it refused.
         code: ConnectReturnCode,
     },
     /// A message; with an identifier for QoS 1 and 2.
     Publish {
-        /// Identifier to acknowledge; none for QoS 0.
+        /// Identifier to acknowledge; `None` for QoS 0.
         id: Option<PacketId>,
         /// The message.
         message: Message,
@@ -345,11 +345,11 @@ pub enum Incoming {
     PubRel(PacketId),
     /// Last acknowledgment of a QoS 2 PUBLISH.
     PubComp(PacketId),
-    /// Answer to SUBSCRIBE: the granted quality of service of each filter, none where refused.
+    /// Answer to SUBSCRIBE.
     SubAck {
         /// Identifier of the SUBSCRIBE.
         id: PacketId,
-        /// One for each filter, in order.
+        /// The granted quality of service of each filter, in order; `None` if the broker refused it.
         granted: Vec<Option<QoS>>,
     },
     /// Answer to UNSUBSCRIBE.
@@ -375,7 +375,7 @@ impl Incoming {
     }
 }
 
-/// What CONNECT says.
+/// The fields of CONNECT.
 #[derive(Debug, Clone)]
 pub struct Connect<'a> {
     /// Client identifier.
@@ -384,7 +384,7 @@ pub struct Connect<'a> {
     pub clean_session: bool,
     /// Keep alive in seconds; 0 turns it off.
     pub keep_alive: u16,
-    /// What the broker is to publish when the link ends without DISCONNECT.
+    /// The message that the broker publishes when the link ends without DISCONNECT.
     pub last_will: Option<&'a Will>,
     /// User name and password.
     pub credentials: Option<&'a Credentials>,
@@ -416,7 +416,8 @@ pub struct ProtocolError {
 pub const SHOWN_BYTES: usize = 16;
 
 impl ProtocolError {
-    /// A packet that is well-formed but wrong in its place: what was expected and what came.
+    /// An error about a well-formed packet that came at the wrong time. `problem` says what was expected
+    /// and what came.
     pub fn unexpected(
         packet: &'static str,
         problem: impl Into<String>,
@@ -430,7 +431,7 @@ impl ProtocolError {
         }
     }
 
-    /// The same error with the beginning of the packet's bytes, where none is known yet.
+    /// The same error with the first of the packet's `bytes`. An error that shows bytes already keeps them.
     #[must_use]
     pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
         if self.beginning.is_empty() {
@@ -439,7 +440,7 @@ impl ProtocolError {
         self
     }
 
-    /// The packet's name in the standard, or `packet` where even that is unknown.
+    /// The packet's name in the standard, or `packet` if its type is unknown.
     pub fn packet(&self) -> &'static str {
         self.packet
     }
@@ -449,7 +450,7 @@ impl ProtocolError {
         self.rule
     }
 
-    /// The first bytes of what came, 16 at most.
+    /// The first bytes of the packet, 16 at most.
     pub fn beginning(&self) -> &[u8] {
         &self.beginning
     }

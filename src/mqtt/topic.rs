@@ -1,15 +1,17 @@
-//! Topic names and topic filters: [`Topic`], which strings MQTT allows, and what a shared subscription matches.
+//! Topic names and topic filters: the type [`Topic`], the strings that MQTT allows, and the filter inside a
+//! shared subscription.
 //!
-//! Pure functions; any thread. Matching of many filters is in `subscriptions/`.
+//! Pure functions, for any thread. They check single names; `subscriptions/` matches topics with filters.
 
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A topic name. Its clones share one text: a thread that publishes to the same topic again and again
-/// makes it once and clones it for each message, which takes no memory.
+/// A topic name. Its clones share one text: a thread that publishes to one topic repeatedly makes the
+/// name once and clones it for each message, which allocates nothing.
 ///
-/// Whether MQTT allows it is checked where it is used ([`Publish::check`](crate::mqtt::packet::Publish::check)).
+/// A `Topic` may hold any text. [`Publish::check`](crate::mqtt::packet::Publish::check) refuses a text that
+/// MQTT forbids.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Topic(Arc<str>);
 
@@ -75,13 +77,13 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// Why a string, a topic or a filter cannot be used.
+/// The reason why MQTT cannot carry a string, a topic, a filter, a message or a will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum InvalidName {
     /// Topics and filters have at least one character.
     #[error("it is empty [MQTT-4.7.3-1]")]
     Empty,
-    /// A length field has 16 bits.
+    /// A string longer than its length field of 16 bits can state.
     #[error("it is longer than 65,535 bytes [MQTT-4.7.3-3]")]
     TooLong,
     /// U+0000 is forbidden in every string.
@@ -99,10 +101,10 @@ pub enum InvalidName {
     /// `$share` without a name or without a filter.
     #[error("a shared subscription reads $share/<name>/<filter>, the name without wildcards")]
     MalformedShare,
-    /// More than a packet's length field can state.
+    /// A packet longer than its length field can state.
     #[error("the packet would be larger than MQTT's 268,435,455 bytes [MQTT 3.1.1, 2.2.3]")]
     PacketTooLarge,
-    /// More than the two bytes that state its length in CONNECT can.
+    /// A will's payload longer than its two bytes of length in CONNECT can state.
     #[error("the payload of a will has at most 65,535 bytes [MQTT 3.1.1, 3.1.3.3]")]
     WillTooLarge,
 }
@@ -124,7 +126,7 @@ pub fn check_string(text: &str) -> Result<(), InvalidName> {
 /// Checks a topic name.
 ///
 /// # Errors
-/// What MQTT forbids in it.
+/// The rule that the name breaks.
 pub fn check_topic(topic: &str) -> Result<(), InvalidName> {
     if topic.is_empty() {
         return Err(InvalidName::Empty);
@@ -139,7 +141,7 @@ pub fn check_topic(topic: &str) -> Result<(), InvalidName> {
 /// Checks a topic filter, shared ones included.
 ///
 /// # Errors
-/// What MQTT forbids in it.
+/// The rule that the filter breaks.
 pub fn check_filter(filter: &str) -> Result<(), InvalidName> {
     if filter.is_empty() {
         return Err(InvalidName::Empty);
@@ -172,8 +174,8 @@ pub fn filter_without_share(filter: &str) -> &str {
         .map_or(filter, |(_, shared)| shared)
 }
 
-/// A name in quotes for a line of a log or an error, of which it must not become all: with at most so
-/// many characters.
+/// A name in quotes for a log line or an error. At most `most` of its characters are shown, so that a
+/// long name does not fill the line.
 pub fn shortened(name: &str, most: usize) -> String {
     match name.char_indices().nth(most) {
         Some((end, _)) => format!("{:?} and so on", &name[..end]),
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_as_the_standard_allows_them() {
+    fn only_topics_of_the_standard_are_allowed() {
         for topic in ["a", "/", "a/b", "/a", "a/", "a//b", "$SYS/x", "ä/ö", " "] {
             assert_eq!(check_topic(topic), Ok(()), "{topic}");
         }
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_as_the_standard_allows_them() {
+    fn only_filters_of_the_standard_are_allowed() {
         for filter in [
             "#",
             "+",
