@@ -159,11 +159,7 @@ fn what_is_wrong_with_an_archive() {
             "a wrong password of the archive",
             and(and(start(), with_archive.clone()), with_password),
             (2, ONCE),
-            &[
-                "client.p12 (--pkcs12): ",
-                "the password does not fit",
-                "; give",
-            ],
+            &["client.p12 (--pkcs12): ", "the password is wrong", "; give"],
         ),
         row(
             "no password of the archive",

@@ -1,8 +1,8 @@
-//! TLS failures explained: the TLS library's words, turned into a problem and a remedy.
+//! Explains TLS failures: turns the TLS library's text into an error that says who has to do what.
 //!
-//! The library tells its errors apart only by text. The texts here are OpenSSL's (1.1.1 to 3.x); texts of
-//! another library fall through to the unknown failures. Pure: looks at errors only.
-//! Runs on the thread that owns the connection.
+//! The library's errors differ only in their text. This file knows the texts of OpenSSL (1.1.1 to 3.x) and
+//! reports those of other libraries as unknown failures. Pure: it reads errors and does nothing else. Runs
+//! on the loop's thread.
 
 use std::error::Error as _;
 use std::io;
@@ -10,13 +10,13 @@ use std::io;
 use crate::error::{Blame, Error};
 use crate::options::TlsOptions;
 
-/// OpenSSL adds this to every error that is an alert of the peer (RFC 8446, 6).
+/// OpenSSL adds this text to every error that reports an alert of the peer (RFC 8446, 6).
 const ALERT: &str = "SSL alert number ";
 
 /// Explains a failed handshake. `address` is `host:port`.
 ///
-/// Failures that lie in certificates, names and protocol versions are permanent; a broken or unexplained
-/// handshake may succeed next time.
+/// An error is permanent if certificates, names or protocol versions cause it. A handshake that broke off
+/// or failed for an unknown reason may succeed next time.
 pub fn handshake_error(
     error: &native_tls::Error,
     address: &str,
@@ -39,19 +39,19 @@ pub fn handshake_error(
     )
 }
 
-/// Explains an I/O error met on an established TLS link before CONNACK, when it is an alert of the
-/// broker: with TLS 1.3 a rejected client certificate shows only there. `address` is `host:port`.
+/// Explains an I/O error on an established TLS link before CONNACK, if the error is an alert of the broker.
+/// With TLS 1.3 a broker rejects a client certificate only there. `address` is `host:port`.
 ///
-/// Returns `None` when the error is no TLS alert.
+/// Returns `None` if the error is no TLS alert.
 pub fn alert_error(error: &io::Error, address: &str, options: &TlsOptions) -> Option<Error> {
-    // An error of the operating system has nothing inside.
+    // An error of the operating system has no inner error, so this returns `None` for it.
     let text = error.get_ref()?.to_string();
     let number = alert_number(&text)?;
     Some(on_alert(number, format!("TLS with {address}"), options))
 }
 
-/// The reasons in OpenSSL's error text, without its codes, functions and source lines. Text of
-/// another form is returned as it is.
+/// The reasons in OpenSSL's error text, without its codes, functions and source lines. Returns text of
+/// another form unchanged.
 pub(super) fn reasons(text: &str) -> String {
     // error:CODE:library:function:reason:file:line:data, error:...
     let Some(entries) = text.strip_prefix("error:") else {
@@ -80,7 +80,7 @@ fn explain(text: &str, tried: String, options: &TlsOptions, name: &str) -> Error
         Error::new(
             Blame::Tls,
             tried,
-            "the other side closed the connection in the middle",
+            "the other side closed the connection in the middle of the handshake",
             format!("{PORT_ADVICE}; otherwise ask whoever runs the broker"),
         )
     } else if has(&[
@@ -104,7 +104,7 @@ fn explain(text: &str, tried: String, options: &TlsOptions, name: &str) -> Error
             Blame::Tls,
             tried,
             reasons(text),
-            "try again; if it stays, ask whoever runs the broker",
+            "try again; if it happens again, ask whoever runs the broker",
         )
     }
 }
@@ -126,15 +126,16 @@ fn too_old(tried: String) -> Error {
         Blame::Tls,
         tried,
         "the broker offers no TLS version from 1.2 on",
-        "let the broker be updated or configured for TLS 1.2 or 1.3",
+        "have the broker updated or configured for TLS 1.2 or 1.3",
     )
     .permanent()
 }
 
-/// The broker's certificate did not pass; `reason` is OpenSSL's, of `X509_verify_cert_error_string`.
+/// Explains why the broker's certificate was refused. `reason` is OpenSSL's text, from
+/// `X509_verify_cert_error_string`.
 fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) -> Error {
     let reason = reason.to_ascii_lowercase();
-    // Up to version 1.1.1 it says "self signed".
+    // OpenSSL up to 1.1.1 writes "self signed", later versions "self-signed".
     let plain = reason.replace("self-signed", "self signed");
     let (problem, advice) = match plain.as_str() {
         "self signed certificate" => (
@@ -157,7 +158,7 @@ fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) 
         },
         "certificate has expired" => (
             "the certificate of the broker or of its CA has expired".to_owned(),
-            "let it be renewed, and check this machine's clock too".to_owned(),
+            "have it renewed, and check this machine's clock too".to_owned(),
         ),
         "certificate is not yet valid" => (
             "the certificate of the broker or of its CA is not valid yet".to_owned(),
@@ -184,7 +185,7 @@ fn alert_number(text: &str) -> Option<u8> {
     rest[..end].parse().ok()
 }
 
-/// The broker gave up with an alert; the numbers are those of RFC 8446, 6.2.
+/// Explains an alert with which the broker gave up. The numbers are those of RFC 8446, 6.2.
 fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
     let given = options.identity.is_some();
     let error =
@@ -196,13 +197,13 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         )
     };
     let error = match number {
-        // With TLS 1.2 a missing client certificate gives the most general alert.
+        // With TLS 1.2 a broker answers a missing client certificate with the most general alert.
         40 if !given => error(
             "the broker broke off the handshake; it may demand a client certificate and none was given",
             "give `cert` and `key`, or `pkcs12`",
         ),
         40 | 71 => error(
-            "the broker found no common ground (ciphers, curves), or did not like the client certificate",
+            "the broker and this client have no cipher or curve in common, or the broker did not accept the client certificate",
             "compare the broker's TLS settings with this client's, and its log",
         ),
         // Certificate alerts, and access denied.
@@ -233,7 +234,7 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         ),
         70 => too_old(tried.clone()),
         112 => error(
-            "the broker does not know the name it was addressed with (SNI)",
+            "the broker does not know the name that this client sent (SNI)",
             "check the endpoint, or give the right name with `server_name`",
         ),
         120 => error(
@@ -243,7 +244,7 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         _ => {
             return error(
                 &format!("the broker broke off with TLS alert {number}"),
-                "try again; if it stays, look into the broker's log",
+                "try again; if it happens again, look into the broker's log",
             );
         }
     };

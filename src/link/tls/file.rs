@@ -1,7 +1,8 @@
-//! The files that TLS is set up from: reads them, and says what they are when they are wrong.
+//! Reads the files for TLS, and recognises the form of a wrong file.
 //!
-//! Knows containers (PEM, DER, PKCS#12) and not their contents. Contents never get into an error,
-//! not even through the PEM parser's own messages, which quote lines. Runs once, at the start.
+//! This file knows containers (PEM, DER, PKCS#12), not their contents. It must not put contents into an
+//! error, not even through the PEM parser's messages, which quote lines. Runs once, on the thread that
+//! makes the client.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,18 +12,18 @@ use pem::Pem;
 
 use crate::error::{Blame, Error, exhaustion, shell_word};
 
-/// The bundles of authorities that systems ship have some 200 KiB.
+/// The largest file, in bytes. A system's bundle of authorities has some 200 KiB.
 const LARGEST: u64 = 8 * 1024 * 1024;
 
-/// A file that an option names, read whole. Deliberately without `Debug`.
+/// A file that an option names, read whole. It has no `Debug`, so that no output can show its contents.
 pub(super) struct NamedFile<'a> {
-    /// Its name in messages.
+    /// The expected contents, as messages name them.
     what: &'static str,
     /// The option that names it.
     pub(super) option: &'static str,
-    /// Where it is.
+    /// The path, as it was given.
     pub(super) path: &'a Path,
-    /// Its contents; never empty.
+    /// The contents; never empty.
     pub(super) bytes: Vec<u8>,
     /// Unix permission bits; 0 elsewhere.
     mode: u32,
@@ -37,7 +38,7 @@ impl<'a> NamedFile<'a> {
     ) -> Result<Self, Error> {
         if may_be_content(path) {
             let tried = format!("reading the {what} (`{option}`)");
-            let problem = "what was given is no path of a file, it may be the content of one";
+            let problem = "the value is not the path of a file; it may be the content of one";
             let advice = "give the path of the file; what was given is not shown";
             return Err(Error::new(Blame::Configuration, tried, problem, advice));
         }
@@ -79,8 +80,8 @@ impl<'a> NamedFile<'a> {
         Error::new(Blame::Configuration, tried, problem, advice)
     }
 
-    /// The PEM blocks in the file, at least one. Text around them, a byte order mark and any kind
-    /// of line end do no harm.
+    /// The PEM blocks in the file, at least one. The file may hold other text around them, a byte order
+    /// mark and any kind of line end.
     pub(super) fn blocks(&self) -> Result<Vec<Pem>, Error> {
         if let Some(blocks) = pem::parse_many(&self.bytes)
             .ok()
@@ -115,7 +116,7 @@ impl<'a> NamedFile<'a> {
         })
     }
 
-    /// Errs when the file is PEM text where a binary archive is expected.
+    /// Returns an error if the file is PEM text, for callers that need a binary archive.
     pub(super) fn refuse_pem(&self) -> Result<(), Error> {
         match Form::of(&self.bytes) {
             Form::Pem => Err(self.error(
@@ -126,7 +127,7 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// Logs a warning when others on this machine may read the file.
+    /// Logs a warning if other users of this machine may read or change the file.
     pub(super) fn warn_if_exposed(&self) {
         if self.is_exposed() {
             let (what, path, word) = (self.what, self.path.display(), self.word());
@@ -134,19 +135,19 @@ impl<'a> NamedFile<'a> {
         }
     }
 
-    /// Its path as a word of a command to copy.
+    /// The path as a word of a shell command that a person can copy.
     pub(super) fn word(&self) -> String {
         shell_word(self.path)
     }
 
-    /// The same with something at its end, for the file that the command makes.
+    /// The path with `ending` appended, as such a word: the file that the command writes.
     pub(super) fn word_with(&self, ending: &str) -> String {
         let mut path = self.path.as_os_str().to_owned();
         path.push(ending);
         shell_word(Path::new(&path))
     }
 
-    /// Whether others on this machine may read or change the file.
+    /// Whether other users of this machine may read or change the file.
     pub(super) fn is_exposed(&self) -> bool {
         self.mode & 0o077 != 0
     }
@@ -176,8 +177,8 @@ impl<'a> NamedFile<'a> {
     }
 }
 
-/// Whether somebody may have given the text of a key in place of its file, as variables in the
-/// environment make easy: with line breaks, with the first line of PEM, or as one long word of base64.
+/// Whether the value may be the text of a key in place of its file. Environment variables make this mistake
+/// easy. Such a text has line breaks, or the first line of PEM, or is one long word of base64.
 fn may_be_content(path: &Path) -> bool {
     const LONG: usize = 100;
     let text = path.to_string_lossy();
@@ -189,7 +190,7 @@ fn may_be_content(path: &Path) -> bool {
 #[cfg(unix)]
 fn mode(metadata: &std::fs::Metadata) -> u32 {
     use std::os::unix::fs::PermissionsExt;
-    // A pipe from a shell, which is no regular file, has no meaningful permissions.
+    // The permissions of a pipe from a shell, or of any other special file, mean nothing.
     if metadata.is_file() {
         metadata.permissions().mode()
     } else {
@@ -202,7 +203,7 @@ fn mode(_: &std::fs::Metadata) -> u32 {
     0
 }
 
-/// The form that some bytes have from outside.
+/// The form of a file, as its first bytes or a PEM line show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Pem,
@@ -228,7 +229,7 @@ impl Form {
                 };
                 match rest.get(skip..) {
                     Some([0x02, 0x01, 0x03, ..]) => Form::Pkcs12,
-                    // "0" followed by text is no DER.
+                    // Text that begins with "0" (0x30) does not go on like this.
                     Some([0x02 | 0x30, ..]) => Form::Der,
                     _ => Form::Other,
                 }

@@ -1,8 +1,8 @@
-//! Private keys: every usual PEM form, brought into the one that the TLS library takes.
+//! Private keys: turns every usual PEM form into the one that the TLS library takes.
 //!
-//! The library wants PKCS#8 text that begins with its first line. AWS IoT issues PKCS#1, `openssl
-//! ecparam` writes SEC1: both are wrapped here, in memory, without looking at the secret itself.
-//! Key material never gets into an error. Runs once, at the start.
+//! The library takes only PKCS#8, in PEM text with nothing before its first line. AWS IoT issues PKCS#1, and
+//! `openssl ecparam` writes SEC1. This file wraps both in PKCS#8, in memory, and leaves the secret itself
+//! alone. It must not put key material into an error. Runs once, on the thread that makes the client.
 
 use pem::Pem;
 use pkcs8::der::asn1::AnyRef;
@@ -17,11 +17,11 @@ use crate::error::Error;
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
-/// A private key in the form that the TLS library takes. Deliberately without `Debug`.
+/// A private key in the form that the TLS library takes. It has no `Debug`, so that no output can show it.
 pub(super) struct Key {
     /// `-----BEGIN PRIVATE KEY-----` and the rest.
     pub(super) pkcs8_pem: String,
-    /// The kind of key, where that can be told.
+    /// The kind of key, if it is known.
     pub(super) algorithm: Option<ObjectIdentifier>,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn read(file: &NamedFile<'_>) -> Result<Key, Error> {
     wrapped.ok_or_else(|| file.error("the key is damaged", "get the file again"))
 }
 
-/// Says what a file without a private key holds instead.
+/// The error for a file without a private key. It names what the file holds instead.
 fn no_key(file: &NamedFile<'_>, blocks: &[Pem]) -> Error {
     let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
     if has("CERTIFICATE") {
@@ -94,8 +94,8 @@ fn no_key(file: &NamedFile<'_>, blocks: &[Pem]) -> Error {
     }
 }
 
-/// The curve of a SEC1 key: named in the key, or else in the block of parameters that openssl
-/// writes before it.
+/// The curve of a SEC1 key. Either the key names it, or the block of parameters that openssl writes
+/// before the key does.
 fn curve(key: &Pem, blocks: &[Pem]) -> Option<ObjectIdentifier> {
     let parsed = EcPrivateKey::try_from(key.contents()).ok()?;
     match parsed.parameters {
@@ -107,7 +107,7 @@ fn curve(key: &Pem, blocks: &[Pem]) -> Option<ObjectIdentifier> {
     }
 }
 
-/// PKCS#8 around another form of key: the algorithm, then the key as it is.
+/// Wraps another form of key in PKCS#8: the algorithm, then the unchanged key.
 fn wrap(oid: ObjectIdentifier, parameters: AnyRef<'_>, key: &[u8]) -> Option<Key> {
     let algorithm = AlgorithmIdentifierRef {
         oid,

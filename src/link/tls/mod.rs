@@ -1,11 +1,11 @@
-//! TLS: from files to a connector, and from the library's failures to errors for people.
+//! TLS: makes a connector from files, and turns the TLS library's failures into errors for people.
 //!
-//! [`connector`] reads the certificates and keys and finds what is wrong with them before anything
-//! is connected. [`handshake_error`] and [`alert_error`] explain what happens later.
+//! [`connector`] reads the certificates and keys, and reports problems with them before anything is
+//! connected. [`handshake_error`] and [`alert_error`] explain failures of a link.
 //!
-//! Nothing here opens a socket, retries or waits, and no error, log line or debug output carries a
-//! password or key. Runs on the thread that owns the connection: the connector is built once at
-//! the start, the errors are made when an attempt failed.
+//! This folder opens no socket, does not retry and does not wait. No error, log line or debug output
+//! carries a password or key. The thread that makes the client builds the connector once, at the start.
+//! The loop's thread makes the errors when a connection attempt fails.
 
 mod errors;
 mod file;
@@ -29,8 +29,8 @@ use file::NamedFile;
 
 /// Builds the connector: TLS 1.2 or later, certificate and host name of the broker verified.
 ///
-/// With a CA file only the authorities in it are trusted, otherwise those of the system. The
-/// connector can be used for any number of connections; the files are read once, here.
+/// With a CA file the connector trusts only the authorities in it, otherwise those of the system. It can
+/// be used for any number of links. The files are read once, here.
 ///
 /// # Errors
 /// [`Blame::Configuration`] for every problem with a file or value, naming the file and the option.
@@ -60,8 +60,8 @@ pub fn connector(options: &TlsOptions) -> Result<TlsConnector, Error> {
         .map_err(|error| build_error(&error.to_string(), options))
 }
 
-/// The name to verify and to send as SNI: the configured one or the host, without the dot that may
-/// end a full domain name (certificates and SNI never have it).
+/// The name to verify and to send as SNI: the configured name or else the host. A dot at the end of a
+/// full domain name is removed, because certificates and SNI never have it.
 pub fn server_name<'a>(options: &'a TlsOptions, host: &'a str) -> &'a str {
     let name = match options.server_name.as_deref() {
         Some(name) if !name.is_empty() => name,
@@ -73,8 +73,8 @@ pub fn server_name<'a>(options: &'a TlsOptions, host: &'a str) -> &'a str {
     }
 }
 
-/// Refuses names that would switch a check off: OpenSSL verifies no host name at all when it is
-/// empty, and any subdomain when it begins with a dot.
+/// Refuses names that would switch a check off. With an empty name OpenSSL verifies no host name at all,
+/// and with a dot at the beginning it accepts any subdomain.
 fn check_names(options: &TlsOptions) -> Result<(), Error> {
     if let Some(name) = &options.server_name {
         let strange = |c: char| c.is_whitespace() || c.is_control();
@@ -131,8 +131,8 @@ fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
                 "give an RSA or elliptic curve key in PEM form",
             )
         })?;
-    // OpenSSL compares key and certificate only when both are of the same type; otherwise it
-    // accepts the pair and then sends no certificate.
+    // OpenSSL compares key and certificate only if both are of the same type. Otherwise it accepts the
+    // pair and then sends no certificate.
     let of_cert = blocks
         .first()
         .and_then(|block| public_key_type(block.contents()));
@@ -142,7 +142,7 @@ fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
     }
 }
 
-/// The blocks of a PEM file that are certificates: at least one.
+/// The certificates in a PEM file, at least one.
 fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
     let blocks = file.blocks()?;
     let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
@@ -204,7 +204,7 @@ fn certificate(file: &NamedFile<'_>, index: usize, block: &Pem) -> Result<Certif
 fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
     let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
     file.refuse_pem()?;
-    // The library would panic.
+    // The TLS library would panic.
     if password.contains('\0') {
         return Err(file.error(
             "the password has a NUL character in it",
@@ -221,7 +221,7 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
             )
         } else if text.contains("mac verify failure") {
             file.error(
-                "the password does not fit",
+                "the password is wrong",
                 "give the password the archive was made with",
             )
         } else if text.contains("unsupported") {
@@ -247,10 +247,10 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
     })
 }
 
-/// The algorithm of the public key in a certificate; `None` when the certificate is strange.
+/// The algorithm of the public key in a certificate, or `None` if the certificate cannot be read.
 fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
-    // Certificate ::= { { [0] version, serial, signature, issuer, validity, subject, { { OID ...
-    // of RFC 5280, 4.1; bytes may follow it in a TRUSTED CERTIFICATE.
+    // RFC 5280, 4.1: Certificate ::= { { [0] version, serial, signature, issuer, validity, subject,
+    // { { OID ... In a TRUSTED CERTIFICATE, more bytes may follow.
     let mut reader = der::SliceReader::new(certificate).ok()?;
     let outer = AnyRef::decode(&mut reader).ok()?;
     let mut reader = der::SliceReader::new(outer.value()).ok()?;

@@ -1,8 +1,8 @@
-//! Files and values that no connector can be built from: each is named, none is quoted.
+//! Files and values from which no connector can be built. The error names each, and quotes none.
 
 use super::*;
 
-/// The error of a connector that must not be built.
+/// Checks that no connector can be built, and returns the error.
 fn refusal(options: &TlsOptions) -> Error {
     let error = connector(options).expect_err("the connector must not be built");
     assert_eq!(error.blame(), Blame::Configuration, "{error}");
@@ -52,7 +52,7 @@ fn a_bad_key_file_is_named() {
     let other = KeyPair::generate().unwrap();
     lab.write("other.key", other.serialize_pem());
 
-    // The advice about encrypted and binary keys leads to these.
+    // The advice about encrypted and binary keys works.
     lab.openssl("pkey -in encrypted.key -out plain.key -passin pass:secret");
     lab.openssl("pkey -inform der -in binary.key -out converted.key");
     for file in ["plain.key", "converted.key"] {
@@ -161,7 +161,7 @@ fn a_bad_pkcs12_archive_is_named() {
     lab.write("noise.p12", "0123456789");
     lab.write("empty.p12", "");
     let mut cases = vec![
-        ("good.p12", "wrong-password", "the password does not fit"),
+        ("good.p12", "wrong-password", "the password is wrong"),
         ("good.p12", "wrong\0password", "a NUL character"),
         (
             "good.p12",
@@ -183,7 +183,7 @@ fn a_bad_pkcs12_archive_is_named() {
             "give PEM files with `cert` and `key`",
         ),
     ];
-    // OpenSSL 3 needs its legacy provider for making one; before it, everything could read it.
+    // Only OpenSSL 3 has the option -legacy. Earlier versions can read every archive, so they need no case here.
     let legacy = Command::new("openssl")
         .args(["pkcs12", "-export", "-legacy", "-passout", "pass:secret"])
         .args([
@@ -199,7 +199,7 @@ fn a_bad_pkcs12_archive_is_named() {
         .expect("these tests need the program openssl");
     if legacy.status.success() {
         cases.push(("legacy.p12", "secret", "openssl pkcs12 -legacy -in"));
-        // The advice leads to this.
+        // The advice works.
         lab.openssl("pkcs12 -legacy -in legacy.p12 -nodes -out legacy.p12.pem -passin pass:secret");
         assert!(connector(&lab.with("legacy.p12.pem", "legacy.p12.pem")).is_ok());
     }
@@ -219,7 +219,7 @@ fn a_bad_pkcs12_archive_is_named() {
 
 #[cfg(unix)]
 #[test]
-fn permissions_are_looked_at() {
+fn a_file_that_others_may_read_is_noticed() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::new();
     let path = lab.path("client.key");
@@ -229,7 +229,7 @@ fn permissions_are_looked_at() {
         assert_eq!(file.is_exposed(), exposed, "{mode:o}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-    // The administrator reads everything.
+    // Root can read every file, so there is no error to check then.
     if fs::read(&path).is_err() {
         let text = refusal(&lab.with("client.pem", "client.key")).to_string();
         assert!(text.contains("permission denied"), "{text}");
@@ -251,7 +251,7 @@ fn names_are_checked_and_chosen() {
         let options = with_name(name);
         assert_eq!(server_name(&options, "broker.example."), expected);
     }
-    // OpenSSL would take these for "do not verify" and "any subdomain".
+    // OpenSSL would read some of these as "do not verify" and "any subdomain".
     for name in ["", ".example.com", "a b", "."] {
         let text = refusal(&with_name(Some(name))).to_string();
         assert!(text.contains("`server_name`"), "{text}");

@@ -1,4 +1,4 @@
-//! Real handshakes: those that succeed, and each failure with its explanation.
+//! Real handshakes: the successful ones, and each failure with its explanation.
 
 use std::io::Read;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn connect(
     }
 }
 
-/// Connects and has one line turned around; a failure of either becomes the error for people.
+/// Connects and has the server reverse one line. A failure of either becomes the error for people.
 fn talk(options: &TlsOptions, address: SocketAddr) -> Result<(), Error> {
     let mut stream = connect(options, address, "localhost")?;
     let mut answer = [0; 4];
@@ -55,7 +55,7 @@ fn assert_failed(error: &Error, permanent: bool, phrase: &str) {
 #[test]
 fn every_form_of_key_makes_a_mutual_handshake() {
     let lab = Lab::new();
-    // RSA, and a curve key without its own curve in it but with the block of parameters before it.
+    // An RSA key, and a curve key that names no curve but follows a block of parameters.
     lab.openssl("genrsa -out rsa.key 2048");
     lab.openssl("rsa -in rsa.key -traditional -out rsa-pkcs1.key");
     let rsa = KeyPair::from_pem(&lab.text("rsa.key")).unwrap();
@@ -111,13 +111,13 @@ fn every_form_of_key_makes_a_mutual_handshake() {
         lab.write("form.key", key);
         talk(&lab.with(cert, "form.key"), broker.address).expect(form);
     }
-    // The same tolerance for the certificate.
+    // A certificate may have a byte order mark and other text as well.
     lab.write(
         "bom.pem",
         format!("\u{feff}subject=client\r\n{}", lab.text("client.pem")),
     );
     talk(&lab.with("bom.pem", "client.key"), broker.address).unwrap();
-    // And PKCS#12, old but supported encryption included.
+    // PKCS#12 works too, also with encryption that is old but supported.
     let export = "pkcs12 -export -in client.pem -inkey client.key -passout pass:secret -out";
     lab.openssl(&format!("{export} client.p12"));
     lab.openssl(&format!(
@@ -361,7 +361,7 @@ fn names_and_protocols_that_the_broker_rejects_are_explained() {
 }
 
 #[test]
-fn what_is_not_tls_is_said_to_be() {
+fn a_port_that_does_not_speak_tls_is_explained() {
     let lab = Lab::new();
     type Serve = fn(TcpStream);
     let answer: Serve = |mut stream| {
@@ -370,10 +370,10 @@ fn what_is_not_tls_is_said_to_be() {
         stream
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .unwrap();
-        // Until the client leaves: an early end could overtake the answer.
+        // Reads until the client leaves, because an early end could overtake the answer.
         let _ = stream.read_to_end(&mut Vec::new());
     };
-    // A plain broker takes the greeting for a strange packet and closes.
+    // A broker without TLS reads the handshake as a malformed packet and closes.
     let close: Serve = |mut stream| {
         let mut header = [0; 5];
         stream.read_exact(&mut header).unwrap();
@@ -405,17 +405,17 @@ fn what_is_not_tls_is_said_to_be() {
 }
 
 #[test]
-fn only_alerts_are_taken_for_alerts() {
+fn only_an_alert_is_explained_as_an_alert() {
     let none = |error: std::io::Error| alert_error(&error, "a:1", &TlsOptions::default()).is_none();
     assert!(none(std::io::ErrorKind::ConnectionReset.into()));
     assert!(none(std::io::Error::from_raw_os_error(11)));
     assert!(none(std::io::Error::other("unexpected EOF")));
-    // As OpenSSL 3.2 and later word it.
+    // The wording of OpenSSL 3.2 and later.
     let text = "error:0A000415:SSL routines:ssl3_read_bytes:ssl/tls alert certificate expired:\
                 ../ssl/record/rec_layer_s3.c:907:SSL alert number 45";
     let error = alert_error(&std::io::Error::other(text), "a:1", &TlsOptions::default()).unwrap();
     assert_eq!(error.blame(), Blame::Tls);
-    // An alert about nothing of ours may be over next time.
+    // An alert that is not about this client's settings may not come again.
     let text = "error:0A000438:SSL routines:ssl3_read_bytes:tlsv1 alert internal error:f.c:1:SSL alert number 80";
     let error = alert_error(&std::io::Error::other(text), "a:1", &TlsOptions::default()).unwrap();
     assert!(!error.is_permanent());

@@ -1,7 +1,7 @@
-//! Tests of the TLS module: files of every kind, and real handshakes on the loopback interface.
+//! Tests of TLS: files of every kind, and real handshakes on the loopback interface.
 //!
-//! They call the `openssl` program: it writes key forms that nothing else here writes, and is the
-//! server that demands a client certificate.
+//! They call the `openssl` program. It writes key forms that the crates here cannot write, and it is
+//! the server that demands a client certificate.
 
 mod files;
 mod handshakes;
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A directory with an authority, a broker's and a client's certificate, made afresh.
+/// A new directory with the certificates of an authority, a broker and a client.
 struct Lab {
     dir: TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
@@ -135,7 +135,7 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// `openssl s_server`, which turns lines around; ends with the value.
+/// A running `openssl s_server`, which sends each line back reversed. The process ends when this is dropped.
 struct Broker {
     child: Child,
     address: SocketAddr,
@@ -155,7 +155,7 @@ impl Broker {
         let address = lines
             .find_map(|line| line.unwrap().strip_prefix("ACCEPT ")?.trim().parse().ok())
             .expect("the server says where it listens");
-        // Its later output must be read, or it would stop.
+        // The server would stop if nobody read its later output.
         thread::spawn(move || lines.for_each(drop));
         Broker { child, address }
     }
@@ -168,7 +168,7 @@ impl Drop for Broker {
     }
 }
 
-/// Gives one connection to `serve`, on its own thread.
+/// Accepts one connection and gives it to `serve`, on a thread of its own.
 fn once(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
