@@ -1,20 +1,19 @@
-//! Errors: the problem, whose fault it is, and the remedy.
+//! Errors for people: one line that says what was tried, what went wrong and what to do.
 //!
-//! Every error that reaches a person is an [`Error`]: one line that says what was tried, what went
-//! wrong and what to do. [`Blame`] decides the reaction mechanically: the loop reconnects after a
-//! fault of the network or the broker, gives up at once where no repetition can help, and the program
-//! turns it into its exit status.
+//! Every error that reaches a person is an [`Error`]. [`Blame`] says whose fault it is and decides the
+//! reaction mechanically. The loop reconnects after a fault of the network or of the broker, and gives up
+//! at once if trying again cannot help. The program turns the blame into its exit status.
 //!
-//! Pure data: no thread, socket or clock. No secret may be put into any of its strings.
+//! Pure data: no thread, socket or clock. An error must not contain a secret.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// The party that has to act for the error to go away.
+/// Whose fault an error is, and so who has to act for it to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
-    /// The caller's settings: files, certificates, values. Found before connecting.
+    /// The caller's settings: files, certificates, values. Such an error is found before connecting.
     Configuration,
     /// The way to the broker: name resolution, TCP, a link that went away.
     Network,
@@ -24,7 +23,7 @@ pub enum Blame {
     Refused,
     /// The broker broke the protocol.
     Broker,
-    /// The library was called in a way that cannot work.
+    /// The caller used the library in a way that cannot work.
     Misuse,
 }
 
@@ -56,14 +55,14 @@ impl Error {
         }
     }
 
-    /// The same error, marked as one that trying again cannot mend.
+    /// The same error, marked as permanent: trying again cannot help.
     #[must_use]
     pub fn permanent(mut self) -> Self {
         self.permanent = true;
         self
     }
 
-    /// The party that has to act.
+    /// Whose fault the error is.
     pub fn blame(&self) -> Blame {
         self.blame
     }
@@ -73,17 +72,17 @@ impl Error {
         self.permanent
     }
 
-    /// The attempt that failed, as a phrase: `connecting to broker.example:8883`.
+    /// The action that failed, as a phrase: `connecting to broker.example:8883`.
     pub fn tried(&self) -> &str {
         &self.tried
     }
 
-    /// The problem.
+    /// The reason why the action failed.
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// The remedy.
+    /// The remedy; empty if there is none.
     pub fn advice(&self) -> &str {
         &self.advice
     }
@@ -111,13 +110,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The remedy when the system has run out of something that has nothing to do with the attempt; `None`
-/// for every other failure.
+/// Returns advice if the system has run out of something, whatever the action was. Returns `None` for every
+/// other failure.
 pub fn exhaustion(error: &io::Error) -> Option<&'static str> {
     // EMFILE and ENFILE have no kind of their own; both numbers are the same on every Unix.
     match error.raw_os_error() {
         Some(24) if cfg!(unix) => Some("raise the limit of open files of this process (ulimit -n)"),
-        Some(23) if cfg!(unix) => Some("close what holds files open on this system"),
+        Some(23) if cfg!(unix) => Some("close programs that hold files open on this system"),
         _ if error.kind() == io::ErrorKind::OutOfMemory => Some("free some memory"),
         _ => None,
     }
@@ -125,21 +124,21 @@ pub fn exhaustion(error: &io::Error) -> Option<&'static str> {
 
 /// A path as one word of a POSIX shell's command, for advice that a person copies.
 ///
-/// A usual path reads as it was given; any other is quoted. The shell makes this path of the word and
-/// nothing else.
+/// A usual path stays as it is; any other is quoted. The shell reads the word as this path and as nothing
+/// else.
 pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
-    // A command would take a leading dash for an option.
+    // A command would read a leading dash as the start of an option.
     let start = if text.starts_with('-') { "./" } else { "" };
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return format!("{start}{text}");
     }
-    // Between single quotes only their end is special.
+    // Between single quotes only the closing quote is special.
     format!("'{start}{}'", text.replace('\'', r"'\''"))
 }
 
-/// Folds line breaks: text from a file or a library may hold some, and an error is one line.
+/// Joins lines with spaces, because text from a file or a library may have several and an error has one.
 fn one_line(text: String) -> String {
     if text.contains(['\n', '\r']) {
         text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_would_take_apart_is_quoted() {
+    fn a_path_that_a_shell_would_take_apart_is_quoted() {
         for (path, expected) in [
             ("my key.pem", "'my key.pem'"),
             ("it's", r"'it'\''s'"),
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_makes_the_path_of_it_again() {
+    fn a_shell_reads_the_word_as_the_path() {
         let every: String = (' '..='~').collect();
         for path in [
             every.as_str(),

@@ -1,7 +1,8 @@
 //! The options of the library: how to reach a broker and how to run the loop.
 //!
-//! Plain data with defaults; [`Options::check`] is the only place that says which values are valid.
-//! The program fills them from its settings, an application directly. Pure: no thread, socket or clock.
+//! Plain data with defaults. [`Options::check`] is the only place that says which values are valid. An
+//! application fills in the options directly; `app/resolve.rs` makes them from the program's settings (flags,
+//! environment, file). Pure: no thread, socket or clock.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ pub use crate::mqtt::session::OnSessionLost;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
-/// its password. A program whose settings have other names can put those in their place.
+/// its password. A program whose settings have other names can replace these names by its own.
 pub const NAMED_IN_TEXTS: [&str; 12] = [
     "alpn",
     "ca_file",
@@ -31,14 +32,14 @@ pub const NAMED_IN_TEXTS: [&str; 12] = [
     "username",
 ];
 
-/// Most entries of a queue: its memory is taken at once.
+/// The most entries that a queue may have. Its memory is allocated at once.
 pub const LARGEST_QUEUE: usize = 1_000_000;
 
-/// Bytes of incoming messages that may wait for receivers when packets are not very large.
+/// Bytes of incoming messages that may wait for receivers, unless the largest packet asks for more.
 const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
 
-/// The longest of all durations: beyond what any of them can sensibly be, within what every clock
-/// can add.
+/// The longest duration that an option may have. It is longer than any sensible value, and every clock can
+/// add it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How to reach a broker and how to run the loop. Start from [`Options::new`].
@@ -54,67 +55,71 @@ pub struct Options {
     pub client_id: String,
     /// User name and password for CONNECT.
     pub credentials: Option<Credentials>,
-    /// Message that the broker publishes when a link ends without DISCONNECT: also when RECONNECT, a protocol
-    /// error or a missing answer closes it, and not when the loop ends in order.
+    /// The message that the broker publishes when a link ends without DISCONNECT. That includes a link that
+    /// RECONNECT, a protocol error or a missing answer closes, but not one that the loop ends in order.
     pub last_will: Option<Will>,
-    /// Longest silence of ours on the link, whole seconds up to 65,535; zero turns it off
-    /// [MQTT-3.1.2-23].
+    /// The longest time in which the client sends nothing on the link, in whole seconds up to 65,535. Zero
+    /// turns keep alive off [MQTT-3.1.2-23].
     pub keep_alive: Duration,
-    /// Ask the broker to forget the session at each CONNECT.
+    /// Whether each CONNECT asks the broker to forget the session.
     pub clean_session: bool,
-    /// Commands that may await their acknowledgment at one time; 1 to 65,535. More than 65,519 are that many:
-    /// some packet identifiers are kept for subscriptions that are renewed.
+    /// Size of the window: the commands that may await their acknowledgment at one time, 1 to 65,535. A number
+    /// above 65,519 counts as 65,519, because some packet identifiers are reserved for renewing subscriptions.
     pub max_inflight: u16,
-    /// Commands that may wait in the queue before callers are made to wait. 128 bytes each, and what large
-    /// messages hold. At most as many again, and no more than 512, may be on their way out of it.
+    /// Commands that may wait in the queue before callers have to wait. Each takes 128 bytes, and a large
+    /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue.
     pub command_queue: usize,
-    /// How long a caller waits for room in the command queue before the command is handed back.
+    /// How long a caller waits for room in the command queue before it gets the command back.
     pub block_time: Duration,
-    /// Longest wait for an acknowledgment; then the link counts as lost and everything is sent again.
+    /// The longest wait for an acknowledgment. After it the loop treats the link as lost, connects again and
+    /// sends everything again.
     pub ack_timeout: Duration,
     /// Time limit for each address (TCP), and again for TLS, CONNECT and CONNACK together.
     pub connect_timeout: Duration,
-    /// At least this much time between two CONNECTs (AWS IoT: one a second for each client identifier).
+    /// The least time between two CONNECTs. AWS IoT allows one a second for each client identifier.
     pub connect_interval: Duration,
-    /// How failed connection attempts are repeated.
+    /// When and how often failed connection attempts are repeated.
     pub retry: Retry,
-    /// Largest packet accepted from the broker, in bytes, fixed header included. Incoming messages of
-    /// four times as many bytes, and never less than 64 MiB, may wait unacknowledged for threads that
-    /// do not read their inboxes. One message more, and all behind it, is left with the broker while
-    /// everything else goes on; once half of what waits is read the link is made anew, and the broker
-    /// sends the rest again (with `clean_session` it forgets it).
+    /// The largest packet accepted from the broker, in bytes, fixed header included.
+    ///
+    /// It also bounds the incoming messages that may wait unacknowledged for threads that do not read their
+    /// inboxes: four times as many bytes, and never less than 64 MiB. The next message beyond this bound, and
+    /// all behind it, stay with the broker while everything else goes on. Once the threads have read half of
+    /// the waiting bytes, the loop makes a new link, and the broker sends the rest again (with `clean_session`
+    /// it forgets the rest).
     pub max_packet_size: usize,
-    /// Filters that may be subscribed at one time; one more is refused before anything is sent.
+    /// Filters that may be subscribed at one time. The client refuses one more before it sends anything.
     pub max_subscriptions: usize,
-    /// Limits of the broker beyond those of MQTT. A message or filter that exceeds one is handed back before
-    /// it is sent.
-    /// [`Options::new`] knows the limits of AWS IoT Core by the host name and assumes none elsewhere.
+    /// The limits of the broker within those of MQTT. The client refuses a request above them before it sends
+    /// anything. [`Options::new`] recognises AWS IoT Core by its host name and sets its limits; for other
+    /// brokers it sets none.
     pub limits: Limits,
-    /// Messages that matched no subscription, kept for whoever asks; more are dropped and counted.
+    /// Size of the default inbox, which keeps messages that matched no subscription. More are dropped and
+    /// counted.
     pub unmatched_queue: usize,
-    /// Fate of QoS 1 publishes in flight when the broker has lost the session.
+    /// The fate of QoS 1 publishes in flight when the broker has lost the session.
     pub on_session_lost: OnSessionLost,
 }
 
-/// How the link is protected.
+/// The protection of the link.
 #[derive(Debug, Clone)]
 pub enum Security {
     /// TLS 1.2 or later, the broker's certificate always verified.
     Tls(TlsOptions),
-    /// Plain TCP: anyone on the way reads and changes everything.
+    /// Plain TCP: anyone on the way can read and change everything.
     Plain,
 }
 
 /// Certificates and names for TLS.
 #[derive(Debug, Clone, Default)]
 pub struct TlsOptions {
-    /// PEM file with the certificate authorities to trust; the system's when absent.
+    /// PEM file with the certificate authorities to trust. `None` means those of the system.
     pub ca_file: Option<PathBuf>,
     /// The client's certificate and key.
     pub identity: Option<IdentityFiles>,
     /// ALPN protocol names, in order of preference.
     pub alpn: Vec<String>,
-    /// Name expected in the broker's certificate and sent as SNI; the host when absent.
+    /// Name expected in the broker's certificate and sent as SNI. `None` means the host.
     pub server_name: Option<String>,
 }
 
@@ -123,7 +128,7 @@ pub struct TlsOptions {
 pub enum IdentityFiles {
     /// Two PEM files. The key may be PKCS#8, PKCS#1 (as AWS IoT issues them) or SEC1.
     Pem {
-        /// Certificate, followed by its intermediates if there are any.
+        /// Certificate, followed by its intermediate certificates if there are any.
         cert: PathBuf,
         /// Private key, not encrypted.
         key: PathBuf,
@@ -137,16 +142,17 @@ pub enum IdentityFiles {
     },
 }
 
-/// How failed connection attempts are repeated: full jitter below a doubling ceiling.
+/// When and how often failed connection attempts are repeated. Each delay is random, between zero and a
+/// ceiling that doubles (full jitter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// Ceiling of the first delay.
     pub base: Duration,
     /// Highest ceiling.
     pub max: Duration,
-    /// Attempts after the first failed one; 0 means no limit. A link that is lost soon and without
-    /// any acknowledgment on it counts like an attempt that failed. Unless there is no limit, what
-    /// stands first in flight when five such links were lost in a row is given up.
+    /// Attempts after the first failed one; 0 means no limit. A link that is lost soon and without any
+    /// acknowledgment counts as a failed attempt. After five such links in a row the loop gives up the
+    /// first command in flight, unless there is no limit.
     pub attempts: u32,
 }
 
@@ -182,7 +188,7 @@ impl Options {
         }
     }
 
-    /// Says what is wrong with the values, if anything.
+    /// Checks all values.
     ///
     /// # Errors
     /// [`Blame::Configuration`], naming the value and its valid range.
@@ -202,8 +208,8 @@ impl Options {
                 "give the broker's host name",
             );
         }
-        // With a dot first OpenSSL would take the certificate of any subdomain. A host that is none is
-        // not repeated: what precedes an @ may be a password.
+        // With a dot at its beginning, OpenSSL would accept the certificate of any subdomain. The error does
+        // not repeat the host, because the text before an @ may be a password.
         let strange = |c: char| matches!(c, '@' | '/') || c.is_whitespace() || c.is_control();
         if self.host.starts_with('.') || self.host.contains(strange) {
             return wrong(
@@ -282,7 +288,7 @@ impl Options {
             );
         }
         if self.max_inflight == 0 {
-            return wrong("max-inflight", "it is 0".into(), "use 1 to 65535");
+            return wrong("the window", "it is 0".into(), "use 1 to 65535");
         }
         if self.command_queue == 0 {
             return wrong(
@@ -300,7 +306,7 @@ impl Options {
         }
         for (what, size) in [
             ("the command queue", self.command_queue),
-            ("the default queue", self.unmatched_queue),
+            ("the default inbox", self.unmatched_queue),
         ] {
             if size > LARGEST_QUEUE {
                 return wrong(
@@ -350,13 +356,13 @@ impl Options {
         Ok(())
     }
 
-    /// Bytes of incoming messages that may wait, unacknowledged, for receivers: see
+    /// Bytes of incoming messages that may wait unacknowledged for receivers. See
     /// [`Options::max_packet_size`].
     pub(crate) fn max_owed_bytes(&self) -> usize {
         LEAST_OWED_BYTES.max(self.max_packet_size.saturating_mul(4))
     }
 
-    /// The broker's address as people write it: `host:port`.
+    /// The broker's address as people write it: `host:port`, with brackets around an IPv6 address.
     pub fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -365,7 +371,7 @@ impl Options {
         }
     }
 
-    /// Whether the endpoint is one of AWS IoT Core, whose limits are known.
+    /// Whether the host is an endpoint of AWS IoT Core, whose limits are known.
     pub fn is_aws_iot(&self) -> bool {
         is_aws_iot(&self.host)
     }
@@ -396,7 +402,7 @@ mod tests {
     use super::*;
     use crate::mqtt::packet::QoS;
 
-    /// Lines of code of the library, with the file that they are in.
+    /// The library's lines of code, each with the name of its file.
     fn lines_of_code() -> Vec<(String, String)> {
         let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
         let mut lines = Vec::new();
@@ -423,7 +429,7 @@ mod tests {
             let flag = line
                 .match_indices("--")
                 .any(|(at, _)| line[at + 2..].starts_with(|c: char| c.is_ascii_lowercase()));
-            // Divided, so that this line is none itself.
+            // The name is in two parts, so that this line does not count as one.
             let variable = line.contains(concat!("MQTT", "_"));
             assert!(!flag && !variable, "{file}: {line}");
             for word in line.split('\u{60}').skip(1).step_by(2) {
@@ -446,7 +452,7 @@ mod tests {
         type Change = fn(&mut Options);
         let cases: [(&str, Change); 25] = [
             ("the command queue", |o| o.command_queue = usize::MAX),
-            ("the default queue", |o| o.unmatched_queue = usize::MAX),
+            ("the default inbox", |o| o.unmatched_queue = usize::MAX),
             ("the acknowledgment time-out", |o| {
                 o.ack_timeout = Duration::MAX
             }),
@@ -509,7 +515,7 @@ mod tests {
             ("the keep alive", |o| {
                 o.keep_alive = Duration::from_secs(65_536)
             }),
-            ("max-inflight", |o| o.max_inflight = 0),
+            ("the window", |o| o.max_inflight = 0),
             ("the command queue", |o| o.command_queue = 0),
             ("the retry delays", |o| {
                 o.retry.base = Duration::from_secs(9)
@@ -521,7 +527,7 @@ mod tests {
             let error = options.check().expect_err(what);
             assert_eq!(error.tried(), format!("checking {what}"));
             assert_eq!(error.exit_status(), 2);
-            // Neither a secret nor something endless.
+            // The error repeats no long value.
             assert!(error.to_string().len() < 300, "{error}");
         }
     }
@@ -544,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limits_of_the_broker_hold_for_what_connects() {
+    fn the_limits_of_the_broker_hold_for_the_options_of_connect() {
         type Change = fn(&mut Options);
         let cases: [(&str, Change); 4] = [
             ("the client identifier", |o| o.client_id = "c".repeat(129)),
