@@ -1,12 +1,12 @@
-//! The embedded broker of `--local`: an MQTT broker inside this process, with certificates made on
-//! the spot, so that the demo runs without anything installed or configured.
+//! The embedded broker of `--local`: an MQTT broker inside this process, with certificates made at
+//! its start, so that the demo runs without anything installed or configured.
 //!
-//! It listens on 127.0.0.1 only, on a port that the system chooses, over TLS only, and takes no
-//! client without a certificate of its own authority. Everything it keeps is in memory or in a
-//! private temporary folder that goes away with it. It must never open a plain listener and never
-//! write into the working directory; the crate's defaults do both.
+//! It listens on 127.0.0.1 only, on a port that the system chooses, over TLS only, and accepts no
+//! client without a certificate of its own authority. It keeps everything in memory or in a
+//! private temporary folder, which is removed with it. It must never open a plain listener and never
+//! write into the working directory; the defaults of the crate `mqtt5` do both.
 //!
-//! It runs on a worker thread of its own, `local-broker`; the rest of the program meets it only
+//! It runs on a worker thread of its own, `local-broker`. The rest of the program reaches it only
 //! through the socket, like any other broker. It speaks ALPN `mqtt` or none: a client that offers
 //! only other protocol names fails in the handshake.
 //!
@@ -31,38 +31,39 @@ use tokio::runtime::Runtime;
 
 use crate::error::{Blame, Error};
 
-/// Name of the thread the broker runs on.
+/// Name of the broker's thread.
 const THREAD_NAME: &str = "local-broker";
 
 /// How long dropping the broker waits for its thread.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
 
-/// Messages the broker has sent to one client and not had acknowledged; the client's own
-/// `max_inflight` default, so that both directions have the same room.
+/// The broker's window: messages that it may have sent to one client without an acknowledgment. It equals
+/// the client's default `max_inflight`, so that both directions have the same room.
 const OUTBOUND_WINDOW: u16 = 100;
 
-/// Messages on their way to one client's connection. Beyond it QoS 0 messages are dropped.
+/// Messages that may be on their way to one client's connection. Beyond this number the broker drops
+/// QoS 0 messages.
 const DELIVERY_LANE: usize = 200_000;
 
-/// Bytes waiting for one client. Beyond it the broker drops the oldest of them, although their
-/// publisher has its acknowledgment: far more than a demo run can leave behind.
+/// Bytes that may wait for one client. Beyond this number the broker drops the oldest messages, although
+/// it has acknowledged them to their publisher. It is far more than a demo run can leave behind.
 const QUEUED_BYTES: usize = 1024 * 1024 * 1024;
 
 /// A running broker. It stops, and its folder is removed, when this is dropped.
 #[derive(Debug)]
 pub struct LocalBroker {
-    // Taken out when dropped; the folder must outlive it, so it comes first.
+    // `drop` takes it out. It must end before the folder goes, so it comes first.
     runtime: Option<Runtime>,
     port: u16,
     files: Files,
 }
 
 impl LocalBroker {
-    /// Makes the certificates and starts the broker; it accepts connections when this returns.
+    /// Makes the certificates and starts the broker. It accepts connections when this returns.
     ///
     /// # Errors
-    /// [`Blame::Configuration`] when the temporary folder, the certificates, the thread or the
-    /// listening socket cannot be had.
+    /// [`Blame::Configuration`] if the temporary folder, the certificates, the thread or the
+    /// listening socket cannot be made.
     ///
     /// # Panics
     /// When called from inside an async runtime, which must not be blocked.
@@ -127,7 +128,7 @@ async fn serve(config: BrokerConfig) -> Result<u16, Error> {
     if ready.wait_for(|ready| *ready).await.is_ok() {
         return Ok(address.port());
     }
-    // The sender went away before it said that the broker is ready: `run` has ended.
+    // `run` dropped the sender before it reported that the broker is ready, so it has ended.
     Err(match running.await {
         Ok(Ok(())) => failed(TRIED, &"it stopped at once"),
         Ok(Err(error)) => failed(TRIED, &error),
@@ -135,23 +136,23 @@ async fn serve(config: BrokerConfig) -> Result<u16, Error> {
     })
 }
 
-/// Everything that differs from the crate's defaults, each for a reason.
+/// The settings that differ from the defaults of `mqtt5`, each for a reason.
 fn settings(files: &Files) -> BrokerConfig {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let tls = TlsConfig::new(files.server_cert.clone(), files.server_key.clone())
         .with_ca_file(files.ca.clone())
         .with_require_client_cert(true)
         .with_bind_address(any_port);
-    // Persistence in memory is what keeps a session, and what arrives for it, while its client is
-    // away. The folder is not used by this backend; it is named so that no default path remains.
+    // Persistence in memory keeps a session, and messages for it, while its client is away. This backend
+    // does not use the folder; it is named so that no default path remains.
     let storage = StorageConfig::new()
         .with_backend(StorageBackend::Memory)
         .with_persistence(true)
         .with_base_dir(files.folder.path().join("storage"))
         .with_max_queued_messages_per_client(usize::MAX)
         .with_max_queued_bytes_per_client(QUEUED_BYTES);
-    // The certificate is the authentication. The limit on failed attempts would lock out
-    // 127.0.0.1, which is every client there is.
+    // The certificate is the authentication. The limit on failed attempts would lock out 127.0.0.1, and
+    // every client comes from there.
     let auth = AuthConfig {
         allow_anonymous: true,
         rate_limit: RateLimitConfig {
@@ -170,7 +171,7 @@ fn settings(files: &Files) -> BrokerConfig {
         .with_sys_topics_enabled(false)
         .with_max_outbound_inflight(OUTBOUND_WINDOW)
         .with_client_channel_capacity(DELIVERY_LANE);
-    // No limit on rates: a message over it is acknowledged to its publisher and dropped.
+    // No limit on rates: the broker would acknowledge a message above it and then drop it.
     config.max_message_rate_per_client = 0;
     config.max_bandwidth_per_client = 0;
     config.max_outbound_rate_per_client = 0;
@@ -215,7 +216,7 @@ impl Files {
     }
 }
 
-/// The texts of the files, PEM. The authority's key is not among them: nothing else may be signed.
+/// The texts of the files, in PEM. The authority's key is not among them, so that nothing else can be signed.
 struct Certificates {
     ca: String,
     server: (String, String),
@@ -247,7 +248,7 @@ impl Certificates {
     }
 }
 
-/// Certificate and key, both PEM, signed by `issuer`.
+/// Makes a key and a certificate for it that `issuer` signs. Returns certificate and key, both in PEM.
 fn leaf(
     mut params: CertificateParams,
     usage: ExtendedKeyUsagePurpose,
@@ -261,8 +262,8 @@ fn leaf(
     Ok((cert.pem(), key.serialize_pem()))
 }
 
-/// Valid from yesterday, for clocks that disagree a little, to a week from now: longer than any
-/// run, and short enough to be worthless should a copy remain.
+/// Parameters of a certificate that is valid from yesterday, for clocks that disagree a little, to a week
+/// from now. A week is longer than any run, and short enough that a forgotten copy is soon worthless.
 fn parameters(common_name: &str, names: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     let now = SystemTime::now();
@@ -316,7 +317,7 @@ mod tests {
 
     const HANG: Duration = Duration::from_secs(30);
 
-    /// A client that speaks in bytes.
+    /// A client that sends and expects bytes.
     struct Client(TlsStream<TcpStream>);
 
     impl Client {
@@ -339,7 +340,7 @@ mod tests {
             Ok(Client(tls.map_err(|e| io::Error::other(e.to_string()))?))
         }
 
-        /// CONNECT of MQTT 3.1.1 as client `me`, and the CONNACK that must answer it.
+        /// Sends CONNECT of MQTT 3.1.1 as client `me`, and expects this CONNACK.
         fn connect(broker: &LocalBroker, flags: u8, connack: [u8; 4]) -> Client {
             let mut client = Client::dial(broker, true).unwrap();
             client.send(&[
@@ -374,7 +375,7 @@ mod tests {
     #[test]
     fn a_client_without_a_certificate_is_refused() {
         let broker = LocalBroker::start().unwrap();
-        // With TLS 1.3 the client's side of the handshake is over before the broker refuses.
+        // With TLS 1.3 the client has completed its handshake before the broker refuses.
         let answered = Client::dial(&broker, false).and_then(|mut client| {
             client.0.write_all(&[
                 0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 4, CLEAN, 0, 60, 0, 2, b'm', b'e',
@@ -437,7 +438,7 @@ mod tests {
         assert!(folder.is_dir());
         drop(broker);
         assert!(!folder.exists());
-        // A process that another test is starting may hold the listener for a moment.
+        // While another test starts a process, that process may hold the listener for a moment.
         let deadline = std::time::Instant::now() + HANG;
         while TcpStream::connect(("127.0.0.1", port)).is_ok() {
             assert!(std::time::Instant::now() < deadline, "it still listens");
