@@ -1,4 +1,4 @@
-//! DISCONNECT, and giving up.
+//! DISCONNECT, and commands that are given up.
 
 use super::Transcript;
 use super::packets::{message, puback, pubrec, pubrel, suback};
@@ -25,7 +25,7 @@ fn nothing_is_sent_after_disconnect_3_14_4_2() {
         t.receives(packet);
     }
     t.disconnect().at(1_000_000).silent();
-    // What was in flight goes on with the next link.
+    // The commands in flight go on with the next link.
     t.reconnects(true).sends("PUBLISH id=2 qos=2 dup t \"x\"");
     t.finish();
 }

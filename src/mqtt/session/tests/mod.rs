@@ -1,8 +1,8 @@
-//! How the session is judged.
+//! Tests of the session.
 //!
-//! Transcripts read like a packet capture: `transcript.rs` is the harness, and the files named after a subject
-//! are told with it. `rules/` is the rule book of the session, and `drivers/` drive a session through it: every
-//! interleaving of a small world, random stories, and bytes from an enemy. Pure.
+//! Transcripts read like a packet capture. `transcript.rs` is their harness, and each other file in this folder
+//! holds the transcripts of one subject. `rules/` is the rule book of the session. `drivers/` drive a session
+//! through the rule book: every interleaving of a small world, random runs, and bytes from a hostile broker. Pure.
 
 pub(in crate::mqtt) mod drivers;
 mod rules;

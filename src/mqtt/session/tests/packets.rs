@@ -1,4 +1,4 @@
-//! Packets of the broker in one word, and packets, filters and outcomes as text.
+//! Short constructors for the broker's packets, and packets, filters and outcomes as text.
 
 use rumqttc::mqttbytes::v4;
 

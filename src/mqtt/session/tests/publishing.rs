@@ -275,8 +275,8 @@ fn row_13_unsolicited_acknowledgments_are_ignored() {
     t.finish();
 }
 
-/// Whoever repeats PUBREC and reads nothing must not make the output grow without end: the loop reads
-/// no more from it until it has taken the answers.
+/// A broker that repeats PUBREC and reads nothing must not make the output grow without end. The loop reads
+/// nothing more from the broker until it has taken the answers.
 #[test]
 fn answers_to_pubrec_that_are_not_taken_stop_the_reading() {
     let mut t = Transcript::connected();
@@ -288,7 +288,7 @@ fn answers_to_pubrec_that_are_not_taken_stop_the_reading() {
         t.receives(pubrec(1));
         answers += 1;
     }
-    // A broker that keeps to its identifiers never comes that far.
+    // A broker that uses each identifier once never gets that far.
     assert!(answers > 3 * 65_535);
     t.flows();
     assert!(!t.session.is_behind_with_acks());

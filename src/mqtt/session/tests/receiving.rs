@@ -1,4 +1,4 @@
-//! Messages from the broker: what is delivered, and when what is acknowledged.
+//! Messages from the broker: which are delivered, and when each is acknowledged.
 
 use super::Transcript;
 use super::packets::{message, message_again, puback, pubrel};
@@ -163,7 +163,7 @@ fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
     let publish = t.publish("t", 1, "x");
     t.sends("PUBLISH id=1 qos=1 t \"x\"");
     t.receives(message(4, 1, "new")).notes("unread 10");
-    // What comes behind it would overtake it, also what would fit.
+    // A message behind it would overtake it, also one that would fit.
     t.receives(message(5, 1, ""))
         .receives(message(6, 2, ""))
         .silent();
@@ -228,7 +228,8 @@ fn no_command_is_taken_while_a_new_link_waits_for_the_output_to_leave() {
     t.finish();
 }
 
-/// What is owed only if it comes again counts no more once every queue has it.
+/// An acknowledgment that is owed only if the message comes again counts no more once every inbox has the
+/// message.
 #[test]
 fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
     let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
@@ -245,8 +246,8 @@ fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
     t.accept(new).sends("PUBACK 3").finish();
 }
 
-/// What was accepted in vain waits for the broker to send it again; one that never does must not keep
-/// new messages away, and a late one is known all the same.
+/// A message that was accepted too late to be acknowledged waits for the broker to send it again. If the broker
+/// never does, the message must not keep new ones away. If it comes late, it is recognised all the same.
 #[test]
 fn what_the_broker_never_sends_again_takes_no_room_for_good() {
     let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);

@@ -254,7 +254,7 @@ fn a_link_lost_before_connack_changes_nothing() {
     t.finish();
 }
 
-/// What never left the output was never sent: it has no DUP, and did not begin with the session that is lost.
+/// A packet that never left the output was never sent. It has no DUP, and does not belong to the lost session.
 #[test]
 fn a_publish_of_which_nothing_left_is_sent_as_new_3_3_1_1() {
     for session_present in [true, false] {

@@ -22,7 +22,7 @@ fn row_19_an_idle_link_is_pinged_before_the_keep_alive_is_over_3_1_2_23() {
     t.at(177_000).sends("PINGREQ").finish();
 }
 
-/// Whatever else is sent and received, at whatever times: the broker never waits longer than that.
+/// The broker never waits longer, whatever else is sent and received, and whenever.
 #[test]
 fn mqtt_3_1_2_23_there_is_never_more_than_the_keep_alive_between_two_packets_of_ours() {
     for keep_alive in [1, 2, 10, 60, 600, 65_535] {
@@ -223,7 +223,7 @@ fn a_stalled_peer_is_noticed_in_time_at_whatever_moment_it_stalls() {
         t.at(stall);
         answer_pings(&mut t);
         assert!(t.notes.is_empty(), "seed {seed}: nothing was lost so far");
-        // Nothing comes any more. What is published goes out, or not even that.
+        // Nothing comes any more. New publishes go out, or not even they do.
         let takes = below(2) == 0;
         if !takes {
             t.stalls_after(0);
@@ -286,7 +286,7 @@ fn each_step_of_qos_2_and_of_a_long_subscribe_has_its_own_time() {
     t.finish();
 }
 
-/// As over TLS, where a record leaves as a whole or not at all.
+/// Bytes leave as over TLS, where a record leaves as a whole or not at all.
 #[test]
 fn what_a_link_takes_late_has_its_time_from_then_on() {
     let mut t = Transcript::connected();
@@ -297,7 +297,7 @@ fn what_a_link_takes_late_has_its_time_from_then_on() {
     t.at(39_000).notes("close AckTimeout").finish();
 }
 
-/// What is in flight is not gone through at each write of a link that takes little at a time.
+/// A link that takes little at a time must not make each write go through all commands in flight.
 #[test]
 fn a_link_that_takes_a_byte_at_a_time_costs_no_more_with_many_in_flight() {
     let mut t = Transcript::connected_with(|o| {

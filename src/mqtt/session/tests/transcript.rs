@@ -1,8 +1,8 @@
 //! The harness of the transcripts: commands, packets on the wire and events, line by line. Pure; for tests only.
 //!
-//! Time is simulated: `at(5)` is five milliseconds after the beginning, and timers that fall due on
-//! the way ring on the way. The bytes of the output show which packets the session sends. Every step
-//! checks that no token comes back twice; [`Transcript::finish`] that each came back once.
+//! Time is simulated: `at(5)` is five milliseconds after the beginning, and timers that fall due before then
+//! run before then. The bytes of the output show which packets the session sends. Every step checks that no
+//! token comes back twice. [`Transcript::finish`] checks that each came back once.
 //!
 //! | row of defects of the original | where it is held off |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | 8, 9 | `renewing.rs` |
 //! | 19 | `timing.rs` |
 //!
-//! The conformance clauses that the session answers for are named in its tests, as `3.8.3-3`.
+//! The names of the tests contain the conformance clauses that they prove, as `3_8_3_3`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
