@@ -527,7 +527,7 @@ mod tests {
             let error = options.check().expect_err(what);
             assert_eq!(error.tried(), format!("checking {what}"));
             assert_eq!(error.exit_status(), 2);
-            // The error repeats no long value.
+            // The error repeats neither a password nor a long value.
             assert!(error.to_string().len() < 300, "{error}");
         }
     }

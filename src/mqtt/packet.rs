@@ -18,7 +18,7 @@ use crate::mqtt::topic::{InvalidName, check_topic};
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
-/// Quality of service: how both sides make sure that a message arrives.
+/// Quality of service: how much both sides do so that a message arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum QoS {

@@ -229,7 +229,7 @@ impl Form {
                 };
                 match rest.get(skip..) {
                     Some([0x02, 0x01, 0x03, ..]) => Form::Pkcs12,
-                    // Text that begins with "0" (0x30) does not go on like this.
+                    // The byte 0x30 is also the text "0", so the next byte has to fit as well.
                     Some([0x02 | 0x30, ..]) => Form::Der,
                     _ => Form::Other,
                 }

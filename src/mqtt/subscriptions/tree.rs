@@ -38,9 +38,10 @@ struct Branch<S> {
     levels: HashMap<Level, Next<S>, BuildHasherDefault<LevelHasher>>,
     /// Filters that go on with `+`.
     any_level: Option<(Level, Next<S>)>,
-    /// Filters that go on with `#`, which matches the levels that lead here as well [MQTT 3.1.1, 4.7.1.2].
+    /// Subscribers of filters that go on with `#`, which matches the levels that lead here as well
+    /// [MQTT 3.1.1, 4.7.1.2].
     below: Vec<S>,
-    /// Filters that end here.
+    /// Subscribers of filters that end here.
     here: Vec<S>,
 }
 
@@ -55,7 +56,7 @@ struct Level {
 /// How a filter goes on after a level.
 #[derive(Debug)]
 enum Next<S> {
-    /// One filter, with the rest of the text that the level is kept in.
+    /// One filter: the rest of the text that the level is a part of.
     Rest(S),
     /// Several filters, by the place of their branch.
     Branch(usize),

@@ -158,7 +158,7 @@ fn fixed_header(
     Ok(None)
 }
 
-/// Finds each error that the fixed header alone shows.
+/// Checks everything that the fixed header alone shows.
 fn check_flags_and_length(header: &FixedHeader) -> Result<(), (String, &'static str)> {
     let flags = header.flags;
     if header.kind == 3 {

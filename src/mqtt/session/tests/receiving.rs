@@ -246,8 +246,8 @@ fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
     t.accept(new).sends("PUBACK 3").finish();
 }
 
-/// A message that was accepted too late to be acknowledged waits for the broker to send it again. If the broker
-/// never does, the message must not keep new ones away. If it comes late, it is recognised all the same.
+/// A message that was accepted after its link was lost waits for the broker to send it again. If the broker never
+/// does, the message must not keep new ones away. If it comes late, it is recognised all the same.
 #[test]
 fn what_the_broker_never_sends_again_takes_no_room_for_good() {
     let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);

@@ -22,7 +22,7 @@ fn row_19_an_idle_link_is_pinged_before_the_keep_alive_is_over_3_1_2_23() {
     t.at(177_000).sends("PINGREQ").finish();
 }
 
-/// The broker never waits longer, whatever else is sent and received, and whenever.
+/// The broker never waits longer than the keep alive, whatever packets are sent and received in between.
 #[test]
 fn mqtt_3_1_2_23_there_is_never_more_than_the_keep_alive_between_two_packets_of_ours() {
     for keep_alive in [1, 2, 10, 60, 600, 65_535] {

@@ -1,7 +1,7 @@
 //! The harness of the transcripts: commands, packets on the wire and events, line by line. Pure; for tests only.
 //!
-//! Time is simulated: `at(5)` is five milliseconds after the beginning, and timers that fall due before then
-//! run before then. The bytes of the output show which packets the session sends. Every step checks that no
+//! Time is simulated: `at(5)` is five milliseconds after the beginning, and a timer that falls due on the way
+//! rings on the way. The bytes of the output show which packets the session sends. Every step checks that no
 //! token comes back twice. [`Transcript::finish`] checks that each came back once.
 //!
 //! | row of defects of the original | where it is held off |
