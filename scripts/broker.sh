@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# A private Mosquitto with mutual TLS on a free port of this machine, for trying out and testing.
+# Starts a private Mosquitto with mutual TLS on a free port of this machine, for trying out and testing.
 #
-# usage: scripts/broker.sh [OPTIONS]                      runs until Ctrl-C and says how to use it
+# usage: scripts/broker.sh [OPTIONS]                      runs until Ctrl-C and says how to reach it
 #        scripts/broker.sh [OPTIONS] -- COMMAND ARGS...   runs COMMAND beside it, then ends with its status
 #
 #   --dir DIR    keep configuration, log, sessions and certificates in DIR (made when missing, kept at the
-#                end); without it they are in a private temporary folder, which is removed at the end
-#   --certs DIR  use ca.pem, server.*, client.* of this folder (see scripts/gen-certs.sh), do not make new ones
+#                end); without this option they are in a private temporary folder, which is removed at the end
+#   --certs DIR  use ca.pem, server.*, client.* of this folder (see scripts/gen-certs.sh), and make no new ones
 #   --fast       write sessions to disk once a second instead of at each change: for many messages
 #   --plain      also listen without TLS, for debugging
 #   -h, --help   this text
 #
-# COMMAND finds in its environment what the program reads (MQTT_ENDPOINT, MQTT_CA_FILE, MQTT_CERT, MQTT_KEY), and
+# The environment of COMMAND has the program's variables MQTT_ENDPOINT, MQTT_CA_FILE, MQTT_CERT and MQTT_KEY, and
 #   BROKER_PORT, BROKER_PID                the TLS port, the process
 #   BROKER_DIR, BROKER_CERTS               the folders; BROKER_DIR has mosquitto.conf and mosquitto.log
-#   BROKER_PLAIN_PORT                      with --plain
-# The configuration is config/mosquitto.conf. The broker listens on 127.0.0.1 only. To see what becomes of a
-# program when the broker dies: kill -9 "$BROKER_PID", then mosquitto -c "$BROKER_DIR/mosquitto.conf" (and
-# stop that one yourself).
+#   BROKER_PLAIN_PORT                      the port without TLS, with --plain
+# The configuration is config/mosquitto.conf. The broker listens on 127.0.0.1 only. To see how a program behaves
+# when the broker dies: kill -9 "$BROKER_PID", then mosquitto -c "$BROKER_DIR/mosquitto.conf" (and stop that
+# one yourself).
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -49,8 +49,8 @@ need_command openssl 'on Debian and Ubuntu: apt-get install openssl'
 
 broker='' remove=no
 
-# runs PID: is this child still running? The shell knows its own children, so that a process that got the
-# same number later is never taken for one.
+# runs PID: succeeds while this child runs. The shell knows its own children, so a process that got the same
+# number later is never taken for one of them.
 runs() {
     local running
     running=$(jobs -pr)
@@ -117,7 +117,7 @@ connects() { # PORT
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# A port that nobody listens on now, below those that the system gives to outgoing connections.
+# Prints a port that nobody listens on now, below those that the system gives to outgoing connections.
 free_port() {
     local port tries
     for ((tries = 0; tries < 100; tries++)); do
@@ -130,7 +130,7 @@ free_port() {
 write_configuration() {
     local text
     text=$(<"$repository/config/mosquitto.conf")
-    # Paths are taken as they are, also those with an & in them.
+    # Without this an & in a path would stand for the replaced word.
     shopt -u patsub_replacement 2>/dev/null || true
     text=${text//@PORT@/$port}
     text=${text//@USER@/$(id -un 2>/dev/null || echo mosquitto)}
@@ -144,7 +144,8 @@ write_configuration() {
     fi
 }
 
-# handshake: is it our broker that answers? Only the one with our server key passes, and it took our client.
+# handshake: succeeds if our own broker answers. Only a broker with our server key passes, and it must accept
+# our client.
 handshake() {
     local limit=()
     ! command -v timeout >/dev/null 2>&1 || limit=(timeout 5)
@@ -157,7 +158,7 @@ last_error() {
     grep -i error "$directory/mosquitto.log" | tail -n 1 || tail -n 1 "$directory/mosquitto.log"
 }
 
-# await_ready: 0 when the broker serves, 1 when somebody else took a port in between.
+# await_ready: returns 0 when the broker serves, and 1 when another process took a port in between.
 await_ready() {
     local deadline=$((SECONDS + 20))
     while ((SECONDS <= deadline)); do
@@ -182,7 +183,8 @@ for ((attempt = 0; attempt < 20; attempt++)); do
     plain_port=$(free_port)
     [[ $port != "$plain_port" ]] || continue
     write_configuration
-    # A process group of its own: Ctrl-C goes to the command, which may still need the broker to end well.
+    # The broker gets a process group of its own. Ctrl-C then reaches the command only, which may still need the
+    # broker to end well.
     set -m
     mosquitto -c "$directory/mosquitto.conf" >"$directory/mosquitto.log" 2>&1 </dev/null &
     broker=$!
@@ -212,25 +214,26 @@ if ((${#command[@]} == 0)); then
     die "Mosquitto ended by itself with status $status: $(last_error)"
 fi
 
-# In the background, because a shell that waits for a foreground command does not react to TERM. It keeps
-# the standard input and, unlike other background commands, the reaction to Ctrl-C.
+# The command runs in the background, because a shell that waits for a foreground command does not react to
+# TERM. It keeps the standard input and, unlike other background commands, the reaction to Ctrl-C.
 (trap - INT TERM HUP EXIT && exec "${command[@]}") <&0 &
 child=$!
 ended_by=''
-# Ctrl-C reaches the command without help; what is sent to this script alone is passed on.
+# The terminal sends Ctrl-C to the command as well. Other signals reach this script alone, which passes them on.
 trap ':' INT
 trap 'ended_by=143; kill -TERM "$child" 2>/dev/null || true' TERM
 trap 'ended_by=129; kill -HUP "$child" 2>/dev/null || true' HUP
 status=0 broker_ended=no
-# The shell would also announce a broker that the command has killed; that is said below, or intended.
+# Standard error is off here, because the shell would announce the end of a broker that the command has killed.
+# A note below says it instead.
 {
     while :; do
         status=0
         wait "$child" || status=$?
-        # A wait that a signal cut short looks like the end of the command; it is none while the command runs.
+        # A signal cuts a wait short, which looks like the end of the command. While the command runs it is not.
         runs "$child" || break
     done
-    # Once more, for its own status if the last wait was cut short; 127: the shell has told it already.
+    # If the last wait was cut short, this one returns the command's status. 127: the shell has told it already.
     again=0
     wait "$child" || again=$?
     ((again == 127)) || status=$again

@@ -1,16 +1,17 @@
 # shellcheck shell=bash
-# What the scripts beside this file share. Sourced, not run. It defines functions and `repository`, adds
-# the folders where brokers and cargo usually are to PATH, and does nothing else.
+# Shared by the scripts beside this file, which source it. It defines functions and `repository`, adds the
+# folders in which brokers and cargo usually are to PATH, and does nothing else.
 
 repository=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-# For the callers: the program that the scripts build and run.
+# The program that the scripts build and run; the callers use this variable.
 # shellcheck disable=SC2034
 program=mqtt-connection-sharing
 
-# Mosquitto is often in a folder that only root has on PATH; rustup's may wait for the next login.
+# Mosquitto is often in a folder that only root has on PATH. Rustup's folder may be on PATH only after the next
+# login.
 PATH="$PATH:/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin:${CARGO_HOME:-${HOME:-/}/.cargo}/bin"
 
-# die MESSAGE [STATUS]: one line on standard error, then the end.
+# die MESSAGE [STATUS]: prints one line on standard error and ends the script.
 die() {
     printf '%s: %s\n' "$(basename -- "$0")" "$1" >&2
     exit "${2:-1}"
@@ -21,7 +22,7 @@ help_from_header() {
     sed -n -e '1d' -e '/^#/!q' -e 's/^# \{0,1\}//p' -- "$0"
 }
 
-# need_command NAME ADVICE: ends unless NAME can be run.
+# need_command NAME ADVICE: ends the script unless NAME can be run.
 need_command() {
     command -v "$1" >/dev/null 2>&1 || die "'$1' is not installed: $2" 127
 }
@@ -31,8 +32,8 @@ need_cargo() {
     need_command cc 'Rust links with a C compiler; on Debian and Ubuntu: apt-get install build-essential'
 }
 
-# have_openssl_headers: can the crate openssl-sys find an installed OpenSSL? It asks the two variables, then
-# pkg-config; headers in /usr/include alone do not help it. Apple's system brings its own TLS instead.
+# have_openssl_headers: succeeds if the crate openssl-sys can find an installed OpenSSL. The crate looks at these
+# variables, then asks pkg-config; headers in /usr/include alone are not enough. Apple's system has its own TLS.
 have_openssl_headers() {
     [[ $(uname -s) == Darwin ]] && return 0
     [[ -n ${OPENSSL_DIR:-} ]] && return 0
@@ -40,7 +41,7 @@ have_openssl_headers() {
     "${PKG_CONFIG:-pkg-config}" --exists openssl 2>/dev/null
 }
 
-# need_vendored_tools: what building OpenSSL from source asks for.
+# need_vendored_tools: ends the script if a tool for building OpenSSL from source is missing.
 need_vendored_tools() {
     local why="OpenSSL's headers are missing, and building OpenSSL from source needs"
     local advice='install them, or (quicker) the headers: apt-get install pkg-config libssl-dev'
@@ -50,7 +51,7 @@ need_vendored_tools() {
         die "$why perl's modules FindBin, IPC::Cmd and File::Compare: $advice" 127
 }
 
-# build_program CARGO-ARGUMENTS...: builds and sets `program_file` to the file that cargo says it made,
+# build_program CARGO-ARGUMENTS...: builds the program and sets `program_file` to the file that cargo names,
 # wherever the target folder is.
 build_program() {
     local messages
@@ -60,7 +61,7 @@ build_program() {
     [[ -x $program_file ]] || die "cargo built the program but did not say where: look at 'cargo build --bin $program'"
 }
 
-# forget_program_settings: a setting in the caller's environment must not reach a test.
+# forget_program_settings: removes the program's settings from the environment, so that none reaches a test.
 forget_program_settings() {
     local name
     for name in ${!MQTT_@}; do

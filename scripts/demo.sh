@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Builds the program and runs its demo, with nothing to set up: broker and certificates are its own.
+# Builds the program and runs its demo. Nothing has to be set up: the program starts a broker and makes the
+# certificates itself.
 #
 # usage: scripts/demo.sh [ARGUMENTS...]       for example: scripts/demo.sh --iterations 1 --output json
 #        scripts/demo.sh bench [ARGUMENTS...]     the program's bench in place of the demo
 #
-# ARGUMENTS go to the program (`scripts/demo.sh -- --help` shows its own help), and its exit status comes back:
-# 0 success, 1 the demo failed, 2 usage, 3 no connection, 4 refused, 130 interrupted. Before it runs: 101 it
-# could not be built, 127 a tool is missing.
-# The build needs Rust and a C compiler. Where OpenSSL's headers are missing, it asks on a terminal whether to
-# build OpenSSL as well, which takes minutes more and needs perl and make; without a terminal it does so.
+# ARGUMENTS go to the program (`scripts/demo.sh -- --help` shows its own help). The exit status is the program's:
+# 0 success, 1 the demo failed, 2 usage, 3 no connection, 4 refused, 130 interrupted. If the program does not run:
+# 101 it could not be built, 127 a tool is missing.
+# The build needs Rust and a C compiler. If OpenSSL's headers are missing, the script asks on a terminal whether to
+# build OpenSSL as well, which takes some minutes more and needs perl and make. Without a terminal it builds it.
 #
 #   -h, --help   this text
 set -euo pipefail
@@ -21,7 +22,7 @@ case ${1:-} in
 esac
 need_cargo
 word=() features=local-broker
-# The demo needs a program soon, the bench a fast one.
+# The demo needs a quick build, the bench a fast program.
 profile=(--profile demo) takes='two to four minutes'
 if [[ ${1:-} == bench ]]; then
     word=(bench) profile=(--release) takes='five to ten minutes'
@@ -40,5 +41,5 @@ if ! have_openssl_headers; then
 fi
 printf 'demo.sh: building the program and its embedded broker: %s the first time, seconds afterwards\n' "$takes" >&2
 build_program "${profile[@]}" --features "$features" || die 'the build failed: cargo says why above' 101
-# In the program's place: signals and exit status are the program's own.
+# The program replaces this script, so that it receives the signals and its exit status counts.
 exec "$program_file" ${word[@]+"${word[@]}"} --local "$@"

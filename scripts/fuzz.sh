@@ -1,33 +1,33 @@
 #!/usr/bin/env bash
-# Fuzzing with libFuzzer: bytes from an enemy to the decoder and to a whole session, in release mode with
-# debug assertions and overflow checks. On stable Rust; nothing has to be installed but a C++ compiler.
+# Fuzzes the decoder and a whole session with hostile bytes from libFuzzer, in release mode with debug assertions
+# and overflow checks. It works with stable Rust and needs a C++ compiler.
 #
 # usage: scripts/fuzz.sh [decode|session|both] [--runs N | --minutes M] [--jobs N] [--seed N] [--grow]
 #        scripts/fuzz.sh decode|session --replay FILE...
 #
-# Both targets run unless one is named, one after the other, each for a minute unless something else is
-# given. Each begins with the corpus in tests/fuzz/corpus and with what earlier runs found (in the target
-# folder). In the end a line for each target: executions, seconds, rate, findings. A finding (a broken rule,
-# a panic, more memory than any input can call for, ten seconds for one input) ends the run with status 1,
-# the path of the input and the command that replays it.
+# Both targets run one after the other unless one is named, each for a minute unless told otherwise. A target
+# begins with the corpus in tests/fuzz/corpus and with the inputs that earlier runs found (in the target folder).
+# At the end there is a line for each target: executions, seconds, rate, findings. A finding is a broken rule, a
+# panic, more memory than any input can call for, or ten seconds for one input. It ends the run with status 1, the
+# path of the input and the command that replays it.
 #
-#   --runs N     so many executions of each target, spread over the jobs
-#   --minutes M  so many minutes for each target
-#   --jobs N     so many processes at a time; 1 unless given
-#   --seed N     the first process's seed, the next one's is one more; random unless given
-#   --grow       afterwards puts the inputs that reach more code than the corpus does into the corpus
-#   --replay     runs the inputs in these files, each once, and tells which rule they break
+#   --runs N     execute each target this many times, over all jobs
+#   --minutes M  run each target for this many minutes
+#   --jobs N     run this many processes at a time; 1 unless given
+#   --seed N     seed of the first process, one more for each further one; random unless given
+#   --grow       afterwards add the inputs that reach more code than the corpus does to the corpus
+#   --replay     run the inputs in these files, each once, and say which rule they break
 #   -h, --help   this text
 #
-# The targets are in src/mqtt/v4/tests and src/mqtt/session/tests/drivers/bytes.rs; the meaning of an input is told
-# there. `cargo test --lib _of_the_corpus` replays the corpus without libFuzzer.
+# The targets are in src/mqtt/v4/tests and src/mqtt/session/tests/drivers/bytes.rs, which explain what an input
+# means. `cargo test --lib _of_the_corpus` replays the corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
 targets=(decode session) runs='' minutes='' jobs=1 seed=0 grow='' replay=()
 
-# number NAME VALUE: ends unless it is a whole number above 0.
+# number NAME VALUE: ends the script unless VALUE is a whole number above 0.
 number() {
     [[ ${2:-} =~ ^[1-9][0-9]{0,11}$ ]] || die "$1 wants a whole number above 0, not '${2:-}'" 2
 }
@@ -67,8 +67,8 @@ need_cargo
 need_command c++ 'libFuzzer is C++; on Debian and Ubuntu: apt-get install g++'
 cd -- "$repository"
 
-# What cargo-fuzz sets, but for the sanitizers, which need a nightly compiler. Flags for a --target do not
-# reach build scripts.
+# The same flags as cargo-fuzz, except those for the sanitizers, which need a nightly compiler. Build scripts do
+# not get these flags, because of --target.
 host=$(rustc -vV | sed -n 's/^host: //p')
 work=${CARGO_TARGET_DIR:-target}/fuzz
 [[ $work == /* ]] || work=$PWD/$work
@@ -88,7 +88,7 @@ longest_input() {
     esac
 }
 
-# What libFuzzer says at the end of a log, as a number: field LOG NAME.
+# field LOG NAME: prints a number that libFuzzer writes at the end of a log.
 field() {
     sed -n "s/^stat::$2: *//p" "$1" | tail -n 1
 }
@@ -101,7 +101,7 @@ if ((${#replay[@]})); then
     exit
 fi
 
-# run TARGET: fuzzes it and prints the line about it; status 1 with a finding.
+# run TARGET: fuzzes the target and prints its line; returns 1 with a finding.
 run() {
     local target=$1 job pids=() found=() executions=0 start=$SECONDS log done_here
     local inputs=$work/inputs/$target corpus=tests/fuzz/corpus/$target findings=$work/findings/$target

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Makes a local certificate authority, and certificates of it for a broker and a client.
+# Makes a local certificate authority, and its certificates for a broker and a client.
 #
 # usage: scripts/gen-certs.sh [--rsa] [--p12] [--force] [DIR]
 #
-# DIR is the repository's certs/ unless given; it is made when missing. The files:
+# DIR is the repository's certs/ unless given; the script makes it when it is missing. The files:
 #   ca.pem, ca.key                  the authority: brokers and clients trust ca.pem
 #   server.pem, server.key          the broker, for localhost, 127.0.0.1 and ::1
 #   client.pem, client.key          the client
 #   other-ca.pem, other-ca.key      a second authority that nobody trusts, for tests
-#   other-client.pem, other-client.key   a client of that one: the broker must refuse it
+#   other-client.pem, other-client.key   a client of the second authority: the broker must refuse it
 # Keys are P-256, readable by their owner only; certificates are valid for 825 days.
 #
 #   --rsa      RSA keys of 2048 bits; client keys in the form in which AWS IoT issues them (PKCS#1)
 #   --p12      also client.p12 (certificate and key in one file) and client.p12.password
-#   --force    replace the files named above; without it, what exists is checked and kept
+#   --force    replace the files named above; without it, existing files are checked and kept
 #   -h, --help this text
 #
-# It never touches other files in DIR. For trying out and testing only: the authority's key lies beside the
-# certificates, without a password.
+# The script never touches other files in DIR. Use the certificates for trying out and testing only: the authority's
+# key lies beside them, without a password.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
@@ -45,13 +45,13 @@ umask 077
 reason=$(umask 022 && mkdir -p -- "$directory" 2>&1) ||
     die "cannot make the folder '$directory', choose one that you may write to: $reason"
 directory=$(CDPATH='' cd -- "$directory" && pwd) || die "cannot enter the folder '$directory': check its permissions"
-# Files are made here and moved when complete, so that an interrupted run leaves no half file.
+# The script makes files here and moves them when complete, so that an interrupted run leaves no half file.
 work=$(mktemp -d "$directory/.gen-certs.XXXXXX" 2>/dev/null) || die "cannot write to '$directory': choose another folder"
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# quietly COMMAND...: openssl talks much; its words are shown only when it fails.
+# quietly COMMAND...: runs openssl and shows its output only if it fails.
 quietly() {
     "$@" >"$work/output" 2>&1 || die "'openssl $2' failed: $(tr '\n' ' ' <"$work/output")"
 }
@@ -63,7 +63,7 @@ new_key() { # NAME
         quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$work/$1.key"
     fi
     if [[ $rsa == yes && $1 == *client ]]; then
-        # OpenSSL 3 writes PKCS#1 when asked for the traditional form; older ones know no other.
+        # OpenSSL 3 writes PKCS#1 when asked for the traditional form; older versions write no other form.
         openssl rsa -traditional -in "$work/$1.key" -out "$work/$1.pkcs1" >"$work/output" 2>&1 ||
             quietly openssl rsa -in "$work/$1.key" -out "$work/$1.pkcs1"
         mv -- "$work/$1.pkcs1" "$work/$1.key"
@@ -104,7 +104,7 @@ make_leaf() { # CA NAME COMMON-NAME PURPOSE [SUBJECT-ALTERNATIVE-NAMES]
     [[ -f $directory/$1.key ]] ||
         die "'$directory/$1.key' is missing, so $2.pem cannot be signed: restore it, or make all anew with --force"
     new_key "$2"
-    # Agreeing on a key by RSA encryption, as TLS 1.2 may, needs one more permission.
+    # TLS 1.2 may agree on a key by RSA encryption, which needs one more permission.
     local usage=digitalSignature
     [[ $rsa == no ]] || usage+=', keyEncipherment'
     cat >"$work/$2.cnf" <<END
@@ -129,7 +129,8 @@ END
     install_pair "$2"
 }
 
-# check_pair NAME CA: what is kept must still be valid, belong together, and be signed by its authority.
+# check_pair NAME CA: ends the script unless the pair is still valid, belongs together, and is signed by its
+# authority.
 check_pair() {
     local file=$directory/$1
     quietly openssl x509 -in "$file.pem" -noout -subject
@@ -151,7 +152,8 @@ if [[ $force == yes ]]; then
     rm -f -- "$directory/client.p12" "$directory/client.p12.password"
 fi
 
-# ensure NAME CA COMMAND...: keeps the pair when it is there, makes it when nothing of it is, else asks.
+# ensure NAME CA COMMAND...: keeps the pair if both files exist, makes it if neither exists, and otherwise ends the
+# script with advice.
 ensure() {
     local name=$1 ca=$2
     shift 2
@@ -182,5 +184,5 @@ elif [[ $p12 == yes ]]; then
     printf 'made  %s\n' "$directory/client.p12" "$directory/client.p12.password"
 fi
 if [[ $kept == yes && $rsa == yes ]]; then
-    printf 'note: what was kept may have other keys than --rsa would give; --force replaces it\n' >&2
+    printf 'note: the files kept may have other keys than --rsa would make; --force replaces them\n' >&2
 fi

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# The same publishing through this library, other MQTT clients and a raw loop, in turn, against a server that
-# acknowledges at once and against a private Mosquitto, all with mutual TLS on this machine.
+# Compares this library with other MQTT clients and a raw loop. Each publishes the same messages in turn, against a
+# server that acknowledges at once and against a private Mosquitto, all with mutual TLS on this machine.
 #
 # usage: scripts/peers.sh [--quick] [--json FILE] [--chart FILE]
 #
-# It prints the medians of five rounds of two seconds for each of them (six seconds with 1,024 threads) and the
-# ratios that matter, in some seven minutes. Run it on a machine that has nothing else to do.
+# The script prints the medians of five rounds of two seconds for each of them (six seconds with 1,024 threads) and
+# the ratios that matter. It takes some seven minutes. Run it on a machine that has nothing else to do.
 #
 #   --quick       three rounds of 0.3 seconds: less than a minute, and too short for the ratios to mean much
 #   --json FILE   also write the figures to FILE
 #   --chart FILE  also draw the chart into FILE (SVG); benches/README.md shows benches/peers/chart.svg
 #   -h, --help    this text
 #
-# The package is benches/peers, outside of the build of the library. Building it compiles the Paho C library,
-# which needs cmake and OpenSSL's headers (on Debian and Ubuntu: apt-get install cmake pkg-config libssl-dev).
-# Besides, mosquitto has to be installed. Servers, ports and certificates are made for the run and removed.
+# The package is benches/peers, outside of the library's build. Building it compiles the Paho C library, which
+# needs cmake and OpenSSL's headers (on Debian and Ubuntu: apt-get install cmake pkg-config libssl-dev). The run
+# also needs mosquitto. It makes its servers and certificates itself and removes them.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

@@ -4,7 +4,7 @@
 #
 # usage: scripts/sentences.sh [--most N] [FOLDER]
 #
-# Prints each with its file and line, and how many there are. FOLDER is src where none is given.
+# The script prints each with its file and line, and how many there are. FOLDER is src unless given.
 #
 #   --most N     fail, with status 1, when there are more than N
 #   -h, --help   this text

@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# The smoke test: the program against a real Mosquitto over mutual TLS, and the three refusals.
+# The smoke test: the program against a real Mosquitto over mutual TLS, and three refusals.
 #
 # usage: scripts/smoke.sh
 #
-# Checked are: the demo succeeds and its JSON says so; and without a client certificate, with a certificate
-# of another authority, and for a server under another name, the program ends with exit status 3 and one
-# line that names the certificate or the name. One line `ok` or `FAILED` for each, then the counts; the exit
-# status is 0 when all passed.
-# The program is built first (profile dev), unless MQTT_CONNECTION_SHARING_BIN names its file. Mosquitto comes
-# from scripts/broker.sh, which also stops it. MQTT_* variables of the caller are not looked at.
+# The demo must succeed, and its JSON must say so. Without a client certificate, with a certificate of another
+# authority, and for a server under another name, the program must end with exit status 3 and one line that names
+# the certificate or the name. The script prints `ok` or `FAILED` for each check, then the counts; the exit status
+# is 0 when all passed.
+# The script builds the program first (profile dev), unless MQTT_CONNECTION_SHARING_BIN names its file.
+# scripts/broker.sh starts and stops Mosquitto. The script ignores the caller's MQTT_* variables.
 #
 #   -h, --help   this text
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-# Fast and without a second try: a refusal must be final.
+# The program runs fast and may retry once: a refusal must be final.
 options=(--publish-delay 0 --iteration-delay 0 --iterations 2 --connect-interval 0 --retry-attempts 1)
 passed=0 failed=0
 
-# run COMMAND...: its status in `status`, its streams in `out` and `err`. Something that hangs counts as failed.
+# run COMMAND...: sets `status` to its status, `out` and `err` to its streams. A command that hangs has failed.
 run() {
     local limit=()
     ! command -v timeout >/dev/null 2>&1 || limit=(timeout --kill-after=5 60)
@@ -60,19 +60,20 @@ demo_succeeds() {
     for key in lost duplicated unexpected; do
         if (($(count "\"$key\":0" "$json") != 2)); then why="\"$key\":0 was expected for both iterations"; fi
     done
-    # One for the whole, one for each of the two iterations.
+    # One is for the whole run, one for each of the two iterations.
     if (($(count '"success":true' "$json") != 3)); then why='"success":true was expected three times'; fi
     for key in '"iterations":2' '"succeeded":2'; do
         if [[ $json != *"$key"[!0-9]* ]]; then why="$key was expected"; fi
     done
-    # The weightiest reason last, because it is the one that is told.
+    # The most important reason comes last, because the last one is printed.
     if [[ $json != '{'*'}' ]]; then why='one JSON object on standard output was expected'; fi
     if [[ $err == *panicked* ]]; then why='a thread panicked'; fi
     if ((status != 0)); then why='exit status 0 was expected'; fi
     if [[ -z $why ]]; then ok "$name"; else not_ok "$name" "$why"; fi
 }
 
-# refused NAME WORDS COMMAND...: exit status 3, one line on standard error that matches WORDS, no results.
+# refused NAME WORDS COMMAND...: expects exit status 3, one line on standard error that matches WORDS, and no
+# results.
 refused() {
     local name=$1 words=$2
     shift 2
@@ -92,12 +93,12 @@ refused() {
     fi
 }
 
-# Beside the broker that broker.sh started: the second half of this script.
+# broker.sh runs this second half of the script beside the broker.
 if [[ ${1:-} == --beside-broker ]]; then
     program_file=$2
     work=$(mktemp -d "$BROKER_DIR/smoke.XXXXXX")
     demo_succeeds
-    # -q: errors only, so that standard error is the one line.
+    # -q: errors only, so that standard error has one line.
     options+=(-q)
     refused 'no client certificate is refused' certificate \
         env -u MQTT_CERT -u MQTT_KEY "$program_file" "${options[@]}"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The soak run: eight publishers and two subscribers share one connection at full rate, through a proxy that
-# cuts, stalls or slows it at random, to a real Mosquitto that is killed every few seconds.
+# The soak run: eight publishers and two subscribers share one connection at full rate. It goes through a proxy
+# that cuts, stalls or slows it at random, to a real Mosquitto that is killed every few seconds.
 #
 # usage: scripts/soak.sh [--dev] [MINUTES [SEED]]
 #
-# MINUTES is 1 unless given; fractions are fine. A line each second with rates, connections and memory, then
-# the summary. The exit status is 1 when a message was lost, had no outcome, or an untrue one, and when memory
-# grew by more than a quarter over what it was after the first 10,000 messages.
+# MINUTES is 1 unless given; fractions are fine. The run prints a line each second with rates, connections and
+# memory, then a summary. The exit status is 1 if a message was lost, had no outcome, or an untrue one, or if
+# memory grew by more than a quarter after the first 10,000 messages.
 #
-#   --dev        build with the profile dev: slower, but most of it is there already
+#   --dev        build with the profile dev: a slower program, but most of it is usually built already
 #   -h, --help   this text
 set -euo pipefail
 # shellcheck source=common.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of this repository, in one go: what continuous integration runs, and what to run before a commit.
+# Runs every check of this repository. Continuous integration runs it, and so should you before a commit.
 #
 # usage: scripts/test.sh [--quick | --all]
 #
@@ -13,9 +13,9 @@
 #   --all     besides all steps: shellcheck, a storm of a million messages, and both fuzz targets for some
 #             minutes; for this it also installs shellcheck
 #
-# What is missing of Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler is installed with
-# apt-get where that is possible (as root, or by sudo without a password), else named. Missing rustfmt or
-# clippy are added where rustup is. Rust itself is yours to install: https://rustup.rs
+# The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
+# missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
+# and clippy with rustup. Install Rust itself first: https://rustup.rs
 #
 #   -h, --help   this text
 set -euo pipefail
@@ -41,8 +41,8 @@ report_failure() {
 }
 trap report_failure EXIT
 
-# step NAME COMMAND...: runs it, says how long it took, and ends everything when it fails.
-# (A command that is tested by `if` or `||` would go on after an error inside; so it is not.)
+# step NAME COMMAND...: runs the command and says how long it took. A failure ends the whole run. (`if` or `||`
+# around the command would make it go on after an error inside, so neither is used.)
 step() {
     step_name=$1 step_start=$SECONDS
     shift
@@ -102,16 +102,16 @@ shell_syntax() {
     done
 }
 
-# As scripts/fuzz.sh builds them, but for the instrumentation and libFuzzer itself: nothing is linked, so any
-# file does in its place, and its minute of C++ is saved.
+# Checks the targets as scripts/fuzz.sh builds them, without the instrumentation and libFuzzer itself. Nothing is
+# linked, so any file can replace libFuzzer, which saves a minute of compiling C++.
 fuzz_targets() {
     local work=${CARGO_TARGET_DIR:-target}/fuzz
     env RUSTFLAGS='--cfg fuzzing -D warnings' CUSTOM_LIBFUZZER_PATH="$PWD/tests/fuzz/Cargo.toml" \
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
 }
 
-# The largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build without
-# debug assertions has them, and this one is optimised. The dependencies stay as they are built for the other tests.
+# Runs the largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build
+# without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests.
 exploration() {
     local package=profile.dev.package.mqtt-connection-sharing output
     output=$(cargo test --locked --config "$package.opt-level=2" --config "$package.debug-assertions=false" \
@@ -119,12 +119,12 @@ exploration() {
         printf '%s\n' "$output"
         return 1
     }
-    # Without this line the largest world was not there.
+    # Without this line the largest world was not explored.
     grep -E '^everything: [0-9]+ distinct states, no violation$' <<<"$output" ||
         die 'the largest world was not explored'
 }
 
-# What a library user builds: neither the program nor its crates.
+# Checks the build of a library user, which has neither the program nor its crates.
 library_alone() {
     local most=62 crates
     cargo clippy --locked --all-targets --no-default-features -- -D warnings
@@ -157,7 +157,7 @@ else
     step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
     step 'the library alone' library_alone
     step 'tests' cargo test --locked
-    # What that feature adds or changes; the rest is the same code as above.
+    # Only the tests that this feature adds or changes: the rest is the same code as above.
     step 'tests, local-broker' cargo test --locked --features local-broker --test program
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
