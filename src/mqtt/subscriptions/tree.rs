@@ -1,9 +1,10 @@
 //! Finds the subscribers whose filters match a topic.
 //!
-//! A branch stands for levels that several filters begin with, and knows how these filters go on. A filter
-//! that shares no further level with another one needs no further branch: the rest of its text is compared
-//! as a whole. So a topic costs one look-up for each level that filters share, however many filters there
-//! are, and reads few places in memory.
+//! A filter without wildcards equals the topics that it matches, and is looked up by its whole text. The other
+//! filters form a tree. A branch stands for levels that several filters begin with, and knows how these filters
+//! go on. A filter that shares no further level with another one needs no further branch: the rest of its text
+//! is compared as a whole. So a topic costs one look-up, and one more for each level that filters with wildcards
+//! share, however many filters there are; and it reads few places in memory.
 //!
 //! The tree knows filters and subscribers. It does not know why a subscriber wants a filter (`mod.rs` does).
 //! Branches lie in one vector and nothing recurses, because a filter may have 65,535 levels and a thread's
@@ -26,9 +27,19 @@ pub(super) type Open = Vec<(usize, usize)>;
 /// Filters, each with a subscriber. Several subscribers may have the same filter, and one may have it twice.
 #[derive(Debug)]
 pub(super) struct LevelTree<S> {
+    /// Filters without wildcards, which equal the topics that they match.
+    exact: HashMap<Arc<str>, Wanted<S>, BuildHasherDefault<LevelHasher>>,
+    /// The others, level by level.
     branches: Vec<Branch<S>>,
     /// Branches that are not in use.
     free: Vec<usize>,
+}
+
+/// The subscribers of a filter without wildcards: mostly one, which is found beside the filter.
+#[derive(Debug)]
+struct Wanted<S> {
+    first: S,
+    more: Vec<S>,
 }
 
 /// Filters that begin with the levels that lead to this branch, by how they go on.
@@ -65,7 +76,22 @@ enum Next<S> {
 impl<S: Copy + PartialEq> LevelTree<S> {
     /// Adds a valid filter. `$share/<name>/<filter>` matches as `<filter>`.
     pub(super) fn insert(&mut self, filter: &Arc<str>, subscriber: S) {
-        let begin = filter.len() - filter_without_share(filter).len();
+        let levels = filter_without_share(filter);
+        if !has_wildcard(levels) {
+            match self.exact.get_mut(levels) {
+                Some(wanted) => wanted.more.push(subscriber),
+                None => {
+                    let levels = match levels.len() == filter.len() {
+                        true => Arc::clone(filter),
+                        false => levels.into(),
+                    };
+                    let (first, more) = (subscriber, Vec::new());
+                    self.exact.insert(levels, Wanted { first, more });
+                }
+            }
+            return;
+        }
+        let begin = filter.len() - levels.len();
         let mut to_place = vec![(ROOT, Arc::clone(filter), begin, subscriber)];
         while let Some((at, filter, begin, subscriber)) = to_place.pop() {
             let branch = &mut self.branches[at];
@@ -104,6 +130,18 @@ impl<S: Copy + PartialEq> LevelTree<S> {
     /// Removes a filter that [`LevelTree::insert`] added, and the branches that no filter needs any more.
     pub(super) fn remove(&mut self, filter: &str, subscriber: S) {
         let filter = filter_without_share(filter);
+        if !has_wildcard(filter) {
+            if let Some(wanted) = self.exact.get_mut(filter) {
+                if wanted.first != subscriber {
+                    remove_one(&mut wanted.more, subscriber);
+                } else if let Some(next) = wanted.more.pop() {
+                    wanted.first = next;
+                } else {
+                    self.exact.remove(filter);
+                }
+            }
+            return;
+        }
         let mut way = Vec::new();
         let (mut at, mut begin) = (ROOT, 0);
         loop {
@@ -139,6 +177,10 @@ impl<S: Copy + PartialEq> LevelTree<S> {
     /// Calls `found` with the subscriber of each filter that matches `topic`, byte for byte
     /// [MQTT-4.7.3-4].
     pub(super) fn matching(&self, topic: &str, open: &mut Open, mut found: impl FnMut(S)) {
+        if let Some(wanted) = self.exact.get(topic) {
+            found(wanted.first);
+            wanted.more.iter().for_each(|one| found(*one));
+        }
         open.clear();
         open.push((ROOT, 0));
         while let Some((at, begin)) = open.pop() {
@@ -264,6 +306,7 @@ impl Hasher for LevelHasher {
 impl<S> Default for LevelTree<S> {
     fn default() -> Self {
         LevelTree {
+            exact: HashMap::default(),
             branches: vec![Branch::default()],
             free: Vec::new(),
         }
@@ -281,7 +324,11 @@ impl<S> Default for Branch<S> {
     }
 }
 
-/// The level that begins at `begin`, or `None` if the text ends before it.
+fn has_wildcard(filter: &str) -> bool {
+    filter.contains(['+', '#'])
+}
+
+/// The level that begins there, if one does.
 #[inline]
 fn level_at(text: &str, begin: usize) -> Option<&str> {
     let rest = text.get(begin..)?;
@@ -292,7 +339,7 @@ fn level_at(text: &str, begin: usize) -> Option<&str> {
 /// Whether the rest of a filter matches the rest of a topic. Both follow a level.
 #[inline]
 fn rest_matches(filter: &str, topic: &str) -> bool {
-    // Most filters have no wildcard, and equal texts are found fastest as a whole.
+    // Equal texts are found fastest as a whole.
     if filter == topic {
         return true;
     }
@@ -354,7 +401,9 @@ mod tests {
     }
 
     fn is_empty(tree: &LevelTree<u32>) -> bool {
-        tree.branches[ROOT].is_empty() && tree.free.len() + 1 == tree.branches.len()
+        tree.exact.is_empty()
+            && tree.branches[ROOT].is_empty()
+            && tree.free.len() + 1 == tree.branches.len()
     }
 
     /// Whether a filter matches a topic. Asks a tree with this filter alone, one with other filters that begin
