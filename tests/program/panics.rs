@@ -2,67 +2,21 @@
 //! and the loop itself. No other thread may hang, and every command ends. The program's unit tests cover
 //! the threads of the demo.
 //!
-//! No code of the library is made to panic, only the log: a program may set any logger, and this logger
-//! panics once, in the thread that logs a certain line.
+//! No code of the library is made to panic, only the log: a program may set any logger. See
+//! `support/panicking_log.rs`.
 
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::panicking_log::{expect_panicked, panic_at};
 use crate::support::running::{Running, all_told, promptly, send_unsuback, told};
 use crate::support::{HANG, ScriptedBroker};
-use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use mqtt_connection_sharing::{InboxError, Outcome, Reason, RejectReason, WhenFull};
 use rumqttc::mqttbytes::v4;
-
-/// Panics once, at the line that begins with these words.
-struct PanickingLog(Mutex<Option<&'static str>>);
-
-static LOG: PanickingLog = PanickingLog(Mutex::new(None));
-
-impl Log for PanickingLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = record.args().to_string();
-        let due = lock(&self.0).take_if(|words| line.starts_with(*words));
-        if let Some(words) = due {
-            panic!("meant: {words}");
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// Another test that failed with the lock must not fail this one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Makes the log panic at these words until the value is dropped. One test at a time.
-fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        log::set_logger(&LOG).unwrap();
-        log::set_max_level(LevelFilter::Trace);
-    });
-    let turn = lock(&ONE_AT_A_TIME);
-    *lock(&LOG.0) = Some(words);
-    turn
-}
-
-/// Checks that the words were logged.
-#[track_caller]
-fn expect_panicked() {
-    assert_eq!(*lock(&LOG.0), None, "nobody logged these words");
-}
 
 #[test]
 fn a_thread_with_a_handle_an_inbox_and_tickets() {

@@ -18,6 +18,7 @@ pub mod certs;
 pub mod fate;
 pub mod lines;
 pub mod mosquitto;
+pub mod panicking_log;
 pub mod program;
 pub mod proxy;
 pub mod publishers;

@@ -1,65 +1,18 @@
 //! Threads of the demo that panic. The others do not hang, every command ends, and the report says what
 //! happened.
 //!
-//! Nothing in the demo is made to panic: the log is. This logger panics, once, in the thread that logs a
-//! certain line.
+//! No code of the demo is made to panic, only the log. See `tests/support/panicking_log.rs`.
 
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use log::{LevelFilter, Log, Metadata, Record};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, Interrupt, Report};
 use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
+use crate::support::panicking_log::{expect_panicked, panic_at};
 use crate::support::running::promptly;
-
-/// Panics at the line that begins with these words, once.
-struct PanickingLog(Mutex<Option<&'static str>>);
-
-static LOG: PanickingLog = PanickingLog(Mutex::new(None));
-
-impl Log for PanickingLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = record.args().to_string();
-        let due = lock(&self.0).take_if(|words| line.starts_with(*words));
-        if let Some(words) = due {
-            panic!("meant: {words}");
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// A test that failed in its turn is not the next one's concern.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// From now on, until the value is dropped, the log panics at these words. One test at a time.
-fn panic_at(words: &'static str) -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    static SET: Once = Once::new();
-    SET.call_once(|| {
-        log::set_logger(&LOG).unwrap();
-        log::set_max_level(LevelFilter::Trace);
-    });
-    let turn = lock(&ONE_AT_A_TIME);
-    *lock(&LOG.0) = Some(words);
-    turn
-}
-
-/// The words were logged.
-#[track_caller]
-fn expect_panicked() {
-    assert_eq!(*lock(&LOG.0), None, "nobody logged these words");
-}
 
 const COUNT: u64 = 40;
 
