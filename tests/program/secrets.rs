@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::support::refusal::QUICK;
 use crate::support::secrets::{ARCHIVE_PASSWORD, Secrets, USER_PASSWORD, WRONG_PASSWORD};
@@ -277,14 +277,20 @@ fn keys_in_place_of_their_files() {
     }
 }
 
-#[test]
-fn archives() {
-    let broker = Mosquitto::start();
-    let certs = broker.certs();
+/// The client's archive, and the secrets in it.
+fn archive(certs: &crate::support::Certs) -> (Secrets, PathBuf) {
     let mut secrets = Secrets::new();
     secrets.add_key(&certs.client().key);
     let archive = certs.pkcs12_client(ARCHIVE_PASSWORD);
     secrets.add("the archive", &fs::read(&archive).unwrap()[40..60]);
+    (secrets, archive)
+}
+
+#[test]
+fn archives() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let (secrets, archive) = archive(certs);
     let with = |more: Vec<OsString>| {
         let archive = [OsString::from("--pkcs12"), archive.clone().into()];
         given([&given([&broker.arguments()[..4], &archive]), &more])
@@ -459,10 +465,7 @@ fn the_bench_with_a_password_and_key_files() {
 fn the_bench_with_an_archive() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
-    let mut secrets = Secrets::new();
-    secrets.add_key(&certs.client().key);
-    let archive = certs.pkcs12_client(ARCHIVE_PASSWORD);
-    secrets.add("the archive", &fs::read(&archive).unwrap()[40..60]);
+    let (secrets, archive) = archive(certs);
     let archive = [OsString::from("--pkcs12"), archive.into()];
     let with = |password: &str| {
         let arguments = given([&broker.arguments()[..4], &archive]);
