@@ -3,13 +3,12 @@
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::options::Options;
 
-use crate::harness::{ACCEPTED, CONNECT, RESUMED, ack, greet, message, online, terminate};
+use crate::harness::{
+    ACCEPTED, CLEAN_CONNECT, CONNECT, RESUMED, ack, greet, message, online, terminate,
+};
 use crate::support::ScriptedBroker;
 use crate::support::running::{attempts, next, options, told};
 use crate::violations::{bad, expect_each_closes, expect_each_closes_instead_of_connack};
-
-/// [`CONNECT`] with clean session.
-const CLEAN_CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04loop";
 
 /// Options for a check that sets the port itself.
 fn any_options() -> Options {

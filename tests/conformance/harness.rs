@@ -15,6 +15,9 @@ use crate::support::{Connection, HANG, ScriptedBroker};
 /// CONNECT with [`options`]: keep alive 60 s, client identifier `loop`, the session kept.
 pub const CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x00\x00\x3c\x00\x04loop";
 
+/// [`CONNECT`] with clean session.
+pub const CLEAN_CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04loop";
+
 /// CONNACK: accepted, without a session.
 pub const ACCEPTED: &[u8] = b"\x20\x02\x00\x00";
 

@@ -2,18 +2,39 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Outcome, Reason, WhenFull};
+use mqtt_connection_sharing::{Filter, Inbox, Publish, QoS};
+use mqtt_connection_sharing::{Outcome, Reason, Ticket, WhenFull};
 
 use crate::harness::{
-    ACCEPTED, CONNECT, RESUMED, Submit, ack, greet, greet_as, identifier, message,
+    ACCEPTED, CLEAN_CONNECT, CONNECT, RESUMED, Submit, ack, greet, greet_as, identifier, message,
 };
 use crate::harness::{online, recorded, terminate};
 use crate::support::running::{Running, attempts, next, options, told};
 use crate::support::{Connection, ScriptedBroker};
 
-/// [`CONNECT`] with clean session.
-const CLEAN_CONNECT: &[u8] = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04loop";
+/// Leaves a message in each state in which something can be in flight: sent and not acknowledged, with QoS 1
+/// (identifier 2) and QoS 2 (3); released and not completed (4); received under `id` and not released. The
+/// inbox is subscribed to `in`. Returns the tickets of the first three.
+#[track_caller]
+fn leave_all_unfinished(
+    running: &Running,
+    link: &mut Connection,
+    inbox: &Inbox,
+    id: u16,
+) -> [Ticket; 3] {
+    let qos_1 = running.send(QoS::AtLeastOnce, "a", "1");
+    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x021");
+    let qos_2 = running.send(QoS::ExactlyOnce, "a", "2");
+    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x032");
+    let released = running.send(QoS::ExactlyOnce, "a", "3");
+    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x043");
+    link.send(&ack(0x50, 4));
+    link.expect_bytes(ack(0x62, 4));
+    link.send(&message(0x34, "in", id, b"unreleased"));
+    link.expect_bytes(ack(0x50, id));
+    assert_eq!(next(inbox), "unreleased");
+    [qos_1, qos_2, released]
+}
 
 #[track_caller]
 fn greet_clean(broker: &mut ScriptedBroker) -> Connection {
@@ -54,18 +75,7 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
     let mut link = greet_clean(&mut broker);
     let inbox = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "in");
-    // Messages in every state in which something can be in flight.
-    let qos_1 = running.send(QoS::AtLeastOnce, "a", "1");
-    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x021");
-    let qos_2 = running.send(QoS::ExactlyOnce, "a", "2");
-    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x032");
-    let released = running.send(QoS::ExactlyOnce, "a", "3");
-    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x043");
-    link.send(&ack(0x50, 4));
-    link.expect_bytes(ack(0x62, 4));
-    link.send(&message(0x34, "in", 5, b"unreleased"));
-    link.expect_bytes(ack(0x50, 5));
-    assert_eq!(next(&inbox), "unreleased");
+    let [qos_1, qos_2, released] = leave_all_unfinished(&running, &mut link, &inbox, 5);
     link.close();
 
     let mut link = greet_clean(&mut broker);
@@ -200,18 +210,7 @@ fn mqtt_4_1_0_1_all_of_the_session_state_is_kept_as_long_as_the_session_is() {
     let handle = running.handle();
     let inbox = handle.inbox(1, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "in");
-    // Sent and not acknowledged; released and not completed; received and not released.
-    let qos_1 = running.send(QoS::AtLeastOnce, "a", "1");
-    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x021");
-    let qos_2 = running.send(QoS::ExactlyOnce, "a", "2");
-    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x032");
-    let released = running.send(QoS::ExactlyOnce, "a", "3");
-    link.expect_bytes(b"\x34\x06\x00\x01a\x00\x043");
-    link.send(&ack(0x50, 4));
-    link.expect_bytes(ack(0x62, 4));
-    link.send(&message(0x34, "in", 9, b"unreleased"));
-    link.expect_bytes(ack(0x50, 9));
-    assert_eq!(next(&inbox), "unreleased");
+    let [qos_1, qos_2, released] = leave_all_unfinished(&running, &mut link, &inbox, 9);
 
     // The connection ends in each way there is: lost, broken off, left and made anew.
     for way in 0..6 {
