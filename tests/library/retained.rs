@@ -1,10 +1,10 @@
 //! RETAIN in both directions: a message goes out with the flag that was asked for, also when it is sent
 //! again, and an incoming message says whether it was retained.
 
-use crate::support::running::{Running, attempts, told};
+use crate::support::running::{Running, attempts, security, told};
 use crate::support::{HANG, Mosquitto, ScriptedBroker};
 use mqtt_connection_sharing::WhenFull;
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 
 fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
@@ -73,18 +73,10 @@ fn an_incoming_message_says_whether_it_was_retained() {
 #[test]
 fn a_real_broker_keeps_what_is_retained_and_forgets_it_with_an_empty_message() {
     let broker = Mosquitto::start();
-    let client = broker.certs().client();
     let mut options = Options::new("127.0.0.1", "keeper");
     options.port = broker.port();
     options.connect_interval = std::time::Duration::ZERO;
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(broker.certs().ca().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: client.cert.clone(),
-            key: client.key.clone(),
-        }),
-        ..TlsOptions::default()
-    });
+    options.security = security(broker.certs());
     let running = Running::start(options);
     let handle = running.handle();
     let publish = |publish| assert!(told(handle.publish(publish).unwrap()).is_delivered());

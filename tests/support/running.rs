@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::options::{Options, Retry, Security};
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Retry, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::{self, v4};
 
-use super::{Connection, HANG, ScriptedBroker, wait_for};
+use super::{Certs, Connection, HANG, ScriptedBroker, wait_for};
 
 /// The name of the loop's thread.
 pub const LOOP_THREAD: &str = "loop";
@@ -40,6 +40,18 @@ pub fn options(broker: &ScriptedBroker) -> Options {
         attempts: 0,
     };
     options
+}
+
+/// Mutual TLS with these certificates, as the client.
+pub fn security(certs: &Certs) -> Security {
+    Security::Tls(TlsOptions {
+        ca_file: Some(certs.ca().to_owned()),
+        identity: Some(IdentityFiles::Pem {
+            cert: certs.client().cert.clone(),
+            key: certs.client().key.clone(),
+        }),
+        ..TlsOptions::default()
+    })
 }
 
 /// A running loop.

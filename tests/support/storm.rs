@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Handle, Stats, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
@@ -34,7 +34,7 @@ use rumqttc::mqttbytes::{self, v4};
 use super::account::{self, Account, PUBLISHERS, Subscriber};
 use super::proxy::Counts;
 use super::publishers::Worker;
-use super::running::{NEVER, Running, told};
+use super::running::{NEVER, Running, security, told};
 use super::witness::Witness;
 use super::{HANG, Mosquitto, Proxy, Random, SpareWhenStuck, wait_until};
 
@@ -351,15 +351,7 @@ impl Storm {
 fn options(broker: &Mosquitto, proxy: &Proxy) -> Options {
     let mut options = Options::new("127.0.0.1", CLIENT_ID);
     options.port = proxy.port();
-    let certs = broker.certs();
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(certs.ca().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: certs.client().cert.clone(),
-            key: certs.client().key.clone(),
-        }),
-        ..TlsOptions::default()
-    });
+    options.security = security(broker.certs());
     options.connect_interval = Duration::ZERO;
     options.block_time = NEVER;
     options.command_queue = 2 * IN_FLIGHT as usize;

@@ -5,31 +5,23 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, Interrupt, Report};
 use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
 use crate::support::panicking_log::{expect_panicked, panic_at};
-use crate::support::running::promptly;
+use crate::support::running::{promptly, security};
 
 const COUNT: u64 = 40;
 
 /// One iteration of the demo; its subscriber would wait for 20 seconds before it gives up.
 fn demo() -> Report {
     let broker = Mosquitto::start_fast();
-    let certs = broker.certs();
     let mut options = Options::new("127.0.0.1", "panics");
     options.port = broker.port();
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(certs.ca().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: certs.client().cert.clone(),
-            key: certs.client().key.clone(),
-        }),
-        ..TlsOptions::default()
-    });
+    options.security = security(broker.certs());
     options.connect_interval = Duration::ZERO;
     let settings = DemoSettings {
         iterations: 1,
