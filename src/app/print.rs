@@ -9,17 +9,17 @@ use mqtt_connection_sharing::error::{Blame, Error};
 use serde::Serialize;
 
 use super::names::as_given;
-use super::values::Output;
+use super::values::Format;
 
 /// Writes results in the form that was asked for.
 pub(crate) struct Results {
-    output: Output,
+    output: Format,
     /// The first error of writing.
     written: Result<(), Error>,
 }
 
 impl Results {
-    pub(crate) fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Format) -> Self {
         Results {
             output,
             written: Ok(()),
@@ -28,7 +28,7 @@ impl Results {
 
     /// A line for people while the program runs. JSON has it in the report.
     pub(crate) fn line(&mut self, line: &impl Display) {
-        if self.output == Output::Text {
+        if self.output == Format::Text {
             self.print(&line.to_string());
         }
     }
@@ -36,8 +36,8 @@ impl Results {
     /// The report at the end. Returns whether it tells of success.
     pub(crate) fn report(&mut self, report: &(impl Display + Serialize), success: bool) -> bool {
         self.print(&match self.output {
-            Output::Text => report.to_string(),
-            Output::Json => to_json(report),
+            Format::Text => report.to_string(),
+            Format::Json => to_json(report),
         });
         success
     }

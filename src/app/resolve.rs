@@ -21,7 +21,7 @@ use super::demo::settings::DemoSettings;
 use super::names::Names;
 use super::settings::{Cli, Settings, Task, Verbosity};
 use super::sources::{self, Layer, Layers, Source, Surroundings};
-use super::values::{Given, Output, Rule, wrong};
+use super::values::{Format, Given, Rule, wrong};
 use super::{checks, files, remote, will};
 
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
@@ -48,7 +48,7 @@ pub(crate) struct Config {
     /// The work to do.
     pub(crate) job: Job,
     /// Form of the result.
-    pub(crate) output: Output,
+    pub(crate) output: Format,
     /// How much to log.
     pub(crate) verbosity: Verbosity,
     /// Whether to start an embedded broker and to connect to that.

@@ -222,7 +222,7 @@ pub(crate) struct Settings {
 
     /// Form of the result on standard output: text or json.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
-    pub(crate) output: Option<Given<Word<Output>>>,
+    pub(crate) output: Option<Given<Word<Format>>>,
 }
 
 /// How much to log on standard error.

@@ -386,20 +386,20 @@ impl BenchMode {
 
 /// Form of the result on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum Format {
     /// Lines for people.
     Text,
     /// One JSON object.
     Json,
 }
 
-impl FromStr for Output {
+impl FromStr for Format {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "text" => Ok(Output::Text),
-            "json" => Ok(Output::Json),
+            "text" => Ok(Format::Text),
+            "json" => Ok(Format::Json),
             _ => Err("text or json"),
         }
     }

@@ -561,6 +561,40 @@ fn the_rooms_are_all_there_is() {
     assert_eq!(entries, rooms);
 }
 
+/// The types that two files declare, with both files.
+fn shared_names(tree: &Tree) -> Vec<String> {
+    let mut declared: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (file, code) in without_tests(tree) {
+        for words in tokens(&code).windows(2) {
+            let declares = ["struct", "enum", "trait", "union"].contains(&words[0].as_str());
+            // `$` stands for a name in a macro.
+            if declares && words[1].starts_with(is_word) {
+                declared
+                    .entry(words[1].clone())
+                    .or_default()
+                    .push(file.clone());
+            }
+        }
+    }
+    let shared = declared.into_iter().filter(|(_, files)| files.len() > 1);
+    shared
+        .map(|(name, files)| format!("{name} is declared in {}", files.join(" and ")))
+        .collect()
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    let mut sources = sources();
+    assert_eq!(shared_names(&sources), [""; 0]);
+    let text = sources.entry("mqtt/topic.rs".to_owned()).or_default();
+    text.push_str("struct Session;");
+    let found = shared_names(&sources);
+    assert_eq!(
+        found,
+        ["Session is declared in mqtt/session/mod.rs and mqtt/topic.rs"]
+    );
+}
+
 /// The check finds each kind of offence when it is added to the real sources.
 #[test]
 fn an_offender_is_found() {

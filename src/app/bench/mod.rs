@@ -27,11 +27,11 @@ use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, Ended};
 use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
-use publisher::{Shared, Tally};
+use publisher::{BenchShared, Tally};
 use settings::BenchSettings;
 
 use progress::Progress;
-pub(crate) use report::{Latency, Report};
+pub(crate) use report::{BenchReport, Latency};
 
 /// Time for messages in flight to finish after an interrupt or a failure.
 const GRACE: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub(crate) fn run(
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
     shows_progress: bool,
-) -> Result<Report, Error> {
+) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     if keeps_session {
@@ -88,7 +88,7 @@ pub(crate) fn run(
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let conductor = Conductor {
-        shared: Arc::new(Shared {
+        shared: Arc::new(BenchShared {
             handle,
             plan,
             tally: Arc::clone(&tally),
@@ -138,7 +138,7 @@ fn report(
     measured: &Measured,
     ended: &Ended,
     interrupt: &Interrupt,
-) -> Result<Report, Error> {
+) -> Result<BenchReport, Error> {
     let interrupted = interrupt.is_requested();
     let failure = match &ended.result {
         Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error.clone()),
@@ -201,7 +201,7 @@ fn report(
         error = error.map(|text| format!("{text} (the connection was lost: {cause})"));
     }
     let seconds = measured.took.as_secs_f64();
-    Ok(Report {
+    Ok(BenchReport {
         mode: settings.mode.name(),
         threads: settings.threads,
         messages: settings.messages,
@@ -262,7 +262,7 @@ impl Measured {
 
 /// Runs the threads. Dropping it, also in a panic, ends the loop.
 struct Conductor {
-    shared: Arc<Shared>,
+    shared: Arc<BenchShared>,
     settings: BenchSettings,
     patience: Duration,
     grace: Duration,

@@ -19,7 +19,7 @@ use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::{Blame, Error};
 
 /// Things that all publishers share.
-pub(super) struct Shared {
+pub(super) struct BenchShared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
     pub(super) tally: Arc<Tally>,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) outstanding: u64,
 }
 
-impl Shared {
+impl BenchShared {
     /// Ends the loop: nobody waits for the rest of a run that has failed.
     fn end(&self) {
         drop(self.handle.terminate(GRACE));
@@ -105,14 +105,14 @@ impl Tally {
 
 /// Messages of an asynchronous publisher that are waited for together. Their callbacks hold it.
 struct Round {
-    shared: Arc<Shared>,
+    shared: Arc<BenchShared>,
     /// Gone with the last callback.
     _alive: Sender<()>,
 }
 
 impl Round {
     /// A round, and the channel that is disconnected when all of its messages have ended.
-    fn new(shared: &Arc<Shared>) -> (Arc<Self>, Receiver<()>) {
+    fn new(shared: &Arc<BenchShared>) -> (Arc<Self>, Receiver<()>) {
         let (alive, ended) = bounded(0);
         let round = Round {
             shared: Arc::clone(shared),
@@ -133,7 +133,7 @@ impl Round {
 
 /// Publishes without waiting, as long as it has not enough outstanding: while one round of messages is on
 /// its way the next one is pushed.
-pub(super) fn publish_async(shared: &Arc<Shared>, thread: usize) {
+pub(super) fn publish_async(shared: &Arc<BenchShared>, thread: usize) {
     let size = (shared.outstanding / 2).max(1);
     let mut before = None;
     let (mut round, mut ended) = Round::new(shared);
@@ -179,7 +179,7 @@ fn wait(ended: &Receiver<()>) {
 }
 
 /// Publishes one message after the other, each once the one before has ended.
-pub(super) fn publish_sync(shared: &Arc<Shared>, thread: usize) {
+pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
     for number in 0..shared.plan.count(thread) {
         if shared.is_over() {
             break;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The result of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct BenchReport {
     /// `async` or `sync`.
     pub(crate) mode: &'static str,
     /// Threads that published.
@@ -70,9 +70,9 @@ pub(crate) struct Latency {
     pub(crate) max: f64,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report {
+        let BenchReport {
             mode,
             threads,
             messages,
@@ -172,8 +172,8 @@ mod tests {
     use super::*;
     use crate::app::print::to_json;
 
-    fn report() -> Report {
-        Report {
+    fn report() -> BenchReport {
+        BenchReport {
             mode: "async",
             threads: 4,
             messages: 1000,
@@ -218,7 +218,7 @@ mod tests {
              received back 1000, 0 lost, 0 duplicated, 0 reordered, 0 unexpected\n\
              nothing lost, nothing failed"
         );
-        let failed = Report {
+        let failed = BenchReport {
             success: false,
             received: None,
             lost: None,

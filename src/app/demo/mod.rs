@@ -23,10 +23,10 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
 use settings::DemoSettings;
-use threads::{EndsLoop, PublisherResult, Shared, SubscriberResult};
+use threads::{DemoShared, EndsLoop, PublisherResult, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
-pub(crate) use report::{Report, Run};
+pub(crate) use report::{DemoReport, Run};
 
 /// The subscriber waits that much longer for its next message than for an acknowledgment.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
@@ -44,7 +44,7 @@ pub(crate) fn run(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     mut on_run: impl FnMut(&Run),
-) -> Result<Report, Error> {
+) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
     client = clear_session(client, interrupt)?;
     let mut runs = Vec::new();
@@ -67,7 +67,7 @@ pub(crate) fn run(
     {
         log::warn!("the broker may keep an empty session: {error}");
     }
-    Ok(Report::new(runs))
+    Ok(DemoReport::new(runs))
 }
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
@@ -125,7 +125,7 @@ fn iterate(
     let (agent, handle) = client.open();
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
-    let shared = Shared {
+    let shared = DemoShared {
         handle,
         begun: Arc::new(Begun::new(&plan)),
         plan,

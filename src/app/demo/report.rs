@@ -42,7 +42,7 @@ pub(crate) struct Run {
 
 /// The result of the whole demo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
+pub(crate) struct DemoReport {
     /// Iterations that were run.
     pub(crate) iterations: u64,
     /// Those that succeeded.
@@ -53,12 +53,12 @@ pub(crate) struct Report {
     pub(crate) runs: Vec<Run>,
 }
 
-impl Report {
+impl DemoReport {
     /// The verdict over all iterations.
     pub(crate) fn new(runs: Vec<Run>) -> Self {
         let iterations = runs.len() as u64;
         let succeeded = runs.iter().filter(|run| run.success).count() as u64;
-        Report {
+        DemoReport {
             iterations,
             succeeded,
             success: succeeded * 2 > iterations,
@@ -102,7 +102,7 @@ impl fmt::Display for Run {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -140,9 +140,9 @@ mod tests {
 
     #[test]
     fn more_than_half_of_the_iterations_have_to_succeed() {
-        assert!(Report::new(vec![run(1, true), run(2, false), run(3, true)]).success);
-        assert!(!Report::new(vec![run(1, true), run(2, false)]).success);
-        assert!(!Report::new(Vec::new()).success);
+        assert!(DemoReport::new(vec![run(1, true), run(2, false), run(3, true)]).success);
+        assert!(!DemoReport::new(vec![run(1, true), run(2, false)]).success);
+        assert!(!DemoReport::new(Vec::new()).success);
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let mut failed = run(1, false);
         failed.error = Some("a \"quoted\" reason".into());
         assert_eq!(
-            to_json(&Report::new(vec![failed])),
+            to_json(&DemoReport::new(vec![failed])),
             concat!(
                 r#"{"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
                 r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,

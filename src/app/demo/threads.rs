@@ -17,7 +17,7 @@ use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
 
 /// Things that every thread of an iteration knows.
 #[derive(Clone)]
-pub(super) struct Shared {
+pub(super) struct DemoShared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
     pub(super) begun: Arc<Begun>,
@@ -65,7 +65,7 @@ impl Drop for EndsLoop {
 }
 
 /// Publishes one message after the other, each once the one before is acknowledged.
-pub(super) fn sync_publisher(shared: &Shared, start: &Receiver<()>) -> PublisherResult {
+pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();
     if start.recv().is_err() {
         return result;
@@ -94,12 +94,12 @@ pub(super) fn sync_publisher(shared: &Shared, start: &Receiver<()>) -> Publisher
 }
 
 /// Queues all its messages without waiting, then collects the acknowledgments in any order.
-pub(super) fn async_publisher(shared: &Shared, start: &Receiver<()>) -> PublisherResult {
+pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();
     if start.recv().is_err() {
         return result;
     }
-    let ends = Arc::new(Mutex::new(Ends::default()));
+    let ends = Arc::new(Mutex::new(Endings::default()));
     // Disconnected once every callback is gone: each has run by then, or has panicked.
     let (callback_is_there, all_ended) = bounded::<()>(0);
     for index in 0..shared.plan.count(ASYNC) {
@@ -137,7 +137,7 @@ pub(super) fn async_publisher(shared: &Shared, start: &Receiver<()>) -> Publishe
 
 /// Receives every message back, unsubscribes and ends the iteration with TERMINATE.
 pub(super) fn subscriber(
-    shared: &Shared,
+    shared: &DemoShared,
     start: Sender<()>,
     response_queue: usize,
     patience: Duration,
@@ -171,7 +171,7 @@ pub(super) fn subscriber(
 }
 
 fn receive_all(
-    shared: &Shared,
+    shared: &DemoShared,
     start: Sender<()>,
     inbox: &Inbox,
     account: &mut Account,
@@ -229,7 +229,7 @@ fn expect<T>(
 
 /// Pushes one message; a full queue is waited for as long as the loop runs.
 fn publish<T>(
-    shared: &Shared,
+    shared: &DemoShared,
     publisher: usize,
     index: u64,
     push: impl Fn(Publish) -> Result<T, Rejected<Publish>>,
@@ -251,7 +251,7 @@ fn publish<T>(
 }
 
 /// The gap between two messages; shorter only when the iteration is over.
-fn pause(shared: &Shared) {
+fn pause(shared: &DemoShared) {
     if !shared.publish_delay.is_zero() {
         // Nothing is ever sent: it ends by time, or because the iteration is over.
         let _ = shared.over.recv_timeout(shared.publish_delay);
@@ -260,14 +260,14 @@ fn pause(shared: &Shared) {
 
 /// How the asynchronous publisher's messages ended.
 #[derive(Default)]
-struct Ends {
+struct Endings {
     noted: u64,
     acknowledged: u64,
     /// The first thing that went wrong.
     problem: Option<String>,
 }
 
-impl Ends {
+impl Endings {
     /// Called on the loop's thread, once for each message.
     fn note(&mut self, index: u64, outcome: &Outcome) {
         self.noted += 1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mqtt_connection_sharing::options::Options;
 
 use crate::app::demo::settings::DemoSettings;
-use crate::app::demo::{self, Interrupt, Report};
+use crate::app::demo::{self, DemoReport, Interrupt};
 use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
 use crate::support::panicking_log::{expect_panicked, panic_at};
@@ -17,7 +17,7 @@ use crate::support::running::{promptly, security};
 const COUNT: u64 = 40;
 
 /// One iteration of the demo; its subscriber would wait for 20 seconds before it gives up.
-fn demo() -> Report {
+fn demo() -> DemoReport {
     let broker = Mosquitto::start_fast();
     let mut options = Options::new("127.0.0.1", "panics");
     options.port = broker.port();
@@ -35,7 +35,7 @@ fn demo() -> Report {
 
 /// The report of a run that failed for this reason, which exit status 1 stands for.
 #[track_caller]
-fn expect_failed(report: &Report, reason: &str) {
+fn expect_failed(report: &DemoReport, reason: &str) {
     expect_panicked();
     assert!(!report.success, "{report:?}");
     let [run] = &report.runs[..] else {

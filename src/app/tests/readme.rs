@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::papers::{Paper, file, repository, rows, sources};
 use crate::app::bench;
 use crate::app::command_line;
-use crate::app::demo::{Report, Run};
+use crate::app::demo::{DemoReport, Run};
 use crate::app::help::command_of;
 use crate::app::print::to_json;
 use crate::app::settings::Task;
@@ -262,7 +262,7 @@ fn the_json_example_is_a_real_report() {
     let shown: Value = serde_json::from_str(&program_paper().blocks("json")[0]).unwrap();
     let run = &shown["runs"][0];
     let number = |name: &str| run[name].as_u64().unwrap_or_else(|| panic!("{name}"));
-    let real = Report::new(vec![Run {
+    let real = DemoReport::new(vec![Run {
         iteration: number("iteration"),
         success: run["success"].as_bool().unwrap(),
         published: number("published"),
@@ -301,7 +301,7 @@ fn the_json_example_of_the_bench_is_a_real_report() {
     let number = |name: &str| value[name].as_u64().unwrap_or_else(|| panic!("{name}"));
     let float = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value}"));
     let latency = |name: &str| float(&value["latency_us"][name]);
-    let real = bench::Report {
+    let real = bench::BenchReport {
         mode: "async",
         threads: number("threads") as usize,
         messages: number("messages"),

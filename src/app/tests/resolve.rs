@@ -20,7 +20,7 @@ use crate::app::resolve::*;
 use crate::app::settings::Verbosity;
 use crate::app::sources::Surroundings;
 use crate::app::usage::usage_error;
-use crate::app::values::Output;
+use crate::app::values::Format;
 
 pub(super) const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -88,7 +88,7 @@ fn demo(config: &Config) -> &DemoSettings {
 fn an_endpoint_is_enough() {
     let config = to("broker.example", &[]).unwrap();
     assert_eq!(*demo(&config), demo_settings());
-    assert_eq!(config.output, Output::Text);
+    assert_eq!(config.output, Format::Text);
     assert_eq!(config.verbosity, Verbosity::Normal);
     assert!(!config.local);
     assert!(config.notices.is_empty());
@@ -185,7 +185,7 @@ fn each_setting_arrives() {
         response_queue: 11,
     };
     assert_eq!(*demo(&config), expected_demo);
-    assert_eq!(config.output, Output::Json);
+    assert_eq!(config.output, Format::Json);
     assert_eq!(config.verbosity.level(), log::LevelFilter::Trace);
 }
 

@@ -328,7 +328,7 @@ fn has_wildcard(filter: &str) -> bool {
     filter.contains(['+', '#'])
 }
 
-/// The level that begins there, if one does.
+/// The level that begins at `begin`, or `None` if the text ends before it.
 #[inline]
 fn level_at(text: &str, begin: usize) -> Option<&str> {
     let rest = text.get(begin..)?;
