@@ -157,7 +157,7 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
 }
 
 #[test]
-fn a_message_allocates_nothing_but_what_queues_share() {
+fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
     const IN_FLIGHT: u16 = 500;
     let _alone = alone();
     let (running, mut link) = online();

@@ -105,7 +105,7 @@ fn a_callback_that_repeats_does_not_keep_the_loop_from_ending() {
 }
 
 #[test]
-fn disconnect_sends_what_was_queued() {
+fn disconnect_sends_queued_messages_first() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let publish = running.handle().publish(large(QoS::AtMostOnce)).unwrap();
@@ -123,7 +123,7 @@ fn disconnect_sends_what_was_queued() {
 }
 
 #[test]
-fn disconnect_waits_for_what_the_session_holds_back() {
+fn disconnect_waits_for_packets_that_the_session_holds_back() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
@@ -362,7 +362,7 @@ fn requests_that_go_ahead_of_the_queue_all_end_and_terminate_is_taken() {
 }
 
 #[test]
-fn inboxes_that_were_dropped_before_the_loop_ran_are_in_nobodys_way() {
+fn inboxes_dropped_before_the_loop_ran_do_no_harm() {
     let mut broker = ScriptedBroker::bind();
     let client = Client::new(options(&broker)).unwrap();
     let (agent, handle) = client.open();

@@ -18,7 +18,7 @@ fn qos1(topic: &str, payload: &str) -> Publish {
 }
 
 #[test]
-fn all_eight_commands_from_several_threads() {
+fn all_eight_commands_work_from_several_threads() {
     let broker = ScriptedBroker::bind();
     let running = Running::start(options(&broker));
     let broker = broker.in_thread(|mut broker| {
@@ -76,7 +76,7 @@ fn all_eight_commands_from_several_threads() {
 }
 
 #[test]
-fn a_batch_names_what_was_not_delivered() {
+fn a_batch_names_the_messages_that_were_not_delivered() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let mut batch = Batch::new();
@@ -110,7 +110,7 @@ fn a_batch_names_what_was_not_delivered() {
 }
 
 #[test]
-fn delivered_comes_with_the_attempts_and_the_latency() {
+fn a_delivered_outcome_has_the_attempts_and_the_latency() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let start = Instant::now();
@@ -141,7 +141,7 @@ fn delivered_comes_with_the_attempts_and_the_latency() {
 }
 
 #[test]
-fn row_18_and_row_07_every_command_ends_as_what_is_true_of_it() {
+fn row_18_and_row_07_every_command_ends_with_a_true_outcome() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_inflight = 2;
@@ -315,7 +315,7 @@ fn a_loop_dropped_before_it_ran_cancels_everything() {
 }
 
 #[test]
-fn what_is_queued_while_the_loop_ends_is_not_forgotten() {
+fn commands_queued_while_the_loop_ends_are_not_forgotten() {
     let broker = ScriptedBroker::bind();
     for _ in 0..100 {
         let mut options = options(&broker);

@@ -27,7 +27,7 @@ const STUCK: Duration = Duration::from_millis(300);
 
 /// Checks that DISCONNECT comes, then the end of the stream, and nothing between them.
 #[track_caller]
-fn expect_goodbye(mut link: Connection) {
+fn expect_disconnect_and_end(mut link: Connection) {
     link.expect_disconnect();
     link.expect_closed();
     assert!(link.received().ends_with(&[0xe0, 0]));
@@ -35,7 +35,7 @@ fn expect_goodbye(mut link: Connection) {
 }
 
 #[test]
-fn disconnect_comes_after_what_was_queued_and_reconnect_resumes_what_came_later() {
+fn disconnect_follows_queued_commands_and_reconnect_resumes_later_ones() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_inflight = 1;
@@ -55,7 +55,7 @@ fn disconnect_comes_after_what_was_queued_and_reconnect_resumes_what_came_later(
     let last = link.expect_publish();
     assert_eq!(last.topic, "before");
     // DISCONNECT waits only until messages are sent; the acknowledgment may come on the next link.
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     assert!(told(disconnect).is_delivered());
     assert!(told(second_disconnect).is_delivered());
     assert!(broker.accept_within(Duration::from_millis(50)).is_none());
@@ -112,7 +112,7 @@ fn reconnect_overtakes_a_full_queue() {
 }
 
 #[test]
-fn terminate_finishes_what_is_queued_and_in_flight() {
+fn terminate_finishes_commands_queued_and_in_flight() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_inflight = 1;
@@ -132,7 +132,7 @@ fn terminate_finishes_what_is_queued_and_in_flight() {
         let id = link.expect_publish().pkid;
         link.send_puback(id);
     }
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     let ended = running.join();
     assert!(ended.result.is_ok());
     assert_eq!(ended.left, 1);
@@ -152,7 +152,7 @@ fn row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered() {
     link.expect_publish();
     link.expect_publish();
     let end = running.handle().terminate(Duration::from_millis(50));
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     let handle = running.handle().clone();
     let ended = promptly(|| running.join());
     assert_eq!(ended.left, 5);
@@ -174,7 +174,7 @@ fn a_second_terminate_brings_the_end_nearer() {
     let mut patient = running.handle().terminate(NEVER);
     assert_eq!(patient.wait_timeout(Duration::from_millis(20)), None);
     let impatient = running.handle().terminate(Duration::ZERO);
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     assert_eq!(running.join().left, 1);
     assert!(
         all_told([patient, impatient])
@@ -186,7 +186,7 @@ fn a_second_terminate_brings_the_end_nearer() {
 }
 
 #[test]
-fn terminate_while_the_broker_takes_nothing_ends_all_the_same() {
+fn terminate_ends_a_loop_whose_broker_reads_nothing() {
     let mut broker = ScriptedBroker::bind();
     let (running, link) = Running::online(&mut broker);
     let text = "x".repeat(200_000);
@@ -206,7 +206,7 @@ fn terminate_while_the_broker_takes_nothing_ends_all_the_same() {
 }
 
 #[test]
-fn terminate_in_the_middle_of_the_wait_for_the_next_attempt() {
+fn terminate_ends_the_wait_for_the_next_attempt() {
     let mut broker = ScriptedBroker::bind();
     for grace in [NEVER, Duration::ZERO] {
         let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
@@ -232,7 +232,7 @@ fn terminate_in_the_middle_of_the_wait_for_the_next_attempt() {
 }
 
 #[test]
-fn terminate_while_connack_is_awaited() {
+fn terminate_ends_the_wait_for_connack() {
     let mut broker = ScriptedBroker::bind();
     for commands in [0, 1] {
         let running = Running::start(options(&broker));
@@ -253,7 +253,7 @@ fn terminate_while_connack_is_awaited() {
 /// The port's listener has no room for another connection, so that TCP does not finish connecting.
 #[cfg(target_os = "linux")]
 #[test]
-fn stop_requests_while_tcp_connects() {
+fn stop_requests_end_a_tcp_connect() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address: SocketAddr = listener.local_addr().unwrap();
     let mut others = Vec::new();
@@ -280,11 +280,11 @@ fn stop_requests_while_tcp_connects() {
 }
 
 #[test]
-fn terminate_while_offline() {
+fn terminate_ends_an_offline_loop() {
     let mut broker = ScriptedBroker::bind();
     let (running, link) = Running::online(&mut broker);
     let disconnect = running.handle().disconnect();
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     assert!(told(disconnect).is_delivered());
     let waiting = running.publish("a", "x");
     let end = running.handle().terminate(NEVER);
@@ -310,7 +310,7 @@ fn the_loop_ends_when_the_last_handle_is_dropped() {
     drop(clone);
     link.expect_silence(Duration::from_millis(20));
     link.send_puback(id);
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     assert_eq!(running.join().left, 0);
     assert_eq!(attempts(told(ticket)), 1);
     // Delivered messages can still be taken.
@@ -320,7 +320,7 @@ fn the_loop_ends_when_the_last_handle_is_dropped() {
     // Offline.
     let (running, link) = Running::online(&mut broker);
     let disconnect = running.handle().disconnect();
-    expect_goodbye(link);
+    expect_disconnect_and_end(link);
     assert!(told(disconnect).is_delivered());
     running.drop_all_and_join();
 

@@ -11,7 +11,7 @@ use mqtt_connection_sharing::{Outcome, WhenFull};
 use mqtt_connection_sharing::{Publish, QoS};
 
 #[test]
-fn before_connack_online_and_offline() {
+fn the_loop_sleeps_before_connack_online_and_offline() {
     let mut broker = ScriptedBroker::bind();
     let running = Running::start(options(&broker));
     let mut link = broker.accept();
@@ -36,7 +36,7 @@ fn before_connack_online_and_offline() {
 }
 
 #[test]
-fn with_a_full_window_a_full_queue_and_a_full_inbox() {
+fn the_loop_sleeps_with_a_full_window_a_full_queue_and_a_full_inbox() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_inflight = 2;
@@ -60,7 +60,7 @@ fn with_a_full_window_a_full_queue_and_a_full_inbox() {
 }
 
 #[test]
-fn while_it_waits_for_the_next_attempt() {
+fn the_loop_sleeps_until_the_next_attempt() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     // The next attempt comes before TERMINATE's grace below is over, so that TERMINATE waits for it.
@@ -77,7 +77,7 @@ fn while_it_waits_for_the_next_attempt() {
 }
 
 #[test]
-fn while_the_broker_does_not_read() {
+fn the_loop_sleeps_while_the_broker_does_not_read() {
     const STUCK: Duration = Duration::from_millis(300);
     let mut broker = ScriptedBroker::bind();
     let (running, link) = Running::online(&mut broker);
@@ -95,7 +95,7 @@ fn while_the_broker_does_not_read() {
 }
 
 #[test]
-fn while_the_broker_does_not_close_after_the_last_disconnect() {
+fn the_loop_sleeps_while_the_broker_does_not_close_after_the_last_disconnect() {
     let mut broker = ScriptedBroker::bind();
     for disconnect_first in [false, true] {
         let (running, mut link) = Running::online(&mut broker);

@@ -126,7 +126,7 @@ fn the_other_policies_drop_count_and_acknowledge() {
 }
 
 #[test]
-fn an_inbox_that_is_dropped_accepts_what_waited_for_it_and_is_unsubscribed() {
+fn a_dropped_inbox_accepts_its_waiting_messages_and_is_unsubscribed() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
@@ -210,7 +210,7 @@ fn a_subscription_made_after_inboxes_were_dropped_is_not_taken_away_with_theirs(
 }
 
 #[test]
-fn publish_and_wait_from_the_thread_that_consumes_a_small_inbox() {
+fn a_thread_that_consumes_a_small_inbox_can_publish_and_wait() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.command_queue = 1;

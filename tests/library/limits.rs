@@ -84,7 +84,7 @@ fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
 }
 
 #[test]
-fn what_mqtt_forbids_is_handed_back_as_well() {
+fn commands_that_mqtt_forbids_are_handed_back() {
     let mut broker = ScriptedBroker::bind();
     let (running, link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
@@ -131,7 +131,7 @@ fn what_mqtt_forbids_is_handed_back_as_well() {
 /// A host is a name or an address and nothing else. A dot at its beginning would make OpenSSL take the
 /// certificate of any subdomain. A URL may hold a password, which messages would repeat.
 #[test]
-fn a_host_that_is_none_is_refused_and_not_repeated() {
+fn an_invalid_host_is_refused_and_not_repeated() {
     for host in [
         ".example.com",
         "mqtts://me:hunter2@broker.example",

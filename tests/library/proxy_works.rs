@@ -42,7 +42,7 @@ fn read_to_the_end(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn it_passes_everything_and_each_direction_ends_by_itself() {
+fn the_proxy_passes_everything_and_each_direction_ends_by_itself() {
     let (listener, proxy) = proxied();
     let (mut client, mut broker) = connect(&listener, &proxy);
     // More than all buffers hold, so that the proxy has to wait in between.
@@ -64,7 +64,7 @@ fn it_passes_everything_and_each_direction_ends_by_itself() {
 }
 
 #[test]
-fn it_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
+fn the_proxy_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
     let (listener, proxy) = proxied();
     for (counting, from_client) in [
         (Counting::Both, 5),
@@ -88,7 +88,7 @@ fn it_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
 }
 
 #[test]
-fn it_stalls_without_closing_and_goes_on_with_others() {
+fn the_proxy_stalls_a_connection_without_closing_and_goes_on_with_others() {
     let (listener, proxy) = proxied();
     proxy.decide([Fate::stall(3)], Fate::pass().one_byte_at_a_time());
     let (mut client, mut broker) = connect(&listener, &proxy);
@@ -113,7 +113,7 @@ fn it_stalls_without_closing_and_goes_on_with_others() {
 }
 
 #[test]
-fn it_refuses_drops_and_accepts_again_on_the_same_port() {
+fn the_proxy_refuses_drops_and_accepts_again_on_the_same_port() {
     let (listener, proxy) = proxied();
     let port = proxy.port();
     proxy.refuse();
@@ -129,7 +129,7 @@ fn it_refuses_drops_and_accepts_again_on_the_same_port() {
 }
 
 /// Connects and hangs up, `times` times.
-fn come_and_go(proxy: &Proxy, times: u64) {
+fn connect_and_close(proxy: &Proxy, times: u64) {
     for _ in 0..times {
         let before = proxy.counts().connections();
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap());
@@ -140,11 +140,11 @@ fn come_and_go(proxy: &Proxy, times: u64) {
 }
 
 #[test]
-fn it_spares_the_connection_that_follows_eight_in_vain() {
+fn the_proxy_spares_the_connection_after_eight_without_progress() {
     let (listener, proxy) = proxied();
     // No other connection passes more than one byte.
     proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(|| 0));
-    come_and_go(&proxy, 8);
+    connect_and_close(&proxy, 8);
     assert_eq!(proxy.counts().spared(), 0);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
     client.write_all(b"spared").unwrap();
@@ -160,14 +160,14 @@ fn it_spares_the_connection_that_follows_eight_in_vain() {
     // The spared connection ends as well, only later.
     spared.write_all(&[0; 1_000]).unwrap();
     assert!(read_to_the_end(&mut client).len() < 1_000);
-    come_and_go(&proxy, 8);
+    connect_and_close(&proxy, 8);
     assert_eq!(proxy.counts().spared(), 1);
-    come_and_go(&proxy, 1);
+    connect_and_close(&proxy, 1);
     assert_eq!(proxy.counts().spared(), 2);
 }
 
 #[test]
-fn it_spares_none_as_long_as_something_gets_on() {
+fn the_proxy_spares_none_while_there_is_progress() {
     let (_listener, proxy) = proxied();
     let mut progress = 0;
     let mut calls = 0;
@@ -178,12 +178,12 @@ fn it_spares_none_as_long_as_something_gets_on() {
         progress
     };
     proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(now));
-    come_and_go(&proxy, 100);
+    connect_and_close(&proxy, 100);
     assert_eq!(proxy.counts().spared(), 0);
 }
 
 #[test]
-fn nothing_of_it_stays_behind() {
+fn the_proxy_leaves_nothing_behind() {
     let (listener, proxy) = proxied();
     proxy.decide([Fate::stall(0)], Fate::pass());
     let (mut stalled, _broker) = connect(&listener, &proxy);
@@ -238,7 +238,7 @@ fn see(account: &Account, who: Subscriber, index: u64) {
 }
 
 #[test]
-fn the_account_finds_what_is_missing() {
+fn the_account_finds_missing_messages() {
     let account = seen_by_both();
     account.resolve(0, 0, &delivered());
     assert!(account.all_delivered_seen());
@@ -250,7 +250,7 @@ fn the_account_finds_what_is_missing() {
 }
 
 #[test]
-fn the_account_finds_what_has_no_outcome_or_two() {
+fn the_account_finds_messages_with_no_outcome_or_two() {
     let account = seen_by_both();
     // The other fifteen messages were never handed in.
     account.end_round();
@@ -262,7 +262,7 @@ fn the_account_finds_what_has_no_outcome_or_two() {
 }
 
 #[test]
-fn the_account_finds_what_was_seen_though_it_was_never_sent() {
+fn the_account_finds_messages_seen_but_never_sent() {
     let account = seen_by_both();
     account.resolve(0, 0, &Outcome::Cancelled(Reason::Terminated));
     account.end_round();
@@ -279,7 +279,7 @@ fn the_account_finds_what_was_seen_though_it_was_never_sent() {
 }
 
 #[test]
-fn the_account_finds_what_comes_again_and_what_comes_out_of_order() {
+fn the_account_finds_repetitions_and_messages_out_of_order() {
     let account = Account::new(2);
     account.begin_round(3);
     account.submit(0, 0);

@@ -231,7 +231,7 @@ fn acknowledgments_for_nothing_are_ignored() {
 }
 
 #[test]
-fn what_waited_aside_when_the_link_was_lost_is_delivered_once() {
+fn messages_waiting_aside_at_a_loss_are_delivered_once() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);

@@ -19,7 +19,7 @@ fn refused(filter: &str) -> InboxError {
 }
 
 #[test]
-fn last_leaves_while_a_later_subscribe_is_refused() {
+fn the_last_inbox_leaves_while_a_later_subscribe_is_refused() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let first = running.handle().inbox(4, WhenFull::WaitAside);

@@ -23,7 +23,7 @@ fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
 }
 
 #[test]
-fn what_nobody_reads_is_bounded_in_bytes_and_arrives_in_the_end() {
+fn unread_messages_are_bounded_in_bytes_and_arrive_in_the_end() {
     LINES.start();
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);

@@ -133,7 +133,7 @@ fn each_refusal_of_connect_has_its_words_and_only_the_passing_one_is_tried_again
 }
 
 #[test]
-fn a_broker_that_says_nothing() {
+fn a_broker_that_says_nothing_is_tried_again() {
     let treat = |mut connection: Connection| {
         connection.expect_connect();
         connection.expect_closed();
@@ -163,7 +163,7 @@ fn a_broker_that_says_nothing() {
 }
 
 #[test]
-fn a_broker_that_hangs_up() {
+fn a_broker_that_hangs_up_is_tried_again() {
     let phrases = [
         "connecting to 127.0.0.1:",
         "before answering CONNECT",
@@ -192,7 +192,7 @@ fn a_broker_that_hangs_up() {
 }
 
 #[test]
-fn something_that_is_no_broker() {
+fn a_server_that_is_no_broker_has_its_error() {
     let http = |mut connection: Connection| {
         connection.expect_connect();
         connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n");
@@ -289,7 +289,7 @@ fn echo(link: &mut Connection, bad: Option<&[u8]>) {
 }
 
 #[test]
-fn the_program_comes_through_a_violation_and_says_so_in_one_line() {
+fn the_program_survives_a_violation_and_says_so_in_one_line() {
     let mut broker = ScriptedBroker::bind();
     let running = Program::new()
         .args(["--endpoint", &broker.endpoint(), "--output", "json"])

@@ -162,7 +162,7 @@ fn payloads_of_any_size_come_back_whole() {
 }
 
 #[test]
-fn a_thousand_threads_and_threads_without_a_message() {
+fn a_thousand_threads_work_and_so_do_threads_without_a_message() {
     let broker = Mosquitto::start_fast();
     let more = ["--threads", "1024", "--messages", "4000", "--receive"];
     expect_all_back(&json(&broker, &more).run(), 4000);

@@ -75,9 +75,9 @@ fn with_quality_of_service_2_no_message_comes_twice_either() {
     reach_the_middle(&mut running);
     // Mosquitto may acknowledge a message before it has saved it, so a kill could break the promise of
     // QoS 2. Only the link is cut here, by a client that takes the session over and lets go of it.
-    let thief = broker.client("demo", false);
+    let other_client = broker.client("demo", false);
     running.wait_for_line(" lost after ");
-    thief.close();
+    other_client.close();
     let (run, _) = came_through(running);
     assert_eq!(run.duplicated, 0, "{run:?}");
 }
@@ -191,7 +191,7 @@ fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
     running.signal(signal);
     let done = running.finish();
     done.expect_code(130);
-    said_goodbye(&broker);
+    expect_two_disconnects(&broker);
     let report = Report::of(&done);
     let run = report.only_run();
     assert!(!report.success && !run.success, "{run:?}");
@@ -206,7 +206,7 @@ fn stopped_once(signal: &str, program: fn(&Mosquitto) -> Program) {
 /// Checks that the broker saw DISCONNECT on both connections: on that for clearing the session, and on
 /// the run's.
 #[track_caller]
-fn said_goodbye(broker: &Mosquitto) {
+fn expect_two_disconnects(broker: &Mosquitto) {
     wait_until("the broker to log two orderly ends", || {
         broker.log().matches("Client demo disconnected.").count() == 2
     });
@@ -268,7 +268,7 @@ fn under_nohup_the_other_signals_stop_it_as_ever() {
         running.signal(signal);
         let done = running.finish();
         done.expect_code(130);
-        said_goodbye(&broker);
+        expect_two_disconnects(&broker);
         let report = Report::of(&done);
         assert_eq!(report.only_run().error.as_deref(), Some("interrupted"));
     }

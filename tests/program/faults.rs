@@ -28,12 +28,12 @@ fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
 }
 
 /// A program whose messages come so slowly that the test can act in the middle.
-fn unhurried(broker: &Mosquitto, proxy: &Proxy) -> Program {
-    program(broker, proxy, UNHURRIED).args(["--publish-delay", "10ms"])
+fn slow_program(broker: &Mosquitto, proxy: &Proxy) -> Program {
+    program(broker, proxy, SLOW_COUNT).args(["--publish-delay", "10ms"])
 }
 
 /// Messages of such a slow run, which lasts at least a second.
-const UNHURRIED: u64 = 300;
+const SLOW_COUNT: u64 = 300;
 
 /// A message far from the first and far from the last one of its publisher.
 const MIDDLE: &str = "received filter/sync/30";
@@ -76,22 +76,22 @@ fn cut_step_by_step(counting: Counting, last: u64) {
 }
 
 #[test]
-fn cut_at_any_byte_of_the_handshake_in_either_direction() {
+fn a_run_survives_a_cut_at_any_byte_of_the_handshake_in_either_direction() {
     cut_step_by_step(Counting::Both, 6_000);
 }
 
 #[test]
-fn cut_at_any_byte_that_the_program_sends() {
+fn a_run_survives_a_cut_at_any_byte_that_the_program_sends() {
     cut_step_by_step(Counting::FromClient, 3_000);
 }
 
 #[test]
-fn cut_at_any_byte_that_the_broker_sends() {
+fn a_run_survives_a_cut_at_any_byte_that_the_broker_sends() {
     cut_step_by_step(Counting::FromBroker, 4_000);
 }
 
 #[test]
-fn cut_anywhere_in_the_traffic() {
+fn a_run_survives_cuts_anywhere_in_the_traffic() {
     for seed in 1..=4 {
         let (broker, proxy) = broker();
         // The cuts come to an end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may
@@ -104,7 +104,7 @@ fn cut_anywhere_in_the_traffic() {
 }
 
 #[test]
-fn cut_anywhere_no_message_of_quality_of_service_2_comes_twice() {
+fn cuts_anywhere_make_no_message_of_quality_of_service_2_come_twice() {
     for seed in 5..=8 {
         let (broker, proxy) = broker();
         // The cuts are so far apart that all messages of the broker get through between them. After two
@@ -119,7 +119,7 @@ fn cut_anywhere_no_message_of_quality_of_service_2_comes_twice() {
 }
 
 #[test]
-fn one_byte_at_a_time() {
+fn a_run_survives_one_byte_at_a_time() {
     let (broker, proxy) = broker();
     proxy.decide([], Fate::pass().one_byte_at_a_time());
     let run = came_through(program(&broker, &proxy, 500).spawn(), 500);
@@ -130,20 +130,22 @@ fn one_byte_at_a_time() {
 #[test]
 fn a_link_that_falls_silent_in_the_traffic_is_noticed_by_the_missing_acknowledgment() {
     let (broker, proxy) = broker();
-    let program = unhurried(&broker, &proxy).args(["--ack-timeout", "1s", "--keep-alive", "60s"]);
+    let program =
+        slow_program(&broker, &proxy).args(["--ack-timeout", "1s", "--keep-alive", "60s"]);
     let mut running = program.spawn();
     running.wait_for_line(MIDDLE);
     proxy.stall_all();
     let line = running.wait_for_line(" lost after ");
     assert!(line.contains("acknowledgment"), "{line}");
-    let run = came_through(running, UNHURRIED);
+    let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }
 
 #[test]
 fn a_link_that_falls_silent_is_noticed_within_one_and_a_half_times_the_keep_alive() {
     let (broker, proxy) = broker();
-    let program = unhurried(&broker, &proxy).args(["--keep-alive", "6s", "--ack-timeout", "60s"]);
+    let program =
+        slow_program(&broker, &proxy).args(["--keep-alive", "6s", "--ack-timeout", "60s"]);
     let mut running = program.spawn();
     running.wait_for_line(MIDDLE);
     let begin = Instant::now();
@@ -152,7 +154,7 @@ fn a_link_that_falls_silent_is_noticed_within_one_and_a_half_times_the_keep_aliv
     let took = begin.elapsed();
     assert!(line.contains("PINGREQ"), "{line}");
     assert!(took <= Duration::from_secs(9), "{took:?}");
-    came_through(running, UNHURRIED);
+    came_through(running, SLOW_COUNT);
 }
 
 #[test]
@@ -171,10 +173,10 @@ fn a_link_that_falls_silent_in_the_handshake_is_tried_anew() {
 }
 
 #[test]
-fn a_broker_that_refuses_connections_for_a_while() {
+fn a_run_survives_a_broker_that_refuses_connections_for_a_while() {
     let (broker, proxy) = broker();
     proxy.refuse();
-    let mut running = unhurried(&broker, &proxy).spawn();
+    let mut running = slow_program(&broker, &proxy).spawn();
     for _ in 0..5 {
         running.wait_for_line("nothing listens on that port");
     }
@@ -186,15 +188,15 @@ fn a_broker_that_refuses_connections_for_a_while() {
         running.wait_for_line("nothing listens on that port");
     }
     proxy.accept_again();
-    let run = came_through(running, UNHURRIED);
+    let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }
 
 #[test]
-fn a_broker_that_accepts_and_drops_for_a_while() {
+fn a_run_survives_a_broker_that_accepts_and_drops_for_a_while() {
     let (broker, proxy) = broker();
     proxy.decide([], Fate::cut(0));
-    let mut running = unhurried(&broker, &proxy).spawn();
+    let mut running = slow_program(&broker, &proxy).spawn();
     for _ in 0..5 {
         running.wait_for_line("trying again in");
     }
@@ -206,6 +208,6 @@ fn a_broker_that_accepts_and_drops_for_a_while() {
         running.wait_for_line("trying again in");
     }
     proxy.decide([], Fate::pass());
-    let run = came_through(running, UNHURRIED);
+    let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }

@@ -19,7 +19,7 @@ use mqtt_connection_sharing::{InboxError, Outcome, Reason, RejectReason, WhenFul
 use rumqttc::mqttbytes::v4;
 
 #[test]
-fn a_thread_with_a_handle_an_inbox_and_tickets() {
+fn a_panic_of_a_thread_with_a_handle_an_inbox_and_tickets_stops_nobody_else() {
     let _turn = panic_at("no line has these words");
     let mut broker = ScriptedBroker::bind();
     let (mut running, mut link) = Running::online(&mut broker);
@@ -70,7 +70,7 @@ fn a_thread_with_a_handle_an_inbox_and_tickets() {
 }
 
 #[test]
-fn the_loop_itself() {
+fn a_panic_of_the_loop_ends_every_command() {
     let _turn = panic_at("received PUBACK");
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);

@@ -27,7 +27,7 @@ fn and<A: Into<OsString>>(mut arguments: Vec<OsString>, more: Vec<A>) -> Vec<OsS
 }
 
 #[test]
-fn what_is_wrong_with_certificates() {
+fn each_fault_of_certificates_has_its_error() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let good = || broker.arguments();
@@ -144,7 +144,7 @@ fn what_is_wrong_with_certificates() {
 }
 
 #[test]
-fn what_is_wrong_with_an_archive() {
+fn each_fault_of_an_archive_has_its_error() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let archive = certs.pkcs12_client("right");
@@ -181,7 +181,7 @@ fn what_is_wrong_with_an_archive() {
 }
 
 #[test]
-fn who_is_not_let_in() {
+fn a_refused_client_has_its_error() {
     let broker = Mosquitto::start_with_user("alice", "right");
     let file = broker.certs().file("password");
     fs::write(&file, "wrong\n").expect("a password file");
@@ -214,7 +214,7 @@ fn who_is_not_let_in() {
 }
 
 #[test]
-fn nobody_there() {
+fn an_unreachable_broker_has_its_error() {
     let closed = ClosedPort::hold();
     let tried = format!("connecting to 127.0.0.1:{}: ", closed.port());
     let host_and_port = format!("127.0.0.1:{}", closed.port());
@@ -251,7 +251,7 @@ fn nobody_there() {
 }
 
 #[test]
-fn no_file_descriptors_left() {
+fn too_few_file_descriptors_end_the_program_with_an_error() {
     let broker = Mosquitto::start();
     let mut refused = 0;
     let mut enough = false;

@@ -53,7 +53,7 @@ fn given(parts: [&[OsString]; 2]) -> Vec<OsString> {
 }
 
 #[test]
-fn what_the_search_looks_for_is_found_when_it_is_there() {
+fn the_search_finds_each_secret_that_is_there() {
     let mut secrets = Secrets::new();
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key.pem");
@@ -79,7 +79,7 @@ fn what_the_search_looks_for_is_found_when_it_is_there() {
 }
 
 #[test]
-fn user_name_password_and_key_files() {
+fn a_password_and_keys_in_files_are_not_shown() {
     let broker = Mosquitto::start_with_user("alice", USER_PASSWORD);
     let certs = broker.certs();
     let mut secrets = Secrets::new();
@@ -184,7 +184,7 @@ fn user_name_password_and_key_files() {
 }
 
 #[test]
-fn a_password_that_went_astray_on_the_command_line() {
+fn a_misplaced_password_on_the_command_line_is_not_shown() {
     let secrets = Secrets::new();
     let with = |flag: &str| format!("{flag}{USER_PASSWORD}");
     for given in [
@@ -231,7 +231,7 @@ fn a_password_that_went_astray_on_the_command_line() {
 
 /// The text of a key in place of its file: in a flag, a variable of the environment, the settings.
 #[test]
-fn keys_in_place_of_their_files() {
+fn keys_in_place_of_their_files_are_not_shown() {
     let certs = crate::support::Certs::generate();
     let mut secrets = Secrets::new();
     let key = &certs.client().key;
@@ -287,7 +287,7 @@ fn archive(certs: &crate::support::Certs) -> (Secrets, PathBuf) {
 }
 
 #[test]
-fn archives() {
+fn an_archive_and_its_password_are_not_shown() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let (secrets, archive) = archive(certs);
@@ -366,7 +366,7 @@ fn expect_warnings(arguments: &[OsString], exposed: &[&Path]) {
 }
 
 #[test]
-fn what_others_may_read_is_warned_about() {
+fn files_that_others_may_read_are_warned_about() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let password = certs.file("password");
@@ -405,7 +405,7 @@ fn an_archive_that_others_may_read_is_warned_about_wherever_it_is() {
 }
 
 #[test]
-fn the_bench_with_a_password_and_key_files() {
+fn the_bench_does_not_show_a_password_and_keys_in_files() {
     let mut broker = Mosquitto::start_with_user("alice", USER_PASSWORD);
     let mut secrets = Secrets::new();
     secrets.add_key(&broker.certs().client().key);
@@ -462,7 +462,7 @@ fn the_bench_with_a_password_and_key_files() {
 }
 
 #[test]
-fn the_bench_with_an_archive() {
+fn the_bench_does_not_show_an_archive_and_its_password() {
     let broker = Mosquitto::start();
     let certs = broker.certs();
     let (secrets, archive) = archive(certs);
@@ -482,7 +482,7 @@ fn the_bench_with_an_archive() {
 /// The embedded broker does not use passwords for another broker. They must not be shown because of
 /// that.
 #[test]
-fn passwords_beside_the_embedded_broker() {
+fn passwords_beside_the_embedded_broker_are_not_shown() {
     let secrets = Secrets::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("password");
@@ -506,7 +506,7 @@ fn passwords_beside_the_embedded_broker() {
 
 #[cfg(feature = "local-broker")]
 #[test]
-fn the_keys_of_the_embedded_broker() {
+fn the_keys_of_the_embedded_broker_are_not_shown() {
     let file_of = |folder: &Path, name: &str| {
         let inside = fs::read_dir(folder).unwrap().next()?.unwrap().path();
         let file = inside.join(name);

@@ -8,7 +8,7 @@ use crate::support::refusal::{ONCE, check, expect_one_line, row};
 use crate::support::{Certs, Program, ScriptedBroker};
 
 #[test]
-fn settings_that_cannot_be() {
+fn impossible_settings_are_refused() {
     let local = ["--endpoint", "mqtt://127.0.0.1:1"];
     let also = |more: &[&'static str]| [&local, more].concat();
     check([
@@ -112,7 +112,7 @@ fn settings_files_and_variables_are_named_where_they_are_wrong() {
 }
 
 #[test]
-fn flags_that_cannot_be_read_say_what_is_possible() {
+fn flags_that_cannot_be_read_name_the_possible_values() {
     for (arguments, phrases) in [
         (
             &["--publish-delay", "5"][..],
@@ -137,7 +137,7 @@ fn flags_that_cannot_be_read_say_what_is_possible() {
 
 #[cfg(not(feature = "local-broker"))]
 #[test]
-fn the_embedded_broker_when_it_was_not_built_in() {
+fn the_embedded_broker_is_refused_when_it_was_not_built_in() {
     let phrases = [
         "starting the embedded broker for --local: ",
         "built without it",
