@@ -136,10 +136,10 @@ fn table(statements: &[Statement<'_>], tests: &[Named]) -> Result<String, Vec<St
         false => Err(problems),
         true => Ok(format!(
             "# MQTT 3.1.1, statement by statement\n\n\
-             What the standard binds a client to, in short, and the tests that hold this one to it. *send* is what it puts\n\
-             on the wire, *receive* what it does with what arrives, *keep* the state that it keeps.\n\n\
-             Made from `statements.tsv` and the names of the tests, {} of them; written anew by\n\
-             `UPDATE_TABLE=1 cargo test --test conformance the_table`.\n\n\
+             The duties of a client by the standard, in short, and the tests that hold this client to them. *send* is a rule\n\
+             for the bytes that it sends, *receive* a duty when bytes arrive, *keep* a state that it must keep.\n\n\
+             This table is made from `statements.tsv` and the names of the tests, of which there are {}.\n\
+             `UPDATE_TABLE=1 cargo test --test conformance the_table` writes it anew.\n\n\
              | statement | side | in short | tests |\n|---|---|---|---|\n{rows}",
             tests.len()
         )),
