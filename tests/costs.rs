@@ -28,7 +28,7 @@ use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::acknowledger::acknowledge;
-use support::running::{LOOP_THREAD, Running, message, options, told};
+use support::running::{LOOP_THREAD, Running, expect_delivered, message, options, told};
 use support::scripted::Stream;
 use support::{Certs, Connection, HANG, ScriptedBroker, wait_for};
 
@@ -335,7 +335,7 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     println!("{WINDOW} messages in {records} records");
     assert!(records <= RECORDS, "{WINDOW} messages in {records} records");
     ids.into_iter().for_each(|id| link.send_puback(id));
-    assert!(queued.into_iter().all(|ticket| told(ticket).is_delivered()));
+    expect_delivered(queued);
 
     let inbox = running
         .handle()

@@ -9,7 +9,7 @@ use mqtt_connection_sharing::{Outcome, WhenFull};
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
 use crate::harness::{online_with, recorded, terminate, with_dup};
 use crate::support::ScriptedBroker;
-use crate::support::running::{attempts, options, told};
+use crate::support::running::{attempts, expect_delivered, options, told};
 use crate::support::wire::Bytes;
 
 #[test]
@@ -42,11 +42,7 @@ fn mqtt_2_3_1_1_what_awaits_an_answer_carries_an_identifier_that_is_not_0() {
     let rest = link.read_bytes();
     assert_eq!(rest[0], 0xa2);
     link.send(&ack(0xb0, identifier(&rest)));
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     terminate(running, link);
     let with_identifier = |packet: &&Vec<u8>| matches!(packet[0] & 0xf6, 0x32 | 0x34 | 0x82 | 0xa2);
     let connection = &recorded(&broker)[0];
@@ -147,11 +143,7 @@ fn mqtt_2_3_1_2_all_kinds_of_packets_share_the_identifiers() {
     for id in released {
         link.send(&ack(0x70, id));
     }
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     terminate(running, link);
 }
 
@@ -218,11 +210,7 @@ fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
     let answers = [ack(0x70, 1), ack(0x40, 2), ack(0x50, 3), ack(0x70, 3)];
     link.send(&answers.concat());
     link.send(b"\x90\x03\x00\x04\x00\xb0\x02\x00\x05");
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     assert_eq!(
         terminate(running, link),
         [&b"\x62\x02\x00\x03"[..], b"\xe0\x00"]
@@ -383,11 +371,7 @@ fn mqtt_2_3_1_6_acknowledgments_carry_the_identifier_of_their_publish() {
         link.expect_bytes(ack(0x62, id));
         link.send(&ack(0x70, id));
     }
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     terminate(running, link);
 }
 

@@ -5,7 +5,7 @@ use mqtt_connection_sharing::{Filter, QoS};
 
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
 use crate::harness::{recorded, terminate};
-use crate::support::running::{Running, attempts, next, told};
+use crate::support::running::{Running, attempts, expect_delivered, next, told};
 use crate::support::{Connection, ScriptedBroker};
 use mqtt_connection_sharing::Inbox;
 
@@ -203,10 +203,6 @@ fn mqtt_4_6_0_4_pubrels_leave_in_the_order_of_the_pubrecs() {
         link.expect_bytes(ack(0x62, id));
         link.send(&ack(0x70, id));
     }
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
 }

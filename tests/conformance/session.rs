@@ -9,7 +9,7 @@ use crate::harness::{
     ACCEPTED, CLEAN_CONNECT, CONNECT, RESUMED, Submit, ack, greet, greet_as, identifier, message,
 };
 use crate::harness::{online, recorded, terminate};
-use crate::support::running::{Running, attempts, next, options, told};
+use crate::support::running::{Running, attempts, expect_delivered, next, options, told};
 use crate::support::{Connection, ScriptedBroker};
 
 /// Leaves a message in each state in which something can be in flight: sent and not acknowledged, with QoS 1
@@ -305,11 +305,7 @@ fn mqtt_4_4_0_1_on_resuming_publish_and_pubrel_are_sent_again_with_their_identif
     link.expect_bytes(b"\x3c\x06\x00\x01a\x00\x022");
     link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x051");
     link.send(&[ack(0x50, 2), ack(0x70, 2), ack(0x40, 5)].concat());
-    assert!(
-        tickets
-            .into_iter()
-            .all(|ticket| told(ticket).is_delivered())
-    );
+    expect_delivered(tickets);
     assert_eq!(
         terminate(running, link),
         [&b"\x62\x02\x00\x02"[..], b"\xe0\x00"]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::support::acknowledger::acknowledge;
-use crate::support::running::{Running, message, next, options, send_at_once, told};
+use crate::support::running::{
+    Running, expect_delivered, message, next, options, send_at_once, told,
+};
 use crate::support::{HANG, ScriptedBroker};
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::{Filter, Publish, QoS};
@@ -67,11 +69,7 @@ fn a_message_for_each_of_10_000_subscriptions_reaches_its_inbox() {
                 tickets.push(handle.subscribe(&inbox, filters.collect()).expect("room"));
                 inboxes.push(inbox);
             }
-            assert!(
-                tickets
-                    .into_iter()
-                    .all(|ticket| told(ticket).is_delivered())
-            );
+            expect_delivered(tickets);
             inboxes
         }
     });

@@ -231,6 +231,15 @@ pub fn told(mut ticket: Ticket) -> Outcome {
     }
 }
 
+/// Waits for each command, which must end as delivered.
+#[track_caller]
+pub fn expect_delivered(tickets: impl IntoIterator<Item = Ticket>) {
+    for ticket in tickets {
+        let outcome = told(ticket);
+        assert!(outcome.is_delivered(), "{outcome:?}");
+    }
+}
+
 /// The outcomes of commands whose loop has ended: they must be there.
 #[track_caller]
 pub fn all_told(tickets: impl IntoIterator<Item = Ticket>) -> Vec<Outcome> {
