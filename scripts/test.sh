@@ -159,6 +159,7 @@ else
     step 'tests' cargo test --locked
     # Only the tests that this feature adds or changes: the rest is the same code as above.
     step 'tests, local-broker' cargo test --locked --features local-broker --test program
+    step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
     step 'smoke test' scripts/smoke.sh

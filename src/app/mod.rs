@@ -1,28 +1,43 @@
 //! The program: settings, demo and bench.
 //!
 //! Compiled into the binary only. Uses the library's public interface and nothing else of it. The main
-//! thread runs it; each file says which other threads it starts.
+//! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
+//! files read no clock and wait for nothing, which a lint holds.
 
 pub(crate) mod bench;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod checks;
 pub(crate) mod command_line;
 pub(crate) mod demo;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod endpoint;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod files;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod help;
 pub(crate) mod local;
 pub(crate) mod logging;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod names;
 pub(crate) mod print;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod remote;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod resolve;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod settings;
 pub(crate) mod signals;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod sources;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod traffic;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod units;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod usage;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod values;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod will;

@@ -8,8 +8,6 @@
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
 
-#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
-
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 

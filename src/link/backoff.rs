@@ -6,6 +6,8 @@
 //! jitter is symmetric around the interval, so half the ceiling with a factor of 1.0 gives exactly
 //! [0, ceiling].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 use std::time::Duration;
 
 use ::backoff::ExponentialBackoff;

@@ -1,8 +1,9 @@
 //! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
 //!
 //! The law of this room: sockets and TLS, and nothing of MQTT or of commands. It calls back where a
-//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, native-tls and backoff, and
-//! of this crate only `error` and `options`.
+//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, native-tls, backoff, the
+//! crates that read keys (`tls/`), a channel for the resolver's answer, and of this crate only `error` and
+//! `options`.
 //!
 //! The loop's thread alone owns a link; TLS state cannot be shared or split. Both reading and writing
 //! can say that they would block, in either direction of TLS; the readiness thread tells when to try

@@ -480,6 +480,10 @@ fn offences(tree: &Tree) -> Vec<String> {
                     }
                 }
                 Target::File(other) => {
+                    // The root shows what every room exports.
+                    if other == "lib.rs" && path.last().is_some_and(|last| last == "*") {
+                        offences.insert(format!("{file} uses everything at the crate's root"));
+                    }
                     let (own, theirs) = (room(file), room(other));
                     if other == file || is_door(file, other) {
                         continue;
@@ -625,6 +629,11 @@ fn an_offender_is_found() {
             "mqtt/topic.rs",
             "use crate::{error, Handle};",
             "mqtt/topic.rs uses client/handle.rs",
+        ),
+        (
+            "mqtt/topic.rs",
+            "use crate::*;",
+            "mqtt/topic.rs uses everything at the crate's root",
         ),
         (
             "link/mod.rs",
