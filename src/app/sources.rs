@@ -228,18 +228,34 @@ pub(super) fn from_toml(text: &str, path: &Path) -> Result<Layer, Error> {
                 advice_for_unknown(key, &known),
             ));
         }
-        let one = Table::from_iter([(key.clone(), value.clone())]);
-        one.try_into::<Settings>().map_err(|error| {
+        judge(key, value).map_err(|refusal| {
             let value = match value {
                 Value::Table(_) => "a table".to_owned(),
                 other => other.to_string(),
             };
-            let refusal = Refusal::from_message(error.message());
-            let refusal = refusal.unwrap_or_else(|| Refusal::form(&allowed(key)));
             refused(&source.name(key), &shown(key, &value), refusal, "")
         })?;
     }
     Ok(Layer { source, table })
+}
+
+/// Judges the value of a setting in a file.
+fn judge(key: &str, value: &Value) -> Result<(), Refusal> {
+    let form = || Refusal::form(&allowed(key));
+    // A table stands for a value that TOML cannot hold, but between layers only.
+    let has_table = match value {
+        Value::Array(values) => values.iter().any(Value::is_table),
+        value => value.is_table(),
+    };
+    if has_table {
+        return Err(form());
+    }
+    let one = Table::from_iter([(key.to_owned(), value.clone())]);
+    let judged = one.try_into::<Settings>();
+    let refused = |error: toml::de::Error| Refusal::from_message(error.message());
+    judged
+        .map(drop)
+        .map_err(|error| refused(error).unwrap_or_else(form))
 }
 
 /// The error for a value that was refused; `name` is its setting where it was given.
@@ -545,6 +561,30 @@ mod tests {
         let settings: Settings = table.try_into().unwrap();
         assert!(settings.publish_delay.unwrap().value.is_zero());
         assert_eq!(settings.max_packet_size.unwrap().value, 1024);
+    }
+
+    /// TOML's integers end at [`i64::MAX`].
+    #[test]
+    fn the_largest_number_comes_through_the_layers() {
+        let text = u64::MAX.to_string();
+        let table = environment("MQTT_ITERATIONS", &text).unwrap();
+        let layers = Layers(vec![Layer {
+            source: Source::Environment,
+            table,
+        }]);
+        let settings = layers.over_defaults(Task::Demo).unwrap();
+        assert_eq!(settings.iterations.unwrap().value, u64::MAX);
+    }
+
+    #[test]
+    fn no_file_gives_a_value_as_a_table() {
+        for value in ["{ Unix = [49] }", "[{ Unix = [49] }]"] {
+            for key in keys() {
+                let error = toml(&format!("{key} = {value}")).expect_err(&key);
+                let start = format!("reading {key} in conf/demo.toml: ");
+                assert!(error.to_string().starts_with(&start), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! what is wrong with a value and what is allowed. Where the library has a rule, that one is asked.
 //! Pure; the main thread uses it.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -40,6 +41,12 @@ pub(crate) trait Rule {
     /// Reads the value.
     fn read(text: &str) -> Result<Self::Value, Refusal>;
 
+    /// Reads the value of a text that may not be UTF-8.
+    fn read_os(text: &OsStr) -> Result<Self::Value, Refusal> {
+        let text = text.to_str().ok_or_else(|| Refusal::form(Self::FORM))?;
+        Self::read(text)
+    }
+
     /// For values of another kind in TOML.
     fn other_kind() -> Refusal {
         Refusal::form(Self::FORM)
@@ -63,7 +70,7 @@ pub(crate) enum Toml {
 pub(crate) struct Given<R: Rule> {
     pub(crate) value: R::Value,
     /// The text as it was written.
-    text: String,
+    text: OsString,
     rule: PhantomData<fn() -> R>,
 }
 
@@ -95,7 +102,19 @@ impl<R: Rule> FromStr for Given<R> {
     fn from_str(text: &str) -> Result<Self, Refusal> {
         Ok(Given {
             value: R::read(text)?,
-            text: text.to_owned(),
+            text: text.into(),
+            rule: PhantomData,
+        })
+    }
+}
+
+impl<R: Rule> TryFrom<OsString> for Given<R> {
+    type Error = Refusal;
+
+    fn try_from(text: OsString) -> Result<Self, Refusal> {
+        Ok(Given {
+            value: R::read_os(&text)?,
+            text,
             rule: PhantomData,
         })
     }
@@ -107,18 +126,27 @@ impl<'de, R: Rule> Deserialize<'de> for Given<R> {
             (toml::Value::String(text), Toml::Text | Toml::TextOrNumber) => text,
             (toml::Value::Integer(number), Toml::Number | Toml::TextOrNumber) => number.to_string(),
             (toml::Value::Boolean(switch), Toml::Switch) => switch.to_string(),
+            (value @ toml::Value::Table(_), _) => {
+                let text = OsString::deserialize(value).map_err(D::Error::custom)?;
+                return Given::try_from(text).map_err(D::Error::custom);
+            }
             _ => return Err(D::Error::custom(R::other_kind())),
         };
         text.parse().map_err(D::Error::custom)
     }
 }
 
+/// A value that TOML cannot hold becomes a table, as serde writes an [`OsString`]: a number above
+/// [`i64::MAX`], and a text that is not UTF-8. No settings file may give a table.
 impl<R: Rule> Serialize for Given<R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (R::TOML, self.text.parse::<i64>()) {
-            (Toml::Number, Ok(number)) => serializer.serialize_i64(number),
-            (Toml::Switch, _) => serializer.serialize_bool(self.text == "true"),
-            _ => serializer.serialize_str(&self.text),
+        let text = self.text.to_str();
+        let number = text.and_then(|text| text.parse::<i64>().ok());
+        match (R::TOML, text, number) {
+            (Toml::Number, _, Some(number)) => serializer.serialize_i64(number),
+            (Toml::Switch, text, _) => serializer.serialize_bool(text == Some("true")),
+            (Toml::Text | Toml::TextOrNumber, Some(text), _) => serializer.serialize_str(text),
+            _ => self.text.serialize(serializer),
         }
     }
 }
