@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use super::files;
 use super::sources::{Layers, Source, Surroundings};
-use super::values::wrong;
+use super::values::{FilePath, wrong};
 use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
@@ -201,9 +201,9 @@ fn secret(
 ) -> Result<Option<(String, String)>, Error> {
     let direct = secret_variable(variable, surroundings)?;
     for layer in &layers.0 {
-        let given = layer.table.get(key).and_then(|path| path.as_str());
+        let given = layer.value::<FilePath>(key);
         let name = layer.source.name(key);
-        match (given, &direct) {
+        match (&given, &direct) {
             (Some(_), Some(_)) if layer.source == Source::Environment => {
                 return Err(wrong(
                     "looking for a password",

@@ -13,9 +13,9 @@ use clap::{Args, FromArgMatches};
 use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
+use super::files;
 use super::settings::{Settings, Task};
-use super::values::{self, Refusal, Rule, wrong};
-use super::{endpoint, files};
+use super::values::{self, Given, Refusal, Rule, wrong};
 
 /// Every setting that has a default, with its reason.
 const DEFAULTS: &str = include_str!("../../config/demo.toml");
@@ -77,6 +77,13 @@ impl Layer {
         })?;
         Ok(Layer { source, table })
     }
+
+    /// The value of a setting, if this layer gives it.
+    pub(super) fn value<R: Rule>(&self, key: &str) -> Option<R::Value> {
+        let value = self.table.get(key)?.clone();
+        let given = value.try_into::<Given<R>>().ok()?;
+        Some(given.value)
+    }
 }
 
 /// The sources, the strongest first. Defaults are none of them.
@@ -128,13 +135,11 @@ impl Layers {
     /// The port: that of the strongest source that names one, on its own or in the endpoint.
     pub(super) fn port(&self) -> Result<Option<u16>, Error> {
         let alone = self.giving("port").and_then(|(rank, layer)| {
-            let port = u16::try_from(layer.table["port"].as_integer()?).ok()?;
+            let port = layer.value::<values::Port>("port")?;
             Some((rank, port, layer.source.name("port")))
         });
         let within = self.giving("endpoint").and_then(|(rank, layer)| {
-            let port = endpoint::parse(layer.table["endpoint"].as_str()?)
-                .ok()?
-                .port?;
+            let port = layer.value::<values::Address>("endpoint")?.port?;
             Some((rank, port, layer.source.name("endpoint")))
         });
         match (alone, within) {
@@ -284,7 +289,7 @@ fn of_type(error: &clap::Error) -> Option<Refusal> {
 
 /// A value as an error shows it. A slip may have put a password into an endpoint, as in URLs, or where the
 /// name of its file should be: such a value is not repeated.
-fn shown(key: &str, value: &str) -> String {
+pub(super) fn shown(key: &str, value: &str) -> String {
     match key == "endpoint" || key.ends_with("password-file") {
         true => "the value".to_owned(),
         false => value.to_owned(),

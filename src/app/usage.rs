@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::settings::BENCH_WORD;
-use super::sources::{distance, refusal, refused, variable};
+use super::sources::{distance, refusal, refused, shown, variable};
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
 
@@ -26,7 +26,8 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
     });
     match (error.kind(), flag) {
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(flag)) => {
-            let refusal = refusal(error, flag.trim_start_matches('-'));
+            let key = flag.trim_start_matches('-');
+            let refusal = refusal(error, key);
             match text(error, ContextKind::InvalidValue).unwrap_or_default() {
                 value if value.is_empty() && refusal.problem.is_none() => wrong(
                     format!("reading {flag}"),
@@ -34,7 +35,7 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
                     format!("use {}; {SEE_HELP}", refusal.allowed),
                 ),
                 value => {
-                    let shown = format!("{value:?}");
+                    let shown = shown(key, &format!("{value:?}"));
                     refused(&flag, &shown, refusal, &format!("; {SEE_HELP}"))
                 }
             }

@@ -1,7 +1,7 @@
 //! The values that settings may have: how each is read, and what is allowed.
 //!
 //! A [`Rule`] stands for one kind of value, and [`Given`] holds a value that its rule let pass, whichever
-//! source it came from: it is read from a text (`FromStr`) and from TOML (`Deserialize`). A [`Refusal`] says
+//! source it came from: it is read from a text (`TryFrom`) and from TOML (`Deserialize`). A [`Refusal`] says
 //! what is wrong with a value and what is allowed. Where the library has a rule, that one is asked.
 //! Pure; the main thread uses it.
 
@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TryMapValueParser, TypedValueParser, ValueParserFactory};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::LARGEST_QUEUE;
@@ -43,11 +44,11 @@ pub(crate) trait Rule {
 
     /// Reads the value of a text that may not be UTF-8.
     fn read_os(text: &OsStr) -> Result<Self::Value, Refusal> {
-        let text = text.to_str().ok_or_else(|| Refusal::form(Self::FORM))?;
+        let text = text.to_str().ok_or_else(Self::other_kind)?;
         Self::read(text)
     }
 
-    /// For values of another kind in TOML.
+    /// For values of another kind in TOML, and for texts that are not UTF-8.
     fn other_kind() -> Refusal {
         Refusal::form(Self::FORM)
     }
@@ -96,18 +97,6 @@ impl<R: Rule> fmt::Debug for Given<R> {
     }
 }
 
-impl<R: Rule> FromStr for Given<R> {
-    type Err = Refusal;
-
-    fn from_str(text: &str) -> Result<Self, Refusal> {
-        Ok(Given {
-            value: R::read(text)?,
-            text: text.into(),
-            rule: PhantomData,
-        })
-    }
-}
-
 impl<R: Rule> TryFrom<OsString> for Given<R> {
     type Error = Refusal;
 
@@ -132,7 +121,19 @@ impl<'de, R: Rule> Deserialize<'de> for Given<R> {
             }
             _ => return Err(D::Error::custom(R::other_kind())),
         };
-        text.parse().map_err(D::Error::custom)
+        Given::try_from(OsString::from(text)).map_err(D::Error::custom)
+    }
+}
+
+/// Lets clap read flags that are not UTF-8.
+impl<R: Rule + 'static> ValueParserFactory for Given<R>
+where
+    R::Value: Send + Sync,
+{
+    type Parser = TryMapValueParser<OsStringValueParser, fn(OsString) -> Result<Self, Refusal>>;
+
+    fn value_parser() -> Self::Parser {
+        OsStringValueParser::new().try_map(Given::try_from)
     }
 }
 
@@ -336,11 +337,6 @@ texts! {
     Address: Endpoint, TEXT, |text| endpoint::parse(text).map_err(|problem| {
         Refusal::value(problem, "for example broker.example:8883 or mqtts://broker.example")
     });
-    /// The path of a file.
-    FilePath: PathBuf, "the path of a file, as a text", |text| match text {
-        "" => Err(Refusal::form(Self::FORM)),
-        _ => Ok(text.into()),
-    };
     /// A client identifier, which may be empty.
     ClientId: String, TEXT, |text| string(text, "another one");
     /// A user name.
@@ -379,6 +375,26 @@ texts! {
             "names of 1 to 255 bytes [RFC 7301, 3.1]",
         )),
     };
+}
+
+/// The path of a file, which need not be UTF-8.
+pub(crate) struct FilePath;
+
+impl Rule for FilePath {
+    type Value = PathBuf;
+    const TOML: Toml = Toml::Text;
+    const FORM: &'static str = "the path of a file, as a text";
+
+    fn read(text: &str) -> Result<PathBuf, Refusal> {
+        Self::read_os(text.as_ref())
+    }
+
+    fn read_os(text: &OsStr) -> Result<PathBuf, Refusal> {
+        match text.is_empty() {
+            true => Err(Refusal::form(Self::FORM)),
+            false => Ok(text.into()),
+        }
+    }
 }
 
 /// How the threads of the bench publish.

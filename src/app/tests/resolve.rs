@@ -2,7 +2,7 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::app::command_line;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
 use crate::app::settings::Verbosity;
-use crate::app::sources::Surroundings;
+use crate::app::sources::{Surroundings, variable};
 use crate::app::usage::usage_error;
 use crate::app::values::Format;
 
@@ -284,6 +284,77 @@ fn paths_in_the_file_start_from_its_folder() {
         panic!("not TLS");
     };
     assert_eq!(tls.ca_file, Some(folder.path().join("ca")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_need_not_be_utf_8() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&path, "secret").unwrap();
+    let given = |keys: &[&str], by_flag: bool| {
+        let mut args: Vec<OsString> = ["program", "--endpoint=a", "--username=u", "--will-topic=t"]
+            .map(OsString::from)
+            .to_vec();
+        for key in keys.iter().filter(|_| by_flag) {
+            args.push(format!("--{key}").into());
+            args.push(path.clone().into());
+        }
+        let variables = keys.iter().map(|key| variable(key));
+        let variables: Vec<String> = variables.filter(|_| !by_flag).collect();
+        let lookup = |name: &str| {
+            let is_set = variables.iter().any(|known| known == name);
+            is_set.then(|| path.clone().into())
+        };
+        resolve(command_line::parse_from(args).unwrap(), &around(&lookup)).unwrap()
+    };
+    for by_flag in [true, false] {
+        let rest = ["ca-file", "password-file", "will-payload-file"];
+        let config = given(&[&rest[..], &["cert", "key"]].concat(), by_flag);
+        assert_eq!(password(&config), "secret");
+        assert_eq!(config.options.last_will.as_ref().unwrap().payload, "secret");
+        let Security::Tls(tls) = &config.options.security else {
+            panic!("not TLS");
+        };
+        assert_eq!(tls.ca_file.as_ref(), Some(&path));
+        let Some(IdentityFiles::Pem { cert, key }) = &tls.identity else {
+            panic!("not PEM");
+        };
+        assert_eq!((cert, key), (&path, &path));
+
+        let config = given(&["pkcs12", "pkcs12-password-file"], by_flag);
+        let Security::Tls(tls) = &config.options.security else {
+            panic!("not TLS");
+        };
+        let Some(IdentityFiles::Pkcs12 { file, password }) = &tls.identity else {
+            panic!("not PKCS#12");
+        };
+        assert_eq!((file, password.as_str()), (&path, "secret"));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_flag_that_is_no_path_has_to_be_utf_8() {
+    use std::os::unix::ffi::OsStrExt;
+    for (flag, advice) in [
+        ("--client-id", "use a text"),
+        ("--qos", "use 0, 1 or 2"),
+        ("--alpn", "use a list of names"),
+        ("--output", "use text or json"),
+    ] {
+        let args = [
+            OsStr::new("program"),
+            flag.as_ref(),
+            OsStr::from_bytes(b"caf\xe9"),
+        ];
+        let args = args.map(OsStr::to_owned);
+        let error = usage_error(&command_line::parse_from(&args).unwrap_err(), &args);
+        let line = error.to_string();
+        assert!(line.starts_with(&format!("reading {flag}: ")), "{line}");
+        assert!(line.contains(advice), "{line}");
+    }
 }
 
 #[test]
