@@ -9,15 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::running::{Running, attempts, message, next, options, serve, told};
-use crate::support::{Connection, HANG, ScriptedBroker, wait_for, wait_until};
+use crate::support::{Connection, HANG, LARGE, ScriptedBroker, wait_for, wait_until};
 use bytes::BytesMut;
 use mqtt_connection_sharing::error::Blame;
 use mqtt_connection_sharing::{Client, Handle, Outcome, Reason, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::v4;
-
-/// More than the system buffers for a broker that does not read, less than the script can decode.
-const LARGE: usize = 15 * 1024 * 1024;
 
 const MIB: usize = 1024 * 1024;
 

@@ -47,6 +47,10 @@ pub use scripted::{Connection, Event, ScriptedBroker};
 /// a correct program.
 pub const HANG: Duration = Duration::from_secs(30);
 
+/// A payload of more bytes than the system buffers for a peer that does not read, and fewer than a script can
+/// decode.
+pub const LARGE: usize = 15 * 1024 * 1024;
+
 /// The pause between two looks at a condition that gives no event.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
