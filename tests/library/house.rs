@@ -172,6 +172,11 @@ fn code(text: &str) -> String {
                 at += end.map_or(rest.len(), |end| end + 5);
                 code.push_str("\"\"");
             }
+            ['r', '"', ..] if !code.ends_with(is_word) => {
+                let end = rest.iter().skip(2).position(|c| *c == '"');
+                at += end.map_or(rest.len(), |end| end + 3);
+                code.push_str("\"\"");
+            }
             ['"', ..] => {
                 at += 1;
                 while at < bytes.len() && bytes[at] != '"' {
@@ -210,20 +215,32 @@ fn without_test_items(code: &str) -> String {
         };
         kept.push_str(&rest[..start]);
         let item = &rest[start + mark.len()..];
-        let end = item.find([';', '{']).unwrap_or(item.len());
-        let mut length = (end + 1).min(item.len());
-        if item[end..].starts_with('{') {
-            let mut depth = 0;
-            for (at, c) in item.char_indices().skip_while(|(at, _)| *at < end) {
-                depth += i32::from(c == '{') - i32::from(c == '}');
-                if depth == 0 {
-                    length = at + 1;
-                    break;
-                }
-            }
-        }
+        let length = length_of(item);
         rest = &item[length..];
     }
+}
+
+/// How long the item, field or variant at the head of the code is: up to the bracket that closes it, or to the
+/// sign behind it.
+fn length_of(item: &str) -> usize {
+    const ITEMS: [&str; 11] = [
+        "const", "enum", "extern", "fn", "impl", "mod", "static", "struct", "trait", "type", "use",
+    ];
+    let words = tokens(item.split(['{', ';']).next().unwrap_or_default());
+    let is_item = words.iter().any(|word| ITEMS.contains(&word.as_str()));
+    let mut depth = 0;
+    for (at, c) in item.char_indices() {
+        match c {
+            '{' | '(' | '[' => depth += 1,
+            '}' | ')' | ']' if depth == 0 => return at,
+            '}' if depth == 1 => return at + 1,
+            '}' | ')' | ']' => depth -= 1,
+            ';' if depth == 0 => return at + 1,
+            ',' if depth == 0 && !is_item => return at + 1,
+            _ => {}
+        }
+    }
+    item.len()
 }
 
 fn is_word(c: char) -> bool {
@@ -470,6 +487,9 @@ fn offences(tree: &Tree) -> Vec<String> {
     for (file, code) in &codes {
         let law = LAWS.iter().find(|law| law.room == room(file));
         for path in paths(code) {
+            if path == ["crate"] {
+                offences.insert(format!("{file} gives the crate's root another name"));
+            }
             match follow(&codes, file, &path) {
                 Target::Own => {}
                 Target::Crate(name) => {
@@ -634,6 +654,21 @@ fn an_offender_is_found() {
             "mqtt/topic.rs",
             "use crate::*;",
             "mqtt/topic.rs uses everything at the crate's root",
+        ),
+        (
+            "mqtt/topic.rs",
+            "use crate as root;",
+            "mqtt/topic.rs gives the crate's root another name",
+        ),
+        (
+            "mqtt/topic.rs",
+            "struct T { #[cfg(test)] x: Vec<u8>, }\nfn f(_: &crate::client::handle::Handle) {}",
+            "mqtt/topic.rs uses client/handle.rs",
+        ),
+        (
+            "mqtt/topic.rs",
+            "const T: &str = r\"\\\";\nfn f(_: &crate::client::handle::Handle) {}",
+            "mqtt/topic.rs uses client/handle.rs",
         ),
         (
             "link/mod.rs",
