@@ -141,9 +141,6 @@ pub use client::inbox::{Inbox, InboxError};
 pub use client::outlet::WhenFull;
 pub use client::stats::Stats;
 pub use client::ticket::Ticket;
-#[cfg(any(test, fuzzing))]
-#[doc(hidden)]
-pub use mqtt::fuzz;
 pub use mqtt::limits;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{Outcome, Reason};

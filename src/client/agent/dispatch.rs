@@ -40,9 +40,6 @@ impl Agent {
                 self.watch_failed(&error);
             }
         }
-        if injected || self.requests.has_process_loops() {
-            self.wire.look();
-        }
         busy
     }
 

@@ -90,7 +90,8 @@ pub struct Agent {
 #[must_use]
 pub struct Ended {
     /// The client that the loop was opened from, for another loop. It knows when the last CONNECT was and
-    /// which packet identifiers the broker may still hold.
+    /// which packet identifiers the broker may still hold. A loop that panics, or that is dropped before it ran,
+    /// takes the client with it.
     pub client: Client,
     /// `Ok` after TERMINATE or the last handle, or the error because of which there was no connection.
     pub result: Result<(), Error>,

@@ -1,7 +1,7 @@
 //! The target `decode`: see src/mqtt/v4/tests of the crate.
 #![no_main]
 
-use mqtt_connection_sharing::fuzz;
+use mqtt_connection_sharing::mqtt::fuzz;
 // For its allocator.
 use mqtt_connection_sharing_fuzz as _;
 

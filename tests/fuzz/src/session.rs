@@ -1,7 +1,7 @@
 //! The target `session`: see src/mqtt/session/tests/drivers/bytes.rs of the crate.
 #![no_main]
 
-use mqtt_connection_sharing::fuzz;
+use mqtt_connection_sharing::mqtt::fuzz;
 // For its allocator.
 use mqtt_connection_sharing_fuzz as _;
 
