@@ -15,7 +15,7 @@ use toml::{Table, Value};
 
 use super::files;
 use super::settings::{Settings, Task};
-use super::values::{self, Given, Refusal, Rule, wrong};
+use super::values::{self, FilePath, Given, Refusal, Rule, wrong};
 
 /// Every setting that has a default, with its reason.
 const DEFAULTS: &str = include_str!("../../config/demo.toml");
@@ -254,6 +254,9 @@ fn judge(key: &str, value: &Value) -> Result<(), Refusal> {
     };
     if has_table {
         return Err(form());
+    }
+    if value.as_str() == Some("") && allowed(key) == FilePath::FORM {
+        return Err(Refusal::value("it is empty", "the path of a file"));
     }
     let one = Table::from_iter([(key.to_owned(), value.clone())]);
     let judged = one.try_into::<Settings>();
@@ -494,6 +497,21 @@ mod tests {
             let start = format!("reading {key} in conf/demo.toml: ");
             assert!(error.starts_with(&start), "{error}");
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_path_in_the_file_is_refused_whichever_key_it_has() {
+        let paths = keys()
+            .into_iter()
+            .filter(|key| allowed(key) == FilePath::FORM);
+        let paths: Vec<String> = paths.collect();
+        assert_eq!(paths.len(), 7);
+        for key in paths {
+            let error = toml(&format!("{key} = \"\"")).unwrap_err();
+            let line =
+                format!("reading {key} in conf/demo.toml: it is empty; use the path of a file");
+            assert_eq!(error.to_string(), line);
         }
     }
 

@@ -132,6 +132,8 @@ fn error_lines() {
     fs::write(file("unknown.toml"), "publish-cout = 3\n").unwrap();
     fs::write(file("wrong.toml"), "publish-count = \"x\"\n").unwrap();
     fs::write(file("paths.toml"), "cert = \"no.pem\"\nkey = \"no.key\"\n").unwrap();
+    fs::write(file("no-path.toml"), "cert = \"\"\n").unwrap();
+    let no_path = file("no-path.toml");
     let (empty, broken) = (file("empty"), file("broken.toml"));
     let (unknown, wrong, paths) = (file("unknown.toml"), file("wrong.toml"), file("paths.toml"));
     let no_variable: &[(&str, &str)] = &[];
@@ -250,6 +252,7 @@ fn error_lines() {
         (&["--config", &broken], no_variable),
         (&["--config", &unknown], no_variable),
         (&["--config", &wrong], no_variable),
+        (&["--config", &no_path], no_variable),
         (
             &["--endpoint", &closed_tls, "--config", &paths],
             no_variable,
