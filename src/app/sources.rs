@@ -260,7 +260,7 @@ fn judge(key: &str, value: &Value) -> Result<(), Refusal> {
     }
     let one = Table::from_iter([(key.to_owned(), value.clone())]);
     let judged = one.try_into::<Settings>();
-    let refused = |error: toml::de::Error| Refusal::from_message(error.message());
+    let refused = |error: toml::de::Error| Refusal::from_serde(error.message());
     judged
         .map(drop)
         .map_err(|error| refused(error).unwrap_or_else(form))
@@ -487,6 +487,11 @@ mod tests {
             ("cert", "5", "path"),
             ("cert", "\"\"", "path"),
             ("alpn", "5", "list"),
+            (
+                "alpn",
+                "\"x; use y#\"",
+                "\"x; use y#\" is not possible; use a list of names",
+            ),
             ("alpn", "[\"\"]", "1 to 255"),
             ("max-packet-size", "[1]", "256KiB"),
             ("max-packet-size", "1", "at least 128"),

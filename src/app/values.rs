@@ -117,11 +117,11 @@ impl<'de, R: Rule> Deserialize<'de> for Given<R> {
             (toml::Value::Boolean(switch), Toml::Switch) => switch.to_string(),
             (value @ toml::Value::Table(_), _) => {
                 let text = OsString::deserialize(value).map_err(D::Error::custom)?;
-                return Given::try_from(text).map_err(D::Error::custom);
+                return Given::try_from(text).map_err(Refusal::into_serde);
             }
-            _ => return Err(D::Error::custom(R::other_kind())),
+            _ => return Err(R::other_kind().into_serde()),
         };
-        Given::try_from(OsString::from(text)).map_err(D::Error::custom)
+        Given::try_from(OsString::from(text)).map_err(Refusal::into_serde)
     }
 }
 
@@ -162,6 +162,8 @@ pub(crate) struct Refusal {
     pub(super) allowed: String,
 }
 
+/// Stands in front of each refusal that goes through serde, and of no message of serde's own.
+const REFUSED: &str = "refused: ";
 /// Stands in front of what is allowed.
 const USE: &str = "; use ";
 const NOT_POSSIBLE: &str = "is not possible";
@@ -204,9 +206,15 @@ impl Refusal {
         }
     }
 
-    /// The refusal that reads like this: serde hands its errors on as texts.
-    pub(super) fn from_message(message: &str) -> Option<Self> {
-        let (problem, allowed) = message.rsplit_once(USE)?;
+    /// The refusal as an error of serde, which keeps texts only.
+    fn into_serde<E: serde::de::Error>(self) -> E {
+        E::custom(format!("{REFUSED}{self}"))
+    }
+
+    /// The refusal that became this message of serde; `None` if the message is serde's own, which may
+    /// repeat any value.
+    pub(super) fn from_serde(message: &str) -> Option<Self> {
+        let (problem, allowed) = message.strip_prefix(REFUSED)?.rsplit_once(USE)?;
         Some(match problem.strip_prefix("it is not possible") {
             None => Refusal::value(problem, allowed),
             Some(rest) => Refusal {
@@ -495,7 +503,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_comes_through_a_text() {
+    fn a_refusal_comes_through_serde() {
         for refusal in [
             Refusal::form("a form"),
             Refusal::almost(TOO_LONG, "a form"),
@@ -503,10 +511,13 @@ mod tests {
             Quality::read("3").unwrap_err(),
             Address::read("https://a").unwrap_err(),
         ] {
-            let message = refusal.to_string();
-            assert_eq!(Refusal::from_message(&message), Some(refusal), "{message}");
+            let error: toml::de::Error = refusal.clone().into_serde();
+            let message = error.message();
+            assert_eq!(Refusal::from_serde(message), Some(refusal), "{message}");
         }
-        assert_eq!(Refusal::from_message("expected a sequence"), None);
+        for message in ["expected a sequence", "found x; use y, expected a sequence"] {
+            assert_eq!(Refusal::from_serde(message), None, "{message}");
+        }
     }
 
     #[test]
@@ -515,7 +526,7 @@ mod tests {
         for text in ["mode = \"fast\"", "mode = 5", "mode = [1]"] {
             let table: toml::Table = text.parse().unwrap();
             let error = table["mode"].clone().try_into::<Mode>().unwrap_err();
-            let refusal = Refusal::from_message(error.message()).unwrap();
+            let refusal = Refusal::from_serde(error.message()).unwrap();
             assert_eq!(refusal.allowed, "async or sync", "{text}");
         }
     }
