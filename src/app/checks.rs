@@ -8,6 +8,7 @@ use mqtt_connection_sharing::mqtt::topic::check_topic;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{QoS, Will};
 
+use super::names::Names;
 use super::values::wrong;
 
 /// A fixed header at its longest: one byte, and four that state the length.
@@ -23,13 +24,14 @@ pub(crate) struct Sent {
 }
 
 /// Checks the messages against the limits of the broker and against the packet size.
-pub(crate) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
-    limits(options, sent)?;
+pub(crate) fn together(options: &Options, sent: &Sent, names: &Names) -> Result<(), Error> {
+    limits(options, sent, names)?;
     options.check()?;
     let topic = &sent.topic;
+    let checking = |key: &str| format!("checking {}", names.name(key));
     check_topic(topic).map_err(|problem| {
         wrong(
-            "checking --topic-prefix",
+            checking("topic-prefix"),
             format!("the topic below it is not possible: {problem}"),
             "shorten it",
         )
@@ -37,7 +39,7 @@ pub(crate) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
     let packet = (FIXED_HEADER + 2 + topic.len() + 2).saturating_add(sent.payload_size);
     if packet > MAX_REMAINING_LENGTH {
         return Err(wrong(
-            "checking --payload-size",
+            checking("payload-size"),
             format!(
                 "messages would take {packet} bytes, more than a packet can have [MQTT 3.1.1, 2.2.3]"
             ),
@@ -45,26 +47,28 @@ pub(crate) fn together(options: &Options, sent: &Sent) -> Result<(), Error> {
         ));
     }
     if sent.comes_back && packet > options.max_packet_size {
+        let (payload_size, max_packet_size) =
+            (names.name("payload-size"), names.name("max-packet-size"));
         return Err(wrong(
-            "checking --payload-size",
+            checking("payload-size"),
             format!(
-                "messages would take {packet} bytes, --max-packet-size allows {}, \
+                "messages would take {packet} bytes, {max_packet_size} allows {}, \
                  and the program receives its own messages",
                 options.max_packet_size
             ),
-            "lower --payload-size or raise --max-packet-size",
+            format!("lower {payload_size} or raise {max_packet_size}"),
         ));
     }
     Ok(())
 }
 
-/// Checks the broker's limits, and names the flag.
-fn limits(options: &Options, sent: &Sent) -> Result<(), Error> {
+/// Checks the broker's limits, and names the setting.
+fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<(), Error> {
     let topic = &sent.topic;
     let limits = &options.limits;
     let will = options.last_will.as_ref();
     let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
-    for (flag, checked, advice) in [
+    for (key, checked, advice) in [
         ("qos", limits.check_qos(sent.qos), "use 0 or 1"),
         (
             "will-qos",
@@ -103,11 +107,15 @@ fn limits(options: &Options, sent: &Sent) -> Result<(), Error> {
         ),
     ] {
         checked.map_err(|exceeded| {
-            let problem = match flag {
+            let problem = match key {
                 "topic-prefix" => format!("of the longest topic below it: {exceeded}"),
                 _ => exceeded.to_string(),
             };
-            let tried = format!("checking --{flag} against the limits of {}", limits.of);
+            let tried = format!(
+                "checking {} against the limits of {}",
+                names.name(key),
+                limits.of
+            );
             wrong(tried, problem, advice)
         })?;
     }

@@ -48,7 +48,8 @@ impl Names {
         text
     }
 
-    fn name(&self, key: &str) -> String {
+    /// The name under which the value of a setting was given; the flag where nobody gave it.
+    pub(super) fn name(&self, key: &str) -> String {
         match (self.0.get(key), key) {
             (Some(name), _) => name.clone(),
             (None, "pkcs12-password-file") => format!("--{key}, or in MQTT_PKCS12_PASSWORD"),

@@ -121,13 +121,13 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
     let job = match task {
         Task::Demo => {
             let demo = demo(&settings)?;
-            checks::together(&options, &demo.sent())?;
+            checks::together(&options, &demo.sent(), &names)?;
             notices.extend(aws_notices(&options, &demo));
             Job::Demo(demo)
         }
         Task::Bench => {
             let bench = bench(&layers, &settings, &mut options)?;
-            checks::together(&options, &bench.sent())?;
+            checks::together(&options, &bench.sent(), &names)?;
             notices.extend(bench.aws_notice(&options));
             notices.extend(bench.memory_notice());
             Job::Bench(bench)

@@ -487,6 +487,34 @@ fn the_demo_s_own_messages_have_to_fit() {
 }
 
 #[test]
+fn messages_that_do_not_fit_are_blamed_on_the_source_of_the_setting() {
+    let (_folder, file) = files(&[("a.toml", "max-packet-size = 1024\n")]);
+    let (name, value) = ("MQTT_PAYLOAD_SIZE", "1002");
+    refused(
+        with(&["--endpoint=a", "--config", &file], &[(name, value)]),
+        &[
+            "checking MQTT_PAYLOAD_SIZE: ",
+            ", max-packet-size in ",
+            "lower MQTT_PAYLOAD_SIZE or raise max-packet-size in ",
+        ],
+    );
+    refused(
+        with(&["--endpoint=a"], &[(name, "256MiB")]),
+        &["checking MQTT_PAYLOAD_SIZE: ", "2.2.3"],
+    );
+    refused(
+        with(
+            &["--endpoint", AWS, "--cert=c", "--key=k"],
+            &[("MQTT_QOS", "2")],
+        ),
+        &["checking MQTT_QOS against the limits of AWS IoT: "],
+    );
+    let prefix = "x".repeat(65_535);
+    let prefix = with(&["--endpoint=a"], &[("MQTT_TOPIC_PREFIX", &prefix)]);
+    refused(prefix, &["checking MQTT_TOPIC_PREFIX: ", "shorten it"]);
+}
+
+#[test]
 fn the_limits_of_aws_iot_hold_there_and_only_there() {
     let identity = ["--cert=c", "--key=k"];
     let at = |flag: &str| to(AWS, &[&identity[..], &[flag]].concat());
