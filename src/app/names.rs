@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Each option that the library names with the setting that holds its value.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("alpn", "alpn"),
     ("ca_file", "ca-file"),
     ("cert", "cert"),
@@ -20,6 +20,7 @@ const SETTINGS: [(&str, &str); 12] = [
     ("password", "password-file"),
     ("pkcs12", "pkcs12"),
     ("pkcs12_password", "pkcs12-password-file"),
+    ("security", "endpoint"),
     ("server_name", "tls-server-name"),
     ("username", "username"),
 ];
@@ -42,7 +43,12 @@ impl Names {
         for (option, key) in SETTINGS {
             let quoted = format!("`{option}`");
             if text.contains(&quoted) {
-                text = text.replace(&quoted, &self.name(key)).into();
+                let name = match option {
+                    // The library names it where a connection is without TLS.
+                    "security" => format!("mqtt:// in {}", self.name(key)),
+                    _ => self.name(key),
+                };
+                text = text.replace(&quoted, &name).into();
             }
         }
         text
@@ -91,6 +97,11 @@ mod tests {
         let text = "give `cert` and `key`, or in `other` `key`: 1 ` 2";
         let expected = "give MQTT_CERT and --key, or in `other` --key: 1 ` 2";
         assert_eq!(names.put_into(text), expected);
+        names.insert("endpoint", "MQTT_ENDPOINT".to_owned());
+        assert_eq!(
+            names.put_into("check `host`, change `security`"),
+            "check MQTT_ENDPOINT, change mqtt:// in MQTT_ENDPOINT"
+        );
         assert_eq!(
             names.put_into("give it with `pkcs12_password`"),
             "give it with --pkcs12-password-file, or in MQTT_PKCS12_PASSWORD"

@@ -186,7 +186,7 @@ fn a_broker_that_hangs_up_is_tried_again() {
     let phrases = [
         "TLS handshake with 127.0.0.1:",
         "; check the port",
-        "mqtt://",
+        "(usually 8883 with TLS, 1883 without)",
     ];
     check_attempts("close at once, TLS", &[], false, at_once, (3, 3), &phrases);
 }
@@ -217,7 +217,7 @@ fn a_server_that_is_no_broker_has_its_error() {
     };
     let named = [
         "the port speaks TLS, in answer to CONNECT",
-        "; leave mqtt://",
+        "; change mqtt:// in --endpoint, which is without TLS",
     ];
     check_attempts("a TLS port", &[], true, tls, (3, 3), &named);
     let early = |mut connection: Connection| {
@@ -257,7 +257,7 @@ fn a_server_that_is_no_broker_has_its_error() {
         "TLS handshake with 127.0.0.1:",
         "does not speak TLS",
         "; check the port",
-        "mqtt://",
+        "(usually 8883 with TLS, 1883 without)",
     ];
     check_attempts("no TLS", &[], false, plain, (3, 1), &phrases);
 }

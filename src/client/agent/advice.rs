@@ -105,7 +105,7 @@ fn no_mqtt(beginning: &[u8]) -> Option<(String, &'static str)> {
     if beginning.starts_with(&[0x15, 3]) {
         return Some((
             "the port speaks TLS".to_owned(),
-            "leave mqtt:// out of the endpoint",
+            "change `security`, which is without TLS",
         ));
     }
     None

@@ -109,8 +109,7 @@ fn explain(text: &str, tried: String, options: &TlsOptions, name: &str) -> Error
     }
 }
 
-const PORT_ADVICE: &str =
-    "check the port (usually 8883 with TLS, 1883 without), or write mqtt:// for a link without TLS";
+const PORT_ADVICE: &str = "check the port (usually 8883 with TLS, 1883 without)";
 
 fn broken_off(tried: String, error: &io::Error) -> Error {
     Error::new(
@@ -166,7 +165,7 @@ fn on_unverified(reason: &str, tried: String, options: &TlsOptions, name: &str) 
         ),
         "hostname mismatch" | "ip address mismatch" => (
             format!("the broker's certificate is not for the name {name}"),
-            "check the endpoint, or give the name that is in the certificate with `server_name`"
+            "check `host`, or give the name that is in the certificate with `server_name`"
                 .to_owned(),
         ),
         other => (
@@ -235,7 +234,7 @@ fn on_alert(number: u8, tried: String, options: &TlsOptions) -> Error {
         70 => too_old(tried.clone()),
         112 => error(
             "the broker does not know the name that this client sent (SNI)",
-            "check the endpoint, or give the right name with `server_name`",
+            "check `host`, or give the right name with `server_name`",
         ),
         120 => error(
             "the broker takes none of the ALPN protocols it was offered",

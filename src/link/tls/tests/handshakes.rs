@@ -386,7 +386,11 @@ fn a_port_that_does_not_speak_tls_is_explained() {
         let _ = stream.peek(&mut [0]);
     };
     for (serve, permanent, phrases) in [
-        (answer, true, ["the port does not speak TLS", "mqtt://"]),
+        (
+            answer,
+            true,
+            ["the port does not speak TLS", "check the port"],
+        ),
         (
             close,
             false,
