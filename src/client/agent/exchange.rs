@@ -167,57 +167,13 @@ mod tests {
     use std::time::Duration;
 
     use super::super::connection::Phase;
-    use super::super::memory::{Peer, memory_link};
+    use super::super::memory::{
+        Peer, WINDOW, acknowledge, client, client_with, connected, memory_link, turn,
+    };
     use super::*;
-    use crate::client::batch::Batch;
-    use crate::client::handle::Handle;
     use crate::client::outlet::WhenFull;
     use crate::mqtt::packet::{Filter, Publish, QoS};
     use crate::mqtt::v4;
-    use crate::options::{Options, Security};
-    use crate::{Agent, Client};
-
-    const WINDOW: u16 = 100;
-
-    fn client() -> Client {
-        client_with(|_| {})
-    }
-
-    fn client_with(change: impl FnOnce(&mut Options)) -> Client {
-        let mut options = Options::new("localhost", "exchange");
-        options.security = Security::Plain;
-        options.max_inflight = WINDOW;
-        change(&mut options);
-        Client::new(options).unwrap()
-    }
-
-    /// A loop that is connected over memory, with `count` messages queued.
-    fn connected(client: Client, count: u64) -> (Agent, Handle, Batch, Arc<Mutex<Peer>>) {
-        let (mut agent, handle) = client.open();
-        let mut batch = Batch::new();
-        for number in 0..count {
-            let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
-            handle.publish_in(message, &mut batch).unwrap();
-        }
-        let (link, peer) = memory_link();
-        let now = Instant::now();
-        agent.greet(link, now + Duration::from_secs(60), now);
-        peer.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
-        agent.exchange(now);
-        (agent, handle, batch, peer)
-    }
-
-    /// Does with the link what a turn of the loop does. Returns how many portions it took.
-    fn turn(agent: &mut Agent) -> usize {
-        agent.wire.look_for_input();
-        agent.exchange(Instant::now());
-        let mut portions = 1;
-        while agent.wire.has_unhandled() {
-            agent.exchange(Instant::now());
-            portions += 1;
-        }
-        portions
-    }
 
     /// How many PUBLISHes each write since the last look had.
     fn published(peer: &Arc<Mutex<Peer>>) -> Vec<usize> {
@@ -228,15 +184,6 @@ mod tests {
             std::iter::from_fn(|| v4::decode(&mut bytes, 1_000).unwrap()).count()
         });
         counted.collect()
-    }
-
-    fn acknowledge(peer: &Arc<Mutex<Peer>>, ids: impl Iterator<Item = u16>) {
-        let acknowledgments = ids.flat_map(|id| {
-            let [high, low] = id.to_be_bytes();
-            [0x40, 2, high, low]
-        });
-        let together = acknowledgments.collect();
-        peer.lock().unwrap().to_read.push_back(together);
     }
 
     #[test]

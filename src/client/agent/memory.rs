@@ -1,15 +1,24 @@
-//! A link in memory, for tests: what the broker has sent and was sent.
+//! A link in memory, and a loop that is connected over it, for tests.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 
+use super::{Agent, Client};
+use crate::client::batch::Batch;
+use crate::client::handle::Handle;
 use crate::link::Link;
+use crate::mqtt::packet::{Publish, QoS};
+use crate::options::{Options, Security};
 
-/// The other side of the link.
+/// Commands that a loop of [`client`] has in flight at most.
+pub(super) const WINDOW: u16 = 100;
+
+/// The other side of the link: what the broker has sent and was sent.
 #[derive(Default)]
 pub(super) struct Peer {
     /// Each is read at once; an empty one says that there is nothing for now.
@@ -35,6 +44,56 @@ pub(super) fn memory_link() -> (Box<dyn Link>, Arc<Mutex<Peer>>) {
         socket,
     };
     (Box::new(link), peer)
+}
+
+pub(super) fn client() -> Client {
+    client_with(|_| {})
+}
+
+pub(super) fn client_with(change: impl FnOnce(&mut Options)) -> Client {
+    let mut options = Options::new("localhost", "exchange");
+    options.security = Security::Plain;
+    options.max_inflight = WINDOW;
+    change(&mut options);
+    Client::new(options).unwrap()
+}
+
+/// A loop that is connected over memory, with `count` messages queued.
+pub(super) fn connected(client: Client, count: u64) -> (Agent, Handle, Batch, Arc<Mutex<Peer>>) {
+    let (mut agent, handle) = client.open();
+    let mut batch = Batch::new();
+    for number in 0..count {
+        let message = Publish::new("t", QoS::AtLeastOnce, number.to_string());
+        handle.publish_in(message, &mut batch).unwrap();
+    }
+    let (link, peer) = memory_link();
+    let now = Instant::now();
+    agent.greet(link, now + Duration::from_secs(60), now);
+    peer.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+    agent.exchange(now);
+    (agent, handle, batch, peer)
+}
+
+/// Does with the link what a turn of the loop does. Returns how many portions it took.
+pub(super) fn turn(agent: &mut Agent) -> usize {
+    agent.wire.look_for_input();
+    agent.exchange(Instant::now());
+    let mut portions = 1;
+    while agent.wire.has_unhandled() {
+        agent.exchange(Instant::now());
+        portions += 1;
+    }
+    portions
+}
+
+/// The broker sends a PUBACK for each of these identifiers, all of them together.
+pub(super) fn acknowledge(peer: &Arc<Mutex<Peer>>, ids: impl Iterator<Item = u16>) {
+    let acknowledgments = ids.flat_map(|id| {
+        let [high, low] = id.to_be_bytes();
+        [0x40, 2, high, low]
+    });
+    let together = acknowledgments.collect();
+    peer.lock().unwrap().to_read.push_back(together);
 }
 
 impl Read for MemoryLink {
