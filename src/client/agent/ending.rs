@@ -155,3 +155,45 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{client, client_with, connected};
+    use super::*;
+
+    #[test]
+    fn terminate_does_not_wait_longer_for_a_disconnect_that_is_stuck() {
+        let client = client_with(|options| options.ack_timeout = Duration::from_secs(60));
+        let (mut agent, handle, _batch, peer) = connected(client, 0);
+        peer.lock().unwrap().is_full = true;
+        let now = Instant::now();
+        let offline = handle.disconnect();
+        agent.take_urgent(now);
+        agent.exchange(now);
+        assert!(agent.connection.is_closing());
+        let grace = Duration::from_secs(5);
+        let end = handle.terminate(grace);
+        agent.take_urgent(now);
+        let late = now + grace + LEAVING_TIME;
+        assert_eq!(agent.connection.deadline(), Some(late));
+        for (time, has_ended) in [(late - Duration::from_millis(1), false), (late, true)] {
+            agent.advance_connection(time);
+            assert_eq!(agent.has_ended(time), has_ended);
+        }
+        drop((handle, offline, end));
+    }
+
+    #[test]
+    fn a_disconnect_ends_a_reconnect_that_waits_for_its_connection() {
+        let (mut agent, handle) = client().open();
+        let again = handle.reconnect();
+        agent.take_urgent(Instant::now());
+        assert_eq!(again.outcome(), None);
+        let offline = handle.disconnect();
+        agent.take_urgent(Instant::now());
+        let never_sent = Outcome::NeverSent(Reason::NoConnection);
+        assert_eq!(again.outcome(), Some(never_sent));
+        assert!(matches!(agent.connection.phase(), Phase::Offline));
+        drop((handle, offline));
+    }
+}

@@ -26,6 +26,8 @@ pub(super) struct Peer {
     /// Each was written at once.
     pub(super) written: Vec<Vec<u8>>,
     pub(super) is_broken: bool,
+    /// The link takes nothing.
+    pub(super) is_full: bool,
 }
 
 struct MemoryLink {
@@ -111,6 +113,9 @@ impl Write for MemoryLink {
         let mut peer = self.peer.lock().unwrap();
         if peer.is_broken {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if peer.is_full {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
         peer.written.push(bytes.to_vec());
         Ok(bytes.len())

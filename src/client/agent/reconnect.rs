@@ -194,3 +194,49 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{client, connected, memory_link};
+    use super::*;
+
+    #[test]
+    fn a_reconnect_ends_a_disconnect_that_still_waits_for_commands() {
+        let (mut agent, handle, batch, _peer) = connected(client(), 1);
+        let now = Instant::now();
+        let offline = handle.disconnect();
+        agent.take_urgent(now);
+        assert_eq!(offline.outcome(), None);
+        let again = handle.reconnect();
+        agent.take_urgent(now);
+        assert_eq!(
+            offline.outcome(),
+            Some(Outcome::delivered(0, Duration::ZERO))
+        );
+        agent.exchange(now);
+        assert!(matches!(agent.connection.phase(), Phase::Waiting { .. }));
+        let (link, peer) = memory_link();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        peer.lock().unwrap().to_read.push_back(vec![0x20, 2, 0, 0]);
+        agent.exchange(now);
+        agent.exchange(now);
+        assert_eq!(again.outcome(), Some(Outcome::delivered(1, Duration::ZERO)));
+        assert!(agent.connection.is_online());
+        assert_eq!(agent.session.in_flight(), 1, "the command is out");
+        drop((handle, batch));
+    }
+
+    #[test]
+    fn a_reconnect_after_terminate_is_cancelled_and_leaves_the_link_alone() {
+        let (mut agent, handle, _batch, _peer) = connected(client(), 0);
+        let now = Instant::now();
+        let end = handle.terminate(Duration::from_secs(60));
+        agent.take_urgent(now);
+        let again = handle.reconnect();
+        agent.take_urgent(now);
+        let cancelled = Outcome::Cancelled(Reason::Terminated);
+        assert_eq!(again.outcome(), Some(cancelled));
+        assert!(agent.connection.is_online() && agent.wire.is_up());
+        drop((handle, end));
+    }
+}
