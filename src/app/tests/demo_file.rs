@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::options::Options;
 
 use super::resolve::{flags, to};
+use crate::app::bench::settings::default_window;
 use crate::app::names::Names;
 use crate::app::settings::Task;
 use crate::app::sources::{defaults, from_toml, keys};
@@ -48,6 +50,33 @@ fn the_file_holds_every_key_and_every_key_has_a_comment() {
     }
     for task in [Task::Demo, Task::Bench] {
         assert!(defaults(task).len() > 20, "{task:?}");
+    }
+}
+
+/// One key has one value in the file, so the bench's own defaults stand in its prose.
+#[test]
+fn the_file_says_where_the_bench_has_defaults_of_its_own() {
+    let (demo, bench) = (defaults(Task::Demo), defaults(Task::Bench));
+    let own: Vec<&String> = bench
+        .keys()
+        .filter(|key| bench[*key] != demo[*key])
+        .collect();
+    assert_eq!(own, ["clean-session", "payload-size"]);
+    assert_eq!(bench["clean-session"].as_bool(), Some(true));
+    let prose = FILE.replace("\n# ", " ");
+    for text in [
+        format!(
+            "payload-size above and clean-session below are left out, its messages have {} bytes and its session \
+             is a clean one",
+            bench["payload-size"]
+        ),
+        format!(
+            "Default: {}, with QoS 2 {}.",
+            default_window(QoS::AtLeastOnce),
+            default_window(QoS::ExactlyOnce)
+        ),
+    ] {
+        assert!(prose.contains(&text), "{text}");
     }
 }
 
