@@ -270,6 +270,8 @@ mod tests {
         base: Instant,
         /// When the oldest packet was sent that awaits an acknowledgment.
         unanswered: Option<Instant>,
+        /// Whether that packet stands in the output and has time while the link takes bytes.
+        is_leaving: bool,
     }
 
     impl Fixture {
@@ -294,6 +296,7 @@ mod tests {
                 events: Events::default(),
                 base,
                 unanswered: None,
+                is_leaving: false,
             }
         }
 
@@ -303,9 +306,12 @@ mod tests {
 
         fn timeout(&mut self, seconds: u64) -> Option<LinkLoss> {
             let now = self.at(seconds);
-            let oldest = self.unanswered;
-            self.liveness
-                .handle_timeout(|_| oldest, &mut self.output, now)
+            let (sent, is_leaving) = (self.unanswered, self.is_leaving);
+            let oldest = |last_taken| match is_leaving {
+                true => sent.max(Some(last_taken)),
+                false => sent,
+            };
+            self.liveness.handle_timeout(oldest, &mut self.output, now)
         }
 
         fn next(&self) -> Option<u64> {
@@ -383,5 +389,20 @@ mod tests {
         fixture.liveness.handle_sent(fixture.at(23));
         fixture.liveness.handle_all_acknowledged();
         assert_eq!(fixture.next(), None);
+    }
+
+    #[test]
+    fn the_time_of_a_packet_that_is_leaving_begins_when_the_link_last_took_bytes() {
+        let mut fixture = Fixture::connected(0);
+        fixture.liveness.handle_sent(fixture.at(1));
+        (fixture.unanswered, fixture.is_leaving) = (Some(fixture.at(1)), true);
+        fixture.liveness.handle_written(fixture.at(5));
+        // The link has not taken this PINGREQ.
+        let now = fixture.at(7);
+        fixture.liveness.send_ping(None, &mut fixture.output, now);
+        fixture.liveness.handle_received(now);
+        assert_eq!(fixture.timeout(21), None);
+        assert_eq!(fixture.next(), Some(25));
+        assert_eq!(fixture.timeout(25), Some(LinkLoss::AckTimeout));
     }
 }

@@ -297,6 +297,17 @@ fn what_a_link_takes_late_has_its_time_from_then_on() {
     t.at(39_000).notes("close AckTimeout").finish();
 }
 
+#[test]
+fn no_acknowledgment_is_late_while_the_link_takes_bytes() {
+    let mut t = Transcript::connected();
+    t.stalls_after(0);
+    t.publish("a", 1, "x");
+    t.at(19_000).stalls_after(1);
+    t.at(38_000).stalls_after(1);
+    t.at(57_999).silent();
+    t.at(58_000).notes("close AckTimeout").finish();
+}
+
 /// A link that takes little at a time must not make each write go through all commands in flight.
 #[test]
 fn a_link_that_takes_a_byte_at_a_time_costs_no_more_with_many_in_flight() {
