@@ -4,7 +4,7 @@ use rumqttc::mqttbytes::v4;
 
 use super::Transcript;
 use super::packets::{connack, filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
-use crate::mqtt::packet::ConnectReturnCode;
+use crate::mqtt::packet::{ConnectReturnCode, Incoming};
 
 #[test]
 fn unacknowledged_publishes_are_sent_again_in_order_with_dup_4_4_0_1_4_6_0_1_3_3_1_1() {
@@ -77,8 +77,8 @@ fn after_the_identifiers_went_round_the_order_is_still_that_of_sending() {
     t.finish();
 }
 
-/// Links that are lost, one after the other, with nothing acknowledged.
-fn fruitless(t: &mut Transcript, links: u32) {
+/// Links that are lost, one after the other, with nothing more acknowledged.
+fn loses_links(t: &mut Transcript, links: u32) {
     for _ in 0..links {
         t.sent.clear();
         t.reconnects(true);
@@ -105,9 +105,9 @@ fn what_stands_first_when_five_links_in_a_row_are_lost_without_progress_is_given
 #[test]
 fn a_link_with_progress_starts_the_count_again() {
     let mut t = Transcript::in_flight(2);
-    fruitless(&mut t, 3);
+    loses_links(&mut t, 3);
     t.receives(puback(1)).resolved(0, "delivered x4");
-    fruitless(&mut t, 5);
+    loses_links(&mut t, 5);
     assert!(t.outcomes.is_empty());
     t.reconnects(true).resolved(1, "perhaps Parked");
     t.finish();
@@ -116,13 +116,36 @@ fn a_link_with_progress_starts_the_count_again() {
 #[test]
 fn a_link_on_which_everything_was_acknowledged_starts_the_count_again() {
     let mut t = Transcript::in_flight(1);
-    fruitless(&mut t, 3);
+    loses_links(&mut t, 3);
     t.receives(puback(1)).resolved(0, "delivered x4");
     t.reconnects(true);
     let token = t.publish("t", 1, "2");
-    fruitless(&mut t, 4);
+    loses_links(&mut t, 4);
     assert!(t.outcomes.is_empty());
     t.reconnects(true).resolved(token, "perhaps Parked");
+    t.finish();
+}
+
+#[test]
+fn a_link_that_brought_pingresp_is_not_fruitless() {
+    let mut t = Transcript::in_flight(1);
+    for _ in 0..6 {
+        let ping = t.ping();
+        t.receives(Incoming::PingResp);
+        t.resolved(ping, "delivered x1");
+        loses_links(&mut t, 1);
+    }
+    t.finish();
+}
+
+#[test]
+fn a_link_that_brought_pubrec_is_not_fruitless() {
+    let mut t = Transcript::in_flight(1);
+    for id in 2..8 {
+        t.publish("t", 2, "x");
+        t.receives(pubrec(id));
+        loses_links(&mut t, 1);
+    }
     t.finish();
 }
 
@@ -130,7 +153,7 @@ fn a_link_on_which_everything_was_acknowledged_starts_the_count_again() {
 fn a_qos_2_publish_that_is_given_up_frees_its_identifier_at_the_broker_too() {
     let mut t = Transcript::connected();
     let token = t.publish("t", 2, "1");
-    fruitless(&mut t, 4);
+    loses_links(&mut t, 4);
     t.reconnects(true).resolved(token, "perhaps Parked");
     t.sends("PUBREL 1").silent();
     t.receives(pubcomp(1)).silent();
