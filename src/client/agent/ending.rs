@@ -158,8 +158,30 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::{client, client_with, connected};
+    use std::sync::{Arc, Mutex};
+
+    use super::super::memory::{Peer, WINDOW, acknowledge, client, client_with, connected, turn};
     use super::*;
+    use crate::client::batch::Batch;
+    use crate::client::handle::Handle;
+    use crate::client::inbox::Inbox;
+    use crate::client::outlet::WhenFull;
+    use crate::client::ticket::Ticket;
+    use crate::mqtt::packet::{Filter, Publish, QoS};
+
+    /// For the identifier 1. The session does not take it after DISCONNECT.
+    const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 1];
+
+    /// A loop that has sent SUBSCRIBE under the identifier 1.
+    fn subscribing() -> (Agent, Handle, Inbox, Ticket, Arc<Mutex<Peer>>) {
+        let (mut agent, handle, _batch, peer) = connected(client(), 0);
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
+        let subscribed = handle.subscribe(&inbox, filters).unwrap();
+        turn(&mut agent);
+        assert_eq!(agent.session.in_flight(), 1);
+        (agent, handle, inbox, subscribed, peer)
+    }
 
     #[test]
     fn terminate_does_not_wait_longer_for_a_disconnect_that_is_stuck() {
@@ -195,5 +217,41 @@ mod tests {
         assert_eq!(again.outcome(), Some(never_sent));
         assert!(matches!(agent.connection.phase(), Phase::Offline));
         drop((handle, offline));
+    }
+
+    #[test]
+    fn a_suback_that_was_read_before_disconnect_counts() {
+        let (mut agent, handle, inbox, subscribed, peer) = subscribing();
+        let mut batch = Batch::new();
+        for _ in 0..WINDOW {
+            let message = Publish::new("t", QoS::AtLeastOnce, "x");
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        turn(&mut agent);
+        // More than one portion; SUBACK is in the last one.
+        acknowledge(&peer, 2..=WINDOW);
+        peer.lock().unwrap().to_read[0].extend(SUBACK);
+        let offline = handle.disconnect();
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        assert!(subscribed.outcome().unwrap().is_delivered());
+        turn(&mut agent);
+        assert!(agent.connection.is_closing());
+        drop((handle, inbox, offline));
+    }
+
+    #[test]
+    fn a_suback_that_has_come_when_the_grace_is_over_counts() {
+        let (mut agent, handle, inbox, subscribed, peer) = subscribing();
+        let now = Instant::now();
+        let grace = Duration::from_secs(5);
+        let end = handle.terminate(grace);
+        agent.take_urgent(now);
+        assert!(!agent.end_if_due(now));
+        peer.lock().unwrap().to_read.push_back(SUBACK.to_vec());
+        assert!(agent.end_if_due(now + grace));
+        assert!(subscribed.outcome().unwrap().is_delivered());
+        assert!(agent.connection.is_closing());
+        drop((handle, inbox, end));
     }
 }
