@@ -309,6 +309,18 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_left_for_another_counts_as_no_failure() {
+        let now = Instant::now();
+        let client = client(|options| options.retry.attempts = 1);
+        let mut connection = connection(&client, now);
+        for _ in 0..3 {
+            let loss = LinkLoss::LeftWithBroker;
+            let delay = connection.delay_after_loss(&loss, false, Duration::ZERO);
+            assert_eq!(delay, Some(Duration::ZERO));
+        }
+    }
+
+    #[test]
     fn a_permanent_error_leaves_no_next_attempt() {
         let now = Instant::now();
         let client = client(|options| options.retry.attempts = 0);
