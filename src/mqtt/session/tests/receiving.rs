@@ -213,6 +213,16 @@ fn no_new_link_is_made_before_the_first_of_what_was_left_has_room() {
     t.notes("close LeftWithBroker").finish();
 }
 
+#[test]
+fn a_message_that_replaces_one_that_was_owed_makes_room_for_itself() {
+    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    t.receives(message(1, 1, "one"));
+    t.delivers("t \"one\"").unwrap();
+    // Another message under the same identifier: nothing is owed for the first one any more.
+    t.receives(message(1, 1, "sevenths")).notes("unread 10");
+    t.notes("close LeftWithBroker").finish();
+}
+
 /// Publishers who fill the output as fast as it leaves would put the new link off for ever.
 #[test]
 fn no_command_is_taken_while_a_new_link_waits_for_the_output_to_leave() {
