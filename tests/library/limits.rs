@@ -142,7 +142,7 @@ fn an_invalid_host_is_refused_and_not_repeated() {
     ] {
         let error = Options::new(host, "me").check().expect_err(host);
         let text = error.to_string();
-        assert!(text.starts_with("checking the endpoint: "), "{text}");
+        assert!(text.starts_with("checking `host`: "), "{text}");
         assert!(text.contains("; give the host alone"), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
