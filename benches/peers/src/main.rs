@@ -93,13 +93,13 @@ fn main() -> Result<()> {
             json,
             chart,
         } => {
-            let measured = suite::run(&tls::check(&certs)?, rounds, seconds)?;
-            print!("{}", table::text(&measured, rounds, seconds)?);
+            let suite = suite::run(&tls::check(&certs)?, rounds, seconds)?;
+            print!("{}", table::text(&suite, seconds)?);
             if let Some(path) = json {
-                suite::write(&path, &table::json(&measured, rounds, seconds)?)?;
+                suite::write(&path, &table::json(&suite, seconds)?)?;
             }
             if let Some(path) = chart {
-                suite::write(&path, &chart::svg(&measured)?)?;
+                suite::write(&path, &chart::svg(&suite.tasks)?)?;
             }
             Ok(())
         }

@@ -114,12 +114,23 @@ impl Measured {
     }
 }
 
+/// The results of all tasks.
+#[derive(Debug)]
+pub struct Suite {
+    /// Each task with the medians over the rounds.
+    pub tasks: Vec<Measured>,
+    /// The same of each round by itself, which shows how far the rounds lie apart.
+    pub rounds: Vec<Vec<Measured>>,
+}
+
 /// Runs all tasks.
-pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Vec<Measured>> {
+pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Suite> {
     let sink = Server::sink(certs)?;
     let mosquitto = Server::mosquitto(certs)?;
-    let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); TASKS.len()];
+    let mut all: Vec<Vec<Figures>> = vec![Vec::new(); TASKS.len()];
+    let mut apart = Vec::new();
     for round in 1..=rounds {
+        let mut figures: Vec<Vec<Figures>> = vec![Vec::new(); TASKS.len()];
         for (task, figures) in TASKS.iter().zip(&mut figures) {
             eprintln!("round {round} of {rounds}: {}", task.name);
             let server = match task.against {
@@ -131,15 +142,27 @@ pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Vec<Measured>> 
                 figures.push(run.with_context(|| format!("{contender}, {}", task.name))?);
             }
         }
+        apart.push(summary(&figures));
+        for (all, figures) in all.iter_mut().zip(figures) {
+            all.extend(figures);
+        }
     }
+    Ok(Suite {
+        tasks: summary(&all),
+        rounds: apart,
+    })
+}
+
+/// The medians of each task.
+fn summary(figures: &[Vec<Figures>]) -> Vec<Measured> {
     let measured = TASKS.iter().zip(figures).map(|(task, figures)| Measured {
         task: *task,
         medians: contenders::ALL
             .iter()
-            .filter_map(|contender| medians(contender.name, &figures))
+            .filter_map(|contender| medians(contender.name, figures))
             .collect(),
     });
-    Ok(measured.collect())
+    measured.collect()
 }
 
 /// Runs one contender in a process of its own.

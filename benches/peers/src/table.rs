@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW};
+use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW, Suite};
 use crate::work::Mode;
 
 /// In shorter rounds the beginning counts too much, because nothing is in the caches yet.
@@ -15,7 +15,12 @@ const LONG_ENOUGH: f64 = 1.0;
 #[derive(Debug, Serialize)]
 pub struct Ratio {
     pub what: &'static str,
+    /// Of the medians.
     pub ratio: f64,
+    /// The lowest ratio of a single round.
+    pub lowest: f64,
+    /// The highest ratio of a single round.
+    pub highest: f64,
     pub goal: Option<String>,
     pub reached: Option<bool>,
 }
@@ -34,18 +39,19 @@ fn processors() -> usize {
 }
 
 /// All results as one JSON object.
-pub fn json(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
+pub fn json(suite: &Suite, seconds: f64) -> Result<String> {
     Ok(serde_json::to_string_pretty(&Document {
-        rounds,
+        rounds: suite.rounds.len(),
         seconds,
         processors: processors(),
-        tasks: measured,
-        ratios: ratios(measured),
+        tasks: &suite.tasks,
+        ratios: ratios(suite),
     })?)
 }
 
 /// All results as lines.
-pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String> {
+pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
+    let rounds = suite.rounds.len();
     let mut text = format!(
         "QoS 1, 64-byte payloads, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s \
          ({} s with 1024 threads)\n\n",
@@ -64,7 +70,7 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
         "{:<28}{:>12}{:>12}{:>16}{:>10}{:>12}",
         "", head[0], head[1], head[2], head[3], head[4]
     )?;
-    for task in measured {
+    for task in &suite.tasks {
         let threads = match task.task.threads {
             1 => "1 thread".to_owned(),
             many => format!("{many} threads"),
@@ -97,19 +103,17 @@ pub fn text(measured: &[Measured], rounds: usize, seconds: f64) -> Result<String
             )?;
         }
     }
-    text.push('\n');
-    for ratio in ratios(measured) {
-        let value = match ratio.ratio {
-            few if few < 0.9995 => format!("{few:.3}"),
-            many => format!("{many:.2}"),
-        };
+    writeln!(text, "\n{:<56}{:>8}{:>18}", "", "medians", "single rounds")?;
+    for ratio in ratios(suite) {
+        let [value, lowest, highest] = [ratio.ratio, ratio.lowest, ratio.highest].map(digits);
+        let value = format!("{value:>8}{:>18}", format!("{lowest} to {highest}"));
         let verdict = match (&ratio.goal, ratio.reached) {
             (Some(goal), _) if seconds < LONG_ENOUGH => format!("   goal {goal}"),
             (Some(goal), Some(true)) => format!("   goal {goal:<13} reached"),
             (Some(goal), _) => format!("   goal {goal:<13} not reached"),
             (None, _) => String::new(),
         };
-        writeln!(text, "{:<56}{value:>8}{verdict}", ratio.what)?;
+        writeln!(text, "{:<56}{value}{verdict}", ratio.what)?;
     }
     if seconds < LONG_ENOUGH {
         writeln!(
@@ -134,8 +138,28 @@ pub fn short(number: f64) -> String {
     }
 }
 
-/// The ratios whose tasks were measured.
-pub fn ratios(measured: &[Measured]) -> Vec<Ratio> {
+/// A ratio in three digits or more.
+fn digits(ratio: f64) -> String {
+    match ratio {
+        few if few < 0.9995 => format!("{few:.3}"),
+        many => format!("{many:.2}"),
+    }
+}
+
+/// The ratios whose tasks were measured, with those of the single rounds beside them.
+fn ratios(suite: &Suite) -> Vec<Ratio> {
+    let mut ratios = of_medians(&suite.tasks);
+    for round in &suite.rounds {
+        for (whole, round) in ratios.iter_mut().zip(of_medians(round)) {
+            whole.lowest = whole.lowest.min(round.ratio);
+            whole.highest = whole.highest.max(round.ratio);
+        }
+    }
+    ratios
+}
+
+/// The ratios of one set of medians.
+fn of_medians(measured: &[Measured]) -> Vec<Ratio> {
     let find = |against, mode, threads, window| {
         measured.iter().find(|m| {
             m.task.against == against
@@ -159,6 +183,8 @@ pub fn ratios(measured: &[Measured]) -> Vec<Ratio> {
         ratios.extend(ratio.map(|ratio| Ratio {
             what,
             ratio,
+            lowest: ratio,
+            highest: ratio,
             goal: Some(format!("at least {goal}")),
             reached: Some(ratio >= goal),
         }));
@@ -182,6 +208,8 @@ pub fn ratios(measured: &[Measured]) -> Vec<Ratio> {
         ratios.extend(ratio.map(|ratio| Ratio {
             what,
             ratio,
+            lowest: ratio,
+            highest: ratio,
             goal: Some(format!("at most {goal}")),
             reached: Some(ratio <= goal),
         }));
@@ -211,9 +239,12 @@ pub fn ratios(measured: &[Measured]) -> Vec<Ratio> {
         ("window 100, of the raw loop's rate", of_raw(narrow)),
     ];
     ratios.extend(without_goal.into_iter().filter_map(|(what, ratio)| {
+        let ratio = ratio?;
         Some(Ratio {
             what,
-            ratio: ratio?,
+            ratio,
+            lowest: ratio,
+            highest: ratio,
             goal: None,
             reached: None,
         })
