@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeliveryId, Outcome};
-use crate::mqtt::packet::{ConnectReturnCode, Message, ProtocolError};
+use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
 
 /// The settings of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -136,10 +136,10 @@ pub enum LinkLoss {
     PeerClosed,
     /// Reading or writing failed.
     Io(String),
-    /// Nothing came back after PINGREQ.
+    /// Nothing came back after PINGREQ, or everything but its answer for too long.
     KeepAliveExpired,
-    /// Something was not acknowledged in time.
-    AckTimeout,
+    /// The packet under this identifier was not acknowledged in time.
+    AckTimeout(PacketId),
     /// A thread that had not read its inbox has caught up, and messages that were left with the broker
     /// meanwhile come only on a new link.
     LeftWithBroker,
@@ -153,7 +153,10 @@ impl fmt::Display for LinkLoss {
             LinkLoss::PeerClosed => f.write_str("the broker closed the connection"),
             LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
             LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
-            LinkLoss::AckTimeout => f.write_str("an acknowledgment did not come in time"),
+            LinkLoss::AckTimeout(id) => write!(
+                f,
+                "an acknowledgment did not come in time (packet identifier {id})"
+            ),
             LinkLoss::LeftWithBroker => f.write_str(
                 "a thread reads its inbox again, and the broker is to send what was left with it",
             ),
@@ -174,7 +177,7 @@ mod tests {
             resubscribing: 0,
         });
         events.resolve(7, Outcome::delivered(1, Duration::ZERO));
-        events.push(Event::Close(LinkLoss::AckTimeout));
+        events.push(Event::Close(LinkLoss::PeerClosed));
         events.handle_link_lost();
         assert_eq!(events.len(), 1);
         assert!(matches!(

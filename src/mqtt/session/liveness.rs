@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::event::{Events, LinkLoss, SessionOptions};
+use super::outbound::Unanswered;
 use super::outcome::{Outcome, Reason};
 use super::output::Output;
 
@@ -130,11 +131,11 @@ impl<T> Liveness<T> {
     }
 
     /// Handles the deadlines that have expired: sends PINGREQ, or returns why the link has to be closed.
-    /// `oldest_unanswered` returns when the oldest packet was sent that awaits an acknowledgment; its
-    /// argument is when the link last took bytes.
+    /// `oldest_unanswered` returns the packet that has awaited an acknowledgment for the longest time; its argument
+    /// is when the link last took bytes.
     pub(super) fn handle_timeout(
         &mut self,
-        oldest_unanswered: impl FnOnce(Instant) -> Option<Instant>,
+        oldest_unanswered: impl FnOnce(Instant) -> Option<Unanswered>,
         output: &mut Output,
         now: Instant,
     ) -> Option<LinkLoss> {
@@ -148,7 +149,7 @@ impl<T> Liveness<T> {
             let asked = self.pings.iter().find(|ping| ping.token.is_some());
             let overdue = asked.map(|ping| ping.since + self.ack_timeout);
             if overdue.is_some_and(|overdue| overdue <= now) {
-                return Some(LinkLoss::AckTimeout);
+                return Some(LinkLoss::KeepAliveExpired);
             }
             let due = overdue.map_or(due, |overdue| overdue.min(due));
             self.timers.set(Timer::PingResponse, due);
@@ -156,9 +157,9 @@ impl<T> Liveness<T> {
         if self.timers.take_expired(Timer::Acknowledgment, now)
             && let Some(oldest) = oldest_unanswered(self.last_taken)
         {
-            let due = oldest + self.ack_timeout;
+            let due = oldest.sent + self.ack_timeout;
             if due <= now {
-                return Some(LinkLoss::AckTimeout);
+                return Some(LinkLoss::AckTimeout(oldest.id));
             }
             self.timers.set(Timer::Acknowledgment, due);
         }
@@ -259,9 +260,14 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::packet::PacketId;
     use crate::mqtt::session::{Event, OnSessionLost};
 
     const PINGREQ: [u8; 2] = [0xc0, 0];
+
+    fn id() -> PacketId {
+        PacketId::new(7).unwrap()
+    }
 
     struct Fixture {
         liveness: Liveness<u8>,
@@ -307,9 +313,12 @@ mod tests {
         fn timeout(&mut self, seconds: u64) -> Option<LinkLoss> {
             let now = self.at(seconds);
             let (sent, is_leaving) = (self.unanswered, self.is_leaving);
-            let oldest = |last_taken| match is_leaving {
-                true => sent.max(Some(last_taken)),
-                false => sent,
+            let oldest = |last_taken: Instant| {
+                let sent = match is_leaving {
+                    true => sent.max(Some(last_taken)),
+                    false => sent,
+                }?;
+                Some(Unanswered { id: id(), sent })
             };
             self.liveness.handle_timeout(oldest, &mut self.output, now)
         }
@@ -364,7 +373,7 @@ mod tests {
             .liveness
             .send_ping(Some(7), &mut fixture.output, now);
         fixture.liveness.handle_received(fixture.at(15));
-        assert_eq!(fixture.timeout(21), Some(LinkLoss::AckTimeout));
+        assert_eq!(fixture.timeout(21), Some(LinkLoss::KeepAliveExpired));
         fixture.liveness.stop();
         fixture
             .liveness
@@ -385,7 +394,7 @@ mod tests {
         fixture.unanswered = Some(fixture.at(2));
         assert_eq!(fixture.timeout(21), None);
         assert_eq!(fixture.next(), Some(22));
-        assert_eq!(fixture.timeout(22), Some(LinkLoss::AckTimeout));
+        assert_eq!(fixture.timeout(22), Some(LinkLoss::AckTimeout(id())));
         fixture.liveness.handle_sent(fixture.at(23));
         fixture.liveness.handle_all_acknowledged();
         assert_eq!(fixture.next(), None);
@@ -403,6 +412,6 @@ mod tests {
         fixture.liveness.handle_received(now);
         assert_eq!(fixture.timeout(21), None);
         assert_eq!(fixture.next(), Some(25));
-        assert_eq!(fixture.timeout(25), Some(LinkLoss::AckTimeout));
+        assert_eq!(fixture.timeout(25), Some(LinkLoss::AckTimeout(id())));
     }
 }

@@ -33,6 +33,14 @@ pub(super) enum Released {
     Again,
 }
 
+/// A packet that awaits an acknowledgment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unanswered {
+    pub(super) id: PacketId,
+    /// When its time began.
+    pub(super) sent: Instant,
+}
+
 /// Commands that have not ended.
 #[derive(Debug, Clone)]
 pub(super) struct Outbound<T> {
@@ -386,16 +394,22 @@ impl<T> Outbound<T> {
         self.ring.next_position()
     }
 
-    /// When the oldest packet was sent that awaits an acknowledgment on this link. A packet that has not left the
-    /// output yet, up to `written`, has time as long as the link takes anything at all.
-    pub(super) fn oldest_unanswered(&self, written: u64, last_taken: Instant) -> Option<Instant> {
-        let entries = self.ring.iter().map(|(_, entry)| entry);
-        let on_this_link = entries.filter(|entry| entry.on_this_link);
-        let sent = on_this_link.map(|entry| match entry.end <= written {
-            true => entry.sent,
-            false => entry.sent.max(last_taken),
+    /// The packet that has awaited an acknowledgment on this link for the longest time. A packet that has not
+    /// left the output yet, up to `written`, has time as long as the link takes anything at all.
+    pub(super) fn oldest_unanswered(
+        &self,
+        written: u64,
+        last_taken: Instant,
+    ) -> Option<Unanswered> {
+        let on_this_link = self.ring.iter().filter(|(_, entry)| entry.on_this_link);
+        let sent = on_this_link.map(|(id, entry)| Unanswered {
+            id,
+            sent: match entry.end <= written {
+                true => entry.sent,
+                false => entry.sent.max(last_taken),
+            },
         });
-        sent.min()
+        sent.min_by_key(|unanswered| unanswered.sent)
     }
 }
 

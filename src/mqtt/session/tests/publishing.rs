@@ -135,7 +135,7 @@ fn pubrec_again_and_again_neither_piles_up_nor_puts_off_the_time_out() {
     t.flows();
     assert!(!t.session.is_behind_with_acks());
     assert_eq!(t.sent.drain(..).count(), times);
-    t.at(20_000).notes("close AckTimeout");
+    t.at(20_000).notes("close AckTimeout 1");
     t.reconnects(true);
     t.sends("PUBREL 1").receives(pubcomp(1));
     t.resolved(token, "delivered x1").finish();

@@ -411,6 +411,9 @@ impl Transcript {
             }
             Event::Unread(limit) => self.notes.push_back(format!("unread {limit}")),
             Event::Close(LinkLoss::Protocol(error)) => panic!("{error}"),
+            Event::Close(LinkLoss::AckTimeout(id)) => {
+                self.notes.push_back(format!("close AckTimeout {id}"));
+            }
             Event::Close(loss) => self.notes.push_back(format!("close {loss:?}")),
         }
     }

@@ -50,9 +50,10 @@ impl Record {
                 }
                 true
             }
-            (Event::Close(LinkLoss::AckTimeout | LinkLoss::KeepAliveExpired), Cause::Timeout) => {
-                true
-            }
+            (
+                Event::Close(LinkLoss::AckTimeout(_) | LinkLoss::KeepAliveExpired),
+                Cause::Timeout,
+            ) => true,
             (Event::Close(LinkLoss::LeftWithBroker), _) => {
                 let right = self.stage == Stage::Up && self.arrivals.has_room_again();
                 // Nothing more may be sent.
