@@ -5,6 +5,7 @@
 //! environment, file). Pure: no thread, socket or clock.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,22 +34,41 @@ pub const NAMED_IN_TEXTS: [&str; 13] = [
     "username",
 ];
 
-/// The most entries that a queue may have. Its memory is allocated at once.
-pub const LARGEST_QUEUE: usize = 1_000_000;
+/// The ranges of the numbers and durations in [`Options`]. [`Options::check`] refuses all others, and a program can
+/// refuse them by the same ranges where it reads its settings.
+pub mod ranges {
+    use std::ops::RangeInclusive;
+    use std::time::Duration;
+
+    use crate::mqtt::packet::LARGEST_PACKET;
+
+    /// [`Options::port`](super::Options::port).
+    pub const PORT: RangeInclusive<u16> = 1..=u16::MAX;
+    /// [`Options::max_inflight`](super::Options::max_inflight).
+    pub const MAX_INFLIGHT: RangeInclusive<u16> = 1..=u16::MAX;
+    /// Entries of a queue or an inbox. Their memory is allocated at once.
+    pub const QUEUE: RangeInclusive<usize> = 1..=1_000_000;
+    /// [`Options::max_packet_size`](super::Options::max_packet_size): room for a small message at least.
+    pub const PACKET_SIZE: RangeInclusive<usize> = 128..=LARGEST_PACKET;
+    /// [`Options::keep_alive`](super::Options::keep_alive), which has whole seconds.
+    pub const KEEP_ALIVE: RangeInclusive<Duration> =
+        Duration::ZERO..=Duration::from_secs(u16::MAX as u64);
+    /// Durations that may be zero. The longest is longer than any sensible value, and every clock can add it.
+    pub const DURATION: RangeInclusive<Duration> =
+        Duration::ZERO..=Duration::from_secs(366 * 24 * 60 * 60);
+    /// Time limits: with zero nothing could ever succeed.
+    pub const TIME_LIMIT: RangeInclusive<Duration> = Duration::from_nanos(1)..=*DURATION.end();
+}
 
 /// Bytes of incoming messages that may wait for receivers, unless the largest packet asks for more.
 const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
-
-/// The longest duration that an option may have. It is longer than any sensible value, and every clock can
-/// add it.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How to reach a broker and how to run the loop. Start from [`Options::new`].
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Host name or address of the broker, without a port.
     pub host: String,
-    /// TCP port; 8883 is MQTT over TLS, 1883 plain MQTT.
+    /// TCP port, 1 to 65,535; 8883 is MQTT over TLS, 1883 plain MQTT.
     pub port: u16,
     /// TLS (the default) or plain TCP.
     pub security: Security,
@@ -67,7 +87,7 @@ pub struct Options {
     /// Size of the window: the commands that may await their acknowledgment at one time, 1 to 65,535. A number
     /// above 65,519 counts as 65,519, because some packet identifiers are reserved for renewing subscriptions.
     pub max_inflight: u16,
-    /// Commands that may wait in the queue before callers have to wait. Each takes 128 bytes, and a large
+    /// Commands that may wait in the queue before callers have to wait, 1 to 1,000,000. Each takes 128 bytes, and a large
     /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before it gets the command back.
@@ -81,7 +101,7 @@ pub struct Options {
     pub connect_interval: Duration,
     /// When and how often failed connection attempts are repeated.
     pub retry: Retry,
-    /// The largest packet accepted from the broker, in bytes, fixed header included.
+    /// The largest packet accepted from the broker, in bytes, fixed header included; 128 to 268,435,460.
     ///
     /// It also bounds the incoming messages that may wait unacknowledged for threads that do not read their
     /// inboxes: four times as many bytes, and never less than 64 MiB. The next message beyond this bound, and
@@ -219,9 +239,6 @@ impl Options {
                 "give the host alone, without a scheme, user name or path",
             );
         }
-        if self.port == 0 {
-            return wrong("the port", "it is 0".into(), "use 1 to 65535");
-        }
         if let Err(problem) = crate::mqtt::topic::check_string(&self.client_id) {
             return wrong(
                 "the client identifier",
@@ -278,70 +295,71 @@ impl Options {
                 return wrong(what, exceeded.to_string(), "change it");
             }
         }
-        if self.keep_alive.as_secs() > u64::from(u16::MAX) || self.keep_alive.subsec_nanos() != 0 {
+        if !ranges::KEEP_ALIVE.contains(&self.keep_alive) || self.keep_alive.subsec_nanos() != 0 {
             return wrong(
                 "the keep alive",
                 format!(
-                    "{:?} is not a whole number of seconds up to 65535",
-                    self.keep_alive
+                    "{:?} is not a whole number of seconds up to {}",
+                    self.keep_alive,
+                    ranges::KEEP_ALIVE.end().as_secs()
                 ),
                 "use for example 60s; 0 turns it off",
             );
         }
-        if self.max_inflight == 0 {
-            return wrong("the window", "it is 0".into(), "use 1 to 65535");
-        }
-        if self.command_queue == 0 {
-            return wrong(
-                "the command queue",
-                "its size is 0".into(),
-                "use at least 1",
-            );
-        }
-        if self.max_packet_size < 128 {
-            return wrong(
+        let of_16_bits = |range: RangeInclusive<u16>| {
+            RangeInclusive::new(usize::from(*range.start()), usize::from(*range.end()))
+        };
+        for (what, number, range) in [
+            ("the port", self.port.into(), of_16_bits(ranges::PORT)),
+            (
+                "the window",
+                self.max_inflight.into(),
+                of_16_bits(ranges::MAX_INFLIGHT),
+            ),
+            ("the command queue", self.command_queue, ranges::QUEUE),
+            // An inbox has room for one message at least.
+            (
+                "the default inbox",
+                self.unmatched_queue.max(1),
+                ranges::QUEUE,
+            ),
+            (
                 "the largest packet",
-                format!("{} bytes leave no room for a message", self.max_packet_size),
-                "use at least 128",
-            );
-        }
-        for (what, size) in [
-            ("the command queue", self.command_queue),
-            ("the default inbox", self.unmatched_queue),
+                self.max_packet_size,
+                ranges::PACKET_SIZE,
+            ),
         ] {
-            if size > LARGEST_QUEUE {
-                return wrong(
-                    what,
-                    format!("its size is {size}, and its memory is taken at once"),
-                    "use at most 1000000",
-                );
+            if !range.contains(&number) {
+                let advice = format!("use {} to {}", range.start(), range.end());
+                return wrong(what, format!("it is {number}"), &advice);
             }
         }
-        for (what, value) in [
-            ("the block time", self.block_time),
-            ("the acknowledgment time-out", self.ack_timeout),
-            ("the connect time-out", self.connect_timeout),
-            ("the connect interval", self.connect_interval),
-            ("the longest retry delay", self.retry.max),
+        for (what, duration, range) in [
+            ("the block time", self.block_time, ranges::DURATION),
+            (
+                "the acknowledgment time-out",
+                self.ack_timeout,
+                ranges::TIME_LIMIT,
+            ),
+            (
+                "the connect time-out",
+                self.connect_timeout,
+                ranges::TIME_LIMIT,
+            ),
+            (
+                "the connect interval",
+                self.connect_interval,
+                ranges::DURATION,
+            ),
+            ("the longest retry delay", self.retry.max, ranges::DURATION),
         ] {
-            if value > LONGEST {
-                return wrong(
-                    what,
-                    format!("{value:?} is longer than a year"),
-                    "use at most 366 days",
-                );
+            if duration < *range.start() {
+                let problem = "it is 0, so nothing could ever succeed";
+                return wrong(what, problem.into(), "use for example 20s");
             }
-        }
-        for (what, value) in [
-            ("the acknowledgment time-out", self.ack_timeout),
-            ("the connect time-out", self.connect_timeout),
-        ] {
-            if value.is_zero() {
-                return wrong(
-                    what,
-                    "it is 0, so nothing could ever succeed".into(),
-                    "use for example 20s",
-                );
+            if duration > *range.end() {
+                let problem = format!("{duration:?} is longer than a year");
+                return wrong(what, problem, "use at most 366 days");
             }
         }
         if self.retry.base > self.retry.max {
@@ -401,7 +419,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::mqtt::packet::QoS;
+    use crate::mqtt::packet::{LARGEST_PACKET, QoS};
 
     /// The library's lines of code, each with the name of its file.
     fn lines_of_code() -> Vec<(String, String)> {
@@ -452,7 +470,11 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 25] = [
+        let cases: [(&str, Change); 27] = [
+            ("the longest retry delay", |o| o.retry.max = Duration::MAX),
+            ("the largest packet", |o| {
+                o.max_packet_size = LARGEST_PACKET + 1;
+            }),
             ("the command queue", |o| o.command_queue = usize::MAX),
             ("the default inbox", |o| o.unmatched_queue = usize::MAX),
             ("the acknowledgment time-out", |o| {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
+use mqtt_connection_sharing::options::ranges;
 
 use super::values::{Refusal, Rule, TOO_LARGE, TOO_LONG, Toml};
 
@@ -27,14 +27,12 @@ impl Rule for Span {
     const FORM: &'static str = DURATION;
 
     fn read(text: &str) -> Result<Duration, Refusal> {
-        // A year and a day: longer ones are slips, and adding them to a clock may overflow.
-        const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
         let text = text.trim();
         if text == "0" {
             return Ok(Duration::ZERO);
         }
         match humantime::parse_duration(text) {
-            Ok(duration) if duration <= LONGEST => Ok(duration),
+            Ok(duration) if ranges::DURATION.contains(&duration) => Ok(duration),
             Ok(_) => Err(Refusal::almost(TOO_LONG, DURATION)),
             Err(_) => Err(Refusal::form(DURATION)),
         }
@@ -48,11 +46,11 @@ impl Rule for Wait {
 
     fn read(text: &str) -> Result<Duration, Refusal> {
         match Span::read(text)? {
-            Duration::ZERO => Err(Refusal::value(
+            duration if ranges::TIME_LIMIT.contains(&duration) => Ok(duration),
+            _ => Err(Refusal::value(
                 "with 0 nothing could ever succeed",
                 DURATION_BUT_0,
             )),
-            duration => Ok(duration),
         }
     }
 }
@@ -64,9 +62,9 @@ impl Rule for KeepAlive {
 
     fn read(text: &str) -> Result<Duration, Refusal> {
         let duration = Span::read(text)?;
-        if duration.subsec_nanos() != 0 || duration.as_secs() > u64::from(u16::MAX) {
-            let shown = duration_text(duration);
-            let problem = format!("{shown} is not a whole number of seconds up to 65535");
+        if duration.subsec_nanos() != 0 || !ranges::KEEP_ALIVE.contains(&duration) {
+            let (shown, most) = (duration_text(duration), ranges::KEEP_ALIVE.end().as_secs());
+            let problem = format!("{shown} is not a whole number of seconds up to {most}");
             return Err(Refusal::value(problem, "for example 60s, or 0"));
         }
         Ok(duration)
@@ -135,15 +133,14 @@ impl Rule for PacketSize {
     const FORM: &'static str = SIZE;
 
     fn read(text: &str) -> Result<usize, Refusal> {
-        // One byte, and four that state the length.
-        const FIXED_HEADER: usize = 5;
+        let (least, most) = ranges::PACKET_SIZE.into_inner();
         let size = Size::read(text)?;
         let shown = size_text(size);
-        if size < 128 {
+        if size < least {
             let problem = format!("{shown} leaves no room for a message");
-            return Err(Refusal::value(problem, "at least 128"));
+            return Err(Refusal::value(problem, format!("at least {least}")));
         }
-        if size > MAX_REMAINING_LENGTH + FIXED_HEADER {
+        if size > most {
             let problem = format!("{shown} is more than a packet can have [MQTT 3.1.1, 2.2.3]");
             return Err(Refusal::value(problem, "at most 256MiB"));
         }

@@ -8,13 +8,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TryMapValueParser, TypedValueParser, ValueParserFactory};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
-use mqtt_connection_sharing::options::LARGEST_QUEUE;
+use mqtt_connection_sharing::options::ranges;
 use mqtt_connection_sharing::{InvalidName, QoS};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -248,10 +249,10 @@ impl Rule for Switch {
     }
 }
 
-/// Declares whole numbers in a range: name, type, least, most, form, and the problem with a number outside
-/// of the range.
+/// Declares whole numbers in a range: name, type, range, form, and the problem with a number outside of the
+/// range. Options of the library have its ranges.
 macro_rules! whole_numbers {
-    ($($(#[$doc:meta])* $name:ident: $int:ty, $least:expr, $most:expr, $form:expr, $problem:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $int:ty, $range:expr, $form:expr, $problem:expr;)*) => {$(
         $(#[$doc])*
         pub(crate) struct $name;
 
@@ -262,11 +263,12 @@ macro_rules! whole_numbers {
 
             fn read(text: &str) -> Result<$int, Refusal> {
                 let number: $int = text.parse().map_err(|_| Refusal::form($form))?;
-                if ($least..=$most).contains(&number) {
+                if $range.contains(&number) {
                     return Ok(number);
                 }
                 let problem: fn($int) -> String = $problem;
-                Err(Refusal::value(problem(number), format!("{} to {}", $least, $most)))
+                let (least, most) = $range.into_inner();
+                Err(Refusal::value(problem(number), format!("{least} to {most}")))
             }
         }
     )*};
@@ -277,29 +279,29 @@ const WHOLE: &str = "a whole number that is not negative";
 /// The form of numbers of 16 bits.
 const WHOLE_16: &str = "a whole number from 1 to 65535";
 
-/// Most messages in one run: the account of what came back takes a bit or two for each.
-const MOST_MESSAGES: u64 = 1_000_000_000;
+/// Messages in one run: the account of what came back takes a bit or two for each.
+const MESSAGES: RangeInclusive<u64> = 1..=1_000_000_000;
 
 whole_numbers! {
     /// Any number; zero has a meaning of its own.
-    Number: u64, 0, u64::MAX, WHOLE, |n| format!("{n} is not possible");
+    Number: u64, (0..=u64::MAX), WHOLE, |n| format!("{n} is not possible");
     /// Attempts after a failed one.
-    Attempts: u32, 0, u32::MAX, WHOLE, |n| format!("{n} is not possible");
+    Attempts: u32, (0..=u32::MAX), WHOLE, |n| format!("{n} is not possible");
     /// A TCP port.
-    Port: u16, 1, u16::MAX, WHOLE_16, |n| format!("{n} is not a port");
+    Port: u16, ranges::PORT, WHOLE_16, |n| format!("{n} is not a port");
     /// Messages in one iteration of the demo.
-    PublishCount: u64, 1, MOST_MESSAGES, WHOLE, |n| match n {
+    PublishCount: u64, MESSAGES, WHOLE, |n| match n {
         0 => "0 leaves nothing to do".to_owned(),
         _ => "what was received could not be kept in memory".to_owned(),
     };
     /// Messages of a bench.
-    Messages: u64, 1, MOST_MESSAGES, WHOLE, |n| format!("{n} is not possible");
+    Messages: u64, MESSAGES, WHOLE, |n| format!("{n} is not possible");
     /// Threads of a bench: more are more than a system gives to one program.
-    Threads: usize, 1, 10_000, WHOLE, |n| format!("{n} is not possible");
+    Threads: usize, (1..=10_000), WHOLE, |n| format!("{n} is not possible");
     /// Commands or messages that may await their acknowledgment.
-    InFlight: u16, 1, u16::MAX, WHOLE_16, |n| format!("{n} lets nothing out");
+    InFlight: u16, ranges::MAX_INFLIGHT, WHOLE_16, |n| format!("{n} lets nothing out");
     /// Entries of a queue.
-    QueueSize: usize, 1, LARGEST_QUEUE, WHOLE, |n| format!("{n} is not possible");
+    QueueSize: usize, ranges::QUEUE, WHOLE, |n| format!("{n} is not possible");
 }
 
 /// A quality of service.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::mqtt::packet::Message;
-use crate::options::LARGEST_QUEUE;
+use crate::options::ranges;
 
 /// Names an inbox. Inboxes are numbered over all loops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +92,8 @@ impl Outlet {
         capacity: usize,
         when_full: WhenFull,
     ) -> (Outlet, Receiver<Item>, Arc<Flow>) {
-        let (sender, receiver) = bounded(capacity.clamp(1, LARGEST_QUEUE));
+        let (sender, receiver) =
+            bounded(capacity.clamp(*ranges::QUEUE.start(), *ranges::QUEUE.end()));
         let flow = Arc::new(Flow::default());
         let outlet = Outlet {
             id,

@@ -18,6 +18,9 @@ use crate::mqtt::topic::{InvalidName, check_topic};
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
 
+/// Bytes of the largest packet: its fixed header has one byte, and four that state the length.
+pub const LARGEST_PACKET: usize = 5 + MAX_REMAINING_LENGTH;
+
 /// Quality of service: how much both sides do so that a message arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]

@@ -3,7 +3,7 @@
 //! Pure; the main thread uses it, once.
 
 use mqtt_connection_sharing::QoS;
-use mqtt_connection_sharing::options::{LARGEST_QUEUE, Options};
+use mqtt_connection_sharing::options::{Options, ranges};
 
 use crate::app::checks::Sent;
 use crate::app::values::BenchMode;
@@ -54,12 +54,13 @@ impl BenchSettings {
             BenchMode::Sync => 1,
         };
         let queue = self.threads.saturating_mul(outstanding);
-        queue.clamp(LEAST_OUTSTANDING, LARGEST_QUEUE)
+        queue.clamp(LEAST_OUTSTANDING, *ranges::QUEUE.end())
     }
 
     /// Bytes that a packet may have: headers and topic beside the payload.
     pub(crate) fn largest_packet(&self) -> usize {
-        self.payload_size.saturating_add(128 * 1024)
+        let packet = self.payload_size.saturating_add(128 * 1024);
+        packet.min(*ranges::PACKET_SIZE.end())
     }
 
     /// The largest message that it will send.
