@@ -122,7 +122,7 @@ impl Handle {
         inbox: &Inbox,
         filters: Vec<Filter>,
     ) -> Result<Ticket, Rejected<Vec<Filter>>> {
-        let checked = check_filters(filters.iter().map(|f| f.filter.as_str()));
+        let checked = check_each(&filters, Filter::check);
         if let Err(reason) = checked.and_then(|()| self.check_limits(&filters)) {
             return Err(Rejected {
                 command: filters,
@@ -152,7 +152,9 @@ impl Handle {
         inbox: &Inbox,
         filters: Vec<String>,
     ) -> Result<Ticket, Rejected<Vec<String>>> {
-        let checked = check_filters(filters.iter().map(String::as_str));
+        let checked = check_each(&filters, |filter| {
+            check_filter(filter).map_err(|problem| (filter.as_str(), problem))
+        });
         let allowed = checked.and_then(|()| {
             let mut names = filters.iter();
             names.try_for_each(|name| {
@@ -345,17 +347,17 @@ fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {
     }
 }
 
-fn check_filters<'a>(filters: impl Iterator<Item = &'a str>) -> Result<(), RejectReason> {
-    let mut none = true;
-    for filter in filters {
-        none = false;
-        check_filter(filter).map_err(|problem: InvalidName| RejectReason::Invalid {
-            name: filter.to_owned(),
-            problem,
-        })?;
-    }
-    if none {
+/// Checks each filter; `check` says which text breaks which rule.
+fn check_each<T>(
+    filters: &[T],
+    check: impl Fn(&T) -> Result<(), (&str, InvalidName)>,
+) -> Result<(), RejectReason> {
+    if filters.is_empty() {
         return Err(RejectReason::NoFilter);
     }
-    Ok(())
+    let checked = filters.iter().try_for_each(check);
+    checked.map_err(|(name, problem)| RejectReason::Invalid {
+        name: name.to_owned(),
+        problem,
+    })
 }

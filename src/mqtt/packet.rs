@@ -13,7 +13,7 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 
 use crate::mqtt::topic::Topic;
-use crate::mqtt::topic::{InvalidName, check_topic};
+use crate::mqtt::topic::{InvalidName, check_filter, check_topic};
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
@@ -219,10 +219,15 @@ impl fmt::Debug for Credentials {
 /// A topic filter and the quality of service that SUBSCRIBE asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// Topic filter, possibly with wildcards, possibly `$share/<name>/<filter>`.
+    /// Topic filter, possibly with wildcards, possibly with a prefix that the broker reads as a request. A message
+    /// belongs to `$share/<name>/<filter>` if its topic matches `<filter>`, and to `$queue/<filter>`,
+    /// `$exclusive/<filter>` or `$q/<filter>` if its topic matches that text or `<filter>`. For other prefixes
+    /// there is [`Filter::matching`].
     pub filter: String,
     /// Highest quality of service at which messages are to arrive.
     pub qos: QoS,
+    /// The filter that topics are matched with, if it is not `filter`.
+    pub(in crate::mqtt) matching: Option<String>,
 }
 
 impl Filter {
@@ -231,7 +236,29 @@ impl Filter {
         Filter {
             filter: filter.into(),
             qos,
+            matching: None,
         }
+    }
+
+    /// The same filter, for a broker that sends its messages on other topics than the filter's text says: those
+    /// that match `filter`, literally. Without this, messages that come on such topics go to the default inbox.
+    ///
+    /// ```
+    /// use mqtt_connection_sharing::{Filter, QoS};
+    /// // Messages come on `alarms/1` and the like.
+    /// let filter = Filter::new("$myqueue/alarms/+", QoS::AtLeastOnce).matching("alarms/+");
+    /// ```
+    #[must_use]
+    pub fn matching(mut self, filter: impl Into<String>) -> Self {
+        self.matching = Some(filter.into());
+        self
+    }
+
+    /// Says what makes it impossible to subscribe to, if anything: the text, and the rule that it breaks.
+    pub(crate) fn check(&self) -> Result<(), (&str, InvalidName)> {
+        let texts = [Some(&self.filter), self.matching.as_ref()];
+        let mut texts = texts.into_iter().flatten();
+        texts.try_for_each(|text| check_filter(text).map_err(|problem| (text.as_str(), problem)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Topic names and topic filters: the type [`Topic`], the strings that MQTT allows, and the filter inside a
-//! shared subscription.
+//! Topic names and topic filters: the type [`Topic`], the strings that MQTT allows, and the texts that the topics
+//! of a filter's messages match.
 //!
 //! Pure functions, for any thread. They check single names; `subscriptions/` matches topics with filters.
 
@@ -166,7 +166,27 @@ pub fn check_filter(filter: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// The part of a filter that topics are matched with: `$share/<name>/<filter>` matches as `<filter>`.
+/// Prefixes that a broker may read as a request, such as for a queue of its own, and take off a filter. On another
+/// broker they are levels like any other.
+const PREFIXES: [&str; 3] = ["$queue/", "$exclusive/", "$q/"];
+
+/// The filters that topics are matched with. `$share/<name>/<filter>` matches as `<filter>` alone. A filter that
+/// begins with `$queue/`, `$exclusive/` or `$q/` matches literally, and also as the filter behind that prefix:
+/// it depends on the broker which topics its messages have. Every other filter matches literally.
+pub fn matched_filters(filter: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(filter_without_share(filter)), |filter| {
+        behind_prefix(filter)
+    })
+}
+
+/// The filter behind one of the [`PREFIXES`].
+fn behind_prefix(filter: &str) -> Option<&str> {
+    let mut prefixes = PREFIXES.iter();
+    let behind = prefixes.find_map(|prefix| filter.strip_prefix(prefix))?;
+    (!behind.is_empty()).then_some(behind)
+}
+
+/// `<filter>` of `$share/<name>/<filter>`; any other filter as it is.
 pub fn filter_without_share(filter: &str) -> &str {
     filter
         .strip_prefix("$share/")
@@ -245,6 +265,30 @@ mod tests {
         assert_eq!(filter_without_share("$share/g/a/b"), "a/b");
         assert_eq!(filter_without_share("$shared/g/a"), "$shared/g/a");
         assert_eq!(filter_without_share("a/b"), "a/b");
+    }
+
+    #[test]
+    fn a_prefix_that_a_broker_may_take_off_matches_with_and_without_it() {
+        fn matched(filter: &str) -> Vec<String> {
+            matched_filters(filter).map(str::to_owned).collect()
+        }
+        assert_eq!(matched("a/+"), ["a/+"]);
+        assert_eq!(matched("$share/g/a/#"), ["a/#"]);
+        for prefix in ["$queue", "$exclusive", "$q"] {
+            let with = |rest: &str| format!("{prefix}/{rest}");
+            for rest in ["x/#", "$SYS/x", "/"] {
+                let both = [with(rest), rest.to_owned()];
+                assert_eq!(matched(&with(rest)), both);
+                assert_eq!(matched(&format!("$share/g/{}", with(rest))), both);
+            }
+            // Nothing stands behind the prefix, or it is another word.
+            for literal in [with(""), prefix.to_owned(), format!("a/{prefix}/x")] {
+                assert!(matched(&literal).iter().eq([&literal]), "{literal}");
+            }
+        }
+        for literal in ["$queues/x", "$delayed/5/x", "$SYS/x", "$QUEUE/x", "queue/x"] {
+            assert_eq!(matched(literal), [literal]);
+        }
     }
 
     #[test]

@@ -115,3 +115,55 @@ fn an_inbox_of_another_loop_is_refused() {
     other.terminate(other_link);
     running.terminate(link);
 }
+
+/// Some brokers take a prefix off the filter and send messages on the topics behind it; others send them on the
+/// topics as they stand.
+#[test]
+fn messages_of_a_filter_with_a_brokers_prefix_arrive_with_and_without_it() {
+    for prefix in ["$share/group", "$queue", "$exclusive", "$q"] {
+        let mut broker = ScriptedBroker::bind();
+        let (running, mut link) = Running::online(&mut broker);
+        let inbox = running.handle().inbox(4, WhenFull::WaitAside);
+        running.subscribe(&mut link, &inbox, &format!("{prefix}/x/#"));
+        send_at_once(&mut link, [message("x/1", 1, "without")]);
+        assert_eq!(link.expect_puback().pkid, 1);
+        let got = inbox.try_recv().map(|message| message.topic().to_owned());
+        assert_eq!(got, Ok("x/1".to_owned()), "{prefix}");
+        let literal = format!("{prefix}/x/1");
+        send_at_once(&mut link, [message(&literal, 2, "with")]);
+        assert_eq!(link.expect_puback().pkid, 2);
+        let matches = prefix != "$share/group";
+        assert_eq!(inbox.try_recv().is_ok(), matches, "{literal}");
+        assert_eq!(
+            running.handle().unmatched().is_empty(),
+            matches,
+            "{literal}"
+        );
+        running.terminate(link);
+    }
+}
+
+#[test]
+fn a_filter_matches_what_the_application_says() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(4, WhenFull::WaitAside);
+    let filter = Filter::new("$mine/x/#", QoS::AtLeastOnce);
+    let wrong = handle.subscribe(&inbox, vec![filter.clone().matching("x/#/y")]);
+    assert!(
+        wrong
+            .unwrap_err()
+            .to_string()
+            .contains("\"x/#/y\": # must be")
+    );
+    let subscribed = handle.subscribe(&inbox, vec![filter.matching("x/#")]);
+    let subscribe = link.expect_subscribe();
+    assert_eq!(subscribe.filters[0].path, "$mine/x/#");
+    link.grant(&subscribe);
+    assert!(told(subscribed.unwrap()).is_delivered());
+    send_at_once(&mut link, [message("x/1", 1, "x")]);
+    assert_eq!(next(&inbox), "x");
+    assert_eq!(link.expect_puback().pkid, 1);
+    running.terminate(link);
+}

@@ -35,7 +35,7 @@ impl Filters {
         if renewal {
             self.renewals = self.renewals.saturating_sub(1);
         }
-        for (Filter { filter, qos }, answer) in filters.iter().zip(answers) {
+        for (Filter { filter, qos, .. }, answer) in filters.iter().zip(answers) {
             // A SUBSCRIBE sent behind the renewal may have been answered before it.
             let owed = matches!(self.standings.get(filter), Some((_, Standing::Owed)));
             match answer {

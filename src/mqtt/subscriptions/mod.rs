@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::mqtt::packet::{Filter, QoS};
+use crate::mqtt::topic::matched_filters;
 use tree::{LevelTree, Open};
 
 /// One subscriber's interest in one filter, as one SUBSCRIBE made it. A second SUBSCRIBE of the same filter
@@ -45,6 +46,8 @@ pub struct Subscriptions<S> {
 struct Interest<S> {
     id: InterestId<S>,
     qos: QoS,
+    /// The filter to match with, if the application named one.
+    matching: Option<Arc<str>>,
     /// The broker has granted it.
     granted: bool,
     /// Its UNSUBSCRIBE is under way.
@@ -58,7 +61,12 @@ impl<S: Copy + Ord> Subscriptions<S> {
     pub fn add(&mut self, subscriber: S, filters: &[Filter]) -> (Vec<Filter>, Vec<InterestId<S>>) {
         let mut wanted = Vec::with_capacity(filters.len());
         let mut added = Vec::with_capacity(filters.len());
-        for Filter { filter, qos } in filters {
+        for Filter {
+            filter,
+            qos,
+            matching,
+        } in filters
+        {
             let id = InterestId {
                 subscriber,
                 number: self.next_number,
@@ -66,16 +74,20 @@ impl<S: Copy + Ord> Subscriptions<S> {
             self.next_number += 1;
             let entry = self.filters.entry(filter.as_str().into());
             let name = Arc::clone(entry.key());
+            let matching = matching.as_deref().map(Arc::from);
+            for matched in matched(&name, matching.as_ref()) {
+                self.tree.insert(&matched, subscriber);
+            }
             let interests = entry.or_default();
             interests.push(Interest {
                 id,
                 qos: *qos,
+                matching,
                 granted: false,
                 leaving: false,
             });
             let staying = interests.iter().filter(|interest| !interest.leaving);
             let highest = staying.map(|interest| interest.qos).max();
-            self.tree.insert(&name, subscriber);
             self.interests.insert(id, name);
             wanted.push(Filter::new(filter.clone(), highest.unwrap_or(*qos)));
             added.push(id);
@@ -207,6 +219,10 @@ impl<S: Copy + Ord> Subscriptions<S> {
     /// Keeps those interests in a filter for which `stays` returns `true`. Forgets the filter if none is left,
     /// and returns whether it did so.
     fn retain(&mut self, filter: &str, stays: impl Fn(&Interest<S>) -> bool) -> bool {
+        let Some((name, _)) = self.filters.get_key_value(filter) else {
+            return false;
+        };
+        let name = Arc::clone(name);
         let Some(interests) = self.filters.get_mut(filter) else {
             return false;
         };
@@ -214,12 +230,28 @@ impl<S: Copy + Ord> Subscriptions<S> {
             let stays = stays(interest);
             if !stays {
                 self.interests.remove(&interest.id);
-                self.tree.remove(filter, interest.id.subscriber);
+                for matched in matched(&name, interest.matching.as_ref()) {
+                    self.tree.remove(&matched, interest.id.subscriber);
+                }
             }
             stays
         });
         interests.is_empty() && self.filters.remove(filter).is_some()
     }
+}
+
+/// The filters that topics are matched with: the one that the application named, or those that follow from the
+/// filter's name. A name that is matched as it is stays shared.
+fn matched<'a>(
+    name: &'a Arc<str>,
+    matching: Option<&'a Arc<str>>,
+) -> impl Iterator<Item = Arc<str>> + 'a {
+    let following = matched_filters(name).filter(move |_| matching.is_none());
+    let following = following.map(|filter| match filter.len() == name.len() {
+        true => Arc::clone(name),
+        false => filter.into(),
+    });
+    matching.cloned().into_iter().chain(following)
 }
 
 impl<S> Default for Subscriptions<S> {
@@ -291,6 +323,69 @@ mod tests {
         assert_eq!(matching(&table, "a/b"), [A, B]);
         assert_eq!(matching(&table, "a/c"), [A]);
         assert_eq!(table.len(), 4);
+    }
+
+    #[test]
+    fn a_shared_filter_matches_as_the_filter_in_it_and_only_so() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["$share/group/a/+", "$share/g/$SYS/x"]));
+        table.add(B, &filters(&["$share/group/#"]));
+        assert_eq!(matching(&table, "a/b"), [A, B]);
+        assert_eq!(matching(&table, "$SYS/x"), [A]);
+        assert_eq!(matching(&table, "$share/group/a/b"), [0; 0]);
+    }
+
+    #[test]
+    fn a_prefix_that_a_broker_takes_off_matches_in_both_forms_and_leaves_nothing_behind() {
+        for prefix in ["$queue", "$exclusive", "$q"] {
+            let mut table = Subscriptions::default();
+            let with = |rest: &str| format!("{prefix}/{rest}");
+            let (wanted, added) = table.add(A, &filters(&[&with("x/#"), &with("y")]));
+            table.add(B, &filters(&["x/1", "y"]));
+            assert_eq!(
+                wanted[0].filter,
+                with("x/#"),
+                "the broker is asked for it all"
+            );
+            for (topic, subscribers) in [
+                ("x/1", &[A, B][..]),
+                (&with("x/1"), &[A]),
+                ("x", &[A]),
+                ("y", &[A, B]),
+                (&with("y"), &[A]),
+                (&with("y/z"), &[]),
+            ] {
+                assert_eq!(matching(&table, topic), subscribers, "{topic}");
+            }
+            assert_eq!(table.remove(&added), [with("x/#"), with("y")]);
+            for (topic, subscribers) in [("x/1", &[B][..]), (&with("x/1"), &[]), ("y", &[B])] {
+                assert_eq!(matching(&table, topic), subscribers, "{topic}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_application_may_say_what_a_filter_matches() {
+        let mut table = Subscriptions::default();
+        let asked = [Filter::new("$mine/x/+", QoS::AtLeastOnce).matching("x/+")];
+        let (wanted, added) = table.add(A, &asked);
+        assert_eq!(wanted[0].filter, "$mine/x/+");
+        table.grant(&added);
+        // Another subscriber of the same filter, which matches literally.
+        let (_, literal) = table.add(B, &filters(&["$mine/x/+"]));
+        table.grant(&literal);
+        assert_eq!(matching(&table, "x/1"), [A]);
+        assert_eq!(matching(&table, "$mine/x/1"), [B]);
+        // A second SUBSCRIBE replaces the first, and what it matches.
+        let asked = [Filter::new("$mine/x/+", QoS::AtLeastOnce).matching("y")];
+        let (_, again) = table.add(A, &asked);
+        table.grant(&again);
+        assert_eq!(
+            (matching(&table, "x/1"), matching(&table, "y")),
+            (vec![], vec![A])
+        );
+        assert_eq!(table.remove_filter("$mine/x/+"), [A, B]);
+        assert_eq!(matching(&table, "y"), [0; 0]);
     }
 
     #[test]

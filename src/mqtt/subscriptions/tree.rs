@@ -15,8 +15,6 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::mqtt::topic::filter_without_share;
-
 /// The branch before the first level.
 const ROOT: usize = 0;
 
@@ -74,25 +72,20 @@ enum Next<S> {
 }
 
 impl<S: Copy + PartialEq> LevelTree<S> {
-    /// Adds a valid filter. `$share/<name>/<filter>` matches as `<filter>`.
+    /// Adds a valid filter, which matches literally.
     pub(super) fn insert(&mut self, filter: &Arc<str>, subscriber: S) {
-        let levels = filter_without_share(filter);
-        if !has_wildcard(levels) {
-            match self.exact.get_mut(levels) {
+        if !has_wildcard(filter) {
+            match self.exact.get_mut(filter) {
                 Some(wanted) => wanted.more.push(subscriber),
                 None => {
-                    let levels = match levels.len() == filter.len() {
-                        true => Arc::clone(filter),
-                        false => levels.into(),
-                    };
                     let (first, more) = (subscriber, Vec::new());
-                    self.exact.insert(levels, Wanted { first, more });
+                    self.exact
+                        .insert(Arc::clone(filter), Wanted { first, more });
                 }
             }
             return;
         }
-        let begin = filter.len() - levels.len();
-        let mut to_place = vec![(ROOT, Arc::clone(filter), begin, subscriber)];
+        let mut to_place = vec![(ROOT, Arc::clone(filter), 0, subscriber)];
         while let Some((at, filter, begin, subscriber)) = to_place.pop() {
             let branch = &mut self.branches[at];
             let level = match level_at(&filter, begin) {
@@ -129,7 +122,6 @@ impl<S: Copy + PartialEq> LevelTree<S> {
 
     /// Removes a filter that [`LevelTree::insert`] added, and the branches that no filter needs any more.
     pub(super) fn remove(&mut self, filter: &str, subscriber: S) {
-        let filter = filter_without_share(filter);
         if !has_wildcard(filter) {
             if let Some(wanted) = self.exact.get_mut(filter) {
                 if wanted.first != subscriber {
@@ -375,7 +367,6 @@ mod tests {
 
     /// Matches as the standard says it, level by level, in the plainest way.
     fn plainly_matches(filter: &str, topic: &str) -> bool {
-        let filter = filter_without_share(filter);
         if topic.starts_with('$') && filter.starts_with(['+', '#']) {
             return false;
         }
@@ -409,13 +400,12 @@ mod tests {
     /// Whether a filter matches a topic. Asks a tree with this filter alone, one with other filters that begin
     /// in the same way, and one in which two subscribers have the filter. All three have to agree.
     fn matches(filter: &str, topic: &str) -> bool {
-        let levels = filter_without_share(filter);
         let mut tree = LevelTree::default();
         tree.insert(&filter.into(), 1);
         let matches = found(&tree, topic, &mut Open::new()) == [1];
         // Every level of the filter is a branch now.
-        let mut beginnings: Vec<Arc<str>> = vec![format!("{levels}/x/x/x/x/x").into()];
-        let ends = levels.match_indices('/').map(|(end, _)| &levels[..end]);
+        let mut beginnings: Vec<Arc<str>> = vec![format!("{filter}/x/x/x/x/x").into()];
+        let ends = filter.match_indices('/').map(|(end, _)| &filter[..end]);
         beginnings.extend(ends.map(|beginning| format!("{beginning}/x/x/x/x/x").into()));
         beginnings.retain(|beginning| check_filter(beginning).is_ok());
         for beginning in &beginnings {
@@ -423,7 +413,7 @@ mod tests {
         }
         let expected: &[u32] = if matches { &[1] } else { &[] };
         assert_eq!(found(&tree, topic, &mut Open::new()), expected);
-        tree.insert(&levels.into(), 3);
+        tree.insert(&filter.into(), 3);
         let expected: &[u32] = if matches { &[1, 3] } else { &[] };
         assert_eq!(found(&tree, topic, &mut Open::new()), expected);
         matches
@@ -454,9 +444,6 @@ mod tests {
         assert!(!matches("ACCOUNTS", "Accounts"));
         assert!(!matches("/A", "A"));
         assert!(matches("ä/+/ö", "ä/ü/ö"));
-        assert!(matches("$share/group/a/+", "a/b"));
-        assert!(!matches("$share/group/a/+", "$share/group/a/b"));
-        assert!(!matches("$share/group/#", "$SYS/x"));
     }
 
     #[test]
@@ -471,8 +458,7 @@ mod tests {
         assert!(matches("#", "ä$"));
         assert!(matches("+/$a", "a/$a"));
         assert!(!matches("+", "$"));
-        assert!(!matches("$share/g/+", "$a"));
-        assert!(matches("$share/g/$SYS/#", "$SYS"));
+        assert!(matches("$SYS/#", "$SYS"));
     }
 
     #[test]
@@ -514,7 +500,7 @@ mod tests {
     #[test]
     fn removing_leaves_nothing_behind() {
         let mut tree = LevelTree::default();
-        let filters = ["a/b/c", "a/+/c", "a/#", "#", "a/b", "$share/g/a/b", "a/b"];
+        let filters = ["a/b/c", "a/+/c", "a/#", "#", "a/b", "a/b"];
         for filter in filters {
             tree.insert(&filter.into(), 7);
         }
@@ -531,7 +517,7 @@ mod tests {
         assert!(is_empty(&tree));
     }
 
-    const FILTER: &str = "(\\$share/(g|ä)/)?(#|(\\$S|a|b|ä|😀|\\+|)(/(a|b|ö|\\$S|\\+|)){0,3}(/#)?)";
+    const FILTER: &str = "(#|(\\$S|a|b|ä|😀|\\+|)(/(a|b|ö|\\$S|\\+|)){0,3}(/#)?)";
     const TOPIC: &str = "(\\$S|\\$|a|b|ä|😀|)(/(a|b|ö|\\$S|)){0,4}";
 
     proptest! {
