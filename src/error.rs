@@ -62,6 +62,13 @@ impl Error {
         self
     }
 
+    /// The same error as the last one of several attempts: `9 attempts in 10.0 s`.
+    #[must_use]
+    pub(crate) fn last_of(mut self, attempts: &str) -> Self {
+        self.problem = format!("{attempts}, the last one: {}", self.problem);
+        self
+    }
+
     /// Whose fault the error is.
     pub fn blame(&self) -> Blame {
         self.blame

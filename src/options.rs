@@ -99,7 +99,7 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The least time between two CONNECTs. AWS IoT allows one a second for each client identifier.
     pub connect_interval: Duration,
-    /// When and how often failed connection attempts are repeated.
+    /// When and how long failed connection attempts are repeated.
     pub retry: Retry,
     /// The largest packet accepted from the broker, in bytes, fixed header included; 128 to 268,435,460.
     ///
@@ -163,18 +163,32 @@ pub enum IdentityFiles {
     },
 }
 
-/// When and how often failed connection attempts are repeated. Each delay is random, between zero and a
-/// ceiling that doubles (full jitter).
+/// When and how long failed connection attempts are repeated. Each delay is random, between zero and a
+/// ceiling that doubles (full jitter). The last attempt begins when the time is over, so that a broker which
+/// is back by then is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// Ceiling of the first delay.
     pub base: Duration,
     /// Highest ceiling.
     pub max: Duration,
-    /// Attempts after the first failed one; 0 means no limit. A link that is lost soon and without any
-    /// acknowledgment counts as a failed attempt. After five such links in a row the loop gives up the
-    /// first command in flight, unless there is no limit.
+    /// How long the loop tries until a broker has accepted this [`Client`](crate::Client) for the first time:
+    /// from the beginning of the first attempt. Zero means no limit.
+    pub connect_for: Duration,
+    /// How long the loop tries after that: from the first attempt after the loss of a link. Zero means no limit.
+    pub reconnect_for: Duration,
+    /// Attempts after the first failed one; 0 means no limit. With a limit of time as well, the first of both
+    /// to be reached counts. A link that is lost soon and without any acknowledgment counts as a failed
+    /// attempt. After five such links in a row the loop gives up the first command in flight, unless it
+    /// [has no limit](Retry::has_no_limit).
     pub attempts: u32,
+}
+
+impl Retry {
+    /// Whether the loop goes on for ever once it was connected.
+    pub fn has_no_limit(&self) -> bool {
+        self.attempts == 0 && self.reconnect_for.is_zero()
+    }
 }
 
 impl Options {
@@ -200,7 +214,10 @@ impl Options {
             retry: Retry {
                 base: Duration::from_millis(500),
                 max: Duration::from_secs(5),
-                attempts: 5,
+                // A wrong port must not cost a minute; a broker that starts again may take one.
+                connect_for: Duration::from_secs(10),
+                reconnect_for: Duration::from_secs(60),
+                attempts: 0,
             },
             max_packet_size: 256 * 1024,
             max_subscriptions: 65_536,
@@ -352,6 +369,16 @@ impl Options {
                 ranges::DURATION,
             ),
             ("the longest retry delay", self.retry.max, ranges::DURATION),
+            (
+                "the time for the first connection",
+                self.retry.connect_for,
+                ranges::DURATION,
+            ),
+            (
+                "the time for connecting again",
+                self.retry.reconnect_for,
+                ranges::DURATION,
+            ),
         ] {
             if duration < *range.start() {
                 let problem = "it is 0, so nothing could ever succeed";
@@ -470,7 +497,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 27] = [
+        let cases: [(&str, Change); 29] = [
             ("the longest retry delay", |o| o.retry.max = Duration::MAX),
             ("the largest packet", |o| {
                 o.max_packet_size = LARGEST_PACKET + 1;
@@ -485,6 +512,12 @@ mod tests {
             }),
             ("the connect interval", |o| {
                 o.connect_interval = Duration::MAX
+            }),
+            ("the time for the first connection", |o| {
+                o.retry.connect_for = Duration::MAX
+            }),
+            ("the time for connecting again", |o| {
+                o.retry.reconnect_for = Duration::MAX
             }),
             ("`host`", |o| o.host.clear()),
             ("the port", |o| o.port = 0),

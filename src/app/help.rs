@@ -197,7 +197,7 @@ mod tests {
             shown += 1;
         }
         assert!(shown > 15);
-        assert_eq!(help.matches("[default: ").count(), shown + 3, "{help}");
+        assert_eq!(help.matches("[default: ").count(), shown + 4, "{help}");
     }
 
     /// Longer ones leave a word or two on a line of their own.
@@ -217,7 +217,6 @@ mod tests {
             ("command-queue", "12"),
             ("response-queue", "10"),
             ("qos", "1"),
-            ("retry-attempts", "5"),
         ] {
             assert_eq!(default_text(Task::Demo, key).as_deref(), Some(text));
         }

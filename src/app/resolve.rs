@@ -113,9 +113,12 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
     options.connect_timeout = value(&settings.connect_timeout)?;
     options.connect_interval = value(&settings.connect_interval)?;
     options.max_packet_size = value(&settings.max_packet_size)?;
+    let patience = settings.retry_for.as_ref().map(|given| given.value);
     options.retry = Retry {
         base: value(&settings.retry_base)?,
         max: value(&settings.retry_max)?,
+        connect_for: patience.unwrap_or(options.retry.connect_for),
+        reconnect_for: patience.unwrap_or(options.retry.reconnect_for),
         attempts: value(&settings.retry_attempts)?,
     };
     let job = match task {

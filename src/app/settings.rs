@@ -210,7 +210,10 @@ pub(crate) struct Settings {
     /// Where that ceiling stops growing.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) retry_max: Option<Given<Span>>,
-    /// Attempts after a failed one; 0 = no limit.
+    /// How long to try again; 0 = no limit [default: 10s until the first connection, then 60s].
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub(crate) retry_for: Option<Given<Span>>,
+    /// Attempts after a failed one, within that time; 0 = no limit.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) retry_attempts: Option<Given<Attempts>>,
     /// Least time between two connections.

@@ -306,7 +306,9 @@ fn links_lost_in_a_row_without_progress_count_as_failed_attempts() {
     }
     let ended = running.join();
     assert_eq!(ended.stats.connects, 3, "CONNACK was read each time");
-    assert_eq!(ended.result.unwrap_err().blame(), Blame::Network);
+    let error = ended.result.unwrap_err();
+    assert_eq!(error.blame(), Blame::Network);
+    assert!(error.problem().starts_with("3 attempts in "), "{error}");
     assert!(broker.accept_within(Duration::ZERO).is_none());
 }
 

@@ -45,6 +45,7 @@ fn row_14_links_that_do_not_last_are_made_anew_at_a_growing_distance() {
             base: Duration::from_millis(1),
             max: Duration::from_millis(200),
             attempts: 0,
+            ..options.retry
         };
         let running = Running::start(options);
         // The ceilings are 1, 2, 4, ... 128 ms. The first waits are too short to be measured.

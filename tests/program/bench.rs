@@ -253,7 +253,7 @@ fn an_interrupt_before_there_is_a_connection_ends_it_at_once() {
     let closed = ClosedPort::hold();
     let mut running = Program::new()
         .args(["bench", "--endpoint", &closed.endpoint()])
-        .args(["--retry-attempts", "0", "--connect-interval", "0"])
+        .args(["--retry-for", "0", "--connect-interval", "0"])
         .args(["--retry-base", "1ms", "--retry-max", "1ms"])
         .spawn();
     running.wait_for_line("trying again");

@@ -55,7 +55,7 @@ fn came_through(running: Running) -> (Run, String) {
 #[test]
 fn a_broker_killed_and_started_again_costs_nothing() {
     let mut broker = Mosquitto::start();
-    let unlimited = ["--retry-attempts", "0"];
+    let unlimited = ["--retry-for", "0"];
     let mut running = program(&broker).args(unlimited).spawn();
     reach_the_middle(&mut running);
     broker.kill();
@@ -70,7 +70,7 @@ fn a_broker_killed_and_started_again_costs_nothing() {
 #[test]
 fn with_quality_of_service_2_no_message_comes_twice_either() {
     let broker = Mosquitto::start();
-    let unlimited = ["--retry-attempts", "0", "--qos", "2"];
+    let unlimited = ["--retry-for", "0", "--qos", "2"];
     let mut running = program(&broker).args(unlimited).spawn();
     reach_the_middle(&mut running);
     // Mosquitto may acknowledge a message before it has saved it, so a kill could break the promise of
@@ -85,7 +85,7 @@ fn with_quality_of_service_2_no_message_comes_twice_either() {
 #[test]
 fn a_broker_that_forgot_everything_is_subscribed_to_again() {
     let mut broker = Mosquitto::start();
-    let unlimited = ["--retry-attempts", "0"];
+    let unlimited = ["--retry-for", "0"];
     let mut running = program(&broker).args(unlimited).spawn();
     reach_the_middle(&mut running);
     broker.kill();
@@ -104,7 +104,7 @@ fn a_broker_that_forgot_everything_is_subscribed_to_again() {
 #[test]
 fn a_broker_killed_again_and_again_costs_nothing() {
     let mut broker = Mosquitto::start();
-    let unlimited = ["--retry-attempts", "0"];
+    let unlimited = ["--retry-for", "0"];
     let mut running = program(&broker).args(unlimited).spawn();
     for (number, forgets) in [(20, false), (40, true), (60, false)] {
         running.wait_for_line(&format!("received filter/sync/{number}"));
@@ -126,7 +126,7 @@ fn a_broker_that_falls_silent_is_connected_to_anew() {
     let broker = Mosquitto::start();
     let mut running = program(&broker)
         .args(["--ack-timeout", "2s", "--connect-timeout", "500ms"])
-        .args(["--retry-attempts", "0"])
+        .args(["--retry-for", "0"])
         .spawn();
     reach_the_middle(&mut running);
     broker.pause();
@@ -142,8 +142,8 @@ fn a_broker_that_falls_silent_is_connected_to_anew() {
 #[test]
 fn a_broker_gone_for_good_ends_the_demo_as_failed() {
     let mut broker = Mosquitto::start();
-    let attempts = ["--retry-attempts", "3"];
-    let mut running = program(&broker).args(attempts).spawn();
+    let patience = ["--retry-for", "1s"];
+    let mut running = program(&broker).args(patience).spawn();
     reach_the_middle(&mut running);
     broker.kill();
     let done = running.finish();
@@ -156,7 +156,8 @@ fn a_broker_gone_for_good_ends_the_demo_as_failed() {
     assert_eq!(run.received + run.lost, COUNT, "{run:?}");
     assert_eq!(run.reconnects, 0, "{run:?}");
     let error = run.error.as_deref().expect("an error");
-    assert!(error.contains("nothing listens on that port"), "{error}");
+    let told = " s, the last one: nothing listens on that port";
+    assert!(error.contains(told), "{error}");
     assert!(!done.stderr.contains("panicked"), "{done}");
 }
 
@@ -312,7 +313,7 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt() {
     // The delay is random, up to an hour.
     let delays = ["--retry-base", "1h", "--retry-max", "1h"];
     let mut running = Program::new()
-        .args(["--endpoint", &closed.endpoint(), "--retry-attempts", "0"])
+        .args(["--endpoint", &closed.endpoint(), "--retry-for", "0"])
         .args(delays)
         .spawn();
     running.wait_for_line("trying again in");

@@ -23,7 +23,7 @@ fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
         .args(["--client-id", "demo", "-v", "--output", "json"])
         .args(["--iterations", "1", "--publish-delay", "0"])
         .args(["--publish-count", &count.to_string()])
-        .args(["--connect-interval", "0", "--retry-attempts", "0"])
+        .args(["--connect-interval", "0", "--retry-for", "0"])
         .args(["--retry-base", "1ms", "--retry-max", "5ms"])
 }
 

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs;
 
-use crate::support::refusal::{AGAIN, ONCE, QUICK, check, row};
+use crate::support::refusal::{AGAIN, ONCE, QUICK, check, expect_one_line, row};
 use crate::support::{ClosedPort, Mosquitto, Program};
 
 /// `arguments` with the value after `flag` replaced.
@@ -220,7 +220,8 @@ fn an_unreachable_broker_has_its_error() {
     let host_and_port = format!("127.0.0.1:{}", closed.port());
     let nothing = [
         &tried,
-        "nothing listens on that port",
+        "2 attempts in ",
+        " s, the last one: nothing listens on that port",
         "; check that the broker runs",
     ];
     let unknown = [
@@ -248,6 +249,31 @@ fn an_unreachable_broker_has_its_error() {
             &unknown,
         ),
     ]);
+}
+
+/// `--retry-for` alone decides: attempts go on until then, and the error tells how many there were.
+#[test]
+fn patience_is_a_time_and_the_error_tells_it() {
+    let closed = ClosedPort::hold();
+    for arguments in [&[][..], &["bench"]] {
+        let done = Program::new()
+            .args(arguments)
+            .args(["--endpoint", &closed.endpoint(), "--retry-for", "500ms"])
+            .args(["--retry-base", "1ms", "--retry-max", "10ms", "-q"])
+            .run();
+        done.expect_code(3);
+        expect_one_line("patience", &done, &["connecting to ", ": ", "; check"]);
+        let told = done.stderr.split_once(": ").and_then(|(_, rest)| {
+            let (_, rest) = rest.split_once(": ")?;
+            let (attempts, rest) = rest.split_once(" attempts in ")?;
+            let (seconds, last) = rest.split_once(" s, the last one: ")?;
+            Some((attempts.parse().ok()?, seconds.parse().ok()?, last))
+        });
+        let (attempts, seconds, last): (u32, f64, &str) =
+            told.unwrap_or_else(|| panic!("no attempts: {done}"));
+        assert!(attempts > 5 && seconds >= 0.5, "{done}");
+        assert!(last.starts_with("nothing listens on that port"), "{done}");
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub fn options(broker: &ScriptedBroker) -> Options {
     options.retry = Retry {
         base: Duration::from_millis(2),
         max: Duration::from_millis(5),
+        connect_for: Duration::ZERO,
+        reconnect_for: Duration::ZERO,
         attempts: 0,
     };
     options

@@ -361,7 +361,8 @@ fn options(broker: &Mosquitto, proxy: &Proxy) -> Options {
     options.connect_timeout = Duration::from_secs(1);
     options.retry.base = Duration::from_millis(1);
     options.retry.max = Duration::from_millis(5);
-    options.retry.attempts = 0;
+    options.retry.connect_for = Duration::ZERO;
+    options.retry.reconnect_for = Duration::ZERO;
     options
 }
 

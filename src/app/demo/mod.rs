@@ -75,24 +75,32 @@ pub(crate) fn run(
 pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result<Client, Error> {
     let address = client.options().address();
     log::info!("clearing the session at {address}");
-    let mut delays = client.retry_delays();
-    loop {
+    let begin = Instant::now();
+    let mut delays = None;
+    for times in 1.. {
         let answered;
         (answered, client) = connect_and_ping(client, interrupt)?;
         if answered || interrupt.is_requested() {
-            return Ok(client);
+            break;
         }
+        // The first connection was there: the patience for further ones counts.
+        let delays = delays.get_or_insert_with(|| client.retry_delays());
         let Some(delay) = delays.next() else {
+            let seconds = begin.elapsed().as_secs_f64();
             return Err(Error::new(
                 Blame::Network,
                 format!("clearing the session at {address}"),
-                "the broker accepts the connection, but a PINGREQ is not answered on it",
+                format!(
+                    "the broker accepts the connection, but a PINGREQ is not answered on it \
+                     ({times} attempts in {seconds:.1} s)"
+                ),
                 "check that no other program uses the same client identifier, and see the \
                  broker's log",
             ));
         };
         interrupt.wait(delay);
     }
+    Ok(client)
 }
 
 /// Returns whether the broker answered the PINGREQ, and the client.

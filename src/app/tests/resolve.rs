@@ -132,6 +132,7 @@ fn each_setting_arrives() {
             "--connect-timeout=13ms",
             "--retry-base=14ms",
             "--retry-max=15ms",
+            "--retry-for=18ms",
             "--retry-attempts=16",
             "--connect-interval=17ms",
             "--max-packet-size=4096",
@@ -169,6 +170,8 @@ fn each_setting_arrives() {
     expected.retry = Retry {
         base: ms(14),
         max: ms(15),
+        connect_for: ms(18),
+        reconnect_for: ms(18),
         attempts: 16,
     };
     expected.connect_interval = ms(17);

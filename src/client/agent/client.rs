@@ -25,6 +25,8 @@ pub struct Client {
     pub(super) options: Options,
     pub(super) connector: Option<TlsConnector>,
     last_connect: Option<Instant>,
+    /// Whether a broker has accepted the client.
+    was_connected: bool,
     /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
     pub(super) next_identifier: u16,
 }
@@ -44,6 +46,7 @@ impl Client {
             options,
             connector,
             last_connect: None,
+            was_connected: false,
             next_identifier: 0,
         })
     }
@@ -67,10 +70,17 @@ impl Client {
     }
 
     /// The delays between failed attempts as the loop waits for them: random ones below a doubling
-    /// ceiling, and as many as [`Options::retry`](crate::options::Options::retry) allows attempts.
+    /// ceiling, until the limits of [`Options::retry`](crate::options::Options::retry) are reached. Each call of
+    /// `next` stands for an attempt that failed just now; the first attempt begins with this call.
     pub fn retry_delays(&self) -> impl Iterator<Item = Duration> + use<> {
-        let mut backoff = Backoff::new(self.options.retry);
-        std::iter::from_fn(move || backoff.after_failure())
+        let mut backoff = self.backoff();
+        backoff.begin(Instant::now());
+        std::iter::from_fn(move || backoff.after_failure(Instant::now()))
+    }
+
+    /// The delays of a loop.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.options.retry, self.was_connected)
     }
 
     /// When the next CONNECT may go out, at this time at the earliest: CONNECTs keep their distance.
@@ -86,6 +96,11 @@ impl Client {
         self.last_connect = Some(now);
     }
 
+    /// The broker accepted the client.
+    pub(super) fn accepted(&mut self) {
+        self.was_connected = true;
+    }
+
     /// The options of a session of this client.
     pub(super) fn session_options(&self) -> SessionOptions {
         SessionOptions {
@@ -94,10 +109,10 @@ impl Client {
             keep_alive: self.options.keep_alive,
             on_session_lost: self.options.on_session_lost,
             identifiers: u16::MAX,
-            fruitless_links: match self.options.retry.attempts {
+            fruitless_links: match self.options.retry.has_no_limit() {
                 // A caller who wants to try for ever means it.
-                0 => u32::MAX,
-                _ => FRUITLESS_LINKS,
+                true => u32::MAX,
+                false => FRUITLESS_LINKS,
             },
             first_identifier: self.next_identifier,
             max_owed_bytes: self.options.max_owed_bytes(),

@@ -1,7 +1,7 @@
 //! The connection's way from offline to online and back: where it is, and when it goes on.
 //!
 //! Offline by request, waiting for the next attempt, connecting, greeting (CONNECT is out), online,
-//! closing. A failure before CONNACK is an attempt that failed and counts towards the limit of
+//! closing. A failure before CONNACK is an attempt that failed and counts towards the limits of time and of
 //! attempts, and so does a link that is lost soon and without any acknowledgment on it. After any other
 //! loss the loop makes a new link; the delays start over only after one had been up for a while. The
 //! connection decides and times; the loop's thread asks it, and `reconnect.rs` does what it says.
@@ -86,7 +86,7 @@ impl Connection {
             phase: Phase::Waiting {
                 until: client.next_connect(now),
             },
-            backoff: Backoff::new(client.options.retry),
+            backoff: client.backoff(),
             resolver,
             clean_session,
         }
@@ -103,6 +103,7 @@ impl Connection {
         match &mut self.phase {
             Phase::Offline | Phase::Online { .. } => NextStep::Nothing,
             Phase::Waiting { until } if *until <= now => {
+                self.backoff.begin(now);
                 match Attempt::start(&client.options, &mut self.resolver, now) {
                     Ok(attempt) => {
                         self.phase = Phase::Connecting(attempt);
@@ -147,8 +148,15 @@ impl Connection {
         self.phase = Phase::Greeting { deadline };
     }
 
+    /// A thread asks for a new link: waits for the next attempt, with patience from then on.
+    pub(super) fn start_over(&mut self, now: Instant, client: &Client) {
+        self.backoff.start_over();
+        self.wait(now, client);
+    }
+
     /// CONNACK came.
     pub(super) fn go_online(&mut self, now: Instant) {
+        self.backoff.connected();
         self.phase = Phase::Online { since: now };
     }
 
@@ -193,10 +201,18 @@ impl Connection {
     }
 
     /// An attempt failed. Returns how long to wait before the next one, or `None` if that is pointless.
-    pub(super) fn delay_after_failure(&mut self, error: &Error) -> Option<Duration> {
+    pub(super) fn delay_after_failure(&mut self, error: &Error, now: Instant) -> Option<Duration> {
         match error.is_permanent() {
             true => None,
-            false => self.backoff.after_failure(),
+            false => self.backoff.after_failure(now),
+        }
+    }
+
+    /// The error of the last attempt, with how often and how long it was tried. A permanent error needs neither.
+    pub(super) fn gave_up(&self, error: Error, now: Instant) -> Error {
+        match error.is_permanent() {
+            true => error,
+            false => error.last_of(&self.backoff.in_vain(now)),
         }
     }
 
@@ -207,6 +223,7 @@ impl Connection {
         loss: &LinkLoss,
         made_progress: bool,
         lasted: Duration,
+        now: Instant,
     ) -> Option<Duration> {
         if lasted >= LASTING {
             self.backoff.reset();
@@ -215,11 +232,11 @@ impl Connection {
         if lasted >= LASTING || *loss == LinkLoss::LeftWithBroker {
             Some(Duration::ZERO)
         } else if made_progress {
-            self.backoff.made_progress();
+            self.backoff.start_over();
             Some(self.backoff.next_delay())
         } else {
             // As good as an attempt that failed: it may go on like this for ever.
-            self.backoff.after_failure()
+            self.backoff.after_failure(now)
         }
     }
 
@@ -298,7 +315,7 @@ mod tests {
         let mut connection = connection(&client, now);
         let mut lost = |progress, lasted| {
             let loss = LinkLoss::PeerClosed;
-            connection.delay_after_loss(&loss, progress, lasted)
+            connection.delay_after_loss(&loss, progress, lasted, now)
         };
         assert!(lost(false, Duration::ZERO).is_some());
         assert!(lost(true, Duration::ZERO).is_some());
@@ -315,7 +332,7 @@ mod tests {
         let mut connection = connection(&client, now);
         for _ in 0..3 {
             let loss = LinkLoss::LeftWithBroker;
-            let delay = connection.delay_after_loss(&loss, false, Duration::ZERO);
+            let delay = connection.delay_after_loss(&loss, false, Duration::ZERO, now);
             assert_eq!(delay, Some(Duration::ZERO));
         }
     }
@@ -325,8 +342,44 @@ mod tests {
         let now = Instant::now();
         let client = client(|options| options.retry.attempts = 0);
         let mut connection = connection(&client, now);
-        assert!(connection.delay_after_failure(&failure()).is_some());
-        assert_eq!(connection.delay_after_failure(&failure().permanent()), None);
+        let mut after = |error: Error| connection.delay_after_failure(&error, now);
+        assert!(after(failure()).is_some());
+        assert_eq!(after(failure().permanent()), None);
+    }
+
+    #[test]
+    fn the_last_error_says_how_often_and_how_long_it_was_tried() {
+        let now = Instant::now();
+        let mut client = client(|_| {});
+        let readiness = Readiness::default();
+        for patience in [10, 60] {
+            let late = now + Duration::from_secs(patience);
+            let mut connection = connection(&client, now);
+            connection.advance(&client, &readiness, true, now);
+            let before = late - Duration::from_millis(1);
+            assert!(connection.delay_after_failure(&failure(), before).is_some());
+            assert_eq!(connection.delay_after_failure(&failure(), late), None);
+            let told = format!("2 attempts in {patience}.0 s, the last one: no answer");
+            assert_eq!(connection.gave_up(failure(), late).problem(), told);
+            let refused = connection.gave_up(failure().permanent(), late);
+            assert_eq!(refused.problem(), "no answer", "no matter of patience");
+            // The next loop knows that the broker was there.
+            client.accepted();
+        }
+    }
+
+    #[test]
+    fn a_thread_that_asks_for_a_new_link_gives_it_patience() {
+        let now = Instant::now();
+        let client = client(|_| {});
+        let mut connection = connection(&client, now);
+        assert!(connection.delay_after_failure(&failure(), now).is_some());
+        connection.go_offline();
+        let later = now + Duration::from_secs(3600);
+        connection.start_over(later, &client);
+        assert_eq!(connection.deadline(), Some(later));
+        let delay = connection.delay_after_failure(&failure(), later);
+        assert!(delay.is_some());
     }
 
     #[test]

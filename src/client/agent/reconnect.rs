@@ -53,6 +53,7 @@ impl Agent {
 
     /// CONNACK came.
     pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
+        self.client.accepted();
         self.connection.go_online(now);
         let again = self.stats.connects > 0;
         self.stats.connects += 1;
@@ -112,7 +113,9 @@ impl Agent {
                 let lasted = now.saturating_duration_since(since);
                 let error = advice::lost_after_connack(&self.client, &loss, lasted);
                 let progress = self.session.made_progress();
-                let delay = self.connection.delay_after_loss(&loss, progress, lasted);
+                let delay = self
+                    .connection
+                    .delay_after_loss(&loss, progress, lasted, now);
                 self.try_again(error, delay, now);
             }
             Phase::Closing { .. } => self.closed(),
@@ -132,7 +135,7 @@ impl Agent {
         self.connection.closed();
         self.go_offline_if_due(now);
         self.requests.reconnect(done);
-        self.connection.wait(now, &self.client);
+        self.connection.start_over(now, &self.client);
     }
 
     /// DISCONNECT on a link that is closed on purpose and has nothing else to send: else the broker would
@@ -173,7 +176,7 @@ impl Agent {
     }
 
     fn attempt_failed(&mut self, error: Error, now: Instant) {
-        let delay = self.connection.delay_after_failure(&error);
+        let delay = self.connection.delay_after_failure(&error, now);
         self.try_again(error, delay, now);
     }
 
@@ -189,7 +192,7 @@ impl Agent {
                 self.connection.go_offline();
                 let no_connection = Outcome::NeverSent(Reason::NoConnection);
                 self.requests.end_reconnects(&no_connection);
-                self.failure = Some(error);
+                self.failure = Some(self.connection.gave_up(error, now));
             }
         }
     }
