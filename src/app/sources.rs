@@ -423,6 +423,7 @@ mod tests {
                 (None, "will-retain") => "true".to_owned(),
                 (None, "alpn") => "[\"1\"]".to_owned(),
                 (None, "port" | "will-qos" | "window") => "1".to_owned(),
+                (None, "retry-for") => "\"1s\"".to_owned(),
                 (None, _) => "\"a\"".to_owned(),
             };
             let text = toml_text.trim_matches(['[', ']', '"']);
