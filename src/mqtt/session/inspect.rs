@@ -21,11 +21,6 @@ impl<T> Session<T> {
         self.outbound.is_at_rest()
     }
 
-    /// How many identifiers can be handed out before one in use would come next.
-    pub(crate) fn free_identifiers(&self) -> usize {
-        self.outbound.free_identifiers()
-    }
-
     /// Memory that the output keeps while it is empty.
     pub(crate) fn kept_output(&mut self) -> usize {
         self.output.kept()

@@ -46,7 +46,6 @@ pub(super) struct Unanswered {
 pub(super) struct Outbound<T> {
     /// How many commands may be in flight at one time.
     window: u16,
-    spare_identifiers: u16,
     on_session_lost: OnSessionLost,
     ring: Ring<Entry<T>>,
     waiting: Waiting<T>,
@@ -64,11 +63,9 @@ fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
 impl<T> Outbound<T> {
     pub(super) fn new(options: &SessionOptions) -> Self {
         let spare_identifiers = SPARE_IDENTIFIERS.min(options.identifiers / 4);
+        let most = options.identifiers - spare_identifiers;
         Outbound {
-            window: options
-                .max_inflight
-                .min(options.identifiers - spare_identifiers),
-            spare_identifiers,
+            window: options.max_inflight.min(most),
             on_session_lost: options.on_session_lost,
             ring: Ring::new(options.identifiers, options.first_identifier),
             waiting: Waiting::default(),
@@ -355,9 +352,7 @@ impl<T> Outbound<T> {
 impl<T> Outbound<T> {
     /// Whether one more command may be handed in.
     pub(super) fn has_room(&self) -> bool {
-        !self.has_waiting()
-            && self.in_flight() < usize::from(self.window)
-            && self.ring.room() > usize::from(self.spare_identifiers)
+        !self.has_waiting() && self.in_flight() < usize::from(self.window)
     }
 
     /// Whether a packet waits to be sent.
@@ -389,7 +384,7 @@ impl<T> Outbound<T> {
         self.recovery.made_progress()
     }
 
-    /// The position on the circle of identifiers of the next one.
+    /// The position on the circle of identifiers of the next one. It may be in use.
     pub(super) fn next_position(&self) -> u16 {
         self.ring.next_position()
     }
@@ -418,10 +413,6 @@ impl<T> Outbound<T> {
 impl<T> Outbound<T> {
     pub(super) fn is_at_rest(&self) -> bool {
         self.in_flight() == 0 && self.waiting.is_empty()
-    }
-
-    pub(super) fn free_identifiers(&self) -> usize {
-        self.ring.room()
     }
 
     pub(super) fn oldest_token(&self) -> Option<T>

@@ -201,10 +201,14 @@ fn row_12_no_command_is_taken_without_an_identifier_for_it_2_3_1_2() {
     }
     assert!(!t.wants_commands());
     t.receives(puback(2)).resolved(1, "delivered x1");
-    assert!(!t.wants_commands(), "identifier 1 is still in use");
-    t.receives(puback(1)).resolved(0, "delivered x1");
-    assert!(t.wants_commands());
     t.sent.clear();
+    for id in [7, 8, 2] {
+        assert!(t.wants_commands());
+        let token = t.publish("a", 1, "y");
+        t.sends(&format!("PUBLISH id={id} qos=1 a \"y\""));
+        assert!(!t.wants_commands());
+        t.receives(puback(id)).resolved(token, "delivered x1");
+    }
     t.finish();
 }
 
@@ -241,6 +245,38 @@ fn identifiers_go_round_and_pass_those_in_use_2_3_1_3() {
     t.resolved(subscribe, "delivered x1 [0]");
     t.receives(unsuback(2));
     t.resolved(unsubscribe, "delivered x1").finish();
+}
+
+/// More messages than there are identifiers, while a command that was sent before them is not answered.
+#[test]
+fn an_identifier_in_use_is_passed_over_2_3_1_2() {
+    for (what, window) in [(0, 100), (1, 100), (2, 100), (1, u16::MAX)] {
+        let mut t = Transcript::connected_with(|o| o.max_inflight = window);
+        let oldest = match what {
+            0 => t.subscribe(&[("s", 1)]),
+            qos => t.publish("s", qos, "first"),
+        };
+        t.sent.clear();
+        for number in 1..=100_000 {
+            assert!(t.wants_commands(), "standstill after {number}");
+            let id = 2 + (number - 1) % 65_534;
+            let token = t.publish("a", 1, "x");
+            t.sends(&format!("PUBLISH id={id} qos=1 a \"x\""));
+            t.receives(puback(u16::try_from(id).unwrap()));
+            t.resolved(token, "delivered x1");
+        }
+        match what {
+            0 => t.receives(suback(1, &[Some(1)])),
+            1 => t.receives(puback(1)),
+            _ => t.receives(pubrec(1)).sends("PUBREL 1").receives(pubcomp(1)),
+        };
+        let outcome = t.outcomes.remove(&oldest).unwrap();
+        assert!(outcome.is_delivered(), "{outcome}");
+        t.publish("a", 1, "y");
+        let next = 2 + 100_000 % 65_534;
+        t.sends(&format!("PUBLISH id={next} qos=1 a \"y\""));
+        t.finish();
+    }
 }
 
 #[test]

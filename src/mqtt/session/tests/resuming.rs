@@ -77,6 +77,50 @@ fn after_the_identifiers_went_round_the_order_is_still_that_of_sending() {
     t.finish();
 }
 
+/// The order of the identifiers says nothing any more.
+#[test]
+fn with_identifiers_that_were_passed_over_the_order_is_still_that_of_sending_4_6_0_1() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 8);
+    let acknowledged = |t: &mut Transcript, ids: &[u16]| {
+        for id in ids {
+            let token = t.publish("t", 1, "x");
+            t.sends(&format!("PUBLISH id={id} qos=1 t \"x\""));
+            t.receives(puback(*id)).resolved(token, "delivered x1");
+        }
+    };
+    acknowledged(&mut t, &[1, 2, 3]);
+    t.publish("t", 1, "a");
+    t.sends("PUBLISH id=4 qos=1 t \"a\"");
+    acknowledged(&mut t, &[5, 6]);
+    let second = t.publish("t", 2, "b");
+    t.sends("PUBLISH id=7 qos=2 t \"b\"");
+    acknowledged(&mut t, &[8, 1, 2, 3, 5]);
+    t.subscribe(&[("c", 1)]);
+    t.sends("SUBSCRIBE id=6 c:1");
+    acknowledged(&mut t, &[8, 1, 2, 3]);
+    t.publish("t", 1, "d");
+    t.sends("PUBLISH id=5 qos=1 t \"d\"");
+    for lost in [false, true, true] {
+        t.reconnects(true).renewing(0);
+        t.sends_all(&[
+            "PUBLISH id=4 qos=1 dup t \"a\"",
+            "PUBLISH id=7 qos=2 dup t \"b\"",
+            "SUBSCRIBE id=6 c:1",
+            "PUBLISH id=5 qos=1 dup t \"d\"",
+        ]);
+        t.silent();
+        assert!(lost || t.wants_commands());
+    }
+    // Without the session the order is the same, under other identifiers.
+    t.reconnects(false).resolved(second, "perhaps SessionLost");
+    t.sends_all(&[
+        "PUBLISH id=6 qos=1 t \"a\"",
+        "SUBSCRIBE id=7 c:1",
+        "PUBLISH id=8 qos=1 t \"d\"",
+    ]);
+    t.finish();
+}
+
 /// Links that are lost, one after the other, with nothing more acknowledged.
 fn loses_links(t: &mut Transcript, links: u32) {
     for _ in 0..links {

@@ -139,31 +139,6 @@ fn a_filter_has_one_request_under_way_at_a_time() {
     t.resolved(back, "delivered x1 [0 0]").finish();
 }
 
-/// With few identifiers the rest of a long request may come to stand before one that waits for another.
-#[test]
-fn what_is_put_back_before_a_request_that_waits_does_not_wait_with_it() {
-    let names = names(50);
-    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    let mut t = Transcript::connected_with(|o| o.identifiers = 8);
-    let message = t.publish("t", 1, "x");
-    t.subscribe(&[("b", 1)]);
-    t.subscribe(&filters[..25]);
-    t.subscribe(&filters[25..]);
-    t.subscribe(&[("b", 0)]);
-    for id in [4, 5, 6, 3, 8] {
-        t.receives(suback(id, &[Some(1); 8]));
-    }
-    t.sent.clear();
-    assert_eq!(t.session.free_identifiers(), 0);
-    t.receives(puback(1)).resolved(message, "delivered x1");
-    let rest = filters_text(17..=24, 1);
-    t.sends(&format!("SUBSCRIBE id=1 {rest}")).silent();
-    t.receives(suback(2, &[Some(1)]));
-    t.sends("SUBSCRIBE id=2 b:0");
-    t.outcomes.clear();
-    t.silent();
-}
-
 /// It is looked for once which request the next one waits for: at each of 60,000 acknowledgments that took a
 /// minute.
 #[test]

@@ -42,6 +42,8 @@ struct Budget {
     /// Bytes of messages that may be unread, if that is bounded: another message is left with the server until
     /// they are read, and costs a link, which counts as one of the losses.
     room: Option<usize>,
+    /// So few identifiers that one in use is passed over soon.
+    few_identifiers: bool,
 }
 
 /// One state of the exploration.
@@ -56,7 +58,7 @@ impl State {
         let options = SessionOptions {
             max_inflight: 3,
             keep_alive: Duration::ZERO,
-            identifiers: 4,
+            identifiers: if budget.few_identifiers { 3 } else { 4 },
             max_owed_bytes: budget.room.unwrap_or(usize::MAX),
             ..options()
         };
@@ -263,6 +265,18 @@ fn every_interleaving_of_subscriptions_and_losses() {
         ..Budget::default()
     };
     no_violation("subscriptions and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_while_identifiers_are_passed_over() {
+    let budget = Budget {
+        publishes: [0, 3, 1],
+        subscribes: 1,
+        losses: 1,
+        few_identifiers: true,
+        ..Budget::default()
+    };
+    no_violation("identifiers passed over", budget, 1, 10_000);
 }
 
 #[test]
