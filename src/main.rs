@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use mqtt_connection_sharing::error::Error;
 
+use app::cli::{Cli, Verbosity};
 use app::demo::Interrupt;
 use app::print::{Results, print_error};
 use app::resolve::{Job, resolve};
-use app::settings::{Cli, Verbosity};
-use app::sources::Surroundings;
+use app::surroundings::Surroundings;
 use app::{bench, command_line, demo, local, logging, names, signals};
 
 const FAILED: u8 = 1;

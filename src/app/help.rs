@@ -5,7 +5,8 @@
 
 use clap::CommandFactory;
 
-use super::settings::{BENCH, BENCH_WORD, Cli, DEMO, Task};
+use super::cli::Cli;
+use super::settings::{BENCH, BENCH_WORD, DEMO, Task};
 use super::sources::defaults;
 
 /// Settings of both commands that mean something else for the bench.

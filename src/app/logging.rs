@@ -2,8 +2,8 @@
 //!
 //! Started once, on the main thread; any thread logs.
 
+use super::cli::Verbosity;
 use super::names::as_given;
-use super::settings::Verbosity;
 
 /// Starts the log. `RUST_LOG` can say more precisely what is wanted.
 pub(crate) fn start(verbosity: Verbosity) {

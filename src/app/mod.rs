@@ -7,12 +7,18 @@
 pub(crate) mod bench;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod checks;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod chosen;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+pub(crate) mod cli;
 pub(crate) mod command_line;
 pub(crate) mod demo;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod endpoint;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod files;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod foreign;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod help;
 pub(crate) mod local;
@@ -28,7 +34,9 @@ pub(crate) mod resolve;
 pub(crate) mod settings;
 pub(crate) mod signals;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
-pub(crate) mod sources;
+mod sources;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]

@@ -79,7 +79,7 @@ pub(crate) fn as_given(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::sources::keys;
+    use crate::app::settings::keys;
     use mqtt_connection_sharing::options::NAMED_IN_TEXTS;
 
     #[test]

@@ -3,11 +3,13 @@
 //! Decides which settings go together. Opens no certificate or key: their paths go on to `tls.rs`.
 //! Password files are read through `files.rs`. Runs on the main thread.
 
-use std::ffi::OsString;
+use std::path::Path;
 
+use super::chosen::Chosen;
 use super::files;
-use super::sources::{Layers, Source, Surroundings};
-use super::values::{FilePath, wrong};
+use super::sources::Source;
+use super::surroundings::Surroundings;
+use super::values::{FilePath, Given, wrong};
 use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
@@ -30,10 +32,10 @@ pub(super) struct Remarks<'a> {
 
 /// Host, port, security and credentials of a broker elsewhere.
 pub(super) fn options(
-    layers: &Layers,
+    chosen: &Chosen,
     settings: &Settings,
     client_id: String,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
     remarks: Remarks<'_>,
 ) -> Result<Options, Error> {
     let Some(endpoint) = &settings.endpoint else {
@@ -46,20 +48,21 @@ pub(super) fn options(
     let endpoint = &endpoint.value;
     let Remarks { notices, names } = remarks;
     let mut options = Options::new(&endpoint.host, client_id);
-    options.port = layers
-        .port()?
-        .unwrap_or(if endpoint.plain { PORT_PLAIN } else { PORT_TLS });
+    options.port = port(chosen, settings)?.unwrap_or(match endpoint.plain {
+        true => PORT_PLAIN,
+        false => PORT_TLS,
+    });
     options.security = if endpoint.plain {
-        no_tls_settings(layers)?;
+        no_tls_settings(chosen)?;
         Security::Plain
     } else {
-        Security::Tls(tls(layers, settings, surroundings, names)?)
+        Security::Tls(tls(chosen, settings, surroundings, names)?)
     };
-    options.credentials = credentials(layers, settings, surroundings, names)?;
+    options.credentials = credentials(chosen, settings, surroundings, names)?;
     if endpoint.plain && options.credentials.is_some() {
         notices.push("without TLS, user name and password can be read on the way".into());
     }
-    if settings.pkcs12.is_none() && secret_variable(PKCS12_PASSWORD, surroundings)?.is_some() {
+    if settings.pkcs12.is_none() && surroundings.variable(PKCS12_PASSWORD).is_some() {
         notices.push(format!(
             "{PKCS12_PASSWORD} is not used: there is no --pkcs12"
         ));
@@ -70,9 +73,56 @@ pub(super) fn options(
     Ok(options)
 }
 
+/// The port, if one is given. `Chosen::settle_port` has left out one that a stronger endpoint replaces.
+fn port(chosen: &Chosen, settings: &Settings) -> Result<Option<u16>, Error> {
+    let alone = settings.port.as_ref().map(|port| port.value);
+    let within = settings.endpoint.as_ref().and_then(|it| it.value.port);
+    if let (Some(alone), Some(within)) = (alone, within)
+        && alone != within
+        && chosen.source("port") == chosen.source("endpoint")
+    {
+        let (port, endpoint) = (chosen.name("port"), chosen.name("endpoint"));
+        return Err(wrong(
+            "choosing the port",
+            format!("{endpoint} says {within}, {port} says {alone}"),
+            "give one of them",
+        ));
+    }
+    Ok(alone.or(within))
+}
+
+/// A password directly in the environment ranks with the other variables: it replaces that of a settings
+/// file, and that of a flag replaces it.
+pub(super) fn settle_password_file(
+    chosen: &mut Chosen,
+    surroundings: &Surroundings,
+) -> Result<(), Error> {
+    for (key, variable) in [
+        ("password-file", PASSWORD),
+        ("pkcs12-password-file", PKCS12_PASSWORD),
+    ] {
+        let Some(source) = chosen.source(key) else {
+            continue;
+        };
+        if surroundings.variable(variable).is_none() || *source < Source::Environment {
+            continue;
+        }
+        if *source == Source::Environment {
+            let name = chosen.name(key);
+            return Err(wrong(
+                "looking for a password",
+                format!("both {variable} and {name} are set"),
+                "unset one of them",
+            ));
+        }
+        chosen.leave_out(key);
+    }
+    Ok(())
+}
+
 /// `mqtt://` and a setting for TLS contradict each other: one of them is a slip, and guessing which
 /// could send secrets in the clear.
-fn no_tls_settings(layers: &Layers) -> Result<(), Error> {
+fn no_tls_settings(chosen: &Chosen) -> Result<(), Error> {
     const TLS_ONLY: [&str; 7] = [
         "cert",
         "key",
@@ -83,8 +133,8 @@ fn no_tls_settings(layers: &Layers) -> Result<(), Error> {
         "tls-server-name",
     ];
     for key in TLS_ONLY {
-        if layers.giving(key).is_some() {
-            let name = layers.name(key);
+        if chosen.source(key).is_some() {
+            let name = chosen.name(key);
             return Err(wrong(
                 "choosing between TLS and plain TCP",
                 format!("the endpoint says mqtt://, which is without TLS, but {name} is for TLS"),
@@ -96,26 +146,27 @@ fn no_tls_settings(layers: &Layers) -> Result<(), Error> {
 }
 
 fn tls(
-    layers: &Layers,
+    chosen: &Chosen,
     settings: &Settings,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
     names: &mut Names,
 ) -> Result<TlsOptions, Error> {
-    let name = |key: &str| layers.name(key);
+    let name = |key: &str| chosen.name(key);
     let refuse = |problem: String, advice: &str| {
         Err(wrong("choosing the client certificate", problem, advice))
     };
     let identity = match (&settings.cert, &settings.key, &settings.pkcs12) {
         (None, None, None) => None,
         (Some(cert), Some(key), None) => Some(IdentityFiles::Pem {
-            cert: layers.path("cert", &cert.value),
-            key: layers.path("key", &key.value),
+            cert: chosen.path("cert", &cert.value),
+            key: chosen.path("key", &key.value),
         }),
         (None, None, Some(file)) => Some(IdentityFiles::Pkcs12 {
-            file: layers.path("pkcs12", &file.value),
+            file: chosen.path("pkcs12", &file.value),
             password: secret(
-                layers,
+                chosen,
                 "pkcs12-password-file",
+                path(&settings.pkcs12_password_file),
                 PKCS12_PASSWORD,
                 surroundings,
             )?
@@ -156,7 +207,7 @@ fn tls(
     let ca_file = settings.ca_file.as_ref();
     let alpn = settings.alpn.iter().flatten();
     Ok(TlsOptions {
-        ca_file: ca_file.map(|path| layers.path("ca-file", &path.value)),
+        ca_file: ca_file.map(|path| chosen.path("ca-file", &path.value)),
         identity,
         alpn: alpn.map(|name| name.value.clone()).collect(),
         server_name: settings
@@ -166,13 +217,23 @@ fn tls(
     })
 }
 
+fn path(given: &Option<Given<FilePath>>) -> Option<&Path> {
+    given.as_ref().map(|given| given.value.as_path())
+}
+
 fn credentials(
-    layers: &Layers,
+    chosen: &Chosen,
     settings: &Settings,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
     names: &mut Names,
 ) -> Result<Option<Credentials>, Error> {
-    let password = secret(layers, "password-file", PASSWORD, surroundings)?;
+    let password = secret(
+        chosen,
+        "password-file",
+        path(&settings.password_file),
+        PASSWORD,
+        surroundings,
+    )?;
     let username = settings.username.as_ref().map(|name| name.value.clone());
     match (username, password) {
         (None, None) => Ok(None),
@@ -191,50 +252,23 @@ fn credentials(
     }
 }
 
-/// A password and where it was given: a file, or directly in the environment, which ranks with the
-/// other variables: below the command line and above the settings file.
+/// A password and where it was given: directly in the environment, or in a file.
 fn secret(
-    layers: &Layers,
+    chosen: &Chosen,
     key: &str,
+    file: Option<&Path>,
     variable: &str,
-    surroundings: &Surroundings<'_>,
+    surroundings: &Surroundings,
 ) -> Result<Option<(String, String)>, Error> {
-    let direct = secret_variable(variable, surroundings)?;
-    for layer in &layers.0 {
-        let given = layer.value::<FilePath>(key);
-        let name = layer.source.name(key);
-        match (&given, &direct) {
-            (Some(_), Some(_)) if layer.source == Source::Environment => {
-                return Err(wrong(
-                    "looking for a password",
-                    format!("both {variable} and {name} are set"),
-                    "unset one of them",
-                ));
-            }
-            (Some(given), _) => {
-                let folder = layer.source.folder();
-                let path = folder.join(given);
-                return Ok(Some((files::read_password(&path, &name, folder)?, name)));
-            }
-            (None, Some(password)) if layer.source == Source::Environment => {
-                return Ok(Some((password.clone(), variable.to_owned())));
-            }
-            (None, _) => {}
-        }
-    }
-    Ok(None)
-}
-
-/// A password in the environment; an empty one counts as not set.
-pub(super) fn secret_variable(
-    name: &str,
-    surroundings: &Surroundings<'_>,
-) -> Result<Option<String>, Error> {
-    (surroundings.variable)(name)
-        .filter(|text| !text.is_empty())
-        .map(OsString::into_string)
-        .transpose()
-        .map_err(|_| wrong(format!("reading {name}"), "it is not UTF-8", "set it anew"))
+    let Some(file) = file else {
+        let direct = surroundings.password(variable)?;
+        return Ok(direct.map(|password| (password, variable.to_owned())));
+    };
+    let name = chosen.name(key);
+    let folder = chosen.source(key).map(Source::folder);
+    let folder = folder.unwrap_or(Path::new(""));
+    let password = files::read_password(&folder.join(file), &name, folder)?;
+    Ok(Some((password, name)))
 }
 
 /// A slip that AWS IoT answers by closing the connection without a reason.

@@ -1,6 +1,6 @@
 //! Sources in, a valid [`Config`] out: one line for each setting.
 //!
-//! [`resolve`] lays the sources over each other (`sources.rs`), takes each setting over, and has those
+//! [`resolve`] lays the sources over each other (`chosen.rs`), takes each setting over, and has those
 //! checked that concern each other. `remote.rs` has the way to a broker, `will.rs` the last will, and
 //! `checks.rs` the sizes of messages. Types have judged each value for itself (`values.rs`).
 //!
@@ -15,10 +15,13 @@ use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{Options, Retry};
 
 use super::bench::settings::{self as bench, BenchSettings};
+use super::chosen::Chosen;
+use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
 use super::names::Names;
-use super::settings::{Cli, Settings, Task, Verbosity};
-use super::sources::{self, Layer, Layers, Source, Surroundings};
+use super::settings::{Settings, Task};
+use super::sources::{Layer, Source};
+use super::surroundings::Surroundings;
 use super::values::{Format, Given, Rule, wrong};
 use super::{checks, files, remote, will};
 
@@ -69,41 +72,41 @@ pub(crate) enum Job {
 ///
 /// # Errors
 /// [`Blame::Configuration`], naming the setting and where it was given.
-pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Config, Error> {
+pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, Error> {
     let verbosity = cli.verbosity();
     let task = cli.task;
-    let mut layers = vec![
-        Layer::new(Source::CommandLine, &cli.settings)?,
-        sources::from_environment(surroundings.variable)?,
-    ];
+    refuse_misplaced(&cli.given, task)?;
+    let mut layers = vec![cli.given, Layer::of_environment(surroundings)];
     if let Some(path) = &cli.config {
-        layers.push(sources::from_toml(&files::read_settings(path)?, path)?);
+        layers.extend(Layer::of_file(&files::read_settings(path)?, path)?);
     }
-    let layers = Layers(layers);
-    refuse_misplaced(&cli.settings, task)?;
-    let settings = layers.over_defaults(task)?;
+    let mut chosen = Chosen::new(layers, task);
     let mut notices = Vec::new();
+    let local = value(&chosen.judge("local")?.local)?;
+    if local {
+        leave_out_remote(&mut chosen, surroundings, &mut notices)?;
+    } else {
+        chosen.settle_port()?;
+        remote::settle_password_file(&mut chosen, surroundings)?;
+    }
+    let settings = chosen.settings()?;
 
-    let local = value(&settings.local)?;
     let mut names = Names::default();
-    for key in sources::keys() {
-        if layers.giving(&key).is_some() && !(local && REMOTE_ONLY.contains(&key.as_str())) {
-            names.insert(&key, layers.name(&key));
-        }
+    for key in chosen.keys() {
+        names.insert(&key, chosen.name(&key));
     }
     let given = settings.client_id.as_ref().map(|id| id.value.clone());
     let client_id = given.unwrap_or_else(|| default_client_id(surroundings));
     let mut options = if local {
-        check_local(&layers, surroundings, &mut notices)?;
         Options::new("localhost", client_id)
     } else {
         let remarks = remote::Remarks {
             notices: &mut notices,
             names: &mut names,
         };
-        remote::options(&layers, &settings, client_id, surroundings, remarks)?
+        remote::options(&chosen, &settings, client_id, surroundings, remarks)?
     };
-    options.last_will = will::last_will(&layers, &settings)?;
+    options.last_will = will::last_will(&chosen, &settings)?;
     options.keep_alive = value(&settings.keep_alive)?;
     options.clean_session = value(&settings.clean_session)?;
     options.on_session_lost = value(&settings.on_session_lost)?;
@@ -129,7 +132,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings<'_>) -> Result<Confi
             Job::Demo(demo)
         }
         Task::Bench => {
-            let bench = bench(&layers, &settings, &mut options)?;
+            let bench = bench(&chosen, &settings, &mut options)?;
             checks::together(&options, &bench.sent(), &names)?;
             notices.extend(bench.aws_notice(&options));
             notices.extend(bench.memory_notice());
@@ -163,25 +166,28 @@ fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
 
 /// The settings of the bench. The library's options change with them.
 fn bench(
-    layers: &Layers,
+    chosen: &Chosen,
     settings: &Settings,
     options: &mut Options,
 ) -> Result<BenchSettings, Error> {
     let qos = value(&settings.qos)?;
-    let window = settings.window.as_ref().map(|window| window.value);
+    let window = value(&settings.window)?;
     let bench = BenchSettings {
         mode: value(&settings.mode)?,
         threads: value(&settings.threads)?,
         messages: value(&settings.messages)?,
         payload_size: value(&settings.payload_size)?,
-        window: window.unwrap_or(bench::default_window(qos)),
+        window: match chosen.source("window") {
+            Some(_) => window,
+            None => window.min(bench::most_in_flight(qos)),
+        },
         qos,
         topic_prefix: value(&settings.topic_prefix)?,
         receive: value(&settings.receive)?,
     };
     options.max_inflight = bench.window;
     options.command_queue = bench.command_queue();
-    if layers.giving("max-packet-size").is_none() {
+    if chosen.source("max-packet-size").is_none() {
         options.max_packet_size = options.max_packet_size.max(bench.largest_packet());
     }
     Ok(bench)
@@ -199,32 +205,31 @@ fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
 
 /// With an embedded broker, settings for another one are refused on the command line, where they
 /// contradict it, and left out of account elsewhere.
-fn check_local(
-    layers: &Layers,
-    surroundings: &Surroundings<'_>,
+fn leave_out_remote(
+    chosen: &mut Chosen,
+    surroundings: &Surroundings,
     notices: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let local = layers.name("local");
-    for layer in &layers.0 {
-        for key in layer.table.keys() {
-            if !REMOTE_ONLY.contains(&key.as_str()) {
-                continue;
-            }
-            let name = layer.source.name(key);
-            if layer.source == Source::CommandLine {
+    let local = chosen.name("local");
+    for key in REMOTE_ONLY {
+        let name = chosen.name(key);
+        match chosen.source(key) {
+            None => continue,
+            Some(Source::CommandLine) => {
                 return Err(wrong(
                     format!("preparing the embedded broker ({local})"),
                     format!("{name} is for a broker elsewhere"),
                     "leave it out, or give --local=false",
                 ));
             }
-            notices.push(format!(
-                "{name} is not used: {local} uses an embedded broker"
-            ));
+            Some(_) => chosen.leave_out(key),
         }
+        notices.push(format!(
+            "{name} is not used: {local} uses an embedded broker"
+        ));
     }
     for name in [remote::PASSWORD, remote::PKCS12_PASSWORD] {
-        if remote::secret_variable(name, surroundings)?.is_some() {
+        if surroundings.variable(name).is_some() {
             notices.push(format!(
                 "{name} is not used: {local} uses an embedded broker"
             ));
@@ -263,8 +268,8 @@ fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
 
 /// Flags of the other task are refused: they would do nothing. In the environment and in the file they may
 /// stand: those are for both.
-fn refuse_misplaced(flags: &Settings, task: Task) -> Result<(), Error> {
-    for key in Layer::new(Source::CommandLine, flags)?.table.keys() {
+fn refuse_misplaced(flags: &Layer, task: Task) -> Result<(), Error> {
+    for key in flags.values.keys() {
         if Task::of_setting(key).is_some_and(|only| only != task) {
             return Err(misplaced(key, task));
         }
@@ -298,7 +303,7 @@ fn misplaced(key: &str, task: Task) -> Error {
 /// it by accident, on one computer or on two. The persistent session that belongs to it must outlive
 /// a link but not the program, which clears it at its start: the process is the right scope.
 /// An identifier that is to stay the same from run to run is given with `--client-id`.
-pub(super) fn default_client_id(surroundings: &Surroundings<'_>) -> String {
+pub(super) fn default_client_id(surroundings: &Surroundings) -> String {
     let host: String = surroundings
         .host_name
         .as_deref()

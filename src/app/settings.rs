@@ -2,13 +2,11 @@
 //!
 //! A field's doc comment is its help, its type says what is allowed, and [`Task::of_setting`] says which command it
 //! belongs to, if only to one. Defaults stand in `config/demo.toml`. Declarations only: `sources.rs` reads
-//! the sources, `resolve.rs` makes the configuration. Runs on the main thread, once.
+//! the sources, `chosen.rs` says which value counts, `resolve.rs` makes the configuration. Runs on the main thread, once.
 
-use std::path::PathBuf;
-
-use clap::{ArgAction, Args, Parser};
+use clap::{Args, Command};
 use mqtt_connection_sharing::options::OnSessionLost;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::units::*;
 use super::values::*;
@@ -45,40 +43,9 @@ impl Task {
     }
 }
 
-/// Runs a demo in which three threads share one TLS connection to an MQTT broker: one publishes
-/// and waits, one publishes without waiting, one receives everything back.
-#[derive(Debug, Clone, Default, Parser)]
-#[command(
-    version,
-    max_term_width = 100,
-    args_override_self = true,
-    allow_negative_numbers = true
-)]
-pub(crate) struct Cli {
-    /// The command.
-    #[arg(skip)]
-    pub(crate) task: Task,
-
-    /// TOML file with settings; paths in it are relative to its folder.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Settings that can also come from the environment and from the file.
-    #[command(flatten)]
-    pub(crate) settings: Settings,
-
-    /// Log more: -v what happens to each message, -vv everything.
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = OUTPUT)]
-    pub(crate) verbose: u8,
-
-    /// Log errors only.
-    #[arg(short, long, help_heading = OUTPUT)]
-    pub(crate) quiet: bool,
-}
-
 /// Every setting, as far as some source gives it: a flag, a variable `MQTT_…` in the environment and a
 /// key of the settings file, always of the same name.
-#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
@@ -169,8 +136,7 @@ pub(crate) struct Settings {
     /// Messages in all, shared out between the threads.
     #[arg(long, value_name = "N", help_heading = BENCH)]
     pub(crate) messages: Option<Given<Messages>>,
-    /// Messages that may await their acknowledgment at one time, over all threads; 20 with QoS 2
-    /// [default: 1000].
+    /// Messages that may await their acknowledgment at one time, over all threads; 20 with QoS 2.
     #[arg(long, value_name = "N", help_heading = BENCH)]
     pub(crate) window: Option<Given<InFlight>>,
     /// Also subscribe, receive everything back, and check it.
@@ -228,39 +194,17 @@ pub(crate) struct Settings {
     pub(crate) output: Option<Given<Word<Format>>>,
 }
 
-/// How much to log on standard error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verbosity {
-    /// Errors only (`-q`).
-    Quiet,
-    /// The lines that a person wants to read of a run.
-    Normal,
-    /// Each message as well (`-v`).
-    Verbose,
-    /// Everything (`-vv`).
-    Everything,
+/// All settings as flags: they know the keys, in order, and how to read a text.
+pub(super) fn flags() -> Command {
+    Settings::augment_args(Command::new("settings"))
+        .no_binary_name(true)
+        .disable_help_flag(true)
 }
 
-impl Verbosity {
-    /// The level up to which to log.
-    pub(crate) fn level(self) -> log::LevelFilter {
-        match self {
-            Verbosity::Quiet => log::LevelFilter::Error,
-            Verbosity::Normal => log::LevelFilter::Info,
-            Verbosity::Verbose => log::LevelFilter::Debug,
-            Verbosity::Everything => log::LevelFilter::Trace,
-        }
-    }
-}
-
-impl Cli {
-    /// How much to log. Does not need the other settings, so that logging can start first.
-    pub(crate) fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (false, 0) => Verbosity::Normal,
-            (false, 1) => Verbosity::Verbose,
-            (false, _) => Verbosity::Everything,
-        }
-    }
+/// The keys of all settings.
+pub(super) fn keys() -> Vec<String> {
+    flags()
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect()
 }

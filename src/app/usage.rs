@@ -9,8 +9,9 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::foreign::distance;
 use super::settings::BENCH_WORD;
-use super::sources::{distance, refusal, refused, shown, variable};
+use super::sources::{allowed, variable};
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
 
@@ -25,21 +26,12 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
         flag.starts_with('-').then(|| flag.to_owned())
     });
     match (error.kind(), flag) {
-        (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(flag)) => {
-            let key = flag.trim_start_matches('-');
-            let refusal = refusal(error, key);
-            match text(error, ContextKind::InvalidValue).unwrap_or_default() {
-                value if value.is_empty() && refusal.problem.is_none() => wrong(
-                    format!("reading {flag}"),
-                    "its value is missing",
-                    format!("use {}; {SEE_HELP}", refusal.allowed),
-                ),
-                value => {
-                    let shown = shown(key, &format!("{value:?}"));
-                    refused(&flag, &shown, refusal, &format!("; {SEE_HELP}"))
-                }
-            }
-        }
+        // Values are judged later, by `chosen.rs`: here one can only be missing.
+        (ErrorKind::InvalidValue, Some(flag)) => wrong(
+            format!("reading {flag}"),
+            "its value is missing",
+            format!("use {}; {SEE_HELP}", allowed(flag.trim_start_matches('-'))),
+        ),
         (ErrorKind::UnknownArgument, Some(flag)) => {
             // One that is glued to it is none of the flag's name.
             let secret = ["--password", "--pkcs12-password"];
@@ -150,12 +142,11 @@ fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
 mod tests {
     use super::*;
     use crate::app::command_line as cli;
+    use crate::app::resolve::resolve;
+    use crate::app::tests::resolve::{around, flags};
 
     fn line(args: &[&str]) -> String {
-        let command_line = [&["program"], args].concat();
-        let error = cli::parse_from(&command_line).unwrap_err();
-        let command_line: Vec<_> = command_line.iter().map(OsString::from).collect();
-        let error = usage_error(&error, &command_line);
+        let error = flags(args).unwrap_err();
         assert_eq!(error.exit_status(), 2);
         let line = error.to_string();
         assert!(!line.contains('\n') && line.contains("--help"), "{line}");
@@ -290,8 +281,10 @@ mod tests {
             b"--hunter2\xff=1",
         ] {
             let command_line = ["program".into(), OsString::from_vec(bytes.to_vec())];
-            let error = cli::parse_from(command_line.clone()).unwrap_err();
-            let line = usage_error(&error, &command_line).to_string();
+            let parsed = cli::parse_from(command_line.clone());
+            let parsed = parsed.map_err(|error| usage_error(&error, &command_line));
+            let found = parsed.and_then(|cli| resolve(cli, &around(&[])));
+            let line = found.unwrap_err().to_string();
             assert!(
                 line.starts_with("reading ") && line.ends_with("see --help"),
                 "{line}"

@@ -17,8 +17,7 @@ use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::ranges;
 use mqtt_connection_sharing::{InvalidName, QoS};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::endpoint::{self, Endpoint};
 
@@ -116,10 +115,6 @@ impl<'de, R: Rule> Deserialize<'de> for Given<R> {
             (toml::Value::String(text), Toml::Text | Toml::TextOrNumber) => text,
             (toml::Value::Integer(number), Toml::Number | Toml::TextOrNumber) => number.to_string(),
             (toml::Value::Boolean(switch), Toml::Switch) => switch.to_string(),
-            (value @ toml::Value::Table(_), _) => {
-                let text = OsString::deserialize(value).map_err(D::Error::custom)?;
-                return Given::try_from(text).map_err(Refusal::into_serde);
-            }
             _ => return Err(R::other_kind().into_serde()),
         };
         Given::try_from(OsString::from(text)).map_err(Refusal::into_serde)
@@ -135,21 +130,6 @@ where
 
     fn value_parser() -> Self::Parser {
         OsStringValueParser::new().try_map(Given::try_from)
-    }
-}
-
-/// A value that TOML cannot hold becomes a table, as serde writes an [`OsString`]: a number above
-/// [`i64::MAX`], and a text that is not UTF-8. No settings file may give a table.
-impl<R: Rule> Serialize for Given<R> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.text.to_str();
-        let number = text.and_then(|text| text.parse::<i64>().ok());
-        match (R::TOML, text, number) {
-            (Toml::Number, _, Some(number)) => serializer.serialize_i64(number),
-            (Toml::Switch, text, _) => serializer.serialize_bool(text == Some("true")),
-            (Toml::Text | Toml::TextOrNumber, Some(text), _) => serializer.serialize_str(text),
-            _ => self.text.serialize(serializer),
-        }
     }
 }
 
@@ -287,8 +267,8 @@ whole_numbers! {
     Number: u64, (0..=u64::MAX), WHOLE, |n| format!("{n} is not possible");
     /// Attempts after a failed one.
     Attempts: u32, (0..=u32::MAX), WHOLE, |n| format!("{n} is not possible");
-    /// A TCP port.
-    Port: u16, ranges::PORT, WHOLE_16, |n| format!("{n} is not a port");
+    /// A number of a TCP port.
+    PortNumber: u16, ranges::PORT, WHOLE_16, |n| format!("{n} is not a port");
     /// Messages in one iteration of the demo.
     PublishCount: u64, MESSAGES, WHOLE, |n| match n {
         0 => "0 leaves nothing to do".to_owned(),
@@ -302,6 +282,25 @@ whole_numbers! {
     InFlight: u16, ranges::MAX_INFLIGHT, WHOLE_16, |n| format!("{n} lets nothing out");
     /// Entries of a queue.
     QueueSize: usize, ranges::QUEUE, WHOLE, |n| format!("{n} is not possible");
+}
+
+/// A TCP port.
+pub(crate) struct Port;
+
+impl Rule for Port {
+    type Value = u16;
+    const TOML: Toml = Toml::Number;
+    const FORM: &'static str = WHOLE_16;
+
+    fn read(text: &str) -> Result<u16, Refusal> {
+        PortNumber::read(text).map_err(|refusal| match text.contains("://") {
+            true => Refusal::almost(
+                "Kubernetes sets such a text in NAME_PORT for a Service called NAME",
+                "a whole number from 1 to 65535, or give --port, or set enableServiceLinks: false for the Pod",
+            ),
+            false => refusal,
+        })
+    }
 }
 
 /// A quality of service.

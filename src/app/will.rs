@@ -7,22 +7,22 @@ use bytes::Bytes;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::Error;
 
+use super::chosen::Chosen;
 use super::files;
 use super::settings::Settings;
-use super::sources::Layers;
 use super::values::wrong;
 
 /// The will, if a topic is given. Without one the other settings mean nothing and are taken for a
 /// slip, unless they only say what holds anyway.
-pub(super) fn last_will(layers: &Layers, settings: &Settings) -> Result<Option<Will>, Error> {
+pub(super) fn last_will(chosen: &Chosen, settings: &Settings) -> Result<Option<Will>, Error> {
     let Some(topic) = &settings.will_topic else {
-        return without_topic(layers, settings).map(|()| None);
+        return without_topic(chosen, settings).map(|()| None);
     };
     let payload = match &settings.will_payload_file {
         Some(path) => {
             let key = "will-payload-file";
-            let path = layers.path(key, &path.value);
-            Bytes::from(files::read_will(&path, &layers.name(key))?)
+            let path = chosen.path(key, &path.value);
+            Bytes::from(files::read_will(&path, &chosen.name(key))?)
         }
         None => Bytes::new(),
     };
@@ -32,7 +32,7 @@ pub(super) fn last_will(layers: &Layers, settings: &Settings) -> Result<Option<W
     Ok(Some(will))
 }
 
-fn without_topic(layers: &Layers, settings: &Settings) -> Result<(), Error> {
+fn without_topic(chosen: &Chosen, settings: &Settings) -> Result<(), Error> {
     for (key, given) in [
         ("will-payload-file", settings.will_payload_file.is_some()),
         ("will-qos", settings.will_qos.is_some()),
@@ -41,7 +41,7 @@ fn without_topic(layers: &Layers, settings: &Settings) -> Result<(), Error> {
         if given {
             return Err(wrong(
                 "preparing the last will",
-                format!("{} is given without a topic", layers.name(key)),
+                format!("{} is given without a topic", chosen.name(key)),
                 "add --will-topic TOPIC, or leave it out",
             ));
         }

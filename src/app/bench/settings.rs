@@ -101,11 +101,11 @@ impl BenchSettings {
     }
 }
 
-/// Messages that may await their acknowledgment where no window is given.
-pub(crate) fn default_window(qos: QoS) -> u16 {
+/// The largest window that is not asked for.
+pub(crate) fn most_in_flight(qos: QoS) -> u16 {
     match qos {
         QoS::ExactlyOnce => WINDOW_OF_QOS_2,
-        _ => 1000,
+        _ => u16::MAX,
     }
 }
 

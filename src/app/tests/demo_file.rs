@@ -7,10 +7,11 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::options::Options;
 
 use super::resolve::{flags, to};
-use crate::app::bench::settings::default_window;
+use crate::app::bench::settings::most_in_flight;
+use crate::app::chosen::Chosen;
 use crate::app::names::Names;
-use crate::app::settings::Task;
-use crate::app::sources::{defaults, from_toml, keys};
+use crate::app::settings::{Task, keys};
+use crate::app::sources::{Layer, defaults};
 
 const FILE: &str = include_str!("../../../config/demo.toml");
 
@@ -41,52 +42,66 @@ fn the_file_has_the_library_s_defaults() {
 #[test]
 fn the_file_holds_every_key_and_every_key_has_a_comment() {
     let text = uncommented();
-    // Each value is judged, the commented examples too.
-    let all = from_toml(&text, Path::new("demo.toml")).unwrap().table;
-    let given: BTreeSet<String> = all.keys().cloned().collect();
+    let path = Path::new("demo.toml");
+    let layers = || Layer::of_file(&text, path).unwrap();
+    let given: BTreeSet<String> = layers()
+        .into_iter()
+        .flat_map(|layer| layer.values.into_keys())
+        .collect();
     assert_eq!(given, BTreeSet::from_iter(keys()));
     for paragraph in text.split("\n\n").skip(1) {
         assert!(paragraph.starts_with("# "), "no comment above: {paragraph}");
     }
     for task in [Task::Demo, Task::Bench] {
         assert!(defaults(task).len() > 20, "{task:?}");
+        // Each value is judged, the commented examples too.
+        let mut layers = layers();
+        for layer in &mut layers {
+            layer.values.remove("pkcs12");
+        }
+        Chosen::new(layers.into(), task).settings().unwrap();
     }
+    let [_, all] = layers();
+    let archive = [("pkcs12".to_owned(), all.values["pkcs12"].clone())].into();
+    let archive = Layer {
+        values: archive,
+        ..all
+    };
+    Chosen::new(vec![archive], Task::Demo).settings().unwrap();
 }
 
-/// One key has one value in the file, so the bench's own defaults stand in its prose.
 #[test]
-fn the_file_says_where_the_bench_has_defaults_of_its_own() {
+fn the_bench_has_defaults_of_its_own() {
     let (demo, bench) = (defaults(Task::Demo), defaults(Task::Bench));
     let own: Vec<&String> = bench
         .keys()
-        .filter(|key| bench[*key] != demo[*key])
+        .filter(|key| bench.get(*key) != demo.get(*key))
         .collect();
-    assert_eq!(own, ["clean-session", "payload-size"]);
-    assert_eq!(bench["clean-session"].as_bool(), Some(true));
+    let of_bench = keys()
+        .into_iter()
+        .filter(|key| Task::of_setting(key) == Some(Task::Bench));
+    let mut expected: Vec<String> = of_bench.collect();
+    expected.extend(["clean-session", "payload-size"].map(String::from));
+    expected.sort();
+    assert_eq!(own, Vec::from_iter(&expected));
+    let window = most_in_flight(QoS::ExactlyOnce);
     let prose = FILE.replace("\n# ", " ");
-    for text in [
-        format!(
-            "payload-size above and clean-session below are left out, its messages have {} bytes and its session \
-             is a clean one",
-            bench["payload-size"]
-        ),
-        format!(
-            "Default: {}, with QoS 2 {}.",
-            default_window(QoS::AtLeastOnce),
-            default_window(QoS::ExactlyOnce)
-        ),
-    ] {
-        assert!(prose.contains(&text), "{text}");
-    }
+    assert!(prose.contains(&format!("With QoS 2 the default is {window}")));
 }
 
 #[test]
 fn given_as_a_file_it_changes_nothing() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.toml");
-    let resolved = |args: &[&str]| {
-        let mut config = flags(&[&["--endpoint=a"], args].concat()).unwrap();
-        config.names = Names::default();
-        format!("{config:?}")
-    };
-    assert_eq!(resolved(&["--config", path]), resolved(&[]));
+    for task in [
+        &[][..],
+        &["bench"],
+        &["bench", "--qos=1", "--clean-session"],
+    ] {
+        let resolved = |args: &[&str]| {
+            let mut config = flags(&[task, &["--endpoint=a"], args].concat()).unwrap();
+            config.names = Names::default();
+            format!("{config:?}")
+        };
+        assert_eq!(resolved(&["--config", path]), resolved(&[]));
+    }
 }

@@ -1,12 +1,14 @@
 //! Tests of the program that need its inside.
 
+mod chosen;
 mod credentials;
 mod demo_file;
 mod panics;
 mod papers;
 mod readme;
-mod resolve;
+pub(super) mod resolve;
 mod secrets;
+mod sources;
 mod will;
 
 use super::bench::settings::BenchSettings;

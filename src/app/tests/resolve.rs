@@ -2,6 +2,7 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::time::Duration;
@@ -14,19 +15,23 @@ use mqtt_connection_sharing::options::{
 };
 
 use super::demo_settings;
+use crate::app::cli::Verbosity;
 use crate::app::command_line;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
-use crate::app::settings::Verbosity;
-use crate::app::sources::{Surroundings, variable};
+use crate::app::sources::variable;
+use crate::app::surroundings::Surroundings;
 use crate::app::usage::usage_error;
 use crate::app::values::Format;
 
 pub(super) const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
-pub(super) fn around<'a>(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
+pub(in crate::app) fn around(environment: &[(&str, &str)]) -> Surroundings {
+    let variables = environment.iter();
     Surroundings {
-        variable: lookup,
+        variables: variables
+            .map(|(name, value)| ((*name).to_owned(), value.into()))
+            .collect(),
         host_name: Some("workbench.example\n".into()),
         process: 4711,
     }
@@ -38,14 +43,10 @@ pub(super) fn with(args: &[&str], environment: &[(&str, &str)]) -> Result<Config
         let command_line: Vec<OsString> = command_line.iter().map(OsString::from).collect();
         usage_error(&error, &command_line)
     })?;
-    let lookup = |name: &str| {
-        let found = environment.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| value.into())
-    };
-    resolve(cli, &around(&lookup))
+    resolve(cli, &around(environment))
 }
 
-pub(super) fn flags(args: &[&str]) -> Result<Config, Error> {
+pub(in crate::app) fn flags(args: &[&str]) -> Result<Config, Error> {
     with(args, &[])
 }
 
@@ -77,7 +78,7 @@ pub(super) fn password(config: &Config) -> &str {
     &config.options.credentials.as_ref().unwrap().password
 }
 
-fn demo(config: &Config) -> &DemoSettings {
+pub(super) fn demo(config: &Config) -> &DemoSettings {
     match &config.job {
         Job::Demo(demo) => demo,
         Job::Bench(_) => panic!("not the demo"),
@@ -304,13 +305,12 @@ fn a_path_need_not_be_utf_8() {
             args.push(format!("--{key}").into());
             args.push(path.clone().into());
         }
-        let variables = keys.iter().map(|key| variable(key));
-        let variables: Vec<String> = variables.filter(|_| !by_flag).collect();
-        let lookup = |name: &str| {
-            let is_set = variables.iter().any(|known| known == name);
-            is_set.then(|| path.clone().into())
-        };
-        resolve(command_line::parse_from(args).unwrap(), &around(&lookup)).unwrap()
+        let variables = keys.iter().filter(|_| !by_flag).map(|key| variable(key));
+        let mut surroundings = around(&[]);
+        surroundings.variables = variables
+            .map(|name| (name, path.clone().into_os_string()))
+            .collect();
+        resolve(command_line::parse_from(args).unwrap(), &surroundings).unwrap()
     };
     for by_flag in [true, false] {
         let rest = ["ca-file", "password-file", "will-payload-file"];
@@ -353,8 +353,8 @@ fn a_flag_that_is_no_path_has_to_be_utf_8() {
             OsStr::from_bytes(b"caf\xe9"),
         ];
         let args = args.map(OsStr::to_owned);
-        let error = usage_error(&command_line::parse_from(&args).unwrap_err(), &args);
-        let line = error.to_string();
+        let cli = command_line::parse_from(args).unwrap();
+        let line = resolve(cli, &around(&[])).unwrap_err().to_string();
         assert!(line.starts_with(&format!("reading {flag}: ")), "{line}");
         assert!(line.contains(advice), "{line}");
     }
@@ -366,7 +366,7 @@ fn the_default_client_id_names_host_and_process() {
     assert_eq!(id, "mqtt-connection-sharing-workbench-4711");
     let id = |name: Option<&str>| {
         default_client_id(&Surroundings {
-            variable: &|_| None,
+            variables: BTreeMap::new(),
             host_name: name.map(str::to_owned),
             process: u32::MAX,
         })

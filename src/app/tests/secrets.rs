@@ -1,12 +1,12 @@
 //! No debug output of settings and errors holds a password. `tests/program/secrets.rs` says so of all that the
 //! running program writes.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::app::command_line;
 use crate::app::resolve;
-use crate::app::sources::Surroundings;
-use crate::app::usage::usage_error;
+use crate::app::surroundings::Surroundings;
 use crate::support::secrets::{Secrets, USER_PASSWORD};
 
 #[test]
@@ -26,9 +26,9 @@ fn debug_output() {
     ];
     let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
     let cli = command_line::parse_from(arguments).unwrap();
-    secrets.expect_absent("Cli", &format!("{cli:?} {:?}", cli.settings));
+    secrets.expect_absent("Cli", &format!("{cli:?}"));
     let surroundings = Surroundings {
-        variable: &|_| None,
+        variables: BTreeMap::new(),
         host_name: None,
         process: 1,
     };
@@ -39,10 +39,10 @@ fn debug_output() {
     secrets.expect_absent("Options", &format!("{:#?}", config.options));
     // Also where it should not have been.
     for at in ["@", "%40", "/"] {
-        let endpoint = format!("mqtts://me:{USER_PASSWORD}{at}host");
-        let command_line = ["program".to_owned(), format!("--endpoint={endpoint}")];
-        let error = command_line::parse_from(&command_line).unwrap_err();
-        let error = usage_error(&error, &command_line.map(Into::into));
+        let endpoint = format!("--endpoint=mqtts://me:{USER_PASSWORD}{at}host");
+        let cli = command_line::parse_from(["program", &endpoint]).unwrap();
+        secrets.expect_absent("Cli", &format!("{cli:?} {cli:#?}"));
+        let error = resolve::resolve(cli, &surroundings).unwrap_err();
         assert!(error.tried().contains("--endpoint"), "{error}");
         secrets.expect_absent("Error", &format!("{error} {error:?}"));
     }

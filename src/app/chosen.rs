@@ -1,0 +1,130 @@
+//! Which value of a setting counts: command line over environment over file over defaults.
+//!
+//! Values are laid over each other as they were written. Those that nothing in this run would read are left out,
+//! and only the rest is judged. An error names the source of its value. Pure; the main thread uses it, once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::FromArgMatches;
+use mqtt_connection_sharing::error::Error;
+use toml::Table;
+
+use super::settings::{Settings, Task, flags};
+use super::sources::{Layer, Raw, Source, defaults};
+use super::values::wrong;
+
+/// The values that count, and the defaults below them.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    values: BTreeMap<String, (Source, Raw)>,
+    defaults: Table,
+}
+
+impl Chosen {
+    /// The values of these layers that count for a task. A certificate and key in PEM and a PKCS#12 archive
+    /// are two ways to say the same, so that the one in a stronger layer replaces the other.
+    pub(super) fn new(mut layers: Vec<Layer>, task: Task) -> Self {
+        let mut values = BTreeMap::new();
+        layers.sort_by(|one, other| other.source.cmp(&one.source));
+        for layer in layers {
+            if task != Task::Bench && matches!(layer.source, Source::BenchOfFile(_)) {
+                continue;
+            }
+            let gives = |key: &str| layer.values.contains_key(key);
+            let replaced: &[&str] = match (gives("pkcs12"), gives("cert") || gives("key")) {
+                (true, _) => &["cert", "key"],
+                (false, true) => &["pkcs12", "pkcs12-password-file"],
+                (false, false) => &[],
+            };
+            for key in replaced {
+                values.remove(*key);
+            }
+            for (key, raw) in layer.values {
+                if Task::of_setting(&key).is_none_or(|only| only == task) {
+                    values.insert(key, (layer.source.clone(), raw));
+                }
+            }
+        }
+        Chosen {
+            values,
+            defaults: defaults(task),
+        }
+    }
+
+    /// The source of the value that counts; `None` for a default, or if there is none.
+    pub(super) fn source(&self, key: &str) -> Option<&Source> {
+        self.values.get(key).map(|(source, _)| source)
+    }
+
+    /// The keys that some source gives.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.values.keys().cloned().collect()
+    }
+
+    /// The value is not used in this run.
+    pub(super) fn leave_out(&mut self, key: &str) {
+        self.values.remove(key);
+    }
+
+    /// The name of a setting where it was given; the flag where nobody gave it.
+    pub(super) fn name(&self, key: &str) -> String {
+        self.source(key).unwrap_or(&Source::CommandLine).name(key)
+    }
+
+    /// A path that a setting gives: in a file it starts from the file's folder.
+    pub(super) fn path(&self, key: &str, path: &Path) -> PathBuf {
+        let folder = self.source(key).map(Source::folder);
+        folder.unwrap_or(Path::new("")).join(path)
+    }
+
+    /// The settings with the value of `key`, or its default, and no other.
+    pub(super) fn judge(&self, key: &str) -> Result<Settings, Error> {
+        let Some((source, raw)) = self.values.get(key) else {
+            let default = self.defaults.get(key).cloned();
+            return whole(Table::from_iter(
+                default.map(|default| (key.to_owned(), default)),
+            ));
+        };
+        raw.judge(key)
+            .map_err(|refusal| raw.refused(key, source, refusal))
+    }
+
+    /// All settings.
+    pub(super) fn settings(&self) -> Result<Settings, Error> {
+        let mut table = self.defaults.clone();
+        let mut arguments = Vec::new();
+        for (key, (_, raw)) in &self.values {
+            self.judge(key)?;
+            if let Raw::Toml(value) = raw {
+                table.insert(key.clone(), value.clone());
+            }
+            arguments.extend(raw.arguments(key));
+        }
+        let mut settings = whole(table)?;
+        let over = flags().try_get_matches_from(arguments);
+        over.and_then(|matches| settings.update_from_arg_matches(&matches))
+            .map_err(|error| bug(error.kind().to_string()))?;
+        Ok(settings)
+    }
+
+    /// Leaves the port out if a stronger source names one in its endpoint.
+    pub(super) fn settle_port(&mut self) -> Result<(), Error> {
+        let endpoint = self.judge("endpoint")?.endpoint;
+        let names_one = endpoint.is_some_and(|endpoint| endpoint.value.port.is_some());
+        if names_one && self.source("endpoint") < self.source("port") {
+            self.leave_out("port");
+        }
+        Ok(())
+    }
+}
+
+/// Settings of a table whose values have been judged.
+fn whole(table: Table) -> Result<Settings, Error> {
+    let settings = table.try_into();
+    settings.map_err(|error: toml::de::Error| bug(error.message().to_owned()))
+}
+
+fn bug(problem: String) -> Error {
+    wrong("reading the settings", problem, "report it as a bug")
+}

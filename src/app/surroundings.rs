@@ -1,0 +1,73 @@
+//! The part of the configuration that comes from the process around it: environment, host name, process number.
+//!
+//! Pure but for [`Surroundings::of_this_process`], which asks the system once. The main thread uses it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+
+use mqtt_connection_sharing::error::Error;
+
+use super::files;
+use super::values::wrong;
+
+/// The beginning of all variables that may be settings.
+const PREFIX: &str = "MQTT_";
+
+/// The surroundings of this process.
+pub(crate) struct Surroundings {
+    /// The variables of the environment that begin with `MQTT_`.
+    pub(crate) variables: BTreeMap<String, OsString>,
+    /// This computer's name, as far as it is known.
+    pub(crate) host_name: Option<String>,
+    /// Number of this process.
+    pub(crate) process: u32,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub(crate) fn of_this_process() -> Self {
+        let named = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            // Windows takes names in any case.
+            let name = match cfg!(windows) {
+                true => name.to_ascii_uppercase(),
+                false => name,
+            };
+            name.starts_with(PREFIX).then_some((name, value))
+        });
+        Surroundings {
+            variables: variables.collect(),
+            host_name: files::host_name()
+                .or_else(|| named("HOSTNAME"))
+                .or_else(|| named("COMPUTERNAME")),
+            process: std::process::id(),
+        }
+    }
+
+    /// The text of a variable, unless it is empty: that counts as not set.
+    pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(name).filter(|text| !text.is_empty())
+    }
+
+    /// A password in the environment; an empty one counts as not set.
+    pub(super) fn password(&self, name: &str) -> Result<Option<String>, Error> {
+        self.variable(name)
+            .cloned()
+            .map(OsString::into_string)
+            .transpose()
+            .map_err(|_| wrong(format!("reading {name}"), "it is not UTF-8", "set it anew"))
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.variables.keys().collect();
+        f.debug_struct("Surroundings")
+            .field("variables", &names)
+            .field("host_name", &self.host_name)
+            .field("process", &self.process)
+            .finish()
+    }
+}

@@ -1,0 +1,255 @@
+//! Each source, read and judged: what is allowed, and how an error names the value.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use mqtt_connection_sharing::error::Error;
+
+use super::resolve::around;
+use crate::app::chosen::Chosen;
+use crate::app::settings::{Settings, Task, keys};
+use crate::app::sources::{Layer, allowed, defaults, variable};
+use crate::app::surroundings::Surroundings;
+use crate::app::values::{FilePath, Rule};
+use crate::app::{command_line, help};
+
+/// The settings of one source, for the task that uses them.
+fn judged(layers: Vec<Layer>) -> Result<Settings, Error> {
+    let mut given = layers.iter().flat_map(|layer| layer.values.keys());
+    let task = given.find_map(|key| Task::of_setting(key));
+    Chosen::new(layers, task.unwrap_or_default()).settings()
+}
+
+fn toml(text: &str) -> Result<Settings, Error> {
+    let layers = Layer::of_file(text, Path::new("conf/demo.toml"))?;
+    judged(layers.into())
+}
+
+fn surroundings(name: &str, value: impl Into<OsString>) -> Surroundings {
+    Surroundings {
+        variables: BTreeMap::from([(name.to_owned(), value.into())]),
+        ..around(&[])
+    }
+}
+
+fn environment(name: &str, value: &str) -> Result<Settings, Error> {
+    judged(vec![Layer::of_environment(&surroundings(name, value))])
+}
+
+#[test]
+fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
+    const ONLY_FLAGS: [&str; 5] = ["config", "verbose", "quiet", "help", "version"];
+    let mut command = help::command_of(Task::Demo);
+    command.build();
+    let flags: Vec<String> = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect();
+    let settings: Vec<_> = flags
+        .iter()
+        .filter(|flag| !ONLY_FLAGS.contains(&flag.as_str()))
+        .cloned()
+        .collect();
+    assert_eq!(settings, keys());
+    assert_eq!(flags.len(), keys().len() + ONLY_FLAGS.len());
+    let defaults = defaults(Task::Bench);
+    for key in settings {
+        // Where there is a default it is as good as any value.
+        let toml_text = match (defaults.get(&key), key.as_str()) {
+            (Some(default), _) => default.to_string(),
+            (None, "will-retain") => "true".to_owned(),
+            (None, "alpn") => "[\"1\"]".to_owned(),
+            (None, "port" | "will-qos") => "1".to_owned(),
+            (None, "retry-for") => "\"1s\"".to_owned(),
+            (None, _) => "\"a\"".to_owned(),
+        };
+        let text = toml_text.trim_matches(['[', ']', '"']);
+        let flag = command_line::parse_from(["program".into(), format!("--{key}={text}")]).unwrap();
+        assert_eq!(flag.given.values.keys().collect::<Vec<_>>(), [&key]);
+        let flag = judged(vec![flag.given]).unwrap();
+        assert_eq!(environment(&variable(&key), text).unwrap(), flag, "{key}");
+        let file = toml(&format!("{key} = {toml_text}")).unwrap();
+        assert_eq!(file, flag, "{key}");
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    for name in ["MQTT_QOS", "MQTT_LOCAL"] {
+        let layer = Layer::of_environment(&surroundings(name, ""));
+        assert_eq!(layer.values, BTreeMap::new());
+    }
+    let settings = environment("MQTT_QOS", "2").unwrap();
+    assert_eq!(settings.qos.unwrap().value as u8, 2);
+}
+
+#[test]
+fn a_wrong_variable_is_named_with_what_is_allowed() {
+    for (name, value, expected) in [
+        ("MQTT_QOS", "3", "use 0, 1 or 2"),
+        ("MQTT_QOS", "high", "use 0, 1 or 2"),
+        ("MQTT_PUBLISH_COUNT", "0", "use 1 to 1000000000"),
+        ("MQTT_PUBLISH_DELAY", "5", "100ms"),
+        ("MQTT_PUBLISH_DELAY", "400days", "more than a year"),
+        ("MQTT_LOCAL", "yes", "true or false"),
+        ("MQTT_OUTPUT", "xml", "text or json"),
+        ("MQTT_PORT", "tcp://172.17.0.2:1883", "1 to 65535"),
+        ("MQTT_MAX_PACKET_SIZE", "1MB", "256KiB"),
+        ("MQTT_ENDPOINT", "https://a", "mqtts://"),
+        ("MQTT_ALPN", "a,,b", "1 to 255"),
+    ] {
+        let error = environment(name, value).expect_err(value).to_string();
+        assert!(error.starts_with(&format!("reading {name}: ")), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_value_in_the_file_is_named_with_file_key_and_what_is_allowed() {
+    for (key, value, expected) in [
+        ("qos", "3", "use 0, 1 or 2"),
+        ("qos", "\"1\"", "use 0, 1 or 2"),
+        ("publish-count", "\"8\"", "a whole number"),
+        ("publish-count", "-1", "a whole number"),
+        ("publish-count", "0", "1 to 1000000000"),
+        ("publish-delay", "5", "100ms"),
+        ("publish-delay", "\"soon\"", "100ms"),
+        ("publish-delay", "true", "100ms"),
+        ("publish-delay", "\"400days\"", "more than a year"),
+        ("port", "70000", "1 to 65535"),
+        ("local", "\"true\"", "true or false"),
+        ("output", "\"xml\"", "text or json"),
+        ("cert", "5", "path"),
+        ("cert", "\"\"", "path"),
+        ("alpn", "5", "list"),
+        (
+            "alpn",
+            "\"x; use y#\"",
+            "\"x; use y#\" is not possible; use a list of names",
+        ),
+        ("alpn", "[\"\"]", "1 to 255"),
+        ("max-packet-size", "[1]", "256KiB"),
+        ("max-packet-size", "1", "at least 128"),
+    ] {
+        let error = toml(&format!("{key} = {value}"))
+            .expect_err(value)
+            .to_string();
+        let start = format!("reading {key} in conf/demo.toml: ");
+        assert!(error.starts_with(&start), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_empty_path_in_the_file_is_refused_whichever_key_it_has() {
+    let paths = keys()
+        .into_iter()
+        .filter(|key| allowed(key) == FilePath::FORM);
+    let paths: Vec<String> = paths.collect();
+    assert_eq!(paths.len(), 7);
+    for key in paths {
+        let error = toml(&format!("{key} = \"\"")).unwrap_err();
+        let line = format!("reading {key} in conf/demo.toml: it is empty; use the path of a file");
+        assert_eq!(error.to_string(), line);
+    }
+}
+
+#[test]
+fn a_wrong_value_that_may_hold_a_password_is_not_repeated() {
+    for key in ["endpoint", "password-file", "pkcs12-password-file"] {
+        for value in ["77123", "[\"77123\"]"] {
+            let error = toml(&format!("{key} = {value}")).unwrap_err().to_string();
+            assert!(error.contains("the value is not possible; use "), "{error}");
+            assert!(!error.contains("77123"), "{error}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_and_may_hold_a_password_is_not_repeated() {
+    use std::os::unix::ffi::OsStringExt;
+    let read = |name: &str, text: &[u8]| {
+        let value = OsString::from_vec(text.to_vec());
+        let layer = Layer::of_environment(&surroundings(name, value));
+        judged(vec![layer]).expect_err(name).to_string()
+    };
+    let error = read("MQTT_ENDPOINT", b"mqtts://me:hunter2@host\xff");
+    assert!(error.starts_with("reading MQTT_ENDPOINT: "), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let error = read("MQTT_CLIENT_ID", b"me\xff");
+    assert!(error.contains("me"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    for (key, expected) in [
+        ("publish_count", "did you mean publish-count?"),
+        ("Endpoint", "did you mean endpoint?"),
+        ("retry-atempts", "did you mean retry-attempts?"),
+        ("root-ca", "ca-file"),
+        ("password", "password-file, or MQTT_PASSWORD"),
+        ("pkcs12-password", "MQTT_PKCS12_PASSWORD"),
+        ("colour", "remove it"),
+        ("config", "remove it"),
+    ] {
+        let error = toml(&format!("{key} = \"hunter2\""))
+            .expect_err(key)
+            .to_string();
+        assert!(
+            error.contains(&format!("the key {key} is not known")),
+            "{error}"
+        );
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_malformed_file_is_named_with_the_line_and_nothing_of_its_text() {
+    let error = toml("qos = 1\npassword = \"hunter2\n")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("conf/demo.toml: line 2: "), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    let twice = toml("qos = 1\nqos = 2\n").unwrap_err().to_string();
+    assert!(twice.contains("line 2"), "{twice}");
+}
+
+#[test]
+fn zero_and_numbers_are_read_where_they_have_a_meaning() {
+    let settings = toml("publish-delay = 0\nmax-packet-size = 1024").unwrap();
+    assert!(settings.publish_delay.unwrap().value.is_zero());
+    assert_eq!(settings.max_packet_size.unwrap().value, 1024);
+}
+
+/// TOML's integers end at [`i64::MAX`].
+#[test]
+fn the_largest_number_comes_through_the_layers() {
+    let settings = environment("MQTT_ITERATIONS", &u64::MAX.to_string()).unwrap();
+    assert_eq!(settings.iterations.unwrap().value, u64::MAX);
+}
+
+#[test]
+fn no_file_gives_a_value_as_a_table() {
+    for value in ["{ Unix = [49] }", "[{ Unix = [49] }]"] {
+        for key in keys() {
+            let error = toml(&format!("{key} = {value}")).expect_err(&key);
+            let start = format!("reading {key} in conf/demo.toml: ");
+            assert!(error.to_string().starts_with(&start), "{error}");
+        }
+    }
+}
+
+#[test]
+fn relative_paths_in_the_file_start_from_its_folder() {
+    let mut layers = vec![Layer::of_environment(&surroundings("MQTT_CA_FILE", "b"))];
+    let text = "cert = \"a\"\nkey = \"/abs\"";
+    layers.extend(Layer::of_file(text, Path::new("conf/demo.toml")).unwrap());
+    let chosen = Chosen::new(layers, Task::Demo);
+    let path = |key, given: &str| chosen.path(key, Path::new(given));
+    assert_eq!(path("cert", "a"), Path::new("conf/a"));
+    assert_eq!(path("key", "/abs"), Path::new("/abs"));
+    assert_eq!(path("ca-file", "b"), Path::new("b"));
+}
