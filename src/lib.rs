@@ -110,6 +110,14 @@
 //! what a broker allows within what MQTT allows. `local/` is the embedded broker of the feature `local-broker`. The
 //! head of each `mod.rs` says what is in its room; `CONTRIBUTING.md` says how the walls are checked.
 //!
+//! # Messages before their subscription
+//!
+//! A broker that has kept the session sends what it had stored as soon as it is connected. A subscription counts from
+//! the moment at which [`Handle::subscribe`] is called, also before the loop runs, and until the broker refuses it. For
+//! [`Options::unmatched_hold`](options::Options::unmatched_hold) after the first connection, messages of QoS 1 and 2
+//! that match none wait for one, unacknowledged. Afterwards they go to the default inbox ([`Handle::unmatched`]).
+//! There and then a message for which it has no room is acknowledged, dropped, counted and named in the log.
+//!
 //! # A thread that does not read its inbox
 //!
 //! It stops neither the loop nor other threads. With [`WhenFull::WaitAside`] a message of QoS 1 or 2 for which its

@@ -118,6 +118,10 @@ pub struct Options {
     /// Size of the default inbox, which keeps messages that matched no subscription. More are dropped and
     /// counted.
     pub unmatched_queue: usize,
+    /// How long messages of QoS 1 and 2 that match no subscription wait for one, unacknowledged, after a loop's first
+    /// connection if the broker had kept the session. The broker sends what it had stored at once, and the threads of
+    /// a new process may not have subscribed yet. Then the default inbox takes them. Zero turns it off.
+    pub unmatched_hold: Duration,
     /// The fate of QoS 1 publishes in flight when the broker has lost the session.
     pub on_session_lost: OnSessionLost,
 }
@@ -222,6 +226,7 @@ impl Options {
             max_packet_size: 256 * 1024,
             max_subscriptions: 65_536,
             unmatched_queue: 10,
+            unmatched_hold: Duration::from_secs(5),
             on_session_lost: OnSessionLost::Republish,
         }
     }
@@ -379,6 +384,11 @@ impl Options {
                 self.retry.reconnect_for,
                 ranges::DURATION,
             ),
+            (
+                "the hold of unmatched messages",
+                self.unmatched_hold,
+                ranges::DURATION,
+            ),
         ] {
             if duration < *range.start() {
                 let problem = "it is 0, so nothing could ever succeed";
@@ -497,7 +507,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 29] = [
+        let cases: [(&str, Change); 30] = [
             ("the longest retry delay", |o| o.retry.max = Duration::MAX),
             ("the largest packet", |o| {
                 o.max_packet_size = LARGEST_PACKET + 1;
@@ -518,6 +528,9 @@ mod tests {
             }),
             ("the time for connecting again", |o| {
                 o.retry.reconnect_for = Duration::MAX
+            }),
+            ("the hold of unmatched messages", |o| {
+                o.unmatched_hold = Duration::MAX
             }),
             ("`host`", |o| o.host.clear()),
             ("the port", |o| o.port = 0),

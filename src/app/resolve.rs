@@ -110,6 +110,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     options.keep_alive = value(&settings.keep_alive)?;
     options.clean_session = value(&settings.clean_session)?;
     options.on_session_lost = value(&settings.on_session_lost)?;
+    options.unmatched_hold = value(&settings.unmatched_hold)?;
     options.max_inflight = value(&settings.max_inflight)?;
     options.command_queue = value(&settings.command_queue)?;
     options.ack_timeout = value(&settings.ack_timeout)?;

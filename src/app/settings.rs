@@ -155,6 +155,9 @@ pub(crate) struct Settings {
     /// duplicate them, or fail.
     #[arg(long, value_name = "WORD", help_heading = TUNING)]
     pub(crate) on_session_lost: Option<Given<Word<OnSessionLost>>>,
+    /// How long messages of an earlier session wait for a subscription; 0 = not at all.
+    #[arg(long, value_name = "DURATION", help_heading = TUNING)]
+    pub(crate) unmatched_hold: Option<Given<Span>>,
     /// Commands that may await their acknowledgment at one time.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) max_inflight: Option<Given<InFlight>>,

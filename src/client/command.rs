@@ -32,6 +32,8 @@ pub(crate) struct Command {
 pub(crate) enum Request {
     Publish(Outgoing),
     Subscribe {
+        /// The number under which the lane announced it.
+        number: u64,
         inbox: InboxId,
         filters: Vec<Filter>,
     },

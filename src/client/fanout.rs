@@ -11,22 +11,20 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 
 use crate::client::outlet::{InboxId, Item, Offer, Outlet};
+use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::{Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
-use crate::mqtt::topic::shortened;
 
 /// Messages that may wait aside for one inbox: as many as one session can have unacknowledged, since
 /// there are no more packet identifiers. Only over several lost sessions more could come together. Then
 /// the oldest is dropped and counted; no broker awaits its acknowledgment any more.
 const LARGEST_ASIDE: usize = 65_535;
-
-/// How many characters of an unmatched topic a line of the log shows.
-const SHOWN_CHARACTERS: usize = 100;
 
 /// The inboxes, and what waits for room in them.
 pub(crate) struct Fanout {
@@ -38,9 +36,7 @@ pub(crate) struct Fanout {
     largest_missing_bytes: usize,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
-    unmatched: Sender<Arc<Message>>,
-    unmatched_count: u64,
-    unmatched_dropped: u64,
+    unmatched: Unmatched,
     matched: Matches<InboxId>,
     largest_aside: usize,
     /// Messages dropped because more than that would have waited aside.
@@ -70,16 +66,14 @@ impl Fanout {
     /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages. A
     /// broker session may have messages of `max_owed_bytes` unacknowledged.
     pub(crate) fn new(unmatched: usize, max_owed_bytes: usize) -> (Self, Receiver<Arc<Message>>) {
-        let (sender, receiver) = bounded(unmatched.max(1));
+        let (unmatched, receiver) = Unmatched::new(unmatched);
         let fanout = Fanout {
             queues: HashMap::new(),
             missing: BTreeMap::new(),
             missing_bytes: 0,
             largest_missing_bytes: max_owed_bytes,
             full: Vec::new(),
-            unmatched: sender,
-            unmatched_count: 0,
-            unmatched_dropped: 0,
+            unmatched,
             matched: Matches::default(),
             largest_aside: LARGEST_ASIDE,
             given_up: 0,
@@ -111,26 +105,73 @@ impl Fanout {
         self.full.retain(|id| *id != inbox);
     }
 
-    /// Delivers a message to every inbox that wants it. Returns whether all accepted it at once.
+    /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether all accepted it at
+    /// once.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
         message: &Arc<Message>,
         delivery: Option<DeliveryId>,
     ) -> bool {
+        match self.deliver_matched(subscriptions, message, delivery) {
+            Some(accepted) => accepted,
+            None => self.unmatched.put(message, delivery),
+        }
+    }
+
+    /// From now until then, messages of QoS 1 and 2 that match no subscription wait for one.
+    pub(crate) fn hold_unmatched(&mut self, until: Instant) {
+        self.unmatched.hold(until);
+    }
+
+    /// There are new subscriptions: delivers the messages that waited for them. Puts those that every inbox has
+    /// accepted at once into `accepted`.
+    pub(crate) fn offer_held(
+        &mut self,
+        subscriptions: &Subscriptions<InboxId>,
+        accepted: &mut Vec<DeliveryId>,
+    ) {
+        for (delivery, message) in self.unmatched.take_held() {
+            match self.deliver_matched(subscriptions, &message, Some(delivery)) {
+                Some(true) => accepted.push(delivery),
+                Some(false) => {}
+                None => self.unmatched.keep(delivery, message),
+            }
+        }
+    }
+
+    /// When [`Fanout::handle_timeout`] wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.unmatched.next_timer()
+    }
+
+    /// The default inbox takes the messages that waited long enough for a subscription. Puts them into `accepted`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, accepted: &mut Vec<DeliveryId>) {
+        self.unmatched.handle_timeout(now, accepted);
+    }
+
+    /// Delivers a message to every inbox that wants it. Returns whether all accepted it at once, or `None` if no
+    /// inbox wants it.
+    fn deliver_matched(
+        &mut self,
+        subscriptions: &Subscriptions<InboxId>,
+        message: &Arc<Message>,
+        delivery: Option<DeliveryId>,
+    ) -> Option<bool> {
         let mut matched = std::mem::take(&mut self.matched);
         subscriptions.matching(message.topic(), &mut matched);
         let inboxes = &mut matched.subscribers;
         inboxes.retain(|inbox| self.queues.contains_key(inbox));
-        if inboxes.is_empty() {
-            self.deliver_unmatched(message);
-        }
+        let is_wanted = !inboxes.is_empty();
         let mut missing = 0;
         for inbox in inboxes.iter() {
             missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));
         }
         self.matched = matched;
-        match (delivery, missing) {
+        if !is_wanted {
+            return None;
+        }
+        Some(match (delivery, missing) {
             (Some(delivery), queues @ 1..) => {
                 let bytes = message.size();
                 self.missing.insert(delivery, Missing { queues, bytes });
@@ -142,7 +183,7 @@ impl Fanout {
                 false
             }
             _ => true,
-        }
+        })
     }
 
     /// Tells an inbox that one of its subscriptions is gone. The news waits aside like a message.
@@ -174,7 +215,7 @@ impl Fanout {
 
     /// How many messages found neither a subscription nor room in the default inbox.
     pub(crate) fn unmatched_dropped(&self) -> u64 {
-        self.unmatched_dropped
+        self.unmatched.dropped()
     }
 
     /// Returns whether the inbox has accepted it. A dropped message counts as accepted.
@@ -283,21 +324,6 @@ impl Fanout {
                 self.missing.remove(&delivery);
                 accepted.push(delivery);
             }
-        }
-    }
-
-    fn deliver_unmatched(&mut self, message: &Arc<Message>) {
-        self.unmatched_count += 1;
-        // Ever more rarely: a broker must not be able to flood the log.
-        if self.unmatched_count.is_power_of_two() {
-            log::warn!(
-                "a message on {} matches no subscription and goes to the default inbox ({} so far)",
-                shortened(message.topic(), SHOWN_CHARACTERS),
-                self.unmatched_count
-            );
-        }
-        if self.unmatched.try_send(Arc::clone(message)).is_err() {
-            self.unmatched_dropped += 1;
         }
     }
 }

@@ -15,7 +15,7 @@ use crossbeam_channel::Receiver;
 use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::inbox::Inbox;
-use crate::client::lane::{LaneSender, LinkRequest};
+use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::outlet::{InboxId, WhenFull};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::ticket::{Completion, Ticket};
@@ -27,6 +27,9 @@ use crate::options::Options;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
 static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
+
+/// SUBSCRIBEs are numbered over all loops, too.
+static NEXT_SUBSCRIBE: AtomicU64 = AtomicU64::new(0);
 
 /// Pushes commands to the loop that owns the connection.
 ///
@@ -110,8 +113,9 @@ impl Handle {
         Ok(())
     }
 
-    /// SUBSCRIBE: messages that match one of `filters` go to `inbox`, possibly before the ticket
-    /// resolves with what was granted, filter by filter.
+    /// SUBSCRIBE: messages that match one of `filters` go to `inbox` from now on, also before the ticket
+    /// resolves with what was granted, filter by filter. So messages that the broker's session had stored are not
+    /// lost on a loop that subscribes before it runs.
     ///
     /// # Errors
     /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
@@ -130,11 +134,19 @@ impl Handle {
             });
         }
         let (ticket, completion) = Ticket::new();
+        let number = NEXT_SUBSCRIBE.fetch_add(1, Ordering::Relaxed);
+        self.lane.announce(Announcement {
+            number,
+            inbox: inbox.id(),
+            filters: filters.clone(),
+        });
         let request = Request::Subscribe {
+            number,
             inbox: inbox.id(),
             filters,
         };
         self.queue(request, completion).map_err(|rejected| {
+            self.lane.withdraw(number);
             rejected.map(|request| match request {
                 Request::Subscribe { filters, .. } => filters,
                 _ => Vec::new(),

@@ -2,8 +2,8 @@
 //!
 //! A full queue cannot keep a request out of the lane, and the loop takes all that is in the lane at
 //! once. Requests of one kind become one, so a thread that repeats them makes the lane no larger: the
-//! lane keeps one of each kind, the completions whose tickets a thread still holds, and the inboxes
-//! that threads hold. The lock is held for moments only. Waking the loop, as the readiness thread does
+//! lane keeps one of each kind, the completions whose tickets a thread still holds, the inboxes
+//! that threads hold, and the SUBSCRIBEs that they are pushing. The lock is held for moments only. Waking the loop, as the readiness thread does
 //! for every PROCESSLOOP, takes no lock. Any thread sends; the loop's alone takes.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::client::doorbell::Doorbell;
 use crate::client::outlet::{InboxId, Outlet};
 use crate::client::ticket::{Completion, Completions};
+use crate::mqtt::packet::Filter;
 use crate::mqtt::session::{Outcome, Reason};
 
 /// The threads' end of the lane.
@@ -34,6 +35,8 @@ struct LaneState {
     injected: AtomicBool,
     /// `urgent` holds something. Changes under the lock only.
     filled: AtomicBool,
+    /// `urgent` has announcements. Changes under the lock only.
+    announced: AtomicBool,
     /// `None` once the loop has ended.
     urgent: Mutex<Option<Urgent>>,
 }
@@ -41,8 +44,10 @@ struct LaneState {
 /// The requests that the loop has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Urgent {
-    /// Inboxes that threads opened and still hold.
-    pub(crate) opened: BTreeMap<InboxId, Outlet>,
+    /// Subscribers and subscriptions that the loop does not know yet.
+    pub(crate) news: News,
+    /// Numbers of announced SUBSCRIBEs that will not come.
+    pub(crate) withdrawn: Vec<u64>,
     /// Inboxes that the loop knows and whose threads dropped them.
     pub(crate) closed: Vec<InboxId>,
     /// At most one of each kind. The last one decides where the connection ends up.
@@ -53,6 +58,24 @@ pub(crate) struct Urgent {
     pub(crate) process_loops: Completions,
     /// The readiness thread has ended: the loop would never hear of the socket again.
     pub(crate) watch_failure: Option<io::Error>,
+}
+
+/// Subscribers and subscriptions that the loop does not know yet.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Inboxes that threads opened and still hold.
+    pub(crate) opened: BTreeMap<InboxId, Outlet>,
+    /// SUBSCRIBEs that threads are pushing, or have pushed.
+    pub(crate) announced: Vec<Announcement>,
+}
+
+/// A SUBSCRIBE on its way through the queue: its subscription counts from now on.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    /// Names the SUBSCRIBE.
+    pub(crate) number: u64,
+    pub(crate) inbox: InboxId,
+    pub(crate) filters: Vec<Filter>,
 }
 
 /// A request that changes what becomes of the link.
@@ -68,6 +91,7 @@ pub(crate) fn urgent_lane(doorbell: Arc<Doorbell>) -> (LaneSender, UrgentLane) {
         doorbell,
         injected: AtomicBool::new(false),
         filled: AtomicBool::new(false),
+        announced: AtomicBool::new(false),
         urgent: Mutex::new(Some(Urgent::default())),
     });
     let sender = LaneSender {
@@ -107,14 +131,36 @@ impl LaneSender {
     /// A thread made itself an inbox.
     pub(crate) fn open_inbox(&self, outlet: Outlet) {
         self.send(|urgent| {
-            urgent.opened.insert(outlet.id, outlet);
+            urgent.news.opened.insert(outlet.id, outlet);
+        });
+    }
+
+    /// A thread is about to queue a SUBSCRIBE.
+    pub(crate) fn announce(&self, announcement: Announcement) {
+        let announced = &self.shared.announced;
+        self.send(|urgent| {
+            urgent.news.announced.push(announcement);
+            announced.store(true, Ordering::Release);
+        });
+    }
+
+    /// The SUBSCRIBE with this number, which was announced, was not queued.
+    pub(crate) fn withdraw(&self, number: u64) {
+        self.send(|urgent| {
+            let announced = &mut urgent.news.announced;
+            match announced.iter().position(|one| one.number == number) {
+                Some(place) => drop(announced.remove(place)),
+                None => urgent.withdrawn.push(number),
+            }
         });
     }
 
     /// A thread dropped its inbox. The loop never hears of one that it does not know yet.
     pub(crate) fn close_inbox(&self, inbox: InboxId) {
         self.send(|urgent| {
-            if urgent.opened.remove(&inbox).is_none() {
+            let news = &mut urgent.news;
+            news.announced.retain(|one| one.inbox != inbox);
+            if news.opened.remove(&inbox).is_none() {
                 urgent.closed.push(inbox);
             }
         });
@@ -162,14 +208,20 @@ impl UrgentLane {
         }
         let mut urgent = self.shared.lock();
         self.shared.filled.store(false, Ordering::Relaxed);
+        self.shared.announced.store(false, Ordering::Relaxed);
         urgent.as_mut().map(std::mem::take)
     }
 
-    /// Takes the inboxes that were opened, and leaves everything else.
-    pub(crate) fn take_opened(&self) -> BTreeMap<InboxId, Outlet> {
+    /// Takes the news if a SUBSCRIBE was announced, and leaves everything else. Otherwise takes no lock.
+    pub(crate) fn take_news(&self) -> Option<News> {
+        if !self.shared.announced.load(Ordering::Acquire) {
+            return None;
+        }
         let mut urgent = self.shared.lock();
-        let opened = urgent.as_mut().map(|urgent| &mut urgent.opened);
-        opened.map(std::mem::take).unwrap_or_default()
+        self.shared.announced.store(false, Ordering::Relaxed);
+        urgent
+            .as_mut()
+            .map(|urgent| std::mem::take(&mut urgent.news))
     }
 
     /// Whether the loop has nothing to take.
@@ -285,12 +337,49 @@ mod tests {
             sender.close_inbox(InboxId(id));
         }
         open(10);
-        assert_eq!(lane.take_opened().len(), 1);
+        assert!(lane.take_news().is_none(), "no SUBSCRIBE needs it");
+        assert_eq!(lane.take().unwrap().news.opened.len(), 1);
         sender.close_inbox(InboxId(10));
         open(11);
         let urgent = lane.take().unwrap();
         assert_eq!(urgent.closed, [InboxId(10)]);
-        assert_eq!(urgent.opened.into_keys().collect::<Vec<_>>(), [InboxId(11)]);
+        let opened = urgent.news.opened.into_keys();
+        assert_eq!(opened.collect::<Vec<_>>(), [InboxId(11)]);
+    }
+
+    #[test]
+    fn a_subscribe_is_announced_with_its_inbox_until_it_is_withdrawn() {
+        let (sender, lane) = lane();
+        let announce = |number, inbox| {
+            sender.announce(Announcement {
+                number,
+                inbox: InboxId(inbox),
+                filters: Vec::new(),
+            });
+        };
+        let numbers = |news: &News| {
+            news.announced
+                .iter()
+                .map(|one| one.number)
+                .collect::<Vec<_>>()
+        };
+        sender.open_inbox(Outlet::new(InboxId(1), 1, WhenFull::WaitAside).0);
+        for (number, inbox) in [(1, 1), (2, 2), (3, 1), (4, 1)] {
+            announce(number, inbox);
+        }
+        sender.withdraw(3);
+        sender.close_inbox(InboxId(2));
+        let news = lane.take_news().unwrap();
+        assert_eq!((news.opened.len(), numbers(&news)), (1, vec![1, 4]));
+        assert!(lane.take_news().is_none());
+        sender.withdraw(4);
+        announce(5, 1);
+        let urgent = lane.take().unwrap();
+        assert_eq!(
+            (urgent.withdrawn, numbers(&urgent.news)),
+            (vec![4], vec![5])
+        );
+        assert!(lane.take_news().is_none());
     }
 
     #[test]

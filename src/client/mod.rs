@@ -18,3 +18,4 @@ pub(crate) mod outlet;
 pub(crate) mod queue;
 pub(crate) mod stats;
 pub(crate) mod ticket;
+mod unmatched;

@@ -5,6 +5,7 @@ mod support;
 
 mod bounds;
 mod commands;
+mod early;
 mod ending;
 mod house;
 mod idle;

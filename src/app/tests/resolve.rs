@@ -126,6 +126,7 @@ fn each_setting_arrives() {
             "--keep-alive=7s",
             "--clean-session",
             "--on-session-lost=fail",
+            "--unmatched-hold=18ms",
             "--max-inflight=8",
             "--command-queue=9",
             "--response-queue=11",
@@ -164,6 +165,7 @@ fn each_setting_arrives() {
     expected.keep_alive = Duration::from_secs(7);
     expected.clean_session = true;
     expected.on_session_lost = OnSessionLost::Fail;
+    expected.unmatched_hold = ms(18);
     expected.max_inflight = 8;
     expected.command_queue = 9;
     expected.ack_timeout = ms(12);

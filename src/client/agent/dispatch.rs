@@ -1,6 +1,5 @@
 //! Requests and commands into the session, events out of it. The loop's thread; it does not wait here.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::pending::Pending;
 use super::{Agent, BATCH};
 use crate::client::command::{Command, Request};
-use crate::client::lane::LinkRequest;
-use crate::client::outlet::{InboxId, Outlet};
+use crate::client::lane::{Announcement, LinkRequest, News};
+use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
@@ -22,7 +21,10 @@ impl Agent {
         let urgent = self.lane.take();
         let busy = injected || urgent.is_some();
         if let Some(urgent) = urgent {
-            self.open_inboxes(urgent.opened);
+            self.handle_news(urgent.news);
+            for number in urgent.withdrawn {
+                self.subscriptions.end_announcement(number);
+            }
             for inbox in urgent.closed {
                 self.close_inbox(inbox);
             }
@@ -43,9 +45,31 @@ impl Agent {
         busy
     }
 
-    fn open_inboxes(&mut self, opened: BTreeMap<InboxId, Outlet>) {
-        for outlet in opened.into_values() {
+    /// Opens inboxes, and gives those that are to subscribe the messages that waited for a subscription.
+    fn handle_news(&mut self, news: News) {
+        for outlet in news.opened.into_values() {
             self.fanout.open(outlet);
+        }
+        let any_announced = !news.announced.is_empty();
+        for Announcement {
+            number,
+            inbox,
+            filters,
+        } in news.announced
+        {
+            self.subscriptions.announce(number, inbox, &filters);
+        }
+        if any_announced {
+            self.fanout
+                .offer_held(&self.subscriptions, &mut self.accepted);
+            self.accept_all();
+        }
+    }
+
+    /// Takes note of SUBSCRIBEs that were pushed since the turn began.
+    fn take_news(&mut self) {
+        if let Some(news) = self.lane.take_news() {
+            self.handle_news(news);
         }
     }
 
@@ -128,9 +152,11 @@ impl Agent {
         busy
     }
 
-    /// Offers again what waited for room in an inbox.
-    pub(super) fn offer_again(&mut self) {
+    /// Offers again what waited for room in an inbox, and has the default inbox take what waited long enough for a
+    /// subscription.
+    pub(super) fn offer_again(&mut self, now: Instant) {
         self.fanout.retry(&mut self.accepted);
+        self.fanout.handle_timeout(now, &mut self.accepted);
         self.accept_all();
     }
 
@@ -145,8 +171,14 @@ impl Agent {
                 self.session
                     .publish(publish, Pending::Plain(completion), now);
             }
-            Request::Subscribe { inbox, filters } => {
+            Request::Subscribe {
+                number,
+                inbox,
+                filters,
+            } => {
+                self.take_news();
                 self.subscribe(inbox, filters, completion, now);
+                self.subscriptions.end_announcement(number);
             }
             Request::Unsubscribe { inbox, filters } => {
                 let (unwanted, leaving) = self.subscriptions.leave(inbox, &filters);
@@ -169,11 +201,6 @@ impl Agent {
         completion: Completion,
         now: Instant,
     ) {
-        if !self.fanout.is_open(inbox) {
-            // Perhaps the inbox was opened just now, and that goes ahead of the queue.
-            let opened = self.lane.take_opened();
-            self.open_inboxes(opened);
-        }
         if !self.fanout.is_open(inbox) {
             completion.tell(Outcome::NeverSent(Reason::InboxClosed));
             return;
@@ -239,6 +266,7 @@ impl Agent {
     }
 
     fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) {
+        self.take_news();
         let accepted = self.fanout.deliver(&self.subscriptions, message, delivery);
         if let (true, Some(delivery)) = (accepted, delivery) {
             self.session.accept(delivery);

@@ -31,7 +31,7 @@ impl Agent {
     pub(super) fn exchange(&mut self, now: Instant) -> bool {
         let mut busy = self.take_commands(now);
         busy |= self.receive(now);
-        self.offer_again();
+        self.offer_again(now);
         if self.session.next_timer().is_some_and(|at| at <= now) {
             // Nothing is overdue whose acknowledgment has come.
             self.read_the_rest(now);

@@ -226,6 +226,7 @@ impl Agent {
             self.session.next_timer(),
             self.ending_deadline(),
             self.pace.deadline(self.session.wants_commands()),
+            self.fanout.next_timer(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.doorbell.sleep(takes_commands, deadline, || {

@@ -56,6 +56,11 @@ impl Agent {
         self.client.accepted();
         self.connection.go_online(now);
         let again = self.stats.connects > 0;
+        let hold = self.client.options.unmatched_hold;
+        if session_present && !again && !hold.is_zero() {
+            // Of an earlier loop or process. The threads of this one may not have subscribed yet.
+            self.fanout.hold_unmatched(now + hold);
+        }
         self.stats.connects += 1;
         if again {
             self.stats.reconnects += 1;

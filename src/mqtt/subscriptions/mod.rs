@@ -37,10 +37,15 @@ pub struct Subscriptions<S> {
     filters: BTreeMap<Arc<str>, Vec<Interest<S>>>,
     /// The filter of each interest.
     interests: BTreeMap<InterestId<S>, Arc<str>>,
-    /// The same filters and subscribers once more, for matching.
+    /// The filters of SUBSCRIBEs that are to come, by their numbers.
+    announced: BTreeMap<u64, (S, Vec<Announced>)>,
+    /// All of these filters and subscribers once more, for matching.
     tree: LevelTree<S>,
     next_number: u64,
 }
+
+/// A filter that is to come, and the one to match with, if the application named one.
+type Announced = (Arc<str>, Option<Arc<str>>);
 
 #[derive(Debug)]
 struct Interest<S> {
@@ -55,6 +60,37 @@ struct Interest<S> {
 }
 
 impl<S: Copy + Ord> Subscriptions<S> {
+    /// A SUBSCRIBE with this number is to come. Its subscriber gets the messages that match from now on. Until
+    /// [`Subscriptions::add`] its filters count for nothing else.
+    pub fn announce(&mut self, number: u64, subscriber: S, filters: &[Filter]) {
+        let announced = filters.iter().map(|filter| {
+            let matching = filter.matching.as_deref().map(Arc::from);
+            (filter.filter.as_str().into(), matching)
+        });
+        let announced: Vec<Announced> = announced.collect();
+        for (name, matching) in &announced {
+            self.insert(name, matching.as_ref(), subscriber);
+        }
+        self.announced.insert(number, (subscriber, announced));
+    }
+
+    /// The SUBSCRIBE with this number has come, or will not come.
+    pub fn end_announcement(&mut self, number: u64) {
+        if let Some((subscriber, announced)) = self.announced.remove(&number) {
+            for (name, matching) in &announced {
+                for matched in matched(name, matching.as_ref()) {
+                    self.tree.remove(&matched, subscriber);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, name: &Arc<str>, matching: Option<&Arc<str>>, subscriber: S) {
+        for matched in matched(name, matching) {
+            self.tree.insert(&matched, subscriber);
+        }
+    }
+
     /// Adds a subscriber's interest in `filters`. Messages may arrive from now on, also before SUBACK.
     /// Returns the filters to ask the broker for, in the same order, and the interests to
     /// [`remove`](Subscriptions::remove) if the broker refuses.
@@ -75,19 +111,17 @@ impl<S: Copy + Ord> Subscriptions<S> {
             let entry = self.filters.entry(filter.as_str().into());
             let name = Arc::clone(entry.key());
             let matching = matching.as_deref().map(Arc::from);
-            for matched in matched(&name, matching.as_ref()) {
-                self.tree.insert(&matched, subscriber);
-            }
             let interests = entry.or_default();
             interests.push(Interest {
                 id,
                 qos: *qos,
-                matching,
+                matching: Option::clone(&matching),
                 granted: false,
                 leaving: false,
             });
             let staying = interests.iter().filter(|interest| !interest.leaving);
             let highest = staying.map(|interest| interest.qos).max();
+            self.insert(&name, matching.as_ref(), subscriber);
             self.interests.insert(id, name);
             wanted.push(Filter::new(filter.clone(), highest.unwrap_or(*qos)));
             added.push(id);
@@ -158,6 +192,11 @@ impl<S: Copy + Ord> Subscriptions<S> {
 
     /// Removes a subscriber that went away. Returns the filters that nobody wants any more.
     pub fn remove_subscriber(&mut self, subscriber: S) -> Vec<String> {
+        let announced = self.announced.iter();
+        let own = announced.filter(|(_, (other, _))| *other == subscriber);
+        for number in own.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.end_announcement(number);
+        }
         let mut unwanted = Vec::new();
         let id = |number| InterestId { subscriber, number };
         let own = self.interests.range(id(u64::MIN)..=id(u64::MAX));
@@ -259,6 +298,7 @@ impl<S> Default for Subscriptions<S> {
         Subscriptions {
             filters: BTreeMap::new(),
             interests: BTreeMap::new(),
+            announced: BTreeMap::new(),
             tree: LevelTree::default(),
             next_number: 0,
         }
@@ -394,6 +434,35 @@ mod tests {
         table.add(A, &[Filter::new("a", QoS::ExactlyOnce)]);
         let (wanted, _) = table.add(B, &[Filter::new("a", QoS::AtMostOnce)]);
         assert_eq!(wanted, [Filter::new("a", QoS::ExactlyOnce)]);
+    }
+
+    #[test]
+    fn an_announced_filter_counts_for_matching_and_for_nothing_else() {
+        let mut table = Subscriptions::default();
+        table.announce(7, A, &filters(&["a", "$queue/b"]));
+        assert_eq!(
+            (matching(&table, "a"), matching(&table, "b")),
+            (vec![A], vec![A])
+        );
+        assert_eq!((table.len(), table.filters_with(&[])), (0, 0));
+        // An earlier UNSUBSCRIBE does not take it away, and the broker is told.
+        let (unwanted, leaving) = table.leave(A, &names(&["a"]));
+        assert_eq!((unwanted, leaving.len()), (names(&["a"]), 0));
+        assert_eq!(matching(&table, "a"), [A]);
+        let (_, added) = table.add(A, &filters(&["a", "$queue/b"]));
+        table.end_announcement(7);
+        assert_eq!(matching(&table, "a"), [A]);
+        table.remove(&added);
+        // Withdrawn, or its subscriber gone.
+        table.announce(8, A, &filters(&["a"]));
+        table.announce(9, B, &filters(&["a"]));
+        assert_eq!(table.remove_subscriber(A), names(&[]));
+        assert_eq!(matching(&table, "a"), [B]);
+        table.end_announcement(9);
+        table.end_announcement(9);
+        for topic in ["a", "b", "$queue/b"] {
+            assert_eq!(matching(&table, topic), [0; 0]);
+        }
     }
 
     #[test]

@@ -1,0 +1,157 @@
+//! \[9\] Messages that match no subscription: the default inbox, and the wait for a subscription before it.
+//!
+//! A broker that kept the session of an earlier process sends what it had stored as soon as the new one is
+//! connected, and the new one's threads may not have subscribed yet. So for a while after that, messages of
+//! QoS 1 and 2 wait here, unacknowledged and in order. They are bounded as all messages that wait are, by the
+//! session's account. It runs on the loop's thread and never waits; `now` is passed in.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::mqtt::packet::Message;
+use crate::mqtt::session::DeliveryId;
+use crate::mqtt::topic::shortened;
+
+/// How many characters of a topic a line of the log shows.
+const SHOWN_CHARACTERS: usize = 100;
+
+/// The loop's end of the default inbox, and what waits before it.
+pub(crate) struct Unmatched {
+    inbox: Sender<Arc<Message>>,
+    count: u64,
+    dropped: u64,
+    /// Until then messages wait for a subscription.
+    hold_until: Option<Instant>,
+    held: VecDeque<(DeliveryId, Arc<Message>)>,
+}
+
+impl Unmatched {
+    /// A default inbox for `capacity` messages (at least one), and the receiving end of it.
+    pub(crate) fn new(capacity: usize) -> (Self, Receiver<Arc<Message>>) {
+        let (inbox, receiver) = bounded(capacity.max(1));
+        let unmatched = Unmatched {
+            inbox,
+            count: 0,
+            dropped: 0,
+            hold_until: None,
+            held: VecDeque::new(),
+        };
+        (unmatched, receiver)
+    }
+
+    /// From now until then, messages of QoS 1 and 2 wait for a subscription.
+    pub(crate) fn hold(&mut self, until: Instant) {
+        self.hold_until = Some(until);
+    }
+
+    /// Takes a message that matches no subscription. Returns whether it counts as accepted.
+    pub(crate) fn put(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) -> bool {
+        if let (Some(_), Some(delivery)) = (self.hold_until, delivery) {
+            self.keep(delivery, Arc::clone(message));
+            return false;
+        }
+        self.deliver(message);
+        true
+    }
+
+    /// Takes out all messages that wait for a subscription.
+    pub(crate) fn take_held(&mut self) -> VecDeque<(DeliveryId, Arc<Message>)> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Has a message wait, behind those that do.
+    pub(crate) fn keep(&mut self, delivery: DeliveryId, message: Arc<Message>) {
+        self.held.push_back((delivery, message));
+    }
+
+    /// When [`Unmatched::handle_timeout`] wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.hold_until.filter(|_| !self.held.is_empty())
+    }
+
+    /// The default inbox takes the messages that have waited long enough. Puts them into `accepted`.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, accepted: &mut Vec<DeliveryId>) {
+        if self.hold_until.is_some_and(|at| at <= now) {
+            self.hold_until = None;
+            for (delivery, message) in self.take_held() {
+                self.deliver(&message);
+                accepted.push(delivery);
+            }
+        }
+    }
+
+    /// How many messages found no room in the default inbox.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn deliver(&mut self, message: &Arc<Message>) {
+        self.count += 1;
+        // Ever more rarely: a broker must not be able to flood the log.
+        if self.count.is_power_of_two() {
+            log::warn!(
+                "a message on {} matches no subscription and goes to the default inbox ({} so far)",
+                shortened(message.topic(), SHOWN_CHARACTERS),
+                self.count
+            );
+        }
+        if self.inbox.try_send(Arc::clone(message)).is_err() {
+            self.dropped += 1;
+            if self.dropped.is_power_of_two() {
+                log::warn!(
+                    "the default inbox is full: a message on {}, which matches no subscription, is \
+                     dropped ({} so far)",
+                    shortened(message.topic(), SHOWN_CHARACTERS),
+                    self.dropped
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mqtt::packet::QoS;
+    use crate::mqtt::session::tests::Transcript;
+    use crate::mqtt::session::tests::packets::message;
+
+    #[test]
+    fn messages_wait_for_the_time_given_and_then_go_to_the_default_inbox_in_order() {
+        let start = Instant::now();
+        let (mut unmatched, inbox) = Unmatched::new(2);
+        let mut t = Transcript::connected();
+        let mut put = |unmatched: &mut Unmatched, id: u16, qos: usize| {
+            t.receives(message(id, qos, "x"));
+            let delivery = t.delivers("t \"x\"");
+            let qos = QoS::try_from(qos as u8).unwrap();
+            let message = Arc::new(Message::new(id.to_string(), qos, ""));
+            (unmatched.put(&message, delivery), delivery)
+        };
+        unmatched.hold(start + Duration::from_secs(5));
+        assert_eq!(unmatched.next_timer(), None, "the loop may sleep on");
+        let (accepted, first) = put(&mut unmatched, 1, 1);
+        assert!(
+            !accepted && put(&mut unmatched, 0, 0).0,
+            "QoS 0 does not wait"
+        );
+        let (accepted, second) = put(&mut unmatched, 2, 2);
+        assert!(!accepted);
+        let mut accepted = Vec::new();
+        unmatched.handle_timeout(start + Duration::from_millis(4_999), &mut accepted);
+        assert_eq!((accepted.len(), inbox.len()), (0, 1));
+        unmatched.handle_timeout(unmatched.next_timer().unwrap(), &mut accepted);
+        assert_eq!(accepted, [first.unwrap(), second.unwrap()]);
+        // One had room; the other is dropped and counted.
+        let topics = inbox.try_iter().map(|message| message.topic().to_owned());
+        assert_eq!(topics.collect::<Vec<_>>(), ["0", "1"]);
+        assert_eq!((unmatched.dropped(), unmatched.next_timer()), (1, None));
+        assert!(put(&mut unmatched, 3, 1).0, "nothing waits any more");
+        assert_eq!(inbox.len(), 1);
+    }
+}
