@@ -89,6 +89,7 @@
 //!
 //! Beside the way:
 //!
+//! - `client/line.rs`: how threads wait for room in the queue, one after the other.
 //! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
 //! - `client/outlet.rs`: the loop's end of an inbox.

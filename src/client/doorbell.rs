@@ -57,14 +57,6 @@ impl Doorbell {
         }
     }
 
-    /// Whether the loop sleeps until a thread rings.
-    pub(crate) fn is_asleep(&self) -> bool {
-        matches!(
-            self.state.load(Ordering::Relaxed),
-            TAKES_NO_COMMANDS | ASLEEP
-        )
-    }
-
     /// Pauses until this moment, or until something comes into the urgent lane, unless `is_needed` says right
     /// away that something is there.
     pub(crate) fn pause(&self, until: Instant, is_needed: impl Fn() -> bool) {

@@ -1,9 +1,9 @@
 //! \[1\] The handle that threads hold: it pushes commands to the loop, from any number of threads.
 //!
 //! A handle is cheap to clone and never touches the connection. It checks commands on the caller's
-//! thread and queues them; a full queue makes the caller wait up to the block time. DISCONNECT,
-//! RECONNECT, TERMINATE and PROCESSLOOP take the urgent lane, so that neither a full queue nor a lost
-//! link keeps them waiting.
+//! thread and queues them; a full queue makes the caller wait up to the block time, behind the threads that
+//! wait already. DISCONNECT, RECONNECT, TERMINATE and PROCESSLOOP take the urgent lane, so that neither a full
+//! queue nor a lost link keeps them waiting.
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,10 +2,9 @@
 //! wake-up for a batch, in both directions.
 //!
 //! A thread that queues a command rings for the loop (`doorbell.rs`), which costs nothing while the
-//! loop is awake. A thread that finds the queue full waits at a gate. The loop opens the gate when it
-//! has made room for many, or after a moment if there is little room; it does not open it for each
-//! command. A thread that comes through lets the next one in while there is still room for many. Only
-//! threads that have to wait take the gate's lock, and the loop when one waits.
+//! loop is awake. A thread that finds the queue full, or others that wait for room already, stands in line
+//! (`line.rs`). The loop fills the queue from the line once half of it is free, so that one wake-up of the
+//! loop serves many threads, and before it sleeps.
 //!
 //! The loop fetches at once all that it is about to handle. Taking commands one by one would make it
 //! contend with publishers for one cache line per command.
@@ -13,19 +12,19 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
+use crate::client::line::{Line, NotAdmitted};
 
 /// The threads' end of the queue.
 #[derive(Clone)]
 pub(crate) struct CommandSender {
-    commands: Sender<Command>,
     shared: Arc<QueueState>,
 }
 
@@ -36,28 +35,23 @@ pub(crate) struct CommandQueue {
     shared: Arc<QueueState>,
     /// Commands that were fetched and not taken yet. They stand before the channel's first.
     fetched: VecDeque<Command>,
+    /// Memory for the threads that are let in.
+    woken: Vec<Thread>,
 }
 
 struct QueueState {
+    sender: Sender<Command>,
     /// The loop receives; a thread only to cancel when the loop has ended.
     commands: Receiver<Command>,
     capacity: usize,
     ended: AtomicBool,
     doorbell: Arc<Doorbell>,
-    gate: Gate,
-}
-
-/// Where threads wait for room.
-#[derive(Default)]
-struct Gate {
-    waiting: AtomicUsize,
-    lock: Mutex<()>,
-    opened: Condvar,
+    line: Line<Command>,
 }
 
 /// Why a command was not queued; it comes back.
 pub(crate) enum NotQueued {
-    /// It stayed full for as long as the caller may be made to wait.
+    /// There was no room for it for as long as the caller may be made to wait.
     Full {
         command: Box<Command>,
         /// For so long.
@@ -73,118 +67,72 @@ pub(crate) fn command_queue(
     doorbell: Arc<Doorbell>,
 ) -> (CommandSender, CommandQueue) {
     let capacity = capacity.max(1);
-    let (commands, receiver) = bounded(capacity);
+    let (sender, commands) = bounded(capacity);
     let shared = Arc::new(QueueState {
-        commands: receiver,
+        sender,
+        commands,
         capacity,
         ended: AtomicBool::new(false),
         doorbell,
-        gate: Gate::default(),
+        line: Line::new(),
     });
     let sender = CommandSender {
-        commands,
         shared: Arc::clone(&shared),
     };
     let queue = CommandQueue {
         shared,
         fetched: VecDeque::new(),
+        woken: Vec::new(),
     };
     (sender, queue)
 }
 
 impl CommandSender {
-    /// Queues a command; waits for room at most this long, and not at all on the loop's own thread,
-    /// which would wait for itself.
+    /// Queues a command. If there is no room, or threads wait for room already, waits behind them at most this
+    /// long. The loop's own thread, which would wait for itself, takes any room and never waits.
     pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
-        if self.shared.ended.load(Ordering::Relaxed) {
+        let shared = &*self.shared;
+        if shared.ended.load(Ordering::Relaxed) {
             return Err(NotQueued::Ended(Box::new(command)));
         }
-        match self.commands.try_send(command) {
-            Ok(()) => {
-                self.queued();
-                Ok(())
-            }
-            Err(TrySendError::Disconnected(command)) => Err(NotQueued::Ended(Box::new(command))),
-            Err(TrySendError::Full(command)) => {
-                let waited = match self.shared.doorbell.is_loop_thread() {
-                    true => Duration::ZERO,
-                    false => patience,
-                };
-                self.send_when_there_is_room(command, waited)
+        let mut command = command;
+        if !shared.line.has_waiting() || shared.doorbell.is_loop_thread() {
+            match shared.offer(command) {
+                Ok(()) => {
+                    shared.queued();
+                    return Ok(());
+                }
+                Err(back) => command = back,
             }
         }
+        if patience.is_zero() || shared.doorbell.is_loop_thread() {
+            return Err(NotQueued::Full {
+                command: Box::new(command),
+                waited: Duration::ZERO,
+            });
+        }
+        self.wait_for_room(command, patience)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.commands.len()
+        self.shared.commands.len()
     }
 
-    fn send_when_there_is_room(
-        &self,
-        mut command: Command,
-        patience: Duration,
-    ) -> Result<(), NotQueued> {
-        let gate = &self.shared.gate;
+    fn wait_for_room(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
+        let shared = &*self.shared;
         let deadline = Instant::now().checked_add(patience);
-        let mut guard = gate.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        gate.waiting.fetch_add(1, Ordering::SeqCst);
-        let result = loop {
-            // Pairs with the fence in `Gate::is_waited_at`: either the loop sees that this thread waits, or the
-            // thread sees the room that the loop has made.
-            fence(Ordering::SeqCst);
-            match self.commands.try_send(command) {
-                Ok(()) => break Ok(()),
-                Err(TrySendError::Disconnected(back)) => {
-                    break Err(NotQueued::Ended(Box::new(back)));
-                }
-                Err(TrySendError::Full(back)) => command = back,
+        let offer = |command| shared.offer(command);
+        let is_closed = || shared.ended.load(Ordering::Relaxed);
+        match shared.line.wait(command, deadline, offer, is_closed) {
+            Ok(()) => {
+                shared.queued();
+                Ok(())
             }
-            if self.shared.ended.load(Ordering::Relaxed) {
-                break Err(NotQueued::Ended(Box::new(command)));
-            }
-            guard = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-                Some(left) if left.is_zero() => {
-                    break Err(NotQueued::Full {
-                        command: Box::new(command),
-                        waited: patience,
-                    });
-                }
-                Some(left) => {
-                    let waited = gate.opened.wait_timeout(guard, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => {
-                    let waited = gate.opened.wait(guard);
-                    waited.unwrap_or_else(PoisonError::into_inner)
-                }
-            };
-        };
-        let others_wait = gate.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
-        drop(guard);
-        if others_wait && self.has_room_for_another() {
-            gate.opened.notify_one();
-        }
-        if result.is_ok() {
-            self.queued();
-        }
-        result
-    }
-
-    /// Whether to let in another thread that waits at the gate. While the loop is about to take more, half
-    /// a queue is enough for the thread that came through. A sleeping loop would open for no other.
-    fn has_room_for_another(&self) -> bool {
-        let queued = self.commands.len();
-        queued <= self.shared.capacity / 2
-            || queued < self.shared.capacity && self.shared.doorbell.is_asleep()
-    }
-
-    /// Call this after something was queued. It pairs with [`CommandQueue`]'s drop: either this thread
-    /// sees that the loop has ended, or the loop sees what was queued.
-    fn queued(&self) {
-        self.shared.doorbell.ring_for_command();
-        // The bell's fence stands between the queueing and this.
-        if self.shared.ended.load(Ordering::Relaxed) {
-            self.shared.cancel_if_ended();
+            Err(NotAdmitted::TimedOut(command)) => Err(NotQueued::Full {
+                command: Box::new(command),
+                waited: patience,
+            }),
+            Err(NotAdmitted::Closed(command)) => Err(NotQueued::Ended(Box::new(command))),
         }
     }
 }
@@ -204,13 +152,30 @@ impl CommandQueue {
 
     fn fetch(&mut self, most: usize) {
         debug_assert!(most > 0, "none would look like an empty queue");
+        let shared = &*self.shared;
         // Threads fill the channel again meanwhile.
-        let most = most.min(self.shared.capacity);
-        self.fetched
-            .extend(self.shared.commands.try_iter().take(most));
-        if self.shared.gate.is_waited_at() && self.shared.commands.len() <= self.shared.capacity / 2
+        let most = most.min(shared.capacity);
+        self.fetched.extend(shared.commands.try_iter().take(most));
+        if shared.line.has_waiting_for_room() && shared.commands.len() <= shared.capacity / 2 {
+            self.admit();
+        }
+    }
+
+    /// Lets in every thread that waits and for which there is room. Call this before the loop sleeps: it fetches
+    /// nothing then.
+    pub(crate) fn admit_waiting(&mut self) {
+        if self.shared.line.has_waiting_for_room()
+            && self.shared.commands.len() < self.shared.capacity
         {
-            self.shared.gate.open();
+            self.admit();
+        }
+    }
+
+    fn admit(&mut self) {
+        let shared = &*self.shared;
+        if !shared.ended.load(Ordering::Relaxed) {
+            let offer = |command| shared.offer(command);
+            shared.line.admit(offer, &mut self.woken);
         }
     }
 
@@ -222,23 +187,10 @@ impl CommandQueue {
         self.fetched.len() + self.shared.commands.len()
     }
 
-    /// Whether a thread waits although there is some room, because it is not much.
-    pub(crate) fn keeps_waiting(&self) -> bool {
-        self.shared.gate.is_waited_at() && self.shared.commands.len() < self.shared.capacity
-    }
-
-    /// Lets a thread in if there is any room at all. Call this once the doorbell says that the loop
-    /// sleeps: a thread that was let in before that would keep the room behind it to itself.
-    pub(crate) fn open_for_any(&self) {
-        if self.keeps_waiting() {
-            self.shared.gate.open();
-        }
-    }
-
     /// Accepts nothing more. Commands that are queued already can still be taken.
     pub(crate) fn close(&self) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        self.shared.gate.open_for_good();
+        self.shared.line.wake_all();
     }
 }
 
@@ -250,30 +202,28 @@ impl Drop for CommandQueue {
 }
 
 impl QueueState {
+    /// Puts a command into the channel if it has room.
+    fn offer(&self, command: Command) -> Result<(), Command> {
+        self.sender
+            .try_send(command)
+            .map_err(TrySendError::into_inner)
+    }
+
+    /// Call this after a thread's command was queued. It pairs with [`CommandQueue`]'s drop: either this thread
+    /// sees that the loop has ended, or the loop sees what was queued.
+    fn queued(&self) {
+        self.doorbell.ring_for_command();
+        // The bell's fence stands between the queueing and this.
+        if self.ended.load(Ordering::Relaxed) {
+            self.cancel_if_ended();
+        }
+    }
+
     fn cancel_if_ended(&self) {
         fence(Ordering::SeqCst);
         if self.ended.load(Ordering::Relaxed) {
             self.commands.try_iter().for_each(drop);
         }
-    }
-}
-
-impl Gate {
-    fn is_waited_at(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    /// Lets one thread in, which lets in the next one.
-    fn open(&self) {
-        // A thread that has looked for room in vain sleeps once the lock is free.
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.opened.notify_one();
-    }
-
-    fn open_for_good(&self) {
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.opened.notify_all();
     }
 }
 
@@ -287,7 +237,6 @@ impl fmt::Debug for CommandQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
     use std::thread;
 
     use super::*;
@@ -314,66 +263,149 @@ mod tests {
         }
     }
 
-    #[test]
-    fn while_the_loop_sleeps_all_come_in_for_whom_there_is_room() {
-        let bell = Arc::new(Doorbell::default());
-        bell.set_thread();
-        let (sender, mut queue) = command_queue(8, Arc::clone(&bell));
-        for _ in 0..8 {
-            assert!(sender.send(ping(), Duration::ZERO).is_ok());
+    fn publish(number: u8) -> Command {
+        Command {
+            request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number]).into()),
+            completion: Completion::nobody(),
         }
-        let (done, is_done) = channel();
-        let waiting: Vec<_> = (0..3)
-            .map(|_| {
-                let (sender, done) = (sender.clone(), done.clone());
-                thread::spawn(move || done.send(sender.send(ping(), HANG * 2).is_ok()).unwrap())
-            })
-            .collect();
-        wait_for(|| queue.shared.gate.waiting.load(Ordering::SeqCst) == 3);
+    }
+
+    fn number(command: Command) -> u8 {
+        match command.request {
+            Request::Publish(message) => Publish::from(message).payload()[0],
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The numbers of the commands that the loop takes, each fetched alone.
+    fn numbers(queue: &mut CommandQueue) -> Vec<u8> {
+        std::iter::from_fn(|| queue.take(1)).map(number).collect()
+    }
+
+    fn numbers_of_fetched(queue: &mut CommandQueue) -> Vec<u8> {
+        queue.fetched.drain(..).map(number).collect()
+    }
+
+    /// A full queue of this capacity, and threads that wait for room in it, in the order of their numbers.
+    fn full_queue(
+        capacity: u8,
+        waiting: u8,
+        bell: &Arc<Doorbell>,
+    ) -> (CommandSender, CommandQueue, Vec<thread::JoinHandle<bool>>) {
+        let (sender, queue) = command_queue(usize::from(capacity), Arc::clone(bell));
+        for number in 0..capacity {
+            assert!(sender.send(publish(number), Duration::ZERO).is_ok());
+        }
+        let threads = (capacity..capacity + waiting).map(|number| {
+            let sender = sender.clone();
+            let before = usize::from(number - capacity);
+            let run = move || sender.send(publish(number), HANG * 2).is_ok();
+            let thread = thread::spawn(run);
+            wait_for(|| queue.shared.line.length() > before);
+            thread
+        });
+        let threads = threads.collect();
+        (sender, queue, threads)
+    }
+
+    fn is_full(sent: Result<(), NotQueued>) -> bool {
+        matches!(sent, Err(NotQueued::Full { waited, .. }) if waited.is_zero())
+    }
+
+    #[test]
+    fn room_belongs_to_the_thread_that_has_waited_longest() {
+        let (sender, mut queue, threads) = full_queue(4, 20, &Arc::default());
+        for number in 0..4 {
+            // A later comer tries for as long as there is room, and gets none of it.
+            queue.fetch(1);
+            assert!(is_full(sender.send(publish(100), Duration::ZERO)));
+            assert_eq!(numbers_of_fetched(&mut queue), [number]);
+        }
+        let rest: Vec<u8> = (4..24).collect();
+        assert_eq!(numbers(&mut queue), rest);
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+        assert!(sender.send(publish(100), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_sleeping_loop_leaves_no_room_unused_while_a_thread_waits() {
+        let (_sender, mut queue, threads) = full_queue(8, 3, &Arc::default());
         // More than half of the queue stays taken.
         queue.fetch(3);
-        for _ in 0..3 {
-            assert!(queue.take(1).is_some());
+        assert_eq!(numbers_of_fetched(&mut queue), [0, 1, 2]);
+        queue.admit_waiting();
+        for thread in threads {
+            assert!(thread.join().unwrap());
         }
-        let ringing = thread::spawn({
-            let bell = Arc::clone(&bell);
-            move || {
-                let all: Vec<_> = (0..3).map(|_| is_done.recv_timeout(HANG)).collect();
-                bell.ring();
-                all
-            }
-        });
-        bell.sleep(false, Some(Instant::now() + HANG * 2), || {
-            queue.open_for_any();
-            // The first may come in before the loop really sleeps.
-            wait_for(|| queue.len() > 5);
-            false
-        });
-        assert_eq!(ringing.join().unwrap(), [Ok(true); 3]);
         assert_eq!(queue.len(), 8);
-        for thread in waiting {
-            thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_loops_own_thread_takes_any_room_and_never_waits() {
+        let bell = Arc::new(Doorbell::default());
+        let (sender, mut queue, threads) = full_queue(8, 3, &bell);
+        bell.set_thread();
+        assert!(is_full(sender.send(publish(100), HANG)));
+        queue.fetch(1);
+        assert!(sender.send(publish(100), HANG).is_ok());
+        assert!(is_full(sender.send(publish(101), HANG)));
+        assert_eq!(numbers_of_fetched(&mut queue), [0]);
+        let rest = [1, 2, 3, 4, 5, 6, 7, 100, 8, 9, 10];
+        assert_eq!(numbers(&mut queue), rest);
+        for thread in threads {
+            assert!(thread.join().unwrap());
         }
+    }
+
+    #[test]
+    fn a_thread_whose_time_is_over_leaves_the_line_and_its_room_to_others() {
+        let (sender, mut queue, threads) = full_queue(2, 1, &Arc::default());
+        let waited = Duration::from_millis(1);
+        let refused = sender.send(publish(100), waited);
+        assert!(matches!(refused, Err(NotQueued::Full { waited: w, .. }) if w == waited));
+        assert_eq!(queue.shared.line.length(), 1);
+        assert_eq!(numbers(&mut queue), [0, 1, 2]);
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_thread_is_not_refused_while_there_is_room_for_it() {
+        let (sender, mut queue, threads) = full_queue(8, 1, &Arc::default());
+        // More than half of the queue stays taken, so the loop lets in no thread.
+        queue.fetch(2);
+        assert!(sender.send(publish(9), Duration::from_millis(1)).is_ok());
+        assert_eq!(numbers(&mut queue), (0..10).collect::<Vec<u8>>());
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn threads_in_the_line_get_their_commands_back_when_the_loop_ends() {
+        let (sender, mut queue, threads) = full_queue(2, 3, &Arc::default());
+        queue.close();
+        for thread in threads {
+            assert!(!thread.join().unwrap());
+        }
+        assert_eq!(numbers(&mut queue), [0, 1]);
+        let refused = sender.send(publish(100), HANG);
+        assert!(matches!(refused, Err(NotQueued::Ended(_))));
     }
 
     #[test]
     fn what_was_fetched_stays_in_its_order_and_counts() {
         let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
-        let publish = |number: u8| Command {
-            request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number]).into()),
-            completion: Completion::nobody(),
-        };
         for number in 0..3 {
             assert!(sender.send(publish(number), Duration::ZERO).is_ok());
         }
         queue.fetch(2);
         assert_eq!((queue.len(), sender.len()), (3, 1));
         assert!(sender.send(publish(3), Duration::ZERO).is_ok());
-        let numbers = std::iter::from_fn(|| queue.take(1)).map(|command| match command.request {
-            Request::Publish(message) => Publish::from(message).payload()[0],
-            other => panic!("{other:?}"),
-        });
-        assert_eq!(numbers.collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(numbers(&mut queue), [0, 1, 2, 3]);
         assert!(queue.is_empty());
     }
 

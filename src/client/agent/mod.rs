@@ -220,7 +220,7 @@ impl Agent {
             return;
         }
         let takes_commands = self.takes_commands();
-        self.pace.will_sleep(self.commands.keeps_waiting(), now);
+        self.commands.admit_waiting();
         let deadlines = [
             self.connection.deadline(),
             self.session.next_timer(),
@@ -230,10 +230,6 @@ impl Agent {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.doorbell.sleep(takes_commands, deadline, || {
-            if self.pace.lets_a_thread_in() {
-                // Not before: the thread that is let in has to see that the loop sleeps.
-                self.commands.open_for_any();
-            }
             !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.pace.slept(now.elapsed());

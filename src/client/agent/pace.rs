@@ -1,17 +1,13 @@
 //! The loop's pace: few large batches under load, few hand-overs when one message goes at a time.
 //!
-//! Four policies behind one face, [`Pace`]: when commands may use the window, when a thread that waits
-//! for the command queue is let in, whether the loop looks again before it sleeps, and whether it
-//! pauses. They decide and do nothing; the loop's thread asks them and passes in the time.
+//! Three policies behind one face, [`Pace`]: when commands may use the window, whether the loop looks again
+//! before it sleeps, and whether it pauses. They decide and do nothing; the loop's thread asks them and
+//! passes in the time.
 
 use std::time::{Duration, Instant};
 
 /// How long a window that was full may wait for more room than a single acknowledgment makes.
 const REFILL_TIME: Duration = Duration::from_millis(1);
-
-/// How long a thread may wait for the command queue although there is some room in it, because more
-/// may be made so soon that it comes in for many messages.
-const GATE_TIME: Duration = Duration::from_millis(1);
 
 /// How long the loop looks again, after it did something, before it sleeps: about as long as it takes
 /// to be woken twice. Anything later comes rarely enough to be woken for.
@@ -50,11 +46,10 @@ const WORTH_A_PAUSE: u32 = 4;
 const SAMPLE: u32 = 64;
 const SAMPLE_TIME: Duration = Duration::from_millis(10);
 
-/// The four policies.
+/// The three policies.
 #[derive(Debug)]
 pub(super) struct Pace {
     window: Window,
-    admission: Admission,
     spin: Spin,
     arrivals: AckArrivals,
 }
@@ -63,7 +58,6 @@ impl Pace {
     pub(super) fn new(single_core: bool, now: Instant) -> Self {
         Pace {
             window: Window::Open,
-            admission: Admission::Idle,
             spin: Spin::new(single_core, now),
             arrivals: AckArrivals::new(now),
         }
@@ -100,17 +94,6 @@ impl Pace {
         self.arrivals.pause(now, in_flight)
     }
 
-    /// The loop is about to sleep. `keeps_waiting` says that a thread waits although the command queue
-    /// has some room.
-    pub(super) fn will_sleep(&mut self, keeps_waiting: bool, now: Instant) {
-        self.admission = self.admission.at(now, keeps_waiting);
-    }
-
-    /// Whether to let in a thread that waits for the command queue, however little room there is.
-    pub(super) fn lets_a_thread_in(&self) -> bool {
-        self.admission == Admission::Open
-    }
-
     /// The loop slept for so long.
     pub(super) fn slept(&mut self, lasted: Duration) {
         self.spin.slept(lasted);
@@ -119,8 +102,7 @@ impl Pace {
     /// When the loop has to ask again at the latest. The window counts only while the session wants
     /// commands.
     pub(super) fn deadline(&self, wants_commands: bool) -> Option<Instant> {
-        let window = self.window.deadline().filter(|_| wants_commands);
-        window.into_iter().chain(self.admission.deadline()).min()
+        self.window.deadline().filter(|_| wants_commands)
     }
 }
 
@@ -290,38 +272,6 @@ impl AckArrivals {
     }
 }
 
-/// When a thread is let in that waits for the command queue, in which there is little room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    /// No thread waits, or only for room.
-    Idle,
-    /// Not before this moment, unless there is room for many.
-    Shut { until: Instant },
-    /// Now.
-    Open,
-}
-
-impl Admission {
-    /// The next state when the loop is about to sleep.
-    fn at(self, now: Instant, keeps_waiting: bool) -> Admission {
-        match self {
-            _ if !keeps_waiting => Admission::Idle,
-            Admission::Shut { until } if until <= now => Admission::Open,
-            Admission::Shut { until } => Admission::Shut { until },
-            Admission::Idle | Admission::Open => Admission::Shut {
-                until: now + GATE_TIME,
-            },
-        }
-    }
-
-    fn deadline(self) -> Option<Instant> {
-        match self {
-            Admission::Shut { until } => Some(until),
-            Admission::Idle | Admission::Open => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,22 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn little_room_in_the_queue_is_given_away_after_a_moment() {
-        let now = Instant::now();
-        let shut = Admission::Idle.at(now, true);
-        assert_eq!(shut.deadline(), Some(now + GATE_TIME));
-        assert_eq!(shut.at(now + GATE_TIME - MOMENT, true), shut);
-        assert_eq!(shut.at(now + GATE_TIME, true), Admission::Open);
-        assert_eq!(shut.at(now + GATE_TIME, false), Admission::Idle);
-        assert_ne!(
-            Admission::Open.at(now, true),
-            Admission::Open,
-            "one after the other"
-        );
-    }
-
-    #[test]
-    fn the_nearer_deadline_of_window_and_gate_counts() {
+    fn the_window_has_a_deadline_while_the_session_wants_commands() {
         let now = Instant::now();
         let mut pace = Pace::new(false, now);
         assert_eq!(pace.deadline(true), None);
@@ -387,11 +322,6 @@ mod tests {
         pace.update_window(99, 100, now);
         assert_eq!(pace.deadline(true), Some(now + REFILL_TIME));
         assert_eq!(pace.deadline(false), None, "nothing could use the window");
-        pace.will_sleep(true, now - MOMENT);
-        assert_eq!(pace.deadline(true), Some(now + GATE_TIME - MOMENT));
-        assert!(!pace.lets_a_thread_in());
-        pace.will_sleep(true, now + GATE_TIME);
-        assert!(pace.lets_a_thread_in());
         pace.update_window(99, 100, now + REFILL_TIME);
         assert!(pace.window_is_open());
         assert_eq!(pace.deadline(true), None);

@@ -1,0 +1,199 @@
+//! \[2\] The line of threads at a full queue: the thread that has waited longest goes first.
+//!
+//! A thread that finds no room leaves its item in the line and sleeps. The loop moves items from the line
+//! into the queue, in their order, and wakes the threads that they came from. So no later comer takes the
+//! room, and a thread that the system is slow to run holds up no other one: its item is in the queue before
+//! it wakes. A thread whose time is over takes its item back. Only threads that have to wait take the lock,
+//! and the loop when one waits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::Instant;
+
+/// The line. `T` is what threads want to put into the queue.
+pub(crate) struct Line<T> {
+    /// How many threads stand in the line. Written under the lock only.
+    length: AtomicUsize,
+    /// An item with a lower number is in the queue, unless its thread took it back. Written under the lock only.
+    admitted: AtomicU64,
+    places: Mutex<Places<T>>,
+}
+
+struct Places<T> {
+    /// In the order of their numbers.
+    waiting: VecDeque<Place<T>>,
+    next_number: u64,
+}
+
+/// A thread that waits, and its item.
+struct Place<T> {
+    number: u64,
+    item: T,
+    thread: Thread,
+}
+
+/// Why an item did not get into the queue; it comes back.
+pub(crate) enum NotAdmitted<T> {
+    /// There was no room in time.
+    TimedOut(T),
+    /// The queue was closed.
+    Closed(T),
+}
+
+impl<T> Line<T> {
+    pub(crate) fn new() -> Self {
+        let places = Places {
+            waiting: VecDeque::new(),
+            next_number: 0,
+        };
+        Line {
+            length: AtomicUsize::new(0),
+            admitted: AtomicU64::new(0),
+            places: Mutex::new(places),
+        }
+    }
+
+    /// Whether the next room in the queue belongs to a thread in the line. Costs one load.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.length.load(Ordering::Relaxed) > 0
+    }
+
+    /// As [`Line::has_waiting`], for the loop once it has made room: either the loop sees that a thread waits, or
+    /// the thread sees the room.
+    pub(crate) fn has_waiting_for_room(&self) -> bool {
+        // Pairs with the fence in `enter`.
+        fence(Ordering::SeqCst);
+        self.has_waiting()
+    }
+
+    /// Puts an item into the queue, behind those that wait already, until the deadline. `offer` gives the item
+    /// back if the queue is full; `is_closed` says whether the queue takes nothing any more.
+    pub(crate) fn wait(
+        &self,
+        item: T,
+        deadline: Option<Instant>,
+        mut offer: impl FnMut(T) -> Result<(), T>,
+        is_closed: impl Fn() -> bool,
+    ) -> Result<(), NotAdmitted<T>> {
+        let Some(number) = self.enter(item, &mut offer, &is_closed)? else {
+            return Ok(());
+        };
+        loop {
+            if self.admitted.load(Ordering::Acquire) > number {
+                return Ok(());
+            }
+            if is_closed() {
+                return self.leave(number).map_err(NotAdmitted::Closed);
+            }
+            match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(left) if !left.is_zero() => thread::park_timeout(left),
+                Some(_) => {
+                    // There may be room that the loop has not given away yet.
+                    self.admit(offer, &mut Vec::new());
+                    return self.leave(number).map_err(NotAdmitted::TimedOut);
+                }
+            }
+        }
+    }
+
+    /// Moves items into the queue, in their order, until `offer` gives one back, and wakes their threads.
+    /// `woken` is for memory that is kept from one call to the next.
+    pub(crate) fn admit(&self, mut offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Thread>) {
+        let mut places = self.lock();
+        while let Some(Place {
+            number,
+            item,
+            thread,
+        }) = places.waiting.pop_front()
+        {
+            if let Err(item) = offer(item) {
+                let place = Place {
+                    number,
+                    item,
+                    thread,
+                };
+                places.waiting.push_front(place);
+                break;
+            }
+            self.admitted.store(number + 1, Ordering::Release);
+            woken.push(thread);
+        }
+        self.count(&places);
+        drop(places);
+        woken.drain(..).for_each(|thread| thread.unpark());
+    }
+
+    /// The queue is closed: wakes all threads, so that they take their items back.
+    pub(crate) fn wake_all(&self) {
+        let places = self.lock();
+        places
+            .waiting
+            .iter()
+            .for_each(|place| place.thread.unpark());
+    }
+
+    /// Takes a place at the end of the line. Returns its number, or `None` if there was no line and the queue
+    /// had room.
+    fn enter(
+        &self,
+        mut item: T,
+        offer: &mut impl FnMut(T) -> Result<(), T>,
+        is_closed: &impl Fn() -> bool,
+    ) -> Result<Option<u64>, NotAdmitted<T>> {
+        let thread = thread::current();
+        let mut places = self.lock();
+        if places.waiting.is_empty() {
+            // The loop may have made room just now, and has seen no thread that waits for it.
+            self.length.store(1, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            match offer(item) {
+                Ok(()) => {
+                    self.count(&places);
+                    return Ok(None);
+                }
+                Err(back) => item = back,
+            }
+        }
+        if is_closed() {
+            self.count(&places);
+            return Err(NotAdmitted::Closed(item));
+        }
+        let number = places.next_number;
+        places.next_number += 1;
+        places.waiting.push_back(Place {
+            number,
+            item,
+            thread,
+        });
+        self.count(&places);
+        Ok(Some(number))
+    }
+
+    /// Gives an item back to its thread, unless it was admitted.
+    fn leave(&self, number: u64) -> Result<(), T> {
+        let mut places = self.lock();
+        let found = places.waiting.binary_search_by_key(&number, |p| p.number);
+        let place = found.ok().and_then(|at| places.waiting.remove(at));
+        self.count(&places);
+        place.map_or(Ok(()), |place| Err(place.item))
+    }
+
+    fn count(&self, places: &Places<T>) {
+        self.length.store(places.waiting.len(), Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places<T>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl<T> Line<T> {
+    /// How many threads stand in the line.
+    pub(crate) fn length(&self) -> usize {
+        self.length.load(Ordering::SeqCst)
+    }
+}
