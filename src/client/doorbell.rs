@@ -1,8 +1,9 @@
 //! The doorbell: wakes the loop's thread, at most once for everything that came while it slept.
 //!
 //! A thread that has put something where the loop will look for it rings. Ringing costs a system call
-//! only if the loop is asleep, and only once per sleep. Any thread rings; the loop's alone sleeps. There
-//! is no lock.
+//! only if the loop is asleep, and only once per sleep. Each thread that finds the loop not awake rings,
+//! whatever others have done: the system may stop a thread in the middle of it. Only the loop says that it
+//! is awake. Any thread rings; the loop's alone sleeps. There is no lock.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
@@ -17,6 +18,8 @@ const TAKES_NO_COMMANDS: u8 = 1;
 const ASLEEP: u8 = 2;
 /// It pauses for a moment that only the urgent lane cuts short.
 const PAUSING: u8 = 3;
+/// A thread has rung, and the loop has not woken up yet.
+const RUNG: u8 = 4;
 
 /// The loop's doorbell.
 #[derive(Debug, Default)]
@@ -44,7 +47,7 @@ impl Doorbell {
         // Pairs with the fence in `sleep_in`: either this thread sees that the loop sleeps, or the loop sees
         // the command.
         fence(Ordering::SeqCst);
-        if self.state.load(Ordering::Relaxed) == ASLEEP {
+        if matches!(self.state.load(Ordering::Relaxed), ASLEEP | RUNG) {
             self.wake();
         }
     }
@@ -90,7 +93,7 @@ impl Doorbell {
     }
 
     fn wait(&self, deadline: Option<Instant>) {
-        while self.state.load(Ordering::Acquire) != AWAKE {
+        while self.state.load(Ordering::Acquire) != RUNG {
             match deadline {
                 None => thread::park(),
                 Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
@@ -102,7 +105,12 @@ impl Doorbell {
     }
 
     fn wake(&self) {
-        if self.state.swap(AWAKE, Ordering::AcqRel) != AWAKE
+        let ring = |state| (state != AWAKE).then_some(RUNG);
+        let rung = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, ring);
+        // Also if another thread has rung: the system may have stopped it before this step.
+        if rung.is_ok()
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
@@ -114,6 +122,7 @@ impl Doorbell {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     use super::*;
@@ -141,10 +150,40 @@ mod tests {
                 Ordering::Relaxed,
             );
             bell.ring_for_command();
-            let awake = bell.state.load(Ordering::Relaxed) == AWAKE;
-            assert_eq!(awake, takes_commands);
+            let rung = bell.state.load(Ordering::Relaxed) == RUNG;
+            assert_eq!(rung, takes_commands);
             bell.ring();
-            assert_eq!(bell.state.load(Ordering::Relaxed), AWAKE);
+            assert_eq!(bell.state.load(Ordering::Relaxed), RUNG);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_stopped_while_it_rings_does_not_keep_others_from_waking_the_loop() {
+        for commands in [true, false] {
+            let bell = Arc::new(Doorbell::default());
+            let (tell, woken) = channel();
+            let sleeping = thread::spawn({
+                let bell = Arc::clone(&bell);
+                move || {
+                    bell.set_thread();
+                    bell.sleep(true, Some(Instant::now() + 2 * HANG), || false);
+                    tell.send(()).unwrap();
+                }
+            });
+            let start = Instant::now();
+            while bell.state.load(Ordering::Relaxed) != ASLEEP {
+                assert!(start.elapsed() < HANG, "it does not sleep");
+                thread::yield_now();
+            }
+            // The first half of ringing; the other half never comes.
+            bell.state.store(RUNG, Ordering::Release);
+            if commands {
+                bell.ring_for_command();
+            } else {
+                bell.ring();
+            }
+            woken.recv_timeout(HANG).expect("the loop to wake up");
+            sleeping.join().unwrap();
         }
     }
 

@@ -1,7 +1,7 @@
 //! \[2\] Counts commands that have ended and wakes the thread that waits for them.
 //!
 //! A ticket waits for one command, a batch for many. The loop's thread counts; it takes a lock and
-//! makes a system call only for the count that a thread waits for. One thread at a time waits.
+//! makes a system call only while a thread waits for no more than that. One thread at a time waits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,8 @@ impl Ends {
     /// One command has ended.
     pub(crate) fn add_one(&self) {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        if count == self.wake_at.load(Ordering::SeqCst) {
+        // Not only at that very count: the system may have stopped the thread that counted it before this step.
+        if (1..=count).contains(&self.wake_at.load(Ordering::SeqCst)) {
             self.wake();
         }
     }
@@ -39,19 +40,23 @@ impl Ends {
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         // Of this store and the last command's end, the one that comes second sees the other.
         self.wake_at.store(count, Ordering::SeqCst);
-        while self.count.load(Ordering::SeqCst) < count {
+        let have_ended = loop {
+            if self.count.load(Ordering::SeqCst) >= count {
+                break true;
+            }
             match deadline {
                 None => thread::park(),
                 Some(deadline) => {
                     let now = Instant::now();
                     if now >= deadline {
-                        return false;
+                        break false;
                     }
                     thread::park_timeout(deadline - now);
                 }
             }
-        }
-        true
+        };
+        self.wake_at.store(0, Ordering::SeqCst);
+        have_ended
     }
 
     /// Wakes the waiting thread, which stays known: this call may be meant for an earlier wait that
@@ -91,5 +96,28 @@ mod tests {
         assert!(ends.waiter.lock().unwrap().is_some());
         ends.add_one();
         assert!(waiting.join().unwrap());
+    }
+
+    #[test]
+    fn a_thread_that_is_stopped_between_counting_and_waking_keeps_no_other_from_waking() {
+        let ends = Arc::new(Ends::default());
+        let waiting = thread::spawn({
+            let ends = Arc::clone(&ends);
+            move || {
+                let since = Instant::now();
+                ends.wait_for(1, Some(since + 2 * HANG));
+                since.elapsed()
+            }
+        });
+        let start = Instant::now();
+        while ends.wake_at.load(Ordering::SeqCst) != 1 {
+            assert!(start.elapsed() < HANG, "it does not wait");
+            thread::yield_now();
+        }
+        // The first half of an end; the other half never comes.
+        ends.count.fetch_add(1, Ordering::SeqCst);
+        ends.add_one();
+        assert!(waiting.join().unwrap() < HANG);
+        assert_eq!(ends.wake_at.load(Ordering::SeqCst), 0);
     }
 }

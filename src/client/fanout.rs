@@ -204,7 +204,9 @@ impl Fanout {
                 queue.outlet.wait_for_room();
                 taken.extend(queue.drain());
             }
-            if !queue.aside.is_empty() {
+            if queue.aside.is_empty() {
+                queue.outlet.wait_no_more();
+            } else {
                 self.full.push(inbox);
             }
             for delivery in taken {
@@ -297,6 +299,7 @@ impl Fanout {
         };
         let dropped = queue.aside.remove(place).and_then(|aside| aside.delivery);
         if queue.aside.is_empty() {
+            queue.outlet.wait_no_more();
             self.full.retain(|id| *id != inbox);
         }
         queue.outlet.count_dropped();

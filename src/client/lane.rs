@@ -101,11 +101,11 @@ pub(crate) fn urgent_lane(doorbell: Arc<Doorbell>) -> (LaneSender, UrgentLane) {
 }
 
 impl LaneSender {
-    /// Injects PROCESSLOOP, unless one is on its way already. Takes no lock.
+    /// Injects PROCESSLOOP. Takes no lock.
     pub(crate) fn inject_process_loop(&self) {
-        if !self.shared.injected.swap(true, Ordering::AcqRel) {
-            self.shared.doorbell.ring();
-        }
+        self.shared.injected.swap(true, Ordering::AcqRel);
+        // Also if one is on its way already: the system may have stopped its thread before this step.
+        self.shared.doorbell.ring();
     }
 
     /// PROCESSLOOP, for a thread that wants to know when it is done.
@@ -268,6 +268,10 @@ impl Urgent {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Instant;
+
     use super::*;
     use crate::client::outlet::WhenFull;
     use crate::client::ticket::Ticket;
@@ -392,6 +396,29 @@ mod tests {
         assert!(lane.take_process_loop());
         assert!(!lane.take_process_loop());
         assert!(lane.is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_is_stopped_while_it_injects_does_not_keep_others_from_waking_the_loop() {
+        let bell = Arc::new(Doorbell::default());
+        let (sender, lane) = urgent_lane(Arc::clone(&bell));
+        // The first half of injecting; the other half never comes.
+        sender.shared.injected.store(true, Ordering::SeqCst);
+        let until = Instant::now() + 2 * GRACE;
+        let (tell, woken) = channel();
+        let sleeping = thread::spawn(move || {
+            bell.set_thread();
+            // It went to sleep before that: there was nothing in the lane.
+            bell.sleep(true, Some(until), || {
+                tell.send(()).unwrap();
+                false
+            });
+        });
+        woken.recv_timeout(GRACE).unwrap();
+        sender.inject_process_loop();
+        sleeping.join().unwrap();
+        assert!(Instant::now() < until, "it slept on");
+        assert!(lane.take_process_loop());
     }
 
     #[test]

@@ -66,16 +66,13 @@ pub(crate) enum Offer {
 }
 
 impl Flow {
-    /// The inbox's thread has made room. Returns whether it has to wake the loop, which waits for it.
+    /// The inbox's thread has made room. Returns whether it has to wake the loop, which waits for it. Each thread
+    /// does so until the loop waits no more: the system may stop another one before it has.
     pub(crate) fn made_room(&self) -> bool {
         // Pairs with the fence in `Outlet::wait_for_room`: either this thread sees that something waits,
         // or the loop sees the room.
         fence(Ordering::SeqCst);
-        let waiting = self.waiting.load(Ordering::Relaxed);
-        if waiting {
-            self.waiting.store(false, Ordering::Relaxed);
-        }
-        waiting
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// How many messages were dropped for want of room.
@@ -159,6 +156,11 @@ impl Outlet {
         fence(Ordering::SeqCst);
     }
 
+    /// Nothing waits aside any more.
+    pub(crate) fn wait_no_more(&self) {
+        self.flow.waiting.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -169,5 +171,24 @@ impl fmt::Debug for Outlet {
         f.debug_struct("Outlet")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thread_that_makes_room_wakes_the_loop_until_the_loop_waits_no_more() {
+        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::WaitAside);
+        assert!(!flow.made_room());
+        outlet.wait_for_room();
+        assert!(
+            flow.made_room(),
+            "by a thread that is stopped before it does"
+        );
+        assert!(flow.made_room(), "by another one");
+        outlet.wait_no_more();
+        assert!(!flow.made_room());
     }
 }
