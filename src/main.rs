@@ -39,7 +39,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let mut config = resolve(cli, &Surroundings::of_this_process())?;
     names::remember(std::mem::take(&mut config.names));
     for notice in &config.notices {
-        log::info!("{notice}");
+        log::warn!("{notice}");
     }
     let interrupt = Arc::new(Interrupt::default());
     signals::stop(Arc::clone(&interrupt))?;

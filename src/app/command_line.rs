@@ -11,7 +11,7 @@ use mqtt_connection_sharing::error::Error;
 use super::cli::Cli;
 use super::help::command_of;
 use super::settings::{BENCH_WORD, Task};
-use super::usage::usage_error;
+use super::usage::{not_help, usage_error};
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
 /// they are asked for.
@@ -20,6 +20,9 @@ use super::usage::usage_error;
 /// A usage error, as one line.
 pub(crate) fn parse() -> Result<Cli, Error> {
     let command_line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(error) = not_help(&command_line) {
+        return Err(error);
+    }
     match parse_from(&command_line) {
         Ok(cli) => Ok(cli),
         Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),

@@ -1,8 +1,336 @@
-//! Names that are nearly those of a setting.
+//! Names that are nearly those of a setting, and the names that other tools have for one.
 //!
-//! Pure; the main thread uses it.
+//! One table for flags and variables: mosquitto_pub and mosquitto_sub, MQTTX, HiveMQ's mqtt, the samples of AWS IoT,
+//! and names that people guess. Pure; the main thread uses it.
 
-use super::settings::keys;
+use std::ffi::OsString;
+
+use super::settings::{BENCH_WORD, keys, variable};
+
+/// The meaning here of a name of another tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Here {
+    /// A flag, as the help shows it.
+    Flag(&'static str),
+    /// Nothing, for this reason.
+    Nothing(&'static str),
+}
+
+use Here::{Flag, Nothing};
+
+/// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
+/// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
+const FOREIGN: [(&[&str], Here); 33] = [
+    (
+        &[
+            "-h",
+            "-e",
+            "-L",
+            "host",
+            "hostname",
+            "server",
+            "broker",
+            "address",
+            "url",
+            "uri",
+            "brokerurl",
+            "brokerhost",
+            "serveruri",
+        ],
+        Flag("--endpoint HOST[:PORT]"),
+    ),
+    (&["-p", "brokerport", "serverport"], Flag("--port PORT")),
+    (
+        &[
+            "-i",
+            "-id",
+            "-I",
+            "-ip",
+            "id",
+            "identifier",
+            "idprefix",
+            "identifierprefix",
+            "client",
+            "thingname",
+        ],
+        Flag("--client-id ID"),
+    ),
+    (&["-u", "user", "login"], Flag("--username NAME")),
+    (
+        &["-P", "-pw", "pw", "pwd", "pass", "passwd"],
+        Flag("--password-file FILE, or MQTT_PASSWORD"),
+    ),
+    (
+        &[
+            "ca",
+            "capath",
+            "cacert",
+            "cacerts",
+            "cacertificate",
+            "rootcafile",
+            "truststore",
+        ],
+        Flag("--ca-file FILE"),
+    ),
+    (
+        &[
+            "certfile",
+            "clientcert",
+            "certificate",
+            "clientcertificate",
+            "tlscert",
+            "crt",
+        ],
+        Flag("--cert FILE"),
+    ),
+    (
+        &["keyfile", "privatekey", "clientkey", "tlskey"],
+        Flag("--key FILE"),
+    ),
+    (&["p12", "pfx", "keystore"], Flag("--pkcs12 FILE")),
+    (&["tlsalpn", "alpnprotocols"], Flag("--alpn NAME")),
+    (&["servername", "sni"], Flag("--tls-server-name NAME")),
+    (
+        &["-t", "-T", "topic", "topicname", "topicfilter", "filter"],
+        Flag("--topic-prefix PREFIX, below which the program has topics of its own"),
+    ),
+    (&["qoslevel", "qualityofservice"], Flag("--qos LEVEL")),
+    (&["-k"], Flag("--keep-alive 60s, or --key FILE")),
+    (
+        &["heartbeat", "pinginterval"],
+        Flag("--keep-alive DURATION"),
+    ),
+    (&["clean", "cleanstart"], Flag("--clean-session")),
+    (
+        &[
+            "disablecleansession",
+            "noclean",
+            "nocleanstart",
+            "nocleansession",
+            "persistent",
+        ],
+        Flag("--clean-session=false"),
+    ),
+    (&["-c"], Flag("--clean-session=false, or --cert FILE")),
+    (
+        &[
+            "-C",
+            "-n",
+            "count",
+            "msgcount",
+            "messagecount",
+            "repeat",
+            "limit",
+        ],
+        Flag("--publish-count N, and with the command bench --messages N"),
+    ),
+    (
+        &["-im", "interval", "delay", "repeatdelay", "messageinterval"],
+        Flag("--publish-delay DURATION"),
+    ),
+    (
+        &[
+            "-m",
+            "-f",
+            "-l",
+            "message",
+            "msg",
+            "payload",
+            "file",
+            "stdinline",
+            "stdinfile",
+        ],
+        Flag("--payload-size SIZE: the program makes its messages itself"),
+    ),
+    (&["size", "messagesize"], Flag("--payload-size SIZE")),
+    (
+        &["willmessage", "willpayload"],
+        Flag("--will-payload-file FILE"),
+    ),
+    (
+        &["-W", "timeout", "responsetimeout"],
+        Flag("--ack-timeout DURATION"),
+    ),
+    (&["connectiontimeout"], Flag("--connect-timeout DURATION")),
+    (
+        &["-rp", "reconnectperiod", "reconnectdelay", "retrydelay"],
+        Flag("--retry-base DURATION"),
+    ),
+    (
+        &[
+            "maximumreconnecttimes",
+            "maxreconnects",
+            "maxretries",
+            "retries",
+        ],
+        Flag("--retry-attempts N"),
+    ),
+    (&["-d", "debug", "loglevel"], Flag("-v")),
+    (&["json", "format", "outputformat"], Flag("--output json")),
+    (
+        &[
+            "insecure",
+            "tlsinsecure",
+            "skipverify",
+            "noverify",
+            "skipcertverify",
+        ],
+        Nothing(
+            "the broker's certificate is always verified; --tls-server-name names another name in it",
+        ),
+    ),
+    (
+        &[
+            "tls",
+            "ssl",
+            "secure",
+            "usetls",
+            "usessl",
+            "tlsuseoscerts",
+            "protocol",
+        ],
+        Nothing("TLS is on unless the endpoint says mqtt://"),
+    ),
+    (
+        &["-V", "mqttversion", "protocolversion"],
+        Nothing("the program speaks MQTT 3.1.1"),
+    ),
+    (
+        &[
+            "-r",
+            "-w",
+            "retain",
+            "websocket",
+            "usewebsocket",
+            "path",
+            "proxy",
+            "proxyhost",
+            "proxyport",
+        ],
+        Nothing("the program has nothing like it"),
+    ),
+];
+
+/// Stands behind a flag of this program that takes no value here.
+pub(super) const WITH_VALUE: &str = " with a value";
+
+/// A name in lower case and without hyphens.
+fn squeezed(name: &str) -> String {
+    let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
+    letters.collect::<String>().to_ascii_lowercase()
+}
+
+/// The setting whose name is this one but for hyphens and capitals.
+fn spelt_otherwise(name: &str) -> Option<String> {
+    let name = squeezed(name);
+    keys().into_iter().find(|key| squeezed(key) == name)
+}
+
+/// The meaning of a flag of another tool; `name` has its hyphens.
+fn of_flag(name: &str) -> Option<Here> {
+    let known = |name: &str| {
+        let mut rows = FOREIGN.iter();
+        rows.find(|(names, _)| names.contains(&name))
+            .map(|(_, here)| *here)
+    };
+    match name.strip_prefix("--") {
+        Some(long) => known(&squeezed(long)),
+        None => known(name),
+    }
+}
+
+/// An argument that is a flag of another tool, without its value, and what it stands for.
+fn of_argument(argument: &str) -> Option<(String, String)> {
+    let name = argument.split(['=', ':']).next()?;
+    let own = |name: &str| keys().iter().any(|key| *key == name);
+    if !name.starts_with('-') || name.strip_prefix("--").is_some_and(own) {
+        return None;
+    }
+    // A password among the arguments is seen by everybody on the machine. One that is glued to the flag is none of
+    // its name.
+    let secrets = ["--password", "--pkcs12-password"];
+    if let Some(secret) = secrets.into_iter().find(|own| name.starts_with(own)) {
+        let variable = variable(&secret[2..]);
+        let advice = format!("give the password with {secret}-file, or in {variable}");
+        return Some((secret.to_owned(), advice));
+    }
+    if let Some(here) = of_flag(name) {
+        return Some((name.to_owned(), advice(name, here)));
+    }
+    if let Some(long) = name.strip_prefix("--") {
+        let key = spelt_otherwise(long)?;
+        return Some((name.to_owned(), format!("use --{key} for {name}")));
+    }
+    // The value follows at once, as in -p1883.
+    let short: String = name.chars().take(2).collect();
+    let here = of_flag(&short).filter(|_| name.is_ascii() && name.len() > 2)?;
+    Some((short.clone(), advice(&short, here)))
+}
+
+fn advice(name: &str, here: Here) -> String {
+    match here {
+        Flag(flag) => format!("use {flag} for {name}"),
+        Nothing(reason) => format!("leave {name} out: {reason}"),
+    }
+}
+
+/// The flags of other tools on a command line, the program's name at its beginning: each, without its value,
+/// with what to do. `-h` and `-V` are flags of this program unless a value follows.
+pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)> {
+    let words: Vec<&str> = command_line
+        .iter()
+        .skip(1)
+        .map(|word| word.to_str().unwrap_or_default())
+        .take_while(|word| *word != "--")
+        .collect();
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let value = words.get(at + 1).filter(|next| !next.starts_with('-'));
+        if let ("-q", Some(level @ ("0" | "1" | "2"))) = (*word, value.copied()) {
+            found.push((format!("-q {level}"), format!("use --qos {level} for it")));
+            continue;
+        }
+        let letters = word.strip_prefix('-').unwrap_or_default();
+        let own = !letters.is_empty() && letters.chars().all(|c| "vqhV".contains(c));
+        let takes_value =
+            matches!(*word, "-h" | "-V") && value.is_some_and(|next| *next != BENCH_WORD);
+        if own && !takes_value {
+            continue;
+        }
+        if let Some((name, advice)) = of_argument(word) {
+            let name = match name.as_str() {
+                "-h" | "-V" => name + WITH_VALUE,
+                _ => name,
+            };
+            if !found.iter().any(|(known, _)| *known == name) {
+                found.push((name, advice));
+            }
+        }
+    }
+    found
+}
+
+/// The setting that a variable `MQTT_…` seems to mean; `None` for a setting, and where none is near. `name` is
+/// the part behind `MQTT_`.
+pub(super) fn meant_by_variable(name: &str) -> Option<String> {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    if keys().contains(&name) || ["password", "pkcs12-password"].contains(&name.as_str()) {
+        return None;
+    }
+    if let Some(key) = spelt_otherwise(&name) {
+        return Some(key);
+    }
+    match of_flag(&format!("--{name}")) {
+        Some(Flag(flag)) => {
+            let key = flag.strip_prefix("--")?.split([' ', '=', ',']).next()?;
+            Some(key.to_owned())
+        }
+        Some(Nothing(_)) => None,
+        // Many short names are near to each other.
+        None if name.len() < 5 => None,
+        None => nearest(&name),
+    }
+}
 
 /// The setting whose name is nearest to this one, if it is near.
 pub(super) fn nearest(name: &str) -> Option<String> {
@@ -30,6 +358,129 @@ pub(super) fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_flag_of_the_table_exists_and_no_name_is_one_of_ours() {
+        let keys = keys();
+        for (names, here) in FOREIGN {
+            for name in names {
+                let long = !name.starts_with('-');
+                assert!(!long || *name == squeezed(name), "{name}");
+                assert!(!keys.iter().any(|key| squeezed(key) == *name), "{name}");
+                let rows = FOREIGN.iter().filter(|(names, _)| names.contains(name));
+                assert_eq!(rows.count(), 1, "{name}");
+            }
+            if let Flag(flag) = here {
+                let own = flag.strip_prefix("--").unwrap_or("output");
+                let key = own.split([' ', '=', ',']).next().unwrap();
+                assert!(keys.iter().any(|known| known == key), "{flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_of_other_tools_are_found_without_their_values() {
+        let found = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let found = on_command_line(&words);
+            found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        // mosquitto_pub, MQTTX, mqtt of HiveMQ, the samples of AWS IoT.
+        for (line, names) in [
+            (
+                "program -h host -p 8883 -t a/b -m hi -q 1 -u me -P hunter2 --cafile ca -i id -k 60 -d",
+                &[
+                    "-h with a value",
+                    "-p",
+                    "-t",
+                    "-m",
+                    "-q 1",
+                    "-u",
+                    "-P",
+                    "--cafile",
+                    "-i",
+                    "-k",
+                    "-d",
+                ][..],
+            ),
+            (
+                "program --host=h --pw hunter2 --id x --capath /c --insecure --tls-alpn a --will-payload bye",
+                &[
+                    "--host",
+                    "--pw",
+                    "--id",
+                    "--capath",
+                    "--insecure",
+                    "--tls-alpn",
+                    "--will-payload",
+                ],
+            ),
+            (
+                "program pub -h h -p 1 --ca c -im 10 -rp 1 --no-clean --keepalive 3",
+                &[
+                    "-h with a value",
+                    "-p",
+                    "--ca",
+                    "-im",
+                    "-rp",
+                    "--no-clean",
+                    "--keepalive",
+                ],
+            ),
+            (
+                "program pub -pw:env x --identifier i --no-cleanStart --mqttVersion 3",
+                &["-pw", "--identifier", "--no-cleanStart", "--mqttVersion"],
+            ),
+            (
+                "program --endpoint e --ca_file a --cert c --key k --client_id x --count 3 --topic t",
+                &["--ca_file", "--client_id", "--count", "--topic"],
+            ),
+            (
+                "program -p1883 -Phunter2 -hhost",
+                &["-p", "-P", "-h with a value"],
+            ),
+            ("program -V mqttv5 -V", &["-V with a value"]),
+            ("program -h", &[]),
+            ("program bench -h", &[]),
+            ("program -h bench", &[]),
+            ("program -vv -qh -q --qos 1 -h --local", &[]),
+            ("program --qos 1 -- -p 3", &[]),
+        ] {
+            assert_eq!(found(line), names, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_nearly_a_setting_is_known() {
+        for (name, key) in [
+            ("PUBLISHCOUNT", Some("publish-count")),
+            ("CLIENTID", Some("client-id")),
+            ("HOST", Some("endpoint")),
+            ("ENDPIONT", Some("endpoint")),
+            ("USER", Some("username")),
+            ("PASS", Some("password-file")),
+            ("CAFILE", Some("ca-file")),
+            ("CA_CERT", Some("ca-file")),
+            ("RETRY_ATTEMPT", Some("retry-attempts")),
+            ("TOPIC", Some("topic-prefix")),
+            ("QOS", None),
+            ("PASSWORD", None),
+            ("PKCS12_PASSWORD", None),
+            ("TLS", None),
+            ("NODE", None),
+            ("COLOUR", None),
+            // Kubernetes sets these beside a Service named mqtt.
+            ("SERVICE_HOST", None),
+            ("SERVICE_PORT", None),
+            ("SERVICE_PORT_MQTTS", None),
+            ("PORT_1883_TCP", None),
+            ("PORT_1883_TCP_PROTO", None),
+            ("PORT_1883_TCP_PORT", None),
+            ("PORT_1883_TCP_ADDR", None),
+        ] {
+            assert_eq!(meant_by_variable(name).as_deref(), key, "{name}");
+        }
+    }
 
     #[test]
     fn distances_are_those_of_levenshtein() {

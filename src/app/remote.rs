@@ -39,9 +39,16 @@ pub(super) fn options(
     remarks: Remarks<'_>,
 ) -> Result<Options, Error> {
     let Some(endpoint) = &settings.endpoint else {
+        let mut near = surroundings.nearly_settings();
+        let problem = match near.find(|(_, key)| key == "endpoint") {
+            Some((name, _)) => {
+                format!("no endpoint is given: {name} is no setting, MQTT_ENDPOINT is")
+            }
+            None => "no endpoint is given".to_owned(),
+        };
         return Err(wrong(
             "looking for the broker",
-            "no endpoint is given",
+            problem,
             "give --endpoint HOST[:PORT], or use --local for an embedded broker",
         ));
     };

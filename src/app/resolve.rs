@@ -19,10 +19,10 @@ use super::chosen::Chosen;
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
 use super::names::Names;
-use super::settings::{Settings, Task};
-use super::sources::{Layer, Source};
+use super::settings::{Settings, Task, variable};
+use super::sources::{Layer, Source, is_quoted};
 use super::surroundings::Surroundings;
-use super::values::{Format, Given, Rule, wrong};
+use super::values::{FilePath, Format, Given, Rule, wrong};
 use super::{checks, files, remote, will};
 
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
@@ -78,6 +78,10 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     refuse_misplaced(&cli.given, task)?;
     let mut layers = vec![cli.given, Layer::of_environment(surroundings)];
     if let Some(path) = &cli.config {
+        FilePath::read_os(path.as_os_str()).map_err(|refusal| {
+            let advice = format!("use {}", refusal.allowed);
+            wrong("reading --config", refusal.problem("\"\""), advice)
+        })?;
         layers.extend(Layer::of_file(&files::read_settings(path)?, path)?);
     }
     let mut chosen = Chosen::new(layers, task);
@@ -90,6 +94,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         remote::settle_password_file(&mut chosen, surroundings)?;
     }
     let settings = chosen.settings()?;
+    notices.extend(likely_slips(&chosen, task, local, surroundings));
 
     let mut names = Names::default();
     for key in chosen.keys() {
@@ -237,6 +242,42 @@ fn leave_out_remote(
         }
     }
     Ok(())
+}
+
+/// Variables whose names are nearly those of settings that nobody gives, and a password in quotation marks.
+fn likely_slips(
+    chosen: &Chosen,
+    task: Task,
+    local: bool,
+    surroundings: &Surroundings,
+) -> Vec<String> {
+    let is_used = |key: &String| {
+        let other_task = Task::of_setting(key).is_some_and(|only| only != task);
+        let unused = other_task || (local && REMOTE_ONLY.contains(&key.as_str()));
+        chosen.source(key).is_none() && !unused
+    };
+    let near = surroundings
+        .nearly_settings()
+        .filter(|(_, key)| is_used(key));
+    let mut slips: Vec<String> = near
+        .map(|(name, key)| {
+            format!(
+                "{name} is no setting and not used; did you mean {}?",
+                variable(&key)
+            )
+        })
+        .collect();
+    for name in [remote::PASSWORD, remote::PKCS12_PASSWORD] {
+        if surroundings
+            .variable(name)
+            .is_some_and(|text| is_quoted(text))
+        {
+            slips.push(format!(
+                "the quotation marks around {name} count as part of the password"
+            ));
+        }
+    }
+    slips
 }
 
 /// A pace that AWS IoT answers with silence, or by closing the connection without a reason.

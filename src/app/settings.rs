@@ -211,3 +211,8 @@ pub(super) fn keys() -> Vec<String> {
         .filter_map(|arg| arg.get_long().map(str::to_owned))
         .collect()
 }
+
+/// The name in the environment of a setting.
+pub(super) fn variable(key: &str) -> String {
+    format!("MQTT_{}", key.replace('-', "_").to_ascii_uppercase())
+}

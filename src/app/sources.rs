@@ -16,7 +16,7 @@ use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
 use super::foreign::nearest;
-use super::settings::{BENCH_WORD, Settings, Task, flags, keys};
+use super::settings::{BENCH_WORD, Settings, Task, flags, keys, variable};
 use super::surroundings::Surroundings;
 use super::values::{self, FilePath, Refusal, Rule, wrong};
 
@@ -64,11 +64,6 @@ impl Source {
             Source::CommandLine | Source::Environment => Path::new(""),
         }
     }
-}
-
-/// The name in the environment of a setting.
-pub(super) fn variable(key: &str) -> String {
-    format!("MQTT_{}", key.replace('-', "_").to_ascii_uppercase())
 }
 
 /// A value as it was written.

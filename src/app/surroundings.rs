@@ -9,6 +9,7 @@ use std::fmt;
 use mqtt_connection_sharing::error::Error;
 
 use super::files;
+use super::foreign::meant_by_variable;
 use super::values::wrong;
 
 /// The beginning of all variables that may be settings.
@@ -49,6 +50,14 @@ impl Surroundings {
     /// The text of a variable, unless it is empty: that counts as not set.
     pub(super) fn variable(&self, name: &str) -> Option<&OsString> {
         self.variables.get(name).filter(|text| !text.is_empty())
+    }
+
+    /// The variables that are no settings but have nearly the name of one, each with the key of that setting.
+    pub(super) fn nearly_settings(&self) -> impl Iterator<Item = (&str, String)> {
+        self.variables.keys().filter_map(|name| {
+            let key = meant_by_variable(name.strip_prefix(PREFIX)?)?;
+            Some((name.as_str(), key))
+        })
     }
 
     /// A password in the environment; an empty one counts as not set.

@@ -9,9 +9,9 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::foreign::distance;
+use super::foreign::{WITH_VALUE, distance, on_command_line};
 use super::settings::BENCH_WORD;
-use super::sources::{allowed, variable};
+use super::sources::allowed;
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
 
@@ -19,6 +19,14 @@ const SEE_HELP: &str = "see --help";
 
 /// Turns a usage error of the command line, the program's name at its beginning, into one for people.
 pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
+    let is_foreign = matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict
+    );
+    let foreign = on_command_line(command_line);
+    if is_foreign && !foreign.is_empty() {
+        return foreign_flags(&foreign);
+    }
     let argument = text(error, ContextKind::InvalidArg);
     // As the help writes it, `--publish-delay <DURATION>`; only the flag is of interest.
     let flag = argument.as_deref().and_then(|text| {
@@ -33,18 +41,9 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
             format!("use {}; {SEE_HELP}", allowed(flag.trim_start_matches('-'))),
         ),
         (ErrorKind::UnknownArgument, Some(flag)) => {
-            // One that is glued to it is none of the flag's name.
-            let secret = ["--password", "--pkcs12-password"];
-            let secret = secret.into_iter().find(|known| flag.starts_with(known));
-            let flag = secret.map_or(flag, str::to_owned);
-            let advice = match (flag.as_str(), text(error, ContextKind::SuggestedArg)) {
-                // A password among the arguments is seen by everybody on the machine.
-                ("--password" | "--pkcs12-password", _) => format!(
-                    "give the password with {flag}-file, or in {}; {SEE_HELP}",
-                    variable(flag.trim_start_matches('-'))
-                ),
-                (_, Some(similar)) => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
-                _ => SEE_HELP.to_owned(),
+            let advice = match text(error, ContextKind::SuggestedArg) {
+                Some(similar) => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
+                None => SEE_HELP.to_owned(),
             };
             let shown = match looks_like_a_flag(&flag) {
                 true => flag,
@@ -88,6 +87,27 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
             wrong(tried, problem, SEE_HELP)
         }
     }
+}
+
+/// The error for a value behind `-h` or `-V`, which other tools take there: no help and no version is wanted.
+pub(super) fn not_help(command_line: &[OsString]) -> Option<Error> {
+    let found = on_command_line(command_line);
+    let is_value = |(name, _): &(String, String)| name.ends_with(WITH_VALUE);
+    found.iter().any(is_value).then(|| foreign_flags(&found))
+}
+
+/// The error for flags of other tools: each, with what to do.
+fn foreign_flags(found: &[(String, String)]) -> Error {
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    let problem = match &names[..] {
+        [before @ .., last] if !before.is_empty() => {
+            format!("{} and {last} are not known", before.join(", "))
+        }
+        names => format!("{} is not known", names.concat()),
+    };
+    let advice: Vec<&str> = found.iter().map(|(_, advice)| advice.as_str()).collect();
+    let advice = format!("{}; {SEE_HELP}", advice.join(", "));
+    wrong("reading the command line", problem, advice)
 }
 
 /// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
@@ -259,7 +279,21 @@ mod tests {
             ),
             (
                 &["-phunter2"],
-                "reading the command line: -p is not known; ",
+                "reading the command line: -p is not known; use --port PORT for -p; see --help",
+            ),
+            (
+                &["--count", "3"],
+                "reading the command line: --count is not known; use --publish-count N, and with the command bench \
+                 --messages N for --count; see --help",
+            ),
+            (
+                &["-q", "1", "--insecure"],
+                "reading the command line: -q 1 and --insecure are not known; use --qos 1 for it, leave --insecure \
+                 out: the broker's certificate is always verified",
+            ),
+            (
+                &["-i", "me", "-u", "me", "-Phunter2"],
+                "reading the command line: -i, -u and -P are not known; use --client-id ID for -i, use --username",
             ),
             (
                 &["--", "hunter2"],
@@ -269,6 +303,40 @@ mod tests {
             let line = line(args);
             assert!(line.starts_with(expected), "{args:?}: {line}");
             assert!(!line.contains("hunter2"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_host_behind_h_is_no_wish_for_help() {
+        let line = |args: &[&str]| {
+            let words = [&["program"], args].concat();
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            not_help(&words).map(|error| error.to_string())
+        };
+        for args in [
+            &["-h", "broker.example", "-p", "1883"][..],
+            &["-hbroker.example", "-p", "1883"],
+            &["-p1883", "-h", "hunter2"],
+        ] {
+            let line = line(args).unwrap();
+            assert!(line.contains("-h with a value"), "{line}");
+            assert!(line.contains("--endpoint HOST[:PORT] for -h"), "{line}");
+            assert!(line.contains("--port PORT for -p"), "{line}");
+            assert!(
+                !line.contains("broker.example") && !line.contains("hunter2"),
+                "{line}"
+            );
+        }
+        assert!(line(&["-V", "mqttv5"]).unwrap().contains("MQTT 3.1.1"));
+        for args in [
+            &["-h"][..],
+            &["bench", "-h"],
+            &["-h", "bench"],
+            &["-h", "--local"],
+            &["-V"],
+            &["-p", "1"],
+        ] {
+            assert_eq!(line(args), None, "{args:?}");
         }
     }
 

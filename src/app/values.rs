@@ -399,9 +399,13 @@ impl Rule for FilePath {
     }
 
     fn read_os(text: &OsStr) -> Result<PathBuf, Refusal> {
-        match text.is_empty() {
-            true => Err(Refusal::form(Self::FORM)),
-            false => Ok(text.into()),
+        match text.as_encoded_bytes() {
+            [] => Err(Refusal::form(Self::FORM)),
+            [b'~', ..] => Err(Refusal::value(
+                "it begins with ~, which a shell replaces and this program does not",
+                "the whole path, or ./~ for a file of that name",
+            )),
+            _ => Ok(text.into()),
         }
     }
 }

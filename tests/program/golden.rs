@@ -245,6 +245,12 @@ fn error_lines() {
         (&["--local", "false"], no_variable),
         (&["--pasword-file", "x"], no_variable),
         (&["--password", "hunter2"], no_variable),
+        (
+            &["-h", "a", "-p", "1", "-u", "me", "-P", "hunter2"],
+            no_variable,
+        ),
+        (&["--insecure"], no_variable),
+        (&["--endpoint", "a", "--cert", "~/c"], no_variable),
         (&["-q", "-v"], no_variable),
         (&["filter"], no_variable),
         (&["bnch"], no_variable),
@@ -269,6 +275,8 @@ fn error_lines() {
         (&[], &[("MQTT_ACK_TIMEOUT", "soon")]),
         (&[], &[("MQTT_PORT", "tcp://10.96.12.7:8883")]),
         (&["--endpoint", "a"], &[("MQTT_PASSWORD", "hunter2")]),
+        (&[], &[("MQTT_ENDPOINT", "\"broker.example\"")]),
+        (&[], &[("MQTT_HOST", "broker.example")]),
         (
             &["--endpoint", &closed_tls],
             &[("MQTT_CA_FILE", "/nowhere/ca.pem")],

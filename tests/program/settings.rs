@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::refusal::{ONCE, check, expect_one_line, row};
-use crate::support::{Certs, Program, ScriptedBroker};
+use crate::support::refusal::{ONCE, QUICK, check, expect_one_line, row};
+use crate::support::{Certs, ClosedPort, Program, ScriptedBroker};
 
 #[test]
 fn impossible_settings_are_refused() {
@@ -127,6 +127,15 @@ fn flags_that_cannot_be_read_name_the_possible_values() {
         ),
         (&["-q", "-v"], &["--quiet", "--verbose"]),
         (&["filter"], &["argument 1", "belongs to no flag"]),
+        // As mosquitto_pub and others have them; -h alone is the help.
+        (
+            &["-h", "broker.example", "-p", "1883"],
+            &["--endpoint HOST[:PORT] for -h", "--port PORT for -p"],
+        ),
+        (&["--host", "a"], &["use --endpoint HOST[:PORT] for --host"]),
+        (&["--count", "3"], &["--publish-count N", "--messages N"]),
+        (&["-t", "a", "--endpoint", "a"], &["--topic-prefix PREFIX"]),
+        (&["--clientId=me"], &["use --client-id for --clientId"]),
     ] {
         let done = Program::new().args(arguments).run();
         done.expect_code(2);
@@ -201,4 +210,15 @@ fn logs_and_results_name_options_as_they_were_given() {
     let named = |line: &&&str| line.contains("or raise MQTT_CONNECT_TIMEOUT");
     assert_eq!(lines.iter().filter(named).count(), 2, "{done}");
     assert!(!done.stderr.contains('`'), "{done}");
+}
+
+#[test]
+fn a_variable_that_is_nearly_a_setting_is_warned_of() {
+    let closed = ClosedPort::hold();
+    let program = Program::new().args(["--endpoint", &closed.endpoint()]);
+    let done = program.args(QUICK).env("MQTT_PUBLISHCOUNT", "3").run();
+    done.expect_code(3);
+    let warning =
+        "WARN ] MQTT_PUBLISHCOUNT is no setting and not used; did you mean MQTT_PUBLISH_COUNT?";
+    assert!(done.stderr.contains(warning), "{done}");
 }

@@ -144,3 +144,55 @@ fn quotation_marks_around_a_value_are_named() {
     let config = flags(&["--config", &file]).unwrap();
     assert_eq!(config.options.client_id, "'me'");
 }
+
+#[test]
+fn a_tilde_is_named_in_each_source() {
+    let (_folder, file) = files(&[("a.toml", "endpoint = \"a\"\nca-file = \"~/ca.pem\"\n")]);
+    refused(
+        flags(&["--config", &file]),
+        &["ca-file in ", "begins with ~"],
+    );
+    refused(
+        to("a", &["--cert=~/c", "--key=k"]),
+        &["reading --cert: ", "begins with ~"],
+    );
+    let variable = [("MQTT_PASSWORD_FILE", "~me/hunter2")];
+    let found = with(&["--endpoint=a", "--username=u"], &variable);
+    assert!(!found.as_ref().unwrap_err().to_string().contains("hunter2"));
+    refused(found, &["reading MQTT_PASSWORD_FILE: ", "begins with ~"]);
+    refused(
+        flags(&["--config=~/demo.toml"]),
+        &["reading --config: ", "begins with ~"],
+    );
+    assert!(to("a", &["--ca-file=./~"]).is_ok());
+}
+
+#[test]
+fn a_variable_that_is_nearly_a_setting_is_remarked_upon() {
+    let notices = |args: &[&str], name| with(args, &[(name, "1")]).unwrap().notices;
+    let to_a = &["--endpoint=a"][..];
+    let remarks = notices(to_a, "MQTT_PUBLISHCOUNT");
+    let remark = "MQTT_PUBLISHCOUNT is no setting and not used; did you mean MQTT_PUBLISH_COUNT?";
+    assert_eq!(remarks, [remark]);
+    assert!(notices(to_a, "MQTT_PASS")[0].contains("MQTT_PASSWORD"));
+    // The setting that it seems to mean is given, or this run does not use it.
+    assert_eq!(
+        notices(&["--endpoint=a", "--publish-count=3"], "MQTT_PUBLISHCOUNT"),
+        [""; 0]
+    );
+    assert_eq!(
+        notices(&["bench", "--endpoint=a"], "MQTT_PUBLISHCOUNT"),
+        [""; 0]
+    );
+    assert_eq!(notices(&["--local"], "MQTT_HOST"), [""; 0]);
+    assert_eq!(notices(to_a, "MQTT_HOST"), [""; 0]);
+    assert_eq!(notices(to_a, "MQTT_SERVICE_HOST"), [""; 0]);
+    refused(
+        with(&[], &[("MQTT_HOST", "a")]),
+        &["MQTT_HOST is no setting, MQTT_ENDPOINT is"],
+    );
+    let quoted = [("MQTT_PASSWORD", "\"secret\"")];
+    let config = with(&["--endpoint=a", "--username=u"], &quoted).unwrap();
+    assert_eq!(password(&config), "\"secret\"");
+    assert!(config.notices[0].contains("quotation marks around MQTT_PASSWORD"));
+}

@@ -19,7 +19,7 @@ use crate::app::cli::Verbosity;
 use crate::app::command_line;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
-use crate::app::sources::variable;
+use crate::app::settings::variable;
 use crate::app::surroundings::Surroundings;
 use crate::app::usage::usage_error;
 use crate::app::values::Format;

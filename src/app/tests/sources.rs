@@ -8,8 +8,8 @@ use mqtt_connection_sharing::error::Error;
 
 use super::resolve::around;
 use crate::app::chosen::Chosen;
-use crate::app::settings::{Settings, Task, keys};
-use crate::app::sources::{Layer, allowed, defaults, variable};
+use crate::app::settings::{Settings, Task, keys, variable};
+use crate::app::sources::{Layer, allowed, defaults};
 use crate::app::surroundings::Surroundings;
 use crate::app::values::{FilePath, Rule};
 use crate::app::{command_line, help};
