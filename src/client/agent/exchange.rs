@@ -103,8 +103,12 @@ impl Agent {
                 self.handle_events(now);
             }
             if self.session.in_flight() + portion <= in_flight {
-                break;
+                return Ok(());
             }
+        }
+        match self.wire.unfinished() {
+            0 => {}
+            bytes => self.session.handle_unfinished(bytes, now),
         }
         Ok(())
     }
@@ -175,6 +179,8 @@ mod tests {
     use crate::mqtt::packet::{Filter, Publish, QoS};
     use crate::mqtt::v4;
 
+    const PINGRESP: [u8; 2] = [0xd0, 0];
+
     /// How many PUBLISHes each write since the last look had.
     fn published(peer: &Arc<Mutex<Peer>>) -> Vec<usize> {
         let written = std::mem::take(&mut peer.lock().unwrap().written);
@@ -239,6 +245,9 @@ mod tests {
             assert_eq!(batch.outstanding(), 50);
             agent.exchange(late);
             agent.exchange(late + agent.client.options.ack_timeout);
+            peer.lock().unwrap().to_read.push_back(PINGRESP.to_vec());
+            agent.wire.look_for_input();
+            agent.exchange(late + agent.client.options.ack_timeout);
             assert!(!agent.wire.is_up(), "the others are overdue then");
             drop((agent, handle));
         }
@@ -272,8 +281,12 @@ mod tests {
         turn(&mut agent);
         let late = Instant::now() + agent.client.options.ack_timeout;
         let unsolicited = vec![0x40, 2, 0xff, 0xff];
-        let more = std::iter::repeat_n(unsolicited, 2 * READS * READS);
+        let more = std::iter::repeat_n(unsolicited, 4 * READS * READS);
         peer.lock().unwrap().to_read.extend(more);
+        agent.wire.look_for_input();
+        agent.exchange(late);
+        assert!(agent.wire.is_up(), "the broker is asked");
+        peer.lock().unwrap().to_read.push_front(PINGRESP.to_vec());
         agent.wire.look_for_input();
         agent.exchange(late);
         assert!(!agent.wire.is_up());

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     pub(super) is_broken: bool,
     /// The link takes nothing.
     pub(super) is_full: bool,
+    /// The link takes so many bytes and then nothing. `None` is no limit.
+    pub(super) takes: Option<usize>,
 }
 
 struct MemoryLink {
@@ -117,8 +119,17 @@ impl Write for MemoryLink {
         if peer.is_full {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        peer.written.push(bytes.to_vec());
-        Ok(bytes.len())
+        let length = match &mut peer.takes {
+            None => bytes.len(),
+            Some(0) => return Err(io::ErrorKind::WouldBlock.into()),
+            Some(left) => {
+                let length = bytes.len().min(*left);
+                *left -= length;
+                length
+            }
+        };
+        peer.written.push(bytes[..length].to_vec());
+        Ok(length)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -36,6 +36,8 @@ mod pace;
 mod pending;
 mod reconnect;
 mod requests;
+#[cfg(test)]
+mod slow_links;
 mod wire;
 
 use std::fmt;

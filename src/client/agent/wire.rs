@@ -173,6 +173,11 @@ impl Wire {
         Ok(Some(ReceivedPacket { packet, shown }))
     }
 
+    /// How many bytes have come of a packet that has not ended, once every other packet was taken.
+    pub(super) fn unfinished(&self) -> usize {
+        self.received.len()
+    }
+
     /// Forgets what was received and not handled.
     pub(super) fn discard(&mut self) {
         self.received.clear();

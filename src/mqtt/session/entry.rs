@@ -27,7 +27,7 @@ pub(super) struct Entry<T> {
     /// Whether it was sent on the present link.
     pub(super) on_this_link: bool,
     pub(super) since: Instant,
-    /// When its packet left, or was encoded if it has not left yet.
+    /// When its packet left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
     /// Where its packet ends in the output.
     pub(super) end: u64,

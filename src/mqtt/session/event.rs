@@ -13,7 +13,8 @@ use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
 pub struct SessionOptions {
     /// Commands awaiting their acknowledgment at one time.
     pub max_inflight: u16,
-    /// Longest wait for an acknowledgment.
+    /// Longest wait for an acknowledgment. Time does not count in which at least 1 KiB passed, within each wait as
+    /// long as this one, of a packet that was coming in or of packets that were leaving.
     pub ack_timeout: Duration,
     /// Longest silence before PINGREQ. Zero turns it off.
     pub keep_alive: Duration,
@@ -138,8 +139,11 @@ pub enum LinkLoss {
     Io(String),
     /// Nothing came back after PINGREQ, or everything but its answer for too long.
     KeepAliveExpired,
-    /// The packet under this identifier was not acknowledged in time.
+    /// The packet under this identifier was not acknowledged in time: the broker answered a later PINGREQ first, or
+    /// sent nothing at all.
     AckTimeout(PacketId),
+    /// The link took next to nothing of what waits for it in the time that an acknowledgment may take.
+    Stuck,
     /// A thread that had not read its inbox has caught up, and messages that were left with the broker
     /// meanwhile come only on a new link.
     LeftWithBroker,
@@ -156,6 +160,9 @@ impl fmt::Display for LinkLoss {
             LinkLoss::AckTimeout(id) => write!(
                 f,
                 "an acknowledgment did not come in time (packet identifier {id})"
+            ),
+            LinkLoss::Stuck => f.write_str(
+                "less than 1 KiB could be sent in the time that an acknowledgment may take",
             ),
             LinkLoss::LeftWithBroker => f.write_str(
                 "a thread reads its inbox again, and the broker is to send what was left with it",

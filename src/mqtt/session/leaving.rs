@@ -77,15 +77,8 @@ impl<T> Leaving<T> {
         });
     }
 
-    /// The link took bytes.
-    pub(super) fn handle_written(
-        &mut self,
-        output: &Output,
-        ring: &mut Ring<Entry<T>>,
-        events: &mut Events<T>,
-        now: Instant,
-    ) {
-        self.forget_left(output, ring, now);
+    /// The link took bytes: ends each QoS 0 PUBLISH that has left.
+    pub(super) fn end_left(&mut self, output: &Output, events: &mut Events<T>, now: Instant) {
         let is_out = |first: &Unacknowledged<T>| first.end <= output.written();
         while self.unacknowledged.front().is_some_and(is_out) {
             if let Some(done) = self.unacknowledged.pop_front() {
@@ -132,19 +125,24 @@ impl<T> Leaving<T> {
         self.unacknowledged.len()
     }
 
-    /// Forgets which packets were in the output and have left. A packet that left some time after it was
-    /// encoded starts to wait for its acknowledgment only now.
-    fn forget_left(&mut self, output: &Output, ring: &mut Ring<Entry<T>>, now: Instant) {
+    /// The link took bytes: forgets which packets were in the output and have left. A packet that left some time
+    /// after it was encoded starts to wait for its acknowledgment only now, when the clock of answers shows `clock`.
+    pub(super) fn forget_left(
+        &mut self,
+        output: &Output,
+        ring: &mut Ring<Entry<T>>,
+        clock: Instant,
+    ) {
         let first = self.packets.front();
         let first = first.and_then(|first| ring.get(first.id));
-        let late = first.is_some_and(|first| first.sent < now);
+        let late = first.is_some_and(|first| first.sent < clock);
         if output.is_empty() && !late {
             return self.packets.clear();
         }
         while let Some(first) = self.packets.front() {
             match ring.get_mut(first.id) {
                 Some(entry) if entry.end > output.written() => return,
-                Some(entry) if late => entry.sent = now,
+                Some(entry) if late => entry.sent = clock,
                 _ => {}
             }
             self.packets.pop_front();
@@ -207,8 +205,8 @@ mod tests {
         fn takes(&mut self, bytes: usize, seconds: u64) {
             self.output.advance(bytes);
             let now = self.now + Duration::from_secs(seconds);
-            self.leaving
-                .handle_written(&self.output, &mut self.ring, &mut self.events, now);
+            self.leaving.forget_left(&self.output, &mut self.ring, now);
+            self.leaving.end_left(&self.output, &mut self.events, now);
         }
 
         fn resolved(&mut self) -> Option<(u8, Outcome)> {

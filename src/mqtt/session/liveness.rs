@@ -1,12 +1,15 @@
 //! Whether the broker is still there: PINGREQ and PINGRESP, keep alive, and when an answer is overdue.
 //!
 //! All deadlines of the session are kept here. An expired deadline leads to a PINGREQ or to the end of the link.
-//! Which packets await an acknowledgment is not known here: the sending half says since when. Nothing ticks: the
-//! caller asks for the next deadline. Pure; the loop's thread.
+//! Answers are timed by the clock of `clock.rs`, which stands still while bytes pass. A late acknowledgment alone
+//! does not end the link: the broker is asked with a PINGREQ, and the acknowledgment is late if the broker answers
+//! that first, or nothing comes. Which packets await an acknowledgment is not known here: the sending half says
+//! which one is the oldest. Nothing ticks: the caller asks for the next deadline. Pure; the loop's thread.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::clock::AnswerClock;
 use super::event::{Events, LinkLoss, SessionOptions};
 use super::outbound::Unanswered;
 use super::outcome::{Outcome, Reason};
@@ -19,20 +22,33 @@ const UNANSWERED_PINGS: usize = 65_535;
 /// A PINGREQ that awaits its PINGRESP.
 #[derive(Debug, Clone)]
 struct Ping<T> {
-    /// `None` if keep alive sent it.
+    /// `None` if the session sent it on its own.
     token: Option<T>,
     since: Instant,
+    /// When it left, or was encoded if it has not left yet, by the clock of answers.
+    sent: Instant,
+    /// Where it ends in the output.
+    end: u64,
 }
 
-/// The purpose of a deadline.
+/// A packet that the broker was asked about with a PINGREQ.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Where the packet ends in the output.
+    packet: u64,
+    /// Where the PINGREQ ends in the output.
+    ping: u64,
+    answered: Option<Instant>,
+}
+
+/// The purpose of a deadline. Each may expire early, never late.
 #[derive(Debug, Clone, Copy)]
 enum Timer {
     /// The link has been silent for nearly the keep alive interval: send PINGREQ.
     KeepAlive,
     /// PINGREQ was sent: see whether nothing came back.
     PingResponse,
-    /// A packet was sent that awaits an acknowledgment: see whether it is overdue. This one may expire
-    /// early, never late.
+    /// A packet was sent that awaits an acknowledgment: see whether it is overdue.
     Acknowledgment,
 }
 
@@ -48,11 +64,18 @@ pub(super) struct Liveness<T> {
     /// Zero turns it off.
     keep_alive: Duration,
     ack_timeout: Duration,
+    clock: AnswerClock,
     pings: VecDeque<Ping<T>>,
+    /// How many of them, the last ones, have not left the output.
+    pings_leaving: usize,
+    asked: Option<Asked>,
+    /// How long the clock had stood still when the first acknowledgment was awaited, or the broker was asked or
+    /// answered.
+    stood_still: Duration,
     last_sent: Instant,
-    /// When the link last took bytes. A PINGREQ in the output changes `last_sent` only.
-    last_taken: Instant,
     last_received: Instant,
+    /// The same by the clock of answers.
+    last_heard: Instant,
     timers: Timers,
 }
 
@@ -61,18 +84,27 @@ impl<T> Liveness<T> {
         Liveness {
             keep_alive: options.keep_alive,
             ack_timeout: options.ack_timeout,
+            clock: AnswerClock::new(options.ack_timeout, now),
             pings: VecDeque::new(),
+            pings_leaving: 0,
+            asked: None,
+            stood_still: Duration::ZERO,
             last_sent: now,
-            last_taken: now,
             last_received: now,
+            last_heard: now,
             timers: Timers::default(),
         }
+    }
+
+    /// What the clock of answers shows.
+    pub(super) fn clock(&self, now: Instant) -> Instant {
+        self.clock.read(now)
     }
 
     /// CONNECT is in the output of a new link.
     pub(super) fn handle_link_up(&mut self, now: Instant) {
         self.last_sent = now;
-        self.last_received = now;
+        self.hear(now);
     }
 
     /// The broker accepted CONNECT.
@@ -82,18 +114,37 @@ impl<T> Liveness<T> {
 
     /// A packet arrived.
     pub(super) fn handle_received(&mut self, now: Instant) {
-        self.last_received = now;
+        self.clock.received(now);
+        self.hear(now);
+    }
+
+    /// So many bytes have come of a packet that has not ended.
+    pub(super) fn handle_unfinished(&mut self, bytes: usize, now: Instant) {
+        self.clock.receives(bytes as u64, now);
     }
 
     /// The link took bytes.
-    pub(super) fn handle_written(&mut self, now: Instant) {
+    pub(super) fn handle_written(&mut self, output: &Output, now: Instant) {
         self.last_sent = now;
-        self.last_taken = now;
+        match output.is_empty() {
+            true => self.clock.sent(now),
+            false => self.clock.sends(output.written(), now),
+        }
+        while self.pings_leaving > 0 {
+            let first = self.pings.len() - self.pings_leaving;
+            let ping = &mut self.pings[first];
+            if ping.end > output.written() {
+                break;
+            }
+            ping.sent = self.clock.read(now);
+            self.pings_leaving -= 1;
+        }
     }
 
     /// A packet that awaits an acknowledgment was encoded.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         if !self.timers.is_set(Timer::Acknowledgment) {
+            self.stood_still = self.clock.stood_still();
             let due = now + self.ack_timeout;
             self.timers.set(Timer::Acknowledgment, due);
         }
@@ -102,16 +153,23 @@ impl<T> Liveness<T> {
     /// The last packet that awaited an acknowledgment was acknowledged.
     pub(super) fn handle_all_acknowledged(&mut self) {
         self.timers.stop(Timer::Acknowledgment);
+        self.asked = None;
     }
 
     /// Encodes PINGREQ. The token of a command is resolved by PINGRESP.
     pub(super) fn send_ping(&mut self, token: Option<T>, output: &mut Output, now: Instant) {
         output.ping();
         self.last_sent = now;
-        self.pings.push_back(Ping { token, since: now });
+        self.pings.push_back(Ping {
+            token,
+            since: now,
+            sent: self.clock.read(now),
+            end: output.position(),
+        });
+        self.pings_leaving += 1;
         if !self.timers.is_set(Timer::PingResponse) {
-            self.timers
-                .set(Timer::PingResponse, now + self.ping_grace());
+            let due = now + self.ping_grace(now);
+            self.timers.set(Timer::PingResponse, due);
         }
     }
 
@@ -120,8 +178,18 @@ impl<T> Liveness<T> {
         let Some(ping) = self.pings.pop_front() else {
             return false;
         };
+        // A broker may answer what it cannot have.
+        self.pings_leaving = self.pings_leaving.min(self.pings.len());
         if self.pings.is_empty() {
             self.timers.stop(Timer::PingResponse);
+        }
+        if let Some(asked) = &mut self.asked
+            && asked.ping == ping.end
+        {
+            asked.answered = Some(now);
+            self.stood_still = self.clock.stood_still();
+            // The acknowledgment may have come right behind: it is looked for before anything is judged.
+            self.timers.set(Timer::Acknowledgment, now);
         }
         if let Some(token) = ping.token {
             let latency = now.saturating_duration_since(ping.since);
@@ -131,37 +199,31 @@ impl<T> Liveness<T> {
     }
 
     /// Handles the deadlines that have expired: sends PINGREQ, or returns why the link has to be closed.
-    /// `oldest_unanswered` returns the packet that has awaited an acknowledgment for the longest time; its argument
-    /// is when the link last took bytes.
+    /// `oldest_unanswered` returns the packet that has awaited an acknowledgment for the longest time.
     pub(super) fn handle_timeout(
         &mut self,
-        oldest_unanswered: impl FnOnce(Instant) -> Option<Unanswered>,
+        oldest_unanswered: impl Fn() -> Option<Unanswered>,
         output: &mut Output,
         now: Instant,
     ) -> Option<LinkLoss> {
-        if self.timers.take_expired(Timer::PingResponse, now) {
-            // Any packet that arrived meanwhile shows that the broker lives.
-            let due = self.last_received + self.ping_grace();
-            if due <= now {
-                return Some(LinkLoss::KeepAliveExpired);
-            }
-            // A broker that sends other packets may still not answer a PINGREQ that a thread waits for.
-            let asked = self.pings.iter().find(|ping| ping.token.is_some());
-            let overdue = asked.map(|ping| ping.since + self.ack_timeout);
-            if overdue.is_some_and(|overdue| overdue <= now) {
-                return Some(LinkLoss::KeepAliveExpired);
-            }
-            let due = overdue.map_or(due, |overdue| overdue.min(due));
-            self.timers.set(Timer::PingResponse, due);
+        if self.timers.take_expired(Timer::PingResponse, now) && self.is_silent(now) {
+            let oldest = oldest_unanswered().filter(|oldest| self.is_asked_about(oldest, now));
+            return Some(match oldest {
+                _ if self.pings_leaving == self.pings.len() => LinkLoss::Stuck,
+                Some(oldest) => LinkLoss::AckTimeout(oldest.id),
+                None => LinkLoss::KeepAliveExpired,
+            });
         }
         if self.timers.take_expired(Timer::Acknowledgment, now)
-            && let Some(oldest) = oldest_unanswered(self.last_taken)
+            && let Some(oldest) = oldest_unanswered()
         {
-            let due = oldest.sent + self.ack_timeout;
-            if due <= now {
-                return Some(LinkLoss::AckTimeout(oldest.id));
+            let loss = match oldest.end <= output.written() {
+                true => self.judge(oldest, output, now),
+                false => self.judge_link(oldest, now),
+            };
+            if loss.is_some() {
+                return loss;
             }
-            self.timers.set(Timer::Acknowledgment, due);
         }
         if self.timers.take_expired(Timer::KeepAlive, now) {
             if self.keep_alive_due() <= now {
@@ -175,10 +237,13 @@ impl<T> Liveness<T> {
     /// Nothing is awaited any more: the link is gone or about to go.
     pub(super) fn stop(&mut self) {
         self.timers.stop_all();
+        self.clock.stop();
+        self.asked = None;
     }
 
     /// Ends every PING command. It went out, and the answer will not come.
     pub(super) fn end_pings(&mut self, reason: Reason, events: &mut Events<T>) {
+        self.pings_leaving = 0;
         for ping in std::mem::take(&mut self.pings) {
             if let Some(token) = ping.token {
                 events.resolve(token, Outcome::PerhapsDelivered(reason));
@@ -201,6 +266,98 @@ impl<T> Liveness<T> {
         self.pings.iter().filter(|p| p.token.is_some()).count()
     }
 
+    fn hear(&mut self, now: Instant) {
+        self.last_received = now;
+        self.last_heard = self.clock.read(now);
+    }
+
+    /// Whether PINGRESP is overdue. If it is not, sets the time at which to look again.
+    fn is_silent(&mut self, now: Instant) -> bool {
+        let Some(first) = self.pings.front() else {
+            return false;
+        };
+        // Any packet that arrived meanwhile shows that the broker lives.
+        let due = first.sent.max(self.last_heard) + self.ping_grace(now);
+        // A broker that sends other packets may still not answer a PINGREQ that a thread waits for, and may never
+        // get one that does not leave.
+        let none_left = self.pings_leaving == self.pings.len();
+        let mut pings = self.pings.iter();
+        let awaited = pings.find(|ping| none_left || ping.token.is_some());
+        let overdue = awaited.map(|ping| ping.sent + self.ack_timeout);
+        let due = overdue.map_or(due, |overdue| overdue.min(due));
+        let next = match due > self.clock.read(now) {
+            true => Some(self.when(due, now)),
+            false => self.clock.may_stand_still_until(now),
+        };
+        match next {
+            Some(next) => self.timers.set(Timer::PingResponse, next),
+            None => return true,
+        }
+        false
+    }
+
+    /// Whether the broker was asked about this packet and nothing came since for as long as an acknowledgment may
+    /// take.
+    fn is_asked_about(&self, oldest: &Unanswered, now: Instant) -> bool {
+        self.asked.is_some_and(|asked| asked.packet == oldest.end)
+            && self.last_heard + self.ack_timeout <= self.clock.read(now)
+    }
+
+    /// Asks the broker about a packet whose acknowledgment is overdue. Returns the loss once a question was
+    /// answered first. So that a link on which large packets follow each other without end hides nothing, it also
+    /// asks when the clock has stood still for long. An acknowledgment has time after such an answer, too.
+    fn judge(&mut self, oldest: Unanswered, output: &mut Output, now: Instant) -> Option<LinkLoss> {
+        let due = oldest.sent + self.ack_timeout;
+        let is_overdue = due <= self.clock.read(now);
+        let asked = self.asked.filter(|asked| asked.packet == oldest.end);
+        let due = self.when(due, now);
+        match asked.map(|asked| asked.answered) {
+            Some(Some(answered)) => {
+                let due = due.min(answered + self.ack_timeout);
+                if is_overdue || due <= now {
+                    return Some(LinkLoss::AckTimeout(oldest.id));
+                }
+                self.timers.set(Timer::Acknowledgment, due);
+            }
+            // PINGRESP sets the timer, or does not come.
+            Some(None) => {}
+            None if is_overdue || self.has_stood_still_for_long() => {
+                self.send_ping(None, output, now);
+                self.stood_still = self.clock.stood_still();
+                self.asked = Some(Asked {
+                    packet: oldest.end,
+                    ping: output.position(),
+                    answered: None,
+                });
+            }
+            None => self.timers.set(Timer::Acknowledgment, due),
+        }
+        None
+    }
+
+    /// A packet that has not left is no broker's fault: the link has to take some bytes in time.
+    fn judge_link(&mut self, oldest: Unanswered, now: Instant) -> Option<LinkLoss> {
+        let due = oldest.sent + self.ack_timeout;
+        let next = match due > self.clock.read(now) {
+            true => Some(self.when(due, now)),
+            false => self.clock.may_stand_still_until(now),
+        };
+        match next {
+            Some(next) => self.timers.set(Timer::Acknowledgment, next),
+            None => return Some(LinkLoss::Stuck),
+        }
+        None
+    }
+
+    fn has_stood_still_for_long(&self) -> bool {
+        self.clock.stood_still() - self.stood_still >= self.ack_timeout
+    }
+
+    /// When the clock of answers will show this, unless it stands still.
+    fn when(&self, shown: Instant, now: Instant) -> Instant {
+        now + shown.saturating_duration_since(self.clock.read(now))
+    }
+
     fn set_keep_alive(&mut self) {
         if !self.keep_alive.is_zero() {
             self.timers.set(Timer::KeepAlive, self.keep_alive_due());
@@ -219,10 +376,11 @@ impl<T> Liveness<T> {
         silent_since + (self.keep_alive - margin)
     }
 
-    /// How long PINGRESP may take, so that a stalled broker is noticed within 1.5 times the keep alive.
-    fn ping_grace(&self) -> Duration {
+    /// How long PINGRESP may take, so that a stalled broker is noticed within 1.5 times the keep alive. Behind
+    /// bytes that a slow link took, PINGREQ may be on its way for longer.
+    fn ping_grace(&self, now: Instant) -> Duration {
         match self.keep_alive / 2 {
-            half if half.is_zero() => self.ack_timeout,
+            half if half.is_zero() || self.clock.is_slow(now) => self.ack_timeout,
             half => half.min(self.ack_timeout),
         }
     }
@@ -258,160 +416,4 @@ impl Timers {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mqtt::packet::PacketId;
-    use crate::mqtt::session::{Event, OnSessionLost};
-
-    const PINGREQ: [u8; 2] = [0xc0, 0];
-
-    fn id() -> PacketId {
-        PacketId::new(7).unwrap()
-    }
-
-    struct Fixture {
-        liveness: Liveness<u8>,
-        output: Output,
-        events: Events<u8>,
-        base: Instant,
-        /// When the oldest packet was sent that awaits an acknowledgment.
-        unanswered: Option<Instant>,
-        /// Whether that packet stands in the output and has time while the link takes bytes.
-        is_leaving: bool,
-    }
-
-    impl Fixture {
-        fn connected(keep_alive: u64) -> Self {
-            let options = SessionOptions {
-                max_inflight: 1,
-                ack_timeout: Duration::from_secs(20),
-                keep_alive: Duration::from_secs(keep_alive),
-                on_session_lost: OnSessionLost::Republish,
-                identifiers: u16::MAX,
-                first_identifier: 0,
-                fruitless_links: 5,
-                max_owed_bytes: 0,
-            };
-            let base = Instant::now();
-            let mut liveness = Liveness::new(&options, base);
-            liveness.handle_link_up(base);
-            liveness.handle_connected();
-            Fixture {
-                liveness,
-                output: Output::default(),
-                events: Events::default(),
-                base,
-                unanswered: None,
-                is_leaving: false,
-            }
-        }
-
-        fn at(&self, seconds: u64) -> Instant {
-            self.base + Duration::from_secs(seconds)
-        }
-
-        fn timeout(&mut self, seconds: u64) -> Option<LinkLoss> {
-            let now = self.at(seconds);
-            let (sent, is_leaving) = (self.unanswered, self.is_leaving);
-            let oldest = |last_taken: Instant| {
-                let sent = match is_leaving {
-                    true => sent.max(Some(last_taken)),
-                    false => sent,
-                }?;
-                Some(Unanswered { id: id(), sent })
-            };
-            self.liveness.handle_timeout(oldest, &mut self.output, now)
-        }
-
-        fn next(&self) -> Option<u64> {
-            let next = self.liveness.next_timer()?;
-            Some(next.duration_since(self.base).as_secs())
-        }
-    }
-
-    #[test]
-    fn a_silent_broker_is_asked_and_then_given_up() {
-        let mut fixture = Fixture::connected(60);
-        assert_eq!(fixture.next(), Some(59));
-        assert_eq!(fixture.timeout(59), None);
-        assert_eq!(fixture.output.bytes(), PINGREQ);
-        assert_eq!(fixture.next(), Some(79));
-        assert_eq!(fixture.timeout(79), Some(LinkLoss::KeepAliveExpired));
-    }
-
-    #[test]
-    fn traffic_in_both_directions_puts_the_ping_off() {
-        let mut fixture = Fixture::connected(60);
-        fixture.liveness.handle_written(fixture.at(40));
-        fixture.liveness.handle_received(fixture.at(30));
-        assert_eq!(fixture.timeout(59), None);
-        assert!(fixture.output.is_empty());
-        assert_eq!(fixture.next(), Some(89));
-    }
-
-    #[test]
-    fn pingresp_ends_the_oldest_ping_and_no_more() {
-        let mut fixture = Fixture::connected(0);
-        for token in [None, Some(7)] {
-            let now = fixture.at(1);
-            fixture.liveness.send_ping(token, &mut fixture.output, now);
-        }
-        assert_eq!(fixture.liveness.unresolved(), 1);
-        for (answered, ended) in [(true, 0), (true, 1), (false, 1)] {
-            let now = fixture.at(2);
-            let found = fixture.liveness.handle_pingresp(&mut fixture.events, now);
-            assert_eq!((found, fixture.events.len()), (answered, ended));
-        }
-        assert_eq!(fixture.next(), None);
-    }
-
-    #[test]
-    fn a_ping_that_a_thread_waits_for_is_answered_in_time_or_the_link_ends() {
-        let mut fixture = Fixture::connected(0);
-        let now = fixture.at(1);
-        fixture
-            .liveness
-            .send_ping(Some(7), &mut fixture.output, now);
-        fixture.liveness.handle_received(fixture.at(15));
-        assert_eq!(fixture.timeout(21), Some(LinkLoss::KeepAliveExpired));
-        fixture.liveness.stop();
-        fixture
-            .liveness
-            .end_pings(Reason::LinkLost, &mut fixture.events);
-        assert!(matches!(
-            fixture.events.poll(),
-            Some(Event::Resolved { token: 7, .. })
-        ));
-        assert_eq!(fixture.next(), None);
-    }
-
-    #[test]
-    fn an_acknowledgment_is_awaited_from_the_oldest_packet_on() {
-        let mut fixture = Fixture::connected(0);
-        fixture.liveness.handle_sent(fixture.at(1));
-        fixture.liveness.handle_sent(fixture.at(2));
-        assert_eq!(fixture.next(), Some(21));
-        fixture.unanswered = Some(fixture.at(2));
-        assert_eq!(fixture.timeout(21), None);
-        assert_eq!(fixture.next(), Some(22));
-        assert_eq!(fixture.timeout(22), Some(LinkLoss::AckTimeout(id())));
-        fixture.liveness.handle_sent(fixture.at(23));
-        fixture.liveness.handle_all_acknowledged();
-        assert_eq!(fixture.next(), None);
-    }
-
-    #[test]
-    fn the_time_of_a_packet_that_is_leaving_begins_when_the_link_last_took_bytes() {
-        let mut fixture = Fixture::connected(0);
-        fixture.liveness.handle_sent(fixture.at(1));
-        (fixture.unanswered, fixture.is_leaving) = (Some(fixture.at(1)), true);
-        fixture.liveness.handle_written(fixture.at(5));
-        // The link has not taken this PINGREQ.
-        let now = fixture.at(7);
-        fixture.liveness.send_ping(None, &mut fixture.output, now);
-        fixture.liveness.handle_received(now);
-        assert_eq!(fixture.timeout(21), None);
-        assert_eq!(fixture.next(), Some(25));
-        assert_eq!(fixture.timeout(25), Some(LinkLoss::AckTimeout(id())));
-    }
-}
+mod tests;

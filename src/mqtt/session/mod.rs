@@ -9,6 +9,7 @@
 //! | with `recovery.rs` | what is sent again, or given up |
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
+//! | with `clock.rs` | the clock by which answers are late |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
 //!
@@ -22,6 +23,7 @@
 //! `T` is the token that the caller hands in with a command. Each one comes back in exactly one
 //! [`Event::Resolved`].
 
+mod clock;
 mod entry;
 mod event;
 mod filters;
@@ -156,6 +158,11 @@ impl<T> Session<T> {
         }
     }
 
+    /// So many bytes have arrived of a packet that has not ended.
+    pub fn handle_unfinished(&mut self, bytes: usize, now: Instant) {
+        self.liveness.handle_unfinished(bytes, now);
+    }
+
     /// Every inbox has the message: its acknowledgment leaves when its turn comes.
     pub fn accept(&mut self, delivery: DeliveryId) {
         self.inbound.accept(delivery);
@@ -166,17 +173,17 @@ impl<T> Session<T> {
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
         self.output.advance(bytes);
-        self.liveness.handle_written(now);
+        self.liveness.handle_written(&self.output, now);
+        let clock = self.liveness.clock(now);
         self.outbound
-            .handle_written(&self.output, &mut self.events, now);
+            .handle_written(&self.output, &mut self.events, now, clock);
         self.send_waiting(now);
         self.fetch_what_was_left();
     }
 
     /// Handles the deadlines that have expired.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let written = self.output.written();
-        let oldest = |last_taken| self.outbound.oldest_unanswered(written, last_taken);
+        let oldest = || self.outbound.oldest_unanswered();
         let loss = self.liveness.handle_timeout(oldest, &mut self.output, now);
         if let Some(loss) = loss {
             self.events.push(Event::Close(loss));
@@ -533,7 +540,8 @@ impl<T> Session<T> {
 
     /// Puts the packet under this identifier into the output.
     fn send(&mut self, id: PacketId, now: Instant) {
-        match self.outbound.send(id, &mut self.output, now) {
+        let clock = self.liveness.clock(now);
+        match self.outbound.send(id, &mut self.output, clock) {
             Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
             // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
             Some(Body::Unsubscribe(left)) => {

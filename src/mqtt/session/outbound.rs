@@ -37,8 +37,10 @@ pub(super) enum Released {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unanswered {
     pub(super) id: PacketId,
-    /// When its time began.
+    /// When it left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
+    /// Where it ends in the output.
+    pub(super) end: u64,
 }
 
 /// Commands that have not ended.
@@ -130,11 +132,12 @@ impl<T> Outbound<T> {
     }
 
     /// Encodes the packet under this identifier, with DUP where the broker may have seen it. Returns what it is.
+    /// The clock of answers shows `clock`.
     pub(super) fn send(
         &mut self,
         id: PacketId,
         output: &mut Output,
-        now: Instant,
+        clock: Instant,
     ) -> Option<&Body> {
         let entry = self.ring.get_mut(id)?;
         self.leaving.push(id, entry, output);
@@ -150,15 +153,21 @@ impl<T> Outbound<T> {
         entry.ever_sent = true;
         entry.sent_in_session = true;
         entry.on_this_link = true;
-        entry.sent = now;
+        entry.sent = clock;
         entry.end = output.position();
         Some(&entry.body)
     }
 
-    /// The link took bytes.
-    pub(super) fn handle_written(&mut self, output: &Output, events: &mut Events<T>, now: Instant) {
-        self.leaving
-            .handle_written(output, &mut self.ring, events, now);
+    /// The link took bytes. The clock of answers shows `clock`.
+    pub(super) fn handle_written(
+        &mut self,
+        output: &Output,
+        events: &mut Events<T>,
+        now: Instant,
+        clock: Instant,
+    ) {
+        self.leaving.forget_left(output, &mut self.ring, clock);
+        self.leaving.end_left(output, events, now);
     }
 }
 
@@ -389,22 +398,15 @@ impl<T> Outbound<T> {
         self.ring.next_position()
     }
 
-    /// The packet that has awaited an acknowledgment on this link for the longest time. A packet that has not
-    /// left the output yet, up to `written`, has time as long as the link takes anything at all.
-    pub(super) fn oldest_unanswered(
-        &self,
-        written: u64,
-        last_taken: Instant,
-    ) -> Option<Unanswered> {
+    /// The packet that has awaited an acknowledgment on this link for the longest time.
+    pub(super) fn oldest_unanswered(&self) -> Option<Unanswered> {
         let on_this_link = self.ring.iter().filter(|(_, entry)| entry.on_this_link);
-        let sent = on_this_link.map(|(id, entry)| Unanswered {
+        let unanswered = on_this_link.map(|(id, entry)| Unanswered {
             id,
-            sent: match entry.end <= written {
-                true => entry.sent,
-                false => entry.sent.max(last_taken),
-            },
+            sent: entry.sent,
+            end: entry.end,
         });
-        sent.min_by_key(|unanswered| unanswered.sent)
+        unanswered.min_by_key(|unanswered| unanswered.sent)
     }
 }
 
@@ -493,7 +495,7 @@ mod tests {
         fn flush(&mut self) {
             self.output.advance(self.output.bytes().len());
             self.outbound
-                .handle_written(&self.output, &mut self.events, self.now);
+                .handle_written(&self.output, &mut self.events, self.now, self.now);
         }
 
         fn loses_link(&mut self) {

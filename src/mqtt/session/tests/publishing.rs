@@ -2,6 +2,7 @@
 
 use super::Transcript;
 use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
+use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::Outcome;
 use std::time::Duration;
 
@@ -135,7 +136,10 @@ fn pubrec_again_and_again_neither_piles_up_nor_puts_off_the_time_out() {
     t.flows();
     assert!(!t.session.is_behind_with_acks());
     assert_eq!(t.sent.drain(..).count(), times);
-    t.at(20_000).notes("close AckTimeout 1");
+    t.at(20_000).sends("PINGREQ");
+    t.receives(Incoming::PingResp)
+        .at(20_001)
+        .notes("close AckTimeout 1");
     t.reconnects(true);
     t.sends("PUBREL 1").receives(pubcomp(1));
     t.resolved(token, "delivered x1").finish();

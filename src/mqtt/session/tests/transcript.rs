@@ -242,6 +242,13 @@ impl Transcript {
         self
     }
 
+    /// So many bytes of a packet have come, and more are to come.
+    pub(super) fn receives_part(&mut self, bytes: usize) -> &mut Self {
+        self.session.handle_unfinished(bytes, self.now);
+        self.step();
+        self
+    }
+
     /// The broker sends what it must not send; gives the violated clause.
     pub(super) fn refuses(&mut self, packet: Incoming) -> &'static str {
         let error = self.session.handle_packet(packet, self.now).unwrap_err();

@@ -51,7 +51,9 @@ impl Record {
                 true
             }
             (
-                Event::Close(LinkLoss::AckTimeout(_) | LinkLoss::KeepAliveExpired),
+                Event::Close(
+                    LinkLoss::AckTimeout(_) | LinkLoss::KeepAliveExpired | LinkLoss::Stuck,
+                ),
                 Cause::Timeout,
             ) => true,
             (Event::Close(LinkLoss::LeftWithBroker), _) => {
