@@ -92,8 +92,10 @@ pub struct Options {
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before it gets the command back.
     pub block_time: Duration,
-    /// The longest wait for an acknowledgment. After it the loop treats the link as lost, connects again and
-    /// sends everything again.
+    /// The longest wait for an acknowledgment. Time does not count while at least 1 KiB in each such time passes, of
+    /// a packet that comes in or of packets that leave. After it the loop asks the broker with a PINGREQ. If the
+    /// broker answers that first, or sends nothing for as long again, the loop treats the link as lost, connects
+    /// again and sends everything again.
     pub ack_timeout: Duration,
     /// Time limit for each address (TCP), and again for TLS, CONNECT and CONNACK together.
     pub connect_timeout: Duration,

@@ -223,6 +223,9 @@ impl Attempt {
         if let Err(error) = socket.set_nodelay(true) {
             log::debug!("small packets may be delayed: {error}");
         }
+        if let Err(error) = bound_unsent(&socket) {
+            log::debug!("the system may hold any number of unsent bytes: {error}");
+        }
         match (connector, &options.security) {
             (Some(connector), Security::Tls(tls_options)) => {
                 let name = tls::server_name(tls_options, &options.host);
@@ -274,6 +277,23 @@ impl fmt::Debug for Attempt {
             AttemptStage::Over => "Attempt(over)",
         })
     }
+}
+
+/// Bytes that the system may hold and has not sent. It takes more once half of them have gone.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 64 * 1024;
+
+/// Has the system take no more than it can send soon, so that what it took has as good as left. Bytes on their way,
+/// which the other side has not confirmed, do not count: a fast link stays fast.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn bound_unsent(socket: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT)
+}
+
+/// No safe call for it is known here.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn bound_unsent(_socket: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 const CHECK_HOST: &str = "check the spelling of `host`, and the network";

@@ -46,6 +46,7 @@ const LAWS: [Law; 7] = [
             "crossbeam_channel",
             "log",
             "mio",
+            "socket2",
             "native_tls",
             "pem",
             "pkcs8",

@@ -19,5 +19,6 @@ mod queue;
 mod reconnect;
 mod retained;
 mod scale;
+mod slow_links;
 mod subscriptions;
 mod unread;

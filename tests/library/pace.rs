@@ -179,6 +179,8 @@ fn without_an_acknowledgment_in_time_the_link_is_made_anew() {
     let (running, mut link) = Running::online_with(options, &mut broker);
     let ticket = running.publish("a", "x");
     let id = link.expect_publish().pkid;
+    link.expect_pingreq();
+    link.send_packet(v4::Packet::PingResp);
     link.expect_closed();
     let mut sent = 1;
     loop {

@@ -66,7 +66,7 @@ impl Slow {
         ticket
     }
 
-    /// What the link took since the last look.
+    /// The bytes that the link took since the last look.
     fn wrote(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.peer.lock().unwrap().written).concat()
     }

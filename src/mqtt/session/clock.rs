@@ -47,7 +47,7 @@ impl AnswerClock {
         }
     }
 
-    /// What the clock shows. Two readings tell how long an answer has been awaited.
+    /// The time that the clock shows. Two readings tell how long an answer has been awaited.
     pub(super) fn read(&self, now: Instant) -> Instant {
         now - self.stood_still
     }

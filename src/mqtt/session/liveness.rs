@@ -96,7 +96,7 @@ impl<T> Liveness<T> {
         }
     }
 
-    /// What the clock of answers shows.
+    /// The time that the clock of answers shows.
     pub(super) fn clock(&self, now: Instant) -> Instant {
         self.clock.read(now)
     }
