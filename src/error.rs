@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Whose fault an error is, and so who has to act for it to go away.
@@ -66,6 +67,20 @@ impl Error {
     #[must_use]
     pub(crate) fn last_of(mut self, attempts: &str) -> Self {
         self.problem = format!("{attempts}, the last one: {}", self.problem);
+        self
+    }
+
+    /// The same error, if trying again can help after all.
+    #[must_use]
+    pub(crate) fn passing(mut self) -> Self {
+        self.permanent = false;
+        self
+    }
+
+    /// The same error about one address of several.
+    #[must_use]
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.problem = format!("{} ({address})", self.problem);
         self
     }
 

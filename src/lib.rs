@@ -93,8 +93,8 @@
 //! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
 //! - `client/outlet.rs`: the loop's end of an inbox.
-//! - `link/resolve.rs`, `link/connect.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when it is tried
-//!   again.
+//! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
+//!   it is tried again.
 //! - `mqtt/topic.rs`, `mqtt/limits.rs`: the names that MQTT allows, and what a broker allows of them.
 //! - `app/settings.rs`, `app/sources.rs`, `app/chosen.rs`, `app/resolve.rs`: the program's settings.
 //!

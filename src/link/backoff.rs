@@ -98,6 +98,11 @@ impl Backoff {
         self.start_over();
     }
 
+    /// How many failures there were in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// How often and how long it was tried in vain: `9 attempts in 10.0 s`.
     pub(crate) fn in_vain(&self, now: Instant) -> String {
         let plural = if self.failures == 1 { "" } else { "s" };

@@ -1,9 +1,11 @@
-//! One attempt to reach the broker: name resolution, TCP to each address in turn, TLS.
+//! One attempt to reach the broker: name resolution, then TCP (`race.rs`) and TLS with one address of the name
+//! after the other, until one of them is of use.
 //!
 //! An attempt runs on the loop's thread and never blocks it: resolution happens on a short-lived
-//! thread ([`Resolver`]), the socket is non-blocking, and [`Attempt::poll`] goes on whenever the loop
+//! thread ([`Resolver`]), the sockets are non-blocking, and [`Attempt::poll`] goes on whenever the loop
 //! is woken. So the loop serves a stop request at once at every stage. The bytes that the two sides
-//! exchange over the link are not this file's business.
+//! exchange over the link are not this file's business: if a link turns out to be of no use, its owner says so,
+//! and the attempt goes on with the next address.
 
 use std::fmt;
 use std::io;
@@ -11,9 +13,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector, TlsStream};
 
 use crate::error::{Blame, Error, exhaustion};
+use crate::link::race::{Race, RaceEvent};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::link::tls;
@@ -27,42 +30,52 @@ pub(crate) enum AttemptProgress {
     /// The link is there, and the readiness thread still watches it. The other side has to prove by
     /// this time that it is of use.
     Done(Box<dyn Link>, Instant),
-    /// It failed.
+    /// Every address failed.
     Failed(Error),
 }
 
 /// One attempt.
 pub(crate) struct Attempt {
     stage: AttemptStage,
+    /// `host:port`.
     address: String,
     time_limit: Duration,
+    /// The address that goes first, if the name still has it.
+    first: Option<SocketAddr>,
+    race: Race,
+    /// Whether the name has several addresses. Then errors say which one they are about.
+    is_one_of_several: bool,
+    /// The address that TCP reached last.
+    to: Option<SocketAddr>,
+    /// The last failure of any address.
+    last: Option<Error>,
+    /// The last failure of an address that TCP had reached.
+    reached: Option<Error>,
 }
 
 enum AttemptStage {
     Resolving {
         deadline: Instant,
     },
-    Connecting(Connecting),
+    /// TCP with the addresses that are left.
+    Racing,
     Handshaking {
         handshake: Box<MidHandshakeTlsStream<Socket>>,
         deadline: Instant,
     },
-    /// Done or failed.
+    /// The link is there, or the attempt failed.
     Over,
 }
 
-struct Connecting {
-    socket: TcpStream,
-    to: SocketAddr,
-    rest: std::vec::IntoIter<SocketAddr>,
-    deadline: Instant,
-}
-
 impl Attempt {
-    /// Starts with resolving the name.
+    /// Starts with resolving the name. `first` is the address that goes first.
+    ///
+    /// # Errors
+    /// The system has no thread left.
     pub(crate) fn start(
         options: &Options,
         resolver: &mut Resolver,
+        first: Option<SocketAddr>,
         now: Instant,
     ) -> Result<Self, Error> {
         let address = options.address();
@@ -82,6 +95,12 @@ impl Attempt {
             },
             address,
             time_limit: options.connect_timeout,
+            first,
+            race: Race::new(Vec::new(), None),
+            is_one_of_several: false,
+            to: None,
+            last: None,
+            reached: None,
         })
     }
 
@@ -95,73 +114,45 @@ impl Attempt {
         now: Instant,
     ) -> AttemptProgress {
         loop {
-            match std::mem::replace(&mut self.stage, AttemptStage::Over) {
-                AttemptStage::Resolving { deadline } => match resolver.poll() {
-                    Some(Ok(addresses)) => {
-                        let mut rest = addresses.into_iter();
-                        let nothing = self.network("the name has no address", CHECK_HOST);
-                        if let Err(error) = self.connect_next(&mut rest, nothing, readiness, now) {
-                            return AttemptProgress::Failed(error);
-                        }
+            let progress = match std::mem::replace(&mut self.stage, AttemptStage::Over) {
+                AttemptStage::Resolving { deadline } => self.resolve(resolver, deadline, now),
+                AttemptStage::Racing => match self.race.poll(self.time_limit, readiness, now) {
+                    RaceEvent::Pending => {
+                        self.stage = AttemptStage::Racing;
+                        Some(AttemptProgress::Pending)
                     }
-                    Some(Err(error)) => {
-                        return AttemptProgress::Failed(self.network(
-                            format!("the host name cannot be resolved ({error})"),
-                            exhaustion(&error).unwrap_or(CHECK_HOST),
-                        ));
+                    RaceEvent::Connected(socket, to) => {
+                        self.to = Some(to);
+                        self.secure(socket, options, connector, now)
                     }
-                    None if now < deadline => {
-                        self.stage = AttemptStage::Resolving { deadline };
-                        return AttemptProgress::Pending;
+                    RaceEvent::Failed {
+                        to,
+                        problem,
+                        advice,
+                    } => {
+                        let error = self.network(format!("{problem} ({to})"), advice);
+                        self.address_failed(error);
+                        None
                     }
-                    None => {
-                        return AttemptProgress::Failed(self.network(
-                            format!(
-                                "the host name was not resolved within {:?}",
-                                self.time_limit
-                            ),
-                            "check the name server, or raise `connect_timeout`",
-                        ));
-                    }
+                    RaceEvent::Over => Some(AttemptProgress::Failed(self.verdict())),
                 },
-                AttemptStage::Connecting(mut connecting) => {
-                    let problem = match is_connected(&connecting.socket) {
-                        Ok(true) => return self.secure(connecting.socket, options, connector, now),
-                        Ok(false) if now < connecting.deadline => {
-                            self.stage = AttemptStage::Connecting(connecting);
-                            return AttemptProgress::Pending;
-                        }
-                        Ok(false) => format!("no answer within {:?}", self.time_limit),
-                        Err(error) => plain(&error),
-                    };
-                    readiness.unwatch(&mut connecting.socket);
-                    log::debug!("{}: {}: {problem}", self.address, connecting.to);
-                    let failed = self.network(
-                        format!("{problem} ({})", connecting.to),
-                        "check that the broker runs, the port, and any firewall between",
-                    );
-                    let mut rest = connecting.rest;
-                    if let Err(error) = self.connect_next(&mut rest, failed, readiness, now) {
-                        return AttemptProgress::Failed(error);
-                    }
-                }
                 AttemptStage::Handshaking {
                     handshake,
                     deadline,
-                } => {
-                    if now >= deadline {
-                        return AttemptProgress::Failed(Error::new(
-                            Blame::Tls,
-                            format!("TLS handshake with {}", self.address),
-                            format!("no end within {:?}", self.time_limit),
-                            "check that the port speaks TLS, or raise `connect_timeout`",
-                        ));
-                    }
-                    return self.handshaken(handshake.handshake(), deadline, options);
+                } if now < deadline => self.handshaken(handshake.handshake(), deadline, options),
+                AttemptStage::Handshaking { .. } => {
+                    self.link_failed(Error::new(
+                        Blame::Tls,
+                        format!("TLS handshake with {}", self.address),
+                        format!("no end within {:?}", self.time_limit),
+                        "check that the port speaks TLS, or raise `connect_timeout`",
+                    ));
+                    None
                 }
-                AttemptStage::Over => {
-                    return AttemptProgress::Failed(self.network("the attempt is over", ""));
-                }
+                AttemptStage::Over => Some(AttemptProgress::Failed(self.verdict())),
+            };
+            if let Some(progress) = progress {
+                return progress;
             }
         }
     }
@@ -172,93 +163,143 @@ impl Attempt {
             AttemptStage::Resolving { deadline } | AttemptStage::Handshaking { deadline, .. } => {
                 Some(*deadline)
             }
-            AttemptStage::Connecting(connecting) => Some(connecting.deadline),
+            AttemptStage::Racing => self.race.deadline(),
             AttemptStage::Over => None,
         }
     }
 
-    /// Opens a socket to the next address that takes one. `failed` is the error if none is left.
-    fn connect_next(
-        &mut self,
-        rest: &mut std::vec::IntoIter<SocketAddr>,
-        failed: Error,
-        readiness: &Readiness,
-        now: Instant,
-    ) -> Result<(), Error> {
-        let mut error = None;
-        for to in rest.by_ref() {
-            let opened = TcpStream::connect(to).and_then(|mut socket| {
-                readiness.watch(&mut socket, true, true)?;
-                Ok(socket)
-            });
-            match opened {
-                Ok(socket) => {
-                    self.stage = AttemptStage::Connecting(Connecting {
-                        socket,
-                        to,
-                        rest: std::mem::take(rest),
-                        deadline: now + self.time_limit,
-                    });
-                    return Ok(());
-                }
-                Err(problem) => {
-                    error = Some(self.network(
-                        format!("{} ({to})", plain(&problem)),
-                        exhaustion(&problem).unwrap_or("check the network of this machine"),
-                    ));
-                }
-            }
-        }
-        Err(error.unwrap_or(failed))
+    /// The link was of no use. [`Attempt::poll`] goes on with the next address; if none is left, returns the
+    /// error of the whole attempt.
+    pub(crate) fn next_address(&mut self, error: Error) -> Option<Error> {
+        self.link_failed(error);
+        (self.race.left() == 0).then(|| self.verdict())
     }
 
-    /// TCP is there: begins with TLS, if it is wanted.
+    /// The address that TCP reached last.
+    pub(crate) fn reached(&self) -> Option<SocketAddr> {
+        self.to
+    }
+
+    /// The address that TCP reached last, if the name has others.
+    pub(crate) fn told_address(&self) -> Option<SocketAddr> {
+        self.to.filter(|_| self.is_one_of_several)
+    }
+
+    fn resolve(
+        &mut self,
+        resolver: &mut Resolver,
+        deadline: Instant,
+        now: Instant,
+    ) -> Option<AttemptProgress> {
+        match resolver.poll() {
+            Some(Ok(addresses)) => {
+                self.race = Race::new(addresses, self.first);
+                self.is_one_of_several = self.race.left() > 1;
+                self.stage = AttemptStage::Racing;
+                None
+            }
+            Some(Err(error)) => Some(AttemptProgress::Failed(self.network(
+                format!("the host name cannot be resolved ({error})"),
+                exhaustion(&error).unwrap_or(CHECK_HOST),
+            ))),
+            None if now < deadline => {
+                self.stage = AttemptStage::Resolving { deadline };
+                Some(AttemptProgress::Pending)
+            }
+            None => Some(AttemptProgress::Failed(self.network(
+                format!(
+                    "the host name was not resolved within {:?}",
+                    self.time_limit
+                ),
+                "check the name server, or raise `connect_timeout`",
+            ))),
+        }
+    }
+
+    /// TCP is there: begins with TLS, if it is wanted. Returns `None` if the address failed.
     fn secure(
         &mut self,
         socket: TcpStream,
         options: &Options,
         connector: Option<&TlsConnector>,
         now: Instant,
-    ) -> AttemptProgress {
+    ) -> Option<AttemptProgress> {
         if let Err(error) = socket.set_nodelay(true) {
             log::debug!("small packets may be delayed: {error}");
         }
         if let Err(error) = bound_unsent(&socket) {
             log::debug!("the system may hold any number of unsent bytes: {error}");
         }
+        let deadline = now + self.time_limit;
         match (connector, &options.security) {
             (Some(connector), Security::Tls(tls_options)) => {
                 let name = tls::server_name(tls_options, &options.host);
                 let result = connector.connect(name, Socket::new(socket));
-                self.handshaken(result, now + self.time_limit, options)
+                self.handshaken(result, deadline, options)
             }
-            _ => AttemptProgress::Done(Box::new(Socket::new(socket)), now + self.time_limit),
+            _ => Some(AttemptProgress::Done(
+                Box::new(Socket::new(socket)),
+                deadline,
+            )),
         }
     }
 
     fn handshaken(
         &mut self,
-        result: Result<native_tls::TlsStream<Socket>, HandshakeError<Socket>>,
+        result: Result<TlsStream<Socket>, HandshakeError<Socket>>,
         deadline: Instant,
         options: &Options,
-    ) -> AttemptProgress {
+    ) -> Option<AttemptProgress> {
         match result {
-            Ok(stream) => AttemptProgress::Done(Box::new(stream), deadline),
+            Ok(stream) => Some(AttemptProgress::Done(Box::new(stream), deadline)),
             Err(HandshakeError::WouldBlock(handshake)) => {
                 self.stage = AttemptStage::Handshaking {
                     handshake: Box::new(handshake),
                     deadline,
                 };
-                AttemptProgress::Pending
+                Some(AttemptProgress::Pending)
             }
             Err(HandshakeError::Failure(error)) => {
-                AttemptProgress::Failed(match &options.security {
+                self.link_failed(match &options.security {
                     Security::Tls(tls_options) => {
                         tls::handshake_error(&error, &self.address, tls_options, &options.host)
                     }
                     Security::Plain => self.network(error.to_string(), ""),
-                })
+                });
+                None
             }
+        }
+    }
+
+    /// TCP reached the address, and it was of no use all the same.
+    fn link_failed(&mut self, error: Error) {
+        let error = match self.told_address() {
+            Some(to) => error.at(to),
+            None => error,
+        };
+        self.reached = Some(error.clone());
+        self.address_failed(error);
+    }
+
+    fn address_failed(&mut self, error: Error) {
+        let left = self.race.left();
+        if left > 0 {
+            log::warn!("{error}; addresses left: {left}");
+        }
+        self.last = Some(error);
+        self.stage = AttemptStage::Racing;
+    }
+
+    /// The error of the attempt: that of the last address. But an address that was not reached says nothing
+    /// about those that were; their error is told, and may be another at the next attempt.
+    fn verdict(&mut self) -> Error {
+        match (self.last.take(), self.reached.take()) {
+            (Some(last), Some(reached)) if last != reached => {
+                log::warn!("{last}");
+                reached.passing()
+            }
+            (Some(last), _) => last,
+            (None, _) => self.network("the name has no address", CHECK_HOST),
         }
     }
 
@@ -272,7 +313,7 @@ impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.stage {
             AttemptStage::Resolving { .. } => "Attempt(resolving)",
-            AttemptStage::Connecting(_) => "Attempt(connecting)",
+            AttemptStage::Racing => "Attempt(racing)",
             AttemptStage::Handshaking { .. } => "Attempt(handshaking)",
             AttemptStage::Over => "Attempt(over)",
         })
@@ -297,26 +338,3 @@ fn bound_unsent(_socket: &TcpStream) -> io::Result<()> {
 }
 
 const CHECK_HOST: &str = "check the spelling of `host`, and the network";
-
-/// Returns whether a non-blocking connect has ended well, or an error if it has failed.
-fn is_connected(socket: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error);
-    }
-    match socket.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The system's words without its numbers where they are well known.
-pub(crate) fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
-        io::ErrorKind::TimedOut => "no answer".to_owned(),
-        io::ErrorKind::ConnectionReset => "the other side reset the connection".to_owned(),
-        io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
-        _ => error.to_string(),
-    }
-}

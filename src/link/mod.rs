@@ -10,7 +10,12 @@
 //! again.
 
 pub(crate) mod backoff;
+#[cfg(test)]
+#[path = "../../tests/support/black_hole.rs"]
+#[allow(missing_docs, clippy::expect_used)]
+pub(crate) mod black_hole;
 pub(crate) mod connect;
+mod race;
 pub(crate) mod readiness;
 pub(crate) mod resolve;
 pub mod tls;
@@ -126,6 +131,17 @@ impl Link for TlsStream<Socket> {
 impl fmt::Debug for dyn Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Link")
+    }
+}
+
+/// The system's words without its numbers where they are well known.
+pub(crate) fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens on that port".to_owned(),
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        io::ErrorKind::ConnectionReset => "the other side reset the connection".to_owned(),
+        io::ErrorKind::BrokenPipe => "the other side has closed the connection".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, TryRecvError, bounded};
 /// The addresses of a name, or why there are none.
 type Addresses = io::Result<Vec<SocketAddr>>;
 
-type LookUp = fn(&str, u16) -> Addresses;
+type LookUp = Arc<dyn Fn(&str, u16) -> Addresses + Send + Sync>;
 
 /// Resolves one name at a time, however often it is asked.
 pub(crate) struct Resolver {
@@ -27,11 +27,21 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// A resolver that calls `on_done`, on its own thread, when [`Resolver::poll`] has a result.
     pub(crate) fn new(on_done: impl Fn() + Send + Sync + 'static) -> Self {
+        let look_up = |host: &str, port| (host, port).to_socket_addrs().map(Iterator::collect);
         Resolver {
-            look_up: |host, port| (host, port).to_socket_addrs().map(Iterator::collect),
+            look_up: Arc::new(look_up),
             on_done: Arc::new(on_done),
             running: None,
         }
+    }
+
+    /// Has each name looked up in this way.
+    #[cfg(test)]
+    pub(crate) fn look_up_by(
+        &mut self,
+        look_up: impl Fn(&str, u16) -> Addresses + Send + Sync + 'static,
+    ) {
+        self.look_up = Arc::new(look_up);
     }
 
     /// Starts a resolution unless one is running. A result that an earlier attempt never took is too
@@ -47,7 +57,7 @@ impl Resolver {
         }
         let (sender, result) = bounded(1);
         let host = host.to_owned();
-        let (look_up, on_done) = (self.look_up, Arc::clone(&self.on_done));
+        let (look_up, on_done) = (Arc::clone(&self.look_up), Arc::clone(&self.on_done));
         let run = move || {
             // If the loop has ended nobody receives it.
             let _ = sender.send(look_up(&host, port));
@@ -95,13 +105,13 @@ mod tests {
     fn one_name_is_resolved_at_a_time_for_whichever_attempt_is_the_last() {
         let (done, is_done) = unbounded();
         let mut resolver = Resolver::new(move || done.send(()).unwrap());
-        resolver.look_up = |_, port| {
+        resolver.look_up_by(|_, port| {
             let number = LOOK_UPS.fetch_add(1, Ordering::SeqCst);
             let gate = GATE.lock().unwrap().clone();
             let _ = gate.unwrap().recv();
             let port = port + u16::try_from(number).unwrap();
             Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
-        };
+        });
         let start = |resolver: &mut Resolver| resolver.start("broker.example", 1000).unwrap();
         let open = close_the_gate();
         (0..100).for_each(|_| start(&mut resolver));

@@ -14,6 +14,7 @@
 
 pub mod account;
 pub mod acknowledger;
+pub mod black_hole;
 pub mod certs;
 pub mod fate;
 pub mod lines;
@@ -35,6 +36,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use black_hole::BlackHole;
 pub use certs::Certs;
 pub use fate::{Counting, Fate, Random, SpareWhenStuck};
 pub use mosquitto::Mosquitto;

@@ -1,5 +1,6 @@
 //! [`Client`]: what outlives one loop. It is not connected, and runs on no thread.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use native_tls::TlsConnector;
@@ -27,6 +28,8 @@ pub struct Client {
     last_connect: Option<Instant>,
     /// Whether a broker has accepted the client.
     was_connected: bool,
+    /// The address from which it did the last time.
+    pub(super) last_address: Option<SocketAddr>,
     /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
     pub(super) next_identifier: u16,
 }
@@ -47,6 +50,7 @@ impl Client {
             connector,
             last_connect: None,
             was_connected: false,
+            last_address: None,
             next_identifier: 0,
         })
     }
@@ -96,9 +100,10 @@ impl Client {
         self.last_connect = Some(now);
     }
 
-    /// The broker accepted the client.
-    pub(super) fn accepted(&mut self) {
+    /// The broker accepted the client, from this address.
+    pub(super) fn accepted(&mut self, from: Option<SocketAddr>) {
         self.was_connected = true;
+        self.last_address = from;
     }
 
     /// The options of a session of this client.

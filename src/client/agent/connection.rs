@@ -1,7 +1,8 @@
 //! The connection's way from offline to online and back: where it is, and when it goes on.
 //!
 //! Offline by request, waiting for the next attempt, connecting, greeting (CONNECT is out), online,
-//! closing. A failure before CONNACK is an attempt that failed and counts towards the limits of time and of
+//! closing. An attempt goes on with the next address of the name after any failure before CONNACK; CONNACK
+//! is an answer and ends it, whatever it says. An attempt that failed counts towards the limits of time and of
 //! attempts, and so does a link that is lost soon and without any acknowledgment on it. After any other
 //! loss the loop makes a new link; the delays start over only after one had been up for a while. The
 //! connection decides and times; the loop's thread asks it, and `reconnect.rs` does what it says.
@@ -37,14 +38,16 @@ pub(super) struct Connection {
 pub(super) enum Phase {
     /// A thread asked for DISCONNECT.
     Offline,
-    /// The next attempt starts at this time.
+    /// The next attempt starts at this time, or the one under way goes on with its next address.
     Waiting {
         until: Instant,
+        attempt: Option<Box<Attempt>>,
     },
-    Connecting(Attempt),
-    /// CONNECT is out; CONNACK has to come by this time.
+    Connecting(Box<Attempt>),
+    /// CONNECT is out; CONNACK has to come by this time. Else the attempt goes on.
     Greeting {
         deadline: Instant,
+        attempt: Option<Box<Attempt>>,
     },
     Online {
         since: Instant,
@@ -85,6 +88,7 @@ impl Connection {
             // The loop before this one may have connected just now.
             phase: Phase::Waiting {
                 until: client.next_connect(now),
+                attempt: None,
             },
             backoff: client.backoff(),
             resolver,
@@ -102,9 +106,12 @@ impl Connection {
     ) -> NextStep {
         match &mut self.phase {
             Phase::Offline | Phase::Online { .. } => NextStep::Nothing,
-            Phase::Waiting { until } if *until <= now => {
-                self.backoff.begin(now);
-                match Attempt::start(&client.options, &mut self.resolver, now) {
+            Phase::Waiting { until, attempt } if *until <= now => {
+                let begun = match attempt.take() {
+                    Some(attempt) => Ok(attempt),
+                    None => self.begin(client, now),
+                };
+                match begun {
                     Ok(attempt) => {
                         self.phase = Phase::Connecting(attempt);
                         NextStep::Began
@@ -122,7 +129,7 @@ impl Connection {
                     AttemptProgress::Failed(error) => NextStep::Failed(error),
                 }
             }
-            Phase::Greeting { deadline } if *deadline <= now => NextStep::AnswerIsLate,
+            Phase::Greeting { deadline, .. } if *deadline <= now => NextStep::AnswerIsLate,
             Phase::Greeting { .. } => NextStep::Nothing,
             Phase::Closing { deadline, .. } if *deadline <= now => NextStep::ClosingIsLate,
             Phase::Closing {
@@ -136,16 +143,65 @@ impl Connection {
         }
     }
 
+    fn begin(&mut self, client: &Client, now: Instant) -> Result<Box<Attempt>, Error> {
+        self.backoff.begin(now);
+        // Where links are accepted and lost again and again, another address may do better.
+        let first = client.last_address.filter(|_| self.backoff.failures() < 2);
+        Attempt::start(&client.options, &mut self.resolver, first, now).map(Box::new)
+    }
+
     /// Waits for the next attempt, at this time at the earliest. Returns the time.
     pub(super) fn wait(&mut self, at: Instant, client: &Client) -> Instant {
         let until = client.next_connect(at);
-        self.phase = Phase::Waiting { until };
+        self.phase = Phase::Waiting {
+            until,
+            attempt: None,
+        };
         until
     }
 
     /// CONNECT is out, and CONNACK has to come by this time.
     pub(super) fn greet(&mut self, deadline: Instant) {
-        self.phase = Phase::Greeting { deadline };
+        let attempt = self.take_attempt();
+        self.phase = Phase::Greeting { deadline, attempt };
+    }
+
+    /// The link went, or has to go, before CONNACK. The attempt goes on with the next address once CONNECTs are
+    /// far enough apart; if none is left, returns the error of the attempt.
+    pub(super) fn next_address(
+        &mut self,
+        error: Error,
+        client: &Client,
+        now: Instant,
+    ) -> Option<Error> {
+        let Some(mut attempt) = self.take_attempt() else {
+            return Some(error);
+        };
+        let failed = attempt.next_address(error);
+        if failed.is_none() {
+            self.phase = Phase::Waiting {
+                until: client.next_connect(now),
+                attempt: Some(attempt),
+            };
+        }
+        failed
+    }
+
+    /// The attempt under way.
+    fn take_attempt(&mut self) -> Option<Box<Attempt>> {
+        match std::mem::replace(&mut self.phase, Phase::Offline) {
+            Phase::Connecting(attempt) => Some(attempt),
+            Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => attempt,
+            Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => None,
+        }
+    }
+
+    /// The attempt whose link is there.
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match &self.phase {
+            Phase::Greeting { attempt, .. } => attempt.as_deref(),
+            _ => None,
+        }
     }
 
     /// A thread asks for a new link: waits for the next attempt, with patience from then on.
@@ -244,9 +300,9 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
             Phase::Offline | Phase::Online { .. } => None,
-            Phase::Waiting { until } => Some(*until),
+            Phase::Waiting { until, .. } => Some(*until),
             Phase::Connecting(attempt) => attempt.deadline(),
-            Phase::Greeting { deadline } | Phase::Closing { deadline, .. } => Some(*deadline),
+            Phase::Greeting { deadline, .. } | Phase::Closing { deadline, .. } => Some(*deadline),
         }
     }
 
@@ -364,7 +420,7 @@ mod tests {
             let refused = connection.gave_up(failure().permanent(), late);
             assert_eq!(refused.problem(), "no answer", "no matter of patience");
             // The next loop knows that the broker was there.
-            client.accepted();
+            client.accepted(None);
         }
     }
 

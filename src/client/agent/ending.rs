@@ -94,7 +94,7 @@ impl Agent {
                 Phase::Online { .. } | Phase::Closing { .. } => false,
                 Phase::Offline => self.requests.is_ending(),
                 // An attempt that comes after the grace time is none.
-                Phase::Waiting { until } if self.requests.grace_is_over(until) => true,
+                Phase::Waiting { until, .. } if self.requests.grace_is_over(until) => true,
                 _ => self.is_due_to_end(now),
             }
     }

@@ -24,6 +24,8 @@
 //! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`: what its errors say
 //! - `ending.rs`: DISCONNECT and TERMINATE
 
+#[cfg(test)]
+mod addresses;
 mod advice;
 mod client;
 mod connection;

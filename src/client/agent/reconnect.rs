@@ -15,7 +15,8 @@ use super::connection::{NextStep, Phase};
 use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
-use crate::link::connect::plain;
+use crate::link::connect::Attempt;
+use crate::link::plain;
 use crate::link::tls;
 use crate::mqtt::packet::{Connect, ConnectReturnCode};
 use crate::mqtt::session::{LinkLoss, Outcome, Reason};
@@ -37,7 +38,7 @@ impl Agent {
                 self.read_the_rest(now);
                 if self.connection.is_greeting() {
                     self.drop_link();
-                    self.attempt_failed(advice::unanswered(&self.client), now);
+                    self.address_failed(advice::unanswered(&self.client), now);
                 }
             }
             NextStep::Finish => self.wire.finish(),
@@ -53,7 +54,9 @@ impl Agent {
 
     /// CONNACK came.
     pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
-        self.client.accepted();
+        let attempt = self.connection.attempt();
+        let told = attempt.and_then(Attempt::told_address);
+        self.client.accepted(attempt.and_then(Attempt::reached));
         self.connection.go_online(now);
         let again = self.stats.connects > 0;
         let hold = self.client.options.unmatched_hold;
@@ -68,9 +71,10 @@ impl Agent {
             self.stats.resubscribed += resubscribing as u64;
         }
         log::info!(
-            "{} to {} as {:?}, session {}{}",
+            "{} to {}{} as {:?}, session {}{}",
             if again { "reconnected" } else { "connected" },
             self.client.options.address(),
+            told.map_or(String::new(), |address| format!(" ({address})")),
             self.client.options.client_id,
             if session_present { "resumed" } else { "new" },
             match resubscribing {
@@ -85,7 +89,13 @@ impl Agent {
     /// The broker answered CONNECT with no.
     pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
         self.drop_link();
-        self.attempt_failed(advice::refusal(&self.client, code), now);
+        let refusal = advice::refusal(&self.client, code);
+        let attempt = self.connection.attempt();
+        let refusal = match attempt.and_then(Attempt::told_address) {
+            Some(address) => refusal.at(address),
+            None => refusal,
+        };
+        self.attempt_failed(refusal, now);
     }
 
     /// Reading or writing failed. Before CONNACK it may be the broker's verdict on our certificate, which
@@ -96,7 +106,7 @@ impl Agent {
             && let Some(error) = tls::alert_error(error, &self.client.options.address(), options)
         {
             self.drop_link();
-            self.attempt_failed(error, now);
+            self.address_failed(error, now);
             return;
         }
         self.link_lost(LinkLoss::Io(plain(error)), now);
@@ -111,7 +121,7 @@ impl Agent {
         match *self.connection.phase() {
             Phase::Greeting { .. } => {
                 let error = advice::lost_before_connack(&self.client, &loss);
-                self.attempt_failed(error, now);
+                self.address_failed(error, now);
             }
             Phase::Online { since } => {
                 self.stats.losses += 1;
@@ -178,6 +188,13 @@ impl Agent {
         };
         self.session.handle_link_up(&connect, now);
         self.connection.greet(deadline);
+    }
+
+    /// There was no CONNACK on the link.
+    fn address_failed(&mut self, error: Error, now: Instant) {
+        if let Some(error) = self.connection.next_address(error, &self.client, now) {
+            self.attempt_failed(error, now);
+        }
     }
 
     fn attempt_failed(&mut self, error: Error, now: Instant) {

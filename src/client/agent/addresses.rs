@@ -1,0 +1,306 @@
+//! Tests of a name with several addresses: the loop over real sockets, and a resolver that answers what the test
+//! says.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::{Client, Ended};
+use crate::client::handle::Handle;
+use crate::error::{Blame, Error};
+use crate::link::black_hole::BlackHole;
+use crate::link::resolve::Resolver;
+use crate::options::{Options, Security, TlsOptions};
+
+const ACCEPTED: &[u8] = &[0x20, 2, 0, 0];
+const NOT_AUTHORIZED: &[u8] = &[0x20, 2, 0, 5];
+const PINGRESP: &[u8] = &[0xd0, 0];
+
+/// How a peer treats each connection.
+#[derive(Clone, Copy, Debug)]
+enum Manner {
+    /// Answers CONNECT with this and each PINGREQ, until the client closes.
+    Answers(&'static [u8]),
+    /// Closes without reading.
+    Closes,
+    /// Reads a packet and closes.
+    ReadsAndCloses,
+    /// Reads until the client closes.
+    SaysNothing,
+    /// Answers everything with a text.
+    SpeaksNoTls,
+}
+
+/// The other side of one address, and the times at which it got CONNECT, or the beginning of TLS. Its thread ends
+/// with the test program.
+struct Peer {
+    address: SocketAddr,
+    connects: Arc<Mutex<Vec<Instant>>>,
+    links: Arc<Mutex<usize>>,
+}
+
+impl Peer {
+    fn start(manner: Manner) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = Peer {
+            address: listener.local_addr().unwrap(),
+            connects: Arc::default(),
+            links: Arc::default(),
+        };
+        let (connects, links) = (Arc::clone(&peer.connects), Arc::clone(&peer.links));
+        thread::spawn(move || {
+            for link in listener.incoming() {
+                *links.lock().unwrap() += 1;
+                let _ = serve(link.unwrap(), manner, &connects);
+            }
+        });
+        peer
+    }
+
+    fn links(&self) -> usize {
+        *self.links.lock().unwrap()
+    }
+
+    fn connects(&self) -> Vec<Instant> {
+        self.connects.lock().unwrap().clone()
+    }
+}
+
+fn serve(
+    mut link: TcpStream,
+    manner: Manner,
+    connects: &Mutex<Vec<Instant>>,
+) -> std::io::Result<()> {
+    let mut bytes = [0; 4096];
+    if let Manner::Closes = manner {
+        return link.shutdown(Shutdown::Both);
+    }
+    while let length @ 1.. = link.read(&mut bytes)? {
+        if bytes[0] == 0x10 || bytes[0] == 0x16 {
+            connects.lock().unwrap().push(Instant::now());
+        }
+        match manner {
+            Manner::Answers(answer) if bytes[0] == 0x10 => link.write_all(answer)?,
+            // Here and there PINGREQ comes together with other packets.
+            Manner::Answers(_) if bytes[..length].contains(&0xc0) => link.write_all(PINGRESP)?,
+            Manner::ReadsAndCloses => return Ok(()),
+            Manner::SpeaksNoTls => link.write_all(b"no TLS here, and more than a header\r\n")?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// An address on which nothing listens, as long as the test keeps the listener on the other one.
+fn closed(listener: &TcpListener) -> SocketAddr {
+    let port = listener.local_addr().unwrap().port();
+    SocketAddr::from(([127, 0, 0, 2], port))
+}
+
+fn options() -> Options {
+    let mut options = Options::new("broker.example", "addresses");
+    options.security = Security::Plain;
+    options.connect_interval = Duration::ZERO;
+    options.retry.base = Duration::from_millis(1);
+    options.retry.max = Duration::from_millis(1);
+    options.retry.attempts = 1;
+    options
+}
+
+/// Runs a loop for this client, whose broker has these addresses, until `act` has ended the loop.
+fn run(
+    client: Client,
+    addresses: &[SocketAddr],
+    act: impl FnOnce(Handle) + Send + 'static,
+) -> Ended {
+    let clean_session = client.options.clean_session;
+    let (mut agent, handle) = client.open();
+    let sender = agent.lane.sender();
+    let mut resolver = Resolver::new(move || sender.inject_process_loop());
+    let addresses = addresses.to_vec();
+    resolver.look_up_by(move |_, _| Ok(addresses.clone()));
+    agent.connection = Connection::new(&agent.client, clean_session, resolver, Instant::now());
+    let actor = thread::spawn(move || act(handle));
+    let ended = agent.run();
+    actor.join().unwrap();
+    ended
+}
+
+/// Waits until the broker answers, and ends the loop.
+fn ping_and_leave(handle: Handle) {
+    let _ = handle.ping().unwrap().wait();
+    handle.terminate(Duration::ZERO).wait();
+}
+
+fn client(change: impl FnOnce(&mut Options)) -> Client {
+    let mut options = options();
+    change(&mut options);
+    Client::new(options).unwrap()
+}
+
+#[track_caller]
+fn reached(ended: Ended) -> Client {
+    assert!(ended.result.is_ok(), "{:?}", ended.result);
+    assert_eq!(ended.stats.connects, 1);
+    ended.client
+}
+
+fn failed(addresses: &[SocketAddr], options: Options) -> Error {
+    let ended = run(Client::new(options).unwrap(), addresses, ping_and_leave);
+    ended.result.unwrap_err()
+}
+
+#[test]
+fn any_failure_before_connack_leads_to_the_next_address() {
+    let good = Peer::start(Manner::Answers(ACCEPTED));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hole = BlackHole::open([127, 0, 0, 1]);
+    let peers = [
+        Manner::Closes,
+        Manner::ReadsAndCloses,
+        Manner::SaysNothing,
+        Manner::Answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        Manner::Answers(&[0x20, 2, 1, 0]),
+    ]
+    .map(|manner| (format!("{manner:?}"), Peer::start(manner)));
+    let mut firsts: Vec<_> = peers
+        .iter()
+        .map(|(manner, peer)| (manner.as_str(), peer.address))
+        .collect();
+    firsts.push(("closed", closed(&listener)));
+    firsts.push(("hole", hole.address()));
+    for (manner, first) in firsts {
+        let client = client(|options| {
+            options.clean_session = true;
+            options.connect_timeout = Duration::from_millis(500);
+        });
+        let ended = run(client, &[first, good.address], ping_and_leave);
+        assert!(ended.result.is_ok(), "{manner}: {:?}", ended.result);
+    }
+    assert_eq!(good.connects().len(), 7);
+}
+
+/// TCP alone races: one address gets CONNECT.
+#[test]
+fn an_address_that_swallows_everything_costs_no_time_limit() {
+    let hole = BlackHole::open([127, 0, 0, 1]);
+    for others in 1..3 {
+        let peers: Vec<_> = (0..others)
+            .map(|_| Peer::start(Manner::Answers(ACCEPTED)))
+            .collect();
+        let mut addresses = vec![hole.address()];
+        addresses.extend(peers.iter().map(|peer| peer.address));
+        let client = client(|options| options.connect_timeout = Duration::from_secs(3600));
+        let client = reached_again(client, &addresses);
+        assert_eq!(client.last_address, Some(peers[0].address));
+        let connects: usize = peers.iter().map(|peer| peer.connects().len()).sum();
+        assert_eq!((peers[0].connects().len(), connects), (2, 2));
+    }
+}
+
+#[test]
+fn a_refusal_is_an_answer_and_ends_the_attempt() {
+    let refusing = Peer::start(Manner::Answers(NOT_AUTHORIZED));
+    let good = Peer::start(Manner::Answers(ACCEPTED));
+    let error = failed(&[refusing.address, good.address], options());
+    assert_eq!(error.blame(), Blame::Refused);
+    assert!(
+        error.problem().contains(&refusing.address.to_string()),
+        "{error}"
+    );
+    assert_eq!((refusing.links(), good.links()), (1, 0));
+}
+
+#[test]
+fn a_failure_is_permanent_only_if_the_last_address_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = closed(&listener);
+    let closes = Peer::start(Manner::ReadsAndCloses);
+    let other = closes.address.to_string();
+    for (order, told, attempts) in [
+        // An address that was not reached says nothing about the other one.
+        ([None, Some(closed)], "does not speak TLS", 2),
+        ([Some(closed), None], "does not speak TLS", 1),
+        ([None, Some(closes.address)], other.as_str(), 2),
+        ([Some(closes.address), None], "does not speak TLS", 1),
+    ] {
+        // A port that does not speak TLS will not do so a moment later.
+        let no_tls = Peer::start(Manner::SpeaksNoTls);
+        let order = order.map(|other| other.unwrap_or(no_tls.address));
+        let mut options = options();
+        options.security = Security::Tls(TlsOptions::default());
+        let error = failed(&order, options);
+        assert!(error.problem().contains(told), "{order:?}: {error}");
+        assert_eq!(no_tls.links(), attempts, "{order:?}: {error}");
+        assert_eq!(error.is_permanent(), attempts == 1, "{order:?}: {error}");
+    }
+}
+
+#[test]
+fn eight_addresses_are_tried_and_each_failure_names_its_own() {
+    let peers: Vec<_> = (0..10)
+        .map(|_| Peer::start(Manner::ReadsAndCloses))
+        .collect();
+    let addresses: Vec<_> = peers.iter().map(|peer| peer.address).collect();
+    let error = failed(&addresses, options());
+    let links: Vec<_> = peers.iter().map(Peer::links).collect();
+    assert_eq!(links, [2, 2, 2, 2, 2, 2, 2, 2, 0, 0], "two attempts");
+    let last = format!("({})", addresses[7]);
+    assert!(error.problem().ends_with(&last), "{error}");
+    assert!(error.problem().starts_with("2 attempts in "), "{error}");
+}
+
+#[test]
+fn connects_keep_their_distance_from_one_address_to_the_next() {
+    let interval = Duration::from_millis(300);
+    let peers = [1, 2, 3].map(|_| Peer::start(Manner::ReadsAndCloses));
+    let good = Peer::start(Manner::Answers(ACCEPTED));
+    let mut addresses: Vec<_> = peers.iter().map(|peer| peer.address).collect();
+    addresses.push(good.address);
+    let client = client(|options| options.connect_interval = interval);
+    reached(run(client, &addresses, ping_and_leave));
+    let times: Vec<_> = peers
+        .iter()
+        .chain([&good])
+        .map(|peer| peer.connects()[0])
+        .collect();
+    for two in times.windows(2) {
+        // The peer sees it a little later than it left, the first one perhaps later than the second.
+        let apart = two[1] - two[0] + Duration::from_millis(50);
+        assert!(apart > interval, "{apart:?}");
+    }
+}
+
+#[test]
+fn the_address_that_gave_connack_is_first_next_time() {
+    let useless = Peer::start(Manner::ReadsAndCloses);
+    let good = Peer::start(Manner::Answers(ACCEPTED));
+    let addresses = [useless.address, good.address];
+    // The same loop, and the next loop of the same client.
+    let client = reached_again(client(|_| {}), &addresses);
+    assert_eq!((useless.links(), good.links()), (1, 2));
+    let client = reached(run(client, &addresses, ping_and_leave));
+    assert_eq!((useless.links(), good.links()), (1, 3));
+    // It has gone: the others are tried, too.
+    let next = Peer::start(Manner::Answers(ACCEPTED));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    drop((good, listener));
+    let client = reached(run(client, &[next.address], ping_and_leave));
+    let addresses = [useless.address, next.address];
+    reached(run(client, &addresses, ping_and_leave));
+    assert_eq!((useless.links(), next.links()), (1, 2));
+}
+
+fn reached_again(client: Client, addresses: &[SocketAddr]) -> Client {
+    let ended = run(client, addresses, |handle| {
+        assert!(handle.ping().unwrap().wait().is_delivered());
+        assert!(handle.reconnect().wait().is_delivered());
+        ping_and_leave(handle);
+    });
+    assert!(ended.result.is_ok(), "{:?}", ended.result);
+    assert_eq!(ended.stats.connects, 2);
+    ended.client
+}
