@@ -12,8 +12,8 @@ use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Error, exhaustion, shell_word};
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
-/// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], and a line break.
-const LONGEST_PASSWORD: u64 = 65_535 + 2;
+/// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], a line break, and a byte order mark.
+const LONGEST_PASSWORD: u64 = 65_535 + 2 + 3;
 
 /// The text of a settings file.
 pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
@@ -23,7 +23,7 @@ pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8 text", "save it as UTF-8"))
 }
 
-/// The password in a file, without the line break at its end. `setting` names the file's setting; a
+/// The password in a file, without a byte order mark and the line break at its end. `setting` names the file's setting; a
 /// relative path was given as one from `folder`.
 pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result<String, Error> {
     let tried = || format!("reading the password file {} ({setting})", path.display());
@@ -43,14 +43,19 @@ pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result
     }
     // The decoding error is not passed on: it may hold the bytes.
     let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
-    let password = text
-        .strip_suffix("\r\n")
-        .or_else(|| text.strip_suffix('\n'))
-        .unwrap_or(&text);
+    // Some editors begin each file with a byte order mark.
+    let password = without_line_break(text.strip_prefix('\u{feff}').unwrap_or(&text));
     if password.is_empty() {
         return Err(wrong(tried(), "it is empty", advice));
     }
     Ok(password.to_owned())
+}
+
+/// A password without the line break at its end: one, and nothing else.
+pub(super) fn without_line_break(text: &str) -> &str {
+    text.strip_suffix("\r\n")
+        .or_else(|| text.strip_suffix('\n'))
+        .unwrap_or(text)
 }
 
 /// Whether the text is surely a path although no file is there. A single word may be the password itself,
@@ -137,11 +142,24 @@ mod tests {
         assert_eq!(password(b"secret\n").unwrap(), "secret");
         assert_eq!(password(b"secret\r\n").unwrap(), "secret");
         assert_eq!(password(b" secret \n\n").unwrap(), " secret \n");
+        // A byte order mark at the beginning is none of it; control characters may be.
+        assert_eq!(password(b"\xef\xbb\xbfsecret\n").unwrap(), "secret");
+        assert_eq!(
+            password(b"a\t\x01\xef\xbb\xbf").unwrap(),
+            "a\t\u{1}\u{feff}"
+        );
     }
 
     #[test]
     fn unusable_password_files_are_named_and_not_shown() {
-        for content in [&b""[..], b"\n", b"\r\n", b"hunter2\xff", &[b'x'; 70_000]] {
+        for content in [
+            &b""[..],
+            b"\n",
+            b"\r\n",
+            b"\xef\xbb\xbf\n",
+            b"hunter2\xff",
+            &[b'x'; 70_000],
+        ] {
             let error = password(content).unwrap_err();
             assert_eq!(error.exit_status(), 2);
             assert!(error.tried().contains("--password-file"), "{error}");

@@ -60,13 +60,20 @@ impl Surroundings {
         })
     }
 
-    /// A password in the environment; an empty one counts as not set.
+    /// A password in the environment, without the line break at its end; an empty one counts as not set.
     pub(super) fn password(&self, name: &str) -> Result<Option<String>, Error> {
-        self.variable(name)
-            .cloned()
-            .map(OsString::into_string)
-            .transpose()
-            .map_err(|_| wrong(format!("reading {name}"), "it is not UTF-8", "set it anew"))
+        let Some(text) = self.variable(name) else {
+            return Ok(None);
+        };
+        let Some(text) = text.to_str() else {
+            return Err(wrong(
+                format!("reading {name}"),
+                "it is not UTF-8",
+                "set it anew",
+            ));
+        };
+        let password = files::without_line_break(text);
+        Ok((!password.is_empty()).then(|| password.to_owned()))
     }
 }
 

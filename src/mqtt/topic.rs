@@ -86,9 +86,16 @@ pub enum InvalidName {
     /// A string longer than its length field of 16 bits can state.
     #[error("it is longer than 65,535 bytes [MQTT-4.7.3-3]")]
     TooLong,
-    /// U+0000 is forbidden in every string.
-    #[error("it contains the character U+0000 [MQTT-1.5.3-2]")]
-    Nul,
+    /// A character that no string may have, U+0000, or that none should have: the other control characters, U+0001
+    /// to U+001F and U+007F to U+009F, and those that Unicode calls non-characters, such as U+FFFE. A server may
+    /// close the connection on these too, without a reason, so the client sends none of them.
+    #[error("its character {position} is U+{:04X}{}", u32::from(*.character), rule_of(*.character))]
+    Character {
+        /// The character.
+        character: char,
+        /// Its place among the characters of the string, from 1.
+        position: usize,
+    },
     /// `+` or `#` in a topic name.
     #[error("it contains a wildcard, + or #, which only filters may have [MQTT-3.3.2-2]")]
     WildcardInTopic,
@@ -109,29 +116,74 @@ pub enum InvalidName {
     WillTooLarge,
 }
 
+/// The reason against a character.
+fn rule_of(character: char) -> &'static str {
+    match character {
+        '\0' => " [MQTT-1.5.3-2]",
+        _ => ", which no text should have [MQTT 3.1.1, 1.5.3]",
+    }
+}
+
+/// Whether a string should not have this character: control characters and non-characters.
+fn is_excluded(character: char) -> bool {
+    let code = u32::from(character);
+    character.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
+}
+
 /// Checks any string that goes into a packet.
 ///
 /// # Errors
-/// [`InvalidName::TooLong`] or [`InvalidName::Nul`].
+/// [`InvalidName::TooLong`] or [`InvalidName::Character`].
 pub fn check_string(text: &str) -> Result<(), InvalidName> {
-    if text.len() > usize::from(u16::MAX) {
-        return Err(InvalidName::TooLong);
+    check_length(text)?;
+    // Most strings have plain characters only, and their bytes are looked at quickly.
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Ok(());
     }
-    if text.contains('\0') {
-        return Err(InvalidName::Nul);
-    }
-    Ok(())
+    first_of(text, is_excluded)
 }
 
-/// Checks a topic name.
+fn check_length(text: &str) -> Result<(), InvalidName> {
+    match text.len() > usize::from(u16::MAX) {
+        true => Err(InvalidName::TooLong),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a text that has such a character.
+fn first_of(text: &str, is_excluded: impl Fn(char) -> bool) -> Result<(), InvalidName> {
+    let mut characters = text.chars().zip(1..);
+    match characters.find(|(character, _)| is_excluded(*character)) {
+        None => Ok(()),
+        Some((character, position)) => Err(InvalidName::Character {
+            character,
+            position,
+        }),
+    }
+}
+
+/// Checks a topic name to publish to.
 ///
 /// # Errors
 /// The rule that the name breaks.
 pub fn check_topic(topic: &str) -> Result<(), InvalidName> {
+    check_string(topic)?;
+    check_received_topic(topic)
+}
+
+/// Checks a topic name that has arrived, for what the standard demands and no more: another client may have sent
+/// control characters, and the broker let them through.
+///
+/// # Errors
+/// The rule that the name breaks.
+pub(crate) fn check_received_topic(topic: &str) -> Result<(), InvalidName> {
     if topic.is_empty() {
         return Err(InvalidName::Empty);
     }
-    check_string(topic)?;
+    check_length(topic)?;
+    if topic.contains('\0') {
+        return first_of(topic, |character| character == '\0');
+    }
     if topic.contains(['+', '#']) {
         return Err(InvalidName::WildcardInTopic);
     }
@@ -207,13 +259,65 @@ pub fn shortened(name: &str, most: usize) -> String {
 mod tests {
     use super::*;
 
+    fn at(position: usize, character: char) -> InvalidName {
+        InvalidName::Character {
+            character,
+            position,
+        }
+    }
+
+    #[test]
+    fn no_string_that_is_sent_has_control_characters_or_non_characters() {
+        let excluded = |code: u32| {
+            let plane_end = [0xFFFE, 0xFFFF].contains(&(code & 0xFFFF));
+            matches!(code, 0..=0x1F | 0x7F..=0x9F | 0xFDD0..=0xFDEF) || plane_end
+        };
+        let mut count = 0;
+        for character in '\0'..=char::MAX {
+            let expected = match excluded(u32::from(character)) {
+                true => Err(at(3, character)),
+                false => Ok(()),
+            };
+            count += u32::from(expected.is_err());
+            let text = format!("a\u{e4}{character}\n");
+            let found = check_string(text.trim_end_matches('\n'));
+            if character != '\n' {
+                assert_eq!(found, expected, "{character:?}");
+            }
+        }
+        // C0, DEL and C1, the block of non-characters, the last two of 17 planes.
+        assert_eq!(count, 32 + 33 + 32 + 34);
+        assert_eq!(check_string("a\n"), Err(at(2, '\n')));
+        assert_eq!(
+            at(2, '\n').to_string(),
+            "its character 2 is U+000A, which no text should have [MQTT 3.1.1, 1.5.3]"
+        );
+        assert_eq!(
+            at(1, '\0').to_string(),
+            "its character 1 is U+0000 [MQTT-1.5.3-2]"
+        );
+        assert_eq!(check_filter("\t/#"), Err(at(1, '\t')));
+    }
+
+    #[test]
+    fn a_topic_that_has_arrived_may_have_all_characters_but_one() {
+        for topic in ["a\n", "\u{7f}", "\u{85}/\u{fdd0}", "\u{10ffff}"] {
+            assert!(check_topic(topic).is_err(), "{topic:?}");
+            assert_eq!(check_received_topic(topic), Ok(()), "{topic:?}");
+        }
+        assert_eq!(check_received_topic("\n\0"), Err(at(2, '\0')));
+        assert_eq!(check_received_topic(""), Err(InvalidName::Empty));
+        let wildcard = check_received_topic("\n+");
+        assert_eq!(wildcard, Err(InvalidName::WildcardInTopic));
+    }
+
     #[test]
     fn only_topics_of_the_standard_are_allowed() {
         for topic in ["a", "/", "a/b", "/a", "a/", "a//b", "$SYS/x", "ä/ö", " "] {
             assert_eq!(check_topic(topic), Ok(()), "{topic}");
         }
         assert_eq!(check_topic(""), Err(InvalidName::Empty));
-        assert_eq!(check_topic("a\0"), Err(InvalidName::Nul));
+        assert_eq!(check_topic("a\0"), Err(at(2, '\0')));
         assert_eq!(check_topic("a/+"), Err(InvalidName::WildcardInTopic));
         assert_eq!(check_topic("a/#"), Err(InvalidName::WildcardInTopic));
         assert_eq!(check_topic(&"x".repeat(65_535)), Ok(()));
@@ -257,7 +361,7 @@ mod tests {
             );
         }
         assert_eq!(check_filter(""), Err(InvalidName::Empty));
-        assert_eq!(check_filter("a/\0"), Err(InvalidName::Nul));
+        assert_eq!(check_filter("a/\0"), Err(at(3, '\0')));
     }
 
     #[test]

@@ -195,11 +195,38 @@ fn mqtt_4_7_3_2_a_topic_or_filter_with_u_0000_is_handed_back() {
     let mut broker = ScriptedBroker::bind();
     let (running, link) = online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
-    for name in ["\0", "a\0", "\0a", "a/\0/b", "a\0b", "ä\0"] {
-        expect_topic_refused(&running, name, InvalidName::Nul);
-        expect_filter_refused(&running, &inbox, name, InvalidName::Nul);
+    let excluded = |position, character| InvalidName::Character {
+        character,
+        position,
+    };
+    for (name, position) in [
+        ("\0", 1),
+        ("a\0", 2),
+        ("\0a", 1),
+        ("a/\0/b", 3),
+        ("a\0b", 2),
+        ("ä\0", 2),
+    ] {
+        expect_topic_refused(&running, name, excluded(position, '\0'));
+        expect_filter_refused(&running, &inbox, name, excluded(position, '\0'));
     }
-    expect_filter_refused(&running, &inbox, "a/\0/#", InvalidName::Nul);
+    expect_filter_refused(&running, &inbox, "a/\0/#", excluded(3, '\0'));
+    // Others that a server may close the connection on [1.5.3].
+    for character in [
+        '\n',
+        '\r',
+        '\t',
+        '\u{1f}',
+        '\u{7f}',
+        '\u{9f}',
+        '\u{fdd0}',
+        '\u{fffe}',
+        '\u{10ffff}',
+    ] {
+        let name = format!("ä/{character}");
+        expect_topic_refused(&running, &name, excluded(3, character));
+        expect_filter_refused(&running, &inbox, &name, excluded(3, character));
+    }
     expect_nothing_sent(running, link, broker);
 }
 

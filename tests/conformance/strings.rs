@@ -13,23 +13,23 @@ use crate::support::{Program, ScriptedBroker};
 use crate::violations::{Bad, bad, expect_each_closes};
 
 /// Characters of each length that UTF-8 has, at the ends of its ranges, around the surrogates,
-/// noncharacters, and a byte order mark.
+/// and a byte order mark; no control characters and no non-characters.
 const TEXTS: [&str; 6] = [
-    "a\u{1}\u{7f}",
-    "\u{80}\u{7ff}\u{e4}",
+    "a \u{7e}",
+    "\u{a0}\u{7ff}\u{e4}",
     "\u{800}\u{d7ff}\u{e000}",
-    "\u{fffd}\u{fffe}\u{ffff}",
-    "\u{10000}\u{1f980}\u{10ffff}",
+    "\u{fdcf}\u{fdf0}\u{fffd}",
+    "\u{10000}\u{1f980}\u{10fffd}",
     "\u{feff}x",
 ];
 
 /// The same texts in bytes.
 const TEXT_BYTES: [&[u8]; 6] = [
-    b"\x61\x01\x7f",
-    b"\xc2\x80\xdf\xbf\xc3\xa4",
+    b"\x61\x20\x7e",
+    b"\xc2\xa0\xdf\xbf\xc3\xa4",
     b"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",
-    b"\xef\xbf\xbd\xef\xbf\xbe\xef\xbf\xbf",
-    b"\xf0\x90\x80\x80\xf0\x9f\xa6\x80\xf4\x8f\xbf\xbf",
+    b"\xef\xb7\x8f\xef\xb7\xb0\xef\xbf\xbd",
+    b"\xf0\x90\x80\x80\xf0\x9f\xa6\x80\xf4\x8f\xbf\xbd",
     b"\xef\xbb\xbfx",
 ];
 
@@ -151,7 +151,10 @@ fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
     let (running, link) = online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
     let nul = |reason: mqtt_connection_sharing::RejectReason| {
-        let expected = InvalidName::Nul;
+        let expected = InvalidName::Character {
+            character: '\0',
+            position: 2,
+        };
         matches!(reason, mqtt_connection_sharing::RejectReason::Invalid { problem, .. } if problem == expected)
     };
     let publish = mqtt_connection_sharing::Publish::new("a\0", QoS::AtLeastOnce, "x");
@@ -169,6 +172,61 @@ fn mqtt_1_5_3_2_send_no_string_with_u_0000_is_sent() {
         .unwrap_err()
         .reason));
     assert_eq!(terminate(running, link), [b"\xe0\x00"]);
+}
+
+/// A server may close the connection on these without a reason: no packet with one is sent.
+#[test]
+fn mqtt_1_5_3_2_send_no_control_character_in_client_identifier_user_name_and_will() {
+    let mut broker = ScriptedBroker::bind();
+    for (character, code) in [
+        ('\n', "U+000A"),
+        ('\u{85}', "U+0085"),
+        ('\u{ffff}', "U+FFFF"),
+    ] {
+        for place in ["the client identifier", "the user name", "the last will"] {
+            let string = format!("a{character}");
+            let mut options = options(&broker);
+            match place {
+                "the user name" => {
+                    options.credentials = Some(Credentials {
+                        username: string,
+                        password: "p".into(),
+                    });
+                }
+                "the last will" => {
+                    options.last_will = Some(Will::new(string, QoS::AtMostOnce, "\n"));
+                }
+                _ => options.client_id = string,
+            }
+            let error = mqtt_connection_sharing::Client::new(options).unwrap_err();
+            let expected = format!("checking {place}: its character 2 is {code}, ");
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+    }
+    assert!(broker.accept_within(std::time::Duration::ZERO).is_none());
+}
+
+/// Only U+0000 is forbidden: the client delivers all others that a broker lets through.
+#[test]
+fn mqtt_1_5_3_2_receive_other_control_characters_are_delivered() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "a/+");
+    for topic in [
+        "a/\n",
+        "a/\t\u{1}",
+        "a/\u{7f}",
+        "a/\u{9f}",
+        "a/\u{fdd0}",
+        "a/\u{10fffe}",
+    ] {
+        link.send(&message(0x32, topic, 1, b"\n"));
+        link.expect_bytes(ack(0x40, 1));
+        let came = inbox.recv_timeout(crate::support::HANG).expect("a message");
+        assert_eq!(came.topic(), topic);
+    }
+    terminate(running, link);
 }
 
 #[test]

@@ -113,3 +113,39 @@ fn an_archive_password_comes_from_environment_or_file() {
     let unused = with(&["--endpoint=a"], &environment).unwrap();
     assert!(unused.notices[0].contains("MQTT_PKCS12_PASSWORD"));
 }
+
+#[test]
+fn one_line_break_at_the_end_of_a_variable_is_no_part_of_the_password() {
+    for (text, expected) in [
+        ("secret\n", "secret"),
+        ("secret\r\n", "secret"),
+        ("secret\n\n", "secret\n"),
+        (" a\tb", " a\tb"),
+    ] {
+        let config = with(
+            &["--endpoint=a", "--username=u"],
+            &[("MQTT_PASSWORD", text)],
+        );
+        assert_eq!(password(&config.unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_control_character_in_a_text_is_named_with_its_place() {
+    for (name, value) in [
+        ("MQTT_CLIENT_ID", "me\n"),
+        ("MQTT_USERNAME", "me\r"),
+        ("MQTT_TOPIC_PREFIX", "me\t"),
+        ("MQTT_WILL_TOPIC", "me\u{7f}"),
+    ] {
+        let code = format!("U+{:04X}", u32::from(value.chars().last().unwrap()));
+        let start = format!("reading {name}: ");
+        let found = with(&["--endpoint=a"], &[(name, value)]);
+        refused(found, &[&start, "its character 3 is ", &code]);
+    }
+    let (_folder, file) = files(&[("a.toml", "endpoint = \"a\"\nusername = \"a\\u0085\"\n")]);
+    refused(
+        flags(&["--config", &file]),
+        &["username in ", "character 2 is U+0085"],
+    );
+}

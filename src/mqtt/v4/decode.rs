@@ -10,7 +10,7 @@ use rumqttc::mqttbytes::{self, v4};
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
-use crate::mqtt::topic::{InvalidName, check_topic, shortened};
+use crate::mqtt::topic::{InvalidName, check_received_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
@@ -253,9 +253,9 @@ fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
 }
 
 fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static str)> {
-    if let Err(problem) = check_topic(&publish.topic) {
+    if let Err(problem) = check_received_topic(&publish.topic) {
         let rule = match problem {
-            InvalidName::Nul => "MQTT-1.5.3-2",
+            InvalidName::Character { .. } => "MQTT-1.5.3-2",
             InvalidName::Empty => "MQTT-4.7.3-1",
             _ => "MQTT-3.3.2-2",
         };

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::mqtt::packet;
 use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
+use crate::mqtt::topic::InvalidName;
 use crate::mqtt::v4;
 
 /// The result of a check: nothing, or the rule that was broken.
@@ -203,7 +204,11 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
                 qos: message.qos,
                 retain: message.retain,
             };
-            if let Err(problem) = publish.check() {
+            // Control characters may arrive, but U+0000.
+            let may_arrive = |problem: &InvalidName| matches!(problem, InvalidName::Character { character, .. } if *character != '\0');
+            if let Err(problem) = publish.check()
+                && !may_arrive(&problem)
+            {
                 return Err(format!("{packet:?} could not be published: {problem}"));
             }
             v4::encode_publish(&mut publish, *id, message.dup, &mut String::new(), &mut out);
