@@ -50,6 +50,11 @@ impl Batch {
     /// Waits until every message has ended. Returns those that were not delivered since the last call,
     /// in the order of their ends: their numbers, from 0 in the order of pushing, and how they ended.
     /// Empty is good news.
+    ///
+    /// # Panics
+    /// As [`Ticket::wait`](crate::Ticket::wait). (A thread that unwinds from a panic gets what was not delivered until
+    /// then.)
+    #[track_caller]
     pub fn wait(&mut self) -> Vec<(u64, Outcome)> {
         self.shared.ends.wait_for(self.pushed, None);
         std::mem::take(&mut lock(&self.shared.undelivered))
@@ -57,6 +62,10 @@ impl Batch {
 
     /// As [`Batch::wait`], but waits at most this long. Returns `None` if not all have ended by then.
     /// Can be called again.
+    ///
+    /// # Panics
+    /// As [`Batch::wait`], unless `timeout` is zero.
+    #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Vec<(u64, Outcome)>> {
         let deadline = Instant::now().checked_add(timeout);
         let all_ended = self.shared.ends.wait_for(self.pushed, deadline);

@@ -56,8 +56,8 @@ pub struct Rejected<T> {
 /// Why a command was not queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RejectReason {
-    /// The queue stayed full for as long as the caller may be made to wait (zero on the loop's own
-    /// thread, which must never wait for itself).
+    /// There was no room in the queue for as long as the caller may be made to wait (zero on the thread of a
+    /// loop, which must never wait for itself).
     QueueFull {
         /// How long the caller waited.
         waited: Duration,

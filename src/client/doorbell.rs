@@ -36,12 +36,6 @@ impl Doorbell {
         let _ = self.thread.set(thread::current());
     }
 
-    /// Whether the caller is the loop's own thread, which must never wait for itself.
-    pub(crate) fn is_loop_thread(&self) -> bool {
-        let own = self.thread.get().map(Thread::id);
-        own.is_some_and(|own| own == thread::current().id())
-    }
-
     /// A command is in the queue. This is always a sequentially consistent fence, on which the queue relies.
     pub(crate) fn ring_for_command(&self) {
         // Pairs with the fence in `sleep_in`: either this thread sees that the loop sleeps, or the loop sees

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
+use crate::client::loop_thread;
+
 /// How many commands have ended, for better or worse.
 #[derive(Default)]
 pub(crate) struct Ends {
@@ -33,9 +35,17 @@ impl Ends {
     }
 
     /// Waits until so many have ended, or until the deadline. Returns whether they have.
+    ///
+    /// # Panics
+    /// On a loop's thread, if it would have to wait: see [`loop_thread::may_wait`].
+    #[track_caller]
     pub(crate) fn wait_for(&self, count: u64, deadline: Option<Instant>) -> bool {
         if self.count() >= count {
             return true;
+        }
+        let is_over = deadline.is_some_and(|at| at <= Instant::now());
+        if is_over || !loop_thread::may_wait() {
+            return false;
         }
         *self.waiter.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread::current());
         // Of this store and the last command's end, the one that comes second sees the other.

@@ -87,7 +87,8 @@ impl Handle {
 
     /// PUBLISH with a callback instead of a ticket. The callback is called once, on the loop's thread. (At
     /// the moment when the loop ends, it may be called on another thread that pushes a command.) So it
-    /// must be quick, and must not wait for the loop or for a lock that is held while commands are pushed.
+    /// must be quick, and must not wait for a lock that is held while commands are pushed. Waiting for a ticket, a
+    /// batch or an inbox inside it is an error at once ([`Ticket::wait`], [`InboxError::OnLoopThread`](crate::InboxError::OnLoopThread)).
     /// Inside it, a full queue rejects at once. A handle that it captures counts as one that is held: if it
     /// is the last one and DISCONNECT came before its command left the queue, no thread is left to ask for
     /// RECONNECT or TERMINATE, and the loop stays offline for ever.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::client::lane::LaneSender;
+use crate::client::loop_thread;
 use crate::client::outlet::{Flow, InboxId, Item, Outlet, WhenFull};
 use crate::mqtt::packet::Message;
 
@@ -32,6 +33,12 @@ pub enum InboxError {
     /// The loop has ended and everything it delivered was taken.
     #[error("the loop has ended")]
     Closed,
+    /// The inbox is empty, and the calling thread runs a loop, as inside a callback of
+    /// [`Handle::publish_then`](crate::Handle::publish_then): it must not wait, because the loop would wait for itself.
+    #[error(
+        "a loop's own thread cannot wait for a message; receive on another thread, not inside a callback of `publish_then`"
+    )]
+    OnLoopThread,
     /// After a reconnect the broker refused to subscribe to this filter again.
     #[error("the broker refused to subscribe again to {filter:?}")]
     SubscriptionRefused {
@@ -63,8 +70,12 @@ impl Inbox {
     /// # Errors
     /// [`InboxError::Closed`] once the loop has ended and the queue is empty;
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew, after which receiving goes on.
+    /// renew, after which receiving goes on; [`InboxError::OnLoopThread`] where the thread would have to wait and
+    /// must not.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
+        if loop_thread::is_current() {
+            return self.recv_on_loop_thread();
+        }
         let item = self.items.recv().map_err(|_| InboxError::Closed)?;
         self.taken(item)
     }
@@ -74,6 +85,9 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::recv`], and [`InboxError::Timeout`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<Message>, InboxError> {
+        if loop_thread::is_current() && !timeout.is_zero() {
+            return self.recv_on_loop_thread();
+        }
         let item = self.items.recv_timeout(timeout).map_err(|e| match e {
             RecvTimeoutError::Timeout => InboxError::Timeout,
             RecvTimeoutError::Disconnected => InboxError::Closed,
@@ -91,6 +105,13 @@ impl Inbox {
             TryRecvError::Disconnected => InboxError::Closed,
         })?;
         self.taken(item)
+    }
+
+    fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
+        self.try_recv().map_err(|error| match error {
+            InboxError::Timeout => InboxError::OnLoopThread,
+            other => other,
+        })
     }
 
     /// How many messages were dropped for want of room.

@@ -15,6 +15,7 @@ pub(crate) mod handle;
 pub(crate) mod inbox;
 pub(crate) mod lane;
 pub(crate) mod line;
+pub(crate) mod loop_thread;
 pub(crate) mod outlet;
 pub(crate) mod queue;
 pub(crate) mod stats;

@@ -21,6 +21,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::line::{Line, NotAdmitted};
+use crate::client::loop_thread;
 
 /// The threads' end of the queue.
 #[derive(Clone)]
@@ -89,14 +90,14 @@ pub(crate) fn command_queue(
 
 impl CommandSender {
     /// Queues a command. If there is no room, or threads wait for room already, waits behind them at most this
-    /// long. The loop's own thread, which would wait for itself, takes any room and never waits.
+    /// long. A loop's thread, which would wait for itself, takes any room and never waits.
     pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
         let shared = &*self.shared;
         if shared.ended.load(Ordering::Relaxed) {
             return Err(NotQueued::Ended(Box::new(command)));
         }
         let mut command = command;
-        if !shared.line.has_waiting() || shared.doorbell.is_loop_thread() {
+        if !shared.line.has_waiting() || loop_thread::is_current() {
             match shared.offer(command) {
                 Ok(()) => {
                     shared.queued();
@@ -105,7 +106,7 @@ impl CommandSender {
                 Err(back) => command = back,
             }
         }
-        if patience.is_zero() || shared.doorbell.is_loop_thread() {
+        if patience.is_zero() || loop_thread::is_current() {
             return Err(NotQueued::Full {
                 command: Box::new(command),
                 waited: Duration::ZERO,
@@ -290,9 +291,8 @@ mod tests {
     fn full_queue(
         capacity: u8,
         waiting: u8,
-        bell: &Arc<Doorbell>,
     ) -> (CommandSender, CommandQueue, Vec<thread::JoinHandle<bool>>) {
-        let (sender, queue) = command_queue(usize::from(capacity), Arc::clone(bell));
+        let (sender, queue) = command_queue(usize::from(capacity), Arc::default());
         for number in 0..capacity {
             assert!(sender.send(publish(number), Duration::ZERO).is_ok());
         }
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn room_belongs_to_the_thread_that_has_waited_longest() {
-        let (sender, mut queue, threads) = full_queue(4, 20, &Arc::default());
+        let (sender, mut queue, threads) = full_queue(4, 20);
         for number in 0..4 {
             // A later comer tries for as long as there is room, and gets none of it.
             queue.fetch(1);
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_sleeping_loop_leaves_no_room_unused_while_a_thread_waits() {
-        let (_sender, mut queue, threads) = full_queue(8, 3, &Arc::default());
+        let (_sender, mut queue, threads) = full_queue(8, 3);
         // More than half of the queue stays taken.
         queue.fetch(3);
         assert_eq!(numbers_of_fetched(&mut queue), [0, 1, 2]);
@@ -343,10 +343,9 @@ mod tests {
     }
 
     #[test]
-    fn the_loops_own_thread_takes_any_room_and_never_waits() {
-        let bell = Arc::new(Doorbell::default());
-        let (sender, mut queue, threads) = full_queue(8, 3, &bell);
-        bell.set_thread();
+    fn a_loops_thread_takes_any_room_and_never_waits() {
+        let (sender, mut queue, threads) = full_queue(8, 3);
+        let _loop = loop_thread::enter();
         assert!(is_full(sender.send(publish(100), HANG)));
         queue.fetch(1);
         assert!(sender.send(publish(100), HANG).is_ok());
@@ -361,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_thread_whose_time_is_over_leaves_the_line_and_its_room_to_others() {
-        let (sender, mut queue, threads) = full_queue(2, 1, &Arc::default());
+        let (sender, mut queue, threads) = full_queue(2, 1);
         let waited = Duration::from_millis(1);
         let refused = sender.send(publish(100), waited);
         assert!(matches!(refused, Err(NotQueued::Full { waited: w, .. }) if w == waited));
@@ -374,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_thread_is_not_refused_while_there_is_room_for_it() {
-        let (sender, mut queue, threads) = full_queue(8, 1, &Arc::default());
+        let (sender, mut queue, threads) = full_queue(8, 1);
         // More than half of the queue stays taken, so the loop lets in no thread.
         queue.fetch(2);
         assert!(sender.send(publish(9), Duration::from_millis(1)).is_ok());
@@ -386,7 +385,7 @@ mod tests {
 
     #[test]
     fn threads_in_the_line_get_their_commands_back_when_the_loop_ends() {
-        let (sender, mut queue, threads) = full_queue(2, 3, &Arc::default());
+        let (sender, mut queue, threads) = full_queue(2, 3);
         queue.close();
         for thread in threads {
             assert!(!thread.join().unwrap());

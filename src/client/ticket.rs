@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::batch::{Batch, BatchState};
 use crate::client::ends::Ends;
+use crate::client::loop_thread;
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Tells how a command ended: exactly once, and as often as it is asked.
@@ -66,17 +67,24 @@ impl Ticket {
     }
 
     /// Waits until the command has ended.
+    ///
+    /// # Panics
+    /// On the thread of a loop, as inside a callback of [`Handle::publish_then`](crate::Handle::publish_then), if the
+    /// command has not ended yet: the loop, which would have to end it, would wait for itself. (A thread that
+    /// unwinds from a panic gets [`Reason::OnLoopThread`] in place of another panic.)
+    #[track_caller]
     pub fn wait(self) -> Outcome {
-        loop {
-            self.shared.ends.wait_for(1, None);
-            if let Some(outcome) = self.outcome() {
-                return outcome;
-            }
-        }
+        self.shared.ends.wait_for(1, None);
+        let unknown = Outcome::PerhapsDelivered(Reason::OnLoopThread);
+        self.outcome().unwrap_or(unknown)
     }
 
     /// Waits at most this long. Returns `None` if the command has not ended by then. Can be called
     /// again.
+    ///
+    /// # Panics
+    /// As [`Ticket::wait`], unless `timeout` is zero.
+    #[track_caller]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
         let deadline = Instant::now().checked_add(timeout);
         self.shared.ends.wait_for(1, deadline);
@@ -202,11 +210,16 @@ fn tell(notify: Notify, outcome: Outcome) {
         }
         Notify::Batch(shared, number) => shared.tell(number, outcome),
         Notify::Callback(callback) => {
+            // At the end of the loop it may be the thread of another command.
+            let _waits_for_nothing = loop_thread::enter();
             // One caller's bug must not end the loop for all others.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(outcome))) {
+                let text = payload.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(payload.downcast_ref::<&str>().copied());
+                let said = text.map_or(String::new(), |text| format!(": {text}"));
                 // Dropping it is the caller's code, too, and could panic once more.
                 std::mem::forget(payload);
-                log::error!("the callback of a command panicked; the loop goes on");
+                log::error!("the callback of a command panicked, and the loop goes on{said}");
             }
         }
     }

@@ -12,6 +12,7 @@ mod house;
 mod idle;
 mod inboxes;
 mod limits;
+mod loop_thread;
 mod malformed;
 mod pace;
 mod proxy_works;

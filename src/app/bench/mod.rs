@@ -407,8 +407,8 @@ fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Dur
                 }
             }
             Err(InboxError::Closed) => break,
-            Err(refused @ InboxError::SubscriptionRefused { .. }) => {
-                problem.get_or_insert_with(|| refused.to_string());
+            Err(other) => {
+                problem.get_or_insert_with(|| other.to_string());
             }
         }
     }

@@ -52,6 +52,7 @@ use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
 use crate::client::lane::{UrgentLane, urgent_lane};
+use crate::client::loop_thread;
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::stats::Stats;
@@ -159,6 +160,7 @@ impl Agent {
     /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
     /// be had any more. Every command has ended when it returns.
     pub fn run(mut self) -> Ended {
+        let _waits_for_nothing = loop_thread::enter();
         self.doorbell.set_thread();
         if let Err(error) = self.start_readiness() {
             self.failure = Some(no_readiness_thread(&error));

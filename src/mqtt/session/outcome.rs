@@ -48,6 +48,9 @@ pub enum Reason {
     InboxClosed,
     /// The connection could not be made.
     NoConnection,
+    /// Nothing is known of its end: it was waited for on the thread of a loop, which must not wait, while that
+    /// thread was unwinding from a panic.
+    OnLoopThread,
     /// It was first in flight when five links in a row were lost without anything acknowledged: the
     /// broker may close the connection because of it, so it is not sent again.
     Parked,
@@ -102,6 +105,7 @@ impl fmt::Display for Reason {
             Reason::SubscriptionLimit => "the limit of subscriptions is reached",
             Reason::InboxClosed => "its inbox is gone",
             Reason::NoConnection => "there is no connection",
+            Reason::OnLoopThread => "a loop's own thread cannot wait for its end",
             Reason::Parked => "the connection was lost with it again and again",
         })
     }
