@@ -232,8 +232,9 @@ impl Handle {
 
     /// TERMINATE: commands that are queued and in flight now may take `grace` to finish. Then the loop sends
     /// DISCONNECT, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
-    /// loop ends. Asking again can only shorten the grace. Once the loop has ended, the tickets of
-    /// TERMINATE, DISCONNECT, RECONNECT and PROCESSLOOP resolve as cancelled.
+    /// loop ends, at most a second after the grace, whatever the broker sends or does not take. Asking again
+    /// can only shorten the grace. Once the loop has ended, the tickets of TERMINATE, DISCONNECT, RECONNECT and
+    /// PROCESSLOOP resolve as cancelled.
     pub fn terminate(&self, grace: Duration) -> Ticket {
         let (ticket, completion) = Ticket::new();
         self.lane.terminate(grace, completion);

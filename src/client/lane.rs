@@ -10,13 +10,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::doorbell::Doorbell;
 use crate::client::outlet::{InboxId, Outlet};
 use crate::client::ticket::{Completion, Completions};
 use crate::mqtt::packet::Filter;
 use crate::mqtt::session::{Outcome, Reason};
+
+/// A longer grace is cut: the clock cannot tell every time.
+const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The threads' end of the lane.
 #[derive(Clone)]
@@ -52,8 +55,8 @@ pub(crate) struct Urgent {
     pub(crate) closed: Vec<InboxId>,
     /// At most one of each kind. The last one decides where the connection ends up.
     pub(crate) link_requests: Vec<(LinkRequest, Completions)>,
-    /// Comes after the link requests: with the shortest grace that a thread asked for.
-    pub(crate) terminate: Option<(Duration, Completions)>,
+    /// Comes after the link requests: with the earliest end of grace that a thread asked for.
+    pub(crate) terminate: Option<(Instant, Completions)>,
     /// PROCESSLOOPs of threads that wait for the end of it.
     pub(crate) process_loops: Completions,
     /// The readiness thread has ended: the loop would never hear of the socket again.
@@ -118,12 +121,13 @@ impl LaneSender {
         self.send(|urgent| urgent.change_link(request, completion));
     }
 
-    /// TERMINATE.
+    /// TERMINATE. The grace begins now, however busy the loop is.
     pub(crate) fn terminate(&self, grace: Duration, completion: Completion) {
+        let end = Instant::now() + grace.min(LONGEST_GRACE);
         self.send(|urgent| {
-            let none_yet = || (grace, Completions::default());
-            let (shortest, done) = urgent.terminate.get_or_insert_with(none_yet);
-            *shortest = grace.min(*shortest);
+            let none_yet = || (end, Completions::default());
+            let (earliest, done) = urgent.terminate.get_or_insert_with(none_yet);
+            *earliest = end.min(*earliest);
             done.push(completion);
         });
     }
@@ -270,7 +274,6 @@ impl Urgent {
 mod tests {
     use std::sync::mpsc::channel;
     use std::thread;
-    use std::time::Instant;
 
     use super::*;
     use crate::client::outlet::WhenFull;
@@ -323,8 +326,8 @@ mod tests {
         assert_eq!(reconnect.outcome(), Some(cancelled));
         let urgent = lane.take().unwrap();
         assert!(urgent.link_requests.is_empty());
-        let (grace, done) = urgent.terminate.unwrap();
-        assert_eq!(grace, GRACE / 2);
+        let (end, done) = urgent.terminate.unwrap();
+        assert!(end <= Instant::now() + GRACE / 2, "the shortest grace");
         let outcome = Outcome::delivered(1, Duration::ZERO);
         done.tell(&outcome);
         for ticket in [first, disconnect, second, third] {

@@ -52,8 +52,8 @@ pub(super) enum Phase {
     Online {
         since: Instant,
     },
-    /// DISCONNECT is on its way; once it is out (`finished`) the broker has until the deadline to
-    /// close its side.
+    /// DISCONNECT is on its way; once it is out (`finished`) the broker closes its side. Both have to be done by the
+    /// deadline.
     Closing {
         deadline: Instant,
         finished: bool,
@@ -136,7 +136,7 @@ impl Connection {
                 deadline, finished, ..
             } if !*finished && output_is_empty => {
                 *finished = true;
-                *deadline = now + CLOSING_TIME;
+                *deadline = (*deadline).min(now + CLOSING_TIME);
                 NextStep::Finish
             }
             Phase::Closing { .. } => NextStep::Nothing,
@@ -221,16 +221,16 @@ impl Connection {
         self.phase = Phase::Offline;
     }
 
-    /// DISCONNECT is on its way, and has so much time.
-    pub(super) fn close(&mut self, time: Duration, done: Completions, now: Instant) {
+    /// DISCONNECT is on its way. It has to be out, and the link closed, by this time.
+    pub(super) fn close(&mut self, deadline: Instant, done: Completions) {
         self.phase = Phase::Closing {
-            deadline: now + time,
+            deadline,
             finished: false,
             done,
         };
     }
 
-    /// If DISCONNECT is on its way, it has to be out by this time.
+    /// If DISCONNECT is on its way, it has to be out, and the link closed, by this time.
     pub(super) fn close_by(&mut self, time: Instant) {
         if let Phase::Closing { deadline, .. } = &mut self.phase {
             *deadline = (*deadline).min(time);
@@ -447,7 +447,7 @@ mod tests {
         let (ticket, completion) = Ticket::new();
         let mut done = Completions::default();
         done.push(completion);
-        connection.close(Duration::from_secs(60), done, now);
+        connection.close(now + Duration::from_secs(60), done);
         assert!(connection.is_closing());
         let mut advance =
             |output_is_empty, now| connection.advance(&client, &readiness, output_is_empty, now);
@@ -480,7 +480,7 @@ mod tests {
         assert!(matches!(step, NextStep::Nothing));
         let step = connection.advance(&client, &readiness, true, late);
         assert!(matches!(step, NextStep::AnswerIsLate));
-        connection.close(Duration::from_secs(60), Completions::default(), now);
+        connection.close(now + Duration::from_secs(60), Completions::default());
         connection.close_by(late);
         assert_eq!(connection.deadline(), Some(late));
     }

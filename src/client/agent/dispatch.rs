@@ -34,8 +34,8 @@ impl Agent {
                     LinkRequest::Reconnect => self.reconnect(done, now),
                 }
             }
-            if let Some((grace, done)) = urgent.terminate {
-                self.terminate(grace, done, now);
+            if let Some((end_of_grace, done)) = urgent.terminate {
+                self.terminate(end_of_grace, done);
             }
             self.requests.process_loop(urgent.process_loops);
             if let Some(error) = urgent.watch_failure {

@@ -12,11 +12,10 @@ use super::{Agent, BATCH, Ended};
 use crate::client::ticket::Completions;
 use crate::mqtt::session::{Outcome, Reason};
 
-/// How long DISCONNECT may take to leave when TERMINATE has no time left.
-const LEAVING_TIME: Duration = Duration::from_secs(1);
-
-/// A longer grace is cut: the clock cannot tell every time.
-const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// After the grace of TERMINATE, or once nothing is left to do: how long everything may take that leaving needs,
+/// which is to read what has come, to send DISCONNECT and to wait for the broker to close its side. With the turn
+/// of the loop in which it is over that is a second.
+const LEAVING_TIME: Duration = Duration::from_millis(900);
 
 impl Agent {
     /// DISCONNECT.
@@ -37,11 +36,17 @@ impl Agent {
     }
 
     /// TERMINATE. Asking again can only bring the end nearer.
-    pub(super) fn terminate(&mut self, grace: Duration, done: Completions, now: Instant) {
-        let deadline = now + grace.min(LONGEST_GRACE);
-        self.connection.close_by(deadline + LEAVING_TIME);
+    pub(super) fn terminate(&mut self, end_of_grace: Instant, done: Completions) {
+        self.connection.close_by(end_of_grace + LEAVING_TIME);
         let before = self.commands.len();
-        self.requests.terminate_after(before, deadline, done);
+        self.requests.terminate_after(before, end_of_grace, done);
+    }
+
+    /// From when on TERMINATE leaves no time to read what a broker sends without end. The rest of the time is for
+    /// leaving.
+    pub(super) fn reads_until(&self) -> Option<Instant> {
+        let end_of_grace = self.requests.ending_deadline()?;
+        Some(end_of_grace + LEAVING_TIME / 2)
     }
 
     /// Whether commands may be taken out of the queue now.
@@ -143,11 +148,11 @@ impl Agent {
         if self.connection.is_online() {
             self.session.disconnect();
             // Earlier bytes go out first, however slowly the link takes them.
-            let time = match self.requests.is_ending() {
-                true => LEAVING_TIME,
-                false => self.client.options.ack_timeout,
+            let deadline = match self.requests.ending_deadline() {
+                Some(end_of_grace) => end_of_grace.min(now) + LEAVING_TIME,
+                None => now + self.client.options.ack_timeout,
             };
-            self.connection.close(time, done, now);
+            self.connection.close(deadline, done);
         } else {
             self.drop_link();
             self.connection.go_offline();
@@ -196,13 +201,65 @@ mod tests {
         let grace = Duration::from_secs(5);
         let end = handle.terminate(grace);
         agent.take_urgent(now);
-        let late = now + grace + LEAVING_TIME;
-        assert_eq!(agent.connection.deadline(), Some(late));
+        let late = agent.connection.deadline().unwrap();
+        assert!((now + grace + LEAVING_TIME..).contains(&late), "{late:?}");
+        assert!(late <= Instant::now() + grace + LEAVING_TIME);
         for (time, has_ended) in [(late - Duration::from_millis(1), false), (late, true)] {
             agent.advance_connection(time);
             assert_eq!(agent.has_ended(time), has_ended);
         }
         drop((handle, offline, end));
+    }
+
+    #[test]
+    fn a_broker_that_sends_without_end_cannot_put_off_the_end() {
+        /// More than a turn reads, and far less than what came at once in the end.
+        const LITTLE: usize = 10 * 1024 * 1024;
+        let (mut agent, handle, _batch, peer) = connected(client(), 0);
+        let message = [[0x30, 103, 0, 1, b'x'].as_slice(), &[7; 100]].concat();
+        peer.lock().unwrap().flood = Some(message.repeat(156));
+        let grace = Duration::from_secs(5);
+        let end = handle.terminate(grace);
+        let now = Instant::now();
+        agent.take_urgent(now);
+        let read = || std::mem::take(&mut peer.lock().unwrap().bytes_read);
+        read();
+        // The grace is over, and the time to leave is over: what it has to read at these moments is bounded.
+        assert!(agent.end_if_due(now + grace));
+        let first = read();
+        assert!(agent.connection.is_closing());
+        agent.advance_connection(now + grace + LEAVING_TIME);
+        let second = read();
+        assert!(agent.has_ended(now + grace + LEAVING_TIME));
+        println!("{first} bytes were read before leaving, and {second} before closing");
+        assert!(first.max(second) < LITTLE, "{first} bytes, then {second}");
+        drop((handle, end));
+    }
+
+    #[test]
+    fn leaving_and_closing_have_one_deadline() {
+        for grace in [Duration::ZERO, Duration::from_secs(5)] {
+            let (mut agent, handle, _batch, peer) = connected(client(), 1);
+            turn(&mut agent);
+            peer.lock().unwrap().is_full = true;
+            let end = handle.terminate(grace);
+            let now = Instant::now();
+            agent.take_urgent(now);
+            assert!(agent.end_if_due(now + grace));
+            agent.exchange(now + grace);
+            // The link takes DISCONNECT at the last moment, and the broker does not close its side.
+            let latest = now + grace + LEAVING_TIME;
+            let nearly = latest - Duration::from_millis(100);
+            peer.lock().unwrap().is_full = false;
+            agent.wire.look();
+            agent.exchange(nearly);
+            agent.advance_connection(nearly);
+            let deadline = agent.connection.deadline().unwrap();
+            assert!(deadline <= latest, "{:?} too late", deadline - latest);
+            agent.advance_connection(latest);
+            assert!(agent.has_ended(latest));
+            drop((handle, end));
+        }
     }
 
     #[test]
@@ -243,9 +300,9 @@ mod tests {
     #[test]
     fn a_suback_that_has_come_when_the_grace_is_over_counts() {
         let (mut agent, handle, inbox, subscribed, peer) = subscribing();
-        let now = Instant::now();
         let grace = Duration::from_secs(5);
         let end = handle.terminate(grace);
+        let now = Instant::now();
         agent.take_urgent(now);
         assert!(!agent.end_if_due(now));
         peer.lock().unwrap().to_read.push_back(SUBACK.to_vec());

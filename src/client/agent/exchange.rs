@@ -25,6 +25,10 @@ const EVENTS: usize = 32;
 /// Reads before what goes ahead of the commands has its turn again; fewer if they bring a portion.
 const READS: usize = 64;
 
+/// Bytes that a link may have when nothing more is awaited from it: more than a socket holds, unless the system is
+/// told otherwise.
+const REST: u64 = 8 * 1024 * 1024;
+
 impl Agent {
     /// Takes commands, reads and handles what the link has, and writes what the session wants sent. Call it
     /// again at once while something is left unhandled.
@@ -142,18 +146,22 @@ impl Agent {
         busy
     }
 
-    /// Reads on until the link is drained, up to more than any socket holds. Call it before judging that
-    /// something did not come, and before giving up a link that takes nothing any more: what came over it
-    /// counts, and perhaps the broker said why.
+    /// Reads on until the link is drained, up to more than a socket holds, and not for longer than TERMINATE
+    /// allows. Call it before judging that something did not come, and before giving up a link that takes
+    /// nothing any more: what came over it counts, and perhaps the broker said why.
     pub(super) fn read_the_rest(&mut self, now: Instant) {
         self.handle_what_is_left(now);
         self.wire.look_for_input();
+        let most = self.wire.bytes_read() + REST;
         for _ in 0..READS {
             if !self.wire.is_readable() {
                 return;
             }
             self.receive(now);
             self.handle_what_is_left(now);
+            if self.wire.bytes_read() >= most || self.has_to_leave() {
+                return;
+            }
         }
     }
 

@@ -23,6 +23,9 @@ pub(super) const WINDOW: u16 = 100;
 pub(super) struct Peer {
     /// Each is read at once; an empty one says that there is nothing for now.
     pub(super) to_read: VecDeque<Vec<u8>>,
+    /// It is read again and again once nothing else is left.
+    pub(super) flood: Option<Vec<u8>>,
+    pub(super) bytes_read: usize,
     /// Each was written at once.
     pub(super) written: Vec<Vec<u8>>,
     pub(super) is_broken: bool,
@@ -102,9 +105,11 @@ pub(super) fn acknowledge(peer: &Arc<Mutex<Peer>>, ids: impl Iterator<Item = u16
 
 impl Read for MemoryLink {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.peer.lock().unwrap().to_read.pop_front();
+        let mut peer = self.peer.lock().unwrap();
+        let piece = peer.to_read.pop_front().or(peer.flood.clone());
         let piece = piece.filter(|piece| !piece.is_empty());
         let piece = piece.ok_or(io::ErrorKind::WouldBlock)?;
+        peer.bytes_read += piece.len();
         into[..piece.len()].copy_from_slice(&piece);
         Ok(piece.len())
     }

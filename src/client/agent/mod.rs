@@ -205,6 +205,12 @@ impl Agent {
         }
     }
 
+    /// Whether TERMINATE leaves no time to read on. It reads the clock, because reading may have taken long.
+    fn has_to_leave(&self) -> bool {
+        let until = self.reads_until();
+        until.is_some_and(|until| until <= Instant::now())
+    }
+
     fn looks_again(&mut self, now: Instant) -> bool {
         self.pace.looks_again(self.session.in_flight(), now)
     }

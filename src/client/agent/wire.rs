@@ -34,6 +34,7 @@ pub(super) struct Wire {
     received_is_large: bool,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
+    bytes_read: u64,
     chunk: Box<[u8]>,
 }
 
@@ -60,6 +61,7 @@ impl Wire {
             received: BytesMut::new(),
             received_is_large: false,
             unhandled: false,
+            bytes_read: 0,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
@@ -116,8 +118,14 @@ impl Wire {
         let length = would_block(link.read(&mut self.chunk), &mut self.readable)?;
         if let Some(length) = length {
             self.received.extend_from_slice(&self.chunk[..length]);
+            self.bytes_read += length as u64;
         }
         Ok(length)
+    }
+
+    /// How many bytes came over all links.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// Writes once. Returns how many bytes the link took, 0 when the broker has closed it, or `None` when
