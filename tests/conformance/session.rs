@@ -107,7 +107,8 @@ fn mqtt_3_1_2_6_with_clean_session_1_every_connection_begins_a_new_session() {
 #[test]
 fn mqtt_3_1_2_6_a_cleared_session_is_not_carried_on() {
     let mut scripted = ScriptedBroker::bind();
-    let mut client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
+    let client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
+    let mut client = client.with_first_identifier(1);
     for clean in [true, false] {
         let (agent, handle) = match clean {
             true => client.open_clean(),

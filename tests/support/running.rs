@@ -72,6 +72,7 @@ impl Running {
         let (tell, ended) = channel();
         let run = move || {
             let client = Client::new(options).expect("valid options");
+            let client = client.with_first_identifier(1);
             let (agent, handle) = client.open();
             let own = fs::read_link("/proc/thread-self").unwrap_or_default();
             give.send((handle, PathBuf::from("/proc").join(own)))

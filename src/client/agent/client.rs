@@ -1,5 +1,6 @@
 //! [`Client`]: what outlives one loop. It is not connected, and runs on no thread.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,8 @@ pub struct Client {
     was_connected: bool,
     /// The address from which it did the last time.
     pub(super) last_address: Option<SocketAddr>,
-    /// Where the next loop's packet identifiers begin: the broker may hold those of the last one.
+    /// Where the next loop's packet identifiers begin on the circle: behind those of the last one, which the broker
+    /// may hold. The first loop's begin at a random place, because the broker may hold those of an earlier process.
     pub(super) next_identifier: u16,
 }
 
@@ -51,12 +53,27 @@ impl Client {
             last_connect: None,
             was_connected: false,
             last_address: None,
-            next_identifier: 0,
+            next_identifier: random_identifier(),
         })
+    }
+
+    /// For tests that know each byte: the first packet identifier, in place of a random one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_first_identifier(mut self, identifier: u16) -> Self {
+        self.next_identifier = identifier.saturating_sub(1);
+        self
     }
 
     /// A loop for this client, and the handle that threads push commands with. The client comes back in
     /// [`Ended::client`](crate::Ended::client).
+    ///
+    /// A process that died may have left QoS 2 messages unfinished, which the broker holds with the session. When the
+    /// broker sends PUBREC for one of them, it is released with PUBREL, and its packet identifier is used again after
+    /// PUBCOMP. A broker that sends nothing for it, and knows messages by their identifiers alone, swallows a QoS 2
+    /// message of this client under the same identifier, and acknowledges it. Identifiers begin at a random place of
+    /// the circle of 65,535, so this is unlikely at first, and likely once the circle came round.
+    /// [`Client::open_clean`] rules it out.
     pub fn open(self) -> (Agent, Handle) {
         let clean_session = self.options.clean_session;
         Agent::new(self, clean_session)
@@ -123,4 +140,9 @@ impl Client {
             max_owed_bytes: self.options.max_owed_bytes(),
         }
     }
+}
+
+/// A position on the circle of packet identifiers. The keys of hash maps are the standard library's random numbers.
+fn random_identifier() -> u16 {
+    (RandomState::new().hash_one(()) % u64::from(u16::MAX)) as u16
 }

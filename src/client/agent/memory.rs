@@ -62,7 +62,7 @@ pub(super) fn client_with(change: impl FnOnce(&mut Options)) -> Client {
     options.security = Security::Plain;
     options.max_inflight = WINDOW;
     change(&mut options);
-    Client::new(options).unwrap()
+    Client::new(options).unwrap().with_first_identifier(1)
 }
 
 /// A loop that is connected over memory, with `count` messages queued.
