@@ -177,6 +177,58 @@ fn mqtt_2_3_1_2_the_next_loop_goes_on_behind_what_the_last_one_had_in_flight() {
     assert_eq!(different.len(), 9, "{in_use:?}");
 }
 
+/// A process that begins knows nothing of the session that the broker keeps for it, and of which the broker may hold
+/// messages under any identifier.
+#[test]
+fn mqtt_2_3_1_2_each_client_begins_at_a_random_place_of_the_circle() {
+    let mut scripted = ScriptedBroker::bind();
+    let mut first = BTreeSet::new();
+    for _ in 0..10 {
+        let client = mqtt_connection_sharing::Client::new(options(&scripted)).unwrap();
+        let (agent, handle) = client.open();
+        let ended = std::thread::spawn(move || agent.run());
+        let mut link = greet(&mut scripted, RESUMED);
+        let sent = handle.publish(Publish::new("a", QoS::ExactlyOnce, "x"));
+        first.insert(identifier(&link.read_bytes()));
+        drop((sent.unwrap(), handle.terminate(Duration::ZERO)));
+        assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
+        link.close();
+        assert!(ended.join().unwrap().result.is_ok());
+    }
+    // Ten times the same one, or nearly, is no more likely than one in 10^30.
+    assert!(first.len() >= 5, "{first:?}");
+    assert!(!first.contains(&0));
+}
+
+/// The broker holds a QoS 2 message of an earlier process and goes by the identifier alone.
+#[test]
+fn mqtt_2_3_1_3_an_unknown_pubrec_keeps_its_identifier_until_pubcomp() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = online(&mut broker);
+    link.send(&ack(0x50, 2));
+    link.expect_bytes(ack(0x62, 2));
+    let send = |payload: &str| running.send(QoS::AtLeastOnce, "a", payload);
+    let mut tickets = vec![send("1"), send("2")];
+    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x011");
+    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x032");
+    // The broker swallows the second one and answers for the message that it holds.
+    link.send(&[ack(0x40, 1), ack(0x50, 3)].concat());
+    link.expect_bytes(ack(0x62, 3));
+    link.send(&ack(0x70, 3));
+    link.expect_bytes(b"\x3a\x06\x00\x01a\x00\x032");
+    link.send(&ack(0x40, 3));
+    link.close();
+    // PUBREL that is not answered is sent again, as that of any other message.
+    let mut link = greet(&mut broker, RESUMED);
+    link.expect_bytes(ack(0x62, 2));
+    link.send(&ack(0x70, 2));
+    tickets.push(send("3"));
+    link.expect_bytes(b"\x32\x06\x00\x01a\x00\x043");
+    link.send(&ack(0x40, 4));
+    expect_delivered(tickets);
+    terminate(running, link);
+}
+
 #[test]
 fn mqtt_2_3_1_3_a_resent_packet_keeps_its_identifier() {
     let mut broker = ScriptedBroker::bind();

@@ -26,6 +26,9 @@ pub(super) struct Entry<T> {
     pub(super) sent_in_session: bool,
     /// Whether it was sent on the present link.
     pub(super) on_this_link: bool,
+    /// Whether the broker holds a QoS 2 message of an earlier life of this client under the same identifier, and
+    /// PUBCOMP is awaited for it on the present link, too.
+    pub(super) shares_identifier: bool,
     pub(super) since: Instant,
     /// When its packet left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
@@ -71,10 +74,18 @@ impl<T> Entry<T> {
             ever_sent: false,
             sent_in_session: false,
             on_this_link: false,
+            shares_identifier: false,
             since: now,
             sent: now,
             end: 0,
         }
+    }
+
+    /// A release of a QoS 2 message of an earlier life: nobody waits for its end.
+    pub(super) fn release(next: &mut u64, now: Instant) -> Self {
+        let order = *next;
+        *next += 1;
+        Entry::new(None, Body::Release { order }, now)
     }
 
     /// How the command ends, now that the broker has answered all of it. Takes the answers of a SUBSCRIBE.

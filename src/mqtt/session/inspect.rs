@@ -53,6 +53,16 @@ impl<T> Session<T> {
         self.outbound.break_identifier(id)
     }
 
+    /// Frees an identifier that a PUBREC for an unknown message holds.
+    pub(crate) fn break_unknown(&mut self, id: PacketId) {
+        self.outbound.break_unknown(id);
+    }
+
+    /// Forgets in which order packets were sent.
+    pub(crate) fn break_sending_order(&mut self) {
+        self.outbound.break_sending_order();
+    }
+
     /// Ends the oldest command in flight, which will end again.
     pub(crate) fn break_ending(&mut self, outcome: Outcome)
     where

@@ -86,7 +86,7 @@ pub struct Session<T> {
     inbound: Inbound,
     /// Bytes of incoming messages that may wait for a receiver.
     max_owed_bytes: usize,
-    /// Acknowledgments that answered nothing.
+    /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
     events: Events<T>,
 }
@@ -306,6 +306,12 @@ impl<T> Session<T> {
         self.outbound.has_unsent()
     }
 
+    /// Whether there is this identifier, and it is not in use.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn is_free(&self, id: PacketId) -> bool {
+        self.outbound.is_free(id)
+    }
+
     /// Whether the broker has granted this filter, or is to be asked for it again.
     pub fn is_subscribed(&self, filter: &str) -> bool {
         self.filters.contains(filter)
@@ -438,11 +444,14 @@ impl<T> Session<T> {
     }
 
     fn on_pubrec(&mut self, id: PacketId, now: Instant) {
-        match self.outbound.handle_pubrec(id) {
-            Some(Released::First) => self.send(id, now),
+        let released = self.outbound.handle_pubrec(id, now);
+        match released {
+            Released::First | Released::Unknown => self.send(id, now),
             // It counts as an acknowledgment, so that these answers cannot pile up unread.
-            Some(Released::Again) => self.output.acknowledge(Ack::PubRel, id),
-            None => self.ignore_unsolicited("PUBREC", Some(id)),
+            Released::Again | Released::UnknownInUse => self.output.acknowledge(Ack::PubRel, id),
+        }
+        if let Released::Unknown | Released::UnknownInUse = released {
+            self.note_unsolicited("PUBREC", Some(id), "answered with PUBREL");
         }
     }
 
@@ -583,12 +592,16 @@ impl<T> Session<T> {
     }
 
     fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {
+        self.note_unsolicited(name, id, "ignored");
+    }
+
+    fn note_unsolicited(&mut self, name: &str, id: Option<PacketId>, done: &str) {
         self.unsolicited += 1;
         // Ever more rarely: a broker must not be able to flood the log.
         if self.unsolicited.is_power_of_two() {
             let id = id.map_or(0, PacketId::value);
             log::warn!(
-                "an unsolicited {name} (packet identifier {id}) was ignored; {} so far",
+                "an unsolicited {name} (packet identifier {id}) was {done}; {} so far",
                 self.unsolicited
             );
         }

@@ -23,14 +23,18 @@ use crate::mqtt::v4::Outgoing;
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
 
-/// The answer that a PUBREC asks for.
+/// The answer that a PUBREC asks for: PUBREL in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Released {
-    /// The first one for this message: PUBREL is to be sent.
+    /// The first one for this message: PUBREL is to be sent, and PUBCOMP is awaited.
     First,
     /// A repeated one: PUBREL is to be sent once more, and nothing else changes. The repetition may not put
     /// off the PUBCOMP that is awaited.
     Again,
+    /// Nothing is known of the message, and PUBCOMP is awaited as with the first one.
+    Unknown,
+    /// Nothing is known of the message, and another packet has its identifier: PUBREL is to be sent.
+    UnknownInUse,
 }
 
 /// A packet that awaits an acknowledgment.
@@ -184,17 +188,32 @@ impl<T> Outbound<T> {
     }
 
     /// From the first PUBREC on the message itself is never sent again [MQTT-4.3.3-1].
-    pub(super) fn handle_pubrec(&mut self, id: PacketId) -> Option<Released> {
-        let body = &mut sent(&mut self.ring, id)?.body;
-        if matches!(body, Body::Release { .. }) {
-            return Some(Released::Again);
+    ///
+    /// A broker that kept the session may hold a QoS 2 message of an earlier life of this client. Until that is
+    /// released, the broker may take another message under its identifier for the same one, and swallow it. So the
+    /// identifier is in use until PUBCOMP, or until the broker has lost the session.
+    pub(super) fn handle_pubrec(&mut self, id: PacketId, now: Instant) -> Released {
+        if self.ring.is_free(id) {
+            let release = Entry::release(&mut self.next_release, now);
+            return match self.ring.insert(id, release) {
+                Ok(()) => Released::Unknown,
+                Err(_) => Released::UnknownInUse,
+            };
         }
-        if !body.is_publish(QoS::ExactlyOnce) {
-            return None;
+        match self.ring.get_mut(id) {
+            Some(entry) if entry.is_release() => Released::Again,
+            Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
+                entry.body.release(&mut self.next_release);
+                self.recovery.note_progress();
+                Released::First
+            }
+            Some(entry) => {
+                // A packet that was not sent on this link follows behind this PUBREL.
+                entry.shares_identifier = entry.on_this_link;
+                Released::UnknownInUse
+            }
+            None => Released::UnknownInUse,
         }
-        body.release(&mut self.next_release);
-        self.recovery.note_progress();
-        Some(Released::First)
     }
 
     pub(super) fn handle_pubcomp(
@@ -203,6 +222,16 @@ impl<T> Outbound<T> {
         events: &mut Events<T>,
         now: Instant,
     ) -> bool {
+        if let Some(entry) = self.ring.get_mut(id)
+            && std::mem::take(&mut entry.shares_identifier)
+        {
+            // A broker that took the message has acknowledged it before it saw the PUBREL.
+            if entry.body.is_publish(QoS::AtLeastOnce) {
+                entry.on_this_link = false;
+                self.recovery.send_again(id);
+            }
+            return true;
+        }
         let expected = |body: &Body| matches!(body, Body::Release { .. });
         self.complete(id, expected, events, now)
     }
@@ -239,6 +268,13 @@ impl<T> Outbound<T> {
         let mut entry = self.ring.remove(id)?;
         entry.sent_in_session = false;
         entry.attempts = 0;
+        if std::mem::take(&mut entry.shares_identifier) {
+            let mut release = Entry::release(&mut self.next_release, now);
+            release.ever_sent = true;
+            release.on_this_link = true;
+            // It was free a moment ago.
+            drop(self.ring.insert(id, release));
+        }
         self.reserve(entry)
     }
 
@@ -262,7 +298,12 @@ impl<T> Outbound<T> {
         };
         let token = entry.token.take();
         let outcome = entry.outcome(now);
-        self.ring.free(id);
+        if std::mem::take(&mut entry.shares_identifier) {
+            entry.body.release(&mut self.next_release);
+            entry.sent = now;
+        } else {
+            self.ring.free(id);
+        }
         self.recovery.note_progress();
         if let Some(token) = token {
             events.resolve(token, outcome);
@@ -289,6 +330,7 @@ impl<T> Outbound<T> {
         let mut renewals = Vec::new();
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
+            entry.shares_identifier = false;
             if entry.is_renewal() {
                 renewals.push(id);
             }
@@ -364,6 +406,12 @@ impl<T> Outbound<T> {
         !self.has_waiting() && self.in_flight() < usize::from(self.window)
     }
 
+    /// Whether there is this identifier, and it is not in use.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_free(&self, id: PacketId) -> bool {
+        self.ring.is_free(id)
+    }
+
     /// Whether a packet waits to be sent.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || self.recovery.is_resending()
@@ -436,6 +484,22 @@ impl<T> Outbound<T> {
 
     pub(super) fn break_in_flight(&mut self) {
         self.ring.drain().for_each(drop);
+    }
+
+    pub(super) fn break_unknown(&mut self, id: PacketId) {
+        let entry = self.ring.get(id);
+        if entry.is_some_and(|entry| entry.is_release() && entry.token.is_none()) {
+            self.ring.free(id);
+        }
+    }
+
+    pub(super) fn break_sending_order(&mut self) {
+        let mut ids: Vec<_> = self.ring.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        for id in ids {
+            let entry = self.ring.remove(id);
+            entry.map(|entry| self.ring.insert(id, entry).ok());
+        }
     }
 
     pub(super) fn break_identifier(&mut self, id: PacketId) -> bool {
@@ -518,16 +582,15 @@ mod tests {
         let once = t.publish(1, QoS::AtLeastOnce);
         let exactly = t.publish(2, QoS::ExactlyOnce);
         assert!(!t.outbound.handle_puback(exactly, &mut t.events, t.now));
-        assert_eq!(t.outbound.handle_pubrec(once), None);
         assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
         assert_eq!(
             t.resolved(),
             Some((1, Outcome::delivered(1, Duration::ZERO)))
         );
-        let pubrec = t.outbound.handle_pubrec(exactly);
-        assert_eq!(pubrec, Some(Released::First));
-        let pubrec = t.outbound.handle_pubrec(exactly);
-        assert_eq!(pubrec, Some(Released::Again));
+        let pubrec = t.outbound.handle_pubrec(exactly, t.now);
+        assert_eq!(pubrec, Released::First);
+        let pubrec = t.outbound.handle_pubrec(exactly, t.now);
+        assert_eq!(pubrec, Released::Again);
         assert_eq!(t.resolved(), None);
         assert!(t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
         assert_eq!(
@@ -536,6 +599,27 @@ mod tests {
         );
         assert!(!t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
         assert_eq!(t.outbound.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_pubrec_for_what_is_not_known_takes_the_identifier_until_pubcomp() {
+        let mut t = Fixture::new();
+        let once = t.publish(1, QoS::AtLeastOnce);
+        let [unknown, beyond] = [5, 9].map(|id| PacketId::new(id).unwrap());
+        for (id, expected) in [
+            (unknown, Released::Unknown),
+            (unknown, Released::Again),
+            (once, Released::UnknownInUse),
+            // There are only eight.
+            (beyond, Released::UnknownInUse),
+        ] {
+            assert_eq!(t.outbound.handle_pubrec(id, t.now), expected);
+        }
+        assert_eq!((t.outbound.in_flight(), t.outbound.unresolved()), (2, 1));
+        assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
+        assert_eq!((t.outbound.in_flight(), t.outbound.unresolved()), (2, 0));
+        assert!(t.outbound.handle_pubcomp(once, &mut t.events, t.now));
+        assert_eq!(t.outbound.in_flight(), 1);
     }
 
     #[test]

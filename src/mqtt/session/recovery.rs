@@ -56,6 +56,11 @@ impl Recovery {
         releases.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// One more packet is to be sent again on this link.
+    pub(super) fn send_again(&mut self, id: PacketId) {
+        self.resending.push_back(id);
+    }
+
     /// Takes the next packet that is to be sent again.
     pub(super) fn poll_unsent<T>(&mut self, ring: &Ring<Entry<T>>) -> Option<PacketId> {
         while let Some(id) = self.resending.pop_front() {

@@ -60,6 +60,21 @@ impl<E> Ring<E> {
         let Some(id) = self.next_free() else {
             return Err(entry);
         };
+        self.append(id, entry);
+        Ok(id)
+    }
+
+    /// Gives `entry` this identifier; hands it back when that is in use.
+    pub(crate) fn insert(&mut self, id: PacketId, entry: E) -> Result<(), E> {
+        if !self.is_free(id) {
+            return Err(entry);
+        }
+        self.append(id, entry);
+        Ok(())
+    }
+
+    /// Puts the entry at the end of the order.
+    fn append(&mut self, id: PacketId, entry: E) {
         self.grow_if_full();
         let older = self.newest.replace(id);
         match older.and_then(|older| self.slot_mut(older)) {
@@ -73,7 +88,6 @@ impl<E> Ring<E> {
             newer: None,
             entry,
         });
-        Ok(id)
     }
 
     /// Takes the entry out and frees its identifier.
@@ -136,6 +150,11 @@ impl<E> Ring<E> {
     /// Position on the circle of the next identifier. It may be in use.
     pub(crate) fn next_position(&self) -> u16 {
         self.next
+    }
+
+    /// Whether there is this identifier, and it is not in use.
+    pub(crate) fn is_free(&self, id: PacketId) -> bool {
+        id.value() <= self.identifiers && self.slot(id).is_none()
     }
 
     /// How many entries can still be pushed.
@@ -273,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn an_identifier_that_is_taken_is_passed_over() {
+        let mut ring = Ring::new(4, 0);
+        assert_eq!(ring.insert(id(2), 'x'), Ok(()));
+        assert_eq!(ring.insert(id(2), 'y'), Err('y'));
+        assert_eq!(ring.insert(id(5), 'y'), Err('y'));
+        assert_eq!(ring.push('a'), Ok(id(1)));
+        assert_eq!(ring.push('b'), Ok(id(3)));
+        assert_eq!(order(&ring), [(2, 'x'), (1, 'a'), (3, 'b')]);
+        ring.free(id(2));
+        assert_eq!(ring.push('c'), Ok(id(4)));
+    }
+
+    #[test]
     fn unknown_identifiers_are_nothing() {
         let mut ring = Ring::new(10, 0);
         assert_eq!(ring.remove(id(1)), None);
@@ -305,12 +337,15 @@ mod tests {
     }
 
     impl Model {
+        fn is_in_use(&self, id: u16) -> bool {
+            self.entries.iter().any(|(other, _)| *other == id)
+        }
+
         fn push(&mut self, entry: u32) -> Option<u16> {
             let circle = (self.next..self.identifiers).chain(0..self.next);
-            let in_use = |id: u16| self.entries.iter().any(|(other, _)| *other == id);
             let id = circle
                 .map(|position| position + 1)
-                .find(|id| !in_use(*id))?;
+                .find(|id| !self.is_in_use(*id))?;
             self.next = id % self.identifiers;
             self.entries.push((id, entry));
             Some(id)
@@ -326,15 +361,20 @@ mod tests {
             first in any::<u16>(),
             // An entry that is older than this many others stays.
             window in 1..40_usize,
-            steps in prop::collection::vec((any::<bool>(), any::<usize>()), 1..2_000),
+            steps in prop::collection::vec((0..5_u8, any::<usize>()), 1..2_000),
         ) {
             let mut ring = Ring::new(identifiers, first);
             let next = first % identifiers;
             let mut model = Model { identifiers, next, entries: Vec::new() };
             let mut most = 0;
-            for (number, (pushes, which)) in (0..).zip(steps) {
+            for (number, (step, which)) in (0..).zip(steps) {
                 let held = model.entries.len();
-                if pushes && held < window {
+                if step == 0 && held < window {
+                    let value = u16::try_from(which % usize::from(identifiers)).unwrap() + 1;
+                    let is_free = !model.is_in_use(value);
+                    prop_assert_eq!(ring.insert(id(value), number).is_ok(), is_free);
+                    model.entries.extend(is_free.then_some((value, number)));
+                } else if step < 3 && held < window {
                     let given = ring.push(number).ok().map(PacketId::value);
                     prop_assert_eq!(given, model.push(number));
                 } else if held > 3 {

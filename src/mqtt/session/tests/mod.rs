@@ -8,6 +8,8 @@ pub(in crate::mqtt) mod drivers;
 mod rules;
 
 #[cfg(test)]
+mod earlier;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 pub(crate) mod packets;

@@ -57,7 +57,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothi
         let token = t.subscribe(&[("s", 0)]);
         t.sends("SUBSCRIBE id=1 s:0");
         t.receives(puback(1))
-            .receives(pubrec(1))
+            .receives(pubcomp(1))
             .receives(unsuback(1));
         assert!(!t.wants_commands());
         t.receives(suback(1, &[Some(0)]))
@@ -73,9 +73,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothi
 
         let token = t.publish("a", 1, "x");
         t.sends("PUBLISH id=1 qos=1 a \"x\"");
-        t.receives(pubrec(1))
-            .receives(pubcomp(1))
-            .receives(unsuback(1));
+        t.receives(pubcomp(1)).receives(unsuback(1));
         assert!(!t.wants_commands());
         t.receives(puback(1)).resolved(token, "delivered x1");
         assert!(t.wants_commands());
@@ -286,19 +284,13 @@ fn an_identifier_in_use_is_passed_over_2_3_1_2() {
 #[test]
 fn row_13_unsolicited_acknowledgments_are_ignored() {
     let mut t = Transcript::connected();
-    for packet in [
-        puback(1),
-        pubrec(1),
-        pubcomp(1),
-        unsuback(7),
-        suback(9, &[None]),
-    ] {
+    for packet in [puback(1), pubcomp(1), unsuback(7), suback(9, &[None])] {
         t.receives(packet).silent();
     }
     let publish = t.publish("a", 1, "x");
     t.sends("PUBLISH id=1 qos=1 a \"x\"");
     // The right identifier under the wrong packet.
-    for packet in [pubrec(1), pubcomp(1), unsuback(1), suback(1, &[Some(1)])] {
+    for packet in [pubcomp(1), unsuback(1), suback(1, &[Some(1)])] {
         t.receives(packet).silent();
     }
     t.receives(puback(1)).resolved(publish, "delivered x1");

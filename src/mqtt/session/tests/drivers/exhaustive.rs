@@ -248,10 +248,21 @@ fn every_interleaving_of_publishes_and_losses() {
         publishes: [1, 1, 1],
         losses: 2,
         forgets: 1,
-        strays: 1,
         ..Budget::default()
     };
     no_violation("publishes and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_publishes_and_stray_acknowledgments() {
+    let budget = Budget {
+        publishes: [0, 1, 1],
+        subscribes: 1,
+        losses: 1,
+        strays: 1,
+        ..Budget::default()
+    };
+    no_violation("stray acknowledgments", budget, 1, 10_000);
 }
 
 #[test]
@@ -328,10 +339,21 @@ mod large {
             publishes: [1, 2, 1],
             losses: 2,
             forgets: 1,
-            strays: 1,
             ..Budget::default()
         };
         no_violation("more publishes and losses", budget, 1, 100_000);
+    }
+
+    #[test]
+    fn every_interleaving_of_publishes_losses_and_stray_acknowledgments() {
+        let budget = Budget {
+            publishes: [1, 1, 1],
+            losses: 2,
+            forgets: 1,
+            strays: 1,
+            ..Budget::default()
+        };
+        no_violation("losses and stray acknowledgments", budget, 1, 100_000);
     }
 
     #[test]
@@ -379,8 +401,21 @@ fn every_fault_is_noticed() {
         room: ROOM_FOR_ONE,
         ..Budget::default()
     };
+    let an_unknown_pubrec = Budget {
+        publishes: [0, 1, 0],
+        strays: 1,
+        ..Budget::default()
+    };
+    let identifiers_go_round = Budget {
+        publishes: [0, 4, 0],
+        losses: 1,
+        few_identifiers: true,
+        ..Budget::default()
+    };
     for (fault, words) in FAULTS {
         let budget = match fault {
+            Fault::UnknownIsFree => an_unknown_pubrec,
+            Fault::SentByIdentifier => identifiers_go_round,
             // This server commits no violation.
             Fault::ViolationIgnored => continue,
             Fault::WrongAnswer

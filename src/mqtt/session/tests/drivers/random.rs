@@ -10,6 +10,7 @@ use proptest::test_runner::TestRunner;
 use super::super::options;
 use super::super::rules::{FAULTS, Fault, Rule};
 use super::world::{Step, World};
+use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::SessionOptions;
 
 /// One thing that happens.
@@ -44,6 +45,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         8 => any::<usize>().prop_map(|place| Happening::Step(Step::Receive(place))),
         1 => any::<usize>().prop_map(|place| Happening::Step(Step::Accept(place))),
         2 => Just(Happening::AcceptAll),
+        1 => (1..12_u16).prop_map(|id| {
+            let id = PacketId::new(id).unwrap();
+            Happening::Step(Step::Stray(Incoming::PubRec(id)))
+        }),
         2 => (prop::bool::weighted(0.7), prop::bool::weighted(0.2)).prop_map(
             |(session_kept, connack_missed)| Happening::Reconnect { session_kept, connack_missed }
         ),
@@ -134,6 +139,10 @@ fn apply_if_possible(world: &mut World, step: &Step) -> Rule {
     let step = match step {
         Step::Serve if harness.sent.is_empty() => None,
         Step::Receive(_) if harness.closing => None,
+        Step::Stray(packet) => {
+            let can_come = harness.session.is_up() && !harness.record.expects(packet);
+            can_come.then(|| step.clone())
+        }
         Step::Receive(at) => place(*at, world.to_client.len()).map(Step::Receive),
         Step::Accept(at) => place(*at, harness.unaccepted.len()).map(Step::Accept),
         Step::Serve | Step::Message(_) => Some(step.clone()),
@@ -162,7 +171,8 @@ fn every_fault_is_noticed() {
         let mut runner = TestRunner::deterministic();
         let mut stories = (0..1_000).map(|_| happenings().new_tree(&mut runner).unwrap().current());
         let tells = |story| {
-            let broken = play(&(story, false, true), fault);
+            let few_identifiers = fault == Fault::SentByIdentifier;
+            let broken = play(&(story, few_identifiers, true), fault);
             broken.is_err_and(|broken| broken.contains(words))
         };
         let after = stories.position(tells);

@@ -126,7 +126,7 @@ impl Record {
                     Some(1) => drop(self.in_use.remove(&command.id)),
                     // PUBREL and PUBCOMP free the identifier.
                     Some(_) => {
-                        self.in_use.insert(command.id, InUse::Released(token));
+                        self.in_use.insert(command.id, InUse::Released(Some(token)));
                         self.releases.push(command.id);
                     }
                     None => {}

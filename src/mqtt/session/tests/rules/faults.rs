@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 18] = [
+pub(crate) const FAULTS: [(Fault, &str); 20] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -17,7 +17,12 @@ pub(crate) const FAULTS: [(Fault, &str); 18] = [
     (Fault::WrongAnswer, ", due: []"),
     (Fault::ByteLost, "the client sends"),
     (Fault::LossUntold, "the session goes on without a link"),
-    (Fault::FreedAtPubrec, "PUBREL, PUBCOMP are due for"),
+    (Fault::FreedAtPubrec, "twice on this link, or out of order"),
+    (Fault::UnknownIsFree, "is used by Released(None)"),
+    (
+        Fault::SentByIdentifier,
+        "twice on this link, or out of order",
+    ),
     (Fault::RenewalForgotten, "subscri"),
     (Fault::DroppedWithSession, "have not ended, the session has"),
     (Fault::UnreleasedForgotten, "was delivered 1 times"),
@@ -30,6 +35,7 @@ impl Harness {
     pub(super) fn break_at_loss(&mut self) {
         match self.fault {
             Fault::UnreleasedForgotten => self.session.break_inbound(),
+            Fault::SentByIdentifier => self.session.break_sending_order(),
             Fault::ToldTwice => {
                 let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
                 self.session.break_ending(outcome);
@@ -65,6 +71,9 @@ impl Harness {
     }
 
     pub(super) fn break_after(&mut self, packet: &Incoming) {
+        if let (Fault::UnknownIsFree, Incoming::PubRec(id)) = (self.fault, packet) {
+            self.session.break_unknown(*id);
+        }
         let Incoming::Publish {
             id: Some(id),
             message,

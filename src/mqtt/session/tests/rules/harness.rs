@@ -207,7 +207,11 @@ impl Harness {
         };
         #[cfg(test)]
         self.break_before(&packet);
-        let cause = self.record.receives(&packet);
+        let is_free = match &packet {
+            Incoming::PubRec(id) => self.session.is_free(*id),
+            _ => false,
+        };
+        let cause = self.record.receives(&packet, is_free);
         let name = packet.name();
         let result = self.session.handle_packet(packet.clone(), self.now);
         #[cfg(test)]

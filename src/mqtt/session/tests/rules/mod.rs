@@ -11,6 +11,7 @@
 //! | a packet that the broker must not send is refused, and no other one is | `record.rs`, `receives` |
 //! | CONNECT first and once, nothing before CONNACK or after DISCONNECT [MQTT-3.1.0-1] [MQTT-3.14.4-2] | `record.rs` |
 //! | no identifier is used for two things [MQTT-2.3.1-2] | `record.rs` |
+//! | an identifier that PUBREC came for is in use until PUBCOMP, also where nothing was sent under it | `record.rs` |
 //! | DUP where the broker's session may have seen it, and only there [MQTT-3.3.1-1] | `record.rs` |
 //! | on each link PUBLISH packets leave once and in the order of their commands [MQTT-4.6.0-1] | `record.rs` |
 //! | PUBREL answers PUBREC at once, again on each link, in order [MQTT-4.6.0-4]; PUBCOMP answers PUBREL | `record.rs` |
@@ -66,6 +67,10 @@ pub(super) enum Fault {
     LossUntold,
     /// The identifier is freed when PUBREC comes.
     FreedAtPubrec,
+    /// The same, for a message that is not known.
+    UnknownIsFree,
+    /// Packets are sent again in the order of their identifiers.
+    SentByIdentifier,
     /// Subscriptions that the broker forgot are not renewed.
     RenewalForgotten,
     /// Everything in flight is dropped when the session was lost.

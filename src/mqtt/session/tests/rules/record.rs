@@ -44,6 +44,9 @@ pub(super) struct Command {
     sent_in_session: bool,
     /// Whether any byte of it was taken by a link.
     pub(super) touched: bool,
+    /// Whether it may be sent once more on this link: the broker said that it held another message under its
+    /// identifier.
+    once_more: bool,
 }
 
 /// A PUBLISH in the output that did not leave as a whole.
@@ -60,8 +63,8 @@ pub(super) struct Leaving {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum InUse {
     Publish(Token),
-    /// PUBREC came, PUBREL is due or out.
-    Released(Token),
+    /// PUBREC came, PUBREL is due or out. Without a token it came for a message that is not known.
+    Released(Option<Token>),
     Subscribe(Vec<String>),
     Unsubscribe,
 }
@@ -99,6 +102,8 @@ pub(crate) struct Record {
     pub(super) releases: Vec<u16>,
     /// PUBRELs and PUBCOMPs that have to be sent at once.
     releases_due: VecDeque<u16>,
+    /// Identifiers in use under which the broker holds an unknown message, too: PUBREL is due or out on this link.
+    shared: BTreeSet<u16>,
     completions_due: VecDeque<u16>,
     /// Filters that the last command asked for.
     wanted: BTreeSet<String>,
@@ -132,6 +137,7 @@ impl Record {
             sent: false,
             sent_in_session: false,
             touched: false,
+            once_more: false,
         };
         self.commands.insert(token, command);
         token
@@ -173,13 +179,17 @@ impl Record {
             if let Some(command) = self.commands.get_mut(&leaving.token)
                 && leaving.begin >= self.written
                 // A broker that says PUBREC to what it cannot have is taken at its word.
-                && self.in_use.get(&command.id) != Some(&InUse::Released(leaving.token))
+                && self.in_use.get(&command.id) != Some(&InUse::Released(Some(leaving.token)))
             {
                 (command.sent, command.sent_in_session) = leaving.before;
             }
         }
         (self.encoded, self.written) = (0, 0);
         self.latest = None;
+        for command in self.commands.values_mut() {
+            command.once_more = false;
+        }
+        self.shared.clear();
         self.releases_due.clear();
         self.completions_due.clear();
         self.renewals_due.clear();
@@ -201,8 +211,8 @@ impl Record {
     }
 
     /// A packet is about to be given to the session: what it may cause, or `None` when the session has
-    /// to take it for a violation.
-    pub(super) fn receives(&mut self, packet: &Incoming) -> Option<Cause> {
+    /// to take it for a violation. `is_free` says whether the identifier of a PUBREC is not in use.
+    pub(super) fn receives(&mut self, packet: &Incoming, is_free: bool) -> Option<Cause> {
         let mut ends = None;
         match (self.stage, packet) {
             (Stage::Down, _) => return None,
@@ -228,29 +238,16 @@ impl Record {
             (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
                 if let Some(token) = self.awaits(id.value(), 1) {
                     ends = Some(token);
-                    self.in_use.remove(&id.value());
+                    self.frees(id.value());
                 }
             }
             (Stage::Up | Stage::Closing { .. }, Incoming::PubComp(id)) => {
-                if let Some(InUse::Released(token)) = self.in_use.get(&id.value()) {
-                    ends = Some(*token);
-                    self.in_use.remove(&id.value());
-                    self.releases.retain(|release| *release != id.value());
-                }
+                ends = self.completes(id.value());
             }
             (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {}
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
-            (Stage::Up, Incoming::PubRec(id)) => {
-                let id = id.value();
-                if let Some(token) = self.awaits(id, 2) {
-                    self.in_use.insert(id, InUse::Released(token));
-                    self.releases.push(id);
-                }
-                if let Some(InUse::Released(_)) = self.in_use.get(&id) {
-                    self.releases_due.push_back(id);
-                }
-            }
+            (Stage::Up, Incoming::PubRec(id)) => self.releases(id.value(), is_free),
             (Stage::Up, Incoming::SubAck { id, granted }) => {
                 if let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) {
                     if filters.len() != granted.len() {
@@ -262,12 +259,12 @@ impl Record {
                             self.granted.insert(filter.clone());
                         }
                     }
-                    self.in_use.remove(&id.value());
+                    self.frees(id.value());
                 }
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
                 if self.in_use.get(&id.value()) == Some(&InUse::Unsubscribe) {
-                    self.in_use.remove(&id.value());
+                    self.frees(id.value());
                 }
             }
             (Stage::Up, Incoming::PubRel(id)) => {
@@ -281,6 +278,48 @@ impl Record {
             }
         }
         Some(Cause::Packet(packet.clone(), ends))
+    }
+
+    /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.
+    fn releases(&mut self, id: u16, is_free: bool) {
+        self.releases_due.push_back(id);
+        let token = self.awaits(id, 2);
+        if is_free || token.is_some() {
+            self.in_use.insert(id, InUse::Released(token));
+            self.releases.push(id);
+        } else if !matches!(self.in_use.get(&id), None | Some(InUse::Released(_))) {
+            self.shared.insert(id);
+        }
+    }
+
+    /// PUBCOMP came. Returns the command that it ends, if any.
+    fn completes(&mut self, id: u16) -> Option<Token> {
+        let in_use = self.in_use.get(&id);
+        if self.shared.remove(&id) {
+            if let Some(InUse::Publish(token)) = in_use
+                && let Some(command) = self.commands.get_mut(token)
+            {
+                command.once_more = true;
+            }
+            return None;
+        }
+        let Some(InUse::Released(token)) = in_use else {
+            return None;
+        };
+        let token = *token;
+        self.in_use.remove(&id);
+        self.releases.retain(|release| *release != id);
+        token
+    }
+
+    /// The packet under this identifier was answered.
+    fn frees(&mut self, id: u16) {
+        if self.shared.remove(&id) {
+            self.in_use.insert(id, InUse::Released(None));
+            self.releases.push(id);
+        } else {
+            self.in_use.remove(&id);
+        }
     }
 
     /// The broker has no session: nothing of the earlier one is left.
@@ -389,7 +428,8 @@ impl Record {
         if command.kind != kind {
             return wrong("published otherwise");
         }
-        if self.latest.is_some_and(|latest| latest >= token) {
+        let is_next = self.latest.is_none_or(|latest| latest < token);
+        if !std::mem::take(&mut command.once_more) && !is_next {
             return wrong("twice on this link, or out of order");
         }
         if *dup != command.sent_in_session {
@@ -408,7 +448,7 @@ impl Record {
         });
         (command.sent, command.sent_in_session) = (true, true);
         command.id = *id;
-        self.latest = Some(token);
+        self.latest = self.latest.max(Some(token));
         if may_have_come && self.may_not_come_twice(*qos) {
             return wrong("the broker may have it from another session");
         }
