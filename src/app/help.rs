@@ -22,7 +22,7 @@ const BENCH_MEANINGS: [(&str, &str); 4] = [
     ),
     (
         "topic-prefix",
-        "First level or levels of all topics: PREFIX/async/PROCESS-1 and so on",
+        "First level or levels of all topics: PREFIX/async/RANDOM/1 and so on",
     ),
 ];
 

@@ -8,7 +8,6 @@
 //! read in `files.rs` alone: settings and passwords, never certificates. The main thread runs it,
 //! once, before anything else.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use mqtt_connection_sharing::error::Error;
@@ -101,6 +100,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         names.insert(&key, chosen.name(&key));
     }
     let given = settings.client_id.as_ref().map(|id| id.value.clone());
+    let made_up_id = given.is_none();
     let client_id = given.unwrap_or_else(|| default_client_id(surroundings));
     let mut options = if local {
         Options::new("localhost", client_id)
@@ -132,13 +132,14 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     };
     let job = match task {
         Task::Demo => {
-            let demo = demo(&settings)?;
+            let demo = demo(&settings, made_up_id)?;
             checks::together(&options, &demo.sent(), &names)?;
             notices.extend(aws_notices(&options, &demo));
             Job::Demo(demo)
         }
         Task::Bench => {
-            let bench = bench(&chosen, &settings, &mut options)?;
+            let run = (surroundings.run.clone(), made_up_id);
+            let bench = bench(&chosen, &settings, run, &mut options)?;
             checks::together(&options, &bench.sent(), &names)?;
             notices.extend(bench.aws_notice(&options));
             notices.extend(bench.memory_notice());
@@ -157,8 +158,9 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
 }
 
 /// The settings of the demo.
-fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
+fn demo(settings: &Settings, made_up_id: bool) -> Result<DemoSettings, Error> {
     Ok(DemoSettings {
+        made_up_id,
         iterations: value(&settings.iterations)?,
         publish_count: value(&settings.publish_count)?,
         publish_delay: value(&settings.publish_delay)?,
@@ -174,6 +176,7 @@ fn demo(settings: &Settings) -> Result<DemoSettings, Error> {
 fn bench(
     chosen: &Chosen,
     settings: &Settings,
+    (run, made_up_id): (String, bool),
     options: &mut Options,
 ) -> Result<BenchSettings, Error> {
     let qos = value(&settings.qos)?;
@@ -190,6 +193,8 @@ fn bench(
         qos,
         topic_prefix: value(&settings.topic_prefix)?,
         receive: value(&settings.receive)?,
+        run,
+        made_up_id,
     };
     options.max_inflight = bench.window;
     options.command_queue = bench.command_queue();
@@ -339,11 +344,11 @@ fn misplaced(key: &str, task: Task) -> Error {
     wrong(format!("reading {name}"), problem, advice)
 }
 
-/// The client identifier where none is given: `mqtt-connection-sharing-<host>-<process>`.
+/// The client identifier where none is given: `mqtt-connection-sharing-<host>-<run>`, at most 100 bytes.
 ///
 /// A broker drops the older of two connections with one identifier, so two programs must not share
 /// it by accident, on one computer or on two. The persistent session that belongs to it must outlive
-/// a link but not the program, which clears it at its start: the process is the right scope.
+/// a link but not the program, which clears it at its end: a random word for each run is the right scope.
 /// An identifier that is to stay the same from run to run is given with `--client-id`.
 pub(super) fn default_client_id(surroundings: &Surroundings) -> String {
     let host: String = surroundings
@@ -358,11 +363,9 @@ pub(super) fn default_client_id(surroundings: &Surroundings) -> String {
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
         .take(63)
         .collect();
-    let host = if host.is_empty() {
-        // No name: a random number keeps two computers apart.
-        format!("{:08x}", RandomState::new().hash_one(()) as u32)
-    } else {
-        host
-    };
-    format!("mqtt-connection-sharing-{host}-{}", surroundings.process)
+    let run = &surroundings.run;
+    match host.as_str() {
+        "" => format!("mqtt-connection-sharing-{run}"),
+        host => format!("mqtt-connection-sharing-{host}-{run}"),
+    }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "PORT", help_heading = CONNECTION)]
     pub(crate) port: Option<Given<Port>>,
     /// Client identifier. A broker drops the older of two connections with the same one [default:
-    /// mqtt-connection-sharing-HOST-PROCESS].
+    /// mqtt-connection-sharing-HOST-RANDOM].
     #[arg(long, value_name = "ID", help_heading = CONNECTION)]
     pub(crate) client_id: Option<Given<ClientId>>,
     /// User name for the broker.

@@ -1,10 +1,11 @@
-//! The part of the configuration that comes from the process around it: environment, host name, process number.
+//! The part of the configuration that comes from the process around it: environment, host name, a random word.
 //!
 //! Pure but for [`Surroundings::of_this_process`], which asks the system once. The main thread uses it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use mqtt_connection_sharing::error::Error;
 
@@ -21,8 +22,9 @@ pub(crate) struct Surroundings {
     pub(crate) variables: BTreeMap<String, OsString>,
     /// This computer's name, as far as it is known.
     pub(crate) host_name: Option<String>,
-    /// Number of this process.
-    pub(crate) process: u32,
+    /// A word that no other run has, on this computer or on another: 12 letters and digits. The process number would
+    /// not do, since it is 1 in each container.
+    pub(crate) run: String,
 }
 
 impl Surroundings {
@@ -38,12 +40,14 @@ impl Surroundings {
             };
             name.starts_with(PREFIX).then_some((name, value))
         });
+        // The system seeds the hasher.
+        let random = RandomState::new().hash_one(());
         Surroundings {
             variables: variables.collect(),
             host_name: files::host_name()
                 .or_else(|| named("HOSTNAME"))
                 .or_else(|| named("COMPUTERNAME")),
-            process: std::process::id(),
+            run: format!("{:012x}", random >> 16),
         }
     }
 
@@ -83,7 +87,7 @@ impl fmt::Debug for Surroundings {
         f.debug_struct("Surroundings")
             .field("variables", &names)
             .field("host_name", &self.host_name)
-            .field("process", &self.process)
+            .field("run", &self.run)
             .finish()
     }
 }

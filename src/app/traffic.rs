@@ -5,7 +5,6 @@
 //! keeps the account. Pure.
 
 use std::collections::HashMap;
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,7 +68,7 @@ impl Plan {
         ];
         Plan::new(
             publishers.into(),
-            prefix,
+            format!("{prefix}/+/+"),
             Kind::Text,
             settings.payload_size,
             settings.qos,
@@ -80,16 +79,16 @@ impl Plan {
     pub(crate) fn of_bench(settings: &BenchSettings) -> Self {
         let (prefix, mode) = (&settings.topic_prefix, settings.mode.name());
         let threads = settings.threads as u64;
-        // The process keeps two runs apart that use one broker at a time. The levels are those of the
-        // demo, so that the demo's permissions at a broker are enough.
-        let process = process::id();
+        // The run has a level of its own, so that two runs that use one broker at a time do not even receive
+        // each other's messages.
+        let own = format!("{prefix}/{mode}/{}", settings.run);
         let publishers = (0..threads).map(|thread| Publisher {
-            topic: format!("{prefix}/{mode}/{process}-{thread}").into(),
+            topic: format!("{own}/{thread}").into(),
             count: settings.messages / threads + u64::from(thread < settings.messages % threads),
         });
         Plan::new(
             publishers.collect(),
-            prefix,
+            format!("{own}/+"),
             Kind::Numbers,
             settings.payload_size,
             settings.qos,
@@ -98,7 +97,7 @@ impl Plan {
 
     fn new(
         publishers: Arc<[Publisher]>,
-        prefix: &str,
+        filter: String,
         kind: Kind,
         payload_size: usize,
         qos: QoS,
@@ -107,7 +106,7 @@ impl Plan {
         Plan {
             places: Arc::new(places.zip(0..).collect()),
             publishers,
-            filter: format!("{prefix}/+/+"),
+            filter,
             kind,
             payload_size,
             qos,
@@ -373,6 +372,22 @@ mod tests {
         assert_eq!((plan.count(SYNC), plan.count(ASYNC)), (4, 3));
         let padded = demo(30, 7).message(SYNC, 1);
         assert_eq!(padded.payload(), b"Hello World! Sync: 1..........");
+    }
+
+    #[test]
+    fn two_runs_of_a_bench_have_nothing_in_common() {
+        let plan = |run: &str| {
+            Plan::of_bench(&BenchSettings {
+                run: run.to_owned(),
+                ..bench_settings()
+            })
+        };
+        let (one, other) = (plan("1"), plan("2"));
+        assert_eq!(one.filter(), "filter/async/1/+");
+        let foreign = delivered(&other, 0, 0);
+        assert_eq!(foreign.topic(), "filter/async/2/0");
+        assert_eq!(one.identify(&foreign), None);
+        assert!(other.identify(&foreign).is_some());
     }
 
     #[test]

@@ -100,6 +100,22 @@ fn each_quality_of_service_in_both_modes_receives_everything_back() {
     }
 }
 
+/// Also where both are process 1 on one host name, as in containers: the topics have a random level.
+#[test]
+fn two_that_use_one_broker_receive_only_their_own() {
+    let broker = Mosquitto::start_fast();
+    let program = || {
+        json(
+            &broker,
+            &["--receive", "--window", "100", "--messages", "20000"],
+        )
+    };
+    let both = [program().spawn(), program().spawn()];
+    for running in both {
+        expect_all_back(&running.finish(), 20_000);
+    }
+}
+
 #[test]
 fn the_result_has_the_documented_fields_and_sensible_values() {
     let broker = Mosquitto::start_fast();

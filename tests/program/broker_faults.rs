@@ -36,6 +36,14 @@ fn arguments(broker: &Mosquitto) -> Vec<OsString> {
     broker.arguments().into_iter().chain(more).collect()
 }
 
+/// [`arguments`] without a client identifier.
+fn anonymous(broker: &Mosquitto) -> Vec<OsString> {
+    let mut arguments = arguments(broker);
+    let places = arguments.iter().position(|it| it == "--client-id");
+    arguments.drain(places.map_or(0..0, |place| place..place + 2));
+    arguments
+}
+
 fn reach_the_middle(running: &mut Running) {
     running.wait_for_line(MIDDLE);
 }
@@ -213,6 +221,37 @@ fn expect_two_disconnects(broker: &Mosquitto) {
     });
     let log = broker.log();
     assert_eq!(log.matches(" as demo (").count(), 2, "{log}");
+}
+
+/// Nobody would find the session of an identifier that was made up for this run.
+#[test]
+fn the_session_of_a_made_up_identifier_is_cleared_at_the_end_also_after_ctrl_c() {
+    let mut broker = Mosquitto::start();
+    for (publishes, interrupted) in [("300", true), ("31", false), ("300", true)] {
+        let program = Program::new().args(anonymous(&broker));
+        let mut running = program.args(["--publish-count", publishes]).spawn();
+        let line = running.wait_for_line("connected to ");
+        let id = line.split('"').nth(1).expect("an identifier").to_owned();
+        assert!(id.starts_with("mqtt-connection-sharing-"), "{line}");
+        if interrupted {
+            reach_the_middle(&mut running);
+            running.signal("INT");
+        }
+        let done = running.finish();
+        done.expect_code(if interrupted { 130 } else { 0 });
+        let cleared = done.stderr.matches("clearing the session").count();
+        assert_eq!(cleared, 2, "at the beginning and at the end: {done}");
+        let mut connect = v4::Connect::new(&id);
+        connect.clean_session = false;
+        let (_, answer) = broker.client_with(connect);
+        assert!(!answer.session_present, "{id}");
+    }
+    // Without a broker the end does not wait for long.
+    let mut running = Program::new().args(anonymous(&broker)).spawn();
+    reach_the_middle(&mut running);
+    broker.kill();
+    running.signal("INT");
+    running.finish().expect_code(130);
 }
 
 #[test]

@@ -121,11 +121,8 @@ pub(crate) fn run(
         &ended,
         interrupt,
     );
-    if keeps_session
-        && !interrupt.is_requested()
-        && let Err(error) = demo::clear_session(ended.client, interrupt)
-    {
-        log::warn!("the broker may keep an empty session: {error}");
+    if keeps_session && ended.stats.connects > 0 {
+        demo::leave_no_session(ended.client, interrupt, settings.made_up_id);
     }
     reported
 }

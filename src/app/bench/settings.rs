@@ -27,6 +27,10 @@ pub(crate) struct BenchSettings {
     pub(crate) topic_prefix: String,
     /// Whether to subscribe and to receive everything back.
     pub(crate) receive: bool,
+    /// A word that no other run has, for a level of all topics.
+    pub(crate) run: String,
+    /// Whether the client identifier was made up for this run, so that nobody finds its session again.
+    pub(crate) made_up_id: bool,
 }
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
@@ -65,11 +69,11 @@ impl BenchSettings {
 
     /// The largest message that it will send.
     pub(crate) fn sent(&self) -> Sent {
-        let mode = self.mode.name();
-        // Process, thread and number at their longest.
-        let longest = format!("{}-{}-{}", u32::MAX, self.threads, self.messages);
+        let (mode, run) = (self.mode.name(), &self.run);
+        // Thread and number at their longest.
+        let longest = format!("{}-{}", self.threads, self.messages);
         Sent {
-            topic: format!("{}/{mode}/{longest}", self.topic_prefix),
+            topic: format!("{}/{mode}/{run}/{longest}", self.topic_prefix),
             payload_size: self.payload_size,
             qos: self.qos,
             comes_back: self.receive,

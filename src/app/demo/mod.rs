@@ -18,10 +18,10 @@ use crossbeam_channel::bounded;
 
 use crate::app::names::as_given;
 use crate::app::traffic::{Begun, Plan};
-use mqtt_connection_sharing::Client;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{Client, Ended, Handle};
 use settings::DemoSettings;
 use threads::{DemoShared, EndsLoop, PublisherResult, SubscriberResult};
 
@@ -49,25 +49,56 @@ pub(crate) fn run(
     client = clear_session(client, interrupt)?;
     let mut runs = Vec::new();
     let mut number = 0;
+    let mut has_session = false;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, error, back) = iterate(number, client, settings, interrupt);
-        client = back;
+        let (run, ended) = iterate(number, client, settings, interrupt);
+        client = ended.client;
+        has_session |= ended.stats.connects > 0;
         on_run(&run);
         runs.push(run);
-        let pointless = error.is_some_and(|error| error.is_permanent());
+        let failure = ended.result.err();
+        let pointless = failure.is_some_and(|error| error.is_permanent());
         if pointless || settings.iterations != 0 && number >= settings.iterations {
             break;
         }
         interrupt.wait(settings.iteration_delay);
     }
-    if !client.options().clean_session
-        && !interrupt.is_requested()
-        && let Err(error) = clear_session(client, interrupt)
-    {
-        log::warn!("the broker may keep an empty session: {error}");
+    if has_session && !client.options().clean_session {
+        leave_no_session(client, interrupt, settings.made_up_id);
     }
     Ok(DemoReport::new(runs))
+}
+
+/// Clears the session at the end. After an interrupt the program does so only for a made-up identifier, whose session
+/// nobody would ever find again, and takes a few seconds at the most.
+pub(crate) fn leave_no_session(client: Client, interrupt: &Interrupt, made_up_id: bool) {
+    let mut cleared = match interrupt.is_requested() {
+        false => clear_session(client, interrupt),
+        true => Ok(client),
+    };
+    if interrupt.is_requested() && made_up_id {
+        cleared = cleared.and_then(clear_quickly);
+    }
+    if let Err(error) = cleared {
+        log::warn!("the broker may keep an empty session: {error}");
+    }
+}
+
+/// As [`clear_session`], within [`GRACE`].
+fn clear_quickly(client: Client) -> Result<Client, Error> {
+    let address = client.options().address();
+    log::info!("clearing the session at {address}");
+    let (answered, client) = connect_and_ping(client, GRACE, |_| {})?;
+    match answered {
+        true => Ok(client),
+        false => Err(Error::new(
+            Blame::Network,
+            format!("clearing the session at {address}"),
+            format!("the broker did not answer within {GRACE:?}"),
+            "it goes with the broker's own limit for sessions that nobody uses",
+        )),
+    }
 }
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
@@ -79,7 +110,14 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
     let mut delays = None;
     for times in 1.. {
         let answered;
-        (answered, client) = connect_and_ping(client, interrupt)?;
+        // Every attempt may use all of its time: TERMINATE must not cut one short.
+        let watched = |handle| {
+            // After an interrupt there is nothing worth finishing.
+            interrupt.watch(handle, Duration::ZERO);
+        };
+        let connected = connect_and_ping(client, Duration::MAX, watched);
+        interrupt.forget();
+        (answered, client) = connected?;
         if answered || interrupt.is_requested() {
             break;
         }
@@ -103,17 +141,18 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
     Ok(client)
 }
 
-/// Returns whether the broker answered the PINGREQ, and the client.
-fn connect_and_ping(client: Client, interrupt: &Interrupt) -> Result<(bool, Client), Error> {
+/// Returns whether the broker answered the PINGREQ in time, and the client.
+fn connect_and_ping(
+    client: Client,
+    time: Duration,
+    watch: impl Fn(Handle),
+) -> Result<(bool, Client), Error> {
     let (agent, handle) = client.open_clean();
-    // After an interrupt there is nothing worth finishing.
-    interrupt.watch(handle.clone(), Duration::ZERO);
+    watch(handle.clone());
     let ping = handle.ping();
-    // Every attempt may use all of its time: this must not cut one short.
-    drop(handle.terminate(Duration::MAX));
+    drop(handle.terminate(time));
     drop(handle);
     let ended = agent.run();
-    interrupt.forget();
     ended.result?;
     let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
     Ok((answered, ended.client))
@@ -125,7 +164,7 @@ fn iterate(
     client: Client,
     settings: &DemoSettings,
     interrupt: &Interrupt,
-) -> (Run, Option<Error>, Client) {
+) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);
     let ack_timeout = client.options().ack_timeout;
@@ -190,11 +229,9 @@ fn iterate(
     if interrupt.is_requested() {
         problem = Some("interrupted".to_owned());
     }
-    let failure = ended.result.err();
     let problem = problem.or_else(|| {
-        failure
-            .as_ref()
-            .map(|error| as_given(&error.to_string()).into_owned())
+        let failure = ended.result.as_ref().err();
+        failure.map(|error| as_given(&error.to_string()).into_owned())
     });
     let mut run = Run {
         reconnects: ended.stats.reconnects,
@@ -219,7 +256,7 @@ fn iterate(
         && run.lost == 0
         && run.acknowledged == plan.total()
         && run.received == plan.total();
-    (run, failure, ended.client)
+    (run, ended)
 }
 
 fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {

@@ -31,6 +31,8 @@ pub(crate) struct DemoSettings {
     pub(crate) topic_prefix: String,
     /// Messages that may wait for the subscriber, at least 1.
     pub(crate) response_queue: usize,
+    /// Whether the client identifier was made up for this run, so that nobody finds its session again.
+    pub(crate) made_up_id: bool,
 }
 
 impl DemoSettings {

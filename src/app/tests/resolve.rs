@@ -2,7 +2,6 @@
 //!
 //! The environment of these tests is a list of pairs; that of the process is left alone.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::time::Duration;
@@ -33,7 +32,7 @@ pub(in crate::app) fn around(environment: &[(&str, &str)]) -> Surroundings {
             .map(|(name, value)| ((*name).to_owned(), value.into()))
             .collect(),
         host_name: Some("workbench.example\n".into()),
-        process: 4711,
+        run: "0123456789ab".into(),
     }
 }
 
@@ -189,6 +188,7 @@ fn each_setting_arrives() {
         qos: QoS::ExactlyOnce,
         topic_prefix: "a/b".into(),
         response_queue: 11,
+        made_up_id: false,
     };
     assert_eq!(*demo(&config), expected_demo);
     assert_eq!(config.output, Format::Json);
@@ -363,25 +363,32 @@ fn a_flag_that_is_no_path_has_to_be_utf_8() {
 }
 
 #[test]
-fn the_default_client_id_names_host_and_process() {
+fn the_default_client_id_names_the_host_and_is_new_in_each_run() {
     let id = to("a", &[]).unwrap().options.client_id;
-    assert_eq!(id, "mqtt-connection-sharing-workbench-4711");
+    assert_eq!(id, "mqtt-connection-sharing-workbench-0123456789ab");
     let id = |name: Option<&str>| {
         default_client_id(&Surroundings {
-            variables: BTreeMap::new(),
             host_name: name.map(str::to_owned),
-            process: u32::MAX,
+            ..around(&[])
         })
     };
-    assert!(id(Some(&"x".repeat(1000))).len() <= 128);
-    assert_eq!(id(Some("a b+#/")), "mqtt-connection-sharing-ab-4294967295");
-    assert_ne!(id(None), id(None), "nameless computers are told apart");
-    assert!(id(Some(".")).len() <= 128);
-    assert_ne!(
-        Surroundings::of_this_process().process,
-        0,
-        "the real surroundings are there"
+    let longest = id(Some(&"x".repeat(1000)));
+    assert_eq!(longest.len(), 100, "AWS IoT takes 128 bytes: {longest}");
+    assert_eq!(
+        id(Some("a b+#/")),
+        "mqtt-connection-sharing-ab-0123456789ab"
     );
+    for nothing in [None, Some("."), Some("+")] {
+        assert_eq!(id(nothing), "mqtt-connection-sharing-0123456789ab");
+    }
+    // As in two containers with one host name, in which each program is process 1.
+    let run = || Surroundings::of_this_process().run;
+    let (one, other) = (run(), run());
+    assert_ne!(one, other);
+    for run in [one, other] {
+        let is_plain = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_uppercase();
+        assert!(run.len() == 12 && run.chars().all(is_plain), "{run}");
+    }
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! No debug output of settings and errors holds a password. `tests/program/secrets.rs` says so of all that the
 //! running program writes.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use crate::app::command_line;
 use crate::app::resolve;
-use crate::app::surroundings::Surroundings;
+use crate::app::tests::resolve::around;
 use crate::support::secrets::{Secrets, USER_PASSWORD};
 
 #[test]
@@ -27,11 +26,7 @@ fn debug_output() {
     let arguments = [&arguments[..], &["--password-file", path, &pkcs12]].concat();
     let cli = command_line::parse_from(arguments).unwrap();
     secrets.expect_absent("Cli", &format!("{cli:?}"));
-    let surroundings = Surroundings {
-        variables: BTreeMap::new(),
-        host_name: None,
-        process: 1,
-    };
+    let surroundings = around(&[]);
     let config = resolve::resolve(cli, &surroundings).unwrap();
     let credentials = config.options.credentials.as_ref().unwrap();
     assert_eq!(credentials.password, USER_PASSWORD);
