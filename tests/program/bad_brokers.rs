@@ -175,6 +175,25 @@ fn a_broker_that_hangs_up_is_tried_again() {
         connection.expect_connect();
         connection.close();
     };
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "hunter2").expect("a password file");
+    let password = password.to_str().expect("a path");
+    for (given, told) in [
+        (
+            &["--username", "me", "--password-file", password][..],
+            "it may not accept --username and --password-file, or the port may expect TLS",
+        ),
+        (
+            &["--username", "me"],
+            "it may not accept --username without a password, or the port may expect TLS",
+        ),
+        (&[], "see the broker's log: the port may expect TLS"),
+    ] {
+        let phrases = [&phrases[..2], &["; ", told]].concat();
+        let cause = format!("close at CONNECT, {given:?}");
+        check_attempts(&cause, given, true, after_connect, (3, 3), &phrases);
+    }
     check_attempts(
         "close at CONNECT",
         &[],

@@ -75,18 +75,36 @@ pub(super) fn lost_before_connack(client: &Client, loss: &LinkLoss) -> Error {
         let problem = format!("{problem}, {moment}");
         return Error::new(blame, tried, problem, advice);
     }
-    let advice = match (loss, &client.options.security) {
-        (LinkLoss::Protocol(_), _) => {
-            "check that the port is an MQTT broker's, or ask whoever runs the broker"
+    // A broker may close the link in place of a refusal with a return code.
+    let credentials = client.options.credentials.as_ref();
+    let credentials = credentials.map(|given| match given.password.is_empty() {
+        true => "`username` without a password",
+        false => "`username` and `password`",
+    });
+    let advice = match (loss, &client.options.security, credentials) {
+        (LinkLoss::Protocol(_), ..) => {
+            "check that the port is an MQTT broker's, or ask whoever runs the broker".to_owned()
         }
-        _ if client.options.is_aws_iot() => {
+        (_, _, None) if client.options.is_aws_iot() => {
             "check that the certificate is active and attached to a policy that allows \
              iot:Connect for this client identifier"
+                .to_owned()
         }
-        (_, Security::Tls(_)) => {
-            "see the broker's log: it may not accept this certificate or client identifier"
+        (_, _, Some(credentials)) if client.options.is_aws_iot() => format!(
+            "check that the authorizer accepts {credentials} and allows iot:Connect for this \
+             client identifier"
+        ),
+        (_, Security::Tls(tls), credentials) => {
+            let certificate = tls.identity.as_ref().map(|_| "this certificate");
+            let given = credentials.into_iter().chain(certificate);
+            let given: Vec<_> = given.chain(["this client identifier"]).collect();
+            let given = given.join(", or ");
+            format!("see the broker's log: it may not accept {given}")
         }
-        (_, Security::Plain) => "see the broker's log: the port may expect TLS",
+        (_, Security::Plain, Some(credentials)) => format!(
+            "see the broker's log: it may not accept {credentials}, or the port may expect TLS"
+        ),
+        (_, Security::Plain, None) => "see the broker's log: the port may expect TLS".to_owned(),
     };
     Error::new(blame, tried, format!("{loss}, {moment}"), advice)
 }
@@ -128,4 +146,92 @@ pub(super) fn lost_after_connack(client: &Client, loss: &LinkLoss, lasted: Durat
     let tried = format!("connection to {}", client.options.address());
     let problem = format!("lost after {} ms: {loss}", lasted.as_millis());
     Error::new(blame, tried, problem, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::client_with;
+    use super::*;
+    use crate::options::{Credentials, IdentityFiles, Options, TlsOptions};
+
+    /// The advice where the broker closed before CONNACK.
+    fn advice(change: impl FnOnce(&mut Options)) -> String {
+        // Files would be read, so the options change after that.
+        let mut client = client_with(|_| {});
+        change(&mut client.options);
+        let error = lost_before_connack(&client, &LinkLoss::PeerClosed);
+        error.advice().to_owned()
+    }
+
+    fn credentials(password: &str) -> Option<Credentials> {
+        Some(Credentials {
+            username: "me".into(),
+            password: password.into(),
+        })
+    }
+
+    #[test]
+    fn a_broker_that_closes_before_connack_may_not_accept_what_was_given() {
+        let tls = |options: &mut Options, has_certificate: bool| {
+            let identity = has_certificate.then(|| IdentityFiles::Pkcs12 {
+                file: "a.p12".into(),
+                password: String::new(),
+            });
+            options.security = Security::Tls(TlsOptions {
+                identity,
+                ..TlsOptions::default()
+            });
+        };
+        for (told, not_told, advice) in [
+            ("TLS", "`username`", advice(|_| {})),
+            (
+                "`username` and `password`, or the port may expect TLS",
+                "without",
+                advice(|o| o.credentials = credentials("p")),
+            ),
+            (
+                "`username` without a password, or the port",
+                "`password`",
+                advice(|o| o.credentials = credentials("")),
+            ),
+            (
+                "accept this client identifier",
+                "certificate",
+                advice(|o| tls(o, false)),
+            ),
+            (
+                "accept this certificate, or this client identifier",
+                "`username`",
+                advice(|o| tls(o, true)),
+            ),
+            (
+                "`username` and `password`, or this certificate, or this client",
+                "without",
+                advice(|o| {
+                    tls(o, true);
+                    o.credentials = credentials("p");
+                }),
+            ),
+            (
+                "policy that allows iot:Connect",
+                "`username`",
+                advice(|o| {
+                    tls(o, true);
+                    o.host = "abc-ats.iot.eu-central-1.amazonaws.com".into();
+                }),
+            ),
+            (
+                "authorizer accepts `username` and `password`",
+                "certificate",
+                advice(|o| {
+                    tls(o, false);
+                    o.host = "abc-ats.iot.eu-central-1.amazonaws.com".into();
+                    o.credentials = credentials("p");
+                }),
+            ),
+        ] {
+            assert!(advice.contains(told), "{told}: {advice}");
+            assert!(!advice.contains(not_told), "{told}: {advice}");
+        }
+    }
 }
