@@ -51,7 +51,8 @@ fn online(now: Instant) -> Session<u32> {
         identifiers: u16::MAX,
         first_identifier: 0,
         max_owed_bytes: usize::MAX,
-        fruitless_links: u32::MAX,
+        suspected_after: u32::MAX,
+        given_up_after: 5,
     };
     let mut session = Session::new(options, now);
     let connect = Connect {

@@ -185,8 +185,8 @@ pub struct Retry {
     pub reconnect_for: Duration,
     /// Attempts after the first failed one; 0 means no limit. With a limit of time as well, the first of both
     /// to be reached counts. A link that is lost soon and without any acknowledgment counts as a failed
-    /// attempt. After five such links in a row the loop gives up the first command in flight, unless it
-    /// [has no limit](Retry::has_no_limit).
+    /// attempt, unless it helps to find a command that links are lost because of
+    /// ([`Reason::Parked`](crate::Reason::Parked)).
     pub attempts: u32,
 }
 

@@ -22,4 +22,5 @@ mod retained;
 mod scale;
 mod slow_links;
 mod subscriptions;
+mod suspects;
 mod unread;

@@ -136,7 +136,7 @@ pub(super) fn lost_after_connack(client: &Client, loss: &LinkLoss, lasted: Durat
         _ => Blame::Network,
     };
     let advice = match loss {
-        LinkLoss::PeerClosed | LinkLoss::Io(_) if lasted < LASTING => {
+        LinkLoss::PeerClosed | LinkLoss::Reset(_) if lasted < LASTING => {
             "likely: another program uses the same client identifier, the broker does not allow a \
              topic, or it was restarted"
         }

@@ -14,9 +14,10 @@ use crate::link::tls;
 use crate::mqtt::session::SessionOptions;
 use crate::options::{Options, Security};
 
-/// Links lost in a row without any acknowledgment before the loop gives up the command that stands first
-/// in flight.
-const FRUITLESS_LINKS: u32 = 5;
+/// Losses in a row that count against a command before it is tried alone, and links that the broker closes with it
+/// alone before the loop gives it up.
+const SUSPECTED_AFTER: u32 = 3;
+const GIVEN_UP_AFTER: u32 = 5;
 
 /// A client of one broker, not connected: options checked, certificates loaded.
 ///
@@ -131,11 +132,8 @@ impl Client {
             keep_alive: self.options.keep_alive,
             on_session_lost: self.options.on_session_lost,
             identifiers: u16::MAX,
-            fruitless_links: match self.options.retry.has_no_limit() {
-                // A caller who wants to try for ever means it.
-                true => u32::MAX,
-                false => FRUITLESS_LINKS,
-            },
+            suspected_after: SUSPECTED_AFTER,
+            given_up_after: GIVEN_UP_AFTER,
             first_identifier: self.next_identifier,
             max_owed_bytes: self.options.max_owed_bytes(),
         }

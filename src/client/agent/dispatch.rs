@@ -30,7 +30,7 @@ impl Agent {
             }
             for (request, done) in urgent.link_requests {
                 match request {
-                    LinkRequest::Disconnect => self.disconnect(done),
+                    LinkRequest::Disconnect => self.disconnect(done, now),
                     LinkRequest::Reconnect => self.reconnect(done, now),
                 }
             }
@@ -142,7 +142,7 @@ impl Agent {
                 Event::Resolved { token, outcome } => self.resolved(token, outcome),
                 Event::Message { message, delivery } => self.deliver_one(&message, delivery),
                 Event::SubscriptionRefused { filter } => {
-                    log::warn!("the broker refused to renew the subscription to {filter:?}");
+                    log::warn!("the subscription to {filter:?} is not renewed");
                     for inbox in self.subscriptions.remove_filter(&filter) {
                         self.fanout.tell_refused(inbox, &filter);
                     }

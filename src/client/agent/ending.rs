@@ -19,7 +19,7 @@ const LEAVING_TIME: Duration = Duration::from_millis(900);
 
 impl Agent {
     /// DISCONNECT.
-    pub(super) fn disconnect(&mut self, done: Completions) {
+    pub(super) fn disconnect(&mut self, done: Completions, now: Instant) {
         let Some(done) = self.requests.join_disconnect(done) else {
             return;
         };
@@ -27,7 +27,7 @@ impl Agent {
             self.requests.disconnect_after(self.commands.len(), done);
         } else if let Some(done) = self.connection.join_closing(done) {
             log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
-            self.drop_link();
+            self.drop_link(now);
             self.connection.go_offline();
             done.tell(&Outcome::delivered(0, Duration::ZERO));
             let no_connection = Outcome::NeverSent(Reason::NoConnection);
@@ -123,10 +123,11 @@ impl Agent {
             Some(_) => Reason::NoConnection,
             None => Reason::Terminated,
         };
-        self.drop_link();
+        let now = Instant::now();
+        self.drop_link(now);
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
-        self.handle_events(Instant::now());
+        self.handle_events(now);
         let queued = iter::from_fn(|| self.commands.take(BATCH));
         for command in queued {
             left += 1;
@@ -154,7 +155,7 @@ impl Agent {
             };
             self.connection.close(deadline, done);
         } else {
-            self.drop_link();
+            self.drop_link(now);
             self.connection.go_offline();
             done.tell(&Outcome::delivered(0, Duration::ZERO));
         }

@@ -19,7 +19,7 @@ use crate::link::connect::Attempt;
 use crate::link::plain;
 use crate::link::tls;
 use crate::mqtt::packet::{Connect, ConnectReturnCode};
-use crate::mqtt::session::{LinkLoss, Outcome, Reason};
+use crate::mqtt::session::{LinkEnd, LinkLoss, Outcome, Reason};
 use crate::mqtt::v4;
 use crate::options::Security;
 
@@ -37,7 +37,7 @@ impl Agent {
             NextStep::AnswerIsLate => {
                 self.read_the_rest(now);
                 if self.connection.is_greeting() {
-                    self.drop_link();
+                    self.drop_link(now);
                     self.address_failed(advice::unanswered(&self.client), now);
                 }
             }
@@ -45,7 +45,7 @@ impl Agent {
             NextStep::ClosingIsLate => {
                 self.read_the_rest(now);
                 if self.connection.is_closing() {
-                    self.closed();
+                    self.closed(now);
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Agent {
 
     /// The broker answered CONNECT with no.
     pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
-        self.drop_link();
+        self.drop_link(now);
         let refusal = advice::refusal(&self.client, code);
         let attempt = self.connection.attempt();
         let refusal = match attempt.and_then(Attempt::told_address) {
@@ -105,11 +105,18 @@ impl Agent {
             && let Security::Tls(options) = &self.client.options.security
             && let Some(error) = tls::alert_error(error, &self.client.options.address(), options)
         {
-            self.drop_link();
+            self.drop_link(now);
             self.address_failed(error, now);
             return;
         }
-        self.link_lost(LinkLoss::Io(plain(error)), now);
+        let loss = match error.kind() {
+            io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown => LinkLoss::Network(plain(error)),
+            _ => LinkLoss::Reset(plain(error)),
+        };
+        self.link_lost(loss, now);
     }
 
     /// The link is gone, or has to go.
@@ -117,7 +124,7 @@ impl Agent {
         if loss == LinkLoss::LeftWithBroker {
             self.take_leave();
         }
-        self.drop_link();
+        self.end_link(loss.end(), now);
         match *self.connection.phase() {
             Phase::Greeting { .. } => {
                 let error = advice::lost_before_connack(&self.client, &loss);
@@ -133,7 +140,7 @@ impl Agent {
                     .delay_after_loss(&loss, progress, lasted, now);
                 self.try_again(error, delay, now);
             }
-            Phase::Closing { .. } => self.closed(),
+            Phase::Closing { .. } => self.closed(now),
             Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
         }
     }
@@ -145,7 +152,7 @@ impl Agent {
             return;
         }
         log::info!("RECONNECT to {}", self.client.options.address());
-        self.drop_link();
+        self.drop_link(now);
         // A DISCONNECT that was on its way, or still waited for commands before it, has what it wanted.
         self.connection.closed();
         self.go_offline_if_due(now);
@@ -162,14 +169,18 @@ impl Agent {
     }
 
     /// Closes the link without a word.
-    pub(super) fn drop_link(&mut self) {
+    pub(super) fn drop_link(&mut self, now: Instant) {
+        self.end_link(LinkEnd::Otherwise, now);
+    }
+
+    fn end_link(&mut self, end: LinkEnd, now: Instant) {
         self.wire.drop_link();
-        self.session.handle_link_lost();
+        self.session.handle_link_lost(end, now);
     }
 
     /// The link that DISCONNECT went out on is closed.
-    pub(super) fn closed(&mut self) {
-        self.drop_link();
+    pub(super) fn closed(&mut self, now: Instant) {
+        self.drop_link(now);
         self.connection.closed();
     }
 

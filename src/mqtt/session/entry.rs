@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::event::OnSessionLost;
 use super::outcome::Outcome;
+use super::suspects::Suspicion;
 use crate::mqtt::packet::{Filter, ProtocolError, QoS};
 use crate::mqtt::v4::Outgoing;
 
@@ -34,6 +35,7 @@ pub(super) struct Entry<T> {
     pub(super) sent: Instant,
     /// Where its packet ends in the output.
     pub(super) end: u64,
+    pub(super) suspicion: Suspicion,
 }
 
 /// The packet that was sent, or is to be.
@@ -48,6 +50,11 @@ pub(super) enum Body {
     },
     Subscribe(Box<Subscribing>),
     Unsubscribe(Box<Unsubscribing>),
+    /// Nothing more is sent, and no answer counts: the command was given up, and the broker may still answer it.
+    /// The identifier is free with the link, or with the session if the broker may hold it that long.
+    GivenUp {
+        until_session_ends: bool,
+    },
 }
 
 /// Awaits SUBACK for the filters behind those that `granted` has the answers to.
@@ -78,6 +85,7 @@ impl<T> Entry<T> {
             since: now,
             sent: now,
             end: 0,
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -125,6 +133,10 @@ impl<T> Entry<T> {
         matches!(self.body, Body::Release { .. })
     }
 
+    pub(super) fn is_given_up(&self) -> bool {
+        matches!(self.body, Body::GivenUp { .. })
+    }
+
     pub(super) fn is_renewal(&self) -> bool {
         matches!(&self.body, Body::Subscribe(asked) if asked.renewal)
     }
@@ -137,6 +149,7 @@ impl<T> Entry<T> {
                 self.sent_in_session
                     && (message.qos() == QoS::ExactlyOnce || on_session_lost == OnSessionLost::Fail)
             }
+            Body::GivenUp { .. } => true,
             Body::Subscribe(_) | Body::Unsubscribe(_) => false,
         }
     }
@@ -146,7 +159,7 @@ impl<T> Entry<T> {
         let (asked, left): (&[Filter], &[String]) = match &self.body {
             Body::Subscribe(asked) => (&asked.filters, &[]),
             Body::Unsubscribe(left) => (&[], &left.filters),
-            Body::Publish(_) | Body::Release { .. } => (&[], &[]),
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => (&[], &[]),
         };
         let asked = asked.iter().map(|asked| asked.filter.as_str());
         asked.chain(left.iter().map(String::as_str))
@@ -156,7 +169,7 @@ impl<T> Entry<T> {
         match &self.body {
             Body::Subscribe(asked) => asked.left().len(),
             Body::Unsubscribe(left) => left.left().len(),
-            Body::Publish(_) | Body::Release { .. } => 0,
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => 0,
         }
     }
 }
@@ -183,6 +196,7 @@ impl Body {
                 format!("SUBSCRIBE to {filters:?}")
             }
             Body::Unsubscribe(left) => format!("UNSUBSCRIBE from {:?}", left.filters),
+            Body::GivenUp { .. } => "a command that was given up".to_owned(),
         }
     }
 }

@@ -24,9 +24,10 @@ pub struct SessionOptions {
     pub identifiers: u16,
     /// Position on the circle of identifiers to begin at, 0 for identifier 1.
     pub first_identifier: u16,
-    /// Links lost in a row with something in flight and nothing acknowledged, after which the oldest
-    /// command in flight is taken for the cause and given up.
-    pub fruitless_links: u32,
+    /// Losses in a row that count against a command, after which it is suspected and tried alone.
+    pub suspected_after: u32,
+    /// Links that the broker closed with a command alone, one after the other, after which it is given up.
+    pub given_up_after: u32,
     /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
     /// accepted them. The next message, and every one behind it, is left with the broker until half of
     /// these bytes are read and a new link asks for it. A message alone may be larger.
@@ -130,13 +131,24 @@ impl<T> Events<T> {
     }
 }
 
+/// The side that ended a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkEnd {
+    /// The broker closed or reset it.
+    ByBroker,
+    /// We did, or the network.
+    Otherwise,
+}
+
 /// Why a link is given up, or went away by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LinkLoss {
     /// The broker closed it.
     PeerClosed,
-    /// Reading or writing failed.
-    Io(String),
+    /// The broker reset it, or TLS broke.
+    Reset(String),
+    /// The network gave it up.
+    Network(String),
     /// Nothing came back after PINGREQ, or everything but its answer for too long.
     KeepAliveExpired,
     /// The packet under this identifier was not acknowledged in time: the broker answered a later PINGREQ first, or
@@ -151,11 +163,23 @@ pub enum LinkLoss {
     Protocol(Box<ProtocolError>),
 }
 
+impl LinkLoss {
+    /// The side that ended the link.
+    pub fn end(&self) -> LinkEnd {
+        match self {
+            LinkLoss::PeerClosed | LinkLoss::Reset(_) => LinkEnd::ByBroker,
+            _ => LinkEnd::Otherwise,
+        }
+    }
+}
+
 impl fmt::Display for LinkLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkLoss::PeerClosed => f.write_str("the broker closed the connection"),
-            LinkLoss::Io(problem) => write!(f, "the connection broke: {problem}"),
+            LinkLoss::Reset(problem) | LinkLoss::Network(problem) => {
+                write!(f, "the connection broke: {problem}")
+            }
             LinkLoss::KeepAliveExpired => f.write_str("the broker did not answer a PINGREQ"),
             LinkLoss::AckTimeout(id) => write!(
                 f,

@@ -60,6 +60,12 @@ impl Filters {
         self.renewals += 1;
     }
 
+    /// A renewal is given up. The filter is wanted no more.
+    pub(super) fn handle_renewal_given_up(&mut self, filter: &str) {
+        self.renewals = self.renewals.saturating_sub(1);
+        self.standings.remove(filter);
+    }
+
     /// The link is gone: renewals that were sent on it are not answered any more.
     pub(super) fn forget_renewals(&mut self) {
         self.renewals = 0;

@@ -261,6 +261,11 @@ impl<T> Liveness<T> {
         self.pings.len() < UNANSWERED_PINGS
     }
 
+    /// Whether each PINGREQ was answered.
+    pub(super) fn all_answered(&self) -> bool {
+        self.pings.is_empty()
+    }
+
     /// How many PING commands have not ended.
     pub(super) fn unresolved(&self) -> usize {
         self.pings.iter().filter(|p| p.token.is_some()).count()

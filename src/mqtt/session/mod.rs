@@ -6,7 +6,8 @@
 //! | `outbound.rs` | commands on their way to their acknowledgment |
 //! | with `entry.rs`, `ring.rs` | one command; identifiers |
 //! | with `waiting.rs`, `leaving.rs` | commands before they have an identifier; packets still in the output |
-//! | with `recovery.rs` | what is sent again, or given up |
+//! | with `recovery.rs` | what is sent again |
+//! | with `suspects.rs` | commands that links may be lost because of: tried alone, given up |
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
 //! | with `clock.rs` | the clock by which answers are late |
@@ -36,6 +37,7 @@ mod output;
 mod recovery;
 mod ring;
 mod sorted;
+mod suspects;
 mod waiting;
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ use crate::mqtt::v4::Outgoing;
 
 use entry::{Body, Entry, Subscribing, Unsubscribing};
 use event::Events;
-pub use event::{Event, LinkLoss, OnSessionLost, SessionOptions};
+pub use event::{Event, LinkEnd, LinkLoss, OnSessionLost, SessionOptions};
 use filters::Filters;
 pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
@@ -98,7 +100,7 @@ impl<T> Session<T> {
         Session {
             link: LinkState::Down,
             output: Output::default(),
-            outbound: Outbound::new(&options),
+            outbound: Outbound::new(&options, now),
             filters: Filters::default(),
             liveness: Liveness::new(&options, now),
             inbound: Inbound::default(),
@@ -120,22 +122,28 @@ impl<T> Session<T> {
 
     /// The link is gone. A packet that awaits an acknowledgment stays and is sent again on the next link. A
     /// command that would never be acknowledged ends here.
-    pub fn handle_link_lost(&mut self) {
+    pub fn handle_link_lost(&mut self, end: LinkEnd, now: Instant) {
         let greeting = matches!(self.link, LinkState::Greeting { .. });
         if greeting && self.output.is_empty() {
             // The broker may have begun a session with a CONNACK that never arrived. That session may be
             // present on the next link, and it has none of the subscriptions of the one before it.
             self.filters.owe_all();
         }
-        let was_up = self.link == LinkState::Up;
+        let end = match self.link {
+            LinkState::Up => Some(end),
+            LinkState::Closing => Some(LinkEnd::Otherwise),
+            LinkState::Down | LinkState::Greeting { .. } => None,
+        };
         self.link = LinkState::Down;
         let taken = self.output.handle_link_lost();
         self.liveness.stop();
         self.inbound.handle_link_lost();
         self.filters.forget_renewals();
         self.events.handle_link_lost();
-        self.outbound
-            .handle_link_lost(taken, was_up, &mut self.events);
+        let given_up = self
+            .outbound
+            .handle_link_lost(taken, end, &mut self.events, now);
+        self.refuse_renewals(given_up);
         self.liveness.end_pings(Reason::LinkLost, &mut self.events);
     }
 
@@ -185,14 +193,29 @@ impl<T> Session<T> {
     pub fn handle_timeout(&mut self, now: Instant) {
         let oldest = || self.outbound.oldest_unanswered();
         let loss = self.liveness.handle_timeout(oldest, &mut self.output, now);
-        if let Some(loss) = loss {
-            self.events.push(Event::Close(loss));
+        let broker_answers = self.liveness.all_answered();
+        match loss {
+            Some(LinkLoss::AckTimeout(id))
+                if self.outbound.handle_late(id, broker_answers, now) =>
+            {
+                self.send_waiting(now);
+            }
+            Some(loss) => self.events.push(Event::Close(loss)),
+            None => {}
+        }
+        if self.link == LinkState::Up && self.outbound.goes_on_trying(now) {
+            self.send_waiting(now);
+        }
+        if let Some(id) = self.outbound.late_without_witness(now) {
+            self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
         }
     }
 
     /// When [`Session::handle_timeout`] wants to be called.
     pub fn next_timer(&self) -> Option<Instant> {
-        self.liveness.next_timer()
+        let trial = self.outbound.next_timer();
+        let trial = trial.filter(|_| self.link == LinkState::Up);
+        self.liveness.next_timer().into_iter().chain(trial).min()
     }
 
     /// Takes the next event.
@@ -277,7 +300,7 @@ impl<T> Session<T> {
     /// the backpressure.
     pub fn wants_commands(&self) -> bool {
         self.link == LinkState::Up
-            && !self.filters.is_renewing()
+            && (!self.filters.is_renewing() || self.outbound.is_trying())
             && self.outbound.has_room()
             && self.liveness.has_room()
             && !self.output.is_full()
@@ -324,6 +347,14 @@ impl<T> Session<T> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl<T> Session<T> {
+    /// Whether the link is a trial link.
+    pub(crate) fn is_trying(&self) -> bool {
+        self.outbound.is_trying()
+    }
+}
+
 /// Reactions: one part has seen something, and the others have to know.
 impl<T> Session<T> {
     fn handle_first_packet(
@@ -363,23 +394,27 @@ impl<T> Session<T> {
     /// anything else, and the packets in flight are sent as new ones.
     fn on_connected(&mut self, session_present: bool, now: Instant) {
         self.link = LinkState::Up;
-        self.outbound.handle_connected();
+        self.outbound.handle_connected(now);
         self.liveness.handle_connected();
         if !session_present {
             self.inbound.handle_session_lost();
             self.filters.owe_all();
             self.outbound.handle_session_lost(&mut self.events);
         }
-        self.send_renewals(now);
+        let owed = self.filters.owed();
+        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
+        if self.outbound.begin_trials(&owed, now) {
+            self.liveness.send_ping(None, &mut self.output, now);
+        }
+        self.send_renewals(&owed, now);
         if session_present {
             for id in self.outbound.resume() {
                 self.send(id, now);
             }
         }
-        let resubscribing = self.filters.owed().count();
         self.events.push(Event::Connected {
             session_present,
-            resubscribing,
+            resubscribing: owed.len(),
         });
         self.send_waiting(now);
     }
@@ -446,9 +481,14 @@ impl<T> Session<T> {
     fn on_pubrec(&mut self, id: PacketId, now: Instant) {
         let released = self.outbound.handle_pubrec(id, now);
         match released {
-            Released::First | Released::Unknown => self.send(id, now),
+            Released::First => {
+                self.send(id, now);
+                self.judge(now);
+            }
+            Released::Unknown => self.send(id, now),
             // It counts as an acknowledgment, so that these answers cannot pile up unread.
             Released::Again | Released::UnknownInUse => self.output.acknowledge(Ack::PubRel, id),
+            Released::GivenUp => self.ignore_unsolicited("PUBREC", Some(id)),
         }
         if let Released::Unknown | Released::UnknownInUse = released {
             self.note_unsolicited("PUBREC", Some(id), "answered with PUBREL");
@@ -504,7 +544,10 @@ impl<T> Session<T> {
 
     fn on_pingresp(&mut self, now: Instant) {
         if self.liveness.handle_pingresp(&mut self.events, now) {
-            self.outbound.note_progress();
+            self.outbound.handle_pingresp();
+            if self.outbound.goes_on_trying(now) {
+                self.send_waiting(now);
+            }
         } else {
             self.ignore_unsolicited("PINGRESP", None);
         }
@@ -515,18 +558,38 @@ impl<T> Session<T> {
         if !awaited {
             return self.ignore_unsolicited(name, Some(id));
         }
+        self.judge(now);
         if self.outbound.in_flight() == 0 {
             self.liveness.handle_all_acknowledged();
         }
         self.send_waiting(now);
     }
 
+    /// A command was answered: on a trial link others may be given up because of that.
+    fn judge(&mut self, now: Instant) {
+        if !self.outbound.is_trying() {
+            return;
+        }
+        let given_up = self.outbound.judge(&mut self.events);
+        self.refuse_renewals(given_up);
+        if self.outbound.in_flight() > 0 {
+            // Those that stood without an answer are awaited again.
+            self.liveness.handle_sent(now);
+        }
+    }
+
+    /// The renewals of these filters are given up.
+    fn refuse_renewals(&mut self, filters: impl IntoIterator<Item = String>) {
+        for filter in filters {
+            self.filters.handle_renewal_given_up(&filter);
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+    }
+
     /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
     /// that waits.
-    fn send_renewals(&mut self, now: Instant) {
-        let owed = self.filters.owed();
-        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
-        self.outbound.renew(&owed, now);
+    fn send_renewals(&mut self, owed: &[Filter], now: Instant) {
+        self.outbound.renew(owed, now);
         while let Some(id) = self.outbound.poll_renewal() {
             self.send(id, now);
         }
@@ -550,7 +613,7 @@ impl<T> Session<T> {
     /// Puts the packet under this identifier into the output.
     fn send(&mut self, id: PacketId, now: Instant) {
         let clock = self.liveness.clock(now);
-        match self.outbound.send(id, &mut self.output, clock) {
+        match self.outbound.send(id, &mut self.output, now, clock) {
             Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
             // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
             Some(Body::Unsubscribe(left)) => {

@@ -9,12 +9,13 @@
 use std::time::Instant;
 
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, Unsubscribing};
-use super::event::{Events, OnSessionLost, SessionOptions};
+use super::event::{Events, LinkEnd, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
 use super::outcome::{Outcome, Reason};
 use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
+use super::suspects::{Suspects, Suspicion};
 use super::waiting::Waiting;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
@@ -23,7 +24,7 @@ use crate::mqtt::v4::Outgoing;
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
 
-/// The answer that a PUBREC asks for: PUBREL in any case.
+/// The answer that a PUBREC asks for: PUBREL, unless the command was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Released {
     /// The first one for this message: PUBREL is to be sent, and PUBCOMP is awaited.
@@ -35,6 +36,8 @@ pub(super) enum Released {
     Unknown,
     /// Nothing is known of the message, and another packet has its identifier: PUBREL is to be sent.
     UnknownInUse,
+    /// None: the command was given up, and nothing more is sent under its identifier.
+    GivenUp,
 }
 
 /// A packet that awaits an acknowledgment.
@@ -58,6 +61,9 @@ pub(super) struct Outbound<T> {
     leaving: Leaving<T>,
     next_release: u64,
     recovery: Recovery,
+    suspects: Suspects,
+    /// Identifiers of commands that were given up and may still be answered.
+    given_up: usize,
 }
 
 /// The entry that an acknowledgment may be for. A packet that was never in the output has none.
@@ -67,7 +73,7 @@ fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
 
 /// Commands on their way into the output.
 impl<T> Outbound<T> {
-    pub(super) fn new(options: &SessionOptions) -> Self {
+    pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
         let spare_identifiers = SPARE_IDENTIFIERS.min(options.identifiers / 4);
         let most = options.identifiers - spare_identifiers;
         Outbound {
@@ -77,7 +83,9 @@ impl<T> Outbound<T> {
             waiting: Waiting::default(),
             leaving: Leaving::default(),
             next_release: 0,
-            recovery: Recovery::new(options.fruitless_links),
+            recovery: Recovery::default(),
+            suspects: Suspects::new(options, now),
+            given_up: 0,
         }
     }
 
@@ -99,11 +107,20 @@ impl<T> Outbound<T> {
         self.waiting.push_back(Entry::new(Some(token), body, now));
     }
 
-    /// Lets renewals of these filters wait, ahead of every other command.
+    /// Lets renewals of these filters wait, ahead of every other command: one filter to a packet if each packet
+    /// is to be tried alone.
     pub(super) fn renew(&mut self, filters: &[Filter], now: Instant) {
-        for filters in filters.chunks(FILTERS_PER_PACKET).rev() {
+        let size = match self.suspects.is_off() {
+            true => FILTERS_PER_PACKET,
+            false => 1,
+        };
+        for filters in filters.chunks(size).rev() {
             let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
-            self.waiting.push_front(Entry::new(None, body, now));
+            let mut entry = Entry::new(None, body, now);
+            if let [alone] = filters {
+                entry.suspicion = self.suspects.of_renewal(&alone.filter);
+            }
+            self.waiting.push_front(entry);
         }
     }
 
@@ -120,17 +137,30 @@ impl<T> Outbound<T> {
     }
 
     /// The next packet that may be sent: first those that have to be sent again, then what stands in `waiting`.
-    /// While subscriptions are being renewed, only further renewals may.
+    /// While subscriptions are being renewed, only further renewals may. On a trial link one packet may at a time,
+    /// and renewals are the first of them.
     pub(super) fn poll_unsent(&mut self, is_renewing: bool) -> Option<PacketId> {
+        if !self.suspects.lets_send() {
+            return None;
+        }
+        let is_trial = !self.suspects.is_off();
+        if is_trial && let Some(id) = self.poll_renewal() {
+            return Some(id);
+        }
         if let Some(id) = self.recovery.poll_unsent(&self.ring) {
             return Some(id);
         }
-        let entry = self.waiting.poll(&self.ring, is_renewing)?;
+        let standing = self.suspects.standing();
+        let is_renewing = is_renewing && !is_trial;
+        let entry = self.waiting.poll(&self.ring, is_renewing, standing)?;
         self.reserve(entry)
     }
 
-    /// The next renewal, if there is an identifier for it.
+    /// The next renewal, if it may be sent and there is an identifier for it.
     pub(super) fn poll_renewal(&mut self) -> Option<PacketId> {
+        if !self.suspects.lets_send() {
+            return None;
+        }
         let entry = self.waiting.poll_renewal(&self.ring)?;
         self.reserve(entry)
     }
@@ -141,15 +171,17 @@ impl<T> Outbound<T> {
         &mut self,
         id: PacketId,
         output: &mut Output,
+        now: Instant,
         clock: Instant,
     ) -> Option<&Body> {
-        let entry = self.ring.get_mut(id)?;
+        let entry = self.ring.get_mut(id).filter(|entry| !entry.is_given_up())?;
         self.leaving.push(id, entry, output);
         match &mut entry.body {
             Body::Publish(message) => output.publish(message, Some(id), entry.sent_in_session),
             Body::Release { .. } => output.release(id),
             Body::Subscribe(asked) => output.subscribe(id, asked.packet()),
             Body::Unsubscribe(left) => output.unsubscribe(id, left.packet()),
+            Body::GivenUp { .. } => return None,
         }
         if !entry.is_release() {
             entry.attempts += 1;
@@ -159,6 +191,7 @@ impl<T> Outbound<T> {
         entry.on_this_link = true;
         entry.sent = clock;
         entry.end = output.position();
+        self.suspects.handle_sent(id, now);
         Some(&entry.body)
     }
 
@@ -202,9 +235,11 @@ impl<T> Outbound<T> {
         }
         match self.ring.get_mut(id) {
             Some(entry) if entry.is_release() => Released::Again,
+            Some(entry) if entry.is_given_up() => Released::GivenUp,
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
                 entry.body.release(&mut self.next_release);
-                self.recovery.note_progress();
+                entry.suspicion = Suspicion::default();
+                self.handle_answered(id);
                 Released::First
             }
             Some(entry) => {
@@ -229,6 +264,7 @@ impl<T> Outbound<T> {
             if entry.body.is_publish(QoS::AtLeastOnce) {
                 entry.on_this_link = false;
                 self.recovery.send_again(id);
+                self.suspects.handle_answered(id);
             }
             return true;
         }
@@ -260,11 +296,15 @@ impl<T> Outbound<T> {
         events: &mut Events<T>,
         now: Instant,
     ) -> Option<PacketId> {
-        self.recovery.note_progress();
+        if let Some(entry) = self.ring.get(id).filter(|entry| entry.is_renewal()) {
+            let filters = entry.filters();
+            filters.for_each(|filter| self.suspects.forget_renewal(filter));
+        }
         if self.ring.get(id).is_some_and(Entry::is_answered) {
             self.complete(id, |_| true, events, now);
             return None;
         }
+        self.handle_answered(id);
         let mut entry = self.ring.remove(id)?;
         entry.sent_in_session = false;
         entry.attempts = 0;
@@ -275,12 +315,8 @@ impl<T> Outbound<T> {
             // It was free a moment ago.
             drop(self.ring.insert(id, release));
         }
+        entry.suspicion = Suspicion::default();
         self.reserve(entry)
-    }
-
-    /// Something else than a command was answered.
-    pub(super) fn note_progress(&mut self) {
-        self.recovery.note_progress();
     }
 
     /// Ends the command that the broker has answered, and frees its identifier; returns false if its entry awaits
@@ -304,51 +340,83 @@ impl<T> Outbound<T> {
         } else {
             self.ring.free(id);
         }
-        self.recovery.note_progress();
+        self.handle_answered(id);
         if let Some(token) = token {
             events.resolve(token, outcome);
         }
         true
+    }
+
+    /// The packet under this identifier was answered.
+    fn handle_answered(&mut self, id: PacketId) {
+        self.recovery.note_progress();
+        self.suspects.handle_answered(id);
     }
 }
 
 /// Links and sessions that come and go.
 impl<T> Outbound<T> {
     /// The broker accepted CONNECT.
-    pub(super) fn handle_connected(&mut self) {
+    pub(super) fn handle_connected(&mut self, now: Instant) {
         self.recovery.handle_connected();
+        self.suspects.handle_connected(now);
     }
 
     /// The link is gone that took the bytes up to this position. A packet of which it took nothing was not
-    /// sent. Commands wait for the next link, except for QoS 0 messages. Renewals are made anew on it.
-    pub(super) fn handle_link_lost(&mut self, taken: u64, was_up: bool, events: &mut Events<T>) {
+    /// sent. Commands wait for the next link, except for QoS 0 messages. Renewals are made anew on it. `end` is `None`
+    /// if CONNACK had not come. Returns the filter of a renewal that is given up instead.
+    pub(super) fn handle_link_lost(
+        &mut self,
+        taken: u64,
+        end: Option<LinkEnd>,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> Option<String> {
         self.leaving.take_back(taken, &mut self.ring);
-        if let Some(id) = self.recovery.handle_link_lost(&self.ring, was_up) {
-            self.give_up(id, events);
-        }
+        self.recovery.handle_link_lost();
         self.waiting.handle_link_lost();
-        let mut renewals = Vec::new();
+        let guilty = self.count_loss(taken, end, now);
+        let refused = guilty.and_then(|id| self.give_up(id, Reason::Parked, events));
+        let mut gone = Vec::new();
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
             entry.shares_identifier = false;
             if entry.is_renewal() {
-                renewals.push(id);
+                self.suspects.keep_renewal(entry.filters(), entry.suspicion);
+                gone.push(id);
+            }
+            if let Body::GivenUp {
+                until_session_ends: false,
+            } = entry.body
+            {
+                self.given_up -= 1;
+                gone.push(id);
             }
         }
-        renewals.into_iter().for_each(|id| self.ring.free(id));
+        gone.into_iter().for_each(|id| self.ring.free(id));
         self.leaving
             .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
+        refused
     }
 
-    /// The broker kept the session. Returns the PUBRELs that have to be sent at once, in order.
+    /// The broker kept the session. Returns the PUBRELs that have to be sent at once, in order. On a trial link
+    /// they wait for their turn.
     pub(super) fn resume(&mut self) -> Vec<PacketId> {
-        self.recovery.resume(&self.ring)
+        let releases = self.recovery.resume(&self.ring);
+        match self.suspects.is_off() {
+            true => releases,
+            false => {
+                self.recovery.resend_first(releases);
+                Vec::new()
+            }
+        }
     }
 
     /// The broker has no session: what was in flight is sent as new, except where that could deliver a QoS 2
     /// message twice.
     pub(super) fn handle_session_lost(&mut self, events: &mut Events<T>) {
         let waiting = self.waiting.drain();
+        self.given_up = 0;
         for mut entry in self.ring.drain().chain(waiting) {
             if entry.is_renewal() {
                 continue;
@@ -368,6 +436,7 @@ impl<T> Outbound<T> {
     /// Ends every command.
     pub(super) fn abandon(&mut self, reason: Reason, written: u64, events: &mut Events<T>) {
         let waiting = self.waiting.drain();
+        self.given_up = 0;
         for entry in self.ring.drain().chain(waiting) {
             if let Some(token) = entry.token {
                 let outcome = match entry.ever_sent {
@@ -380,22 +449,154 @@ impl<T> Outbound<T> {
         self.leaving
             .end_unacknowledged(written, Outcome::Cancelled, reason, events);
     }
+}
 
-    /// Ends a command because links are lost with it.
-    fn give_up(&mut self, id: PacketId, events: &mut Events<T>) {
-        let Some(entry) = self.ring.get_mut(id) else {
-            return;
+/// Commands that links may be lost because of: see `suspects.rs`.
+impl<T> Outbound<T> {
+    /// Makes the link that came up a trial link if a command or one of the filters that are owed is suspected.
+    /// Returns whether it is one.
+    pub(super) fn begin_trials(&mut self, owed: &[Filter], now: Instant) -> bool {
+        let owed = owed.iter().map(|owed| owed.filter.as_str());
+        self.suspects.keep_renewals(owed);
+        let Some(suspect) = self.name_of_suspect() else {
+            return false;
         };
+        let idle = self.suspects.begin(now);
+        log::warn!(
+            "links were lost again and again while {suspect} was unanswered: this one stands idle for {} ms, and \
+             then what is unanswered goes out one at a time",
+            idle.as_millis()
+        );
+        true
+    }
+
+    /// For the log: the first command that is suspected.
+    fn name_of_suspect(&self) -> Option<String> {
+        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let mut entries = entries.chain(self.waiting.iter());
+        let suspect = entries.find(|entry| self.suspects.suspects(entry.suspicion));
+        let renewal = || self.suspects.suspected_renewal();
+        let renewal = || renewal().map(|filter| format!("SUBSCRIBE to {filter:?}"));
+        suspect.map(|entry| entry.body.name()).or_else(renewal)
+    }
+
+    /// PINGRESP came, or time has passed. Returns whether packets may be sent that might not before.
+    pub(super) fn goes_on_trying(&mut self, now: Instant) -> bool {
+        self.suspects.becomes_ready(now)
+    }
+
+    /// PINGRESP came.
+    pub(super) fn handle_pingresp(&mut self) {
+        self.recovery.note_progress();
+        self.suspects.handle_pingresp();
+    }
+
+    /// The acknowledgment under this identifier is late. Returns whether it is let stand, so that the link goes on:
+    /// not unless the broker has answered every PINGREQ.
+    pub(super) fn handle_late(&mut self, id: PacketId, broker_answers: bool, now: Instant) -> bool {
+        if let Some(entry) = self.ring.get_mut(id) {
+            entry.suspicion.count_loss();
+        }
+        broker_answers && self.suspects.lets_stand(id, now)
+    }
+
+    /// A command was answered on a trial link: those that stand without an answer are given up. The link is no
+    /// trial link any more if nothing suspect is left. Returns the filters whose renewals are given up.
+    pub(super) fn judge(&mut self, events: &mut Events<T>) -> Vec<String> {
+        if self.suspects.is_off() {
+            return Vec::new();
+        }
+        let mut standing = self.suspects.standing().to_vec();
+        let is_suspect = |id: &PacketId| {
+            let entry = self.ring.get(*id);
+            entry.is_some_and(|entry| self.suspects.suspects(entry.suspicion))
+        };
+        standing.retain(is_suspect);
+        let give_up = |id| self.give_up(id, Reason::Unanswered, events);
+        let refused = standing.into_iter().filter_map(give_up).collect();
+        if !self.has_suspects() {
+            self.suspects.end();
+        }
+        refused
+    }
+
+    /// The command that stands without an answer for the longest time, if no other has shown in time that the
+    /// broker answers.
+    pub(super) fn late_without_witness(&mut self, now: Instant) -> Option<PacketId> {
+        self.suspects.late_without_witness(now)
+    }
+
+    /// Whether packets are tried one at a time.
+    pub(super) fn is_trying(&self) -> bool {
+        !self.suspects.is_off()
+    }
+
+    /// When the trial goes on.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.suspects.next_timer()
+    }
+
+    fn has_suspects(&self) -> bool {
+        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let mut entries = entries.chain(self.waiting.iter());
+        self.suspects.suspected_renewal().is_some()
+            || entries.any(|entry| self.suspects.suspects(entry.suspicion))
+    }
+
+    /// Counts the loss of a link against those that were unanswered on it. Returns the one that is given up.
+    fn count_loss(&mut self, taken: u64, end: Option<LinkEnd>, now: Instant) -> Option<PacketId> {
+        let by_broker = end? == LinkEnd::ByBroker;
+        let tried = self.suspects.handle_link_lost(by_broker, now);
+        if !by_broker {
+            return None;
+        }
+        let mut has_news = false;
+        for (_, entry) in self.ring.iter_mut().filter(|(_, entry)| entry.on_this_link) {
+            has_news |= !self.suspects.suspects(entry.suspicion);
+            entry.suspicion.count_loss();
+        }
+        let guilty = tried.and_then(|(id, counts)| {
+            let entry = self.ring.get_mut(id).filter(|entry| entry.on_this_link)?;
+            let counts = counts(entry.end <= taken);
+            has_news |= counts;
+            let is_guilty = self.suspects.judges(&mut entry.suspicion, counts);
+            is_guilty.then_some(id)
+        });
+        // A link that tells something about a command was not made in vain.
+        if has_news {
+            self.recovery.note_progress();
+        }
+        guilty
+    }
+
+    /// Ends a command that the broker does not take. Returns the filter if it is a renewal.
+    fn give_up(&mut self, id: PacketId, reason: Reason, events: &mut Events<T>) -> Option<String> {
+        let entry = self.ring.get_mut(id)?;
+        log::error!("{} is given up: {reason}", entry.body.name());
         let token = entry.token.take();
+        let refused = match entry.is_renewal() {
+            true => entry.filters().next().map(str::to_owned),
+            false => None,
+        };
+        entry.suspicion = Suspicion::default();
         if entry.body.is_publish(QoS::ExactlyOnce) {
             // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
             entry.body.release(&mut self.next_release);
+            entry.on_this_link = false;
+            self.recovery.send_again(id);
         } else {
-            self.ring.free(id);
+            let until_session_ends = entry.is_release();
+            entry.body = Body::GivenUp { until_session_ends };
+            self.given_up += 1;
+        }
+        self.suspects.handle_answered(id);
+        if let Some(filter) = &refused {
+            self.suspects.forget_renewal(filter);
         }
         if let Some(token) = token {
-            events.resolve(token, Outcome::PerhapsDelivered(Reason::Parked));
+            events.resolve(token, Outcome::PerhapsDelivered(reason));
         }
+        refused
     }
 }
 
@@ -403,7 +604,12 @@ impl<T> Outbound<T> {
 impl<T> Outbound<T> {
     /// Whether one more command may be handed in.
     pub(super) fn has_room(&self) -> bool {
-        !self.has_waiting() && self.in_flight() < usize::from(self.window)
+        !self.has_waiting()
+            && match self.suspects.is_off() {
+                true => self.in_flight() < usize::from(self.window),
+                // One that shows whether the broker answers.
+                false => self.suspects.wants_witness() && self.ring.room() > 0,
+            }
     }
 
     /// Whether there is this identifier, and it is not in use.
@@ -426,8 +632,9 @@ impl<T> Outbound<T> {
         self.window
     }
 
+    /// How many commands are awaited that have an identifier.
     pub(super) fn in_flight(&self) -> usize {
-        self.ring.occupied()
+        self.ring.occupied() - self.given_up - self.suspects.standing().len()
     }
 
     /// How many commands have not ended.
@@ -448,7 +655,12 @@ impl<T> Outbound<T> {
 
     /// The packet that has awaited an acknowledgment on this link for the longest time.
     pub(super) fn oldest_unanswered(&self) -> Option<Unanswered> {
-        let on_this_link = self.ring.iter().filter(|(_, entry)| entry.on_this_link);
+        let standing = self.suspects.standing();
+        let is_awaited = |id: PacketId, entry: &Entry<T>| {
+            entry.on_this_link && !entry.is_given_up() && !standing.contains(&id)
+        };
+        let all = self.ring.iter();
+        let on_this_link = all.filter(|(id, entry)| is_awaited(*id, entry));
         let unanswered = on_this_link.map(|(id, entry)| Unanswered {
             id,
             sent: entry.sent,
@@ -536,14 +748,16 @@ mod tests {
                 on_session_lost: OnSessionLost::Republish,
                 identifiers: 8,
                 first_identifier: 0,
-                fruitless_links: 1,
+                suspected_after: 1,
+                given_up_after: 1,
                 max_owed_bytes: 0,
             };
+            let now = Instant::now();
             Fixture {
-                outbound: Outbound::new(&options),
+                outbound: Outbound::new(&options, now),
                 output: Output::default(),
                 events: Events::default(),
-                now: Instant::now(),
+                now,
             }
         }
 
@@ -552,7 +766,7 @@ mod tests {
             let message = Publish::new("t", qos, "x").into();
             let entry = Entry::new(Some(token), Body::Publish(message), self.now);
             let id = self.outbound.reserve(entry).expect("an identifier");
-            self.outbound.send(id, &mut self.output, self.now);
+            self.outbound.send(id, &mut self.output, self.now, self.now);
             id
         }
 
@@ -564,8 +778,11 @@ mod tests {
 
         fn loses_link(&mut self) {
             let taken = self.output.handle_link_lost();
-            self.outbound
-                .handle_link_lost(taken, true, &mut self.events);
+            let end = Some(LinkEnd::ByBroker);
+            let given_up = self
+                .outbound
+                .handle_link_lost(taken, end, &mut self.events, self.now);
+            assert_eq!(given_up, None);
         }
 
         fn resolved(&mut self) -> Option<(u8, Outcome)> {
@@ -623,20 +840,6 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_given_up_frees_its_identifier_only_where_the_broker_cannot_hold_it() {
-        for (qos, in_flight) in [(QoS::AtLeastOnce, 0), (QoS::ExactlyOnce, 1)] {
-            let mut t = Fixture::new();
-            t.publish(1, qos);
-            t.flush();
-            t.loses_link();
-            let given_up = Outcome::PerhapsDelivered(Reason::Parked);
-            assert_eq!(t.resolved(), Some((1, given_up)));
-            assert_eq!(t.outbound.in_flight(), in_flight);
-            assert_eq!(t.outbound.resume().len(), in_flight);
-        }
-    }
-
-    #[test]
     fn without_an_identifier_a_command_waits_ahead_of_the_others() {
         let mut t = Fixture::new();
         for token in 0..8 {
@@ -662,14 +865,13 @@ mod tests {
         t.publish(1, QoS::AtLeastOnce);
         t.publish(2, QoS::ExactlyOnce);
         t.flush();
-        t.outbound.note_progress();
         t.loses_link();
         t.outbound.handle_session_lost(&mut t.events);
         let lost = Outcome::PerhapsDelivered(Reason::SessionLost);
         assert_eq!(t.resolved(), Some((2, lost)));
         assert_eq!(t.resolved(), None);
         let id = t.outbound.poll_unsent(false).expect("the other one");
-        t.outbound.send(id, &mut t.output, t.now);
+        t.outbound.send(id, &mut t.output, t.now, t.now);
         // Without DUP: it is new in this session.
         assert_eq!(t.output.bytes()[0], 0x32);
     }

@@ -51,9 +51,12 @@ pub enum Reason {
     /// Nothing is known of its end: it was waited for on the thread of a loop, which must not wait, while that
     /// thread was unwinding from a panic.
     OnLoopThread,
-    /// It was first in flight when five links in a row were lost without anything acknowledged: the
-    /// broker may close the connection because of it, so it is not sent again.
+    /// Three links in a row were lost while it was unanswered, and then the broker closed five on which it was the
+    /// only command: it is not sent again.
     Parked,
+    /// Three links in a row were lost while it was unanswered. On the next one it stood alone for the
+    /// acknowledgment time-out, and then the broker answered another command: it is not sent again.
+    Unanswered,
 }
 
 impl Outcome {
@@ -106,7 +109,8 @@ impl fmt::Display for Reason {
             Reason::InboxClosed => "its inbox is gone",
             Reason::NoConnection => "there is no connection",
             Reason::OnLoopThread => "a loop's own thread cannot wait for its end",
-            Reason::Parked => "the connection was lost with it again and again",
+            Reason::Parked => "the broker closed the connection whenever it was sent, also alone",
+            Reason::Unanswered => "the broker answers other commands, and never this one",
         })
     }
 }

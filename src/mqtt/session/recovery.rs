@@ -1,5 +1,4 @@
-//! The beginning of a new link: which packets are sent again, and which command is given up because links
-//! are lost with it.
+//! The beginning of a new link: which packets are sent again.
 //!
 //! The entries themselves are in the ring of the sending half. This file chooses among them and changes none.
 //! Pure; the loop's thread.
@@ -10,31 +9,19 @@ use super::entry::{Body, Entry};
 use super::ring::Ring;
 use crate::mqtt::packet::PacketId;
 
-/// The packets that are sent again, and how links fared before.
-#[derive(Debug, Clone)]
+/// The packets that are sent again, and how the link fares.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Recovery {
     /// Packets that are still to be sent again on this link, ahead of every other.
     resending: VecDeque<PacketId>,
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
     progress: bool,
-    /// Links lost in a row with something in flight and nothing acknowledged.
-    fruitless_links: u32,
-    /// So many of them end the command that stands first.
-    limit: u32,
 }
 
 impl Recovery {
-    pub(super) fn new(limit: u32) -> Self {
-        Recovery {
-            resending: VecDeque::new(),
-            progress: false,
-            fruitless_links: 0,
-            limit,
-        }
-    }
-
     /// The broker accepted CONNECT: nothing is acknowledged on this link yet.
     pub(super) fn handle_connected(&mut self) {
+        self.resending.clear();
         self.progress = false;
     }
 
@@ -47,7 +34,7 @@ impl Recovery {
         self.resending.clear();
         for (id, entry) in ring.iter() {
             match entry.body {
-                _ if entry.on_this_link => {}
+                _ if entry.on_this_link || entry.is_given_up() => {}
                 Body::Release { order } => releases.push((order, id)),
                 _ => self.resending.push_back(id),
             }
@@ -61,6 +48,13 @@ impl Recovery {
         self.resending.push_back(id);
     }
 
+    /// Lets these be sent again ahead of the others.
+    pub(super) fn resend_first(&mut self, ids: Vec<PacketId>) {
+        for id in ids.into_iter().rev() {
+            self.resending.push_front(id);
+        }
+    }
+
     /// Takes the next packet that is to be sent again.
     pub(super) fn poll_unsent<T>(&mut self, ring: &Ring<Entry<T>>) -> Option<PacketId> {
         while let Some(id) = self.resending.pop_front() {
@@ -72,43 +66,14 @@ impl Recovery {
         None
     }
 
-    /// The broker acknowledged something.
+    /// The link was of use: the broker acknowledged something.
     pub(super) fn note_progress(&mut self) {
         self.progress = true;
     }
 
-    /// The link is gone. `was_up` says whether CONNACK came on it. Returns the command to be given up, if any.
-    ///
-    /// A broker may close the connection because of a packet (AWS IoT does so for a topic that its policy does
-    /// not allow), and sending that again would go on for ever. When links are lost again and again without a
-    /// single acknowledgment, the command that stands first is given up, so that the others go on.
-    pub(super) fn handle_link_lost<T>(
-        &mut self,
-        ring: &Ring<Entry<T>>,
-        was_up: bool,
-    ) -> Option<PacketId> {
+    /// The link is gone.
+    pub(super) fn handle_link_lost(&mut self) {
         self.resending.clear();
-        if self.progress {
-            self.fruitless_links = 0;
-            return None;
-        }
-        if !was_up {
-            return None;
-        }
-        let (id, first) = ring.iter().find(|(_, entry)| entry.on_this_link)?;
-        self.fruitless_links += 1;
-        // A release is no cause, and a renewal is made anew on each link.
-        if self.fruitless_links < self.limit || first.token.is_none() || first.is_release() {
-            return None;
-        }
-        self.fruitless_links = 0;
-        log::error!(
-            "{} links were lost one after the other with {} first in flight; it is given up: the \
-             broker may not allow it",
-            self.limit,
-            first.body.name()
-        );
-        Some(id)
     }
 
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
@@ -153,12 +118,6 @@ mod tests {
         Body::Release { order }
     }
 
-    fn all_sent(ring: &mut Ring<Entry<u8>>) {
-        for (_, entry) in ring.iter_mut() {
-            entry.on_this_link = true;
-        }
-    }
-
     fn value(id: PacketId) -> u16 {
         id.value()
     }
@@ -166,7 +125,7 @@ mod tests {
     #[test]
     fn releases_come_first_in_their_own_order_and_then_everything_else_in_the_old_one() {
         let mut ring = ring(vec![publish(), release(2), publish(), release(1)]);
-        let mut recovery = Recovery::new(5);
+        let mut recovery = Recovery::default();
         let releases = recovery.resume(&ring);
         assert_eq!(releases.into_iter().map(value).collect::<Vec<_>>(), [4, 2]);
         assert_eq!(recovery.poll_unsent(&ring).map(value), Some(1));
@@ -180,41 +139,9 @@ mod tests {
     #[test]
     fn a_lost_link_ends_the_resending() {
         let ring = ring(vec![publish()]);
-        let mut recovery = Recovery::new(5);
+        let mut recovery = Recovery::default();
         recovery.resume(&ring);
-        assert_eq!(recovery.handle_link_lost(&ring, true), None);
+        recovery.handle_link_lost();
         assert!(!recovery.is_resending());
-    }
-
-    #[test]
-    fn the_first_command_is_given_up_after_so_many_fruitless_links() {
-        let mut ring = ring(vec![publish(), publish()]);
-        all_sent(&mut ring);
-        let mut recovery = Recovery::new(3);
-        // Neither a link without CONNACK nor one that brought something counts.
-        for (progress, was_up, given_up) in [
-            (false, true, None),
-            (true, true, None),
-            (false, true, None),
-            (false, false, None),
-            (false, true, None),
-            (false, true, Some(1)),
-            (false, true, None),
-        ] {
-            recovery.handle_connected();
-            if progress {
-                recovery.note_progress();
-            }
-            let found = recovery.handle_link_lost(&ring, was_up);
-            assert_eq!(found.map(value), given_up);
-        }
-    }
-
-    #[test]
-    fn a_release_is_never_given_up() {
-        let mut ring = ring(vec![release(1)]);
-        all_sent(&mut ring);
-        let mut recovery = Recovery::new(1);
-        assert_eq!(recovery.handle_link_lost(&ring, true), None);
     }
 }

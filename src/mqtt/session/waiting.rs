@@ -39,11 +39,17 @@ impl<T> Waiting<T> {
         self.entries.push_front(entry);
     }
 
-    /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may.
-    pub(super) fn poll(&mut self, ring: &Ring<Entry<T>>, is_renewing: bool) -> Option<Entry<T>> {
+    /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may. The
+    /// requests in `standing` hold nothing back: nobody waits for their answers any more.
+    pub(super) fn poll(
+        &mut self,
+        ring: &Ring<Entry<T>>,
+        is_renewing: bool,
+        standing: &[PacketId],
+    ) -> Option<Entry<T>> {
         let first = self.entries.front()?;
         let held_back = is_renewing && !first.is_renewal();
-        if held_back || ring.room() == 0 || self.would_overtake(ring) {
+        if held_back || ring.room() == 0 || self.would_overtake(ring, standing) {
             return None;
         }
         self.entries.pop_front()
@@ -77,24 +83,30 @@ impl<T> Waiting<T> {
     }
 
     /// Whether a request for one of the filters of the first command is under way.
-    fn would_overtake(&mut self, ring: &Ring<Entry<T>>) -> bool {
-        let holds = |id: PacketId| ring.get(id).is_some_and(Entry::is_request);
+    fn would_overtake(&mut self, ring: &Ring<Entry<T>>, standing: &[PacketId]) -> bool {
+        let holds =
+            |id: PacketId| !standing.contains(&id) && ring.get(id).is_some_and(Entry::is_request);
         // It is looked for once, not at each acknowledgment that comes meanwhile.
         if !self.held_by.is_some_and(holds) {
             let first = self.entries.front();
-            self.held_by = first.and_then(|first| find_request_before(first, ring));
+            self.held_by = first.and_then(|first| find_request_before(first, ring, standing));
         }
         self.held_by.is_some()
     }
 }
 
-fn find_request_before<T>(entry: &Entry<T>, ring: &Ring<Entry<T>>) -> Option<PacketId> {
+fn find_request_before<T>(
+    entry: &Entry<T>,
+    ring: &Ring<Entry<T>>,
+    standing: &[PacketId],
+) -> Option<PacketId> {
     if !entry.is_request() || entry.is_renewal() {
         return None;
     }
     let filters: BTreeSet<_> = entry.filters().collect();
     let overlaps = |other: &Entry<T>| other.filters().any(|filter| filters.contains(filter));
-    let found = ring.iter().find(|(_, other)| overlaps(other));
+    let mut others = ring.iter().filter(|(id, _)| !standing.contains(id));
+    let found = others.find(|(_, other)| overlaps(other));
     found.map(|(id, _)| id)
 }
 
@@ -128,9 +140,13 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.push_back(publish());
         waiting.push_front(subscribe("a", true));
-        assert!(waiting.poll(&ring, true).is_some_and(|e| e.is_renewal()));
-        assert_eq!(waiting.poll(&ring, true), None);
-        assert!(waiting.poll(&ring, false).is_some());
+        assert!(
+            waiting
+                .poll(&ring, true, &[])
+                .is_some_and(|e| e.is_renewal())
+        );
+        assert_eq!(waiting.poll(&ring, true, &[]), None);
+        assert!(waiting.poll(&ring, false, &[]).is_some());
         assert!(waiting.is_empty());
     }
 
@@ -140,13 +156,13 @@ mod tests {
         let under_way = ring.push(subscribe("a", false)).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(unsubscribe("a"));
-        assert_eq!(waiting.poll(&ring, false), None);
+        assert_eq!(waiting.poll(&ring, false, &[]), None);
         // A request for another filter does not wait, but it goes in its turn.
         waiting.push_front(unsubscribe("b"));
-        assert!(waiting.poll(&ring, false).is_some());
-        assert_eq!(waiting.poll(&ring, false), None);
+        assert!(waiting.poll(&ring, false, &[]).is_some());
+        assert_eq!(waiting.poll(&ring, false, &[]), None);
         ring.free(under_way);
-        assert!(waiting.poll(&ring, false).is_some());
+        assert!(waiting.poll(&ring, false, &[]).is_some());
     }
 
     #[test]
@@ -155,7 +171,7 @@ mod tests {
         ring.push(publish()).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(subscribe("a", true));
-        assert_eq!(waiting.poll(&ring, false), None);
+        assert_eq!(waiting.poll(&ring, false, &[]), None);
         assert_eq!(waiting.poll_renewal(&ring), None);
     }
 

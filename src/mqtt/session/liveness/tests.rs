@@ -28,7 +28,8 @@ impl Fixture {
             on_session_lost: OnSessionLost::Republish,
             identifiers: u16::MAX,
             first_identifier: 0,
-            fruitless_links: 5,
+            suspected_after: 3,
+            given_up_after: 5,
             max_owed_bytes: 0,
         };
         let base = Instant::now();

@@ -12,6 +12,8 @@ mod earlier;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod innocent;
+#[cfg(test)]
 pub(crate) mod packets;
 #[cfg(test)]
 mod publishing;
@@ -23,6 +25,8 @@ mod renewing;
 mod resuming;
 #[cfg(test)]
 mod subscribing;
+#[cfg(test)]
+mod suspects;
 #[cfg(test)]
 mod timing;
 #[cfg(test)]

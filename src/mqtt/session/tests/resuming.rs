@@ -4,7 +4,8 @@ use rumqttc::mqttbytes::v4;
 
 use super::Transcript;
 use super::packets::{connack, filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
-use crate::mqtt::packet::{ConnectReturnCode, Incoming};
+use crate::mqtt::packet::ConnectReturnCode;
+use crate::mqtt::session::LinkEnd;
 
 #[test]
 fn unacknowledged_publishes_are_sent_again_in_order_with_dup_4_4_0_1_4_6_0_1_3_3_1_1() {
@@ -101,7 +102,8 @@ fn with_identifiers_that_were_passed_over_the_order_is_still_that_of_sending_4_6
     t.publish("t", 1, "d");
     t.sends("PUBLISH id=5 qos=1 t \"d\"");
     for lost in [false, true, true] {
-        t.reconnects(true).renewing(0);
+        t.ends_link(LinkEnd::Otherwise).links_up().connack(true);
+        t.renewing(0);
         t.sends_all(&[
             "PUBLISH id=4 qos=1 dup t \"a\"",
             "PUBLISH id=7 qos=2 dup t \"b\"",
@@ -118,89 +120,6 @@ fn with_identifiers_that_were_passed_over_the_order_is_still_that_of_sending_4_6
         "SUBSCRIBE id=7 c:1",
         "PUBLISH id=8 qos=1 t \"d\"",
     ]);
-    t.finish();
-}
-
-/// Links that are lost, one after the other, with nothing more acknowledged.
-fn loses_links(t: &mut Transcript, links: u32) {
-    for _ in 0..links {
-        t.sent.clear();
-        t.reconnects(true);
-    }
-    t.sent.clear();
-}
-
-#[test]
-fn what_stands_first_when_five_links_in_a_row_are_lost_without_progress_is_given_up() {
-    let mut t = Transcript::in_flight(2);
-    for _ in 0..4 {
-        t.reconnects(true).sends_all(&[
-            "PUBLISH id=1 qos=1 dup t \"1\"",
-            "PUBLISH id=2 qos=1 dup t \"2\"",
-        ]);
-        t.silent();
-    }
-    t.reconnects(true).resolved(0, "perhaps Parked");
-    t.sends("PUBLISH id=2 qos=1 dup t \"2\"").silent();
-    t.receives(puback(2)).resolved(1, "delivered x6");
-    t.finish();
-}
-
-#[test]
-fn a_link_with_progress_starts_the_count_again() {
-    let mut t = Transcript::in_flight(2);
-    loses_links(&mut t, 3);
-    t.receives(puback(1)).resolved(0, "delivered x4");
-    loses_links(&mut t, 5);
-    assert!(t.outcomes.is_empty());
-    t.reconnects(true).resolved(1, "perhaps Parked");
-    t.finish();
-}
-
-#[test]
-fn a_link_on_which_everything_was_acknowledged_starts_the_count_again() {
-    let mut t = Transcript::in_flight(1);
-    loses_links(&mut t, 3);
-    t.receives(puback(1)).resolved(0, "delivered x4");
-    t.reconnects(true);
-    let token = t.publish("t", 1, "2");
-    loses_links(&mut t, 4);
-    assert!(t.outcomes.is_empty());
-    t.reconnects(true).resolved(token, "perhaps Parked");
-    t.finish();
-}
-
-#[test]
-fn a_link_that_brought_pingresp_is_not_fruitless() {
-    let mut t = Transcript::in_flight(1);
-    for _ in 0..6 {
-        let ping = t.ping();
-        t.receives(Incoming::PingResp);
-        t.resolved(ping, "delivered x1");
-        loses_links(&mut t, 1);
-    }
-    t.finish();
-}
-
-#[test]
-fn a_link_that_brought_pubrec_is_not_fruitless() {
-    let mut t = Transcript::in_flight(1);
-    for id in 2..8 {
-        t.publish("t", 2, "x");
-        t.receives(pubrec(id));
-        loses_links(&mut t, 1);
-    }
-    t.finish();
-}
-
-#[test]
-fn a_qos_2_publish_that_is_given_up_frees_its_identifier_at_the_broker_too() {
-    let mut t = Transcript::connected();
-    let token = t.publish("t", 2, "1");
-    loses_links(&mut t, 4);
-    t.reconnects(true).resolved(token, "perhaps Parked");
-    t.sends("PUBREL 1").silent();
-    t.receives(pubcomp(1)).silent();
     t.finish();
 }
 
@@ -352,22 +271,6 @@ fn a_publish_of_which_nothing_left_is_sent_as_new_3_3_1_1() {
         t.resolved(untouched, "delivered x1");
         t.sends(&format!("PUBREL {untouched_id}")).finish();
     }
-}
-
-/// They may have gone for whatever reason, but not because of it.
-#[test]
-fn a_link_that_took_nothing_of_what_stands_first_does_not_count_as_fruitless() {
-    let mut t = Transcript::in_flight(1);
-    for _ in 0..10 {
-        t.loses_link().links_up();
-        t.stalled = true;
-        t.connack(true);
-        t.stalled = false;
-    }
-    t.loses_link().links_up().connack(true);
-    t.sends("PUBLISH id=1 qos=1 dup t \"1\"");
-    t.receives(puback(1)).resolved(0, "delivered x2");
-    t.finish();
 }
 
 #[test]

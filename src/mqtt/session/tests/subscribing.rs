@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::packets::{connack, filters_text, message, names, puback, suback, unsuback};
 use super::{HANG, Transcript};
 use crate::mqtt::packet::{ConnectReturnCode, Incoming};
+use crate::mqtt::session::LinkEnd;
 
 #[test]
 fn row_06_a_subscribe_ends_when_it_is_granted_and_says_what() {
@@ -272,7 +273,7 @@ fn a_link_that_was_lost_is_not_told_as_connected_afterwards() {
     t.links_up();
     let accepted = connack(false, ConnectReturnCode::Accepted);
     assert!(t.session.handle_packet(accepted, t.now).is_ok());
-    t.session.handle_link_lost();
+    t.session.handle_link_lost(LinkEnd::Otherwise, t.now);
     t.step();
     assert_eq!(t.connected, None);
     t.finish();

@@ -25,7 +25,7 @@ use rumqttc::mqttbytes::v4;
 use super::packets::{connack, outcome_text, packet_text, puback, suback};
 use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS};
 use crate::mqtt::session::{
-    DeliveryId, Event, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
+    DeliveryId, Event, LinkEnd, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
 };
 
 /// A test that takes longer does more work than it should.
@@ -65,7 +65,8 @@ pub(super) fn options() -> SessionOptions {
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
         max_owed_bytes: usize::MAX,
-        fruitless_links: 5,
+        suspected_after: 3,
+        given_up_after: 5,
         first_identifier: 0,
     }
 }
@@ -182,8 +183,13 @@ impl Transcript {
         self
     }
 
+    /// The broker closes the link.
     pub(super) fn loses_link(&mut self) -> &mut Self {
-        self.session.handle_link_lost();
+        self.ends_link(LinkEnd::ByBroker)
+    }
+
+    pub(super) fn ends_link(&mut self, end: LinkEnd) -> &mut Self {
+        self.session.handle_link_lost(end, self.now);
         self.partial.clear();
         self.step();
         self

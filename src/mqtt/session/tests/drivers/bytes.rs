@@ -95,10 +95,11 @@ impl<'a> Story<'a> {
             },
             ack_timeout: Duration::from_secs(20),
             max_owed_bytes: usize::MAX,
-            fruitless_links: match second & 3 {
+            suspected_after: match second & 3 {
                 0 => u32::MAX,
                 few => u32::from(few),
             },
+            given_up_after: 2,
             first_identifier: match second & 0x0c {
                 0 => 0,
                 other => u16::MAX - u16::from(other),
@@ -327,6 +328,8 @@ impl<'a> Story<'a> {
             self.accept_all()?;
             if !self.harness.sent.is_empty() || !self.answers.is_empty() {
                 self.answer(0, false, session_present)?;
+            } else if self.harness.session.is_trying() && self.harness.pass_timer()? {
+                // A trial link stands idle for some time.
             } else if self.harness.session.output().is_empty() {
                 self.harness.record.is_settled()?;
                 return match self.harness.session.wants_commands() {

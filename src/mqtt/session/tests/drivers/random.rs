@@ -73,7 +73,8 @@ fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
         // Two messages of QoS 1, or some more of the others.
         max_owed_bytes: if *little_room { 20 } else { usize::MAX },
         // Giving up has tests of its own (resuming.rs).
-        fruitless_links: u32::MAX,
+        suspected_after: u32::MAX,
+        given_up_after: 5,
         ..options()
     };
     let mut world = World::new(options, true, fault, Instant::now());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Rule;
-use super::record::{Cause, InUse, Kind, Record, Stage, Token};
+use super::record::{Cause, Command, InUse, Kind, Record, Stage, Token};
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message};
 use crate::mqtt::session::Outcome::{Cancelled, Delivered, NeverSent, PerhapsDelivered, Refused};
 use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
@@ -42,7 +42,17 @@ impl Record {
                 Cause::Packet(Incoming::SubAck { granted, .. }, _),
             ) => {
                 self.granted.remove(filter);
-                granted.contains(&None)
+                granted.contains(&None) || self.trials.is_trying
+            }
+            // Its renewal is given up.
+            (Event::SubscriptionRefused { filter }, Cause::LinkLost | Cause::Packet(..)) => {
+                self.granted.remove(filter);
+                self.renewals_due.remove(filter);
+                true
+            }
+            (Event::Close(LinkLoss::AckTimeout(id)), Cause::Timeout) => {
+                self.trials.late(id.value());
+                true
             }
             (Event::Unread(_), Cause::Packet(Incoming::Publish { message, .. }, _)) => {
                 if !std::mem::take(&mut self.unread_due) {
@@ -50,12 +60,7 @@ impl Record {
                 }
                 true
             }
-            (
-                Event::Close(
-                    LinkLoss::AckTimeout(_) | LinkLoss::KeepAliveExpired | LinkLoss::Stuck,
-                ),
-                Cause::Timeout,
-            ) => true,
+            (Event::Close(LinkLoss::KeepAliveExpired | LinkLoss::Stuck), Cause::Timeout) => true,
             (Event::Close(LinkLoss::LeftWithBroker), _) => {
                 let right = self.stage == Stage::Up && self.arrivals.has_room_again();
                 // Nothing more may be sent.
@@ -122,16 +127,26 @@ impl Record {
             }
             (NeverSent(_), Cause::LinkLost) => qos == Some(0) && !touched,
             (PerhapsDelivered(Reason::Parked), Cause::LinkLost) => {
+                self.gives_up(&command, token);
+                self.in_use.retain(|_, what| {
+                    *what
+                        != InUse::GivenUp {
+                            until_session_ends: false,
+                        }
+                });
                 match qos {
-                    Some(1) => drop(self.in_use.remove(&command.id)),
-                    // PUBREL and PUBCOMP free the identifier.
-                    Some(_) => {
-                        self.in_use.insert(command.id, InUse::Released(Some(token)));
-                        self.releases.push(command.id);
-                    }
-                    None => {}
+                    Some(0) => false,
+                    Some(_) => self.trials.was_closed_on(token),
+                    None => kind != Kind::Ping,
                 }
-                kind != Kind::Ping && qos != Some(0)
+            }
+            (PerhapsDelivered(Reason::Unanswered), Cause::Packet(..)) => {
+                self.gives_up(&command, token);
+                match qos {
+                    Some(0) => false,
+                    Some(_) => self.trials.stands(token),
+                    None => kind != Kind::Ping,
+                }
             }
             (PerhapsDelivered(_), Cause::LinkLost) => {
                 kind == Kind::Ping || qos == Some(0) && touched
@@ -150,12 +165,33 @@ impl Record {
             (PerhapsDelivered(_), Cause::Abandoned) => qos.is_none() || command.sent,
             _ => false,
         };
+        self.trials.ended(token);
         match right {
             true => Ok(()),
             false => Err(format!(
                 "{command:?} ends as {outcome:?} because of {cause:?}"
             )),
         }
+    }
+
+    /// A command is given up: its identifier is free with the link, or after PUBREL and PUBCOMP, or with the session.
+    fn gives_up(&mut self, command: &Command, token: Token) {
+        let Kind::Publish { qos, .. } = command.kind else {
+            return;
+        };
+        let id = command.id;
+        let what = match self.in_use.get(&id) {
+            Some(InUse::Publish(_)) if qos == 2 => {
+                self.releases.push(id);
+                InUse::Released(Some(token))
+            }
+            what => {
+                let until_session_ends = matches!(what, Some(InUse::Released(_)));
+                self.releases.retain(|release| *release != id);
+                InUse::GivenUp { until_session_ends }
+            }
+        };
+        self.in_use.insert(id, what);
     }
 
     /// Everything was answered and accepted.

@@ -11,7 +11,7 @@ use super::record::{Cause, Kind, Record, Token};
 use super::server::level;
 use super::{Fault, Rule};
 use crate::mqtt::packet::{Connect, Filter, Incoming, Message, Publish};
-use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason, Session, SessionOptions};
+use crate::mqtt::session::{DeliveryId, Event, LinkEnd, Outcome, Reason, Session, SessionOptions};
 use crate::mqtt::v4::tests::wire::{self, FromClient};
 
 /// Output that may wait for the link, beyond what commands and acknowledgments allow.
@@ -52,7 +52,7 @@ impl Harness {
         now: Instant,
     ) -> Self {
         Harness {
-            record: Record::new(&options),
+            record: Record::new(&options, now),
             session: Session::new(options, now),
             fault,
             now,
@@ -150,18 +150,21 @@ impl Harness {
             return Ok(());
         }
         self.linked = false;
-        self.closing = false;
-        self.record.link_lost();
+        let end = match std::mem::take(&mut self.closing) {
+            true => LinkEnd::Otherwise,
+            false => LinkEnd::ByBroker,
+        };
+        self.record.link_lost(end == LinkEnd::ByBroker);
         self.sent.clear();
         self.looked_at = 0;
         if self.fault != Fault::LossUntold {
-            self.session.handle_link_lost();
+            self.session.handle_link_lost(end, self.now);
         }
         if !self.session.output().is_empty() || self.session.wants_commands() {
             return Err("the session goes on without a link".to_owned());
         }
         if self.fault == Fault::LossUntold {
-            self.session.handle_link_lost();
+            self.session.handle_link_lost(end, self.now);
         }
         #[cfg(test)]
         self.break_at_loss();
@@ -185,6 +188,7 @@ impl Harness {
         let end = self.now + time;
         while let Some(due) = self.session.next_timer().filter(|due| *due <= end) {
             self.now = self.now.max(due);
+            self.record.trials.now = self.now;
             self.session.handle_timeout(self.now);
             self.look(&Cause::Timeout)?;
             if self.session.next_timer().is_some_and(|t| t <= self.now) {
@@ -192,7 +196,17 @@ impl Harness {
             }
         }
         self.now = end;
+        self.record.trials.now = end;
         Ok(())
+    }
+
+    /// Lets time pass until the next timer rings; says whether there is one.
+    pub(crate) fn pass_timer(&mut self) -> Result<bool, String> {
+        let Some(due) = self.session.next_timer() else {
+            return Ok(false);
+        };
+        self.wait(due.saturating_duration_since(self.now))?;
+        Ok(true)
     }
 
     /// Hands a packet to the session; says whether the session took it for a violation.
@@ -216,6 +230,9 @@ impl Harness {
         let result = self.session.handle_packet(packet.clone(), self.now);
         #[cfg(test)]
         self.break_after(&packet);
+        if matches!(packet, Incoming::ConnAck { .. }) && self.session.is_trying() {
+            self.record.begins_trials();
+        }
         match (cause, result) {
             (None, Err(_)) => {
                 self.look(&Cause::Other)?;
@@ -263,6 +280,7 @@ impl Harness {
 impl Harness {
     /// Looks at every event and at what is new in the output.
     fn look(&mut self, cause: &Cause) -> Rule {
+        self.record.trials.is_trying = self.session.is_trying();
         while let Some(event) = self.session.poll_event() {
             self.look_at_event(event, cause)?;
         }

@@ -21,6 +21,8 @@
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
 //! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
 //! | a message is left with the broker where there is no room for it, and only there | `arrivals.rs` |
+//! | while a PUBLISH is suspected, nothing is sent before PINGRESP, and then one packet at a time | `trials.rs` |
+//! | a command is given up after so many links closed with it alone, or where it stood while others were answered; the identifier of a PUBREL that is given up is never used again | `trials.rs`, `record.rs` |
 //! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
 
 mod arrivals;
@@ -30,6 +32,7 @@ mod faults;
 mod harness;
 mod record;
 pub(super) mod server;
+mod trials;
 
 pub(super) use harness::Harness;
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The record of everything that the session was told and sent. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use super::Rule;
 use super::arrivals::{Arrivals, Verdict};
+use super::trials::Trials;
 use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming, QoS};
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
 use crate::mqtt::v4::tests::wire::FromClient;
@@ -67,6 +69,10 @@ pub(super) enum InUse {
     Released(Option<Token>),
     Subscribe(Vec<String>),
     Unsubscribe,
+    /// Given up: nothing more may be sent under it.
+    GivenUp {
+        until_session_ends: bool,
+    },
 }
 
 /// How far the link is.
@@ -85,7 +91,7 @@ pub(super) enum Stage {
 }
 
 /// The record.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     on_session_lost: OnSessionLost,
     pub(super) commands: BTreeMap<Token, Command>,
@@ -105,6 +111,9 @@ pub(crate) struct Record {
     /// Identifiers in use under which the broker holds an unknown message, too: PUBREL is due or out on this link.
     shared: BTreeSet<u16>,
     completions_due: VecDeque<u16>,
+    /// PUBRELs that wait for their turn, because the link that came up is a trial link.
+    releases_later: VecDeque<u16>,
+    pub(super) trials: Trials,
     /// Filters that the last command asked for.
     wanted: BTreeSet<String>,
     pub(super) granted: BTreeSet<String>,
@@ -116,11 +125,28 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(options: &SessionOptions) -> Self {
+    pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
         Record {
             on_session_lost: options.on_session_lost,
+            commands: BTreeMap::new(),
+            next_token: 0,
+            stage: Stage::Down,
+            encoded: 0,
+            written: 0,
+            leaving: VecDeque::new(),
+            latest: None,
+            in_use: BTreeMap::new(),
+            releases: Vec::new(),
+            releases_due: VecDeque::new(),
+            shared: BTreeSet::new(),
+            completions_due: VecDeque::new(),
+            releases_later: VecDeque::new(),
+            trials: Trials::new(options, now),
+            wanted: BTreeSet::new(),
+            granted: BTreeSet::new(),
+            renewals_due: BTreeSet::new(),
             arrivals: Arrivals::new(options.max_owed_bytes),
-            ..Record::default()
+            unread_due: false,
         }
     }
 
@@ -170,11 +196,17 @@ impl Record {
     }
 
     /// The link is gone; call it before the session is told.
-    pub(super) fn link_lost(&mut self) {
+    pub(super) fn link_lost(&mut self, by_broker: bool) {
+        let was_up = self.stage == Stage::Up;
+        self.trials.link_lost(by_broker && was_up);
+        self.releases_later.clear();
         self.stage = Stage::Down;
-        // They may be sent again under another identifier.
-        self.in_use
-            .retain(|_, what| matches!(what, InUse::Publish(_) | InUse::Released(_)));
+        self.in_use.retain(|_, what| match what {
+            InUse::Publish(_) | InUse::Released(_) => true,
+            // They may be sent again under another identifier.
+            InUse::Subscribe(_) | InUse::Unsubscribe => false,
+            InUse::GivenUp { until_session_ends } => *until_session_ends,
+        });
         for leaving in std::mem::take(&mut self.leaving) {
             if let Some(command) = self.commands.get_mut(&leaving.token)
                 && leaving.begin >= self.written
@@ -199,6 +231,7 @@ impl Record {
     /// The link took so many bytes; call it before the session is told.
     pub(super) fn written(&mut self, bytes: usize) {
         self.written += bytes;
+        self.trials.written(self.written);
         for leaving in &self.leaving {
             if let Some(command) = self.commands.get_mut(&leaving.token) {
                 command.touched |= leaving.begin < self.written;
@@ -231,7 +264,14 @@ impl Record {
                     if !session_present {
                         self.session_lost();
                     }
-                    self.releases_due.extend(&self.releases);
+                    self.trials.connected();
+                    let releases = self.releases.iter();
+                    let due = releases.filter(|id| match self.in_use.get(id) {
+                        Some(InUse::Released(token)) => self.is_sure_to_be_released(*token),
+                        _ => false,
+                    });
+                    let due: Vec<_> = due.copied().collect();
+                    self.releases_due.extend(due);
                 }
             }
             (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
@@ -244,7 +284,7 @@ impl Record {
             (Stage::Up | Stage::Closing { .. }, Incoming::PubComp(id)) => {
                 ends = self.completes(id.value());
             }
-            (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {}
+            (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => self.trials.pong(),
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Up, Incoming::PubRec(id)) => self.releases(id.value(), is_free),
@@ -282,8 +322,14 @@ impl Record {
 
     /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.
     fn releases(&mut self, id: u16, is_free: bool) {
+        if matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. })) {
+            return;
+        }
         self.releases_due.push_back(id);
         let token = self.awaits(id, 2);
+        if token.is_some() {
+            self.trials.answered(id);
+        }
         if is_free || token.is_some() {
             self.in_use.insert(id, InUse::Released(token));
             self.releases.push(id);
@@ -295,6 +341,9 @@ impl Record {
     /// PUBCOMP came. Returns the command that it ends, if any.
     fn completes(&mut self, id: u16) -> Option<Token> {
         let in_use = self.in_use.get(&id);
+        if !matches!(in_use, Some(InUse::GivenUp { .. })) {
+            self.trials.answered(id);
+        }
         if self.shared.remove(&id) {
             if let Some(InUse::Publish(token)) = in_use
                 && let Some(command) = self.commands.get_mut(token)
@@ -314,6 +363,7 @@ impl Record {
 
     /// The packet under this identifier was answered.
     fn frees(&mut self, id: u16) {
+        self.trials.answered(id);
         if self.shared.remove(&id) {
             self.in_use.insert(id, InUse::Released(None));
             self.releases.push(id);
@@ -332,6 +382,11 @@ impl Record {
         self.releases.clear();
         self.renewals_due = self.granted.clone();
         self.arrivals.session_lost();
+    }
+
+    /// The link that came up is a trial link: PUBRELs wait for their turn.
+    pub(super) fn begins_trials(&mut self) {
+        self.releases_later = std::mem::take(&mut self.releases_due);
     }
 
     /// After the session handled a packet and its events and output were taken.
@@ -384,21 +439,56 @@ impl Record {
             FromClient::Publish { .. } => self.sends_publish(packet, length),
             FromClient::PubAck(id) => self.arrivals.acknowledges(*id, QoS::AtLeastOnce),
             FromClient::PubRec(id) => self.arrivals.acknowledges(*id, QoS::ExactlyOnce),
-            FromClient::PubRel(id) => due("PUBREL", *id, &mut self.releases_due),
+            FromClient::PubRel(id) => self.sends_pubrel(*id, length),
             FromClient::PubComp(id) => due("PUBCOMP", *id, &mut self.completions_due),
             FromClient::Subscribe { id, filters } => {
                 let names = filters.iter().map(|(name, _)| (*name).to_owned()).collect();
                 self.takes_identifier(*id, InUse::Subscribe(names))?;
+                self.trials.sends(*id, None, self.encoded - length)?;
                 at_most_eight(filters.len())
             }
             FromClient::Unsubscribe { id, filters } => {
                 self.takes_identifier(*id, InUse::Unsubscribe)?;
+                self.trials.sends(*id, None, self.encoded - length)?;
                 at_most_eight(filters.len())
             }
             FromClient::PingReq => Ok(()),
             FromClient::Connect { .. } | FromClient::Disconnect => {
                 Err(format!("{packet:?} is sent while the link is up"))
             }
+        }
+    }
+
+    fn sends_pubrel(&mut self, id: u16, length: usize) -> Rule {
+        let begin = self.encoded - length;
+        let released = match self.in_use.get(&id) {
+            Some(InUse::Released(token)) => Some(*token),
+            _ => None,
+        };
+        if self.releases_due.front() == Some(&id) {
+            self.releases_due.pop_front();
+            if let Some(Some(token)) = released {
+                self.trials.answers(id, Some(token), begin);
+            }
+            return Ok(());
+        }
+        let Some(token) = released else {
+            return due("PUBREL", id, &mut self.releases_due);
+        };
+        if self.is_sure_to_be_released(token) {
+            let in_use = &self.in_use;
+            let is_released = |id: &u16| matches!(in_use.get(id), Some(InUse::Released(_)));
+            self.releases_later.retain(is_released);
+            due("PUBREL", id, &mut self.releases_later)?;
+        }
+        self.trials.sends(id, token, begin)
+    }
+
+    /// Whether PUBREL leaves on each link until PUBCOMP comes. Where no command is open it may have been given up.
+    fn is_sure_to_be_released(&self, token: Option<Token>) -> bool {
+        match token {
+            Some(token) => self.commands.contains_key(&token),
+            None => self.trials.are_off(),
         }
     }
 
@@ -435,7 +525,7 @@ impl Record {
         if *dup != command.sent_in_session {
             return wrong("DUP is wrong");
         }
-        if !self.renewals_due.is_empty() {
+        if !self.renewals_due.is_empty() && !self.trials.is_trying {
             return wrong("published before the subscription was renewed");
         }
         let may_have_come = command.touched && !command.sent_in_session;
@@ -452,10 +542,13 @@ impl Record {
         if may_have_come && self.may_not_come_twice(*qos) {
             return wrong("the broker may have it from another session");
         }
-        if *qos == 0 || same && self.in_use.get(id) == Some(&InUse::Publish(token)) {
-            return Ok(());
+        if *qos == 0 {
+            return self.trials.may_send();
         }
-        self.takes_identifier(*id, InUse::Publish(token))
+        if !same || self.in_use.get(id) != Some(&InUse::Publish(token)) {
+            self.takes_identifier(*id, InUse::Publish(token))?;
+        }
+        self.trials.sends(*id, Some(token), self.encoded - length)
     }
 
     /// Whether a PUBLISH that was sent ends with the broker's session.

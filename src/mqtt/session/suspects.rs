@@ -1,0 +1,319 @@
+//! Commands that links may be lost because of: each is suspected, tried alone, and given up.
+//!
+//! A broker may close the connection because of one packet (AWS IoT does so for a topic that its policy does not
+//! allow), or answer everything but that one. Sending it again would go on for ever, hidden behind everything else
+//! that is acknowledged. So:
+//!
+//! 1. A loss counts against a command if the broker closed or reset the link while bytes of the command had left
+//!    unanswered, or if its own acknowledgment was late. No other ending counts. An answer sets the count to 0.
+//! 2. After three such losses in a row the command is suspected. The next links are trials: what is unanswered goes
+//!    out one at a time in its old order [MQTT-4.6.0-1], renewed filters first, and nothing else is sent.
+//! 3. A trial link first stands idle until PINGRESP has come, and half as long again as any of these links lived. A
+//!    link that ends on its own ends in that time. So each loss that still counts makes the next wait half as long
+//!    again, and links whose lives differ less than sevenfold never give an innocent command up.
+//! 4. A command is given up when five links in a row were closed with it alone, sooner than the link had stood idle.
+//!    A close later than a second, with the packet still on its way out, does not count: a broker that refuses a
+//!    packet by its header does so at once.
+//! 5. A command whose acknowledgment is late on a trial link is let stand, and the next one has its turn; if there
+//!    is none, new commands are taken until one awaits an answer. The first answer to another command gives up all
+//!    that stand. Without one, the broker is at fault, and the link is made anew.
+//!
+//! The commands themselves, and the order in which they are sent, are not known here. Pure; the loop's thread.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::event::SessionOptions;
+use crate::mqtt::packet::PacketId;
+
+/// The shortest time for which a trial link stands idle.
+const SHORTEST_IDLE: Duration = Duration::from_millis(250);
+
+/// A broker that refuses a packet by its header closes the link that soon.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// The counts against a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Suspicion {
+    /// Losses in a row.
+    losses: u32,
+    /// Links in a row that were closed with it alone.
+    alone: u32,
+}
+
+/// The trials, and the counts against the filters that are to be renewed. Renewals are made anew on each link.
+#[derive(Debug, Clone)]
+pub(super) struct Suspects {
+    suspected_after: u32,
+    given_up_after: u32,
+    ack_timeout: Duration,
+    phase: TrialPhase,
+    up_since: Instant,
+    /// The longest life of the trial links, and of the link before them.
+    longest_life: Duration,
+    renewals: BTreeMap<String, Suspicion>,
+}
+
+/// How far a trial link is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum TrialPhase {
+    /// Nothing is tried.
+    Off,
+    /// The link stands idle.
+    Idle { until: Instant, has_pong: bool },
+    /// One packet after the other is tried.
+    Trial(Trial),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Trial {
+    /// For how long the link has stood idle.
+    idle: Duration,
+    /// The one that is tried, and since when.
+    current: Option<(PacketId, Instant)>,
+    /// Those that are let stand without an answer.
+    standing: Vec<PacketId>,
+    /// Since when the last of them does.
+    since: Instant,
+}
+
+impl Suspicion {
+    pub(super) fn count_loss(&mut self) {
+        self.losses = self.losses.saturating_add(1);
+    }
+}
+
+impl Suspects {
+    pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
+        Suspects {
+            suspected_after: options.suspected_after,
+            given_up_after: options.given_up_after,
+            ack_timeout: options.ack_timeout,
+            phase: TrialPhase::Off,
+            up_since: now,
+            longest_life: Duration::ZERO,
+            renewals: BTreeMap::new(),
+        }
+    }
+
+    /// The broker accepted CONNECT.
+    pub(super) fn handle_connected(&mut self, now: Instant) {
+        self.phase = TrialPhase::Off;
+        self.up_since = now;
+    }
+
+    /// The present link is a trial link: PINGREQ goes out now. Returns for how long the link stands idle.
+    pub(super) fn begin(&mut self, now: Instant) -> Duration {
+        let idle = self.longest_life + self.longest_life / 2;
+        let idle = idle.max(SHORTEST_IDLE);
+        self.phase = TrialPhase::Idle {
+            until: now + idle,
+            has_pong: false,
+        };
+        idle
+    }
+
+    /// Nothing suspect is left: the link goes on like any other.
+    pub(super) fn end(&mut self) {
+        self.phase = TrialPhase::Off;
+    }
+
+    /// PINGRESP came.
+    pub(super) fn handle_pingresp(&mut self) {
+        if let TrialPhase::Idle { has_pong, .. } = &mut self.phase {
+            *has_pong = true;
+        }
+    }
+
+    /// Whether the link has stood idle for long enough since the last call.
+    pub(super) fn becomes_ready(&mut self, now: Instant) -> bool {
+        match self.phase {
+            TrialPhase::Idle {
+                until,
+                has_pong: true,
+            } if until <= now => {
+                self.phase = TrialPhase::Trial(Trial {
+                    idle: until.saturating_duration_since(self.up_since),
+                    current: None,
+                    standing: Vec::new(),
+                    since: now,
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A packet was put into the output.
+    pub(super) fn handle_sent(&mut self, id: PacketId, now: Instant) {
+        if let TrialPhase::Trial(trial) = &mut self.phase {
+            // PUBREL for a message that is not known leaves at any time.
+            trial.current.get_or_insert((id, now));
+        }
+    }
+
+    /// The packet under this identifier was answered, or is not sent any more.
+    pub(super) fn handle_answered(&mut self, id: PacketId) {
+        if let TrialPhase::Trial(trial) = &mut self.phase {
+            trial.current.take_if(|(current, _)| *current == id);
+            trial.standing.retain(|standing| *standing != id);
+        }
+    }
+
+    /// The acknowledgment under this identifier is late. Returns whether it is let stand.
+    pub(super) fn lets_stand(&mut self, id: PacketId, now: Instant) -> bool {
+        let TrialPhase::Trial(trial) = &mut self.phase else {
+            return false;
+        };
+        let is_current = trial
+            .current
+            .take_if(|(current, _)| *current == id)
+            .is_some();
+        if is_current {
+            trial.standing.push(id);
+            trial.since = now;
+        }
+        is_current
+    }
+
+    /// The link is gone on which CONNACK had come. Returns the packet that was tried alone, if the broker closed
+    /// the link, and whether that counts against it, given whether it had left as a whole.
+    pub(super) fn handle_link_lost(
+        &mut self,
+        by_broker: bool,
+        now: Instant,
+    ) -> Option<(PacketId, impl Fn(bool) -> bool + use<>)> {
+        let life = now.saturating_duration_since(self.up_since);
+        let phase = std::mem::replace(&mut self.phase, TrialPhase::Off);
+        self.longest_life = match (&phase, by_broker) {
+            (TrialPhase::Off, true) => life,
+            (TrialPhase::Off, false) => Duration::ZERO,
+            (_, true) => self.longest_life.max(life),
+            (_, false) => self.longest_life,
+        };
+        let TrialPhase::Trial(Trial { idle, current, .. }) = phase else {
+            return None;
+        };
+        let (id, since) = current.filter(|_| by_broker)?;
+        let took = now.saturating_duration_since(since);
+        Some((id, move |has_left| {
+            took < idle && (has_left || took < AT_ONCE)
+        }))
+    }
+
+    /// Counts whether a link was closed with it alone. Returns whether it is given up.
+    pub(super) fn judges(&self, suspicion: &mut Suspicion, counts: bool) -> bool {
+        suspicion.alone = if counts { suspicion.alone + 1 } else { 0 };
+        suspicion.alone >= self.given_up_after
+    }
+
+    /// The command that has stood without an answer for the longest time, once no other command has shown in time
+    /// that the broker answers.
+    pub(super) fn late_without_witness(&mut self, now: Instant) -> Option<PacketId> {
+        let is_late = self.next_timer().is_some_and(|at| at <= now);
+        match &mut self.phase {
+            TrialPhase::Trial(trial) if is_late => {
+                trial.since = now;
+                trial.standing.first().copied()
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Questions.
+impl Suspects {
+    /// Whether the link is no trial link.
+    pub(super) fn is_off(&self) -> bool {
+        self.phase == TrialPhase::Off
+    }
+
+    /// Whether a packet may be sent now: on a trial link the next one.
+    pub(super) fn lets_send(&self) -> bool {
+        match &self.phase {
+            TrialPhase::Off => true,
+            TrialPhase::Idle { .. } => false,
+            TrialPhase::Trial(trial) => trial.current.is_none(),
+        }
+    }
+
+    /// Those that are let stand without an answer.
+    pub(super) fn standing(&self) -> &[PacketId] {
+        match &self.phase {
+            TrialPhase::Trial(trial) => &trial.standing,
+            _ => &[],
+        }
+    }
+
+    /// Whether another command has to show that the broker answers.
+    pub(super) fn wants_witness(&self) -> bool {
+        self.lets_send() && !self.standing().is_empty()
+    }
+
+    /// When the phase ends.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        match &self.phase {
+            TrialPhase::Idle {
+                until,
+                has_pong: true,
+            } => Some(*until),
+            TrialPhase::Trial(trial) if self.wants_witness() => {
+                Some(trial.since + self.ack_timeout)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a command is suspected against which this counts.
+    pub(super) fn suspects(&self, suspicion: Suspicion) -> bool {
+        suspicion.losses >= self.suspected_after
+    }
+}
+
+/// Filters that are to be renewed.
+impl Suspects {
+    /// These are to be renewed, and no others.
+    pub(super) fn keep_renewals<'a>(&mut self, owed: impl Iterator<Item = &'a str>) {
+        let mut before = std::mem::take(&mut self.renewals);
+        for filter in owed {
+            if let Some((filter, suspicion)) = before.remove_entry(filter) {
+                self.renewals.insert(filter, suspicion);
+            }
+        }
+    }
+
+    /// The counts against a renewal that is sent alone.
+    pub(super) fn of_renewal(&self, filter: &str) -> Suspicion {
+        self.renewals.get(filter).copied().unwrap_or_default()
+    }
+
+    /// A renewal went with its link. Its losses count against each of its filters.
+    pub(super) fn keep_renewal<'a>(
+        &mut self,
+        mut filters: impl Iterator<Item = &'a str>,
+        suspicion: Suspicion,
+    ) {
+        let (Some(first), second) = (filters.next(), filters.next()) else {
+            return;
+        };
+        let Some(second) = second else {
+            self.renewals.insert(first.to_owned(), suspicion);
+            return;
+        };
+        for filter in [first, second].into_iter().chain(filters) {
+            self.renewals.entry(filter.to_owned()).or_default().losses += suspicion.losses;
+        }
+    }
+
+    /// The broker answered the renewal of this filter, or it is given up.
+    pub(super) fn forget_renewal(&mut self, filter: &str) {
+        self.renewals.remove(filter);
+    }
+
+    /// The first filter that is suspected.
+    pub(super) fn suspected_renewal(&self) -> Option<&str> {
+        let mut all = self.renewals.iter();
+        let found = all.find(|(_, suspicion)| self.suspects(**suspicion));
+        found.map(|(filter, _)| filter.as_str())
+    }
+}

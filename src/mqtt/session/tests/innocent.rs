@@ -1,0 +1,194 @@
+//! Commands that look suspect and are not: networks and brokers that fail by themselves, in simulated time. None is
+//! ever given up, whatever the seed.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use rumqttc::mqttbytes::v4::Packet;
+
+use super::packets::{puback, pubcomp, pubrec};
+use super::{QOS, Transcript};
+use crate::mqtt::packet::Incoming;
+use crate::mqtt::session::{LinkEnd, SessionOptions};
+
+/// Time goes on in steps of so many milliseconds.
+const STEP: u64 = 10;
+
+/// From a lost link to the next one, in milliseconds.
+const PAUSE: u64 = 1_000;
+
+/// A session, and a network and a broker that fail.
+struct World {
+    t: Transcript,
+    random: u64,
+    /// Bytes that a link takes in a millisecond.
+    rate: u64,
+    /// How long a link lives, in milliseconds.
+    life: Range<u64>,
+    /// PUBLISHes that the broker acknowledges in a second; it drops the others without a word.
+    acknowledged: u64,
+    /// When the present link is lost, or the next one comes up.
+    until: u64,
+    is_up: bool,
+    /// Those that reached the broker, and are not answered yet.
+    arrived: VecDeque<Packet>,
+    /// PUBLISHes that the broker has acknowledged in the present second.
+    counted: u64,
+    links: u32,
+    trials: u32,
+}
+
+impl World {
+    fn new(seed: u64, change: impl FnOnce(&mut SessionOptions)) -> Self {
+        let mut t = Transcript::with(change);
+        t.stalled = true;
+        World {
+            t,
+            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            rate: u64::MAX / STEP,
+            life: 1_000_000_000..1_000_000_001,
+            acknowledged: u64::MAX,
+            until: 0,
+            is_up: false,
+            arrived: VecDeque::new(),
+            counted: 0,
+            links: 0,
+            trials: 0,
+        }
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 16) % limit
+    }
+
+    /// Lets one step of time pass.
+    fn step(&mut self) {
+        let time = self.t.time() + STEP;
+        if time.is_multiple_of(1_000) {
+            self.counted = 0;
+        }
+        self.t.at(time);
+        if !self.is_up && self.until <= time {
+            self.connects();
+        }
+        if !self.is_up {
+            return;
+        }
+        let bytes = usize::try_from(self.rate * STEP).unwrap_or(usize::MAX);
+        self.t.stalls_after(bytes);
+        // Answers take one step at least.
+        for packet in std::mem::take(&mut self.arrived) {
+            self.answers(&packet);
+        }
+        self.arrived.extend(self.t.sent.drain(..));
+        let is_given_up = self.t.notes.drain(..).next().is_some();
+        if is_given_up || self.until <= time {
+            let end = match is_given_up {
+                true => LinkEnd::Otherwise,
+                false => LinkEnd::ByBroker,
+            };
+            self.t.ends_link(end);
+            self.is_up = false;
+            self.arrived.clear();
+            self.until = time + PAUSE;
+        }
+        for (token, outcome) in &self.t.outcomes {
+            assert!(outcome.is_delivered(), "{token}: {outcome}, at {time} ms");
+        }
+    }
+
+    fn connects(&mut self) {
+        let session_present = self.links > 0;
+        self.links += 1;
+        self.t.flows().links_up();
+        self.t.stalled = true;
+        self.t.connack(session_present).connected = None;
+        self.trials += u32::from(!self.t.wants_commands() && self.t.session.next_timer().is_some());
+        self.arrived.extend(self.t.sent.drain(..));
+        self.is_up = true;
+        let life = self.life.clone();
+        let life = life.start + self.below(life.end - life.start);
+        self.until = self.t.time() + life;
+    }
+
+    fn answers(&mut self, packet: &Packet) {
+        match packet {
+            Packet::Publish(publish) => {
+                self.counted += 1;
+                match publish.qos as usize {
+                    _ if self.counted > self.acknowledged => &mut self.t,
+                    0 => &mut self.t,
+                    1 => self.t.receives(puback(publish.pkid)),
+                    _ => self.t.receives(pubrec(publish.pkid)),
+                }
+            }
+            Packet::PubRel(release) => self.t.receives(pubcomp(release.pkid)),
+            Packet::PingReq => self.t.receives(Incoming::PingResp),
+            other => panic!("{other:?}"),
+        };
+    }
+
+    /// Keeps the window full until so many are delivered.
+    fn publishes(&mut self, count: usize, hours: u64) {
+        let mut delivered = 0;
+        let mut published = 0;
+        let limit = self.t.time() + hours * 3_600_000;
+        while delivered < count {
+            assert!(
+                self.t.time() < limit,
+                "{delivered} of {count} are delivered"
+            );
+            while self.is_up && published < count && self.t.wants_commands() {
+                self.t.publish("t", 1 + published % (QOS.len() - 1), "x");
+                published += 1;
+            }
+            self.step();
+            delivered += std::mem::take(&mut self.t.outcomes).len();
+        }
+    }
+}
+
+/// The message takes 19 seconds, and no link lives that long.
+#[test]
+fn a_message_that_no_link_lives_long_enough_for_is_sent_for_ever() {
+    let payload = "x".repeat(300_000);
+    for seed in 0..8 {
+        let mut world = World::new(seed, |_| {});
+        (world.rate, world.life) = (16, 2_000..10_000);
+        world.step();
+        world.t.publish("t", 1, &payload);
+        while world.t.time() < 20 * 60 * 1_000 {
+            world.step();
+        }
+        assert!(world.trials > 20, "seed {seed}: {}", world.trials);
+        world.life = 1_000_000..1_000_001;
+        while world.t.outcomes.is_empty() {
+            world.step();
+            assert!(world.t.time() < 30 * 60 * 1_000, "seed {seed}: it ends");
+        }
+    }
+}
+
+/// AWS IoT does so with more than 100 in a second.
+#[test]
+fn messages_that_a_broker_drops_above_its_rate_are_all_delivered() {
+    for seed in 0..4 {
+        let mut world = World::new(seed, |o| o.max_inflight = 100);
+        (world.acknowledged, world.life) = (100, 60_000..300_000);
+        world.publishes(3_000, 24);
+        assert!(world.links > 3, "seed {seed}: {}", world.links);
+    }
+}
+
+#[test]
+fn messages_on_links_that_hardly_live_are_all_delivered() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, |o| o.max_inflight = 32);
+        (world.rate, world.life) = (1, 50..3_000);
+        world.publishes(2_000, 24);
+        assert!(world.trials > 0, "seed {seed}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The counts against each PUBLISH, and the packets that may be sent while one is tried alone. Pure.
+//!
+//! The record counts as the session has to: a command may be given up only if the broker closed so many links while
+//! it was unanswered, and the last of them with it alone, or if it stood unanswered while the broker answered others.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Rule;
+use super::record::Token;
+use crate::mqtt::session::SessionOptions;
+
+/// The counts against a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Against {
+    losses: u32,
+    alone: u32,
+}
+
+/// A packet that awaits its answer on this link.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Awaited {
+    /// Its command, if that is a PUBLISH.
+    token: Option<Token>,
+    begin: usize,
+    /// Whether the link took any byte of it.
+    touched: bool,
+    since: Instant,
+}
+
+/// The record of the trials.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Trials {
+    suspected_after: u32,
+    given_up_after: u32,
+    ack_timeout: Duration,
+    pub(super) now: Instant,
+    /// Whether the session says that the link is a trial link. The record knows of PUBLISHes only.
+    pub(super) is_trying: bool,
+    up_since: Instant,
+    has_pong: bool,
+    against: BTreeMap<Token, Against>,
+    awaited: BTreeMap<u16, Awaited>,
+}
+
+impl Trials {
+    pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
+        Trials {
+            suspected_after: options.suspected_after,
+            given_up_after: options.given_up_after,
+            ack_timeout: options.ack_timeout,
+            now,
+            is_trying: false,
+            up_since: now,
+            has_pong: false,
+            against: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing is ever suspected.
+    pub(super) fn are_off(&self) -> bool {
+        self.suspected_after == u32::MAX
+    }
+
+    /// CONNACK came.
+    pub(super) fn connected(&mut self) {
+        self.up_since = self.now;
+        self.has_pong = false;
+    }
+
+    /// PINGRESP came.
+    pub(super) fn pong(&mut self) {
+        self.has_pong = true;
+    }
+
+    /// A packet that is answered under this identifier is put into the output.
+    ///
+    /// # Errors
+    /// If a PUBLISH is suspected, and the link does not stand idle or another packet is tried.
+    pub(super) fn sends(&mut self, id: u16, token: Option<Token>, begin: usize) -> Rule {
+        self.may_send()?;
+        self.answers(id, token, begin);
+        Ok(())
+    }
+
+    /// As [`Trials::sends`], for PUBREL that answers PUBREC at once, again if it comes again.
+    pub(super) fn answers(&mut self, id: u16, token: Option<Token>, begin: usize) {
+        let awaited = Awaited {
+            token,
+            begin,
+            touched: false,
+            since: self.now,
+        };
+        self.awaited.entry(id).or_insert(awaited);
+    }
+
+    /// Whether anything may be sent that is not an answer.
+    pub(super) fn may_send(&self) -> Rule {
+        let is_suspect = |against: &Against| against.losses >= self.suspected_after;
+        if !self.against.values().any(is_suspect) {
+            return Ok(());
+        }
+        if !self.has_pong {
+            return Err("it is sent before the trial link has stood idle".to_owned());
+        }
+        match self.current() {
+            Some(current) => Err(format!("it is sent beside one that is tried: {current:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The packet that is tried: those that have stood for long without an answer do not count.
+    fn current(&self) -> Option<&Awaited> {
+        let mut awaited = self.awaited.values();
+        awaited.find(|awaited| awaited.since + self.ack_timeout > self.now)
+    }
+
+    /// The link took bytes up to this position.
+    pub(super) fn written(&mut self, written: usize) {
+        for awaited in self.awaited.values_mut() {
+            awaited.touched |= awaited.begin < written;
+        }
+    }
+
+    /// The packet under this identifier was answered.
+    pub(super) fn answered(&mut self, id: u16) {
+        if let Some(token) = self.awaited.remove(&id).and_then(|awaited| awaited.token) {
+            self.against.remove(&token);
+        }
+    }
+
+    /// The acknowledgment under this identifier was late.
+    pub(super) fn late(&mut self, id: u16) {
+        if let Some(token) = self.awaited.get(&id).and_then(|awaited| awaited.token) {
+            self.against.entry(token).or_default().losses += 1;
+        }
+    }
+
+    /// The link is gone.
+    pub(super) fn link_lost(&mut self, by_broker: bool) {
+        let tried = self.current().and_then(|current| current.token);
+        let took = self.current().map(|current| {
+            let before = current.since.saturating_duration_since(self.up_since);
+            (self.now.saturating_duration_since(current.since), before)
+        });
+        for awaited in std::mem::take(&mut self.awaited).into_values() {
+            let Some(token) = awaited.token.filter(|_| awaited.touched && by_broker) else {
+                continue;
+            };
+            let against = self.against.entry(token).or_default();
+            let was_suspect = against.losses >= self.suspected_after;
+            against.losses += 1;
+            if tried == Some(token) && was_suspect {
+                let counts = took.is_some_and(|(took, before)| took < before);
+                against.alone = if counts { against.alone + 1 } else { 0 };
+            }
+        }
+    }
+
+    /// A command has ended.
+    pub(super) fn ended(&mut self, token: Token) {
+        self.against.remove(&token);
+        for awaited in self.awaited.values_mut() {
+            awaited.token.take_if(|awaited| *awaited == token);
+        }
+    }
+
+    /// Whether it may be given up because links were closed with it alone.
+    pub(super) fn was_closed_on(&self, token: Token) -> bool {
+        let against = self.against.get(&token).copied().unwrap_or_default();
+        against.alone >= self.given_up_after
+    }
+
+    /// Whether it may be given up because it was not answered while the broker answered another command.
+    pub(super) fn stands(&self, token: Token) -> bool {
+        let mut awaited = self.awaited.values();
+        let awaited = awaited.find(|awaited| awaited.token == Some(token));
+        self.has_pong && awaited.is_some_and(|a| a.since + self.ack_timeout <= self.now)
+    }
+}
