@@ -10,6 +10,7 @@ use std::path::Path;
 
 use pem::Pem;
 
+use super::blocks;
 use crate::error::{Blame, Error, exhaustion, shell_word};
 
 /// The largest file, in bytes. A system's bundle of authorities has some 200 KiB.
@@ -80,23 +81,22 @@ impl<'a> NamedFile<'a> {
         Error::new(Blame::Configuration, tried, problem, advice)
     }
 
-    /// The PEM blocks in the file, at least one. The file may hold other text around them, a byte order
-    /// mark and any kind of line end.
+    /// The PEM blocks in the file, at least one and each whole. The file may hold other text around them, a
+    /// byte order mark and any kind of line end.
     pub(super) fn blocks(&self) -> Result<Vec<Pem>, Error> {
-        if let Some(blocks) = pem::parse_many(&self.bytes)
-            .ok()
-            .filter(|found| !found.is_empty())
-        {
-            return Ok(blocks);
+        let found = blocks::find(&self.bytes).map_err(|problem| {
+            self.error(
+                problem,
+                "get the file again; each block goes from -----BEGIN to -----END",
+            )
+        })?;
+        if !found.is_empty() {
+            return Ok(found);
         }
         let path = self.word();
         let out = self.word_with(".pem");
         let kind = if self.option == "key" { "pkey" } else { "x509" };
         Err(match Form::of(&self.bytes) {
-            Form::Pem => self.error(
-                "the PEM text in it is damaged or cut off",
-                "get the file again, from -----BEGIN to -----END",
-            ),
             Form::Pkcs12 => self.error(
                 "it is a PKCS#12 archive, not PEM",
                 "give it with `pkcs12` instead of `cert` and `key`",
@@ -109,7 +109,7 @@ impl<'a> NamedFile<'a> {
                 "it is UTF-16 text",
                 "save it as plain text (ASCII or UTF-8)",
             ),
-            Form::Other => self.error(
+            Form::Pem | Form::Other => self.error(
                 "it is not PEM: it has no line that begins with -----BEGIN",
                 format!("check the path after `{}`", self.option),
             ),

@@ -7,6 +7,7 @@
 //! carries a password or key. The thread that makes the client builds the connector once, at the start.
 //! The loop's thread makes the errors when a connection attempt fails.
 
+mod blocks;
 mod errors;
 mod file;
 mod key;
@@ -142,54 +143,57 @@ fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
     }
 }
 
-/// The certificates in a PEM file, at least one.
+/// The certificates in a PEM file, at least one. Keys, parameters and revocation lists may be in it besides,
+/// and nothing else: it may have been meant as a certificate.
 fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
-    let blocks = file.blocks()?;
-    let has = |part: &str| blocks.iter().any(|block| block.tag().ends_with(part));
-    let problem = if has("PRIVATE KEY") {
-        let advice = match file.option {
-            "cert" => {
-                "give the certificate with `cert` and the key with `key`: perhaps they are swapped"
-            }
-            _ => "give the certificate of the CA that signed the broker's certificate",
-        };
-        Some((
-            "it holds a private key and no certificate".to_owned(),
-            advice.to_owned(),
-        ))
-    } else if has("CERTIFICATE REQUEST") {
-        Some((
-            "it holds a signing request, not a certificate".to_owned(),
-            "give the certificate that the CA made from it".to_owned(),
-        ))
-    } else if has("PKCS7") {
-        let (path, out) = (file.word(), file.word_with(".pem"));
-        Some((
-            "it holds a PKCS#7 bundle".to_owned(),
-            format!("convert it: openssl pkcs7 -print_certs -in {path} -out {out}"),
-        ))
-    } else {
-        None
-    };
-    let found: Vec<Pem> = blocks
-        .into_iter()
-        .filter(|block| {
-            matches!(
-                block.tag(),
-                "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE"
-            )
-        })
-        .collect();
+    let mut found = Vec::new();
+    let mut has_key = false;
+    for (number, block) in (1..).zip(file.blocks()?) {
+        match block.tag() {
+            "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => found.push(block),
+            "X509 CRL" => {}
+            tag if tag.ends_with("PRIVATE KEY") => has_key = true,
+            tag if tag.ends_with("PUBLIC KEY") || tag.ends_with(" PARAMETERS") => {}
+            tag => return Err(no_certificate(file, number, tag)),
+        }
+    }
     if !found.is_empty() {
         return Ok(found);
     }
-    let (problem, advice) = problem.unwrap_or_else(|| {
-        (
-            "it holds no certificate".to_owned(),
-            "give a PEM file with -----BEGIN CERTIFICATE-----".to_owned(),
-        )
-    });
-    Err(file.error(problem, advice))
+    if !has_key {
+        return Err(file.error(
+            "it holds no certificate",
+            "give a PEM file with -----BEGIN CERTIFICATE-----",
+        ));
+    }
+    let advice = match file.option {
+        "cert" => {
+            "give the certificate with `cert` and the key with `key`: perhaps they are swapped"
+        }
+        _ => "give the certificate of the CA that signed the broker's certificate",
+    };
+    Err(file.error("it holds a private key and no certificate", advice))
+}
+
+/// The error for a block that stands in place of a certificate.
+fn no_certificate(file: &NamedFile<'_>, number: usize, label: &str) -> Error {
+    if label.ends_with("CERTIFICATE REQUEST") {
+        return file.error(
+            format!("its PEM block {number} is a signing request, not a certificate"),
+            "give the certificate that the CA made from it",
+        );
+    }
+    if label == "PKCS7" || label == "CMS" {
+        let (path, out) = (file.word(), file.word_with(".pem"));
+        return file.error(
+            format!("its PEM block {number} is a PKCS#7 bundle"),
+            format!("convert it: openssl pkcs7 -print_certs -in {path} -out {out}"),
+        );
+    }
+    file.error(
+        format!("its PEM block {number} is no certificate by the label in its first line"),
+        "take the block out, or correct the label: -----BEGIN CERTIFICATE-----",
+    )
 }
 
 fn certificate(file: &NamedFile<'_>, index: usize, block: &Pem) -> Result<Certificate, Error> {
