@@ -50,7 +50,6 @@ const LAWS: [Law; 7] = [
             "native_tls",
             "pem",
             "pkcs8",
-            "sec1",
         ],
     },
     Law {

@@ -6,11 +6,11 @@
 
 use pem::Pem;
 use pkcs8::der::asn1::AnyRef;
-use pkcs8::der::{Decode, Encode};
+use pkcs8::der::{Decode, Encode, Tag, Tagged};
 use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfo};
-use sec1::{EcParameters, EcPrivateKey};
 
+use super::der;
 use super::file::NamedFile;
 use crate::error::Error;
 
@@ -49,7 +49,7 @@ pub(super) fn read(file: &NamedFile<'_>) -> Result<Key, Error> {
         "PRIVATE KEY" => Some(Key::from_pkcs8(block.contents().to_vec())),
         "RSA PRIVATE KEY" => wrap(RSA, AnyRef::NULL, block.contents()),
         "EC PRIVATE KEY" => match curve(block, &blocks) {
-            Some(curve) => wrap(ELLIPTIC_CURVE, AnyRef::from(&curve), block.contents()),
+            Some(curve) => wrap(ELLIPTIC_CURVE, curve, block.contents()),
             None => {
                 return Err(file.error(
                     "the elliptic curve key is damaged or does not name its curve",
@@ -94,17 +94,27 @@ fn no_key(file: &NamedFile<'_>, blocks: &[Pem]) -> Error {
     }
 }
 
-/// The curve of a SEC1 key. Either the key names it, or the block of parameters that openssl writes
-/// before the key does.
-fn curve(key: &Pem, blocks: &[Pem]) -> Option<ObjectIdentifier> {
-    let parsed = EcPrivateKey::try_from(key.contents()).ok()?;
-    match parsed.parameters {
-        Some(EcParameters::NamedCurve(curve)) => Some(curve),
-        None => blocks
-            .iter()
-            .find(|block| block.tag() == "EC PARAMETERS")
-            .and_then(|block| ObjectIdentifier::from_der(block.contents()).ok()),
+/// The curve of a SEC1 key: its name, or all that makes the curve. Either the key holds it, or the block of
+/// parameters that openssl writes before the key does.
+fn curve<'a>(key: &'a Pem, blocks: &'a [Pem]) -> Option<AnyRef<'a>> {
+    // RFC 5915, 3: { version, OCTET STRING, [0] parameters OPTIONAL, [1] public key OPTIONAL }
+    let whole = AnyRef::from_der(key.contents()).ok()?;
+    let fields = der::values(whole.value());
+    let [version, secret, rest @ ..] = &fields[..] else {
+        return None;
+    };
+    if (version.tag(), secret.tag()) != (Tag::Integer, Tag::OctetString) {
+        return None;
     }
+    let parameters = match rest.first() {
+        Some(field) if der::is_context(*field, 0) => field.value(),
+        _ => blocks
+            .iter()
+            .find(|block| block.tag() == "EC PARAMETERS")?
+            .contents(),
+    };
+    let curve = AnyRef::from_der(parameters).ok()?;
+    matches!(curve.tag(), Tag::ObjectIdentifier | Tag::Sequence).then_some(curve)
 }
 
 /// Wraps another form of key in PKCS#8: the algorithm, then the unchanged key.

@@ -8,6 +8,8 @@
 //! The loop's thread makes the errors when a connection attempt fails.
 
 mod blocks;
+mod certificate;
+mod der;
 mod errors;
 mod file;
 mod key;
@@ -18,7 +20,7 @@ use native_tls::{Certificate, Identity, Protocol, TlsConnector};
 use pem::Pem;
 use pkcs8::ObjectIdentifier;
 use pkcs8::der::asn1::AnyRef;
-use pkcs8::der::{self, Decode, Reader};
+use pkcs8::der::{Decode, Reader, SliceReader};
 use pkcs8::spki::AlgorithmIdentifierRef;
 
 use crate::error::{Blame, Error};
@@ -106,11 +108,21 @@ fn check_names(options: &TlsOptions) -> Result<(), Error> {
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
     let file = NamedFile::read("CA file", "ca_file", path)?;
-    certificates(&file)?
-        .iter()
-        .enumerate()
-        .map(|(index, block)| certificate(&file, index, block))
-        .collect()
+    let mut found = Vec::new();
+    for (index, block) in certificates(&file)?.iter().enumerate() {
+        let (der, settings) = certificate(&file, index, block)?;
+        // The TLS library sees the certificate alone.
+        if !certificate::excludes_servers(settings) {
+            found.push(parsed(&file, index, der)?);
+        }
+    }
+    if found.is_empty() {
+        return Err(file.error(
+            "no certificate in it is trusted for servers: so say the trust settings in it",
+            "give one that is: openssl x509 -trustout -addtrust serverAuth, or without -trustout",
+        ));
+    }
+    Ok(found)
 }
 
 fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
@@ -119,8 +131,9 @@ fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
     let blocks = certificates(&cert_file)?;
     let mut chain = String::new();
     for (index, block) in blocks.iter().enumerate() {
-        certificate(&cert_file, index, block)?;
-        chain.push_str(&pem::encode(block));
+        let (der, _) = certificate(&cert_file, index, block)?;
+        parsed(&cert_file, index, der)?;
+        chain.push_str(&pem::encode(&Pem::new("CERTIFICATE", der)));
     }
     let key = key::read(&key_file)?;
     key_file.warn_if_exposed();
@@ -196,13 +209,24 @@ fn no_certificate(file: &NamedFile<'_>, number: usize, label: &str) -> Error {
     )
 }
 
-fn certificate(file: &NamedFile<'_>, index: usize, block: &Pem) -> Result<Certificate, Error> {
-    Certificate::from_pem(pem::encode(block).as_bytes()).map_err(|_| {
-        file.error(
-            format!("certificate number {} in it is damaged", index + 1),
-            "get the file again; each certificate must be complete",
-        )
-    })
+/// A certificate in DER, and the trust settings that follow it in a `TRUSTED CERTIFICATE`.
+fn certificate<'a>(
+    file: &NamedFile<'_>,
+    index: usize,
+    block: &'a Pem,
+) -> Result<(&'a [u8], &'a [u8]), Error> {
+    der::split(block.contents()).ok_or_else(|| damaged(file, index))
+}
+
+fn parsed(file: &NamedFile<'_>, index: usize, der: &[u8]) -> Result<Certificate, Error> {
+    Certificate::from_der(der).map_err(|_| damaged(file, index))
+}
+
+fn damaged(file: &NamedFile<'_>, index: usize) -> Error {
+    file.error(
+        format!("certificate number {} in it is damaged", index + 1),
+        "get the file again; each certificate must be complete",
+    )
 }
 
 fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
@@ -255,17 +279,17 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
 fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
     // RFC 5280, 4.1: Certificate ::= { { [0] version, serial, signature, issuer, validity, subject,
     // { { OID ... In a TRUSTED CERTIFICATE, more bytes may follow.
-    let mut reader = der::SliceReader::new(certificate).ok()?;
+    let mut reader = SliceReader::new(certificate).ok()?;
     let outer = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = der::SliceReader::new(outer.value()).ok()?;
+    let mut reader = SliceReader::new(outer.value()).ok()?;
     let body = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = der::SliceReader::new(body.value()).ok()?;
+    let mut reader = SliceReader::new(body.value()).ok()?;
     let has_version = reader.peek_tag().ok()?.is_context_specific();
     for _ in 0..5 + usize::from(has_version) {
         AnyRef::decode(&mut reader).ok()?;
     }
     let key_info = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = der::SliceReader::new(key_info.value()).ok()?;
+    let mut reader = SliceReader::new(key_info.value()).ok()?;
     Some(AlgorithmIdentifierRef::decode(&mut reader).ok()?.oid)
 }
 

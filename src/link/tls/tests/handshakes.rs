@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use native_tls::{HandshakeError, TlsStream};
-use sec1::EcPrivateKey;
+use pkcs8::PrivateKeyInfo;
 
 use super::*;
 
@@ -70,13 +70,11 @@ fn every_form_of_key_makes_a_mutual_handshake() {
     );
     assert!(pkcs1.starts_with("-----BEGIN RSA PRIVATE KEY-----"));
     assert!(sec1.starts_with("-----BEGIN EC PRIVATE KEY-----"));
+    // In PKCS#8 the curve stands beside the key.
     let curve_apart = {
-        let block = pem::parse(&sec1).unwrap();
-        let mut key = EcPrivateKey::try_from(block.contents()).unwrap();
-        key.parameters = None;
-        let mut der = [0; 256];
-        let der = pkcs8::der::Encode::encode_to_slice(&key, &mut der).unwrap();
-        let block = pem::encode(&Pem::new("EC PRIVATE KEY", der));
+        let block = pem::parse(&pkcs8).unwrap();
+        let key = PrivateKeyInfo::try_from(block.contents()).unwrap();
+        let block = pem::encode(&Pem::new("EC PRIVATE KEY", key.private_key));
         lab.text("curve.pem") + &block
     };
     let forms = [
@@ -125,6 +123,95 @@ fn every_form_of_key_makes_a_mutual_handshake() {
     ));
     for file in ["client.p12", "3des.p12"] {
         talk(&lab.with_pkcs12(file, "secret"), broker.address).expect(file);
+    }
+}
+
+/// What `openssl x509 -trustout` and `-param_enc explicit` write. Mosquitto's own clients take both.
+#[test]
+fn certificates_with_trust_settings_and_curves_written_out_are_taken() {
+    let lab = Lab::new();
+    for (name, settings) in [
+        ("plain", ""),
+        ("server", "-addtrust serverAuth -setalias lab"),
+        ("any", "-addtrust anyExtendedKeyUsage"),
+        ("client", "-addtrust clientAuth"),
+        ("no-server", "-addreject serverAuth"),
+        ("no-client", "-addreject clientAuth"),
+    ] {
+        lab.openssl(&format!(
+            "x509 -in ca.pem -trustout {settings} -out ca-{name}.pem"
+        ));
+        assert!(
+            lab.text(&format!("ca-{name}.pem"))
+                .starts_with("-----BEGIN TRUSTED CERTIFICATE")
+        );
+    }
+    lab.openssl("x509 -in client.pem -trustout -addtrust clientAuth -out trusted-client.pem");
+    let old = lab
+        .text("client.pem")
+        .replace("CERTIFICATE", "X509 CERTIFICATE");
+    lab.write("old-client.pem", old);
+    let old = lab
+        .text("ca.pem")
+        .replace("CERTIFICATE", "X509 CERTIFICATE");
+    lab.write("ca-old.pem", old);
+    let mut keys = Vec::new();
+    for curve in ["prime256v1", "secp384r1", "secp521r1"] {
+        for (form, arguments) in [
+            ("sec1", "-param_enc explicit"),
+            ("sec1-no-parameters", "-noout -param_enc explicit"),
+        ] {
+            let key = format!("{curve}-{form}.key");
+            lab.openssl(&format!(
+                "ecparam -name {curve} -genkey {arguments} -out {key}"
+            ));
+            keys.push(key);
+        }
+        let key = format!("{curve}-pkcs8.key");
+        lab.openssl(&format!(
+            "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:{curve} -pkeyopt ec_param_enc:explicit -out {key}"
+        ));
+        keys.push(key);
+    }
+    let broker = lab.strict_broker("-sigalgs ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512");
+    let with_ca = |ca: &str, cert: &str, key: &str| TlsOptions {
+        ca_file: Some(lab.path(ca)),
+        ..lab.with(cert, key)
+    };
+    for ca in ["plain", "server", "any", "no-client", "old"] {
+        for cert in ["trusted-client.pem", "old-client.pem"] {
+            let options = with_ca(&format!("ca-{ca}.pem"), cert, "client.key");
+            if let Err(error) = talk(&options, broker.address) {
+                panic!("{ca}, {cert}: {error}");
+            }
+        }
+    }
+    for ca in ["client", "no-server"] {
+        let file = format!("ca-{ca}.pem");
+        let error = connector(&with_ca(&file, "client.pem", "client.key")).expect_err(ca);
+        let expected = "no certificate in it is trusted for servers";
+        assert!(error.to_string().contains(expected), "{error}");
+        // Beside another one it does not count.
+        lab.write("both.pem", lab.text("ca-plain.pem") + &lab.text(&file));
+        talk(
+            &with_ca("both.pem", "client.pem", "client.key"),
+            broker.address,
+        )
+        .unwrap();
+    }
+    for key in keys {
+        // A certificate with the curve's name, as most authorities write it, whatever the key's file has.
+        lab.openssl(&format!(
+            "pkey -in {key} -ec_param_enc named_curve -out named.key"
+        ));
+        lab.openssl("req -new -key named.key -subj /CN=client -out request.pem");
+        lab.write("ca.key", lab.authority.key().serialize_pem());
+        lab.openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -set_serial 7 -out curve.pem",
+        );
+        if let Err(error) = talk(&lab.with("curve.pem", &key), broker.address) {
+            panic!("{key}: {error}");
+        }
     }
 }
 
