@@ -180,6 +180,47 @@ fn each_fault_of_an_archive_has_its_error() {
     ]);
 }
 
+/// OpenSSL then refuses keys, archives and passwords that are right, each with words of its own.
+#[test]
+fn a_tls_library_without_its_ciphers_is_named_and_no_file_is_blamed() {
+    let broker = Mosquitto::start();
+    let certs = broker.certs();
+    let archive = certs.pkcs12_client("right");
+    let configuration = certs.file("openssl.cnf");
+    let text = "openssl_conf = init\n[init]\nproviders = providers\n\
+        [providers]\nlegacy = legacy\n[legacy]\nactivate = 1\n";
+    fs::write(&configuration, text).expect("a configuration of OpenSSL");
+    let good = broker.arguments();
+    for (what, arguments) in [
+        ("certificate and key", good.clone()),
+        ("authority", good[..4].to_vec()),
+        ("nothing", good[..2].to_vec()),
+        ("RSA key", broker.arguments_as(certs.pkcs1_client())),
+        (
+            "archive",
+            and(
+                good[..4].to_vec(),
+                vec!["--pkcs12".into(), archive.into_os_string()],
+            ),
+        ),
+    ] {
+        let done = Program::new()
+            .args(arguments)
+            .args(["-q", "--iterations", "1"])
+            .env("OPENSSL_CONF", &configuration)
+            .env("MQTT_PKCS12_PASSWORD", "right")
+            .run();
+        eprintln!("{what}: {}", done.stderr);
+        done.expect_code(2);
+        let line = "error: preparing TLS: OpenSSL has no ciphers: its default provider is not on";
+        assert!(done.stderr.starts_with(line), "{what}: {done}");
+        assert!(
+            done.stderr.contains("; have openssl.cnf activate it"),
+            "{what}: {done}"
+        );
+    }
+}
+
 #[test]
 fn a_refused_client_has_its_error() {
     let broker = Mosquitto::start_with_user("alice", "right");

@@ -39,6 +39,36 @@ use file::NamedFile;
 /// [`Blame::Configuration`] for every problem with a file or value, naming the file and the option.
 pub fn connector(options: &TlsOptions) -> Result<TlsConnector, Error> {
     check_names(options)?;
+    // A library that does not work at all refuses files and passwords, too.
+    with_files(options).map_err(|error| library_failure().unwrap_or(error))
+}
+
+/// The error of a TLS library that makes no connector even without any file.
+fn library_failure() -> Option<Error> {
+    let text = TlsConnector::builder().build().err()?.to_string();
+    let reasons = reasons(&text);
+    let (problem, advice) = if text.contains("no ciphers") || text.contains("unsupported") {
+        (
+            format!("OpenSSL has no ciphers: its default provider is not on ({reasons})"),
+            "have openssl.cnf activate it: `activate = 1` in the section of `default` below \
+             `providers`; openssl list -providers shows what is on, openssl version -d the folder of \
+             openssl.cnf, unless OPENSSL_CONF names another file",
+        )
+    } else {
+        (
+            format!("the TLS library does not work, whatever the settings ({reasons})"),
+            "check the installation of OpenSSL and its openssl.cnf",
+        )
+    };
+    Some(Error::new(
+        Blame::Configuration,
+        "preparing TLS",
+        problem,
+        advice,
+    ))
+}
+
+fn with_files(options: &TlsOptions) -> Result<TlsConnector, Error> {
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
     if let Some(path) = &options.ca_file {
@@ -240,26 +270,39 @@ fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
         ));
     }
     file.warn_if_exposed();
+    // RFC 7292, 4: PFX ::= SEQUENCE { version, contents, MAC OPTIONAL }
+    let has_mac = der::values(&file.bytes)
+        .first()
+        .map(|pfx| der::values(pfx.value()).len() > 2);
     Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
         let text = error.to_string();
-        if text.contains("mac verify failure") && password.is_empty() {
+        let (path, out) = (file.word(), file.word_with(".pem"));
+        let convert = |how: &str| {
+            format!(
+                "convert it: openssl pkcs12 {how} -in {path} -nodes -out {out} \
+                 && chmod 600 {out}, and give {out} with `cert` and with `key`"
+            )
+        };
+        // Each of these ends with "mac verify failure" as well, which alone is about the password.
+        if text.contains("mac absent") || has_mac == Some(false) {
+            file.error(
+                "it has no checksum (MAC), without which OpenSSL does not open it",
+                convert("-nomacver"),
+            )
+        } else if text.contains("unsupported") {
+            file.error(
+                "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
+                convert("-legacy"),
+            )
+        } else if reasons(&text) == "mac verify failure" && password.is_empty() {
             file.error(
                 "it is protected by a password and none was given",
                 "give it with `pkcs12_password`",
             )
-        } else if text.contains("mac verify failure") {
+        } else if reasons(&text) == "mac verify failure" {
             file.error(
                 "the password is wrong",
                 "give the password the archive was made with",
-            )
-        } else if text.contains("unsupported") {
-            let (path, out) = (file.word(), file.word_with(".pem"));
-            file.error(
-                "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
-                format!(
-                    "convert it: openssl pkcs12 -legacy -in {path} -nodes -out {out} \
-                     && chmod 600 {out}, and give {out} with `cert` and with `key`"
-                ),
             )
         } else if text.contains("at least one certificate") {
             file.error(

@@ -377,6 +377,26 @@ fn a_bad_pkcs12_archive_is_named() {
     lab.openssl(&format!(
         "{export} -inkey client.key -nocerts -in client.key -out no-cert.p12"
     ));
+    for (name, more) in [
+        ("no-mac", "-nomac"),
+        ("open", "-nomac -keypbe NONE -certpbe NONE"),
+        (
+            "old-no-mac",
+            "-nomac -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES",
+        ),
+    ] {
+        lab.openssl(&format!(
+            "{export} -in client.pem -inkey client.key {more} -out {name}.p12"
+        ));
+        // The advice works.
+        lab.openssl(&format!(
+            "pkcs12 -nomacver -in {name}.p12 -nodes -out {name}.p12.pem -passin pass:secret"
+        ));
+        let file = format!("{name}.p12.pem");
+        assert!(connector(&lab.with(&file, &file)).is_ok(), "{name}");
+    }
+    let whole = fs::read(lab.path("good.p12")).unwrap();
+    lab.write("cut.p12", &whole[..whole.len() / 2]);
     lab.write("noise.p12", "0123456789");
     lab.write("empty.p12", "");
     let mut cases = vec![
@@ -387,6 +407,12 @@ fn a_bad_pkcs12_archive_is_named() {
             "",
             "it is protected by a password and none was given",
         ),
+        ("no-mac.p12", "secret", "openssl pkcs12 -nomacver -in"),
+        ("no-mac.p12", "", "it has no checksum (MAC)"),
+        ("no-mac.p12", "wrong-password", "it has no checksum (MAC)"),
+        ("open.p12", "wrong-password", "it has no checksum (MAC)"),
+        ("old-no-mac.p12", "secret", "it has no checksum (MAC)"),
+        ("cut.p12", "secret", "damaged or no PKCS#12 archive"),
         ("no-key.p12", "secret", "it lacks the private key"),
         (
             "no-cert.p12",
