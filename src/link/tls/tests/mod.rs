@@ -4,19 +4,23 @@
 //! the server that demands a client certificate.
 
 mod files;
+mod forms;
 mod handshakes;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use native_tls::TlsAcceptor;
+use native_tls::{HandshakeError, Identity, TlsAcceptor, TlsStream};
+use pem::Pem;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use super::file::NamedFile;
 use super::*;
 
 /// A new directory with the certificates of an authority, a broker and a client.
@@ -166,6 +170,40 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn connect(
+    options: &TlsOptions,
+    address: SocketAddr,
+    host: &str,
+) -> Result<TlsStream<TcpStream>, Error> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    match connector(options)?.connect(server_name(options, host), stream) {
+        Ok(stream) => Ok(stream),
+        Err(HandshakeError::Failure(error)) => {
+            eprintln!("library: {error}");
+            Err(handshake_error(&error, "broker.test:8883", options, host))
+        }
+        Err(HandshakeError::WouldBlock(_)) => panic!("the handshake timed out"),
+    }
+}
+
+/// Connects and has the server reverse one line. A failure of either becomes the error for people.
+fn talk(options: &TlsOptions, address: SocketAddr) -> Result<(), Error> {
+    let mut stream = connect(options, address, "localhost")?;
+    let mut answer = [0; 4];
+    stream
+        .write_all(b"abc\n")
+        .and_then(|()| stream.read_exact(&mut answer))
+        .map_err(|error| {
+            eprintln!("library: {error}");
+            alert_error(&error, "broker.test:8883", options).expect("an alert")
+        })?;
+    assert_eq!(&answer, b"cba\n");
+    Ok(())
 }
 
 /// Accepts one connection and gives it to `serve`, on a thread of its own.

@@ -1,0 +1,136 @@
+//! The client's certificate and private key, from PEM files or a PKCS#12 archive.
+//!
+//! No error may carry a password or key. Runs once, on the thread that makes the client.
+
+use std::path::Path;
+
+use native_tls::Identity;
+use pem::Pem;
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::asn1::AnyRef;
+use pkcs8::der::{Decode, Reader, SliceReader};
+use pkcs8::spki::AlgorithmIdentifierRef;
+
+use super::chain::{certificate, certificates, parsed};
+use super::errors::reasons;
+use super::file::NamedFile;
+use super::{der, key};
+use crate::error::{Blame, Error};
+
+pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
+    let cert_file = NamedFile::read("client certificate", "cert", cert)?;
+    let key_file = NamedFile::read("private key", "key", key)?;
+    let blocks = certificates(&cert_file)?;
+    let mut chain = String::new();
+    for (index, block) in blocks.iter().enumerate() {
+        let (der, _) = certificate(&cert_file, index, block)?;
+        parsed(&cert_file, index, der)?;
+        chain.push_str(&pem::encode(&Pem::new("CERTIFICATE", der)));
+    }
+    let key = key::read(&key_file)?;
+    key_file.warn_if_exposed();
+    let identity =
+        Identity::from_pkcs8(chain.as_bytes(), key.pkcs8_pem.as_bytes()).map_err(|error| {
+            let reasons = reasons(&error.to_string());
+            key_file.error(
+                format!("the key is damaged or of an unknown kind ({reasons})"),
+                "give an RSA or elliptic curve key in PEM form",
+            )
+        })?;
+    // OpenSSL compares key and certificate only if both are of the same type. Otherwise it accepts the
+    // pair and then sends no certificate.
+    let of_cert = blocks
+        .first()
+        .and_then(|block| public_key_type(block.contents()));
+    match (of_cert, key.algorithm) {
+        (Some(of_cert), Some(of_key)) if of_cert != of_key => Err(mismatch(cert, key_file.path)),
+        _ => Ok(identity),
+    }
+}
+
+pub(super) fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
+    let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
+    file.refuse_pem()?;
+    // The TLS library would panic.
+    if password.contains('\0') {
+        return Err(file.error(
+            "the password has a NUL character in it",
+            "give the password the archive was made with",
+        ));
+    }
+    file.warn_if_exposed();
+    // RFC 7292, 4: PFX ::= SEQUENCE { version, contents, MAC OPTIONAL }
+    let has_mac = der::values(&file.bytes)
+        .first()
+        .map(|pfx| der::values(pfx.value()).len() > 2);
+    Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
+        let text = error.to_string();
+        let (path, out) = (file.word(), file.word_with(".pem"));
+        let convert = |how: &str| {
+            format!(
+                "convert it: openssl pkcs12 {how} -in {path} -nodes -out {out} \
+                 && chmod 600 {out}, and give {out} with `cert` and with `key`"
+            )
+        };
+        // Each of these ends with "mac verify failure" as well, which alone is about the password.
+        if text.contains("mac absent") || has_mac == Some(false) {
+            file.error(
+                "it has no checksum (MAC), without which OpenSSL does not open it",
+                convert("-nomacver"),
+            )
+        } else if text.contains("unsupported") {
+            file.error(
+                "it is encrypted in an old way that OpenSSL 3 does not support (RC2 or the like)",
+                convert("-legacy"),
+            )
+        } else if reasons(&text) == "mac verify failure" && password.is_empty() {
+            file.error(
+                "it is protected by a password and none was given",
+                "give it with `pkcs12_password`",
+            )
+        } else if reasons(&text) == "mac verify failure" {
+            file.error(
+                "the password is wrong",
+                "give the password the archive was made with",
+            )
+        } else if text.contains("at least one certificate") {
+            file.error(
+                "it lacks the private key, or the certificate that belongs to the key",
+                "export both: openssl pkcs12 -export -in CERT -inkey KEY -out FILE",
+            )
+        } else {
+            file.error(
+                format!("it is damaged or no PKCS#12 archive ({})", reasons(&text)),
+                "give a .p12 or .pfx file, or PEM files with `cert` and `key`",
+            )
+        }
+    })
+}
+
+/// The algorithm of the public key in a certificate, or `None` if the certificate cannot be read.
+fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
+    // RFC 5280, 4.1: Certificate ::= { { [0] version, serial, signature, issuer, validity, subject,
+    // { { OID ... In a TRUSTED CERTIFICATE, more bytes may follow.
+    let mut reader = SliceReader::new(certificate).ok()?;
+    let outer = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = SliceReader::new(outer.value()).ok()?;
+    let body = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = SliceReader::new(body.value()).ok()?;
+    let has_version = reader.peek_tag().ok()?.is_context_specific();
+    for _ in 0..5 + usize::from(has_version) {
+        AnyRef::decode(&mut reader).ok()?;
+    }
+    let key_info = AnyRef::decode(&mut reader).ok()?;
+    let mut reader = SliceReader::new(key_info.value()).ok()?;
+    Some(AlgorithmIdentifierRef::decode(&mut reader).ok()?.oid)
+}
+
+pub(super) fn mismatch(cert: &Path, key: &Path) -> Error {
+    let (cert, key) = (cert.display(), key.display());
+    Error::new(
+        Blame::Configuration,
+        "loading the client certificate (`cert`) and its key (`key`)",
+        format!("the private key {key} does not belong to the certificate {cert}"),
+        "give the two that were made together; the client's certificate comes first in its file",
+    )
+}
