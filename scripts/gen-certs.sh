@@ -9,7 +9,8 @@
 #   client.pem, client.key          the client
 #   other-ca.pem, other-ca.key      a second authority that nobody trusts, for tests
 #   other-client.pem, other-client.key   a client of the second authority: the broker must refuse it
-# Keys are P-256, readable by their owner only; certificates are valid for 825 days.
+# Keys are P-256, readable by their owner only; certificates are valid for 825 days. The organization has letters and
+# digits only, since rumqttd takes it for a tenant's name.
 #
 #   --rsa      RSA keys of 2048 bits; client keys in the form in which AWS IoT issues them (PKCS#1)
 #   --p12      also client.p12 (certificate and key in one file) and client.p12.password
@@ -88,7 +89,7 @@ prompt = no
 distinguished_name = subject
 x509_extensions = extensions
 [subject]
-O = $program local test
+O = LocalTest
 CN = $2
 [extensions]
 basicConstraints = critical, CA:TRUE, pathlen:0
@@ -112,7 +113,7 @@ make_leaf() { # CA NAME COMMON-NAME PURPOSE [SUBJECT-ALTERNATIVE-NAMES]
 prompt = no
 distinguished_name = subject
 [subject]
-O = $program local test
+O = LocalTest
 CN = $3
 [extensions]
 basicConstraints = critical, CA:FALSE

@@ -9,6 +9,7 @@ mod bench;
 mod broker_faults;
 mod demo;
 mod faults;
+mod gen_certs;
 mod golden;
 mod last_will;
 mod local_broker;
