@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::{Blame, Error};
-use crate::mqtt::limits::{Limits, is_aws_iot};
+use crate::mqtt::limits::{Limits, ats_host, is_aws_iot};
 pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
@@ -432,6 +432,65 @@ impl Options {
     /// Whether the host is an endpoint of AWS IoT Core, whose limits are known.
     pub fn is_aws_iot(&self) -> bool {
         is_aws_iot(&self.host)
+    }
+
+    /// If the host is an endpoint of AWS IoT Core, or stands for one (`server_name`): its name.
+    fn aws_host(&self) -> Option<&str> {
+        let name = match &self.security {
+            Security::Tls(tls) => tls.server_name.as_deref(),
+            Security::Plain => None,
+        };
+        [Some(self.host.as_str()), name]
+            .into_iter()
+            .flatten()
+            .find(|host| is_aws_iot(host))
+    }
+
+    /// Adds to an error of a connection attempt that AWS IoT wants an ALPN name on this port, if it is not
+    /// given: nothing works without.
+    pub(crate) fn with_missing_alpn(&self, error: Error) -> Error {
+        let Some((problem, advice)) = self.missing_alpn() else {
+            return error;
+        };
+        let both = format!("{}; {problem}", error.problem());
+        let named = Error::new(error.blame(), error.tried(), both, advice);
+        match error.is_permanent() {
+            true => named.permanent(),
+            false => named,
+        }
+    }
+
+    fn missing_alpn(&self) -> Option<(String, String)> {
+        self.aws_host()?;
+        let Security::Tls(tls) = &self.security else {
+            return None;
+        };
+        let has = |name: &str| tls.alpn.iter().any(|given| given == name);
+        // With a user name the broker asks an authorizer of the account, with or without a certificate.
+        let with_user = self.credentials.is_some() && has("mqtt");
+        let with_certificate = tls.identity.is_some() && has("x-amzn-mqtt-ca");
+        if self.port != 443 || with_user || with_certificate {
+            return None;
+        }
+        let wanted = match tls.identity {
+            Some(_) => "x-amzn-mqtt-ca",
+            None => "mqtt",
+        };
+        let given = match tls.alpn.len() {
+            0 => "none was given".to_owned(),
+            _ => format!("the one given is {}", tls.alpn.join(",")),
+        };
+        Some((
+            format!(
+                "on port 443 AWS IoT speaks MQTT only with the ALPN name {wanted}, and {given}"
+            ),
+            format!("give `alpn` {wanted}"),
+        ))
+    }
+
+    /// The present form of an old endpoint of AWS IoT, or `None` for anything else.
+    pub(crate) fn ats_host(&self) -> Option<String> {
+        ats_host(self.aws_host()?)
     }
 }
 

@@ -13,13 +13,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
-use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsConnector, TlsStream};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
 
 use crate::error::{Blame, Error, exhaustion};
+use crate::link::look::Look;
 use crate::link::race::{Race, RaceEvent};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
-use crate::link::tls;
+use crate::link::tls::{self, Connector};
 use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
 
@@ -63,6 +64,8 @@ enum AttemptStage {
         handshake: Box<MidHandshakeTlsStream<Socket>>,
         deadline: Instant,
     },
+    /// The broker's certificate did not pass; it is looked at for the error.
+    Looking(Box<(native_tls::Error, Look)>),
     /// The link is there, or the attempt failed.
     Over,
 }
@@ -108,7 +111,7 @@ impl Attempt {
     pub(crate) fn poll(
         &mut self,
         options: &Options,
-        connector: Option<&TlsConnector>,
+        connector: Option<&Connector>,
         resolver: &mut Resolver,
         readiness: &Readiness,
         now: Instant,
@@ -123,7 +126,7 @@ impl Attempt {
                     }
                     RaceEvent::Connected(socket, to) => {
                         self.to = Some(to);
-                        self.secure(socket, options, connector, now)
+                        self.secure(socket, options, connector, readiness, now)
                     }
                     RaceEvent::Failed {
                         to,
@@ -139,7 +142,10 @@ impl Attempt {
                 AttemptStage::Handshaking {
                     handshake,
                     deadline,
-                } if now < deadline => self.handshaken(handshake.handshake(), deadline, options),
+                } if now < deadline => {
+                    let result = handshake.handshake();
+                    self.handshaken(result, deadline, options, connector, readiness)
+                }
                 AttemptStage::Handshaking { .. } => {
                     self.link_failed(Error::new(
                         Blame::Tls,
@@ -148,6 +154,20 @@ impl Attempt {
                         "check that the port speaks TLS, or raise `connect_timeout`",
                     ));
                     None
+                }
+                AttemptStage::Looking(mut looking) => {
+                    let (error, look) = &mut *looking;
+                    let seen = connector.map(|tls| (tls, look.poll(tls, &options.host, now)));
+                    match seen {
+                        Some((tls, Some(seen))) => {
+                            self.link_failed(tls::handshake_error(error, options, tls, &seen));
+                            None
+                        }
+                        _ => {
+                            self.stage = AttemptStage::Looking(looking);
+                            Some(AttemptProgress::Pending)
+                        }
+                    }
                 }
                 AttemptStage::Over => Some(AttemptProgress::Failed(self.verdict())),
             };
@@ -164,6 +184,7 @@ impl Attempt {
                 Some(*deadline)
             }
             AttemptStage::Racing => self.race.deadline(),
+            AttemptStage::Looking(looking) => Some(looking.1.deadline()),
             AttemptStage::Over => None,
         }
     }
@@ -216,12 +237,13 @@ impl Attempt {
         }
     }
 
-    /// TCP is there: begins with TLS, if it is wanted. Returns `None` if the address failed.
+    /// TCP is there: begins with TLS, if it is wanted. Returns `None` if another stage begins.
     fn secure(
         &mut self,
         socket: TcpStream,
         options: &Options,
-        connector: Option<&TlsConnector>,
+        connector: Option<&Connector>,
+        readiness: &Readiness,
         now: Instant,
     ) -> Option<AttemptProgress> {
         if let Err(error) = socket.set_nodelay(true) {
@@ -232,10 +254,9 @@ impl Attempt {
         }
         let deadline = now + self.time_limit;
         match (connector, &options.security) {
-            (Some(connector), Security::Tls(tls_options)) => {
-                let name = tls::server_name(tls_options, &options.host);
-                let result = connector.connect(name, Socket::new(socket));
-                self.handshaken(result, deadline, options)
+            (Some(tls), Security::Tls(_)) => {
+                let result = tls.connect(&options.host, Socket::new(socket));
+                self.handshaken(result, deadline, options, connector, readiness)
             }
             _ => Some(AttemptProgress::Done(
                 Box::new(Socket::new(socket)),
@@ -249,26 +270,30 @@ impl Attempt {
         result: Result<TlsStream<Socket>, HandshakeError<Socket>>,
         deadline: Instant,
         options: &Options,
+        connector: Option<&Connector>,
+        readiness: &Readiness,
     ) -> Option<AttemptProgress> {
-        match result {
-            Ok(stream) => Some(AttemptProgress::Done(Box::new(stream), deadline)),
+        let error = match result {
+            Ok(stream) => return Some(AttemptProgress::Done(Box::new(stream), deadline)),
             Err(HandshakeError::WouldBlock(handshake)) => {
                 self.stage = AttemptStage::Handshaking {
                     handshake: Box::new(handshake),
                     deadline,
                 };
-                Some(AttemptProgress::Pending)
+                return Some(AttemptProgress::Pending);
             }
-            Err(HandshakeError::Failure(error)) => {
-                self.link_failed(match &options.security {
-                    Security::Tls(tls_options) => {
-                        tls::handshake_error(&error, &self.address, tls_options, &options.host)
-                    }
-                    Security::Plain => self.network(error.to_string(), ""),
-                });
-                None
-            }
+            Err(HandshakeError::Failure(error)) => error,
+        };
+        let to = self.to.filter(|_| tls::is_unverified(&error));
+        if let Some(look) = to.and_then(|to| Look::start(to, deadline, readiness)) {
+            self.stage = AttemptStage::Looking(Box::new((error, look)));
+            return None;
         }
+        self.link_failed(match connector {
+            Some(connector) => tls::handshake_error(&error, options, connector, &[]),
+            None => self.network(error.to_string(), ""),
+        });
+        None
     }
 
     /// TCP reached the address, and it was of no use all the same.
@@ -315,6 +340,7 @@ impl fmt::Debug for Attempt {
             AttemptStage::Resolving { .. } => "Attempt(resolving)",
             AttemptStage::Racing => "Attempt(racing)",
             AttemptStage::Handshaking { .. } => "Attempt(handshaking)",
+            AttemptStage::Looking(_) => "Attempt(looking)",
             AttemptStage::Over => "Attempt(over)",
         })
     }

@@ -15,10 +15,11 @@ pub(crate) mod backoff;
 #[allow(missing_docs, clippy::expect_used)]
 pub(crate) mod black_hole;
 pub(crate) mod connect;
+mod look;
 mod race;
 pub(crate) mod readiness;
 pub(crate) mod resolve;
-pub mod tls;
+pub(crate) mod tls;
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -180,7 +180,7 @@ impl Race {
 }
 
 /// Returns whether a non-blocking connect has ended well, or an error if it has failed.
-fn is_connected(socket: &TcpStream) -> io::Result<bool> {
+pub(super) fn is_connected(socket: &TcpStream) -> io::Result<bool> {
     if let Some(error) = socket.take_error()? {
         return Err(error);
     }

@@ -314,9 +314,45 @@ pub(crate) fn is_aws_iot(host: &str) -> bool {
         && DOMAINS.iter().any(|domain| host.ends_with(domain))
 }
 
+/// The endpoint of AWS IoT Core with a certificate of Amazon Trust Services, in place of an account's old
+/// one: `<prefix>.iot.<region>...` has a certificate of VeriSign, which systems do not trust any more.
+/// `None` for any other host.
+pub(crate) fn ats_host(host: &str) -> Option<String> {
+    let host = host.trim_end_matches('.');
+    let (prefix, rest) = host.split_once('.')?;
+    let is_old = is_aws_iot(host)
+        && rest.to_ascii_lowercase().starts_with("iot.")
+        && rest.ends_with(".amazonaws.com")
+        && !prefix.to_ascii_lowercase().ends_with("-ats")
+        // Endpoints of the service itself.
+        && !matches!(prefix, "data" | "credentials" | "api");
+    is_old.then(|| format!("{prefix}-ats.{rest}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_old_names_of_aws_iot_have_a_present_form() {
+        for (host, expected) in [
+            (
+                "a1b2.iot.eu-west-1.amazonaws.com",
+                Some("a1b2-ats.iot.eu-west-1.amazonaws.com"),
+            ),
+            (
+                "A1B2.iot.us-east-1.amazonaws.com.",
+                Some("A1B2-ats.iot.us-east-1.amazonaws.com"),
+            ),
+            ("a1b2-ats.iot.eu-west-1.amazonaws.com", None),
+            ("a1b2.ats.iot.cn-north-1.amazonaws.com.cn", None),
+            ("data.iot.eu-west-1.amazonaws.com", None),
+            ("a1b2.iot.example.com", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(ats_host(host).as_deref(), expected, "{host}");
+        }
+    }
 
     fn aws_publish(topic: &str, qos: QoS, bytes: usize) -> Result<(), Limit> {
         let publish = Publish::new(topic, qos, vec![0; bytes]);

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use crate::support::refusal::{AGAIN, ONCE, QUICK, check, expect_one_line, row};
-use crate::support::{ClosedPort, Mosquitto, Program};
+use crate::support::{Certs, ClosedPort, Mosquitto, Program};
 
 /// `arguments` with the value after `flag` replaced.
 fn with(mut arguments: Vec<OsString>, flag: &str, value: impl Into<OsString>) -> Vec<OsString> {
@@ -141,6 +141,40 @@ fn each_fault_of_certificates_has_its_error() {
         "{}",
         broker.log()
     );
+}
+
+/// The program looks at the certificate a second time, without its own, which this broker demands.
+#[test]
+fn the_certificate_that_did_not_pass_is_shown() {
+    let namesake = Certs::generate();
+    for version in ["tlsv1.3", "tlsv1.2"] {
+        let mut broker = Mosquitto::start();
+        broker.restart_with(&format!("tls_version {version}"));
+        let good = || broker.arguments();
+        check([
+            row(
+                "wrong server name",
+                and(good(), vec!["--tls-server-name", "wrong.example"]),
+                (3, ONCE),
+                &[
+                    "not for the name wrong.example, but for localhost, 127.0.0.1; ",
+                    "--tls-server-name",
+                ],
+            ),
+            row(
+                "another CA of the same name",
+                with(good(), "--ca-file", namesake.ca()),
+                (3, ONCE),
+                &[
+                    "ca.pem does not contain the CA that signed the broker's certificate",
+                    "it holds another CA of the same name, \"ca\", with another key; ",
+                    "--ca-file",
+                ],
+            ),
+        ]);
+        let log = broker.log();
+        assert!(!log.contains(" as mqtt-connection"), "{log}");
+    }
 }
 
 #[test]

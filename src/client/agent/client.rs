@@ -4,13 +4,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use native_tls::TlsConnector;
-
 use super::Agent;
 use crate::client::handle::Handle;
 use crate::error::Error;
 use crate::link::backoff::Backoff;
-use crate::link::tls;
+use crate::link::tls::{self, Connector};
 use crate::mqtt::session::SessionOptions;
 use crate::options::{Options, Security};
 
@@ -26,7 +24,7 @@ const GIVEN_UP_AFTER: u32 = 5;
 #[derive(Debug)]
 pub struct Client {
     pub(super) options: Options,
-    pub(super) connector: Option<TlsConnector>,
+    pub(super) connector: Option<Connector>,
     last_connect: Option<Instant>,
     /// Whether a broker has accepted the client.
     was_connected: bool,

@@ -21,7 +21,6 @@ use crate::link::tls;
 use crate::mqtt::packet::{Connect, ConnectReturnCode};
 use crate::mqtt::session::{LinkEnd, LinkLoss, Outcome, Reason};
 use crate::mqtt::v4;
-use crate::options::Security;
 
 impl Agent {
     /// Moves the connection on if it is time.
@@ -102,8 +101,8 @@ impl Agent {
     /// TLS 1.3 delivers only now.
     pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
         if self.connection.is_greeting()
-            && let Security::Tls(options) = &self.client.options.security
-            && let Some(error) = tls::alert_error(error, &self.client.options.address(), options)
+            && let Some(connector) = &self.client.connector
+            && let Some(error) = tls::alert_error(error, &self.client.options, connector)
         {
             self.drop_link(now);
             self.address_failed(error, now);

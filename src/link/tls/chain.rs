@@ -4,22 +4,24 @@
 
 use std::path::Path;
 
-use native_tls::Certificate;
 use pem::Pem;
 
+use super::certificate::{Certificate, excludes_servers};
+use super::der;
 use super::file::NamedFile;
-use super::{certificate, der};
 use crate::error::Error;
 
 /// The authorities in a file that are trusted for servers, at least one.
-pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, Error> {
+pub(super) fn authorities(
+    path: &Path,
+) -> Result<Vec<(native_tls::Certificate, Option<Certificate>)>, Error> {
     let file = NamedFile::read("CA file", "ca_file", path)?;
     let mut found = Vec::new();
     for (index, block) in certificates(&file)?.iter().enumerate() {
         let (der, settings) = certificate(&file, index, block)?;
         // The TLS library sees the certificate alone.
-        if !certificate::excludes_servers(settings) {
-            found.push(parsed(&file, index, der)?);
+        if !excludes_servers(settings) {
+            found.push((parsed(&file, index, der)?, Certificate::read(der)));
         }
     }
     if found.is_empty() {
@@ -93,8 +95,12 @@ pub(super) fn certificate<'a>(
     der::split(block.contents()).ok_or_else(|| damaged(file, index))
 }
 
-pub(super) fn parsed(file: &NamedFile<'_>, index: usize, der: &[u8]) -> Result<Certificate, Error> {
-    Certificate::from_der(der).map_err(|_| damaged(file, index))
+pub(super) fn parsed(
+    file: &NamedFile<'_>,
+    index: usize,
+    der: &[u8],
+) -> Result<native_tls::Certificate, Error> {
+    native_tls::Certificate::from_der(der).map_err(|_| damaged(file, index))
 }
 
 fn damaged(file: &NamedFile<'_>, index: usize) -> Error {

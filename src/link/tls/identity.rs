@@ -6,26 +6,26 @@ use std::path::Path;
 
 use native_tls::Identity;
 use pem::Pem;
-use pkcs8::ObjectIdentifier;
-use pkcs8::der::asn1::AnyRef;
-use pkcs8::der::{Decode, Reader, SliceReader};
-use pkcs8::spki::AlgorithmIdentifierRef;
 
+use super::certificate::Certificate;
 use super::chain::{certificate, certificates, parsed};
 use super::errors::reasons;
 use super::file::NamedFile;
 use super::{der, key};
 use crate::error::{Blame, Error};
 
-pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
+/// The identity in PEM files, and its certificates as far as they can be read.
+pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Certificate>), Error> {
     let cert_file = NamedFile::read("client certificate", "cert", cert)?;
     let key_file = NamedFile::read("private key", "key", key)?;
     let blocks = certificates(&cert_file)?;
     let mut chain = String::new();
+    let mut read = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
         let (der, _) = certificate(&cert_file, index, block)?;
         parsed(&cert_file, index, der)?;
         chain.push_str(&pem::encode(&Pem::new("CERTIFICATE", der)));
+        read.extend(Certificate::read(der));
     }
     let key = key::read(&key_file)?;
     key_file.warn_if_exposed();
@@ -39,12 +39,10 @@ pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<Identity, Error> {
         })?;
     // OpenSSL compares key and certificate only if both are of the same type. Otherwise it accepts the
     // pair and then sends no certificate.
-    let of_cert = blocks
-        .first()
-        .and_then(|block| public_key_type(block.contents()));
+    let of_cert = read.first().map(|certificate| certificate.key_type);
     match (of_cert, key.algorithm) {
         (Some(of_cert), Some(of_key)) if of_cert != of_key => Err(mismatch(cert, key_file.path)),
-        _ => Ok(identity),
+        _ => Ok((identity, read)),
     }
 }
 
@@ -105,24 +103,6 @@ pub(super) fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, E
             )
         }
     })
-}
-
-/// The algorithm of the public key in a certificate, or `None` if the certificate cannot be read.
-fn public_key_type(certificate: &[u8]) -> Option<ObjectIdentifier> {
-    // RFC 5280, 4.1: Certificate ::= { { [0] version, serial, signature, issuer, validity, subject,
-    // { { OID ... In a TRUSTED CERTIFICATE, more bytes may follow.
-    let mut reader = SliceReader::new(certificate).ok()?;
-    let outer = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = SliceReader::new(outer.value()).ok()?;
-    let body = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = SliceReader::new(body.value()).ok()?;
-    let has_version = reader.peek_tag().ok()?.is_context_specific();
-    for _ in 0..5 + usize::from(has_version) {
-        AnyRef::decode(&mut reader).ok()?;
-    }
-    let key_info = AnyRef::decode(&mut reader).ok()?;
-    let mut reader = SliceReader::new(key_info.value()).ok()?;
-    Some(AlgorithmIdentifierRef::decode(&mut reader).ok()?.oid)
 }
 
 pub(super) fn mismatch(cert: &Path, key: &Path) -> Error {

@@ -3,10 +3,13 @@
 //! [`connector`] reads the certificates and keys, and reports problems with them before anything is
 //! connected. [`handshake_error`] and [`alert_error`] explain failures of a link.
 //!
+//! [`Connector::look`] sees a certificate that did not pass, and verifies nothing.
+//!
 //! This folder opens no socket, does not retry and does not wait. No error, log line or debug output
 //! carries a password or key. The thread that makes the client builds the connector once, at the start.
 //! The loop's thread makes the errors when a connection attempt fails.
 
+mod alerts;
 mod blocks;
 mod certificate;
 mod chain;
@@ -15,16 +18,68 @@ mod errors;
 mod file;
 mod identity;
 mod key;
+mod unverified;
 
-use native_tls::{Protocol, TlsConnector};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use native_tls::{HandshakeError, Protocol, TlsConnector, TlsStream};
 
 use crate::error::{Blame, Error};
 use crate::options::{IdentityFiles, TlsOptions};
 
+use certificate::Certificate;
 use chain::authorities;
 use errors::reasons;
-pub use errors::{alert_error, handshake_error};
+pub(crate) use errors::{alert_error, first_certificate, handshake_error, is_unverified};
 use identity::{mismatch, pem_identity, pkcs12_identity};
+
+/// Makes TLS links, and keeps what explains their failures.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    tls: TlsConnector,
+    /// Verifies nothing and presents no certificate. See [`Connector::look`].
+    viewer: TlsConnector,
+    server_name: Option<String>,
+    ca_file: Option<PathBuf>,
+    /// The authorities in the CA file.
+    authorities: Vec<Certificate>,
+    has_identity: bool,
+    /// The client's certificate, and those above it that are sent with it. Empty if there is none or it
+    /// cannot be read.
+    chain: Vec<Certificate>,
+}
+
+impl Connector {
+    /// Begins a handshake.
+    pub(crate) fn connect<S: Read + Write>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> Result<TlsStream<S>, HandshakeError<S>> {
+        self.tls.connect(self.name(host), stream)
+    }
+
+    /// Begins a handshake in which the broker's certificate is not verified, to see it. The stream must be
+    /// used for nothing else.
+    pub(crate) fn look<S: Read + Write>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> Result<TlsStream<S>, HandshakeError<S>> {
+        self.viewer.connect(self.name(host), stream)
+    }
+
+    /// The name to verify and to send as SNI: the configured name or else the host. A dot at the end of a
+    /// full domain name is removed, because certificates and SNI never have it.
+    fn name<'a>(&'a self, host: &'a str) -> &'a str {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        match name.strip_suffix('.') {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => name,
+        }
+    }
+}
 
 /// Builds the connector: TLS 1.2 or later, certificate and host name of the broker verified.
 ///
@@ -33,7 +88,7 @@ use identity::{mismatch, pem_identity, pkcs12_identity};
 ///
 /// # Errors
 /// [`Blame::Configuration`] for every problem with a file or value, naming the file and the option.
-pub fn connector(options: &TlsOptions) -> Result<TlsConnector, Error> {
+pub(crate) fn connector(options: &TlsOptions) -> Result<Connector, Error> {
     check_names(options)?;
     // A library that does not work at all refuses files and passwords, too.
     with_files(options).map_err(|error| library_failure().unwrap_or(error))
@@ -46,8 +101,8 @@ fn library_failure() -> Option<Error> {
     let (problem, advice) = if text.contains("no ciphers") || text.contains("unsupported") {
         (
             format!("OpenSSL has no ciphers: its default provider is not on ({reasons})"),
-            "have openssl.cnf activate it: `activate = 1` in the section of `default` below \
-             `providers`; openssl list -providers shows what is on, openssl version -d the folder of \
+            "have openssl.cnf activate it: activate = 1 in the section of \"default\" below \
+             \"providers\"; openssl list -providers shows what is on, openssl version -d the folder of \
              openssl.cnf, unless OPENSSL_CONF names another file",
         )
     } else {
@@ -64,42 +119,49 @@ fn library_failure() -> Option<Error> {
     ))
 }
 
-fn with_files(options: &TlsOptions) -> Result<TlsConnector, Error> {
+fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
+    let alpn: Vec<&str> = options.alpn.iter().map(String::as_str).collect();
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(Protocol::Tlsv12));
+    builder.request_alpns(&alpn);
+    let mut trusted = Vec::new();
     if let Some(path) = &options.ca_file {
         builder.disable_built_in_roots(true);
-        for authority in authorities(path)? {
-            builder.add_root_certificate(authority);
-        }
+        trusted = authorities(path)?;
     }
+    for (authority, _) in &trusted {
+        builder.add_root_certificate(authority.clone());
+    }
+    let mut chain = Vec::new();
     match &options.identity {
         Some(IdentityFiles::Pem { cert, key }) => {
-            builder.identity(pem_identity(cert, key)?);
+            let (identity, certificates) = pem_identity(cert, key)?;
+            builder.identity(identity);
+            chain = certificates;
         }
         Some(IdentityFiles::Pkcs12 { file, password }) => {
             builder.identity(pkcs12_identity(file, password)?);
         }
         None => {}
     }
-    let alpn: Vec<&str> = options.alpn.iter().map(String::as_str).collect();
-    builder.request_alpns(&alpn);
-    builder
-        .build()
-        .map_err(|error| build_error(&error.to_string(), options))
-}
-
-/// The name to verify and to send as SNI: the configured name or else the host. A dot at the end of a
-/// full domain name is removed, because certificates and SNI never have it.
-pub fn server_name<'a>(options: &'a TlsOptions, host: &'a str) -> &'a str {
-    let name = match options.server_name.as_deref() {
-        Some(name) if !name.is_empty() => name,
-        _ => host,
-    };
-    match name.strip_suffix('.') {
-        Some(rest) if !rest.is_empty() => rest,
-        _ => name,
-    }
+    let built = builder.build();
+    let mut viewer = TlsConnector::builder();
+    viewer
+        .min_protocol_version(Some(Protocol::Tlsv12))
+        .disable_built_in_roots(true)
+        .danger_accept_invalid_certs(true)
+        .danger_accept_invalid_hostnames(true)
+        .request_alpns(&alpn);
+    let failed = |error: native_tls::Error| build_error(&error.to_string(), options);
+    Ok(Connector {
+        tls: built.map_err(failed)?,
+        viewer: viewer.build().map_err(failed)?,
+        server_name: options.server_name.clone(),
+        ca_file: options.ca_file.clone(),
+        authorities: trusted.into_iter().filter_map(|(_, it)| it).collect(),
+        has_identity: options.identity.is_some(),
+        chain,
+    })
 }
 
 /// Refuses names that would switch a check off. With an empty name OpenSSL verifies no host name at all,

@@ -3,6 +3,8 @@
 //! They call the `openssl` program. It writes key forms that the crates here cannot write, and it is
 //! the server that demands a client certificate.
 
+mod blocks;
+mod certificates;
 mod files;
 mod forms;
 mod handshakes;
@@ -22,6 +24,7 @@ use tempfile::TempDir;
 
 use super::file::NamedFile;
 use super::*;
+use crate::options::Options;
 
 /// A new directory with the certificates of an authority, a broker and a client.
 struct Lab {
@@ -172,20 +175,38 @@ impl Drop for Broker {
     }
 }
 
+/// Checks that no connector can be built, and returns the error.
+fn refusal(options: &TlsOptions) -> Error {
+    let error = connector(options).expect_err("the connector must not be built");
+    assert_eq!(error.blame(), Blame::Configuration, "{error}");
+    assert!(error.is_permanent());
+    assert!(!error.advice().is_empty(), "{error}");
+    assert!(!error.to_string().contains('\n'));
+    error
+}
+
+/// Makes a handshake. If the broker's certificate does not pass, looks at it as the loop does.
 fn connect(
     options: &TlsOptions,
     address: SocketAddr,
     host: &str,
 ) -> Result<TlsStream<TcpStream>, Error> {
-    let stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    match connector(options)?.connect(server_name(options, host), stream) {
+    let open = || {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        std::io::Result::Ok(stream)
+    };
+    let connector = connector(options)?;
+    match connector.connect(host, open().unwrap()) {
         Ok(stream) => Ok(stream),
         Err(HandshakeError::Failure(error)) => {
             eprintln!("library: {error}");
-            Err(handshake_error(&error, "broker.test:8883", options, host))
+            let look = open().ok().filter(|_| is_unverified(&error));
+            let stream = look.and_then(|stream| connector.look(host, stream).ok());
+            let seen = stream.and_then(|stream| stream.peer_certificate().unwrap());
+            let seen = seen.map_or(Vec::new(), |seen| seen.to_der().unwrap());
+            let all = Options::new(host, "me");
+            Err(handshake_error(&error, &all, &connector, &seen))
         }
         Err(HandshakeError::WouldBlock(_)) => panic!("the handshake timed out"),
     }
@@ -200,7 +221,8 @@ fn talk(options: &TlsOptions, address: SocketAddr) -> Result<(), Error> {
         .and_then(|()| stream.read_exact(&mut answer))
         .map_err(|error| {
             eprintln!("library: {error}");
-            alert_error(&error, "broker.test:8883", options).expect("an alert")
+            let all = Options::new("localhost", "me");
+            alert_error(&error, &all, &connector(options).unwrap()).expect("an alert")
         })?;
     assert_eq!(&answer, b"cba\n");
     Ok(())

@@ -1,0 +1,182 @@
+//! Explains the alerts with which a broker gives up, above all those about the client's certificate.
+//!
+//! An alert is one number, and brokers differ in which one they send. So the client's own certificate is
+//! looked at for what a broker may not like, and what is found is said. Runs on the loop's thread.
+
+use std::time::{Duration, SystemTime};
+
+use super::Connector;
+use super::certificate::Certificate;
+use crate::error::{Blame, Error};
+
+/// The bytes of a certificate chain that OpenSSL takes unless told otherwise.
+const LONGEST_CHAIN: usize = 100 * 1024;
+
+impl Connector {
+    /// If the client's certificate and those sent with it have more bytes than most brokers take: a clause
+    /// that says so, and a remedy.
+    pub(crate) fn chain_length(&self) -> Option<(String, &'static str)> {
+        // Three bytes state the length of each.
+        let bytes: usize = self.chain.iter().map(|one| one.der.len() + 3).sum();
+        (bytes > LONGEST_CHAIN).then(|| {
+            let count = self.chain.len();
+            (
+                format!(
+                    "`cert` holds a chain of {count} certificates, {bytes} bytes, and a broker with \
+                     OpenSSL takes {LONGEST_CHAIN} unless told otherwise"
+                ),
+                "leave in it the client's certificate and the ones between it and its root CA",
+            )
+        })
+    }
+
+    /// The name of the CA that signed the last certificate of the chain, to follow "the CA that signed it".
+    fn signer(&self) -> String {
+        let name = self.chain.last().and_then(Certificate::shown_issuer);
+        match (name, self.chain.len()) {
+            (Some(name), 1) => format!(", {name}"),
+            (Some(name), count) => format!(", {name} above the {count} certificates in `cert`"),
+            (None, _) => String::new(),
+        }
+    }
+
+    /// The first thing about the client's certificates for which a broker may refuse them: a clause that
+    /// says it, and a remedy.
+    fn flaw(&self) -> Option<(String, &'static str)> {
+        let now = now();
+        for (number, certificate) in (1..).zip(&self.chain) {
+            if let Some(invalid) = certificate.invalid_at(now) {
+                let which = match number {
+                    1 => String::new(),
+                    _ => format!("of certificate {number} in its file, "),
+                };
+                return Some((
+                    format!("{which}{invalid} by this machine's clock"),
+                    "give `cert` one that is valid now, or set the clock of this machine",
+                ));
+            }
+        }
+        let first = self.chain.first()?;
+        if !first.serves_clients {
+            return Some((
+                "it is not made for clients: its extended key usage lacks clientAuth".to_owned(),
+                "give `cert` one with extendedKeyUsage=clientAuth",
+            ));
+        }
+        if !first.signs {
+            return Some((
+                "it is not made for TLS: its key usage lacks digitalSignature".to_owned(),
+                "give `cert` one with keyUsage=digitalSignature",
+            ));
+        }
+        self.chain_length()
+    }
+}
+
+/// The time since 1970.
+pub(super) fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// Explains an alert. The numbers are those of RFC 8446, 6.2.
+pub(super) fn explain(number: u8, tried: String, connector: &Connector) -> Error {
+    let given = connector.has_identity;
+    let error =
+        |problem: &str, advice: &str| Error::new(Blame::Tls, tried.clone(), problem, advice);
+    let without = || {
+        error(
+            "the broker demands a client certificate and none was given",
+            "give `cert` and `key`, or `pkcs12`",
+        )
+    };
+    // The alerts after which a broker may have disliked what it saw in the certificate.
+    if given
+        && matches!(number, 40 | 42 | 43 | 45..=51 | 80 | 113..=115)
+        && let Some((flaw, advice)) = connector.flaw()
+    {
+        let said = match number {
+            45 => "says that the client certificate has expired",
+            43 => "says that the client certificate is of an unsupported kind",
+            48 => "does not know the CA of the client certificate",
+            42 | 46 | 49 | 51 => "rejected the client certificate",
+            _ => "broke off when it had the client certificate",
+        };
+        let problem = format!("the broker {said} (TLS alert {number}); {flaw}");
+        return error(&problem, advice).permanent();
+    }
+    let error = match number {
+        // With TLS 1.2 a broker answers a missing client certificate with the most general alert.
+        40 if !given => error(
+            "the broker broke off the handshake; it may demand a client certificate and none was given",
+            "give `cert` and `key`, or `pkcs12`",
+        ),
+        40 | 71 => error(
+            "the broker and this client have no cipher or curve in common, or the broker did not accept the client certificate",
+            "compare the broker's TLS settings with this client's, and its log",
+        ),
+        // Certificate alerts, and access denied.
+        41..=44 | 46 | 48 | 49 | 113..=116 if !given => without(),
+        44 => error(
+            "the broker says that the client certificate is revoked",
+            "get a new certificate and give it with `cert`",
+        ),
+        45 if given => {
+            let end = connector.chain.first().and_then(|first| first.end());
+            let own = end.map_or(String::new(), |end| {
+                format!(", and it is valid until {end} by this machine's clock")
+            });
+            error(
+                &format!("the broker says that the client certificate has expired{own}"),
+                "check the broker's clock, and whether the CA of the certificate has expired; else get a \
+                 new certificate and give it with `cert`",
+            )
+        }
+        45 => error(
+            "the broker says that a certificate has expired",
+            "check its clock",
+        ),
+        41 | 116 => error(
+            "the broker demands a client certificate and got none",
+            "check that its kind (RSA, elliptic curve) and issuer are among those the broker takes",
+        ),
+        48 => error(
+            &format!(
+                "the broker rejected the client certificate: it does not know the CA that signed it{}",
+                connector.signer()
+            ),
+            "give `cert` one of a CA that the broker knows, with its intermediates",
+        ),
+        42 | 43 | 46 | 49 | 51 | 113..=115 => error(
+            &format!("the broker rejected the client certificate (TLS alert {number})"),
+            "give `cert` one that is registered, active and signed by a CA that the broker knows",
+        ),
+        70 => too_old(tried.clone()),
+        112 => error(
+            "the broker does not know the name that this client sent (SNI)",
+            "check `host`, or give the right name with `server_name`",
+        ),
+        120 => error(
+            "the broker takes none of the ALPN protocols it was offered",
+            "check `alpn` (AWS IoT on port 443: x-amzn-mqtt-ca)",
+        ),
+        _ => {
+            return error(
+                &format!("the broker broke off with TLS alert {number}"),
+                "try again; if it happens again, look into the broker's log",
+            );
+        }
+    };
+    error.permanent()
+}
+
+pub(super) fn too_old(tried: String) -> Error {
+    Error::new(
+        Blame::Tls,
+        tried,
+        "the broker offers no TLS version from 1.2 on",
+        "have the broker updated or configured for TLS 1.2 or 1.3",
+    )
+    .permanent()
+}

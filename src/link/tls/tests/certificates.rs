@@ -1,0 +1,397 @@
+//! Certificates that one side refuses: the error names what is in them.
+
+use super::*;
+
+/// A broker with a certificate that OpenSSL makes. It takes any number of connections.
+fn broker(lab: &Lab, version: &str, extensions: &str, subject: &str) -> Broker {
+    sign(lab, "server", extensions, subject);
+    let arguments =
+        format!("s_server -accept 127.0.0.1:0 -cert server.pem -key server.key -rev {version}");
+    Broker::start(lab, &arguments)
+}
+
+/// Makes a key and a certificate of the lab's authority.
+fn sign(lab: &Lab, name: &str, extensions: &str, subject: &str) {
+    lab.write("ca.key", lab.authority.key().serialize_pem());
+    lab.write("extensions", format!("[all]\n{extensions}\n"));
+    lab.openssl(&format!(
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr -subj {subject}"
+    ));
+    lab.openssl(&format!(
+        "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -set_serial 7 -days 9 -out {name}.pem \
+         -extfile extensions -extensions all"
+    ));
+}
+
+#[test]
+fn the_names_of_a_certificate_for_another_name_are_shown() {
+    let lab = Lab::new();
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (extensions, subject, host, phrases) in [
+            (
+                "basicConstraints=CA:FALSE",
+                "/CN=127.0.0.1",
+                "127.0.0.1",
+                [
+                    "only the common name \"127.0.0.1\"",
+                    "made with subjectAltName=IP:127.0.0.1",
+                ],
+            ),
+            (
+                "subjectAltName=DNS:127.0.0.1",
+                "/CN=127.0.0.1",
+                "127.0.0.1",
+                ["but for 127.0.0.1", "made with subjectAltName=IP:127.0.0.1"],
+            ),
+            (
+                "subjectAltName=DNS:mqtt.example,IP:10.1.2.3,IP:::1",
+                "/CN=127.0.0.1",
+                "127.0.0.1",
+                [
+                    "but for mqtt.example, 10.1.2.3, ::1;",
+                    "made with subjectAltName=IP:127.0.0.1",
+                ],
+            ),
+            (
+                "subjectAltName=DNS:mqtt.example,DNS:*.b.example",
+                "/CN=x",
+                "localhost",
+                [
+                    "but for mqtt.example, *.b.example;",
+                    "give a name that is in it with `server_name`",
+                ],
+            ),
+            (
+                "subjectAltName=DNS:*.b.example",
+                "/CN=localhost",
+                "localhost",
+                [
+                    "but for *.b.example;",
+                    "have the certificate made with subjectAltName=DNS:localhost",
+                ],
+            ),
+            (
+                "basicConstraints=CA:FALSE",
+                "/CN=mqtt.example",
+                "localhost",
+                [
+                    "only the common name \"mqtt.example\"",
+                    "give a name that is in it with `server_name`",
+                ],
+            ),
+            (
+                "subjectAltName=email:me@example",
+                "/O=nobody",
+                "localhost",
+                [
+                    "it has no name at all",
+                    "have the certificate made with subjectAltName=DNS:localhost",
+                ],
+            ),
+        ] {
+            let broker = broker(&lab, version, extensions, subject);
+            let error = connect(&lab.trusting(), broker.address, host).expect_err(subject);
+            let text = error.to_string();
+            eprintln!("{version} {text}");
+            assert!(error.is_permanent() && error.exit_status() == 3, "{text}");
+            assert!(text.contains(&format!("not for the name {host}")), "{text}");
+            for phrase in phrases {
+                assert!(text.contains(phrase), "{phrase}: {text}");
+            }
+        }
+    }
+}
+
+/// The advice about names works.
+#[test]
+fn a_name_that_is_in_the_certificate_is_taken_as_server_name() {
+    let lab = Lab::new();
+    for (extensions, subject, name) in [
+        (
+            "subjectAltName=DNS:mqtt.example,IP:10.1.2.3",
+            "/CN=x",
+            "mqtt.example",
+        ),
+        (
+            "subjectAltName=DNS:mqtt.example,IP:10.1.2.3",
+            "/CN=x",
+            "10.1.2.3",
+        ),
+        (
+            "basicConstraints=CA:FALSE",
+            "/CN=mqtt.example",
+            "mqtt.example",
+        ),
+    ] {
+        let broker = broker(&lab, "-tls1_3", extensions, subject);
+        let options = TlsOptions {
+            server_name: Some(name.into()),
+            ..lab.trusting()
+        };
+        connect(&options, broker.address, "127.0.0.1").expect(name);
+    }
+}
+
+#[test]
+fn another_ca_of_the_same_name_is_told_as_such() {
+    let lab = Lab::new();
+    for extensions in [
+        "subjectAltName=DNS:localhost",
+        // With the identifier of the key OpenSSL does not even try the signature.
+        "subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid:always",
+    ] {
+        let broker = broker(&lab, "-tls1_3", extensions, "/CN=localhost");
+        let again = authority("lab CA");
+        lab.write("namesake.pem", again.pem());
+        lab.write("stranger.pem", authority("strange CA").pem());
+        lab.write("both.pem", authority("strange CA").pem() + &again.pem());
+        for (file, phrase) in [
+            (
+                "namesake.pem",
+                "it holds another CA of the same name, \"lab CA\", with another key",
+            ),
+            (
+                "both.pem",
+                "it holds another CA of the same name, \"lab CA\", with another key",
+            ),
+            (
+                "stranger.pem",
+                "the CA that signed the broker's certificate, \"lab CA\"; give",
+            ),
+        ] {
+            let options = TlsOptions {
+                ca_file: Some(lab.path(file)),
+                ..TlsOptions::default()
+            };
+            let error = connect(&options, broker.address, "localhost").expect_err(file);
+            eprintln!("{error}");
+            let text = error.to_string();
+            assert!(text.contains(phrase) && text.contains(file), "{text}");
+        }
+    }
+}
+
+#[test]
+fn dates_and_purposes_of_the_brokers_certificate_are_shown() {
+    let lab = Lab::new();
+    for (extensions, phrase) in [
+        (
+            "subjectAltName=DNS:localhost\nextendedKeyUsage=clientAuth",
+            "it is not made for servers: its extended key usage lacks serverAuth",
+        ),
+        (
+            "subjectAltName=DNS:localhost\nextendedKeyUsage=codeSigning,emailProtection",
+            "it is not made for servers",
+        ),
+    ] {
+        let broker = broker(&lab, "-tls1_3", extensions, "/CN=localhost");
+        let error = connect(&lab.trusting(), broker.address, "localhost").expect_err(phrase);
+        eprintln!("{error}");
+        assert!(
+            error.to_string().contains(phrase.trim_start_matches("it ")),
+            "{error}"
+        );
+    }
+    let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
+    for (start, end, phrase) in [
+        (
+            1990,
+            2020,
+            "has expired: it expired on 2020-01-01T00:00:00Z",
+        ),
+        (
+            2999,
+            3000,
+            "is not valid yet: it is not valid before 2999-01-01T00:00:00Z",
+        ),
+    ] {
+        let mut params = params("localhost", &["localhost"]);
+        params.not_before = rcgen::date_time_ymd(start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
+        lab.write("dated.pem", lab.sign(params, &key));
+        let broker = Broker::start(
+            &lab,
+            "s_server -accept 127.0.0.1:0 -cert dated.pem -key broker.key -rev",
+        );
+        let error = connect(&lab.trusting(), broker.address, "localhost").expect_err(phrase);
+        eprintln!("{error}");
+        assert!(error.to_string().contains(phrase), "{error}");
+    }
+    // The broker's certificate is valid, and its CA is not.
+    let mut params = params("old CA", &[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let old = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let leaf = super::params("localhost", &["localhost"]);
+    lab.write("leaf.pem", leaf.signed_by(&key, &old).unwrap().pem());
+    lab.write("old-ca.pem", old.pem());
+    let broker = Broker::start(
+        &lab,
+        "s_server -accept 127.0.0.1:0 -cert leaf.pem -key broker.key -rev",
+    );
+    let options = TlsOptions {
+        ca_file: Some(lab.path("old-ca.pem")),
+        ..TlsOptions::default()
+    };
+    let error = connect(&options, broker.address, "localhost").expect_err("an old CA");
+    eprintln!("{error}");
+    let phrase = "the CA \"old CA\" in";
+    assert!(error.to_string().contains(phrase), "{error}");
+    assert!(
+        error.to_string().contains("it expired on 2020-01-01"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_flaw_of_the_clients_certificate_is_named_when_the_broker_refuses_it() {
+    let lab = Lab::new();
+    let key = KeyPair::generate().unwrap();
+    lab.write("any.key", key.serialize_pem());
+    let dated = |start, end| {
+        let mut params = params("client", &[]);
+        params.not_before = rcgen::date_time_ymd(start, 1, 1);
+        params.not_after = rcgen::date_time_ymd(end, 1, 1);
+        lab.sign(params, &key)
+    };
+    let purposes = |purpose| {
+        let mut params = params("client", &[]);
+        params.extended_key_usages = vec![purpose];
+        lab.sign(params, &key)
+    };
+    let mut middle = params("intermediate CA", &[]);
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    middle.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let middle =
+        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let deep = params("deep", &[]).signed_by(&key, &middle).unwrap();
+    lab.write("early.pem", dated(2999, 3000));
+    lab.write("late.pem", dated(1990, 2020));
+    lab.write(
+        "server.pem",
+        purposes(rcgen::ExtendedKeyUsagePurpose::ServerAuth),
+    );
+    lab.write("old-middle.pem", deep.pem() + &middle.pem());
+    for version in ["-tls1_2", "-tls1_3"] {
+        let broker = lab.strict_broker(version);
+        for (file, phrases) in [
+            (
+                "early.pem",
+                ["it is not valid before 2999-01-01T00:00:00Z", "`cert`"],
+            ),
+            ("late.pem", ["it expired on 2020-01-01T00:00:00Z", "`cert`"]),
+            (
+                "server.pem",
+                [
+                    "its extended key usage lacks clientAuth",
+                    "extendedKeyUsage=clientAuth",
+                ],
+            ),
+            (
+                "old-middle.pem",
+                ["of certificate 2 in its file, it expired on 2020", "`cert`"],
+            ),
+        ] {
+            let error = talk(&lab.with(file, "any.key"), broker.address).expect_err(file);
+            eprintln!("{version} {error}");
+            assert!(error.is_permanent(), "{error}");
+            for phrase in phrases {
+                assert!(
+                    error.to_string().contains(phrase),
+                    "{version} {file}: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_is_too_long_is_named_with_its_length() {
+    let lab = Lab::new();
+    let chain = lab.text("client.pem") + &lab.text("ca.pem").repeat(300);
+    lab.write("long.pem", chain);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let broker = lab.strict_broker(version);
+        let error = talk(&lab.with("long.pem", "client.key"), broker.address).expect_err(version);
+        eprintln!("{version} {error}");
+        let text = error.to_string();
+        assert!(text.contains("a chain of 301 certificates"), "{text}");
+        assert!(
+            text.contains("; leave in it the client's certificate"),
+            "{text}"
+        );
+    }
+}
+
+/// Until TLS 1.2 the certificate comes unencrypted, and before the broker asks for the client's.
+#[test]
+fn a_certificate_is_found_in_a_handshake_that_goes_no_further() {
+    let certificate = [7; 300];
+    let body = |length: usize| u32::try_from(length).unwrap().to_be_bytes()[1..].to_vec();
+    let list = [
+        body(certificate.len()),
+        certificate.to_vec(),
+        body(1),
+        vec![0],
+    ]
+    .concat();
+    let list = [body(list.len()), list].concat();
+    let hello = [vec![2], body(5), vec![0; 5]].concat();
+    let messages = [hello, vec![11], body(list.len()), list].concat();
+    for size in [1, 50, 1000] {
+        let mut records: Vec<u8> = Vec::new();
+        for part in messages.chunks(size) {
+            let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+            records.extend([22, 3, 3].iter().chain(&length).chain(part));
+        }
+        assert_eq!(first_certificate(&records), Some(certificate.to_vec()));
+        for end in 0..records.len() - 2 {
+            let found = first_certificate(&records[..end]);
+            assert!(found.is_none() || found == Some(certificate.to_vec()));
+        }
+    }
+    assert_eq!(first_certificate(b""), None);
+    assert_eq!(first_certificate(b"HTTP/1.1 400"), None);
+    assert_eq!(first_certificate(&[22, 3, 3, 0, 1, 11]), None);
+}
+
+/// An old name of AWS IoT fails at the certificate, and another CA file would not help.
+#[test]
+fn an_old_name_of_aws_iot_is_named_with_the_present_one() {
+    let lab = Lab::new();
+    let broker = broker(&lab, "-tls1_3", "subjectAltName=DNS:x", "/CN=x");
+    let old = "abc123.iot.eu-central-1.amazonaws.com";
+    let new = "abc123-ats.iot.eu-central-1.amazonaws.com";
+    lab.write("stranger.pem", authority("strange CA").pem());
+    for ca_file in [None, Some(lab.path("stranger.pem"))] {
+        for (host, server_name, is_named) in [
+            (old, None, true),
+            ("localhost", Some(old.to_owned()), true),
+            (new, None, false),
+            ("localhost", None, false),
+        ] {
+            let tls = TlsOptions {
+                ca_file: ca_file.clone(),
+                server_name,
+                ..TlsOptions::default()
+            };
+            let connector = connector(&tls).unwrap();
+            let stream = TcpStream::connect(broker.address).unwrap();
+            let Err(HandshakeError::Failure(error)) = connector.connect(host, stream) else {
+                panic!("{host} passes");
+            };
+            let mut options = Options::new(host, "me");
+            options.security = crate::options::Security::Tls(tls);
+            eprintln!("library: {error}");
+            let error = handshake_error(&error, &options, &connector, &[]);
+            eprintln!("{error}");
+            let advice = error.advice();
+            assert_eq!(
+                advice.contains(&format!("give `host` {new}")),
+                is_named,
+                "{error}"
+            );
+            assert_eq!(advice.contains("`ca_file`"), !is_named, "{error}");
+        }
+    }
+}
