@@ -107,8 +107,8 @@ fn each_refusal_of_connect_has_its_words_and_only_the_passing_one_is_tried_again
             BadUserNamePassword,
             1,
             [
-                "user name or password (return code 4)",
-                "; check --username and --password-file",
+                "user name or password (return code 4), and none was given",
+                "; give --username and --password-file",
             ],
         ),
         (

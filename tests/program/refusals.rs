@@ -178,6 +178,25 @@ fn the_certificate_that_did_not_pass_is_shown() {
 }
 
 #[test]
+fn without_a_user_name_the_certificate_is_named_that_has_none_either() {
+    let mut broker = Mosquitto::start();
+    broker.restart_with("use_identity_as_username true");
+    let nameless = broker.certs().nameless_client();
+    check([row(
+        "a certificate without a common name",
+        broker.arguments_as(&nameless),
+        (4, ONCE),
+        &[
+            "(return code 4), and none was given; the client certificate has no common name; ",
+            "--cert",
+        ],
+    )]);
+    let program = Program::new().args(broker.arguments());
+    let one = ["--iterations", "1", "--connect-interval", "0"];
+    program.args(one).run().expect_code(0);
+}
+
+#[test]
 fn each_fault_of_an_archive_has_its_error() {
     let broker = Mosquitto::start();
     let certs = broker.certs();

@@ -92,6 +92,16 @@ impl Certs {
         &self.other_client
     }
 
+    /// A client whose certificate has no name at all.
+    pub fn nameless_client(&self) -> Pair {
+        let mut params = parameters("nameless", Vec::new());
+        params.distinguished_name = DistinguishedName::new();
+        let usage = ExtendedKeyUsagePurpose::ClientAuth;
+        let key = new_key();
+        self.ca
+            .sign(self.folder.path(), "nameless", params, usage, &key)
+    }
+
     /// A client with an RSA key as AWS IoT issues them (PKCS#1). The first call makes it.
     pub fn pkcs1_client(&self) -> &Pair {
         &self.rsa_client().pkcs1

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Client;
 use super::connection::LASTING;
 use crate::error::{Blame, Error};
+use crate::link::tls::Connector;
 use crate::mqtt::packet::ConnectReturnCode;
 use crate::mqtt::session::LinkLoss;
 use crate::options::Security;
@@ -18,12 +19,12 @@ pub(super) fn connecting(client: &Client) -> String {
 
 /// CONNACK did not come.
 pub(super) fn unanswered(client: &Client) -> Error {
-    Error::new(
+    client.options.with_missing_alpn(Error::new(
         Blame::Network,
         connecting(client),
         "the broker did not answer CONNECT in time",
         "check that it is an MQTT broker and not overloaded, or raise `connect_timeout`",
-    )
+    ))
 }
 
 /// The broker answered CONNECT with this code.
@@ -46,6 +47,16 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
             "try again later",
             false,
         ),
+        ConnectReturnCode::BadUserNameOrPassword if client.options.credentials.is_none() => {
+            let (seen, advice) = without_user_name(client);
+            (
+                format!(
+                    "the broker refused the user name or password (return code 4), and none was given{seen}"
+                ),
+                advice,
+                true,
+            )
+        }
         ConnectReturnCode::BadUserNameOrPassword => (
             "the broker refused the user name or password (return code 4)".to_owned(),
             "check `username` and `password`",
@@ -62,8 +73,30 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
     if permanent { error.permanent() } else { error }
 }
 
+/// A broker may take the user name from the client's certificate: what that has, and what to do.
+fn without_user_name(client: &Client) -> (String, &'static str) {
+    let connector = client.connector.as_ref();
+    match connector.and_then(Connector::common_name) {
+        Some(Some(name)) => (
+            format!("; the common name of the client certificate is {name}"),
+            "have the broker know that name, if it takes the common name as the user name; else give \
+             `username` and `password`",
+        ),
+        Some(None) => (
+            "; the client certificate has no common name".to_owned(),
+            "give `cert` one with a common name, if the broker takes that as the user name (Mosquitto: \
+             use_identity_as_username); else give `username` and `password`",
+        ),
+        None => (String::new(), "give `username` and `password`"),
+    }
+}
+
 /// A link that ended where CONNACK was expected.
 pub(super) fn lost_before_connack(client: &Client, loss: &LinkLoss) -> Error {
+    client.options.with_missing_alpn(lost_early(client, loss))
+}
+
+fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
     let tried = connecting(client);
     let (blame, moment) = match loss {
         LinkLoss::Protocol(_) => (Blame::Broker, "in answer to CONNECT"),
@@ -74,6 +107,10 @@ pub(super) fn lost_before_connack(client: &Client, loss: &LinkLoss) -> Error {
     {
         let problem = format!("{problem}, {moment}");
         return Error::new(blame, tried, problem, advice);
+    }
+    let chain = client.connector.as_ref().and_then(Connector::chain_length);
+    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some((problem, advice))) = (loss, chain) {
+        return Error::new(blame, tried, format!("{loss}, {moment}; {problem}"), advice);
     }
     // A broker may close the link in place of a refusal with a return code.
     let credentials = client.options.credentials.as_ref();
@@ -150,9 +187,36 @@ pub(super) fn lost_after_connack(client: &Client, loss: &LinkLoss, lasted: Durat
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
     use super::super::memory::client_with;
     use super::*;
     use crate::options::{Credentials, IdentityFiles, Options, TlsOptions};
+
+    const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
+
+    /// The options of a client with a certificate of this common name, or none.
+    fn with_certificate(folder: &TempDir, name: Option<&str>) -> TlsOptions {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if let Some(name) = name {
+            let kind = rcgen::DnType::CommonName;
+            params.distinguished_name.push(kind, name.to_owned());
+        }
+        let (cert, key_file) = (folder.path().join("cert"), folder.path().join("key"));
+        fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(&key_file, key.serialize_pem()).unwrap();
+        TlsOptions {
+            identity: Some(IdentityFiles::Pem {
+                cert,
+                key: key_file,
+            }),
+            ..TlsOptions::default()
+        }
+    }
 
     /// The advice where the broker closed before CONNACK.
     fn advice(change: impl FnOnce(&mut Options)) -> String {
@@ -232,6 +296,118 @@ mod tests {
         ] {
             assert!(advice.contains(told), "{told}: {advice}");
             assert!(!advice.contains(not_told), "{told}: {advice}");
+        }
+    }
+
+    #[test]
+    fn a_missing_or_another_alpn_name_is_named_on_port_443_of_aws_iot() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = with_certificate(&folder, Some("me"));
+        let client = |host: &str, port, alpn: &[&str], with_user: bool| {
+            client_with(|options: &mut Options| {
+                options.host = host.into();
+                options.port = port;
+                options.credentials = credentials("").filter(|_| with_user);
+                options.security = Security::Tls(TlsOptions {
+                    alpn: alpn.iter().map(|name| (*name).to_owned()).collect(),
+                    ..match with_user {
+                        true => TlsOptions::default(),
+                        false => identity.clone(),
+                    }
+                });
+            })
+        };
+        let web = LinkLoss::PeerClosed;
+        for (alpn, with_user, problem) in [
+            (&[][..], false, "x-amzn-mqtt-ca, and none was given"),
+            (
+                &["mqtt"],
+                false,
+                "x-amzn-mqtt-ca, and the one given is mqtt",
+            ),
+            (
+                &["h2", "http/1.1"],
+                false,
+                "and the one given is h2,http/1.1",
+            ),
+            (
+                &["x-amzn-http-ca"],
+                false,
+                "and the one given is x-amzn-http-ca",
+            ),
+            (&[], true, "ALPN name mqtt, and none was given"),
+            (
+                &["x-amzn-mqtt-ca"],
+                true,
+                "ALPN name mqtt, and the one given is x-amzn-mqtt-ca",
+            ),
+        ] {
+            let client = client(AWS, 443, alpn, with_user);
+            for error in [lost_before_connack(&client, &web), unanswered(&client)] {
+                let text = error.to_string();
+                eprintln!("{text}");
+                assert!(error.problem().contains(problem), "{text}");
+                assert!(error.advice().starts_with("give `alpn` "), "{text}");
+                assert!(
+                    !text.contains("policy") && !text.contains("ca_file"),
+                    "{text}"
+                );
+            }
+        }
+        for (host, port, alpn, with_user) in [
+            (AWS, 8883, &[][..], false),
+            (AWS, 443, &["x-amzn-mqtt-ca"], false),
+            (AWS, 443, &["h2", "x-amzn-mqtt-ca"], false),
+            (AWS, 443, &["mqtt"], true),
+            ("broker.example", 443, &[], false),
+        ] {
+            let client = client(host, port, alpn, with_user);
+            let text = lost_before_connack(&client, &web).to_string();
+            assert!(!text.contains("ALPN"), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_user_name_a_refused_one_is_the_certificates_common_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = ConnectReturnCode::BadUserNameOrPassword;
+        for (identity, given, problem, advice) in [
+            (
+                None,
+                None,
+                "(return code 4), and none was given",
+                "give `username`",
+            ),
+            (
+                Some(Some("sensor \u{202e}7")),
+                None,
+                "the common name of the client certificate is \"sensor \\u{202e}7\"",
+                "have the broker know that name",
+            ),
+            (
+                Some(None),
+                None,
+                "the client certificate has no common name",
+                "give `cert` one with a common name",
+            ),
+            (
+                Some(Some("x")),
+                credentials(""),
+                "the broker refused the user name or password (return code 4)",
+                "check `username` and `password`",
+            ),
+        ] {
+            let client = client_with(|options| {
+                options.credentials = given;
+                if let Some(name) = identity {
+                    options.security = Security::Tls(with_certificate(&folder, name));
+                }
+            });
+            let error = refusal(&client, code);
+            eprintln!("{error}");
+            assert!(error.problem().ends_with(problem), "{error}");
+            assert!(error.advice().starts_with(advice), "{error}");
+            assert!(error.is_permanent() && error.exit_status() == 4, "{error}");
         }
     }
 }

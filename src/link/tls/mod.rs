@@ -79,6 +79,12 @@ impl Connector {
             _ => name,
         }
     }
+
+    /// The common name of the client's certificate, quoted, if that could be read: the inner `None` is a
+    /// certificate without one.
+    pub(crate) fn common_name(&self) -> Option<Option<String>> {
+        Some(self.chain.first()?.shown_common_name())
+    }
 }
 
 /// Builds the connector: TLS 1.2 or later, certificate and host name of the broker verified.
