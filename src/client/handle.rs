@@ -80,9 +80,29 @@ impl Handle {
     /// The message is handed back when its topic is no valid topic name, when it exceeds what MQTT or
     /// the broker allows, when the queue stays full for the block time, and when the loop has ended.
     pub fn publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
+        self.publish_timeout(publish, self.block_time)
+    }
+
+    /// As [`Handle::publish`], but waits for room in the queue at most this long, whatever the block time is.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`], with `timeout` in place of the block time.
+    pub fn publish_timeout(
+        &self,
+        publish: Publish,
+        timeout: Duration,
+    ) -> Result<Ticket, Rejected<Publish>> {
         let (ticket, completion) = Ticket::new();
-        self.queue_publish(publish, completion)?;
+        self.queue_publish(publish, completion, timeout)?;
         Ok(ticket)
+    }
+
+    /// As [`Handle::publish`], but never waits. Room that other threads wait for is not taken from them.
+    ///
+    /// # Errors
+    /// As [`Handle::publish`], but [`RejectReason::QueueFull`] comes at once.
+    pub fn try_publish(&self, publish: Publish) -> Result<Ticket, Rejected<Publish>> {
+        self.publish_timeout(publish, Duration::ZERO)
     }
 
     /// PUBLISH with a callback instead of a ticket. The callback is called once, on the loop's thread. (At
@@ -100,7 +120,7 @@ impl Handle {
         publish: Publish,
         callback: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), Rejected<Publish>> {
-        self.queue_publish(publish, Completion::callback(callback))
+        self.queue_publish(publish, Completion::callback(callback), self.block_time)
     }
 
     /// PUBLISH as one of many that the thread waits for together ([`Batch::wait`]). This costs a thread
@@ -109,9 +129,34 @@ impl Handle {
     /// # Errors
     /// As [`Handle::publish`]; the message is then not part of the batch.
     pub fn publish_in(&self, publish: Publish, batch: &mut Batch) -> Result<(), Rejected<Publish>> {
-        self.queue_publish(publish, Completion::batch(batch))?;
+        self.publish_in_timeout(publish, batch, self.block_time)
+    }
+
+    /// As [`Handle::publish_in`], but waits for room in the queue at most this long, whatever the block time is.
+    ///
+    /// # Errors
+    /// As [`Handle::publish_timeout`]; the message is then not part of the batch.
+    pub fn publish_in_timeout(
+        &self,
+        publish: Publish,
+        batch: &mut Batch,
+        timeout: Duration,
+    ) -> Result<(), Rejected<Publish>> {
+        self.queue_publish(publish, Completion::batch(batch), timeout)?;
         batch.was_pushed();
         Ok(())
+    }
+
+    /// As [`Handle::publish_in`], but never waits. Room that other threads wait for is not taken from them.
+    ///
+    /// # Errors
+    /// As [`Handle::try_publish`]; the message is then not part of the batch.
+    pub fn try_publish_in(
+        &self,
+        publish: Publish,
+        batch: &mut Batch,
+    ) -> Result<(), Rejected<Publish>> {
+        self.publish_in_timeout(publish, batch, Duration::ZERO)
     }
 
     /// SUBSCRIBE: messages that match one of `filters` go to `inbox` from now on, also before the ticket
@@ -146,13 +191,14 @@ impl Handle {
             inbox: inbox.id(),
             filters,
         };
-        self.queue(request, completion).map_err(|rejected| {
-            self.lane.withdraw(number);
-            rejected.map(|request| match request {
-                Request::Subscribe { filters, .. } => filters,
-                _ => Vec::new(),
-            })
-        })?;
+        self.queue(request, completion, self.block_time)
+            .map_err(|rejected| {
+                self.lane.withdraw(number);
+                rejected.map(|request| match request {
+                    Request::Subscribe { filters, .. } => filters,
+                    _ => Vec::new(),
+                })
+            })?;
         Ok(ticket)
     }
 
@@ -186,12 +232,13 @@ impl Handle {
             inbox: inbox.id(),
             filters,
         };
-        self.queue(request, completion).map_err(|rejected| {
-            rejected.map(|request| match request {
-                Request::Unsubscribe { filters, .. } => filters,
-                _ => Vec::new(),
-            })
-        })?;
+        self.queue(request, completion, self.block_time)
+            .map_err(|rejected| {
+                rejected.map(|request| match request {
+                    Request::Unsubscribe { filters, .. } => filters,
+                    _ => Vec::new(),
+                })
+            })?;
         Ok(ticket)
     }
 
@@ -201,7 +248,7 @@ impl Handle {
     /// When the queue stays full for the block time, and when the loop has ended.
     pub fn ping(&self) -> Result<Ticket, Rejected<()>> {
         let (ticket, completion) = Ticket::new();
-        self.queue(Request::Ping, completion)
+        self.queue(Request::Ping, completion, self.block_time)
             .map_err(|rejected| rejected.map(|_| ()))?;
         Ok(ticket)
     }
@@ -259,6 +306,7 @@ impl Handle {
         &self,
         publish: Publish,
         completion: Completion,
+        patience: Duration,
     ) -> Result<(), Rejected<Publish>> {
         let name = || publish.topic().to_string();
         let valid = publish.check().map_err(|problem| RejectReason::Invalid {
@@ -279,7 +327,7 @@ impl Handle {
                 reason,
             });
         }
-        self.queue(Request::Publish(publish.into()), completion)
+        self.queue(Request::Publish(publish.into()), completion, patience)
             .map_err(|rejected| {
                 rejected.map(|request| match request {
                     Request::Publish(message) => message.into(),
@@ -302,18 +350,19 @@ impl Handle {
         checked.map_err(|exceeded| beyond("SUBSCRIBE", exceeded))
     }
 
-    /// Puts a command into the bounded queue.
+    /// Puts a command into the bounded queue, waiting for room at most this long.
     fn queue(
         &self,
         request: Request,
         completion: Completion,
+        patience: Duration,
     ) -> Result<(), Box<Rejected<Request>>> {
         let command = Command {
             request,
             completion,
         };
         self.commands
-            .send(command, self.block_time)
+            .send(command, patience)
             .map_err(|not_queued| match not_queued {
                 NotQueued::Full { command, waited } => {
                     rejected(*command, RejectReason::QueueFull { waited })

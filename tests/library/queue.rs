@@ -15,7 +15,7 @@ use crate::support::running::{
     NEVER, Running, all_told, attempts, message, next, options, promptly, send_at_once, told,
 };
 use crate::support::{HANG, ScriptedBroker};
-use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{Batch, Outcome, Reason, RejectReason, Rejected, WhenFull};
 use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
 
@@ -211,4 +211,39 @@ fn after_the_block_time_a_full_queue_hands_the_message_back() {
     let outcome = all_told([waiting]).remove(0);
     assert_eq!(outcome, Outcome::Cancelled(Reason::Terminated));
     assert!(told(end).is_delivered());
+}
+
+#[test]
+fn a_publish_that_never_waits_and_one_with_a_time_of_its_own() {
+    let broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.command_queue = 2;
+    options.block_time = NEVER;
+    // Nobody accepts the connection, so commands wait.
+    let running = Running::start(options);
+    let handle = running.handle();
+    let mut batch = Batch::new();
+    let first = handle.try_publish(qos1("a", "1")).unwrap();
+    handle.try_publish_in(qos1("a", "2"), &mut batch).unwrap();
+    let at_once = Duration::ZERO;
+    let soon = Duration::from_millis(1);
+    let reject = |rejected: Rejected<Publish>, waited| {
+        assert_eq!(rejected.command, qos1("a", "3"), "handed back");
+        assert_eq!(rejected.reason, RejectReason::QueueFull { waited });
+    };
+    let third = || qos1("a", "3");
+    reject(handle.try_publish(third()).unwrap_err(), at_once);
+    reject(handle.publish_timeout(third(), soon).unwrap_err(), soon);
+    let rejected = handle.try_publish_in(third(), &mut batch);
+    reject(rejected.unwrap_err(), at_once);
+    let rejected = handle.publish_in_timeout(third(), &mut batch, soon);
+    reject(rejected.unwrap_err(), soon);
+    assert_eq!((batch.pushed(), batch.outstanding()), (1, 1));
+    let end = handle.terminate(Duration::ZERO);
+    let ended = promptly(|| running.join());
+    assert_eq!(ended.left, 2);
+    let cancelled = Outcome::Cancelled(Reason::Terminated);
+    assert_eq!(all_told([first, end])[0], cancelled);
+    let undelivered = batch.wait_timeout(HANG);
+    assert_eq!(undelivered, Some(vec![(0, cancelled)]));
 }
