@@ -100,19 +100,22 @@ fn options() -> Result<Options> {
     options.port = port;
     options.security = match plain {
         true => Security::Plain,
-        false => Security::Tls(TlsOptions {
-            ca_file: variable("MQTT_CA_FILE").map(PathBuf::from),
-            identity: match (variable("MQTT_CERT"), variable("MQTT_KEY")) {
-                (Some(cert), Some(key)) => Some(IdentityFiles::Pem {
-                    cert: cert.into(),
-                    key: key.into(),
-                }),
-                _ => None,
-            },
-            ..TlsOptions::default()
-        }),
+        false => Security::Tls(tls()),
     };
     Ok(options)
+}
+
+fn tls() -> TlsOptions {
+    let mut tls = TlsOptions::default();
+    tls.ca_file = variable("MQTT_CA_FILE").map(PathBuf::from);
+    tls.identity = match (variable("MQTT_CERT"), variable("MQTT_KEY")) {
+        (Some(cert), Some(key)) => Some(IdentityFiles::Pem {
+            cert: cert.into(),
+            key: key.into(),
+        }),
+        _ => None,
+    };
+    tls
 }
 
 fn variable(name: &str) -> Option<String> {

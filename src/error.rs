@@ -13,6 +13,7 @@ use std::path::Path;
 
 /// Whose fault an error is, and so who has to act for it to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Blame {
     /// The caller's settings: files, certificates, values. Such an error is found before connecting.
     Configuration,

@@ -15,13 +15,12 @@
 //!
 //! fn main() -> Result<()> {
 //!     let mut options = Options::new("broker.example", "my-client");
-//!     options.security = Security::Tls(TlsOptions {
-//!         identity: Some(IdentityFiles::Pem {
-//!             cert: "client.pem".into(),
-//!             key: "client.key".into(),
-//!         }),
-//!         ..TlsOptions::default()
+//!     let mut tls = TlsOptions::default();
+//!     tls.identity = Some(IdentityFiles::Pem {
+//!         cert: "client.pem".into(),
+//!         key: "client.key".into(),
 //!     });
+//!     options.security = Security::Tls(tls);
 //!     let (agent, handle) = Client::new(options)?.open();
 //!
 //!     // Each thread has a handle of its own.
@@ -31,14 +30,15 @@
 //!         move || -> Result<()> {
 //!             start.recv()?;
 //!             let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
-//!             println!("published: {}", handle.publish(message)?.wait());
+//!             handle.publish(message)?.wait().into_result()?;
+//!             println!("published");
 //!             Ok(())
 //!         }
 //!     });
 //!     let subscriber = thread::spawn(move || -> Result<()> {
 //!         let inbox = handle.inbox(10, WhenFull::WaitAside);
 //!         let filters = vec![Filter::new("rooms/+/light", QoS::AtLeastOnce)];
-//!         println!("subscribed: {}", handle.subscribe(&inbox, filters)?.wait());
+//!         handle.subscribe(&inbox, filters)?.wait().into_result()?;
 //!         subscribed.send(())?;
 //!         let message = inbox.recv_timeout(Duration::from_secs(30))?;
 //!         let text = String::from_utf8_lossy(message.payload());
@@ -152,5 +152,5 @@ pub use client::stats::Stats;
 pub use client::ticket::Ticket;
 pub use mqtt::limits;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
-pub use mqtt::session::{Outcome, Reason};
+pub use mqtt::session::{NotDelivered, Outcome, Reason};
 pub use mqtt::topic::{InvalidName, Topic};

@@ -65,6 +65,7 @@ const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
 
 /// How to reach a broker and how to run the loop. Start from [`Options::new`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Host name or address of the broker, without a port.
     pub host: String,
@@ -130,6 +131,7 @@ pub struct Options {
 
 /// The protection of the link.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Security {
     /// TLS 1.2 or later, the broker's certificate always verified.
     Tls(TlsOptions),
@@ -139,6 +141,7 @@ pub enum Security {
 
 /// Certificates and names for TLS.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct TlsOptions {
     /// PEM file with the certificate authorities to trust. `None` means those of the system.
     pub ca_file: Option<PathBuf>,
@@ -152,6 +155,7 @@ pub struct TlsOptions {
 
 /// Where the client's certificate and private key are.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum IdentityFiles {
     /// Two PEM files. The key may be PKCS#8, PKCS#1 (as AWS IoT issues them) or SEC1.
     Pem {
@@ -173,6 +177,7 @@ pub enum IdentityFiles {
 /// ceiling that doubles (full jitter). The last attempt begins when the time is over, so that a broker which
 /// is back by then is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retry {
     /// Ceiling of the first delay.
     pub base: Duration,

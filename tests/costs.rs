@@ -306,10 +306,9 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     let mut options = options(&broker);
     options.max_inflight = WINDOW;
     options.command_queue = usize::from(WINDOW);
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(certs.ca().to_owned()),
-        ..TlsOptions::default()
-    });
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some(certs.ca().to_owned());
+    options.security = Security::Tls(tls);
     let running = Running::start(options);
     let queued: Vec<_> = (0..WINDOW)
         .map(|_| running.handle().publish(publish()).expect("room"))

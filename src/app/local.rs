@@ -24,14 +24,13 @@ pub(crate) fn start(
     );
     config.options.host = "localhost".to_owned();
     config.options.port = broker.port();
-    config.options.security = Security::Tls(TlsOptions {
-        ca_file: Some(broker.ca_file().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: broker.cert().to_owned(),
-            key: broker.key().to_owned(),
-        }),
-        ..TlsOptions::default()
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some(broker.ca_file().to_owned());
+    tls.identity = Some(IdentityFiles::Pem {
+        cert: broker.cert().to_owned(),
+        key: broker.key().to_owned(),
     });
+    config.options.security = Security::Tls(tls);
     Ok(Some(broker))
 }
 

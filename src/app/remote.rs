@@ -213,15 +213,13 @@ fn tls(
     }
     let ca_file = settings.ca_file.as_ref();
     let alpn = settings.alpn.iter().flatten();
-    Ok(TlsOptions {
-        ca_file: ca_file.map(|path| chosen.path("ca-file", &path.value)),
-        identity,
-        alpn: alpn.map(|name| name.value.clone()).collect(),
-        server_name: settings
-            .tls_server_name
-            .as_ref()
-            .map(|name| name.value.clone()),
-    })
+    let server_name = settings.tls_server_name.as_ref();
+    let mut tls = TlsOptions::default();
+    tls.ca_file = ca_file.map(|path| chosen.path("ca-file", &path.value));
+    tls.identity = identity;
+    tls.alpn = alpn.map(|name| name.value.clone()).collect();
+    tls.server_name = server_name.map(|name| name.value.clone());
+    Ok(tls)
 }
 
 fn path(given: &Option<Given<FilePath>>) -> Option<&Path> {

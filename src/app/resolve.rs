@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use mqtt_connection_sharing::error::Error;
-use mqtt_connection_sharing::options::{Options, Retry};
+use mqtt_connection_sharing::options::Options;
 
 use super::bench::settings::{self as bench, BenchSettings};
 use super::chosen::Chosen;
@@ -123,13 +123,12 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     options.connect_interval = value(&settings.connect_interval)?;
     options.max_packet_size = value(&settings.max_packet_size)?;
     let patience = settings.retry_for.as_ref().map(|given| given.value);
-    options.retry = Retry {
-        base: value(&settings.retry_base)?,
-        max: value(&settings.retry_max)?,
-        connect_for: patience.unwrap_or(options.retry.connect_for),
-        reconnect_for: patience.unwrap_or(options.retry.reconnect_for),
-        attempts: value(&settings.retry_attempts)?,
-    };
+    let retry = &mut options.retry;
+    retry.base = value(&settings.retry_base)?;
+    retry.max = value(&settings.retry_max)?;
+    retry.connect_for = patience.unwrap_or(retry.connect_for);
+    retry.reconnect_for = patience.unwrap_or(retry.reconnect_for);
+    retry.attempts = value(&settings.retry_attempts)?;
     let job = match task {
         Task::Demo => {
             let demo = demo(&settings, made_up_id)?;

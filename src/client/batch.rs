@@ -55,6 +55,7 @@ impl Batch {
     /// As [`Ticket::wait`](crate::Ticket::wait). (A thread that unwinds from a panic gets what was not delivered until
     /// then.)
     #[track_caller]
+    #[must_use = "it says which messages were not delivered"]
     pub fn wait(&mut self) -> Vec<(u64, Outcome)> {
         self.shared.ends.wait_for(self.pushed, None);
         std::mem::take(&mut lock(&self.shared.undelivered))
@@ -66,6 +67,7 @@ impl Batch {
     /// # Panics
     /// As [`Batch::wait`], unless `timeout` is zero.
     #[track_caller]
+    #[must_use = "it says whether all messages have ended, and which were not delivered"]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Vec<(u64, Outcome)>> {
         let deadline = Instant::now().checked_add(timeout);
         let all_ended = self.shared.ends.wait_for(self.pushed, deadline);

@@ -55,6 +55,7 @@ pub struct Rejected<T> {
 
 /// Why a command was not queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RejectReason {
     /// There was no room in the queue for as long as the caller may be made to wait (zero on the thread of a
     /// loop, which must never wait for itself).

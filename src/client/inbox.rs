@@ -26,6 +26,7 @@ pub struct Inbox {
 
 /// Why there is no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InboxError {
     /// None came in time.
     #[error("no message arrived in time")]

@@ -19,6 +19,7 @@ pub(crate) struct InboxId(pub(crate) u64);
 
 /// The policy for a message for which an inbox has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// QoS 1 and 2 wait aside, unacknowledged, until there is room; QoS 0 is dropped and counted.
     #[default]

@@ -4,6 +4,7 @@
 
 /// Counts of what happened while the loop ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// How often the broker accepted a connection.
     pub connects: u64,

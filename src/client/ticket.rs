@@ -85,6 +85,7 @@ impl Ticket {
     /// # Panics
     /// As [`Ticket::wait`], unless `timeout` is zero.
     #[track_caller]
+    #[must_use = "it says whether the command has ended, and how"]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
         let deadline = Instant::now().checked_add(timeout);
         self.shared.ends.wait_for(1, deadline);
@@ -92,6 +93,7 @@ impl Ticket {
     }
 
     /// The outcome, if the command has ended. Never waits.
+    #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.shared.outcome.get().cloned()
     }

@@ -16,6 +16,7 @@ use crate::mqtt::topic::filter_without_share;
 /// the quotas that Amazon publishes for its message broker ("AWS IoT Core endpoints and quotas", quotas of
 /// message broker and protocols). Amazon raises some of these quotas on request.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The name of the limits' owner, for refusals.
     pub of: &'static str,
@@ -44,6 +45,7 @@ pub struct Limits {
 
 /// Names one of the [`Limits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Limit {
     /// [`Limits::highest_qos`].
     QoS,

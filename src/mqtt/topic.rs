@@ -79,6 +79,7 @@ impl fmt::Debug for Topic {
 
 /// The reason why MQTT cannot carry a string, a topic, a filter, a message or a will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidName {
     /// Topics and filters have at least one character.
     #[error("it is empty [MQTT-4.7.3-1]")]

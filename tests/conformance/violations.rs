@@ -3,7 +3,7 @@
 //! the connection. The tests of [MQTT-4.8.0-1] are here, with the violations that no other statement
 //! covers.
 
-use mqtt_connection_sharing::options::{Options, Retry};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Inbox, WhenFull};
 
 use crate::harness::{ACCEPTED, CONNECT, Log, RESUMED, Submit, ack, greet, identifier};
@@ -222,10 +222,7 @@ fn mqtt_4_8_0_1_a_violation_in_single_bytes_is_one_too() {
 fn mqtt_4_8_0_1_a_broker_that_does_nothing_else_is_given_up() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
-    options.retry = Retry {
-        attempts: 3,
-        ..options.retry
-    };
+    options.retry.attempts = 3;
     let running = Running::start(options);
     for _ in 0..4 {
         let mut link = broker.accept();

@@ -268,7 +268,7 @@ fn stop_requests_end_a_tcp_connect() {
         }
         let end = handle.terminate(Duration::ZERO);
         assert_eq!(promptly(|| running.join()).left, 0);
-        told(end);
+        assert!(told(end).is_delivered());
     }
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::support::running::{Running, all_told, attempts, options, promptly, serve, told};
 use crate::support::{Connection, Event, HANG, ScriptedBroker, look_for};
-use mqtt_connection_sharing::options::Retry;
 use mqtt_connection_sharing::{Client, Outcome, Reason};
 use rumqttc::mqttbytes::v4;
 
@@ -41,12 +40,9 @@ fn row_14_links_that_do_not_last_are_made_anew_at_a_growing_distance() {
     }] {
         let mut broker = ScriptedBroker::bind();
         let mut options = options(&broker);
-        options.retry = Retry {
-            base: Duration::from_millis(1),
-            max: Duration::from_millis(200),
-            attempts: 0,
-            ..options.retry
-        };
+        options.retry.base = Duration::from_millis(1);
+        options.retry.max = Duration::from_millis(200);
+        options.retry.attempts = 0;
         let running = Running::start(options);
         // The ceilings are 1, 2, 4, ... 128 ms. The first waits are too short to be measured.
         drop_it(&mut broker, 9, drop_one);

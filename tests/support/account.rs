@@ -154,7 +154,7 @@ impl Account {
         let kind = match outcome {
             Outcome::Delivered { .. } => DELIVERED,
             Outcome::PerhapsDelivered(_) => PERHAPS,
-            Outcome::NeverSent(_) | Outcome::Cancelled(_) | Outcome::Refused { .. } => NOT_SENT,
+            _ => NOT_SENT,
         };
         let before = self
             .message(publisher, index)

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Retry, Security, TlsOptions};
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::{self, v4};
@@ -34,26 +34,23 @@ pub fn options(broker: &ScriptedBroker) -> Options {
     options.connect_timeout = NEVER;
     options.ack_timeout = NEVER;
     options.block_time = HANG;
-    options.retry = Retry {
-        base: Duration::from_millis(2),
-        max: Duration::from_millis(5),
-        connect_for: Duration::ZERO,
-        reconnect_for: Duration::ZERO,
-        attempts: 0,
-    };
+    options.retry.base = Duration::from_millis(2);
+    options.retry.max = Duration::from_millis(5);
+    options.retry.connect_for = Duration::ZERO;
+    options.retry.reconnect_for = Duration::ZERO;
+    options.retry.attempts = 0;
     options
 }
 
 /// Mutual TLS with these certificates, as the client.
 pub fn security(certs: &Certs) -> Security {
-    Security::Tls(TlsOptions {
-        ca_file: Some(certs.ca().to_owned()),
-        identity: Some(IdentityFiles::Pem {
-            cert: certs.client().cert.clone(),
-            key: certs.client().key.clone(),
-        }),
-        ..TlsOptions::default()
-    })
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some(certs.ca().to_owned());
+    tls.identity = Some(IdentityFiles::Pem {
+        cert: certs.client().cert.clone(),
+        key: certs.client().key.clone(),
+    });
+    Security::Tls(tls)
 }
 
 /// A running loop.

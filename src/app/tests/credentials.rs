@@ -9,7 +9,7 @@ use std::path::Path;
 fn identity(config: &Config) -> Option<&IdentityFiles> {
     match &config.options.security {
         Security::Tls(tls) => tls.identity.as_ref(),
-        Security::Plain => None,
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, OnSessionLost, Options, Retry, Security, TlsOptions,
+    Credentials, IdentityFiles, OnSessionLost, Options, Security, TlsOptions,
 };
 
 use super::demo_settings;
@@ -145,15 +145,15 @@ fn each_setting_arrives() {
     let ms = Duration::from_millis;
     let mut expected = Options::new("broker.example", "me");
     expected.port = 1;
-    expected.security = Security::Tls(TlsOptions {
-        ca_file: Some("ca".into()),
-        identity: Some(IdentityFiles::Pem {
-            cert: "c".into(),
-            key: "k".into(),
-        }),
-        alpn: vec!["x".into(), "y".into()],
-        server_name: Some("other".into()),
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some("ca".into());
+    tls.identity = Some(IdentityFiles::Pem {
+        cert: "c".into(),
+        key: "k".into(),
     });
+    tls.alpn = vec!["x".into(), "y".into()];
+    tls.server_name = Some("other".into());
+    expected.security = Security::Tls(tls);
     expected.credentials = Some(Credentials {
         username: "u".into(),
         password: String::new(),
@@ -169,13 +169,11 @@ fn each_setting_arrives() {
     expected.command_queue = 9;
     expected.ack_timeout = ms(12);
     expected.connect_timeout = ms(13);
-    expected.retry = Retry {
-        base: ms(14),
-        max: ms(15),
-        connect_for: ms(18),
-        reconnect_for: ms(18),
-        attempts: 16,
-    };
+    expected.retry.base = ms(14);
+    expected.retry.max = ms(15);
+    expected.retry.connect_for = ms(18);
+    expected.retry.reconnect_for = ms(18);
+    expected.retry.attempts = 16;
     expected.connect_interval = ms(17);
     expected.max_packet_size = 4096;
     assert_eq!(format!("{:?}", config.options), format!("{expected:?}"));

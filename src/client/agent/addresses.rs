@@ -137,7 +137,7 @@ fn ping_and_leave(handle: Handle) {
     if let Ok(ping) = handle.ping() {
         let _ = ping.wait();
     }
-    handle.terminate(Duration::ZERO).wait();
+    let _ = handle.terminate(Duration::ZERO).wait();
 }
 
 fn client(change: impl FnOnce(&mut Options)) -> Client {

@@ -93,6 +93,7 @@ pub struct Agent {
 /// How the loop ended.
 #[derive(Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct Ended {
     /// The client that the loop was opened from, for another loop. It knows when the last CONNECT was and
     /// which packet identifiers the broker may still hold. A loop that panics, or that is dropped before it ran,

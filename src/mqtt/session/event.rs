@@ -36,6 +36,7 @@ pub struct SessionOptions {
 
 /// The fate of QoS 1 publishes in flight when the broker answers CONNECT without the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum OnSessionLost {
     /// They are sent again as new messages: at least once is kept, duplicates are possible.
     #[default]

@@ -60,7 +60,7 @@ pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 use liveness::Liveness;
 use outbound::{Outbound, Released};
-pub use outcome::{Outcome, Reason};
+pub use outcome::{NotDelivered, Outcome, Reason};
 use output::Output;
 
 /// Whether packets can be exchanged.

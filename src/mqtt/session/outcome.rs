@@ -7,6 +7,8 @@ use crate::mqtt::packet::QoS;
 
 /// How a command ended. Each variant says what is known about the broker's side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[must_use = "only the outcome says whether the command was done; see `Outcome::into_result`"]
+#[non_exhaustive]
 pub enum Outcome {
     /// The broker acknowledged it. A command without an acknowledgment was done: a QoS 0 PUBLISH was handed
     /// to the link, DISCONNECT closed it, RECONNECT brought it up.
@@ -33,6 +35,7 @@ pub enum Outcome {
 
 /// Why an outcome is not "delivered".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// The link went down.
     LinkLost,
@@ -73,7 +76,39 @@ impl Outcome {
     pub fn is_delivered(&self) -> bool {
         matches!(self, Outcome::Delivered { .. })
     }
+
+    /// Makes an error of every outcome but [`Outcome::Delivered`], for callers to whom only that is good news.
+    ///
+    /// # Errors
+    /// The outcome itself, as a [`NotDelivered`].
+    pub fn into_result(self) -> Result<(), NotDelivered> {
+        match self {
+            Outcome::Delivered { .. } => Ok(()),
+            outcome => Err(NotDelivered { outcome }),
+        }
+    }
 }
+
+/// A command was not delivered: the error of [`Outcome::into_result`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NotDelivered {
+    outcome: Outcome,
+}
+
+impl NotDelivered {
+    /// How the command ended.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+}
+
+impl fmt::Display for NotDelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the command was not delivered: {}", self.outcome)
+    }
+}
+
+impl std::error::Error for NotDelivered {}
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,5 +147,31 @@ impl fmt::Display for Reason {
             Reason::Parked => "the broker closed the connection whenever it was sent, also alone",
             Reason::Unanswered => "the broker answers other commands, and never this one",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_delivered_command_is_no_error() {
+        assert_eq!(Outcome::delivered(1, Duration::ZERO).into_result(), Ok(()));
+        for (outcome, text) in [
+            (
+                Outcome::NeverSent(Reason::LinkLost),
+                "the command was not delivered: never sent: the link was lost",
+            ),
+            (
+                Outcome::Refused {
+                    granted: vec![None, Some(QoS::AtMostOnce)],
+                },
+                "the command was not delivered: refused by the broker (1 of 2 filters)",
+            ),
+        ] {
+            let error = outcome.clone().into_result().unwrap_err();
+            assert_eq!(error.outcome(), &outcome);
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

@@ -18,14 +18,13 @@ use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let mut options = Options::new("localhost", client_id("sharing"));
     options.port = work.port;
-    options.security = Security::Tls(TlsOptions {
-        ca_file: Some(certs.0.join("ca.pem")),
-        identity: Some(IdentityFiles::Pem {
-            cert: certs.0.join("client.pem"),
-            key: certs.0.join("client.key"),
-        }),
-        ..TlsOptions::default()
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some(certs.0.join("ca.pem"));
+    tls.identity = Some(IdentityFiles::Pem {
+        cert: certs.0.join("client.pem"),
+        key: certs.0.join("client.key"),
     });
+    options.security = Security::Tls(tls);
     options.clean_session = true;
     options.max_inflight = work.window;
     options.command_queue = QUEUE;
