@@ -31,7 +31,6 @@
 //!             start.recv()?;
 //!             let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
 //!             handle.publish(message)?.wait().into_result()?;
-//!             println!("published");
 //!             Ok(())
 //!         }
 //!     });
