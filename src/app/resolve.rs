@@ -131,7 +131,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     retry.attempts = value(&settings.retry_attempts)?;
     let job = match task {
         Task::Demo => {
-            let demo = demo(&settings, made_up_id)?;
+            let demo = demo(&chosen, &settings, made_up_id)?;
             checks::together(&options, &demo.sent(), &names)?;
             notices.extend(aws_notices(&options, &demo));
             Job::Demo(demo)
@@ -157,8 +157,8 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
 }
 
 /// The settings of the demo.
-fn demo(settings: &Settings, made_up_id: bool) -> Result<DemoSettings, Error> {
-    Ok(DemoSettings {
+fn demo(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<DemoSettings, Error> {
+    let mut demo = DemoSettings {
         made_up_id,
         iterations: value(&settings.iterations)?,
         publish_count: value(&settings.publish_count)?,
@@ -168,7 +168,11 @@ fn demo(settings: &Settings, made_up_id: bool) -> Result<DemoSettings, Error> {
         qos: value(&settings.qos)?,
         topic_prefix: value(&settings.topic_prefix)?,
         response_queue: value(&settings.response_queue)?,
-    })
+    };
+    if chosen.source("response-queue").is_none() {
+        demo.response_queue = demo.response_queue.max(demo.room_for_qos_0());
+    }
+    Ok(demo)
 }
 
 /// The settings of the bench. The library's options change with them.

@@ -164,7 +164,7 @@ pub(crate) struct Settings {
     /// Commands that may wait for the connection's thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) command_queue: Option<Given<QueueSize>>,
-    /// Messages that may wait for a subscribed thread.
+    /// Messages that may wait for a subscribed thread; with QoS 0 all that are published.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) response_queue: Option<Given<QueueSize>>,
     /// Longest wait for an acknowledgment before connecting anew.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use rumqttc::mqttbytes::{QoS, v4};
 
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 23] = [
     "mode",
     "threads",
     "messages",
@@ -26,6 +26,7 @@ const FIELDS: [&str; 22] = [
     "peak_rss_bytes",
     "received",
     "lost",
+    "dropped",
     "duplicated",
     "reordered",
     "unexpected",
@@ -75,6 +76,7 @@ fn expect_all_back(done: &Finished, messages: u64) -> Value {
     for (field, expected) in [
         ("received", messages),
         ("lost", 0),
+        ("dropped", 0),
         ("duplicated", 0),
         ("reordered", 0),
         ("unexpected", 0),

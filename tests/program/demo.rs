@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::support::{Connection, Finished, HANG, Mosquitto, Program, Report, wait_for};
+use crate::support::{
+    Connection, Event, Finished, HANG, Mosquitto, Program, Report, ScriptedBroker, wait_for,
+};
 use rumqttc::mqttbytes::{QoS, v4};
 
 /// Arguments for two quick iterations and a report as JSON.
@@ -356,4 +358,104 @@ fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
         "{done}"
     );
     peak.unwrap_or_else(|| panic!("no VmHWM in {status}"))
+}
+
+/// No message of QoS 0 is sent again, so the program makes room for all of them.
+#[test]
+fn quality_of_service_0_at_full_speed_finds_room() {
+    let broker = Mosquitto::start_fast();
+    let flags = [
+        "--qos",
+        "0",
+        "--publish-delay",
+        "0s",
+        "--publish-count",
+        "2000",
+    ];
+    let done = once(&broker).args(flags).run();
+    done.expect_code(0);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert_eq!(
+        (run.received, run.lost, run.dropped),
+        (2000, 0, 0),
+        "{run:?}"
+    );
+}
+
+/// An inbox of one place: it depends on the speed of two threads how much is dropped, and on nothing how it is told.
+#[test]
+fn messages_that_find_no_room_in_the_inbox_are_dropped_and_not_lost() {
+    let broker = Mosquitto::start_fast();
+    let flags = [
+        "--qos",
+        "0",
+        "--publish-delay",
+        "0s",
+        "--publish-count",
+        "2000",
+    ];
+    let done = once(&broker)
+        .args(flags)
+        .args(["--response-queue", "1"])
+        .run();
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert_eq!((run.received + run.dropped, run.lost), (2000, 0), "{run:?}");
+    assert_eq!(run.success, run.dropped == 0, "{run:?}");
+    if run.dropped > 0 {
+        let dropped = format!(
+            "no message for 3s: {} of 2000 received; the inbox was full and {} messages of QoS 0 were dropped, ",
+            run.received, run.dropped
+        );
+        let error = run.error.as_deref().expect("a reason");
+        assert!(error.starts_with(&dropped), "{error}");
+    }
+}
+
+/// A broker that passes nothing on: the verdict does not wait as long as for an acknowledgment.
+#[test]
+fn quality_of_service_0_is_judged_soon_after_the_last_message() {
+    let broker = ScriptedBroker::bind();
+    let endpoint = broker.endpoint();
+    let script = broker.in_thread(|mut broker| {
+        while let Some(mut link) = broker.accept_within(HANG) {
+            link.expect_connect();
+            link.send_connack(v4::ConnectReturnCode::Success, false);
+            let mut runs = false;
+            loop {
+                match link.read_event(HANG) {
+                    Event::Packet(v4::Packet::Subscribe(subscribe), _) => {
+                        runs = true;
+                        link.grant(&subscribe);
+                    }
+                    Event::Packet(v4::Packet::PingReq, _) => link.send_packet(v4::Packet::PingResp),
+                    Event::Packet(v4::Packet::Disconnect, _) | Event::Closed => break,
+                    _ => {}
+                }
+            }
+            if runs {
+                break;
+            }
+        }
+    });
+    let flags = ["--endpoint", &endpoint, "--qos", "0", "--clean-session"];
+    let done = Program::new()
+        .args(&QUICK[2..])
+        .args(flags)
+        .args(["--iterations", "1"])
+        .run();
+    done.expect_code(1);
+    let report = Report::of(&done);
+    let run = report.only_run();
+    assert_eq!(
+        (run.acknowledged, run.lost, run.dropped),
+        (8, 8, 0),
+        "{run:?}"
+    );
+    assert_eq!(
+        run.error.as_deref(),
+        Some("no message for 3s: 0 of 8 received")
+    );
+    script.join().expect("the broker's script");
 }

@@ -22,6 +22,7 @@ pub struct Run {
     pub acknowledged: u64,
     pub received: u64,
     pub lost: u64,
+    pub dropped: u64,
     pub duplicated: u64,
     pub unexpected: u64,
     pub reordered: u64,

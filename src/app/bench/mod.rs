@@ -149,7 +149,9 @@ fn report(
     let latencies = tally.latencies();
     let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
     let received = measured.received;
-    let lost = received.map(|received| acknowledged.saturating_sub(received.distinct));
+    let missing = received.map(|received| acknowledged.saturating_sub(received.distinct));
+    let dropped = missing.map(|missing| missing.min(measured.dropped));
+    let lost = missing.map(|missing| missing.saturating_sub(measured.dropped));
     let mut error = interrupted.then(|| "interrupted".to_owned());
     let mut problem = |text: Option<String>| error = error.take().or(text);
     problem(failure.map(|error| as_given(&error.to_string()).into_owned()));
@@ -224,6 +226,7 @@ fn report(
         peak_rss_bytes: resources::usage().map(|usage| usage.peak_rss_bytes),
         received: received.map(|received| received.distinct),
         lost,
+        dropped,
         duplicated: received.map(|received| received.duplicated),
         reordered: received.map(|received| received.reordered),
         unexpected: received.map(|received| received.unexpected),
@@ -244,6 +247,8 @@ struct Measured {
     took: Duration,
     cpu_seconds: Option<f64>,
     received: Option<Received>,
+    /// Messages of QoS 0 that found the receiver's inbox full.
+    dropped: u64,
     /// The first thing that went wrong.
     problem: Option<String>,
 }
@@ -308,9 +313,10 @@ impl Conductor {
         over.store(true, Ordering::Relaxed);
         if let Some(receiver) = receiver {
             match receiver.join() {
-                Ok((received, problem)) => {
-                    measured.received = Some(received);
-                    measured.problem = measured.problem.or(problem);
+                Ok(receipt) => {
+                    measured.received = Some(receipt.received);
+                    measured.dropped = receipt.dropped;
+                    measured.problem = measured.problem.or(receipt.problem);
                 }
                 Err(_) => measured.problem = Some("the receiver panicked".into()),
             }
@@ -387,8 +393,14 @@ impl Conductor {
     }
 }
 
-/// The messages that came back, and the first thing that went wrong.
-type Receipt = (Received, Option<String>);
+/// The receiver's result.
+struct Receipt {
+    received: Received,
+    /// Messages of QoS 0 that found its inbox full.
+    dropped: u64,
+    /// The first thing that went wrong.
+    problem: Option<String>,
+}
 
 /// Receives until everything is there, until the loop has ended, or until nothing comes any more
 /// although everything was published.
@@ -409,11 +421,16 @@ fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Dur
             }
         }
     }
-    if inbox.dropped() > 0 {
-        let count = inbox.dropped();
-        problem.get_or_insert_with(|| {
-            format!("{count} messages of QoS 0 were dropped, because they came faster than they were checked")
-        });
+    let dropped = inbox.dropped();
+    if dropped > 0 {
+        // It says more than the silence.
+        problem = Some(format!(
+            "{dropped} messages of QoS 0 were dropped, because they came faster than they were checked"
+        ));
     }
-    (account.received(), problem)
+    Receipt {
+        received: account.received(),
+        dropped,
+        problem,
+    }
 }

@@ -37,10 +37,12 @@ pub(crate) struct BenchReport {
     pub(crate) cpu_seconds: Option<f64>,
     /// The most memory that the program had resident, where the system tells.
     pub(crate) peak_rss_bytes: Option<u64>,
-    /// Distinct messages that came back; this and the next four only with `--receive`.
+    /// Distinct messages that came back; this and the next five only with `--receive`.
     pub(crate) received: Option<u64>,
-    /// Acknowledged messages that did not come back.
+    /// Acknowledged messages that did not come back, without those that were dropped.
     pub(crate) lost: Option<u64>,
+    /// Messages of QoS 0 that came and found the receiver's inbox full.
+    pub(crate) dropped: Option<u64>,
     /// Messages that came back again.
     pub(crate) duplicated: Option<u64>,
     /// Messages that came back after a later one of the same thread.
@@ -133,6 +135,9 @@ impl fmt::Display for BenchReport {
         }
         if let (Some(received), Some(lost)) = (self.received, self.lost) {
             write!(f, "received back {received}, {lost} lost")?;
+            if let Some(dropped @ 1..) = self.dropped {
+                write!(f, ", {dropped} dropped")?;
+            }
             for (count, what) in [
                 (self.duplicated, "duplicated"),
                 (self.reordered, "reordered"),
@@ -196,6 +201,7 @@ mod tests {
             peak_rss_bytes: Some(12 * 1_048_576),
             received: Some(1000),
             lost: Some(0),
+            dropped: Some(0),
             duplicated: Some(0),
             reordered: Some(0),
             unexpected: Some(0),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 
 use crate::app::names::as_given;
 use crate::app::traffic::{Begun, Plan};
@@ -23,7 +23,7 @@ use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, Ended, Handle};
 use settings::DemoSettings;
-use threads::{DemoShared, EndsLoop, PublisherResult, SubscriberResult};
+use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{DemoReport, Run};
@@ -181,7 +181,13 @@ fn iterate(
         over,
     };
     let (start, started) = bounded(2);
-    let response_queue = settings.response_queue;
+    let (publishes, published) = bounded(0);
+    let receiving = Receiving {
+        response_queue: settings.response_queue,
+        patience,
+        grace: ack_timeout,
+        published,
+    };
     let ends_loop = || EndsLoop {
         handle: shared.handle.clone(),
         grace: ack_timeout,
@@ -189,9 +195,9 @@ fn iterate(
     };
     let sync_publisher = {
         let (shared, started) = (shared.clone(), started.clone());
-        let ends_loop = ends_loop();
+        let (ends_loop, publishes) = (ends_loop(), publishes.clone());
         spawn("sync-publisher", move || {
-            let mut ends_loop = ends_loop;
+            let (mut ends_loop, _publishes): (_, Sender<()>) = (ends_loop, publishes);
             let result = threads::sync_publisher(&shared, &started);
             ends_loop.needed = false;
             result
@@ -201,7 +207,7 @@ fn iterate(
         let shared = shared.clone();
         let ends_loop = ends_loop();
         spawn("async-publisher", move || {
-            let mut ends_loop = ends_loop;
+            let (mut ends_loop, _publishes) = (ends_loop, publishes);
             let result = threads::async_publisher(&shared, &started);
             ends_loop.needed = false;
             result
@@ -213,7 +219,7 @@ fn iterate(
         spawn("subscriber", move || {
             // Dropped at the end, in a panic, and also when the thread cannot be started.
             let _ends_loop = ends_loop;
-            threads::subscriber(&shared, start, response_queue, patience, ack_timeout)
+            threads::subscriber(&shared, start, &receiving)
         })
     };
     let plan = shared.plan.clone();
@@ -276,9 +282,17 @@ fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
 
 fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, String>) {
     match result {
-        Ok(SubscriberResult { received, problem }) => {
+        Ok(result) => {
+            let SubscriberResult {
+                received,
+                dropped,
+                problem,
+            } = result;
+            let missing = total - received.distinct;
             run.received = received.distinct;
-            run.lost = total - received.distinct;
+            // Messages of others may have been dropped as well.
+            run.dropped = dropped.min(missing);
+            run.lost = missing - run.dropped;
             run.duplicated = received.duplicated;
             run.unexpected = received.unexpected;
             run.reordered = received.reordered;
@@ -300,6 +314,7 @@ fn empty_run(number: u64, total: u64) -> Run {
         acknowledged: 0,
         received: 0,
         lost: total,
+        dropped: 0,
         duplicated: 0,
         unexpected: 0,
         reordered: 0,
@@ -323,4 +338,29 @@ fn join<T>(name: &str, thread: Spawned<T>) -> Result<T, String> {
         .map_err(|error| format!("the {name} could not be started: {error}"))?
         .join()
         .map_err(|_| format!("the {name} panicked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::traffic::Received;
+
+    #[test]
+    fn a_message_that_found_no_room_here_is_dropped_and_not_lost() {
+        for (distinct, dropped, expected) in [(10, 0, (0, 0)), (6, 3, (3, 1)), (9, 5, (1, 0))] {
+            let mut run = empty_run(1, 10);
+            let received = Received {
+                distinct,
+                ..Received::default()
+            };
+            let result = SubscriberResult {
+                received,
+                dropped,
+                problem: None,
+            };
+            add_subscriber(&mut run, 10, Ok(result));
+            assert_eq!((run.dropped, run.lost), expected);
+            assert_eq!(run.received + run.dropped + run.lost, 10);
+        }
+    }
 }

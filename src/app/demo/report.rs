@@ -20,8 +20,10 @@ pub(crate) struct Run {
     pub(crate) acknowledged: u64,
     /// Distinct expected messages that came back.
     pub(crate) received: u64,
-    /// Expected messages that did not.
+    /// Expected messages that did not, without those that were dropped.
     pub(crate) lost: u64,
+    /// Expected messages of QoS 0 that came and found the inbox full.
+    pub(crate) dropped: u64,
     /// Expected messages that came again.
     pub(crate) duplicated: u64,
     /// Messages that this iteration had not published.
@@ -69,7 +71,7 @@ impl DemoReport {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let expected = self.received + self.lost;
+        let expected = self.received + self.lost + self.dropped;
         write!(
             f,
             "iteration {}: {}, {} of {expected} received, {} of {} acknowledged",
@@ -79,8 +81,11 @@ impl fmt::Display for Run {
             self.acknowledged,
             self.published,
         )?;
+        write!(f, ", {} lost", self.lost)?;
+        if self.dropped > 0 {
+            write!(f, ", {} dropped", self.dropped)?;
+        }
         for (count, what) in [
-            (self.lost, "lost"),
             (self.duplicated, "duplicated"),
             (self.unexpected, "unexpected"),
             (self.reordered, "reordered"),
@@ -127,6 +132,7 @@ mod tests {
             acknowledged: 8,
             received: 8,
             lost: 0,
+            dropped: 0,
             duplicated: 0,
             unexpected: 0,
             reordered: 0,
@@ -154,7 +160,7 @@ mod tests {
             concat!(
                 r#"{"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
                 r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,
-                r#""duplicated":0,"unexpected":0,"reordered":0,"reconnects":0,"resumed":0,"#,
+                r#""dropped":0,"duplicated":0,"unexpected":0,"reordered":0,"reconnects":0,"resumed":0,"#,
                 r#""resubscribed":0,"elapsed_ms":1500,"error":"a \"quoted\" reason"}]}"#
             )
         );
@@ -166,6 +172,13 @@ mod tests {
             run(2, true).to_string(),
             "iteration 2: ok, 8 of 8 received, 8 of 8 acknowledged, 0 lost, 0 duplicated, \
              0 unexpected, 0 reordered, 1.5s"
+        );
+        let mut dropped = run(1, false);
+        (dropped.received, dropped.dropped) = (5, 3);
+        let line = dropped.to_string();
+        assert!(
+            line.contains("FAILED, 5 of 8 received, 8 of 8 acknowledged, 0 lost, 3 dropped, 0 dup"),
+            "{line}"
         );
     }
 }

@@ -35,7 +35,20 @@ pub(crate) struct DemoSettings {
     pub(crate) made_up_id: bool,
 }
 
+/// The largest inbox that is not asked for. Its memory is allocated at once, some 32 bytes for each message.
+const LARGEST_INBOX: usize = 100_000;
+
 impl DemoSettings {
+    /// Places that the inbox has for QoS 0 unless told otherwise: one for each message, since nobody sends one
+    /// again that finds no room. None for the other qualities of service, which wait.
+    pub(crate) fn room_for_qos_0(&self) -> usize {
+        match self.qos {
+            QoS::AtMostOnce => usize::try_from(self.publish_count)
+                .map_or(LARGEST_INBOX, |all| all.min(LARGEST_INBOX)),
+            _ => 0,
+        }
+    }
+
     /// The largest message that it will send.
     pub(crate) fn sent(&self) -> Sent {
         Sent {

@@ -7,13 +7,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use mqtt_connection_sharing::{
     Filter, Handle, Inbox, InboxError, Outcome, Publish, QoS, RejectReason, Rejected, Ticket,
     WhenFull,
 };
 
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
+
+/// The subscriber waits that long with QoS 0, once everything was published.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Things that every thread of an iteration knows.
 #[derive(Clone)]
@@ -42,6 +45,8 @@ pub(super) struct PublisherResult {
 #[derive(Debug)]
 pub(super) struct SubscriberResult {
     pub(super) received: Received,
+    /// Messages of QoS 0 that found no room in the inbox.
+    pub(super) dropped: u64,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
 }
@@ -135,18 +140,31 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     result
 }
 
+/// The subscriber's settings.
+pub(super) struct Receiving {
+    /// Messages that may wait for it.
+    pub(super) response_queue: usize,
+    /// The longest wait for the next message.
+    pub(super) patience: Duration,
+    /// Time for messages in flight to finish.
+    pub(super) grace: Duration,
+    /// Disconnected once both publishers have ended, and with them all that they published.
+    pub(super) published: Receiver<()>,
+}
+
 /// Receives every message back, unsubscribes and ends the iteration with TERMINATE.
 pub(super) fn subscriber(
     shared: &DemoShared,
     start: Sender<()>,
-    response_queue: usize,
-    patience: Duration,
-    grace: Duration,
+    receiving: &Receiving,
 ) -> SubscriberResult {
-    let inbox = shared.handle.inbox(response_queue, WhenFull::WaitAside);
+    let inbox = shared
+        .handle
+        .inbox(receiving.response_queue, WhenFull::WaitAside);
     let mut account = Account::of_begun(&shared.plan, Arc::clone(&shared.begun));
-    let mut problem = receive_all(shared, start, &inbox, &mut account, patience).err();
-    if let (Some(problem), dropped @ 1..) = (&mut problem, inbox.dropped()) {
+    let mut problem = receive_all(shared, start, &inbox, &mut account, receiving).err();
+    let dropped = inbox.dropped();
+    if let (Some(problem), 1..) = (&mut problem, dropped) {
         problem.push_str(&format!(
             "; the inbox was full and {dropped} messages of QoS 0 were dropped, raise \
              --response-queue or --publish-delay"
@@ -159,13 +177,14 @@ pub(super) fn subscriber(
     while let Ok(message) = shared.handle.unmatched().try_recv() {
         account.add(&message);
     }
-    let end = shared.handle.terminate(grace).wait();
+    let end = shared.handle.terminate(receiving.grace).wait();
     let problem = problem.or_else(|| match end.is_delivered() {
         true => None,
         false => Some(format!("TERMINATE: {end}")),
     });
     SubscriberResult {
         received: account.received(),
+        dropped,
         problem,
     }
 }
@@ -175,8 +194,9 @@ fn receive_all(
     start: Sender<()>,
     inbox: &Inbox,
     account: &mut Account,
-    patience: Duration,
+    receiving: &Receiving,
 ) -> Result<(), String> {
+    let patience = receiving.patience;
     let filter = shared.plan.filter().to_owned();
     let subscribe = vec![Filter::new(filter.clone(), shared.qos)];
     let ticket = shared.handle.subscribe(inbox, subscribe);
@@ -188,18 +208,30 @@ fn receive_all(
     let _ = start.send(());
     let _ = start.send(());
     drop(start);
+    let look = match shared.qos {
+        QoS::AtMostOnce => SHORT_PATIENCE.min(patience),
+        _ => patience,
+    };
+    let mut silence = Duration::ZERO;
     while !account.is_complete() {
-        match inbox.recv_timeout(patience) {
+        match inbox.recv_timeout(look) {
             Ok(message) => {
                 log::debug!("subscriber: received {}", message.topic());
                 account.add(&message);
+                silence = Duration::ZERO;
             }
             Err(InboxError::Timeout) => {
-                return Err(format!(
-                    "no message for {patience:?}: {} of {} received",
-                    account.received().distinct,
-                    shared.plan.total()
-                ));
+                silence += look;
+                // Nobody sends a message of QoS 0 again: what has not come soon after the last one does not come.
+                let is_gone = shared.qos == QoS::AtMostOnce
+                    && receiving.published.try_recv() == Err(TryRecvError::Disconnected);
+                if is_gone || silence >= patience {
+                    return Err(format!(
+                        "no message for {silence:?}: {} of {} received",
+                        account.received().distinct,
+                        shared.plan.total()
+                    ));
+                }
             }
             Err(problem) => return Err(format!("receiving: {problem}")),
         }

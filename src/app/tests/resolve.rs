@@ -210,12 +210,33 @@ fn command_line_over_environment_over_file_over_defaults() {
     assert_eq!(demo(&config).publish_count, 22);
     assert_eq!(demo(&config).qos, QoS::AtMostOnce);
     assert_eq!(config.options.host, "file");
-    assert_eq!(demo(&config).response_queue, 10);
+    // With QoS 0 it follows from the publish count.
+    assert_eq!(demo(&config).response_queue, 22);
     assert!(config.options.clean_session);
     let off = [&args[..], &["--clean-session=false"]].concat();
     assert!(!with(&off, &environment).unwrap().options.clean_session);
     let environment = [("MQTT_CLEAN_SESSION", "false")];
     assert!(!with(&args, &environment).unwrap().options.clean_session);
+}
+
+#[test]
+fn the_demo_makes_room_for_all_messages_of_qos_0_unless_told_otherwise() {
+    for (args, places) in [
+        (&["--qos=0", "--publish-count=2000"][..], 2_000),
+        (&["--qos=0"], 10),
+        (&["--qos=0", "--publish-count=1000000000"], 100_000),
+        (&["--qos=1", "--publish-count=2000"], 10),
+        (
+            &["--qos=0", "--publish-count=2000", "--response-queue=7"],
+            7,
+        ),
+    ] {
+        assert_eq!(
+            demo(&to("a", args).unwrap()).response_queue,
+            places,
+            "{args:?}"
+        );
+    }
 }
 
 #[test]
