@@ -44,6 +44,8 @@ fn soak() -> Result<bool, Box<dyn Error>> {
         kill_every: 4,
         forgets: false,
         cut_after: 1..300_000,
+        largest: 0,
+        rate: None,
         seed,
     };
     println!("seed {seed}, {minutes} minutes");

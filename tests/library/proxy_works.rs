@@ -6,7 +6,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::account::{Account, Last, Subscriber, all_with, qos};
 use crate::support::{
@@ -143,7 +143,7 @@ fn connect_and_close(proxy: &Proxy, times: u64) {
 fn the_proxy_spares_the_connection_after_eight_without_progress() {
     let (listener, proxy) = proxied();
     // No other connection passes more than one byte.
-    proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(|| 0));
+    proxy.cut_at_random(1, 1..2, None, SpareWhenStuck::new(|| 0));
     connect_and_close(&proxy, 8);
     assert_eq!(proxy.counts().spared(), 0);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
@@ -177,9 +177,27 @@ fn the_proxy_spares_none_while_there_is_progress() {
         progress += u64::from(calls % 8 == 0);
         progress
     };
-    proxy.cut_at_random(1, 1..2, SpareWhenStuck::new(now));
+    proxy.cut_at_random(1, 1..2, None, SpareWhenStuck::new(now));
     connect_and_close(&proxy, 100);
     assert_eq!(proxy.counts().spared(), 0);
+}
+
+#[test]
+fn a_slow_link_passes_no_more_than_its_rate_and_still_everything() {
+    const RATE: u64 = 100_000;
+    const SENT: usize = 30_000;
+    let (listener, proxy) = proxied();
+    proxy.decide([Fate::pass().at_rate(RATE)], Fate::pass());
+    let start = Instant::now();
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    let sending = thread::spawn(move || {
+        client.write_all(&[7; SENT]).unwrap();
+        client
+    });
+    broker.read_exact(&mut vec![0; SENT]).unwrap();
+    let least = Duration::from_secs_f64(SENT as f64 / RATE as f64);
+    assert!(start.elapsed() >= least, "{:?}", start.elapsed());
+    drop(sending.join().unwrap());
 }
 
 #[test]
@@ -220,7 +238,7 @@ fn delivered() -> Outcome {
 
 /// An account with one message of publisher 0, submitted, that both subscribers saw.
 fn seen_by_both() -> Account {
-    let account = Account::new(2);
+    let account = Account::new(2, 0);
     account.begin_round(3);
     account.submit(0, 0);
     see(&account, Subscriber::Fast, 0);
@@ -280,7 +298,7 @@ fn the_account_finds_messages_seen_but_never_sent() {
 
 #[test]
 fn the_account_finds_repetitions_and_messages_out_of_order() {
-    let account = Account::new(2);
+    let account = Account::new(2, 0);
     account.begin_round(3);
     account.submit(0, 0);
     account.submit(0, 1);
@@ -300,7 +318,7 @@ fn the_account_holds_each_quality_of_service_to_its_own_promise() {
     assert_eq!(qos(at_most_once), QoS::AtMostOnce);
     assert_eq!(qos(exactly_once), QoS::ExactlyOnce);
     assert_eq!([8, 9, 16].map(all_with), [10, 11, 20]);
-    let account = Account::new(10);
+    let account = Account::new(10, 0);
     account.begin_round(3);
     for index in [at_most_once, exactly_once] {
         account.submit(0, index);

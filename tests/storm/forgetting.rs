@@ -17,6 +17,8 @@ fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_e
         kill_every: 1,
         forgets: true,
         cut_after: 1..300_000,
+        largest: 0,
+        rate: None,
         seed: 11,
     };
     let figures = storm.run(|_| {});

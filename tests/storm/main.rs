@@ -4,6 +4,7 @@
 mod support;
 
 mod forgetting;
+mod slow_links;
 mod torture;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

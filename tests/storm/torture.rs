@@ -26,6 +26,8 @@ fn nothing_is_lost_unresolved_or_untrue() {
         kill_every,
         forgets: false,
         cut_after: 1..300_000,
+        largest: 0,
+        rate: None,
         seed: 7,
     };
     let figures = storm.run(|_| {});

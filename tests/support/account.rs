@@ -84,6 +84,8 @@ impl ByQos {
 
 pub struct Account {
     per_publisher: u64,
+    /// The most bytes of a payload's filler; one message in [`LARGE_ONE_IN`] has so much room.
+    largest: u64,
     round: AtomicU64,
     messages: Vec<AtomicU8>,
     /// Counts of this round.
@@ -106,11 +108,13 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account for rounds of this many messages of each publisher.
-    pub fn new(per_publisher: u64) -> Account {
+    /// An account for rounds of this many messages of each publisher; some payloads have up to `largest`
+    /// bytes.
+    pub fn new(per_publisher: u64, largest: u64) -> Account {
         let all = PUBLISHERS as u64 * per_publisher;
         Account {
             per_publisher,
+            largest,
             round: AtomicU64::default(),
             messages: (0..all).map(|_| AtomicU8::new(UNTOUCHED)).collect(),
             submitted: AtomicU64::default(),
@@ -287,7 +291,12 @@ impl Account {
 
     /// The payload of this message: its number, and a filler whose length depends on the number.
     pub fn payload(&self, publisher: usize, index: u64) -> Vec<u8> {
-        payload(publisher, self.round.load(Ordering::SeqCst), index)
+        payload(
+            self.largest,
+            publisher,
+            self.round.load(Ordering::SeqCst),
+            index,
+        )
     }
 
     /// Messages handed in, in this round.
@@ -338,13 +347,14 @@ impl Account {
     fn recognise(&self, topic: &str, bytes: &[u8]) -> Option<(usize, u64, u64)> {
         let (publisher, level) = topic.strip_prefix("storm/")?.split_once('/')?;
         let publisher = publisher.parse().ok()?;
-        let mut words = std::str::from_utf8(bytes).ok()?.split(' ');
+        let mut words = std::str::from_utf8(bytes).ok()?.splitn(3, ' ');
         let round = words.next()?.parse().ok()?;
         let index = words.next()?.parse().ok()?;
         let level: u64 = level.parse().ok()?;
         let known =
             publisher < PUBLISHERS && index < self.per_publisher && level == qos(index) as u64;
-        (known && bytes == payload(publisher, round, index)).then_some((publisher, round, index))
+        (known && bytes == payload(self.largest, publisher, round, index))
+            .then_some((publisher, round, index))
     }
 
     fn seen_by_fewest(&self, seen: &[AtomicU64; 2]) -> u64 {
@@ -353,13 +363,23 @@ impl Account {
     }
 }
 
+/// A small payload has fewer letters than this.
+const SMALL: u64 = 97;
+
 /// Enough for two numbers and 96 letters.
 const ROOM: usize = 160;
 
-fn payload(publisher: usize, round: u64, index: u64) -> Vec<u8> {
-    let more = (index.wrapping_mul(31) + round + publisher as u64) % 97;
+/// One message in so many may be as large as the storm's largest.
+const LARGE_ONE_IN: u64 = 12;
+
+fn payload(largest: u64, publisher: usize, round: u64, index: u64) -> Vec<u8> {
+    let number = index.wrapping_mul(31) + round + publisher as u64;
+    let more = match (index + publisher as u64) % LARGE_ONE_IN {
+        0 if largest > SMALL => number.wrapping_mul(7_919) % largest,
+        _ => number % SMALL,
+    };
     let filler = b'a' + u8::try_from(more % 26).unwrap_or(0);
-    // All payloads allocate the same size, so that the measured memory does not depend on how pieces of
+    // All small payloads allocate the same size, so that the measured memory does not depend on how pieces of
     // many sizes are scattered.
     let mut bytes = Vec::with_capacity(ROOM);
     bytes.extend_from_slice(format!("{round} {index} ").as_bytes());

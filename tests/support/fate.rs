@@ -16,6 +16,8 @@ pub struct Fate {
     pub(super) end: End,
     /// These bytes, counted over both directions, pass one at a time.
     pub(super) single: Range<u64>,
+    /// The most bytes that each direction passes in a second; `None` for as many as come.
+    pub(super) rate: Option<u64>,
     /// Whether this connection was spared a random cut.
     pub(super) spared: bool,
 }
@@ -42,6 +44,7 @@ impl Fate {
             counting: Counting::Both,
             end: End::Cut,
             single: 0..0,
+            rate: None,
             spared: false,
         }
     }
@@ -79,6 +82,12 @@ impl Fate {
         Fate { single, ..self }
     }
 
+    /// Each direction passes at most so many bytes a second.
+    pub fn at_rate(self, bytes_per_second: u64) -> Fate {
+        let rate = Some(bytes_per_second);
+        Fate { rate, ..self }
+    }
+
     /// How many bytes may be taken at once after `passed` bytes.
     pub(super) fn piece(&self, passed: u64) -> usize {
         let before = self.single.start.saturating_sub(passed);
@@ -99,6 +108,7 @@ pub(super) enum Fates {
     Random {
         random: Random,
         bytes: Range<u64>,
+        rate: Option<u64>,
         spare: SpareWhenStuck,
     },
 }
@@ -156,14 +166,20 @@ impl Fates {
             Fates::Random {
                 random,
                 bytes,
+                rate,
                 spare,
-            } => match spare.is_due() {
-                true => Fate {
-                    spared: true,
-                    ..Fate::cut(SPARED * bytes.end)
-                },
-                false => random_fate(random, bytes),
-            },
+            } => {
+                let spared = spare.is_due();
+                let fate = match spared {
+                    true => Fate::cut(SPARED * bytes.end),
+                    false => random_fate(random, bytes),
+                };
+                Fate {
+                    spared,
+                    rate: *rate,
+                    ..fate
+                }
+            }
         }
     }
 }

@@ -13,17 +13,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use socket2::SockRef;
 
 use super::fate::{Counting, End, Fate, Fates, PIECE, Random, SpareWhenStuck};
-use super::{HANG, wait_for};
+use super::{HANG, LOOK_AGAIN, wait_for};
 
 const WAKE: Token = Token(0);
 const LISTEN: Token = Token(1);
 /// The sockets of all connections: an event for any of them makes the proxy look at each.
 const PASS: Token = Token(2);
+
+/// A slow link passes what it may pass in a second in at least so many pieces.
+const BURSTS: u64 = 8;
+
+/// The bytes that the system may keep for a slow link: few, so that the sender feels how slow it is. With less than
+/// a few of this machine's own segments it would stop for whole seconds.
+const SLOW_BUFFER: usize = 32 * 1024;
 
 /// Counts of the proxy's work so far.
 #[derive(Debug, Default)]
@@ -121,12 +130,20 @@ impl Proxy {
 
     /// From now on every connection is cut after a random number of bytes in this range. Of sixteen
     /// connections one is dropped at once; one passes a few bytes only, one at a time; another one
-    /// passes some bytes in its middle one at a time; one stalls instead of being cut. `spare` decides
-    /// when a connection is spared.
-    pub fn cut_at_random(&self, seed: u64, bytes: Range<u64>, spare: SpareWhenStuck) {
+    /// passes some bytes in its middle one at a time; one stalls instead of being cut. Each direction
+    /// passes at most `rate` bytes a second, if that is given. `spare` decides when a connection is
+    /// spared.
+    pub fn cut_at_random(
+        &self,
+        seed: u64,
+        bytes: Range<u64>,
+        rate: Option<u64>,
+        spare: SpareWhenStuck,
+    ) {
         self.order(Order::Decide(Fates::Random {
             random: Random::new(seed),
             bytes,
+            rate,
             spare,
         }));
     }
@@ -197,7 +214,10 @@ impl Worker {
     fn run(mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            match self.poll.poll(&mut events, None) {
+            // A slow link passes more when time goes by, which gives no event.
+            let is_slow = |connection: &Connection| connection.fate.rate.is_some();
+            let slow = self.connections.iter().any(is_slow).then_some(LOOK_AGAIN);
+            match self.poll.poll(&mut events, slow) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 result => result.expect("events"),
             }
@@ -292,6 +312,8 @@ struct Connection {
     from_client: Way,
     from_broker: Way,
     fate: Fate,
+    /// When a slow link was last allowed to pass more.
+    earned: Instant,
     /// Bytes taken, both directions together.
     passed: u64,
     stalled: bool,
@@ -307,6 +329,9 @@ impl Connection {
         for stream in [&mut client, &mut broker] {
             // Fails only for a peer that is gone, which the first read shows.
             let _ = stream.set_nodelay(true);
+            if fate.rate.is_some() {
+                let _ = SockRef::from(&*stream).set_recv_buffer_size(SLOW_BUFFER);
+            }
             let both = Interest::READABLE | Interest::WRITABLE;
             let watched = registry.register(stream, PASS, both);
             watched.expect("a stream to watch");
@@ -321,6 +346,7 @@ impl Connection {
             from_client: way(Counting::FromClient),
             from_broker: way(Counting::FromBroker),
             fate,
+            earned: Instant::now(),
             passed: 0,
             stalled: false,
         }
@@ -335,6 +361,16 @@ impl Connection {
             }
             let before = self.passed;
             let (fate, passed) = (&mut self.fate, &mut self.passed);
+            if let Some(rate) = fate.rate {
+                let due = self.earned.elapsed().as_secs_f64() * rate as f64;
+                if due >= 1.0 {
+                    self.earned = Instant::now();
+                    // A link that had nothing to pass does not make up for it later.
+                    let most = rate / BURSTS;
+                    self.from_client.earn(due as u64, most);
+                    self.from_broker.earn(due as u64, most);
+                }
+            }
             let up = self.from_client.pass(client, broker, fate, passed, counts);
             let down = self.from_broker.pass(broker, client, fate, passed, counts);
             let (Ok(up), Ok(down)) = (up, down) else {
@@ -382,12 +418,19 @@ impl Connection {
 #[derive(Default)]
 struct Way {
     counts: bool,
+    /// Bytes that a slow link may take.
+    credit: u64,
     waiting: VecDeque<u8>,
     ended: bool,
     closed: bool,
 }
 
 impl Way {
+    /// A slow link may take `more` bytes, and at most `most` at once.
+    fn earn(&mut self, more: u64, most: u64) {
+        self.credit = (self.credit + more).min(most);
+    }
+
     /// Takes one step; returns whether anything moved.
     fn pass(
         &mut self,
@@ -398,14 +441,20 @@ impl Way {
         counts: &Counts,
     ) -> io::Result<bool> {
         let mut moved = false;
-        if self.waiting.is_empty() && !self.ended && fate.after != Some(0) {
+        let credit = match fate.rate {
+            Some(_) => self.credit,
+            None => u64::MAX,
+        };
+        if self.waiting.is_empty() && !self.ended && fate.after != Some(0) && credit > 0 {
             let mut piece = [0; PIECE];
             let mut room = fate.piece(*passed);
+            room = room.min(usize::try_from(credit).unwrap_or(PIECE));
             if let (true, Some(left)) = (self.counts, fate.after) {
                 room = room.min(usize::try_from(left).unwrap_or(PIECE));
             }
             if let Some(length) = unless_blocked(from.read(&mut piece[..room]))? {
                 moved = true;
+                self.credit = credit - length as u64;
                 *passed += length as u64;
                 self.ended = length == 0;
                 self.waiting.extend(&piece[..length]);

@@ -44,7 +44,7 @@ pub const EARLY: u64 = 10_000;
 const CLIENT_ID: &str = "storm";
 
 /// A round that takes longer hangs.
-pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(120);
+pub(super) const ROUND_LIMIT: Duration = Duration::from_secs(600);
 
 /// The number of the round that TERMINATE ends, above all others.
 pub(super) const LAST_ROUND: u64 = 1 << 40;
@@ -73,6 +73,10 @@ pub struct Storm {
     pub forgets: bool,
     /// The proxy cuts or stalls each connection after a random number of bytes in this range.
     pub cut_after: Range<u64>,
+    /// Some payloads have up to so many bytes.
+    pub largest: u64,
+    /// The most bytes that a link passes in a second in each direction.
+    pub rate: Option<u64>,
     /// The seed of all random choices.
     pub seed: u64,
 }
@@ -222,12 +226,19 @@ impl Storm {
         let mut broker = Mosquitto::start_fast();
         let proxy = Proxy::start(broker.port());
         let per_publisher = account::all_with(self.round / PUBLISHERS as u64);
-        let account = Arc::new(Account::new(per_publisher));
+        let account = Arc::new(Account::new(per_publisher, self.largest));
         let watched = Arc::clone(&account);
         let spare = SpareWhenStuck::new(move || watched.progress());
-        proxy.cut_at_random(self.seed, self.cut_after.clone(), spare);
+        proxy.cut_at_random(self.seed, self.cut_after.clone(), self.rate, spare);
         let mut witness = Witness::start(&broker, &account, Default::default());
-        let options = options(&broker, &proxy);
+        let mut options = options(&broker, &proxy);
+        options.max_packet_size = options.max_packet_size.max(2 * self.largest as usize);
+        if self.rate.is_some() {
+            // What the system keeps of a slow link takes a while.
+            options.ack_timeout = 5 * options.ack_timeout;
+            options.keep_alive = 5 * options.keep_alive;
+            options.connect_timeout = 5 * options.connect_timeout;
+        }
         let max_inflight = options.max_inflight;
         let loops = Running::start(options);
         let subscribers = [Subscriber::Fast, Subscriber::Slow]
