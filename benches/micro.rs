@@ -45,6 +45,7 @@ fn acknowledgments(first: &mut u16, count: usize) -> BytesMut {
 fn online(now: Instant) -> Session<u32> {
     let options = SessionOptions {
         max_inflight: u16::MAX,
+        max_inflight_qos2: u16::MAX,
         ack_timeout: Duration::from_secs(10),
         keep_alive: Duration::from_secs(60),
         on_session_lost: OnSessionLost::default(),

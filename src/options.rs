@@ -44,7 +44,8 @@ pub mod ranges {
 
     /// [`Options::port`](super::Options::port).
     pub const PORT: RangeInclusive<u16> = 1..=u16::MAX;
-    /// [`Options::max_inflight`](super::Options::max_inflight).
+    /// [`Options::max_inflight`](super::Options::max_inflight) and
+    /// [`Options::max_inflight_qos2`](super::Options::max_inflight_qos2).
     pub const MAX_INFLIGHT: RangeInclusive<u16> = 1..=u16::MAX;
     /// Entries of a queue or an inbox. Their memory is allocated at once.
     pub const QUEUE: RangeInclusive<usize> = 1..=1_000_000;
@@ -88,6 +89,10 @@ pub struct Options {
     /// Size of the window: the commands that may await their acknowledgment at one time, 1 to 65,535. A number
     /// above 65,519 counts as 65,519, because some packet identifiers are reserved for renewing subscriptions.
     pub max_inflight: u16,
+    /// Messages of QoS 2 among them, each counted from PUBLISH to PUBCOMP, 1 to 65,535. Mosquitto takes no more than
+    /// 20 unless it is told otherwise; beyond that it drops some or closes the connection. While so many are in
+    /// flight the next one waits, and what was pushed behind it waits with it.
+    pub max_inflight_qos2: u16,
     /// Commands that may wait in the queue before callers have to wait, 1 to 1,000,000. Each takes 128 bytes, and a large
     /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue.
     pub command_queue: usize,
@@ -217,6 +222,7 @@ impl Options {
             keep_alive: Duration::from_secs(60),
             clean_session: false,
             max_inflight: 100,
+            max_inflight_qos2: 20,
             command_queue: 1_000,
             block_time: Duration::from_secs(30),
             ack_timeout: Duration::from_secs(20),
@@ -343,6 +349,11 @@ impl Options {
             (
                 "the window",
                 self.max_inflight.into(),
+                of_16_bits(ranges::MAX_INFLIGHT),
+            ),
+            (
+                "the window of QoS 2",
+                self.max_inflight_qos2.into(),
                 of_16_bits(ranges::MAX_INFLIGHT),
             ),
             ("the command queue", self.command_queue, ranges::QUEUE),
@@ -573,7 +584,7 @@ mod tests {
     #[test]
     fn each_bad_value_is_named() {
         type Change = fn(&mut Options);
-        let cases: [(&str, Change); 30] = [
+        let cases: [(&str, Change); 31] = [
             ("the longest retry delay", |o| o.retry.max = Duration::MAX),
             ("the largest packet", |o| {
                 o.max_packet_size = LARGEST_PACKET + 1;
@@ -652,6 +663,7 @@ mod tests {
                 o.keep_alive = Duration::from_secs(65_536)
             }),
             ("the window", |o| o.max_inflight = 0),
+            ("the window of QoS 2", |o| o.max_inflight_qos2 = 0),
             ("the command queue", |o| o.command_queue = 0),
             ("the retry delays", |o| {
                 o.retry.base = Duration::from_secs(9)

@@ -10,10 +10,11 @@
 
 use std::time::Duration;
 
+use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 
-use super::bench::settings::{self as bench, BenchSettings};
+use super::bench::settings::BenchSettings;
 use super::chosen::Chosen;
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
@@ -117,6 +118,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     options.on_session_lost = value(&settings.on_session_lost)?;
     options.unmatched_hold = value(&settings.unmatched_hold)?;
     options.max_inflight = value(&settings.max_inflight)?;
+    options.max_inflight_qos2 = value(&settings.max_inflight_qos2)?;
     options.command_queue = value(&settings.command_queue)?;
     options.ack_timeout = value(&settings.ack_timeout)?;
     options.connect_timeout = value(&settings.connect_timeout)?;
@@ -189,9 +191,9 @@ fn bench(
         threads: value(&settings.threads)?,
         messages: value(&settings.messages)?,
         payload_size: value(&settings.payload_size)?,
-        window: match chosen.source("window") {
-            Some(_) => window,
-            None => window.min(bench::most_in_flight(qos)),
+        window: match qos {
+            QoS::ExactlyOnce => window.min(options.max_inflight_qos2),
+            _ => window,
         },
         qos,
         topic_prefix: value(&settings.topic_prefix)?,

@@ -161,6 +161,9 @@ pub(crate) struct Settings {
     /// Commands that may await their acknowledgment at one time.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) max_inflight: Option<Given<InFlight>>,
+    /// Messages of QoS 2 that may be between PUBLISH and PUBCOMP at one time.
+    #[arg(long, value_name = "N", help_heading = TUNING)]
+    pub(crate) max_inflight_qos2: Option<Given<InFlight>>,
     /// Commands that may wait for the connection's thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) command_queue: Option<Given<QueueSize>>,

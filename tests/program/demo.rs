@@ -184,6 +184,21 @@ fn an_archive_works_with_its_password_in_a_file_or_in_the_environment() {
     }
 }
 
+/// A Mosquitto without settings of its own takes 20 messages of QoS 2 at a time, and closes the connection or is
+/// silent on more.
+#[test]
+fn qos_2_passes_with_defaults_on_both_sides() {
+    let mut broker = Mosquitto::start_fast();
+    for queued in ["max_queued_messages 1000", "max_queued_messages 0"] {
+        broker.restart_with(&format!("max_inflight_messages 20\n{queued}"));
+        let run = Program::new().args(broker.arguments()).args(["--qos", "2"]);
+        let run = run.args(["--publish-count", "600", "--publish-delay", "0"]);
+        let done = run.args(["--iterations", "1", "--output", "json"]).run();
+        done.expect_code(0);
+        Report::of(&done).only_run().expect_smooth(600);
+    }
+}
+
 #[test]
 fn messages_are_padded_to_the_payload_size() {
     let broker = Mosquitto::start();

@@ -35,8 +35,6 @@ pub(crate) struct BenchSettings {
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
-/// Mosquitto takes no more of QoS 2, unless told so, and closes the connection.
-const WINDOW_OF_QOS_2: u16 = 20;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
@@ -102,14 +100,6 @@ impl BenchSettings {
                 held >> 20
             )
         })
-    }
-}
-
-/// The largest window that is not asked for.
-pub(crate) fn most_in_flight(qos: QoS) -> u16 {
-    match qos {
-        QoS::ExactlyOnce => WINDOW_OF_QOS_2,
-        _ => u16::MAX,
     }
 }
 

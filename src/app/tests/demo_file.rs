@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::options::Options;
 
 use super::resolve::{flags, to};
-use crate::app::bench::settings::most_in_flight;
 use crate::app::chosen::Chosen;
 use crate::app::names::Names;
 use crate::app::settings::{Task, keys};
@@ -84,9 +82,6 @@ fn the_bench_has_defaults_of_its_own() {
     expected.extend(["clean-session", "payload-size"].map(String::from));
     expected.sort();
     assert_eq!(own, Vec::from_iter(&expected));
-    let window = most_in_flight(QoS::ExactlyOnce);
-    let prose = FILE.replace("\n# ", " ");
-    assert!(prose.contains(&format!("With QoS 2 the default is {window}")));
 }
 
 #[test]

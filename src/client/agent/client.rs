@@ -126,6 +126,7 @@ impl Client {
     pub(super) fn session_options(&self) -> SessionOptions {
         SessionOptions {
             max_inflight: self.options.max_inflight,
+            max_inflight_qos2: self.options.max_inflight_qos2,
             ack_timeout: self.options.ack_timeout,
             keep_alive: self.options.keep_alive,
             on_session_lost: self.options.on_session_lost,

@@ -129,6 +129,11 @@ impl<T> Entry<T> {
         matches!(self.body, Body::Subscribe(_) | Body::Unsubscribe(_))
     }
 
+    /// Whether it is a QoS 2 message between PUBLISH and PUBCOMP.
+    pub(super) fn is_exactly_once(&self) -> bool {
+        self.is_release() || self.body.is_publish(QoS::ExactlyOnce)
+    }
+
     pub(super) fn is_release(&self) -> bool {
         matches!(self.body, Body::Release { .. })
     }

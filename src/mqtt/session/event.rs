@@ -13,6 +13,8 @@ use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
 pub struct SessionOptions {
     /// Commands awaiting their acknowledgment at one time.
     pub max_inflight: u16,
+    /// Messages of QoS 2 among them, each counted from PUBLISH to PUBCOMP.
+    pub max_inflight_qos2: u16,
     /// Longest wait for an acknowledgment. Time does not count in which at least 1 KiB passed, within each wait as
     /// long as this one, of a packet that was coming in or of packets that were leaving.
     pub ack_timeout: Duration,

@@ -58,6 +58,11 @@ impl<T> Session<T> {
         self.outbound.break_unknown(id);
     }
 
+    /// Lets any number of QoS 2 messages be in flight.
+    pub(crate) fn break_window_qos2(&mut self) {
+        self.outbound.break_window_qos2();
+    }
+
     /// Forgets in which order packets were sent.
     pub(crate) fn break_sending_order(&mut self) {
         self.outbound.break_sending_order();

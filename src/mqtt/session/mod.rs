@@ -248,14 +248,22 @@ impl<T> Session<T> {
 impl<T> Session<T> {
     /// PUBLISH.
     pub fn publish(&mut self, message: Outgoing, token: T, now: Instant) {
-        if message.qos() == QoS::AtMostOnce {
-            self.outbound
-                .send_unacknowledged(message, token, &mut self.output, now);
-            return;
-        }
-        let entry = Entry::new(Some(token), Body::Publish(message), now);
-        if let Some(id) = self.outbound.reserve(entry) {
-            self.send(id, now);
+        match message.qos() {
+            QoS::AtMostOnce => {
+                self.outbound
+                    .send_unacknowledged(message, token, &mut self.output, now);
+            }
+            QoS::AtLeastOnce => {
+                let entry = Entry::new(Some(token), Body::Publish(message), now);
+                if let Some(id) = self.outbound.reserve(entry) {
+                    self.send(id, now);
+                }
+            }
+            // Its window may be full. Then no further command is taken, so that all keep their order.
+            QoS::ExactlyOnce => {
+                self.outbound.wait(token, Body::Publish(message), now);
+                self.send_waiting(now);
+            }
         }
     }
 

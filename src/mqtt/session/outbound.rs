@@ -55,8 +55,12 @@ pub(super) struct Unanswered {
 pub(super) struct Outbound<T> {
     /// How many commands may be in flight at one time.
     window: u16,
+    /// How many of them may be QoS 2 messages.
+    window_qos2: u16,
     on_session_lost: OnSessionLost,
     ring: Ring<Entry<T>>,
+    /// QoS 2 messages in the ring between PUBLISH and PUBCOMP that were not given up.
+    exactly_once: usize,
     waiting: Waiting<T>,
     leaving: Leaving<T>,
     next_release: u64,
@@ -78,8 +82,10 @@ impl<T> Outbound<T> {
         let most = options.identifiers - spare_identifiers;
         Outbound {
             window: options.max_inflight.min(most),
+            window_qos2: options.max_inflight_qos2.max(1),
             on_session_lost: options.on_session_lost,
             ring: Ring::new(options.identifiers, options.first_identifier),
+            exactly_once: 0,
             waiting: Waiting::default(),
             leaving: Leaving::default(),
             next_release: 0,
@@ -127,8 +133,12 @@ impl<T> Outbound<T> {
     /// Reserves an identifier for a packet that is to be sent now. Without a free one the command waits, ahead
     /// of every other.
     pub(super) fn reserve(&mut self, entry: Entry<T>) -> Option<PacketId> {
+        let is_exactly_once = entry.is_exactly_once();
         match self.ring.push(entry) {
-            Ok(id) => Some(id),
+            Ok(id) => {
+                self.exactly_once += usize::from(is_exactly_once);
+                Some(id)
+            }
             Err(entry) => {
                 self.waiting.push_front(entry);
                 None
@@ -138,7 +148,8 @@ impl<T> Outbound<T> {
 
     /// The next packet that may be sent: first those that have to be sent again, then what stands in `waiting`.
     /// While subscriptions are being renewed, only further renewals may. On a trial link one packet may at a time,
-    /// and renewals are the first of them.
+    /// and renewals are the first of them. A QoS 2 message waits for room in its window, and what stands behind it
+    /// waits with it.
     pub(super) fn poll_unsent(&mut self, is_renewing: bool) -> Option<PacketId> {
         if !self.suspects.lets_send() {
             return None;
@@ -150,9 +161,12 @@ impl<T> Outbound<T> {
         if let Some(id) = self.recovery.poll_unsent(&self.ring) {
             return Some(id);
         }
+        let has_room = self.qos2_in_flight() < usize::from(self.window_qos2);
         let standing = self.suspects.standing();
         let is_renewing = is_renewing && !is_trial;
-        let entry = self.waiting.poll(&self.ring, is_renewing, standing)?;
+        let entry = self
+            .waiting
+            .poll(&self.ring, is_renewing, standing, has_room)?;
         self.reserve(entry)
     }
 
@@ -229,7 +243,10 @@ impl<T> Outbound<T> {
         if self.ring.is_free(id) {
             let release = Entry::release(&mut self.next_release, now);
             return match self.ring.insert(id, release) {
-                Ok(()) => Released::Unknown,
+                Ok(()) => {
+                    self.exactly_once += 1;
+                    Released::Unknown
+                }
                 Err(_) => Released::UnknownInUse,
             };
         }
@@ -312,8 +329,8 @@ impl<T> Outbound<T> {
             let mut release = Entry::release(&mut self.next_release, now);
             release.ever_sent = true;
             release.on_this_link = true;
-            // It was free a moment ago.
-            drop(self.ring.insert(id, release));
+            // The identifier was freed a moment ago.
+            self.exactly_once += usize::from(self.ring.insert(id, release).is_ok());
         }
         entry.suspicion = Suspicion::default();
         self.reserve(entry)
@@ -337,7 +354,9 @@ impl<T> Outbound<T> {
         if std::mem::take(&mut entry.shares_identifier) {
             entry.body.release(&mut self.next_release);
             entry.sent = now;
+            self.exactly_once += 1;
         } else {
+            self.exactly_once -= usize::from(entry.is_exactly_once());
             self.ring.free(id);
         }
         self.handle_answered(id);
@@ -417,6 +436,7 @@ impl<T> Outbound<T> {
     pub(super) fn handle_session_lost(&mut self, events: &mut Events<T>) {
         let waiting = self.waiting.drain();
         self.given_up = 0;
+        self.exactly_once = 0;
         for mut entry in self.ring.drain().chain(waiting) {
             if entry.is_renewal() {
                 continue;
@@ -437,6 +457,7 @@ impl<T> Outbound<T> {
     pub(super) fn abandon(&mut self, reason: Reason, written: u64, events: &mut Events<T>) {
         let waiting = self.waiting.drain();
         self.given_up = 0;
+        self.exactly_once = 0;
         for entry in self.ring.drain().chain(waiting) {
             if let Some(token) = entry.token {
                 let outcome = match entry.ever_sent {
@@ -586,6 +607,7 @@ impl<T> Outbound<T> {
             self.recovery.send_again(id);
         } else {
             let until_session_ends = entry.is_release();
+            self.exactly_once -= usize::from(entry.is_exactly_once());
             entry.body = Body::GivenUp { until_session_ends };
             self.given_up += 1;
         }
@@ -635,6 +657,13 @@ impl<T> Outbound<T> {
     /// How many commands are awaited that have an identifier.
     pub(super) fn in_flight(&self) -> usize {
         self.ring.occupied() - self.given_up - self.suspects.standing().len()
+    }
+
+    /// How many QoS 2 messages are awaited between PUBLISH and PUBCOMP.
+    fn qos2_in_flight(&self) -> usize {
+        let standing = self.suspects.standing().iter();
+        let entries = standing.filter_map(|id| self.ring.get(*id));
+        self.exactly_once - entries.filter(|entry| entry.is_exactly_once()).count()
     }
 
     /// How many commands have not ended.
@@ -695,6 +724,7 @@ impl<T> Outbound<T> {
     }
 
     pub(super) fn break_in_flight(&mut self) {
+        self.exactly_once = 0;
         self.ring.drain().for_each(drop);
     }
 
@@ -702,7 +732,12 @@ impl<T> Outbound<T> {
         let entry = self.ring.get(id);
         if entry.is_some_and(|entry| entry.is_release() && entry.token.is_none()) {
             self.ring.free(id);
+            self.exactly_once -= 1;
         }
+    }
+
+    pub(super) fn break_window_qos2(&mut self) {
+        self.window_qos2 = u16::MAX;
     }
 
     pub(super) fn break_sending_order(&mut self) {
@@ -717,6 +752,8 @@ impl<T> Outbound<T> {
     pub(super) fn break_identifier(&mut self, id: PacketId) -> bool {
         let entry = self.ring.remove(id);
         let found = entry.is_some();
+        let is_exactly_once = entry.as_ref().is_some_and(Entry::is_exactly_once);
+        self.exactly_once -= usize::from(is_exactly_once);
         entry
             .into_iter()
             .for_each(|entry| self.waiting.push_back(entry));
@@ -743,6 +780,7 @@ mod tests {
         fn new() -> Self {
             let options = SessionOptions {
                 max_inflight: 10,
+                max_inflight_qos2: 10,
                 ack_timeout: Duration::ZERO,
                 keep_alive: Duration::ZERO,
                 on_session_lost: OnSessionLost::Republish,

@@ -40,15 +40,18 @@ impl<T> Waiting<T> {
     }
 
     /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may. The
-    /// requests in `standing` hold nothing back: nobody waits for their answers any more.
+    /// requests in `standing` hold nothing back: nobody waits for their answers any more. A QoS 2 message may if there
+    /// is room for one.
     pub(super) fn poll(
         &mut self,
         ring: &Ring<Entry<T>>,
         is_renewing: bool,
         standing: &[PacketId],
+        has_room_for_qos2: bool,
     ) -> Option<Entry<T>> {
         let first = self.entries.front()?;
-        let held_back = is_renewing && !first.is_renewal();
+        let held_back =
+            is_renewing && !first.is_renewal() || !has_room_for_qos2 && first.is_exactly_once();
         if held_back || ring.room() == 0 || self.would_overtake(ring, standing) {
             return None;
         }
@@ -142,11 +145,11 @@ mod tests {
         waiting.push_front(subscribe("a", true));
         assert!(
             waiting
-                .poll(&ring, true, &[])
+                .poll(&ring, true, &[], true)
                 .is_some_and(|e| e.is_renewal())
         );
-        assert_eq!(waiting.poll(&ring, true, &[]), None);
-        assert!(waiting.poll(&ring, false, &[]).is_some());
+        assert_eq!(waiting.poll(&ring, true, &[], true), None);
+        assert!(waiting.poll(&ring, false, &[], true).is_some());
         assert!(waiting.is_empty());
     }
 
@@ -156,13 +159,29 @@ mod tests {
         let under_way = ring.push(subscribe("a", false)).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(unsubscribe("a"));
-        assert_eq!(waiting.poll(&ring, false, &[]), None);
+        assert_eq!(waiting.poll(&ring, false, &[], true), None);
         // A request for another filter does not wait, but it goes in its turn.
         waiting.push_front(unsubscribe("b"));
-        assert!(waiting.poll(&ring, false, &[]).is_some());
-        assert_eq!(waiting.poll(&ring, false, &[]), None);
+        assert!(waiting.poll(&ring, false, &[], true).is_some());
+        assert_eq!(waiting.poll(&ring, false, &[], true), None);
         ring.free(under_way);
-        assert!(waiting.poll(&ring, false, &[]).is_some());
+        assert!(waiting.poll(&ring, false, &[], true).is_some());
+    }
+
+    #[test]
+    fn a_qos_2_message_waits_for_room_and_the_others_behind_it() {
+        let ring = Ring::new(10, 0);
+        let mut waiting = Waiting::default();
+        let message = Publish::new("t", QoS::ExactlyOnce, "x").into();
+        let message = Entry::new(Some(2), Body::Publish(message), Instant::now());
+        waiting.push_back(message);
+        waiting.push_back(publish());
+        assert_eq!(waiting.poll(&ring, false, &[], false), None);
+        waiting.push_front(subscribe("a", true));
+        for (has_room, token) in [(false, None), (true, Some(2)), (false, Some(1))] {
+            let next = waiting.poll(&ring, false, &[], has_room);
+            assert_eq!(next.map(|entry| entry.token), Some(token));
+        }
     }
 
     #[test]
@@ -171,7 +190,7 @@ mod tests {
         ring.push(publish()).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(subscribe("a", true));
-        assert_eq!(waiting.poll(&ring, false, &[]), None);
+        assert_eq!(waiting.poll(&ring, false, &[], true), None);
         assert_eq!(waiting.poll_renewal(&ring), None);
     }
 

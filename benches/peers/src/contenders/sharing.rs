@@ -27,6 +27,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     options.security = Security::Tls(tls);
     options.clean_session = true;
     options.max_inflight = work.window;
+    options.max_inflight_qos2 = work.window;
     options.command_queue = QUEUE;
     let client = Client::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);

@@ -23,6 +23,7 @@ impl Fixture {
     fn connected(keep_alive: u64) -> Self {
         let options = SessionOptions {
             max_inflight: 1,
+            max_inflight_qos2: 1,
             ack_timeout: Duration::from_secs(20),
             keep_alive: Duration::from_secs(keep_alive),
             on_session_lost: OnSessionLost::Republish,

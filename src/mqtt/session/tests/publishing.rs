@@ -215,6 +215,73 @@ fn row_12_no_command_is_taken_without_an_identifier_for_it_2_3_1_2() {
 }
 
 #[test]
+fn qos_2_has_a_window_of_its_own_from_publish_to_pubcomp_and_the_order_is_kept() {
+    let mut t = Transcript::connected_with(|o| o.max_inflight_qos2 = 2);
+    let first = t.publish("t", 2, "1");
+    t.publish("t", 2, "2");
+    t.publish("t", 1, "3");
+    t.sends_all(&[
+        "PUBLISH id=1 qos=2 t \"1\"",
+        "PUBLISH id=2 qos=2 t \"2\"",
+        "PUBLISH id=3 qos=1 t \"3\"",
+    ]);
+    // Nothing that comes behind the fourth may overtake it.
+    let fourth = t.publish("t", 2, "4");
+    t.silent();
+    assert!(!t.wants_commands());
+    t.receives(puback(3)).resolved(2, "delivered x1");
+    t.receives(pubrec(1)).sends("PUBREL 1").silent();
+    t.reconnects(true);
+    t.sends_all(&["PUBREL 1", "PUBLISH id=2 qos=2 dup t \"2\""]);
+    t.silent();
+    assert!(!t.wants_commands() && t.session.has_unsent());
+    t.receives(pubcomp(1)).resolved(first, "delivered x1");
+    t.sends("PUBLISH id=4 qos=2 t \"4\"").silent();
+    assert!(t.wants_commands());
+    // Without the session nothing of it is left that counts, but for the one that was never sent.
+    let fifth = t.publish("t", 2, "5");
+    t.silent().reconnects(false);
+    t.resolved(1, "perhaps SessionLost");
+    t.resolved(fourth, "perhaps SessionLost");
+    t.sends("PUBLISH id=5 qos=2 t \"5\"").silent();
+    t.receives(pubrec(5)).receives(pubcomp(5));
+    t.sends("PUBREL 5").resolved(fifth, "delivered x1");
+    t.finish();
+}
+
+/// Of an earlier life, too: the broker counts them.
+#[test]
+fn an_unknown_message_that_is_released_takes_room_of_qos_2() {
+    let mut t = Transcript::connected_with(|o| o.max_inflight_qos2 = 1);
+    t.receives(pubrec(9)).sends("PUBREL 9");
+    let token = t.publish("t", 2, "x");
+    t.silent();
+    t.receives(pubcomp(9)).sends("PUBLISH id=1 qos=2 t \"x\"");
+    t.receives(pubrec(1)).receives(pubcomp(1)).sends("PUBREL 1");
+    t.resolved(token, "delivered x1").finish();
+}
+
+/// Each message of QoS 2 makes room for one more.
+#[test]
+fn a_window_of_qos_2_smaller_than_the_queue_lets_everything_through() {
+    let mut t = Transcript::connected_with(|o| o.max_inflight_qos2 = 3);
+    let (mut taken, mut answered) = (0, 0);
+    while answered < 600 {
+        while taken < 600 && t.wants_commands() {
+            t.publish("t", 2, "x");
+            taken += 1;
+        }
+        assert!(taken <= answered + 4, "one waits behind the window");
+        t.sent.clear();
+        answered += 1;
+        t.receives(pubrec(answered)).receives(pubcomp(answered));
+    }
+    t.outcomes.retain(|_, outcome| !outcome.is_delivered());
+    t.sent.clear();
+    t.finish();
+}
+
+#[test]
 fn row_12_a_full_output_leaves_commands_in_the_queue() {
     let mut t = Transcript::connected();
     t.stalls_after(0);

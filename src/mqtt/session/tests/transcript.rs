@@ -60,6 +60,7 @@ pub(crate) struct Transcript {
 pub(super) fn options() -> SessionOptions {
     SessionOptions {
         max_inflight: 10,
+        max_inflight_qos2: 10,
         ack_timeout: Duration::from_secs(20),
         keep_alive: Duration::from_secs(60),
         on_session_lost: OnSessionLost::Republish,

@@ -84,6 +84,7 @@ impl<'a> Story<'a> {
     fn new(first: u8, second: u8, input: &'a [u8], fault: Fault) -> Self {
         let options = SessionOptions {
             max_inflight: INFLIGHT[usize::from(first & 3)],
+            max_inflight_qos2: INFLIGHT[usize::from(first & 3)].div_ceil(2),
             identifiers: IDENTIFIERS[usize::from(first >> 2 & 3)],
             on_session_lost: match first & 0x10 {
                 0 => OnSessionLost::Republish,

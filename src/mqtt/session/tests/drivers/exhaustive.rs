@@ -57,6 +57,7 @@ impl State {
     fn new(budget: Budget, fault: Fault, base: Instant) -> Self {
         let options = SessionOptions {
             max_inflight: 3,
+            max_inflight_qos2: 1,
             keep_alive: Duration::ZERO,
             identifiers: if budget.few_identifiers { 3 } else { 4 },
             max_owed_bytes: budget.room.unwrap_or(usize::MAX),
@@ -281,7 +282,7 @@ fn every_interleaving_of_subscriptions_and_losses() {
 #[test]
 fn every_interleaving_while_identifiers_are_passed_over() {
     let budget = Budget {
-        publishes: [0, 3, 1],
+        publishes: [0, 2, 2],
         subscribes: 1,
         losses: 1,
         few_identifiers: true,
@@ -412,8 +413,13 @@ fn every_fault_is_noticed() {
         few_identifiers: true,
         ..Budget::default()
     };
+    let two_of_qos_2 = Budget {
+        publishes: [0, 0, 2],
+        ..Budget::default()
+    };
     for (fault, words) in FAULTS {
         let budget = match fault {
+            Fault::Qos2Unbounded => two_of_qos_2,
             Fault::UnknownIsFree => an_unknown_pubrec,
             Fault::SentByIdentifier => identifiers_go_round,
             // This server commits no violation.

@@ -69,6 +69,7 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
 fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
     let options = SessionOptions {
         max_inflight: 20,
+        max_inflight_qos2: 3,
         identifiers: if *few_identifiers { 8 } else { u16::MAX },
         // Two messages of QoS 1, or some more of the others.
         max_owed_bytes: if *little_room { 20 } else { usize::MAX },

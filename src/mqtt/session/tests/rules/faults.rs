@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 20] = [
+pub(crate) const FAULTS: [(Fault, &str); 21] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -18,6 +18,7 @@ pub(crate) const FAULTS: [(Fault, &str); 20] = [
     (Fault::ByteLost, "the client sends"),
     (Fault::LossUntold, "the session goes on without a link"),
     (Fault::FreedAtPubrec, "twice on this link, or out of order"),
+    (Fault::Qos2Unbounded, "more QoS 2 messages in flight than"),
     (Fault::UnknownIsFree, "is used by Released(None)"),
     (
         Fault::SentByIdentifier,
@@ -32,6 +33,12 @@ pub(crate) const FAULTS: [(Fault, &str); 20] = [
 ];
 
 impl Harness {
+    pub(super) fn break_at_beginning(&mut self) {
+        if self.fault == Fault::Qos2Unbounded {
+            self.session.break_window_qos2();
+        }
+    }
+
     pub(super) fn break_at_loss(&mut self) {
         match self.fault {
             Fault::UnreleasedForgotten => self.session.break_inbound(),

@@ -132,6 +132,8 @@ impl Harness {
 
     pub(crate) fn link_up(&mut self) -> Rule {
         self.linked = true;
+        #[cfg(test)]
+        self.break_at_beginning();
         self.record.link_up(self.clean_session);
         let connect = Connect {
             client_id: "c",

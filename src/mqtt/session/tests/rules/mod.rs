@@ -16,6 +16,7 @@
 //! | on each link PUBLISH packets leave once and in the order of their commands [MQTT-4.6.0-1] | `record.rs` |
 //! | PUBREL answers PUBREC at once, again on each link, in order [MQTT-4.6.0-4]; PUBCOMP answers PUBREL | `record.rs` |
 //! | at most eight filters in a packet; lost subscriptions are renewed before anything is published | `record.rs` |
+//! | between PUBLISH and PUBCOMP there are no more QoS 2 messages than their window allows | `record.rs` |
 //! | a message that could be delivered twice is not sent in another session | `record.rs` |
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
@@ -72,6 +73,8 @@ pub(super) enum Fault {
     FreedAtPubrec,
     /// The same, for a message that is not known.
     UnknownIsFree,
+    /// There is no window for QoS 2.
+    Qos2Unbounded,
     /// Packets are sent again in the order of their identifiers.
     SentByIdentifier,
     /// Subscriptions that the broker forgot are not renewed.

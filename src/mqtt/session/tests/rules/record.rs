@@ -94,6 +94,7 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     on_session_lost: OnSessionLost,
+    window_qos2: usize,
     pub(super) commands: BTreeMap<Token, Command>,
     next_token: Token,
     pub(super) stage: Stage,
@@ -128,6 +129,7 @@ impl Record {
     pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
         Record {
             on_session_lost: options.on_session_lost,
+            window_qos2: usize::from(options.max_inflight_qos2),
             commands: BTreeMap::new(),
             next_token: 0,
             stage: Stage::Down,
@@ -546,9 +548,26 @@ impl Record {
             return self.trials.may_send();
         }
         if !same || self.in_use.get(id) != Some(&InUse::Publish(token)) {
+            // On a trial link those that are let stand do not count.
+            let counts = *qos == 2 && !self.trials.is_trying;
+            if counts && self.exactly_once() >= self.window_qos2 {
+                return wrong("more QoS 2 messages in flight than their window allows");
+            }
             self.takes_identifier(*id, InUse::Publish(token))?;
         }
         self.trials.sends(*id, Some(token), self.encoded - length)
+    }
+
+    /// QoS 2 messages between PUBLISH and PUBCOMP.
+    fn exactly_once(&self) -> usize {
+        let is_exactly_once = |what: &&InUse| match what {
+            InUse::Released(_) => true,
+            InUse::Publish(token) => self.commands.get(token).is_some_and(
+                |command| matches!(command.kind, Kind::Publish { qos, .. } if qos == 2),
+            ),
+            _ => false,
+        };
+        self.in_use.values().filter(is_exactly_once).count()
     }
 
     /// Whether a PUBLISH that was sent ends with the broker's session.
