@@ -48,6 +48,7 @@ const LAWS: [Law; 7] = [
             "mio",
             "socket2",
             "native_tls",
+            "openssl",
             "pem",
             "pkcs8",
         ],

@@ -108,8 +108,9 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
         let problem = format!("{problem}, {moment}");
         return Error::new(blame, tried, problem, advice);
     }
-    let chain = client.connector.as_ref().and_then(Connector::chain_length);
-    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some((problem, advice))) = (loss, chain) {
+    // With some brokers this is all the answer that a certificate gets.
+    let flaw = client.connector.as_ref().and_then(Connector::flaw);
+    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some((problem, advice))) = (loss, flaw) {
         return Error::new(blame, tried, format!("{loss}, {moment}; {problem}"), advice);
     }
     // A broker may close the link in place of a refusal with a return code.
@@ -408,6 +409,29 @@ mod tests {
             assert!(error.problem().ends_with(problem), "{error}");
             assert!(error.advice().starts_with(advice), "{error}");
             assert!(error.is_permanent() && error.exit_status() == 4, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_flaw_of_the_certificate_is_named_where_the_broker_only_closes() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let tls = with_certificate(&folder, None);
+        fs::write(
+            folder.path().join("cert"),
+            params.self_signed(&key).unwrap().pem(),
+        )
+        .unwrap();
+        fs::write(folder.path().join("key"), key.serialize_pem()).unwrap();
+        let client = client_with(|options| options.security = Security::Tls(tls));
+        for loss in [LinkLoss::PeerClosed, LinkLoss::Reset("reset".into())] {
+            let error = lost_before_connack(&client, &loss);
+            eprintln!("{error}");
+            let problem = "the client certificate expired on 2020-01-01T00:00:00Z";
+            assert!(error.problem().contains(problem), "{error}");
+            assert!(error.advice().starts_with("give `cert` one"), "{error}");
         }
     }
 }

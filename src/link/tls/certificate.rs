@@ -154,13 +154,13 @@ impl Certificate {
         }
     }
 
-    /// If it is not valid at this time, counted from 1970: a clause with the date that says so.
+    /// If it is not valid at this time, counted from 1970: the end of a clause that says so with the date.
     pub(super) fn invalid_at(&self, now: Duration) -> Option<String> {
         match (self.not_before, self.not_after) {
             (Some(start), _) if now < start.unix_duration() => {
-                Some(format!("it is not valid before {start}"))
+                Some(format!("is not valid before {start}"))
             }
-            (_, Some(end)) if end.unix_duration() < now => Some(format!("it expired on {end}")),
+            (_, Some(end)) if end.unix_duration() < now => Some(format!("expired on {end}")),
             _ => None,
         }
     }

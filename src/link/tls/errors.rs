@@ -173,7 +173,7 @@ fn explain(text: &str, tried: String, connector: &Connector) -> Error {
 const PORT_ADVICE: &str = "check the port (usually 8883 with TLS, 1883 without)";
 
 fn broken_off(tried: String, error: &io::Error, connector: &Connector) -> Error {
-    if let Some((problem, advice)) = connector.chain_length() {
+    if let Some((problem, advice)) = connector.flaw() {
         let problem = format!("the connection broke off ({error}); {problem}");
         return Error::new(Blame::Network, tried, problem, advice);
     }

@@ -5,6 +5,8 @@
 use std::path::Path;
 
 use native_tls::Identity;
+#[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
+use openssl::pkcs12::Pkcs12;
 use pem::Pem;
 
 use super::certificate::Certificate;
@@ -46,7 +48,11 @@ pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Cer
     }
 }
 
-pub(super) fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, Error> {
+/// The identity in an archive, and its certificates as far as they can be read.
+pub(super) fn pkcs12_identity(
+    path: &Path,
+    password: &str,
+) -> Result<(Identity, Vec<Certificate>), Error> {
     let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
     file.refuse_pem()?;
     // The TLS library would panic.
@@ -61,7 +67,7 @@ pub(super) fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, E
     let has_mac = der::values(&file.bytes)
         .first()
         .map(|pfx| der::values(pfx.value()).len() > 2);
-    Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
+    let identity = Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
         let text = error.to_string();
         let (path, out) = (file.word(), file.word_with(".pem"));
         let convert = |how: &str| {
@@ -102,7 +108,29 @@ pub(super) fn pkcs12_identity(path: &Path, password: &str) -> Result<Identity, E
                 "give a .p12 or .pfx file, or PEM files with `cert` and `key`",
             )
         }
-    })
+    })?;
+    Ok((identity, certificates_in(&file.bytes, password)))
+}
+
+/// The certificates in an archive that was opened already, the client's first: the TLS library does not
+/// show them.
+#[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
+fn certificates_in(archive: &[u8], password: &str) -> Vec<Certificate> {
+    let opened = Pkcs12::from_der(archive).and_then(|archive| archive.parse2(password));
+    let Ok(opened) = opened else {
+        return Vec::new();
+    };
+    // OpenSSL gives those above it in the reverse order.
+    let above = opened.ca.into_iter().flatten().rev();
+    let all = opened.cert.into_iter().chain(above);
+    all.filter_map(|one| Certificate::read(&one.to_der().ok()?))
+        .collect()
+}
+
+/// The libraries of these systems have no call for it.
+#[cfg(any(target_os = "windows", target_vendor = "apple"))]
+fn certificates_in(_: &[u8], _: &str) -> Vec<Certificate> {
+    Vec::new()
 }
 
 pub(super) fn mismatch(cert: &Path, key: &Path) -> Error {

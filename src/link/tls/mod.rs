@@ -45,6 +45,7 @@ pub(crate) struct Connector {
     /// The authorities in the CA file.
     authorities: Vec<Certificate>,
     has_identity: bool,
+    is_archive: bool,
     /// The client's certificate, and those above it that are sent with it. Empty if there is none or it
     /// cannot be read.
     chain: Vec<Certificate>,
@@ -146,7 +147,9 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
             chain = certificates;
         }
         Some(IdentityFiles::Pkcs12 { file, password }) => {
-            builder.identity(pkcs12_identity(file, password)?);
+            let (identity, certificates) = pkcs12_identity(file, password)?;
+            builder.identity(identity);
+            chain = certificates;
         }
         None => {}
     }
@@ -166,6 +169,7 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
         ca_file: options.ca_file.clone(),
         authorities: trusted.into_iter().filter_map(|(_, it)| it).collect(),
         has_identity: options.identity.is_some(),
+        is_archive: matches!(options.identity, Some(IdentityFiles::Pkcs12 { .. })),
         chain,
     })
 }

@@ -108,10 +108,16 @@ fn self_signed() -> (String, String) {
 
 /// A CA has the right name and did not sign it.
 fn namesake(path: &Path, connector: &Connector, seen: Option<&Certificate>) -> (String, String) {
-    let first = connector.authorities.first();
-    let name = seen
-        .and_then(Certificate::shown_issuer)
-        .or_else(|| first.and_then(Certificate::shown_common_name));
+    // The one that has signed the broker's certificate, or an intermediate one that the broker sends.
+    let authorities = connector.authorities.as_slice();
+    let namesake = authorities
+        .iter()
+        .find(|authority| seen.is_some_and(|seen| seen.issuer == authority.subject))
+        .or(match authorities {
+            [only] => Some(only),
+            _ => None,
+        });
+    let name = namesake.and_then(Certificate::shown_common_name);
     let name = name.map_or(String::new(), |name| format!(", {name}"));
     (
         format!(
@@ -143,10 +149,10 @@ fn not_now(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (
         invalid_ca,
         &connector.ca_file,
     ) {
-        (Some(Some(date)), _, _) => format!("the broker's certificate {state}: {date}"),
+        (Some(Some(date)), _, _) => format!("the broker's certificate {state}: it {date}"),
         (Some(None), Some((authority, date)), Some(path)) => {
             let name = authority.shown_common_name().unwrap_or_default();
-            format!("the CA {name} in {} {state}: {date}", path.display())
+            format!("the CA {name} in {} {state}: it {date}", path.display())
         }
         (Some(None), _, _) => format!("the certificate of the broker's CA {state}"),
         (None, _, _) => format!("the certificate of the broker or of its CA {state}"),
@@ -176,11 +182,13 @@ fn another_name(name: &str, options: &Options, seen: Option<&Certificate>) -> (S
         }
         (None, true) => format!("{problem}: it has no name at all"),
     };
-    let said = |wanted: &str| {
-        let dns = |one: &Name| matches!(one, Name::Dns(dns) if dns == wanted);
-        seen.common_name.as_deref() == Some(wanted) || seen.names.iter().any(dns)
-    };
-    if is_address(name) && said(name) {
+    // It is there all the same, in a place where it does not count.
+    let same = |said: &str| said.parse::<IpAddr>() == name.parse();
+    let said = seen
+        .names
+        .iter()
+        .any(|one| matches!(one, Name::Dns(dns) if same(dns)));
+    if is_address(name) && (said || seen.common_name.as_deref().is_some_and(same)) {
         return (
             problem,
             format!(

@@ -80,6 +80,15 @@ fn the_names_of_a_certificate_for_another_name_are_shown() {
                 ],
             ),
             (
+                "basicConstraints=CA:FALSE",
+                "/CN=0:0:0:0:0:0:0:1",
+                "::1",
+                [
+                    "only the common name \"0:0:0:0:0:0:0:1\"",
+                    "made with subjectAltName=IP:::1",
+                ],
+            ),
+            (
                 "subjectAltName=email:me@example",
                 "/O=nobody",
                 "localhost",
@@ -272,14 +281,42 @@ fn a_flaw_of_the_clients_certificate_is_named_when_the_broker_refuses_it() {
         purposes(rcgen::ExtendedKeyUsagePurpose::ServerAuth),
     );
     lab.write("old-middle.pem", deep.pem() + &middle.pem());
+    for name in ["early", "old-middle"] {
+        lab.openssl(&format!(
+            "pkcs12 -export -in {name}.pem -inkey any.key -passout pass:secret -out {name}.p12"
+        ));
+    }
     for version in ["-tls1_2", "-tls1_3"] {
         let broker = lab.strict_broker(version);
         for (file, phrases) in [
             (
-                "early.pem",
-                ["it is not valid before 2999-01-01T00:00:00Z", "`cert`"],
+                "early.p12",
+                [
+                    "the client certificate is not valid before 2999-01-01T00:00:00Z",
+                    "give `pkcs12` one that is valid now",
+                ],
             ),
-            ("late.pem", ["it expired on 2020-01-01T00:00:00Z", "`cert`"]),
+            (
+                "old-middle.p12",
+                [
+                    "certificate 2 of the chain in `pkcs12` expired on 2020",
+                    "give `pkcs12`",
+                ],
+            ),
+            (
+                "early.pem",
+                [
+                    "the client certificate is not valid before 2999-01-01T00:00:00Z",
+                    "`cert`",
+                ],
+            ),
+            (
+                "late.pem",
+                [
+                    "the client certificate expired on 2020-01-01T00:00:00Z",
+                    "`cert`",
+                ],
+            ),
             (
                 "server.pem",
                 [
@@ -289,10 +326,17 @@ fn a_flaw_of_the_clients_certificate_is_named_when_the_broker_refuses_it() {
             ),
             (
                 "old-middle.pem",
-                ["of certificate 2 in its file, it expired on 2020", "`cert`"],
+                [
+                    "certificate 2 of the chain in `cert` expired on 2020",
+                    "`cert`",
+                ],
             ),
         ] {
-            let error = talk(&lab.with(file, "any.key"), broker.address).expect_err(file);
+            let options = match file.ends_with(".p12") {
+                true => lab.with_pkcs12(file, "secret"),
+                false => lab.with(file, "any.key"),
+            };
+            let error = talk(&options, broker.address).expect_err(file);
             eprintln!("{version} {error}");
             assert!(error.is_permanent(), "{error}");
             for phrase in phrases {
@@ -353,6 +397,35 @@ fn a_certificate_is_found_in_a_handshake_that_goes_no_further() {
     assert_eq!(first_certificate(b""), None);
     assert_eq!(first_certificate(b"HTTP/1.1 400"), None);
     assert_eq!(first_certificate(&[22, 3, 3, 0, 1, 11]), None);
+}
+
+/// Above an intermediate CA that the broker sends stands one of the same name, with another key.
+#[test]
+fn another_root_of_the_same_name_is_told_as_such() {
+    let lab = Lab::new();
+    let mut middle = params("intermediate CA", &[]);
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let middle =
+        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
+    let deep = params("deep", &["localhost"])
+        .signed_by(&key, &middle)
+        .unwrap();
+    lab.write("deep.pem", deep.pem());
+    lab.write("middle.pem", middle.pem());
+    lab.write("namesake.pem", authority("lab CA").pem());
+    let broker = Broker::start(
+        &lab,
+        "s_server -accept 127.0.0.1:0 -cert deep.pem -cert_chain middle.pem -key broker.key -rev",
+    );
+    let options = TlsOptions {
+        ca_file: Some(lab.path("namesake.pem")),
+        ..TlsOptions::default()
+    };
+    let error = connect(&options, broker.address, "localhost").expect_err("a namesake");
+    eprintln!("{error}");
+    let phrase = "it holds another CA of the same name, \"lab CA\", with another key";
+    assert!(error.to_string().contains(phrase), "{error}");
 }
 
 /// An old name of AWS IoT fails at the certificate, and another CA file would not help.
