@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
-use mqtt_connection_sharing::{Client, Handle, Outcome, WhenFull};
+use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -60,7 +60,15 @@ fn receive(handle: &Handle, subscribed: &mpsc::Sender<()>) -> Result<()> {
     }
     subscribed.send(())?;
     for _ in 0..LIGHTS {
-        let message = inbox.recv_timeout(Duration::from_secs(30))?;
+        let message = loop {
+            match inbox.recv_timeout(Duration::from_secs(30)) {
+                Ok(message) => break message,
+                Err(InboxError::Timeout) => return Err(InboxError::Timeout.into()),
+                Err(end) if end.is_end() => return Err(end.into()),
+                // One was too large, for example: receiving goes on.
+                Err(problem) => println!("{problem}"),
+            }
+        };
         let text = String::from_utf8_lossy(message.payload());
         println!("received {}: {text}", message.topic());
     }

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! use std::sync::mpsc;
-//! use std::{error::Error, thread, time::Duration};
+//! use std::{error::Error, thread};
 //!
 //! use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 //! use mqtt_connection_sharing::{Client, Filter, Publish, QoS, WhenFull};
@@ -39,9 +39,13 @@
 //!         let filters = vec![Filter::new("rooms/+/light", QoS::AtLeastOnce)];
 //!         handle.subscribe(&inbox, filters)?.wait().into_result()?;
 //!         subscribed.send(())?;
-//!         let message = inbox.recv_timeout(Duration::from_secs(30))?;
-//!         let text = String::from_utf8_lossy(message.payload());
-//!         println!("received on {}: {text}", message.topic());
+//!         let message = loop {
+//!             match inbox.recv() {
+//!                 Err(problem) if !problem.is_end() => println!("{problem}"),
+//!                 received => break received?,
+//!             }
+//!         };
+//!         println!("received on {}: {:?}", message.topic(), message.to_payload());
 //!         Ok(())
 //!     });
 //!
@@ -117,6 +121,13 @@
 //! [`Options::unmatched_hold`](options::Options::unmatched_hold) after the first connection, messages of QoS 1 and 2
 //! that match none wait for one, unacknowledged. Afterwards they go to the default inbox ([`Handle::unmatched`]).
 //! There and then a message for which it has no room is acknowledged, dropped, counted and named in the log.
+//!
+//! # A message that is too large
+//!
+//! A message above [`Options::max_packet_size`](options::Options::max_packet_size) costs nobody the link. It is read
+//! away as it comes, acknowledged in its turn, counted and named in the log. Each inbox that it was for gets
+//! [`InboxError::TooLarge`] in its place; one of QoS 0 is counted only. [`Options::on_too_large`](options::Options::on_too_large)
+//! can have the link closed instead.
 //!
 //! # A thread that does not read its inbox
 //!

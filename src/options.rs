@@ -14,11 +14,12 @@ use crate::mqtt::limits::{Limits, ats_host, is_aws_iot};
 pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
+pub use crate::mqtt::v4::OnTooLarge;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
 /// its password. A program whose settings have other names can replace these names by its own.
-pub const NAMED_IN_TEXTS: [&str; 13] = [
+pub const NAMED_IN_TEXTS: [&str; 14] = [
     "alpn",
     "ca_file",
     "cert",
@@ -26,6 +27,7 @@ pub const NAMED_IN_TEXTS: [&str; 13] = [
     "connect_timeout",
     "host",
     "key",
+    "max_packet_size",
     "password",
     "pkcs12",
     "pkcs12_password",
@@ -117,6 +119,10 @@ pub struct Options {
     /// the waiting bytes, the loop makes a new link, and the broker sends the rest again (with `clean_session`
     /// it forgets the rest).
     pub max_packet_size: usize,
+    /// The reaction to a message above `max_packet_size`. By default it is read away and acknowledged, and the
+    /// inboxes that it was for are told ([`InboxError::TooLarge`](crate::InboxError::TooLarge)). A broker sends a
+    /// message of QoS 1 and 2 again on each link until it is acknowledged.
+    pub on_too_large: OnTooLarge,
     /// Filters that may be subscribed at one time. The client refuses one more before it sends anything.
     pub max_subscriptions: usize,
     /// The limits of the broker within those of MQTT. The client refuses a request above them before it sends
@@ -237,6 +243,7 @@ impl Options {
                 attempts: 0,
             },
             max_packet_size: 256 * 1024,
+            on_too_large: OnTooLarge::Skip,
             max_subscriptions: 65_536,
             unmatched_queue: 10,
             unmatched_hold: Duration::from_secs(5),

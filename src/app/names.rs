@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Each option that the library names with the setting that holds its value.
-const SETTINGS: [(&str, &str); 13] = [
+const SETTINGS: [(&str, &str); 14] = [
     ("alpn", "alpn"),
     ("ca_file", "ca-file"),
     ("cert", "cert"),
@@ -17,6 +17,7 @@ const SETTINGS: [(&str, &str); 13] = [
     ("connect_timeout", "connect-timeout"),
     ("host", "endpoint"),
     ("key", "key"),
+    ("max_packet_size", "max-packet-size"),
     ("password", "password-file"),
     ("pkcs12", "pkcs12"),
     ("pkcs12_password", "pkcs12-password-file"),

@@ -124,6 +124,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     options.connect_timeout = value(&settings.connect_timeout)?;
     options.connect_interval = value(&settings.connect_interval)?;
     options.max_packet_size = value(&settings.max_packet_size)?;
+    options.on_too_large = value(&settings.on_too_large)?;
     let patience = settings.retry_for.as_ref().map(|given| given.value);
     let retry = &mut options.retry;
     retry.base = value(&settings.retry_base)?;

@@ -5,7 +5,7 @@
 //! the sources, `chosen.rs` says which value counts, `resolve.rs` makes the configuration. Runs on the main thread, once.
 
 use clap::{Args, Command};
-use mqtt_connection_sharing::options::OnSessionLost;
+use mqtt_connection_sharing::options::{OnSessionLost, OnTooLarge};
 use serde::Deserialize;
 
 use super::units::*;
@@ -194,6 +194,10 @@ pub(crate) struct Settings {
     /// Largest packet accepted from the broker, headers included.
     #[arg(long, value_name = "SIZE", help_heading = TUNING)]
     pub(crate) max_packet_size: Option<Given<PacketSize>>,
+    /// Fate of a larger message: skip, which acknowledges it and says so, or close, which ends the
+    /// connection.
+    #[arg(long, value_name = "WORD", help_heading = TUNING)]
+    pub(crate) on_too_large: Option<Given<Word<OnTooLarge>>>,
 
     /// Form of the result on standard output: text or json.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]

@@ -163,6 +163,14 @@ impl Fanout {
         let inboxes = &mut matched.subscribers;
         inboxes.retain(|inbox| self.queues.contains_key(inbox));
         let is_wanted = !inboxes.is_empty();
+        if message.too_large().is_some() && delivery.is_none() {
+            // There is nothing to receive, and the broker awaits nothing.
+            inboxes.retain(|inbox| {
+                let queue = self.queues.get(inbox);
+                queue.inspect(|queue| queue.outlet.count_dropped());
+                false
+            });
+        }
         let mut missing = 0;
         for inbox in inboxes.iter() {
             missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));

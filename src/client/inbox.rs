@@ -40,12 +40,29 @@ pub enum InboxError {
         "a loop's own thread cannot wait for a message; receive on another thread, not inside a callback of `publish_then`"
     )]
     OnLoopThread,
+    /// A message for this inbox is above `max_packet_size`. It was read away, and receiving goes on.
+    #[error(
+        "a message on {topic:?} of {size} bytes is above `max_packet_size` and was passed over"
+    )]
+    TooLarge {
+        /// The topic that it was published to.
+        topic: String,
+        /// Bytes of its packet, fixed header included.
+        size: usize,
+    },
     /// After a reconnect the broker refused to subscribe to this filter again.
     #[error("the broker refused to subscribe again to {filter:?}")]
     SubscriptionRefused {
         /// The filter that is no longer subscribed.
         filter: String,
     },
+}
+
+impl InboxError {
+    /// Whether a loop that receives is to end: nothing will ever come any more, or this thread may not wait for it.
+    pub fn is_end(&self) -> bool {
+        matches!(self, InboxError::Closed | InboxError::OnLoopThread)
+    }
 }
 
 impl Inbox {
@@ -70,9 +87,10 @@ impl Inbox {
     ///
     /// # Errors
     /// [`InboxError::Closed`] once the loop has ended and the queue is empty;
+    /// [`InboxError::TooLarge`] for each message of QoS 1 and 2 that was passed over, and
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew, after which receiving goes on; [`InboxError::OnLoopThread`] where the thread would have to wait and
-    /// must not.
+    /// renew. Receiving goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
+    /// would have to wait and must not.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
         if loop_thread::is_current() {
             return self.recv_on_loop_thread();
@@ -115,7 +133,7 @@ impl Inbox {
         })
     }
 
-    /// How many messages were dropped for want of room.
+    /// How many messages were dropped for want of room, or because they were of QoS 0 and above `max_packet_size`.
     pub fn dropped(&self) -> u64 {
         self.flow.dropped()
     }
@@ -130,7 +148,13 @@ impl Inbox {
             self.lane.inject_process_loop();
         }
         match item {
-            Item::Message(message) => Ok(message),
+            Item::Message(message) => match message.too_large() {
+                None => Ok(message),
+                Some(size) => Err(InboxError::TooLarge {
+                    topic: message.topic().to_owned(),
+                    size,
+                }),
+            },
             Item::SubscriptionRefused { filter } => Err(InboxError::SubscriptionRefused { filter }),
         }
     }

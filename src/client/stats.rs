@@ -18,4 +18,6 @@ pub struct Stats {
     pub resubscribed: u64,
     /// Messages dropped because they matched no subscription and the default inbox was full.
     pub unmatched_dropped: u64,
+    /// Messages above `max_packet_size` that were read away.
+    pub too_large: u64,
 }

@@ -89,6 +89,10 @@ impl Unmatched {
     }
 
     fn deliver(&mut self, message: &Arc<Message>) {
+        if message.too_large().is_some() {
+            // The log and the loop's counts tell of it.
+            return;
+        }
         self.count += 1;
         // Ever more rarely: a broker must not be able to flood the log.
         if self.count.is_power_of_two() {

@@ -270,6 +270,8 @@ pub struct Message {
     pub(in crate::mqtt) qos: QoS,
     pub(in crate::mqtt) retain: bool,
     pub(in crate::mqtt) dup: bool,
+    /// The size of its packet if that is above the limit, and the payload was read away; 0 otherwise.
+    pub(in crate::mqtt) too_large: usize,
 }
 
 impl Message {
@@ -282,6 +284,7 @@ impl Message {
             qos,
             retain: false,
             dup: false,
+            too_large: 0,
         }
     }
 
@@ -313,6 +316,11 @@ impl Message {
     /// Whether the broker marked it as sent before [MQTT-3.3.1-1].
     pub fn dup(&self) -> bool {
         self.dup
+    }
+
+    /// The size of its packet if that was too large, so that only the rest of it is here.
+    pub(crate) fn too_large(&self) -> Option<usize> {
+        Some(self.too_large).filter(|size| *size > 0)
     }
 
     /// Bytes of its topic and payload.

@@ -165,7 +165,7 @@ fn mqtt_4_8_0_1_whatever_breaks_the_protocol_closes_the_connection() {
         bad(b"\x90\x00", "SUBACK", "MQTT-3.9.3-1"),
         bad(b"\x90\x01\x00", "SUBACK", "MQTT-3.9.3-1"),
         // Packets larger than the limit, which the fixed header alone shows.
-        bad(b"\x30\x81\x80\x10", "PUBLISH", "max-packet-size"),
+        bad(b"\x90\x81\x80\x10", "SUBACK", "max-packet-size"),
         bad(b"\x90\xff\xff\xff\x7f", "SUBACK", "max-packet-size"),
         // Identifier 0 where one is required, and an empty topic.
         bad(b"\x32\x05\x00\x01a\x00\x00", "PUBLISH", "MQTT-2.3.1-1"),

@@ -23,4 +23,5 @@ mod scale;
 mod slow_links;
 mod subscriptions;
 mod suspects;
+mod too_large;
 mod unread;

@@ -110,14 +110,22 @@ const UP: &[Row] = &[
     (b"\x30\x05\x00\x03\xed\xa0\x80", "PUBLISH", "MQTT-1.5.3-1"),
     (b"\x30\x04\x00\x02\xc0\xaf", "PUBLISH", "MQTT-1.5.3-1"),
     // A fixed header that announces one byte above the limit, and no byte after it.
-    (b"\x30\xfd\xff\x0f", "PUBLISH", "max-packet-size"),
-    (b"\x30\xff\xff\xff\x7f", "PUBLISH", "max-packet-size"),
+    (b"\x90\xfd\xff\x0f", "SUBACK", "max-packet-size"),
     (b"\x90\xff\xff\x7f", "SUBACK", "max-packet-size"),
+    // A message that is read away is checked all the same.
+    (b"\x30\xfd\xff\x0f\x00\x01#", "PUBLISH", "MQTT-3.3.2-2"),
+    (
+        b"\x32\xfd\xff\x0f\x00\x01a\x00\x00",
+        "PUBLISH",
+        "MQTT-2.3.1-1",
+    ),
+    (b"\x36\xff\xff\xff\x7f", "PUBLISH", "MQTT-3.3.1-4"),
 ];
 
 const GREETING: &[Row] = &[
     // Anything before CONNACK.
     (b"\x30\x03\x00\x01a", "PUBLISH", "MQTT-3.2.0-1"),
+    (b"\x30\xfd\xff\x0f", "PUBLISH", "max-packet-size"),
     (b"\x32\x05\x00\x01a\x00\x01", "PUBLISH", "MQTT-3.2.0-1"),
     (b"\x40\x02\x00\x01", "PUBACK", "MQTT-3.2.0-1"),
     (b"\x50\x02\x00\x01", "PUBREC", "MQTT-3.2.0-1"),

@@ -9,6 +9,7 @@ use crate::support::running::{
     Running, attempts, message, next, options, send_at_once, send_unsuback, told,
 };
 use crate::support::{Event, HANG, ScriptedBroker};
+use mqtt_connection_sharing::options::OnTooLarge;
 use mqtt_connection_sharing::{Filter, QoS};
 use mqtt_connection_sharing::{InboxError, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
@@ -145,10 +146,11 @@ fn row_09_a_renewal_that_is_refused_reaches_the_inbox() {
 }
 
 #[test]
-fn row_01_an_oversized_packet_closes_the_link_and_the_next_one_works() {
+fn row_01_an_oversized_packet_can_close_the_link_and_the_next_one_works() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_packet_size = 1000;
+    options.on_too_large = OnTooLarge::Close;
     let (running, mut link) = Running::online_with(options, &mut broker);
     let inbox = running.handle().inbox(2, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "a");

@@ -415,9 +415,9 @@ fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Dur
                     break;
                 }
             }
-            Err(InboxError::Closed) => break,
-            Err(other) => {
-                problem.get_or_insert_with(|| other.to_string());
+            Err(error) if error.is_end() => break,
+            Err(error) => {
+                problem.get_or_insert_with(|| error.to_string());
             }
         }
     }

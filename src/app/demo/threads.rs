@@ -171,8 +171,13 @@ pub(super) fn subscriber(
         ));
     }
     // Messages that are still in the inbox count as well.
-    while let Ok(message) = inbox.try_recv() {
-        account.add(&message);
+    loop {
+        match inbox.try_recv() {
+            Ok(message) => account.add(&message),
+            Err(InboxError::Timeout) => break,
+            Err(problem) if problem.is_end() => break,
+            Err(problem) => log::debug!("subscriber: {problem}"),
+        }
     }
     while let Ok(message) = shared.handle.unmatched().try_recv() {
         account.add(&message);
@@ -233,7 +238,12 @@ fn receive_all(
                     ));
                 }
             }
-            Err(problem) => return Err(format!("receiving: {problem}")),
+            Err(problem @ InboxError::SubscriptionRefused { .. }) => {
+                return Err(format!("receiving: {problem}"));
+            }
+            Err(problem) if problem.is_end() => return Err(format!("receiving: {problem}")),
+            // None of ours: the settings are refused if ours are too large.
+            Err(problem) => log::debug!("subscriber: {problem}"),
         }
     }
     let ticket = shared.handle.unsubscribe(inbox, vec![filter]);

@@ -10,7 +10,7 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, OnSessionLost, Options, Security, TlsOptions,
+    Credentials, IdentityFiles, OnSessionLost, OnTooLarge, Options, Security, TlsOptions,
 };
 
 use super::demo_settings;
@@ -137,6 +137,7 @@ fn each_setting_arrives() {
             "--retry-attempts=16",
             "--connect-interval=17ms",
             "--max-packet-size=4096",
+            "--on-too-large=close",
             "--output=json",
             "-vv",
         ],
@@ -176,6 +177,7 @@ fn each_setting_arrives() {
     expected.retry.attempts = 16;
     expected.connect_interval = ms(17);
     expected.max_packet_size = 4096;
+    expected.on_too_large = OnTooLarge::Close;
     assert_eq!(format!("{:?}", config.options), format!("{expected:?}"));
     let expected_demo = DemoSettings {
         iterations: 2,

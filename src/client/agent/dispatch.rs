@@ -13,6 +13,10 @@ use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
 use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason};
+use crate::mqtt::topic::shortened;
+
+/// How many characters of a topic a line of the log shows.
+const SHOWN_CHARACTERS: usize = 100;
 
 impl Agent {
     /// Takes what goes ahead of the queue.
@@ -266,10 +270,28 @@ impl Agent {
     }
 
     fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) {
+        if let Some(size) = message.too_large() {
+            self.count_too_large(message.topic(), size);
+        }
         self.take_news();
         let accepted = self.fanout.deliver(&self.subscriptions, message, delivery);
         if let (true, Some(delivery)) = (accepted, delivery) {
             self.session.accept(delivery);
+        }
+    }
+
+    /// A message was read away.
+    fn count_too_large(&mut self, topic: &str, size: usize) {
+        self.stats.too_large += 1;
+        // Ever more rarely: a broker must not be able to flood the log.
+        if self.stats.too_large.is_power_of_two() {
+            log::warn!(
+                "a message of {size} bytes on {} is passed over, because `max_packet_size` is {} bytes \
+                 ({} so far)",
+                shortened(topic, SHOWN_CHARACTERS),
+                self.client.options.max_packet_size,
+                self.stats.too_large
+            );
         }
     }
 

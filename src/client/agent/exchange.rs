@@ -95,11 +95,10 @@ impl Agent {
     }
 
     fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        let limit = self.client.options.max_packet_size;
         let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
         // Until none is left: an event may be that the link has to go.
-        while let Some(ReceivedPacket { packet, shown }) = self.wire.next_packet(limit)? {
+        while let Some(ReceivedPacket { packet, shown }) = self.wire.next_packet()? {
             let handled = self.session.handle_packet(packet, now);
             // A packet that is wrong only in its place shows its bytes, too.
             handled.map_err(|error| error.with_beginning(shown.bytes()))?;

@@ -60,6 +60,7 @@ use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
 use crate::mqtt::session::{DeliveryId, Outcome, Session};
 use crate::mqtt::subscriptions::Subscriptions;
+use crate::mqtt::v4::Decoder;
 
 pub use client::Client;
 use connection::Connection;
@@ -120,6 +121,7 @@ impl Agent {
         let handle = Handle::new(command_sender, sender.clone(), unmatched, &client.options);
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());
+        let decoder = Decoder::new(options.max_packet_size, options.on_too_large);
         let agent = Agent {
             session: LoopSession(Session::new(client.session_options(), now)),
             commands,
@@ -128,7 +130,7 @@ impl Agent {
             doorbell,
             subscriptions: Subscriptions::default(),
             fanout,
-            wire: Wire::new(),
+            wire: Wire::new(decoder),
             accepted: Vec::new(),
             requests: Requests::default(),
             pace: Pace::new(single_core, now),

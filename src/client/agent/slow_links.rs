@@ -23,10 +23,10 @@ struct Slow {
 }
 
 impl Slow {
-    fn with_keep_alive(keep_alive: Duration) -> Self {
+    fn new(keep_alive: Duration, max_packet_size: usize) -> Self {
         let client = client_with(|options| {
             options.keep_alive = keep_alive;
-            options.max_packet_size = 1_000_000;
+            options.max_packet_size = max_packet_size;
         });
         let (agent, handle, _batch, peer) = connected(client, 0);
         Slow {
@@ -82,8 +82,14 @@ fn message(bytes: usize) -> BytesMut {
 
 #[test]
 fn nothing_is_late_while_a_large_packet_comes_in() {
-    for (keep_alive, bytes, rate) in [(60, 260_000, 10_000), (10, 400_000, 16_000)] {
-        let mut t = Slow::with_keep_alive(keep_alive * SECOND);
+    for (keep_alive, bytes, rate, limit) in [
+        (60, 260_000, 10_000, 1_000_000),
+        (10, 400_000, 16_000, 1_000_000),
+        // Read away.
+        (10, 400_000, 16_000, 256 * 1024),
+        (3, 100_000, 1_200, 128),
+    ] {
+        let mut t = Slow::new(keep_alive * SECOND, limit);
         let ticket = t.publish(1);
         let written = t.wrote();
         let id = [written[written.len() - 3], written[written.len() - 2]];
@@ -101,7 +107,7 @@ fn nothing_is_late_while_a_large_packet_comes_in() {
 
 #[test]
 fn nothing_is_late_while_a_large_packet_leaves() {
-    let mut t = Slow::with_keep_alive(10 * SECOND);
+    let mut t = Slow::new(10 * SECOND, 1_000_000);
     t.peer.lock().unwrap().takes = Some(0);
     let ticket = t.publish(1_500_000);
     while !t.agent.session.output().is_empty() {

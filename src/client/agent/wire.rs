@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::link::Link;
 use crate::link::readiness::Readiness;
 use crate::mqtt::packet::{Incoming, ProtocolError, SHOWN_BYTES};
-use crate::mqtt::v4;
+use crate::mqtt::v4::{self, Decoder};
 
 /// Bytes read at once: a TLS record holds at most 16 KiB.
 const READ_SIZE: usize = 16 * 1024;
@@ -29,6 +29,7 @@ pub(super) struct Wire {
     readable: bool,
     /// Whether another write may be taken.
     writable: bool,
+    decoder: Decoder,
     received: BytesMut,
     /// Whether `received` has grown beyond what is kept.
     received_is_large: bool,
@@ -51,13 +52,14 @@ pub(super) struct Shown {
 }
 
 impl Wire {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(decoder: Decoder) -> Self {
         Wire {
             link: None,
             readiness: Readiness::default(),
             watched: false,
             readable: false,
             writable: false,
+            decoder,
             received: BytesMut::new(),
             received_is_large: false,
             unhandled: false,
@@ -159,16 +161,13 @@ impl Wire {
     /// unhandled.
     ///
     /// # Errors
-    /// It breaks the protocol, or is larger than `limit`.
-    pub(super) fn next_packet(
-        &mut self,
-        limit: usize,
-    ) -> Result<Option<ReceivedPacket>, ProtocolError> {
+    /// As [`Decoder::decode`].
+    pub(super) fn next_packet(&mut self) -> Result<Option<ReceivedPacket>, ProtocolError> {
         self.unhandled = true;
         let length = self.received.len();
         self.received_is_large |= length > KEPT;
         let bytes = v4::beginning(&self.received);
-        let Some(packet) = v4::decode(&mut self.received, limit)? else {
+        let Some(packet) = self.decoder.decode(&mut self.received)? else {
             self.unhandled = false;
             if self.received.is_empty() && std::mem::take(&mut self.received_is_large) {
                 self.received = BytesMut::new();
@@ -183,12 +182,13 @@ impl Wire {
 
     /// How many bytes have come of a packet that has not ended, once every other packet was taken.
     pub(super) fn unfinished(&self) -> usize {
-        self.received.len()
+        self.decoder.skipped() + self.received.len()
     }
 
     /// Forgets what was received and not handled.
     pub(super) fn discard(&mut self) {
         self.received.clear();
+        self.decoder.reset();
         self.unhandled = false;
     }
 
@@ -265,13 +265,14 @@ fn would_block(result: io::Result<usize>, may_succeed: &mut bool) -> io::Result<
 mod tests {
     use super::super::memory::memory_link;
     use super::*;
+    use crate::mqtt::v4::OnTooLarge;
 
     const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
     const LIMIT: usize = 2 * KEPT;
 
     #[test]
     fn a_link_is_read_until_it_would_block_and_again_after_a_look() {
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
         assert_eq!(wire.read().unwrap(), None, "without a link");
         let (link, peer) = memory_link();
         wire.attach(link);
@@ -281,7 +282,7 @@ mod tests {
             .to_read
             .push_back(CONNACK[..3].to_vec());
         assert_eq!(wire.read().unwrap(), Some(3));
-        assert!(wire.next_packet(LIMIT).unwrap().is_none(), "not complete");
+        assert!(wire.next_packet().unwrap().is_none(), "not complete");
         assert_eq!(wire.read().unwrap(), None);
         assert!(!wire.is_readable());
         peer.lock()
@@ -290,33 +291,33 @@ mod tests {
             .push_back(CONNACK[3..].to_vec());
         wire.look_for_input();
         assert_eq!(wire.read().unwrap(), Some(1));
-        let received = wire.next_packet(LIMIT).unwrap().unwrap();
+        let received = wire.next_packet().unwrap().unwrap();
         assert_eq!(received.packet.name(), "CONNACK");
         assert_eq!(received.shown.bytes(), CONNACK);
         assert!(wire.has_unhandled());
-        assert!(wire.next_packet(LIMIT).unwrap().is_none());
+        assert!(wire.next_packet().unwrap().is_none());
         assert!(!wire.has_unhandled());
     }
 
     #[test]
     fn a_dropped_link_takes_what_was_not_handled_with_it() {
-        let mut wire = Wire::new();
+        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
         let (link, peer) = memory_link();
         wire.attach(link);
         peer.lock().unwrap().to_read.push_back(CONNACK.repeat(2));
         wire.read().unwrap();
-        wire.next_packet(LIMIT).unwrap().unwrap();
+        wire.next_packet().unwrap().unwrap();
         assert!(wire.has_unhandled());
         wire.drop_link();
         assert!(!wire.is_up() && !wire.is_readable() && !wire.is_writable());
         assert!(!wire.has_unhandled());
-        assert!(wire.next_packet(LIMIT).unwrap().is_none());
+        assert!(wire.next_packet().unwrap().is_none());
     }
 
     #[test]
     fn what_a_large_packet_needed_is_given_back() {
         for (size, is_kept) in [(KEPT / 2, true), (KEPT + 1, false)] {
-            let mut wire = Wire::new();
+            let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
             let (link, peer) = memory_link();
             wire.attach(link);
             let mut packet = vec![0x30];
@@ -328,8 +329,8 @@ mod tests {
             let pieces = packet.chunks(READ_SIZE).map(<[u8]>::to_vec);
             peer.lock().unwrap().to_read.extend(pieces);
             while let Some(1..) = wire.read().unwrap() {}
-            assert!(wire.next_packet(LIMIT).unwrap().is_some());
-            assert!(wire.next_packet(LIMIT).unwrap().is_none());
+            assert!(wire.next_packet().unwrap().is_some());
+            assert!(wire.next_packet().unwrap().is_none());
             assert_eq!(wire.received.capacity() > 0, is_kept);
         }
     }

@@ -51,14 +51,15 @@ impl Owed {
 impl Content {
     fn digest(message: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
-        (&message.topic, &message.payload).hash(&mut hasher);
+        (&message.topic, &message.payload, message.too_large).hash(&mut hasher);
         Content::Digest(hasher.finish())
     }
 
     fn is_of(&self, message: &Message) -> bool {
         match self {
             Content::Whole(known) => {
-                known.topic == message.topic && known.payload == message.payload
+                (&known.topic, &known.payload, known.too_large)
+                    == (&message.topic, &message.payload, message.too_large)
             }
             Content::Digest(_) => *self == Content::digest(message),
         }
@@ -300,6 +301,7 @@ mod tests {
             qos,
             retain: false,
             dup: false,
+            too_large: 0,
         }
     }
 

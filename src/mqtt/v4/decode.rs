@@ -19,12 +19,33 @@ const SHOWN_CHARACTERS: usize = 40;
 /// in a queue would keep large buffers alive.
 const SMALL_PAYLOAD: usize = 4096;
 
+/// Problems that the codec finds, and the rules that they break.
+const NOT_UTF8: (&str, &str) = ("a string that is not UTF-8", "MQTT-1.5.3-1");
+const MISFIT: (&str, &str) = ("its parts do not fit into its length", "MQTT-4.8.0-1");
+
 /// The parts of a fixed header.
-struct FixedHeader {
+pub(super) struct FixedHeader {
     packet: &'static str,
     flags: u8,
     kind: u8,
+    /// The length of the packet, and how much of it this header is.
     length: usize,
+    own_length: usize,
+}
+
+impl FixedHeader {
+    pub(super) fn is_publish(&self) -> bool {
+        self.kind == 3
+    }
+}
+
+/// The packet that stands first in the buffer.
+pub(super) enum Read {
+    /// It was taken out.
+    Packet(Incoming),
+    Incomplete,
+    /// A packet above the limit, which is still there.
+    TooLarge(FixedHeader),
 }
 
 /// Takes the first packet out of `buffer`. Returns `None` while the packet is not complete.
@@ -36,29 +57,51 @@ pub fn decode(
     buffer: &mut BytesMut,
     max_packet_size: usize,
 ) -> Result<Option<Incoming>, ProtocolError> {
-    let fail = |packet, problem: String, rule| ProtocolError {
+    match read(buffer, max_packet_size)? {
+        Read::Packet(packet) => Ok(Some(packet)),
+        Read::Incomplete => Ok(None),
+        Read::TooLarge(header) => Err(too_large(buffer, &header, max_packet_size)),
+    }
+}
+
+/// An error about the packet at the beginning of `buffer`.
+fn fail(buffer: &[u8], packet: &'static str, problem: String, rule: &'static str) -> ProtocolError {
+    ProtocolError {
         packet,
         problem,
         rule,
         beginning: buffer[..buffer.len().min(SHOWN_BYTES)].to_vec(),
-    };
+    }
+}
+
+/// The error for a packet above the limit.
+pub(super) fn too_large(
+    buffer: &[u8],
+    header: &FixedHeader,
+    max_packet_size: usize,
+) -> ProtocolError {
+    let problem = format!(
+        "{} bytes, above the limit of {max_packet_size}",
+        header.length
+    );
+    fail(buffer, header.packet, problem, "max-packet-size")
+}
+
+/// As [`decode`], and leaves the decision about a packet above the limit to the caller.
+pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read, ProtocolError> {
     let header = match fixed_header(buffer) {
         Ok(Some(header)) => header,
-        Ok(None) => return Ok(None),
-        Err((packet, problem, rule)) => return Err(fail(packet, problem, rule)),
+        Ok(None) => return Ok(Read::Incomplete),
+        Err((packet, problem, rule)) => return Err(fail(buffer, packet, problem, rule)),
     };
     if header.length > max_packet_size {
-        let problem = format!(
-            "{} bytes, above the limit of {max_packet_size}",
-            header.length
-        );
-        return Err(fail(header.packet, problem, "max-packet-size"));
+        return Ok(Read::TooLarge(header));
     }
     if let Err((problem, rule)) = check_flags_and_length(&header) {
-        return Err(fail(header.packet, problem, rule));
+        return Err(fail(buffer, header.packet, problem, rule));
     }
     if buffer.len() < header.length {
-        return Ok(None);
+        return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
         // Under load nearly every packet is one of these, four bytes long. The codec would split the
@@ -66,9 +109,9 @@ pub fn decode(
         return match identifier(u16::from_be_bytes([buffer[2], buffer[3]])) {
             Ok(id) => {
                 buffer.advance(header.length);
-                Ok(Some(answer(id)))
+                Ok(Read::Packet(answer(id)))
             }
-            Err((problem, rule)) => Err(fail(header.packet, problem, rule)),
+            Err((problem, rule)) => Err(fail(buffer, header.packet, problem, rule)),
         };
     }
     let beginning = beginning(buffer);
@@ -83,14 +126,52 @@ pub fn decode(
             false => Ok(packet),
         });
     match decoded {
-        Ok(packet) => Ok(Some(packet)),
-        Err((problem, rule)) => Err(ProtocolError {
-            packet: header.packet,
-            problem,
-            rule,
-            beginning: beginning[..shown].to_vec(),
-        }),
+        Ok(packet) => Ok(Read::Packet(packet)),
+        Err((problem, rule)) => Err(fail(&beginning[..shown], header.packet, problem, rule)),
     }
+}
+
+/// Reads what stands before the payload of a PUBLISH above the limit: the identifier, and the message without its
+/// payload. Returns how many bytes that took, too, or `None` while some of them are missing.
+pub(super) fn begin_publish(
+    buffer: &[u8],
+    header: &FixedHeader,
+) -> Result<Option<(Option<PacketId>, Message, usize)>, ProtocolError> {
+    let error = |(problem, rule)| fail(buffer, header.packet, problem, rule);
+    check_flags_and_length(header).map_err(error)?;
+    let qos = match (header.flags >> 1) & 3 {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    };
+    let topic_begin = header.own_length + 2;
+    let Some(&[high, low]) = buffer.get(header.own_length..topic_begin) else {
+        return Ok(None);
+    };
+    let topic_end = topic_begin + usize::from(u16::from_be_bytes([high, low]));
+    let end = topic_end + if qos == QoS::AtMostOnce { 0 } else { 2 };
+    if end > header.length {
+        return Err(error((MISFIT.0.to_owned(), MISFIT.1)));
+    }
+    if buffer.len() < end {
+        return Ok(None);
+    }
+    let topic = std::str::from_utf8(&buffer[topic_begin..topic_end])
+        .map_err(|_| error((NOT_UTF8.0.to_owned(), NOT_UTF8.1)))?;
+    check_incoming_topic(topic).map_err(error)?;
+    let id = match buffer[topic_end..end] {
+        [high, low] => Some(identifier(u16::from_be_bytes([high, low])).map_err(error)?),
+        _ => None,
+    };
+    let message = Message {
+        topic: topic.to_owned(),
+        payload: Bytes::new(),
+        qos,
+        retain: header.flags & 1 != 0,
+        dup: header.flags & 8 != 0,
+        too_large: header.length,
+    };
+    Ok(Some((id, message, end)))
 }
 
 /// The first bytes. Zeros stand for bytes that are missing.
@@ -148,6 +229,7 @@ fn fixed_header(
                 flags: first & 0x0f,
                 kind,
                 length: 2 + index + remaining,
+                own_length: 2 + index,
             }));
         }
     }
@@ -253,16 +335,7 @@ fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
 }
 
 fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static str)> {
-    if let Err(problem) = check_received_topic(&publish.topic) {
-        let rule = match problem {
-            InvalidName::Character { .. } => "MQTT-1.5.3-2",
-            InvalidName::Empty => "MQTT-4.7.3-1",
-            _ => "MQTT-3.3.2-2",
-        };
-        // The topic may have 65,535 bytes, and the error becomes one line of the log.
-        let shown = shortened(&publish.topic, SHOWN_CHARACTERS);
-        return Err((format!("topic {shown} is not a topic name"), rule));
-    }
+    check_incoming_topic(&publish.topic)?;
     let payload = if publish.payload.len() <= SMALL_PAYLOAD {
         Bytes::copy_from_slice(&publish.payload)
     } else {
@@ -280,7 +353,21 @@ fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static 
             qos: our_qos(publish.qos),
             retain: publish.retain,
             dup: publish.dup,
+            too_large: 0,
         },
+    })
+}
+
+fn check_incoming_topic(topic: &str) -> Result<(), (String, &'static str)> {
+    check_received_topic(topic).map_err(|problem| {
+        let rule = match problem {
+            InvalidName::Character { .. } => "MQTT-1.5.3-2",
+            InvalidName::Empty => "MQTT-4.7.3-1",
+            _ => "MQTT-3.3.2-2",
+        };
+        // The topic may have 65,535 bytes, and the error becomes one line of the log.
+        let shown = shortened(topic, SHOWN_CHARACTERS);
+        (format!("topic {shown} is not a topic name"), rule)
     })
 }
 
@@ -298,7 +385,7 @@ fn our_qos(qos: mqttbytes::QoS) -> QoS {
 
 fn codec_problem(error: &mqttbytes::Error) -> String {
     match error {
-        mqttbytes::Error::TopicNotUtf8 => "a string that is not UTF-8".to_owned(),
+        mqttbytes::Error::TopicNotUtf8 => NOT_UTF8.0.to_owned(),
         mqttbytes::Error::PacketIdZero => "packet identifier 0".to_owned(),
         mqttbytes::Error::InvalidSubscribeReasonCode(code) => {
             format!("return code {code:#04x} is reserved")
@@ -306,17 +393,17 @@ fn codec_problem(error: &mqttbytes::Error) -> String {
         mqttbytes::Error::InvalidConnectReturnCode(code) => {
             format!("return code {code} is reserved")
         }
-        _ => "its parts do not fit into its length".to_owned(),
+        _ => MISFIT.0.to_owned(),
     }
 }
 
 fn codec_rule(error: &mqttbytes::Error) -> &'static str {
     match error {
-        mqttbytes::Error::TopicNotUtf8 => "MQTT-1.5.3-1",
+        mqttbytes::Error::TopicNotUtf8 => NOT_UTF8.1,
         mqttbytes::Error::PacketIdZero => "MQTT-2.3.1-1",
         mqttbytes::Error::InvalidSubscribeReasonCode(_) => "MQTT-3.9.3-2",
         mqttbytes::Error::InvalidConnectReturnCode(_) => "MQTT 3.1.1, 3.2.2.3",
-        _ => "MQTT-4.8.0-1",
+        _ => MISFIT.1,
     }
 }
 

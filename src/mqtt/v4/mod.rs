@@ -1,6 +1,7 @@
 //! \[5\] MQTT 3.1.1: encodes our packets as bytes and decodes bytes as our packets, through rumqttc's codec.
 
 mod decode;
+mod decoder;
 mod encode;
 mod outgoing;
 #[cfg(any(test, fuzzing))]
@@ -8,6 +9,7 @@ pub(super) mod tests;
 
 pub(crate) use decode::beginning;
 pub use decode::decode;
+pub use decoder::{Decoder, OnTooLarge};
 pub use encode::{encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
 pub use outgoing::Outgoing;

@@ -67,6 +67,7 @@ fn incoming(value: u16, qos: usize, payload: &str, dup: bool) -> Incoming {
             qos: QOS[qos],
             retain: false,
             dup,
+            too_large: 0,
         },
     }
 }

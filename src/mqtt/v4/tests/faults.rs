@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Decode, check};
+use super::{Decode, LIMITS, check, check_link};
 use crate::mqtt::fuzz::corpus;
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::v4;
@@ -20,6 +20,15 @@ fn is_noticed<D: Decode>(decoder: impl Fn() -> D, words: &str) {
     let broken: Vec<_> = results.filter_map(Result::err).collect();
     let noticed = broken.iter().any(|broken| broken.contains(words));
     assert!(noticed, "not {words:?}, but {:?}", broken.first());
+}
+
+#[test]
+fn a_link_without_the_limit_is_noticed() {
+    let corpus = corpus::inputs("decode");
+    let results = |limits| corpus.iter().map(move |input| check_link(input, limits));
+    assert!(results(LIMITS).all(|result| result.is_ok()));
+    let broken = results([usize::MAX; 4]).find_map(Result::err);
+    assert!(broken.is_some_and(|broken| broken.contains("where this stands: ")));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! decodes the stream in one piece and compares each packet with that of the reader in `wire.rs`. Then it
 //! decodes the stream again in pieces. The same packets have to come, each as soon as its last byte is there,
 //! and then the same error. Each packet is encoded again and has to give the same bytes. While a packet is not
-//! complete, the buffer stays below the limit.
+//! complete, the buffer stays below the limit. At last it decodes the stream behind CONNACK as a link's decoder does,
+//! which reads messages above the limit away.
 
 #[cfg(test)]
 mod faults;
@@ -15,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use crate::mqtt::packet;
 use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
 use crate::mqtt::topic::InvalidName;
-use crate::mqtt::v4;
+use crate::mqtt::v4::{self, Decoder, OnTooLarge};
 
 /// The result of a check: nothing, or the rule that was broken.
 type Rule = Result<(), String>;
@@ -40,9 +41,52 @@ impl<D> Decode for D where D: FnMut(&mut BytesMut, usize) -> Result<Option<Incom
 /// # Panics
 /// When the decoder breaks a rule, which is a finding.
 pub fn decode(input: &[u8]) {
-    if let Err(broken) = check(input, v4::decode) {
+    if let Err(broken) = check(input, v4::decode).and_then(|()| check_link(input, LIMITS)) {
         panic!("{broken}");
     }
+}
+
+/// Decodes the stream of an input in pieces, as it would come over a link. Messages above the limit are read away.
+/// The decoder has the second of the limits, and the reader the same one, unless there is a deliberate fault.
+fn check_link(input: &[u8], limits: [usize; 4]) -> Rule {
+    let [mode, cuts, stream @ ..] = input else {
+        return Ok(());
+    };
+    let place = usize::from(mode & 1);
+    let limit = LIMITS[place];
+    let mut decoder = Decoder::new(limits[place], OnTooLarge::Skip);
+    let (mut buffer, mut raw) = (BytesMut::from(&b"\x20\x02\x00\x00"[..]), Vec::new());
+    decoder
+        .decode(&mut buffer)
+        .map_err(|error| error.to_string())?;
+    let mut cuts = Cuts::new(*cuts);
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let (piece, behind) = rest.split_at(cuts.next(rest.len()));
+        rest = behind;
+        buffer.extend_from_slice(piece);
+        raw.extend_from_slice(piece);
+        loop {
+            let expected = wire::from_server_without_payload(&raw, limit);
+            match (expected, decoder.decode(&mut buffer)) {
+                (Ok(None), Ok(None)) => break,
+                (Err(_), Err(_)) => return Ok(()),
+                (Ok(Some((expected, length))), Ok(Some(packet))) if packet == expected => {
+                    raw.drain(..length);
+                }
+                (expected, got) => {
+                    return Err(format!("{got:?} where this stands: {expected:?}"));
+                }
+            }
+        }
+        if decoder.skipped() + buffer.len() != raw.len() {
+            return Err("bytes are not counted".to_owned());
+        }
+        if decoder.skipped() > 0 && !buffer.is_empty() {
+            return Err("a payload that is read away is kept".to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// Decodes the stream of an input, in one piece and in pieces.

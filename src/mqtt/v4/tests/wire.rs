@@ -135,6 +135,38 @@ pub(in crate::mqtt) fn from_server(
     Ok(Some((packet, whole)))
 }
 
+/// As [`from_server`] behind CONNACK, where a PUBLISH above the limit is read away: it is complete without its
+/// payload, at its end, and its topic and identifier are looked at as soon as they are there.
+pub(in crate::mqtt) fn from_server_without_payload(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Option<(Incoming, usize)>, &'static str> {
+    let Some(first @ 0x30..=0x3f) = bytes.first() else {
+        return from_server(bytes, limit);
+    };
+    let Some((header, whole)) = lengths(bytes)?.filter(|(_, whole)| *whole > limit) else {
+        return from_server(bytes, limit);
+    };
+    // Without a body, an unlimited packet shows what its fixed header shows.
+    from_server(&bytes[..header], usize::MAX)?;
+    let Some(length) = bytes.get(header..header + 2) else {
+        return Ok(None);
+    };
+    let identifier = if first & 0b0110 == 0 { 0 } else { 2 };
+    let begin = 2 + usize::from(length[0]) * 256 + usize::from(length[1]) + identifier;
+    if header + begin > whole {
+        return Err("parts that do not fit");
+    }
+    let Some(body) = bytes.get(header..header + begin) else {
+        return Ok(None);
+    };
+    let mut packet = server_packet(*first, body).ok_or("a malformed packet")?;
+    if let Incoming::Publish { message, .. } = &mut packet {
+        message.too_large = whole;
+    }
+    Ok((bytes.len() >= whole).then_some((packet, whole)))
+}
+
 fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
     let mut fields = Fields(body);
     match first >> 4 {
@@ -174,6 +206,7 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
                 qos,
                 retain: first & 1 != 0,
                 dup: first & 8 != 0,
+                too_large: 0,
             };
             Some(Incoming::Publish { id, message })
         }

@@ -256,6 +256,11 @@ impl Harness {
         }
     }
 
+    /// So many bytes of a packet have come, and more are to come.
+    pub(crate) fn receive_part(&mut self, bytes: usize) {
+        self.session.handle_unfinished(bytes, self.now);
+    }
+
     /// The broker sent what it must not send: the link is closed.
     pub(crate) fn close_after_violation(&mut self) -> Rule {
         if self.fault != Fault::ViolationIgnored {
