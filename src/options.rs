@@ -574,7 +574,8 @@ mod tests {
             let other = line.contains(concat!(":", "//")) || line.contains(concat!("end", "point"));
             assert!(!flag && !variable && !other, "{file}: {line}");
             for word in line.split('\u{60}').skip(1).step_by(2) {
-                if word != "{option}" && word != "{}" {
+                // A placeholder, or a method: of a callback, or in an attribute.
+                if !["{option}", "{}", "publish_then"].contains(&word) && !line.contains("#[") {
                     assert!(NAMED_IN_TEXTS.contains(&word), "{file}: {line}");
                     named.insert(word.to_owned());
                 }
