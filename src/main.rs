@@ -60,6 +60,9 @@ fn run(cli: Cli) -> Result<u8, Error> {
         }
     };
     if interrupt.is_requested() {
+        if let Some(error) = success.err().or(interrupt.unconnected()) {
+            print_error(&error);
+        }
         return Ok(signals::INTERRUPTED);
     }
     let success = success?;

@@ -110,7 +110,8 @@ impl Backoff {
         format!("{} attempt{plural} in {seconds:.1} s", self.failures)
     }
 
-    fn elapsed(&self, now: Instant) -> Duration {
+    /// How long the row of failures, or the attempt that may become its first, has lasted.
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
         let since = self.since.unwrap_or(now);
         now.saturating_duration_since(since)
     }

@@ -196,6 +196,38 @@ impl Attempt {
         (self.race.left() == 0).then(|| self.verdict())
     }
 
+    /// The step that is under way and has lasted for this time, or the failure of the last address if there is none.
+    pub(crate) fn so_far(&self, elapsed: Duration) -> Option<Error> {
+        let elapsed = format!("{:.1} s", elapsed.as_secs_f64());
+        let error = match &self.stage {
+            AttemptStage::Resolving { .. } => self.network(
+                format!("the host name was not resolved after {elapsed}"),
+                "check the name server",
+            ),
+            AttemptStage::Racing => match self.race.tried() {
+                none if none.is_empty() => return self.last.clone(),
+                tried => self.network(format!("no answer after {elapsed} ({tried})"), CHECK_BROKER),
+            },
+            AttemptStage::Handshaking { .. } => self.named(Error::new(
+                Blame::Tls,
+                format!("TLS handshake with {}", self.address),
+                format!("no end after {elapsed}"),
+                "check that the port speaks TLS",
+            )),
+            AttemptStage::Looking(looking) => self.named(Error::new(
+                Blame::Tls,
+                format!("TLS handshake with {}", self.address),
+                looking.0.to_string(),
+                "",
+            )),
+            AttemptStage::Over => self.named(self.network(
+                format!("no answer to CONNECT after {elapsed}"),
+                "check that it is an MQTT broker and not overloaded",
+            )),
+        };
+        Some(error)
+    }
+
     /// The address that TCP reached last.
     pub(crate) fn reached(&self) -> Option<SocketAddr> {
         self.to
@@ -296,12 +328,17 @@ impl Attempt {
         None
     }
 
-    /// TCP reached the address, and it was of no use all the same.
-    fn link_failed(&mut self, error: Error) {
-        let error = match self.told_address() {
+    /// The error, with the address that TCP reached last if the name has others.
+    pub(crate) fn named(&self, error: Error) -> Error {
+        match self.to.filter(|_| self.is_one_of_several) {
             Some(to) => error.at(to),
             None => error,
-        };
+        }
+    }
+
+    /// TCP reached the address, and it was of no use all the same.
+    fn link_failed(&mut self, error: Error) {
+        let error = self.named(error);
         self.reached = Some(error.clone());
         self.address_failed(error);
     }
@@ -363,4 +400,6 @@ fn bound_unsent(_socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) const CHECK_BROKER: &str =
+    "check that the broker runs, the port, and any firewall between";
 const CHECK_HOST: &str = "check the spelling of `host`, and the network";

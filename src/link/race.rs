@@ -91,6 +91,12 @@ impl Race {
         self.rest.len() + self.running.len()
     }
 
+    /// The addresses that are being tried, separated by commas.
+    pub(crate) fn tried(&self) -> String {
+        let tried = self.running.iter().map(|runner| runner.to.to_string());
+        tried.collect::<Vec<_>>().join(", ")
+    }
+
     /// Goes on without blocking, up to the next event. Each address may take `time_limit`.
     pub(crate) fn poll(
         &mut self,

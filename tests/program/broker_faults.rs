@@ -363,6 +363,26 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt() {
     // There is nothing to finish, so the 5 seconds that are granted for that must not pass.
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(4), "{took:?}: {done}");
+    let told = ": 1 attempt in ";
+    expect_error(
+        &done,
+        &[told, " s, the last one: nothing listens on that port"],
+    );
+}
+
+/// Checks that standard error has an error line with these phrases, among lines of the log.
+#[track_caller]
+fn expect_error(done: &Finished, phrases: &[&str]) {
+    let mut errors = done
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("error: "));
+    let error = errors.next().unwrap_or_else(|| panic!("no error: {done}"));
+    assert!(
+        phrases.iter().all(|phrase| error.contains(phrase)),
+        "{done}"
+    );
+    assert_eq!(errors.next(), None, "{done}");
 }
 
 #[test]
@@ -388,6 +408,7 @@ fn ctrl_c_ends_the_wait_for_the_next_attempt_also_in_the_middle_of_a_run() {
     let run = report.only_run();
     assert_eq!(run.error.as_deref(), Some("interrupted"));
     assert!(run.received > 30 && run.lost > 0, "{run:?}");
+    expect_error(&done, &["connection to ", " lost after "]);
 }
 
 /// Lets the demo clear its session, and returns the connection of its first run.

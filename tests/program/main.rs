@@ -17,4 +17,5 @@ mod panics;
 mod refusals;
 mod secrets;
 mod settings;
+mod stopped;
 mod support_works;

@@ -107,7 +107,7 @@ pub(crate) fn run(
         .name("conductor".to_owned())
         .spawn(move || conductor.conduct());
     let ended = agent.run();
-    interrupt.forget();
+    interrupt.loop_ended(&ended);
     let measured = match conductor.map(JoinHandle::join) {
         Ok(Ok(measured)) => measured,
         Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use mqtt_connection_sharing::Handle;
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::{Ended, Handle};
 
 /// Set once, seen by everybody.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Interrupt {
     requested: AtomicBool,
     /// The handle of the loop that runs, if one does, and how long it may take to finish.
     running: Mutex<Option<(Handle, Duration)>>,
+    /// Why the last loop had no connection at its end.
+    unconnected: Mutex<Option<Error>>,
     sender: Mutex<Option<Sender<()>>>,
     /// Disconnected by the request.
     requests: Receiver<()>,
@@ -28,6 +31,7 @@ impl Default for Interrupt {
         Interrupt {
             requested: AtomicBool::new(false),
             running: Mutex::new(None),
+            unconnected: Mutex::new(None),
             sender: Mutex::new(Some(sender)),
             requests,
         }
@@ -61,8 +65,14 @@ impl Interrupt {
     }
 
     /// The loop has ended.
-    pub(crate) fn forget(&self) {
+    pub(crate) fn loop_ended(&self, ended: &Ended) {
         lock(&self.running).take();
+        lock(&self.unconnected).clone_from(&ended.unconnected);
+    }
+
+    /// Why there was no connection when the end was asked for, if there was none.
+    pub(crate) fn unconnected(&self) -> Option<Error> {
+        lock(&self.unconnected).clone()
     }
 
     /// Waits this long, or until the end is asked for.

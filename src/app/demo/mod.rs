@@ -21,7 +21,7 @@ use crate::app::traffic::{Begun, Plan};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Client, Ended, Handle};
+use mqtt_connection_sharing::{Client, Ended};
 use settings::DemoSettings;
 use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, SubscriberResult};
 
@@ -89,7 +89,7 @@ pub(crate) fn leave_no_session(client: Client, interrupt: &Interrupt, made_up_id
 fn clear_quickly(client: Client) -> Result<Client, Error> {
     let address = client.options().address();
     log::info!("clearing the session at {address}");
-    let (answered, client) = connect_and_ping(client, GRACE, |_| {})?;
+    let (answered, client) = connect_and_ping(client, GRACE, None)?;
     match answered {
         true => Ok(client),
         false => Err(Error::new(
@@ -111,13 +111,7 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
     for times in 1.. {
         let answered;
         // Every attempt may use all of its time: TERMINATE must not cut one short.
-        let watched = |handle| {
-            // After an interrupt there is nothing worth finishing.
-            interrupt.watch(handle, Duration::ZERO);
-        };
-        let connected = connect_and_ping(client, Duration::MAX, watched);
-        interrupt.forget();
-        (answered, client) = connected?;
+        (answered, client) = connect_and_ping(client, Duration::MAX, Some(interrupt))?;
         if answered || interrupt.is_requested() {
             break;
         }
@@ -141,18 +135,24 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
     Ok(client)
 }
 
-/// Returns whether the broker answered the PINGREQ in time, and the client.
+/// Returns whether the broker answered the PINGREQ in time, and the client. An interrupt ends it.
 fn connect_and_ping(
     client: Client,
     time: Duration,
-    watch: impl Fn(Handle),
+    interrupt: Option<&Interrupt>,
 ) -> Result<(bool, Client), Error> {
     let (agent, handle) = client.open_clean();
-    watch(handle.clone());
+    if let Some(interrupt) = interrupt {
+        // There is nothing worth finishing.
+        interrupt.watch(handle.clone(), Duration::ZERO);
+    }
     let ping = handle.ping();
     drop(handle.terminate(time));
     drop(handle);
     let ended = agent.run();
+    if let Some(interrupt) = interrupt {
+        interrupt.loop_ended(&ended);
+    }
     ended.result?;
     let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
     Ok((answered, ended.client))
@@ -225,7 +225,7 @@ fn iterate(
     let plan = shared.plan.clone();
     drop(shared);
     let ended = agent.run();
-    interrupt.forget();
+    interrupt.loop_ended(&ended);
     drop(iteration);
     let sync_publisher = join("sync publisher", sync_publisher);
     let async_publisher = join("async publisher", async_publisher);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Phase};
 use super::{Agent, Client, Ended};
 use crate::client::handle::Handle;
 use crate::error::{Blame, Error};
@@ -208,6 +208,45 @@ fn an_address_that_swallows_everything_costs_no_time_limit() {
         let connects: usize = peers.iter().map(|peer| peer.connects()).sum();
         assert_eq!((peers[0].connects(), connects), (2, 2));
     }
+}
+
+#[test]
+fn an_end_without_a_connection_tells_the_last_failure_or_what_is_under_way() {
+    let hole = BlackHole::open([127, 0, 0, 1]);
+    let silent = Peer::start(Manner::SaysNothing);
+    let told = |address: SocketAddr, failure: Option<Error>, is_far: fn(&Agent) -> bool| {
+        let (mut agent, handle) = open(client(|_| {}), &[address]);
+        agent.start_readiness().unwrap();
+        let begin = Instant::now();
+        while !is_far(&agent) {
+            assert!(begin.elapsed() < Duration::from_secs(60), "no progress");
+            agent.advance_connection(begin);
+            thread::yield_now();
+        }
+        if let Some(error) = failure {
+            agent.attempt_failed(error, begin);
+        }
+        drop(handle);
+        agent.end().unconnected.map(|error| error.to_string())
+    };
+    let failure = || Error::new(Blame::Network, "connecting", "no luck", "");
+    // There was none to tell yet.
+    assert_eq!(told(hole.address(), None, |_| true), None);
+    let races = |agent: &Agent| match agent.connection.phase() {
+        Phase::Connecting(attempt) => format!("{attempt:?}").contains("racing"),
+        _ => false,
+    };
+    let text = told(hole.address(), None, races).unwrap();
+    let at_hole = format!(" s ({}); check that the broker runs", hole.address());
+    assert!(
+        text.contains("no answer after ") && text.contains(&at_hole),
+        "{text}"
+    );
+    let text = told(silent.address, None, |agent| agent.connection.is_greeting()).unwrap();
+    assert!(text.contains("no answer to CONNECT after "), "{text}");
+    let text = told(hole.address(), Some(failure()), races).unwrap();
+    assert!(text.starts_with("connecting: 1 attempt in "), "{text}");
+    assert!(text.ends_with(" s, the last one: no luck"), "{text}");
 }
 
 #[test]

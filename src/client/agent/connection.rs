@@ -31,6 +31,8 @@ pub(super) struct Connection {
     backoff: Backoff,
     resolver: Resolver,
     clean_session: bool,
+    /// Why there is no connection, as long as it is tried again.
+    last_failure: Option<Error>,
 }
 
 /// Where the connection is.
@@ -93,6 +95,7 @@ impl Connection {
             backoff: client.backoff(),
             resolver,
             clean_session,
+            last_failure: None,
         }
     }
 
@@ -207,17 +210,20 @@ impl Connection {
     /// A thread asks for a new link: waits for the next attempt, with patience from then on.
     pub(super) fn start_over(&mut self, now: Instant, client: &Client) {
         self.backoff.start_over();
+        self.last_failure = None;
         self.wait(now, client);
     }
 
     /// CONNACK came.
     pub(super) fn go_online(&mut self, now: Instant) {
         self.backoff.connected();
+        self.last_failure = None;
         self.phase = Phase::Online { since: now };
     }
 
     /// No attempt is made until a thread asks for one.
     pub(super) fn go_offline(&mut self) {
+        self.last_failure = None;
         self.phase = Phase::Offline;
     }
 
@@ -269,6 +275,26 @@ impl Connection {
         match error.is_permanent() {
             true => error,
             false => error.last_of(&self.backoff.in_vain(now)),
+        }
+    }
+
+    /// An attempt failed, or a link is lost, and there will be another attempt.
+    pub(super) fn keep_failure(&mut self, error: Error) {
+        self.last_failure = Some(error);
+    }
+
+    /// Why there is no connection although one is wanted: the last failure, with how often and how long it was
+    /// tried, or what the first attempt waits for.
+    pub(super) fn trouble(&self, now: Instant) -> Option<Error> {
+        let under_way = match &self.phase {
+            Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => return None,
+            Phase::Connecting(attempt) => Some(attempt),
+            Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => attempt.as_ref(),
+        };
+        match &self.last_failure {
+            Some(error) if self.backoff.failures() > 0 => Some(self.gave_up(error.clone(), now)),
+            Some(error) => Some(error.clone()),
+            None => under_way.and_then(|attempt| attempt.so_far(self.backoff.elapsed(now))),
         }
     }
 

@@ -119,9 +119,9 @@ impl Agent {
         // From here on nothing is queued any more, not even by a callback that is told of its end.
         self.commands.close();
         self.client.next_identifier = self.session.next_identifier();
-        let reason = match self.failure {
-            Some(_) => Reason::NoConnection,
-            None => Reason::Terminated,
+        let (reason, unconnected) = match self.failure {
+            Some(_) => (Reason::NoConnection, None),
+            None => (Reason::Terminated, self.connection.trouble(Instant::now())),
         };
         let now = Instant::now();
         self.drop_link(now);
@@ -141,6 +141,7 @@ impl Agent {
             result: self.failure.take().map_or(Ok(()), Err),
             stats: self.stats,
             left,
+            unconnected,
         }
     }
 

@@ -106,6 +106,9 @@ pub struct Ended {
     pub stats: Stats,
     /// How many commands had not ended by then. They ended as cancelled or perhaps delivered.
     pub left: usize,
+    /// If TERMINATE ended the loop while there was no connection: the last failed attempt, or what the first one was
+    /// waiting for.
+    pub unconnected: Option<Error>,
 }
 
 impl Agent {

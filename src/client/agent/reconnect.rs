@@ -89,9 +89,8 @@ impl Agent {
     pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
         self.drop_link(now);
         let refusal = advice::refusal(&self.client, code);
-        let attempt = self.connection.attempt();
-        let refusal = match attempt.and_then(Attempt::told_address) {
-            Some(address) => refusal.at(address),
+        let refusal = match self.connection.attempt() {
+            Some(attempt) => attempt.named(refusal),
             None => refusal,
         };
         self.attempt_failed(refusal, now);
@@ -207,7 +206,7 @@ impl Agent {
         }
     }
 
-    fn attempt_failed(&mut self, error: Error, now: Instant) {
+    pub(super) fn attempt_failed(&mut self, error: Error, now: Instant) {
         let delay = self.connection.delay_after_failure(&error, now);
         self.try_again(error, delay, now);
     }
@@ -219,6 +218,7 @@ impl Agent {
                 let until = self.connection.wait(now + delay, &self.client);
                 let delay = until.saturating_duration_since(now);
                 log::warn!("{error}; trying again in {} ms", delay.as_millis());
+                self.connection.keep_failure(error);
             }
             None => {
                 self.connection.go_offline();
