@@ -242,34 +242,38 @@ fn of_flag(name: &str) -> Option<Here> {
 /// An argument that is a flag of another tool, without its value, and what it stands for.
 fn of_argument(argument: &str) -> Option<(String, String)> {
     let name = argument.split(['=', ':']).next()?;
-    let own = |name: &str| keys().iter().any(|key| *key == name);
-    if !name.starts_with('-') || name.strip_prefix("--").is_some_and(own) {
+    let long = name.trim_start_matches('-');
+    let is_own = name.starts_with("--") && keys().iter().any(|key| key == long);
+    // With one hyphen these two are read as -h and -v.
+    if long.len() == name.len() || is_own || ["-help", "-version"].contains(&name) {
         return None;
     }
     // A password among the arguments is seen by everybody on the machine. One that is glued to the flag is none of
     // its name.
-    let secrets = ["--password", "--pkcs12-password"];
-    if let Some(secret) = secrets.into_iter().find(|own| name.starts_with(own)) {
-        let variable = variable(&secret[2..]);
-        let advice = format!("give the password with {secret}-file, or in {variable}");
-        return Some((secret.to_owned(), advice));
+    let secrets = ["password", "pkcs12-password"];
+    if let Some(secret) = secrets.into_iter().find(|own| long.starts_with(own)) {
+        let name = &name[..name.len() - long.len() + secret.len()];
+        let variable = variable(secret);
+        let advice = format!("give the password with --{secret}-file, or in {variable}");
+        return Some((name.to_owned(), advice));
     }
-    if let Some(here) = of_flag(name) {
+    if let Some(here) = of_flag(name).or_else(|| of_flag(&format!("--{long}"))) {
         return Some((name.to_owned(), advice(name, here)));
     }
-    if let Some(long) = name.strip_prefix("--") {
-        let key = spelt_otherwise(long)?;
-        return Some((name.to_owned(), format!("use --{key} for {name}")));
+    let config = (long == "config" && !name.starts_with("--")).then(|| long.to_owned());
+    if let Some(key) = spelt_otherwise(long).or(config) {
+        return Some((name.to_owned(), format!("for {name} use --{key}")));
     }
     // The value follows at once, as in -p1883.
     let short: String = name.chars().take(2).collect();
-    let here = of_flag(&short).filter(|_| name.is_ascii() && name.len() > 2)?;
+    let glued = name.is_ascii() && name.len() > 2 && short != "--";
+    let here = of_flag(&short).filter(|_| glued)?;
     Some((short.clone(), advice(&short, here)))
 }
 
 fn advice(name: &str, here: Here) -> String {
     match here {
-        Flag(flag) => format!("use {flag} for {name}"),
+        Flag(flag) => format!("for {name} use {flag}"),
         Nothing(reason) => format!("leave {name} out: {reason}"),
     }
 }
@@ -287,7 +291,7 @@ pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)
     for (at, word) in words.iter().enumerate() {
         let value = words.get(at + 1).filter(|next| !next.starts_with('-'));
         if let ("-q", Some(level @ ("0" | "1" | "2"))) = (*word, value.copied()) {
-            found.push((format!("-q {level}"), format!("use --qos {level} for it")));
+            found.push((format!("-q {level}"), format!("for it use --qos {level}")));
             continue;
         }
         let letters = word.strip_prefix('-').unwrap_or_default();

@@ -279,21 +279,21 @@ mod tests {
             ),
             (
                 &["-phunter2"],
-                "reading the command line: -p is not known; use --port PORT for -p; see --help",
+                "reading the command line: -p is not known; for -p use --port PORT; see --help",
             ),
             (
                 &["--count", "3"],
-                "reading the command line: --count is not known; use --publish-count N, and with the command bench \
-                 --messages N for --count; see --help",
+                "reading the command line: --count is not known; for --count use --publish-count N, and with the \
+                 command bench --messages N; see --help",
             ),
             (
                 &["-q", "1", "--insecure"],
-                "reading the command line: -q 1 and --insecure are not known; use --qos 1 for it, leave --insecure \
+                "reading the command line: -q 1 and --insecure are not known; for it use --qos 1, leave --insecure \
                  out: the broker's certificate is always verified",
             ),
             (
                 &["-i", "me", "-u", "me", "-Phunter2"],
-                "reading the command line: -i, -u and -P are not known; use --client-id ID for -i, use --username",
+                "reading the command line: -i, -u and -P are not known; for -i use --client-id ID, for -u use",
             ),
             (
                 &["--", "hunter2"],
@@ -320,8 +320,8 @@ mod tests {
         ] {
             let line = line(args).unwrap();
             assert!(line.contains("-h with a value"), "{line}");
-            assert!(line.contains("--endpoint HOST[:PORT] for -h"), "{line}");
-            assert!(line.contains("--port PORT for -p"), "{line}");
+            assert!(line.contains("for -h use --endpoint HOST[:PORT]"), "{line}");
+            assert!(line.contains("for -p use --port PORT"), "{line}");
             assert!(
                 !line.contains("broker.example") && !line.contains("hunter2"),
                 "{line}"

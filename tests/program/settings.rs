@@ -130,12 +130,15 @@ fn flags_that_cannot_be_read_name_the_possible_values() {
         // As mosquitto_pub and others have them; -h alone is the help.
         (
             &["-h", "broker.example", "-p", "1883"],
-            &["--endpoint HOST[:PORT] for -h", "--port PORT for -p"],
+            &[
+                "for -h use --endpoint HOST[:PORT]",
+                "for -p use --port PORT",
+            ],
         ),
-        (&["--host", "a"], &["use --endpoint HOST[:PORT] for --host"]),
+        (&["--host", "a"], &["for --host use --endpoint HOST[:PORT]"]),
         (&["--count", "3"], &["--publish-count N", "--messages N"]),
         (&["-t", "a", "--endpoint", "a"], &["--topic-prefix PREFIX"]),
-        (&["--clientId=me"], &["use --client-id for --clientId"]),
+        (&["--clientId=me"], &["for --clientId use --client-id"]),
     ] {
         let done = Program::new().args(arguments).run();
         done.expect_code(2);
