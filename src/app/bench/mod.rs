@@ -122,7 +122,8 @@ pub(crate) fn run(
         interrupt,
     );
     if keeps_session && ended.stats.connects > 0 {
-        demo::leave_no_session(ended.client, interrupt, settings.made_up_id);
+        let has_failed = ended.result.is_err();
+        demo::leave_no_session(ended.client, interrupt, settings.made_up_id, has_failed);
     }
     reported
 }

@@ -50,6 +50,7 @@ pub(crate) fn run(
     let mut runs = Vec::new();
     let mut number = 0;
     let mut has_session = false;
+    let mut has_failed = false;
     while !interrupt.is_requested() {
         number += 1;
         let (run, ended) = iterate(number, client, settings, interrupt);
@@ -58,6 +59,7 @@ pub(crate) fn run(
         on_run(&run);
         runs.push(run);
         let failure = ended.result.err();
+        has_failed = failure.is_some();
         let pointless = failure.is_some_and(|error| error.is_permanent());
         if pointless || settings.iterations != 0 && number >= settings.iterations {
             break;
@@ -65,17 +67,24 @@ pub(crate) fn run(
         interrupt.wait(settings.iteration_delay);
     }
     if has_session && !client.options().clean_session {
-        leave_no_session(client, interrupt, settings.made_up_id);
+        leave_no_session(client, interrupt, settings.made_up_id, has_failed);
     }
     Ok(DemoReport::new(runs))
 }
 
 /// Clears the session at the end. After an interrupt the program does so only for a made-up identifier, whose session
-/// nobody would ever find again, and takes a few seconds at the most.
-pub(crate) fn leave_no_session(client: Client, interrupt: &Interrupt, made_up_id: bool) {
-    let mut cleared = match interrupt.is_requested() {
-        false => clear_session(client, interrupt),
-        true => Ok(client),
+/// nobody would ever find again. It takes a few seconds at the most then, and also where the loop has failed: its
+/// patience is used up.
+pub(crate) fn leave_no_session(
+    client: Client,
+    interrupt: &Interrupt,
+    made_up_id: bool,
+    has_failed: bool,
+) {
+    let mut cleared = match (interrupt.is_requested(), has_failed) {
+        (false, false) => clear_session(client, interrupt),
+        (false, true) => clear_quickly(client),
+        (true, _) => Ok(client),
     };
     if interrupt.is_requested() && made_up_id {
         cleared = cleared.and_then(clear_quickly);
