@@ -506,6 +506,7 @@ fn topic_refused(text: &str, problem: impl fmt::Display, allowed: &str) -> Refus
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::units::Size;
 
     #[test]
     fn a_refusal_comes_through_serde() {
@@ -523,6 +524,19 @@ mod tests {
         for message in ["expected a sequence", "found x; use y, expected a sequence"] {
             assert_eq!(Refusal::from_serde(message), None, "{message}");
         }
+    }
+
+    #[test]
+    fn ranges_in_words_are_those_of_the_library() {
+        for range in [ranges::PORT, ranges::MAX_INFLIGHT] {
+            let (least, most) = range.into_inner();
+            assert_eq!(WHOLE_16, format!("a whole number from {least} to {most}"));
+        }
+        let port = Port::read("tcp://10.0.0.1:1883").unwrap_err();
+        assert!(port.allowed.starts_with(WHOLE_16), "{port}");
+        let most = Size::read("256MiB").unwrap();
+        assert!(ranges::PACKET_SIZE.contains(&most));
+        assert!(!ranges::PACKET_SIZE.contains(&(most + 10)));
     }
 
     #[test]

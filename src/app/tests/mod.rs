@@ -1,5 +1,6 @@
 //! Tests of the program that need its inside.
 
+mod aws;
 mod chosen;
 mod credentials;
 mod demo_file;

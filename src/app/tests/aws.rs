@@ -1,0 +1,89 @@
+//! AWS IoT Core: limits that the program refuses before it connects, and slips that it remarks upon.
+
+use super::resolve::*;
+
+#[test]
+fn the_limits_of_aws_iot_hold_there_and_only_there() {
+    let identity = ["--cert=c", "--key=k"];
+    let at = |flag: &str| to(AWS, &[&identity[..], &[flag]].concat());
+    for (good, bad) in [
+        ("--qos=1".to_owned(), "--qos=2".to_owned()),
+        ("--keep-alive=30s".into(), "--keep-alive=29s".into()),
+        ("--keep-alive=1200s".into(), "--keep-alive=1201s".into()),
+        ("--keep-alive=0".into(), "--keep-alive=1s".into()),
+        (
+            format!("--client-id={}", "x".repeat(128)),
+            format!("--client-id={}", "x".repeat(129)),
+        ),
+        (
+            "--payload-size=128KiB".into(),
+            "--payload-size=131073".into(),
+        ),
+        (
+            "--topic-prefix=a/b/c/d/e/f".into(),
+            "--topic-prefix=a/b/c/d/e/f/g".into(),
+        ),
+        (
+            format!("--topic-prefix={}", "x".repeat(248)),
+            format!("--topic-prefix={}", "x".repeat(249)),
+        ),
+    ] {
+        let config = at(&good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        assert!(config.notices.is_empty(), "{good}: {:?}", config.notices);
+        let name = bad.split('=').next().unwrap();
+        refused(at(&bad), &[name, "AWS IoT"]);
+        assert!(to("broker.example", &[&bad]).is_ok(), "{bad}");
+    }
+}
+
+#[test]
+fn likely_slips_on_aws_iot_are_remarked_upon() {
+    let notices = |args: &[&str]| to(AWS, args).unwrap().notices;
+    assert!(notices(&[])[0].contains("--cert"));
+    let identity = ["--cert=c", "--key=k", "--port=443"];
+    assert!(notices(&identity)[0].contains("x-amzn-mqtt-ca"));
+    assert!(notices(&[&identity[..], &["--alpn=x-amzn-mqtt-ca"]].concat()).is_empty());
+    let user = ["--username=me", "--port=443"];
+    assert!(notices(&user)[0].contains("--alpn mqtt "));
+    assert!(notices(&[&user[..], &["--alpn=mqtt"]].concat()).is_empty());
+    assert!(to(&format!("mqtt://{AWS}"), &[]).unwrap().notices[0].contains("TLS"));
+}
+
+/// AWS IoT does not answer such a pace, or closes the connection; the settings still allow it.
+#[test]
+fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
+    let notices = |host: &str, flags: &[&str]| {
+        let fixed = ["program", "--endpoint", host, "--cert=c", "--key=k"];
+        with(&[&fixed[1..], flags].concat(), &[]).unwrap().notices
+    };
+    for (good, bad, words) in [
+        (
+            &["--max-inflight=100"][..],
+            &["--max-inflight=101"][..],
+            "lower --max-inflight",
+        ),
+        (
+            &["--publish-delay=20ms", "--publish-count=101"],
+            &["--publish-delay=19ms", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--publish-delay=0", "--publish-count=100"],
+            &["--publish-delay=0", "--publish-count=101"],
+            "--publish-delay 20ms",
+        ),
+        (
+            &["--connect-interval=1s"],
+            &["--connect-interval=999ms"],
+            "--connect-interval 1s",
+        ),
+    ] {
+        let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";
+        assert_eq!(notices(aws, good), [""; 0]);
+        let remarks = notices(aws, bad);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        assert!(remarks[0].starts_with("AWS IoT takes "), "{remarks:?}");
+        assert!(remarks[0].contains(words), "{remarks:?}");
+        assert_eq!(notices("broker.example", bad), [""; 0]);
+    }
+}
