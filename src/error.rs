@@ -10,6 +10,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Whose fault an error is, and so who has to act for it to go away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,13 +31,18 @@ pub enum Blame {
 }
 
 /// An error for people: what was tried, what went wrong, what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The text says all that a person needs. [`source`](std::error::Error::source) is for programs: the error of the
+/// system or of the TLS library behind it, where there was one. Two errors are equal if they say the same.
+#[derive(Debug, Clone)]
 pub struct Error {
     blame: Blame,
     permanent: bool,
     tried: String,
     problem: String,
     advice: String,
+    /// Shared, because errors of the system cannot be cloned.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -54,7 +60,15 @@ impl Error {
             tried: one_line(tried.into()),
             problem: one_line(problem.into()),
             advice: one_line(advice.into()),
+            source: None,
         }
+    }
+
+    /// The same error, with the one that caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
     }
 
     /// The same error, marked as permanent: trying again cannot help.
@@ -131,7 +145,24 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.blame == other.blame
+            && self.permanent == other.permanent
+            && self.tried == other.tried
+            && self.problem == other.problem
+            && self.advice == other.advice
+    }
+}
+
+impl Eq for Error {}
 
 /// Returns advice if the system has run out of something, whatever the action was. Returns `None` for every
 /// other failure.
@@ -190,6 +221,19 @@ mod tests {
         );
         assert!(!error.is_permanent());
         assert!(error.permanent().is_permanent());
+    }
+
+    #[test]
+    fn an_error_keeps_its_cause_and_says_the_same_without_it() {
+        use std::error::Error as _;
+        let error = Error::new(Blame::Network, "connecting", "no answer", "");
+        assert!(error.source().is_none());
+        let caused = error.clone().with_source(io::Error::from_raw_os_error(110));
+        let cause = caused.source().unwrap().downcast_ref::<io::Error>();
+        assert_eq!(cause.unwrap().raw_os_error(), Some(110));
+        assert_eq!(caused, error);
+        assert_eq!(caused.to_string(), error.to_string());
+        assert_ne!(caused, error.permanent());
     }
 
     #[test]

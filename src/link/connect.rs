@@ -85,12 +85,13 @@ impl Attempt {
         resolver
             .start(&options.host, options.port)
             .map_err(|error| {
-                Error::new(
+                let told = Error::new(
                     Blame::Network,
                     format!("connecting to {address}"),
                     format!("no thread for name resolution: {error}"),
                     "free some of the system's resources",
-                )
+                );
+                told.with_source(error)
             })?;
         Ok(Attempt {
             stage: AttemptStage::Resolving {
@@ -132,9 +133,13 @@ impl Attempt {
                         to,
                         problem,
                         advice,
+                        cause,
                     } => {
                         let error = self.network(format!("{problem} ({to})"), advice);
-                        self.address_failed(error);
+                        self.address_failed(match cause {
+                            Some(cause) => error.with_source(cause),
+                            None => error,
+                        });
                         None
                     }
                     RaceEvent::Over => Some(AttemptProgress::Failed(self.verdict())),
@@ -160,7 +165,8 @@ impl Attempt {
                     let seen = connector.map(|tls| (tls, look.poll(tls, &options.host, now)));
                     match seen {
                         Some((tls, Some(seen))) => {
-                            self.link_failed(tls::handshake_error(error, options, tls, &seen));
+                            let told = tls::handshake_error(error, options, tls, &seen);
+                            self.link_failed(told.with_source(looking.0));
                             None
                         }
                         _ => {
@@ -251,10 +257,13 @@ impl Attempt {
                 self.stage = AttemptStage::Racing;
                 None
             }
-            Some(Err(error)) => Some(AttemptProgress::Failed(self.network(
-                format!("the host name cannot be resolved ({error})"),
-                exhaustion(&error).unwrap_or(CHECK_HOST),
-            ))),
+            Some(Err(error)) => {
+                let told = self.network(
+                    format!("the host name cannot be resolved ({error})"),
+                    exhaustion(&error).unwrap_or(CHECK_HOST),
+                );
+                Some(AttemptProgress::Failed(told.with_source(error)))
+            }
             None if now < deadline => {
                 self.stage = AttemptStage::Resolving { deadline };
                 Some(AttemptProgress::Pending)
@@ -321,10 +330,11 @@ impl Attempt {
             self.stage = AttemptStage::Looking(Box::new((error, look)));
             return None;
         }
-        self.link_failed(match connector {
+        let told = match connector {
             Some(connector) => tls::handshake_error(&error, options, connector, &[]),
             None => self.network(error.to_string(), ""),
-        });
+        };
+        self.link_failed(told.with_source(error));
         None
     }
 

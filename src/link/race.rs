@@ -47,6 +47,8 @@ pub(crate) enum RaceEvent {
         to: SocketAddr,
         problem: String,
         advice: &'static str,
+        /// The system's error, if there was one.
+        cause: Option<io::Error>,
     },
     /// No address is left.
     Over,
@@ -107,11 +109,11 @@ impl Race {
         loop {
             for place in 0..self.running.len() {
                 let runner = &self.running[place];
-                let problem = match is_connected(&runner.socket) {
+                let (problem, cause) = match is_connected(&runner.socket) {
                     Ok(true) => return self.won_by(place, readiness),
                     Ok(false) if now < runner.deadline => continue,
-                    Ok(false) => format!("no answer within {time_limit:?}"),
-                    Err(error) => plain(&error),
+                    Ok(false) => (format!("no answer within {time_limit:?}"), None),
+                    Err(error) => (plain(&error), Some(error)),
                 };
                 let mut runner = self.running.remove(place);
                 readiness.unwatch(&mut runner.socket);
@@ -120,6 +122,7 @@ impl Race {
                     to: runner.to,
                     problem,
                     advice: "check that the broker runs, the port, and any firewall between",
+                    cause,
                 };
             }
             let is_due = self.next_at.is_none_or(|at| at <= now);
@@ -135,6 +138,7 @@ impl Race {
                             problem: plain(&error),
                             advice: exhaustion(&error)
                                 .unwrap_or("check the network of this machine"),
+                            cause: Some(error),
                         };
                     }
                 }

@@ -7,6 +7,7 @@ mod bounds;
 mod commands;
 mod early;
 mod ending;
+mod errors;
 mod fairness;
 mod house;
 mod idle;

@@ -43,7 +43,7 @@ impl Agent {
             }
             self.requests.process_loop(urgent.process_loops);
             if let Some(error) = urgent.watch_failure {
-                self.watch_failed(&error);
+                self.watch_failed(error);
             }
         }
         busy
@@ -78,13 +78,14 @@ impl Agent {
     }
 
     /// Without the readiness thread the loop would wait for ever.
-    fn watch_failed(&mut self, error: &io::Error) {
-        self.failure = Some(Error::new(
+    fn watch_failed(&mut self, error: io::Error) {
+        let told = Error::new(
             Blame::Network,
             "waiting for the socket",
             error.to_string(),
             "start the program again; the system's event queue failed",
-        ));
+        );
+        self.failure = Some(told.with_source(error));
     }
 
     /// Takes commands while the session has room for them.

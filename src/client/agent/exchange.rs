@@ -72,7 +72,7 @@ impl Agent {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    self.link_failed(&error, now);
+                    self.link_failed(error, now);
                     return true;
                 }
             }
@@ -136,7 +136,7 @@ impl Agent {
                 Err(error) => {
                     self.read_the_rest(now);
                     if self.wire.is_up() {
-                        self.link_failed(&error, now);
+                        self.link_failed(error, now);
                     }
                     return true;
                 }

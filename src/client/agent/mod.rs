@@ -145,13 +145,14 @@ impl Agent {
     }
 }
 
-fn no_readiness_thread(error: &io::Error) -> Error {
-    Error::new(
+fn no_readiness_thread(error: io::Error) -> Error {
+    let told = Error::new(
         Blame::Network,
         "starting the readiness thread",
         error.to_string(),
-        exhaustion(error).unwrap_or("free some of the system's threads or memory"),
-    )
+        exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
+    );
+    told.with_source(error)
 }
 
 impl fmt::Debug for Agent {
@@ -169,7 +170,7 @@ impl Agent {
         let _waits_for_nothing = loop_thread::enter();
         self.doorbell.set_thread();
         if let Err(error) = self.start_readiness() {
-            self.failure = Some(no_readiness_thread(&error));
+            self.failure = Some(no_readiness_thread(error));
             return self.end();
         }
         loop {
@@ -234,7 +235,7 @@ impl Agent {
     fn sleep(&mut self, now: Instant) {
         let reads = !self.session.is_behind_with_acks();
         if let Err(error) = self.wire.watch(reads) {
-            self.link_failed(&error, now);
+            self.link_failed(error, now);
             return;
         }
         let takes_commands = self.takes_commands();

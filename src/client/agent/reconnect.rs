@@ -98,27 +98,35 @@ impl Agent {
 
     /// Reading or writing failed. Before CONNACK it may be the broker's verdict on our certificate, which
     /// TLS 1.3 delivers only now.
-    pub(super) fn link_failed(&mut self, error: &io::Error, now: Instant) {
+    pub(super) fn link_failed(&mut self, error: io::Error, now: Instant) {
         if self.connection.is_greeting()
             && let Some(connector) = &self.client.connector
-            && let Some(error) = tls::alert_error(error, &self.client.options, connector)
+            && let Some(told) = tls::alert_error(&error, &self.client.options, connector)
         {
             self.drop_link(now);
-            self.address_failed(error, now);
+            self.address_failed(told.with_source(error), now);
             return;
         }
         let loss = match error.kind() {
             io::ErrorKind::TimedOut
             | io::ErrorKind::HostUnreachable
             | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown => LinkLoss::Network(plain(error)),
-            _ => LinkLoss::Reset(plain(error)),
+            | io::ErrorKind::NetworkDown => LinkLoss::Network(plain(&error)),
+            _ => LinkLoss::Reset(plain(&error)),
         };
-        self.link_lost(loss, now);
+        self.lose_link(loss, Some(error), now);
     }
 
     /// The link is gone, or has to go.
     pub(super) fn link_lost(&mut self, loss: LinkLoss, now: Instant) {
+        self.lose_link(loss, None, now);
+    }
+
+    fn lose_link(&mut self, loss: LinkLoss, cause: Option<io::Error>, now: Instant) {
+        let with_cause = |error: Error| match cause {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        };
         if loss == LinkLoss::LeftWithBroker {
             self.take_leave();
         }
@@ -126,7 +134,7 @@ impl Agent {
         match *self.connection.phase() {
             Phase::Greeting { .. } => {
                 let error = advice::lost_before_connack(&self.client, &loss);
-                self.address_failed(error, now);
+                self.address_failed(with_cause(error), now);
             }
             Phase::Online { since } => {
                 self.stats.losses += 1;
@@ -136,7 +144,7 @@ impl Agent {
                 let delay = self
                     .connection
                     .delay_after_loss(&loss, progress, lasted, now);
-                self.try_again(error, delay, now);
+                self.try_again(with_cause(error), delay, now);
             }
             Phase::Closing { .. } => self.closed(now),
             Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}

@@ -50,14 +50,14 @@ impl<'a> NamedFile<'a> {
             bytes: Vec::new(),
             mode: 0,
         };
-        let mut reader = File::open(path).map_err(|error| file.io_error(&error))?;
-        let metadata = reader.metadata().map_err(|error| file.io_error(&error))?;
+        let mut reader = File::open(path).map_err(|error| file.io_error(error))?;
+        let metadata = reader.metadata().map_err(|error| file.io_error(error))?;
         if metadata.is_dir() {
             return Err(file.error("it is a directory", format!("give `{option}` a file")));
         }
         file.mode = mode(&metadata);
         let read = (&mut reader).take(LARGEST + 1).read_to_end(&mut file.bytes);
-        read.map_err(|error| file.io_error(&error))?;
+        read.map_err(|error| file.io_error(error))?;
         if file.bytes.is_empty() {
             return Err(file.error("the file is empty", "get the file again"));
         }
@@ -152,7 +152,11 @@ impl<'a> NamedFile<'a> {
         self.mode & 0o077 != 0
     }
 
-    fn io_error(&self, error: &io::Error) -> Error {
+    fn io_error(&self, error: io::Error) -> Error {
+        self.explain(&error).with_source(error)
+    }
+
+    fn explain(&self, error: &io::Error) -> Error {
         let option = self.option;
         if let Some(advice) = exhaustion(error) {
             return self.error(error.to_string(), advice);

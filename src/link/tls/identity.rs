@@ -34,10 +34,11 @@ pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Cer
     let identity =
         Identity::from_pkcs8(chain.as_bytes(), key.pkcs8_pem.as_bytes()).map_err(|error| {
             let reasons = reasons(&error.to_string());
-            key_file.error(
+            let told = key_file.error(
                 format!("the key is damaged or of an unknown kind ({reasons})"),
                 "give an RSA or elliptic curve key in PEM form",
-            )
+            );
+            told.with_source(error)
         })?;
     // OpenSSL compares key and certificate only if both are of the same type. Otherwise it accepts the
     // pair and then sends no certificate.
@@ -77,7 +78,7 @@ pub(super) fn pkcs12_identity(
             )
         };
         // Each of these ends with "mac verify failure" as well, which alone is about the password.
-        if text.contains("mac absent") || has_mac == Some(false) {
+        let told = if text.contains("mac absent") || has_mac == Some(false) {
             file.error(
                 "it has no checksum (MAC), without which OpenSSL does not open it",
                 convert("-nomacver"),
@@ -107,7 +108,8 @@ pub(super) fn pkcs12_identity(
                 format!("it is damaged or no PKCS#12 archive ({})", reasons(&text)),
                 "give a .p12 or .pfx file, or PEM files with `cert` and `key`",
             )
-        }
+        };
+        told.with_source(error)
     })?;
     Ok((identity, certificates_in(&file.bytes, password)))
 }

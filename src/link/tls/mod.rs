@@ -161,7 +161,8 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
         .danger_accept_invalid_certs(true)
         .danger_accept_invalid_hostnames(true)
         .request_alpns(&alpn);
-    let failed = |error: native_tls::Error| build_error(&error.to_string(), options);
+    let failed =
+        |error: native_tls::Error| build_error(&error.to_string(), options).with_source(error);
     Ok(Connector {
         tls: built.map_err(failed)?,
         viewer: viewer.build().map_err(failed)?,
