@@ -27,6 +27,8 @@ pub(crate) mod logging;
 pub(crate) mod names;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod refusal;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod remote;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod resolve;

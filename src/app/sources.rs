@@ -16,9 +16,10 @@ use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
 use super::foreign::nearest;
+use super::refusal::Refusal;
 use super::settings::{BENCH_WORD, Settings, Task, flags, keys, variable};
 use super::surroundings::Surroundings;
-use super::values::{self, FilePath, Refusal, Rule, wrong};
+use super::values::{self, FilePath, Rule, wrong};
 
 /// Every setting that has a default, with its reason.
 const DEFAULTS: &str = include_str!("../../config/demo.toml");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mqtt_connection_sharing::options::ranges;
 
-use super::values::{Refusal, Rule, TOO_LARGE, TOO_LONG, Toml};
+use super::refusal::{Refusal, TOO_LARGE, TOO_LONG};
+use super::values::{Rule, Toml};
 
 /// The form of a duration.
 const DURATION: &str = "a duration such as 100ms, 5s or 2m, or 0";
