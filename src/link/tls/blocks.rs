@@ -94,7 +94,13 @@ struct Mark<'a> {
 impl<'a> Mark<'a> {
     /// The first one in the text.
     fn next(text: &'a str) -> Option<Mark<'a>> {
-        let (begin, end) = (text.find(BEGIN), text.find(END));
+        // A line that begins with # is a comment, whatever it shows.
+        let counts = |at: &usize| {
+            let line = text[..*at].rsplit('\n').next().unwrap_or_default();
+            !line.trim_start().starts_with('#')
+        };
+        let first = |mark| text.match_indices(mark).map(|(at, _)| at).find(counts);
+        let (begin, end) = (first(BEGIN), first(END));
         let (at, is_begin) = match (begin, end) {
             (Some(begin), Some(end)) => (begin.min(end), begin < end),
             (Some(begin), None) => (begin, true),

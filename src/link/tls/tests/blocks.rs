@@ -185,7 +185,9 @@ fn other_text_around_the_blocks_is_allowed() {
     for (what, text) in [
         (
             "comments",
-            format!("# first\n{ca}\n# second: the END\n{client}\n# -----\n"),
+            format!(
+                "# first\n{ca}\n# second: -----BEGIN CERTIFICATE-----\n # -----END CERTIFICATE-----\n{client}\n# -----\n"
+            ),
         ),
         (
             "lines of dashes",
