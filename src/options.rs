@@ -490,15 +490,14 @@ impl Options {
         };
         let has = |name: &str| tls.alpn.iter().any(|given| given == name);
         // With a user name the broker asks an authorizer of the account, with or without a certificate.
-        let with_user = self.credentials.is_some() && has("mqtt");
-        let with_certificate = tls.identity.is_some() && has("x-amzn-mqtt-ca");
-        if self.port != 443 || with_user || with_certificate {
+        let by_user = self.credentials.is_some();
+        let wanted = match tls.identity {
+            None if by_user => "mqtt",
+            _ => "x-amzn-mqtt-ca",
+        };
+        if self.port != 443 || has(wanted) || (by_user && has("mqtt")) {
             return None;
         }
-        let wanted = match tls.identity {
-            Some(_) => "x-amzn-mqtt-ca",
-            None => "mqtt",
-        };
         let given = match tls.alpn.len() {
             0 => "none was given".to_owned(),
             _ => format!("the one given is {}", tls.alpn.join(",")),
@@ -507,7 +506,10 @@ impl Options {
             format!(
                 "on port 443 AWS IoT speaks MQTT only with the ALPN name {wanted}, and {given}"
             ),
-            format!("give `alpn` {wanted}"),
+            match (by_user, &tls.identity) {
+                (false, None) => format!("give `alpn` {wanted}, and `cert` and `key`"),
+                _ => format!("give `alpn` {wanted}"),
+            },
         ))
     }
 

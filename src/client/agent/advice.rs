@@ -368,6 +368,27 @@ mod tests {
         }
     }
 
+    /// The certificate is missing then.
+    #[test]
+    fn an_alpn_name_for_certificates_is_right_where_nothing_was_given() {
+        let client = |alpn: Vec<String>| {
+            client_with(|options| {
+                options.host = AWS.into();
+                options.port = 443;
+                let tls = TlsOptions::default();
+                options.security = Security::Tls(TlsOptions { alpn, ..tls });
+            })
+        };
+        let with = client(vec!["x-amzn-mqtt-ca".into()]);
+        let error = lost_before_connack(&with, &LinkLoss::PeerClosed);
+        assert!(!error.to_string().contains("ALPN"), "{error}");
+        let error = lost_before_connack(&client(Vec::new()), &LinkLoss::PeerClosed);
+        assert_eq!(
+            error.advice(),
+            "give `alpn` x-amzn-mqtt-ca, and `cert` and `key`"
+        );
+    }
+
     #[test]
     fn without_a_user_name_a_refused_one_is_the_certificates_common_name() {
         let folder = tempfile::tempdir().unwrap();
