@@ -51,7 +51,7 @@ fn online(now: Instant) -> Session<u32> {
         on_session_lost: OnSessionLost::default(),
         identifiers: u16::MAX,
         first_identifier: 0,
-        max_owed_bytes: usize::MAX,
+        max_waiting_bytes: usize::MAX,
         suspected_after: u32::MAX,
         given_up_after: 5,
     };

@@ -132,16 +132,24 @@
 //! # A thread that does not read its inbox
 //!
 //! It stops neither the loop nor other threads. With [`WhenFull::WaitAside`] a message of QoS 1 or 2 for which its
-//! inbox has no room waits aside, unacknowledged, so that the broker slows down. QoS 0 is dropped and counted. The
-//! other policies drop a message instead, and count it. A message is acknowledged once every matching inbox has
-//! accepted it.
+//! inbox has no room waits aside. QoS 0 is dropped and counted. The other policies drop a message instead, and count it.
 //!
-//! - At most 64 MiB of messages wait aside, or four times `max_packet_size` if that is more. The next message,
-//!   and all behind it with QoS 1 and 2, is left with the broker, and the log says so. Publishing goes on.
-//! - Once half of what waits is read, the link is made anew, and the broker sends again what is not acknowledged.
-//!   With `clean_session` it forgets it.
-//! - If the broker loses the session again and again meanwhile, no more bytes than that wait aside, and at most
-//!   65,535 messages for one inbox. Beyond that the oldest is dropped and counted.
+//! - A message is acknowledged once every matching inbox has accepted it, in the order of arrival [MQTT-4.6.0-2].
+//! - An inbox that has something aside for a second is slow until nothing is aside. Its messages count as
+//!   accepted at once, so they delay nobody. They are never dropped: they come also after a lost session, and
+//!   [`Inbox::recv`] gives out the rest after the loop's end.
+//! - All that waits is on one account, whether it is acknowledged or not. At 64 MiB, or four times `max_packet_size` if
+//!   that is more, messages wait unacknowledged, other inboxes may have to wait, and the log names the fullest inbox.
+//!   A quarter above that, messages are left with the broker. Publishing goes on.
+//! - Once half of what waits is read, the link is made anew, and the broker sends again what was left with it. With
+//!   `clean_session` it forgets it.
+//! - [`Accept::OnceTaken`] has an inbox accept a message only once a thread has taken it. It says what that costs others.
+//!
+//! # Retained messages
+//!
+//! A SUBSCRIBE makes the broker send the retained messages that match [MQTT-3.8.4-3], also if the client is subscribed
+//! to that filter already. MQTT 3.1.1 does not say for which subscription they come. So when an inbox subscribes,
+//! a retained message may reach the other inboxes with a matching filter again. [`Message::retain`] tells.
 
 pub mod error;
 #[cfg(feature = "local-broker")]
@@ -157,7 +165,7 @@ pub use client::batch::Batch;
 pub use client::command::{RejectReason, Rejected};
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError};
-pub use client::outlet::WhenFull;
+pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::stats::Stats;
 pub use client::ticket::Ticket;
 pub use mqtt::limits;

@@ -64,7 +64,7 @@ pub mod ranges {
 }
 
 /// Bytes of incoming messages that may wait for receivers, unless the largest packet asks for more.
-const LEAST_OWED_BYTES: usize = 64 * 1024 * 1024;
+const LEAST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// How to reach a broker and how to run the loop. Start from [`Options::new`].
 #[derive(Debug, Clone)]
@@ -113,11 +113,14 @@ pub struct Options {
     pub retry: Retry,
     /// The largest packet accepted from the broker, in bytes, fixed header included; 128 to 268,435,460.
     ///
-    /// It also bounds the incoming messages that may wait unacknowledged for threads that do not read their
-    /// inboxes: four times as many bytes, and never less than 64 MiB. The next message beyond this bound, and
-    /// all behind it, stay with the broker while everything else goes on. Once the threads have read half of
-    /// the waiting bytes, the loop makes a new link, and the broker sends the rest again (with `clean_session`
-    /// it forgets the rest).
+    /// It also bounds the incoming messages that may wait for threads that do not read their inboxes: four times as
+    /// many bytes, and never less than 64 MiB. All that waits is on one account, acknowledged or not, also when the
+    /// broker has lost the session. Each message counts its topic, its payload, and 256 bytes for each inbox. So many
+    /// bytes may be acknowledged although they wait. Beyond that a message waits unacknowledged, and other inboxes
+    /// may have to wait for theirs, since the broker sends no more than its window. That may come to a quarter
+    /// more. The next message, and all behind it, stay with the broker while everything else goes on. Once the
+    /// threads have read half of the waiting bytes, the loop makes a new link, and the broker sends the rest again
+    /// (with `clean_session` it forgets the rest).
     pub max_packet_size: usize,
     /// The reaction to a message above `max_packet_size`. By default it is read away and acknowledged, and the
     /// inboxes that it was for are told ([`InboxError::TooLarge`](crate::InboxError::TooLarge)). A broker sends a
@@ -437,10 +440,10 @@ impl Options {
         Ok(())
     }
 
-    /// Bytes of incoming messages that may wait unacknowledged for receivers. See
+    /// Bytes of incoming messages that may be acknowledged while they wait for receivers. See
     /// [`Options::max_packet_size`].
-    pub(crate) fn max_owed_bytes(&self) -> usize {
-        LEAST_OWED_BYTES.max(self.max_packet_size.saturating_mul(4))
+    pub(crate) fn max_waiting_bytes(&self) -> usize {
+        LEAST_WAITING_BYTES.max(self.max_packet_size.saturating_mul(4))
     }
 
     /// The broker's address as people write it: `host:port`, with brackets around an IPv6 address.

@@ -1,13 +1,13 @@
 //! \[9\] Puts incoming messages into the inboxes, and keeps aside those that find no room.
 //!
 //! It runs on the loop's thread and never waits. A message that a full inbox cannot take waits aside,
-//! in order and unacknowledged, so the broker's own window bounds how much waits. A QoS 0 message is
-//! dropped instead, and counted. An inbox that was dropped counts as accepting.
-//!
-//! When the broker loses the session, its window begins anew, although messages that wait here are still
-//! to be delivered. So that this does not add up, one inbox never has more aside than
-//! [`LARGEST_ASIDE`], and all of them together no more bytes than the session lets one broker session
-//! have unacknowledged.
+//! in order. It counts as accepted by an inbox that has it, that was dropped, or that is slow (`queue.rs`): so a slow
+//! inbox delays the acknowledgments, and thereby the messages, of no other one. A message that every inbox has
+//! accepted in one of these ways counts as accepted. It waits on for those that do not have it, and is never dropped.
+//! The session bounds in one account what waits here and before the default inbox (`unmatched.rs`), and does not
+//! let a message count as accepted beyond that. A QoS 0 message that finds no room is dropped and counted.
+
+mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,105 +15,94 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 
-use crate::client::outlet::{InboxId, Item, Offer, Outlet};
+use crate::client::outlet::{InboxId, Item, Outlet};
 use crate::client::unmatched::Unmatched;
-use crate::mqtt::packet::{Message, QoS};
+use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
-
-/// Messages that may wait aside for one inbox: as many as one session can have unacknowledged, since
-/// there are no more packet identifiers. Only over several lost sessions more could come together. Then
-/// the oldest is dropped and counted; no broker awaits its acknowledgment any more.
-const LARGEST_ASIDE: usize = 65_535;
+use queue::{Put, Queue};
 
 /// The inboxes, and what waits for room in them.
 pub(crate) struct Fanout {
     queues: HashMap<InboxId, Queue>,
-    /// The messages that not every inbox has accepted yet, in the order of arrival.
-    missing: BTreeMap<DeliveryId, Missing>,
-    /// Bytes of these messages.
-    missing_bytes: usize,
-    largest_missing_bytes: usize,
+    /// The messages that not every inbox has.
+    waiting: BTreeMap<DeliveryId, Undelivered>,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
+    /// Inboxes whose messages count as accepted only once they are taken.
+    once_taken: Vec<InboxId>,
     unmatched: Unmatched,
     matched: Matches<InboxId>,
-    largest_aside: usize,
-    /// Messages dropped because more than that would have waited aside.
-    given_up: u64,
-    /// Those that thereby count as accepted, until the next [`Fanout::retry`].
-    accepted_unread: Vec<DeliveryId>,
+    acceptances: VecDeque<Acceptance>,
 }
 
-struct Queue {
-    outlet: Outlet,
-    aside: VecDeque<Aside>,
+/// A message that waits for inboxes.
+struct Undelivered {
+    /// How many do not have it.
+    inboxes: usize,
+    /// How many of these delay its acknowledgment.
+    delaying: usize,
 }
 
-/// A message that is aside somewhere.
-struct Missing {
-    /// How many inboxes have not accepted it.
-    queues: usize,
-    bytes: usize,
-}
-
-struct Aside {
-    item: Item,
-    delivery: Option<DeliveryId>,
+/// News for the session of a message that did not count as accepted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// Every inbox has it.
+    Complete(DeliveryId),
+    /// It counts as accepted, and waits for so many slow inboxes.
+    Early(DeliveryId, usize),
 }
 
 impl Fanout {
-    /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages. A
-    /// broker session may have messages of `max_owed_bytes` unacknowledged.
-    pub(crate) fn new(unmatched: usize, max_owed_bytes: usize) -> (Self, Receiver<Arc<Message>>) {
+    /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages.
+    pub(crate) fn new(unmatched: usize) -> (Self, Receiver<Arc<Message>>) {
         let (unmatched, receiver) = Unmatched::new(unmatched);
         let fanout = Fanout {
             queues: HashMap::new(),
-            missing: BTreeMap::new(),
-            missing_bytes: 0,
-            largest_missing_bytes: max_owed_bytes,
+            waiting: BTreeMap::new(),
             full: Vec::new(),
+            once_taken: Vec::new(),
             unmatched,
             matched: Matches::default(),
-            largest_aside: LARGEST_ASIDE,
-            given_up: 0,
-            accepted_unread: Vec::new(),
+            acceptances: VecDeque::new(),
         };
         (fanout, receiver)
     }
 
     pub(crate) fn open(&mut self, outlet: Outlet) {
-        let queue = Queue {
-            outlet,
-            aside: VecDeque::new(),
-        };
-        self.queues.insert(queue.outlet.id, queue);
+        let id = outlet.id;
+        let queue = Queue::new(outlet);
+        if queue.is_once_taken() {
+            self.once_taken.push(id);
+        }
+        self.queues.insert(id, queue);
     }
 
     pub(crate) fn is_open(&self, inbox: InboxId) -> bool {
         self.queues.contains_key(&inbox)
     }
 
-    /// An inbox was dropped: it accepts all that waited for it. Puts the messages that every inbox has
-    /// accepted thereby into `accepted`.
-    pub(crate) fn close(&mut self, inbox: InboxId, accepted: &mut Vec<DeliveryId>) {
+    /// An inbox was dropped: it accepts all that waited for it.
+    pub(crate) fn close(&mut self, inbox: InboxId) {
         if let Some(queue) = self.queues.remove(&inbox) {
-            for waiting in queue.aside {
-                self.accept_one(waiting.delivery, accepted);
-            }
+            queue.close(|delivery, delayed| {
+                accept_one(&mut self.waiting, &mut self.acceptances, delivery, delayed);
+            });
         }
         self.full.retain(|id| *id != inbox);
+        self.once_taken.retain(|id| *id != inbox);
     }
 
-    /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether all accepted it at
-    /// once.
+    /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether it counts as accepted
+    /// and waits for none; otherwise [`Fanout::poll`] tells.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
         message: &Arc<Message>,
         delivery: Option<DeliveryId>,
+        now: Instant,
     ) -> bool {
-        match self.deliver_matched(subscriptions, message, delivery) {
+        match self.deliver_matched(subscriptions, message, delivery, now) {
             Some(accepted) => accepted,
             None => self.unmatched.put(message, delivery),
         }
@@ -124,235 +113,177 @@ impl Fanout {
         self.unmatched.hold(until);
     }
 
-    /// There are new subscriptions: delivers the messages that waited for them. Puts those that every inbox has
-    /// accepted at once into `accepted`.
-    pub(crate) fn offer_held(
-        &mut self,
-        subscriptions: &Subscriptions<InboxId>,
-        accepted: &mut Vec<DeliveryId>,
-    ) {
+    /// There are new subscriptions: delivers the messages that waited for them.
+    pub(crate) fn offer_held(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
         for (delivery, message) in self.unmatched.take_held() {
-            match self.deliver_matched(subscriptions, &message, Some(delivery)) {
-                Some(true) => accepted.push(delivery),
+            match self.deliver_matched(subscriptions, &message, Some(delivery), now) {
+                Some(true) => self.acceptances.push_back(Acceptance::Complete(delivery)),
                 Some(false) => {}
                 None => self.unmatched.keep(delivery, message),
             }
         }
     }
 
-    /// When [`Fanout::handle_timeout`] wants to be called.
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
-        self.unmatched.next_timer()
-    }
-
-    /// The default inbox takes the messages that waited long enough for a subscription. Puts them into `accepted`.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, accepted: &mut Vec<DeliveryId>) {
-        self.unmatched.handle_timeout(now, accepted);
-    }
-
-    /// Delivers a message to every inbox that wants it. Returns whether all accepted it at once, or `None` if no
-    /// inbox wants it.
+    /// Delivers a message to every inbox that wants it. Returns whether it waits for none, or `None` if no inbox
+    /// wants it.
     fn deliver_matched(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
         message: &Arc<Message>,
         delivery: Option<DeliveryId>,
+        now: Instant,
     ) -> Option<bool> {
         let mut matched = std::mem::take(&mut self.matched);
         subscriptions.matching(message.topic(), &mut matched);
-        let inboxes = &mut matched.subscribers;
-        inboxes.retain(|inbox| self.queues.contains_key(inbox));
-        let is_wanted = !inboxes.is_empty();
+        matched
+            .subscribers
+            .retain(|inbox| self.queues.contains_key(inbox));
+        let is_wanted = !matched.subscribers.is_empty();
         if message.too_large().is_some() && delivery.is_none() {
             // There is nothing to receive, and the broker awaits nothing.
-            inboxes.retain(|inbox| {
-                let queue = self.queues.get(inbox);
-                queue.inspect(|queue| queue.outlet.count_dropped());
-                false
-            });
+            let passed_over = matched.subscribers.drain(..);
+            let queues = passed_over.filter_map(|inbox| self.queues.get(&inbox));
+            queues.for_each(Queue::count_dropped);
         }
-        let mut missing = 0;
-        for inbox in inboxes.iter() {
-            missing += usize::from(!self.put(*inbox, Item::Message(Arc::clone(message)), delivery));
+        let (mut inboxes, mut delaying) = (0, 0);
+        for inbox in &matched.subscribers {
+            let item = Item::Message(Arc::clone(message));
+            if let Put::Waits { delays } = self.put(*inbox, item, delivery, now) {
+                inboxes += 1;
+                delaying += usize::from(delays);
+            }
         }
         self.matched = matched;
-        if !is_wanted {
-            return None;
-        }
-        Some(match (delivery, missing) {
-            (Some(delivery), queues @ 1..) => {
-                let bytes = message.size();
-                self.missing.insert(delivery, Missing { queues, bytes });
-                self.missing_bytes += bytes;
-                while self.missing_bytes > self.largest_missing_bytes
-                    && self.missing.len() > 1
-                    && self.drop_oldest_message()
-                {}
-                false
+        if let Some(delivery) = delivery
+            && inboxes > 0
+        {
+            self.waiting
+                .insert(delivery, Undelivered { inboxes, delaying });
+            if delaying == 0 {
+                self.acceptances
+                    .push_back(Acceptance::Early(delivery, inboxes));
             }
-            _ => true,
-        })
+            return Some(false);
+        }
+        is_wanted.then_some(true)
     }
 
     /// Tells an inbox that one of its subscriptions is gone. The news waits aside like a message.
-    pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str) {
+    pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str, now: Instant) {
         let filter = filter.to_owned();
-        self.put(inbox, Item::SubscriptionRefused { filter }, None);
+        self.put(inbox, Item::SubscriptionRefused { filter }, None, now);
     }
 
-    /// Offers again what waits aside. Puts the messages that every inbox has now accepted into `accepted`.
-    pub(crate) fn retry(&mut self, accepted: &mut Vec<DeliveryId>) {
-        accepted.append(&mut self.accepted_unread);
-        for inbox in std::mem::take(&mut self.full) {
-            let Some(queue) = self.queues.get_mut(&inbox) else {
-                continue;
+    fn put(
+        &mut self,
+        inbox: InboxId,
+        item: Item,
+        delivery: Option<DeliveryId>,
+        now: Instant,
+    ) -> Put {
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            return Put::Accepted;
+        };
+        let had_aside = queue.has_aside();
+        let put = queue.put(item, delivery, now);
+        if !had_aside && queue.has_aside() {
+            self.full.push(inbox);
+        }
+        put
+    }
+
+    /// Looks what was taken, offers again what waits aside, and does what is due by now.
+    pub(crate) fn retry(&mut self, now: Instant) {
+        let Fanout {
+            queues,
+            waiting,
+            full,
+            once_taken,
+            unmatched,
+            acceptances,
+            ..
+        } = self;
+        full.retain(|inbox| {
+            let Some(queue) = queues.get_mut(inbox) else {
+                return false;
             };
-            let mut taken = queue.drain();
-            if !queue.aside.is_empty() {
-                queue.outlet.wait_for_room();
-                taken.extend(queue.drain());
-            }
-            if queue.aside.is_empty() {
-                queue.outlet.wait_no_more();
-            } else {
-                self.full.push(inbox);
-            }
-            for delivery in taken {
-                self.accept_one(delivery, accepted);
+            queue.offer_again(|delivery, delayed| {
+                accept_one(waiting, acceptances, delivery, delayed);
+            });
+            queue.become_slow_if_due(now, |delivery| {
+                delay_no_more(waiting, acceptances, delivery);
+            });
+            queue.has_aside()
+        });
+        for inbox in once_taken {
+            if let Some(queue) = queues.get_mut(inbox) {
+                queue.look_what_was_taken(|delivery| {
+                    accept_one(waiting, acceptances, delivery, true);
+                });
             }
         }
+        unmatched.handle_timeout(now, |delivery| {
+            acceptances.push_back(Acceptance::Complete(delivery));
+        });
+    }
+
+    /// When [`Fanout::retry`] wants to be called.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let full = self.full.iter().filter_map(|inbox| self.queues.get(inbox));
+        let slow = full.filter_map(Queue::slow_at).min();
+        slow.into_iter().chain(self.unmatched.next_timer()).min()
+    }
+
+    /// The next news for the session.
+    pub(crate) fn poll(&mut self) -> Option<Acceptance> {
+        self.acceptances.pop_front()
+    }
+
+    /// The inbox for which most items wait, in it and aside, and how many; `None` if they wait for a subscription.
+    pub(crate) fn fullest(&self) -> (Option<InboxId>, usize) {
+        let inboxes = self.full.iter().chain(&self.once_taken);
+        let waiting = |inbox: &InboxId| Some((Some(*inbox), self.queues.get(inbox)?.waiting()));
+        let held = (None, self.unmatched.held());
+        let all = inboxes.filter_map(waiting).chain([held]);
+        all.max_by_key(|(_, waiting)| *waiting).unwrap_or(held)
     }
 
     /// How many messages found neither a subscription nor room in the default inbox.
     pub(crate) fn unmatched_dropped(&self) -> u64 {
         self.unmatched.dropped()
     }
+}
 
-    /// Returns whether the inbox has accepted it. A dropped message counts as accepted.
-    fn put(&mut self, inbox: InboxId, item: Item, delivery: Option<DeliveryId>) -> bool {
-        let Some(queue) = self.queues.get_mut(&inbox) else {
-            return true;
-        };
-        let item = if queue.aside.is_empty() {
-            match queue.outlet.offer(item) {
-                Offer::Accepted | Offer::Gone => return true,
-                Offer::Full(item) => item,
-            }
-        } else {
-            item
-        };
-        // The broker's window bounds what waits aside, and knows no QoS 0.
-        if let Item::Message(message) = &item
-            && message.qos() == QoS::AtMostOnce
-        {
-            queue.outlet.count_dropped();
-            return true;
-        }
-        if queue.aside.is_empty() {
-            self.full.push(inbox);
-            queue.outlet.wait_for_room();
-            // The thread may have made room before the loop asked to be told.
-            return match queue.outlet.offer(item) {
-                Offer::Accepted | Offer::Gone => true,
-                Offer::Full(item) => {
-                    queue.aside.push_back(Aside { item, delivery });
-                    false
-                }
-            };
-        }
-        queue.aside.push_back(Aside { item, delivery });
-        if queue.aside.len() > self.largest_aside {
-            self.drop_oldest_aside(inbox);
-        }
-        false
-    }
-
-    /// Makes an inbox give up the oldest message that waits aside for it. It never gives up the news that a
-    /// subscription is gone.
-    fn drop_oldest_aside(&mut self, inbox: InboxId) {
-        let Some(queue) = self.queues.get_mut(&inbox) else {
-            return;
-        };
-        let is_message = |aside: &Aside| matches!(aside.item, Item::Message(_));
-        let Some(oldest) = queue.aside.iter().position(is_message) else {
-            return;
-        };
-        self.drop_aside(inbox, oldest);
-    }
-
-    /// Makes every inbox that it waits for give up the message that waits longest of all.
-    fn drop_oldest_message(&mut self) -> bool {
-        let Some((&oldest, _)) = self.missing.first_key_value() else {
-            return false;
-        };
-        let mut dropped = false;
-        for inbox in self.full.clone() {
-            // Messages aside for an inbox stand in the order of arrival.
-            let first = self.queues.get(&inbox).and_then(|queue| {
-                let is_message = |aside: &Aside| aside.delivery.is_some();
-                let place = queue.aside.iter().position(is_message)?;
-                (queue.aside[place].delivery == Some(oldest)).then_some(place)
-            });
-            if let Some(place) = first {
-                self.drop_aside(inbox, place);
-                dropped = true;
-            }
-        }
-        dropped
-    }
-
-    fn drop_aside(&mut self, inbox: InboxId, place: usize) {
-        let Some(queue) = self.queues.get_mut(&inbox) else {
-            return;
-        };
-        let dropped = queue.aside.remove(place).and_then(|aside| aside.delivery);
-        if queue.aside.is_empty() {
-            queue.outlet.wait_no_more();
-            self.full.retain(|id| *id != inbox);
-        }
-        queue.outlet.count_dropped();
-        self.given_up += 1;
-        if self.given_up.is_power_of_two() {
-            log::error!(
-                "a thread does not read its inbox and the broker has lost the session: what \
-                 waited longest for it is dropped ({} so far)",
-                self.given_up
-            );
-        }
-        let mut accepted = std::mem::take(&mut self.accepted_unread);
-        self.accept_one(dropped, &mut accepted);
-        self.accepted_unread = accepted;
-    }
-
-    fn accept_one(&mut self, delivery: Option<DeliveryId>, accepted: &mut Vec<DeliveryId>) {
-        let Some(delivery) = delivery else {
-            return;
-        };
-        if let Some(missing) = self.missing.get_mut(&delivery) {
-            missing.queues -= 1;
-            if missing.queues == 0 {
-                self.missing_bytes -= missing.bytes;
-                self.missing.remove(&delivery);
-                accepted.push(delivery);
-            }
-        }
+/// An inbox has a message now, which it may have delayed until now.
+fn accept_one(
+    waiting: &mut BTreeMap<DeliveryId, Undelivered>,
+    acceptances: &mut VecDeque<Acceptance>,
+    delivery: DeliveryId,
+    delayed: bool,
+) {
+    let Some(one) = waiting.get_mut(&delivery) else {
+        return;
+    };
+    one.inboxes -= 1;
+    if one.inboxes == 0 {
+        waiting.remove(&delivery);
+        acceptances.push_back(Acceptance::Complete(delivery));
+    } else if delayed {
+        delay_no_more(waiting, acceptances, delivery);
     }
 }
 
-impl Queue {
-    /// Moves what has room into the inbox. Returns the deliveries that it accepted.
-    fn drain(&mut self) -> Vec<Option<DeliveryId>> {
-        let mut taken = Vec::new();
-        while let Some(Aside { item, delivery }) = self.aside.pop_front() {
-            match self.outlet.offer(item) {
-                Offer::Accepted | Offer::Gone => taken.push(delivery),
-                Offer::Full(item) => {
-                    self.aside.push_front(Aside { item, delivery });
-                    break;
-                }
-            }
+/// One inbox less delays a message.
+fn delay_no_more(
+    waiting: &mut BTreeMap<DeliveryId, Undelivered>,
+    acceptances: &mut VecDeque<Acceptance>,
+    delivery: DeliveryId,
+) {
+    if let Some(one) = waiting.get_mut(&delivery) {
+        one.delaying -= 1;
+        if one.delaying == 0 {
+            acceptances.push_back(Acceptance::Early(delivery, one.inboxes));
         }
-        taken
     }
 }
 

@@ -16,7 +16,7 @@ use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
-use crate::client::outlet::{InboxId, WhenFull};
+use crate::client::outlet::{InboxId, InboxPolicy};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::limits::{LimitExceeded, Limits};
@@ -163,6 +163,9 @@ impl Handle {
     /// resolves with what was granted, filter by filter. So messages that the broker's session had stored are not
     /// lost on a loop that subscribes before it runs.
     ///
+    /// The broker answers with the retained messages that match. They reach each inbox with a matching filter, also one
+    /// that has them already: [`Message::retain`] tells them from new ones.
+    ///
     /// # Errors
     /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
     /// none or more than the broker allows, when the queue stays full for the block time, and when
@@ -288,10 +291,11 @@ impl Handle {
         ticket
     }
 
-    /// An inbox for `capacity` messages (1 to 1,000,000), to subscribe with.
-    pub fn inbox(&self, capacity: usize, when_full: WhenFull) -> Inbox {
+    /// An inbox for `capacity` messages (1 to 1,000,000), to subscribe with. `policy` is a [`WhenFull`](crate::WhenFull), or an
+    /// [`Accept`](crate::Accept) where it matters when messages are acknowledged.
+    pub fn inbox(&self, capacity: usize, policy: impl Into<InboxPolicy>) -> Inbox {
         let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
-        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.lane.clone());
+        let (inbox, outlet) = Inbox::new(id, capacity, policy.into(), self.lane.clone());
         self.lane.open_inbox(outlet);
         inbox
     }

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use crate::client::lane::LaneSender;
 use crate::client::loop_thread;
-use crate::client::outlet::{Flow, InboxId, Item, Outlet, WhenFull};
+use crate::client::outlet::{Flow, InboxId, InboxPolicy, Item, Outlet};
 use crate::mqtt::packet::Message;
 
 /// The inbox of one thread: what the broker sends for its subscriptions.
@@ -31,7 +31,7 @@ pub enum InboxError {
     /// None came in time.
     #[error("no message arrived in time")]
     Timeout,
-    /// The loop has ended and everything it delivered was taken.
+    /// The loop has ended and everything that waited for this inbox was taken.
     #[error("the loop has ended")]
     Closed,
     /// The inbox is empty, and the calling thread runs a loop, as inside a callback of
@@ -70,10 +70,10 @@ impl Inbox {
     pub(crate) fn new(
         id: InboxId,
         capacity: usize,
-        when_full: WhenFull,
+        policy: InboxPolicy,
         lane: LaneSender,
     ) -> (Inbox, Outlet) {
-        let (outlet, receiver, flow) = Outlet::new(id, capacity, when_full);
+        let (outlet, receiver, flow) = Outlet::new(id, capacity, policy);
         let inbox = Inbox {
             id,
             items: receiver,
@@ -86,7 +86,7 @@ impl Inbox {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// [`InboxError::Closed`] once the loop has ended and the queue is empty;
+    /// [`InboxError::Closed`] once the loop has ended and everything that waited for this inbox was taken;
     /// [`InboxError::TooLarge`] for each message of QoS 1 and 2 that was passed over, and
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
     /// renew. Receiving goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
@@ -95,8 +95,8 @@ impl Inbox {
         if loop_thread::is_current() {
             return self.recv_on_loop_thread();
         }
-        let item = self.items.recv().map_err(|_| InboxError::Closed)?;
-        self.taken(item)
+        let item = self.items.recv();
+        self.taken(item.or_else(|_| self.rest())?)
     }
 
     /// Waits for the next message, at most this long.
@@ -107,11 +107,11 @@ impl Inbox {
         if loop_thread::is_current() && !timeout.is_zero() {
             return self.recv_on_loop_thread();
         }
-        let item = self.items.recv_timeout(timeout).map_err(|e| match e {
-            RecvTimeoutError::Timeout => InboxError::Timeout,
-            RecvTimeoutError::Disconnected => InboxError::Closed,
-        })?;
-        self.taken(item)
+        let item = self.items.recv_timeout(timeout);
+        self.taken(item.or_else(|e| match e {
+            RecvTimeoutError::Timeout => Err(InboxError::Timeout),
+            RecvTimeoutError::Disconnected => self.rest(),
+        })?)
     }
 
     /// The next message if one is there.
@@ -119,11 +119,11 @@ impl Inbox {
     /// # Errors
     /// As [`Inbox::recv`], and [`InboxError::Timeout`] when the queue is empty.
     pub fn try_recv(&self) -> Result<Arc<Message>, InboxError> {
-        let item = self.items.try_recv().map_err(|e| match e {
-            TryRecvError::Empty => InboxError::Timeout,
-            TryRecvError::Disconnected => InboxError::Closed,
-        })?;
-        self.taken(item)
+        let item = self.items.try_recv();
+        self.taken(item.or_else(|e| match e {
+            TryRecvError::Empty => Err(InboxError::Timeout),
+            TryRecvError::Disconnected => self.rest(),
+        })?)
     }
 
     fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
@@ -142,9 +142,14 @@ impl Inbox {
         self.id
     }
 
+    /// The loop has ended and the queue is empty: what waited aside comes next.
+    fn rest(&self) -> Result<Item, InboxError> {
+        self.flow.take_rest().ok_or(InboxError::Closed)
+    }
+
     /// There is room now. The loop has to know if something waits for it.
     fn taken(&self, item: Item) -> Result<Arc<Message>, InboxError> {
-        if self.flow.made_room() {
+        if self.flow.taken() {
             self.lane.inject_process_loop();
         }
         match item {

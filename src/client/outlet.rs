@@ -2,11 +2,13 @@
 //!
 //! The queue of an inbox is bounded, and the loop never waits for room in it. When something waits
 //! aside (`fanout.rs`), the thread that makes room wakes the loop (`inbox.rs`), and only then. There is
-//! no lock. The loop's thread offers; the threads' end is a receiver.
+//! no lock while the loop runs. Items that wait aside when the loop ends move to the threads' end. The loop's thread offers;
+//! the threads' end is a receiver.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -21,13 +23,59 @@ pub(crate) struct InboxId(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// QoS 1 and 2 wait aside, unacknowledged, until there is room; QoS 0 is dropped and counted.
+    /// QoS 1 and 2 wait aside until there is room; QoS 0 is dropped and counted. While something waits aside for less
+    /// than a second, it is not acknowledged. From then on the inbox is slow, until nothing waits aside: what comes
+    /// for it is acknowledged at once, so that it delays no other inbox. See
+    /// [`Options::max_packet_size`](crate::options::Options::max_packet_size) for how much may wait.
     #[default]
     WaitAside,
     /// The oldest message in the queue makes room, and is counted.
     DropOldest,
     /// The message itself is dropped, and counted.
     DropNewest,
+}
+
+/// The moment at which an inbox accepts a message of QoS 1 or 2. Once every inbox that wants a message has accepted
+/// it, the loop acknowledges it, and the broker forgets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Accept {
+    /// As soon as it is in the inbox. A message in the inbox is lost if the process dies.
+    #[default]
+    OnceQueued,
+    /// Once a thread has taken it out of the inbox, so that no message is acknowledged before.
+    ///
+    /// This has a price for all other inboxes. Acknowledgments leave in the order of arrival [MQTT-4.6.0-2], and a
+    /// broker sends only so many messages without one (20 with Mosquitto, 100 with AWS IoT Core). So while a
+    /// thread leaves that many in such an inbox, no other inbox gets a message. Take them quickly, or drop the inbox:
+    /// then all of its messages count as taken. [`WhenFull::WaitAside`] holds for what finds no room, and such an
+    /// inbox is never slow.
+    OnceTaken,
+}
+
+/// How an inbox takes messages: a [`WhenFull`], or an [`Accept`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct InboxPolicy {
+    when_full: WhenFull,
+    accept: Accept,
+}
+
+impl From<WhenFull> for InboxPolicy {
+    fn from(when_full: WhenFull) -> Self {
+        InboxPolicy {
+            when_full,
+            ..InboxPolicy::default()
+        }
+    }
+}
+
+impl From<Accept> for InboxPolicy {
+    fn from(accept: Accept) -> Self {
+        InboxPolicy {
+            accept,
+            ..InboxPolicy::default()
+        }
+    }
 }
 
 /// An item that travels through an inbox.
@@ -43,12 +91,18 @@ pub(crate) struct Flow {
     /// Something waits aside for room.
     waiting: AtomicBool,
     dropped: AtomicU64,
+    /// The loop counts what is taken.
+    is_once_taken: bool,
+    /// How many items were taken, if the loop counts them.
+    taken: AtomicU64,
+    /// Items that waited aside when the loop ended.
+    rest: Mutex<VecDeque<Item>>,
 }
 
 /// The loop's end of an inbox.
 pub(crate) struct Outlet {
     pub(crate) id: InboxId,
-    pub(crate) when_full: WhenFull,
+    when_full: WhenFull,
     items: Sender<Item>,
     /// For [`WhenFull::DropOldest`] only: a second receiver would hide that the inbox was dropped.
     oldest: Option<Receiver<Item>>,
@@ -67,9 +121,13 @@ pub(crate) enum Offer {
 }
 
 impl Flow {
-    /// The inbox's thread has made room. Returns whether it has to wake the loop, which waits for it. Each thread
+    /// The inbox's thread has taken an item. Returns whether it has to wake the loop, which waits for that. Each thread
     /// does so until the loop waits no more: the system may stop another one before it has.
-    pub(crate) fn made_room(&self) -> bool {
+    pub(crate) fn taken(&self) -> bool {
+        if self.is_once_taken {
+            self.taken.fetch_add(1, Ordering::Release);
+            return true;
+        }
         // Pairs with the fence in `Outlet::wait_for_room`: either this thread sees that something waits,
         // or the loop sees the room.
         fence(Ordering::SeqCst);
@@ -80,6 +138,12 @@ impl Flow {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
+
+    /// The next item that waited aside when the loop ended. Call this once the queue is disconnected.
+    pub(crate) fn take_rest(&self) -> Option<Item> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        rest.pop_front()
+    }
 }
 
 impl Outlet {
@@ -88,11 +152,15 @@ impl Outlet {
     pub(crate) fn new(
         id: InboxId,
         capacity: usize,
-        when_full: WhenFull,
+        policy: InboxPolicy,
     ) -> (Outlet, Receiver<Item>, Arc<Flow>) {
+        let InboxPolicy { when_full, accept } = policy;
         let (sender, receiver) =
             bounded(capacity.clamp(*ranges::QUEUE.start(), *ranges::QUEUE.end()));
-        let flow = Arc::new(Flow::default());
+        let flow = Arc::new(Flow {
+            is_once_taken: accept == Accept::OnceTaken,
+            ..Flow::default()
+        });
         let outlet = Outlet {
             id,
             when_full,
@@ -162,6 +230,27 @@ impl Outlet {
         self.flow.waiting.store(false, Ordering::Relaxed);
     }
 
+    /// Whether the inbox accepts a message only once it is taken.
+    pub(crate) fn is_once_taken(&self) -> bool {
+        self.flow.is_once_taken
+    }
+
+    /// How many items were taken, if the inbox accepts a message only then.
+    pub(crate) fn taken(&self) -> u64 {
+        self.flow.taken.load(Ordering::Acquire)
+    }
+
+    /// How many items are in the queue.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The loop ends: leaves what waits aside to the thread, behind what is in the queue.
+    pub(crate) fn leave(&self, rest: impl Iterator<Item = Item>) {
+        let all = self.flow.rest.lock();
+        all.unwrap_or_else(PoisonError::into_inner).extend(rest);
+    }
+
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
     }
@@ -181,15 +270,12 @@ mod tests {
 
     #[test]
     fn each_thread_that_makes_room_wakes_the_loop_until_the_loop_waits_no_more() {
-        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::WaitAside);
-        assert!(!flow.made_room());
+        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::WaitAside.into());
+        assert!(!flow.taken());
         outlet.wait_for_room();
-        assert!(
-            flow.made_room(),
-            "by a thread that is stopped before it does"
-        );
-        assert!(flow.made_room(), "by another one");
+        assert!(flow.taken(), "by a thread that is stopped before it does");
+        assert!(flow.taken(), "by another one");
         outlet.wait_no_more();
-        assert!(!flow.made_room());
+        assert!(!flow.taken());
     }
 }

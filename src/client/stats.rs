@@ -16,6 +16,8 @@ pub struct Stats {
     pub resumed: u64,
     /// How many subscriptions were renewed because the broker had forgotten them.
     pub resubscribed: u64,
+    /// Messages whose acknowledgment waited because too many bytes waited for threads that did not read their inboxes.
+    pub held_back: u64,
     /// Messages dropped because they matched no subscription and the default inbox was full.
     pub unmatched_dropped: u64,
     /// Messages above `max_packet_size` that were read away.

@@ -72,15 +72,20 @@ impl Unmatched {
         self.hold_until.filter(|_| !self.held.is_empty())
     }
 
-    /// The default inbox takes the messages that have waited long enough. Puts them into `accepted`.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, accepted: &mut Vec<DeliveryId>) {
+    /// The default inbox takes the messages that have waited long enough. Calls `accepted` with each of them.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, mut accepted: impl FnMut(DeliveryId)) {
         if self.hold_until.is_some_and(|at| at <= now) {
             self.hold_until = None;
             for (delivery, message) in self.take_held() {
                 self.deliver(&message);
-                accepted.push(delivery);
+                accepted(delivery);
             }
         }
+    }
+
+    /// How many messages wait for a subscription.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// How many messages found no room in the default inbox.
@@ -147,9 +152,11 @@ mod tests {
         let (accepted, second) = put(&mut unmatched, 2, 2);
         assert!(!accepted);
         let mut accepted = Vec::new();
-        unmatched.handle_timeout(start + Duration::from_millis(4_999), &mut accepted);
-        assert_eq!((accepted.len(), inbox.len()), (0, 1));
-        unmatched.handle_timeout(unmatched.next_timer().unwrap(), &mut accepted);
+        let early = start + Duration::from_millis(4_999);
+        unmatched.handle_timeout(early, |delivery| accepted.push(delivery));
+        assert_eq!((accepted.len(), inbox.len(), unmatched.held()), (0, 1, 2));
+        let due = unmatched.next_timer().unwrap();
+        unmatched.handle_timeout(due, |delivery| accepted.push(delivery));
         assert_eq!(accepted, [first.unwrap(), second.unwrap()]);
         // One had room; the other is dropped and counted.
         let topics = inbox.try_iter().map(|message| message.topic().to_owned());

@@ -1,6 +1,6 @@
 //! Incoming messages: which answers they get, and when.
 
-use mqtt_connection_sharing::{InboxError, WhenFull};
+use mqtt_connection_sharing::{Accept, InboxError, WhenFull};
 
 use crate::harness::{RESUMED, ack, greet, message, online, online_with, terminate};
 use crate::support::running::{next, options};
@@ -46,34 +46,35 @@ fn mqtt_3_3_4_1_each_quality_of_service_has_its_answer() {
 fn mqtt_4_3_2_2_puback_comes_once_the_message_is_taken_and_frees_its_identifier() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
-    let inbox = running.handle().inbox(1, WhenFull::WaitAside);
+    let inbox = running.handle().inbox(1, Accept::OnceTaken);
     running.subscribe(&mut link, &inbox, "in");
     link.send(&message(0x32, "in", 7, b"first"));
-    link.expect_bytes(ack(0x40, 7));
-    // The inbox is full, so the second message is not accepted yet.
+    // The inbox is full now.
     link.send(&message(0x32, "in", 8, b"second"));
     running.take_a_turn();
     link.expect_no_bytes();
-    // Nor is it accepted when it comes again on another link.
+    // Neither is accepted when it comes again on another link.
     link.close();
     let mut link = greet(&mut broker, RESUMED);
+    link.send(&message(0x3a, "in", 7, b"first"));
     link.send(&message(0x3a, "in", 8, b"second"));
     running.take_a_turn();
     link.expect_no_bytes();
-    assert_eq!(next(&inbox), "first");
-    link.expect_bytes(ack(0x40, 8));
-    assert_eq!(next(&inbox), "second");
+    for (payload, id) in [("first", 7), ("second", 8)] {
+        assert_eq!(next(&inbox), payload);
+        link.expect_bytes(ack(0x40, id));
+    }
     // After PUBACK the identifier names a new message, whatever its content, with DUP or without.
     for first in [0x32, 0x3a, 0x32] {
         link.send(&message(first, "in", 8, b"second"));
-        link.expect_bytes(ack(0x40, 8));
         assert_eq!(next(&inbox), "second");
+        link.expect_bytes(ack(0x40, 8));
     }
     link.close();
     let mut link = greet(&mut broker, RESUMED);
     link.send(&message(0x3a, "in", 8, b"second"));
-    link.expect_bytes(ack(0x40, 8));
     assert_eq!(next(&inbox), "second");
+    link.expect_bytes(ack(0x40, 8));
     terminate(running, link);
 }
 
@@ -116,11 +117,11 @@ fn mqtt_4_5_0_2_every_message_is_acknowledged_whether_anybody_wants_it_or_not() 
 fn mqtt_4_6_0_2_pubacks_leave_in_the_order_of_the_publishes() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = online(&mut broker);
-    let slow = running.handle().inbox(1, WhenFull::WaitAside);
+    let slow = running.handle().inbox(1, Accept::OnceTaken);
     running.subscribe(&mut link, &slow, "slow");
     let quick = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &quick, "quick");
-    // The second message has to wait, and the ones behind it are accepted at once.
+    // Messages wait until they are taken, and the ones behind them are accepted at once.
     let arriving = [
         message(0x32, "slow", 900, b"900"),
         message(0x32, "slow", 3, b"3"),
@@ -132,20 +133,20 @@ fn mqtt_4_6_0_2_pubacks_leave_in_the_order_of_the_publishes() {
         message(0x32, "quick", 5, b"5"),
     ];
     link.send(&arriving.concat());
-    link.expect_bytes(ack(0x40, 900));
     for payload in ["65535", "0", "1", "5"] {
         assert_eq!(next(&quick), payload);
     }
     running.take_a_turn();
     link.expect_no_bytes();
     assert_eq!(next(&slow), "900");
+    link.expect_bytes(ack(0x40, 900));
+    assert_eq!(next(&slow), "3");
     link.expect_bytes(ack(0x40, 3));
     link.expect_bytes(ack(0x40, 65_535));
     link.expect_bytes(ack(0x40, 2));
     link.expect_bytes(ack(0x50, 1));
-    assert_eq!(next(&slow), "3");
+    assert_eq!(next(&slow), "4");
     link.expect_bytes(ack(0x40, 4));
     link.expect_bytes(ack(0x40, 5));
-    assert_eq!(next(&slow), "4");
     terminate(running, link);
 }

@@ -21,6 +21,7 @@ mod queue;
 mod reconnect;
 mod retained;
 mod scale;
+mod slow;
 mod slow_links;
 mod subscriptions;
 mod suspects;

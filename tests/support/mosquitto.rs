@@ -26,6 +26,8 @@ pub struct Mosquitto {
     folder: TempDir,
     certs: Certs,
     saving: Saving,
+    /// Its window and its queue are those that an empty configuration has.
+    is_stock: bool,
     port: u16,
     child: Option<Child>,
 }
@@ -52,18 +54,24 @@ impl Mosquitto {
     /// It saves at each change, so that a kill costs at most the message that it is handling, which it
     /// may have acknowledged. That limits it to some hundred messages a second.
     pub fn start() -> Mosquitto {
-        Mosquitto::start_with(Saving::EachChange, None)
+        Mosquitto::start_with(Saving::EachChange, false, None)
+    }
+
+    /// As [`Mosquitto::start_fast`], but with the window of 20 messages for each client, and the queue of 1,000
+    /// behind it, that Mosquitto has unless told otherwise.
+    pub fn start_stock() -> Mosquitto {
+        Mosquitto::start_with(Saving::EachSecond, true, None)
     }
 
     /// As [`Mosquitto::start`], but saves once a second. It handles many thousand messages a second, but
     /// a kill loses up to a second, acknowledged messages included.
     pub fn start_fast() -> Mosquitto {
-        Mosquitto::start_with(Saving::EachSecond, None)
+        Mosquitto::start_with(Saving::EachSecond, false, None)
     }
 
     /// As [`Mosquitto::start`], but a client that gives a user name must give this one and its password.
     pub fn start_with_user(name: &str, password: &str) -> Mosquitto {
-        Mosquitto::start_with(Saving::EachChange, Some((name, password)))
+        Mosquitto::start_with(Saving::EachChange, false, Some((name, password)))
     }
 
     /// Makes it write its database now (SIGUSR1) and waits until that is done. All that it has
@@ -199,7 +207,7 @@ impl Mosquitto {
         (client, answer)
     }
 
-    fn start_with(saving: Saving, user: Option<(&str, &str)>) -> Mosquitto {
+    fn start_with(saving: Saving, is_stock: bool, user: Option<(&str, &str)>) -> Mosquitto {
         let folder = tempfile::Builder::new()
             .prefix("mosquitto-")
             .tempdir()
@@ -208,6 +216,7 @@ impl Mosquitto {
             folder,
             certs: Certs::generate(),
             saving,
+            is_stock,
             port: 0,
             child: None,
         };
@@ -321,8 +330,10 @@ impl Mosquitto {
         let each_change = self.saving == Saving::EachChange;
         set("autosave_on_changes", &each_change.to_string());
         set("autosave_interval", "1");
-        set("max_inflight_messages", "100");
-        set("max_queued_messages", "0");
+        if !self.is_stock {
+            set("max_inflight_messages", "100");
+            set("max_queued_messages", "0");
+        }
         set("allow_anonymous", "true");
         if let Some(passwords) = passwords {
             set("password_file", &path(passwords));

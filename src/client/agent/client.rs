@@ -134,7 +134,7 @@ impl Client {
             suspected_after: SUSPECTED_AFTER,
             given_up_after: GIVEN_UP_AFTER,
             first_identifier: self.next_identifier,
-            max_owed_bytes: self.options.max_owed_bytes(),
+            max_waiting_bytes: self.options.max_waiting_bytes(),
         }
     }
 }

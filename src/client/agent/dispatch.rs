@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::pending::Pending;
 use super::{Agent, BATCH};
 use crate::client::command::{Command, Request};
+use crate::client::fanout::Acceptance;
 use crate::client::lane::{Announcement, LinkRequest, News};
 use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
@@ -15,7 +16,7 @@ use crate::mqtt::packet::{Filter, Message};
 use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason};
 use crate::mqtt::topic::shortened;
 
-/// How many characters of a topic a line of the log shows.
+/// How many characters of a topic or filter a line of the log shows.
 const SHOWN_CHARACTERS: usize = 100;
 
 impl Agent {
@@ -25,7 +26,7 @@ impl Agent {
         let urgent = self.lane.take();
         let busy = injected || urgent.is_some();
         if let Some(urgent) = urgent {
-            self.handle_news(urgent.news);
+            self.handle_news(urgent.news, now);
             for number in urgent.withdrawn {
                 self.subscriptions.end_announcement(number);
             }
@@ -50,7 +51,7 @@ impl Agent {
     }
 
     /// Opens inboxes, and gives those that are to subscribe the messages that waited for a subscription.
-    fn handle_news(&mut self, news: News) {
+    fn handle_news(&mut self, news: News, now: Instant) {
         for outlet in news.opened.into_values() {
             self.fanout.open(outlet);
         }
@@ -64,16 +65,15 @@ impl Agent {
             self.subscriptions.announce(number, inbox, &filters);
         }
         if any_announced {
-            self.fanout
-                .offer_held(&self.subscriptions, &mut self.accepted);
-            self.accept_all();
+            self.fanout.offer_held(&self.subscriptions, now);
+            self.tell_acceptances();
         }
     }
 
     /// Takes note of SUBSCRIBEs that were pushed since the turn began.
-    fn take_news(&mut self) {
+    fn take_news(&mut self, now: Instant) {
         if let Some(news) = self.lane.take_news() {
-            self.handle_news(news);
+            self.handle_news(news, now);
         }
     }
 
@@ -132,24 +132,23 @@ impl Agent {
                     self.handle_what_is_left(now);
                     self.link_lost(loss, now);
                 }
-                Event::Unread(limit) => {
+                Event::Unread => {
                     let forgets = match self.connection.clean_session() {
                         true => ", which forgets them with its session",
                         false => "",
                     };
-                    log::warn!(
-                        "a thread does not read its inbox, and with the next message more than {limit} \
-                         bytes would wait unacknowledged: new ones are left with the broker until half \
-                         of that is read{forgets}; read every inbox in time, drop it, or open it with \
-                         WhenFull::DropOldest or DropNewest"
-                    );
+                    self.warn_of_the_bound(&format!(
+                        "new ones are left with the broker until half of that is read{forgets}"
+                    ));
                 }
                 Event::Resolved { token, outcome } => self.resolved(token, outcome),
-                Event::Message { message, delivery } => self.deliver_one(&message, delivery),
+                Event::Message { message, delivery } => {
+                    self.deliver_one(&message, delivery, now);
+                }
                 Event::SubscriptionRefused { filter } => {
                     log::warn!("the subscription to {filter:?} is not renewed");
                     for inbox in self.subscriptions.remove_filter(&filter) {
-                        self.fanout.tell_refused(inbox, &filter);
+                        self.fanout.tell_refused(inbox, &filter, now);
                     }
                 }
             }
@@ -157,12 +156,10 @@ impl Agent {
         busy
     }
 
-    /// Offers again what waited for room in an inbox, and has the default inbox take what waited long enough for a
-    /// subscription.
+    /// Offers again what waited for room in an inbox.
     pub(super) fn offer_again(&mut self, now: Instant) {
-        self.fanout.retry(&mut self.accepted);
-        self.fanout.handle_timeout(now, &mut self.accepted);
-        self.accept_all();
+        self.fanout.retry(now);
+        self.tell_acceptances();
     }
 
     /// Hands a command to where it is carried out.
@@ -181,7 +178,7 @@ impl Agent {
                 inbox,
                 filters,
             } => {
-                self.take_news();
+                self.take_news(now);
                 self.subscribe(inbox, filters, completion, now);
                 self.subscriptions.end_announcement(number);
             }
@@ -227,8 +224,8 @@ impl Agent {
 
     /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.
     fn close_inbox(&mut self, inbox: InboxId) {
-        self.fanout.close(inbox, &mut self.accepted);
-        self.accept_all();
+        self.fanout.close(inbox);
+        self.tell_acceptances();
         let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {
             log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
@@ -270,15 +267,17 @@ impl Agent {
         }
     }
 
-    fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) {
+    fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>, now: Instant) {
         if let Some(size) = message.too_large() {
             self.count_too_large(message.topic(), size);
         }
-        self.take_news();
-        let accepted = self.fanout.deliver(&self.subscriptions, message, delivery);
+        self.take_news(now);
+        let subscriptions = &self.subscriptions;
+        let accepted = self.fanout.deliver(subscriptions, message, delivery, now);
         if let (true, Some(delivery)) = (accepted, delivery) {
             self.session.accept(delivery);
         }
+        self.tell_acceptances();
     }
 
     /// A message was read away.
@@ -296,9 +295,52 @@ impl Agent {
         }
     }
 
-    fn accept_all(&mut self) {
-        for delivery in self.accepted.drain(..) {
-            self.session.accept(delivery);
+    /// Tells the session which messages count as accepted.
+    fn tell_acceptances(&mut self) {
+        while let Some(acceptance) = self.fanout.poll() {
+            match acceptance {
+                Acceptance::Complete(delivery) => self.session.accept(delivery),
+                Acceptance::Early(delivery, inboxes) => {
+                    if !self.session.accept_early(delivery, inboxes) {
+                        self.stats.held_back += 1;
+                        // Ever more rarely: a broker must not be able to flood the log.
+                        if self.stats.held_back.is_power_of_two() {
+                            self.warn_of_the_bound(
+                                "further ones wait unacknowledged, and the broker may send nothing for other \
+                                 inboxes meanwhile",
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// So much waits for inboxes that more has consequences.
+    fn warn_of_the_bound(&self, consequence: &str) {
+        let limit = self.client.options.max_waiting_bytes();
+        let (inbox, waiting) = self.fanout.fullest();
+        let waiting = match inbox.map(|inbox| self.name(inbox)) {
+            Some(name) => format!("{waiting} messages wait for the inbox of {name}"),
+            None => format!("{waiting} messages wait for a subscription"),
+        };
+        log::warn!(
+            "{waiting}, and {limit} bytes or more for all inboxes together: \
+             {consequence}; read every inbox in time, drop it, or open it with WhenFull::DropOldest or \
+             DropNewest"
+        );
+    }
+
+    /// An inbox as a line of the log names it: by its filters.
+    fn name(&self, inbox: InboxId) -> String {
+        let mut filters = self.subscriptions.filters_of(inbox);
+        let Some(first) = filters.next() else {
+            return "a thread without a subscription".to_owned();
+        };
+        let first = shortened(first, SHOWN_CHARACTERS);
+        match filters.count() {
+            0 => first,
+            more => format!("{first} and {more} more filters"),
         }
     }
 }

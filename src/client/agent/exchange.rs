@@ -361,7 +361,7 @@ mod tests {
         turn(&mut agent);
         assert!(subscribed.outcome().is_some());
         // More than may wait for a thread that does not read its inbox.
-        for id in 1..=80 {
+        for id in 1..=100 {
             let mut bytes = bytes::BytesMut::new();
             let mut message = Publish::new("x", QoS::AtLeastOnce, vec![7; MESSAGE]);
             let id = crate::mqtt::packet::PacketId::new(id);

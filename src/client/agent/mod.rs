@@ -58,7 +58,7 @@ use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::stats::Stats;
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
-use crate::mqtt::session::{DeliveryId, Outcome, Session};
+use crate::mqtt::session::{Outcome, Session};
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::v4::Decoder;
 
@@ -84,7 +84,6 @@ pub struct Agent {
     fanout: Fanout,
     connection: Connection,
     wire: Wire,
-    accepted: Vec<DeliveryId>,
     requests: Requests,
     pace: Pace,
     failure: Option<Error>,
@@ -120,7 +119,7 @@ impl Agent {
             command_queue(client.options.command_queue, Arc::clone(&doorbell));
         let (sender, lane) = urgent_lane(Arc::clone(&doorbell));
         let options = &client.options;
-        let (fanout, unmatched) = Fanout::new(options.unmatched_queue, options.max_owed_bytes());
+        let (fanout, unmatched) = Fanout::new(options.unmatched_queue);
         let handle = Handle::new(command_sender, sender.clone(), unmatched, &client.options);
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());
@@ -134,7 +133,6 @@ impl Agent {
             subscriptions: Subscriptions::default(),
             fanout,
             wire: Wire::new(decoder),
-            accepted: Vec::new(),
             requests: Requests::default(),
             pace: Pace::new(single_core, now),
             failure: None,

@@ -1,15 +1,18 @@
 //! Rows 1, 2, 10 and 11: messages on their way into the inboxes, and the table of
 //! subscriptions. The real queues and the real table, without a thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use crossbeam_channel::Receiver;
+use proptest::prelude::*;
 
-use super::Fanout;
+use super::{Acceptance, Fanout};
 use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
-use crate::client::outlet::{InboxId, WhenFull};
+use crate::client::outlet::{Accept, InboxId, InboxPolicy, WhenFull};
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::session::tests::Transcript;
@@ -20,7 +23,8 @@ use crate::mqtt::v4::decode;
 const ME: InboxId = InboxId(1);
 const OTHER: InboxId = InboxId(2);
 
-const MAX_OWED_BYTES: usize = 10_000;
+/// After this time with something aside an inbox is slow.
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// The loop's end of the queues, and what the loop is told by them.
 struct Queues {
@@ -29,11 +33,12 @@ struct Queues {
     table: Subscriptions<InboxId>,
     waker: LaneSender,
     lane: UrgentLane,
+    now: Instant,
 }
 
 impl Queues {
     fn new() -> Self {
-        let (fanout, unmatched) = Fanout::new(1, MAX_OWED_BYTES);
+        let (fanout, unmatched) = Fanout::new(1);
         let (waker, lane) = urgent_lane(Arc::default());
         Queues {
             fanout,
@@ -41,12 +46,18 @@ impl Queues {
             table: Subscriptions::default(),
             waker,
             lane,
+            now: Instant::now(),
         }
     }
 
     /// An inbox of this size that is subscribed to `t`.
-    fn subscribed(&mut self, id: InboxId, capacity: usize, when_full: WhenFull) -> Inbox {
-        let (inbox, outlet) = Inbox::new(id, capacity, when_full, self.waker.clone());
+    fn subscribed(
+        &mut self,
+        id: InboxId,
+        capacity: usize,
+        policy: impl Into<InboxPolicy>,
+    ) -> Inbox {
+        let (inbox, outlet) = Inbox::new(id, capacity, policy.into(), self.waker.clone());
         self.fanout.open(outlet);
         self.table.add(id, &[Filter::new("t", QoS::ExactlyOnce)]);
         inbox
@@ -54,13 +65,24 @@ impl Queues {
 
     fn deliver(&mut self, payload: &str, qos: QoS, delivery: Option<DeliveryId>) -> bool {
         let message = Arc::new(Message::new("t", qos, payload.to_owned()));
-        self.fanout.deliver(&self.table, &message, delivery)
+        self.fanout
+            .deliver(&self.table, &message, delivery, self.now)
     }
 
+    /// The deliveries that every inbox has by now and had not before.
     fn retry(&mut self) -> Vec<DeliveryId> {
-        let mut accepted = Vec::new();
-        self.fanout.retry(&mut accepted);
-        accepted
+        let told = self.told();
+        let complete = |acceptance| match acceptance {
+            Acceptance::Complete(delivery) => delivery,
+            Acceptance::Early(..) => panic!("{acceptance:?}"),
+        };
+        told.into_iter().map(complete).collect()
+    }
+
+    /// The news for the session.
+    fn told(&mut self) -> Vec<Acceptance> {
+        self.fanout.retry(self.now);
+        std::iter::from_fn(|| self.fanout.poll()).collect()
     }
 
     /// How often the loop was woken.
@@ -79,65 +101,234 @@ fn deliveries<const N: usize>() -> [DeliveryId; N] {
 }
 
 #[test]
-fn what_waits_aside_is_bounded_also_over_lost_sessions() {
+fn an_inbox_with_something_aside_for_a_second_delays_nothing_until_nothing_is_aside() {
     let mut queues = Queues::new();
-    let inbox = queues.subscribed(ME, 1, WhenFull::WaitAside);
-    let [first, second] = deliveries();
-    assert!(queues.deliver("in the queue", QoS::AtLeastOnce, None));
-    assert!(!queues.deliver("oldest", QoS::AtLeastOnce, Some(first)));
-    assert!(!queues.deliver("next", QoS::AtLeastOnce, Some(second)));
-    // Each lost session lets the broker's window begin anew.
-    for _ in 2..65_535 {
-        queues.deliver("more", QoS::AtLeastOnce, None);
+    let slow = queues.subscribed(ME, 1, WhenFull::WaitAside);
+    let quick = queues.subscribed(OTHER, 9, WhenFull::WaitAside);
+    let [first, second, third, fourth, fifth, sixth] = deliveries();
+    assert!(queues.deliver("1", QoS::AtLeastOnce, Some(first)));
+    assert_eq!(queues.fanout.next_timer(), None);
+    assert!(!queues.deliver("2", QoS::AtLeastOnce, Some(second)));
+    queues.now += A_SECOND / 2;
+    assert!(!queues.deliver("3", QoS::ExactlyOnce, Some(third)));
+    let due = queues.now + A_SECOND / 2;
+    assert_eq!(queues.fanout.next_timer(), Some(due));
+    assert_eq!(queues.told(), []);
+    queues.now = due;
+    assert_eq!(queues.fanout.fullest(), (Some(ME), 3));
+    let early = |delivery| Acceptance::Early(delivery, 1);
+    assert_eq!(queues.told(), [early(second), early(third)]);
+    assert_eq!(queues.fanout.next_timer(), None);
+    // From now on at once, also while the thread takes some.
+    assert!(!queues.deliver("4", QoS::AtLeastOnce, Some(fourth)));
+    assert_eq!(queues.told(), [early(fourth)]);
+    assert_eq!(payload(&slow), "1");
+    assert_eq!(queues.retry(), [second]);
+    assert!(!queues.deliver("5", QoS::AtLeastOnce, Some(fifth)));
+    assert_eq!(queues.told(), [early(fifth)]);
+    for (number, accepted) in [("2", vec![third]), ("3", vec![fourth]), ("4", vec![fifth])] {
+        assert_eq!(payload(&slow), number);
+        assert_eq!(queues.retry(), accepted);
     }
-    assert_eq!((queues.retry(), inbox.dropped()), (vec![], 0));
-    queues.fanout.tell_refused(ME, "t");
-    queues.deliver("one too many", QoS::AtLeastOnce, None);
-    assert_eq!((queues.retry(), inbox.dropped()), (vec![first, second], 2));
-    assert_eq!(payload(&inbox), "in the queue");
-    queues.retry();
-    assert_eq!(payload(&inbox), "more");
+    // Nothing is aside any more: it has a second again.
+    assert!(!queues.deliver("6", QoS::AtLeastOnce, Some(sixth)));
+    assert_eq!(queues.told(), []);
+    assert_eq!(queues.fanout.next_timer(), Some(due + A_SECOND));
+    assert_eq!((payload(&slow), queues.retry()), ("5".into(), vec![sixth]));
+    assert_eq!(
+        quick.try_recv().map(|m| m.payload().to_vec()),
+        Ok(b"1".to_vec())
+    );
+    assert_eq!((slow.dropped(), quick.dropped()), (0, 0));
 }
 
 #[test]
-fn the_bytes_of_what_waits_aside_are_bounded_also_over_lost_sessions() {
+fn a_message_counts_as_accepted_once_no_inbox_delays_it() {
     let mut queues = Queues::new();
     let slow = queues.subscribed(ME, 1, WhenFull::WaitAside);
-    let slower = queues.subscribed(OTHER, 1, WhenFull::WaitAside);
-    assert!(queues.deliver("1", QoS::AtLeastOnce, None));
-    assert!(queues.deliver("2", QoS::AtMostOnce, None));
-    let large = |digit: &str| digit.repeat(MAX_OWED_BYTES / 4 - 1);
-    let deliveries = deliveries::<7>();
-    for (digit, delivery) in ["a", "b", "c", "d"].into_iter().zip(deliveries) {
-        assert!(!queues.deliver(&large(digit), QoS::ExactlyOnce, Some(delivery)));
-    }
-    assert_eq!((queues.retry(), slow.dropped()), (vec![], 1), "it fits");
-    // Accepted by one queue, it is kept for the other and counts no less.
-    assert_eq!(payload(&slow), "1");
-    assert_eq!((queues.retry(), payload(&slow)), (vec![], large("a")));
-    // The broker has lost the session and begins anew.
-    assert!(!queues.deliver(&large("e"), QoS::AtLeastOnce, Some(deliveries[4])));
-    assert_eq!(queues.retry(), [deliveries[0]]);
-    assert_eq!((slow.dropped(), slower.dropped()), (1, 2));
-    queues.fanout.tell_refused(OTHER, "t");
-    assert!(!queues.deliver("f", QoS::AtLeastOnce, Some(deliveries[5])));
-    assert_eq!(queues.retry(), [deliveries[1]]);
-    // One alone may be larger than the bound, whatever that costs the others.
-    let huge = "g".repeat(MAX_OWED_BYTES);
-    assert!(!queues.deliver(&huge, QoS::AtLeastOnce, Some(deliveries[6])));
-    assert_eq!(queues.retry(), deliveries[2..6]);
-    assert_eq!(payload(&slower), "1");
-    queues.retry();
+    let [first, second, third, fourth] = deliveries();
+    assert!(queues.deliver("1", QoS::AtLeastOnce, Some(first)));
+    assert!(!queues.deliver("2", QoS::AtLeastOnce, Some(second)));
+    queues.now += A_SECOND;
+    assert_eq!(queues.told(), [Acceptance::Early(second, 1)]);
+    // Another inbox has no room either, and may delay for a second.
+    let other = queues.subscribed(OTHER, 1, WhenFull::WaitAside);
+    assert!(!queues.deliver("3", QoS::AtLeastOnce, Some(third)));
     assert_eq!(
-        slower.try_recv(),
-        Err(InboxError::SubscriptionRefused { filter: "t".into() })
+        queues.told(),
+        [Acceptance::Early(third, 1)],
+        "the other one has it"
     );
+    assert!(!queues.deliver("4", QoS::AtLeastOnce, Some(fourth)));
+    assert_eq!(queues.told(), []);
+    assert_eq!(payload(&other), "3");
+    assert_eq!(queues.told(), [Acceptance::Early(fourth, 1)]);
+    // The slow one goes away, and with it what only it waited for.
+    drop(slow);
+    queues.fanout.close(ME);
+    assert_eq!(queues.retry(), [second, third, fourth]);
+}
+
+#[test]
+fn an_inbox_that_accepts_what_is_taken_delays_as_long_as_its_thread() {
+    let mut queues = Queues::new();
+    let taking = queues.subscribed(ME, 2, Accept::OnceTaken);
+    let [first, second, third] = deliveries();
+    assert!(!queues.deliver("1", QoS::AtLeastOnce, Some(first)));
+    assert!(queues.deliver("zero", QoS::AtMostOnce, None));
+    assert!(!queues.deliver("2", QoS::ExactlyOnce, Some(second)));
+    assert!(!queues.deliver("3", QoS::AtLeastOnce, Some(third)));
+    queues.now += 9 * A_SECOND;
+    assert_eq!((queues.told(), queues.fanout.next_timer()), (vec![], None));
+    assert_eq!(queues.wake_ups(), 0);
+    assert_eq!(payload(&taking), "1");
+    assert_eq!(queues.wake_ups(), 1, "each time");
+    assert_eq!(queues.retry(), [first]);
+    assert_eq!((payload(&taking), queues.wake_ups()), ("zero".into(), 1));
     assert_eq!(queues.retry(), []);
-    assert!(payload(&slower) == huge);
-    assert!(payload(&slow) == large("b"), "it was in the queue already");
-    assert_eq!(queues.retry(), [deliveries[6]]);
-    assert!(payload(&slow) == huge);
-    assert_eq!((slow.dropped(), slower.dropped()), (5, 7));
+    assert_eq!(
+        (payload(&taking), payload(&taking)),
+        ("2".into(), "3".into())
+    );
+    assert_eq!(queues.retry(), [second, third]);
+    // Dropped, it counts as having taken all.
+    assert!(!queues.deliver("4", QoS::AtLeastOnce, Some(first)));
+    drop(taking);
+    queues.fanout.close(ME);
+    assert_eq!(queues.retry(), [first]);
+}
+
+#[test]
+fn after_the_end_the_inbox_gives_what_waited_aside_and_then_says_so() {
+    for policy in [
+        InboxPolicy::from(WhenFull::WaitAside),
+        Accept::OnceTaken.into(),
+    ] {
+        let mut queues = Queues::new();
+        let inbox = queues.subscribed(ME, 1, policy);
+        for (number, delivery) in deliveries::<3>().into_iter().enumerate() {
+            queues.deliver(&number.to_string(), QoS::AtLeastOnce, Some(delivery));
+        }
+        queues.fanout.tell_refused(ME, "t", queues.now);
+        queues.now += A_SECOND;
+        queues.told();
+        drop(queues.fanout);
+        for number in ["0", "1", "2"] {
+            assert_eq!(payload(&inbox), number);
+        }
+        let refused = InboxError::SubscriptionRefused { filter: "t".into() };
+        assert_eq!(inbox.recv(), Err(refused));
+        for _ in 0..2 {
+            assert_eq!(inbox.recv(), Err(InboxError::Closed));
+            assert_eq!(inbox.try_recv(), Err(InboxError::Closed));
+            assert_eq!(inbox.recv_timeout(A_SECOND), Err(InboxError::Closed));
+        }
+    }
+}
+
+/// One thing that happens to three inboxes.
+#[derive(Debug, Clone)]
+enum Step {
+    Deliver,
+    Take(usize),
+    Wait(u64),
+    Refuse(usize),
+    Drop(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Deliver),
+        4 => (0..3_usize).prop_map(Step::Take),
+        2 => (0..1_500_u64).prop_map(Step::Wait),
+        1 => (0..3_usize).prop_map(Step::Refuse),
+        1 => (0..3_usize).prop_map(Step::Drop),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Each inbox gets each message, once and in order, also after the end. A
+    /// message is complete when every inbox has it and not before, and it counts as accepted at most once before.
+    #[test]
+    fn no_message_is_ever_dropped(
+        steps in prop::collection::vec(step(), 1..200),
+        once_taken in any::<bool>(),
+    ) {
+        let mut queues = Queues::new();
+        let last = match once_taken {
+            true => InboxPolicy::from(Accept::OnceTaken),
+            false => WhenFull::WaitAside.into(),
+        };
+        let policies = [WhenFull::WaitAside.into(), WhenFull::WaitAside.into(), last];
+        let mut inboxes: Vec<Option<Inbox>> = (1..).zip(policies).map(|(id, policy)| {
+            Some(queues.subscribed(InboxId(id), id as usize, policy))
+        }).collect();
+        let mut due: Vec<VecDeque<String>> = vec![VecDeque::new(); 3];
+        let ids = deliveries::<100>();
+        let (mut open, mut early, mut sent) = (Vec::new(), Vec::new(), 0);
+        for step in steps {
+            match step {
+                Step::Deliver if sent < ids.len() => {
+                    let text = sent.to_string();
+                    if !queues.deliver(&text, QoS::AtLeastOnce, Some(ids[sent])) {
+                        open.push(ids[sent]);
+                    }
+                    for (due, _) in due.iter_mut().zip(&inboxes).filter(|(_, i)| i.is_some()) {
+                        due.push_back(text.clone());
+                    }
+                    sent += 1;
+                }
+                Step::Take(at) => if let Some(inbox) = &inboxes[at] {
+                    check_next(inbox, &mut due[at])?;
+                },
+                Step::Wait(time) => queues.now += Duration::from_millis(time),
+                Step::Refuse(at) => queues.fanout.tell_refused(InboxId(at as u64 + 1), "t", queues.now),
+                Step::Drop(at) => if let Some(inbox) = inboxes[at].take() {
+                    drop(inbox);
+                    queues.fanout.close(InboxId(at as u64 + 1));
+                    due[at].clear();
+                },
+                Step::Deliver => {}
+            }
+            for acceptance in queues.told() {
+                match acceptance {
+                    Acceptance::Complete(delivery) => {
+                        let at = open.iter().position(|open| *open == delivery);
+                        prop_assert!(at.is_some(), "{delivery:?} is complete twice");
+                        open.remove(at.unwrap());
+                    }
+                    Acceptance::Early(delivery, _) => {
+                        prop_assert!(open.contains(&delivery) && !early.contains(&delivery));
+                        early.push(delivery);
+                    }
+                }
+            }
+        }
+        drop(queues.fanout);
+        for (inbox, due) in inboxes.iter().zip(&mut due) {
+            if let Some(inbox) = inbox {
+                while check_next(inbox, due)? {}
+                prop_assert!(due.is_empty(), "{due:?} never came");
+                prop_assert_eq!(inbox.dropped(), 0);
+            }
+        }
+    }
+}
+
+/// Takes the next item; returns whether there was one.
+fn check_next(inbox: &Inbox, due: &mut VecDeque<String>) -> Result<bool, TestCaseError> {
+    match inbox.try_recv() {
+        Ok(message) => {
+            let expected = due.pop_front();
+            let came = String::from_utf8_lossy(message.payload()).into_owned();
+            prop_assert_eq!(Some(came), expected);
+            Ok(true)
+        }
+        Err(InboxError::SubscriptionRefused { .. }) => Ok(true),
+        Err(_) => Ok(false),
+    }
 }
 
 fn payload(inbox: &Inbox) -> String {
@@ -223,9 +414,8 @@ fn row_02_a_queue_that_went_away_accepts_what_waited_for_it() {
     queues.deliver("2", QoS::AtLeastOnce, Some(first));
     assert!(!queues.deliver("3", QoS::AtLeastOnce, Some(second)));
     drop(inbox);
-    let mut accepted = Vec::new();
-    queues.fanout.close(OTHER, &mut accepted);
-    assert_eq!(accepted, [second]);
+    queues.fanout.close(OTHER);
+    assert_eq!(queues.retry(), [second]);
 }
 
 #[test]

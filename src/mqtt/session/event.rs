@@ -30,10 +30,11 @@ pub struct SessionOptions {
     pub suspected_after: u32,
     /// Links that the broker closed with a command alone, one after the other, after which it is given up.
     pub given_up_after: u32,
-    /// Bytes of incoming messages that may await our acknowledgment because a receiver has not
-    /// accepted them. The next message, and every one behind it, is left with the broker until half of
-    /// these bytes are read and a new link asks for it. A message alone may be larger.
-    pub max_owed_bytes: usize,
+    /// Bytes of incoming messages that may count as accepted while they wait for a receiver. Each message counts
+    /// its topic, its payload and 256 bytes for each receiver. Beyond that messages wait unacknowledged, up to a
+    /// quarter more. The next message, and every one behind it, is left with the broker until half of the bytes
+    /// are read and a new link asks for it. A message alone may be larger.
+    pub max_waiting_bytes: usize,
 }
 
 /// The fate of QoS 1 publishes in flight when the broker answers CONNECT without the session.
@@ -92,9 +93,9 @@ pub enum Event<T> {
         /// Its filter.
         filter: String,
     },
-    /// With the next message more than this many bytes would wait for a thread that does not read its
-    /// inbox: new messages are left with the broker.
-    Unread(usize),
+    /// There is no room for the next message among those that wait for receivers: new ones are left with the
+    /// broker.
+    Unread,
     /// The link has to be closed.
     Close(LinkLoss),
 }

@@ -1,23 +1,20 @@
 //! The receiving half of the session: which acknowledgments are owed for incoming messages, in which
 //! order, and which QoS 2 messages were received but not released.
 //!
-//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once every inbox
-//! has accepted its message. An acknowledgment that is still owed when the link is lost stays remembered
-//! under its identifier: when the broker sends the same message again, it is acknowledged and not delivered
-//! a second time. To recognise it, a digest is kept of each accepted message. Only a message that an
-//! inbox has not accepted yet takes room of its own, so that all of the room is there again once
-//! everything was read. The output and the inboxes are not known here. Pure; the loop's thread.
+//! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once its message
+//! was accepted: every inbox has it, or counts as having it. An acknowledgment that is still owed when the link is
+//! lost stays remembered under its identifier: when the broker sends the same message again, it is acknowledged and
+//! not delivered a second time. To recognise it, a digest is kept of each accepted message. Messages that wait for
+//! an inbox are on the account (`account.rs`), so that all of the room is there again once everything was read. The
+//! output and the inboxes are not known here. Pure; the loop's thread.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::account::{DeliveryId, KEEPING, WaitingAccount};
 use super::sorted::Sorted;
 use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
-
-/// Names one delivery of one message, from its arrival until it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeliveryId(u64);
 
 /// An acknowledgment that we owe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,13 +36,18 @@ enum Content {
 }
 
 impl Owed {
-    /// Bytes that wait for a receiver.
-    fn unaccepted_bytes(&self) -> usize {
+    /// The bytes that the message counts while its acceptance is awaited.
+    fn unaccepted_bytes(&self) -> Option<usize> {
         match &self.content {
-            Content::Whole(message) if !self.accepted => message.size(),
-            _ => 0,
+            Content::Whole(message) if !self.accepted => Some(bytes_of(message)),
+            _ => None,
         }
     }
+}
+
+/// The bytes that a message counts while it waits for one receiver.
+fn bytes_of(message: &Message) -> usize {
+    message.size() + KEEPING
 }
 
 impl Content {
@@ -95,8 +97,8 @@ pub(crate) struct Inbound {
     by_identifier: Sorted<PacketId, DeliveryId>,
     /// The acknowledgments owed on this link, in order of arrival. Some may be owed no more.
     order: VecDeque<DeliveryId>,
-    /// Bytes of the owed messages that not every inbox has accepted.
-    unaccepted_bytes: usize,
+    /// The messages that wait for an inbox, whether anything is owed for them or not.
+    account: WaitingAccount,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
     unreleased: Sorted<PacketId, ()>,
     /// The size of the first message that had no room on this link. No message behind it may overtake it.
@@ -104,20 +106,27 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Whether a PUBLISH that arrived may be taken: messages that wait for receivers stay below `limit` bytes,
-    /// unless one message alone is larger. A known message that comes again costs nothing. Any other message
-    /// behind one that was not taken is not taken either, until the link is made anew.
+    /// Nothing has arrived. Messages of `limit` bytes may count as accepted while they wait.
+    pub(crate) fn new(limit: usize) -> Self {
+        Inbound {
+            account: WaitingAccount::new(limit),
+            ..Inbound::default()
+        }
+    }
+
+    /// Whether a PUBLISH that arrived may be taken: there is room for it on the account. A known message that comes
+    /// again costs nothing. Any other message behind one that was not taken is not taken either, until the link is
+    /// made anew.
     ///
     /// Nothing that is owed makes way. The broker sends messages again in their order [MQTT-4.6.0-1],
     /// so a message that is still known may follow behind one that is not known any more.
-    pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message, limit: usize) -> bool {
-        let waiting = self.unaccepted_bytes;
-        let fits = waiting == 0 || waiting + message.size() <= limit;
-        let has_room = fits && !self.has_left_some()
+    pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message) -> bool {
+        let bytes = bytes_of(message);
+        let has_room = self.account.has_room_for(bytes) && !self.has_left_some()
             || self.is_same_as_owed(id, message)
             || message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some();
         if !has_room {
-            self.left_with_broker.get_or_insert(message.size());
+            self.left_with_broker.get_or_insert(bytes);
         }
         has_room
     }
@@ -127,11 +136,9 @@ impl Inbound {
         self.left_with_broker.is_some()
     }
 
-    /// Whether messages were left with the broker and there is room for them again: half of the limit, so
-    /// that it is worth a new link, and enough for the first of them.
-    pub(crate) fn has_room_again(&self, limit: usize) -> bool {
-        let waiting = self.unaccepted_bytes;
-        let has_room = |size| waiting == 0 || waiting <= limit / 2 && waiting + size <= limit;
+    /// Whether messages were left with the broker and there is room for them again.
+    pub(crate) fn has_room_again(&self) -> bool {
+        let has_room = |bytes| self.account.has_room_again(bytes);
         self.left_with_broker.is_some_and(has_room)
     }
 
@@ -161,12 +168,37 @@ impl Inbound {
         self.forget(id);
     }
 
-    /// Every inbox has accepted the message.
+    /// Every inbox has the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
+        let owed = self.owed.get(delivery);
+        let unaccepted = owed.and_then(Owed::unaccepted_bytes);
+        self.account.remove(delivery, unaccepted);
+        self.mark_accepted(delivery);
+        self.accept_what_the_account_allows();
+    }
+
+    /// The message still waits for so many inboxes, and counts as accepted because none of them may delay others.
+    /// Returns whether the account allows it. If not, it counts as accepted as soon as the account does.
+    pub(crate) fn accept_early(&mut self, delivery: DeliveryId, inboxes: usize) -> bool {
+        let owed = self.owed.get(delivery);
+        let Some(bytes) = owed.and_then(Owed::unaccepted_bytes) else {
+            return true;
+        };
+        self.account.hold_back(delivery, bytes, inboxes);
+        self.accept_what_the_account_allows();
+        !self.account.is_held_back(delivery)
+    }
+
+    fn accept_what_the_account_allows(&mut self) {
+        while let Some(delivery) = self.account.poll_settled() {
+            self.mark_accepted(delivery);
+        }
+    }
+
+    fn mark_accepted(&mut self, delivery: DeliveryId) {
         // The next one is acknowledged at once: it needs no digest.
         let is_next = self.order.front() == Some(&delivery);
         if let Some(owed) = self.owed.get_mut(delivery) {
-            self.unaccepted_bytes -= owed.unaccepted_bytes();
             owed.accepted = true;
             if !is_next {
                 owed.content.shorten();
@@ -209,10 +241,14 @@ impl Inbound {
         }
     }
 
-    /// The broker forgot the session: it sends none of its messages again.
+    /// The broker forgot the session: it sends none of its messages again. Messages that wait for an inbox wait on.
     pub(crate) fn handle_session_lost(&mut self) {
+        for (delivery, owed) in self.owed.iter() {
+            if let Some(bytes) = owed.unaccepted_bytes() {
+                self.account.settle(delivery, bytes);
+            }
+        }
         self.owed.clear();
-        self.unaccepted_bytes = 0;
         self.by_identifier.clear();
         self.order.clear();
         self.unreleased.clear();
@@ -258,7 +294,7 @@ impl Inbound {
             accepted,
             on_this_link: true,
         };
-        self.unaccepted_bytes += owed.unaccepted_bytes();
+        self.account.add(owed.unaccepted_bytes().unwrap_or(0));
         self.owed.insert(delivery, owed);
         delivery
     }
@@ -266,18 +302,40 @@ impl Inbound {
     fn forget(&mut self, id: PacketId) {
         if let Some(delivery) = self.by_identifier.remove(id)
             && let Some(owed) = self.owed.remove(delivery)
+            && let Some(bytes) = owed.unaccepted_bytes()
         {
-            self.unaccepted_bytes -= owed.unaccepted_bytes();
+            self.account.settle(delivery, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Inbound {
+    pub(super) fn break_limit(&mut self, delivery: DeliveryId) {
+        self.mark_accepted(delivery);
+    }
+
+    /// Takes a message for one that arrived.
+    pub(super) fn break_left(&mut self, id: PacketId, message: Message) {
+        if let Arrival::Deliver(_, Some(delivery)) = self.handle_publish(Some(id), message) {
+            let owed = self.owed.get(delivery);
+            let unaccepted = owed.and_then(Owed::unaccepted_bytes);
+            self.account.remove(delivery, unaccepted);
+        }
+    }
+
+    pub(super) fn break_account(&mut self) {
+        if self.owed.len() == 0 {
+            self.account.break_all();
         }
     }
 }
 
 #[cfg(any(test, fuzzing))]
 impl<T> super::Session<T> {
-    /// Bytes of the messages that not every receiver has accepted.
-    #[cfg(test)]
-    pub(crate) fn bytes_unaccepted(&self) -> usize {
-        self.inbound.unaccepted_bytes
+    /// Bytes of the messages that wait for a receiver.
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.inbound.account.bytes()
     }
 
     /// How many acknowledgments are owed, and how many places there are in their order.
@@ -321,7 +379,7 @@ mod tests {
 
     #[test]
     fn acknowledgments_leave_in_the_order_of_arrival() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         let second = deliver(&mut inbound, 2, QoS::ExactlyOnce, "b");
         inbound.accept(second);
@@ -334,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_qos_2_message_is_delivered_once_until_it_is_released() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let first = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
         assert_eq!(
             inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
@@ -354,7 +412,7 @@ mod tests {
 
     #[test]
     fn a_message_that_waited_when_the_link_was_lost_is_acknowledged_when_it_comes_again() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         inbound.handle_link_lost();
         inbound.accept(delivery);
@@ -369,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_message_that_still_waits_is_not_delivered_again_on_the_same_link() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         assert_eq!(
             inbound.handle_publish(Some(id(1)), message(QoS::AtLeastOnce, "a")),
@@ -383,7 +441,7 @@ mod tests {
     #[test]
     fn another_message_under_the_same_identifier_is_a_new_one() {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            let mut inbound = Inbound::default();
+            let mut inbound = Inbound::new(usize::MAX);
             deliver(&mut inbound, 1, qos, "a");
             inbound.handle_link_lost();
             deliver(&mut inbound, 1, qos, "b");
@@ -392,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_lost_session_leaves_nothing_behind() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let delivery = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
         inbound.handle_session_lost();
         inbound.accept(delivery);
@@ -402,7 +460,7 @@ mod tests {
 
     #[test]
     fn identifiers_used_anew_behind_a_message_that_nobody_accepts_take_no_more_room() {
-        let mut inbound = Inbound::default();
+        let mut inbound = Inbound::new(usize::MAX);
         let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "first");
         let mut last = None;
         for turn in 0..1_000 {

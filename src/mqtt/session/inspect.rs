@@ -5,8 +5,7 @@
 use std::hash::{Hash, Hasher};
 
 use super::filters::Filters;
-use super::inbound::Inbound;
-use super::{LinkState, Outcome, Session};
+use super::{DeliveryId, LinkState, Outcome, Session};
 use crate::mqtt::packet::{Ack, Message, PacketId};
 
 /// For reading.
@@ -80,7 +79,7 @@ impl<T> Session<T> {
 
     /// Forgets every message that arrived.
     pub(crate) fn break_inbound(&mut self) {
-        self.inbound = Inbound::default();
+        self.inbound.handle_session_lost();
     }
 
     /// Forgets the message that arrived under this identifier.
@@ -90,7 +89,18 @@ impl<T> Session<T> {
 
     /// Remembers a message that was left with the broker as one that arrived.
     pub(crate) fn break_left(&mut self, id: PacketId, message: Message) {
-        drop(self.inbound.handle_publish(Some(id), message));
+        self.inbound.break_left(id, message);
+    }
+
+    /// Has a message count as accepted, whatever the account allows.
+    pub(crate) fn break_limit(&mut self, delivery: DeliveryId) {
+        self.inbound.break_limit(delivery);
+        self.send_acks();
+    }
+
+    /// Forgets all messages that wait.
+    pub(crate) fn break_account(&mut self) {
+        self.inbound.break_account();
     }
 
     /// Acknowledges out of order.

@@ -12,6 +12,7 @@
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
 //! | with `clock.rs` | the clock by which answers are late |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
+//! | with `account.rs` | incoming messages that wait for a receiver |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
 //!
 //! Several parts write to the output and to the events. Apart from that the parts do not know each other: this
@@ -24,6 +25,7 @@
 //! `T` is the token that the caller hands in with a command. Each one comes back in exactly one
 //! [`Event::Resolved`].
 
+mod account;
 mod clock;
 mod entry;
 mod event;
@@ -52,11 +54,11 @@ use crate::mqtt::packet::{
 };
 use crate::mqtt::v4::Outgoing;
 
+pub use account::DeliveryId;
 use entry::{Body, Entry, Subscribing, Unsubscribing};
 use event::Events;
 pub use event::{Event, LinkEnd, LinkLoss, OnSessionLost, SessionOptions};
 use filters::Filters;
-pub use inbound::DeliveryId;
 use inbound::{Arrival, Inbound};
 use liveness::Liveness;
 use outbound::{Outbound, Released};
@@ -86,8 +88,6 @@ pub struct Session<T> {
     filters: Filters,
     liveness: Liveness<T>,
     inbound: Inbound,
-    /// Bytes of incoming messages that may wait for a receiver.
-    max_owed_bytes: usize,
     /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
     events: Events<T>,
@@ -103,8 +103,7 @@ impl<T> Session<T> {
             outbound: Outbound::new(&options, now),
             filters: Filters::default(),
             liveness: Liveness::new(&options, now),
-            inbound: Inbound::default(),
-            max_owed_bytes: options.max_owed_bytes,
+            inbound: Inbound::new(options.max_waiting_bytes),
             unsolicited: 0,
             events: Events::default(),
         }
@@ -176,6 +175,14 @@ impl<T> Session<T> {
         self.inbound.accept(delivery);
         self.send_acks();
         self.fetch_what_was_left();
+    }
+
+    /// The message waits for so many inboxes, and is to be acknowledged all the same. [`Session::accept`] still has
+    /// to be called. Returns `false` if too much waits; then its acknowledgment leaves once enough was accepted.
+    pub fn accept_early(&mut self, delivery: DeliveryId, inboxes: usize) -> bool {
+        let accepted = self.inbound.accept_early(delivery, inboxes);
+        self.send_acks();
+        accepted
     }
 
     /// The link took this many bytes of [`Session::output`].
@@ -313,7 +320,7 @@ impl<T> Session<T> {
             && self.liveness.has_room()
             && !self.output.is_full()
             // The output has to be empty before a new link is made.
-            && !self.inbound.has_room_again(self.max_owed_bytes)
+            && !self.inbound.has_room_again()
     }
 
     /// How many commands may be in flight at one time: as many as the options say, as far as there are
@@ -433,6 +440,7 @@ impl<T> Session<T> {
             Incoming::PubRel(id) => {
                 self.inbound.handle_pubrel(id);
                 self.output.acknowledge(Ack::PubComp, id);
+                self.send_acks();
             }
             Incoming::PubAck(id) => self.on_puback(id, now),
             Incoming::PubRec(id) => self.on_pubrec(id, now),
@@ -463,22 +471,22 @@ impl<T> Session<T> {
     }
 
     fn on_publish(&mut self, id: Option<PacketId>, message: Message) {
-        let limit = self.max_owed_bytes;
         let left_some = self.inbound.has_left_some();
-        if id.is_some_and(|id| !self.inbound.has_room_for(id, &message, limit)) {
+        if id.is_some_and(|id| !self.inbound.has_room_for(id, &message)) {
             if !left_some {
-                self.events.push(Event::Unread(limit));
+                self.events.push(Event::Unread);
             }
-            // It may have taken the place of a message that was owed under its identifier.
-            self.fetch_what_was_left();
+            self.send_acks();
             return;
         }
         match self.inbound.handle_publish(id, message) {
             Arrival::Deliver(message, delivery) => {
                 self.events.push(Event::Message { message, delivery });
             }
-            Arrival::Known => self.send_acks(),
+            Arrival::Known => {}
         }
+        // It may have taken the place of a message that the next acknowledgment waited for.
+        self.send_acks();
     }
 
     fn on_puback(&mut self, id: PacketId, now: Instant) {
@@ -647,10 +655,7 @@ impl<T> Session<T> {
     /// what the thread had not read is read, and nothing waits to be sent. Until then this link is of use to
     /// every other thread.
     fn fetch_what_was_left(&mut self) {
-        if self.link == LinkState::Up
-            && self.inbound.has_room_again(self.max_owed_bytes)
-            && self.output.is_empty()
-        {
+        if self.link == LinkState::Up && self.inbound.has_room_again() && self.output.is_empty() {
             self.close();
             self.events.push(Event::Close(LinkLoss::LeftWithBroker));
         }

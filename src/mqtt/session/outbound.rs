@@ -788,7 +788,7 @@ mod tests {
                 first_identifier: 0,
                 suspected_after: 1,
                 given_up_after: 1,
-                max_owed_bytes: 0,
+                max_waiting_bytes: 0,
             };
             let now = Instant::now();
             Fixture {

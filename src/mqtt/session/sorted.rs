@@ -50,6 +50,10 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, &V)> {
+        self.0.iter().map(|(key, value)| (*key, value))
+    }
+
     pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
@@ -92,6 +96,7 @@ mod tests {
                 }
                 prop_assert_eq!(sorted.get(key), plain.get(&key));
                 prop_assert_eq!(sorted.get_mut(key), plain.get_mut(&key));
+                prop_assert!(sorted.iter().map(|(key, value)| (key, *value)).eq(plain.clone()));
                 prop_assert!(sorted.values_mut().map(|value| *value).eq(plain.values().copied()));
                 prop_assert_eq!(sorted.len(), plain.len());
             }

@@ -198,12 +198,8 @@ impl<S: Copy + Ord> Subscriptions<S> {
             self.end_announcement(number);
         }
         let mut unwanted = Vec::new();
-        let id = |number| InterestId { subscriber, number };
-        let own = self.interests.range(id(u64::MIN)..=id(u64::MAX));
-        for filter in own
-            .map(|(_, filter)| Arc::clone(filter))
-            .collect::<Vec<_>>()
-        {
+        let own: Vec<_> = self.filters_of(subscriber).map(Arc::<str>::from).collect();
+        for filter in own {
             // The broker knows about leaving interests, or will be told when the last one leaves.
             let interests = self.filters.get(&filter).into_iter().flatten();
             let mut staying = interests.filter(|interest| !interest.leaving).peekable();
@@ -225,6 +221,13 @@ impl<S: Copy + Ord> Subscriptions<S> {
         subscribers.dedup();
         self.retain(filter, |interest| !interest.granted);
         subscribers
+    }
+
+    /// The filters that a subscriber wants.
+    pub fn filters_of(&self, subscriber: S) -> impl Iterator<Item = &str> {
+        let id = |number| InterestId { subscriber, number };
+        let own = self.interests.range(id(u64::MIN)..=id(u64::MAX));
+        own.map(|(_, filter)| &**filter)
     }
 
     /// The number of interests. A filter counts once for each subscriber that wants it.
@@ -363,6 +366,8 @@ mod tests {
         assert_eq!(matching(&table, "a/b"), [A, B]);
         assert_eq!(matching(&table, "a/c"), [A]);
         assert_eq!(table.len(), 4);
+        assert!(table.filters_of(A).eq(["a/+", "a/b", "#"]));
+        assert!(table.filters_of(B).eq(["a/b"]));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Fixture {
             first_identifier: 0,
             suspected_after: 3,
             given_up_after: 5,
-            max_owed_bytes: 0,
+            max_waiting_bytes: 0,
         };
         let base = Instant::now();
         let mut liveness = Liveness::new(&options, base);

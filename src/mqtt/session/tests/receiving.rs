@@ -148,10 +148,18 @@ fn messages_may_come_while_subscriptions_are_renewed() {
     t.accept(delivery).sends("PUBACK 1").finish();
 }
 
+/// Of these bytes messages may count as accepted while they wait; up to a quarter more may wait at all. A message of
+/// three letters counts 260, so there is room for two of them.
+const ROOM: usize = 600;
+
+/// A transcript with this much room.
+fn with_little_room() -> Transcript {
+    Transcript::connected_with(|options| options.max_waiting_bytes = ROOM)
+}
+
 #[test]
 fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
-    // Four bytes each, with the topic.
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
     t.receives(message(2, 2, "two"));
@@ -162,7 +170,7 @@ fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
     t.receives(message(2, 2, "two")).silent();
     let publish = t.publish("t", 1, "x");
     t.sends("PUBLISH id=1 qos=1 t \"x\"");
-    t.receives(message(4, 1, "new")).notes("unread 10");
+    t.receives(message(4, 1, "new")).notes("unread");
     // A message behind it would overtake it, also one that would fit.
     t.receives(message(5, 1, ""))
         .receives(message(6, 2, ""))
@@ -187,49 +195,119 @@ fn what_nobody_reads_is_left_with_the_broker_once_it_is_too_much() {
     let new = t.delivers("t \"new\"").unwrap();
     t.receives(message_again(5, 1, ""));
     let empty = t.delivers("t \"\"").unwrap();
-    assert_eq!(t.session.bytes_unaccepted(), 5);
+    assert_eq!(t.session.bytes_waiting(), 260 + 257);
     t.accept(new)
         .accept(empty)
         .sends_all(&["PUBACK 4", "PUBACK 5"]);
-    assert_eq!(t.session.bytes_unaccepted(), 0);
+    assert_eq!(t.session.bytes_waiting(), 0);
     // One alone is taken, however large.
-    t.receives(message(5, 1, "larger than the bound"));
-    let large = t.delivers("t \"larger than the bound\"").unwrap();
-    t.receives(message(6, 1, "")).notes("unread 10");
+    let huge = "x".repeat(2 * ROOM);
+    t.receives(message(5, 1, &huge));
+    let large = t.delivers(&format!("t \"{huge}\"")).unwrap();
+    t.receives(message(6, 1, "")).notes("unread");
     t.accept(large).sends("PUBACK 5");
     t.notes("close LeftWithBroker").finish();
+}
+
+#[test]
+fn a_message_that_waits_may_count_as_accepted_and_stays_on_the_account() {
+    let mut t = with_little_room();
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    t.receives(message(2, 2, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    // Acknowledgments leave in the order of arrival.
+    assert!(t.accept_early(two));
+    t.silent();
+    assert!(t.accept_early(one));
+    t.sends_all(&["PUBACK 1", "PUBREC 2"]).silent();
+    t.receives(pubrel(2)).sends("PUBCOMP 2").silent();
+    assert_eq!(t.session.bytes_waiting(), 520);
+    t.receives(message(3, 1, "three")).notes("unread").silent();
+    // The broker owes nothing of it any more: what waits is read, and no link is lost for it.
+    t.reconnects(false);
+    assert_eq!(t.session.bytes_waiting(), 520);
+    t.receives(message(1, 1, "four")).notes("unread").silent();
+    t.accept(two).notes("close LeftWithBroker");
+    t.accept(one).silent();
+    assert_eq!(t.session.bytes_waiting(), 0);
+    t.finish();
+}
+
+#[test]
+fn beyond_the_limit_a_message_waits_unacknowledged_until_enough_is_read() {
+    let mut t = with_little_room();
+    let long = "x".repeat(100);
+    t.receives(message(1, 1, &long));
+    let first = t.delivers(&format!("t \"{long}\"")).unwrap();
+    t.receives(message(2, 1, &long));
+    let second = t.delivers(&format!("t \"{long}\"")).unwrap();
+    assert_eq!(t.session.bytes_waiting(), 714, "there is room to wait");
+    assert!(t.accept_early(first));
+    t.sends("PUBACK 1");
+    assert!(!t.accept_early(second) && !t.accept_early(second));
+    t.silent();
+    // A lost link changes nothing, and it counts as accepted in the end.
+    t.reconnects(true);
+    t.receives(message_again(2, 1, &long)).silent();
+    t.accept(first).sends("PUBACK 2").silent();
+    assert_eq!(t.session.bytes_waiting(), 357);
+    t.accept(second).silent();
+    assert_eq!(t.session.bytes_waiting(), 0);
+    t.finish();
+}
+
+/// For each further inbox that it waits for, a message takes memory, too.
+#[test]
+fn a_message_that_waits_for_several_inboxes_counts_for_each() {
+    let mut t = with_little_room();
+    t.receives(message(1, 1, "one"));
+    let one = t.delivers("t \"one\"").unwrap();
+    assert!(t.session.accept_early(one, 3));
+    assert_eq!(t.session.bytes_waiting(), 4 + 3 * 256);
+    t.flows().sends("PUBACK 1");
+    t.receives(message(2, 1, "two")).notes("unread");
+    t.accept(one).notes("close LeftWithBroker");
+    assert_eq!(t.session.bytes_waiting(), 0);
+    t.finish();
 }
 
 /// Half of the room is not always enough.
 #[test]
 fn no_new_link_is_made_before_the_first_of_what_was_left_has_room() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
-    t.receives(message(2, 1, "sevenths"))
-        .notes("unread 10")
+    t.receives(message(2, 1, "two"));
+    let two = t.delivers("t \"two\"").unwrap();
+    t.receives(message(3, 1, &"x".repeat(ROOM - 300)))
+        .notes("unread")
         .silent();
-    t.accept(one).sends("PUBACK 1");
+    t.accept(one).sends("PUBACK 1").silent();
+    t.accept(two).sends("PUBACK 2");
     t.notes("close LeftWithBroker").finish();
 }
 
+/// The inbox waits for it still.
 #[test]
-fn a_message_that_replaces_one_that_was_owed_makes_room_for_itself() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+fn a_message_that_replaces_one_that_was_owed_makes_no_room() {
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
-    t.delivers("t \"one\"").unwrap();
+    let one = t.delivers("t \"one\"").unwrap();
     // Another message under the same identifier: nothing is owed for the first one any more.
-    t.receives(message(1, 1, "sevenths")).notes("unread 10");
-    t.notes("close LeftWithBroker").finish();
+    t.receives(message(1, 1, &"x".repeat(ROOM)))
+        .notes("unread")
+        .silent();
+    t.accept(one).notes("close LeftWithBroker").finish();
 }
 
 /// Publishers who fill the output as fast as it leaves would put the new link off for ever.
 #[test]
 fn no_command_is_taken_while_a_new_link_waits_for_the_output_to_leave() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
-    t.receives(message(2, 1, "sevenths")).notes("unread 10");
+    t.receives(message(2, 1, &"x".repeat(ROOM))).notes("unread");
     t.stalls_after(0);
     assert!(t.wants_commands());
     t.accept(one).silent();
@@ -242,13 +320,13 @@ fn no_command_is_taken_while_a_new_link_waits_for_the_output_to_leave() {
 /// message.
 #[test]
 fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
     t.receives(message(2, 1, "two"));
     let two = t.delivers("t \"two\"").unwrap();
     t.reconnects(true).renewing(0);
-    t.receives(message(3, 1, "new")).notes("unread 10");
+    t.receives(message(3, 1, "new")).notes("unread");
     t.accept(one).notes("close LeftWithBroker");
     t.accept(two).reconnects(true).renewing(0);
     t.receives(message_again(3, 1, "new"));
@@ -260,7 +338,7 @@ fn what_never_comes_again_does_not_keep_the_rest_with_the_broker() {
 /// does, the message must not keep new ones away. If it comes late, it is recognised all the same.
 #[test]
 fn what_the_broker_never_sends_again_takes_no_room_for_good() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+    let mut t = with_little_room();
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
     t.receives(message(2, 2, "two"));
@@ -269,7 +347,7 @@ fn what_the_broker_never_sends_again_takes_no_room_for_good() {
     t.links_up().connack(true).renewing(0);
     t.receives(message(3, 1, "new"));
     let new = t.delivers("t \"new\"").unwrap();
-    assert_eq!(t.session.bytes_unaccepted(), 4);
+    assert_eq!(t.session.bytes_waiting(), 260);
     t.receives(message_again(2, 2, "two")).silent();
     t.accept(new).sends_all(&["PUBACK 3", "PUBREC 2"]);
     t.receives(message_again(1, 1, "one")).sends("PUBACK 1");
@@ -277,22 +355,27 @@ fn what_the_broker_never_sends_again_takes_no_room_for_good() {
 }
 
 #[test]
-fn the_bytes_owed_are_forgotten_with_the_session() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 10);
+fn what_waits_stays_on_the_account_when_nothing_is_owed_for_it() {
+    let mut t = with_little_room();
     t.receives(message(1, 1, "a"));
-    t.delivers("t \"a\"").unwrap();
+    let replaced = t.delivers("t \"a\"").unwrap();
     // Another message under the same identifier takes the place of the first.
     t.receives(message(1, 1, "longer"));
-    t.delivers("t \"longer\"").unwrap();
-    assert_eq!(t.session.bytes_unaccepted(), 7);
+    let lost = t.delivers("t \"longer\"").unwrap();
+    assert_eq!(t.session.bytes_waiting(), 258 + 263);
     t.reconnects(false).renewing(0);
-    assert_eq!(t.session.bytes_unaccepted(), 0);
+    assert_eq!(t.session.bytes_waiting(), 258 + 263);
+    t.accept(replaced).silent();
+    assert_eq!(t.session.bytes_waiting(), 263);
+    assert!(t.accept_early(lost), "it counts as accepted already");
+    t.accept(lost).silent();
+    assert_eq!(t.session.bytes_waiting(), 0);
     t.finish();
 }
 
 #[test]
 fn a_repetition_of_qos_2_does_not_push_out_what_is_owed_behind_it() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 7);
+    let mut t = Transcript::connected_with(|options| options.max_waiting_bytes = 7);
     t.receives(message(1, 2, "two"));
     let two = t.delivers("t \"two\"").unwrap();
     t.accept(two).sends("PUBREC 1");
@@ -308,7 +391,7 @@ fn a_repetition_of_qos_2_does_not_push_out_what_is_owed_behind_it() {
 
 #[test]
 fn a_repetition_of_qos_1_does_not_push_out_what_is_owed_behind_it() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 7);
+    let mut t = Transcript::connected_with(|options| options.max_waiting_bytes = 7);
     t.receives(message(1, 1, "one"));
     let one = t.delivers("t \"one\"").unwrap();
     t.accept(one).sends("PUBACK 1");
@@ -327,7 +410,7 @@ fn a_repetition_of_qos_1_does_not_push_out_what_is_owed_behind_it() {
 /// Everything was read: nothing may keep the link closed, whatever the sizes.
 #[test]
 fn a_repetition_of_qos_2_is_taken_however_much_is_owed_behind_it() {
-    let mut t = Transcript::connected_with(|options| options.max_owed_bytes = 7);
+    let mut t = Transcript::connected_with(|options| options.max_waiting_bytes = 7);
     t.receives(message(1, 2, "two"));
     let two = t.delivers("t \"two\"").unwrap();
     t.accept(two).sends("PUBREC 1");

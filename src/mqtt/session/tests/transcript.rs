@@ -65,7 +65,7 @@ pub(super) fn options() -> SessionOptions {
         keep_alive: Duration::from_secs(60),
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
-        max_owed_bytes: usize::MAX,
+        max_waiting_bytes: usize::MAX,
         suspected_after: 3,
         given_up_after: 5,
         first_identifier: 0,
@@ -239,6 +239,13 @@ impl Transcript {
         self.session.accept(delivery);
         self.step();
         self
+    }
+
+    /// The message waits on, and is to count as accepted. Says whether it does.
+    pub(super) fn accept_early(&mut self, delivery: DeliveryId) -> bool {
+        let accepted = self.session.accept_early(delivery, 1);
+        self.step();
+        accepted
     }
 
     pub(crate) fn receives(&mut self, packet: Incoming) -> &mut Self {
@@ -423,7 +430,7 @@ impl Transcript {
             Event::SubscriptionRefused { filter } => {
                 self.notes.push_back(format!("not renewed {filter}"));
             }
-            Event::Unread(limit) => self.notes.push_back(format!("unread {limit}")),
+            Event::Unread => self.notes.push_back("unread".to_owned()),
             Event::Close(LinkLoss::Protocol(error)) => panic!("{error}"),
             Event::Close(LinkLoss::AckTimeout(id)) => {
                 self.notes.push_back(format!("close AckTimeout {id}"));

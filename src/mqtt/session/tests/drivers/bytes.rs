@@ -100,7 +100,7 @@ impl<'a> Story<'a> {
                 _ => Duration::ZERO,
             },
             ack_timeout: Duration::from_secs(20),
-            max_owed_bytes: usize::MAX,
+            max_waiting_bytes: usize::MAX,
             suspected_after: match second & 3 {
                 0 => u32::MAX,
                 few => u32::from(few),
@@ -166,7 +166,8 @@ impl<'a> Story<'a> {
             }),
             4 => match self.harness.unaccepted.len() {
                 0 => Ok(()),
-                some => self.harness.accept(usize::from(how) % some),
+                some if how < 8 => self.harness.accept(usize::from(how) % some),
+                some => self.harness.accept_early(usize::from(how) % some),
             },
             5 => self.link_up(),
             6 => self.harness.lose_link(),
@@ -422,6 +423,7 @@ mod tests {
                 Fault::LeftIsKnown,
                 Fault::LeftIsAcknowledged,
                 Fault::MakesWay,
+                Fault::EarlyBeyondTheLimit,
             ];
             let results = corpus.iter().map(|input| play(input, fault));
             let broken: Vec<_> = results.filter_map(Result::err).collect();

@@ -27,6 +27,8 @@ pub(super) enum Step {
     Receive(usize),
     Message(u8),
     Accept(usize),
+    /// The message at this place counts as accepted, and waits on.
+    AcceptEarly(usize),
     Lose {
         forget: bool,
     },
@@ -96,6 +98,7 @@ impl World {
             }
             Step::Message(qos) => self.to_client.push_back(self.server.send(*qos)),
             Step::Accept(place) => harness.accept(*place)?,
+            Step::AcceptEarly(place) => harness.accept_early(*place)?,
             Step::Lose { forget } => {
                 if *forget {
                     self.server.forget();

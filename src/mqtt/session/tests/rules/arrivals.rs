@@ -18,6 +18,19 @@ struct Known {
     on_this_link: bool,
 }
 
+/// A message that waits for a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Waiting {
+    bytes: usize,
+    /// It is to count as accepted.
+    early: bool,
+    /// It counts as accepted, or nothing is owed for it any more.
+    settled: bool,
+}
+
+/// Bytes that a message counts beside its topic and payload.
+const KEEPING: usize = 256;
+
 /// The session's task when a PUBLISH comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Verdict {
@@ -31,8 +44,10 @@ pub(crate) enum Verdict {
 /// The receiving half of the record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Arrivals {
-    /// Bytes of messages that may wait to be accepted.
+    /// Bytes of messages that may count as accepted while they wait.
     limit: usize,
+    /// The messages that wait.
+    waiting: BTreeMap<DeliveryId, Waiting>,
     known: BTreeMap<u16, Known>,
     /// Acknowledgments that are owed on this link, in the order of arrival.
     owed: Vec<u16>,
@@ -59,8 +74,9 @@ impl Arrivals {
             Some(known) => known.is(message),
             None => message.qos == QoS::ExactlyOnce && self.unreleased.contains(&id),
         };
-        let waiting = self.unaccepted_bytes();
-        let fits = waiting == 0 || waiting + message.size() <= self.limit;
+        let waiting = self.bytes_waiting();
+        let bound = self.limit.saturating_add(self.limit / 4);
+        let fits = waiting == 0 || waiting + bytes(message) <= bound;
         match again {
             true => Verdict::Known,
             false if fits && self.left.is_none() => Verdict::Deliver,
@@ -78,7 +94,7 @@ impl Arrivals {
             self.releases(id);
         }
         match (verdict, self.known.get_mut(&id)) {
-            (Verdict::Leave, _) => drop(self.left.get_or_insert(message.size())),
+            (Verdict::Leave, _) => drop(self.left.get_or_insert(bytes(message))),
             (_, Some(known)) => {
                 if !std::mem::replace(&mut known.on_this_link, true) {
                     self.owed.push(id);
@@ -104,19 +120,84 @@ impl Arrivals {
     pub(super) fn delivers(&mut self, id: PacketId, delivery: DeliveryId) {
         if let Some(known) = self.known.get_mut(&id.value()) {
             known.delivery = Some(delivery);
+            let waiting = Waiting {
+                bytes: bytes(&known.message),
+                early: false,
+                settled: false,
+            };
+            self.waiting.insert(delivery, waiting);
         }
     }
 
     /// PUBREL came.
     pub(super) fn releases(&mut self, id: u16) {
         self.unreleased.remove(&id);
-        self.known.remove(&id);
+        let known = self.known.remove(&id);
+        // It waits on, if it does, and nothing is owed for it.
+        let delivery = known.and_then(|known| known.delivery);
+        if let Some(waiting) = delivery.and_then(|delivery| self.waiting.get_mut(&delivery)) {
+            waiting.settled = true;
+        }
         self.owed.retain(|owed| *owed != id);
     }
 
+    /// Every receiver has the message.
     pub(super) fn accepts(&mut self, delivery: DeliveryId) {
+        self.waiting.remove(&delivery);
+        self.counts_as_accepted(delivery);
+        self.settle();
+    }
+
+    /// The message is to count as accepted while it waits. Returns whether it does so at once, or has nothing owed
+    /// for it any more.
+    pub(super) fn accepts_early(&mut self, delivery: DeliveryId) -> bool {
+        if let Some(waiting) = self.waiting.get_mut(&delivery) {
+            waiting.early = true;
+        }
+        self.settle();
+        self.waiting
+            .get(&delivery)
+            .is_none_or(|waiting| waiting.settled)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_early(&self, delivery: DeliveryId) -> bool {
+        let waiting = self.waiting.get(&delivery);
+        waiting.is_none_or(|waiting| waiting.early || waiting.settled)
+    }
+
+    /// In the order of arrival, messages count as accepted as far as the limit goes. One alone always may.
+    fn settle(&mut self) {
+        loop {
+            let mut held_back = self.waiting.iter().filter(|(_, w)| w.early && !w.settled);
+            let Some((&first, &Waiting { bytes, .. })) = held_back.next() else {
+                return;
+            };
+            let settled = self.waiting.values().filter(|w| w.settled);
+            let settled: usize = settled.map(|w| w.bytes).sum();
+            if settled > 0 && settled + bytes > self.limit {
+                return;
+            }
+            self.counts_as_accepted(first);
+            self.waiting.entry(first).and_modify(|w| w.settled = true);
+        }
+    }
+
+    fn counts_as_accepted(&mut self, delivery: DeliveryId) {
         for known in self.known.values_mut() {
             known.accepted |= known.delivery == Some(delivery);
+        }
+    }
+
+    /// Whether the message whose turn it is waits to be accepted, if there is one.
+    pub(super) fn nothing_is_due(&self) -> Rule {
+        let first = self.owed.first().and_then(|id| self.known.get(id));
+        match first.is_some_and(|known| known.accepted) {
+            true => Err(format!(
+                "identifier {} was accepted and is not acknowledged",
+                self.owed[0]
+            )),
+            false => Ok(()),
         }
     }
 
@@ -153,8 +234,13 @@ impl Arrivals {
     }
 
     pub(super) fn session_lost(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting
+            .values_mut()
+            .for_each(|waiting| waiting.settled = true);
         *self = Arrivals {
             left: self.left,
+            waiting,
             ..Arrivals::new(self.limit)
         };
     }
@@ -166,16 +252,15 @@ impl Arrivals {
 
     /// Whether there is room again for the messages left with the broker: half of it, and enough for the first.
     pub(super) fn has_room_again(&self) -> bool {
-        let waiting = self.unaccepted_bytes();
+        let waiting = self.bytes_waiting();
         let has_room =
             |size| waiting == 0 || waiting <= self.limit / 2 && waiting + size <= self.limit;
         self.left.is_some_and(has_room)
     }
 
-    /// Bytes of the messages that wait to be accepted.
-    pub(crate) fn unaccepted_bytes(&self) -> usize {
-        let waiting = self.known.values().filter(|known| !known.accepted);
-        waiting.map(|known| known.message.size()).sum()
+    /// Bytes of the messages that wait.
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.waiting.values().map(|waiting| waiting.bytes).sum()
     }
 
     /// Identifiers that the session still has to acknowledge on this link.
@@ -192,6 +277,10 @@ impl Arrivals {
             .filter(move |(_, known)| accepted(known))
             .map(|(id, _)| *id)
     }
+}
+
+fn bytes(message: &Message) -> usize {
+    message.size() + KEEPING
 }
 
 impl Known {

@@ -54,7 +54,7 @@ impl Record {
                 self.trials.late(id.value());
                 true
             }
-            (Event::Unread(_), Cause::Packet(Incoming::Publish { message, .. }, _)) => {
+            (Event::Unread, Cause::Packet(Incoming::Publish { message, .. }, _)) => {
                 if !std::mem::take(&mut self.unread_due) {
                     return Err(format!("{message:?} should have been taken"));
                 }

@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 21] = [
+pub(crate) const FAULTS: [(Fault, &str); 24] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -27,9 +27,12 @@ pub(crate) const FAULTS: [(Fault, &str); 21] = [
     (Fault::RenewalForgotten, "subscri"),
     (Fault::DroppedWithSession, "have not ended, the session has"),
     (Fault::UnreleasedForgotten, "was delivered 1 times"),
-    (Fault::LeftIsKnown, "not acknowledged to the end"),
+    (Fault::LeftIsKnown, "was delivered 0 times"),
     (Fault::LeftIsAcknowledged, "acknowledged out of order"),
     (Fault::MakesWay, "should have been taken"),
+    (Fault::EarlyIgnored, "was accepted and is not acknowledged"),
+    (Fault::EarlyBeyondTheLimit, "before it was accepted"),
+    (Fault::AccountForgotten, "bytes wait, the session counts"),
 ];
 
 impl Harness {
@@ -80,6 +83,14 @@ impl Harness {
     pub(super) fn break_after(&mut self, packet: &Incoming) {
         if let (Fault::UnknownIsFree, Incoming::PubRec(id)) = (self.fault, packet) {
             self.session.break_unknown(*id);
+        }
+        if let Incoming::ConnAck {
+            session_present: false,
+            ..
+        } = packet
+            && self.fault == Fault::AccountForgotten
+        {
+            self.session.break_account();
         }
         let Incoming::Publish {
             id: Some(id),

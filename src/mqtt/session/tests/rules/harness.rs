@@ -130,6 +130,31 @@ impl Harness {
         self.look(&Cause::Other)
     }
 
+    /// The delivery at this place counts as accepted, and waits on.
+    pub(crate) fn accept_early(&mut self, place: usize) -> Rule {
+        let delivery = self.unaccepted[place];
+        let expected = self.record.arrivals.accepts_early(delivery);
+        let mut accepted = expected;
+        if self.fault != Fault::EarlyIgnored {
+            accepted = self.session.accept_early(delivery, 1);
+        }
+        #[cfg(test)]
+        if self.fault == Fault::EarlyBeyondTheLimit && !accepted {
+            self.session.break_limit(delivery);
+        }
+        self.look(&Cause::Other)?;
+        match accepted == expected {
+            true => Ok(()),
+            false => Err(format!("{delivery:?} counts as accepted: {accepted}")),
+        }
+    }
+
+    /// Whether the delivery at this place is to count as accepted already.
+    #[cfg(test)]
+    pub(crate) fn is_early(&self, place: usize) -> bool {
+        self.record.arrivals.is_early(self.unaccepted[place])
+    }
+
     pub(crate) fn link_up(&mut self) -> Rule {
         self.linked = true;
         #[cfg(test)]
@@ -294,6 +319,7 @@ impl Harness {
         while self.session.output().len() > self.looked_at {
             self.look_at_packet()?;
         }
+        self.record.nothing_is_due()?;
         let (owed, order) = self.session.acknowledgments_owed();
         if order > 2 * owed + 64 {
             return Err(format!(
@@ -304,6 +330,13 @@ impl Harness {
             return Err(format!(
                 "more than {} bytes wait for the link",
                 self.allowance
+            ));
+        }
+        let waiting = self.record.arrivals.bytes_waiting();
+        let counted = self.session.bytes_waiting();
+        if waiting != counted {
+            return Err(format!(
+                "{waiting} bytes wait, the session counts {counted}"
             ));
         }
         let (open, unresolved) = (self.record.commands.len(), self.session.unresolved());
@@ -345,7 +378,7 @@ impl Harness {
                 }
             }
             Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
-            Event::Connected { .. } | Event::SubscriptionRefused { .. } | Event::Unread(_) => {}
+            Event::Connected { .. } | Event::SubscriptionRefused { .. } | Event::Unread => {}
         }
         Ok(())
     }

@@ -21,6 +21,9 @@
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
 //! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
+//! | a message that was accepted is acknowledged as soon as its turn comes | `arrivals.rs` |
+//! | a message that waits counts as accepted within the limit, and only there | `arrivals.rs` |
+//! | all that waits is on one account, also when it was acknowledged or its session was lost | `arrivals.rs` |
 //! | a message is left with the broker where there is no room for it, and only there | `arrivals.rs` |
 //! | while a PUBLISH is suspected, nothing is sent before PINGRESP, and then one packet at a time | `trials.rs` |
 //! | a command is given up after so many links closed with it alone, or where it stood while others were answered; the identifier of a PUBREL that is given up is never used again | `trials.rs`, `record.rs` |
@@ -89,4 +92,10 @@ pub(super) enum Fault {
     LeftIsAcknowledged,
     /// QoS 1 that was accepted and not acknowledged on the last link makes way for what comes before it.
     MakesWay,
+    /// A message that counts as accepted while it waits is not acknowledged.
+    EarlyIgnored,
+    /// More bytes count as accepted while they wait than may.
+    EarlyBeyondTheLimit,
+    /// Messages that wait are off the account once their session is lost.
+    AccountForgotten,
 }

@@ -147,7 +147,7 @@ impl Record {
             wanted: BTreeSet::new(),
             granted: BTreeSet::new(),
             renewals_due: BTreeSet::new(),
-            arrivals: Arrivals::new(options.max_owed_bytes),
+            arrivals: Arrivals::new(options.max_waiting_bytes),
             unread_due: false,
         }
     }
@@ -404,6 +404,17 @@ impl Record {
             Stage::Up if !releases.is_empty() || !completions.is_empty() => Err(format!(
                 "PUBREL, PUBCOMP are due for {releases:?}, {completions:?}"
             )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether each message that was accepted, and whose turn has come, is acknowledged.
+    ///
+    /// # Errors
+    /// The message that is not.
+    pub(super) fn nothing_is_due(&self) -> Rule {
+        match self.stage {
+            Stage::Up => self.arrivals.nothing_is_due(),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,193 @@
+//! \[9\] One inbox as the loop sees it: what waits aside for room in it, and what its thread has not taken.
+//!
+//! An inbox with something aside for a second is slow until nothing is aside any more. It delays no acknowledgment
+//! then. An inbox whose messages count as accepted only once they are taken is never slow. When the loop ends, what is
+//! aside goes to the thread's end, behind the queue. It runs on the loop's thread and never waits; `now` is passed in.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::client::outlet::{Item, Offer, Outlet};
+use crate::mqtt::packet::QoS;
+use crate::mqtt::session::DeliveryId;
+
+/// An inbox that has something aside for this long is slow.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) struct Queue {
+    outlet: Outlet,
+    aside: VecDeque<(Item, Option<DeliveryId>)>,
+    /// Since when something is aside.
+    since: Option<Instant>,
+    is_slow: bool,
+    /// The items in the queue, if its messages count as accepted only once they are taken.
+    untaken: VecDeque<Option<DeliveryId>>,
+    /// How many items the thread had taken when the loop looked last.
+    taken: u64,
+}
+
+/// Where an item went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// The inbox has accepted it.
+    Accepted,
+    /// Its acceptance is awaited. Whether it delays the acknowledgment.
+    Waits { delays: bool },
+}
+
+impl Queue {
+    pub(super) fn new(outlet: Outlet) -> Self {
+        Queue {
+            outlet,
+            aside: VecDeque::new(),
+            since: None,
+            is_slow: false,
+            untaken: VecDeque::new(),
+            taken: 0,
+        }
+    }
+
+    /// Puts an item into the inbox, or aside. A message of QoS 0 that finds no room is dropped and counted.
+    pub(super) fn put(&mut self, item: Item, delivery: Option<DeliveryId>, now: Instant) -> Put {
+        let item = match self.has_aside() {
+            true => item,
+            false => match self.offer(item, delivery) {
+                Ok(put) => return put,
+                Err(item) => item,
+            },
+        };
+        // The account bounds what waits aside, and knows no QoS 0.
+        if let Item::Message(message) = &item
+            && message.qos() == QoS::AtMostOnce
+        {
+            self.outlet.count_dropped();
+            return Put::Accepted;
+        }
+        let item = match self.has_aside() {
+            true => item,
+            false => {
+                self.outlet.wait_for_room();
+                // The thread may have made room before the loop asked to be told.
+                match self.offer(item, delivery) {
+                    Ok(put) => {
+                        self.outlet.wait_no_more();
+                        return put;
+                    }
+                    Err(item) => {
+                        self.since = Some(now);
+                        item
+                    }
+                }
+            }
+        };
+        self.aside.push_back((item, delivery));
+        Put::Waits {
+            delays: !self.is_slow,
+        }
+    }
+
+    /// Gives the item back if there is no room.
+    fn offer(&mut self, item: Item, delivery: Option<DeliveryId>) -> Result<Put, Item> {
+        match self.outlet.offer(item) {
+            Offer::Full(item) => Err(item),
+            Offer::Accepted if self.outlet.is_once_taken() => {
+                self.untaken.push_back(delivery);
+                Ok(Put::Waits { delays: true })
+            }
+            Offer::Accepted | Offer::Gone => Ok(Put::Accepted),
+        }
+    }
+
+    /// Moves what has room from aside into the inbox. Calls `accepted` with each delivery that the inbox accepts, and
+    /// whether the inbox delayed it until now.
+    pub(super) fn offer_again(&mut self, mut accepted: impl FnMut(DeliveryId, bool)) {
+        let delayed = !self.is_slow;
+        self.drain(&mut |delivery| accepted(delivery, delayed));
+        if self.has_aside() {
+            self.outlet.wait_for_room();
+            self.drain(&mut |delivery| accepted(delivery, delayed));
+        }
+        if !self.has_aside() {
+            self.outlet.wait_no_more();
+            self.since = None;
+            self.is_slow = false;
+        }
+    }
+
+    fn drain(&mut self, accepted: &mut impl FnMut(DeliveryId)) {
+        while let Some((item, delivery)) = self.aside.pop_front() {
+            match self.offer(item, delivery) {
+                Ok(Put::Accepted) => delivery.into_iter().for_each(&mut *accepted),
+                Ok(Put::Waits { .. }) => {}
+                Err(item) => {
+                    self.aside.push_front((item, delivery));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Calls `accepted` with each delivery that the thread has taken since the last call.
+    pub(super) fn look_what_was_taken(&mut self, accepted: impl FnMut(DeliveryId)) {
+        let taken = self.outlet.taken();
+        let count = usize::try_from(taken - self.taken).unwrap_or(usize::MAX);
+        self.taken = taken;
+        let count = count.min(self.untaken.len());
+        self.untaken.drain(..count).flatten().for_each(accepted);
+    }
+
+    /// Makes the inbox slow if it is time. Then calls `delays_no_more` with each delivery that it does not delay any
+    /// more.
+    pub(super) fn become_slow_if_due(
+        &mut self,
+        now: Instant,
+        delays_no_more: impl FnMut(DeliveryId),
+    ) {
+        if self.slow_at().is_some_and(|at| at <= now) {
+            self.is_slow = true;
+            let aside = self.aside.iter().filter_map(|(_, delivery)| *delivery);
+            aside.for_each(delays_no_more);
+        }
+    }
+
+    /// When it becomes slow.
+    pub(super) fn slow_at(&self) -> Option<Instant> {
+        let may_be_slow = !self.is_slow && !self.outlet.is_once_taken();
+        self.since.filter(|_| may_be_slow).map(|at| at + SLOW_AFTER)
+    }
+
+    /// The inbox was dropped. Calls `accepted` as [`Queue::offer_again`] does.
+    pub(super) fn close(mut self, mut accepted: impl FnMut(DeliveryId, bool)) {
+        let delayed = !self.is_slow;
+        let aside = std::mem::take(&mut self.aside);
+        let aside = aside.into_iter().map(|(_, delivery)| delivery);
+        let all = std::mem::take(&mut self.untaken).into_iter().chain(aside);
+        all.flatten()
+            .for_each(|delivery| accepted(delivery, delayed));
+    }
+
+    /// A message for it is passed over, and counted.
+    pub(super) fn count_dropped(&self) {
+        self.outlet.count_dropped();
+    }
+
+    pub(super) fn has_aside(&self) -> bool {
+        !self.aside.is_empty()
+    }
+
+    /// How many items wait, in the queue or aside.
+    pub(super) fn waiting(&self) -> usize {
+        self.outlet.len() + self.aside.len()
+    }
+
+    pub(super) fn is_once_taken(&self) -> bool {
+        self.outlet.is_once_taken()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let rest = std::mem::take(&mut self.aside).into_iter();
+        self.outlet.leave(rest.map(|(item, _)| item));
+    }
+}
