@@ -4,7 +4,11 @@
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::expect_used)]
 
-use crate::support::{ClosedPort, Finished, Mosquitto, Program, Running};
+use std::time::Duration;
+
+use crate::support::{
+    ClosedPort, Connection, Event, Finished, HANG, Mosquitto, Program, Running, ScriptedBroker,
+};
 use serde_json::Value;
 
 use rumqttc::mqttbytes::{QoS, v4};
@@ -296,6 +300,58 @@ fn a_broker_that_drops_what_it_acknowledged_is_told_with_a_remedy() {
     assert!(report["lost"].as_u64() > Some(0), "{done}");
     let error = report["error"].as_str().expect("a reason");
     assert!(error.contains("max_queued_messages"), "{done}");
+}
+
+#[test]
+fn a_stock_mosquitto_loses_nothing_with_the_defaults() {
+    let broker = Mosquitto::start_stock();
+    let done = json(&broker, &["--receive", "--messages", "20000"]).run();
+    expect_all_back(&done, 20_000);
+}
+
+/// Reads so many PUBLISHes and acknowledges each. PUBACKs may come between them.
+#[track_caller]
+fn acknowledge(link: &mut Connection, count: usize) -> Vec<v4::Publish> {
+    let mut published = Vec::new();
+    while published.len() < count {
+        match link.read_event(HANG) {
+            Event::Packet(v4::Packet::Publish(publish), _) => {
+                link.send_puback(publish.pkid);
+                published.push(publish);
+            }
+            Event::Packet(v4::Packet::PubAck(_), _) => {}
+            other => panic!("{other:?} after {} messages", published.len()),
+        }
+    }
+    published
+}
+
+#[test]
+fn only_some_hundred_messages_are_acknowledged_and_not_received_unless_asked_for() {
+    for (window, most) in [(None, 500), (Some("10"), 500), (Some("1200"), 1200)] {
+        let mut broker = ScriptedBroker::bind();
+        let program = Program::new().args(["bench", "--receive", "--messages", "3000"]);
+        let program = program.args(["--endpoint", &broker.endpoint()]);
+        let window = window.into_iter().flat_map(|window| ["--window", window]);
+        let program = program.args(window).spawn();
+        let (mut link, _) = broker.accept_client(false);
+        let subscribe = link.expect_subscribe();
+        link.grant(&subscribe);
+        let published = acknowledge(&mut link, most);
+        link.expect_silence(Duration::from_millis(200));
+        // For each that arrives, another one goes out.
+        for (id, mut publish) in (1..=10).zip(published) {
+            publish.pkid = id;
+            link.send_packet(v4::Packet::Publish(publish));
+        }
+        acknowledge(&mut link, 10);
+        program.signal("INT");
+        link.read_until("DISCONNECT", |packet| {
+            (*packet == v4::Packet::Disconnect).then_some(())
+        });
+        link.close();
+        program.finish().expect_code(130);
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded};
+
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
 use crate::app::traffic::{Account, Plan, Received};
@@ -24,9 +26,9 @@ use crate::app::values::BenchMode;
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{Accept, Inbox, InboxError};
 use mqtt_connection_sharing::{Client, Ended};
 use mqtt_connection_sharing::{Filter, QoS};
-use mqtt_connection_sharing::{Inbox, InboxError, WhenFull};
 use publisher::{BenchShared, Tally};
 use settings::BenchSettings;
 
@@ -87,13 +89,18 @@ pub(crate) fn run(
     let (agent, handle) = client.open();
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
+    let (on_their_way, arrived) = bounded(settings.unreceived());
+    // QoS 0 may be lost, and nobody waits for it.
+    let waits = settings.receive && settings.qos != QoS::AtMostOnce;
     let conductor = Conductor {
+        arrived: waits.then_some(arrived),
         shared: Arc::new(BenchShared {
             handle,
             plan,
             tally: Arc::clone(&tally),
             interrupt: Arc::clone(interrupt),
             outstanding: settings.outstanding() as u64,
+            on_their_way: waits.then_some(on_their_way),
         }),
         settings: settings.clone(),
         patience,
@@ -265,6 +272,8 @@ impl Measured {
 
 /// Runs the threads. Dropping it, also in a panic, ends the loop.
 struct Conductor {
+    /// For the receiver: has one item for each message that was published and not received.
+    arrived: Option<Receiver<()>>,
     shared: Arc<BenchShared>,
     settings: BenchSettings,
     patience: Duration,
@@ -279,7 +288,7 @@ impl Drop for Conductor {
 }
 
 impl Conductor {
-    fn conduct(self) -> Measured {
+    fn conduct(mut self) -> Measured {
         let mut measured = Measured::default();
         let over = Arc::new(AtomicBool::new(false));
         let receiver = match self.begin(&over) {
@@ -340,7 +349,7 @@ impl Conductor {
     }
 
     /// Waits until the link is up, with `--receive` until the subscription is granted.
-    fn begin(&self, over: &Arc<AtomicBool>) -> Result<Option<JoinHandle<Receipt>>, String> {
+    fn begin(&mut self, over: &Arc<AtomicBool>) -> Result<Option<JoinHandle<Receipt>>, String> {
         let handle = &self.shared.handle;
         if !self.settings.receive {
             let answered = handle.ping().map_err(|rejected| rejected.to_string())?;
@@ -349,7 +358,8 @@ impl Conductor {
                 other => Err(format!("the first PINGREQ: {other}")),
             };
         }
-        let inbox = handle.inbox(INBOX, WhenFull::WaitAside);
+        // The broker is told only of messages that were received. QoS 0 finds its room in the inbox or nowhere.
+        let inbox = handle.inbox(INBOX, Accept::OnceTaken);
         let filter = Filter::new(self.shared.plan.filter(), self.settings.qos);
         let subscribed = handle.subscribe(&inbox, vec![filter]);
         match subscribed.map_err(|rejected| rejected.to_string())?.wait() {
@@ -360,10 +370,10 @@ impl Conductor {
             other => return Err(format!("the subscription: {other}")),
         }
         let (account, over) = (Account::new(&self.shared.plan), Arc::clone(over));
-        let patience = self.patience;
+        let (patience, arrived) = (self.patience, self.arrived.take());
         thread::Builder::new()
             .name("receiver".to_owned())
-            .spawn(move || receive(&inbox, account, &over, patience))
+            .spawn(move || receive(&inbox, account, arrived.as_ref(), &over, patience))
             .map(Some)
             .map_err(|error| format!("the receiver could not be started: {error}"))
     }
@@ -404,14 +414,25 @@ struct Receipt {
 }
 
 /// Receives until everything is there, until the loop has ended, or until nothing comes any more
-/// although everything was published.
-fn receive(inbox: &Inbox, mut account: Account, over: &AtomicBool, patience: Duration) -> Receipt {
+/// although everything was published, or the publishers wait. `arrived` lets them go on.
+fn receive(
+    inbox: &Inbox,
+    mut account: Account,
+    arrived: Option<&Receiver<()>>,
+    over: &AtomicBool,
+    patience: Duration,
+) -> Receipt {
     let mut problem = None;
     while !account.is_complete() {
         match inbox.recv_timeout(patience) {
-            Ok(message) => account.add(&message),
+            Ok(message) => {
+                account.add(&message);
+                // One that came twice is one too many, which does no harm.
+                arrived.map(Receiver::try_recv);
+            }
             Err(InboxError::Timeout) => {
-                if over.load(Ordering::Relaxed) {
+                let waited_for = arrived.is_some_and(Receiver::is_full);
+                if waited_for || over.load(Ordering::Relaxed) {
                     problem.get_or_insert_with(|| format!("no message for {patience:?}"));
                     break;
                 }

@@ -2,7 +2,7 @@
 //!
 //! An asynchronous publisher takes the time of each message in a callback, which the loop's thread runs. It
 //! waits for half of its outstanding messages at a time, so that one wake-up brings many messages. A
-//! synchronous one waits for each ticket.
+//! synchronous one waits for each ticket. Both wait for a receiver that is too far behind.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +26,19 @@ pub(super) struct BenchShared {
     pub(super) interrupt: Arc<Interrupt>,
     /// Messages of its own that a thread may have outstanding.
     pub(super) outstanding: u64,
+    /// Takes one item for each message that is on its way to the receiver, and makes the publishers wait when there
+    /// are too many. `None` where nothing is received.
+    pub(super) on_their_way: Option<Sender<()>>,
 }
 
 impl BenchShared {
+    /// Waits until another message may be on its way to the receiver. Returns at once if the receiver has ended.
+    fn wait_for_the_receiver(&self) {
+        if let Some(on_their_way) = &self.on_their_way {
+            let _ = on_their_way.send(());
+        }
+    }
+
     /// Ends the loop: nobody waits for the rest of a run that has failed.
     fn end(&self) {
         drop(self.handle.terminate(GRACE));
@@ -149,6 +159,7 @@ pub(super) fn publish_async(shared: &Arc<BenchShared>, thread: usize) {
                 wait(&before);
             }
         }
+        shared.wait_for_the_receiver();
         if shared.is_over() {
             break;
         }
@@ -181,6 +192,7 @@ fn wait(ended: &Receiver<()>) {
 /// Publishes one message after the other, each once the one before has ended.
 pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
     for number in 0..shared.plan.count(thread) {
+        shared.wait_for_the_receiver();
         if shared.is_over() {
             break;
         }

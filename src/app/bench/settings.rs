@@ -35,6 +35,11 @@ pub(crate) struct BenchSettings {
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
 const LEAST_OUTSTANDING: usize = 64;
+/// Messages that may be on their way to the receiver. Mosquitto keeps 1,000 for a subscriber, beside the 20 that it has
+/// sent, and drops the rest.
+const UNRECEIVED: usize = 500;
+/// With a window above this one, which is the default, as many may be on their way as the window has room for.
+const LARGEST_USUAL_WINDOW: u16 = 1000;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
@@ -47,6 +52,14 @@ impl BenchSettings {
         let share = (2 * usize::from(self.window)).div_ceil(threads);
         let in_memory = MOST_WAITING / self.payload_size.max(1) / threads;
         share.max(LEAST_OUTSTANDING).min(in_memory).max(1)
+    }
+
+    /// How many messages of QoS 1 and 2 may be published and not received at one time.
+    pub(crate) fn unreceived(&self) -> usize {
+        match self.window {
+            ..=LARGEST_USUAL_WINDOW => UNRECEIVED,
+            larger => usize::from(larger),
+        }
     }
 
     /// Commands that may wait: what the threads have outstanding.
