@@ -14,6 +14,7 @@ use crossbeam_channel::Receiver;
 
 use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
+use crate::client::default_inbox::DefaultInbox;
 use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::outlet::{InboxId, InboxPolicy};
@@ -41,7 +42,7 @@ pub struct Handle {
     lane: LaneSender,
     block_time: Duration,
     limits: Arc<Limits>,
-    unmatched: Receiver<Arc<Message>>,
+    unmatched: DefaultInbox,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -68,7 +69,7 @@ impl Handle {
             lane,
             block_time: options.block_time,
             limits: Arc::new(options.limits.clone()),
-            unmatched,
+            unmatched: DefaultInbox::new(unmatched),
             _last: Arc::new(last),
         }
     }
@@ -302,7 +303,7 @@ impl Handle {
 
     /// The default inbox: messages that matched no subscription. It is bounded; a message that finds no
     /// room is dropped and counted.
-    pub fn unmatched(&self) -> &Receiver<Arc<Message>> {
+    pub fn unmatched(&self) -> &DefaultInbox {
         &self.unmatched
     }
 

@@ -63,6 +63,14 @@ impl InboxError {
     pub fn is_end(&self) -> bool {
         matches!(self, InboxError::Closed | InboxError::OnLoopThread)
     }
+
+    /// What an empty inbox gives to a thread that must not wait.
+    pub(crate) fn where_none_may_wait(self) -> Self {
+        match self {
+            InboxError::Timeout => InboxError::OnLoopThread,
+            other => other,
+        }
+    }
 }
 
 impl Inbox {
@@ -127,10 +135,7 @@ impl Inbox {
     }
 
     fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
-        self.try_recv().map_err(|error| match error {
-            InboxError::Timeout => InboxError::OnLoopThread,
-            other => other,
-        })
+        self.try_recv().map_err(InboxError::where_none_may_wait)
     }
 
     /// How many messages were dropped for want of room, or because they were of QoS 0 and above `max_packet_size`.

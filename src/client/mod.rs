@@ -8,6 +8,7 @@
 pub(crate) mod agent;
 pub(crate) mod batch;
 pub(crate) mod command;
+pub(crate) mod default_inbox;
 pub(crate) mod doorbell;
 pub(crate) mod ends;
 pub(crate) mod fanout;

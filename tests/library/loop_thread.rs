@@ -130,7 +130,12 @@ fn an_inbox_in_a_callback_gives_what_it_has_and_then_an_error() {
     for id in 1..=3 {
         assert_eq!(link.expect_puback().pkid, id);
     }
+    let handle = running.handle().clone();
     let received = in_callback(&running, &mut link, move || {
+        let unmatched = handle.unmatched();
+        assert_eq!(unmatched.recv(), Err(InboxError::OnLoopThread));
+        let unmatched = unmatched.recv_timeout(NEVER);
+        assert_eq!(unmatched, Err(InboxError::OnLoopThread));
         let first = [inbox.recv(), inbox.recv_timeout(NEVER), inbox.try_recv()];
         assert!(first.iter().all(Result::is_ok));
         let then = [
