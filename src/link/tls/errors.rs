@@ -1,7 +1,7 @@
 //! Explains TLS failures: turns the TLS library's text into an error that says who has to do what.
 //!
 //! The library's errors differ only in their text. This file knows the texts of OpenSSL (1.1.1 to 3.x) and
-//! reports those of other libraries as unknown failures. Pure: it reads errors and does nothing else. Runs
+//! reports those of other libraries as unknown failures. It reads errors, and the clock to compare dates. Runs
 //! on the loop's thread.
 
 use std::error::Error as _;
@@ -82,8 +82,9 @@ pub(crate) fn first_certificate(records: &[u8]) -> Option<Vec<u8>> {
     let mut messages = Vec::new();
     while let [HANDSHAKE, _, _, high, low, content @ ..] = rest {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
-        messages.extend_from_slice(content.get(..length)?);
-        rest = &content[length..];
+        let (part, behind) = content.split_at(length.min(content.len()));
+        messages.extend_from_slice(part);
+        rest = behind;
     }
     // 7.4: type, length (3), body. That of a certificate: length (3) of all, then of each before it.
     let mut rest = messages.as_slice();
