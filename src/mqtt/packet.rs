@@ -8,6 +8,7 @@
 //! before it is queued and to encode a small message. The loop's thread uses them for everything else.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU16;
 
 use bytes::Bytes;
@@ -448,6 +449,8 @@ pub struct ProtocolError {
     pub(super) problem: String,
     pub(super) rule: &'static str,
     pub(super) beginning: Vec<u8>,
+    /// Of the bytes that break the rule.
+    digest: u64,
 }
 
 /// How many of a bad packet's bytes an error shows.
@@ -466,6 +469,7 @@ impl ProtocolError {
             problem: problem.into(),
             rule,
             beginning: Vec::new(),
+            digest: 0,
         }
     }
 
@@ -474,8 +478,24 @@ impl ProtocolError {
     pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
         if self.beginning.is_empty() {
             self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+            self = self.about(bytes);
         }
         self
+    }
+
+    /// The same error, known by these bytes of a packet. They may be the packet's beginning.
+    #[must_use]
+    pub(super) fn about(mut self, bytes: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hash_packet(bytes, &mut hasher);
+        self.digest = hasher.finish();
+        self
+    }
+
+    /// Whether the other error is about the same bytes, apart from packet identifier and DUP, and the same rule. The
+    /// digests of other bytes are the same once in 2^64.
+    pub fn is_same_as(&self, other: &ProtocolError) -> bool {
+        (self.packet, self.rule, self.digest) == (other.packet, other.rule, other.digest)
     }
 
     /// The packet's name in the standard, or `packet` if its type is unknown.
@@ -508,3 +528,29 @@ impl fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+/// Hashes the bytes of a packet, or of its beginning, without its packet identifier and DUP: a packet that comes
+/// again may have another.
+fn hash_packet(bytes: &[u8], hasher: &mut DefaultHasher) {
+    let Some((&first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let kind = first >> 4;
+    let is_publish = kind == 3;
+    (if is_publish { first & !8 } else { first }).hash(hasher);
+    let length_bytes = rest.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    let body = length_bytes.min(rest.len());
+    let identifier = match kind {
+        3 if first & 6 == 0 => None,
+        3 => match rest.get(body..body + 2) {
+            Some(&[high, low]) => Some(body + 2 + usize::from(u16::from_be_bytes([high, low]))),
+            _ => None,
+        },
+        4..=7 | 9 | 11 => Some(body),
+        _ => None,
+    };
+    let begin = identifier.unwrap_or(rest.len()).min(rest.len());
+    let end = (begin + 2).min(rest.len());
+    rest[..begin].hash(hasher);
+    rest[end..].hash(hasher);
+}

@@ -27,3 +27,4 @@ mod subscriptions;
 mod suspects;
 mod too_large;
 mod unread;
+mod violations;

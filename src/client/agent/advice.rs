@@ -186,6 +186,19 @@ pub(super) fn lost_after_connack(client: &Client, loss: &LinkLoss, lasted: Durat
     Error::new(blame, tried, problem, advice)
 }
 
+/// The same error, after so many links that ended in the same protocol error: another link would, too.
+pub(super) fn on_so_many_links(error: &Error, loss: &LinkLoss, times: u32) -> Error {
+    let problem = format!("{}, on {times} links in a row", error.problem());
+    let advice = match loss {
+        LinkLoss::Protocol(error) if error.packet() == "PUBLISH" => {
+            "mend the program that publishes it, and clear the message where the broker retains it or keeps it for \
+             this client identifier"
+        }
+        _ => "mend the broker, or whatever stands between it and this client",
+    };
+    Error::new(error.blame(), error.tried(), problem, advice)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

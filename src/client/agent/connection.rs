@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::Client;
+use super::violations::Violations;
 use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
@@ -29,6 +30,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     phase: Phase,
     backoff: Backoff,
+    violations: Violations,
     resolver: Resolver,
     clean_session: bool,
     /// Why there is no connection, as long as it is tried again.
@@ -93,6 +95,7 @@ impl Connection {
                 attempt: None,
             },
             backoff: client.backoff(),
+            violations: Violations::default(),
             resolver,
             clean_session,
             last_failure: None,
@@ -295,6 +298,16 @@ impl Connection {
             Some(error) if self.backoff.failures() > 0 => Some(self.gave_up(error.clone(), now)),
             Some(error) => Some(error.clone()),
             None => under_way.and_then(|attempt| attempt.so_far(self.backoff.elapsed(now))),
+        }
+    }
+
+    /// A link is lost that lasted so long. If the broker broke the protocol, returns how many links have ended in the
+    /// same error, else 0.
+    pub(super) fn count_violation(&mut self, loss: &LinkLoss, lasted: Duration) -> u32 {
+        self.violations.link_lost(lasted);
+        match loss {
+            LinkLoss::Protocol(error) => self.violations.count(error),
+            _ => 0,
         }
     }
 

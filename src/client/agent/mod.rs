@@ -40,6 +40,7 @@ mod reconnect;
 mod requests;
 #[cfg(test)]
 mod slow_links;
+mod violations;
 mod wire;
 
 use std::fmt;

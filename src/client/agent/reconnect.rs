@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use super::Agent;
 use super::advice;
 use super::connection::{NextStep, Phase};
+use super::violations;
 use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
@@ -144,7 +145,16 @@ impl Agent {
                 let delay = self
                     .connection
                     .delay_after_loss(&loss, progress, lasted, now);
-                self.try_again(with_cause(error), delay, now);
+                let times = self.connection.count_violation(&loss, lasted);
+                if times < violations::ENOUGH {
+                    return self.try_again(with_cause(error), delay, now);
+                }
+                let error = advice::on_so_many_links(&error, &loss, times);
+                let retry = self.client.options.retry;
+                match retry.has_no_limit() {
+                    true => self.try_again(error, Some(retry.max), now),
+                    false => self.try_again(error.permanent(), None, now),
+                }
             }
             Phase::Closing { .. } => self.closed(now),
             Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}

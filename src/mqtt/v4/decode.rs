@@ -20,7 +20,7 @@ const SHOWN_CHARACTERS: usize = 40;
 const SMALL_PAYLOAD: usize = 4096;
 
 /// Problems that the codec finds, and the rules that they break.
-const NOT_UTF8: (&str, &str) = ("a string that is not UTF-8", "MQTT-1.5.3-1");
+const NOT_UTF8: &str = "MQTT-1.5.3-1";
 const MISFIT: (&str, &str) = ("its parts do not fit into its length", "MQTT-4.8.0-1");
 
 /// The parts of a fixed header.
@@ -64,14 +64,17 @@ pub fn decode(
     }
 }
 
-/// An error about the packet at the beginning of `buffer`.
-fn fail(buffer: &[u8], packet: &'static str, problem: String, rule: &'static str) -> ProtocolError {
-    ProtocolError {
-        packet,
-        problem,
-        rule,
-        beginning: buffer[..buffer.len().min(SHOWN_BYTES)].to_vec(),
-    }
+/// An error about the packet at the beginning of `buffer`. It is known by its first `known` bytes, which must not
+/// depend on how many have come.
+fn fail(
+    buffer: &[u8],
+    known: usize,
+    packet: &'static str,
+    (problem, rule): (String, &'static str),
+) -> ProtocolError {
+    ProtocolError::unexpected(packet, problem, rule)
+        .with_beginning(buffer)
+        .about(&buffer[..known.min(buffer.len())])
 }
 
 /// The error for a packet above the limit.
@@ -84,7 +87,8 @@ pub(super) fn too_large(
         "{} bytes, above the limit of {max_packet_size}",
         header.length
     );
-    fail(buffer, header.packet, problem, "max-packet-size")
+    let problem = (problem, "max-packet-size");
+    fail(buffer, header.own_length, header.packet, problem)
 }
 
 /// As [`decode`], and leaves the decision about a packet above the limit to the caller.
@@ -92,13 +96,13 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
     let header = match fixed_header(buffer) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Read::Incomplete),
-        Err((packet, problem, rule)) => return Err(fail(buffer, packet, problem, rule)),
+        Err((packet, problem, rule)) => return Err(fail(buffer, 1, packet, (problem, rule))),
     };
     if header.length > max_packet_size {
         return Ok(Read::TooLarge(header));
     }
-    if let Err((problem, rule)) = check_flags_and_length(&header) {
-        return Err(fail(buffer, header.packet, problem, rule));
+    if let Err(problem) = check_flags_and_length(&header) {
+        return Err(fail(buffer, header.own_length, header.packet, problem));
     }
     if buffer.len() < header.length {
         return Ok(Read::Incomplete);
@@ -111,8 +115,13 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
                 buffer.advance(header.length);
                 Ok(Read::Packet(answer(id)))
             }
-            Err((problem, rule)) => Err(fail(buffer, header.packet, problem, rule)),
+            Err(problem) => Err(fail(buffer, header.length, header.packet, problem)),
         };
+    }
+    if header.is_publish() {
+        // The codec takes the bytes out of the buffer, and an error names the topic and is known by all of them.
+        begin_of_publish(buffer, &header)
+            .map_err(|problem| fail(buffer, header.length, header.packet, problem))?;
     }
     let beginning = beginning(buffer);
     let shown = header.length.min(SHOWN_BYTES);
@@ -127,7 +136,8 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         });
     match decoded {
         Ok(packet) => Ok(Read::Packet(packet)),
-        Err((problem, rule)) => Err(fail(&beginning[..shown], header.packet, problem, rule)),
+        // Longer ones are PUBLISHes, with which the codec finds nothing any more.
+        Err(problem) => Err(fail(&beginning[..shown], shown, header.packet, problem)),
     }
 }
 
@@ -137,8 +147,32 @@ pub(super) fn begin_publish(
     buffer: &[u8],
     header: &FixedHeader,
 ) -> Result<Option<(Option<PacketId>, Message, usize)>, ProtocolError> {
-    let error = |(problem, rule)| fail(buffer, header.packet, problem, rule);
+    let error = |problem| fail(buffer, header.own_length, header.packet, problem);
     check_flags_and_length(header).map_err(error)?;
+    let error = |problem| fail(buffer, header.length, header.packet, problem);
+    let Some((id, qos, topic, end)) = begin_of_publish(buffer, header).map_err(error)? else {
+        return Ok(None);
+    };
+    let message = Message {
+        topic: topic.to_owned(),
+        payload: Bytes::new(),
+        qos,
+        retain: header.flags & 1 != 0,
+        dup: header.flags & 8 != 0,
+        too_large: header.length,
+    };
+    Ok(Some((id, message, end)))
+}
+
+/// The parts of a PUBLISH before its payload, and where that begins.
+type BeginOfPublish<'a> = (Option<PacketId>, QoS, &'a str, usize);
+
+/// Reads identifier, QoS and topic of a PUBLISH. Returns where its payload begins, too, or `None` while some of the
+/// bytes are missing.
+fn begin_of_publish<'a>(
+    buffer: &'a [u8],
+    header: &FixedHeader,
+) -> Result<Option<BeginOfPublish<'a>>, (String, &'static str)> {
     let qos = match (header.flags >> 1) & 3 {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
@@ -151,27 +185,22 @@ pub(super) fn begin_publish(
     let topic_end = topic_begin + usize::from(u16::from_be_bytes([high, low]));
     let end = topic_end + if qos == QoS::AtMostOnce { 0 } else { 2 };
     if end > header.length {
-        return Err(error((MISFIT.0.to_owned(), MISFIT.1)));
+        return Err((MISFIT.0.to_owned(), MISFIT.1));
     }
     if buffer.len() < end {
         return Ok(None);
     }
-    let topic = std::str::from_utf8(&buffer[topic_begin..topic_end])
-        .map_err(|_| error((NOT_UTF8.0.to_owned(), NOT_UTF8.1)))?;
-    check_incoming_topic(topic).map_err(error)?;
+    let topic = &buffer[topic_begin..topic_end];
+    let topic = std::str::from_utf8(topic).map_err(|_| {
+        let shown = shortened(&String::from_utf8_lossy(topic), SHOWN_CHARACTERS);
+        (format!("topic {shown} is not UTF-8"), NOT_UTF8)
+    })?;
+    check_incoming_topic(topic)?;
     let id = match buffer[topic_end..end] {
-        [high, low] => Some(identifier(u16::from_be_bytes([high, low])).map_err(error)?),
+        [high, low] => Some(identifier(u16::from_be_bytes([high, low]))?),
         _ => None,
     };
-    let message = Message {
-        topic: topic.to_owned(),
-        payload: Bytes::new(),
-        qos,
-        retain: header.flags & 1 != 0,
-        dup: header.flags & 8 != 0,
-        too_large: header.length,
-    };
-    Ok(Some((id, message, end)))
+    Ok(Some((id, qos, topic, end)))
 }
 
 /// The first bytes. Zeros stand for bytes that are missing.
@@ -335,7 +364,6 @@ fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
 }
 
 fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static str)> {
-    check_incoming_topic(&publish.topic)?;
     let payload = if publish.payload.len() <= SMALL_PAYLOAD {
         Bytes::copy_from_slice(&publish.payload)
     } else {
@@ -385,7 +413,7 @@ fn our_qos(qos: mqttbytes::QoS) -> QoS {
 
 fn codec_problem(error: &mqttbytes::Error) -> String {
     match error {
-        mqttbytes::Error::TopicNotUtf8 => NOT_UTF8.0.to_owned(),
+        mqttbytes::Error::TopicNotUtf8 => "a string that is not UTF-8".to_owned(),
         mqttbytes::Error::PacketIdZero => "packet identifier 0".to_owned(),
         mqttbytes::Error::InvalidSubscribeReasonCode(code) => {
             format!("return code {code:#04x} is reserved")
@@ -399,7 +427,7 @@ fn codec_problem(error: &mqttbytes::Error) -> String {
 
 fn codec_rule(error: &mqttbytes::Error) -> &'static str {
     match error {
-        mqttbytes::Error::TopicNotUtf8 => NOT_UTF8.1,
+        mqttbytes::Error::TopicNotUtf8 => NOT_UTF8,
         mqttbytes::Error::PacketIdZero => "MQTT-2.3.1-1",
         mqttbytes::Error::InvalidSubscribeReasonCode(_) => "MQTT-3.9.3-2",
         mqttbytes::Error::InvalidConnectReturnCode(_) => "MQTT 3.1.1, 3.2.2.3",
