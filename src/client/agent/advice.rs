@@ -2,10 +2,7 @@
 //!
 //! Pure: it makes errors from what is known, and decides nothing. The loop's thread.
 
-use std::time::Duration;
-
 use super::Client;
-use super::connection::LASTING;
 use crate::error::{Blame, Error};
 use crate::link::tls::Connector;
 use crate::mqtt::packet::ConnectReturnCode;
@@ -167,28 +164,9 @@ fn no_mqtt(beginning: &[u8]) -> Option<(String, &'static str)> {
     None
 }
 
-/// A link that was up and is lost. If it did not last, the likely causes are known.
-pub(super) fn lost_after_connack(client: &Client, loss: &LinkLoss, lasted: Duration) -> Error {
-    let blame = match loss {
-        LinkLoss::Protocol(_) => Blame::Broker,
-        _ => Blame::Network,
-    };
-    let advice = match loss {
-        LinkLoss::PeerClosed | LinkLoss::Reset(_) if lasted < LASTING => {
-            "likely: another program uses the same client identifier, the broker does not allow a \
-             topic, or it was restarted"
-        }
-        LinkLoss::Protocol(_) => "see what the broker sends; it may be no MQTT 3.1.1 broker",
-        _ => "",
-    };
-    let tried = format!("connection to {}", client.options.address());
-    let problem = format!("lost after {} ms: {loss}", lasted.as_millis());
-    Error::new(blame, tried, problem, advice)
-}
-
 /// The same error, after so many links that ended in the same protocol error: another link would, too.
 pub(super) fn on_so_many_links(error: &Error, loss: &LinkLoss, times: u32) -> Error {
-    let problem = format!("{}, on {times} links in a row", error.problem());
+    let problem = format!("{}; {times} links ended in this error", error.problem());
     let advice = match loss {
         LinkLoss::Protocol(error) if error.packet() == "PUBLISH" => {
             "mend the program that publishes it, and clear the message where the broker retains it or keeps it for \

@@ -10,6 +10,7 @@
 use std::time::{Duration, Instant};
 
 use super::Client;
+use super::losses::{LASTING, Losses};
 use super::violations::Violations;
 use crate::client::ticket::Completions;
 use crate::error::Error;
@@ -18,10 +19,7 @@ use crate::link::backoff::Backoff;
 use crate::link::connect::{Attempt, AttemptProgress};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
-use crate::mqtt::session::{LinkLoss, Outcome};
-
-/// A link that was up for this long shows that connecting works: the delays start over.
-pub(super) const LASTING: Duration = Duration::from_secs(10);
+use crate::mqtt::session::{FirstUnanswered, LinkLoss, Outcome};
 
 /// How long the broker may take to close its side after DISCONNECT.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
@@ -30,6 +28,7 @@ const CLOSING_TIME: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     phase: Phase,
     backoff: Backoff,
+    losses: Losses,
     violations: Violations,
     resolver: Resolver,
     clean_session: bool,
@@ -95,6 +94,7 @@ impl Connection {
                 attempt: None,
             },
             backoff: client.backoff(),
+            losses: Losses::default(),
             violations: Violations::default(),
             resolver,
             clean_session,
@@ -299,6 +299,17 @@ impl Connection {
             Some(error) => Some(error.clone()),
             None => under_way.and_then(|attempt| attempt.so_far(self.backoff.elapsed(now))),
         }
+    }
+
+    /// A link is lost that lasted so long, with this unanswered. Returns the line about it.
+    pub(super) fn lost(
+        &mut self,
+        address: &str,
+        loss: &LinkLoss,
+        lasted: Duration,
+        unanswered: Option<FirstUnanswered>,
+    ) -> Error {
+        self.losses.lost(address, loss, lasted, unanswered)
     }
 
     /// A link is lost that lasted so long. If the broker broke the protocol, returns how many links have ended in the

@@ -21,7 +21,7 @@
 //!
 //! - `dispatch.rs`: requests and commands into the session, events out of it
 //! - `exchange.rs`: one portion of commands and packets in, packets out
-//! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`: what its errors say
+//! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`: what its errors say
 //! - `ending.rs`: DISCONNECT and TERMINATE
 
 #[cfg(test)]
@@ -32,6 +32,7 @@ mod connection;
 mod dispatch;
 mod ending;
 mod exchange;
+mod losses;
 #[cfg(test)]
 mod memory;
 mod pace;

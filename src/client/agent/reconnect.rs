@@ -131,6 +131,7 @@ impl Agent {
         if loss == LinkLoss::LeftWithBroker {
             self.take_leave();
         }
+        let unanswered = self.session.first_unanswered();
         self.end_link(loss.end(), now);
         match *self.connection.phase() {
             Phase::Greeting { .. } => {
@@ -140,7 +141,8 @@ impl Agent {
             Phase::Online { since } => {
                 self.stats.losses += 1;
                 let lasted = now.saturating_duration_since(since);
-                let error = advice::lost_after_connack(&self.client, &loss, lasted);
+                let address = self.client.options.address();
+                let error = self.connection.lost(&address, &loss, lasted, unanswered);
                 let progress = self.session.made_progress();
                 let delay = self
                     .connection

@@ -8,7 +8,11 @@ use super::event::OnSessionLost;
 use super::outcome::Outcome;
 use super::suspects::Suspicion;
 use crate::mqtt::packet::{Filter, ProtocolError, QoS};
+use crate::mqtt::topic::shortened;
 use crate::mqtt::v4::Outgoing;
+
+/// How many characters of a topic or filter a line shows.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 pub(super) const FILTERS_PER_PACKET: usize = 8;
@@ -191,16 +195,29 @@ impl Body {
         matches!(self, Body::Publish(message) if message.qos() == qos)
     }
 
-    /// For the log: the packet and its topic or filters.
+    /// For people: the packet and its topic, or the first of its filters that are not answered.
     pub(super) fn name(&self) -> String {
+        let first = |name: &str, count: usize| match count {
+            1 => shortened(name, SHOWN_CHARACTERS),
+            more => format!(
+                "{} and {} more",
+                shortened(name, SHOWN_CHARACTERS),
+                more - 1
+            ),
+        };
         match self {
-            Body::Publish(message) => format!("PUBLISH to {:?}", message.topic()),
+            Body::Publish(message) => format!("PUBLISH to {}", first(message.topic(), 1)),
             Body::Release { .. } => "PUBREL".to_owned(),
             Body::Subscribe(asked) => {
-                let filters: Vec<_> = asked.filters.iter().map(|f| f.filter.as_str()).collect();
-                format!("SUBSCRIBE to {filters:?}")
+                let left = asked.left();
+                let name = left.first().map_or("", |asked| asked.filter.as_str());
+                format!("SUBSCRIBE to {}", first(name, left.len()))
             }
-            Body::Unsubscribe(left) => format!("UNSUBSCRIBE from {:?}", left.filters),
+            Body::Unsubscribe(left) => {
+                let left = left.left();
+                let name = left.first().map_or("", String::as_str);
+                format!("UNSUBSCRIBE from {}", first(name, left.len()))
+            }
             Body::GivenUp { .. } => "a command that was given up".to_owned(),
         }
     }

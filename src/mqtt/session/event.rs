@@ -135,6 +135,15 @@ impl<T> Events<T> {
     }
 }
 
+/// For people: the command that was sent first of those that are unanswered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstUnanswered {
+    /// Its packet, and its topic or filters.
+    pub name: String,
+    /// How many are unanswered.
+    pub count: usize,
+}
+
 /// The side that ended a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkEnd {

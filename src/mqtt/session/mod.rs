@@ -57,7 +57,7 @@ use crate::mqtt::v4::Outgoing;
 pub use account::DeliveryId;
 use entry::{Body, Entry, Subscribing, Unsubscribing};
 use event::Events;
-pub use event::{Event, LinkEnd, LinkLoss, OnSessionLost, SessionOptions};
+pub use event::{Event, FirstUnanswered, LinkEnd, LinkLoss, OnSessionLost, SessionOptions};
 use filters::Filters;
 use inbound::{Arrival, Inbound};
 use liveness::Liveness;
@@ -243,6 +243,11 @@ impl<T> Session<T> {
     /// Whether to stop reading until the broker has taken some of our acknowledgments.
     pub fn is_behind_with_acks(&self) -> bool {
         self.output.is_behind_with_acks()
+    }
+
+    /// The command that was sent first of those that are unanswered on this link.
+    pub fn first_unanswered(&self) -> Option<FirstUnanswered> {
+        self.outbound.first_unanswered()
     }
 
     /// Whether anything was acknowledged on this link, or on the last one if there is none.

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, Unsubscribing};
-use super::event::{Events, LinkEnd, OnSessionLost, SessionOptions};
+use super::event::{Events, FirstUnanswered, LinkEnd, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
 use super::outcome::{Outcome, Reason};
 use super::output::Output;
@@ -696,6 +696,18 @@ impl<T> Outbound<T> {
             end: entry.end,
         });
         unanswered.min_by_key(|unanswered| unanswered.sent)
+    }
+}
+
+/// For people.
+impl<T> Outbound<T> {
+    /// The command that was sent first of those that are unanswered on this link.
+    pub(super) fn first_unanswered(&self) -> Option<FirstUnanswered> {
+        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let mut unanswered = entries.filter(|entry| entry.on_this_link && !entry.is_given_up());
+        let name = unanswered.next()?.body.name();
+        let count = 1 + unanswered.count();
+        Some(FirstUnanswered { name, count })
     }
 }
 
