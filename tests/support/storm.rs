@@ -58,6 +58,12 @@ const SLOW_INBOX: usize = 4;
 const SLOW_AFTER: u64 = 500;
 const SLOW_PAUSE: Duration = Duration::from_millis(5);
 
+/// Now and then it pauses for longer than a second, so that its messages count as accepted while they wait: for the
+/// first time at this message, and then after so many more.
+const FIRST_LONG_PAUSE: u64 = 1_000;
+const LONG_PAUSE_AFTER: u64 = 50_000;
+const LONG_PAUSE: Duration = Duration::from_millis(1_500);
+
 /// The parameters of a storm.
 #[derive(Debug, Clone)]
 pub struct Storm {
@@ -430,7 +436,9 @@ fn subscribe(handle: &Handle, account: &Arc<Account>, who: Subscriber) -> JoinHa
         while let Ok(message) = inbox.recv() {
             account.see(who, message.topic(), message.payload(), &mut last);
             count += 1;
-            if who == Subscriber::Slow && count % SLOW_AFTER == 0 {
+            if who == Subscriber::Slow && count % LONG_PAUSE_AFTER == FIRST_LONG_PAUSE {
+                thread::sleep(LONG_PAUSE);
+            } else if who == Subscriber::Slow && count % SLOW_AFTER == 0 {
                 thread::sleep(SLOW_PAUSE);
             }
         }
