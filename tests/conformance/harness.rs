@@ -56,6 +56,14 @@ pub fn online_with(options: Options, broker: &mut ScriptedBroker) -> (Running, C
     (running, link)
 }
 
+/// The client leaves the link and makes a new one. Unlike a link that the broker closes, this says nothing about
+/// what was in flight: commands that several lost links have in common are sent one at a time.
+#[track_caller]
+pub fn leave(running: &Running, mut link: Connection) {
+    drop(running.handle().reconnect());
+    link.read_to_end();
+}
+
 /// The bytes of CONNECT with these options, as the broker receives them.
 #[track_caller]
 pub fn connect_with(change: impl FnOnce(&mut Options)) -> Vec<u8> {

@@ -4,7 +4,7 @@ use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::{Filter, QoS};
 
 use crate::harness::{ACCEPTED, RESUMED, Submit, ack, greet, identifier, message, online};
-use crate::harness::{recorded, terminate};
+use crate::harness::{leave, recorded, terminate};
 use crate::support::running::{Running, attempts, expect_delivered, next, told};
 use crate::support::{Connection, ScriptedBroker};
 use mqtt_connection_sharing::Inbox;
@@ -62,7 +62,7 @@ fn mqtt_4_3_3_1_after_pubrec_the_message_is_never_sent_again() {
     link.send(&ack(0x50, 1));
     link.expect_bytes(b"\x62\x02\x00\x01");
     for _ in 0..3 {
-        link.close();
+        leave(&running, link);
         link = greet(&mut broker, RESUMED);
         link.expect_bytes(b"\x62\x02\x00\x01");
         running.take_a_turn();
