@@ -395,7 +395,7 @@ impl fmt::Debug for Attempt {
 
 /// Bytes that the system may hold and has not sent. It takes more once half of them have gone.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 64 * 1024;
+const UNSENT: u32 = 16 * 1024;
 
 /// Has the system take no more than it can send soon, so that what it took has as good as left. Bytes on their way,
 /// which the other side has not confirmed, do not count: a fast link stays fast.

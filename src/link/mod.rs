@@ -36,6 +36,9 @@ pub(crate) trait Link: Read + Write + Send {
     /// The socket below, for watching its readiness.
     fn socket(&mut self) -> &mut TcpStream;
 
+    /// How many bytes have come over the socket. With TLS, those of a record are handed out once all of it is there.
+    fn received(&self) -> u64;
+
     /// From now on the owner watches the socket anew whenever it waits, which tells at once of bytes that
     /// are there already. So no read that would block need follow one that took less than it could have.
     fn trust_short_reads(&mut self);
@@ -50,6 +53,7 @@ pub(crate) trait Link: Read + Write + Send {
 pub(crate) struct Socket {
     stream: TcpStream,
     ahead: Box<[u8]>,
+    received: u64,
     /// The part of it that is filled and not read yet.
     filled: std::ops::Range<usize>,
     trusts_short_reads: bool,
@@ -62,6 +66,7 @@ impl Socket {
         Socket {
             stream,
             ahead: vec![0; READ_AHEAD].into_boxed_slice(),
+            received: 0,
             filled: 0..0,
             trusts_short_reads: false,
             drained: false,
@@ -77,6 +82,7 @@ impl Read for Socket {
             }
             let length = self.stream.read(&mut self.ahead)?;
             self.filled = 0..length;
+            self.received += length as u64;
             self.drained = self.trusts_short_reads && 0 < length && length < self.ahead.len();
         }
         let length = into.len().min(self.filled.len());
@@ -103,6 +109,10 @@ impl Link for Socket {
         &mut self.stream
     }
 
+    fn received(&self) -> u64 {
+        self.received
+    }
+
     fn trust_short_reads(&mut self) {
         // Elsewhere a socket tells of new data only after a read that would have blocked.
         self.trusts_short_reads = cfg!(unix);
@@ -117,6 +127,10 @@ impl Link for Socket {
 impl Link for TlsStream<Socket> {
     fn socket(&mut self) -> &mut TcpStream {
         &mut self.get_mut().stream
+    }
+
+    fn received(&self) -> u64 {
+        self.get_ref().received
     }
 
     fn trust_short_reads(&mut self) {

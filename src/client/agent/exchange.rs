@@ -70,7 +70,7 @@ impl Agent {
                     busy = true;
                     self.handle_received(now);
                 }
-                Ok(None) => {}
+                Ok(None) => self.note_unfinished(now),
                 Err(error) => {
                     self.link_failed(error, now);
                     return true;
@@ -78,6 +78,14 @@ impl Agent {
             }
         }
         busy
+    }
+
+    /// Tells the session of a packet that has come in part.
+    fn note_unfinished(&mut self, now: Instant) {
+        match self.wire.unfinished() {
+            0 => {}
+            bytes => self.session.handle_unfinished(bytes, now),
+        }
     }
 
     /// Handles a portion of what was received, and ends the link if it breaks the protocol.
@@ -109,10 +117,7 @@ impl Agent {
                 return Ok(());
             }
         }
-        match self.wire.unfinished() {
-            0 => {}
-            bytes => self.session.handle_unfinished(bytes, now),
-        }
+        self.note_unfinished(now);
         Ok(())
     }
 

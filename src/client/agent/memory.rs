@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) is_full: bool,
     /// The link takes so many bytes and then nothing. `None` is no limit.
     pub(super) takes: Option<usize>,
+    /// Bytes that came and cannot be read yet, as those of a part of a TLS record.
+    pub(super) held: u64,
 }
 
 struct MemoryLink {
@@ -145,6 +147,10 @@ impl Write for MemoryLink {
 impl Link for MemoryLink {
     fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
+    }
+
+    fn received(&self) -> u64 {
+        self.peer.lock().unwrap().held
     }
 
     fn trust_short_reads(&mut self) {}

@@ -124,3 +124,14 @@ fn nothing_is_late_while_a_large_packet_leaves() {
             .is_some_and(|outcome| outcome.is_delivered())
     );
 }
+
+#[test]
+fn nothing_is_late_while_a_tls_record_comes_in() {
+    let mut t = Slow::new(10 * SECOND, 1_000_000);
+    let ticket = t.publish(1);
+    // 100 bytes a second, so that a record takes more than two minutes.
+    for _ in 0..150 {
+        t.second(|peer| peer.held += 10);
+    }
+    assert_eq!(ticket.outcome(), None);
+}

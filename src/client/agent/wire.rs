@@ -31,6 +31,8 @@ pub(super) struct Wire {
     writable: bool,
     decoder: Decoder,
     received: BytesMut,
+    /// How many bytes had come over the socket when the link last handed some out.
+    handed_out: u64,
     /// Whether `received` has grown beyond what is kept.
     received_is_large: bool,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
@@ -61,6 +63,7 @@ impl Wire {
             writable: false,
             decoder,
             received: BytesMut::new(),
+            handed_out: 0,
             received_is_large: false,
             unhandled: false,
             bytes_read: 0,
@@ -84,6 +87,7 @@ impl Wire {
     pub(super) fn attach(&mut self, mut link: Box<dyn Link>) {
         self.readiness.unwatch(link.socket());
         link.trust_short_reads();
+        self.handed_out = link.received();
         self.link = Some(link);
         self.look();
     }
@@ -120,6 +124,7 @@ impl Wire {
         let length = would_block(link.read(&mut self.chunk), &mut self.readable)?;
         if let Some(length) = length {
             self.received.extend_from_slice(&self.chunk[..length]);
+            self.handed_out = link.received();
             self.bytes_read += length as u64;
         }
         Ok(length)
@@ -180,9 +185,12 @@ impl Wire {
         Ok(Some(ReceivedPacket { packet, shown }))
     }
 
-    /// How many bytes have come of a packet that has not ended, once every other packet was taken.
+    /// How many bytes have come of a packet that has not ended, once every other packet was taken. Those of a TLS
+    /// record that is not whole count, too.
     pub(super) fn unfinished(&self) -> usize {
-        self.decoder.skipped() + self.received.len()
+        let link = self.link.as_ref();
+        let held = link.map_or(0, |link| link.received() - self.handed_out);
+        self.decoder.skipped() + self.received.len() + held as usize
     }
 
     /// Forgets what was received and not handled.
