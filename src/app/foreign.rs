@@ -314,12 +314,15 @@ pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)
     found
 }
 
-/// The setting that a variable `MQTT_…` seems to mean; `None` for a setting, and where none is near. `name` is
-/// the part behind `MQTT_`.
-pub(super) fn meant_by_variable(name: &str) -> Option<String> {
+/// The setting that a variable or a key of a file seems to mean, if one is near. `name` is the key, or the part of the variable behind `MQTT_`.
+pub(super) fn meant_by(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    if keys().contains(&name) || ["password", "pkcs12-password"].contains(&name.as_str()) {
-        return None;
+    match name.as_str() {
+        // Directly in the environment.
+        "password" | "pkcs12-password" => return None,
+        // The flag has this second name.
+        "root-ca" => return Some("ca-file".to_owned()),
+        _ => {}
     }
     if let Some(key) = spelt_otherwise(&name) {
         return Some(key);
@@ -337,7 +340,7 @@ pub(super) fn meant_by_variable(name: &str) -> Option<String> {
 }
 
 /// The setting whose name is nearest to this one, if it is near.
-pub(super) fn nearest(name: &str) -> Option<String> {
+fn nearest(name: &str) -> Option<String> {
     let distances = keys().into_iter().map(|key| (distance(name, &key), key));
     let (distance, key) = distances.min()?;
     (distance <= 1 + name.len() / 5).then_some(key)
@@ -467,7 +470,8 @@ mod tests {
             ("CA_CERT", Some("ca-file")),
             ("RETRY_ATTEMPT", Some("retry-attempts")),
             ("TOPIC", Some("topic-prefix")),
-            ("QOS", None),
+            ("ROOT_CA", Some("ca-file")),
+            ("QOS", Some("qos")),
             ("PASSWORD", None),
             ("PKCS12_PASSWORD", None),
             ("TLS", None),
@@ -482,7 +486,7 @@ mod tests {
             ("PORT_1883_TCP_PORT", None),
             ("PORT_1883_TCP_ADDR", None),
         ] {
-            assert_eq!(meant_by_variable(name).as_deref(), key, "{name}");
+            assert_eq!(meant_by(name).as_deref(), key, "{name}");
         }
     }
 

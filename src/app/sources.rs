@@ -15,7 +15,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
-use super::foreign::nearest;
+use super::foreign::meant_by;
 use super::refusal::Refusal;
 use super::settings::{BENCH_WORD, Settings, Task, flags, keys, variable};
 use super::surroundings::Surroundings;
@@ -333,10 +333,7 @@ fn advice_for_unknown(key: &str) -> String {
             variable(&plain)
         );
     }
-    if plain == "root-ca" {
-        return "it is called ca-file here".into();
-    }
-    match nearest(&plain) {
+    match meant_by(key) {
         Some(known) => format!("did you mean {known}?"),
         None => "remove it; config/demo.toml shows every key".into(),
     }

@@ -10,7 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use mqtt_connection_sharing::error::Error;
 
 use super::files;
-use super::foreign::meant_by_variable;
+use super::foreign::meant_by;
+use super::settings::variable;
 use super::values::wrong;
 
 /// The beginning of all variables that may be settings.
@@ -59,8 +60,8 @@ impl Surroundings {
     /// The variables that are no settings but have nearly the name of one, each with the key of that setting.
     pub(super) fn nearly_settings(&self) -> impl Iterator<Item = (&str, String)> {
         self.variables.keys().filter_map(|name| {
-            let key = meant_by_variable(name.strip_prefix(PREFIX)?)?;
-            Some((name.as_str(), key))
+            let key = meant_by(name.strip_prefix(PREFIX)?)?;
+            (variable(&key) != *name).then_some((name.as_str(), key))
         })
     }
 

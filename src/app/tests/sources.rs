@@ -192,6 +192,9 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
         ("password", "password-file, or MQTT_PASSWORD"),
         ("pkcs12-password", "MQTT_PKCS12_PASSWORD"),
         ("colour", "remove it"),
+        ("host", "did you mean endpoint?"),
+        ("clientId", "did you mean client-id?"),
+        ("user", "did you mean username?"),
         ("config", "remove it"),
     ] {
         let error = toml(&format!("{key} = \"hunter2\""))
