@@ -153,7 +153,14 @@ pub enum Security {
     Plain,
 }
 
-/// Certificates and names for TLS.
+/// Certificates and names for TLS. Start from the default:
+///
+/// ```
+/// # use mqtt_connection_sharing::options::{Security, TlsOptions};
+/// let mut tls = TlsOptions::default();
+/// tls.ca_file = Some("ca.pem".into());
+/// let security = Security::Tls(tls);
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TlsOptions {

@@ -6,6 +6,28 @@ use std::time::Duration;
 use crate::mqtt::packet::QoS;
 
 /// How a command ended. Each variant says what is known about the broker's side.
+///
+/// An outcome that nobody looks at is a warning of the compiler:
+///
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use mqtt_connection_sharing::Ticket;
+/// # fn wait(ticket: Ticket) {
+/// ticket.wait();
+/// # }
+/// ```
+///
+/// For callers to whom only "delivered" is good news:
+///
+/// ```
+/// #![deny(unused_must_use)]
+/// # use mqtt_connection_sharing::{Handle, Publish, QoS};
+/// # fn publish(handle: &Handle) -> Result<(), Box<dyn std::error::Error>> {
+/// let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
+/// handle.publish(message)?.wait().into_result()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use = "only the outcome says whether the command was done; see `Outcome::into_result`"]
 #[non_exhaustive]
