@@ -21,6 +21,9 @@ use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::mqtt::session::{FirstUnanswered, LinkLoss, Outcome};
 
+/// Bytes that a link has to take in each acknowledgment time-out, so that DISCONNECT behind them is not late.
+const LEAST_BYTES: usize = 1024;
+
 /// How long the broker may take to close its side after DISCONNECT.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
@@ -59,6 +62,8 @@ pub(super) enum Phase {
     /// deadline.
     Closing {
         deadline: Instant,
+        /// Bytes that waited for the link when the deadline was set.
+        unsent: usize,
         finished: bool,
         done: Completions,
     },
@@ -230,10 +235,11 @@ impl Connection {
         self.phase = Phase::Offline;
     }
 
-    /// DISCONNECT is on its way. It has to be out, and the link closed, by this time.
-    pub(super) fn close(&mut self, deadline: Instant, done: Completions) {
+    /// DISCONNECT is on its way, with so many bytes to be sent. It has to be out, and the link closed, by this time.
+    pub(super) fn close(&mut self, deadline: Instant, unsent: usize, done: Completions) {
         self.phase = Phase::Closing {
             deadline,
+            unsent,
             finished: false,
             done,
         };
@@ -243,6 +249,22 @@ impl Connection {
     pub(super) fn close_by(&mut self, time: Instant) {
         if let Phase::Closing { deadline, .. } = &mut self.phase {
             *deadline = (*deadline).min(time);
+        }
+    }
+
+    /// DISCONNECT is late. Gives it time again if the link took some of the bytes before it meanwhile.
+    pub(super) fn closes_slowly(&mut self, still_unsent: usize, until: Instant) -> bool {
+        match &mut self.phase {
+            Phase::Closing {
+                deadline,
+                unsent,
+                finished: false,
+                ..
+            } if still_unsent + LEAST_BYTES <= *unsent => {
+                (*deadline, *unsent) = (until, still_unsent);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -497,7 +519,7 @@ mod tests {
         let (ticket, completion) = Ticket::new();
         let mut done = Completions::default();
         done.push(completion);
-        connection.close(now + Duration::from_secs(60), done);
+        connection.close(now + Duration::from_secs(60), 0, done);
         assert!(connection.is_closing());
         let mut advance =
             |output_is_empty, now| connection.advance(&client, &readiness, output_is_empty, now);
@@ -530,7 +552,7 @@ mod tests {
         assert!(matches!(step, NextStep::Nothing));
         let step = connection.advance(&client, &readiness, true, late);
         assert!(matches!(step, NextStep::AnswerIsLate));
-        connection.close(now + Duration::from_secs(60), Completions::default());
+        connection.close(now + Duration::from_secs(60), 0, Completions::default());
         connection.close_by(late);
         assert_eq!(connection.deadline(), Some(late));
     }

@@ -154,7 +154,8 @@ impl Agent {
                 Some(end_of_grace) => end_of_grace.min(now) + LEAVING_TIME,
                 None => now + self.client.options.ack_timeout,
             };
-            self.connection.close(deadline, done);
+            let unsent = self.session.output().len();
+            self.connection.close(deadline, unsent, done);
         } else {
             self.drop_link(now);
             self.connection.go_offline();

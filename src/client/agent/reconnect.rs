@@ -44,7 +44,12 @@ impl Agent {
             NextStep::Finish => self.wire.finish(),
             NextStep::ClosingIsLate => {
                 self.read_the_rest(now);
-                if self.connection.is_closing() {
+                let unsent = self.session.output().len();
+                let until = now + self.client.options.ack_timeout;
+                let connection = &mut self.connection;
+                // TERMINATE sets a time that holds.
+                let is_over = self.requests.is_ending() || !connection.closes_slowly(unsent, until);
+                if is_over && connection.is_closing() {
                     self.closed(now);
                 }
             }

@@ -44,6 +44,7 @@ impl Slow {
             broker(&mut self.peer.lock().unwrap());
             self.agent.wire.look();
             self.agent.exchange(self.now);
+            self.agent.advance_connection(self.now);
             while self.agent.wire.has_unhandled() {
                 self.agent.exchange(self.now);
             }
@@ -134,4 +135,18 @@ fn nothing_is_late_while_a_tls_record_comes_in() {
         t.second(|peer| peer.held += 10);
     }
     assert_eq!(ticket.outcome(), None);
+}
+
+#[test]
+fn disconnect_has_time_while_the_bytes_before_it_leave() {
+    let mut t = Slow::new(60 * SECOND, 1_000_000);
+    t.peer.lock().unwrap().takes = Some(0);
+    let ticket = t.publish(1_500_000);
+    let offline = t.handle.disconnect();
+    t.agent.take_urgent(t.now);
+    while !t.agent.session.output().is_empty() {
+        t.second(|peer| peer.takes = Some(3_000));
+    }
+    assert!(t.wrote().ends_with(&[0xe0, 0]));
+    assert_eq!((ticket.outcome(), offline.outcome()), (None, None));
 }
