@@ -70,7 +70,8 @@ const LEAST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Host name or address of the broker, without a port.
+    /// Host name or address of the broker, without a port. An IPv6 address has no brackets, and a link-local one its
+    /// zone: `fe80::1%eth0`.
     pub host: String,
     /// TCP port, 1 to 65,535; 8883 is MQTT over TLS, 1883 plain MQTT.
     pub port: u16,

@@ -1,4 +1,4 @@
-//! Reads an endpoint: `host`, `host:port`, `mqtts://host`, `mqtt://[::1]:1883`.
+//! Reads an endpoint: `host`, `host:port`, `mqtts://host`, `mqtt://[::1]:1883`, `[fe80::1%eth0]`.
 //!
 //! Pure; looks nothing up. The main thread uses it.
 
@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 /// An endpoint in its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Host name or address, without brackets.
+    /// Host name or address, without brackets. An IPv6 address may have a zone behind a %.
     pub(crate) host: String,
     /// Port, if it names one.
     pub(crate) port: Option<u16>,
@@ -26,6 +26,7 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
                     its password to --password-file or MQTT_PASSWORD"
             .into());
     }
+    let is_uri = text.contains("://");
     let (plain, rest) = match text.split_once("://") {
         None => (false, text),
         Some((scheme, rest)) => {
@@ -52,9 +53,6 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
         let (address, after) = bracketed
             .split_once(']')
             .ok_or("it lacks the closing bracket; write [ADDRESS]:PORT")?;
-        if address.parse::<Ipv6Addr>().is_err() {
-            return Err("what is in brackets is not an IPv6 address".into());
-        }
         let port = match after.strip_prefix(':') {
             Some(port) => Some(port),
             None if after.is_empty() => None,
@@ -62,7 +60,7 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
                 return Err("it goes on after the bracket; write [ADDRESS]:PORT".into());
             }
         };
-        (address, port)
+        (ipv6(address, is_uri)?, port)
     } else {
         match rest.split_once(':') {
             Some((_, port)) if port.contains(':') => {
@@ -71,19 +69,39 @@ pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
                         .into(),
                 );
             }
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
+            Some((host, port)) => (host.to_owned(), Some(port)),
+            None => (rest.to_owned(), None),
         }
     };
     if !rest.starts_with('[') {
-        check_host(host)?;
+        check_host(&host)?;
     }
     let port = port.map(parse_port).transpose()?;
-    Ok(Endpoint {
-        host: host.to_owned(),
-        port,
-        plain,
-    })
+    Ok(Endpoint { host, port, plain })
+}
+
+/// Reads an IPv6 address, perhaps with the zone of a link-local one: `fe80::1%eth0`, `fe80::1%2` or, as in a URI
+/// (RFC 6874), `fe80::1%25eth0`.
+fn ipv6(text: &str, is_uri: bool) -> Result<String, &'static str> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    if address.parse::<Ipv6Addr>().is_err() {
+        return Err("what is in brackets is not an IPv6 address");
+    }
+    let Some(zone) = zone else {
+        return Ok(address.to_owned());
+    };
+    // Without a scheme %251 is the zone 251; no interface has a name that begins with 25 and is no number.
+    let encoded = zone.strip_prefix("25").filter(|rest| !rest.is_empty());
+    let is_number = zone.bytes().all(|b| b.is_ascii_digit());
+    let zone = encoded.filter(|_| is_uri || !is_number).unwrap_or(zone);
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:+".contains(c);
+    if zone.is_empty() || !zone.chars().all(allowed) {
+        return Err("what follows the % is not the name or number of a network interface");
+    }
+    Ok(format!("{address}%{zone}"))
 }
 
 fn check_host(host: &str) -> Result<(), &'static str> {
@@ -135,6 +153,20 @@ mod tests {
             ("[2001:db8::1]:8883", "2001:db8::1", Some(8883), false),
             ("mqtt://[::1]:1883/", "::1", Some(1883), true),
             ("my_broker.", "my_broker.", None, false),
+            ("[fe80::1%eth0]:8883", "fe80::1%eth0", Some(8883), false),
+            ("[fe80::1%2]", "fe80::1%2", None, false),
+            ("[fe80::1%25]", "fe80::1%25", None, false),
+            ("[fe80::1%251]:1", "fe80::1%251", Some(1), false),
+            ("[fe80::1%25eth0]", "fe80::1%eth0", None, false),
+            ("[::1%lo]", "::1%lo", None, false),
+            (
+                "mqtts://[fe80::1%25wlan0.7]:1",
+                "fe80::1%wlan0.7",
+                Some(1),
+                false,
+            ),
+            ("mqtt://[fe80::1%252]/", "fe80::1%2", None, true),
+            ("mqtt://[fe80::1%eth0]", "fe80::1%eth0", None, true),
         ] {
             let expected = Endpoint {
                 host: host.into(),
@@ -161,6 +193,16 @@ mod tests {
             ("[::1", "closing bracket"),
             ("[host]:1", "not an IPv6 address"),
             ("[::1]1", "after the bracket"),
+            ("fe80::1%eth0", "brackets"),
+            (
+                "[fe80::1%]:1",
+                "not the name or number of a network interface",
+            ),
+            ("[fe80::1%eth 0]", "network interface"),
+            ("[fe80::1%eth0%1]", "network interface"),
+            ("[broker%eth0]", "not an IPv6 address"),
+            ("[192.0.2.1%eth0]", "not an IPv6 address"),
+            ("broker%eth0", "letters, digits"),
             ("[::1]:", "not a port"),
             ("https://host", "https:// is not known"),
             ("tcp://host", "tcp:// is not known"),
@@ -192,6 +234,8 @@ mod tests {
             "[hunter2]",
             "[hunter2",
             "[::1]hunter2",
+            "[hunter2%eth0]",
+            "[::1%hunter2!]",
         ] {
             let problem = parse(text).expect_err(text);
             assert!(!problem.contains("hunter2"), "{problem}");

@@ -49,7 +49,7 @@ impl Task {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct Settings {
     /// The broker. `mqtts://` and `ssl://` may precede it and change nothing; `mqtt://` turns TLS
-    /// off. IPv6 addresses go in brackets.
+    /// off. IPv6 addresses go in brackets, link-local ones with their zone: [fe80::1%eth0].
     #[arg(long, value_name = "HOST[:PORT]", help_heading = CONNECTION)]
     pub(crate) endpoint: Option<Given<Address>>,
     /// TCP port, if not in the endpoint [default: 8883, with mqtt:// 1883].

@@ -18,6 +18,9 @@ use crate::link::readiness::Readiness;
 /// How long an address is tried alone (RFC 8305, 8: the recommended value).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Advice for an address that is valid on one network interface only.
+const ZONE: &str = "name the network interface behind the address in `host`, as in fe80::1%eth0";
+
 /// How many addresses of a name are tried.
 const MOST_ADDRESSES: usize = 8;
 
@@ -133,11 +136,14 @@ impl Race {
             match next {
                 Some(to) => {
                     if let Err(error) = self.start(to, time_limit, readiness, now) {
+                        let advice = match to {
+                            SocketAddr::V6(to) if to.ip().is_unicast_link_local() => ZONE,
+                            _ => "check the network of this machine",
+                        };
                         return RaceEvent::Failed {
                             to,
                             problem: plain(&error),
-                            advice: exhaustion(&error)
-                                .unwrap_or("check the network of this machine"),
+                            advice: exhaustion(&error).unwrap_or(advice),
                             cause: Some(error),
                         };
                     }

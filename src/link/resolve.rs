@@ -5,7 +5,7 @@
 //! thread starts and asks; a thread of its own looks up and calls back.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 
@@ -27,7 +27,6 @@ pub(crate) struct Resolver {
 impl Resolver {
     /// A resolver that calls `on_done`, on its own thread, when [`Resolver::poll`] has a result.
     pub(crate) fn new(on_done: impl Fn() + Send + Sync + 'static) -> Self {
-        let look_up = |host: &str, port| (host, port).to_socket_addrs().map(Iterator::collect);
         Resolver {
             look_up: Arc::new(look_up),
             on_done: Arc::new(on_done),
@@ -77,8 +76,45 @@ impl Resolver {
     }
 }
 
+/// Asks the system.
+fn look_up(host: &str, port: u16) -> Addresses {
+    match zoned(host) {
+        Some((address, zone)) => {
+            let scope = scope_of(zone)?;
+            Ok(vec![SocketAddrV6::new(address, port, 0, scope).into()])
+        }
+        None => (host, port).to_socket_addrs().map(Iterator::collect),
+    }
+}
+
+/// An IPv6 address with a zone, such as `fe80::1%eth0`, in its two parts.
+pub(crate) fn zoned(host: &str) -> Option<(Ipv6Addr, &str)> {
+    let (address, zone) = host.split_once('%')?;
+    Some((address.parse().ok()?, zone))
+}
+
+/// The number of a network interface, given by its name or number.
+fn scope_of(zone: &str) -> io::Result<u32> {
+    // The standard library does not know the call for names. The resolver of the system does, and glibc's only
+    // with a link-local address.
+    let found = (format!("fe80::1%{zone}").as_str(), 0).to_socket_addrs();
+    let found = found.map_err(|error| match error.raw_os_error() {
+        Some(_) => error,
+        None => io::Error::new(
+            error.kind(),
+            format!("no network interface {zone}: {error}"),
+        ),
+    })?;
+    let mut scopes = found.filter_map(|address| match address {
+        SocketAddr::V6(address) => Some(address.scope_id()),
+        SocketAddr::V4(_) => None,
+    });
+    scopes.next().ok_or(io::ErrorKind::NotFound.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -88,6 +124,56 @@ mod tests {
     use super::*;
 
     const HANG: Duration = Duration::from_secs(60);
+
+    /// The name and number of an interface of this machine, with an address on it.
+    #[cfg(target_os = "linux")]
+    fn interfaces() -> Vec<(String, u32, Ipv6Addr)> {
+        let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+        let interface = |line: &str| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            let bits = u128::from_str_radix(words[0], 16).ok()?;
+            let number = u32::from_str_radix(words[1], 16).ok()?;
+            Some((words[5].to_owned(), number, Ipv6Addr::from(bits)))
+        };
+        table.lines().filter_map(interface).collect()
+    }
+
+    /// A real connection to each of this machine's IPv6 addresses, link-local ones among them, with its zone by name
+    /// and by number.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_with_a_zone_is_reached_by_the_name_and_the_number_of_the_interface() {
+        for (name, number, address) in &interfaces() {
+            for zone in [name.clone(), number.to_string()] {
+                let at = SocketAddrV6::new(*address, 0, 0, *number);
+                let listener = TcpListener::bind(at).unwrap();
+                let port = listener.local_addr().unwrap().port();
+                let found = look_up(&format!("{address}%{zone}"), port).unwrap();
+                assert_eq!(
+                    found,
+                    [SocketAddrV6::new(*address, port, 0, *number).into()]
+                );
+                let link = std::net::TcpStream::connect(found[0]).unwrap();
+                drop((listener, link));
+            }
+        }
+    }
+
+    #[test]
+    fn a_zone_is_looked_up_whichever_address_it_belongs_to() {
+        for address in ["fe80::9", "::1", "2001:db8::1"] {
+            let found = look_up(&format!("{address}%7"), 1).unwrap();
+            let expected = SocketAddrV6::new(address.parse().unwrap(), 1, 0, 7);
+            assert_eq!(found, [expected.into()]);
+        }
+        let error = look_up("fe80::1%nowhere0", 1).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no network interface nowhere0: "),
+            "{error}"
+        );
+    }
 
     static LOOK_UPS: AtomicUsize = AtomicUsize::new(0);
     /// The look-ups wait for this.

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use native_tls::{HandshakeError, Protocol, TlsConnector, TlsStream};
 
 use crate::error::{Blame, Error};
+use crate::link::resolve::zoned;
 use crate::options::{IdentityFiles, TlsOptions};
 
 use certificate::Certificate;
@@ -72,9 +73,13 @@ impl Connector {
     }
 
     /// The name to verify and to send as SNI: the configured name or else the host. A dot at the end of a
-    /// full domain name is removed, because certificates and SNI never have it.
+    /// full domain name is removed, and so is the zone of an IPv6 address, because certificates and SNI never have
+    /// them.
     fn name<'a>(&'a self, host: &'a str) -> &'a str {
         let name = self.server_name.as_deref().unwrap_or(host);
+        if let Some((address, _)) = name.split_once('%').filter(|_| zoned(name).is_some()) {
+            return address;
+        }
         match name.strip_suffix('.') {
             Some(rest) if !rest.is_empty() => rest,
             _ => name,

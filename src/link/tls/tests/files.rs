@@ -269,6 +269,15 @@ fn names_are_checked_and_chosen() {
             expected
         );
     }
+    // The zone of an address means nothing to the other side.
+    for (host, expected) in [
+        ("fe80::1%eth0", "fe80::1"),
+        ("fe80::1", "fe80::1"),
+        ("not%address", "not%address"),
+    ] {
+        let connector = connector(&with_name(None)).unwrap();
+        assert_eq!(connector.name(host), expected);
+    }
     // OpenSSL would read some of these as "do not verify" and "any subdomain".
     for name in ["", ".example.com", "a b", "."] {
         let text = refusal(&with_name(Some(name))).to_string();
