@@ -18,8 +18,9 @@ pub use crate::mqtt::v4::OnTooLarge;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
-/// its password. A program whose settings have other names can replace these names by its own.
-pub const NAMED_IN_TEXTS: [&str; 14] = [
+/// its password, and `qos` the quality of service of messages and filters. A program whose settings have other names
+/// can replace these names by its own.
+pub const NAMED_IN_TEXTS: [&str; 15] = [
     "alpn",
     "ca_file",
     "cert",
@@ -31,6 +32,7 @@ pub const NAMED_IN_TEXTS: [&str; 14] = [
     "password",
     "pkcs12",
     "pkcs12_password",
+    "qos",
     "security",
     "server_name",
     "username",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Each option that the library names with the setting that holds its value.
-const SETTINGS: [(&str, &str); 14] = [
+const SETTINGS: [(&str, &str); 15] = [
     ("alpn", "alpn"),
     ("ca_file", "ca-file"),
     ("cert", "cert"),
@@ -21,6 +21,7 @@ const SETTINGS: [(&str, &str); 14] = [
     ("password", "password-file"),
     ("pkcs12", "pkcs12"),
     ("pkcs12_password", "pkcs12-password-file"),
+    ("qos", "qos"),
     ("security", "endpoint"),
     ("server_name", "tls-server-name"),
     ("username", "username"),

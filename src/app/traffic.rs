@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use mqtt_connection_sharing::{Message, Publish, QoS, Topic};
+use mqtt_connection_sharing::{Message, Outcome, Publish, QoS, Reason, Topic};
 
 use super::bench::settings::BenchSettings;
 use super::demo::settings::DemoSettings;
+use super::names::as_given;
 
 /// Bytes of the number at the beginning of a numbered payload.
 const NUMBER: usize = size_of::<u64>();
@@ -111,6 +112,31 @@ impl Plan {
             payload_size,
             qos,
         }
+    }
+
+    /// The end of a message that was not delivered, in words. Of its publisher's messages, so many were acknowledged.
+    pub(crate) fn told(&self, outcome: &Outcome, acknowledged: u64) -> String {
+        let has_remedy = match outcome {
+            // It names the remedy itself.
+            Outcome::PerhapsDelivered(Reason::AnsweredAsQos1) => false,
+            Outcome::PerhapsDelivered(_) => self.qos == QoS::ExactlyOnce && acknowledged == 0,
+            _ => false,
+        };
+        let remedy = match has_remedy {
+            true => " (none of QoS 2 was acknowledged: use `qos` 1 if the broker has no QoS 2)",
+            false => "",
+        };
+        as_given(&format!("{outcome}{remedy}")).into_owned()
+    }
+
+    /// The broker granted less than was asked for.
+    pub(crate) fn granted_less(&self, granted: &[QoS]) -> String {
+        let lowest = granted.iter().min().copied().unwrap_or_default();
+        as_given(&format!(
+            "the broker granted QoS {lowest}, and QoS {} was asked for: use `qos` {lowest}",
+            self.qos
+        ))
+        .into_owned()
     }
 
     /// Messages of all publishers.

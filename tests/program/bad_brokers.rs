@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::support::refusal::expect_one_line;
 use crate::support::running::{message, send_at_once, send_unsuback};
-use crate::support::{Connection, Finished, Program, Report, ScriptedBroker};
+use crate::support::scripted::Event;
+use crate::support::{Connection, Finished, HANG, Program, Report, ScriptedBroker};
 use rumqttc::mqttbytes::v4::{self, ConnectReturnCode};
 
 /// Runs the program against a broker that treats each connection the same way. Returns how the program
@@ -35,8 +36,8 @@ fn against(
             }
         }
     });
-    let program = Program::new().args(["--endpoint", &endpoint]);
-    let done = program.args(arguments).run();
+    let program = Program::new().args(arguments);
+    let done = program.args(["--endpoint", &endpoint]).run();
     ended.send(()).expect("a script that runs");
     (done, script.join().expect("the script"))
 }
@@ -52,6 +53,68 @@ const TWICE_MORE: [&str; 8] = [
     "--connect-interval",
     "0",
 ];
+
+/// A broker that grants this QoS and answers a PUBLISH with PUBACK, or closes the link where one of QoS 2 comes.
+fn without_qos_2(mut link: Connection, granted: u8, closes: bool) {
+    while let Event::Packet(packet, _) = link.read_event(HANG) {
+        match packet {
+            v4::Packet::Connect(connect) => {
+                link.send(&[0x20, 2, u8::from(!connect.clean_session), 0]);
+            }
+            v4::Packet::PingReq => link.send_packet(v4::Packet::PingResp),
+            v4::Packet::Subscribe(subscribe) => {
+                let [high, low] = subscribe.pkid.to_be_bytes();
+                link.send(&[0x90, 3, high, low, granted]);
+            }
+            v4::Packet::Unsubscribe(unsubscribe) => send_unsuback(&mut link, unsubscribe.pkid),
+            v4::Packet::PubRel(release) => {
+                link.send_packet(v4::Packet::PubComp(v4::PubComp::new(release.pkid)));
+            }
+            v4::Packet::Publish(_) if closes => return,
+            v4::Packet::Publish(message) => link.send_puback(message.pkid),
+            _ => {}
+        }
+    }
+}
+
+/// RabbitMQ answers QoS 2 with PUBACK, and grants QoS 1 where 2 was asked for.
+#[test]
+fn a_broker_that_answers_qos_2_as_qos_1_is_told_at_once_with_the_remedy() {
+    let ended = "the broker answered QoS 2 with PUBACK, as for QoS 1; use --qos 1 with it";
+    let granted = "the broker granted QoS 1, and QoS 2 was asked for: use --qos 1";
+    let bench = ["bench", "--qos", "2", "--messages", "10"];
+    let demo = ["--qos", "2", "--iterations", "1", "--publish-delay", "0"];
+    for (arguments, qos, expected) in [
+        (&bench[..], 2, ended),
+        (&demo, 2, ended),
+        (&[&bench[..], &["--receive"]].concat(), 1, granted),
+        (&demo, 1, granted),
+    ] {
+        let arguments = [arguments, &["--connect-interval", "0"]].concat();
+        let treat = move |link: Connection| without_qos_2(link, qos, false);
+        let (done, _) = against(&arguments, true, treat);
+        done.expect_code(1);
+        assert!(done.stdout.contains(expected), "{expected}: {done}");
+        assert!(!done.stderr.contains(" lost after "), "{done}");
+    }
+}
+
+/// NATS closes the link.
+#[test]
+fn a_broker_that_closes_the_link_on_qos_2_is_told_with_the_remedy() {
+    let bench = ["bench", "--qos", "2", "--messages", "10"];
+    let demo = ["--qos", "2", "--publish-count", "1", "--iterations", "1"];
+    for arguments in [&bench[..], &demo] {
+        let treat = |link: Connection| without_qos_2(link, 2, true);
+        let quickly = &TWICE_MORE[2..];
+        let (done, _) = against(&[arguments, quickly].concat(), true, treat);
+        done.expect_code(1);
+        let seen = "no message of QoS 2 was ever answered; use --qos 1 if the broker has no QoS 2";
+        assert!(done.stderr.contains(seen), "{done}");
+        assert!(done.stdout.contains("use --qos 1"), "{done}");
+        assert!(!done.stderr.contains("likely"), "{done}");
+    }
+}
 
 /// Runs the program once quietly for the error line, and once with the log for the retries in it.
 #[track_caller]

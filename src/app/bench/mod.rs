@@ -54,6 +54,10 @@ const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
 const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
      with --clean-session=false";
 
+/// The same when it never acknowledged any of QoS 2.
+const NO_QOS_2: &str = "use --qos 1 if the broker has no QoS 2; else it may take fewer in flight, lower --window, or \
+     smaller messages, lower --payload-size";
+
 /// The same when it never acknowledged anything.
 const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
 
@@ -201,6 +205,7 @@ fn report(
         && (!no_connection || lost_in_vain)
     {
         let cause = match acknowledged {
+            0 if settings.qos == QoS::ExactlyOnce => NO_QOS_2,
             0 => TOO_LARGE,
             _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,
             _ => TOO_WIDE,
@@ -365,7 +370,7 @@ impl Conductor {
         match subscribed.map_err(|rejected| rejected.to_string())?.wait() {
             Outcome::Delivered { granted, .. } if granted == [self.settings.qos] => {}
             Outcome::Delivered { granted, .. } => {
-                return Err(format!("the broker granted only QoS {granted:?}"));
+                return Err(self.shared.plan.granted_less(&granted));
             }
             other => return Err(format!("the subscription: {other}")),
         }

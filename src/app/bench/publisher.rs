@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 
 use super::GRACE;
 use crate::app::demo::Interrupt;
+use crate::app::names::as_given;
 use crate::app::traffic::Plan;
 use mqtt_connection_sharing::Handle;
 use mqtt_connection_sharing::Outcome;
@@ -42,6 +43,17 @@ impl BenchShared {
     /// Ends the loop: nobody waits for the rest of a run that has failed.
     fn end(&self) {
         drop(self.handle.terminate(GRACE));
+    }
+
+    /// A message has ended, for better or worse.
+    fn ended(&self, outcome: &Outcome, took: Duration) {
+        match outcome.is_delivered() {
+            true => self.tally.acknowledged_after(took),
+            false => {
+                let told = || format!("a message was {outcome}");
+                self.tally.note(|| as_given(&told()).into_owned());
+            }
+        }
     }
 
     /// Whether to publish nothing more: it was interrupted, or has failed already.
@@ -101,12 +113,8 @@ impl Tally {
         self.has_problem.store(true, Ordering::SeqCst);
     }
 
-    /// A message has ended, for better or worse.
-    fn ended(&self, outcome: &Outcome, took: Duration) {
-        if !outcome.is_delivered() {
-            self.note(|| format!("a message was {outcome}"));
-            return;
-        }
+    /// A message was acknowledged.
+    fn acknowledged_after(&self, took: Duration) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         lock(&self.latencies).saturating_record(nanoseconds);
@@ -134,7 +142,7 @@ impl Round {
     /// A message has ended. A thread that waits for its round must not wait for ever, offline perhaps,
     /// once the run has failed.
     fn ended(&self, outcome: &Outcome, took: Duration) {
-        self.shared.tally.ended(outcome, took);
+        self.shared.ended(outcome, took);
         if !outcome.is_delivered() {
             self.shared.end();
         }
@@ -201,7 +209,7 @@ pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
             Ok(ticket) => {
                 shared.tally.published.fetch_add(1, Ordering::Relaxed);
                 let outcome = ticket.wait();
-                shared.tally.ended(&outcome, begin.elapsed());
+                shared.ended(&outcome, begin.elapsed());
             }
             Err(rejected) => {
                 shared.tally.note(|| rejected.to_string());

@@ -89,7 +89,8 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         match outcome.is_delivered() {
             true => result.acknowledged += 1,
             false => {
-                let problem = format!("synchronous message {index}: {outcome}");
+                let told = shared.plan.told(&outcome, result.acknowledged);
+                let problem = format!("synchronous message {index}: {told}");
                 result.problem.get_or_insert(problem);
             }
         }
@@ -112,7 +113,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
             let callback = move |outcome: Outcome| {
                 log::debug!("async publisher: message {index} {outcome}");
-                lock(&ends).note(index, &outcome);
+                lock(&ends).note(index, outcome);
                 drop(is_there);
             };
             shared.handle.publish_then(message, callback)
@@ -134,8 +135,9 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             .problem
             .get_or_insert("a callback panicked".to_owned());
     }
-    if result.problem.is_none() {
-        result.problem.clone_from(&ends.problem);
+    if let (None, Some((index, outcome))) = (&result.problem, &ends.failed) {
+        let told = shared.plan.told(outcome, ends.acknowledged);
+        result.problem = Some(format!("asynchronous message {index}: {told}"));
     }
     result
 }
@@ -205,9 +207,10 @@ fn receive_all(
     let filter = shared.plan.filter().to_owned();
     let subscribe = vec![Filter::new(filter.clone(), shared.qos)];
     let ticket = shared.handle.subscribe(inbox, subscribe);
-    expect("SUBSCRIBE", ticket, patience, |granted| {
-        granted.iter().all(|granted| *granted >= shared.qos)
-    })?;
+    let granted = expect("SUBSCRIBE", ticket, patience)?;
+    if granted.iter().any(|granted| *granted < shared.qos) {
+        return Err(format!("SUBSCRIBE: {}", shared.plan.granted_less(&granted)));
+    }
     log::debug!("subscriber: the broker granted {filter}");
     // Both wait for one of these; if one is gone already, its own result says why.
     let _ = start.send(());
@@ -247,7 +250,7 @@ fn receive_all(
         }
     }
     let ticket = shared.handle.unsubscribe(inbox, vec![filter]);
-    expect("UNSUBSCRIBE", ticket, patience, |_| true)
+    expect("UNSUBSCRIBE", ticket, patience).map(drop)
 }
 
 /// Waits until a command has ended, and well; at most this long, for a broker may close the
@@ -256,15 +259,13 @@ fn expect<T>(
     command: &str,
     ticket: Result<Ticket, Rejected<T>>,
     patience: Duration,
-    enough: impl Fn(&[QoS]) -> bool,
-) -> Result<(), String> {
+) -> Result<Vec<QoS>, String> {
     let mut ticket = ticket.map_err(|rejected| format!("{command}: {}", rejected.reason))?;
     let outcome = ticket
         .wait_timeout(patience)
         .ok_or_else(|| format!("{command}: not answered for {patience:?}"))?;
-    match &outcome {
-        Outcome::Delivered { granted, .. } if enough(granted) => Ok(()),
-        Outcome::Delivered { .. } => Err(format!("{command}: granted with a lower QoS")),
+    match outcome {
+        Outcome::Delivered { granted, .. } => Ok(granted),
         _ => Err(format!("{command}: {outcome}")),
     }
 }
@@ -305,20 +306,17 @@ fn pause(shared: &DemoShared) {
 struct Endings {
     noted: u64,
     acknowledged: u64,
-    /// The first thing that went wrong.
-    problem: Option<String>,
+    /// The first message that was not delivered.
+    failed: Option<(u64, Outcome)>,
 }
 
 impl Endings {
     /// Called on the loop's thread, once for each message.
-    fn note(&mut self, index: u64, outcome: &Outcome) {
+    fn note(&mut self, index: u64, outcome: Outcome) {
         self.noted += 1;
         match outcome.is_delivered() {
             true => self.acknowledged += 1,
-            false => {
-                let problem = || format!("asynchronous message {index}: {outcome}");
-                self.problem.get_or_insert_with(problem);
-            }
+            false => drop(self.failed.get_or_insert((index, outcome))),
         }
     }
 }

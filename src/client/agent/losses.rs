@@ -32,6 +32,8 @@ impl Losses {
             self.in_a_row += 1;
         }
         let count = unanswered.as_ref().map_or(0, |unanswered| unanswered.count);
+        let is_late = matches!(loss, LinkLoss::AckTimeout(_)) || loss.end() == LinkEnd::ByBroker;
+        let lacks_qos2 = is_late && unanswered.as_ref().is_some_and(|first| first.lacks_qos2);
         self.first = unanswered.map(|unanswered| {
             let before = self.first.take();
             let before = before.filter(|(name, _)| *name == unanswered.name);
@@ -55,11 +57,17 @@ impl Losses {
                 links(self.in_a_row)
             );
         }
+        if lacks_qos2 {
+            problem += "; no message of QoS 2 was ever answered";
+        }
         let blame = match loss {
             LinkLoss::Protocol(_) => Blame::Broker,
             _ => Blame::Network,
         };
-        let advice = self.advice(loss, lasted);
+        let advice = match lacks_qos2 {
+            true => "use `qos` 1 if the broker has no QoS 2; else see what its log says",
+            false => self.advice(loss, lasted),
+        };
         Error::new(blame, format!("connection to {address}"), problem, advice)
     }
 
@@ -106,8 +114,33 @@ mod tests {
     const SOON: Duration = Duration::from_millis(104);
 
     fn first(name: &str, count: usize) -> Option<FirstUnanswered> {
-        let name = name.to_owned();
-        Some(FirstUnanswered { name, count })
+        Some(FirstUnanswered {
+            name: name.to_owned(),
+            count,
+            lacks_qos2: false,
+        })
+    }
+
+    #[test]
+    fn where_no_message_of_qos_2_was_ever_answered_qos_1_is_named_unless_the_end_was_ours() {
+        let told = |loss: LinkLoss| {
+            let unanswered = FirstUnanswered {
+                name: "PUBLISH to \"p\"".to_owned(),
+                count: 1,
+                lacks_qos2: true,
+            };
+            let line = Losses::default().lost("a:1", &loss, SOON, Some(unanswered));
+            line.to_string()
+        };
+        assert_eq!(
+            told(LinkLoss::PeerClosed),
+            "connection to a:1: lost after 104 ms: the broker closed the connection; PUBLISH to \"p\" was the first of \
+             1 unanswered; no message of QoS 2 was ever answered; use `qos` 1 if the broker has no QoS 2; else see what \
+             its log says"
+        );
+        let late = LinkLoss::AckTimeout(crate::mqtt::packet::PacketId::new(1).unwrap());
+        assert!(told(late).contains("use `qos` 1"));
+        assert!(!told(LinkLoss::LeftWithBroker).contains("QoS"));
     }
 
     #[test]

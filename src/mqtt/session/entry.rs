@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::event::OnSessionLost;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Reason};
 use super::suspects::Suspicion;
 use crate::mqtt::packet::{Filter, ProtocolError, QoS};
 use crate::mqtt::topic::shortened;
@@ -102,6 +102,10 @@ impl<T> Entry<T> {
 
     /// How the command ends, now that the broker has answered all of it. Takes the answers of a SUBSCRIBE.
     pub(super) fn outcome(&mut self, now: Instant) -> Outcome {
+        if self.body.is_publish(QoS::ExactlyOnce) {
+            // PUBACK came, and PUBREC will not.
+            return Outcome::PerhapsDelivered(Reason::AnsweredAsQos1);
+        }
         let attempts = self.attempts;
         let latency = now.saturating_duration_since(self.since);
         let Body::Subscribe(asked) = &mut self.body else {

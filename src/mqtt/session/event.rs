@@ -142,6 +142,8 @@ pub struct FirstUnanswered {
     pub name: String,
     /// How many are unanswered.
     pub count: usize,
+    /// Whether a QoS 2 message is among them, and the broker has never answered one.
+    pub lacks_qos2: bool,
 }
 
 /// The side that ended a link.

@@ -532,6 +532,14 @@ impl<T> Session<T> {
             return Ok(());
         };
         asked.check(answers)?;
+        for (Filter { filter, qos, .. }, granted) in asked.packet().iter().zip(answers) {
+            if let Some(granted) = granted.filter(|granted| granted < qos) {
+                log::warn!(
+                    "the broker granted QoS {granted} for {filter:?}, and QoS {qos} was asked for: use `qos` {granted} \
+                     with it"
+                );
+            }
+        }
         let refused = self
             .filters
             .handle_suback(asked.packet(), answers, asked.renewal);

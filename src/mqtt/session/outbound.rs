@@ -68,6 +68,8 @@ pub(super) struct Outbound<T> {
     suspects: Suspects,
     /// Identifiers of commands that were given up and may still be answered.
     given_up: usize,
+    /// Whether PUBREC ever came for a message of ours.
+    has_qos2: bool,
 }
 
 /// The entry that an acknowledgment may be for. A packet that was never in the output has none.
@@ -92,6 +94,7 @@ impl<T> Outbound<T> {
             recovery: Recovery::default(),
             suspects: Suspects::new(options, now),
             given_up: 0,
+            has_qos2: false,
         }
     }
 
@@ -230,7 +233,8 @@ impl<T> Outbound<T> {
         events: &mut Events<T>,
         now: Instant,
     ) -> bool {
-        let expected = |body: &Body| body.is_publish(QoS::AtLeastOnce);
+        // A broker without QoS 2 answers it in the same way.
+        let expected = |body: &Body| matches!(body, Body::Publish(_));
         self.complete(id, expected, events, now)
     }
 
@@ -254,6 +258,7 @@ impl<T> Outbound<T> {
             Some(entry) if entry.is_release() => Released::Again,
             Some(entry) if entry.is_given_up() => Released::GivenUp,
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
+                self.has_qos2 = true;
                 entry.body.release(&mut self.next_release);
                 entry.suspicion = Suspicion::default();
                 self.handle_answered(id);
@@ -634,6 +639,13 @@ impl<T> Outbound<T> {
             }
     }
 
+    /// Whether a QoS 2 message is unanswered on this link, and the broker has never answered one.
+    fn lacks_qos2(&self) -> bool {
+        let is_unanswered =
+            |entry: &Entry<T>| entry.on_this_link && entry.body.is_publish(QoS::ExactlyOnce);
+        !self.has_qos2 && self.ring.iter().any(|(_, entry)| is_unanswered(entry))
+    }
+
     /// Whether there is this identifier, and it is not in use.
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_free(&self, id: PacketId) -> bool {
@@ -707,7 +719,12 @@ impl<T> Outbound<T> {
         let mut unanswered = entries.filter(|entry| entry.on_this_link && !entry.is_given_up());
         let name = unanswered.next()?.body.name();
         let count = 1 + unanswered.count();
-        Some(FirstUnanswered { name, count })
+        let lacks_qos2 = self.lacks_qos2();
+        Some(FirstUnanswered {
+            name,
+            count,
+            lacks_qos2,
+        })
     }
 }
 
@@ -848,7 +865,6 @@ mod tests {
         let mut t = Fixture::new();
         let once = t.publish(1, QoS::AtLeastOnce);
         let exactly = t.publish(2, QoS::ExactlyOnce);
-        assert!(!t.outbound.handle_puback(exactly, &mut t.events, t.now));
         assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
         assert_eq!(
             t.resolved(),

@@ -76,6 +76,8 @@ pub enum Reason {
     /// Nothing is known of its end: it was waited for on the thread of a loop, which must not wait, while that
     /// thread was unwinding from a panic.
     OnLoopThread,
+    /// The broker answered a QoS 2 message with PUBACK, as for QoS 1. Use QoS 1 with this broker.
+    AnsweredAsQos1,
     /// Three links in a row were lost while it was unanswered, and then the broker closed five on which it was the
     /// only command: it is not sent again.
     Parked,
@@ -166,6 +168,9 @@ impl fmt::Display for Reason {
             Reason::InboxClosed => "its inbox is gone",
             Reason::NoConnection => "there is no connection",
             Reason::OnLoopThread => "a loop's own thread cannot wait for its end",
+            Reason::AnsweredAsQos1 => {
+                "the broker answered QoS 2 with PUBACK, as for QoS 1; use `qos` 1 with it"
+            }
             Reason::Parked => "the broker closed the connection whenever it was sent, also alone",
             Reason::Unanswered => "the broker answers other commands, and never this one",
         })

@@ -44,9 +44,7 @@ fn mqtt_2_3_1_3_puback_pubcomp_suback_and_unsuback_free_the_identifier_and_nothi
         let token = t.publish("a", 2, "x");
         t.sends("PUBLISH id=1 qos=2 a \"x\"");
         assert!(!t.wants_commands());
-        t.receives(puback(1))
-            .receives(pubcomp(1))
-            .receives(unsuback(1));
+        t.receives(pubcomp(1)).receives(unsuback(1));
         assert!(!t.wants_commands());
         t.receives(pubrec(1)).sends("PUBREL 1");
         t.receives(puback(1)).receives(suback(1, &[Some(0)]));
@@ -364,13 +362,40 @@ fn row_13_unsolicited_acknowledgments_are_ignored() {
     t.receives(puback(1)).silent();
     let release = t.publish("a", 2, "x");
     t.sends("PUBLISH id=2 qos=2 a \"x\"");
-    for packet in [puback(2), pubcomp(2)] {
-        t.receives(packet).silent();
-    }
+    t.receives(pubcomp(2)).silent();
     t.receives(pubrec(2)).sends("PUBREL 2");
     t.receives(puback(2)).silent();
     t.receives(pubcomp(2)).resolved(release, "delivered x1");
     assert!(t.wants_commands());
+    t.finish();
+}
+
+/// RabbitMQ has no QoS 2.
+#[test]
+fn puback_for_qos_2_ends_it_and_frees_its_identifier() {
+    let mut t = Transcript::connected_with(|o| {
+        o.identifiers = 4;
+        o.max_inflight_qos2 = 1;
+    });
+    for id in [1, 2, 3, 4, 1, 2] {
+        let token = t.publish("t", 2, "x");
+        t.sends(&format!("PUBLISH id={id} qos=2 t \"x\""));
+        assert!(t.session.first_unanswered().unwrap().lacks_qos2);
+        t.receives(puback(id));
+        t.resolved(token, "perhaps AnsweredAsQos1").silent();
+        assert_eq!(t.session.in_flight(), 0);
+        t.receives(puback(id)).silent();
+    }
+    // Behind PUBREC it is the answer to nothing.
+    let token = t.publish("t", 2, "x");
+    t.sends("PUBLISH id=3 qos=2 t \"x\"");
+    t.receives(pubrec(3)).receives(puback(3)).sends("PUBREL 3");
+    t.receives(pubcomp(3)).resolved(token, "delivered x1");
+    // On a link that is about to go, too.
+    let token = t.publish("t", 2, "x");
+    t.disconnect().receives(puback(4));
+    t.resolved(token, "perhaps AnsweredAsQos1");
+    t.sends("PUBLISH id=4 qos=2 t \"x\"").sends("DISCONNECT");
     t.finish();
 }
 

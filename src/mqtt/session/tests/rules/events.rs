@@ -148,6 +148,10 @@ impl Record {
                     None => kind != Kind::Ping,
                 }
             }
+            (
+                PerhapsDelivered(Reason::AnsweredAsQos1),
+                Cause::Packet(Incoming::PubAck(_), ended),
+            ) => qos == Some(2) && *ended == Some(token),
             (PerhapsDelivered(_), Cause::LinkLost) => {
                 kind == Kind::Ping || qos == Some(0) && touched
             }

@@ -278,7 +278,9 @@ impl Record {
             }
             (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
             (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
-                if let Some(token) = self.awaits(id.value(), 1) {
+                // A broker without QoS 2 answers it in the same way.
+                let token = self.awaits(id.value(), 1);
+                if let Some(token) = token.or_else(|| self.awaits(id.value(), 2)) {
                     ends = Some(token);
                     self.frees(id.value());
                 }
@@ -610,7 +612,9 @@ impl Record {
     pub(crate) fn expects(&self, packet: &Incoming) -> bool {
         let is_released = |id| matches!(self.in_use.get(&id), Some(InUse::Released(_)));
         match packet {
-            Incoming::PubAck(id) => self.awaits(id.value(), 1).is_some(),
+            Incoming::PubAck(id) => [1, 2]
+                .into_iter()
+                .any(|qos| self.awaits(id.value(), qos).is_some()),
             Incoming::PubRec(id) => self.awaits(id.value(), 2).is_some() || is_released(id.value()),
             Incoming::PubComp(id) => is_released(id.value()),
             _ => true,
