@@ -348,6 +348,33 @@ fn the_address_that_gave_connack_is_first_next_time() {
     assert_eq!((useless.links(), next.links()), (1, 2));
 }
 
+/// Where links are accepted and lost again and again, another address may do better.
+#[test]
+fn an_address_is_not_first_any_more_after_two_failures_in_a_row() {
+    let peers = [1, 2].map(|_| Peer::start(Manner::SaysNothing));
+    let addresses = peers.each_ref().map(|peer| peer.address);
+    for (failures, reached) in [(0, addresses[1]), (1, addresses[1]), (2, addresses[0])] {
+        let mut client = client(|options| options.retry.attempts = 0);
+        client.accepted(Some(addresses[1]));
+        let (mut agent, handle) = open(client, &addresses);
+        agent.start_readiness().unwrap();
+        let begin = Instant::now();
+        for _ in 0..failures {
+            let failure = Error::new(Blame::Network, "connecting", "no luck", "");
+            agent.attempt_failed(failure, begin);
+        }
+        let later = begin + Duration::from_secs(1);
+        while !agent.connection.is_greeting() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "no link");
+            agent.advance_connection(later);
+            thread::yield_now();
+        }
+        let attempt = agent.connection.attempt().unwrap();
+        assert_eq!(attempt.reached(), Some(reached), "{failures} failures");
+        drop(handle);
+    }
+}
+
 fn reached_again(client: Client, addresses: &[SocketAddr]) -> Client {
     let ended = run(client, addresses, |handle| {
         assert!(handle.ping().unwrap().wait().is_delivered());
