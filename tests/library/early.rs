@@ -219,3 +219,29 @@ fn what_waits_for_a_subscription_outlasts_its_link() {
     drop(subscribed);
     running.terminate(link);
 }
+
+/// Until the broker refuses a subscription, what matches it reaches the inbox, and from then on nothing.
+#[test]
+fn a_subscription_that_is_refused_counts_no_more() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options(&broker);
+    options.unmatched_hold = Duration::from_secs(100);
+    let (running, mut link) = online_with_stored(options, &mut broker, true, &["a"]);
+    let inbox = running.handle().inbox(4, WhenFull::WaitAside);
+    let subscribed = subscribe(&running, &inbox, "a");
+    assert_eq!(next(&inbox), "a");
+    expect_pubacks(&mut link, [1]);
+    let id = link.expect_subscribe().pkid;
+    let refused = vec![v4::SubscribeReasonCode::Failure];
+    link.send_packet(v4::Packet::SubAck(v4::SubAck::new(id, refused)));
+    assert!(!told(subscribed).is_delivered());
+    // It waits for a subscription again, as every message that matches none.
+    send_at_once(&mut link, [message("a", 2, "later")]);
+    running.take_a_turn();
+    link.expect_silence(A_MOMENT);
+    assert!(inbox.try_recv().is_err());
+    let again = subscribe(&running, &inbox, "#");
+    assert_eq!(next(&inbox), "later");
+    drop(again);
+    running.terminate(link);
+}

@@ -17,41 +17,43 @@ const WINDOW_AND_ONE: u64 = 21;
 #[test]
 fn behind_a_stock_mosquitto_a_thread_that_does_not_read_delays_no_other() {
     let broker = Mosquitto::start_stock();
-    let mut options = Options::new("127.0.0.1", "slow");
-    options.port = broker.port();
-    options.connect_interval = Duration::ZERO;
-    options.security = security(broker.certs());
-    let running = Running::start(options);
-    let handle = running.handle();
-    let subscribe = |inbox, filter: &str| {
-        let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
-        assert!(told(handle.subscribe(inbox, filters).unwrap()).is_delivered());
-    };
-    let (slow, quick) = (
-        handle.inbox(1, WhenFull::WaitAside),
-        handle.inbox(10, WhenFull::WaitAside),
-    );
-    subscribe(&slow, "slow");
-    subscribe(&quick, "quick");
-    let publish = |topic: &str, number: u64| {
-        let message = Publish::new(topic, QoS::AtLeastOnce, number.to_string());
-        assert!(told(handle.publish(message).unwrap()).is_delivered());
-    };
-    for number in 0..2 * WINDOW_AND_ONE {
-        publish("slow", number);
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let mut options = Options::new("127.0.0.1", format!("slow-{qos}"));
+        options.port = broker.port();
+        options.connect_interval = Duration::ZERO;
+        options.security = security(broker.certs());
+        let running = Running::start(options);
+        let handle = running.handle();
+        let subscribe = |inbox, filter: &str| {
+            let filters = vec![Filter::new(filter, qos)];
+            assert!(told(handle.subscribe(inbox, filters).unwrap()).is_delivered());
+        };
+        let (slow, quick) = (
+            handle.inbox(1, WhenFull::WaitAside),
+            handle.inbox(10, WhenFull::WaitAside),
+        );
+        subscribe(&slow, "slow");
+        subscribe(&quick, "quick");
+        let publish = |topic: &str, number: u64| {
+            let message = Publish::new(topic, qos, number.to_string());
+            assert!(told(handle.publish(message).unwrap()).is_delivered());
+        };
+        for number in 0..2 * WINDOW_AND_ONE {
+            publish("slow", number);
+        }
+        publish("quick", 0);
+        let arrived = quick
+            .recv_timeout(HANG)
+            .map(|message| message.payload().to_vec());
+        assert_eq!(arrived, Ok(b"0".to_vec()), "the other thread waits as well");
+        for number in 0..2 * WINDOW_AND_ONE {
+            let message = slow.recv_timeout(HANG).unwrap();
+            assert_eq!(message.payload(), number.to_string().as_bytes());
+        }
+        assert_eq!((slow.dropped(), quick.dropped()), (0, 0));
+        assert!(told(handle.terminate(HANG)).is_delivered());
+        assert!(running.join().result.is_ok());
     }
-    publish("quick", 0);
-    let arrived = quick
-        .recv_timeout(HANG)
-        .map(|message| message.payload().to_vec());
-    assert_eq!(arrived, Ok(b"0".to_vec()), "the other thread waits as well");
-    for number in 0..2 * WINDOW_AND_ONE {
-        let message = slow.recv_timeout(HANG).unwrap();
-        assert_eq!(message.payload(), number.to_string().as_bytes());
-    }
-    assert_eq!((slow.dropped(), quick.dropped()), (0, 0));
-    assert!(told(handle.terminate(HANG)).is_delivered());
-    assert!(running.join().result.is_ok());
 }
 
 #[test]
