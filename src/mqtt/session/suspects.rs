@@ -10,7 +10,9 @@
 //!    out one at a time in its old order [MQTT-4.6.0-1], renewed filters first, and nothing else is sent.
 //! 3. A trial link first stands idle until PINGRESP has come, and half as long again as any of these links lived. A
 //!    link that ends on its own ends in that time. So each loss that still counts makes the next wait half as long
-//!    again, and links whose lives differ less than sevenfold never give an innocent command up.
+//!    again, and links whose lives differ less than sevenfold never give an innocent command up. A link on which a
+//!    command was answered carries commands, so only its time since then counts; and no link stands idle for longer
+//!    than a minute.
 //! 4. A command is given up when five links in a row were closed with it alone, sooner than the link had stood idle.
 //!    A close later than a second, with the packet still on its way out, does not count: a broker that refuses a
 //!    packet by its header does so at once.
@@ -28,6 +30,9 @@ use crate::mqtt::packet::PacketId;
 
 /// The shortest time for which a trial link stands idle.
 const SHORTEST_IDLE: Duration = Duration::from_millis(250);
+
+/// The longest time. A link that lives that long is of use whatever ends it.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
 
 /// A broker that refuses a packet by its header closes the link that soon.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -75,6 +80,8 @@ struct Trial {
     standing: Vec<PacketId>,
     /// Since when the last of them does.
     since: Instant,
+    /// When a packet was last answered.
+    answered: Option<Instant>,
 }
 
 impl Suspicion {
@@ -105,7 +112,7 @@ impl Suspects {
     /// The present link is a trial link: PINGREQ goes out now. Returns for how long the link stands idle.
     pub(super) fn begin(&mut self, now: Instant) -> Duration {
         let idle = self.longest_life + self.longest_life / 2;
-        let idle = idle.max(SHORTEST_IDLE);
+        let idle = idle.clamp(SHORTEST_IDLE, LONGEST_IDLE);
         self.phase = TrialPhase::Idle {
             until: now + idle,
             has_pong: false,
@@ -137,6 +144,7 @@ impl Suspects {
                     current: None,
                     standing: Vec::new(),
                     since: now,
+                    answered: None,
                 });
                 true
             }
@@ -149,6 +157,13 @@ impl Suspects {
         if let TrialPhase::Trial(trial) = &mut self.phase {
             // PUBREL for a message that is not known leaves at any time.
             trial.current.get_or_insert((id, now));
+        }
+    }
+
+    /// The broker answered a command.
+    pub(super) fn note_answer(&mut self, now: Instant) {
+        if let TrialPhase::Trial(trial) = &mut self.phase {
+            trial.answered = Some(now);
         }
     }
 
@@ -188,6 +203,12 @@ impl Suspects {
         self.longest_life = match (&phase, by_broker) {
             (TrialPhase::Off, true) => life,
             (TrialPhase::Off, false) => Duration::ZERO,
+            (
+                TrialPhase::Trial(Trial {
+                    answered: Some(at), ..
+                }),
+                true,
+            ) => now.saturating_duration_since(*at),
             (_, true) => self.longest_life.max(life),
             (_, false) => self.longest_life,
         };

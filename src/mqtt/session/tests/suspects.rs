@@ -235,10 +235,12 @@ fn a_renewal_that_is_given_up_is_refused_and_the_others_are_granted() {
         t.closed_after(CLOSES_AFTER, session_kept);
         // One filter to a packet, each answered before the next one goes out.
         t.stands_idle(IDLE[0]).renews("a", true);
-        for idle in &IDLE[1..] {
+        // A link that carried a renewal makes the next one wait no longer.
+        let idle = |link: usize| IDLE[if session_kept { link } else { 0 }];
+        for link in 0..4 {
             t.renews("poison", false);
             t.closed_after(CLOSES_AFTER, session_kept);
-            t.stands_idle(*idle);
+            t.stands_idle(idle(link));
             if !session_kept {
                 t.renews("a", true);
             }
@@ -247,7 +249,7 @@ fn a_renewal_that_is_given_up_is_refused_and_the_others_are_granted() {
         t.closed_after(CLOSES_AFTER, true);
         t.notes("not renewed poison");
         // This one stood behind it each time.
-        t.stands_idle(3_879).renews("z", true);
+        t.stands_idle(idle(4)).renews("z", true);
         assert!(t.wants_commands() && t.session.is_subscribed("a"));
         assert!(!t.session.is_subscribed("poison"));
         t.sent.clear();
@@ -302,6 +304,29 @@ fn a_link_that_took_nothing_of_a_command_does_not_count_against_it() {
     t.loses_link().links_up().connack(true);
     t.sends("PUBLISH id=1 qos=1 dup t \"1\"");
     t.receives(puback(1)).resolved(0, "delivered x2");
+    t.finish();
+}
+
+#[test]
+fn a_link_that_carried_a_command_makes_the_next_one_wait_no_longer() {
+    const COUNT: u16 = 10;
+    let mut t = Transcript::connected();
+    let tokens: Vec<_> = (0..COUNT).map(|_| t.publish("t", 1, "x")).collect();
+    for _ in 0..3 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    // Each link carries one command, and breaks with the next one.
+    for (id, token) in (1..COUNT).zip(&tokens) {
+        let publish = |id| format!("PUBLISH id={id} qos=1 dup t \"x\"");
+        t.stands_idle(IDLE[0]).sends(&publish(id)).silent();
+        let sent = if id == 1 { 4 } else { 5 };
+        t.receives(puback(id))
+            .resolved(*token, &format!("delivered x{sent}"));
+        t.sends(&publish(id + 1)).silent();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.sent.clear();
     t.finish();
 }
 
