@@ -216,6 +216,31 @@ fn messages_are_padded_to_the_payload_size() {
 }
 
 #[test]
+fn a_retained_message_that_is_too_large_does_no_harm() {
+    let broker = Mosquitto::start();
+    let mut other = broker.client("other", true);
+    let mut large = v4::Publish::new("mine/other/large", QoS::AtLeastOnce, vec![b'x'; 300_000]);
+    (large.pkid, large.retain) = (1, true);
+    other.send_packet(v4::Packet::Publish(large));
+    other.expect_puback();
+    let done = quick(&broker).args(["--topic-prefix", "mine"]).run();
+    done.expect_code(0);
+    let report = Report::of(&done);
+    for run in &report.runs {
+        run.expect_smooth(8);
+    }
+    for part in ["mine/other/large", "--max-packet-size", "262144"] {
+        assert!(done.stderr.contains(part), "no {part:?} in {done}");
+    }
+    // As before, where that is asked for.
+    let close = ["--on-too-large", "close", "--retry-attempts", "1"];
+    let done = quick(&broker).args(["--topic-prefix", "mine"]).args(close);
+    let done = done.run();
+    assert!(done.stderr.contains("max-packet-size"), "{done}");
+    assert!(done.code() != 0, "{done}");
+}
+
+#[test]
 fn the_synchronous_publisher_has_the_odd_message() {
     let broker = Mosquitto::start();
     for (count, synchronous) in [(1, 1), (2, 1), (7, 4)] {
