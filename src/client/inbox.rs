@@ -64,7 +64,7 @@ impl InboxError {
         matches!(self, InboxError::Closed | InboxError::OnLoopThread)
     }
 
-    /// What an empty inbox gives to a thread that must not wait.
+    /// The error that an empty inbox gives to a thread that must not wait.
     pub(crate) fn where_none_may_wait(self) -> Self {
         match self {
             InboxError::Timeout => InboxError::OnLoopThread,

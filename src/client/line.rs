@@ -5,12 +5,23 @@
 //! room, and a thread that the system is slow to run holds up no other one: its item is in the queue before
 //! it wakes. A thread whose time is over takes its item back. Only threads that have to wait take the lock,
 //! and the loop when one waits.
+//!
+//! Where many threads publish without a pause, waking one for each item would cost more than all the rest. So
+//! it is the turn of the threads that were let in last until others are: they put what they want into the room
+//! that was left for them, although others wait.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Instant;
+
+thread_local! {
+    /// The line that let this thread in last, by its place in memory, the round in which it did so, and how many
+    /// items the thread has put into the room that was left for it.
+    static TURN: Cell<(usize, u64, usize)> = const { Cell::new((0, 0, 0)) };
+}
 
 /// The line. `T` is what threads want to put into the queue.
 pub(crate) struct Line<T> {
@@ -18,6 +29,8 @@ pub(crate) struct Line<T> {
     length: AtomicUsize,
     /// An item with a lower number is in the queue, unless its thread took it back. Written under the lock only.
     admitted: AtomicU64,
+    /// How often threads were let in. Written under the lock only.
+    rounds: AtomicU64,
     places: Mutex<Places<T>>,
 }
 
@@ -51,6 +64,7 @@ impl<T> Line<T> {
         Line {
             length: AtomicUsize::new(0),
             admitted: AtomicU64::new(0),
+            rounds: AtomicU64::new(0),
             places: Mutex::new(places),
         }
     }
@@ -58,6 +72,17 @@ impl<T> Line<T> {
     /// Whether the next room in the queue belongs to a thread in the line. Costs one load.
     pub(crate) fn has_waiting(&self) -> bool {
         self.length.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the calling thread was let in last, and may put one more into the room that was left for it, of which
+    /// this is its share.
+    pub(crate) fn is_turn_of_caller(&self, share: usize) -> bool {
+        let (line, round, used) = TURN.get();
+        let is_turn = (line, round) == self.turn() && used < share;
+        if is_turn {
+            TURN.set((line, round, used + 1));
+        }
+        is_turn
     }
 
     /// As [`Line::has_waiting`], for the loop once it has made room: either the loop sees that a thread waits, or
@@ -82,6 +107,8 @@ impl<T> Line<T> {
         };
         loop {
             if self.admitted.load(Ordering::Acquire) > number {
+                let (line, round) = self.turn();
+                TURN.set((line, round, 1));
                 return Ok(());
             }
             if is_closed() {
@@ -92,22 +119,30 @@ impl<T> Line<T> {
                 Some(left) if !left.is_zero() => thread::park_timeout(left),
                 Some(_) => {
                     // There may be room that the loop has not given away yet.
-                    self.admit(offer, &mut Vec::new());
+                    self.admit(usize::MAX, offer, &mut Vec::new());
                     return self.leave(number).map_err(NotAdmitted::TimedOut);
                 }
             }
         }
     }
 
-    /// Moves items into the queue, in their order, until `offer` gives one back, and wakes their threads.
+    /// Moves so many items into the queue, in their order, unless `offer` gives one back, and wakes their threads.
     /// `woken` is for memory that is kept from one call to the next.
-    pub(crate) fn admit(&self, mut offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Thread>) {
+    pub(crate) fn admit(
+        &self,
+        most: usize,
+        mut offer: impl FnMut(T) -> Result<(), T>,
+        woken: &mut Vec<Thread>,
+    ) {
         let mut places = self.lock();
-        while let Some(Place {
-            number,
-            item,
-            thread,
-        }) = places.waiting.pop_front()
+        let round = self.rounds.load(Ordering::Relaxed) + 1;
+        self.rounds.store(round, Ordering::Relaxed);
+        while woken.len() < most
+            && let Some(Place {
+                number,
+                item,
+                thread,
+            }) = places.waiting.pop_front()
         {
             if let Err(item) = offer(item) {
                 let place = Place {
@@ -179,6 +214,11 @@ impl<T> Line<T> {
         let place = found.ok().and_then(|at| places.waiting.remove(at));
         self.count(&places);
         place.map_or(Ok(()), |place| Err(place.item))
+    }
+
+    fn turn(&self) -> (usize, u64) {
+        let place = std::ptr::from_ref(self).addr();
+        (place, self.rounds.load(Ordering::Relaxed))
     }
 
     fn count(&self, places: &Places<T>) {

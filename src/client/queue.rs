@@ -23,6 +23,11 @@ use crate::client::doorbell::Doorbell;
 use crate::client::line::{Line, NotAdmitted};
 use crate::client::loop_thread;
 
+/// From this capacity on a thread that is let in has a share of the queue: one of so many. In a smaller queue each
+/// command waits in the line.
+const LARGE: usize = 64;
+const SHARES: usize = 4;
+
 /// The threads' end of the queue.
 #[derive(Clone)]
 pub(crate) struct CommandSender {
@@ -45,6 +50,8 @@ struct QueueState {
     /// The loop receives; a thread only to cancel when the loop has ended.
     commands: Receiver<Command>,
     capacity: usize,
+    /// The room that is meant for a thread that is let in.
+    share: usize,
     ended: AtomicBool,
     doorbell: Arc<Doorbell>,
     line: Line<Command>,
@@ -73,6 +80,10 @@ pub(crate) fn command_queue(
         sender,
         commands,
         capacity,
+        share: match capacity {
+            LARGE.. => capacity / SHARES,
+            _ => 1,
+        },
         ended: AtomicBool::new(false),
         doorbell,
         line: Line::new(),
@@ -97,7 +108,10 @@ impl CommandSender {
             return Err(NotQueued::Ended(Box::new(command)));
         }
         let mut command = command;
-        if !shared.line.has_waiting() || loop_thread::is_current() {
+        let is_turn = || {
+            shared.share > 1 && !patience.is_zero() && shared.line.is_turn_of_caller(shared.share)
+        };
+        if !shared.line.has_waiting() || is_turn() || loop_thread::is_current() {
             match shared.offer(command) {
                 Ok(()) => {
                     shared.queued();
@@ -157,8 +171,10 @@ impl CommandQueue {
         // Threads fill the channel again meanwhile.
         let most = most.min(shared.capacity);
         self.fetched.extend(shared.commands.try_iter().take(most));
-        if shared.line.has_waiting_for_room() && shared.commands.len() <= shared.capacity / 2 {
-            self.admit();
+        let queued = shared.commands.len();
+        if shared.line.has_waiting_for_room() && queued <= shared.capacity / 2 {
+            // The rest of the room is for what these threads publish next.
+            self.admit((shared.capacity - queued).div_ceil(shared.share));
         }
     }
 
@@ -168,15 +184,15 @@ impl CommandQueue {
         if self.shared.line.has_waiting_for_room()
             && self.shared.commands.len() < self.shared.capacity
         {
-            self.admit();
+            self.admit(usize::MAX);
         }
     }
 
-    fn admit(&mut self) {
+    fn admit(&mut self, most: usize) {
         let shared = &*self.shared;
         if !shared.ended.load(Ordering::Relaxed) {
             let offer = |command| shared.offer(command);
-            shared.line.admit(offer, &mut self.woken);
+            shared.line.admit(most, offer, &mut self.woken);
         }
     }
 
@@ -327,6 +343,41 @@ mod tests {
             assert!(thread.join().unwrap());
         }
         assert!(sender.send(publish(100), Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn a_thread_that_was_let_into_a_large_queue_has_a_share_of_its_room() {
+        const CAPACITY: u8 = 64;
+        let (sender, mut queue, _) = full_queue(CAPACITY, 0);
+        let share = queue.shared.share;
+        let eager = thread::spawn({
+            let sender = sender.clone();
+            move || (0..=share).all(|_| sender.send(publish(100), HANG * 2).is_ok())
+        });
+        wait_for(|| queue.shared.line.length() == 1);
+        let others = (1..10).map(|number| {
+            let sender = sender.clone();
+            let run = move || sender.send(publish(100 + number), HANG * 2).is_ok();
+            let thread = thread::spawn(run);
+            wait_for(|| queue.shared.line.length() > usize::from(number));
+            thread
+        });
+        let others: Vec<_> = others.collect();
+        // Room for two and a half shares lets three threads in. The last command of the eager one is one too many.
+        queue.fetch(40);
+        wait_for(|| queue.shared.commands.len() == 24 + share + 2);
+        wait_for(|| queue.shared.line.length() == 10 - 3 + 1);
+        assert!(is_full(sender.send(publish(200), Duration::ZERO)));
+        let taken = numbers(&mut queue);
+        assert_eq!(taken.len(), usize::from(CAPACITY) + share + 10);
+        assert_eq!(taken[64], 100);
+        let others_in_turn = taken.iter().filter(|number| **number > 100);
+        assert!(others_in_turn.is_sorted());
+        assert_eq!(taken.last(), Some(&100), "one too many");
+        assert!(eager.join().unwrap());
+        for thread in others {
+            assert!(thread.join().unwrap());
+        }
     }
 
     #[test]
