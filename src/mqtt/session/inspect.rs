@@ -62,6 +62,16 @@ impl<T> Session<T> {
         self.outbound.break_window_qos2();
     }
 
+    /// Suspects nothing.
+    pub(crate) fn break_suspicion(&mut self) {
+        self.outbound.break_suspicion();
+    }
+
+    /// Frees the identifiers of commands that were given up.
+    pub(crate) fn break_given_up(&mut self) {
+        self.outbound.break_given_up();
+    }
+
     /// Forgets in which order packets were sent.
     pub(crate) fn break_sending_order(&mut self) {
         self.outbound.break_sending_order();

@@ -606,10 +606,10 @@ impl<T> Outbound<T> {
             false => None,
         };
         entry.suspicion = Suspicion::default();
+        entry.on_this_link = false;
         if entry.body.is_publish(QoS::ExactlyOnce) {
             // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
             entry.body.release(&mut self.next_release);
-            entry.on_this_link = false;
             self.recovery.send_again(id);
         } else {
             let until_session_ends = entry.is_release();
@@ -751,6 +751,18 @@ impl<T> Outbound<T> {
 
         (&self.ring, &self.waiting, &self.leaving).hash(state);
         self.recovery.hash_state(state);
+        self.suspects.hash_state(state);
+    }
+
+    pub(super) fn break_suspicion(&mut self) {
+        self.suspects.break_suspicion();
+    }
+
+    pub(super) fn break_given_up(&mut self) {
+        let given_up = self.ring.iter().filter(|(_, entry)| entry.is_given_up());
+        let ids: Vec<_> = given_up.map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.ring.free(id));
+        self.given_up = 0;
     }
 
     pub(super) fn break_in_flight(&mut self) {

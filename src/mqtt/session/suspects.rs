@@ -291,6 +291,18 @@ impl Suspects {
     }
 }
 
+#[cfg(test)]
+impl Suspects {
+    pub(super) fn break_suspicion(&mut self) {
+        self.suspected_after = u32::MAX;
+    }
+
+    /// Hashes what decides which packet is sent next.
+    pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
+        std::hash::Hash::hash(&(&self.phase, &self.renewals, self.longest_life), state);
+    }
+}
+
 /// Filters that are to be renewed.
 impl Suspects {
     /// These are to be renewed, and no others.

@@ -381,7 +381,7 @@ impl<'a> Story<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::rules::FAULTS;
+    use super::super::super::rules::{FAULTS, needs_suspects};
     use super::*;
     use crate::mqtt::fuzz::corpus;
 
@@ -417,7 +417,8 @@ mod tests {
     #[test]
     fn every_fault_is_noticed() {
         let corpus = corpus::inputs("session");
-        for (fault, words) in FAULTS {
+        let faults = FAULTS.into_iter();
+        for (fault, words) in faults.filter(|(fault, _)| !needs_suspects(*fault)) {
             // There is always room, so no message is left with the broker.
             let needs_little_room = [
                 Fault::LeftIsKnown,

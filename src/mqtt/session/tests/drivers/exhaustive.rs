@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::options;
-use super::super::rules::{FAULTS, Fault, Rule};
+use super::super::rules::{FAULTS, Fault, Rule, needs_suspects};
 use super::world::{Step, World};
 use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::SessionOptions;
@@ -47,6 +47,11 @@ struct Budget {
     room: Option<usize>,
     /// So few identifiers that one in use is passed over soon.
     few_identifiers: bool,
+    /// Losses after which a command is suspected, if one ever is, and links closed with it alone after which it is
+    /// given up.
+    suspects: Option<(u32, u32)>,
+    /// How often time may pass until the next timer rings.
+    waits: u8,
 }
 
 /// One state of the exploration.
@@ -64,6 +69,8 @@ impl State {
             keep_alive: Duration::ZERO,
             identifiers: if budget.few_identifiers { 3 } else { 4 },
             max_waiting_bytes: budget.room.unwrap_or(usize::MAX),
+            suspected_after: budget.suspects.map_or(u32::MAX, |(losses, _)| losses),
+            given_up_after: budget.suspects.map_or(u32::MAX, |(_, links)| links),
             ..options()
         };
         State {
@@ -124,6 +131,9 @@ impl State {
                 steps.push(Step::Lose { forget: true });
             }
         }
+        if budget.waits > 0 && harness.session.is_trying() && !harness.closing {
+            steps.push(Step::Wait);
+        }
         if budget.strays > 0 && harness.session.is_up() {
             for id in (1..3).filter_map(PacketId::new) {
                 let strays = [
@@ -149,6 +159,7 @@ impl State {
             Step::Message(qos) => budget.messages[usize::from(*qos) - 1] -= 1,
             Step::Stray(_) => budget.strays -= 1,
             Step::AcceptEarly(_) => budget.early -= 1,
+            Step::Wait => budget.waits -= 1,
             // The first that is left with the server on a link costs another link.
             Step::Receive(place) if !world.has_left_some() => {
                 let costs_a_link = world.would_be_left(&world.to_client[*place]);
@@ -353,6 +364,18 @@ fn every_interleaving_of_messages_that_count_as_accepted_while_they_wait() {
     no_violation("messages accepted early", budget, 1, 10_000);
 }
 
+#[test]
+fn every_interleaving_of_commands_that_links_are_lost_with() {
+    let budget = Budget {
+        publishes: [0, 1, 1],
+        losses: 3,
+        suspects: Some((1, 2)),
+        waits: 3,
+        ..Budget::default()
+    };
+    no_violation("commands that are suspected", budget, 1, 10_000);
+}
+
 /// The largest worlds. They take minutes in a build that is not optimised, so only an optimised one without debug
 /// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
 #[cfg(not(debug_assertions))]
@@ -449,8 +472,17 @@ fn every_fault_is_noticed() {
         messages: [0, 3],
         ..left_with_the_server
     };
+    let suspected = Budget {
+        publishes: [0, 3, 1],
+        losses: 2,
+        suspects: Some((1, 1)),
+        waits: 2,
+        few_identifiers: true,
+        ..Budget::default()
+    };
     for (fault, words) in FAULTS {
         let budget = match fault {
+            _ if needs_suspects(fault) => suspected,
             Fault::Qos2Unbounded => two_of_qos_2,
             Fault::UnknownIsFree => an_unknown_pubrec,
             Fault::SentByIdentifier => identifiers_go_round,

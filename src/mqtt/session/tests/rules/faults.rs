@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 24] = [
+pub(crate) const FAULTS: [(Fault, &str); 27] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -33,12 +33,25 @@ pub(crate) const FAULTS: [(Fault, &str); 24] = [
     (Fault::EarlyIgnored, "was accepted and is not acknowledged"),
     (Fault::EarlyBeyondTheLimit, "before it was accepted"),
     (Fault::AccountForgotten, "bytes wait, the session counts"),
+    (Fault::TriedTogether, "before the trial link has stood idle"),
+    (Fault::GivenUpAtOnce, "ends as PerhapsDelivered(Parked)"),
+    (Fault::GivenUpIsFree, "is used by GivenUp"),
 ];
+
+/// Whether the fault shows only where commands are suspected.
+pub(crate) fn needs_suspects(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::TriedTogether | Fault::GivenUpAtOnce | Fault::GivenUpIsFree
+    )
+}
 
 impl Harness {
     pub(super) fn break_at_beginning(&mut self) {
-        if self.fault == Fault::Qos2Unbounded {
-            self.session.break_window_qos2();
+        match self.fault {
+            Fault::Qos2Unbounded => self.session.break_window_qos2(),
+            Fault::TriedTogether => self.session.break_suspicion(),
+            _ => {}
         }
     }
 
@@ -46,6 +59,11 @@ impl Harness {
         match self.fault {
             Fault::UnreleasedForgotten => self.session.break_inbound(),
             Fault::SentByIdentifier => self.session.break_sending_order(),
+            Fault::GivenUpAtOnce => {
+                let outcome = Outcome::PerhapsDelivered(Reason::Parked);
+                self.session.break_ending(outcome);
+            }
+            Fault::GivenUpIsFree => self.session.break_given_up(),
             Fault::ToldTwice => {
                 let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
                 self.session.break_ending(outcome);

@@ -218,6 +218,10 @@ impl Harness {
             self.record.trials.now = self.now;
             self.session.handle_timeout(self.now);
             self.look(&Cause::Timeout)?;
+            if self.closing {
+                // The link is about to go, and with it every timer.
+                break;
+            }
             if self.session.next_timer().is_some_and(|t| t <= self.now) {
                 return Err("a timer that spins".to_owned());
             }

@@ -40,7 +40,7 @@ mod trials;
 
 pub(super) use harness::Harness;
 #[cfg(test)]
-pub(super) use {arrivals::Verdict, faults::FAULTS, record::Kind};
+pub(super) use {arrivals::Verdict, faults::FAULTS, faults::needs_suspects, record::Kind};
 
 /// The result of a check: nothing, or the rule that was broken.
 pub(super) type Rule = Result<(), String>;
@@ -98,4 +98,10 @@ pub(super) enum Fault {
     EarlyBeyondTheLimit,
     /// Messages that wait are off the account once their session is lost.
     AccountForgotten,
+    /// A command that links are lost with is sent on beside others.
+    TriedTogether,
+    /// A command is given up at the first loss.
+    GivenUpAtOnce,
+    /// The identifier of a PUBREL that is given up is used again.
+    GivenUpIsFree,
 }

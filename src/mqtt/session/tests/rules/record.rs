@@ -499,6 +499,12 @@ impl Record {
         self.trials.sends(id, token, begin)
     }
 
+    /// Whether a command was given up whose identifier is in use until the session ends.
+    #[cfg(test)]
+    pub(crate) fn is_given_up(&self, id: u16) -> bool {
+        matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. }))
+    }
+
     /// Whether PUBREL leaves on each link until PUBCOMP comes. Where no command is open it may have been given up.
     fn is_sure_to_be_released(&self, token: Option<Token>) -> bool {
         match token {

@@ -149,9 +149,8 @@ impl Trials {
                 continue;
             };
             let against = self.against.entry(token).or_default();
-            let was_suspect = against.losses >= self.suspected_after;
             against.losses += 1;
-            if tried == Some(token) && was_suspect {
+            if tried == Some(token) && self.is_trying {
                 let counts = took.is_some_and(|(took, before)| took < before);
                 against.alone = if counts { against.alone + 1 } else { 0 };
             }
