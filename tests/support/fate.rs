@@ -82,7 +82,8 @@ impl Fate {
         Fate { single, ..self }
     }
 
-    /// Each direction passes at most so many bytes a second.
+    /// Each direction passes at most so many bytes a second. Such a connection ends after the time in which as many
+    /// bytes as it had left could pass, whether they do or not.
     pub fn at_rate(self, bytes_per_second: u64) -> Fate {
         let rate = Some(bytes_per_second);
         Fate { rate, ..self }

@@ -312,6 +312,7 @@ struct Connection {
     from_client: Way,
     from_broker: Way,
     fate: Fate,
+    begin: Instant,
     /// When a slow link was last allowed to pass more.
     earned: Instant,
     /// Bytes taken, both directions together.
@@ -346,6 +347,7 @@ impl Connection {
             from_client: way(Counting::FromClient),
             from_broker: way(Counting::FromBroker),
             fate,
+            begin: Instant::now(),
             earned: Instant::now(),
             passed: 0,
             stalled: false,
@@ -369,6 +371,11 @@ impl Connection {
                     let most = rate / BURSTS;
                     self.from_client.earn(due as u64, most);
                     self.from_broker.earn(due as u64, most);
+                }
+                // It lives as long whether it has something to pass or not.
+                let age = self.begin.elapsed().as_secs_f64() * rate as f64;
+                if fate.after.is_some_and(|after| age >= after as f64) {
+                    fate.after = Some(0);
                 }
             }
             let up = self.from_client.pass(client, broker, fate, passed, counts);
@@ -458,7 +465,7 @@ impl Way {
                 *passed += length as u64;
                 self.ended = length == 0;
                 self.waiting.extend(&piece[..length]);
-                if let (true, Some(left)) = (self.counts, &mut fate.after) {
+                if let (true, Some(left), None) = (self.counts, &mut fate.after, fate.rate) {
                     *left -= length as u64;
                 }
             }
