@@ -433,3 +433,92 @@ impl Transcript {
         self
     }
 }
+
+impl Transcript {
+    /// Three links are lost because the broker answers nothing but PINGREQ. The next one is a trial link, and has
+    /// stood idle.
+    fn is_late_three_times(&mut self, id: u16) -> &mut Self {
+        for _ in 0..3 {
+            self.is_late(id).ends_link(LinkEnd::Otherwise);
+            self.links_up().connack(true).connected = None;
+        }
+        self.sends("PINGREQ").receives(Incoming::PingResp);
+        self.later(250)
+    }
+}
+
+/// One that stands without an answer is no witness for the other, and holds up none behind it.
+#[test]
+fn two_that_are_never_acknowledged_are_both_given_up() {
+    let mut t = Transcript::connected();
+    let poisons = [t.publish("poison/1", 1, "x"), t.publish("poison/2", 1, "x")];
+    t.is_late_three_times(1);
+    t.sends("PUBLISH id=1 qos=1 dup poison/1 \"x\"").silent();
+    t.lets_stand()
+        .sends("PUBLISH id=2 qos=1 dup poison/2 \"x\"");
+    t.silent().lets_stand();
+    let other = t.publish("t", 1, "y");
+    t.sends("PUBLISH id=3 qos=1 t \"y\"");
+    t.receives(puback(3)).resolved(other, "delivered x1");
+    t.resolved(poisons[0], "perhaps Unanswered");
+    // This one was never late before: it is sent again, and suspected if it is late again.
+    for _ in 0..2 {
+        t.is_late(2).ends_link(LinkEnd::Otherwise);
+        t.links_up().connack(true).connected = None;
+    }
+    t.sends("PINGREQ").receives(Incoming::PingResp);
+    t.later(250).sends("PUBLISH id=2 qos=1 dup poison/2 \"x\"");
+    t.lets_stand();
+    let other = t.publish("t", 1, "y");
+    t.sends("PUBLISH id=4 qos=1 t \"y\"");
+    t.receives(puback(4)).resolved(other, "delivered x1");
+    t.resolved(poisons[1], "perhaps Unanswered").finish();
+}
+
+#[test]
+fn a_witness_has_room_in_a_window_of_one() {
+    let mut t = Transcript::connected_with(|o| o.max_inflight = 1);
+    let poison = t.publish("poison", 1, "x");
+    t.is_late_three_times(1);
+    t.sends("PUBLISH id=1 qos=1 dup poison \"x\"").lets_stand();
+    assert!(t.wants_commands());
+    let witness = t.subscribe(&[("a", 1)]);
+    t.sends("SUBSCRIBE id=2 a:1");
+    t.receives(suback(2, &[Some(1)]));
+    t.resolved(witness, "delivered x1 [1]");
+    t.resolved(poison, "perhaps Unanswered").finish();
+}
+
+/// It stands behind one that is never acknowledged, and each link is closed with it.
+#[test]
+fn one_that_is_never_acknowledged_does_not_hide_one_on_which_the_broker_closes() {
+    let mut t = Transcript::connected();
+    let silent = t.publish("silent", 1, "x");
+    let closing = t.publish("closing", 1, "x");
+    for _ in 0..3 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    let mut trials = 0;
+    while !t.outcomes.contains_key(&closing) {
+        trials += 1;
+        assert!(trials < 10, "it is never given up");
+        t.sends("PINGREQ").receives(Incoming::PingResp);
+        while t.sent.is_empty() {
+            t.passes_one_timer();
+        }
+        t.sends("PUBLISH id=1 qos=1 dup silent \"x\"").lets_stand();
+        t.sends("PUBLISH id=2 qos=1 dup closing \"x\"").silent();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.resolved(closing, "perhaps Parked");
+    t.sends("PINGREQ").receives(Incoming::PingResp);
+    while t.sent.is_empty() {
+        t.passes_one_timer();
+    }
+    t.sends("PUBLISH id=1 qos=1 dup silent \"x\"").lets_stand();
+    let other = t.publish("t", 1, "y");
+    t.sends("PUBLISH id=3 qos=1 t \"y\"");
+    t.receives(puback(3)).resolved(other, "delivered x1");
+    t.resolved(silent, "perhaps Unanswered").finish();
+}
