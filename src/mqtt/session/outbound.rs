@@ -261,7 +261,7 @@ impl<T> Outbound<T> {
                 self.has_qos2 = true;
                 entry.body.release(&mut self.next_release);
                 entry.suspicion = Suspicion::default();
-                self.handle_answered(id, now);
+                self.handle_answered(id);
                 Released::First
             }
             Some(entry) => {
@@ -326,7 +326,7 @@ impl<T> Outbound<T> {
             self.complete(id, |_| true, events, now);
             return None;
         }
-        self.handle_answered(id, now);
+        self.handle_answered(id);
         let mut entry = self.ring.remove(id)?;
         entry.sent_in_session = false;
         entry.attempts = 0;
@@ -355,6 +355,9 @@ impl<T> Outbound<T> {
             return false;
         };
         let token = entry.token.take();
+        if token.is_some() {
+            self.suspects.note_answer();
+        }
         let outcome = entry.outcome(now);
         if std::mem::take(&mut entry.shares_identifier) {
             entry.body.release(&mut self.next_release);
@@ -364,7 +367,7 @@ impl<T> Outbound<T> {
             self.exactly_once -= usize::from(entry.is_exactly_once());
             self.ring.free(id);
         }
-        self.handle_answered(id, now);
+        self.handle_answered(id);
         if let Some(token) = token {
             events.resolve(token, outcome);
         }
@@ -372,9 +375,8 @@ impl<T> Outbound<T> {
     }
 
     /// The packet under this identifier was answered.
-    fn handle_answered(&mut self, id: PacketId, now: Instant) {
+    fn handle_answered(&mut self, id: PacketId) {
         self.recovery.note_progress();
-        self.suspects.note_answer(now);
         self.suspects.handle_answered(id);
     }
 }

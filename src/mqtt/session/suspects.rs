@@ -11,8 +11,8 @@
 //! 3. A trial link first stands idle until PINGRESP has come, and half as long again as any of these links lived. A
 //!    link that ends on its own ends in that time. So each loss that still counts makes the next wait half as long
 //!    again, and links whose lives differ less than sevenfold never give an innocent command up. A link on which a
-//!    command was answered carries commands, so only its time since then counts; and no link stands idle for longer
-//!    than a minute.
+//!    command was answered says nothing about how long links live: after it the wait is the shortest again. A renewed
+//!    filter does not count there, because it is answered on each link. No link stands idle for longer than a minute.
 //! 4. A command is given up when five links in a row were closed with it alone, sooner than the link had stood idle.
 //!    A close later than a second, with the packet still on its way out, does not count: a broker that refuses a
 //!    packet by its header does so at once.
@@ -54,8 +54,11 @@ pub(super) struct Suspects {
     ack_timeout: Duration,
     phase: TrialPhase,
     up_since: Instant,
-    /// The longest life of the trial links, and of the link before them.
+    /// The longest life of the trial links, and of the link before them, since a link on which a command was
+    /// answered.
     longest_life: Duration,
+    /// Whether one was answered on this link.
+    has_answer: bool,
     renewals: BTreeMap<String, Suspicion>,
 }
 
@@ -80,8 +83,6 @@ struct Trial {
     standing: Vec<PacketId>,
     /// Since when the last of them does.
     since: Instant,
-    /// When a packet was last answered.
-    answered: Option<Instant>,
 }
 
 impl Suspicion {
@@ -99,6 +100,7 @@ impl Suspects {
             phase: TrialPhase::Off,
             up_since: now,
             longest_life: Duration::ZERO,
+            has_answer: false,
             renewals: BTreeMap::new(),
         }
     }
@@ -107,6 +109,7 @@ impl Suspects {
     pub(super) fn handle_connected(&mut self, now: Instant) {
         self.phase = TrialPhase::Off;
         self.up_since = now;
+        self.has_answer = false;
     }
 
     /// The present link is a trial link: PINGREQ goes out now. Returns for how long the link stands idle.
@@ -144,7 +147,6 @@ impl Suspects {
                     current: None,
                     standing: Vec::new(),
                     since: now,
-                    answered: None,
                 });
                 true
             }
@@ -161,10 +163,8 @@ impl Suspects {
     }
 
     /// The broker answered a command.
-    pub(super) fn note_answer(&mut self, now: Instant) {
-        if let TrialPhase::Trial(trial) = &mut self.phase {
-            trial.answered = Some(now);
-        }
+    pub(super) fn note_answer(&mut self) {
+        self.has_answer = true;
     }
 
     /// The packet under this identifier was answered, or is not sent any more.
@@ -201,14 +201,9 @@ impl Suspects {
         let life = now.saturating_duration_since(self.up_since);
         let phase = std::mem::replace(&mut self.phase, TrialPhase::Off);
         self.longest_life = match (&phase, by_broker) {
+            (_, true) if self.has_answer => Duration::ZERO,
             (TrialPhase::Off, true) => life,
             (TrialPhase::Off, false) => Duration::ZERO,
-            (
-                TrialPhase::Trial(Trial {
-                    answered: Some(at), ..
-                }),
-                true,
-            ) => now.saturating_duration_since(*at),
             (_, true) => self.longest_life.max(life),
             (_, false) => self.longest_life,
         };

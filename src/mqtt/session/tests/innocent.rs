@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use rumqttc::mqttbytes::v4::Packet;
 
-use super::packets::{puback, pubcomp, pubrec};
+use super::packets::{puback, pubcomp, pubrec, suback};
 use super::{QOS, Transcript};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::{LinkEnd, SessionOptions};
@@ -30,6 +30,7 @@ struct World {
     /// When the present link is lost, or the next one comes up.
     until: u64,
     is_up: bool,
+    keeps_session: bool,
     /// Those that reached the broker, and are not answered yet.
     arrived: VecDeque<Packet>,
     /// PUBLISHes that the broker has acknowledged in the present second.
@@ -50,6 +51,7 @@ impl World {
             acknowledged: u64::MAX,
             until: 0,
             is_up: false,
+            keeps_session: true,
             arrived: VecDeque::new(),
             counted: 0,
             links: 0,
@@ -101,7 +103,7 @@ impl World {
     }
 
     fn connects(&mut self) {
-        let session_present = self.links > 0;
+        let session_present = self.links > 0 && self.keeps_session;
         self.links += 1;
         self.t.flows().links_up();
         self.t.stalled = true;
@@ -127,6 +129,7 @@ impl World {
             }
             Packet::PubRel(release) => self.t.receives(pubcomp(release.pkid)),
             Packet::PingReq => self.t.receives(Incoming::PingResp),
+            Packet::Subscribe(asked) => self.t.receives(suback(asked.pkid, &[Some(1)])),
             other => panic!("{other:?}"),
         };
     }
@@ -158,7 +161,17 @@ fn a_message_that_no_link_lives_long_enough_for_is_sent_for_ever() {
     for seed in 0..8 {
         let mut world = World::new(seed, |_| {});
         (world.rate, world.life) = (16, 2_000..10_000);
+        // A filter that is renewed on each link is answered on each link.
+        world.keeps_session = seed % 2 == 0;
         world.step();
+        world.t.subscribe(&[("a", 1)]);
+        while world.t.outcomes.is_empty() {
+            world.step();
+        }
+        world.t.outcomes.clear();
+        while !world.is_up {
+            world.step();
+        }
         world.t.publish("t", 1, &payload);
         while world.t.time() < 20 * 60 * 1_000 {
             world.step();
