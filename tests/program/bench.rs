@@ -372,12 +372,17 @@ fn qos_0_on_a_connection_that_is_lost_is_no_success() {
 fn the_first_message_that_fails_ends_it() {
     let mut broker = Mosquitto::start_fast();
     broker.restart_with("max_packet_size 1000");
-    // The broker closes each link. Either a message ends first, or the loop runs out of attempts before
-    // that. The remedy is the same.
-    for attempts in ["50", "1"] {
+    // The broker closes each link. A message ends before the loop runs out of attempts, however few there are: of
+    // QoS 2 with the session, which is a clean one, and of QoS 1 once it was tried alone.
+    let cases = [
+        ("2", "50", "the broker lost the session"),
+        ("2", "1", "the broker lost the session"),
+        ("1", "1", "whenever it was sent, also alone"),
+    ];
+    for (qos, attempts, told) in cases {
         let more = [
             "--qos",
-            "2",
+            qos,
             "--payload-size",
             "2000",
             "--connect-interval",
@@ -392,14 +397,14 @@ fn the_first_message_that_fails_ends_it() {
         let done = json(&broker, &more).run();
         done.expect_code(1);
         let report = report(&done);
-        assert_eq!(
-            report["window"], 20,
-            "of QoS 2 Mosquitto takes no more: {done}"
-        );
+        if qos == "2" {
+            assert_eq!(report["window"], 20, "Mosquitto takes no more: {done}");
+        }
         assert_eq!(report["acknowledged"], 0, "{done}");
         let published = report["published"].as_u64().expect("a number");
-        assert!(published < 1_000, "{done}");
+        assert!(published < 5_000, "{done}");
         let error = report["error"].as_str().expect("a reason");
+        assert!(error.contains(told), "{done}");
         assert!(error.contains("lower --payload-size"), "{done}");
     }
 }

@@ -61,6 +61,9 @@ const NO_QOS_2: &str = "use --qos 1 if the broker has no QoS 2; else it may take
 /// The same when it never acknowledged anything.
 const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
 
+/// The same where it closed the connection on a message that was alone.
+const ALONE: &str = "the broker does not take such a message, lower --payload-size or compare --topic-prefix with what it allows";
+
 /// Advice where the broker acknowledges more than it can keep for a subscriber.
 const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
 
@@ -205,6 +208,7 @@ fn report(
         && (!no_connection || lost_in_vain)
     {
         let cause = match acknowledged {
+            _ if tally.was_closed_alone() => ALONE,
             0 if settings.qos == QoS::ExactlyOnce => NO_QOS_2,
             0 => TOO_LARGE,
             _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,

@@ -16,8 +16,8 @@ use crate::app::demo::Interrupt;
 use crate::app::names::as_given;
 use crate::app::traffic::Plan;
 use mqtt_connection_sharing::Handle;
-use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::{Outcome, Reason};
 
 /// Things that all publishers share.
 pub(super) struct BenchShared {
@@ -50,6 +50,9 @@ impl BenchShared {
         match outcome.is_delivered() {
             true => self.tally.acknowledged_after(took),
             false => {
+                if *outcome == Outcome::PerhapsDelivered(Reason::Parked) {
+                    self.tally.closed_alone.store(true, Ordering::Relaxed);
+                }
                 let told = || format!("a message was {outcome}");
                 self.tally.note(|| as_given(&told()).into_owned());
             }
@@ -71,6 +74,7 @@ pub(super) struct Tally {
     /// The first thing that went wrong.
     problem: Mutex<Option<String>>,
     has_problem: AtomicBool,
+    closed_alone: AtomicBool,
 }
 
 impl Tally {
@@ -86,6 +90,7 @@ impl Tally {
             latencies: Mutex::new(latencies),
             problem: Mutex::new(None),
             has_problem: AtomicBool::new(false),
+            closed_alone: AtomicBool::new(false),
         })
     }
 
@@ -106,6 +111,11 @@ impl Tally {
 
     pub(super) fn problem(&self) -> Option<String> {
         lock(&self.problem).clone()
+    }
+
+    /// Whether the broker closed the connection on a message that was alone.
+    pub(super) fn was_closed_alone(&self) -> bool {
+        self.closed_alone.load(Ordering::Relaxed)
     }
 
     pub(super) fn note(&self, problem: impl FnOnce() -> String) {
