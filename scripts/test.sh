@@ -3,15 +3,16 @@
 #
 # usage: scripts/test.sh [--quick | --all]
 #
-# The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; clippy with the
-# default features, with local-broker, and of the library alone; all tests, and those that local-broker changes;
-# the largest explorations of the session, optimised; documentation; the smoke test; a short soak run.
+# The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; the models of what
+# threads share, checked with loom; clippy with the default features, with local-broker, and of the library alone; all
+# tests, and those that local-broker changes; the largest explorations of the session, optimised; documentation; the
+# smoke test; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
-#   --all     besides all steps: shellcheck, a storm of a million messages, and both fuzz targets for some
-#             minutes; for this it also installs shellcheck
+#   --all     besides all steps: shellcheck, faults in the models, a storm of a million messages, and both fuzz
+#             targets for some minutes; for this it also installs shellcheck
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -136,6 +137,12 @@ storm() {
     env STORM_MESSAGES=1000000 cargo test --locked --release --test storm -- --nocapture --skip forgetting
 }
 
+# Explores every interleaving of the threads' meeting points within a bound, and puts faults into them.
+models() {
+    cargo run --quiet --locked --release --manifest-path tests/models/Cargo.toml \
+        --target-dir "${CARGO_TARGET_DIR:-target}/models" -- "$@"
+}
+
 fuzzing() {
     scripts/fuzz.sh decode --minutes 2
     scripts/fuzz.sh session --minutes 2
@@ -154,6 +161,12 @@ else
     [[ $mode != --all ]] || step 'shellcheck' shellcheck scripts/*.sh .ci/run
     step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     step 'fuzz targets compile' fuzz_targets
+    step 'format of the models' cargo fmt --manifest-path tests/models/Cargo.toml --check
+    if [[ $mode == --all ]]; then
+        step 'models, with faults' models --faults
+    else
+        step 'models' models
+    fi
     step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
     step 'the library alone' library_alone
     step 'tests' cargo test --locked

@@ -1,0 +1,31 @@
+//! The library's own files, and a command of which the queue needs to know nothing.
+
+#[path = "../../../src/client/batch.rs"]
+pub(crate) mod batch;
+#[path = "../../../src/client/doorbell.rs"]
+pub(crate) mod doorbell;
+#[path = "../../../src/client/ends.rs"]
+pub(crate) mod ends;
+#[path = "../../../src/client/inbox.rs"]
+pub(crate) mod inbox;
+#[path = "../../../src/client/lane.rs"]
+pub(crate) mod lane;
+#[path = "../../../src/client/line.rs"]
+pub(crate) mod line;
+#[path = "../../../src/client/loop_thread.rs"]
+pub(crate) mod loop_thread;
+#[path = "../../../src/client/outlet.rs"]
+pub(crate) mod outlet;
+#[path = "../../../src/client/queue.rs"]
+pub(crate) mod queue;
+#[path = "../../../src/client/ticket.rs"]
+pub(crate) mod ticket;
+
+pub(crate) mod command {
+    use crate::client::ticket::Completion;
+
+    pub(crate) struct Command {
+        pub(crate) number: u64,
+        pub(crate) completion: Completion,
+    }
+}

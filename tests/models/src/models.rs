@@ -1,0 +1,440 @@
+//! The models. `main.rs` prints how many executions each has.
+//!
+//! Left out in all of them: wake-ups without a reason, threads that panic, the last drop of an `Arc`, and the
+//! callbacks of publishes.
+
+use std::sync::Arc;
+use std::thread::{spawn, yield_now};
+use std::time::{Duration, Instant};
+
+use stand_in::loom::model::Builder;
+use stand_in::loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::client::batch::Batch;
+use crate::client::command::Command;
+use crate::client::doorbell::Doorbell;
+use crate::client::ends::Ends;
+use crate::client::inbox::{Inbox, InboxError};
+use crate::client::lane::{Announcement, LinkRequest, urgent_lane};
+use crate::client::outlet::{Accept, InboxId, InboxPolicy, Item, Offer, WhenFull};
+use crate::client::queue::{NotQueued, command_queue};
+use crate::client::ticket::{Completion, Ticket};
+use crate::mqtt::packet::Message;
+use crate::mqtt::session::{Outcome, Reason};
+
+pub(crate) struct Model {
+    pub(crate) name: &'static str,
+    bound: usize,
+    run: fn(),
+}
+
+pub(crate) const ALL: &[Model] = &[
+    model(
+        "doorbell: two threads queue commands",
+        3,
+        doorbell_for_commands,
+    ),
+    model(
+        "doorbell: only the urgent lane wakes",
+        3,
+        doorbell_for_urgent,
+    ),
+    model("ends: two commands end, a thread waits", 3, ends),
+    model("ticket: told after a time-out, and dropped", 3, ticket),
+    model("batch: two messages end", 3, batch),
+    model("lane: PROCESSLOOP and a request", 2, lane),
+    model("lane: an announced SUBSCRIBE", 3, lane_announces),
+    model("lane: the loop ends", 3, lane_ends),
+    model("inbox: a message waits aside", 3, inbox),
+    model("inbox: accepted once taken", 3, inbox_once_taken),
+    model("inbox: the loop ends", 3, inbox_ends),
+    model("queue: a thread at a full queue", 3, queue_with_one),
+    model("queue: two threads at a full queue", 1, queue_with_two),
+    model("queue: the loop ends", 3, queue_ends),
+    model("queue: time is over", 3, queue_times_out),
+];
+
+const fn model(name: &'static str, bound: usize, run: fn()) -> Model {
+    Model { name, bound, run }
+}
+
+impl Model {
+    pub(crate) fn bound(&self) -> usize {
+        let bound = std::env::var("MODELS_BOUND");
+        bound.map_or(self.bound, |bound| {
+            bound.parse().expect("a number in MODELS_BOUND")
+        })
+    }
+
+    /// Runs all executions, and says how many there were. Panics in the first one that is wrong.
+    pub(crate) fn check(&self) -> usize {
+        use stand_in::sync::Arc;
+        let executions = Arc::new(stand_in::faults::Counter::default());
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(self.bound());
+        builder.max_branches = 10_000;
+        let run = self.run;
+        let counter = Arc::clone(&executions);
+        builder.check(move || {
+            counter.add_one();
+            run();
+        });
+        executions.count()
+    }
+}
+
+/// Threads: the loop, which takes commands and sleeps; two that queue one each. Each command wakes the loop.
+fn doorbell_for_commands() {
+    let bell = Arc::new(Doorbell::default());
+    let queued: Arc<[AtomicUsize; 2]> = Arc::default();
+    for number in 0..2 {
+        let (bell, queued) = (Arc::clone(&bell), Arc::clone(&queued));
+        spawn(move || {
+            queued[number].swap(1, Relaxed);
+            bell.ring_for_command();
+        });
+    }
+    bell.set_thread();
+    let mut taken = 0;
+    while taken < 2 {
+        bell.sleep(true, None, || {
+            queued.iter().any(|one| one.load(Relaxed) == 1)
+        });
+        for one in queued.iter() {
+            taken += usize::from(one.compare_exchange(1, 2, Relaxed, Relaxed).is_ok());
+        }
+    }
+}
+
+/// Threads: the loop, which pauses and then sleeps without taking commands; one that queues a command; one that puts
+/// something into the urgent lane. The latter wakes the loop.
+fn doorbell_for_urgent() {
+    let bell = Arc::new(Doorbell::default());
+    let urgent = Arc::new(AtomicUsize::new(0));
+    {
+        let bell = Arc::clone(&bell);
+        spawn(move || bell.ring_for_command());
+    }
+    {
+        let (bell, urgent) = (Arc::clone(&bell), Arc::clone(&urgent));
+        spawn(move || {
+            urgent.swap(1, Relaxed);
+            bell.ring();
+        });
+    }
+    bell.set_thread();
+    let is_there = || urgent.load(Relaxed) == 1;
+    bell.pause(Instant::now() + Duration::from_secs(1), is_there);
+    while urgent.compare_exchange(1, 2, Relaxed, Relaxed).is_err() {
+        bell.sleep(false, None, is_there);
+    }
+}
+
+/// Threads: two that end a command each; one that waits for the first, with a time-out, and then for both, and reads
+/// what the others wrote before.
+fn ends() {
+    let ends = Arc::new(Ends::default());
+    let written: Arc<[AtomicUsize; 2]> = Arc::default();
+    for number in 0..2 {
+        let (ends, written) = (Arc::clone(&ends), Arc::clone(&written));
+        spawn(move || {
+            written[number].store(1, Relaxed);
+            ends.add_one();
+        });
+    }
+    ends.wait_for(1, Some(Instant::now() + Duration::from_secs(1)));
+    assert!(ends.wait_for(2, None));
+    assert_eq!(ends.count(), 2);
+    assert!(written.iter().all(|one| one.load(Relaxed) == 1));
+}
+
+/// Threads: one that tells one outcome and drops a second completion; one that waits for both.
+fn ticket() {
+    let (mut told, telling) = Ticket::new();
+    let (dropped, dropping) = Ticket::new();
+    spawn(move || {
+        telling.tell(Outcome::Delivered);
+        drop(dropping);
+    });
+    let early = told.wait_timeout(Duration::from_secs(1));
+    assert!(early.is_none_or(|early| early == Outcome::Delivered));
+    assert_eq!(told.wait(), Outcome::Delivered);
+    assert_eq!(dropped.wait(), Outcome::Cancelled(Reason::LoopEnded));
+}
+
+/// Threads: the loop, which ends two messages, one of them undelivered; one that waits with a time-out and then
+/// without. It learns of the undelivered one exactly once.
+fn batch() {
+    let mut batch = Batch::new();
+    let mut next = || {
+        let completion = Completion::batch(&batch);
+        batch.was_pushed();
+        completion
+    };
+    let (first, second) = (next(), next());
+    spawn(move || {
+        drop(first);
+        second.tell(Outcome::Delivered);
+    });
+    let early = batch.wait_timeout(Duration::from_secs(1));
+    let mut undelivered = early.unwrap_or_default();
+    undelivered.extend(batch.wait());
+    assert_eq!(undelivered, [(0, Outcome::Cancelled(Reason::LoopEnded))]);
+}
+
+/// Threads: the loop; two that write something and inject PROCESSLOOP, as the readiness thread does; the second also
+/// asks for RECONNECT. The loop sees all of it, and sleeps in between.
+fn lane() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, lane) = urgent_lane(Arc::clone(&bell));
+    let written: Arc<[AtomicUsize; 2]> = Arc::default();
+    for number in 0..2 {
+        let (sender, written) = (sender.clone(), Arc::clone(&written));
+        spawn(move || {
+            written[number].swap(1, Relaxed);
+            sender.inject_process_loop();
+            if number == 1 {
+                sender.change_link(LinkRequest::Reconnect, Completion::nobody());
+            }
+        });
+    }
+    bell.set_thread();
+    let (mut seen, mut reconnects) = (0, 0);
+    while seen < 2 || reconnects < 1 {
+        if lane.take_process_loop() {
+            // Only after an injection does the loop read from the socket.
+            for one in written.iter() {
+                seen += usize::from(one.compare_exchange(1, 2, Relaxed, Relaxed).is_ok());
+            }
+        }
+        if let Some(urgent) = lane.take() {
+            reconnects += urgent.link_requests.len();
+        }
+        if seen < 2 || reconnects < 1 {
+            bell.sleep(false, None, || !lane.is_empty());
+        }
+    }
+}
+
+/// Threads: the loop, which takes a command; one that announces a SUBSCRIBE and then queues it. A loop that has the
+/// command sees its announcement.
+fn lane_announces() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, lane) = urgent_lane(Arc::clone(&bell));
+    let (commands, mut queue) = command_queue(1, Arc::clone(&bell));
+    spawn(move || {
+        sender.announce(Announcement {
+            number: 0,
+            inbox: InboxId(0),
+            filters: Vec::new(),
+        });
+        let completion = Completion::nobody();
+        let subscribe = Command {
+            number: 0,
+            completion,
+        };
+        assert!(commands.send(subscribe, Duration::ZERO).is_ok());
+    });
+    bell.set_thread();
+    while queue.take(1).is_none() {
+        bell.sleep(true, None, || !queue.is_empty());
+    }
+    let news = lane.take_news().expect("the announcement");
+    assert_eq!(news.announced.len(), 1);
+    assert!(lane.take_news().is_none());
+}
+
+/// Threads: the loop, which takes once and ends; one that asks for PROCESSLOOP and waits. It gets an outcome.
+fn lane_ends() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, lane) = urgent_lane(Arc::clone(&bell));
+    let asking = spawn(move || {
+        let (ticket, completion) = Ticket::new();
+        sender.process_loop(completion);
+        ticket.wait()
+    });
+    bell.set_thread();
+    if let Some(urgent) = lane.take() {
+        urgent.process_loops.tell(&Outcome::Delivered);
+    }
+    drop(lane);
+    let outcome = asking.join().unwrap();
+    assert!(outcome == Outcome::Delivered || outcome == Outcome::Cancelled(Reason::LoopEnded));
+}
+
+fn item(number: u64) -> Item {
+    Item::Message(Arc::new(Message(number)))
+}
+
+/// Receives so many messages and checks their order.
+fn receive(inbox: &Inbox, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        loop {
+            match inbox.try_recv() {
+                Ok(message) => break assert_eq!(message.0, number),
+                Err(InboxError::Timeout) => yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Threads: the loop, which delivers two messages to an inbox for one and sleeps while one waits aside; one that
+/// receives both. The loop waits aside as `fanout` does: it asks to be woken, and then offers once more.
+fn inbox() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, lane) = urgent_lane(Arc::clone(&bell));
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let receiving = spawn(move || receive(&inbox, 0..2));
+    bell.set_thread();
+    let mut number = 0;
+    let mut is_waiting = false;
+    while number < 2 {
+        match outlet.offer(item(number)) {
+            Offer::Accepted => {
+                number += 1;
+                if is_waiting {
+                    outlet.wait_no_more();
+                    is_waiting = false;
+                }
+            }
+            Offer::Full(_) if !is_waiting => {
+                outlet.wait_for_room();
+                is_waiting = true;
+            }
+            Offer::Full(_) => {
+                bell.sleep(true, None, || !lane.is_empty());
+                lane.take_process_loop();
+            }
+            Offer::Gone => break,
+        }
+    }
+    receiving.join().unwrap();
+}
+
+/// Threads: the loop, which delivers two messages and sleeps until both are taken; one that receives both.
+fn inbox_once_taken() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, lane) = urgent_lane(Arc::clone(&bell));
+    let policy = InboxPolicy::from(Accept::OnceTaken);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 2, policy, sender);
+    let receiving = spawn(move || {
+        receive(&inbox, 0..2);
+        inbox
+    });
+    bell.set_thread();
+    assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
+    assert!(matches!(outlet.offer(item(1)), Offer::Accepted));
+    while outlet.taken() < 2 {
+        bell.sleep(true, None, || !lane.is_empty());
+        lane.take_process_loop();
+    }
+    drop(receiving.join().unwrap());
+}
+
+/// Threads: the loop, which delivers one message, leaves another that waits aside, and ends; one that receives until
+/// the end. It gets both, and then `Closed`.
+fn inbox_ends() {
+    let (sender, lane) = urgent_lane(Arc::default());
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let receiving = spawn(move || {
+        receive(&inbox, 0..2);
+        assert_eq!(inbox.recv().unwrap_err(), InboxError::Closed);
+    });
+    assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
+    outlet.leave(std::iter::once(item(1)));
+    drop(outlet);
+    receiving.join().unwrap();
+    drop(lane);
+}
+
+fn command(number: u64) -> (Ticket, Command) {
+    let (ticket, completion) = Ticket::new();
+    (ticket, Command { number, completion })
+}
+
+const LONG: Duration = Duration::MAX;
+
+fn queue_with_one() {
+    queue_with(1);
+}
+
+fn queue_with_two() {
+    queue_with(2);
+}
+
+/// Threads: the loop, which takes commands, lets in those that wait, and sleeps; some that queue one command each in
+/// a queue for one, which is full already. All are taken.
+fn queue_with(threads: u64) {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    for number in 1..=threads {
+        let sender = sender.clone();
+        spawn(move || {
+            let (ticket, command) = command(number);
+            assert!(sender.send(command, LONG).is_ok());
+            drop(ticket);
+        });
+    }
+    bell.set_thread();
+    let mut taken = 0;
+    while taken <= threads {
+        // One at a time, as if the window had room for no more.
+        if let Some(command) = queue.take(1) {
+            taken += 1;
+            command.completion.withdraw();
+        }
+        queue.admit_waiting();
+        if taken <= threads {
+            bell.sleep(true, None, || !queue.is_empty());
+        }
+    }
+}
+
+/// Threads: the loop, which takes one command at the most and ends; one that queues two commands in a queue for one.
+/// Each command that was queued has an end; each other one comes back.
+fn queue_ends() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let sending = spawn(move || {
+        for number in 0..2 {
+            let (ticket, command) = command(number);
+            match sender.send(command, LONG) {
+                Ok(()) => drop(ticket.wait()),
+                Err(NotQueued::Ended(command)) => command.completion.withdraw(),
+                Err(NotQueued::Full { .. }) => panic!("it waits without end"),
+            }
+        }
+    });
+    bell.set_thread();
+    drop(queue.take(1));
+    drop(queue);
+    sending.join().unwrap();
+}
+
+/// Threads: the loop, which takes what it sees and ends; one whose time is over while it waits at a full queue. Its
+/// command is queued or comes back, and never both.
+fn queue_times_out() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    let sending = spawn(move || {
+        let (ticket, command) = command(1);
+        match sender.send(command, Duration::from_secs(1)) {
+            Ok(()) => drop(ticket.wait()),
+            Err(NotQueued::Full { command, .. } | NotQueued::Ended(command)) => {
+                command.completion.withdraw();
+                assert_eq!(ticket.outcome(), None);
+            }
+        }
+    });
+    bell.set_thread();
+    drop(queue.take(1));
+    queue.admit_waiting();
+    drop(queue.take(1));
+    drop(queue);
+    sending.join().unwrap();
+}
