@@ -81,6 +81,20 @@ fn untrusted(reason: &str, connector: &Connector, seen: Option<&Certificate>) ->
         let mut authorities = connector.authorities.iter();
         authorities.any(|authority| authority.subject == issuer.issuer)
     };
+    let signed =
+        |authority: &&Certificate| seen.is_some_and(|seen| seen.issuer == authority.subject);
+    if reason == "unable to get issuer certificate" {
+        let above = connector.authorities.iter().find(signed);
+        let above = above.and_then(Certificate::shown_issuer);
+        let above = above.map_or(String::new(), |name| format!(", {name}"));
+        return (
+            format!(
+                "{} holds an intermediate CA without the CA that signed it{above}",
+                path.display()
+            ),
+            "add that CA's certificate to `ca_file`, and those above it up to the root".to_owned(),
+        );
+    }
     if reason == "certificate signature failure" || seen.is_some_and(of_that_name) {
         return namesake(path, connector, seen);
     }
@@ -143,6 +157,8 @@ fn not_now(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (
     let invalid_ca = connector
         .authorities
         .iter()
+        // Another CA in the file may have expired without doing any harm.
+        .filter(|authority| seen.is_some_and(|seen| seen.issuer == authority.subject))
         .find_map(|authority| Some((authority, authority.invalid_at(now)?)));
     let problem = match (
         seen.map(|seen| seen.invalid_at(now)),

@@ -426,6 +426,46 @@ fn another_root_of_the_same_name_is_told_as_such() {
     eprintln!("{error}");
     let phrase = "it holds another CA of the same name, \"lab CA\", with another key";
     assert!(error.to_string().contains(phrase), "{error}");
+    // The intermediate CA alone is the right one, and not enough.
+    let options = TlsOptions {
+        ca_file: Some(lab.path("middle.pem")),
+        ..TlsOptions::default()
+    };
+    let error = connect(&options, broker.address, "localhost").expect_err("no root");
+    let phrase = "middle.pem holds an intermediate CA without the CA that signed it, \"lab CA\"";
+    assert!(error.to_string().contains(phrase), "{error}");
+}
+
+#[test]
+fn an_expired_ca_that_signed_nothing_here_is_not_blamed() {
+    let lab = Lab::new();
+    let mut middle = params("intermediate CA", &[]);
+    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    middle.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    let middle =
+        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
+    let deep = params("deep", &["localhost"])
+        .signed_by(&key, &middle)
+        .unwrap();
+    let mut old = params("old CA", &[]);
+    old.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let old = CertifiedIssuer::self_signed(old, KeyPair::generate().unwrap()).unwrap();
+    lab.write("deep.pem", deep.pem());
+    lab.write("middle.pem", middle.pem());
+    lab.write("authorities.pem", old.pem() + &lab.authority.pem());
+    let broker = Broker::start(
+        &lab,
+        "s_server -accept 127.0.0.1:0 -cert deep.pem -cert_chain middle.pem -key broker.key -rev",
+    );
+    let options = TlsOptions {
+        ca_file: Some(lab.path("authorities.pem")),
+        ..TlsOptions::default()
+    };
+    let error = connect(&options, broker.address, "localhost").expect_err("expired");
+    let phrase = "the certificate of the broker's CA has expired";
+    assert!(error.to_string().contains(phrase), "{error}");
 }
 
 /// An old name of AWS IoT fails at the certificate, and another CA file would not help.

@@ -81,7 +81,7 @@ fn a_broker_certificate_that_does_not_pass_is_explained() {
             "deep.pem",
             &half,
             "localhost",
-            "give `ca_file` the broker's root CA",
+            "middle.pem holds an intermediate CA without the CA that signed it",
         ),
         ("alone.pem", &trusting, "localhost", "self-signed"),
         ("expired.pem", &trusting, "localhost", "has expired"),
