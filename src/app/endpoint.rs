@@ -128,8 +128,8 @@ fn parse_port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(port) if digits && port != 0 => Ok(port),
-        _ if digits => Err(format!("{text} is not a port; use 1 to 65535")),
-        // Not repeated: where somebody forgot the @, it is a password.
+        // A longer text is not repeated: where somebody forgot the @, it is a password.
+        _ if digits && text.len() <= 5 => Err(format!("{text} is not a port; use 1 to 65535")),
         _ => Err("what follows the colon is not a port; use 1 to 65535".into()),
     }
 }
