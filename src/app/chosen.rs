@@ -57,6 +57,15 @@ impl Chosen {
         self.values.get(key).map(|(source, _)| source)
     }
 
+    /// Whether nobody gives another value than the default. A copy of the file of defaults gives the same ones.
+    pub(super) fn is_default(&self, key: &str) -> bool {
+        match self.values.get(key) {
+            None => true,
+            Some((_, Raw::Toml(value))) => self.defaults.get(key) == Some(value),
+            Some((_, Raw::Texts(_))) => false,
+        }
+    }
+
     /// The keys that some source gives.
     pub(super) fn keys(&self) -> Vec<String> {
         self.values.keys().cloned().collect()
@@ -108,11 +117,19 @@ impl Chosen {
         Ok(settings)
     }
 
-    /// Leaves the port out if a stronger source names one in its endpoint.
+    /// Leaves the port out if a stronger source names one in its endpoint, or if it is one that Kubernetes sets
+    /// beside an endpoint that names one.
     pub(super) fn settle_port(&mut self) -> Result<(), Error> {
         let endpoint = self.judge("endpoint")?.endpoint;
         let names_one = endpoint.is_some_and(|endpoint| endpoint.value.port.is_some());
-        if names_one && self.source("endpoint") < self.source("port") {
+        let is_stronger = self.source("endpoint") < self.source("port");
+        let is_of_kubernetes = match self.values.get("port") {
+            Some((Source::Environment, Raw::Texts(texts))) => texts
+                .iter()
+                .any(|text| text.to_string_lossy().contains("://")),
+            _ => false,
+        };
+        if names_one && (is_stronger || is_of_kubernetes) {
             self.leave_out("port");
         }
         Ok(())

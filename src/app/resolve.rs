@@ -172,7 +172,7 @@ fn demo(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<DemoSe
         topic_prefix: value(&settings.topic_prefix)?,
         response_queue: value(&settings.response_queue)?,
     };
-    if chosen.source("response-queue").is_none() {
+    if chosen.is_default("response-queue") {
         demo.response_queue = demo.response_queue.max(demo.room_for_qos_0());
     }
     Ok(demo)
@@ -204,7 +204,7 @@ fn bench(
     };
     options.max_inflight = bench.window;
     options.command_queue = bench.command_queue();
-    if chosen.source("max-packet-size").is_none() {
+    if chosen.is_default("max-packet-size") {
         options.max_packet_size = options.max_packet_size.max(bench.largest_packet());
     }
     Ok(bench)

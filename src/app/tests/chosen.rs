@@ -80,9 +80,11 @@ fn a_port_of_kubernetes_is_named_where_it_counts() {
         ];
         refused(found, &parts);
     }
-    // Both are in one source, and neither is stronger.
+    // An endpoint of the same source that names a port needs no other.
     let both = [("MQTT_ENDPOINT", "a:1"), KUBERNETES];
-    refused(with(&[], &both), &["MQTT_PORT", "Kubernetes"]);
+    assert_eq!(with(&[], &both).unwrap().options.port, 1);
+    let neither = [("MQTT_ENDPOINT", "a"), KUBERNETES];
+    refused(with(&[], &neither), &["MQTT_PORT", "Kubernetes"]);
 }
 
 #[test]

@@ -239,6 +239,10 @@ fn the_demo_makes_room_for_all_messages_of_qos_0_unless_told_otherwise() {
             "{args:?}"
         );
     }
+    // A copy of the file of defaults changes nothing.
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.toml");
+    let args = ["--config", file, "--qos=0", "--publish-count=2000"];
+    assert_eq!(demo(&to("a", &args).unwrap()).response_queue, 2_000);
 }
 
 #[test]
