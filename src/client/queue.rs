@@ -143,10 +143,14 @@ impl CommandSender {
                 shared.queued();
                 Ok(())
             }
-            Err(NotAdmitted::TimedOut(command)) => Err(NotQueued::Full {
-                command: Box::new(command),
-                waited: patience,
-            }),
+            Err(NotAdmitted::TimedOut(command)) => {
+                // It may have let in others, and their threads may not run for a while.
+                shared.queued();
+                Err(NotQueued::Full {
+                    command: Box::new(command),
+                    waited: patience,
+                })
+            }
             Err(NotAdmitted::Closed(command)) => Err(NotQueued::Ended(Box::new(command))),
         }
     }
