@@ -266,7 +266,7 @@ impl<T> Outbound<T> {
             }
             Some(entry) => {
                 // A packet that was not sent on this link follows behind this PUBREL.
-                entry.shares_identifier = entry.on_this_link;
+                entry.shares_identifier = entry.on_this_link && !entry.was_resent;
                 Released::UnknownInUse
             }
             None => Released::UnknownInUse,
@@ -284,6 +284,7 @@ impl<T> Outbound<T> {
         {
             // A broker that took the message has acknowledged it before it saw the PUBREL.
             if entry.body.is_publish(QoS::AtLeastOnce) {
+                entry.was_resent = true;
                 entry.on_this_link = false;
                 self.recovery.send_again(id);
                 self.suspects.handle_answered(id);
@@ -334,6 +335,7 @@ impl<T> Outbound<T> {
             let mut release = Entry::release(&mut self.next_release, now);
             release.ever_sent = true;
             release.on_this_link = true;
+            release.sent = entry.sent;
             // The identifier was freed a moment ago.
             self.exactly_once += usize::from(self.ring.insert(id, release).is_ok());
         }
@@ -360,8 +362,8 @@ impl<T> Outbound<T> {
         }
         let outcome = entry.outcome(now);
         if std::mem::take(&mut entry.shares_identifier) {
+            // Its time goes on from the PUBLISH.
             entry.body.release(&mut self.next_release);
-            entry.sent = now;
             self.exactly_once += 1;
         } else {
             self.exactly_once -= usize::from(entry.is_exactly_once());
@@ -408,6 +410,7 @@ impl<T> Outbound<T> {
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
             entry.shares_identifier = false;
+            entry.was_resent = false;
             if entry.is_renewal() {
                 self.suspects.keep_renewal(entry.filters(), entry.suspicion);
                 gone.push(id);
@@ -463,6 +466,7 @@ impl<T> Outbound<T> {
 
     /// Ends every command.
     pub(super) fn abandon(&mut self, reason: Reason, written: u64, events: &mut Events<T>) {
+        self.suspects.end();
         let waiting = self.waiting.drain();
         self.given_up = 0;
         self.exactly_once = 0;

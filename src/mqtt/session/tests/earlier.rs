@@ -66,6 +66,25 @@ fn a_qos_1_publish_that_pubrec_came_for_is_sent_again_behind_pubcomp() {
     t.finish();
 }
 
+/// A broker that answers each message of QoS 1 as one of QoS 2 would be sent the same one for ever.
+#[test]
+fn a_qos_1_publish_is_sent_again_behind_pubcomp_once_on_each_link() {
+    let mut t = Transcript::connected();
+    let token = t.publish("t", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 t \"x\"");
+    for _ in 0..2 {
+        t.receives(pubrec(1)).sends("PUBREL 1").silent();
+        t.receives(pubcomp(1));
+        t.sends("PUBLISH id=1 qos=1 dup t \"x\"").silent();
+        t.receives(pubrec(1)).sends("PUBREL 1").silent();
+        t.receives(pubcomp(1)).silent();
+        t.reconnects(true);
+        t.sends("PUBLISH id=1 qos=1 dup t \"x\"").silent();
+    }
+    t.receives(puback(1)).resolved(token, "delivered x5");
+    t.finish();
+}
+
 /// The broker had taken it, so it is not sent again.
 #[test]
 fn a_qos_1_publish_that_is_acknowledged_leaves_its_identifier_in_use_until_pubcomp() {

@@ -446,6 +446,19 @@ impl Transcript {
     }
 }
 
+#[test]
+fn an_end_in_the_middle_of_a_trial_leaves_nothing() {
+    let mut t = Transcript::connected();
+    let tokens = [t.publish("a", 1, "x"), t.publish("b", 1, "x")];
+    t.is_late_three_times(1);
+    t.sent.clear();
+    t.lets_stand().abandon();
+    for token in tokens {
+        t.resolved(token, "perhaps Terminated");
+    }
+    assert_eq!((t.session.unresolved(), t.session.in_flight()), (0, 0));
+}
+
 /// One that stands without an answer is no witness for the other, and holds up none behind it.
 #[test]
 fn two_that_are_never_acknowledged_are_both_given_up() {
