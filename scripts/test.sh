@@ -171,7 +171,8 @@ else
     step 'the library alone' library_alone
     step 'tests' cargo test --locked
     # Only the tests that this feature adds or changes: the rest is the same code as above.
-    step 'tests, local-broker' cargo test --locked --features local-broker --test program
+    step 'tests, local-broker' cargo test --locked --features local-broker --test program -- \
+        local_broker:: secrets:: settings:: golden::
     step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
