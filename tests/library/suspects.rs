@@ -22,7 +22,7 @@ const RATE: Duration = Duration::from_millis(20);
 /// The topic that the broker does not like.
 const POISON: &str = "poison";
 
-/// What the broker does when a message for [`POISON`] comes. It answers everything else.
+/// The broker's reaction to a message for [`POISON`]. It answers everything else.
 #[derive(Debug, Clone, Copy)]
 enum Dislike {
     NeverAcknowledges,

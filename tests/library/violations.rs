@@ -58,7 +58,7 @@ fn ends_with(mut bytes: impl FnMut(usize) -> Vec<u8>) -> (Error, usize) {
 
 #[test]
 fn the_same_error_on_five_links_ends_the_loop_and_names_topic_and_rule() {
-    // What differs is the identifier and DUP.
+    // Only the identifier and DUP differ.
     let (error, links) = ends_with(|link| bad_topic(link as u8, link > 1, "21.5"));
     assert_eq!(links, 5, "{error}");
     let told = error.to_string();

@@ -240,7 +240,7 @@ impl Storm {
         let mut options = options(&broker, &proxy);
         options.max_packet_size = options.max_packet_size.max(2 * self.largest as usize);
         if self.rate.is_some() {
-            // What the system keeps of a slow link takes a while.
+            // The bytes that the system keeps of a slow link take a while.
             options.ack_timeout = 5 * options.ack_timeout;
             options.keep_alive = 5 * options.keep_alive;
             options.connect_timeout = 5 * options.connect_timeout;

@@ -33,7 +33,7 @@ const LABELS: [&str; 16] = [
 /// The blocks in the text, in order; none if the text is no PEM.
 ///
 /// # Errors
-/// What is wrong with the first damaged block, as a clause that names its number, counted from 1.
+/// The fault of the first damaged block, as a clause that names its number, counted from 1.
 pub(super) fn find(bytes: &[u8]) -> Result<Vec<Pem>, String> {
     // Text in any encoding may stand around the blocks.
     let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");

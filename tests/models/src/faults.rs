@@ -50,7 +50,7 @@ pub(crate) fn are_noticed(possible: &[(&Model, BTreeSet<Fault>)]) -> bool {
     unexpected + expected.len() == 0
 }
 
-/// What the model says with this fault; `None` if it notices nothing.
+/// The model's words with this fault; `None` if it notices nothing.
 fn said_with(fault: &Fault, model: &Model) -> Option<(&'static str, String)> {
     let program = std::env::current_exe().expect("the path of this program");
     let mut child = Command::new(program);

@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub struct Fault {
     pub file: String,
     pub line: u32,
-    /// What is done to which operation.
+    /// The fault, and the operation that has it.
     pub what: String,
 }
 
