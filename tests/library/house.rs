@@ -36,7 +36,7 @@ const LAWS: [Law; 7] = [
     Law {
         room: "mqtt",
         uses: &["error"],
-        crates: &["bytes", "log", "rumqttc", "thiserror"],
+        crates: &["bytes", "log", "rumqttc", "slab", "thiserror"],
     },
     Law {
         room: "link",

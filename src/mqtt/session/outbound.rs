@@ -367,7 +367,7 @@ impl<T> Outbound<T> {
             self.exactly_once += 1;
         } else {
             self.exactly_once -= usize::from(entry.is_exactly_once());
-            self.ring.free(id);
+            self.ring.remove(id);
         }
         self.handle_answered(id);
         if let Some(token) = token {
@@ -423,7 +423,7 @@ impl<T> Outbound<T> {
                 gone.push(id);
             }
         }
-        gone.into_iter().for_each(|id| self.ring.free(id));
+        gone.into_iter().for_each(|id| drop(self.ring.remove(id)));
         self.leaving
             .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
         refused
@@ -707,7 +707,7 @@ impl<T> Outbound<T> {
         let is_awaited = |id: PacketId, entry: &Entry<T>| {
             entry.on_this_link && !entry.is_given_up() && !standing.contains(&id)
         };
-        let all = self.ring.iter();
+        let all = self.ring.in_order();
         let on_this_link = all.filter(|(id, entry)| is_awaited(*id, entry));
         let unanswered = on_this_link.map(|(id, entry)| Unanswered {
             id,
@@ -722,7 +722,7 @@ impl<T> Outbound<T> {
 impl<T> Outbound<T> {
     /// The command that was sent first of those that are unanswered on this link.
     pub(super) fn first_unanswered(&self) -> Option<FirstUnanswered> {
-        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let entries = self.ring.in_order().map(|(_, entry)| entry);
         let mut unanswered = entries.filter(|entry| entry.on_this_link && !entry.is_given_up());
         let name = unanswered.next()?.body.name();
         let count = 1 + unanswered.count();
@@ -746,7 +746,7 @@ impl<T> Outbound<T> {
     where
         T: Copy,
     {
-        self.ring.iter().find_map(|(_, entry)| entry.token)
+        self.ring.in_order().find_map(|(_, entry)| entry.token)
     }
 
     pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher)
@@ -767,7 +767,7 @@ impl<T> Outbound<T> {
     pub(super) fn break_given_up(&mut self) {
         let given_up = self.ring.iter().filter(|(_, entry)| entry.is_given_up());
         let ids: Vec<_> = given_up.map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| self.ring.free(id));
+        ids.into_iter().for_each(|id| drop(self.ring.remove(id)));
         self.given_up = 0;
     }
 
@@ -779,7 +779,7 @@ impl<T> Outbound<T> {
     pub(super) fn break_unknown(&mut self, id: PacketId) {
         let entry = self.ring.get(id);
         if entry.is_some_and(|entry| entry.is_release() && entry.token.is_none()) {
-            self.ring.free(id);
+            self.ring.remove(id);
             self.exactly_once -= 1;
         }
     }

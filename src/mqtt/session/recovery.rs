@@ -32,7 +32,7 @@ impl Recovery {
     pub(super) fn resume<T>(&mut self, ring: &Ring<Entry<T>>) -> Vec<PacketId> {
         let mut releases = Vec::new();
         self.resending.clear();
-        for (id, entry) in ring.iter() {
+        for (id, entry) in ring.in_order() {
             match entry.body {
                 _ if entry.on_this_link || entry.is_given_up() => {}
                 Body::Release { order } => releases.push((order, id)),

@@ -5,38 +5,32 @@
 //! for any time while the circle goes round. The entries keep the order in which they came, which is the order in
 //! which everything has to be sent again [MQTT-4.6.0-1]; the order of the identifiers says nothing about it.
 //!
-//! An entry stands in the table at its identifier modulo the length of the table, so a look-up is an index.
-//! Identifiers in use are mostly neighbours, and the table is at least twice as large as they are many. The few
-//! entries whose place a later one needs are kept beside the table. Memory and searches are bounded by the number
-//! of entries. The kind of entry does not matter here. Pure; the loop's thread.
+//! A table of two bytes for each identifier says where its entry stands. A place that becomes free is the next one
+//! to be used, so there are as many places as there ever were entries at one time, and they stay in the processor's
+//! cache. Entries are numbered as they come and sorted when their order is asked for, which is rare. The kind of
+//! entry does not matter here. Pure; the loop's thread.
 
-use std::collections::BTreeMap;
-use std::{iter, mem};
+use slab::Slab;
 
 use crate::mqtt::packet::PacketId;
 
 /// The identifiers in use, with their entries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ring<E> {
-    /// How many identifiers there are: 65,535, fewer only in tests.
-    identifiers: u16,
     /// Position on the circle of the next identifier, 0 for identifier 1. It may be in use.
     next: u16,
-    /// Its length is a power of two.
-    table: Vec<Option<Slot<E>>>,
-    /// Entries whose place in the table a later one has taken.
-    displaced: BTreeMap<PacketId, Slot<E>>,
-    occupied: usize,
-    oldest: Option<PacketId>,
-    newest: Option<PacketId>,
+    /// Where the entry of each identifier stands, counted from 1; 0 if the identifier is free.
+    places: Vec<u16>,
+    entries: Slab<Numbered<E>>,
+    /// How many entries there ever were.
+    count: u64,
 }
 
 /// An entry and its place in the order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Slot<E> {
+#[derive(Debug, Clone)]
+struct Numbered<E> {
+    number: u64,
     id: PacketId,
-    older: Option<PacketId>,
-    newer: Option<PacketId>,
     entry: E,
 }
 
@@ -45,13 +39,10 @@ impl<E> Ring<E> {
     pub(crate) fn new(identifiers: u16, first: u16) -> Self {
         let identifiers = identifiers.max(1);
         Ring {
-            identifiers,
             next: first % identifiers,
-            table: vec![None],
-            displaced: BTreeMap::new(),
-            occupied: 0,
-            oldest: None,
-            newest: None,
+            places: vec![0; usize::from(identifiers)],
+            entries: Slab::new(),
+            count: 0,
         }
     }
 
@@ -74,77 +65,62 @@ impl<E> Ring<E> {
     }
 
     /// Puts the entry at the end of the order.
+    #[inline]
     fn append(&mut self, id: PacketId, entry: E) {
-        self.grow_if_full();
-        let older = self.newest.replace(id);
-        match older.and_then(|older| self.slot_mut(older)) {
-            Some(older) => older.newer = Some(id),
-            None => self.oldest = Some(id),
-        }
-        self.occupied += 1;
-        self.place(Slot {
-            id,
-            older,
-            newer: None,
-            entry,
-        });
+        let number = self.count;
+        self.count += 1;
+        let place = self.entries.insert(Numbered { number, id, entry });
+        // There are no more entries than identifiers.
+        self.places[position(id)] = u16::try_from(place + 1).unwrap_or_default();
     }
 
     /// Takes the entry out and frees its identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<E> {
-        self.unlink(id)?;
-        let index = self.index(id);
-        let slot = match &mut self.table[index] {
-            Some(slot) if slot.id == id => self.table[index].take(),
-            _ => self.displaced.remove(&id),
-        };
-        slot.map(|slot| slot.entry)
-    }
-
-    /// Drops the entry where it is and frees its identifier.
-    pub(crate) fn free(&mut self, id: PacketId) {
-        if self.unlink(id).is_none() {
-            return;
-        }
-        let index = self.index(id);
-        match &mut self.table[index] {
-            Some(slot) if slot.id == id => self.table[index] = None,
-            _ => drop(self.displaced.remove(&id)),
-        }
+        let place = self.place(id)?;
+        self.places[position(id)] = 0;
+        Some(self.entries.remove(place).entry)
     }
 
     /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = E> + use<E> {
-        let empty = Ring::new(self.identifiers, self.next);
-        let mut drained = mem::replace(self, empty);
-        iter::from_fn(move || drained.remove(drained.oldest?))
+        self.places.fill(0);
+        let mut drained: Vec<_> = self.entries.drain().collect();
+        drained.sort_unstable_by_key(|one| one.number);
+        drained.into_iter().map(|one| one.entry)
     }
 
     pub(crate) fn get(&self, id: PacketId) -> Option<&E> {
-        Some(&self.slot(id)?.entry)
+        let numbered = self.entries.get(self.place(id)?)?;
+        Some(&numbered.entry)
     }
 
     pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut E> {
-        Some(&mut self.slot_mut(id)?.entry)
+        let place = self.place(id)?;
+        let numbered = self.entries.get_mut(place)?;
+        Some(&mut numbered.entry)
     }
 
-    /// All entries with their identifiers, oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &E)> {
-        let oldest = self.oldest.and_then(|id| self.slot(id));
-        let slots = iter::successors(oldest, |slot| self.slot(slot.newer?));
-        slots.map(|slot| (slot.id, &slot.entry))
+    /// All entries with their identifiers, oldest first. They are sorted for it.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = (PacketId, &E)> {
+        let mut all: Vec<_> = self.entries.iter().map(|(_, one)| one).collect();
+        all.sort_unstable_by_key(|one| one.number);
+        all.into_iter().map(|one| (one.id, &one.entry))
     }
 
     /// All entries with their identifiers, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &E)> {
+        self.entries.iter().map(|(_, one)| (one.id, &one.entry))
+    }
+
+    /// As [`Ring::iter`].
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut E)> {
-        let table = self.table.iter_mut().flatten();
-        let slots = table.chain(self.displaced.values_mut());
-        slots.map(|slot| (slot.id, &mut slot.entry))
+        let all = self.entries.iter_mut();
+        all.map(|(_, one)| (one.id, &mut one.entry))
     }
 
     /// How many entries there are.
     pub(crate) fn occupied(&self) -> usize {
-        self.occupied
+        self.entries.len()
     }
 
     /// Position on the circle of the next identifier. It may be in use.
@@ -154,12 +130,12 @@ impl<E> Ring<E> {
 
     /// Whether there is this identifier, and it is not in use.
     pub(crate) fn is_free(&self, id: PacketId) -> bool {
-        id.value() <= self.identifiers && self.slot(id).is_none()
+        self.places.get(position(id)) == Some(&0)
     }
 
     /// How many entries can still be pushed.
     pub(crate) fn room(&self) -> usize {
-        usize::from(self.identifiers) - self.occupied
+        self.places.len() - self.entries.len()
     }
 
     /// Goes on to the next identifier that is free.
@@ -169,69 +145,35 @@ impl<E> Ring<E> {
         }
         loop {
             let id = PacketId::new(self.next + 1)?;
-            self.next = (self.next + 1) % self.identifiers;
-            if self.slot(id).is_none() {
+            self.next += 1;
+            if usize::from(self.next) == self.places.len() {
+                self.next = 0;
+            }
+            if self.is_free(id) {
                 return Some(id);
             }
         }
     }
 
-    /// Makes room for one more entry: the table stays at most half full, unless each identifier has its own place.
-    fn grow_if_full(&mut self) {
-        let length = self.table.len();
-        if 2 * (self.occupied + 1) <= length || length > usize::from(self.identifiers) {
-            return;
-        }
-        let larger = iter::repeat_with(|| None).take(2 * length).collect();
-        let table = mem::replace(&mut self.table, larger);
-        let displaced = mem::take(&mut self.displaced);
-        // Those that were displaced first, so that they make way again for later ones.
-        displaced
-            .into_values()
-            .chain(table.into_iter().flatten())
-            .for_each(|slot| self.place(slot));
+    /// Where the entry of an identifier in use stands.
+    fn place(&self, id: PacketId) -> Option<usize> {
+        let place = *self.places.get(position(id))?;
+        usize::from(place).checked_sub(1)
     }
+}
 
-    /// Puts the entry into the table, in place of one that stands there.
-    fn place(&mut self, slot: Slot<E>) {
-        let index = self.index(slot.id);
-        if let Some(displaced) = self.table[index].replace(slot) {
-            self.displaced.insert(displaced.id, displaced);
-        }
-    }
+/// The place of an identifier in the table.
+fn position(id: PacketId) -> usize {
+    usize::from(id.value()) - 1
+}
 
-    /// Takes the entry out of the order.
-    fn unlink(&mut self, id: PacketId) -> Option<()> {
-        let Slot { older, newer, .. } = *self.slot(id)?;
-        match older.and_then(|older| self.slot_mut(older)) {
-            Some(older) => older.newer = newer,
-            None => self.oldest = newer,
-        }
-        match newer.and_then(|newer| self.slot_mut(newer)) {
-            Some(newer) => newer.older = older,
-            None => self.newest = older,
-        }
-        self.occupied -= 1;
-        Some(())
-    }
-
-    fn slot(&self, id: PacketId) -> Option<&Slot<E>> {
-        match &self.table[self.index(id)] {
-            Some(slot) if slot.id == id => Some(slot),
-            _ => self.displaced.get(&id),
-        }
-    }
-
-    fn slot_mut(&mut self, id: PacketId) -> Option<&mut Slot<E>> {
-        let index = self.index(id);
-        match &mut self.table[index] {
-            Some(slot) if slot.id == id => Some(slot),
-            _ => self.displaced.get_mut(&id),
-        }
-    }
-
-    fn index(&self, id: PacketId) -> usize {
-        usize::from(id.value()) & (self.table.len() - 1)
+/// Two tables are the same if they will give out the same, in the same order.
+#[cfg(test)]
+impl<E: std::hash::Hash> std::hash::Hash for Ring<E> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.next.hash(state);
+        self.occupied().hash(state);
+        self.in_order().for_each(|entry| entry.hash(state));
     }
 }
 
@@ -246,7 +188,7 @@ mod tests {
     }
 
     fn order<E: Copy>(ring: &Ring<E>) -> Vec<(u16, E)> {
-        ring.iter().map(|(id, e)| (id.value(), *e)).collect()
+        ring.in_order().map(|(id, e)| (id.value(), *e)).collect()
     }
 
     #[test]
@@ -281,7 +223,6 @@ mod tests {
             ring.push(number).unwrap();
         }
         assert_eq!((ring.room(), ring.push(0)), (0, Err(0)));
-        assert!(ring.displaced.is_empty());
         // The only one that is free is found at once or after a whole round.
         for value in [7, 6, 7, 8] {
             assert!(ring.remove(id(value)).is_some());
@@ -300,7 +241,7 @@ mod tests {
         assert_eq!(ring.push('a'), Ok(id(1)));
         assert_eq!(ring.push('b'), Ok(id(3)));
         assert_eq!(order(&ring), [(2, 'x'), (1, 'a'), (3, 'b')]);
-        ring.free(id(2));
+        assert_eq!(ring.remove(id(2)), Some('x'));
         assert_eq!(ring.push('c'), Ok(id(4)));
     }
 
@@ -380,10 +321,7 @@ mod tests {
                 } else if held > 3 {
                     // Three stay for good.
                     let (value, entry) = model.entries.remove(3 + which % (held - 3));
-                    match which % 2 {
-                        0 => prop_assert_eq!(ring.remove(id(value)), Some(entry)),
-                        _ => ring.free(id(value)),
-                    }
+                    prop_assert_eq!(ring.remove(id(value)), Some(entry));
                 }
                 most = most.max(model.entries.len());
                 prop_assert_eq!(order(&ring), &model.entries[..]);
@@ -394,27 +332,27 @@ mod tests {
                 let mut all: Vec<_> = ring.iter_mut().map(|(id, e)| (id.value(), *e)).collect();
                 all.sort_unstable_by_key(|(_, entry)| *entry);
                 prop_assert_eq!(&all, &model.entries);
-                prop_assert!(ring.table.len() <= (4 * most).max(1), "{} for {most}", ring.table.len());
+                prop_assert!(ring.entries.capacity() <= (2 * most).max(4), "{} for {most}", ring.entries.capacity());
             }
             let entries: Vec<_> = model.entries.iter().map(|(_, entry)| *entry).collect();
             prop_assert_eq!(ring.drain().collect::<Vec<_>>(), entries);
         }
     }
 
-    /// A table for a window of 100 stays as large as for one, and so does what stands beside it.
+    /// Places for a window of 100 are enough, however long the oldest entry stays.
     #[test]
     fn memory_is_bounded_by_the_entries_while_the_oldest_stays() {
         let mut ring = Ring::new(u16::MAX, 0);
         let oldest = ring.push(0).unwrap();
-        for number in 1..200_000 {
+        let mut second = ring.push(1).unwrap();
+        for number in 2..200_000 {
             ring.push(number).unwrap();
             if ring.occupied() > 100 {
-                let (second, _) = ring.iter().nth(1).unwrap();
-                ring.free(second);
+                ring.remove(second).unwrap();
+                second = ring.in_order().nth(1).unwrap().0;
             }
         }
         assert_eq!(ring.get(oldest), Some(&0));
-        assert_eq!((ring.occupied(), ring.table.len()), (100, 256));
-        assert_eq!(ring.displaced.len(), 1);
+        assert_eq!((ring.occupied(), ring.entries.capacity()), (100, 128));
     }
 }

@@ -164,7 +164,7 @@ mod tests {
         waiting.push_front(unsubscribe("b"));
         assert!(waiting.poll(&ring, false, &[], true).is_some());
         assert_eq!(waiting.poll(&ring, false, &[], true), None);
-        ring.free(under_way);
+        ring.remove(under_way);
         assert!(waiting.poll(&ring, false, &[], true).is_some());
     }
 
