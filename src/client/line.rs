@@ -7,8 +7,9 @@
 //! and the loop when one waits.
 //!
 //! Where many threads publish without a pause, waking one for each item would cost more than all the rest. So
-//! it is the turn of the threads that were let in last until others are: they put what they want into the room
-//! that was left for them, although others wait.
+//! it is the turn of the threads that were let in last until others are: each may put a share of the room into the
+//! queue, although others wait. That ends when the first in the line is overdue: then each item is let in by itself,
+//! in the order of the line.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -25,12 +26,16 @@ thread_local! {
 
 /// The line. `T` is what threads want to put into the queue.
 pub(crate) struct Line<T> {
+    /// How many items a thread may put into the queue in its turn.
+    share: usize,
     /// How many threads stand in the line. Written under the lock only.
     length: AtomicUsize,
     /// An item with a lower number is in the queue, unless its thread took it back. Written under the lock only.
     admitted: AtomicU64,
     /// How often threads were let in. Written under the lock only.
     rounds: AtomicU64,
+    /// How many items each thread may put into the queue that was let in last. Written under the lock only.
+    share_now: AtomicUsize,
     places: Mutex<Places<T>>,
 }
 
@@ -45,6 +50,16 @@ struct Place<T> {
     number: u64,
     item: T,
     thread: Thread,
+    overdue: Instant,
+}
+
+/// How long a thread waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until it takes its item back.
+    pub(crate) deadline: Option<Instant>,
+    /// Until it is to be let in before anybody has another share.
+    pub(crate) overdue: Instant,
 }
 
 /// Why an item did not get into the queue; it comes back.
@@ -56,15 +71,18 @@ pub(crate) enum NotAdmitted<T> {
 }
 
 impl<T> Line<T> {
-    pub(crate) fn new() -> Self {
+    /// A line before a queue in which a thread may have so much room in its turn (at least 1).
+    pub(crate) fn new(share: usize) -> Self {
         let places = Places {
             waiting: VecDeque::new(),
             next_number: 0,
         };
         Line {
+            share,
             length: AtomicUsize::new(0),
             admitted: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
+            share_now: AtomicUsize::new(1),
             places: Mutex::new(places),
         }
     }
@@ -74,11 +92,11 @@ impl<T> Line<T> {
         self.length.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the calling thread was let in last, and may put one more into the room that was left for it, of which
-    /// this is its share.
-    pub(crate) fn is_turn_of_caller(&self, share: usize) -> bool {
+    /// Whether the calling thread was let in last, and has not used its share of the room.
+    pub(crate) fn is_turn_of_caller(&self) -> bool {
+        let share = self.share_now.load(Ordering::Relaxed);
         let (line, round, used) = TURN.get();
-        let is_turn = (line, round) == self.turn() && used < share;
+        let is_turn = used < share && (line, round) == self.turn();
         if is_turn {
             TURN.set((line, round, used + 1));
         }
@@ -93,16 +111,16 @@ impl<T> Line<T> {
         self.has_waiting()
     }
 
-    /// Puts an item into the queue, behind those that wait already, until the deadline. `offer` gives the item
-    /// back if the queue is full; `is_closed` says whether the queue takes nothing any more.
+    /// Puts an item into the queue, behind those that wait already, with patience. `offer` gives the item back if
+    /// the queue is full; `is_closed` says whether the queue takes nothing any more.
     pub(crate) fn wait(
         &self,
         item: T,
-        deadline: Option<Instant>,
+        patience: Patience,
         mut offer: impl FnMut(T) -> Result<(), T>,
         is_closed: impl Fn() -> bool,
     ) -> Result<(), NotAdmitted<T>> {
-        let Some(number) = self.enter(item, &mut offer, &is_closed)? else {
+        let Some(number) = self.enter(item, patience.overdue, &mut offer, &is_closed)? else {
             return Ok(());
         };
         loop {
@@ -114,47 +132,69 @@ impl<T> Line<T> {
             if is_closed() {
                 return self.leave(number).map_err(NotAdmitted::Closed);
             }
-            match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            match patience
+                .deadline
+                .map(|at| at.saturating_duration_since(Instant::now()))
+            {
                 None => thread::park(),
                 Some(left) if !left.is_zero() => thread::park_timeout(left),
                 Some(_) => {
                     // There may be room that the loop has not given away yet.
-                    self.admit(usize::MAX, offer, &mut Vec::new());
+                    self.admit_all(offer, &mut Vec::new());
                     return self.leave(number).map_err(NotAdmitted::TimedOut);
                 }
             }
         }
     }
 
-    /// Moves so many items into the queue, in their order, unless `offer` gives one back, and wakes their threads.
-    /// `woken` is for memory that is kept from one call to the next.
-    pub(crate) fn admit(
+    /// Lets threads into so much room, each with its share of it; if the first of them is overdue, one item of each
+    /// thread. `offer` and `woken` are as with [`Line::admit_all`].
+    pub(crate) fn admit_in_turn(
+        &self,
+        room: usize,
+        now: Instant,
+        offer: impl FnMut(T) -> Result<(), T>,
+        woken: &mut Vec<Thread>,
+    ) {
+        let places = self.lock();
+        let share = match places.waiting.front() {
+            Some(first) if now < first.overdue => self.share,
+            _ => 1,
+        };
+        self.admit(room.div_ceil(share), share, places, offer, woken);
+    }
+
+    /// Moves items into the queue, in their order, until `offer` gives one back, and wakes their threads. `woken` is
+    /// for memory that is kept from one call to the next.
+    pub(crate) fn admit_all(&self, offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Thread>) {
+        self.admit(usize::MAX, 1, self.lock(), offer, woken);
+    }
+
+    fn admit(
         &self,
         most: usize,
+        share: usize,
+        mut places: MutexGuard<'_, Places<T>>,
         mut offer: impl FnMut(T) -> Result<(), T>,
         woken: &mut Vec<Thread>,
     ) {
-        let mut places = self.lock();
         let round = self.rounds.load(Ordering::Relaxed) + 1;
         self.rounds.store(round, Ordering::Relaxed);
+        self.share_now.store(share, Ordering::Relaxed);
         while woken.len() < most
-            && let Some(Place {
-                number,
-                item,
-                thread,
-            }) = places.waiting.pop_front()
+            && let Some(mut place) = places.waiting.pop_front()
         {
-            if let Err(item) = offer(item) {
-                let place = Place {
-                    number,
-                    item,
-                    thread,
-                };
-                places.waiting.push_front(place);
-                break;
+            match offer(place.item) {
+                Ok(()) => {
+                    self.admitted.store(place.number + 1, Ordering::Release);
+                    woken.push(place.thread);
+                }
+                Err(item) => {
+                    place.item = item;
+                    places.waiting.push_front(place);
+                    break;
+                }
             }
-            self.admitted.store(number + 1, Ordering::Release);
-            woken.push(thread);
         }
         self.count(&places);
         drop(places);
@@ -175,6 +215,7 @@ impl<T> Line<T> {
     fn enter(
         &self,
         mut item: T,
+        overdue: Instant,
         offer: &mut impl FnMut(T) -> Result<(), T>,
         is_closed: &impl Fn() -> bool,
     ) -> Result<Option<u64>, NotAdmitted<T>> {
@@ -202,6 +243,7 @@ impl<T> Line<T> {
             number,
             item,
             thread,
+            overdue,
         });
         self.count(&places);
         Ok(Some(number))

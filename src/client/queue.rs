@@ -20,13 +20,17 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
-use crate::client::line::{Line, NotAdmitted};
+use crate::client::line::{Line, NotAdmitted, Patience};
 use crate::client::loop_thread;
 
 /// From this capacity on a thread that is let in has a share of the queue: one of so many. In a smaller queue each
 /// command waits in the line.
 const LARGE: usize = 64;
-const SHARES: usize = 4;
+const SHARES: usize = 2;
+
+/// No thread waits for longer, or for a larger part of its patience, while others use their shares.
+const OVERDUE: Duration = Duration::from_millis(250);
+const OVERDUE_PART: u32 = 4;
 
 /// The threads' end of the queue.
 #[derive(Clone)]
@@ -50,8 +54,6 @@ struct QueueState {
     /// The loop receives; a thread only to cancel when the loop has ended.
     commands: Receiver<Command>,
     capacity: usize,
-    /// The room that is meant for a thread that is let in.
-    share: usize,
     ended: AtomicBool,
     doorbell: Arc<Doorbell>,
     line: Line<Command>,
@@ -80,13 +82,12 @@ pub(crate) fn command_queue(
         sender,
         commands,
         capacity,
-        share: match capacity {
-            LARGE.. => capacity / SHARES,
-            _ => 1,
-        },
         ended: AtomicBool::new(false),
         doorbell,
-        line: Line::new(),
+        line: Line::new(match capacity {
+            LARGE.. => capacity / SHARES,
+            _ => 1,
+        }),
     });
     let sender = CommandSender {
         shared: Arc::clone(&shared),
@@ -108,9 +109,7 @@ impl CommandSender {
             return Err(NotQueued::Ended(Box::new(command)));
         }
         let mut command = command;
-        let is_turn = || {
-            shared.share > 1 && !patience.is_zero() && shared.line.is_turn_of_caller(shared.share)
-        };
+        let is_turn = || !patience.is_zero() && shared.line.is_turn_of_caller();
         if !shared.line.has_waiting() || is_turn() || loop_thread::is_current() {
             match shared.offer(command) {
                 Ok(()) => {
@@ -135,10 +134,14 @@ impl CommandSender {
 
     fn wait_for_room(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
         let shared = &*self.shared;
-        let deadline = Instant::now().checked_add(patience);
+        let now = Instant::now();
+        let waits = Patience {
+            deadline: now.checked_add(patience),
+            overdue: now + OVERDUE.min(patience / OVERDUE_PART),
+        };
         let offer = |command| shared.offer(command);
         let is_closed = || shared.ended.load(Ordering::Relaxed);
-        match shared.line.wait(command, deadline, offer, is_closed) {
+        match shared.line.wait(command, waits, offer, is_closed) {
             Ok(()) => {
                 shared.queued();
                 Ok(())
@@ -159,44 +162,45 @@ impl CommandSender {
 impl CommandQueue {
     /// The next command, if there is one. If none is fetched, fetches at most so many, which the loop is
     /// about to take, and lets in threads that wait for room once half of the queue is free. A fetched
-    /// command that cannot be taken after all stays first.
+    /// command that cannot be taken after all stays first. `now` may be some time ago.
     // A command fills two cache lines: it must not be moved once more.
     #[inline]
-    pub(crate) fn take(&mut self, most: usize) -> Option<Command> {
+    pub(crate) fn take(&mut self, most: usize, now: Instant) -> Option<Command> {
         if self.fetched.is_empty() {
-            self.fetch(most);
+            self.fetch(most, now);
         }
         self.fetched.pop_front()
     }
 
-    fn fetch(&mut self, most: usize) {
+    fn fetch(&mut self, most: usize, now: Instant) {
         debug_assert!(most > 0, "none would look like an empty queue");
         let shared = &*self.shared;
         // Threads fill the channel again meanwhile.
         let most = most.min(shared.capacity);
         self.fetched.extend(shared.commands.try_iter().take(most));
         let queued = shared.commands.len();
-        if shared.line.has_waiting_for_room() && queued <= shared.capacity / 2 {
+        if shared.line.has_waiting_for_room()
+            && queued <= shared.capacity / 2
+            && !shared.ended.load(Ordering::Relaxed)
+        {
             // The rest of the room is for what these threads publish next.
-            self.admit((shared.capacity - queued).div_ceil(shared.share));
+            let room = shared.capacity - queued;
+            let offer = |command| shared.offer(command);
+            let line = &shared.line;
+            line.admit_in_turn(room, now, offer, &mut self.woken);
         }
     }
 
     /// Lets in every thread that waits and for which there is room. Call this before the loop sleeps: it fetches
     /// nothing then.
     pub(crate) fn admit_waiting(&mut self) {
-        if self.shared.line.has_waiting_for_room()
-            && self.shared.commands.len() < self.shared.capacity
-        {
-            self.admit(usize::MAX);
-        }
-    }
-
-    fn admit(&mut self, most: usize) {
         let shared = &*self.shared;
-        if !shared.ended.load(Ordering::Relaxed) {
+        if shared.line.has_waiting_for_room()
+            && shared.commands.len() < shared.capacity
+            && !shared.ended.load(Ordering::Relaxed)
+        {
             let offer = |command| shared.offer(command);
-            shared.line.admit(most, offer, &mut self.woken);
+            shared.line.admit_all(offer, &mut self.woken);
         }
     }
 
@@ -300,7 +304,10 @@ mod tests {
 
     /// The numbers of the commands that the loop takes, each fetched alone.
     fn numbers(queue: &mut CommandQueue) -> Vec<u8> {
-        std::iter::from_fn(|| queue.take(1)).map(number).collect()
+        let now = Instant::now();
+        std::iter::from_fn(|| queue.take(1, now))
+            .map(number)
+            .collect()
     }
 
     fn numbers_of_fetched(queue: &mut CommandQueue) -> Vec<u8> {
@@ -337,7 +344,7 @@ mod tests {
         let (sender, mut queue, threads) = full_queue(4, 20);
         for number in 0..4 {
             // A later comer tries for as long as there is room, and gets none of it.
-            queue.fetch(1);
+            queue.fetch(1, Instant::now());
             assert!(is_full(sender.send(publish(100), Duration::ZERO)));
             assert_eq!(numbers_of_fetched(&mut queue), [number]);
         }
@@ -349,37 +356,53 @@ mod tests {
         assert!(sender.send(publish(100), Duration::ZERO).is_ok());
     }
 
-    #[test]
-    fn a_thread_that_was_let_into_a_large_queue_has_a_share_of_its_room() {
-        const CAPACITY: u8 = 64;
-        let (sender, mut queue, _) = full_queue(CAPACITY, 0);
-        let share = queue.shared.share;
-        let eager = thread::spawn({
+    /// A full queue of 64 commands, one thread that publishes so many more, and nine others behind it.
+    fn full_queue_with_an_eager_thread(
+        more: usize,
+    ) -> (CommandSender, CommandQueue, Vec<thread::JoinHandle<bool>>) {
+        let (sender, queue, _) = full_queue(64, 0);
+        let threads = (0..10_u8).map(|number| {
             let sender = sender.clone();
-            move || (0..=share).all(|_| sender.send(publish(100), HANG * 2).is_ok())
-        });
-        wait_for(|| queue.shared.line.length() == 1);
-        let others = (1..10).map(|number| {
-            let sender = sender.clone();
-            let run = move || sender.send(publish(100 + number), HANG * 2).is_ok();
-            let thread = thread::spawn(run);
+            let commands = if number == 0 { more } else { 1 };
+            let mut send = move |_| sender.send(publish(100 + number), HANG * 2).is_ok();
+            let thread = thread::spawn(move || (0..commands).all(&mut send));
             wait_for(|| queue.shared.line.length() > usize::from(number));
             thread
         });
-        let others: Vec<_> = others.collect();
-        // Room for two and a half shares lets three threads in. The last command of the eager one is one too many.
-        queue.fetch(40);
-        wait_for(|| queue.shared.commands.len() == 24 + share + 2);
-        wait_for(|| queue.shared.line.length() == 10 - 3 + 1);
+        let threads = threads.collect();
+        (sender, queue, threads)
+    }
+
+    #[test]
+    fn a_thread_that_was_let_into_a_large_queue_has_a_share_of_its_room() {
+        let begin = Instant::now();
+        let (sender, mut queue, threads) = full_queue_with_an_eager_thread(33);
+        // Room for a share and a quarter lets two threads in. The last command of the eager one is one too many.
+        queue.fetch(40, begin);
+        wait_for(|| queue.shared.commands.len() == 24 + 32 + 1);
+        wait_for(|| queue.shared.line.length() == 10 - 2 + 1);
         assert!(is_full(sender.send(publish(200), Duration::ZERO)));
         let taken = numbers(&mut queue);
-        assert_eq!(taken.len(), usize::from(CAPACITY) + share + 10);
+        assert_eq!(taken.len(), 64 + 33 + 9);
         assert_eq!(taken[64], 100);
         let others_in_turn = taken.iter().filter(|number| **number > 100);
         assert!(others_in_turn.is_sorted());
         assert_eq!(taken.last(), Some(&100), "one too many");
-        assert!(eager.join().unwrap());
-        for thread in others {
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+    }
+
+    #[test]
+    fn nobody_has_a_share_while_a_thread_is_overdue() {
+        let (_sender, mut queue, threads) = full_queue_with_an_eager_thread(2);
+        queue.fetch(40, Instant::now() + OVERDUE);
+        // All ten are in, and the eager one waits behind them again, or has found the line empty.
+        wait_for(|| queue.shared.commands.len() + queue.shared.line.length() == 24 + 11);
+        let taken = numbers(&mut queue);
+        let of_threads = (100..110).chain([100]);
+        assert_eq!(taken[64..], of_threads.collect::<Vec<u8>>());
+        for thread in threads {
             assert!(thread.join().unwrap());
         }
     }
@@ -388,7 +411,7 @@ mod tests {
     fn a_sleeping_loop_leaves_no_room_unused_while_a_thread_waits() {
         let (_sender, mut queue, threads) = full_queue(8, 3);
         // More than half of the queue stays taken.
-        queue.fetch(3);
+        queue.fetch(3, Instant::now());
         assert_eq!(numbers_of_fetched(&mut queue), [0, 1, 2]);
         queue.admit_waiting();
         for thread in threads {
@@ -402,7 +425,7 @@ mod tests {
         let (sender, mut queue, threads) = full_queue(8, 3);
         let _loop = loop_thread::enter();
         assert!(is_full(sender.send(publish(100), HANG)));
-        queue.fetch(1);
+        queue.fetch(1, Instant::now());
         assert!(sender.send(publish(100), HANG).is_ok());
         assert!(is_full(sender.send(publish(101), HANG)));
         assert_eq!(numbers_of_fetched(&mut queue), [0]);
@@ -430,7 +453,7 @@ mod tests {
     fn a_thread_is_not_refused_while_there_is_room_for_it() {
         let (sender, mut queue, threads) = full_queue(8, 1);
         // More than half of the queue stays taken, so the loop lets in no thread.
-        queue.fetch(2);
+        queue.fetch(2, Instant::now());
         assert!(sender.send(publish(9), Duration::from_millis(1)).is_ok());
         assert_eq!(numbers(&mut queue), (0..10).collect::<Vec<u8>>());
         for thread in threads {
@@ -456,7 +479,7 @@ mod tests {
         for number in 0..3 {
             assert!(sender.send(publish(number), Duration::ZERO).is_ok());
         }
-        queue.fetch(2);
+        queue.fetch(2, Instant::now());
         assert_eq!((queue.len(), sender.len()), (3, 1));
         assert!(sender.send(publish(3), Duration::ZERO).is_ok());
         assert_eq!(numbers(&mut queue), [0, 1, 2, 3]);
@@ -474,7 +497,7 @@ mod tests {
             })
             .collect();
         for _ in 0..2_000 {
-            queue.fetch(512);
+            queue.fetch(512, Instant::now());
             assert!(queue.fetched.len() <= CAPACITY);
             queue.fetched.clear();
         }
@@ -493,7 +516,7 @@ mod tests {
             completion,
         };
         assert!(sender.send(command, Duration::ZERO).is_ok());
-        queue.fetch(1);
+        queue.fetch(1, Instant::now());
         assert_eq!(ticket.outcome(), None);
         drop(queue);
         let cancelled = Outcome::Cancelled(Reason::LoopEnded);

@@ -105,7 +105,8 @@ impl Agent {
         while taken < BATCH && self.takes_commands() {
             // No more than the window has room for: a fetched command is to be taken, not to wait here.
             let room = usize::from(limit).saturating_sub(self.session.in_flight());
-            let Some(command) = self.commands.take(room.min(BATCH - taken)) else {
+            let most = room.clamp(1, BATCH - taken);
+            let Some(command) = self.commands.take(most, now) else {
                 self.requests.queue_is_empty();
                 break;
             };
@@ -163,6 +164,8 @@ impl Agent {
     }
 
     /// Hands a command to where it is carried out.
+    // A command fills two cache lines: it must not be moved once more.
+    #[inline]
     fn dispatch(&mut self, command: Command, now: Instant) {
         let Command {
             request,
@@ -183,14 +186,7 @@ impl Agent {
                 self.subscriptions.end_announcement(number);
             }
             Request::Unsubscribe { inbox, filters } => {
-                let (unwanted, leaving) = self.subscriptions.leave(inbox, &filters);
-                if unwanted.is_empty() {
-                    self.subscriptions.remove(&leaving);
-                    completion.tell(Outcome::delivered(0, Duration::ZERO));
-                } else {
-                    let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
-                    self.session.unsubscribe(unwanted, pending, now);
-                }
+                self.unsubscribe(inbox, &filters, completion, now);
             }
             Request::Ping => self.session.ping(Pending::Plain(completion), now),
         }
@@ -220,6 +216,23 @@ impl Agent {
         let (wanted, added) = self.subscriptions.add(inbox, &filters);
         let pending = Pending::Subscribe(Box::new((completion, added)));
         self.session.subscribe(wanted, pending, now);
+    }
+
+    fn unsubscribe(
+        &mut self,
+        inbox: InboxId,
+        filters: &[String],
+        completion: Completion,
+        now: Instant,
+    ) {
+        let (unwanted, leaving) = self.subscriptions.leave(inbox, filters);
+        if unwanted.is_empty() {
+            self.subscriptions.remove(&leaving);
+            completion.tell(Outcome::delivered(0, Duration::ZERO));
+        } else {
+            let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
+            self.session.unsubscribe(unwanted, pending, now);
+        }
     }
 
     /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.

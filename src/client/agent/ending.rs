@@ -128,7 +128,7 @@ impl Agent {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(now);
-        let queued = iter::from_fn(|| self.commands.take(BATCH));
+        let queued = iter::from_fn(|| self.commands.take(BATCH, now));
         for command in queued {
             left += 1;
             command.completion.tell(Outcome::Cancelled(reason));

@@ -236,7 +236,7 @@ fn lane_announces() {
         assert!(commands.send(subscribe, Duration::ZERO).is_ok());
     });
     bell.set_thread();
-    while queue.take(1).is_none() {
+    while queue.take(1, Instant::now()).is_none() {
         bell.sleep(true, None, || !queue.is_empty());
     }
     let news = lane.take_news().expect("the announcement");
@@ -384,7 +384,7 @@ fn queue_with(threads: u64) {
     let mut taken = 0;
     while taken <= threads {
         // One at a time, as if the window had room for no more.
-        if let Some(command) = queue.take(1) {
+        if let Some(command) = queue.take(1, Instant::now()) {
             taken += 1;
             command.completion.withdraw();
         }
@@ -411,7 +411,7 @@ fn queue_ends() {
         }
     });
     bell.set_thread();
-    drop(queue.take(1));
+    drop(queue.take(1, Instant::now()));
     drop(queue);
     sending.join().unwrap();
 }
@@ -434,9 +434,9 @@ fn queue_times_out() {
         }
     });
     bell.set_thread();
-    drop(queue.take(1));
+    drop(queue.take(1, Instant::now()));
     queue.admit_waiting();
-    drop(queue.take(1));
+    drop(queue.take(1, Instant::now()));
     drop(queue);
     sending.join().unwrap();
 }
