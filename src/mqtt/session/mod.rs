@@ -504,7 +504,9 @@ impl<T> Session<T> {
         match released {
             Released::First => {
                 self.send(id, now);
-                self.judge(now);
+                if self.outbound.is_trying() {
+                    self.judge(now);
+                }
             }
             Released::Unknown => self.send(id, now),
             // It counts as an acknowledgment, so that these answers cannot pile up unread.
@@ -587,18 +589,17 @@ impl<T> Session<T> {
         if !awaited {
             return self.ignore_unsolicited(name, Some(id));
         }
-        self.judge(now);
+        if self.outbound.is_trying() {
+            self.judge(now);
+        }
         if self.outbound.in_flight() == 0 {
             self.liveness.handle_all_acknowledged();
         }
         self.send_waiting(now);
     }
 
-    /// A command was answered: on a trial link others may be given up because of that.
+    /// A command was answered on a trial link: others may be given up because of that.
     fn judge(&mut self, now: Instant) {
-        if !self.outbound.is_trying() {
-            return;
-        }
         let given_up = self.outbound.judge(&mut self.events);
         self.refuse_renewals(given_up);
         if self.outbound.in_flight() > 0 {
