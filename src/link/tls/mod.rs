@@ -16,6 +16,7 @@ mod chain;
 mod der;
 mod errors;
 mod file;
+mod flaws;
 mod identity;
 mod key;
 mod unverified;

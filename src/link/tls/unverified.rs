@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::Connector;
-use super::alerts::now;
 use super::certificate::{Certificate, Name};
+use super::flaws::now;
 use crate::options::Options;
 
 /// Returns the problem and the remedy. `reason` is OpenSSL's text, from `X509_verify_cert_error_string`.
