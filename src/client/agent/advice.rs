@@ -107,8 +107,9 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
     }
     // With some brokers this is all the answer that a certificate gets.
     let flaw = client.connector.as_ref().and_then(Connector::flaw);
-    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some((problem, advice))) = (loss, flaw) {
-        return Error::new(blame, tried, format!("{loss}, {moment}; {problem}"), advice);
+    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some(flaw)) = (loss, flaw) {
+        let problem = flaw.beside(&format!("{loss}, {moment}"));
+        return Error::new(blame, tried, problem, flaw.advice);
     }
     // A broker may close the link in place of a refusal with a return code.
     let credentials = client.options.credentials.as_ref();

@@ -4,10 +4,77 @@
 //! looked at for what a broker may not like, and what is found is said. Runs on the loop's thread.
 
 use super::Connector;
+use super::flaws::FlawKind;
 use crate::error::{Blame, Error};
 
 /// Explains an alert. The numbers are those of RFC 8446, 6.2.
 pub(super) fn explain(number: u8, tried: String, connector: &Connector) -> Error {
+    let error =
+        |problem: &str, advice: &str| Error::new(Blame::Tls, tried.clone(), problem, advice);
+    let flaws = connector.flaws();
+    if let Some(flaw) = flaws.iter().find(|flaw| is_cause(flaw.kind, number)) {
+        let said = match number {
+            45 => "says that the client certificate has expired",
+            43 => "says that the client certificate is of an unsupported kind",
+            _ => "rejected the client certificate",
+        };
+        let problem = format!("the broker {said} (TLS alert {number}); {}", flaw.problem);
+        return error(&problem, &flaw.advice).permanent();
+    }
+    let plain = without_flaws(number, tried.clone(), connector);
+    let Some(flaw) = flaws.first() else {
+        return plain;
+    };
+    let (problem, advice) = (plain.problem(), plain.advice());
+    let told = match number {
+        // The broker says what it dislikes, and that is another thing.
+        42..=46 | 48 | 49 | 116 => error(
+            &format!("{problem}; besides, {}", flaw.problem),
+            &format!("{advice}; and {}", flaw.advice),
+        ),
+        // These say nothing of a certificate, and are sent because of one all the same.
+        40 | 47 | 50 | 51 | 80 | 113..=115 => {
+            let fact = format!(
+                "the broker broke off with TLS alert {number}{}",
+                name(number)
+            );
+            error(
+                &flaw.beside(&fact),
+                &format!("{}; else {advice}", flaw.advice),
+            )
+        }
+        _ => return plain,
+    };
+    match plain.is_permanent() {
+        true => told.permanent(),
+        false => told,
+    }
+}
+
+/// Whether the alert says that this kind of flaw is the reason, or says of the certificate only that it is refused.
+fn is_cause(kind: FlawKind, number: u8) -> bool {
+    match number {
+        42 | 46 => kind != FlawKind::Length,
+        43 => kind == FlawKind::Purpose,
+        45 => kind == FlawKind::Expired,
+        _ => false,
+    }
+}
+
+/// The name of an alert behind its number, for some that need it.
+fn name(number: u8) -> &'static str {
+    match number {
+        40 => ", handshake failure",
+        47 => ", illegal parameter",
+        50 => ", decode error",
+        51 => ", decrypt error",
+        80 => ", internal error",
+        _ => "",
+    }
+}
+
+/// Explains an alert by its number alone.
+fn without_flaws(number: u8, tried: String, connector: &Connector) -> Error {
     let given = connector.has_identity;
     let error =
         |problem: &str, advice: &str| Error::new(Blame::Tls, tried.clone(), problem, advice);
@@ -17,21 +84,6 @@ pub(super) fn explain(number: u8, tried: String, connector: &Connector) -> Error
             "give `cert` and `key`, or `pkcs12`",
         )
     };
-    // The alerts after which a broker may have disliked what it saw in the certificate.
-    if given
-        && matches!(number, 40 | 42 | 43 | 45..=51 | 80 | 113..=115)
-        && let Some((flaw, advice)) = connector.flaw()
-    {
-        let said = match number {
-            45 => "says that the client certificate has expired",
-            43 => "says that the client certificate is of an unsupported kind",
-            48 => "does not know the CA of the client certificate",
-            42 | 46 | 49 | 51 => "rejected the client certificate",
-            _ => "broke off when it had the client certificate",
-        };
-        let problem = format!("the broker {said} (TLS alert {number}); {flaw}");
-        return error(&problem, &advice).permanent();
-    }
     let error = match number {
         // With TLS 1.2 a broker answers a missing client certificate with the most general alert.
         40 if !given => error(
@@ -74,7 +126,15 @@ pub(super) fn explain(number: u8, tried: String, connector: &Connector) -> Error
             ),
             "give `cert` one of a CA that the broker knows, with its intermediates",
         ),
-        42 | 43 | 46 | 49 | 51 | 113..=115 => error(
+        43 => error(
+            "the broker says that the client certificate is of an unsupported kind (TLS alert 43)",
+            "compare its kind (RSA, elliptic curve) and its purposes with those that the broker takes",
+        ),
+        49 => error(
+            "the broker denies access to the client certificate (TLS alert 49)",
+            "give `cert` one that the broker's access rules allow, or change the rules",
+        ),
+        42 | 46 | 51 | 113..=115 => error(
             &format!("the broker rejected the client certificate (TLS alert {number})"),
             "give `cert` one that is registered, active and signed by a CA that the broker knows",
         ),
@@ -89,7 +149,10 @@ pub(super) fn explain(number: u8, tried: String, connector: &Connector) -> Error
         ),
         _ => {
             return error(
-                &format!("the broker broke off with TLS alert {number}"),
+                &format!(
+                    "the broker broke off with TLS alert {number}{}",
+                    name(number)
+                ),
                 "try again; if it happens again, look into the broker's log",
             );
         }

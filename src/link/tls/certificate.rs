@@ -3,7 +3,7 @@
 //! Decides nothing about trust: only the TLS library verifies. Parts that cannot be read are left out. Names come
 //! from files and from brokers whose certificate did not pass, so they are shown escaped and shortened. Pure.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -53,6 +53,23 @@ pub(super) struct Certificate {
 pub(super) enum Name {
     Dns(String),
     Address(String),
+}
+
+/// Why a certificate is not valid at some time: the date, and on which side of it that time is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Invalid {
+    NotYet(DateTime),
+    Expired(DateTime),
+}
+
+/// The end of a clause that says so with the date.
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Invalid::NotYet(start) => write!(f, "is not valid before {start}"),
+            Invalid::Expired(end) => write!(f, "expired on {end}"),
+        }
+    }
 }
 
 /// Whether the trust settings that follow the certificate in a `TRUSTED CERTIFICATE` exclude servers.
@@ -154,13 +171,11 @@ impl Certificate {
         }
     }
 
-    /// If it is not valid at this time, counted from 1970: the end of a clause that says so with the date.
-    pub(super) fn invalid_at(&self, now: Duration) -> Option<String> {
+    /// Why it is not valid at this time, counted from 1970; `None` if it is.
+    pub(super) fn invalid_at(&self, now: Duration) -> Option<Invalid> {
         match (self.not_before, self.not_after) {
-            (Some(start), _) if now < start.unix_duration() => {
-                Some(format!("is not valid before {start}"))
-            }
-            (_, Some(end)) if end.unix_duration() < now => Some(format!("expired on {end}")),
+            (Some(start), _) if now < start.unix_duration() => Some(Invalid::NotYet(start)),
+            (_, Some(end)) if end.unix_duration() < now => Some(Invalid::Expired(end)),
             _ => None,
         }
     }

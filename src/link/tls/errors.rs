@@ -174,16 +174,11 @@ fn explain(text: &str, tried: String, connector: &Connector) -> Error {
 const PORT_ADVICE: &str = "check the port (usually 8883 with TLS, 1883 without)";
 
 fn broken_off(tried: String, error: &io::Error, connector: &Connector) -> Error {
-    if let Some((problem, advice)) = connector.flaw() {
-        let problem = format!("the connection broke off ({error}); {problem}");
-        return Error::new(Blame::Network, tried, problem, advice);
+    let broke_off = format!("the connection broke off ({error})");
+    match connector.flaw() {
+        Some(flaw) => Error::new(Blame::Network, tried, flaw.beside(&broke_off), flaw.advice),
+        None => Error::new(Blame::Network, tried, broke_off, PORT_ADVICE),
     }
-    Error::new(
-        Blame::Network,
-        tried,
-        format!("the connection broke off ({error})"),
-        PORT_ADVICE,
-    )
 }
 
 fn alert_number(text: &str) -> Option<u8> {

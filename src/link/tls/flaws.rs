@@ -6,34 +6,135 @@
 use std::time::{Duration, SystemTime};
 
 use super::Connector;
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Invalid};
 
 /// The bytes of a certificate chain that OpenSSL takes unless told otherwise.
 const LONGEST_CHAIN: usize = 100 * 1024;
 
+/// Something about the client's certificates for which a broker may refuse them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    pub(super) kind: FlawKind,
+    /// A clause that says it.
+    pub(super) problem: String,
+    /// The remedy.
+    pub(crate) advice: String,
+}
+
+/// The kinds of flaws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FlawKind {
+    NotYetValid,
+    Expired,
+    Purpose,
+    Length,
+}
+
+impl Flaw {
+    /// Names the flaw beside what the broker did, where the broker did not say that it is the reason.
+    pub(crate) fn beside(&self, fact: &str) -> String {
+        format!("{fact}; {}, which may be the reason", self.problem)
+    }
+}
+
 impl Connector {
-    /// If the client's certificate and those sent with it have more bytes than most brokers take: a clause
-    /// that says so, and a remedy.
-    fn chain_length(&self) -> Option<(String, &'static str)> {
-        // Three bytes state the length of each.
-        let bytes: usize = self.chain.iter().map(|one| one.der.len() + 3).sum();
-        (bytes > LONGEST_CHAIN).then(|| {
-            let count = self.chain.len();
-            (
-                format!(
-                    "{} holds a chain of {count} certificates, {bytes} bytes, and a broker with \
-                     OpenSSL takes {LONGEST_CHAIN} unless told otherwise",
-                    self.identity_option()
+    /// The first flaw of the client's certificates; `None` if they have none, or if there is no certificate.
+    pub(crate) fn flaw(&self) -> Option<Flaw> {
+        self.flaws().into_iter().next()
+    }
+
+    /// All flaws of the client's certificates.
+    pub(super) fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = self.dates();
+        flaws.extend(self.purposes());
+        flaws.extend(self.length());
+        flaws
+    }
+
+    /// The client's certificate and those that have signed each other up from it, each with its number in the file.
+    /// A broker passes over others.
+    fn path(&self) -> Vec<(usize, &Certificate)> {
+        let numbered = || (1..).zip(&self.chain);
+        let mut path: Vec<_> = numbered().take(1).collect();
+        while let Some((_, last)) = path.last() {
+            let above = numbered().find(|(number, one)| {
+                one.subject == last.issuer && path.iter().all(|(known, _)| known != number)
+            });
+            match above {
+                Some(above) => path.push(above),
+                None => break,
+            }
+        }
+        path
+    }
+
+    fn dates(&self) -> Vec<Flaw> {
+        let now = now();
+        let option = self.identity_option();
+        let flaw = |(number, certificate): (usize, &Certificate)| {
+            let invalid = certificate.invalid_at(now)?;
+            let which = match number {
+                1 => "the client certificate".to_owned(),
+                _ => format!("certificate {number} of the chain in {option}"),
+            };
+            Some(Flaw {
+                kind: match invalid {
+                    Invalid::NotYet(_) => FlawKind::NotYetValid,
+                    Invalid::Expired(_) => FlawKind::Expired,
+                },
+                problem: format!("{which} {invalid} by this machine's clock"),
+                advice: format!(
+                    "give {option} one that is valid now, or set the clock of this machine"
                 ),
-                "leave in it the client's certificate and the ones between it and its root CA",
+            })
+        };
+        self.path().into_iter().filter_map(flaw).collect()
+    }
+
+    fn purposes(&self) -> Option<Flaw> {
+        let first = self.chain.first()?;
+        let (problem, needed) = if !first.serves_clients {
+            (
+                "made for clients: its extended key usage lacks clientAuth",
+                "extendedKeyUsage=clientAuth",
             )
+        } else if !first.signs {
+            (
+                "made for TLS: its key usage lacks digitalSignature",
+                "keyUsage=digitalSignature",
+            )
+        } else {
+            return None;
+        };
+        Some(Flaw {
+            kind: FlawKind::Purpose,
+            problem: format!("the client certificate is not {problem}"),
+            advice: format!("give {} one with {needed}", self.identity_option()),
         })
     }
 
-    /// The name of the CA that signed the last certificate of the chain, to follow "the CA that signed it".
+    /// All certificates in the file are sent; together they may have more bytes than most brokers take.
+    fn length(&self) -> Option<Flaw> {
+        // Three bytes state the length of each.
+        let bytes: usize = self.chain.iter().map(|one| one.der.len() + 3).sum();
+        (bytes > LONGEST_CHAIN).then(|| Flaw {
+            kind: FlawKind::Length,
+            problem: format!(
+                "{} holds a chain of {} certificates, {bytes} bytes, and a broker with OpenSSL takes \
+                 {LONGEST_CHAIN} unless told otherwise",
+                self.identity_option(),
+                self.chain.len(),
+            ),
+            advice: "leave in it the client's certificate and the ones between it and its root CA"
+                .to_owned(),
+        })
+    }
+
+    /// The name of the CA that signed the last certificate up from the client's, to follow "the CA that signed it".
     pub(super) fn signer(&self) -> String {
-        let name = self.chain.last().and_then(Certificate::shown_issuer);
-        match (name, self.chain.len()) {
+        let path = self.path();
+        let name = path.last().and_then(|(_, last)| last.shown_issuer());
+        match (name, path.len()) {
             (Some(name), 1) => format!(", {name}"),
             (Some(name), count) => {
                 let option = self.identity_option();
@@ -41,44 +142,6 @@ impl Connector {
             }
             (None, _) => String::new(),
         }
-    }
-
-    /// The first thing about the client's certificates for which a broker may refuse them: a clause that
-    /// says it, and a remedy. `None` if there is no such thing, or no certificate.
-    pub(crate) fn flaw(&self) -> Option<(String, String)> {
-        let now = now();
-        let option = self.identity_option();
-        for (number, certificate) in (1..).zip(&self.chain) {
-            if let Some(invalid) = certificate.invalid_at(now) {
-                let which = match number {
-                    1 => "the client certificate".to_owned(),
-                    _ => format!("certificate {number} of the chain in {option}"),
-                };
-                return Some((
-                    format!("{which} {invalid} by this machine's clock"),
-                    format!(
-                        "give {option} one that is valid now, or set the clock of this machine"
-                    ),
-                ));
-            }
-        }
-        let first = self.chain.first()?;
-        if !first.serves_clients {
-            return Some((
-                "the client certificate is not made for clients: its extended key usage lacks clientAuth"
-                    .to_owned(),
-                format!("give {option} one with extendedKeyUsage=clientAuth"),
-            ));
-        }
-        if !first.signs {
-            return Some((
-                "the client certificate is not made for TLS: its key usage lacks digitalSignature"
-                    .to_owned(),
-                format!("give {option} one with keyUsage=digitalSignature"),
-            ));
-        }
-        let (problem, advice) = self.chain_length()?;
-        Some((problem, advice.to_owned()))
     }
 
     /// The option that names the client's certificate.

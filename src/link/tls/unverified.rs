@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::Connector;
-use super::certificate::{Certificate, Name};
+use super::certificate::{Certificate, Invalid, Name};
 use super::flaws::now;
 use crate::options::Options;
 
@@ -145,30 +145,33 @@ fn namesake(path: &Path, connector: &Connector, seen: Option<&Certificate>) -> (
     )
 }
 
+/// A date has passed, or has not come: of the broker's certificate, or of one above it. OpenSSL does not say of which,
+/// so one is named only if it is invalid in the way that OpenSSL says.
 fn not_now(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (String, String) {
     let now = now();
-    let (state, advice) = match reason {
-        "certificate has expired" => (
-            "has expired",
-            "have it renewed, and check this machine's clock too",
-        ),
-        _ => ("is not valid yet", "check this machine's clock"),
+    let has_expired = reason == "certificate has expired";
+    let invalid = |certificate: &Certificate| {
+        let invalid = certificate.invalid_at(now);
+        invalid.filter(|invalid| matches!(invalid, Invalid::Expired(_)) == has_expired)
     };
     let invalid_ca = connector
         .authorities
         .iter()
         // Another CA in the file may have expired without doing any harm.
         .filter(|authority| seen.is_some_and(|seen| seen.issuer == authority.subject))
-        .find_map(|authority| Some((authority, authority.invalid_at(now)?)));
-    let problem = match (
-        seen.map(|seen| seen.invalid_at(now)),
-        invalid_ca,
-        &connector.ca_file,
-    ) {
-        (Some(Some(date)), _, _) => format!("the broker's certificate {state}: it {date}"),
-        (Some(None), Some((authority, date)), Some(path)) => {
+        .find_map(|authority| Some((authority, invalid(authority)?)));
+    let (state, advice) = match has_expired {
+        true => (
+            "has expired",
+            "have it renewed, and check this machine's clock too",
+        ),
+        false => ("is not valid yet", "check this machine's clock"),
+    };
+    let problem = match (seen.map(invalid), invalid_ca, &connector.ca_file) {
+        (Some(Some(own)), _, _) => format!("the broker's certificate {state}: it {own}"),
+        (Some(None), Some((authority, ca_s)), Some(path)) => {
             let name = authority.shown_common_name().unwrap_or_default();
-            format!("the CA {name} in {} {state}: it {date}", path.display())
+            format!("the CA {name} in {} {state}: it {ca_s}", path.display())
         }
         (Some(None), _, _) => format!("the certificate of the broker's CA {state}"),
         (None, _, _) => format!("the certificate of the broker or of its CA {state}"),
