@@ -173,7 +173,8 @@ pub(crate) struct Settings {
     /// Longest wait for an acknowledgment before connecting anew.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) ack_timeout: Option<Given<Wait>>,
-    /// Longest wait for each address (TCP), and again for TLS and the broker's answer.
+    /// Longest wait for each address (TCP), and again for TLS and the broker's answer; no limit of
+    /// retries cuts it short.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) connect_timeout: Option<Given<Wait>>,
     /// Ceiling of the random delay before the first retry; it doubles each time.
@@ -182,7 +183,8 @@ pub(crate) struct Settings {
     /// Where that ceiling stops growing.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) retry_max: Option<Given<Span>>,
-    /// How long to try again; 0 = no limit [default: 10s until the first connection, then 60s].
+    /// How long to try again; an attempt that has begun is always finished. 0 = no limit [default:
+    /// 10s until the first connection, then 60s].
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) retry_for: Option<Given<Span>>,
     /// Attempts after a failed one, within that time; 0 = no limit.
