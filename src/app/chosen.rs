@@ -12,6 +12,7 @@ use toml::Table;
 
 use super::settings::{Settings, Task, flags};
 use super::sources::{Layer, Raw, Source, defaults};
+use super::surroundings::is_port_of_kubernetes;
 use super::values::wrong;
 
 /// The values that count, and the defaults below them.
@@ -124,9 +125,9 @@ impl Chosen {
         let names_one = endpoint.is_some_and(|endpoint| endpoint.value.port.is_some());
         let is_stronger = self.source("endpoint") < self.source("port");
         let is_of_kubernetes = match self.values.get("port") {
-            Some((Source::Environment, Raw::Texts(texts))) => texts
-                .iter()
-                .any(|text| text.to_string_lossy().contains("://")),
+            Some((Source::Environment, Raw::Texts(texts))) => {
+                texts.iter().any(|text| is_port_of_kubernetes(text))
+            }
             _ => false,
         };
         if names_one && (is_stronger || is_of_kubernetes) {

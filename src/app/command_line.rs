@@ -9,8 +9,9 @@ use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 
 use super::cli::Cli;
+use super::foreign::task_of;
 use super::help::command_of;
-use super::settings::{BENCH_WORD, Task};
+use super::settings::Task;
 use super::usage::{not_help, usage_error};
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
@@ -41,10 +42,7 @@ where
     T: Into<OsString> + Clone,
 {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let task = match args.get(1) {
-        Some(word) if word == BENCH_WORD => Task::Bench,
-        _ => Task::Demo,
-    };
+    let task = task_of(&args);
     if task == Task::Bench {
         args.remove(1);
     }

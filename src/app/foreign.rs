@@ -5,22 +5,24 @@
 
 use std::ffi::OsString;
 
-use super::settings::{BENCH_WORD, keys, variable};
+use super::settings::{BENCH_WORD, Task, keys, variable};
 
 /// The meaning here of a name of another tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Here {
     /// A flag, as the help shows it.
     Flag(&'static str),
+    /// A flag of the demo, and why the bench has none.
+    OfDemo(&'static str, &'static str),
     /// Nothing, for this reason.
     Nothing(&'static str),
 }
 
-use Here::{Flag, Nothing};
+use Here::{Flag, Nothing, OfDemo};
 
 /// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
 /// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
-const FOREIGN: [(&[&str], Here); 33] = [
+const FOREIGN: [(&[&str], Here); 35] = [
     (
         &[
             "-h",
@@ -126,7 +128,10 @@ const FOREIGN: [(&[&str], Here); 33] = [
     ),
     (
         &["-im", "interval", "delay", "repeatdelay", "messageinterval"],
-        Flag("--publish-delay DURATION"),
+        OfDemo(
+            "--publish-delay DURATION",
+            "a bench publishes without pauses",
+        ),
     ),
     (
         &[
@@ -192,6 +197,20 @@ const FOREIGN: [(&[&str], Here); 33] = [
         Nothing("TLS is on unless the endpoint says mqtt://"),
     ),
     (
+        &[
+            "tlsversion",
+            "sslversion",
+            "tlsprotocol",
+            "minversion",
+            "minprotocolversion",
+        ],
+        Nothing("TLS 1.2 or 1.3 is used, as the broker has it"),
+    ),
+    (
+        &["cipher", "ciphers", "ciphersuites", "psk", "pskidentity"],
+        Nothing("the system's OpenSSL chooses the ciphers, and a broker has to have a certificate"),
+    ),
+    (
         &["-V", "mqttversion", "protocolversion"],
         Nothing("the program speaks MQTT 3.1.1"),
     ),
@@ -214,16 +233,52 @@ const FOREIGN: [(&[&str], Here); 33] = [
 /// Stands behind a flag of this program that takes no value here.
 pub(super) const WITH_VALUE: &str = " with a value";
 
+/// Names that only flags have here, and what to give.
+const FLAGS_ALONE: [(&[&str], &str); 3] = [
+    (&["config", "configfile", "configpath"], "--config FILE"),
+    (
+        &["verbose", "verbosity", "debug", "loglevel"],
+        "-v, or set RUST_LOG",
+    ),
+    (&["quiet", "silent"], "-q, or set RUST_LOG"),
+];
+
+/// Names what to give in place of a variable, or of a key in a file, that only a flag can be here. `name` is the key, or the
+/// part of the variable behind `MQTT_`.
+pub(super) fn flag_alone(name: &str) -> Option<&'static str> {
+    let name = squeezed(name);
+    let row = FLAGS_ALONE
+        .iter()
+        .find(|(names, _)| names.contains(&name.as_str()));
+    row.map(|(_, flag)| *flag)
+}
+
+/// The task that a command line asks for, the program's name at its beginning.
+pub(super) fn task_of(command_line: &[OsString]) -> Task {
+    match command_line.get(1) {
+        Some(word) if word == BENCH_WORD => Task::Bench,
+        _ => Task::Demo,
+    }
+}
+
 /// A name in lower case and without hyphens.
 fn squeezed(name: &str) -> String {
     let letters = name.chars().filter(|c| !matches!(c, '-' | '_'));
     letters.collect::<String>().to_ascii_lowercase()
 }
 
-/// The setting whose name is this one but for hyphens and capitals.
+/// The name, and the rest of it behind a word that some put in front of all names.
+fn with_and_without_prefix(name: &str) -> impl Iterator<Item = &str> {
+    let prefixes = ["mqtt", "tls", "ssl"].into_iter();
+    let rests = prefixes.filter_map(move |prefix| name.strip_prefix(prefix));
+    std::iter::once(name).chain(rests)
+}
+
+/// The setting whose name is this one but for hyphens, capitals and a word in front.
 fn spelt_otherwise(name: &str) -> Option<String> {
     let name = squeezed(name);
-    keys().into_iter().find(|key| squeezed(key) == name)
+    let spelt = |name: &str| keys().into_iter().find(|key| squeezed(key) == name);
+    with_and_without_prefix(&name).find_map(spelt)
 }
 
 /// The meaning of a flag of another tool; `name` has its hyphens.
@@ -234,13 +289,13 @@ fn of_flag(name: &str) -> Option<Here> {
             .map(|(_, here)| *here)
     };
     match name.strip_prefix("--") {
-        Some(long) => known(&squeezed(long)),
+        Some(long) => with_and_without_prefix(&squeezed(long)).find_map(known),
         None => known(name),
     }
 }
 
 /// An argument that is a flag of another tool, without its value, and what it stands for.
-fn of_argument(argument: &str) -> Option<(String, String)> {
+fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
     let name = argument.split(['=', ':']).next()?;
     let long = name.trim_start_matches('-');
     let is_own = name.starts_with("--") && keys().iter().any(|key| key == long);
@@ -258,7 +313,7 @@ fn of_argument(argument: &str) -> Option<(String, String)> {
         return Some((name.to_owned(), advice));
     }
     if let Some(here) = of_flag(name).or_else(|| of_flag(&format!("--{long}"))) {
-        return Some((name.to_owned(), advice(name, here)));
+        return Some((name.to_owned(), advice(name, here, task)));
     }
     let config = (long == "config" && !name.starts_with("--")).then(|| long.to_owned());
     if let Some(key) = spelt_otherwise(long).or(config) {
@@ -268,13 +323,15 @@ fn of_argument(argument: &str) -> Option<(String, String)> {
     let short: String = name.chars().take(2).collect();
     let glued = name.is_ascii() && name.len() > 2 && short != "--";
     let here = of_flag(&short).filter(|_| glued)?;
-    Some((short.clone(), advice(&short, here)))
+    Some((short.clone(), advice(&short, here, task)))
 }
 
-fn advice(name: &str, here: Here) -> String {
-    match here {
-        Flag(flag) => format!("for {name} use {flag}"),
-        Nothing(reason) => format!("leave {name} out: {reason}"),
+fn advice(name: &str, here: Here, task: Task) -> String {
+    match (here, task) {
+        (Flag(flag), _) | (OfDemo(flag, _), Task::Demo) => format!("for {name} use {flag}"),
+        (Nothing(reason), _) | (OfDemo(_, reason), Task::Bench) => {
+            format!("leave {name} out: {reason}")
+        }
     }
 }
 
@@ -301,7 +358,7 @@ pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)
         if own && !takes_value {
             continue;
         }
-        if let Some((name, advice)) = of_argument(word) {
+        if let Some((name, advice)) = of_argument(word, task_of(command_line)) {
             let name = match name.as_str() {
                 "-h" | "-V" => name + WITH_VALUE,
                 _ => name,
@@ -328,7 +385,7 @@ pub(super) fn meant_by(name: &str) -> Option<String> {
         return Some(key);
     }
     match of_flag(&format!("--{name}")) {
-        Some(Flag(flag)) => {
+        Some(Flag(flag) | OfDemo(flag, _)) => {
             let key = flag.strip_prefix("--")?.split([' ', '=', ',']).next()?;
             Some(key.to_owned())
         }
@@ -377,7 +434,7 @@ mod tests {
                 let rows = FOREIGN.iter().filter(|(names, _)| names.contains(name));
                 assert_eq!(rows.count(), 1, "{name}");
             }
-            if let Flag(flag) = here {
+            if let Flag(flag) | OfDemo(flag, _) = here {
                 let own = flag.strip_prefix("--").unwrap_or("output");
                 let key = own.split([' ', '=', ',']).next().unwrap();
                 assert!(keys.iter().any(|known| known == key), "{flag}");

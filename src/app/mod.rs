@@ -46,6 +46,8 @@ mod traffic;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod units;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod unused;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod usage;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod values;

@@ -24,6 +24,17 @@ pub(super) const PASSWORD: &str = "MQTT_PASSWORD";
 /// Password of the `--pkcs12` archive, in the environment.
 pub(super) const PKCS12_PASSWORD: &str = "MQTT_PKCS12_PASSWORD";
 
+/// Settings that only TLS has a use for.
+pub(super) const TLS_ONLY: [&str; 7] = [
+    "cert",
+    "key",
+    "ca-file",
+    "pkcs12",
+    "pkcs12-password-file",
+    "alpn",
+    "tls-server-name",
+];
+
 /// Things that become known beside the options.
 pub(super) struct Remarks<'a> {
     pub(super) notices: &'a mut Vec<String>,
@@ -127,18 +138,9 @@ pub(super) fn settle_password_file(
     Ok(())
 }
 
-/// `mqtt://` and a setting for TLS contradict each other: one of them is a slip, and guessing which
-/// could send secrets in the clear.
+/// `mqtt://` and a setting for TLS that is as strong contradict each other: one of them is a slip, and guessing
+/// which could send secrets in the clear. `unused.rs` has left out the others.
 fn no_tls_settings(chosen: &Chosen) -> Result<(), Error> {
-    const TLS_ONLY: [&str; 7] = [
-        "cert",
-        "key",
-        "ca-file",
-        "pkcs12",
-        "pkcs12-password-file",
-        "alpn",
-        "tls-server-name",
-    ];
     for key in TLS_ONLY {
         if chosen.source(key).is_some() {
             let name = chosen.name(key);
@@ -232,29 +234,28 @@ fn credentials(
     surroundings: &Surroundings,
     names: &mut Names,
 ) -> Result<Option<Credentials>, Error> {
-    let password = secret(
-        chosen,
-        "password-file",
-        path(&settings.password_file),
-        PASSWORD,
-        surroundings,
-    )?;
-    let username = settings.username.as_ref().map(|name| name.value.clone());
-    match (username, password) {
-        (None, None) => Ok(None),
-        (None, Some((_, name))) => Err(wrong(
-            "preparing user name and password",
-            format!("{name} is given without a user name"),
-            "add --username NAME, or leave the password out",
-        )),
-        (Some(username), password) => Ok(Some(Credentials {
-            username,
-            password: password.map_or_else(String::new, |(password, name)| {
-                names.insert("password-file", name);
-                password
-            }),
-        })),
-    }
+    let file = path(&settings.password_file);
+    let Some(username) = &settings.username else {
+        return match file {
+            None => Ok(None),
+            Some(_) => Err(wrong(
+                "preparing user name and password",
+                format!(
+                    "{} is given without a user name",
+                    chosen.name("password-file")
+                ),
+                "add --username NAME, or leave the password out",
+            )),
+        };
+    };
+    let password = secret(chosen, "password-file", file, PASSWORD, surroundings)?;
+    Ok(Some(Credentials {
+        username: username.value.clone(),
+        password: password.map_or_else(String::new, |(password, name)| {
+            names.insert("password-file", name);
+            password
+        }),
+    }))
 }
 
 /// A password and where it was given: directly in the environment, or in a file.

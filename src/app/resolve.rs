@@ -20,25 +20,11 @@ use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
 use super::names::Names;
 use super::settings::{Settings, Task, variable};
-use super::sources::{Layer, Source, is_quoted};
+use super::sources::{Layer, LineBreak, is_quoted, line_break};
 use super::surroundings::Surroundings;
+use super::usage::refuse_misplaced;
 use super::values::{FilePath, Format, Given, Rule, wrong};
-use super::{checks, files, remote, will};
-
-/// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
-pub(super) const REMOTE_ONLY: [&str; 11] = [
-    "endpoint",
-    "port",
-    "username",
-    "password-file",
-    "cert",
-    "key",
-    "ca-file",
-    "pkcs12",
-    "pkcs12-password-file",
-    "alpn",
-    "tls-server-name",
-];
+use super::{checks, files, remote, unused, will};
 
 /// Everything the program needs to know, valid.
 #[derive(Debug, Clone)]
@@ -76,6 +62,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     let verbosity = cli.verbosity();
     let task = cli.task;
     refuse_misplaced(&cli.given, task)?;
+    let mut notices = flags_only(&cli, surroundings);
     let mut layers = vec![cli.given, Layer::of_environment(surroundings)];
     if let Some(path) = &cli.config {
         FilePath::read_os(path.as_os_str()).map_err(|refusal| {
@@ -84,15 +71,17 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         })?;
         layers.extend(Layer::of_file(&files::read_settings(path)?, path)?);
     }
+    unused::leave_out_half_a_certificate(&mut layers, task, &mut notices);
     let mut chosen = Chosen::new(layers, task);
-    let mut notices = Vec::new();
     let local = value(&chosen.judge("local")?.local)?;
     if local {
-        leave_out_remote(&mut chosen, surroundings, &mut notices)?;
+        unused::leave_out_remote(&mut chosen, surroundings, &mut notices)?;
     } else {
         chosen.settle_port()?;
+        unused::leave_out_for_broker(&mut chosen, surroundings, &mut notices)?;
         remote::settle_password_file(&mut chosen, surroundings)?;
     }
+    unused::leave_out_will(&mut chosen, &mut notices);
     let settings = chosen.settings()?;
     notices.extend(likely_slips(&chosen, task, local, surroundings));
 
@@ -220,42 +209,20 @@ fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
     })
 }
 
-/// With an embedded broker, settings for another one are refused on the command line, where they
-/// contradict it, and left out of account elsewhere.
-fn leave_out_remote(
-    chosen: &mut Chosen,
-    surroundings: &Surroundings,
-    notices: &mut Vec<String>,
-) -> Result<(), Error> {
-    let local = chosen.name("local");
-    for key in REMOTE_ONLY {
-        let name = chosen.name(key);
-        match chosen.source(key) {
-            None => continue,
-            Some(Source::CommandLine) => {
-                return Err(wrong(
-                    format!("preparing the embedded broker ({local})"),
-                    format!("{name} is for a broker elsewhere"),
-                    "leave it out, or give --local=false",
-                ));
-            }
-            Some(_) => chosen.leave_out(key),
-        }
-        notices.push(format!(
-            "{name} is not used: {local} uses an embedded broker"
-        ));
-    }
-    for name in [remote::PASSWORD, remote::PKCS12_PASSWORD] {
-        if surroundings.variable(name).is_some() {
-            notices.push(format!(
-                "{name} is not used: {local} uses an embedded broker"
-            ));
-        }
-    }
-    Ok(())
+/// Variables that this program knows as flags only, unless such a flag is given.
+fn flags_only(cli: &Cli, surroundings: &Surroundings) -> Vec<String> {
+    let is_given = |flag: &str| match flag.starts_with("--config") {
+        true => cli.config.is_some(),
+        false => cli.verbosity() != Verbosity::Normal,
+    };
+    surroundings
+        .flags_only()
+        .filter(|(_, flag)| !is_given(flag))
+        .map(|(name, flag)| format!("{name} is no setting and not used; give {flag}"))
+        .collect()
 }
 
-/// Variables whose names are nearly those of settings that nobody gives, and a password in quotation marks.
+/// Variables whose names are nearly those of settings that nobody gives, and a password that has more around it.
 fn likely_slips(
     chosen: &Chosen,
     task: Task,
@@ -264,7 +231,7 @@ fn likely_slips(
 ) -> Vec<String> {
     let is_used = |key: &String| {
         let other_task = Task::of_setting(key).is_some_and(|only| only != task);
-        let unused = other_task || (local && REMOTE_ONLY.contains(&key.as_str()));
+        let unused = other_task || (local && unused::REMOTE_ONLY.contains(&key.as_str()));
         chosen.source(key).is_none() && !unused
     };
     let near = surroundings
@@ -272,19 +239,31 @@ fn likely_slips(
         .filter(|(_, key)| is_used(key));
     let mut slips: Vec<String> = near
         .map(|(name, key)| {
-            format!(
-                "{name} is no setting and not used; did you mean {}?",
-                variable(&key)
-            )
+            let unused = format!("{name} is no setting and not used");
+            match surroundings.service_of(name) {
+                Some(service) => {
+                    format!("{unused}: Kubernetes sets it for a Service called {service}")
+                }
+                None => format!("{unused}; did you mean {}?", variable(&key)),
+            }
         })
         .collect();
     for name in [remote::PASSWORD, remote::PKCS12_PASSWORD] {
-        if surroundings
-            .variable(name)
-            .is_some_and(|text| is_quoted(text))
-        {
+        let Some(text) = surroundings.variable(name) else {
+            continue;
+        };
+        if is_quoted(text) {
             slips.push(format!(
                 "the quotation marks around {name} count as part of the password"
+            ));
+        }
+        let text = text.to_string_lossy();
+        if let Some(found) = line_break(files::without_line_break(&text)) {
+            let LineBreak {
+                character, cause, ..
+            } = found;
+            slips.push(format!(
+                "{name} ends in {character}{cause}; it counts as part of the password"
             ));
         }
     }
@@ -317,37 +296,6 @@ fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
         true => remarks.map(|(_, remark)| remark.to_owned()).collect(),
         false => Vec::new(),
     }
-}
-
-/// Flags of the other task are refused: they would do nothing. In the environment and in the file they may
-/// stand: those are for both.
-fn refuse_misplaced(flags: &Layer, task: Task) -> Result<(), Error> {
-    for key in flags.values.keys() {
-        if Task::of_setting(key).is_some_and(|only| only != task) {
-            return Err(misplaced(key, task));
-        }
-    }
-    Ok(())
-}
-
-fn misplaced(key: &str, task: Task) -> Error {
-    let name = Source::CommandLine.name(key);
-    let (problem, advice) = match task {
-        Task::Bench => {
-            let advice = match key {
-                "max-inflight" => "use --window",
-                "publish-count" => "use --messages",
-                "command-queue" | "response-queue" => "leave it out: it follows from --window",
-                _ => "leave it out; bench --help shows what there is",
-            };
-            ("it is a flag of the demo, not of bench", advice.to_owned())
-        }
-        Task::Demo => (
-            "it is a flag of the command bench, not of the demo",
-            format!("write: mqtt-connection-sharing bench {name} …"),
-        ),
-    };
-    wrong(format!("reading {name}"), problem, advice)
 }
 
 /// The client identifier where none is given: `mqtt-connection-sharing-<host>-<run>`, at most 100 bytes.

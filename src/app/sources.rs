@@ -15,7 +15,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 use mqtt_connection_sharing::error::Error;
 use toml::{Table, Value};
 
-use super::foreign::meant_by;
+use super::foreign::{flag_alone, meant_by};
 use super::refusal::Refusal;
 use super::settings::{BENCH_WORD, Settings, Task, flags, keys, variable};
 use super::surroundings::Surroundings;
@@ -81,6 +81,18 @@ impl Raw {
     pub(super) fn judge(&self, key: &str) -> Result<Settings, Refusal> {
         match self {
             Raw::Texts(texts) => {
+                let broken = texts.iter().find_map(|text| line_break(text.to_str()?));
+                if let Some(LineBreak {
+                    place,
+                    character,
+                    cause,
+                }) = broken
+                {
+                    return Err(Refusal::value(
+                        format!("its character {place} is {character}{cause}"),
+                        "the value without it",
+                    ));
+                }
                 if texts.iter().any(|text| is_quoted(text)) {
                     return Err(Refusal::value(
                         "the quotation marks around it count as part of it",
@@ -151,6 +163,34 @@ impl Raw {
     }
 }
 
+/// A line break at the end of a text of one line.
+pub(super) struct LineBreak {
+    /// The place of its first character, from 1.
+    pub(super) place: usize,
+    /// That character.
+    pub(super) character: &'static str,
+    /// The way in which it may have come there, to follow the rest of a sentence.
+    pub(super) cause: &'static str,
+}
+
+/// The line break at the end of a text, if it has one there and no other.
+pub(super) fn line_break(text: &str) -> Option<LineBreak> {
+    let line = text.trim_end_matches(['\r', '\n']);
+    let (character, cause) = match text[line.len()..].chars().next()? {
+        '\r' => (
+            "U+000D, a carriage return",
+            ", as lines of a file with Windows line ends leave one",
+        ),
+        _ => ("U+000A, a line feed", ""),
+    };
+    let place = line.chars().count() + 1;
+    (!line.contains(['\r', '\n'])).then_some(LineBreak {
+        place,
+        character,
+        cause,
+    })
+}
+
 /// Whether a text stands in quotation marks. Shells take them away; env files and lists of arguments do not.
 pub(super) fn is_quoted(text: &OsStr) -> bool {
     let bytes = text.as_encoded_bytes();
@@ -182,17 +222,18 @@ fn of_type(error: &clap::Error) -> Option<Refusal> {
 }
 
 /// The form of a setting in words, for a value that is missing or that its type could not judge: as the
-/// type says it of an empty text.
+/// type says it of a value of another kind.
 pub(super) fn allowed(key: &str) -> String {
-    if key == "alpn" {
-        return values::Protocol::FORM.to_owned();
+    match key {
+        "alpn" => return values::Protocol::FORM.to_owned(),
+        // No setting, but read as one.
+        "config" => return FilePath::FORM.to_owned(),
+        _ => {}
     }
-    let empty = flags().try_get_matches_from([format!("--{key}=")]);
-    let refusal = empty.err().as_ref().and_then(of_type);
-    match refusal.filter(|refusal| refusal.problem.is_none()) {
-        Some(refusal) => refusal.allowed,
-        None => values::TEXT.to_owned(),
-    }
+    let table = Table::from_iter([(key.to_owned(), Value::Table(Table::new()))]);
+    let refused = table.try_into::<Settings>().err();
+    let refusal = refused.and_then(|error: toml::de::Error| Refusal::from_serde(error.message()));
+    refusal.map_or_else(|| values::TEXT.to_owned(), |refusal| refusal.allowed)
 }
 
 /// The values that one source gives, as they were written, under their keys.
@@ -252,12 +293,14 @@ impl Layer {
             ));
         }
         let known = keys();
-        for key in bench.keys().chain(table.keys()) {
+        let of_bench = bench.keys().map(|key| (key, true));
+        let of_both = table.keys().map(|key| (key, false));
+        for (key, is_below_bench) in of_bench.chain(of_both) {
             if !known.contains(key) {
                 return Err(wrong(
                     format!("reading the settings file {file}"),
                     format!("the key {key} is not known"),
-                    advice_for_unknown(key),
+                    advice_for_unknown(key, is_below_bench),
                 ));
             }
         }
@@ -325,15 +368,21 @@ impl FromArgMatches for Layer {
     }
 }
 
-fn advice_for_unknown(key: &str) -> String {
+fn advice_for_unknown(key: &str, is_below_bench: bool) -> String {
     let plain = key.to_lowercase().replace('_', "-");
-    if matches!(plain.as_str(), "password" | "pkcs12-password") {
+    // As it is called in the environment.
+    let plain = plain.strip_prefix("mqtt-").unwrap_or(&plain);
+    if matches!(plain, "password" | "pkcs12-password") {
         return format!(
             "a password does not belong here: use {plain}-file, or {} in the environment",
-            variable(&plain)
+            variable(plain)
         );
     }
-    match meant_by(key) {
+    if let Some(flag) = flag_alone(plain) {
+        return format!("remove it, and give {flag}");
+    }
+    let known = meant_by(plain);
+    match known.filter(|key| !is_below_bench || Task::of_setting(key) != Some(Task::Demo)) {
         Some(known) => format!("did you mean {known}?"),
         None => "remove it; config/demo.toml shows every key".into(),
     }

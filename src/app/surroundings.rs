@@ -3,14 +3,14 @@
 //! Pure but for [`Surroundings::of_this_process`], which asks the system once. The main thread uses it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use mqtt_connection_sharing::error::Error;
 
 use super::files;
-use super::foreign::meant_by;
+use super::foreign::{flag_alone, meant_by};
 use super::settings::variable;
 use super::values::wrong;
 
@@ -65,6 +65,21 @@ impl Surroundings {
         })
     }
 
+    /// The variables that this program knows as flags only, each with what to give.
+    pub(super) fn flags_only(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.variables.keys().filter_map(|name| {
+            let flag = flag_alone(name.strip_prefix(PREFIX)?)?;
+            Some((name.as_str(), flag))
+        })
+    }
+
+    /// The Service for which Kubernetes has set this variable, if it looks like that: `NAME_PORT=tcp://…`.
+    pub(super) fn service_of(&self, name: &str) -> Option<String> {
+        let service = name.strip_suffix("_PORT")?;
+        let is_set = is_port_of_kubernetes(self.variable(name)?);
+        is_set.then(|| service.to_ascii_lowercase().replace('_', "-"))
+    }
+
     /// A password in the environment, without the line break at its end; an empty one counts as not set.
     pub(super) fn password(&self, name: &str) -> Result<Option<String>, Error> {
         let Some(text) = self.variable(name) else {
@@ -80,6 +95,11 @@ impl Surroundings {
         let password = files::without_line_break(text);
         Ok((!password.is_empty()).then(|| password.to_owned()))
     }
+}
+
+/// Whether a port is what Kubernetes sets beside a Service: `tcp://10.96.12.7:8883`.
+pub(super) fn is_port_of_kubernetes(text: &OsStr) -> bool {
+    text.to_string_lossy().contains("://")
 }
 
 impl fmt::Debug for Surroundings {

@@ -9,9 +9,9 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::foreign::{WITH_VALUE, distance, on_command_line};
-use super::settings::BENCH_WORD;
-use super::sources::allowed;
+use super::foreign::{WITH_VALUE, distance, on_command_line, task_of};
+use super::settings::{BENCH_WORD, Task};
+use super::sources::{Layer, Source, allowed};
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
 
@@ -42,7 +42,7 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
         ),
         (ErrorKind::UnknownArgument, Some(flag)) => {
             let advice = match text(error, ContextKind::SuggestedArg) {
-                Some(similar) => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
+                Some(similar) => suggestion(&similar, task_of(command_line)),
                 None => SEE_HELP.to_owned(),
             };
             let shown = match looks_like_a_flag(&flag) {
@@ -96,6 +96,18 @@ pub(super) fn not_help(command_line: &[OsString]) -> Option<Error> {
     found.iter().any(is_value).then(|| foreign_flags(&found))
 }
 
+/// The advice where a flag of this program is near to an unknown one.
+fn suggestion(similar: &str, task: Task) -> String {
+    let key = similar.trim_start_matches('-');
+    match Task::of_setting(key).is_some_and(|only| only != task) {
+        true => {
+            let (problem, advice) = of_other_task(key, task);
+            format!("did you mean {similar}? It {problem}: {advice}; {SEE_HELP}")
+        }
+        false => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
+    }
+}
+
 /// The error for flags of other tools: each, with what to do.
 fn foreign_flags(found: &[(String, String)]) -> Error {
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
@@ -108,6 +120,42 @@ fn foreign_flags(found: &[(String, String)]) -> Error {
     let advice: Vec<&str> = found.iter().map(|(_, advice)| advice.as_str()).collect();
     let advice = format!("{}; {SEE_HELP}", advice.join(", "));
     wrong("reading the command line", problem, advice)
+}
+
+/// Flags of the other task are refused: they would do nothing. In the environment and in the file they may
+/// stand: those are for both.
+pub(super) fn refuse_misplaced(flags: &Layer, task: Task) -> Result<(), Error> {
+    for key in flags.values.keys() {
+        if Task::of_setting(key).is_some_and(|only| only != task) {
+            return Err(misplaced(key, task));
+        }
+    }
+    Ok(())
+}
+
+fn misplaced(key: &str, task: Task) -> Error {
+    let name = Source::CommandLine.name(key);
+    let (problem, advice) = of_other_task(key, task);
+    wrong(format!("reading {name}"), format!("it {problem}"), advice)
+}
+
+/// The problem with a flag of the other task, to follow "it", and the remedy.
+fn of_other_task(key: &str, task: Task) -> (&'static str, String) {
+    match task {
+        Task::Bench => {
+            let advice = match key {
+                "max-inflight" => "use --window",
+                "publish-count" => "use --messages",
+                "command-queue" | "response-queue" => "leave it out: it follows from --window",
+                _ => "leave it out; bench --help shows what there is",
+            };
+            ("is a flag of the demo, not of bench", advice.to_owned())
+        }
+        Task::Demo => (
+            "is a flag of the command bench, not of the demo",
+            format!("write: mqtt-connection-sharing bench --{key} …"),
+        ),
+    }
 }
 
 /// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
@@ -285,6 +333,45 @@ mod tests {
                 &["--count", "3"],
                 "reading the command line: --count is not known; for --count use --publish-count N, and with the \
                  command bench --messages N; see --help",
+            ),
+            (
+                &["--tls-version", "tlsv1.2"],
+                "reading the command line: --tls-version is not known; leave --tls-version out: TLS 1.2 or 1.3 is used",
+            ),
+            (
+                &["--interval", "1"],
+                "reading the command line: --interval is not known; for --interval use --publish-delay DURATION; see",
+            ),
+            (
+                &["bench", "--interval", "1"],
+                "reading the command line: --interval is not known; leave --interval out: a bench publishes without \
+                 pauses; see --help",
+            ),
+            (
+                &["bench", "--max-inflihgt=3"],
+                "reading the command line: --max-inflihgt is not known; did you mean --max-inflight? It is a flag of \
+                 the demo, not of bench: use --window; see --help",
+            ),
+            (
+                &["--thread=3"],
+                "reading the command line: --thread is not known; did you mean --threads? It is a flag of the command \
+                 bench, not of the demo: write: ",
+            ),
+            (
+                &["--mqtt-host=hunter2"],
+                "reading the command line: --mqtt-host is not known; for --mqtt-host use --endpoint HOST[:PORT]; see",
+            ),
+            (
+                &["--config="],
+                "reading --config: its value is missing; use the path of a file, as a text; see --help",
+            ),
+            (
+                &["--endpoint", "--local"],
+                "reading --endpoint: its value is missing; use HOST or HOST:PORT, such as broker.example:8883; see",
+            ),
+            (
+                &["--username"],
+                "reading --username: its value is missing; use a user name, as a text; see --help",
             ),
             (
                 &["-q", "1", "--insecure"],

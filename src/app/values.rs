@@ -261,20 +261,20 @@ pub(super) const TEXT: &str = "a text";
 
 texts! {
     /// `HOST` or `HOST:PORT`, perhaps behind `mqtts://` or `mqtt://`.
-    Address: Endpoint, TEXT, |text| endpoint::parse(text).map_err(|problem| {
+    Address: Endpoint, "HOST or HOST:PORT, such as broker.example:8883", |text| endpoint::parse(text).map_err(|problem| {
         Refusal::value(problem, "for example broker.example:8883 or mqtts://broker.example")
     });
     /// A client identifier, which may be empty.
-    ClientId: String, TEXT, |text| string(text, "another one");
+    ClientId: String, "a client identifier, as a text", |text| string(text, "another one");
     /// A user name.
-    UserName: String, TEXT, |text| match text {
+    UserName: String, "a user name, as a text", |text| match text {
         "" => Err(Refusal::value("it is empty", "a name, or leave it out")),
         _ => string(text, "another one"),
     };
     /// A topic to publish to.
-    TopicName: String, TEXT, |text| topic(text, "a topic such as status/me");
+    TopicName: String, "a topic, as a text, such as status/me", |text| topic(text, "a topic such as status/me");
     /// The first levels of topics.
-    TopicPrefix: String, TEXT, |text| {
+    TopicPrefix: String, "one or more levels, as a text, such as filter or team/demo", |text| {
         const ALLOWED: &str = "one or more levels such as filter or team/demo";
         let refuse = |problem| Err(topic_refused(text, problem, ALLOWED));
         let prefix = topic(text, ALLOWED)?;
@@ -287,7 +287,7 @@ texts! {
         Ok(prefix)
     };
     /// The name in the broker's certificate.
-    ServerName: String, TEXT, |text| match text {
+    ServerName: String, "the name in the broker's certificate, as a text", |text| match text {
         "" => Err(Refusal::value(
             "it is empty",
             "the name in the broker's certificate, or leave it out",

@@ -191,15 +191,29 @@ fn mqtt_3_1_2_22_a_password_without_a_user_name_is_refused() {
     let error = refused(|o| o.credentials = credentials("", "secret"));
     assert!(error.contains("[MQTT-3.1.2-22]"), "{error}");
     assert!(!error.contains("secret"), "{error}");
-    // The program refuses this before it connects.
+    // The program refuses a flag like that before it connects.
     let mut broker = ScriptedBroker::bind();
-    let done = Program::new()
-        .args(["--endpoint", &broker.endpoint()])
-        .env("MQTT_PASSWORD", "secret")
-        .run();
-    assert_eq!(done.status.code(), Some(2), "{done}");
+    let program = || Program::new().args(["--endpoint", &broker.endpoint(), "--client-id", "loop"]);
+    let done = program().args(["--password-file", "/nowhere/secret"]).run();
+    done.expect_code(2);
     assert!(!done.stderr.contains("secret"), "{done}");
-    assert!(broker.accept_within(std::time::Duration::ZERO).is_none());
+    // A variable may be there for another program: none of it goes out.
+    let running = program()
+        .args(["--retry-attempts", "1", "--retry-base", "0"])
+        .env("MQTT_PASSWORD", "secret")
+        .spawn();
+    for _ in 0..2 {
+        let mut link = broker.accept();
+        link.expect_connect();
+        let connect = link.last_raw();
+        assert_eq!(connect[9] & 0b1100_0000, 0, "{connect:02x?}");
+        assert_eq!(connect.len(), CONNECT.len(), "{connect:02x?}");
+        link.close();
+    }
+    let done = running.finish();
+    done.expect_code(3);
+    assert!(done.stderr.contains("MQTT_PASSWORD is not used"), "{done}");
+    assert!(!done.stderr.contains("secret"), "{done}");
 }
 
 #[test]

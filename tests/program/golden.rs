@@ -275,7 +275,21 @@ fn error_lines() {
         ),
         (&[], &[("MQTT_ACK_TIMEOUT", "soon")]),
         (&[], &[("MQTT_PORT", "tcp://10.96.12.7:8883")]),
-        (&["--endpoint", "a"], &[("MQTT_PASSWORD", "hunter2")]),
+        (
+            &["--endpoint", "a", "--username", "u"],
+            &[
+                ("MQTT_PASSWORD", "hunter2"),
+                ("MQTT_PASSWORD_FILE", "/nowhere"),
+            ],
+        ),
+        (
+            &["--endpoint", "a", "--password-file", "/nowhere"],
+            no_variable,
+        ),
+        (&[], &[("MQTT_QOS", "1\r")]),
+        (&["--config="], no_variable),
+        (&["--endpoint", "--local"], no_variable),
+        (&["bench", "--interval", "1"], no_variable),
         (&[], &[("MQTT_ENDPOINT", "\"broker.example\"")]),
         (&[], &[("MQTT_HOST", "broker.example")]),
         (

@@ -113,6 +113,14 @@ fn the_table_bench_of_a_file_counts_for_that_command() {
             ["the key thread is not known", "did you mean threads?"],
         ),
         (
+            "[bench]\ninterval = 1",
+            ["the key interval is not known", "remove it"],
+        ),
+        (
+            "[bench]\nmax-inflihgt = 1",
+            ["the key max-inflihgt is not known", "remove it"],
+        ),
+        (
             "[bench]\niterations = 1",
             ["iterations below [bench]", "of the demo"],
         ),
@@ -131,7 +139,7 @@ fn quotation_marks_around_a_value_are_named() {
     for (name, value) in [
         ("MQTT_ENDPOINT", "\"broker.example\""),
         ("MQTT_QOS", "'1'"),
-        ("MQTT_CERT", "\"/certs/me.pem\""),
+        ("MQTT_CA_FILE", "\"/certs/ca.pem\""),
         ("MQTT_CLIENT_ID", "\"me\""),
         ("MQTT_LOCAL", "\"true\""),
     ] {

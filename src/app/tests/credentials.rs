@@ -85,10 +85,13 @@ fn passwords_rank_with_their_source() {
 
 #[test]
 fn a_password_needs_a_user_name_and_is_never_shown() {
-    let environment = [("MQTT_PASSWORD", "hunter2")];
-    let result = with(&["--endpoint=a"], &environment);
+    let (_folder, file) = files(&[("pw", "hunter2")]);
+    let result = to("a", &["--password-file", &file]);
     assert!(!format!("{result:?}").contains("hunter2"));
-    refused(result, &["MQTT_PASSWORD", "--username"]);
+    refused(result, &["--password-file", "--username"]);
+    let environment = [("MQTT_PASSWORD", "hunter2")];
+    let unused = with(&["--endpoint=a"], &environment);
+    assert!(!format!("{unused:?}").contains("hunter2"));
     let config = with(&["--endpoint=a", "--username=u"], &environment).unwrap();
     assert_eq!(password(&config), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));

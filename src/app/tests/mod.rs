@@ -4,6 +4,7 @@ mod aws;
 mod chosen;
 mod credentials;
 mod demo_file;
+mod environment;
 mod panics;
 mod papers;
 mod readme;

@@ -20,6 +20,7 @@ use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
 use crate::app::settings::variable;
 use crate::app::surroundings::Surroundings;
+use crate::app::unused::REMOTE_ONLY;
 use crate::app::usage::usage_error;
 use crate::app::values::Format;
 
@@ -369,7 +370,7 @@ fn a_path_need_not_be_utf_8() {
 fn a_flag_that_is_no_path_has_to_be_utf_8() {
     use std::os::unix::ffi::OsStrExt;
     for (flag, advice) in [
-        ("--client-id", "use a text"),
+        ("--client-id", "use a client identifier, as a text"),
         ("--qos", "use 0, 1 or 2"),
         ("--alpn", "use a list of names"),
         ("--output", "use text or json"),

@@ -195,7 +195,13 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
         ("host", "did you mean endpoint?"),
         ("clientId", "did you mean client-id?"),
         ("user", "did you mean username?"),
-        ("config", "remove it"),
+        ("config", "give --config FILE"),
+        ("verbose", "give -v, or set RUST_LOG"),
+        ("MQTT_QOS", "did you mean qos?"),
+        ("MQTT_PUBLISH_COUNT", "did you mean publish-count?"),
+        ("mqtt-host", "did you mean endpoint?"),
+        ("MQTT_PASSWORD", "use password-file, or MQTT_PASSWORD in"),
+        ("tls-ca", "did you mean ca-file?"),
     ] {
         let error = toml(&format!("{key} = \"hunter2\""))
             .expect_err(key)

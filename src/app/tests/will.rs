@@ -69,10 +69,6 @@ fn a_last_will_that_cannot_be_is_refused() {
         assert!(error.to_string().contains("65,535"), "{flag}");
         assert!(error.to_string().len() < 300, "{flag}");
     }
-    refused(
-        with(&["--endpoint=a"], &[("MQTT_WILL_QOS", "1")]),
-        &["MQTT_WILL_QOS is given without a topic"],
-    );
     assert_eq!(
         to("a", &["--will-retain=false"]).unwrap().options.last_will,
         None
