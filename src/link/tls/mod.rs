@@ -24,7 +24,7 @@ mod unverified;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use native_tls::{HandshakeError, Protocol, TlsConnector, TlsStream};
+use native_tls::{HandshakeError, Protocol, TlsConnector, TlsConnectorBuilder, TlsStream};
 
 use crate::error::{Blame, Error};
 use crate::link::resolve::zoned;
@@ -40,8 +40,7 @@ use identity::{mismatch, pem_identity, pkcs12_identity};
 #[derive(Debug)]
 pub(crate) struct Connector {
     tls: TlsConnector,
-    /// Verifies nothing and presents no certificate. See [`Connector::look`].
-    viewer: TlsConnector,
+    alpn: Vec<String>,
     server_name: Option<String>,
     ca_file: Option<PathBuf>,
     /// The authorities in the CA file.
@@ -70,7 +69,8 @@ impl Connector {
         host: &str,
         stream: S,
     ) -> Result<TlsStream<S>, HandshakeError<S>> {
-        self.viewer.connect(self.name(host), stream)
+        let viewer = viewer(&self.alpn).map_err(HandshakeError::Failure)?;
+        viewer.connect(self.name(host), stream)
     }
 
     /// The name to verify and to send as SNI: the configured name or else the host. A dot at the end of a
@@ -133,10 +133,7 @@ fn library_failure() -> Option<Error> {
 }
 
 fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
-    let alpn: Vec<&str> = options.alpn.iter().map(String::as_str).collect();
-    let mut builder = TlsConnector::builder();
-    builder.min_protocol_version(Some(Protocol::Tlsv12));
-    builder.request_alpns(&alpn);
+    let mut builder = builder(&options.alpn);
     let mut trusted = Vec::new();
     if let Some(path) = &options.ca_file {
         builder.disable_built_in_roots(true);
@@ -159,19 +156,11 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
         }
         None => {}
     }
-    let built = builder.build();
-    let mut viewer = TlsConnector::builder();
-    viewer
-        .min_protocol_version(Some(Protocol::Tlsv12))
-        .disable_built_in_roots(true)
-        .danger_accept_invalid_certs(true)
-        .danger_accept_invalid_hostnames(true)
-        .request_alpns(&alpn);
     let failed =
         |error: native_tls::Error| build_error(&error.to_string(), options).with_source(error);
     Ok(Connector {
-        tls: built.map_err(failed)?,
-        viewer: viewer.build().map_err(failed)?,
+        tls: builder.build().map_err(failed)?,
+        alpn: options.alpn.clone(),
         server_name: options.server_name.clone(),
         ca_file: options.ca_file.clone(),
         authorities: trusted.into_iter().filter_map(|(_, it)| it).collect(),
@@ -179,6 +168,25 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
         is_archive: matches!(options.identity, Some(IdentityFiles::Pkcs12 { .. })),
         chain,
     })
+}
+
+/// A connector that verifies nothing and presents no certificate. It is made when it is needed: the TLS library
+/// reads all authorities of the system for each one.
+fn viewer(alpn: &[String]) -> Result<TlsConnector, native_tls::Error> {
+    builder(alpn)
+        .disable_built_in_roots(true)
+        .danger_accept_invalid_certs(true)
+        .danger_accept_invalid_hostnames(true)
+        .build()
+}
+
+fn builder(alpn: &[String]) -> TlsConnectorBuilder {
+    let alpn: Vec<&str> = alpn.iter().map(String::as_str).collect();
+    let mut builder = TlsConnector::builder();
+    builder
+        .min_protocol_version(Some(Protocol::Tlsv12))
+        .request_alpns(&alpn);
+    builder
 }
 
 /// Refuses names that would switch a check off. With an empty name OpenSSL verifies no host name at all,
