@@ -77,6 +77,13 @@ fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
     ring.get_mut(id).filter(|entry| entry.ever_sent)
 }
 
+/// The request that an acknowledgment may be for. The session that a broker keeps has no requests in it, so it has
+/// to be one that was sent on this link.
+fn asked<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Body> {
+    let entry = ring.get_mut(id).filter(|entry| entry.on_this_link)?;
+    Some(&mut entry.body)
+}
+
 /// Commands on their way into the output.
 impl<T> Outbound<T> {
     pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
@@ -297,7 +304,7 @@ impl<T> Outbound<T> {
 
     /// The SUBSCRIBE that a SUBACK answers.
     pub(super) fn subscribing(&mut self, id: PacketId) -> Option<&mut Subscribing> {
-        match &mut sent(&mut self.ring, id)?.body {
+        match asked(&mut self.ring, id)? {
             Body::Subscribe(asked) => Some(asked),
             _ => None,
         }
@@ -305,7 +312,7 @@ impl<T> Outbound<T> {
 
     /// The UNSUBSCRIBE that an UNSUBACK answers.
     pub(super) fn unsubscribing(&mut self, id: PacketId) -> Option<&mut Unsubscribing> {
-        match &mut sent(&mut self.ring, id)?.body {
+        match asked(&mut self.ring, id)? {
             Body::Unsubscribe(left) => Some(left),
             _ => None,
         }

@@ -3,7 +3,7 @@
 use rumqttc::mqttbytes::v4::Packet;
 
 use super::Transcript;
-use super::packets::{puback, pubcomp, pubrec, suback};
+use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
 
@@ -374,6 +374,29 @@ fn what_is_unanswered_is_tried_in_its_old_order_and_nothing_new_meanwhile() {
     t.receives(suback(3, &[Some(1)]));
     t.resolved(asked, "delivered x4 [1]");
     assert!(t.wants_commands());
+    t.finish();
+}
+
+/// Requests are not part of the session that a broker keeps, so it has nothing to answer before they are sent again.
+#[test]
+fn an_answer_to_a_request_that_was_not_sent_on_this_link_is_none() {
+    let mut t = Transcript::connected();
+    let asked = t.subscribe(&[("a", 1), ("b", 1)]);
+    let left = t.unsubscribe(&["c"]);
+    for _ in 0..3 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.sends("PINGREQ").receives(Incoming::PingResp);
+    t.receives(suback(1, &[Some(1)]))
+        .receives(suback(1, &[Some(1); 2]));
+    t.receives(unsuback(2)).silent();
+    assert!(!t.session.is_subscribed("a"));
+    t.later(IDLE[0]).sends("SUBSCRIBE id=1 a:1 b:1").silent();
+    t.receives(suback(1, &[Some(1); 2]));
+    t.resolved(asked, "delivered x4 [1 1]");
+    t.sends("UNSUBSCRIBE id=2 c").silent();
+    t.receives(unsuback(2)).resolved(left, "delivered x4");
     t.finish();
 }
 

@@ -19,6 +19,7 @@
 //! | between PUBLISH and PUBCOMP there are no more QoS 2 messages than their window allows | `record.rs` |
 //! | a message that could be delivered twice is not sent in another session | `record.rs` |
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
+//! | a SUBSCRIBE or UNSUBSCRIBE is answered only on a link on which it was sent | `record.rs` |
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
 //! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
 //! | a message that was accepted is acknowledged as soon as its turn comes | `arrivals.rs` |

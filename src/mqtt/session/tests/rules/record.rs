@@ -292,24 +292,27 @@ impl Record {
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
             (Stage::Up, Incoming::PubRec(id)) => self.releases(id.value(), is_free),
+            // An answer to a request that was not sent on this link ends nothing.
             (Stage::Up, Incoming::SubAck { id, granted }) => {
-                if let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) {
-                    if filters.len() != granted.len() {
-                        return None;
-                    }
-                    for (filter, granted) in filters.iter().zip(granted) {
-                        self.renewals_due.remove(filter);
-                        if granted.is_some() && self.wanted.contains(filter) {
-                            self.granted.insert(filter.clone());
-                        }
-                    }
-                    self.frees(id.value());
+                let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) else {
+                    return Some(Cause::Other);
+                };
+                if filters.len() != granted.len() {
+                    return None;
                 }
+                for (filter, granted) in filters.iter().zip(granted) {
+                    self.renewals_due.remove(filter);
+                    if granted.is_some() && self.wanted.contains(filter) {
+                        self.granted.insert(filter.clone());
+                    }
+                }
+                self.frees(id.value());
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
-                if self.in_use.get(&id.value()) == Some(&InUse::Unsubscribe) {
-                    self.frees(id.value());
+                if self.in_use.get(&id.value()) != Some(&InUse::Unsubscribe) {
+                    return Some(Cause::Other);
                 }
+                self.frees(id.value());
             }
             (Stage::Up, Incoming::PubRel(id)) => {
                 self.completions_due.push_back(id.value());
