@@ -202,32 +202,39 @@ impl Attempt {
         (self.race.left() == 0).then(|| self.verdict())
     }
 
-    /// The step that is under way and has lasted for this time, or the failure of the last address if there is none.
-    pub(crate) fn so_far(&self, elapsed: Duration) -> Option<Error> {
-        let elapsed = format!("{:.1} s", elapsed.as_secs_f64());
+    /// The step that is under way, or the failure of the last address if there is none. `elapsed` is the time since
+    /// the first attempt began; earlier steps and addresses had their part of it.
+    pub(crate) fn so_far(
+        &self,
+        options: &Options,
+        connector: Option<&Connector>,
+        elapsed: Duration,
+    ) -> Option<Error> {
+        let elapsed = format!(
+            "{:.1} s after the first attempt began",
+            elapsed.as_secs_f64()
+        );
         let error = match &self.stage {
             AttemptStage::Resolving { .. } => self.network(
-                format!("the host name was not resolved after {elapsed}"),
+                format!("the host name was not resolved, {elapsed}"),
                 "check the name server",
             ),
             AttemptStage::Racing => match self.race.tried() {
                 none if none.is_empty() => return self.last.clone(),
-                tried => self.network(format!("no answer after {elapsed} ({tried})"), CHECK_BROKER),
+                tried => self.network(format!("no answer from {tried}, {elapsed}"), CHECK_BROKER),
             },
             AttemptStage::Handshaking { .. } => self.named(Error::new(
                 Blame::Tls,
                 format!("TLS handshake with {}", self.address),
-                format!("no end after {elapsed}"),
+                format!("no end, {elapsed}"),
                 "check that the port speaks TLS",
             )),
-            AttemptStage::Looking(looking) => self.named(Error::new(
-                Blame::Tls,
-                format!("TLS handshake with {}", self.address),
-                looking.0.to_string(),
-                "",
-            )),
+            // The look is for the error alone, which goes without it.
+            AttemptStage::Looking(looking) => {
+                self.named(tls::handshake_error(&looking.0, options, connector?, &[]))
+            }
             AttemptStage::Over => self.named(self.network(
-                format!("no answer to CONNECT after {elapsed}"),
+                format!("no answer to CONNECT, {elapsed}"),
                 "check that it is an MQTT broker and not overloaded",
             )),
         };

@@ -2,7 +2,13 @@
 //! the last failed attempt, or for what the first one was waiting for.
 
 use crate::support::refusal::expect_one_line;
-use crate::support::{BlackHole, Program, Running, ScriptedBroker};
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+
+use native_tls::{Identity, TlsAcceptor};
+
+use crate::support::{BlackHole, Certs, Program, Running, ScriptedBroker};
 
 /// Arguments for attempts without end or pause.
 const WITHOUT_END: [&str; 8] = [
@@ -58,7 +64,11 @@ fn what_the_first_attempt_waits_for_is_told() {
         .spawn();
     let mut link = broker.accept();
     link.expect_connect();
-    let phrases = ["connecting to 127.0.0.1:", "no answer to CONNECT after "];
+    let phrases = [
+        "connecting to 127.0.0.1:",
+        "no answer to CONNECT, ",
+        " s after the first attempt began",
+    ];
     stopped(running, &phrases);
 
     let mut broker = ScriptedBroker::bind();
@@ -67,8 +77,45 @@ fn what_the_first_attempt_waits_for_is_told() {
         .spawn();
     let mut link = broker.accept();
     assert_eq!(link.read_bytes()[0], 0x16, "the beginning of TLS");
-    let phrases = ["TLS handshake with 127.0.0.1:", "no end after "];
+    let phrases = [
+        "TLS handshake with 127.0.0.1:",
+        "no end, ",
+        " s after the first attempt began",
+    ];
     stopped(running, &phrases);
+}
+
+/// A certificate that did not pass is looked at on a second connection. If the program is stopped meanwhile, it tells
+/// as much as the first one has shown.
+#[test]
+fn a_certificate_that_did_not_pass_is_told_in_words_while_it_is_looked_at() {
+    let certs = Certs::generate();
+    let pair = certs.server();
+    let read = |path| fs::read(path).expect("a PEM file");
+    let identity = Identity::from_pkcs8(&read(&pair.cert), &read(&pair.key));
+    let acceptor = TlsAcceptor::new(identity.expect("an identity")).expect("an acceptor");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let running = Program::new()
+        .args(["--endpoint", &address.to_string(), "-q", "--ca-file"])
+        .arg(certs.other_ca())
+        .spawn();
+    let (link, _) = listener.accept().expect("the first connection");
+    assert!(acceptor.accept(link).is_err(), "the certificate passes");
+    let (mut look, _) = listener.accept().expect("the second connection");
+    look.read_exact(&mut [0; 5]).expect("the beginning of TLS");
+    running.signal("TERM");
+    let done = running.finish();
+    done.expect_code(130);
+    let phrases = [
+        "TLS handshake with 127.0.0.1:",
+        "does not contain the CA that signed the broker's certificate",
+        "; give --ca-file ",
+    ];
+    for phrase in phrases {
+        assert!(done.stderr.contains(phrase), "{done}");
+    }
+    assert!(!done.stderr.contains("routines"), "{done}");
 }
 
 #[test]

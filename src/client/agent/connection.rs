@@ -310,7 +310,7 @@ impl Connection {
 
     /// Why there is no connection although one is wanted: the last failure, with how often and how long it was
     /// tried, or what the first attempt waits for.
-    pub(super) fn trouble(&self, now: Instant) -> Option<Error> {
+    pub(super) fn trouble(&self, client: &Client, now: Instant) -> Option<Error> {
         let under_way = match &self.phase {
             Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => return None,
             Phase::Connecting(attempt) => Some(attempt),
@@ -319,7 +319,10 @@ impl Connection {
         match &self.last_failure {
             Some(error) if self.backoff.failures() > 0 => Some(self.gave_up(error.clone(), now)),
             Some(error) => Some(error.clone()),
-            None => under_way.and_then(|attempt| attempt.so_far(self.backoff.elapsed(now))),
+            None => {
+                let elapsed = self.backoff.elapsed(now);
+                under_way?.so_far(&client.options, client.connector.as_ref(), elapsed)
+            }
         }
     }
 

@@ -121,7 +121,10 @@ impl Agent {
         self.client.next_identifier = self.session.next_identifier();
         let (reason, unconnected) = match self.failure {
             Some(_) => (Reason::NoConnection, None),
-            None => (Reason::Terminated, self.connection.trouble(Instant::now())),
+            None => {
+                let trouble = self.connection.trouble(&self.client, Instant::now());
+                (Reason::Terminated, trouble)
+            }
         };
         let now = Instant::now();
         self.drop_link(now);
