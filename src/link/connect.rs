@@ -162,7 +162,8 @@ impl Attempt {
                 }
                 AttemptStage::Looking(mut looking) => {
                     let (error, look) = &mut *looking;
-                    let seen = connector.map(|tls| (tls, look.poll(tls, &options.host, now)));
+                    let seen =
+                        connector.map(|tls| (tls, look.poll(tls, &options.host, readiness, now)));
                     match seen {
                         Some((tls, Some(seen))) => {
                             let told = tls::handshake_error(error, options, tls, &seen);
@@ -333,7 +334,9 @@ impl Attempt {
             Err(HandshakeError::Failure(error)) => error,
         };
         let to = self.to.filter(|_| tls::is_unverified(&error));
-        if let Some(look) = to.and_then(|to| Look::start(to, deadline, readiness)) {
+        let wants_issuers = tls::is_about_issuers(&error);
+        let look = to.and_then(|to| Look::start(to, wants_issuers, deadline, readiness));
+        if let Some(look) = look {
             self.stage = AttemptStage::Looking(Box::new((error, look)));
             return None;
         }

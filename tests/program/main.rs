@@ -19,3 +19,4 @@ mod secrets;
 mod settings;
 mod stopped;
 mod support_works;
+mod untrusted;

@@ -72,6 +72,23 @@ impl fmt::Display for Invalid {
     }
 }
 
+/// The first certificate of a chain, and those that have signed each other up from it, each with its place from 1.
+/// Others in the chain stand there in vain.
+pub(super) fn path(chain: &[Certificate]) -> Vec<(usize, &Certificate)> {
+    let numbered = || (1..).zip(chain);
+    let mut path: Vec<_> = numbered().take(1).collect();
+    while let Some((_, last)) = path.last().filter(|(_, last)| last.subject != last.issuer) {
+        let above = numbered().find(|(place, one)| {
+            one.subject == last.issuer && path.iter().all(|(known, _)| known != place)
+        });
+        match above {
+            Some(above) => path.push(above),
+            None => break,
+        }
+    }
+    path
+}
+
 /// Whether the trust settings that follow the certificate in a `TRUSTED CERTIFICATE` exclude servers.
 pub(super) fn excludes_servers(settings: &[u8]) -> bool {
     // X509_CERT_AUX of OpenSSL: SEQUENCE { trust SEQUENCE OF OID OPTIONAL, reject [0] IMPLICIT SEQUENCE OF

@@ -23,7 +23,22 @@ pub(crate) fn is_unverified(error: &native_tls::Error) -> bool {
     error.to_string().contains(UNVERIFIED)
 }
 
-/// Explains a failed handshake. `seen` is the broker's certificate in DER, if a look at it was possible.
+/// Whether a certificate did not pass because of one above it, as far as OpenSSL tells.
+pub(crate) fn is_about_issuers(error: &native_tls::Error) -> bool {
+    let text = error.to_string();
+    let words = [
+        "issuer certificate",
+        "in certificate chain",
+        "verify the first certificate",
+        "certificate signature failure",
+        "certificate has expired",
+        "certificate is not yet valid",
+    ];
+    is_unverified(error) && words.iter().any(|words| text.contains(words))
+}
+
+/// Explains a failed handshake. `seen` has the broker's certificate in DER, and behind it those that the broker sends
+/// with it, as far as a look at them was possible.
 ///
 /// An error is permanent if certificates, names or protocol versions cause it. A handshake that broke off
 /// or failed for an unknown reason may succeed next time.
@@ -31,7 +46,7 @@ pub(crate) fn handshake_error(
     error: &native_tls::Error,
     options: &Options,
     connector: &Connector,
-    seen: &[u8],
+    seen: &[Vec<u8>],
 ) -> Error {
     let tried = format!("TLS handshake with {}", options.address());
     let mut source = error.source();
@@ -45,13 +60,12 @@ pub(crate) fn handshake_error(
     if text.contains(UNVERIFIED) {
         // The reason is in parentheses at the end.
         let reason = text.rsplit_once(" (").map_or("", |(_, rest)| rest);
-        let seen = Certificate::read(seen);
-        let (problem, advice) = unverified::explain(
-            reason.trim_end_matches(')'),
-            options,
-            connector,
-            seen.as_ref(),
-        );
+        let seen: Vec<_> = seen
+            .iter()
+            .map_while(|der| Certificate::read(der))
+            .collect();
+        let (problem, advice) =
+            unverified::explain(reason.trim_end_matches(')'), options, connector, &seen);
         return Error::new(Blame::Tls, tried, problem, advice).permanent();
     }
     options.with_missing_alpn(explain(&text, tried, connector))
@@ -73,8 +87,13 @@ pub(crate) fn alert_error(
     Some(options.with_missing_alpn(alerts::explain(number, tried, connector)))
 }
 
-/// The first certificate, in DER, of a handshake up to TLS 1.2 that was read so far.
-pub(crate) fn first_certificate(records: &[u8]) -> Option<Vec<u8>> {
+/// The certificates, in DER, that the other side of a handshake up to TLS 1.2 has sent. Empty as long as not all of
+/// them were read.
+pub(crate) fn certificates(records: &[u8]) -> Vec<Vec<u8>> {
+    sent_certificates(records).unwrap_or_default()
+}
+
+fn sent_certificates(records: &[u8]) -> Option<Vec<Vec<u8>>> {
     const HANDSHAKE: u8 = 22;
     const CERTIFICATE: u8 = 11;
     // RFC 5246, 6.2.1: type, version (2), length (2), content. A message may lie in several records.
@@ -93,8 +112,14 @@ pub(crate) fn first_certificate(records: &[u8]) -> Option<Vec<u8>> {
         let (body, after) = vector(after)?;
         if *kind == CERTIFICATE {
             let (all, _) = vector(body)?;
-            let (first, _) = vector(all)?;
-            return Some(first.to_vec());
+            let mut found = Vec::new();
+            let mut left = all;
+            while !left.is_empty() {
+                let (one, behind) = vector(left)?;
+                found.push(one.to_vec());
+                left = behind;
+            }
+            return Some(found);
         }
         rest = after;
     }

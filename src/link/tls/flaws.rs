@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Connector;
-use super::certificate::{Certificate, Invalid};
+use super::certificate::{Certificate, Invalid, path};
 
 /// The bytes of a certificate chain that OpenSSL takes unless told otherwise.
 const LONGEST_CHAIN: usize = 100 * 1024;
@@ -51,23 +51,6 @@ impl Connector {
         flaws
     }
 
-    /// The client's certificate and those that have signed each other up from it, each with its number in the file.
-    /// A broker passes over others.
-    fn path(&self) -> Vec<(usize, &Certificate)> {
-        let numbered = || (1..).zip(&self.chain);
-        let mut path: Vec<_> = numbered().take(1).collect();
-        while let Some((_, last)) = path.last() {
-            let above = numbered().find(|(number, one)| {
-                one.subject == last.issuer && path.iter().all(|(known, _)| known != number)
-            });
-            match above {
-                Some(above) => path.push(above),
-                None => break,
-            }
-        }
-        path
-    }
-
     fn dates(&self) -> Vec<Flaw> {
         let now = now();
         let option = self.identity_option();
@@ -88,7 +71,7 @@ impl Connector {
                 ),
             })
         };
-        self.path().into_iter().filter_map(flaw).collect()
+        path(&self.chain).into_iter().filter_map(flaw).collect()
     }
 
     fn purposes(&self) -> Option<Flaw> {
@@ -132,7 +115,7 @@ impl Connector {
 
     /// The name of the CA that signed the last certificate up from the client's, to follow "the CA that signed it".
     pub(super) fn signer(&self) -> String {
-        let path = self.path();
+        let path = path(&self.chain);
         let name = path.last().and_then(|(_, last)| last.shown_issuer());
         match (name, path.len()) {
             (Some(name), 1) => format!(", {name}"),

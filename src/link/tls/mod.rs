@@ -33,7 +33,9 @@ use crate::options::{IdentityFiles, TlsOptions};
 use certificate::Certificate;
 use chain::authorities;
 use errors::reasons;
-pub(crate) use errors::{alert_error, first_certificate, handshake_error, is_unverified};
+pub(crate) use errors::{
+    alert_error, certificates, handshake_error, is_about_issuers, is_unverified,
+};
 use identity::{mismatch, pem_identity, pkcs12_identity};
 
 /// Makes TLS links, and keeps what explains their failures.
@@ -62,14 +64,16 @@ impl Connector {
         self.tls.connect(self.name(host), stream)
     }
 
-    /// Begins a handshake in which the broker's certificate is not verified, to see it. The stream must be
-    /// used for nothing else.
+    /// Begins a handshake in which the broker's certificate is not verified, to see it; with TLS 1.2 at most if
+    /// `in_the_open`. The stream must be used for nothing else.
     pub(crate) fn look<S: Read + Write>(
         &self,
         host: &str,
         stream: S,
+        in_the_open: bool,
     ) -> Result<TlsStream<S>, HandshakeError<S>> {
-        let viewer = viewer(&self.alpn).map_err(HandshakeError::Failure)?;
+        let newest = in_the_open.then_some(Protocol::Tlsv12);
+        let viewer = viewer(&self.alpn, newest).map_err(HandshakeError::Failure)?;
         viewer.connect(self.name(host), stream)
     }
 
@@ -172,8 +176,9 @@ fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
 
 /// A connector that verifies nothing and presents no certificate. It is made when it is needed: the TLS library
 /// reads all authorities of the system for each one.
-fn viewer(alpn: &[String]) -> Result<TlsConnector, native_tls::Error> {
+fn viewer(alpn: &[String], newest: Option<Protocol>) -> Result<TlsConnector, native_tls::Error> {
     builder(alpn)
+        .max_protocol_version(newest)
         .disable_built_in_roots(true)
         .danger_accept_invalid_certs(true)
         .danger_accept_invalid_hostnames(true)

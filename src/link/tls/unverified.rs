@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::Connector;
-use super::certificate::{Certificate, Invalid, Name};
+use super::certificate::{Certificate, Invalid, Name, path};
 use super::flaws::now;
 use crate::options::Options;
 
@@ -16,7 +16,7 @@ pub(super) fn explain(
     reason: &str,
     options: &Options,
     connector: &Connector,
-    seen: Option<&Certificate>,
+    seen: &[Certificate],
 ) -> (String, String) {
     // OpenSSL up to 1.1.1 writes "self signed", later versions "self-signed".
     let plain = reason
@@ -40,10 +40,10 @@ pub(super) fn explain(
         }
         "certificate has expired" | "certificate is not yet valid" => not_now(&plain, connector, seen),
         "hostname mismatch" | "ip address mismatch" => {
-            another_name(connector.name(&options.host), options, seen)
+            another_name(connector.name(&options.host), options, seen.first())
         }
         // The words of OpenSSL 3 and of earlier versions.
-        "unsuitable certificate purpose" | "unsupported certificate purpose" => match seen {
+        "unsuitable certificate purpose" | "unsupported certificate purpose" => match seen.first() {
             Some(seen) if !seen.serves_servers => (
                 "the broker's certificate is not made for servers: its extended key usage lacks serverAuth"
                     .to_owned(),
@@ -67,8 +67,8 @@ pub(super) fn explain(
 }
 
 /// Nobody who is trusted has signed it.
-fn untrusted(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (String, String) {
-    let Some(path) = &connector.ca_file else {
+fn untrusted(reason: &str, connector: &Connector, seen: &[Certificate]) -> (String, String) {
+    let Some(ca_file) = &connector.ca_file else {
         return match reason {
             "self signed certificate" => self_signed(),
             _ => (
@@ -77,36 +77,35 @@ fn untrusted(reason: &str, connector: &Connector, seen: Option<&Certificate>) ->
             ),
         };
     };
-    let of_that_name = |issuer: &Certificate| {
+    // The uppermost of those that the broker sends is signed by one that it does not send, or by itself.
+    let top = path(seen).last().map(|(_, top)| *top);
+    let signer = top.and_then(|top| {
         let mut authorities = connector.authorities.iter();
-        authorities.any(|authority| authority.subject == issuer.issuer)
-    };
-    let signed =
-        |authority: &&Certificate| seen.is_some_and(|seen| seen.issuer == authority.subject);
+        authorities.find(|authority| authority.subject == top.issuer)
+    });
     if reason == "unable to get issuer certificate" {
-        let above = connector.authorities.iter().find(signed);
-        let above = above.and_then(Certificate::shown_issuer);
+        let above = signer.and_then(Certificate::shown_issuer);
         let above = above.map_or(String::new(), |name| format!(", {name}"));
         return (
             format!(
                 "{} holds an intermediate CA without the CA that signed it{above}",
-                path.display()
+                ca_file.display()
             ),
             "add that CA's certificate to `ca_file`, and those above it up to the root".to_owned(),
         );
     }
-    if reason == "certificate signature failure" || seen.is_some_and(of_that_name) {
-        return namesake(path, connector, seen);
+    if reason == "certificate signature failure" || signer.is_some() {
+        return namesake(ca_file, connector, signer);
     }
     if reason == "self signed certificate" {
         return self_signed();
     }
-    let signer = seen.and_then(Certificate::shown_issuer);
+    let signer = top.and_then(Certificate::shown_issuer);
     let signer = signer.map_or(String::new(), |name| format!(", {name}"));
     (
         format!(
             "{} does not contain the CA that signed the broker's certificate{signer}",
-            path.display()
+            ca_file.display()
         ),
         "give `ca_file` the broker's root CA, and intermediate ones that the broker does not send"
             .to_owned(),
@@ -121,23 +120,22 @@ fn self_signed() -> (String, String) {
 }
 
 /// A CA has the right name and did not sign it.
-fn namesake(path: &Path, connector: &Connector, seen: Option<&Certificate>) -> (String, String) {
-    // The one that has signed the broker's certificate, or an intermediate one that the broker sends.
-    let authorities = connector.authorities.as_slice();
-    let namesake = authorities
-        .iter()
-        .find(|authority| seen.is_some_and(|seen| seen.issuer == authority.subject))
-        .or(match authorities {
-            [only] => Some(only),
-            _ => None,
-        });
+fn namesake(
+    ca_file: &Path,
+    connector: &Connector,
+    found: Option<&Certificate>,
+) -> (String, String) {
+    let namesake = found.or(match connector.authorities.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    });
     let name = namesake.and_then(Certificate::shown_common_name);
     let name = name.map_or(String::new(), |name| format!(", {name}"));
     (
         format!(
             "{} does not contain the CA that signed the broker's certificate: it holds another CA of the \
              same name{name}, with another key",
-            path.display()
+            ca_file.display()
         ),
         "give `ca_file` the one that signed the broker's present certificate, if the CA was made anew; or \
          have the broker use the certificate that this CA signed"
@@ -147,19 +145,9 @@ fn namesake(path: &Path, connector: &Connector, seen: Option<&Certificate>) -> (
 
 /// A date has passed, or has not come: of the broker's certificate, or of one above it. OpenSSL does not say of which,
 /// so one is named only if it is invalid in the way that OpenSSL says.
-fn not_now(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (String, String) {
+fn not_now(reason: &str, connector: &Connector, seen: &[Certificate]) -> (String, String) {
     let now = now();
     let has_expired = reason == "certificate has expired";
-    let invalid = |certificate: &Certificate| {
-        let invalid = certificate.invalid_at(now);
-        invalid.filter(|invalid| matches!(invalid, Invalid::Expired(_)) == has_expired)
-    };
-    let invalid_ca = connector
-        .authorities
-        .iter()
-        // Another CA in the file may have expired without doing any harm.
-        .filter(|authority| seen.is_some_and(|seen| seen.issuer == authority.subject))
-        .find_map(|authority| Some((authority, invalid(authority)?)));
     let (state, advice) = match has_expired {
         true => (
             "has expired",
@@ -167,15 +155,37 @@ fn not_now(reason: &str, connector: &Connector, seen: Option<&Certificate>) -> (
         ),
         false => ("is not valid yet", "check this machine's clock"),
     };
-    let problem = match (seen.map(invalid), invalid_ca, &connector.ca_file) {
-        (Some(Some(own)), _, _) => format!("the broker's certificate {state}: it {own}"),
-        (Some(None), Some((authority, ca_s)), Some(path)) => {
-            let name = authority.shown_common_name().unwrap_or_default();
-            format!("the CA {name} in {} {state}: it {ca_s}", path.display())
-        }
-        (Some(None), _, _) => format!("the certificate of the broker's CA {state}"),
-        (None, _, _) => format!("the certificate of the broker or of its CA {state}"),
+    let told = |which: &str, certificate: &Certificate| {
+        let invalid = certificate.invalid_at(now);
+        let invalid =
+            invalid.filter(|invalid| matches!(invalid, Invalid::Expired(_)) == has_expired)?;
+        Some(format!("{which} {state}: it {invalid}"))
     };
+    let ca = |place: &str, certificate: &Certificate| {
+        let name = certificate.shown_common_name().unwrap_or_default();
+        told(&format!("the CA {name} {place}"), certificate)
+    };
+    let path = path(seen);
+    let sent = path.iter().map(|(place, certificate)| match place {
+        1 => told("the broker's certificate", certificate),
+        _ => ca("that the broker sends", certificate),
+    });
+    // Another CA in the file may have expired without doing any harm.
+    let has_signed =
+        |authority: &&Certificate| path.iter().any(|(_, one)| one.issuer == authority.subject);
+    let held = connector.authorities.iter().filter(has_signed);
+    let held = held.map(|authority| {
+        let file = connector.ca_file.as_deref().unwrap_or(Path::new(""));
+        ca(&format!("in {}", file.display()), authority)
+    });
+    let problem = sent.chain(held).flatten().next();
+    let problem = problem.unwrap_or_else(|| {
+        let whose = match seen {
+            [] => "the certificate of the broker or of its CA",
+            _ => "the certificate of the broker's CA",
+        };
+        format!("{whose} {state}")
+    });
     (problem, advice.to_owned())
 }
 

@@ -576,15 +576,15 @@ fn a_certificate_is_found_in_a_handshake_that_goes_no_further() {
             let length = u16::try_from(part.len()).unwrap().to_be_bytes();
             records.extend([22, 3, 3].iter().chain(&length).chain(part));
         }
-        assert_eq!(first_certificate(&records), Some(certificate.to_vec()));
+        assert_eq!(certificates(&records), [certificate.to_vec(), vec![0]]);
         for end in 0..records.len() - 2 {
-            let found = first_certificate(&records[..end]);
-            assert!(found.is_none() || found == Some(certificate.to_vec()));
+            let found = certificates(&records[..end]);
+            assert!(found.is_empty() || found == [certificate.to_vec(), vec![0]]);
         }
     }
-    assert_eq!(first_certificate(b""), None);
-    assert_eq!(first_certificate(b"HTTP/1.1 400"), None);
-    assert_eq!(first_certificate(&[22, 3, 3, 0, 1, 11]), None);
+    assert!(certificates(b"").is_empty());
+    assert!(certificates(b"HTTP/1.1 400").is_empty());
+    assert!(certificates(&[22, 3, 3, 0, 1, 11]).is_empty());
 }
 
 /// Above an intermediate CA that the broker sends stands one of the same name, with another key.

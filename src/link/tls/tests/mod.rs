@@ -202,9 +202,9 @@ fn connect(
         Err(HandshakeError::Failure(error)) => {
             eprintln!("library: {error}");
             let look = open().ok().filter(|_| is_unverified(&error));
-            let stream = look.and_then(|stream| connector.look(host, stream).ok());
+            let stream = look.and_then(|stream| connector.look(host, stream, false).ok());
             let seen = stream.and_then(|stream| stream.peer_certificate().unwrap());
-            let seen = seen.map_or(Vec::new(), |seen| seen.to_der().unwrap());
+            let seen: Vec<_> = seen.iter().map(|seen| seen.to_der().unwrap()).collect();
             let all = Options::new(host, "me");
             Err(handshake_error(&error, &all, &connector, &seen))
         }
