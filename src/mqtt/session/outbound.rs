@@ -262,7 +262,11 @@ impl<T> Outbound<T> {
             };
         }
         match self.ring.get_mut(id) {
-            Some(entry) if entry.is_release() => Released::Again,
+            Some(entry) if entry.is_release() => {
+                // On a trial link PUBREL leaves ahead of its turn by this, and PUBCOMP may come before it.
+                entry.ever_sent = true;
+                Released::Again
+            }
             Some(entry) if entry.is_given_up() => Released::GivenUp,
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
                 self.has_qos2 = true;

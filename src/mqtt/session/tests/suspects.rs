@@ -400,6 +400,30 @@ fn an_answer_to_a_request_that_was_not_sent_on_this_link_is_none() {
     t.finish();
 }
 
+/// PUBREL answers a repeated PUBREC at once, also where it would have its turn later.
+#[test]
+fn a_pubcomp_that_comes_before_the_turn_of_its_pubrel_counts() {
+    let mut t = Transcript::in_flight(1);
+    for _ in 0..2 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.sent.clear();
+    // The link takes nothing of this PUBREL.
+    t.stalled = true;
+    t.receives(pubrec(7)).later(CLOSES_AFTER).loses_link();
+    t.flows().links_up().connack(true).connected = None;
+    t.sends("PINGREQ").receives(Incoming::PingResp).silent();
+    t.receives(pubrec(7)).sends("PUBREL 7").silent();
+    t.receives(pubcomp(7)).silent();
+    t.later(IDLE[0])
+        .sends("PUBLISH id=1 qos=1 dup t \"1\"")
+        .silent();
+    t.receives(puback(1)).resolved(0, "delivered x4");
+    assert!(t.session.is_at_rest());
+    t.finish();
+}
+
 #[test]
 fn counts_survive_a_lost_session() {
     let mut t = Transcript::connected();
