@@ -581,6 +581,7 @@ fn the_rooms_are_all_there_is() {
         "local",
         "main.rs",
         "mqtt",
+        "options",
         "options.rs",
     ];
     assert_eq!(entries, rooms);
