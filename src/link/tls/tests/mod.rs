@@ -8,6 +8,7 @@ mod certificates;
 mod files;
 mod forms;
 mod handshakes;
+mod own;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
