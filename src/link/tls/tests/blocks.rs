@@ -111,10 +111,7 @@ fn a_damaged_block_beside_a_good_one_is_named() {
             ),
         ] {
             lab.write(file, &text);
-            let as_ca = TlsOptions {
-                ca_file: Some(lab.path(file)),
-                ..TlsOptions::default()
-            };
+            let as_ca = lab.trusting_only(file);
             for (options, option) in [
                 (lab.with(file, "client.key"), "`cert`"),
                 (as_ca, "`ca_file`"),
@@ -213,10 +210,7 @@ fn other_text_around_the_blocks_is_allowed() {
             _ => text.into_bytes(),
         };
         lab.write("around.pem", bytes);
-        let options = TlsOptions {
-            ca_file: Some(lab.path("around.pem")),
-            ..TlsOptions::default()
-        };
+        let options = lab.trusting_only("around.pem");
         if let Err(error) = connector(&options) {
             panic!("{what}: {error}");
         }

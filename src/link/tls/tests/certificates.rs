@@ -168,10 +168,7 @@ fn another_ca_of_the_same_name_is_told_as_such() {
                 "the CA that signed the broker's certificate, \"lab CA\"; give",
             ),
         ] {
-            let options = TlsOptions {
-                ca_file: Some(lab.path(file)),
-                ..TlsOptions::default()
-            };
+            let options = lab.trusting_only(file);
             let error = connect(&options, broker.address, "localhost").expect_err(file);
             eprintln!("{error}");
             let text = error.to_string();
@@ -218,30 +215,18 @@ fn dates_and_purposes_of_the_brokers_certificate_are_shown() {
         params.not_before = rcgen::date_time_ymd(start, 1, 1);
         params.not_after = rcgen::date_time_ymd(end, 1, 1);
         lab.write("dated.pem", lab.sign(params, &key));
-        let broker = Broker::start(
-            &lab,
-            "s_server -accept 127.0.0.1:0 -cert dated.pem -key broker.key -rev",
-        );
+        let broker = lab.broker("dated.pem", "");
         let error = connect(&lab.trusting(), broker.address, "localhost").expect_err(phrase);
         eprintln!("{error}");
         assert!(error.to_string().contains(phrase), "{error}");
     }
     // The broker's certificate is valid, and its CA is not.
-    let mut params = params("old CA", &[]);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let old = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let old = changed_authority("old CA", until(2020));
     let leaf = super::params("localhost", &["localhost"]);
     lab.write("leaf.pem", leaf.signed_by(&key, &old).unwrap().pem());
     lab.write("old-ca.pem", old.pem());
-    let broker = Broker::start(
-        &lab,
-        "s_server -accept 127.0.0.1:0 -cert leaf.pem -key broker.key -rev",
-    );
-    let options = TlsOptions {
-        ca_file: Some(lab.path("old-ca.pem")),
-        ..TlsOptions::default()
-    };
+    let broker = lab.broker("leaf.pem", "");
+    let options = lab.trusting_only("old-ca.pem");
     let error = connect(&options, broker.address, "localhost").expect_err("an old CA");
     eprintln!("{error}");
     let phrase = "the CA \"old CA\" in";
@@ -287,14 +272,8 @@ fn a_state_and_its_date_are_of_one_certificate() {
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         lab.write("leaf.pem", leaf.signed_by(&key, &ca).unwrap().pem());
         lab.write("dated-ca.pem", ca.pem());
-        let broker = Broker::start(
-            &lab,
-            "s_server -accept 127.0.0.1:0 -cert leaf.pem -key broker.key -rev",
-        );
-        let options = TlsOptions {
-            ca_file: Some(lab.path("dated-ca.pem")),
-            ..TlsOptions::default()
-        };
+        let broker = lab.broker("leaf.pem", "");
+        let options = lab.trusting_only("dated-ca.pem");
         let error = connect(&options, broker.address, "localhost").expect_err(ca_file);
         eprintln!("{error}");
         for phrase in phrases {
@@ -339,10 +318,7 @@ fn a_certificate_is_found_in_a_handshake_that_goes_no_further() {
 #[test]
 fn another_root_of_the_same_name_is_told_as_such() {
     let lab = Lab::new();
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let middle = intermediate(&lab.authority, |_| {});
     let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
     let deep = params("deep", &["localhost"])
         .signed_by(&key, &middle)
@@ -350,23 +326,14 @@ fn another_root_of_the_same_name_is_told_as_such() {
     lab.write("deep.pem", deep.pem());
     lab.write("middle.pem", middle.pem());
     lab.write("namesake.pem", authority("lab CA").pem());
-    let broker = Broker::start(
-        &lab,
-        "s_server -accept 127.0.0.1:0 -cert deep.pem -cert_chain middle.pem -key broker.key -rev",
-    );
-    let options = TlsOptions {
-        ca_file: Some(lab.path("namesake.pem")),
-        ..TlsOptions::default()
-    };
+    let broker = lab.broker("deep.pem", "-cert_chain middle.pem");
+    let options = lab.trusting_only("namesake.pem");
     let error = connect(&options, broker.address, "localhost").expect_err("a namesake");
     eprintln!("{error}");
     let phrase = "it holds another CA of the same name, \"lab CA\", with another key";
     assert!(error.to_string().contains(phrase), "{error}");
     // The intermediate CA alone is the right one, and not enough.
-    let options = TlsOptions {
-        ca_file: Some(lab.path("middle.pem")),
-        ..TlsOptions::default()
-    };
+    let options = lab.trusting_only("middle.pem");
     let error = connect(&options, broker.address, "localhost").expect_err("no root");
     let phrase = "middle.pem holds an intermediate CA without the CA that signed it, \"lab CA\"";
     assert!(error.to_string().contains(phrase), "{error}");
@@ -375,30 +342,17 @@ fn another_root_of_the_same_name_is_told_as_such() {
 #[test]
 fn an_expired_ca_that_signed_nothing_here_is_not_blamed() {
     let lab = Lab::new();
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    middle.not_after = rcgen::date_time_ymd(2021, 1, 1);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let middle = intermediate(&lab.authority, until(2021));
     let key = KeyPair::from_pem(&lab.text("broker.key")).unwrap();
     let deep = params("deep", &["localhost"])
         .signed_by(&key, &middle)
         .unwrap();
-    let mut old = params("old CA", &[]);
-    old.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let old = CertifiedIssuer::self_signed(old, KeyPair::generate().unwrap()).unwrap();
+    let old = changed_authority("old CA", until(2020));
     lab.write("deep.pem", deep.pem());
     lab.write("middle.pem", middle.pem());
     lab.write("authorities.pem", old.pem() + &lab.authority.pem());
-    let broker = Broker::start(
-        &lab,
-        "s_server -accept 127.0.0.1:0 -cert deep.pem -cert_chain middle.pem -key broker.key -rev",
-    );
-    let options = TlsOptions {
-        ca_file: Some(lab.path("authorities.pem")),
-        ..TlsOptions::default()
-    };
+    let broker = lab.broker("deep.pem", "-cert_chain middle.pem");
+    let options = lab.trusting_only("authorities.pem");
     let error = connect(&options, broker.address, "localhost").expect_err("expired");
     let phrase = "the certificate of the broker's CA has expired";
     assert!(error.to_string().contains(phrase), "{error}");

@@ -118,10 +118,7 @@ fn a_bad_certificate_or_ca_file_is_named() {
         ("bytes.pem", "certificate number 1 in it is damaged"),
         ("second.pem", "certificate number 2 in it is damaged"),
     ] {
-        let as_ca = TlsOptions {
-            ca_file: Some(lab.path(file)),
-            ..TlsOptions::default()
-        };
+        let as_ca = lab.trusting_only(file);
         for (options, option) in [
             (lab.with(file, "client.key"), "`cert`"),
             (as_ca, "`ca_file`"),

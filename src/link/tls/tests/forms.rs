@@ -170,10 +170,7 @@ fn certificates_with_trust_settings_and_curves_written_out_are_taken() {
 #[test]
 fn a_chain_is_sent_whole() {
     let lab = Lab::new();
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let middle = intermediate(&lab.authority, |_| {});
     let key = KeyPair::generate().unwrap();
     let leaf = params("deep client", &[]).signed_by(&key, &middle).unwrap();
     lab.write("deep.pem", leaf.pem() + &middle.pem());

@@ -28,24 +28,15 @@ fn a_broker_certificate_that_does_not_pass_is_explained() {
     lab.write("alone.pem", alone.pem());
     lab.write("chain.pem", lab.text("broker.pem") + &lab.text("ca.pem"));
     lab.write("strange-ca.pem", authority("strange CA").pem());
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let middle = intermediate(&lab.authority, |_| {});
     let deep = params("deep", &["localhost"])
         .signed_by(&key, &middle)
         .unwrap();
     lab.write("deep.pem", deep.pem());
     lab.write("middle.pem", middle.pem());
 
-    let strange = TlsOptions {
-        ca_file: Some(lab.path("strange-ca.pem")),
-        ..TlsOptions::default()
-    };
-    let half = TlsOptions {
-        ca_file: Some(lab.path("middle.pem")),
-        ..TlsOptions::default()
-    };
+    let strange = lab.trusting_only("strange-ca.pem");
+    let half = lab.trusting_only("middle.pem");
     let renamed = TlsOptions {
         server_name: Some("renamed.example".into()),
         ..lab.trusting()
@@ -128,10 +119,7 @@ fn a_broker_certificate_that_passes_is_taken() {
         server_name: Some("localhost".into()),
         ..lab.trusting()
     };
-    let pinned = TlsOptions {
-        ca_file: Some(lab.path("alone.pem")),
-        ..TlsOptions::default()
-    };
+    let pinned = lab.trusting_only("alone.pem");
     let trusting = lab.trusting();
     for (cert, options, host) in [
         ("broker.pem", &trusting, "localhost"),

@@ -30,7 +30,7 @@ use crate::options::Options;
 /// A new directory with the certificates of an authority, a broker and a client.
 struct Lab {
     dir: TempDir,
-    authority: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
 }
 
 impl Lab {
@@ -82,8 +82,12 @@ impl Lab {
     }
 
     fn trusting(&self) -> TlsOptions {
+        self.trusting_only("ca.pem")
+    }
+
+    fn trusting_only(&self, ca_file: &str) -> TlsOptions {
         TlsOptions {
-            ca_file: Some(self.path("ca.pem")),
+            ca_file: Some(self.path(ca_file)),
             ..TlsOptions::default()
         }
     }
@@ -108,11 +112,17 @@ impl Lab {
         }
     }
 
+    /// A broker with this certificate, for `broker.key`.
+    fn broker(&self, cert: &str, more: &str) -> Broker {
+        let arguments =
+            format!("s_server -accept 127.0.0.1:0 -cert {cert} -key broker.key -rev {more}");
+        Broker::start(self, &arguments)
+    }
+
     /// A broker that demands a client certificate of the lab's authority.
     fn strict_broker(&self, more: &str) -> Broker {
-        let arguments = "s_server -accept 127.0.0.1:0 -cert broker.pem -key broker.key -rev \
-             -CAfile ca.pem -Verify 3 -verify_return_error";
-        Broker::start(self, &format!("{arguments} {more}"))
+        let demand = "-CAfile ca.pem -Verify 3 -verify_return_error";
+        self.broker("broker.pem", &format!("{demand} {more}"))
     }
 
     /// Accepts one connection with the given certificate and key.
@@ -137,10 +147,33 @@ fn params(name: &str, hosts: &[&str]) -> CertificateParams {
     params
 }
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    changed_authority(name, |_| {})
+}
+
+fn changed_authority(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    let (params, key) = ca(name, change);
+    CertifiedIssuer::self_signed(params, key).unwrap()
+}
+
+/// An authority called `intermediate CA`.
+fn intermediate(above: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    let (params, key) = ca("intermediate CA", change);
+    CertifiedIssuer::signed_by(params, key, above).unwrap()
+}
+
+fn ca(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (CertificateParams, KeyPair) {
     let mut params = params(name, &[]);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    change(&mut params);
+    (params, KeyPair::generate().unwrap())
+}
+
+/// Has a certificate end with the year before this one.
+fn until(year: i32) -> impl Fn(&mut CertificateParams) {
+    move |params| params.not_after = rcgen::date_time_ymd(year, 1, 1)
 }
 
 /// A running `openssl s_server`, which sends each line back reversed. The process ends when this is dropped.

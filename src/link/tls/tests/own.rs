@@ -12,11 +12,7 @@ fn a_flaw_of_the_clients_certificate_is_named_when_the_broker_refuses_it() {
         params.extended_key_usages = vec![purpose];
         lab.sign(params, &key)
     };
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    middle.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &lab.authority).unwrap();
+    let middle = intermediate(&lab.authority, until(2020));
     let deep = params("deep", &[]).signed_by(&key, &middle).unwrap();
     lab.write("early.pem", dated(&lab, &key, 2999, 3000));
     lab.write("late.pem", dated(&lab, &key, 1990, 2020));
@@ -205,15 +201,9 @@ fn a_stray_certificate_in_the_file_is_not_blamed() {
     let lab = Lab::new();
     let key = KeyPair::generate().unwrap();
     lab.write("any.key", key.serialize_pem());
-    let mut old = params("old CA", &[]);
-    old.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let old = CertifiedIssuer::self_signed(old, KeyPair::generate().unwrap()).unwrap();
+    let old = changed_authority("old CA", until(2020));
     let strange = authority("strange CA");
-    let mut middle = params("intermediate CA", &[]);
-    middle.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let middle =
-        CertifiedIssuer::signed_by(middle, KeyPair::generate().unwrap(), &strange).unwrap();
+    let middle = intermediate(&strange, |_| {});
     let stranger = params("stranger", &[]).signed_by(&key, &strange).unwrap();
     let deep = params("deep", &[]).signed_by(&key, &middle).unwrap();
     lab.write("stray.pem", stranger.pem() + &old.pem());
