@@ -231,7 +231,7 @@ fn likely_slips(
 ) -> Vec<String> {
     let is_used = |key: &String| {
         let other_task = Task::of_setting(key).is_some_and(|only| only != task);
-        let unused = other_task || (local && unused::REMOTE_ONLY.contains(&key.as_str()));
+        let unused = other_task || (local && unused::remote_only().any(|only| only == key));
         chosen.source(key).is_none() && !unused
     };
     let near = surroundings

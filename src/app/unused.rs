@@ -14,19 +14,10 @@ use super::surroundings::Surroundings;
 use super::values::wrong;
 
 /// Settings that reach a broker elsewhere, and mean nothing to an embedded one.
-pub(super) const REMOTE_ONLY: [&str; 11] = [
-    "endpoint",
-    "port",
-    "username",
-    "password-file",
-    "cert",
-    "key",
-    "ca-file",
-    "pkcs12",
-    "pkcs12-password-file",
-    "alpn",
-    "tls-server-name",
-];
+pub(super) fn remote_only() -> impl Iterator<Item = &'static str> {
+    let others = ["endpoint", "port", "username", "password-file"];
+    others.into_iter().chain(remote::TLS_ONLY)
+}
 
 /// With an embedded broker, settings for another one are refused on the command line, where they
 /// contradict it, and left out of account elsewhere.
@@ -36,7 +27,7 @@ pub(super) fn leave_out_remote(
     notices: &mut Vec<String>,
 ) -> Result<(), Error> {
     let local = chosen.name("local");
-    for key in REMOTE_ONLY {
+    for key in remote_only() {
         let name = chosen.name(key);
         match chosen.source(key) {
             None => continue,

@@ -400,19 +400,21 @@ fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
     peak.unwrap_or_else(|| panic!("no VmHWM in {status}"))
 }
 
+/// Messages of QoS 0 without a pause.
+const AT_FULL_SPEED: [&str; 6] = [
+    "--qos",
+    "0",
+    "--publish-delay",
+    "0s",
+    "--publish-count",
+    "2000",
+];
+
 /// No message of QoS 0 is sent again, so the program makes room for all of them.
 #[test]
 fn quality_of_service_0_at_full_speed_finds_room() {
     let broker = Mosquitto::start_fast();
-    let flags = [
-        "--qos",
-        "0",
-        "--publish-delay",
-        "0s",
-        "--publish-count",
-        "2000",
-    ];
-    let done = once(&broker).args(flags).run();
+    let done = once(&broker).args(AT_FULL_SPEED).run();
     done.expect_code(0);
     let report = Report::of(&done);
     let run = report.only_run();
@@ -427,16 +429,8 @@ fn quality_of_service_0_at_full_speed_finds_room() {
 #[test]
 fn messages_that_find_no_room_in_the_inbox_are_dropped_and_not_lost() {
     let broker = Mosquitto::start_fast();
-    let flags = [
-        "--qos",
-        "0",
-        "--publish-delay",
-        "0s",
-        "--publish-count",
-        "2000",
-    ];
     let done = once(&broker)
-        .args(flags)
+        .args(AT_FULL_SPEED)
         .args(["--response-queue", "1"])
         .run();
     let report = Report::of(&done);

@@ -12,6 +12,7 @@ use std::thread;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
 };
+use tempfile::TempDir;
 
 use crate::support::refusal::QUICK;
 use crate::support::{Finished, Program};
@@ -60,6 +61,22 @@ fn write(folder: &Path, name: &str, text: String) -> PathBuf {
     path
 }
 
+/// A folder with a certificate that this CA has signed, and the CA's own.
+fn with_leaf(middle: &CertifiedIssuer<'_, KeyPair>) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = KeyPair::generate().expect("a key");
+    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    let leaf = leaf.signed_by(&key, middle).expect("a certificate");
+    for (name, text) in [
+        ("leaf.pem", leaf.pem()),
+        ("leaf.key", key.serialize_pem()),
+        ("middle.pem", middle.pem()),
+    ] {
+        write(folder.path(), name, text);
+    }
+    folder
+}
+
 /// Runs the program, which cannot connect.
 fn run(broker: &Server, ca_file: &Path) -> Finished {
     let endpoint = format!("localhost:{}", broker.port);
@@ -90,18 +107,11 @@ fn another_root_above_an_intermediate_that_the_broker_sends_is_told_as_such() {
     let (right, namesake) = (root(), root());
     let (params, key) = ca("middle CA");
     let middle = CertifiedIssuer::signed_by(params, key, &right).expect("an intermediate");
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let leaf = leaf.signed_by(&key, &middle).expect("a certificate").pem();
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: String| write(folder.path(), name, text);
-    write("leaf.pem", leaf);
-    write("leaf.key", key.serialize_pem());
-    write("middle.pem", middle.pem());
-    write("long.pem", middle.pem() + &right.pem());
+    let folder = with_leaf(&middle);
+    write(folder.path(), "long.pem", middle.pem() + &right.pem());
     let (params, key) = ca("another CA");
     let other = params.self_signed(&key).expect("a CA").pem();
-    let ca_file = write("ca.pem", other + &namesake.pem());
+    let ca_file = write(folder.path(), "ca.pem", other + &namesake.pem());
 
     let same = "it holds another CA of the same name, \"root CA\", with another key; ";
     for (server, phrase) in [
@@ -127,15 +137,8 @@ fn an_expired_intermediate_that_the_broker_sends_is_named_with_its_date() {
     let (mut params, key) = ca("middle CA");
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     let middle = CertifiedIssuer::signed_by(params, key, &root).expect("an intermediate");
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
-    let leaf = leaf.signed_by(&key, &middle).expect("a certificate").pem();
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: String| write(folder.path(), name, text);
-    write("leaf.pem", leaf);
-    write("leaf.key", key.serialize_pem());
-    write("middle.pem", middle.pem());
-    let ca_file = write("ca.pem", root.pem());
+    let folder = with_leaf(&middle);
+    let ca_file = write(folder.path(), "ca.pem", root.pem());
     let named = "the CA \"middle CA\" that the broker sends has expired: it expired on 2021-01-01";
     for (server, phrase) in [
         ("-cert_chain middle.pem", named),

@@ -20,7 +20,7 @@ use crate::app::demo::settings::DemoSettings;
 use crate::app::resolve::*;
 use crate::app::settings::variable;
 use crate::app::surroundings::Surroundings;
-use crate::app::unused::REMOTE_ONLY;
+use crate::app::unused::remote_only;
 use crate::app::usage::usage_error;
 use crate::app::values::Format;
 
@@ -427,7 +427,7 @@ fn an_empty_client_id_needs_a_clean_session() {
 fn local_needs_no_endpoint_and_refuses_one_on_the_command_line() {
     let config = flags(&["--local"]).unwrap();
     assert!(config.local && config.notices.is_empty());
-    for key in REMOTE_ONLY {
+    for key in remote_only() {
         let flag = format!("--{key}={}", if key == "port" { "1" } else { "a" });
         refused(
             flags(&["--local", &flag]),
