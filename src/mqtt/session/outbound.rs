@@ -115,6 +115,7 @@ impl<T> Outbound<T> {
     ) {
         let begin = output.position();
         output.publish(&mut message, None, false);
+        self.suspects.note_company();
         self.leaving.push_unacknowledged(token, begin, output, now);
     }
 
@@ -253,6 +254,7 @@ impl<T> Outbound<T> {
     pub(super) fn handle_pubrec(&mut self, id: PacketId, now: Instant) -> Released {
         if self.ring.is_free(id) {
             let release = Entry::release(&mut self.next_release, now);
+            self.suspects.note_company();
             return match self.ring.insert(id, release) {
                 Ok(()) => {
                     self.exactly_once += 1;
@@ -261,7 +263,8 @@ impl<T> Outbound<T> {
                 Err(_) => Released::UnknownInUse,
             };
         }
-        match self.ring.get_mut(id) {
+        let is_beside = !self.suspects.tries(id);
+        let released = match self.ring.get_mut(id) {
             Some(entry) if entry.is_release() => {
                 // On a trial link PUBREL leaves ahead of its turn by this, and PUBCOMP may come before it.
                 entry.ever_sent = true;
@@ -281,7 +284,11 @@ impl<T> Outbound<T> {
                 Released::UnknownInUse
             }
             None => Released::UnknownInUse,
+        };
+        if is_beside || released == Released::UnknownInUse {
+            self.suspects.note_company();
         }
+        released
     }
 
     pub(super) fn handle_pubcomp(

@@ -15,10 +15,13 @@
 //!    filter does not count there, because it is answered on each link. No link stands idle for longer than a minute.
 //! 4. A command is given up when five links in a row were closed with it alone, sooner than the link had stood idle.
 //!    A close later than a second, with the packet still on its way out, does not count: a broker that refuses a
-//!    packet by its header does so at once.
+//!    packet by its header does so at once. Nor does a close count on a link that took anything else: a QoS 0 message
+//!    (point 5), or a PUBREL, which answers PUBREC at any time.
 //! 5. A command whose acknowledgment is late on a trial link is let stand, and the next one has its turn; if there
 //!    is none, new commands are taken until one awaits an answer. The first answer to another command gives up all
-//!    that stand. Without one, the broker is at fault, and the link is made anew.
+//!    that stand. Without one, the broker is at fault, and the link is made anew. QoS 0 messages leave meanwhile, and
+//!    show nothing. PINGRESP takes no witness's place, because a broker that drops messages for a while still answers
+//!    PINGREQ.
 //!
 //! The commands themselves, and the order in which they are sent, are not known here. Pure; the loop's thread.
 
@@ -59,6 +62,8 @@ pub(super) struct Suspects {
     longest_life: Duration,
     /// Whether one was answered on this link.
     has_answer: bool,
+    /// Whether anything left on this trial link beside what is tried.
+    has_company: bool,
     renewals: BTreeMap<String, Suspicion>,
 }
 
@@ -101,6 +106,7 @@ impl Suspects {
             up_since: now,
             longest_life: Duration::ZERO,
             has_answer: false,
+            has_company: false,
             renewals: BTreeMap::new(),
         }
     }
@@ -110,6 +116,7 @@ impl Suspects {
         self.phase = TrialPhase::Off;
         self.up_since = now;
         self.has_answer = false;
+        self.has_company = false;
     }
 
     /// The present link is a trial link: PINGREQ goes out now. Returns for how long the link stands idle.
@@ -162,6 +169,11 @@ impl Suspects {
         }
     }
 
+    /// A packet leaves that is not the one that is tried.
+    pub(super) fn note_company(&mut self) {
+        self.has_company |= !self.is_off();
+    }
+
     /// The broker answered a command.
     pub(super) fn note_answer(&mut self) {
         self.has_answer = true;
@@ -191,8 +203,8 @@ impl Suspects {
         is_current
     }
 
-    /// The link is gone on which CONNACK had come. Returns the packet that was tried alone, if the broker closed
-    /// the link, and whether that counts against it, given whether it had left as a whole.
+    /// The link is gone on which CONNACK had come. Returns the packet that was tried, if it was alone and the broker
+    /// closed the link, and whether that counts against it, given whether it had left as a whole.
     pub(super) fn handle_link_lost(
         &mut self,
         by_broker: bool,
@@ -210,7 +222,7 @@ impl Suspects {
         let TrialPhase::Trial(Trial { idle, current, .. }) = phase else {
             return None;
         };
-        let (id, since) = current.filter(|_| by_broker)?;
+        let (id, since) = current.filter(|_| by_broker && !self.has_company)?;
         let took = now.saturating_duration_since(since);
         Some((id, move |has_left| {
             took < idle && (has_left || took < AT_ONCE)
@@ -250,6 +262,14 @@ impl Suspects {
             TrialPhase::Off => true,
             TrialPhase::Idle { .. } => false,
             TrialPhase::Trial(trial) => trial.current.is_none(),
+        }
+    }
+
+    /// Whether the packet under this identifier is the one that is tried.
+    pub(super) fn tries(&self, id: PacketId) -> bool {
+        match &self.phase {
+            TrialPhase::Trial(trial) => trial.current.is_some_and(|(current, _)| current == id),
+            _ => false,
         }
     }
 
@@ -294,7 +314,8 @@ impl Suspects {
 
     /// Hashes what decides which packet is sent next.
     pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
-        std::hash::Hash::hash(&(&self.phase, &self.renewals, self.longest_life), state);
+        let told = (self.longest_life, self.has_company);
+        std::hash::Hash::hash(&(&self.phase, &self.renewals, told), state);
     }
 }
 

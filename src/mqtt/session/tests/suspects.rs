@@ -400,6 +400,80 @@ fn an_answer_to_a_request_that_was_not_sent_on_this_link_is_none() {
     t.finish();
 }
 
+/// A command whose link is closed is given up at the first trial.
+fn given_up_at_once() -> Transcript {
+    let mut t = Transcript::connected_with(|o| (o.suspected_after, o.given_up_after) = (1, 1));
+    t.publish("t", 1, "x");
+    t.sends("PUBLISH id=1 qos=1 t \"x\"");
+    t.closed_after(CLOSES_AFTER, true);
+    t
+}
+
+#[test]
+fn a_close_behind_a_qos_0_message_counts_against_no_other() {
+    let mut t = given_up_at_once();
+    t.stands_idle(IDLE[0])
+        .sends("PUBLISH id=1 qos=1 dup t \"x\"");
+    t.lets_stand();
+    let poison = t.publish("poison", 0, "x");
+    t.sends("PUBLISH qos=0 poison \"x\"");
+    t.resolved(poison, "delivered x1");
+    let other = t.publish("t", 1, "y");
+    t.sends("PUBLISH id=2 qos=1 t \"y\"").silent();
+    t.closed_after(CLOSES_AFTER, true);
+    assert!(t.outcomes.is_empty(), "{:?}", t.outcomes);
+    t.sends("PINGREQ").receives(Incoming::PingResp);
+    while t.sent.is_empty() {
+        t.passes_one_timer();
+    }
+    t.sends("PUBLISH id=1 qos=1 dup t \"x\"").lets_stand();
+    t.sends("PUBLISH id=2 qos=1 dup t \"y\"").silent();
+    t.receives(puback(2)).resolved(other, "delivered x2");
+    t.resolved(0, "perhaps Unanswered").finish();
+}
+
+#[test]
+fn a_close_behind_a_pubrel_that_answers_counts_against_no_other() {
+    for comes_first in [true, false] {
+        let mut t = given_up_at_once();
+        t.sends("PINGREQ").receives(Incoming::PingResp).silent();
+        if comes_first {
+            t.receives(pubrec(7)).sends("PUBREL 7").silent();
+        }
+        t.later(IDLE[0]).sends("PUBLISH id=1 qos=1 dup t \"x\"");
+        if !comes_first {
+            t.receives(pubrec(7)).sends("PUBREL 7").silent();
+        }
+        t.closed_after(CLOSES_AFTER, true);
+        assert!(t.outcomes.is_empty(), "{:?}", t.outcomes);
+        t.stands_idle(525).sends("PUBREL 7").receives(pubcomp(7));
+        t.sends("PUBLISH id=1 qos=1 dup t \"x\"").silent();
+        t.closed_after(CLOSES_AFTER, true);
+        t.resolved(0, "perhaps Parked").finish();
+    }
+}
+
+/// A message without an acknowledgment shows nothing, and nothing holds it back for ever.
+#[test]
+fn with_qos_0_alone_behind_it_nothing_is_given_up_and_each_link_takes_some() {
+    let mut t = Transcript::in_flight(1);
+    t.is_late_three_times(1);
+    for _ in 0..6 {
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").lets_stand();
+        let alone = t.publish("t", 0, "x");
+        t.sends("PUBLISH qos=0 t \"x\"")
+            .resolved(alone, "delivered x1");
+        assert!(t.wants_commands());
+        t.is_late(1).ends_link(LinkEnd::Otherwise);
+        t.links_up().connack(true).connected = None;
+        t.sends("PINGREQ").receives(Incoming::PingResp);
+        t.later(250);
+    }
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    t.receives(puback(1)).resolved(0, "delivered x10");
+    t.finish();
+}
+
 /// PUBREL answers a repeated PUBREC at once, also where it would have its turn later.
 #[test]
 fn a_pubcomp_that_comes_before_the_turn_of_its_pubrel_counts() {

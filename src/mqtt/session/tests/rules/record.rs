@@ -334,9 +334,8 @@ impl Record {
         }
         self.releases_due.push_back(id);
         let token = self.awaits(id, 2);
-        if token.is_some() {
-            self.trials.answered(id);
-        }
+        let is_known = token.is_some() || matches!(self.in_use.get(&id), Some(InUse::Released(_)));
+        self.trials.releases(id, token, is_known);
         if is_free || token.is_some() {
             self.in_use.insert(id, InUse::Released(token));
             self.releases.push(id);
@@ -567,7 +566,7 @@ impl Record {
             return wrong("the broker may have it from another session");
         }
         if *qos == 0 {
-            return self.trials.may_send();
+            return self.trials.sends_unacknowledged();
         }
         if !same || self.in_use.get(id) != Some(&InUse::Publish(token)) {
             // On a trial link those that are let stand do not count.

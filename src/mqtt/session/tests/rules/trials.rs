@@ -1,7 +1,7 @@
 //! The counts against each PUBLISH, and the packets that may be sent while one is tried alone. Pure.
 //!
 //! The record counts as the session has to: a command may be given up only if the broker closed so many links while
-//! it was unanswered, and the last of them with it alone, or if it stood unanswered while the broker answered others.
+//! it was unanswered, and the last of them with nothing but it on its way, or if it stood unanswered while the broker answered others.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ struct Awaited {
     begin: usize,
     /// Whether the link took any byte of it.
     touched: bool,
+    /// Whether it left in its turn, and not because PUBREC came.
+    is_tried: bool,
     since: Instant,
 }
 
@@ -39,6 +41,10 @@ pub(super) struct Trials {
     pub(super) is_trying: bool,
     up_since: Instant,
     has_pong: bool,
+    /// Whether anything left on this trial link out of turn.
+    has_company: bool,
+    /// PUBREC came for this one, which is tried: PUBREL goes on for it.
+    goes_on: Option<u16>,
     against: BTreeMap<Token, Against>,
     awaited: BTreeMap<u16, Awaited>,
 }
@@ -53,6 +59,8 @@ impl Trials {
             is_trying: false,
             up_since: now,
             has_pong: false,
+            has_company: false,
+            goes_on: None,
             against: BTreeMap::new(),
             awaited: BTreeMap::new(),
         }
@@ -67,6 +75,8 @@ impl Trials {
     pub(super) fn connected(&mut self) {
         self.up_since = self.now;
         self.has_pong = false;
+        self.has_company = false;
+        self.goes_on = None;
     }
 
     /// PINGRESP came.
@@ -80,16 +90,44 @@ impl Trials {
     /// If a PUBLISH is suspected, and the link does not stand idle or another packet is tried.
     pub(super) fn sends(&mut self, id: u16, token: Option<Token>, begin: usize) -> Rule {
         self.may_send()?;
-        self.answers(id, token, begin);
+        self.awaits(id, token, begin, true);
         Ok(())
     }
 
     /// As [`Trials::sends`], for PUBREL that answers PUBREC at once, again if it comes again.
     pub(super) fn answers(&mut self, id: u16, token: Option<Token>, begin: usize) {
+        let is_tried = self.goes_on.take_if(|tried| *tried == id).is_some();
+        self.awaits(id, token, begin, is_tried);
+    }
+
+    /// A QoS 0 PUBLISH is put into the output.
+    ///
+    /// # Errors
+    /// As [`Trials::sends`].
+    pub(super) fn sends_unacknowledged(&mut self) -> Rule {
+        self.has_company |= self.is_trying;
+        self.may_send()
+    }
+
+    /// PUBREC came, and PUBREL answers it. `token` is the command whose PUBLISH it answers.
+    pub(super) fn releases(&mut self, id: u16, token: Option<Token>, is_known: bool) {
+        let is_tried = |awaited: &Awaited| awaited.is_tried;
+        let is_tried = is_known && self.awaited.get(&id).is_some_and(is_tried);
+        self.has_company |= self.is_trying && !is_tried;
+        if let Some(token) = token {
+            // Its PUBLISH may be one of an earlier link.
+            self.answered(id);
+            self.against.remove(&token);
+            self.goes_on = is_tried.then_some(id);
+        }
+    }
+
+    fn awaits(&mut self, id: u16, token: Option<Token>, begin: usize, is_tried: bool) {
         let awaited = Awaited {
             token,
             begin,
             touched: false,
+            is_tried,
             since: self.now,
         };
         self.awaited.entry(id).or_insert(awaited);
@@ -113,7 +151,8 @@ impl Trials {
     /// The packet that is tried: those that have stood for long without an answer do not count.
     fn current(&self) -> Option<&Awaited> {
         let mut awaited = self.awaited.values();
-        awaited.find(|awaited| awaited.since + self.ack_timeout > self.now)
+        let is_late = |awaited: &&Awaited| awaited.since + self.ack_timeout <= self.now;
+        awaited.find(|awaited| awaited.is_tried && !is_late(awaited))
     }
 
     /// The link took bytes up to this position.
@@ -150,7 +189,7 @@ impl Trials {
             };
             let against = self.against.entry(token).or_default();
             against.losses += 1;
-            if tried == Some(token) && self.is_trying {
+            if tried == Some(token) && self.is_trying && !self.has_company {
                 let counts = took.is_some_and(|(took, before)| took < before);
                 against.alone = if counts { against.alone + 1 } else { 0 };
             }
