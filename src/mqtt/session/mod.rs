@@ -598,7 +598,7 @@ impl<T> Session<T> {
         self.send_waiting(now);
     }
 
-    /// A command was answered on a trial link: others may be given up because of that.
+    /// A packet was answered on a trial link: others may be given up because of that.
     fn judge(&mut self, now: Instant) {
         let given_up = self.outbound.judge(&mut self.events);
         self.refuse_renewals(given_up);

@@ -275,7 +275,8 @@ impl<T> Outbound<T> {
                 self.has_qos2 = true;
                 entry.body.release(&mut self.next_release);
                 entry.suspicion = Suspicion::default();
-                self.handle_answered(id);
+                let is_witness = entry.on_this_link;
+                self.handle_answered(id, is_witness);
                 Released::First
             }
             Some(entry) => {
@@ -305,7 +306,7 @@ impl<T> Outbound<T> {
                 entry.was_resent = true;
                 entry.on_this_link = false;
                 self.recovery.send_again(id);
-                self.suspects.handle_answered(id);
+                self.suspects.handle_answered(id, false);
             }
             return true;
         }
@@ -345,7 +346,7 @@ impl<T> Outbound<T> {
             self.complete(id, |_| true, events, now);
             return None;
         }
-        self.handle_answered(id);
+        self.handle_answered(id, true);
         let mut entry = self.ring.remove(id)?;
         entry.sent_in_session = false;
         entry.attempts = 0;
@@ -378,6 +379,7 @@ impl<T> Outbound<T> {
         if token.is_some() {
             self.suspects.note_answer();
         }
+        let is_witness = entry.on_this_link && !entry.is_release();
         let outcome = entry.outcome(now);
         if std::mem::take(&mut entry.shares_identifier) {
             // Its time goes on from the PUBLISH.
@@ -387,7 +389,7 @@ impl<T> Outbound<T> {
             self.exactly_once -= usize::from(entry.is_exactly_once());
             self.ring.remove(id);
         }
-        self.handle_answered(id);
+        self.handle_answered(id, is_witness);
         if let Some(token) = token {
             events.resolve(token, outcome);
         }
@@ -395,9 +397,9 @@ impl<T> Outbound<T> {
     }
 
     /// The packet under this identifier was answered.
-    fn handle_answered(&mut self, id: PacketId) {
+    fn handle_answered(&mut self, id: PacketId, is_witness: bool) {
         self.recovery.note_progress();
-        self.suspects.handle_answered(id);
+        self.suspects.handle_answered(id, is_witness);
     }
 }
 
@@ -551,13 +553,16 @@ impl<T> Outbound<T> {
         broker_answers && self.suspects.lets_stand(id, now)
     }
 
-    /// A command was answered on a trial link: those that stand without an answer are given up. The link is no
-    /// trial link any more if nothing suspect is left. Returns the filters whose renewals are given up.
+    /// A packet was answered on a trial link: if it is a witness, those that stand without an answer are given up. The
+    /// link is no trial link any more if nothing suspect is left. Returns the filters whose renewals are given up.
     pub(super) fn judge(&mut self, events: &mut Events<T>) -> Vec<String> {
         if self.suspects.is_off() {
             return Vec::new();
         }
-        let mut standing = self.suspects.standing().to_vec();
+        let mut standing = match self.suspects.take_witness() {
+            true => self.suspects.standing().to_vec(),
+            false => Vec::new(),
+        };
         let is_suspect = |id: &PacketId| {
             let entry = self.ring.get(*id);
             entry.is_some_and(|entry| self.suspects.suspects(entry.suspicion))
@@ -641,7 +646,7 @@ impl<T> Outbound<T> {
             entry.body = Body::GivenUp { until_session_ends };
             self.given_up += 1;
         }
-        self.suspects.handle_answered(id);
+        self.suspects.handle_answered(id, false);
         if let Some(filter) = &refused {
             self.suspects.forget_renewal(filter);
         }

@@ -20,8 +20,8 @@
 //! 5. A command whose acknowledgment is late on a trial link is let stand, and the next one has its turn; if there
 //!    is none, new commands are taken until one awaits an answer. The first answer to another command gives up all
 //!    that stand. Without one, the broker is at fault, and the link is made anew. QoS 0 messages leave meanwhile, and
-//!    show nothing. PINGRESP takes no witness's place, because a broker that drops messages for a while still answers
-//!    PINGREQ.
+//!    show nothing. Nor does PINGRESP, because a broker that drops messages for a while still answers PINGREQ; nor
+//!    PUBCOMP, which answers any PUBREL; nor an answer to what an earlier link took.
 //!
 //! The commands themselves, and the order in which they are sent, are not known here. Pure; the loop's thread.
 
@@ -86,6 +86,8 @@ struct Trial {
     current: Option<(PacketId, Instant)>,
     /// Those that are let stand without an answer.
     standing: Vec<PacketId>,
+    /// Whether the broker has answered another command since they were looked at last.
+    has_witness: bool,
     /// Since when the last of them does.
     since: Instant,
 }
@@ -153,6 +155,7 @@ impl Suspects {
                     idle: until.saturating_duration_since(self.up_since),
                     current: None,
                     standing: Vec::new(),
+                    has_witness: false,
                     since: now,
                 });
                 true
@@ -179,11 +182,21 @@ impl Suspects {
         self.has_answer = true;
     }
 
-    /// The packet under this identifier was answered, or is not sent any more.
-    pub(super) fn handle_answered(&mut self, id: PacketId) {
+    /// The packet under this identifier was answered, or is not sent any more. Whether it is a witness: the broker
+    /// has looked at a command that was sent on this link.
+    pub(super) fn handle_answered(&mut self, id: PacketId, is_witness: bool) {
         if let TrialPhase::Trial(trial) = &mut self.phase {
+            trial.has_witness |= is_witness;
             trial.current.take_if(|(current, _)| *current == id);
             trial.standing.retain(|standing| *standing != id);
+        }
+    }
+
+    /// Whether there was a witness since the last call.
+    pub(super) fn take_witness(&mut self) -> bool {
+        match &mut self.phase {
+            TrialPhase::Trial(trial) => std::mem::take(&mut trial.has_witness),
+            _ => false,
         }
     }
 

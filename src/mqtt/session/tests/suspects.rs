@@ -608,6 +608,41 @@ fn two_that_are_never_acknowledged_are_both_given_up() {
     t.resolved(poisons[1], "perhaps Unanswered").finish();
 }
 
+/// A broker answers PUBREL without looking at any message: PUBCOMP tells no more than PINGRESP does.
+#[test]
+fn a_pubcomp_is_no_witness() {
+    let mut t = Transcript::in_flight(1);
+    t.is_late_three_times(1);
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"").lets_stand();
+    // The message is one of an earlier life.
+    t.receives(pubrec(7)).sends("PUBREL 7");
+    t.receives(pubcomp(7)).silent();
+    let witness = t.publish("t", 2, "x");
+    t.sends("PUBLISH id=2 qos=2 t \"x\"").silent();
+    t.receives(pubrec(2)).sends("PUBREL 2");
+    t.resolved(0, "perhaps Unanswered").silent();
+    t.receives(pubcomp(2)).resolved(witness, "delivered x1");
+    t.finish();
+}
+
+/// The broker may have written the answer before anything was sent on this link.
+#[test]
+fn an_answer_to_a_message_that_was_not_sent_on_this_link_is_no_witness() {
+    let mut t = Transcript::connected();
+    let silent = t.publish("silent", 1, "x");
+    let tried = t.publish("t", 1, "x");
+    let known = [t.publish("t", 2, "x"), t.publish("t", 1, "x")];
+    t.is_late_three_times(1);
+    t.sends("PUBLISH id=1 qos=1 dup silent \"x\"").lets_stand();
+    t.sends("PUBLISH id=2 qos=1 dup t \"x\"").silent();
+    t.receives(pubrec(3)).sends("PUBREL 3").silent();
+    t.receives(pubcomp(3)).resolved(known[0], "delivered x3");
+    t.receives(puback(4)).resolved(known[1], "delivered x3");
+    t.silent();
+    t.receives(puback(2)).resolved(tried, "delivered x4");
+    t.resolved(silent, "perhaps Unanswered").finish();
+}
+
 #[test]
 fn a_witness_has_room_in_a_window_of_one() {
     let mut t = Transcript::connected_with(|o| o.max_inflight = 1);

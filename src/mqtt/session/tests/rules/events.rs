@@ -140,9 +140,10 @@ impl Record {
                     None => kind != Kind::Ping,
                 }
             }
-            (PerhapsDelivered(Reason::Unanswered), Cause::Packet(..)) => {
+            (PerhapsDelivered(Reason::Unanswered), Cause::Packet(packet, _)) => {
                 self.gives_up(&command, token);
                 match qos {
+                    _ if matches!(packet, Incoming::PubComp(_)) => false,
                     Some(0) => false,
                     Some(_) => self.trials.stands(token),
                     None => kind != Kind::Ping,

@@ -27,7 +27,7 @@
 //! | all that waits is on one account, also when it was acknowledged or its session was lost | `arrivals.rs` |
 //! | a message is left with the broker where there is no room for it, and only there | `arrivals.rs` |
 //! | while a PUBLISH is suspected, nothing is sent before PINGRESP, and then one packet at a time | `trials.rs` |
-//! | a command is given up after so many links closed with it alone, or where it stood while others were answered; the identifier of a PUBREL that is given up is never used again | `trials.rs`, `record.rs` |
+//! | a command is given up after so many links closed with it alone, or where it stood while others were answered, PUBREL apart; the identifier of a PUBREL that is given up is never used again | `trials.rs`, `record.rs` |
 //! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
 
 mod arrivals;
