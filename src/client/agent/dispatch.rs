@@ -142,7 +142,7 @@ impl Agent {
                         "new ones are left with the broker until half of that is read{forgets}"
                     ));
                 }
-                Event::Resolved { token, outcome } => self.resolved(token, outcome),
+                Event::Resolved { token, outcome, .. } => self.resolved(token, outcome),
                 Event::Message { message, delivery } => {
                     self.deliver_one(&message, delivery, now);
                 }

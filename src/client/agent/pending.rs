@@ -42,7 +42,7 @@ impl Drop for LoopSession {
     fn drop(&mut self) {
         self.0.abandon(Reason::LoopEnded);
         while let Some(event) = self.0.poll_event() {
-            if let Event::Resolved { token, outcome } = event {
+            if let Event::Resolved { token, outcome, .. } = event {
                 token.into_completion().tell(outcome);
             }
         }

@@ -106,7 +106,6 @@ impl WaitingAccount {
     }
 
     /// Bytes of all messages that wait.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -79,6 +79,8 @@ pub enum Event<T> {
         token: T,
         /// How it ended.
         outcome: Outcome,
+        /// Whether an acknowledgment of the broker ended it.
+        answered: bool,
     },
     /// A message is to be delivered. Unless `delivery` is `None`,
     /// [`Session::accept`](super::Session::accept) must be called once every receiver has it.
@@ -115,9 +117,23 @@ impl<T> Events<T> {
         self.0.push_back(event);
     }
 
-    /// Ends a command: its token goes back to the caller. This is the only place that does so.
+    /// Ends a command that the broker has not acknowledged: its token goes back to the caller.
     pub(super) fn resolve(&mut self, token: T, outcome: Outcome) {
-        self.push(Event::Resolved { token, outcome });
+        self.end(token, outcome, false);
+    }
+
+    /// Ends a command that the broker has acknowledged.
+    pub(super) fn answer(&mut self, token: T, outcome: Outcome) {
+        self.end(token, outcome, true);
+    }
+
+    /// This is the only place where a token goes back.
+    fn end(&mut self, token: T, outcome: Outcome, answered: bool) {
+        self.push(Event::Resolved {
+            token,
+            outcome,
+            answered,
+        });
     }
 
     pub(super) fn poll(&mut self) -> Option<Event<T>> {

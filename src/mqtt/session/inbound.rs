@@ -331,13 +331,15 @@ impl Inbound {
     }
 }
 
-#[cfg(any(test, fuzzing))]
 impl<T> super::Session<T> {
     /// Bytes of the messages that wait for a receiver.
-    pub(crate) fn bytes_waiting(&self) -> usize {
+    pub fn bytes_waiting(&self) -> usize {
         self.inbound.account.bytes()
     }
+}
 
+#[cfg(any(test, fuzzing))]
+impl<T> super::Session<T> {
     /// How many acknowledgments are owed, and how many places there are in their order.
     pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
         (self.inbound.owed.len(), self.inbound.order.len())

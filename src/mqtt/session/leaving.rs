@@ -211,7 +211,7 @@ mod tests {
 
         fn resolved(&mut self) -> Option<(u8, Outcome)> {
             match self.events.poll()? {
-                Event::Resolved { token, outcome } => Some((token, outcome)),
+                Event::Resolved { token, outcome, .. } => Some((token, outcome)),
                 other => panic!("{other:?}"),
             }
         }

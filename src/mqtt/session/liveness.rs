@@ -193,7 +193,7 @@ impl<T> Liveness<T> {
         }
         if let Some(token) = ping.token {
             let latency = now.saturating_duration_since(ping.since);
-            events.resolve(token, Outcome::delivered(1, latency));
+            events.answer(token, Outcome::delivered(1, latency));
         }
         true
     }

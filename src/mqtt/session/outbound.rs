@@ -391,7 +391,7 @@ impl<T> Outbound<T> {
         }
         self.handle_answered(id, is_witness);
         if let Some(token) = token {
-            events.resolve(token, outcome);
+            events.answer(token, outcome);
         }
         true
     }
@@ -896,7 +896,7 @@ mod tests {
 
         fn resolved(&mut self) -> Option<(u8, Outcome)> {
             match self.events.poll()? {
-                Event::Resolved { token, outcome } => Some((token, outcome)),
+                Event::Resolved { token, outcome, .. } => Some((token, outcome)),
                 other => panic!("{other:?}"),
             }
         }

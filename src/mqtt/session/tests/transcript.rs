@@ -418,7 +418,7 @@ impl Transcript {
                 resubscribing,
             } => self.connected = Some((session_present, resubscribing)),
             Event::ConnectRefused(code) => self.notes.push_back(format!("refused {code:?}")),
-            Event::Resolved { token, outcome } => {
+            Event::Resolved { token, outcome, .. } => {
                 assert!(self.open.remove(&token), "{token} ended twice: {outcome}");
                 self.outcomes.insert(token, outcome);
             }

@@ -15,7 +15,7 @@ impl Record {
     /// The rule that it breaks.
     pub(super) fn says(&mut self, event: &Event<Token>, cause: &Cause) -> Rule {
         let right = match (event, cause) {
-            (Event::Resolved { token, outcome }, _) => {
+            (Event::Resolved { token, outcome, .. }, _) => {
                 return self.ends(*token, outcome, cause);
             }
             (Event::Message { message, delivery }, Cause::Packet(packet, _)) => {

@@ -366,7 +366,7 @@ impl Harness {
             Event::Resolved { .. } if self.fault == Fault::OutcomeTwice => {
                 self.record.says(&event, cause)?;
             }
-            Event::Resolved { token, outcome } => {
+            Event::Resolved { token, outcome, .. } => {
                 self.ended.extend(kind.map(|kind| (token, kind, outcome)));
             }
             Event::Message { message, delivery } => {
