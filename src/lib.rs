@@ -95,6 +95,7 @@
 //! - `client/line.rs`: how threads wait for room in the queue, one after the other.
 //! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
+//! - `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.
@@ -166,6 +167,7 @@ pub use client::command::{RejectReason, Rejected};
 pub use client::default_inbox::DefaultInbox;
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError};
+pub use client::latencies::Latencies;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::stats::Stats;
 pub use client::ticket::Ticket;

@@ -248,6 +248,11 @@ impl Fanout {
         all.max_by_key(|(_, waiting)| *waiting).unwrap_or(held)
     }
 
+    /// How many messages wait for an inbox, or for a subscription.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len() + self.unmatched.held()
+    }
+
     /// How many messages found neither a subscription nor room in the default inbox.
     pub(crate) fn unmatched_dropped(&self) -> u64 {
         self.unmatched.dropped()

@@ -17,8 +17,10 @@ use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::default_inbox::DefaultInbox;
 use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
+use crate::client::meter::MeterReader;
 use crate::client::outlet::{InboxId, InboxPolicy};
 use crate::client::queue::{CommandSender, NotQueued};
+use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::limits::{LimitExceeded, Limits};
 use crate::mqtt::packet::{Filter, Message, Publish};
@@ -43,6 +45,7 @@ pub struct Handle {
     block_time: Duration,
     limits: Arc<Limits>,
     unmatched: DefaultInbox,
+    meter: MeterReader,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -58,6 +61,7 @@ impl Handle {
         commands: CommandSender,
         lane: LaneSender,
         unmatched: Receiver<Arc<Message>>,
+        meter: MeterReader,
         options: &Options,
     ) -> Self {
         let last = LastHandle {
@@ -70,6 +74,7 @@ impl Handle {
             block_time: options.block_time,
             limits: Arc::new(options.limits.clone()),
             unmatched: DefaultInbox::new(unmatched),
+            meter,
             _last: Arc::new(last),
         }
     }
@@ -305,6 +310,15 @@ impl Handle {
     /// room is dropped and counted.
     pub fn unmatched(&self) -> &DefaultInbox {
         &self.unmatched
+    }
+
+    /// Counts of what happened since the loop was opened, and how much waits now. After the loop's end they stay as they
+    /// were then.
+    ///
+    /// This takes no lock, and the loop does not notice: it reads some 250 numbers. Any thread may call it, also inside a
+    /// callback.
+    pub fn stats(&self) -> Stats {
+        self.meter.read(self.commands.len())
     }
 
     fn queue_publish(

@@ -1,9 +1,15 @@
-//! Counts of what happened while a loop ran. A new count belongs here.
+//! Counts of what happened while a loop runs. A new count belongs here and in `meter.rs`.
 //!
-//! The loop's thread counts; [`Ended`](crate::Ended) hands the counts over. Pure data.
+//! A snapshot: [`Handle::stats`](crate::Handle::stats) takes one at any time, [`Ended`](crate::Ended) has the last one.
+//! Pure data.
 
-/// Counts of what happened while the loop ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use crate::client::latencies::Latencies;
+
+/// Counts of what happened since the loop was opened, and how much waits now.
+///
+/// The loop's thread counts. It counts the end of a command before it tells the thread that waits for it. A snapshot
+/// that another thread takes meanwhile is not of one moment: one count in it may be some messages ahead of another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// How often the broker accepted a connection.
@@ -22,4 +28,42 @@ pub struct Stats {
     pub unmatched_dropped: u64,
     /// Messages above `max_packet_size` that were read away.
     pub too_large: u64,
+
+    /// Commands that ended as [`Outcome::Delivered`](crate::Outcome::Delivered). Commands are PUBLISH, SUBSCRIBE,
+    /// UNSUBSCRIBE and PING that threads have queued. One that was handed back instead of queued counts nowhere.
+    pub delivered: u64,
+    /// Commands that ended as [`Outcome::Refused`](crate::Outcome::Refused).
+    pub refused: u64,
+    /// Commands that ended as [`Outcome::PerhapsDelivered`](crate::Outcome::PerhapsDelivered).
+    pub perhaps_delivered: u64,
+    /// Commands that ended as [`Outcome::NeverSent`](crate::Outcome::NeverSent).
+    pub never_sent: u64,
+    /// Commands that ended as [`Outcome::Cancelled`](crate::Outcome::Cancelled).
+    pub cancelled: u64,
+
+    /// Messages that the loop took out of the queue to send them. Each counts once, however often it is sent.
+    pub messages_sent: u64,
+    /// Messages that came. A message of QoS 2 that the broker sends again counts once; one of QoS 1 counts each time
+    /// [MQTT-4.3.2-2].
+    pub messages_received: u64,
+    /// Bytes that links took: MQTT packets of all kinds, before TLS.
+    pub bytes_sent: u64,
+    /// Bytes that came over links: MQTT packets of all kinds, after TLS.
+    pub bytes_received: u64,
+
+    /// Commands in the queue now. Threads that wait for room in it are not counted.
+    pub queued: u64,
+    /// The most commands that were in the queue, as far as the loop or a snapshot saw it.
+    pub queued_most: u64,
+    /// Commands that await their acknowledgment now, and packet identifiers that a broker may still hold.
+    pub in_flight: u64,
+    /// Messages of QoS 1 and 2 that not every inbox has accepted yet: those that wait aside, that wait for a
+    /// subscription, or that no thread has taken out of an inbox with [`Accept::OnceTaken`](crate::Accept::OnceTaken).
+    pub waiting_messages: u64,
+    /// Bytes that these messages count on the account of all inboxes together. See
+    /// [`Options::max_packet_size`](crate::options::Options::max_packet_size) for its bound.
+    pub waiting_bytes: u64,
+
+    /// How long acknowledgments took.
+    pub latencies: Latencies,
 }

@@ -98,8 +98,7 @@ impl Agent {
         while self.session.wants_commands()
             && let Some(filters) = self.requests.take_abandoned()
         {
-            let nobody = Pending::Plain(Completion::nobody());
-            self.session.unsubscribe(filters, nobody, now);
+            self.session.unsubscribe(filters, Pending::Own, now);
             taken += 1;
         }
         while taken < BATCH && self.takes_commands() {
@@ -110,6 +109,10 @@ impl Agent {
                 self.requests.queue_is_empty();
                 break;
             };
+            if taken == 0 {
+                let queued = self.commands.len() + 1;
+                self.meter.queued_most.raise(queued as u64);
+            }
             taken += 1;
             self.requests.command_taken();
             self.dispatch(command, now);
@@ -142,7 +145,11 @@ impl Agent {
                         "new ones are left with the broker until half of that is read{forgets}"
                     ));
                 }
-                Event::Resolved { token, outcome, .. } => self.resolved(token, outcome),
+                Event::Resolved {
+                    token,
+                    outcome,
+                    answered,
+                } => self.resolved(token, outcome, answered),
                 Event::Message { message, delivery } => {
                     self.deliver_one(&message, delivery, now);
                 }
@@ -173,6 +180,7 @@ impl Agent {
         } = command;
         match request {
             Request::Publish(publish) => {
+                self.meter.messages_sent.add(1);
                 self.session
                     .publish(publish, Pending::Plain(completion), now);
             }
@@ -200,17 +208,17 @@ impl Agent {
         now: Instant,
     ) {
         if !self.fanout.is_open(inbox) {
-            completion.tell(Outcome::NeverSent(Reason::InboxClosed));
+            self.tell(completion, Outcome::NeverSent(Reason::InboxClosed));
             return;
         }
         if self.subscriptions.len() + filters.len() > self.client.options.max_subscriptions {
-            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
             return;
         }
         let count = self.subscriptions.filters_with(&filters);
         if let Err(exceeded) = self.client.options.limits.check_subscriptions(count) {
             log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
-            completion.tell(Outcome::NeverSent(Reason::SubscriptionLimit));
+            self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
             return;
         }
         let (wanted, added) = self.subscriptions.add(inbox, &filters);
@@ -228,7 +236,7 @@ impl Agent {
         let (unwanted, leaving) = self.subscriptions.leave(inbox, filters);
         if unwanted.is_empty() {
             self.subscriptions.remove(&leaving);
-            completion.tell(Outcome::delivered(0, Duration::ZERO));
+            self.tell(completion, Outcome::delivered(0, Duration::ZERO));
         } else {
             let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
             self.session.unsubscribe(unwanted, pending, now);
@@ -246,10 +254,20 @@ impl Agent {
         }
     }
 
-    fn resolved(&mut self, token: Pending, outcome: Outcome) {
+    /// A command has ended that the session never had.
+    pub(super) fn tell(&self, completion: Completion, outcome: Outcome) {
+        self.meter.command_ended(&outcome, false);
+        completion.tell(outcome);
+    }
+
+    fn resolved(&mut self, token: Pending, outcome: Outcome, answered: bool) {
         self.pace.command_ended();
+        if !matches!(token, Pending::Own) {
+            self.meter.command_ended(&outcome, answered);
+        }
         match token {
             Pending::Plain(completion) => completion.tell(outcome),
+            Pending::Own => {}
             Pending::Subscribe(subscribed) => {
                 let (completion, added) = *subscribed;
                 let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
@@ -281,6 +299,7 @@ impl Agent {
     }
 
     fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>, now: Instant) {
+        self.meter.messages_received.add(1);
         if let Some(size) = message.too_large() {
             self.count_too_large(message.topic(), size);
         }
@@ -295,15 +314,15 @@ impl Agent {
 
     /// A message was read away.
     fn count_too_large(&mut self, topic: &str, size: usize) {
-        self.stats.too_large += 1;
+        self.meter.too_large.add(1);
+        let so_far = self.meter.too_large.get();
         // Ever more rarely: a broker must not be able to flood the log.
-        if self.stats.too_large.is_power_of_two() {
+        if so_far.is_power_of_two() {
             log::warn!(
                 "a message of {size} bytes on {} is passed over, because `max_packet_size` is {} bytes \
-                 ({} so far)",
+                 ({so_far} so far)",
                 shortened(topic, SHOWN_CHARACTERS),
                 self.client.options.max_packet_size,
-                self.stats.too_large
             );
         }
     }
@@ -315,9 +334,9 @@ impl Agent {
                 Acceptance::Complete(delivery) => self.session.accept(delivery),
                 Acceptance::Early(delivery, inboxes) => {
                     if !self.session.accept_early(delivery, inboxes) {
-                        self.stats.held_back += 1;
+                        self.meter.held_back.add(1);
                         // Ever more rarely: a broker must not be able to flood the log.
-                        if self.stats.held_back.is_power_of_two() {
+                        if self.meter.held_back.get().is_power_of_two() {
                             self.warn_of_the_bound(
                                 "further ones wait unacknowledged, and the broker may send nothing for other \
                                  inboxes meanwhile",

@@ -4,7 +4,6 @@
 //! (`requests.rs` counts them). Afterwards DISCONNECT leaves the loop offline until RECONNECT, and
 //! TERMINATE ends it. The loop's thread; it does not wait here.
 
-use std::iter;
 use std::time::{Duration, Instant};
 
 use super::connection::Phase;
@@ -131,18 +130,17 @@ impl Agent {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(now);
-        let queued = iter::from_fn(|| self.commands.take(BATCH, now));
-        for command in queued {
+        while let Some(command) = self.commands.take(BATCH, now) {
             left += 1;
-            command.completion.tell(Outcome::Cancelled(reason));
+            self.tell(command.completion, Outcome::Cancelled(reason));
         }
         self.requests.end(reason);
-        self.stats.unmatched_dropped = self.fanout.unmatched_dropped();
+        self.read_gauges();
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
             client: self.client,
             result: self.failure.take().map_or(Ok(()), Err),
-            stats: self.stats,
+            stats: self.meter.read(),
             left,
             unconnected,
         }

@@ -45,7 +45,20 @@ impl Agent {
         }
         busy |= self.handle_events(now);
         busy |= self.transmit(now);
-        busy | self.handle_events(now)
+        busy |= self.handle_events(now);
+        self.read_gauges();
+        busy
+    }
+
+    /// Counts that other parts keep anyway: read once a turn, not once a message.
+    pub(super) fn read_gauges(&self) {
+        let meter = &self.meter;
+        meter.in_flight.set(self.session.in_flight() as u64);
+        meter.waiting_messages.set(self.fanout.waiting() as u64);
+        meter.waiting_bytes.set(self.session.bytes_waiting() as u64);
+        meter.unmatched_dropped.set(self.fanout.unmatched_dropped());
+        meter.bytes_received.set(self.wire.bytes_read());
+        meter.bytes_sent.set(self.wire.bytes_written());
     }
 
     /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a

@@ -29,6 +29,8 @@ mod addresses;
 mod advice;
 mod client;
 mod connection;
+#[cfg(test)]
+mod counting;
 mod dispatch;
 mod ending;
 mod exchange;
@@ -55,6 +57,7 @@ use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
 use crate::client::lane::{UrgentLane, urgent_lane};
 use crate::client::loop_thread;
+use crate::client::meter::{Meter, meter};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::stats::Stats;
@@ -89,7 +92,7 @@ pub struct Agent {
     requests: Requests,
     pace: Pace,
     failure: Option<Error>,
-    stats: Stats,
+    meter: Meter,
 }
 
 /// How the loop ended.
@@ -122,7 +125,14 @@ impl Agent {
         let (sender, lane) = urgent_lane(Arc::clone(&doorbell));
         let options = &client.options;
         let (fanout, unmatched) = Fanout::new(options.unmatched_queue);
-        let handle = Handle::new(command_sender, sender.clone(), unmatched, &client.options);
+        let (meter, reader) = meter();
+        let handle = Handle::new(
+            command_sender,
+            sender.clone(),
+            unmatched,
+            reader,
+            &client.options,
+        );
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());
         let decoder = Decoder::new(options.max_packet_size, options.on_too_large);
@@ -138,7 +148,7 @@ impl Agent {
             requests: Requests::default(),
             pace: Pace::new(single_core, now),
             failure: None,
-            stats: Stats::default(),
+            meter,
             client,
         };
         (agent, handle)

@@ -18,6 +18,8 @@ pub(super) struct LoopSession(pub(super) Session<Pending>);
 #[derive(Debug)]
 pub(super) enum Pending {
     Plain(Completion),
+    /// A request of the loop itself.
+    Own,
     /// With the interests that were added for it.
     Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
     /// With the interests that are leaving.
@@ -53,6 +55,7 @@ impl Pending {
     fn into_completion(self) -> Completion {
         match self {
             Pending::Plain(completion) => completion,
+            Pending::Own => Completion::nobody(),
             Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
         }
     }

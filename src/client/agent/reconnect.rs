@@ -63,17 +63,17 @@ impl Agent {
         let told = attempt.and_then(Attempt::told_address);
         self.client.accepted(attempt.and_then(Attempt::reached));
         self.connection.go_online(now);
-        let again = self.stats.connects > 0;
+        let again = self.meter.connects.get() > 0;
         let hold = self.client.options.unmatched_hold;
         if session_present && !again && !hold.is_zero() {
             // Of an earlier loop or process. The threads of this one may not have subscribed yet.
             self.fanout.hold_unmatched(now + hold);
         }
-        self.stats.connects += 1;
+        self.meter.connects.add(1);
         if again {
-            self.stats.reconnects += 1;
-            self.stats.resumed += u64::from(session_present);
-            self.stats.resubscribed += resubscribing as u64;
+            self.meter.reconnects.add(1);
+            self.meter.resumed.add(u64::from(session_present));
+            self.meter.resubscribed.add(resubscribing as u64);
         }
         log::info!(
             "{} to {}{} as {:?}, session {}{}",
@@ -144,7 +144,7 @@ impl Agent {
                 self.address_failed(with_cause(error), now);
             }
             Phase::Online { since } => {
-                self.stats.losses += 1;
+                self.meter.losses.add(1);
                 let lasted = now.saturating_duration_since(since);
                 let address = self.client.options.address();
                 let error = self.connection.lost(&address, &loss, lasted, unanswered);

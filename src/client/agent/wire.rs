@@ -38,6 +38,7 @@ pub(super) struct Wire {
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
     bytes_read: u64,
+    bytes_written: u64,
     chunk: Box<[u8]>,
 }
 
@@ -67,6 +68,7 @@ impl Wire {
             received_is_large: false,
             unhandled: false,
             bytes_read: 0,
+            bytes_written: 0,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
@@ -145,14 +147,20 @@ impl Wire {
             self.writable = false;
             return Ok(None);
         };
-        would_block(link.write(bytes), &mut self.writable)
+        let length = would_block(link.write(bytes), &mut self.writable)?;
+        self.bytes_written += length.unwrap_or(0) as u64;
+        Ok(length)
+    }
+
+    /// How many bytes all links took.
+    pub(super) fn bytes_written(&self) -> u64 {
+        self.bytes_written
     }
 
     /// Writes what may get lost, before the link is closed on purpose.
     pub(super) fn write_last(&mut self, bytes: &[u8]) {
-        if let Some(link) = &mut self.link {
-            let _ = link.write(bytes);
-        }
+        // It is all the same whether the link takes it.
+        let _ = self.write(bytes);
     }
 
     /// Says that nothing more will be written.

@@ -1,0 +1,150 @@
+//! Tests of the counts that a loop keeps: over a link in memory, read through the handle.
+
+use std::time::{Duration, Instant};
+
+use super::memory::{WINDOW, acknowledge, client, client_with, connected, turn};
+use crate::client::outlet::WhenFull;
+use crate::client::stats::Stats;
+use crate::mqtt::packet::{Filter, Publish, QoS};
+
+fn ended(stats: &Stats) -> u64 {
+    let answered = stats.delivered + stats.refused;
+    answered + stats.perhaps_delivered + stats.never_sent + stats.cancelled
+}
+
+#[test]
+fn the_queue_its_high_water_mark_and_the_window_are_seen_while_the_loop_runs() {
+    let (mut agent, handle, batch, peer) = connected(client(), 300);
+    assert_eq!(handle.stats().queued_most, 300, "this snapshot sees it");
+    turn(&mut agent);
+    let stats = handle.stats();
+    assert_eq!((stats.queued, stats.queued_most), (200, 300));
+    assert_eq!((stats.in_flight, ended(&stats)), (u64::from(WINDOW), 0));
+    assert_eq!(stats.messages_sent, u64::from(WINDOW));
+    acknowledge(&peer, 1..=WINDOW);
+    turn(&mut agent);
+    let stats = handle.stats();
+    assert_eq!((stats.queued, stats.queued_most), (100, 300));
+    assert_eq!((stats.delivered, ended(&stats)), (100, 100));
+    assert_eq!(stats.latencies.count(), 100);
+    drop((agent, batch));
+}
+
+#[test]
+fn a_queue_that_was_full_while_the_loop_did_not_look_is_seen_by_the_loop() {
+    let (mut agent, handle, batch, _peer) = connected(client(), 40);
+    turn(&mut agent);
+    let stats = handle.stats();
+    assert_eq!((stats.queued, stats.queued_most), (0, 40));
+    drop((agent, batch));
+}
+
+#[test]
+fn bytes_count_as_the_link_takes_and_gives_them_and_qos_0_has_no_latency() {
+    let (mut agent, handle, _batch, peer) = connected(client(), 0);
+    let online = handle.stats();
+    assert_eq!((online.connects, online.bytes_received), (1, 4), "CONNACK");
+    let written = || peer.lock().unwrap().written.concat().len() as u64;
+    assert_eq!(online.bytes_sent, written(), "CONNECT");
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let ticket = handle.publish(Publish::new("t", qos, "four")).unwrap();
+        turn(&mut agent);
+        drop(ticket);
+    }
+    let stats = handle.stats();
+    assert_eq!(stats.bytes_sent, written());
+    assert_eq!((stats.messages_sent, stats.delivered), (2, 1));
+    assert_eq!(stats.latencies.count(), 0);
+    acknowledge(&peer, 1..=1);
+    let ping = handle.ping().unwrap();
+    turn(&mut agent);
+    peer.lock().unwrap().to_read.push_back(vec![0xd0, 0]);
+    turn(&mut agent);
+    assert!(ping.outcome().unwrap().is_delivered());
+    let stats = handle.stats();
+    assert_eq!((stats.delivered, stats.latencies.count()), (3, 2));
+    assert_eq!(stats.bytes_received, 4 + 4 + 2);
+    drop(agent);
+}
+
+#[test]
+fn each_outcome_counts_and_a_request_of_the_loop_itself_does_not() {
+    let client = client_with(|options| options.max_subscriptions = 1);
+    let (mut agent, handle, _batch, peer) = connected(client, 0);
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    agent.take_urgent(Instant::now());
+    let filters = |names: &[&str]| {
+        let filter = |name: &&str| Filter::new(*name, QoS::AtLeastOnce);
+        names.iter().map(filter).collect::<Vec<_>>()
+    };
+    let too_many = handle.subscribe(&inbox, filters(&["a", "b"])).unwrap();
+    let refused = handle.subscribe(&inbox, filters(&["a"])).unwrap();
+    turn(&mut agent);
+    peer.lock()
+        .unwrap()
+        .to_read
+        .push_back(vec![0x90, 3, 0, 1, 0x80]);
+    turn(&mut agent);
+    let granted = handle.subscribe(&inbox, filters(&["a"])).unwrap();
+    turn(&mut agent);
+    peer.lock()
+        .unwrap()
+        .to_read
+        .push_back(vec![0x90, 3, 0, 2, 1]);
+    turn(&mut agent);
+    let stats = handle.stats();
+    assert_eq!(
+        (stats.never_sent, stats.refused, stats.delivered),
+        (1, 1, 1)
+    );
+    // The loop unsubscribes for the inbox that is gone.
+    drop(inbox);
+    agent.take_urgent(Instant::now());
+    turn(&mut agent);
+    peer.lock().unwrap().to_read.push_back(vec![0xb0, 2, 0, 3]);
+    turn(&mut agent);
+    assert_eq!(agent.session.unresolved(), 0);
+    assert_eq!(ended(&handle.stats()), 3);
+    // One is on its way, the others are queued.
+    let tickets: Vec<_> = (0..u64::from(WINDOW) + 5)
+        .map(|_| handle.publish(Publish::new("t", QoS::AtLeastOnce, "x")))
+        .collect();
+    turn(&mut agent);
+    let ended_loop = agent.end();
+    assert_eq!(ended_loop.left, tickets.len());
+    assert_eq!(ended_loop.stats, handle.stats());
+    let stats = ended_loop.stats;
+    assert_eq!(stats.perhaps_delivered, u64::from(WINDOW));
+    assert_eq!((stats.cancelled, stats.in_flight, stats.queued), (5, 0, 0));
+    drop((too_many, refused, granted));
+}
+
+#[test]
+fn messages_that_wait_for_an_inbox_are_seen_with_their_bytes() {
+    let (mut agent, handle, _batch, peer) = connected(client(), 0);
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    agent.take_urgent(Instant::now());
+    let filter = vec![Filter::new("t", QoS::AtLeastOnce)];
+    let subscribed = handle.subscribe(&inbox, filter).unwrap();
+    turn(&mut agent);
+    peer.lock()
+        .unwrap()
+        .to_read
+        .push_back(vec![0x90, 3, 0, 1, 1]);
+    for id in 1..=3 {
+        let message = vec![0x32, 9, 0, 1, b't', 0, id, b'f', b'o', b'u', b'r'];
+        peer.lock().unwrap().to_read.push_back(message);
+    }
+    turn(&mut agent);
+    let stats = handle.stats();
+    assert_eq!((stats.messages_received, stats.waiting_messages), (3, 2));
+    let kept = 256 + b"tfour".len() as u64;
+    assert_eq!(stats.waiting_bytes, 2 * kept);
+    for _ in 0..3 {
+        inbox.recv_timeout(Duration::from_secs(60)).unwrap();
+        turn(&mut agent);
+    }
+    let stats = handle.stats();
+    assert_eq!((stats.waiting_messages, stats.waiting_bytes), (0, 0));
+    drop((agent, subscribed));
+}
