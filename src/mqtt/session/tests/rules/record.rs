@@ -467,6 +467,11 @@ impl Record {
             FromClient::Unsubscribe { id, filters } => {
                 self.takes_identifier(*id, InUse::Unsubscribe)?;
                 self.trials.sends(*id, None, self.encoded - length)?;
+                // A renewal may have been granted since the command, and a SUBSCRIBE wait that is made after it.
+                for filter in filters {
+                    self.granted.remove(*filter);
+                    self.renewals_due.remove(*filter);
+                }
                 at_most_eight(filters.len())
             }
             FromClient::PingReq => Ok(()),
