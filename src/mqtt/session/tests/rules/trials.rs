@@ -43,8 +43,8 @@ pub(super) struct Trials {
     has_pong: bool,
     /// Whether anything left on this trial link out of turn.
     has_company: bool,
-    /// PUBREC came for this one, which is tried: PUBREL goes on for it.
-    goes_on: Option<u16>,
+    /// The first PUBREC came for this one: PUBREL goes on for it. Whether its PUBLISH was tried.
+    goes_on: Option<(u16, bool)>,
     against: BTreeMap<Token, Against>,
     awaited: BTreeMap<u16, Awaited>,
 }
@@ -94,10 +94,12 @@ impl Trials {
         Ok(())
     }
 
-    /// As [`Trials::sends`], for PUBREL that answers PUBREC at once, again if it comes again.
+    /// As [`Trials::sends`], for PUBREL that answers PUBREC at once. One that answers a repeated PUBREC does not count:
+    /// it is on its way in its turn already, or will be.
     pub(super) fn answers(&mut self, id: u16, token: Option<Token>, begin: usize) {
-        let is_tried = self.goes_on.take_if(|tried| *tried == id).is_some();
-        self.awaits(id, token, begin, is_tried);
+        if let Some((_, is_tried)) = self.goes_on.take_if(|(first, _)| *first == id) {
+            self.awaits(id, token, begin, is_tried);
+        }
     }
 
     /// A QoS 0 PUBLISH is put into the output.
@@ -118,7 +120,7 @@ impl Trials {
             // Its PUBLISH may be one of an earlier link.
             self.answered(id);
             self.against.remove(&token);
-            self.goes_on = is_tried.then_some(id);
+            self.goes_on = Some((id, is_tried));
         }
     }
 
