@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mqtt_connection_sharing::limits::RateLimits;
 use mqtt_connection_sharing::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming};
 use mqtt_connection_sharing::mqtt::packet::{PacketId, Publish, QoS};
 use mqtt_connection_sharing::mqtt::session::{Event, OnSessionLost, Session, SessionOptions};
@@ -52,6 +53,7 @@ fn online(now: Instant) -> Session<u32> {
         identifiers: u16::MAX,
         first_identifier: 0,
         max_waiting_bytes: usize::MAX,
+        rate: RateLimits::default(),
         suspected_after: u32::MAX,
         given_up_after: 5,
     };

@@ -125,7 +125,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         Task::Demo => {
             let demo = demo(&chosen, &settings, made_up_id)?;
             checks::together(&options, &demo.sent(), &names)?;
-            notices.extend(aws_notices(&options, &demo));
+            notices.extend(aws_notices(&options));
             Job::Demo(demo)
         }
         Task::Bench => {
@@ -271,19 +271,12 @@ fn likely_slips(
 }
 
 /// A pace that AWS IoT answers with silence, or by closing the connection without a reason.
-fn aws_notices(options: &Options, demo: &DemoSettings) -> Vec<String> {
-    // Two threads publish.
-    let too_quick = demo.publish_delay < Duration::from_millis(20);
+fn aws_notices(options: &Options) -> Vec<String> {
     let remarks = [
         (
             options.max_inflight > 100,
             "AWS IoT takes 100 publishes in flight on one connection and does not acknowledge what \
              exceeds that: lower --max-inflight",
-        ),
-        (
-            too_quick && demo.publish_count > 100,
-            "AWS IoT takes 100 publishes a second on one connection and does not acknowledge what \
-             exceeds that: give --publish-delay 20ms or more",
         ),
         (
             options.connect_interval < Duration::from_secs(1),

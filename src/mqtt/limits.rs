@@ -6,10 +6,12 @@
 //! functions, for any thread.
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::mqtt::packet::{Filter, Publish, QoS, Will};
+pub use crate::mqtt::rate::RateLimits;
 use crate::mqtt::topic::filter_without_share;
 
 /// The limits of a broker. By default they are those of MQTT itself or, for an endpoint of AWS IoT Core,
@@ -41,6 +43,10 @@ pub struct Limits {
     /// Whether the broker reserves topics that begin with `$`, except those that begin with `$aws/`.
     /// Clients must not publish to a reserved topic. AWS IoT: yes.
     pub reserved_topics: bool,
+    /// Messages, and bytes of their packets, that leave in one second at most. Further ones wait in the command queue,
+    /// and publishers with them once it is full. AWS IoT: 100 messages, of which it acknowledges no more, and
+    /// 524,288 bytes (512 KiB).
+    pub rate: RateLimits,
 }
 
 /// Names one of the [`Limits`].
@@ -100,6 +106,7 @@ impl Limits {
             keep_alive_seconds: 0..=u64::from(u16::MAX),
             subscriptions: usize::MAX,
             reserved_topics: false,
+            rate: RateLimits::default(),
         }
     }
 
@@ -115,6 +122,10 @@ impl Limits {
             keep_alive_seconds: 30..=1200,
             subscriptions: 50,
             reserved_topics: true,
+            rate: RateLimits {
+                publishes: NonZeroU32::new(100),
+                bytes: NonZeroU64::new(512 * 1024),
+            },
         }
     }
 

@@ -12,6 +12,7 @@
 pub mod fuzz;
 pub mod limits;
 pub mod packet;
+mod rate;
 pub mod session;
 pub mod subscriptions;
 pub mod topic;

@@ -18,6 +18,7 @@ mod malformed;
 mod pace;
 mod proxy_works;
 mod queue;
+mod rate;
 mod reconnect;
 mod retained;
 mod scale;

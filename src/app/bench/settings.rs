@@ -95,8 +95,8 @@ impl BenchSettings {
     pub(crate) fn aws_notice(&self, options: &Options) -> Option<String> {
         let is_fast = self.mode == BenchMode::Async || self.threads > 1;
         (options.is_aws_iot() && is_fast).then(|| {
-            "AWS IoT takes 100 publishes a second on one connection and 100 in flight, and does not \
-             acknowledge what exceeds that: use --mode sync --threads 1"
+            "AWS IoT takes 100 publishes a second on one connection, and no more are sent: most of the time measured is \
+             spent waiting for that"
                 .to_owned()
         })
     }

@@ -63,16 +63,6 @@ fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
             "lower --max-inflight",
         ),
         (
-            &["--publish-delay=20ms", "--publish-count=101"],
-            &["--publish-delay=19ms", "--publish-count=101"],
-            "--publish-delay 20ms",
-        ),
-        (
-            &["--publish-delay=0", "--publish-count=100"],
-            &["--publish-delay=0", "--publish-count=101"],
-            "--publish-delay 20ms",
-        ),
-        (
             &["--connect-interval=1s"],
             &["--connect-interval=999ms"],
             "--connect-interval 1s",

@@ -135,6 +135,7 @@ impl Client {
             given_up_after: GIVEN_UP_AFTER,
             first_identifier: self.next_identifier,
             max_waiting_bytes: self.options.max_waiting_bytes(),
+            rate: self.options.limits.rate,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{DeliveryId, Outcome};
 use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
+use crate::mqtt::rate::RateLimits;
 
 /// The settings of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub struct SessionOptions {
     /// quarter more. The next message, and every one behind it, is left with the broker until half of the bytes
     /// are read and a new link asks for it. A message alone may be larger.
     pub max_waiting_bytes: usize,
+    /// Messages, and bytes of their packets, that may leave in one second.
+    pub rate: RateLimits,
 }
 
 /// The fate of QoS 1 publishes in flight when the broker answers CONNECT without the session.

@@ -11,6 +11,7 @@
 //! | `filters.rs` | which filters the broker serves, and which it has to be asked for again |
 //! | `liveness.rs` | PINGREQs, keep alive, every deadline |
 //! | with `clock.rs` | the clock by which answers are late |
+//! | `../rate.rs` | how much may leave in one second |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
 //! | with `account.rs` | incoming messages that wait for a receiver |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
@@ -52,6 +53,7 @@ use std::time::Instant;
 use crate::mqtt::packet::{
     Ack, Connect, ConnectReturnCode, Filter, Incoming, Message, PacketId, ProtocolError, QoS,
 };
+use crate::mqtt::rate::Rate;
 use crate::mqtt::v4::Outgoing;
 
 pub use account::DeliveryId;
@@ -87,6 +89,7 @@ pub struct Session<T> {
     outbound: Outbound<T>,
     filters: Filters,
     liveness: Liveness<T>,
+    rate: Rate,
     inbound: Inbound,
     /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
@@ -103,6 +106,7 @@ impl<T> Session<T> {
             outbound: Outbound::new(&options, now),
             filters: Filters::default(),
             liveness: Liveness::new(&options, now),
+            rate: Rate::new(options.rate, now),
             inbound: Inbound::new(options.max_waiting_bytes),
             unsolicited: 0,
             events: Events::default(),
@@ -213,6 +217,9 @@ impl<T> Session<T> {
         if self.link == LinkState::Up && self.outbound.goes_on_trying(now) {
             self.send_waiting(now);
         }
+        if self.rate.opens(now) {
+            self.send_waiting(now);
+        }
         if let Some(id) = self.outbound.late_without_witness(now) {
             self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
         }
@@ -222,7 +229,8 @@ impl<T> Session<T> {
     pub fn next_timer(&self) -> Option<Instant> {
         let trial = self.outbound.next_timer();
         let trial = trial.filter(|_| self.link == LinkState::Up);
-        self.liveness.next_timer().into_iter().chain(trial).min()
+        let timers = [self.liveness.next_timer(), trial, self.rate.next_timer()];
+        timers.into_iter().flatten().min()
     }
 
     /// Takes the next event.
@@ -262,8 +270,10 @@ impl<T> Session<T> {
     pub fn publish(&mut self, message: Outgoing, token: T, now: Instant) {
         match message.qos() {
             QoS::AtMostOnce => {
+                let begin = self.output.position();
                 self.outbound
                     .send_unacknowledged(message, token, &mut self.output, now);
+                self.note_published(begin, now);
             }
             QoS::AtLeastOnce => {
                 let entry = Entry::new(Some(token), Body::Publish(message), now);
@@ -323,6 +333,7 @@ impl<T> Session<T> {
             && (!self.filters.is_renewing() || self.outbound.is_trying())
             && self.outbound.has_room()
             && self.liveness.has_room()
+            && self.rate.is_open()
             && !self.output.is_full()
             // The output has to be empty before a new link is made.
             && !self.inbound.has_room_again()
@@ -634,6 +645,7 @@ impl<T> Session<T> {
         }
         while self.link == LinkState::Up
             && !self.output.is_full()
+            && self.rate.is_open()
             && let Some(id) = self.outbound.poll_unsent(self.filters.is_renewing())
         {
             self.send(id, now);
@@ -643,7 +655,9 @@ impl<T> Session<T> {
     /// Puts the packet under this identifier into the output.
     fn send(&mut self, id: PacketId, now: Instant) {
         let clock = self.liveness.clock(now);
+        let begin = self.output.position();
         match self.outbound.send(id, &mut self.output, now, clock) {
+            Some(Body::Publish(_)) => self.note_published(begin, now),
             Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
             // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
             Some(Body::Unsubscribe(left)) => {
@@ -654,6 +668,12 @@ impl<T> Session<T> {
             None => return,
         }
         self.liveness.handle_sent(now);
+    }
+
+    /// A message stands in the output from this position on.
+    fn note_published(&mut self, begin: u64, now: Instant) {
+        let bytes = self.output.position() - begin;
+        self.rate.handle_published(bytes, now);
     }
 
     fn send_acks(&mut self) {

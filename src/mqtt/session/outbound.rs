@@ -860,6 +860,7 @@ mod tests {
                 suspected_after: 1,
                 given_up_after: 1,
                 max_waiting_bytes: 0,
+                rate: crate::mqtt::rate::RateLimits::default(),
             };
             let now = Instant::now();
             Fixture {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mqtt::packet::{PacketId, Publish, QoS};
+use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{Event, OnSessionLost};
 
 const PINGREQ: [u8; 2] = [0xc0, 0];
@@ -32,6 +33,7 @@ impl Fixture {
             suspected_after: 3,
             given_up_after: 5,
             max_waiting_bytes: 0,
+            rate: RateLimits::default(),
         };
         let base = Instant::now();
         let mut liveness = Liveness::new(&options, base);

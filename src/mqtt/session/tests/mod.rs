@@ -18,6 +18,8 @@ pub(crate) mod packets;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod rate;
+#[cfg(test)]
 mod receiving;
 #[cfg(test)]
 mod renewing;

@@ -24,6 +24,7 @@ use rumqttc::mqttbytes::v4;
 
 use super::packets::{connack, outcome_text, packet_text, puback, suback};
 use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS};
+use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{
     DeliveryId, Event, LinkEnd, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
 };
@@ -66,6 +67,7 @@ pub(super) fn options() -> SessionOptions {
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
         max_waiting_bytes: usize::MAX,
+        rate: RateLimits::default(),
         suspected_after: 3,
         given_up_after: 5,
         first_identifier: 0,

@@ -14,6 +14,7 @@ use bytes::BytesMut;
 use super::super::rules::server::{answer, level};
 use super::super::rules::{Fault, Harness, Rule};
 use crate::mqtt::packet::{Filter, Incoming, Message, PacketId, QoS};
+use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
 use crate::mqtt::v4::tests::wire;
 use crate::mqtt::v4::{Decoder, OnTooLarge};
@@ -101,6 +102,7 @@ impl<'a> Story<'a> {
             },
             ack_timeout: Duration::from_secs(20),
             max_waiting_bytes: usize::MAX,
+            rate: RateLimits::default(),
             suspected_after: match second & 3 {
                 0 => u32::MAX,
                 few => u32::from(few),
