@@ -112,11 +112,12 @@ fuzz_targets() {
 }
 
 # Runs the largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build
-# without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests.
+# without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests. An
+# incremental build would inline less.
 exploration() {
     local package=profile.dev.package.mqtt-connection-sharing output
-    output=$(cargo test --locked --config "$package.opt-level=2" --config "$package.debug-assertions=false" \
-        --lib -- --show-output tests::drivers) || {
+    output=$(env CARGO_INCREMENTAL=0 cargo test --locked --config "$package.opt-level=2" \
+        --config "$package.debug-assertions=false" --lib -- --show-output tests::drivers) || {
         printf '%s\n' "$output"
         return 1
     }
