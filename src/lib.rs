@@ -122,6 +122,8 @@
 //! [`Options::unmatched_hold`](options::Options::unmatched_hold) after the first connection, messages of QoS 1 and 2
 //! that match none wait for one, unacknowledged. Afterwards they go to the default inbox ([`Handle::unmatched`]).
 //! There and then a message for which it has no room is acknowledged, dropped, counted and named in the log.
+//! At the end of the loop those that still wait go there, too, unless the broker has kept the session and sends
+//! them again.
 //!
 //! # A message that is too large
 //!

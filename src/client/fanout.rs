@@ -113,6 +113,12 @@ impl Fanout {
         self.unmatched.hold(until);
     }
 
+    /// The loop ends: the default inbox takes the messages that still wait for a subscription, but for those that
+    /// the broker sends again.
+    pub(crate) fn end_hold(&mut self, comes_again: impl Fn(DeliveryId) -> bool) {
+        self.unmatched.end(comes_again);
+    }
+
     /// There are new subscriptions: delivers the messages that waited for them.
     pub(crate) fn offer_held(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
         for (delivery, message) in self.unmatched.take_held() {

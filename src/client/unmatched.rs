@@ -83,6 +83,15 @@ impl Unmatched {
         }
     }
 
+    /// The loop ends: the default inbox takes the messages that still wait, but for those that the broker sends again.
+    pub(crate) fn end(&mut self, comes_again: impl Fn(DeliveryId) -> bool) {
+        for (delivery, message) in self.take_held() {
+            if !comes_again(delivery) {
+                self.deliver(&message);
+            }
+        }
+    }
+
     /// How many messages wait for a subscription.
     pub(crate) fn held(&self) -> usize {
         self.held.len()

@@ -130,6 +130,8 @@ impl Agent {
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
         self.handle_events(now);
+        let session = &self.session;
+        self.fanout.end_hold(|delivery| session.is_owed(delivery));
         while let Some(command) = self.commands.take(BATCH, now) {
             left += 1;
             self.tell(command.completion, Outcome::Cancelled(reason));
@@ -169,7 +171,9 @@ impl Agent {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::memory::{Peer, WINDOW, acknowledge, client, client_with, connected, turn};
+    use super::super::memory::{
+        Peer, WINDOW, acknowledge, client, client_with, connected, memory_link, turn,
+    };
     use super::*;
     use crate::client::batch::Batch;
     use crate::client::handle::Handle;
@@ -263,6 +267,35 @@ mod tests {
             agent.advance_connection(latest);
             assert!(agent.has_ended(latest));
             drop((handle, end));
+        }
+    }
+
+    /// A kept session sends two messages that nobody subscribed to. Then the link is made anew.
+    #[test]
+    fn what_waits_for_a_subscription_at_the_end_is_delivered_or_comes_again() {
+        for (keeps_session, topics, dropped) in [(false, &["a"][..], 1), (true, &[], 0)] {
+            let client = client_with(|options| options.unmatched_queue = 1);
+            let (mut agent, handle) = client.open();
+            let now = Instant::now();
+            let stored = [
+                [0x32, 6, 0, 1, b'a', 0, 1, b'x'],
+                [0x32, 6, 0, 1, b'b', 0, 2, b'x'],
+            ];
+            for (session_present, messages) in [(true, &stored[..]), (keeps_session, &[])] {
+                let (link, peer) = memory_link();
+                agent.greet(link, now + Duration::from_secs(60), now);
+                let connack = [0x20, 2, u8::from(session_present), 0];
+                let bytes = [&connack[..], messages.as_flattened()].concat();
+                peer.lock().unwrap().to_read.push_back(bytes);
+                agent.exchange(now);
+                assert!(agent.connection.is_online());
+                agent.drop_link(now);
+            }
+            let ended = agent.end();
+            let told: Vec<_> = handle.unmatched().try_iter().collect();
+            let told: Vec<_> = told.iter().map(|message| message.topic()).collect();
+            assert_eq!(told, topics, "{keeps_session}");
+            assert_eq!(ended.stats.unmatched_dropped, dropped, "{keeps_session}");
         }
     }
 

@@ -229,6 +229,11 @@ impl Inbound {
         None
     }
 
+    /// Whether an acknowledgment is owed, on this link or once the broker has sent the message again.
+    pub(crate) fn is_owed(&self, delivery: DeliveryId) -> bool {
+        self.owed.get(delivery).is_some()
+    }
+
     /// The link is gone. From now on an acknowledgment is owed only if the broker sends its message again.
     pub(crate) fn handle_link_lost(&mut self) {
         self.left_with_broker = None;

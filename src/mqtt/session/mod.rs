@@ -189,6 +189,11 @@ impl<T> Session<T> {
         accepted
     }
 
+    /// Whether an acknowledgment of the message is owed: without it, the broker sends the message again.
+    pub fn is_owed(&self, delivery: DeliveryId) -> bool {
+        self.inbound.is_owed(delivery)
+    }
+
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
         self.output.advance(bytes);
