@@ -23,6 +23,9 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
+# Tests that run at one time, where most of them wait.
+threads=8
+
 mode=${1:-}
 case $mode in
     '' | --quick | --all) ;;
@@ -111,6 +114,23 @@ fuzz_targets() {
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
 }
 
+# Runs all tests. Most of them wait for a broker, a process or a time-out, so more run at a time than there are
+# processors. The storm on slow links waits for a minute, in a process of its own: it runs beside the others.
+all_tests() {
+    local slow_links=large_messages_get_through_slow_links_that_are_cut output status=0
+    cargo test --locked --no-run
+    output=$(mktemp)
+    cargo test --locked --test storm "$slow_links" >"$output" 2>&1 &
+    env RUST_TEST_THREADS="$threads" cargo test --locked -- --skip "$slow_links" || status=$?
+    # It ends by itself, also where another test has failed.
+    wait "$!" || true
+    cat "$output"
+    grep -q '^test result: ok\. 1 passed' "$output" ||
+        die "the test $slow_links failed, or there is none of this name: see above"
+    rm -f "$output"
+    return "$status"
+}
+
 # Runs the largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build
 # without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests. An
 # incremental build would inline less.
@@ -170,10 +190,10 @@ else
     fi
     step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
     step 'the library alone' library_alone
-    step 'tests' cargo test --locked
+    step 'tests' all_tests
     # Only the tests that this feature adds or changes: the rest is the same code as above.
-    step 'tests, local-broker' cargo test --locked --features local-broker --test program -- \
-        local_broker:: secrets:: settings:: golden::
+    step 'tests, local-broker' env RUST_TEST_THREADS="$threads" \
+        cargo test --locked --features local-broker --test program -- local_broker:: secrets:: settings:: golden::
     step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
