@@ -618,7 +618,7 @@ impl<T> Session<T> {
     fn judge(&mut self, now: Instant) {
         let given_up = self.outbound.judge(&mut self.events);
         self.refuse_renewals(given_up);
-        if self.outbound.in_flight() > 0 {
+        if self.link == LinkState::Up && self.outbound.in_flight() > 0 {
             // Those that stood without an answer are awaited again.
             self.liveness.handle_sent(now);
         }

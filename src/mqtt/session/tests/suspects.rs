@@ -580,6 +580,18 @@ fn an_end_in_the_middle_of_a_trial_leaves_nothing() {
     assert_eq!((t.session.unresolved(), t.session.in_flight()), (0, 0));
 }
 
+#[test]
+fn nothing_follows_a_disconnect_on_a_trial_link_3_14_4_2() {
+    let mut t = Transcript::connected();
+    let tokens = [t.publish("a", 1, "x"), t.publish("b", 1, "x")];
+    t.is_late_three_times(1);
+    t.sends("PUBLISH id=1 qos=1 dup a \"x\"").silent();
+    t.disconnect().sends("DISCONNECT").silent();
+    t.receives(puback(1)).resolved(tokens[0], "delivered x4");
+    assert_eq!(t.next_timer(), None);
+    t.later(600_000).finish();
+}
+
 /// One that stands without an answer is no witness for the other, and holds up none behind it.
 #[test]
 fn two_that_are_never_acknowledged_are_both_given_up() {
