@@ -172,7 +172,7 @@ pub use client::inbox::{Inbox, InboxError};
 pub use client::latencies::Latencies;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::stats::Stats;
-pub use client::ticket::Ticket;
+pub use client::ticket::{Ticket, wait_any};
 pub use mqtt::limits;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{NotDelivered, Outcome, Reason};

@@ -3,10 +3,12 @@
 //! A [`Batch`] does for any number of messages what a [`Ticket`](crate::Ticket) does for one command,
 //! and needs no memory for each. The batch belongs to one publishing thread at a time. The loop's
 //! thread tells it how each message ended, and takes a lock only for a message that was not
-//! delivered and for the last one that the publishing thread waits for.
+//! delivered and for the last one that the publishing thread or task waits for.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::client::ends::Ends;
@@ -18,6 +20,8 @@ use crate::mqtt::session::Outcome;
 /// A batch can be used again after it was waited for. It keeps what was not delivered until it is asked
 /// for it, so a thread that uses one for ever should wait for it now and then. After it is dropped no
 /// thread learns how its messages end; they go on all the same.
+///
+/// It is also a future of what [`Batch::wait`] returns. `(&mut batch).await` leaves it to be used again.
 #[derive(Default)]
 pub struct Batch {
     shared: Arc<BatchState>,
@@ -85,6 +89,23 @@ impl Batch {
     }
 }
 
+impl Future for Batch {
+    type Output = Vec<(u64, Outcome)>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<(u64, Outcome)>> {
+        match self.shared.ends.poll(self.pushed, context.waker()) {
+            true => Poll::Ready(std::mem::take(&mut lock(&self.shared.undelivered))),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.shared.ends.forget_task();
+    }
+}
+
 impl BatchState {
     /// Message `number` has ended. To be called once for each.
     pub(crate) fn tell(&self, number: u64, outcome: Outcome) {
@@ -113,6 +134,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::client::waiter::tests::{Task, block_on};
     use crate::mqtt::session::Reason;
 
     fn delivered() -> Outcome {
@@ -177,5 +199,24 @@ mod tests {
         let end = push(&mut batch);
         drop(batch);
         end(delivered());
+    }
+
+    #[test]
+    fn a_task_awaits_all_messages_of_a_batch_and_uses_it_again() {
+        let mut batch = Batch::new();
+        assert_eq!(block_on(&mut batch), []);
+        let task = Arc::<Task>::default();
+        let (first, second) = (push(&mut batch), push(&mut batch));
+        assert_eq!(task.poll(&mut batch), Poll::Pending);
+        first(Outcome::NeverSent(Reason::LinkLost));
+        assert_eq!((task.woken(), batch.outstanding()), (0, 1));
+        second(delivered());
+        assert_eq!(task.woken(), 1);
+        let undelivered = vec![(0, Outcome::NeverSent(Reason::LinkLost))];
+        assert_eq!(task.poll(&mut batch), Poll::Ready(undelivered));
+        let third = push(&mut batch);
+        assert_eq!(task.poll(&mut batch), Poll::Pending);
+        third(delivered());
+        assert_eq!(block_on(batch), []);
     }
 }

@@ -1,9 +1,11 @@
 //! Whether the calling thread runs a loop, or a callback of one: such a thread must not wait for anything
 //! that a loop does. It would wait for itself, or for a loop that waits for it. Each thread has a count of its
-//! own, so loops and callbacks may be nested.
+//! own, so loops and callbacks may be nested. Code of the application runs on a loop's thread through
+//! [`run_foreign`] alone.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 thread_local! {
@@ -29,6 +31,22 @@ pub(crate) fn enter() -> OnLoopThread {
 /// Whether the calling thread runs a loop or a callback of one.
 pub(crate) fn is_current() -> bool {
     DEPTH.get() > 0
+}
+
+/// Runs code of the application, such as a callback: it must wait for nothing, and a panic of it, one caller's bug,
+/// does not end the loop for all others. `what` names it in the log.
+#[track_caller]
+pub(crate) fn run_foreign(what: &str, code: impl FnOnce()) {
+    // At the end of the loop it may be the thread of another command.
+    let _waits_for_nothing = enter();
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(code)) {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(payload.downcast_ref::<&str>().copied());
+        let said = text.map_or(String::new(), |text| format!(": {text}"));
+        // Dropping it is the caller's code, too, and could panic once more.
+        std::mem::forget(payload);
+        log::error!("{what} panicked, and the loop goes on{said}");
+    }
 }
 
 /// Call this before waiting for the end of a command. Returns whether the thread may wait.
@@ -57,8 +75,6 @@ impl Drop for OnLoopThread {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::catch_unwind;
-
     use super::*;
 
     #[test]

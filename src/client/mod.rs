@@ -24,3 +24,4 @@ pub(crate) mod queue;
 pub(crate) mod stats;
 pub(crate) mod ticket;
 mod unmatched;
+pub(crate) mod waiter;

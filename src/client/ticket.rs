@@ -3,11 +3,12 @@
 //!
 //! Telling the outcome consumes a completion, so it is told once. A completion that is dropped untold
 //! tells "cancelled". Telling never blocks, and makes no system call unless a thread waits. Tickets
-//! live on any thread, completions end on the loop's.
+//! live on any thread and in any task, completions end on the loop's thread.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::client::batch::{Batch, BatchState};
@@ -19,6 +20,19 @@ use crate::mqtt::session::{Outcome, Reason};
 ///
 /// It can be waited on, waited on again after a time-out, moved to another thread, or dropped: the
 /// command goes on all the same.
+///
+/// It is also a future of the [`Outcome`], for any executor: the loop's thread wakes the task. `&mut ticket` is one,
+/// too, for a task that awaits it beside something else and keeps it. Awaiting needs no other thread, and no feature.
+///
+/// ```no_run
+/// # use mqtt_connection_sharing::{Handle, Publish, QoS};
+/// # async fn f(handle: Handle) -> Result<(), Box<dyn std::error::Error>> {
+/// let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
+/// let ticket = handle.try_publish(message)?;
+/// ticket.await.into_result()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "without its ticket nobody learns how the command ended; drop it if that is meant"]
 pub struct Ticket {
     shared: Arc<TicketState>,
@@ -96,6 +110,54 @@ impl Ticket {
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         self.shared.outcome.get().cloned()
+    }
+}
+
+/// Waits until one of these commands has ended, at most this long. Returns its place among them, the first one's if
+/// several have ended; its ticket then has the outcome. Returns `None` if none has ended by then, and at once if there
+/// are none. Can be called again.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use mqtt_connection_sharing::{Handle, Publish, QoS, Ticket, wait_any};
+/// # fn f(mut tickets: Vec<Ticket>) {
+/// while let Some(place) = wait_any(&mut tickets, Duration::from_secs(30)) {
+///     println!("{:?}", tickets.swap_remove(place).outcome());
+/// }
+/// # }
+/// ```
+///
+/// # Panics
+/// As [`Ticket::wait_timeout`].
+#[track_caller]
+#[must_use = "it says which command has ended"]
+pub fn wait_any<'t>(
+    tickets: impl IntoIterator<Item = &'t mut Ticket>,
+    timeout: Duration,
+) -> Option<usize> {
+    let deadline = Instant::now().checked_add(timeout);
+    let mut all = Vec::new();
+    for ticket in tickets {
+        all.push(&ticket.shared.ends);
+    }
+    match all.is_empty() {
+        true => None,
+        false => Ends::wait_for_any(&all, 1, deadline),
+    }
+}
+
+impl Future for Ticket {
+    type Output = Outcome;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        self.shared.ends.poll(1, context.waker());
+        self.outcome().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.shared.ends.forget_task();
     }
 }
 
@@ -212,17 +274,7 @@ fn tell(notify: Notify, outcome: Outcome) {
         }
         Notify::Batch(shared, number) => shared.tell(number, outcome),
         Notify::Callback(callback) => {
-            // At the end of the loop it may be the thread of another command.
-            let _waits_for_nothing = loop_thread::enter();
-            // One caller's bug must not end the loop for all others.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(outcome))) {
-                let text = payload.downcast_ref::<String>().map(String::as_str);
-                let text = text.or(payload.downcast_ref::<&str>().copied());
-                let said = text.map_or(String::new(), |text| format!(": {text}"));
-                // Dropping it is the caller's code, too, and could panic once more.
-                std::mem::forget(payload);
-                log::error!("the callback of a command panicked, and the loop goes on{said}");
-            }
+            loop_thread::run_foreign("the callback of a command", || callback(outcome));
         }
     }
 }
@@ -234,6 +286,7 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
+    use crate::client::waiter::tests::{Task, block_on};
 
     fn done() -> Outcome {
         Outcome::delivered(1, Duration::from_millis(3))
@@ -355,5 +408,65 @@ mod tests {
         }
         drop(queue);
         assert_eq!(waiter.join().unwrap(), 2_000);
+    }
+
+    #[test]
+    fn an_awaited_ticket_gives_what_was_told_before_or_meanwhile_or_never() {
+        let (ticket, completion) = Ticket::new();
+        completion.tell(done());
+        assert_eq!(block_on(ticket), done());
+
+        for tells in [true, false] {
+            let (mut ticket, completion) = Ticket::new();
+            let task = Arc::<Task>::default();
+            assert_eq!(task.poll(&mut ticket), Poll::Pending);
+            let told = if tells {
+                completion.tell(done());
+                done()
+            } else {
+                drop(completion);
+                Outcome::Cancelled(Reason::LoopEnded)
+            };
+            assert_eq!(task.woken(), 1);
+            assert_eq!(task.poll(&mut ticket), Poll::Ready(told.clone()));
+            assert_eq!(ticket.wait(), told, "as often as it is asked");
+        }
+    }
+
+    #[test]
+    fn a_ticket_that_is_dropped_while_it_is_awaited_lets_its_task_go() {
+        let (mut ticket, completion) = Ticket::new();
+        let task = Arc::<Task>::default();
+        assert_eq!(task.poll(&mut ticket), Poll::Pending);
+        drop(ticket);
+        assert_eq!(Arc::strong_count(&task), 1);
+        completion.tell(done());
+        assert_eq!(task.woken(), 0);
+    }
+
+    #[test]
+    fn a_ticket_is_awaited_on_a_loops_thread_where_it_must_not_be_waited_for() {
+        let _loop = loop_thread::enter();
+        let (mut ticket, completion) = Ticket::new();
+        let task = Arc::<Task>::default();
+        assert_eq!(task.poll(&mut ticket), Poll::Pending);
+        let wait = |ticket: &mut Ticket| wait_any([ticket], Duration::MAX);
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait(&mut ticket)));
+        assert!(refused.is_err());
+        completion.tell(done());
+        assert_eq!(task.poll(&mut ticket), Poll::Ready(done()));
+    }
+
+    #[test]
+    fn of_several_tickets_the_first_that_has_ended_is_named() {
+        let (mut tickets, completions): (Vec<_>, Vec<_>) = (0..3).map(|_| Ticket::new()).unzip();
+        assert_eq!(wait_any(&mut tickets, Duration::from_millis(1)), None);
+        let [_first, second, third] = completions.try_into().unwrap();
+        let telling = thread::spawn(move || third.tell(done()));
+        assert_eq!(wait_any(&mut tickets, Duration::MAX), Some(2));
+        telling.join().unwrap();
+        second.tell(done());
+        assert_eq!(wait_any(&mut tickets, Duration::ZERO), Some(1));
+        assert_eq!(wait_any(&mut [], Duration::MAX), None, "at once");
     }
 }

@@ -20,6 +20,8 @@ pub(crate) mod outlet;
 pub(crate) mod queue;
 #[path = "../../../src/client/ticket.rs"]
 pub(crate) mod ticket;
+#[path = "../../../src/client/waiter.rs"]
+pub(crate) mod waiter;
 
 pub(crate) mod command {
     use crate::client::ticket::Completion;

@@ -1,10 +1,12 @@
 //! The models. `main.rs` prints how many executions each has.
 //!
 //! Left out in all of them: wake-ups without a reason, threads that panic, the last drop of an `Arc`, and the
-//! callbacks of publishes.
+//! callbacks of publishes. A task is a future that a thread asks, whose waker wakes that thread.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::thread::{spawn, yield_now};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Thread, spawn, yield_now};
 use std::time::{Duration, Instant};
 
 use stand_in::loom::model::Builder;
@@ -42,6 +44,8 @@ pub(crate) const ALL: &[Model] = &[
     model("ends: two commands end, a thread waits", 3, ends),
     model("ticket: told after a time-out, and dropped", 3, ticket),
     model("batch: two messages end", 3, batch),
+    model("ticket: awaited with two wakers", 3, ticket_awaited),
+    model("batch: awaited, and awaited again", 3, batch_awaited),
     model("lane: PROCESSLOOP and a request", 2, lane),
     model("lane: an announced SUBSCRIBE", 3, lane_announces),
     model("lane: the loop ends", 3, lane_ends),
@@ -214,6 +218,69 @@ fn lane() {
             bell.sleep(false, None, || !lane.is_empty());
         }
     }
+}
+
+struct Sleeper(Thread);
+
+impl Wake for Sleeper {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn waker() -> Waker {
+    Waker::from(Arc::new(Sleeper(std::thread::current())))
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(waker))
+}
+
+/// Runs a task on this thread, which sleeps until it is woken.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = poll(future.as_mut(), &waker()) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
+/// Threads: the loop, which tells one outcome and drops a second completion; a task that asks for the first with a
+/// waker that wakes nobody, awaits it with its own, and then awaits the second.
+fn ticket_awaited() {
+    let (mut told, telling) = Ticket::new();
+    let (dropped, dropping) = Ticket::new();
+    spawn(move || {
+        telling.tell(Outcome::Delivered);
+        drop(dropping);
+    });
+    let early = poll(Pin::new(&mut told), Waker::noop());
+    assert!(early.is_pending() || early == Poll::Ready(Outcome::Delivered));
+    assert_eq!(block_on(&mut told), Outcome::Delivered);
+    drop(told);
+    assert_eq!(block_on(dropped), Outcome::Cancelled(Reason::LoopEnded));
+}
+
+/// Threads: the loop, which ends two messages, one of them undelivered; a task that awaits the first, and pushes the
+/// second only then.
+fn batch_awaited() {
+    let mut batch = Batch::new();
+    let first = Completion::batch(&batch);
+    batch.was_pushed();
+    let second = Completion::batch(&batch);
+    let (give, take) = crossbeam_channel::bounded(2);
+    spawn(move || {
+        first.tell(Outcome::Cancelled(Reason::Terminated));
+        let second: Completion = take.recv().expect("the second message");
+        second.tell(Outcome::Delivered);
+    });
+    let undelivered = block_on(&mut batch);
+    assert_eq!(undelivered, [(0, Outcome::Cancelled(Reason::Terminated))]);
+    batch.was_pushed();
+    assert!(give.try_send(second).is_ok());
+    assert_eq!(block_on(batch), []);
 }
 
 /// Threads: the loop, which takes a command; one that announces a SUBSCRIBE and then queues it. A loop that has the

@@ -7,12 +7,14 @@
 //! - Parking is a token under a mutex. It never wakes without a reason. `park_timeout` stands for the time-out
 //!   alone: it returns at once, with the thread's clock at the end of the time-out. Clocks are each thread's own.
 //! - `Arc` is std's: the order of its last drops is not explored. `OnceLock` is std's behind a flag of loom's.
+//! - Wakers are std's, and so are futures. `catch_unwind`, through which the library calls a waker, is a site.
 //! - Each access, fence and wake-up of the library's sources is a site, at which `faults` can weaken or omit it.
 
 pub use std::*;
 
 mod channel;
 pub mod faults;
+pub mod panic;
 pub mod sync;
 pub mod thread;
 pub mod time;
