@@ -168,7 +168,7 @@ pub use client::batch::Batch;
 pub use client::command::{RejectReason, Rejected};
 pub use client::default_inbox::DefaultInbox;
 pub use client::handle::Handle;
-pub use client::inbox::{Inbox, InboxError};
+pub use client::inbox::{Inbox, InboxError, InboxIter, NextMessage};
 pub use client::latencies::Latencies;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::stats::Stats;

@@ -1,13 +1,15 @@
 //! \[9\] The inbox of a subscribed thread: the thread's end of it.
 //!
 //! The queue is bounded and the loop never waits for room in it (`outlet.rs`, `fanout.rs`). So the
-//! thread that takes a message wakes the loop if another message waits aside for room. Any thread.
+//! thread that takes a message wakes the loop if another message waits aside for room. Any thread, and any task.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
 use crate::client::lane::LaneSender;
 use crate::client::loop_thread;
@@ -17,6 +19,10 @@ use crate::mqtt::packet::Message;
 /// The inbox of one thread: what the broker sends for its subscriptions.
 ///
 /// Dropping it ends its subscriptions.
+///
+/// A thread waits for the next message ([`Inbox::recv`]), for all of them (`for message in &inbox`), or for several
+/// inboxes and channels at once ([`Inbox::add_to`]); a task awaits it ([`Inbox::recv_async`]). Where several threads or
+/// tasks receive from one inbox, each message goes to one of them.
 pub struct Inbox {
     id: InboxId,
     items: Receiver<Item>,
@@ -97,7 +103,7 @@ impl Inbox {
     /// [`InboxError::Closed`] once the loop has ended and everything that waited for this inbox was taken;
     /// [`InboxError::TooLarge`] for each message of QoS 1 and 2 that was passed over, and
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew. Receiving goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
+    /// renew. NextMessage goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
     /// would have to wait and must not.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
         if loop_thread::is_current() {
@@ -132,6 +138,73 @@ impl Inbox {
             TryRecvError::Empty => Err(InboxError::Timeout),
             TryRecvError::Disconnected => self.rest(),
         })?)
+    }
+
+    /// A future of the next message, as [`Inbox::recv`] gives it, for any executor. The loop's thread wakes the task.
+    ///
+    /// A future that is dropped takes no message with it. Each message wakes all tasks that await one of this inbox.
+    ///
+    /// ```no_run
+    /// # use mqtt_connection_sharing::{Inbox, InboxError};
+    /// # async fn f(inbox: Inbox) {
+    /// loop {
+    ///     match inbox.recv_async().await {
+    ///         Ok(message) => println!("{}", message.topic()),
+    ///         Err(end) if end.is_end() => break,
+    ///         Err(problem) => println!("{problem}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn recv_async(&self) -> NextMessage<'_> {
+        NextMessage {
+            inbox: self,
+            number: None,
+        }
+    }
+
+    /// All messages and problems to come, as [`Inbox::recv`] gives them. Waits for each. Ends where
+    /// [`InboxError::is_end`] holds: without a word once the loop has ended, and after the error on a loop's thread.
+    pub fn iter(&self) -> InboxIter<'_> {
+        InboxIter {
+            inbox: self,
+            has_ended: false,
+        }
+    }
+
+    /// Whether [`Inbox::try_recv`] has something to give: a message, a problem, or the end.
+    pub fn ready(&self) -> bool {
+        let mut select = Select::new();
+        self.add_to(&mut select);
+        select.try_ready().is_ok()
+    }
+
+    /// Adds this inbox to a [`Select`] of crossbeam-channel 0.5, which waits for several inboxes and channels at once.
+    /// Returns its number there. Call [`Select::ready`] (or `try_ready`, `ready_timeout`, `ready_deadline`) and then
+    /// [`Inbox::try_recv`], which tells the loop that there is room; it gives [`InboxError::Timeout`] if another thread
+    /// was faster. `Select::select` is of no use here: it wants the channel itself, and panics.
+    ///
+    /// A callback on the loop's thread must not wait so: no error tells it.
+    ///
+    /// ```no_run
+    /// # use crossbeam_channel::{Receiver, Select};
+    /// # use mqtt_connection_sharing::{Inbox, InboxError};
+    /// # fn f(inbox: Inbox, stop: Receiver<()>) -> Result<(), InboxError> {
+    /// let mut select = Select::new();
+    /// let messages = inbox.add_to(&mut select);
+    /// select.recv(&stop);
+    /// while select.ready() == messages {
+    ///     match inbox.try_recv() {
+    ///         Ok(message) => println!("{}", message.topic()),
+    ///         Err(end) if end.is_end() => return Err(end),
+    ///         Err(problem) => println!("{problem}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn add_to<'a>(&'a self, select: &mut Select<'a>) -> usize {
+        select.recv(&self.items)
     }
 
     fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
@@ -170,8 +243,91 @@ impl Inbox {
     }
 }
 
+/// The next message of an inbox: see [`Inbox::recv_async`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct NextMessage<'a> {
+    inbox: &'a Inbox,
+    /// Under which the task waits.
+    number: Option<u64>,
+}
+
+impl Future for NextMessage<'_> {
+    type Output = Result<Arc<Message>, InboxError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let inbox = this.inbox;
+        let received = match inbox.try_recv() {
+            Err(InboxError::Timeout) => {
+                let tasks = &inbox.flow.tasks;
+                tasks.enter(&mut this.number, context.waker());
+                inbox.try_recv()
+            }
+            received => received,
+        };
+        match received {
+            Err(InboxError::Timeout) => Poll::Pending,
+            received => {
+                this.wait_no_more();
+                Poll::Ready(received)
+            }
+        }
+    }
+}
+
+impl NextMessage<'_> {
+    fn wait_no_more(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.inbox.flow.tasks.leave(number);
+        }
+    }
+}
+
+impl Drop for NextMessage<'_> {
+    fn drop(&mut self) {
+        self.wait_no_more();
+    }
+}
+
+/// All that comes into an inbox: see [`Inbox::iter`].
+#[derive(Debug)]
+pub struct InboxIter<'a> {
+    inbox: &'a Inbox,
+    has_ended: bool,
+}
+
+impl Iterator for InboxIter<'_> {
+    type Item = Result<Arc<Message>, InboxError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_ended {
+            return None;
+        }
+        let received = self.inbox.recv();
+        self.has_ended = received.as_ref().is_err_and(InboxError::is_end);
+        match received {
+            Err(InboxError::Closed) => None,
+            received => Some(received),
+        }
+    }
+}
+
+impl std::iter::FusedIterator for InboxIter<'_> {}
+
+impl<'a> IntoIterator for &'a Inbox {
+    type Item = Result<Arc<Message>, InboxError>;
+    type IntoIter = InboxIter<'a>;
+
+    fn into_iter(self) -> InboxIter<'a> {
+        self.iter()
+    }
+}
+
 impl Drop for Inbox {
     fn drop(&mut self) {
+        // A future that was leaked has left its task behind. It must not be woken under the lane's lock.
+        self.flow.tasks.wake_all();
         self.lane.close_inbox(self.id);
     }
 }
@@ -182,5 +338,144 @@ impl fmt::Debug for Inbox {
             .field("waiting", &self.items.len())
             .field("dropped", &self.dropped())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::client::lane::{UrgentLane, urgent_lane};
+    use crate::client::outlet::{Accept, Offer, WhenFull};
+    use crate::client::waiter::tests::{Task, block_on};
+    use crate::mqtt::packet::QoS;
+
+    fn inbox(capacity: usize, policy: impl Into<InboxPolicy>) -> (Inbox, Outlet, UrgentLane) {
+        let (sender, lane) = urgent_lane(Arc::default());
+        let (inbox, outlet) = Inbox::new(InboxId(0), capacity, policy.into(), sender);
+        (inbox, outlet, lane)
+    }
+
+    fn deliver(outlet: &Outlet, topic: &str) {
+        let message = Message::new(topic.to_owned(), QoS::AtLeastOnce, "");
+        let offer = outlet.offer(Item::Message(Arc::new(message)));
+        assert!(matches!(offer, Offer::Accepted));
+    }
+
+    fn topic(received: Result<Arc<Message>, InboxError>) -> String {
+        received.unwrap().topic().to_owned()
+    }
+
+    #[test]
+    fn an_awaited_message_wakes_its_task_and_the_loop_learns_that_it_was_taken() {
+        let (inbox, outlet, lane) = inbox(2, Accept::OnceTaken);
+        let task = Arc::<Task>::default();
+        let mut next = inbox.recv_async();
+        assert!(task.poll(&mut next).is_pending());
+        deliver(&outlet, "a");
+        deliver(&outlet, "b");
+        assert_eq!(task.woken(), 1, "it asks again before it is woken again");
+        assert!(task.poll(&mut next).is_ready());
+        assert!(lane.take_process_loop());
+        assert_eq!(outlet.taken(), 1);
+        assert_eq!(topic(block_on(inbox.recv_async())), "b");
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_takes_no_message_with_it() {
+        let (inbox, outlet, _lane) = inbox(1, WhenFull::WaitAside);
+        let (dropped, kept) = (Arc::<Task>::default(), Arc::<Task>::default());
+        let (mut first, mut second) = (inbox.recv_async(), inbox.recv_async());
+        assert!(dropped.poll(&mut first).is_pending());
+        assert!(kept.poll(&mut second).is_pending());
+        drop(first);
+        deliver(&outlet, "a");
+        assert_eq!((dropped.woken(), kept.woken()), (0, 1));
+        assert!(kept.poll(&mut second).is_ready());
+    }
+
+    #[test]
+    fn the_end_of_the_loop_wakes_a_task_after_the_queue_is_disconnected() {
+        let (inbox, outlet, _lane) = inbox(1, WhenFull::WaitAside);
+        let inbox = Arc::new(inbox);
+        let (tell, ended) = bounded(1);
+        let look = Arc::clone(&inbox);
+        let task = Task::doing(move || tell.send(look.try_recv().map(drop)).unwrap());
+        let mut next = inbox.recv_async();
+        assert!(task.poll(&mut next).is_pending());
+        drop(outlet);
+        assert_eq!(ended.try_recv(), Ok(Err(InboxError::Closed)));
+        assert_eq!(block_on(&mut next).map(drop), Err(InboxError::Closed));
+    }
+
+    #[test]
+    fn a_message_wakes_each_task_once_also_one_that_awaits_again_inside_its_waker() {
+        let (inbox, outlet, _lane) = inbox(1, WhenFull::WaitAside);
+        let inbox = Arc::new(inbox);
+        let again = Arc::clone(&inbox);
+        let task = Task::doing(move || {
+            // It is leaked, so that it goes on waiting.
+            let mut next = again.recv_async();
+            while again.try_recv().is_ok() {}
+            assert!(Arc::<Task>::default().poll(&mut next).is_pending());
+            std::mem::forget(next);
+        });
+        let mut next = inbox.recv_async();
+        assert!(task.poll(&mut next).is_pending());
+        deliver(&outlet, "a");
+        assert_eq!(task.woken(), 1);
+    }
+
+    #[test]
+    fn an_inbox_is_iterated_until_the_loop_has_ended_and_the_rest_is_taken() {
+        let (inbox, outlet, _lane) = inbox(1, WhenFull::WaitAside);
+        deliver(&outlet, "a");
+        let filter = || "f".to_owned();
+        let refused = Item::SubscriptionRefused { filter: filter() };
+        outlet.leave(std::iter::once(refused));
+        drop(outlet);
+        let mut iter = inbox.iter();
+        assert_eq!(iter.next().map(topic).as_deref(), Some("a"));
+        let refused = InboxError::SubscriptionRefused { filter: filter() };
+        assert_eq!(iter.next().unwrap().unwrap_err(), refused);
+        assert!(iter.next().is_none() && iter.next().is_none());
+    }
+
+    #[test]
+    fn on_a_loops_thread_an_empty_inbox_is_iterated_no_further_than_the_error() {
+        let (inbox, outlet, _lane) = inbox(1, WhenFull::WaitAside);
+        deliver(&outlet, "a");
+        let _loop = loop_thread::enter();
+        let all: Vec<_> = inbox.into_iter().map(|one| one.map(drop)).collect();
+        assert_eq!(all, [Ok(()), Err(InboxError::OnLoopThread)]);
+        let mut next = inbox.recv_async();
+        assert!(Arc::<Task>::default().poll(&mut next).is_pending());
+    }
+
+    #[test]
+    fn a_thread_selects_between_inboxes_and_a_channel_and_tells_the_loop_what_it_takes() {
+        let (inbox, outlet, lane) = inbox(1, WhenFull::WaitAside);
+        let (_other, quiet) = bounded::<()>(1);
+        assert!(!inbox.ready());
+        let mut select = Select::new();
+        select.recv(&quiet);
+        let place = inbox.add_to(&mut select);
+        let delivering = thread::spawn(move || {
+            deliver(&outlet, "a");
+            outlet.wait_for_room();
+            outlet
+        });
+        assert_eq!(select.ready(), place);
+        assert!(inbox.ready());
+        let outlet = delivering.join().unwrap();
+        assert_eq!(topic(inbox.try_recv()), "a");
+        assert!(lane.take_process_loop());
+        assert!(!inbox.ready());
+        drop(outlet);
+        assert_eq!(select.ready(), place, "the end is told, too");
+        assert_eq!(inbox.try_recv().map(drop), Err(InboxError::Closed));
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod meter;
 pub(crate) mod outlet;
 pub(crate) mod queue;
 pub(crate) mod stats;
+pub(crate) mod tasks;
 pub(crate) mod ticket;
 mod unmatched;
 pub(crate) mod waiter;

@@ -2,8 +2,8 @@
 //!
 //! The queue of an inbox is bounded, and the loop never waits for room in it. When something waits
 //! aside (`fanout.rs`), the thread that makes room wakes the loop (`inbox.rs`), and only then. There is
-//! no lock while the loop runs. Items that wait aside when the loop ends move to the threads' end. The loop's thread offers;
-//! the threads' end is a receiver.
+//! no lock while the loop runs, unless a task awaits the next message (`tasks.rs`). Items that wait aside when the loop
+//! ends move to the threads' end. The loop's thread offers; the threads' end is a receiver.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
 use crate::options::ranges;
 
@@ -97,6 +98,8 @@ pub(crate) struct Flow {
     taken: AtomicU64,
     /// Items that waited aside when the loop ended.
     rest: Mutex<VecDeque<Item>>,
+    /// Tasks that await the next item.
+    pub(crate) tasks: Tasks,
 }
 
 /// The loop's end of an inbox.
@@ -107,6 +110,17 @@ pub(crate) struct Outlet {
     /// For [`WhenFull::DropOldest`] only: a second receiver would hide that the inbox was dropped.
     oldest: Option<Receiver<Item>>,
     flow: Arc<Flow>,
+    /// Comes after `items`: a task that is woken at the end finds the queue disconnected.
+    _wakes: WakesAtEnd,
+}
+
+/// Wakes the tasks when the loop's end is gone.
+struct WakesAtEnd(Arc<Flow>);
+
+impl Drop for WakesAtEnd {
+    fn drop(&mut self) {
+        self.0.tasks.wake_all();
+    }
 }
 
 /// How an offer to an inbox ended.
@@ -167,12 +181,21 @@ impl Outlet {
             items: sender,
             oldest: (when_full == WhenFull::DropOldest).then(|| receiver.clone()),
             flow: Arc::clone(&flow),
+            _wakes: WakesAtEnd(Arc::clone(&flow)),
         };
         (outlet, receiver, flow)
     }
 
-    /// Puts an item into the queue if there is room. Never waits.
+    /// Puts an item into the queue if there is room, and wakes the tasks that await it. Never waits.
     pub(crate) fn offer(&self, item: Item) -> Offer {
+        let offer = self.put(item);
+        if matches!(offer, Offer::Accepted) {
+            self.flow.tasks.wake_all();
+        }
+        offer
+    }
+
+    fn put(&self, item: Item) -> Offer {
         match self.items.try_send(item) {
             Ok(()) => Offer::Accepted,
             Err(TrySendError::Disconnected(_)) => Offer::Gone,

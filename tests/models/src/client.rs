@@ -18,6 +18,8 @@ pub(crate) mod loop_thread;
 pub(crate) mod outlet;
 #[path = "../../../src/client/queue.rs"]
 pub(crate) mod queue;
+#[path = "../../../src/client/tasks.rs"]
+pub(crate) mod tasks;
 #[path = "../../../src/client/ticket.rs"]
 pub(crate) mod ticket;
 #[path = "../../../src/client/waiter.rs"]

@@ -52,6 +52,9 @@ pub(crate) const ALL: &[Model] = &[
     model("inbox: a message waits aside", 3, inbox),
     model("inbox: accepted once taken", 3, inbox_once_taken),
     model("inbox: the loop ends", 3, inbox_ends),
+    model("inbox: two messages are awaited", 3, inbox_awaited),
+    model("inbox: two tasks await, one gives up", 2, inbox_given_up),
+    model("inbox: its end is awaited", 3, inbox_end_awaited),
     model("queue: a thread at a full queue", 3, queue_with_one),
     model("queue: two threads at a full queue", 1, queue_with_two),
     model("queue: the loop ends", 3, queue_ends),
@@ -412,6 +415,60 @@ fn inbox_ends() {
     outlet.leave(std::iter::once(item(1)));
     drop(outlet);
     receiving.join().unwrap();
+    drop(lane);
+}
+
+/// Threads: the loop, which delivers two messages; a task that awaits both.
+fn inbox_awaited() {
+    let (sender, lane) = urgent_lane(Arc::default());
+    let (inbox, outlet) = Inbox::new(InboxId(0), 2, WhenFull::WaitAside.into(), sender);
+    let delivering = spawn(move || {
+        assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
+        assert!(matches!(outlet.offer(item(1)), Offer::Accepted));
+        outlet
+    });
+    for number in 0..2 {
+        assert_eq!(block_on(inbox.recv_async()).unwrap().0, number);
+    }
+    drop(delivering.join().unwrap());
+    drop(lane);
+}
+
+/// Threads: the loop, which delivers one message; a task that awaits it; another that asks for it once and gives up.
+/// One of them has it in the end.
+fn inbox_given_up() {
+    let (sender, lane) = urgent_lane(Arc::default());
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let inbox = Arc::new(inbox);
+    let delivering = spawn(move || {
+        assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
+        outlet
+    });
+    let awaiting = {
+        let inbox = Arc::clone(&inbox);
+        spawn(move || block_on(inbox.recv_async()).is_ok())
+    };
+    let mut given_up = inbox.recv_async();
+    let has_it = poll(Pin::new(&mut given_up), Waker::noop()).is_ready();
+    drop(given_up);
+    // The loop's end tells the task that there is none for it.
+    drop(delivering.join().unwrap());
+    assert!(awaiting.join().unwrap() != has_it);
+    drop(lane);
+}
+
+/// Threads: the loop, which leaves a message that waits aside, and ends; a task that awaits the message and the end.
+fn inbox_end_awaited() {
+    let (sender, lane) = urgent_lane(Arc::default());
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let ending = spawn(move || {
+        outlet.leave(std::iter::once(item(0)));
+        drop(outlet);
+    });
+    assert_eq!(block_on(inbox.recv_async()).unwrap().0, 0);
+    let end = block_on(inbox.recv_async());
+    assert_eq!(end.unwrap_err(), InboxError::Closed);
+    ending.join().unwrap();
     drop(lane);
 }
 

@@ -19,7 +19,9 @@ pub mod sync;
 pub mod thread;
 pub mod time;
 
-pub use channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+pub use channel::{
+    Receiver, RecvTimeoutError, Select, Sender, TryRecvError, TrySendError, bounded,
+};
 
 #[doc(hidden)]
 pub use loom;
