@@ -3,10 +3,10 @@
 //! of `support/proxy.rs`. Each run must succeed with nothing lost.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::support::report::Run;
-use crate::support::{Counting, Fate, Mosquitto, Program, Proxy, Random, Report, Running};
+use crate::support::{Counting, Fate, HANG, Mosquitto, Program, Proxy, Random, Report, Running};
 
 /// Mosquitto behind a proxy.
 fn broker() -> (Mosquitto, Proxy) {
@@ -141,8 +141,10 @@ fn a_link_that_falls_silent_in_the_traffic_is_noticed_by_the_missing_acknowledgm
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }
 
+/// `src/mqtt/session/tests/timing.rs` holds the time to one and a half times the keep alive. Here the machine may have
+/// other things to do; only the acknowledgment time-out would take longer than a hang.
 #[test]
-fn a_link_that_falls_silent_is_noticed_within_one_and_a_half_times_the_keep_alive() {
+fn a_link_that_falls_silent_is_noticed_by_the_pingreq_that_nothing_answers() {
     let (broker, proxy) = broker();
     let program =
         slow_program(&broker, &proxy).args(["--keep-alive", "6s", "--ack-timeout", "60s"]);
@@ -153,7 +155,7 @@ fn a_link_that_falls_silent_is_noticed_within_one_and_a_half_times_the_keep_aliv
     let line = running.wait_for_line(" lost after ");
     let took = begin.elapsed();
     assert!(line.contains("PINGREQ"), "{line}");
-    assert!(took <= Duration::from_secs(9), "{took:?}");
+    assert!(took < HANG, "{took:?}");
     came_through(running, SLOW_COUNT);
 }
 
