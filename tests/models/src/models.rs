@@ -56,7 +56,7 @@ pub(crate) const ALL: &[Model] = &[
     model("inbox: two tasks await, one gives up", 2, inbox_given_up),
     model("inbox: its end is awaited", 3, inbox_end_awaited),
     model("queue: a thread at a full queue", 3, queue_with_one),
-    model("queue: two threads at a full queue", 1, queue_with_two),
+    model("queue: two threads at a full queue", 2, queue_with_two),
     model("queue: the loop ends", 3, queue_ends),
     model("queue: time is over", 3, queue_times_out),
 ];
@@ -483,8 +483,7 @@ fn queue_with_one() {
     queue_with(1);
 }
 
-/// With two preemptions one of its executions has more than 10,000 steps, after a minute of others. Its cause was not
-/// found: the stand-in for the channel spins, and so may such an execution.
+/// With three preemptions it has more executions than a minute is enough for.
 fn queue_with_two() {
     queue_with(2);
 }

@@ -97,6 +97,7 @@ impl<T> Shared<T> {
 
     fn receive(&self) -> Option<T> {
         let mut head = self.head.load(Ordering::Relaxed);
+        let mut rounds = Rounds::default();
         loop {
             let slot = self.slot(head);
             let stamp = slot.stamp.load(Ordering::Acquire);
@@ -116,9 +117,29 @@ impl<T> Shared<T> {
                 return None;
             }
             // A sender has reserved the place and has not filled it, or another receiver has emptied it.
-            loom::thread::yield_now();
+            rounds.wait();
             head = self.head.load(Ordering::Relaxed);
         }
+    }
+}
+
+/// The rounds in which a thread has waited for another one to fill or to empty a place that it reserved.
+///
+/// loom counts no preemption where a thread yields. So two threads that wait could take turns for ever, and loom would
+/// follow them to its limit of branches. Waiting changes nothing: the same is explored after fewer rounds. After a
+/// few rounds the rest of the execution is therefore run once, without variations.
+#[derive(Debug, Default)]
+struct Rounds(usize);
+
+impl Rounds {
+    const VARIED: usize = 2;
+
+    fn wait(&mut self) {
+        self.0 += 1;
+        if self.0 > Self::VARIED {
+            loom::skip_branch();
+        }
+        loom::thread::yield_now();
     }
 }
 
@@ -127,6 +148,7 @@ impl<T> Sender<T> {
         let shared = &*self.0;
         let capacity = shared.slots.len();
         let mut tail = shared.tail.load(Ordering::Relaxed);
+        let mut rounds = Rounds::default();
         loop {
             if shared.receivers.load(Ordering::Acquire) == 0 {
                 return Err(TrySendError::Disconnected(value));
@@ -149,7 +171,7 @@ impl<T> Sender<T> {
             {
                 return Err(TrySendError::Full(value));
             }
-            loom::thread::yield_now();
+            rounds.wait();
             tail = shared.tail.load(Ordering::Relaxed);
         }
     }
