@@ -25,12 +25,13 @@
 //!
 //! A link may also be cut after so many bytes, whatever they are. A message that is larger than that ends there as
 //! "closed with it alone", and is given up. No rule was found that tells such a link from a broker with a limit for
-//! the size of a packet: both close while the packet is on its way, and small packets pass on both. A PINGREQ directly behind the packet does not help. A broker that closes because of the packet
-//! reads nothing behind it, so PINGRESP fails to come in both cases. PINGRESP and a close after it do speak of the
-//! packet, but to count only such closes would let all brokers go that close at once. To measure a link in bytes, as
-//! the idle time measures it in time, it would have to carry as many bytes before each trial as the packet has. So
-//! it stays: a message that never passes is better told than sent for ever. The price is that, where the number of
-//! bytes varies, a message is given up that might have passed on a later link.
+//! the size of a packet: both close while the packet is on its way, and small packets pass on both. A PINGREQ directly
+//! behind the packet does not help. A broker that closes because of the packet reads nothing behind it, so PINGRESP
+//! fails to come in both cases. PINGRESP and a close after it do speak of the packet, but to count only such closes
+//! would let all brokers go that close at once. To measure a link in bytes, as the idle time measures it in time, it
+//! would have to carry as many bytes before each trial as the packet has. So it stays: a message that
+//! never passes is better told than sent for ever. The price is that, where the number of bytes varies, a message is
+//! given up that might have passed on a later link.
 //!
 //! The commands themselves, and the order in which they are sent, are not known here. Pure; the loop's thread.
 
