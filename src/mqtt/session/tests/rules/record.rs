@@ -384,6 +384,9 @@ impl Record {
             command.sent_in_session = false;
             command.id = 0;
         }
+        let commands = &self.commands;
+        self.trials
+            .session_lost(|token| commands.contains_key(&token));
         self.in_use.clear();
         self.releases.clear();
         self.renewals_due = self.granted.clone();

@@ -206,6 +206,11 @@ impl Trials {
         }
     }
 
+    /// The broker has no session: a PUBREL for a command that has ended is sent no more.
+    pub(super) fn session_lost(&mut self, is_open: impl Fn(Token) -> bool) {
+        self.against.retain(|token, _| is_open(*token));
+    }
+
     /// Whether it may be given up because links were closed with it alone.
     pub(super) fn was_closed_on(&self, token: Token) -> bool {
         let against = self.against.get(&token).copied().unwrap_or_default();
