@@ -12,7 +12,7 @@ use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
-use crate::mqtt::packet::Filter;
+use crate::mqtt::packet::{Filter, Publish, QoS};
 use crate::mqtt::topic::{InvalidName, shortened};
 use crate::mqtt::v4::Outgoing;
 
@@ -81,6 +81,52 @@ pub enum RejectReason {
     NoFilter,
     /// The loop has ended.
     Terminated,
+}
+
+impl Request {
+    /// The message of a PUBLISH that comes back.
+    pub(crate) fn into_publish(self) -> Publish {
+        match self {
+            Request::Publish(message) => message.into(),
+            _ => Publish::new(String::new(), QoS::AtMostOnce, Vec::new()),
+        }
+    }
+
+    /// The filters of a SUBSCRIBE that comes back.
+    pub(crate) fn into_filters(self) -> Vec<Filter> {
+        match self {
+            Request::Subscribe { filters, .. } => filters,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The filters of an UNSUBSCRIBE that comes back.
+    pub(crate) fn into_names(self) -> Vec<String> {
+        match self {
+            Request::Unsubscribe { filters, .. } => filters,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Command {
+    /// For a command that was not queued: tells nothing.
+    pub(crate) fn into_rejected(self, reason: RejectReason) -> Box<Rejected<Request>> {
+        self.completion.withdraw();
+        Box::new(Rejected {
+            command: self.request,
+            reason,
+        })
+    }
+}
+
+impl<T> Rejected<T> {
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Rejected<U> {
+        Rejected {
+            command: f(self.command),
+            reason: self.reason,
+        }
+    }
 }
 
 impl fmt::Display for RejectReason {

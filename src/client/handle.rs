@@ -181,32 +181,18 @@ impl Handle {
         inbox: &Inbox,
         filters: Vec<Filter>,
     ) -> Result<Ticket, Rejected<Vec<Filter>>> {
-        let checked = check_each(&filters, Filter::check);
-        if let Err(reason) = checked.and_then(|()| self.check_limits(&filters)) {
+        if let Err(reason) = self.check_subscribe(&filters) {
             return Err(Rejected {
                 command: filters,
                 reason,
             });
         }
         let (ticket, completion) = Ticket::new();
-        let number = NEXT_SUBSCRIBE.fetch_add(1, Ordering::Relaxed);
-        self.lane.announce(Announcement {
-            number,
-            inbox: inbox.id(),
-            filters: filters.clone(),
-        });
-        let request = Request::Subscribe {
-            number,
-            inbox: inbox.id(),
-            filters,
-        };
+        let (request, number) = self.announce(inbox, filters);
         self.queue(request, completion, self.block_time)
             .map_err(|rejected| {
                 self.lane.withdraw(number);
-                rejected.map(|request| match request {
-                    Request::Subscribe { filters, .. } => filters,
-                    _ => Vec::new(),
-                })
+                rejected.map(Request::into_filters)
             })?;
         Ok(ticket)
     }
@@ -220,17 +206,7 @@ impl Handle {
         inbox: &Inbox,
         filters: Vec<String>,
     ) -> Result<Ticket, Rejected<Vec<String>>> {
-        let checked = check_each(&filters, |filter| {
-            check_filter(filter).map_err(|problem| (filter.as_str(), problem))
-        });
-        let allowed = checked.and_then(|()| {
-            let mut names = filters.iter();
-            names.try_for_each(|name| {
-                let checked = self.limits.check_filter_name(name);
-                checked.map_err(|exceeded| beyond(name, exceeded))
-            })
-        });
-        if let Err(reason) = allowed {
+        if let Err(reason) = self.check_unsubscribe(&filters) {
             return Err(Rejected {
                 command: filters,
                 reason,
@@ -242,12 +218,7 @@ impl Handle {
             filters,
         };
         self.queue(request, completion, self.block_time)
-            .map_err(|rejected| {
-                rejected.map(|request| match request {
-                    Request::Unsubscribe { filters, .. } => filters,
-                    _ => Vec::new(),
-                })
-            })?;
+            .map_err(|rejected| rejected.map(Request::into_names))?;
         Ok(ticket)
     }
 
@@ -327,19 +298,7 @@ impl Handle {
         completion: Completion,
         patience: Duration,
     ) -> Result<(), Rejected<Publish>> {
-        let name = || publish.topic().to_string();
-        let valid = publish.check().map_err(|problem| RejectReason::Invalid {
-            name: name(),
-            problem,
-        });
-        let allowed = valid.and_then(|()| {
-            let checked = self.limits.check_publish(&publish);
-            checked.map_err(|exceeded| RejectReason::Limit {
-                name: name(),
-                exceeded,
-            })
-        });
-        if let Err(reason) = allowed {
+        if let Err(reason) = self.check_publish(&publish) {
             completion.withdraw();
             return Err(Rejected {
                 command: publish,
@@ -347,12 +306,51 @@ impl Handle {
             });
         }
         self.queue(Request::Publish(publish.into()), completion, patience)
-            .map_err(|rejected| {
-                rejected.map(|request| match request {
-                    Request::Publish(message) => message.into(),
-                    _ => Publish::new(String::new(), Default::default(), Vec::new()),
-                })
-            })
+            .map_err(|rejected| rejected.map(Request::into_publish))
+    }
+
+    fn check_publish(&self, publish: &Publish) -> Result<(), RejectReason> {
+        let name = || publish.topic().to_string();
+        publish.check().map_err(|problem| RejectReason::Invalid {
+            name: name(),
+            problem,
+        })?;
+        let checked = self.limits.check_publish(publish);
+        checked.map_err(|exceeded| RejectReason::Limit {
+            name: name(),
+            exceeded,
+        })
+    }
+
+    fn check_subscribe(&self, filters: &[Filter]) -> Result<(), RejectReason> {
+        check_each(filters, Filter::check)?;
+        self.check_limits(filters)
+    }
+
+    fn check_unsubscribe(&self, filters: &[String]) -> Result<(), RejectReason> {
+        check_each(filters, |filter| {
+            check_filter(filter).map_err(|problem| (filter.as_str(), problem))
+        })?;
+        filters.iter().try_for_each(|name| {
+            let checked = self.limits.check_filter_name(name);
+            checked.map_err(|exceeded| beyond(name, exceeded))
+        })
+    }
+
+    /// Has a subscription count from now on, before its SUBSCRIBE is queued. Returns that one, and its number.
+    fn announce(&self, inbox: &Inbox, filters: Vec<Filter>) -> (Request, u64) {
+        let number = NEXT_SUBSCRIBE.fetch_add(1, Ordering::Relaxed);
+        self.lane.announce(Announcement {
+            number,
+            inbox: inbox.id(),
+            filters: filters.clone(),
+        });
+        let request = Request::Subscribe {
+            number,
+            inbox: inbox.id(),
+            filters,
+        };
+        (request, number)
     }
 
     fn check_limits(&self, filters: &[Filter]) -> Result<(), RejectReason> {
@@ -384,9 +382,9 @@ impl Handle {
             .send(command, patience)
             .map_err(|not_queued| match not_queued {
                 NotQueued::Full { command, waited } => {
-                    rejected(*command, RejectReason::QueueFull { waited })
+                    command.into_rejected(RejectReason::QueueFull { waited })
                 }
-                NotQueued::Ended(command) => rejected(*command, RejectReason::Terminated),
+                NotQueued::Ended(command) => command.into_rejected(RejectReason::Terminated),
             })
     }
 }
@@ -403,23 +401,6 @@ impl fmt::Debug for Handle {
             .field("queued", &self.commands.len())
             .finish_non_exhaustive()
     }
-}
-
-impl<T> Rejected<T> {
-    fn map<U>(self, f: impl FnOnce(T) -> U) -> Rejected<U> {
-        Rejected {
-            command: f(self.command),
-            reason: self.reason,
-        }
-    }
-}
-
-fn rejected(command: Command, reason: RejectReason) -> Box<Rejected<Request>> {
-    command.completion.withdraw();
-    Box::new(Rejected {
-        command: command.request,
-        reason,
-    })
 }
 
 fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {
