@@ -171,6 +171,7 @@ pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError, InboxIter, NextMessage};
 pub use client::latencies::Latencies;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
+pub use client::push::{Pushing, PushingIn};
 pub use client::stats::Stats;
 pub use client::ticket::{Ticket, wait_any};
 pub use mqtt::limits;

@@ -87,6 +87,11 @@ impl Batch {
     pub(crate) fn was_pushed(&mut self) {
         self.pushed += 1;
     }
+
+    /// The last message was not queued after all.
+    pub(crate) fn was_withdrawn(&mut self) {
+        self.pushed -= 1;
+    }
 }
 
 impl Future for Batch {

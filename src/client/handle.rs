@@ -19,6 +19,7 @@ use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::meter::MeterReader;
 use crate::client::outlet::{InboxId, InboxPolicy};
+use crate::client::push::{Pushing, PushingIn};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
@@ -111,6 +112,24 @@ impl Handle {
         self.publish_timeout(publish, Duration::ZERO)
     }
 
+    /// As [`Handle::publish`], for a task of any executor: a future that waits for room in the queue, in the same line as
+    /// the threads that wait, and then gives the ticket, which is a future of its own. The block time does not end it:
+    /// see [`Pushing`] for how it ends early. Messages are queued in the order in which their futures are first awaited.
+    ///
+    /// ```no_run
+    /// # use mqtt_connection_sharing::{Handle, Publish, QoS, Rejected};
+    /// # async fn f(handle: Handle) -> Result<(), Rejected<Publish>> {
+    /// let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
+    /// let ticket = handle.publish_async(message).await?;
+    /// println!("{:?}", ticket.await);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish_async(&self, publish: Publish) -> Pushing<'_, Publish> {
+        let request = self.publish_request(publish);
+        Pushing::new(&self.commands, request, Request::into_publish)
+    }
+
     /// PUBLISH with a callback instead of a ticket. The callback is called once, on the loop's thread. (At
     /// the moment when the loop ends, it may be called on another thread that pushes a command.) So it
     /// must be quick, and must not wait for a lock that is held while commands are pushed. Waiting for a ticket, a
@@ -165,6 +184,12 @@ impl Handle {
         self.publish_in_timeout(publish, batch, Duration::ZERO)
     }
 
+    /// As [`Handle::publish_in`], for a task of any executor: a future that waits for room in the queue as
+    /// [`Handle::publish_async`] does. The batch is a future, too.
+    pub fn publish_in_async<'a>(&'a self, publish: Publish, batch: &'a mut Batch) -> PushingIn<'a> {
+        PushingIn::new(&self.commands, self.publish_request(publish), batch)
+    }
+
     /// SUBSCRIBE: messages that match one of `filters` go to `inbox` from now on, also before the ticket
     /// resolves with what was granted, filter by filter. So messages that the broker's session had stored are not
     /// lost on a loop that subscribes before it runs.
@@ -197,6 +222,19 @@ impl Handle {
         Ok(ticket)
     }
 
+    /// As [`Handle::subscribe`], for a task of any executor: a future that waits for room in the queue, and then gives the
+    /// ticket. The subscription counts from this call on, and no more if the future is dropped before it is in the queue.
+    pub fn subscribe_async(&self, inbox: &Inbox, filters: Vec<Filter>) -> Pushing<'_, Vec<Filter>> {
+        let take_back = Request::into_filters;
+        if let Err(reason) = self.check_subscribe(&filters) {
+            let command = filters;
+            let rejected = Rejected { command, reason };
+            return Pushing::new(&self.commands, Err(rejected), take_back);
+        }
+        let (request, number) = self.announce(inbox, filters);
+        Pushing::new(&self.commands, Ok(request), take_back).announced(&self.lane, number)
+    }
+
     /// UNSUBSCRIBE: `inbox` leaves these filters. The broker is told when no other inbox stays.
     ///
     /// # Errors
@@ -222,6 +260,26 @@ impl Handle {
         Ok(ticket)
     }
 
+    /// As [`Handle::unsubscribe`], for a task of any executor: a future that waits for room in the queue, and then gives
+    /// the ticket.
+    pub fn unsubscribe_async(
+        &self,
+        inbox: &Inbox,
+        filters: Vec<String>,
+    ) -> Pushing<'_, Vec<String>> {
+        let request = match self.check_unsubscribe(&filters) {
+            Ok(()) => Ok(Request::Unsubscribe {
+                inbox: inbox.id(),
+                filters,
+            }),
+            Err(reason) => Err(Rejected {
+                command: filters,
+                reason,
+            }),
+        };
+        Pushing::new(&self.commands, request, Request::into_names)
+    }
+
     /// PINGREQ. The ticket resolves with the PINGRESP; its latency is the way there and back.
     ///
     /// # Errors
@@ -231,6 +289,12 @@ impl Handle {
         self.queue(Request::Ping, completion, self.block_time)
             .map_err(|rejected| rejected.map(|_| ()))?;
         Ok(ticket)
+    }
+
+    /// As [`Handle::ping`], for a task of any executor: a future that waits for room in the queue, and then gives the
+    /// ticket.
+    pub fn ping_async(&self) -> Pushing<'_, ()> {
+        Pushing::new(&self.commands, Ok(Request::Ping), |_| ())
     }
 
     /// DISCONNECT, after the commands that are queued now have been sent. The loop stays, offline:
@@ -298,15 +362,25 @@ impl Handle {
         completion: Completion,
         patience: Duration,
     ) -> Result<(), Rejected<Publish>> {
-        if let Err(reason) = self.check_publish(&publish) {
-            completion.withdraw();
-            return Err(Rejected {
+        let request = match self.publish_request(publish) {
+            Ok(request) => request,
+            Err(rejected) => {
+                completion.withdraw();
+                return Err(rejected);
+            }
+        };
+        self.queue(request, completion, patience)
+            .map_err(|rejected| rejected.map(Request::into_publish))
+    }
+
+    fn publish_request(&self, publish: Publish) -> Result<Request, Rejected<Publish>> {
+        match self.check_publish(&publish) {
+            Ok(()) => Ok(Request::Publish(publish.into())),
+            Err(reason) => Err(Rejected {
                 command: publish,
                 reason,
-            });
+            }),
         }
-        self.queue(Request::Publish(publish.into()), completion, patience)
-            .map_err(|rejected| rejected.map(Request::into_publish))
     }
 
     fn check_publish(&self, publish: &Publish) -> Result<(), RejectReason> {

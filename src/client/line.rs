@@ -1,22 +1,26 @@
-//! \[2\] The line of threads at a full queue: the thread that has waited longest goes first.
+//! \[2\] The line of threads and tasks at a full queue: the one that has waited longest goes first.
 //!
 //! A thread that finds no room leaves its item in the line and sleeps. The loop moves items from the line
 //! into the queue, in their order, and wakes the threads that they came from. So no later comer takes the
 //! room, and a thread that the system is slow to run holds up no other one: its item is in the queue before
 //! it wakes. A thread whose time is over takes its item back. Only threads that have to wait take the lock,
-//! and the loop when one waits.
+//! and the loop when one waits. A task of an executor stands in the same line: it is woken in place of a thread, and
+//! takes its item back when its future is dropped.
 //!
 //! Where many threads publish without a pause, waking one for each item would cost more than all the rest. So
 //! it is the turn of the threads that were let in last until others are: each may put a share of the room into the
 //! queue, although others wait. That ends when the first in the line is overdue: then each item is let in by itself,
-//! in the order of the line.
+//! in the order of the line. A task's turn is that of the thread that runs it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+use std::task::{Poll, Waker};
+use std::thread;
 use std::time::Instant;
+
+use crate::client::waiter::Waiter;
 
 thread_local! {
     /// The line that let this thread in last, by its place in memory, the round in which it did so, and how many
@@ -28,9 +32,9 @@ thread_local! {
 pub(crate) struct Line<T> {
     /// How many items a thread may put into the queue in its turn.
     share: usize,
-    /// How many threads stand in the line. Written under the lock only.
+    /// How many threads and tasks stand in the line. Written under the lock only.
     length: AtomicUsize,
-    /// An item with a lower number is in the queue, unless its thread took it back. Written under the lock only.
+    /// An item with a lower number is in the queue, unless it was taken back. Written under the lock only.
     admitted: AtomicU64,
     /// How often threads were let in. Written under the lock only.
     rounds: AtomicU64,
@@ -45,11 +49,12 @@ struct Places<T> {
     next_number: u64,
 }
 
-/// A thread that waits, and its item.
+/// A thread or a task that waits, and its item.
 struct Place<T> {
     number: u64,
     item: T,
-    thread: Thread,
+    /// `None` for a task that was woken because the queue is closed.
+    waiter: Option<Waiter>,
     overdue: Instant,
 }
 
@@ -120,13 +125,13 @@ impl<T> Line<T> {
         mut offer: impl FnMut(T) -> Result<(), T>,
         is_closed: impl Fn() -> bool,
     ) -> Result<(), NotAdmitted<T>> {
-        let Some(number) = self.enter(item, patience.overdue, &mut offer, &is_closed)? else {
+        let waiter = Waiter::current();
+        let overdue = patience.overdue;
+        let Some(number) = self.enter(item, waiter, overdue, &mut offer, &is_closed)? else {
             return Ok(());
         };
         loop {
-            if self.admitted.load(Ordering::Acquire) > number {
-                let (line, round) = self.turn();
-                TURN.set((line, round, 1));
+            if self.is_admitted(number) {
                 return Ok(());
             }
             if is_closed() {
@@ -154,7 +159,7 @@ impl<T> Line<T> {
         room: usize,
         now: Instant,
         offer: impl FnMut(T) -> Result<(), T>,
-        woken: &mut Vec<Thread>,
+        woken: &mut Vec<Waiter>,
     ) {
         let places = self.lock();
         let share = match places.waiting.front() {
@@ -166,7 +171,7 @@ impl<T> Line<T> {
 
     /// Moves items into the queue, in their order, until `offer` gives one back, and wakes their threads. `woken` is
     /// for memory that is kept from one call to the next.
-    pub(crate) fn admit_all(&self, offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Thread>) {
+    pub(crate) fn admit_all(&self, offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Waiter>) {
         self.admit(usize::MAX, 1, self.lock(), offer, woken);
     }
 
@@ -176,7 +181,7 @@ impl<T> Line<T> {
         share: usize,
         mut places: MutexGuard<'_, Places<T>>,
         mut offer: impl FnMut(T) -> Result<(), T>,
-        woken: &mut Vec<Thread>,
+        woken: &mut Vec<Waiter>,
     ) {
         let round = self.rounds.load(Ordering::Relaxed) + 1;
         self.rounds.store(round, Ordering::Relaxed);
@@ -187,7 +192,7 @@ impl<T> Line<T> {
             match offer(place.item) {
                 Ok(()) => {
                     self.admitted.store(place.number + 1, Ordering::Release);
-                    woken.push(place.thread);
+                    woken.extend(place.waiter);
                 }
                 Err(item) => {
                     place.item = item;
@@ -198,28 +203,30 @@ impl<T> Line<T> {
         }
         self.count(&places);
         drop(places);
-        woken.drain(..).for_each(|thread| thread.unpark());
+        woken.drain(..).for_each(|waiter| waiter.wake());
     }
 
-    /// The queue is closed: wakes all threads, so that they take their items back.
+    /// The queue is closed: wakes all threads and tasks, so that they take their items back.
     pub(crate) fn wake_all(&self) {
-        let places = self.lock();
-        places
-            .waiting
-            .iter()
-            .for_each(|place| place.thread.unpark());
+        let mut places = self.lock();
+        let waiting = places.waiting.iter_mut();
+        let woken: Vec<Waiter> = waiting
+            .filter_map(|place| Waiter::take_from(&mut place.waiter))
+            .collect();
+        drop(places);
+        woken.into_iter().for_each(|waiter| waiter.wake());
     }
 
     /// Takes a place at the end of the line. Returns its number, or `None` if there was no line and the queue
-    /// had room.
-    fn enter(
+    /// had room. `overdue`, `offer` and `is_closed` are as with [`Line::wait`]. A task asks with [`Line::poll`] then.
+    pub(crate) fn enter(
         &self,
         mut item: T,
+        waiter: Waiter,
         overdue: Instant,
         offer: &mut impl FnMut(T) -> Result<(), T>,
         is_closed: &impl Fn() -> bool,
     ) -> Result<Option<u64>, NotAdmitted<T>> {
-        let thread = thread::current();
         let mut places = self.lock();
         if places.waiting.is_empty() {
             // The loop may have made room just now, and has seen no thread that waits for it.
@@ -242,20 +249,56 @@ impl<T> Line<T> {
         places.waiting.push_back(Place {
             number,
             item,
-            thread,
+            waiter: Some(waiter),
             overdue,
         });
         self.count(&places);
         Ok(Some(number))
     }
 
-    /// Gives an item back to its thread, unless it was admitted.
-    fn leave(&self, number: u64) -> Result<(), T> {
+    /// Whether a task's item is in the queue. If not, wakes the task once it is, or once the queue is closed: then
+    /// gives the item back.
+    pub(crate) fn poll(
+        &self,
+        number: u64,
+        waker: &Waker,
+        is_closed: impl Fn() -> bool,
+    ) -> Poll<Result<(), T>> {
+        if self.is_admitted(number) {
+            return Poll::Ready(Ok(()));
+        }
+        let waiter = Waiter::Task(waker.clone());
         let mut places = self.lock();
-        let found = places.waiting.binary_search_by_key(&number, |p| p.number);
-        let place = found.ok().and_then(|at| places.waiting.remove(at));
+        // Not before the lock: a thread that closes the queue wakes the waiter that it finds here.
+        let Some(place) = places.find(number).filter(|_| !is_closed()) else {
+            drop(places);
+            return Poll::Ready(self.leave(number));
+        };
+        let earlier = place.waiter.replace(waiter);
+        drop(places);
+        // Foreign code, hence not under the lock.
+        drop(earlier);
+        Poll::Pending
+    }
+
+    /// Gives an item back to its thread or task, unless it was admitted.
+    pub(crate) fn leave(&self, number: u64) -> Result<(), T> {
+        let mut places = self.lock();
+        let at = places.position(number);
+        let place = at.and_then(|at| places.waiting.remove(at));
         self.count(&places);
+        drop(places);
         place.map_or(Ok(()), |place| Err(place.item))
+    }
+
+    /// Whether this item of the caller is in the queue; if so, it is the turn of its thread.
+    fn is_admitted(&self, number: u64) -> bool {
+        let is_admitted = self.admitted.load(Ordering::Acquire) > number;
+        if is_admitted {
+            let (line, round) = self.turn();
+            TURN.set((line, round, 1));
+        }
+        is_admitted
     }
 
     fn turn(&self) -> (usize, u64) {
@@ -269,6 +312,18 @@ impl<T> Line<T> {
 
     fn lock(&self) -> MutexGuard<'_, Places<T>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Places<T> {
+    fn position(&self, number: u64) -> Option<usize> {
+        let found = self.waiting.binary_search_by_key(&number, |p| p.number);
+        found.ok()
+    }
+
+    fn find(&mut self, number: u64) -> Option<&mut Place<T>> {
+        let at = self.position(number)?;
+        self.waiting.get_mut(at)
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::thread::Thread;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -22,6 +22,7 @@ use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::line::{Line, NotAdmitted, Patience};
 use crate::client::loop_thread;
+use crate::client::waiter::Waiter;
 
 /// From this capacity on a thread that is let in has a share of the queue: one of so many. In a smaller queue each
 /// command waits in the line.
@@ -45,8 +46,8 @@ pub(crate) struct CommandQueue {
     shared: Arc<QueueState>,
     /// Commands that were fetched and not taken yet. They stand before the channel's first.
     fetched: VecDeque<Command>,
-    /// Memory for the threads that are let in.
-    woken: Vec<Thread>,
+    /// Memory for the threads and tasks that are let in.
+    woken: Vec<Waiter>,
 }
 
 struct QueueState {
@@ -69,6 +70,16 @@ pub(crate) enum NotQueued {
     },
     /// The loop has ended.
     Ended(Box<Command>),
+}
+
+/// A command that a task brings into the queue: see [`CommandSender::poll_send`].
+pub(crate) enum Entering {
+    /// It has not asked yet.
+    Command(Command),
+    /// It stands in the line, under this number.
+    InLine(u64),
+    /// The command is in the queue, or came back.
+    Over,
 }
 
 /// A queue for `capacity` commands (at least one).
@@ -126,6 +137,48 @@ impl CommandSender {
             });
         }
         self.wait_for_room(command, patience)
+    }
+
+    /// As [`CommandSender::send`] with patience without end, for a task, which is woken when it has to ask again.
+    /// Gives a command back only if the loop has ended. Nothing comes of asking again after that.
+    pub(crate) fn poll_send(
+        &self,
+        entering: &mut Entering,
+        waker: &Waker,
+    ) -> Poll<Result<(), Box<Command>>> {
+        let shared = &*self.shared;
+        let is_closed = || shared.ended.load(Ordering::Relaxed);
+        let sent = match std::mem::replace(entering, Entering::Over) {
+            Entering::Command(command) => match shared.enter(command, waker) {
+                Ok(None) => Ok(()),
+                Ok(Some(number)) => {
+                    *entering = Entering::InLine(number);
+                    return Poll::Pending;
+                }
+                Err(back) => Err(back),
+            },
+            Entering::InLine(number) => match shared.line.poll(number, waker, is_closed) {
+                Poll::Ready(sent) => sent,
+                Poll::Pending => {
+                    *entering = Entering::InLine(number);
+                    return Poll::Pending;
+                }
+            },
+            Entering::Over => return Poll::Pending,
+        };
+        if sent.is_ok() {
+            shared.queued();
+        }
+        Poll::Ready(sent.map_err(Box::new))
+    }
+
+    /// A task gives up. Gives its command back, unless it is in the queue.
+    pub(crate) fn give_up(&self, entering: &mut Entering) -> Option<Command> {
+        match std::mem::replace(entering, Entering::Over) {
+            Entering::Command(command) => Some(command),
+            Entering::InLine(number) => self.shared.line.leave(number).err(),
+            Entering::Over => None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -234,6 +287,25 @@ impl QueueState {
             .map_err(TrySendError::into_inner)
     }
 
+    /// Queues a task's command, or has it stand in the line and returns its number there.
+    fn enter(&self, mut command: Command, waker: &Waker) -> Result<Option<u64>, Command> {
+        let is_closed = || self.ended.load(Ordering::Relaxed);
+        if is_closed() {
+            return Err(command);
+        }
+        let mut offer = |command| self.offer(command);
+        if !self.line.has_waiting() || self.line.is_turn_of_caller() {
+            match offer(command) {
+                Ok(()) => return Ok(None),
+                Err(back) => command = back,
+            }
+        }
+        let waiter = Waiter::Task(waker.clone());
+        let overdue = Instant::now() + OVERDUE;
+        let entered = (self.line).enter(command, waiter, overdue, &mut offer, &is_closed);
+        entered.map_err(|(NotAdmitted::TimedOut(back) | NotAdmitted::Closed(back))| back)
+    }
+
     /// Call this after a thread's command was queued. It pairs with [`CommandQueue`]'s drop: either this thread
     /// sees that the loop has ended, or the loop sees what was queued.
     fn queued(&self) {
@@ -249,6 +321,14 @@ impl QueueState {
         if self.ended.load(Ordering::Relaxed) {
             self.commands.try_iter().for_each(drop);
         }
+    }
+}
+
+#[cfg(test)]
+impl CommandSender {
+    /// How many threads and tasks wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.line.length()
     }
 }
 

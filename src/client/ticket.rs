@@ -28,7 +28,7 @@ use crate::mqtt::session::{Outcome, Reason};
 /// # use mqtt_connection_sharing::{Handle, Publish, QoS};
 /// # async fn f(handle: Handle) -> Result<(), Box<dyn std::error::Error>> {
 /// let message = Publish::new("rooms/1/light", QoS::AtLeastOnce, "on");
-/// let ticket = handle.try_publish(message)?;
+/// let ticket = handle.publish_async(message).await?;
 /// ticket.await.into_result()?;
 /// # Ok(())
 /// # }

@@ -3,6 +3,7 @@
 //! Left out in all of them: wake-ups without a reason, threads that panic, the last drop of an `Arc`, and the
 //! callbacks of publishes. A task is a future that a thread asks, whose waker wakes that thread.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -19,7 +20,7 @@ use crate::client::ends::Ends;
 use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{Announcement, LinkRequest, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, Item, Offer, WhenFull};
-use crate::client::queue::{NotQueued, command_queue};
+use crate::client::queue::{CommandSender, Entering, NotQueued, command_queue};
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::{Outcome, Reason};
@@ -58,6 +59,13 @@ pub(crate) const ALL: &[Model] = &[
     model("queue: a thread at a full queue", 3, queue_with_one),
     model("queue: two threads at a full queue", 2, queue_with_two),
     model("queue: the loop ends", 3, queue_ends),
+    model("queue: a task at a full queue", 3, queue_with_a_task),
+    model(
+        "queue: the loop ends before a task",
+        3,
+        queue_ends_before_a_task,
+    ),
+    model("queue: a task gives up", 3, queue_given_up),
     model("queue: time is over", 3, queue_times_out),
 ];
 
@@ -537,6 +545,95 @@ fn queue_ends() {
     drop(queue.take(1, Instant::now()));
     drop(queue);
     sending.join().unwrap();
+}
+
+/// Asks with a waker that wakes nobody, and then brings a command into the queue as a task does.
+fn push(sender: &CommandSender, entering: &mut Entering) -> Result<(), Box<Command>> {
+    let early = sender.poll_send(entering, Waker::noop());
+    match early {
+        Poll::Ready(sent) => sent,
+        Poll::Pending => block_on(poll_fn(|context| {
+            sender.poll_send(entering, context.waker())
+        })),
+    }
+}
+
+/// Threads: the loop, which takes commands, lets in a task that waits, and sleeps; a task that brings a command into a
+/// queue for one, which is full already. Both are taken.
+fn queue_with_a_task() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    let task = spawn(move || {
+        let (ticket, command) = command(1);
+        assert!(push(&sender, &mut Entering::Command(command)).is_ok());
+        assert_eq!(block_on(ticket), Outcome::Delivered);
+    });
+    bell.set_thread();
+    let mut taken = 0;
+    while taken < 2 {
+        if let Some(command) = queue.take(1, Instant::now()) {
+            taken += 1;
+            command.completion.tell(Outcome::Delivered);
+        }
+        queue.admit_waiting();
+        if taken < 2 {
+            bell.sleep(true, None, || !queue.is_empty());
+        }
+    }
+    task.join().unwrap();
+}
+
+/// Threads: the loop, which takes one command at the most and ends; a task that brings a command into a queue for one,
+/// which is full already. It has an end, or comes back.
+fn queue_ends_before_a_task() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    let task = spawn(move || {
+        let (ticket, command) = command(1);
+        match push(&sender, &mut Entering::Command(command)) {
+            Ok(()) => drop(block_on(ticket)),
+            Err(command) => command.completion.withdraw(),
+        }
+    });
+    bell.set_thread();
+    drop(queue.take(1, Instant::now()));
+    queue.admit_waiting();
+    drop(queue);
+    task.join().unwrap();
+}
+
+/// Threads: the loop, which takes what it sees and ends; a task that asks once for room in a full queue and gives up.
+/// Its command is queued or comes back, and never both.
+fn queue_given_up() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    let task = spawn(move || {
+        let (ticket, command) = command(1);
+        let mut entering = Entering::Command(command);
+        let back = match sender.poll_send(&mut entering, Waker::noop()) {
+            Poll::Pending => sender.give_up(&mut entering),
+            Poll::Ready(sent) => sent.err().map(|command| *command),
+        };
+        match back {
+            None => drop(block_on(ticket)),
+            Some(command) => {
+                command.completion.withdraw();
+                assert_eq!(ticket.outcome(), None);
+            }
+        }
+    });
+    bell.set_thread();
+    drop(queue.take(1, Instant::now()));
+    queue.admit_waiting();
+    drop(queue.take(1, Instant::now()));
+    drop(queue);
+    task.join().unwrap();
 }
 
 /// Threads: the loop, which takes what it sees and ends; one whose time is over while it waits at a full queue. Its
