@@ -145,6 +145,8 @@ impl Agent {
                         "new ones are left with the broker until half of that is read{forgets}"
                     ));
                 }
+                // The session and the outcomes tell the log and the threads.
+                Event::Renewed { .. } | Event::GivenUp { .. } => {}
                 Event::Resolved {
                     token,
                     outcome,

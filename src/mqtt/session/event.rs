@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DeliveryId, Outcome};
+use super::{DeliveryId, Outcome, Reason};
 use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
 use crate::mqtt::rate::RateLimits;
 
@@ -92,6 +92,18 @@ pub enum Event<T> {
         message: Arc<Message>,
         /// The name of this delivery.
         delivery: Option<DeliveryId>,
+    },
+    /// A command, or the renewal of a subscription, is given up: it is not sent again.
+    GivenUp {
+        /// Its packet, and its topic or filters.
+        command: String,
+        /// The reason, as the outcome of the command has it.
+        reason: Reason,
+    },
+    /// After a reconnect the broker has granted these subscriptions again: those of one packet.
+    Renewed {
+        /// Their filters.
+        filters: Vec<String>,
     },
     /// After a reconnect the broker refused to renew this subscription.
     SubscriptionRefused {

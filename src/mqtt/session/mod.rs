@@ -561,6 +561,15 @@ impl<T> Session<T> {
         let refused = self
             .filters
             .handle_suback(asked.packet(), answers, asked.renewal);
+        if asked.renewal {
+            let answered = asked.packet().iter().zip(answers);
+            let granted = answered.filter(|(_, granted)| granted.is_some());
+            let still = granted.filter(|(asked, _)| self.filters.contains(&asked.filter));
+            let filters: Vec<_> = still.map(|(asked, _)| asked.filter.clone()).collect();
+            if !filters.is_empty() {
+                self.events.push(Event::Renewed { filters });
+            }
+        }
         for filter in refused {
             self.events.push(Event::SubscriptionRefused { filter });
         }

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, Unsubscribing};
-use super::event::{Events, FirstUnanswered, LinkEnd, OnSessionLost, SessionOptions};
+use super::event::{Event, Events, FirstUnanswered, LinkEnd, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
 use super::outcome::{Outcome, Reason};
 use super::output::Output;
@@ -628,7 +628,9 @@ impl<T> Outbound<T> {
     /// Ends a command that the broker does not take. Returns the filter if it is a renewal.
     fn give_up(&mut self, id: PacketId, reason: Reason, events: &mut Events<T>) -> Option<String> {
         let entry = self.ring.get_mut(id)?;
-        log::error!("{} is given up: {reason}", entry.body.name());
+        let command = entry.body.name();
+        log::error!("{command} is given up: {reason}");
+        events.push(Event::GivenUp { command, reason });
         let token = entry.token.take();
         let refused = match entry.is_renewal() {
             true => entry.filters().next().map(str::to_owned),

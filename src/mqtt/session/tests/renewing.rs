@@ -62,7 +62,9 @@ fn twenty_filters_are_renewed_eight_to_a_packet_and_all_are_waited_for() {
     t.sends(&format!("SUBSCRIBE id=6 {}", filters_text(9..=16, 2)));
     t.sends(&format!("SUBSCRIBE id=7 {}", filters_text(17..=20, 2)));
     t.receives(suback(7, &[Some(2); 4])).silent();
+    assert_eq!(t.renewed, names[16..]);
     t.receives(suback(5, &[Some(2); 8])).silent();
+    assert_eq!(t.renewed.len(), 12);
     assert!(!t.wants_commands());
     t.receives(suback(6, &[Some(2); 8]));
     t.sends("PUBLISH id=8 qos=1 t \"x\"");
@@ -191,6 +193,7 @@ fn row_09_a_refused_renewal_is_told_and_not_tried_again() {
     t.sends("SUBSCRIBE id=2 a:1 b:1 c:1");
     t.receives(suback(2, &[Some(1), None, Some(1)]));
     t.notes("not renewed b").silent();
+    assert_eq!(t.renewed, ["a", "c"]);
     assert!(t.wants_commands());
     t.reconnects(false).renewing(2);
     t.sends("SUBSCRIBE id=3 a:1 c:1").finish();

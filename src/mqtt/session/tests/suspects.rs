@@ -74,6 +74,7 @@ fn a_publish_on_which_the_broker_closes_is_tried_alone_on_five_links_and_given_u
         t.closed_after(CLOSES_AFTER, true);
     }
     t.resolved(poison, "perhaps Parked").silent();
+    assert_eq!(t.given_up, ["PUBLISH to \"poison\""]);
     assert!(t.wants_commands());
     t.publish("t", 1, "z");
     t.sends("PUBLISH id=4 qos=1 t \"z\"").finish();
@@ -247,6 +248,8 @@ fn a_renewal_that_is_given_up_is_refused_and_the_others_are_granted() {
         t.renews("poison", false);
         t.closed_after(CLOSES_AFTER, true);
         t.notes("not renewed poison");
+        assert_eq!(t.given_up.len(), 1);
+        assert!(!t.renewed.contains(&"poison".to_owned()));
         // This one stood behind it each time.
         t.stands_idle(3_879).renews("z", true);
         assert!(t.wants_commands() && t.session.is_subscribed("a"));

@@ -55,6 +55,10 @@ pub(crate) struct Transcript {
     pub(super) messages: VecDeque<(String, Option<DeliveryId>)>,
     /// Renewals refused, refusals of CONNECT and reasons to close the link.
     pub(super) notes: VecDeque<String>,
+    /// Filters whose renewal was granted.
+    pub(super) renewed: Vec<String>,
+    /// Commands that were given up.
+    pub(super) given_up: Vec<String>,
 }
 
 /// Small time-outs, and as many identifiers as the standard has.
@@ -95,6 +99,8 @@ impl Transcript {
             connected: None,
             messages: VecDeque::new(),
             notes: VecDeque::new(),
+            renewed: Vec::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -432,6 +438,8 @@ impl Transcript {
             Event::SubscriptionRefused { filter } => {
                 self.notes.push_back(format!("not renewed {filter}"));
             }
+            Event::Renewed { filters } => self.renewed.extend(filters),
+            Event::GivenUp { command, .. } => self.given_up.push(command),
             Event::Unread => self.notes.push_back("unread".to_owned()),
             Event::Close(LinkLoss::Protocol(error)) => panic!("{error}"),
             Event::Close(LinkLoss::AckTimeout(id)) => {

@@ -44,6 +44,11 @@ impl Record {
                 self.granted.remove(filter);
                 granted.contains(&None) || self.trials.is_trying
             }
+            (Event::Renewed { filters }, Cause::Packet(Incoming::SubAck { granted, .. }, _)) => {
+                (1..=granted.iter().flatten().count()).contains(&filters.len())
+            }
+            // Its outcome, or the end of its renewal, follows.
+            (Event::GivenUp { .. }, Cause::LinkLost | Cause::Packet(..)) => true,
             // Its renewal is given up.
             (Event::SubscriptionRefused { filter }, Cause::LinkLost | Cause::Packet(..)) => {
                 self.granted.remove(filter);

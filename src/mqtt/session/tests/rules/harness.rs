@@ -382,7 +382,11 @@ impl Harness {
                 }
             }
             Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
-            Event::Connected { .. } | Event::SubscriptionRefused { .. } | Event::Unread => {}
+            Event::Connected { .. }
+            | Event::GivenUp { .. }
+            | Event::Renewed { .. }
+            | Event::SubscriptionRefused { .. }
+            | Event::Unread => {}
         }
         Ok(())
     }
