@@ -63,6 +63,9 @@
 //! what is true of a command that has ended, [`options::Options`] what can be set. The library logs through the
 //! crate `log`.
 //!
+//! [`Handle::connection`] says where the connection is, [`Handle::events`] what happens to it, and [`Handle::stats`] how
+//! much was sent, waits and took how long. None of them costs a message anything, and any thread may ask.
+//!
 //! The loop may have a thread of its own: `thread::spawn(move || agent.run())`. It hands the client back in
 //! [`Ended::client`], to open the next loop.
 //!
@@ -95,7 +98,8 @@
 //! - `client/line.rs`: how threads wait for room in the queue, one after the other.
 //! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
-//! - `client/meter.rs`: the counts that [`Handle::stats`] reads.
+//! - `client/watch.rs`, `client/events.rs`: how threads watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
+//!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.
@@ -167,6 +171,7 @@ pub use client::agent::{Agent, Client, Ended};
 pub use client::batch::Batch;
 pub use client::command::{RejectReason, Rejected};
 pub use client::default_inbox::DefaultInbox;
+pub use client::events::{ConnectionEvent, ConnectionState, EventKind};
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError, InboxIter, NextMessage};
 pub use client::latencies::Latencies;
@@ -174,6 +179,10 @@ pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::push::{Pushing, PushingIn};
 pub use client::stats::Stats;
 pub use client::ticket::{Ticket, wait_any};
+pub use client::watch::{ConnectionEvents, NoEvent, NotReached};
+pub use link::steps::AttemptStep;
+pub use link::tls::hello::{Cipher, TlsVersion};
+pub use link::tls::{BrokerCertificate, TlsDetails};
 pub use mqtt::limits;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{NotDelivered, Outcome, Reason};

@@ -34,6 +34,18 @@ pub(crate) struct Fanout {
     unmatched: Unmatched,
     matched: Matches<InboxId>,
     acceptances: VecDeque<Acceptance>,
+    /// Inboxes that do not keep up, and of which the loop has not told yet.
+    overflows: Vec<InboxId>,
+}
+
+/// An inbox that does not keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    pub(crate) inbox: InboxId,
+    /// Items in it and aside.
+    pub(crate) waiting: usize,
+    /// Messages that were dropped so far.
+    pub(crate) dropped: u64,
 }
 
 /// A message that waits for inboxes.
@@ -65,6 +77,7 @@ impl Fanout {
             unmatched,
             matched: Matches::default(),
             acceptances: VecDeque::new(),
+            overflows: Vec::new(),
         };
         (fanout, receiver)
     }
@@ -195,6 +208,9 @@ impl Fanout {
         if !had_aside && queue.has_aside() {
             self.full.push(inbox);
         }
+        if queue.take_overflow() {
+            self.overflows.push(inbox);
+        }
         put
     }
 
@@ -207,6 +223,7 @@ impl Fanout {
             once_taken,
             unmatched,
             acceptances,
+            overflows,
             ..
         } = self;
         full.retain(|inbox| {
@@ -219,6 +236,9 @@ impl Fanout {
             queue.become_slow_if_due(now, |delivery| {
                 delay_no_more(waiting, acceptances, delivery);
             });
+            if queue.take_overflow() {
+                overflows.push(*inbox);
+            }
             queue.has_aside()
         });
         for inbox in once_taken {
@@ -243,6 +263,18 @@ impl Fanout {
     /// The next news for the session.
     pub(crate) fn poll(&mut self) -> Option<Acceptance> {
         self.acceptances.pop_front()
+    }
+
+    /// The next inbox that does not keep up: something has waited aside for a second, or a message was dropped, the
+    /// first of it, the second, the fourth, and so on.
+    pub(crate) fn poll_overflow(&mut self) -> Option<Overflow> {
+        let inbox = self.overflows.pop()?;
+        let queue = self.queues.get(&inbox);
+        Some(Overflow {
+            inbox,
+            waiting: queue.map_or(0, Queue::waiting),
+            dropped: queue.map_or(0, Queue::dropped),
+        })
     }
 
     /// The inbox for which most items wait, in it and aside, and how many; `None` if they wait for a subscription.

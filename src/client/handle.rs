@@ -15,6 +15,7 @@ use crossbeam_channel::Receiver;
 use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::default_inbox::DefaultInbox;
+use crate::client::events::ConnectionState;
 use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::meter::MeterReader;
@@ -23,6 +24,7 @@ use crate::client::push::{Pushing, PushingIn};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
+use crate::client::watch::{ConnectionEvents, NotReached, Watch};
 use crate::mqtt::limits::{LimitExceeded, Limits};
 use crate::mqtt::packet::{Filter, Message, Publish};
 use crate::mqtt::session::Outcome;
@@ -47,6 +49,7 @@ pub struct Handle {
     limits: Arc<Limits>,
     unmatched: DefaultInbox,
     meter: MeterReader,
+    watch: Watch,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -62,7 +65,7 @@ impl Handle {
         commands: CommandSender,
         lane: LaneSender,
         unmatched: Receiver<Arc<Message>>,
-        meter: MeterReader,
+        (meter, watch): (MeterReader, Watch),
         options: &Options,
     ) -> Self {
         let last = LastHandle {
@@ -76,6 +79,7 @@ impl Handle {
             limits: Arc::new(options.limits.clone()),
             unmatched: DefaultInbox::new(unmatched),
             meter,
+            watch,
             _last: Arc::new(last),
         }
     }
@@ -345,6 +349,55 @@ impl Handle {
     /// room is dropped and counted.
     pub fn unmatched(&self) -> &DefaultInbox {
         &self.unmatched
+    }
+
+    /// Where the connection is now. Any thread may ask.
+    pub fn connection(&self) -> ConnectionState {
+        self.watch.state()
+    }
+
+    /// Waits until the connection is in a state for which `is_reached` returns `true`, at most this long, and returns that
+    /// state. The calling thread calls `is_reached` with the present state, and again after each change; it may miss a
+    /// state that lasts for a moment only. A zero `timeout` looks once.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use mqtt_connection_sharing::{ConnectionState, Handle, NotReached};
+    /// # fn wait(handle: &Handle) -> Result<(), NotReached> {
+    /// handle.wait_for_connection(Duration::from_secs(30), ConnectionState::is_online)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotReached::Timeout`] with the state at that time, [`NotReached::Ended`] at once when the loop ends in another
+    /// state, and [`NotReached::OnLoopThread`] at once where the thread would have to wait and must not, as inside a callback
+    /// of [`Handle::publish_then`].
+    pub fn wait_for_connection(
+        &self,
+        timeout: Duration,
+        is_reached: impl FnMut(&ConnectionState) -> bool,
+    ) -> Result<ConnectionState, NotReached> {
+        self.watch.wait_for(timeout, is_reached)
+    }
+
+    /// A new observer of the connection: what happens to it from now on, step by step. There may be any number of them, and
+    /// none has to keep up: of events that it has not taken, an observer keeps the last 256, and is told how many it
+    /// missed. Messages make no event. To miss nothing before the state that [`Handle::connection`] gives, make the
+    /// observer first.
+    ///
+    /// ```no_run
+    /// # fn print(handle: &mqtt_connection_sharing::Handle) {
+    /// let events = handle.events();
+    /// std::thread::spawn(move || {
+    ///     for event in events {
+    ///         println!("{event}");
+    ///     }
+    /// });
+    /// # }
+    /// ```
+    pub fn events(&self) -> ConnectionEvents {
+        self.watch.events()
     }
 
     /// Counts of what happened since the loop was opened, and how much waits now. After the loop's end they stay as they

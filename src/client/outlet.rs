@@ -5,6 +5,7 @@
 //! no lock while the loop runs, unless a task awaits the next message (`tasks.rs`). Items that wait aside when the loop
 //! ends move to the threads' end. The loop's thread offers; the threads' end is a receiver.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -110,6 +111,8 @@ pub(crate) struct Outlet {
     /// For [`WhenFull::DropOldest`] only: a second receiver would hide that the inbox was dropped.
     oldest: Option<Receiver<Item>>,
     flow: Arc<Flow>,
+    /// The inbox does not keep up, and the loop has not noted it yet.
+    overflowed: Cell<bool>,
     /// Comes after `items`: a task that is woken at the end finds the queue disconnected.
     _wakes: WakesAtEnd,
 }
@@ -181,6 +184,7 @@ impl Outlet {
             items: sender,
             oldest: (when_full == WhenFull::DropOldest).then(|| receiver.clone()),
             flow: Arc::clone(&flow),
+            overflowed: Cell::new(false),
             _wakes: WakesAtEnd(Arc::clone(&flow)),
         };
         (outlet, receiver, flow)
@@ -204,7 +208,7 @@ impl Outlet {
             Err(TrySendError::Full(item)) => match self.when_full {
                 WhenFull::WaitAside => Offer::Full(item),
                 WhenFull::DropNewest => {
-                    self.count_dropped();
+                    self.drop_one();
                     Offer::Accepted
                 }
                 WhenFull::DropOldest => {
@@ -228,7 +232,7 @@ impl Outlet {
         loop {
             match oldest.try_recv() {
                 Ok(Item::Message(_)) => {
-                    self.count_dropped();
+                    self.drop_one();
                     break;
                 }
                 Ok(refused) => kept.push(refused),
@@ -274,8 +278,32 @@ impl Outlet {
         all.unwrap_or_else(PoisonError::into_inner).extend(rest);
     }
 
+    /// A message is dropped because there is no room. The loop notes it ever more rarely: see
+    /// [`Outlet::take_overflow`].
+    pub(crate) fn drop_one(&self) {
+        self.count_dropped();
+        if self.dropped().is_power_of_two() {
+            self.note_overflow();
+        }
+    }
+
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many messages were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.flow.dropped()
+    }
+
+    /// The inbox does not keep up.
+    pub(crate) fn note_overflow(&self) {
+        self.overflowed.set(true);
+    }
+
+    /// Whether the inbox was noted as one that does not keep up since the last call.
+    pub(crate) fn take_overflow(&self) -> bool {
+        self.overflowed.replace(false)
     }
 }
 

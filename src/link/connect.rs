@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -20,7 +21,8 @@ use crate::link::look::Look;
 use crate::link::race::{Race, RaceEvent};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
-use crate::link::tls::{self, Connector};
+use crate::link::steps::AttemptStep;
+use crate::link::tls::{self, Connector, TlsDetails};
 use crate::link::{Link, Socket};
 use crate::options::{Options, Security};
 
@@ -52,6 +54,10 @@ pub(crate) struct Attempt {
     last: Option<Error>,
     /// The last failure of an address that TCP had reached.
     reached: Option<Error>,
+    /// The agreement of the last TLS handshake that ended well.
+    tls: Option<Arc<TlsDetails>>,
+    /// Those that [`Attempt::take_steps`] has not given out yet.
+    steps: Vec<AttemptStep>,
 }
 
 enum AttemptStage {
@@ -105,6 +111,10 @@ impl Attempt {
             to: None,
             last: None,
             reached: None,
+            tls: None,
+            steps: vec![AttemptStep::Resolving {
+                host: options.host.clone(),
+            }],
         })
     }
 
@@ -120,7 +130,7 @@ impl Attempt {
         loop {
             let progress = match std::mem::replace(&mut self.stage, AttemptStage::Over) {
                 AttemptStage::Resolving { deadline } => self.resolve(resolver, deadline, now),
-                AttemptStage::Racing => match self.race.poll(self.time_limit, readiness, now) {
+                AttemptStage::Racing => match self.race(readiness, now) {
                     RaceEvent::Pending => {
                         self.stage = AttemptStage::Racing;
                         Some(AttemptProgress::Pending)
@@ -136,10 +146,11 @@ impl Attempt {
                         cause,
                     } => {
                         let error = self.network(format!("{problem} ({to})"), advice);
-                        self.address_failed(match cause {
+                        let error = match cause {
                             Some(cause) => error.with_source(cause),
                             None => error,
-                        });
+                        };
+                        self.address_failed(Some(to), error);
                         None
                     }
                     RaceEvent::Over => Some(AttemptProgress::Failed(self.verdict())),
@@ -247,6 +258,16 @@ impl Attempt {
         self.to
     }
 
+    /// The agreement of the TLS handshake on the link that is there.
+    pub(crate) fn tls(&self) -> Option<Arc<TlsDetails>> {
+        self.tls.clone()
+    }
+
+    /// The steps since the last call.
+    pub(crate) fn take_steps(&mut self) -> Vec<AttemptStep> {
+        std::mem::take(&mut self.steps)
+    }
+
     /// The address that TCP reached last, if the name has others.
     pub(crate) fn told_address(&self) -> Option<SocketAddr> {
         self.to.filter(|_| self.is_one_of_several)
@@ -262,6 +283,8 @@ impl Attempt {
             Some(Ok(addresses)) => {
                 self.race = Race::new(addresses, self.first);
                 self.is_one_of_several = self.race.left() > 1;
+                let addresses = self.race.addresses();
+                self.steps.push(AttemptStep::Resolved { addresses });
                 self.stage = AttemptStage::Racing;
                 None
             }
@@ -286,6 +309,18 @@ impl Attempt {
         }
     }
 
+    /// The next event of TCP, and the steps that led to it.
+    fn race(&mut self, readiness: &Readiness, now: Instant) -> RaceEvent {
+        let event = self.race.poll(self.time_limit, readiness, now);
+        let begun = self.race.take_begun().into_iter();
+        self.steps
+            .extend(begun.map(|to| AttemptStep::TcpBegan { to }));
+        if let RaceEvent::Connected(_, to) = event {
+            self.steps.push(AttemptStep::TcpDone { to });
+        }
+        event
+    }
+
     /// TCP is there: begins with TLS, if it is wanted. Returns `None` if another stage begins.
     fn secure(
         &mut self,
@@ -301,10 +336,11 @@ impl Attempt {
         if let Err(error) = bound_unsent(&socket) {
             log::debug!("the system may hold any number of unsent bytes: {error}");
         }
+        self.tls = None;
         let deadline = now + self.time_limit;
         match (connector, &options.security) {
             (Some(tls), Security::Tls(_)) => {
-                let result = tls.connect(&options.host, Socket::new(socket));
+                let result = tls.connect(&options.host, Socket::for_tls(socket));
                 self.handshaken(result, deadline, options, connector, readiness)
             }
             _ => Some(AttemptProgress::Done(
@@ -323,7 +359,12 @@ impl Attempt {
         readiness: &Readiness,
     ) -> Option<AttemptProgress> {
         let error = match result {
-            Ok(stream) => return Some(AttemptProgress::Done(Box::new(stream), deadline)),
+            Ok(mut stream) => {
+                let tls = Arc::new(details(&mut stream));
+                self.tls = Some(Arc::clone(&tls));
+                self.steps.push(AttemptStep::TlsDone { tls });
+                return Some(AttemptProgress::Done(Box::new(stream), deadline));
+            }
             Err(HandshakeError::WouldBlock(handshake)) => {
                 self.stage = AttemptStage::Handshaking {
                     handshake: Box::new(handshake),
@@ -360,10 +401,14 @@ impl Attempt {
     fn link_failed(&mut self, error: Error) {
         let error = self.named(error);
         self.reached = Some(error.clone());
-        self.address_failed(error);
+        self.address_failed(self.to, error);
     }
 
-    fn address_failed(&mut self, error: Error) {
+    fn address_failed(&mut self, to: Option<SocketAddr>, error: Error) {
+        self.steps.push(AttemptStep::AddressFailed {
+            to,
+            error: error.clone(),
+        });
         let left = self.race.left();
         if left > 0 {
             log::warn!("{error}; addresses left: {left}");
@@ -389,6 +434,15 @@ impl Attempt {
         let tried = format!("connecting to {}", self.address);
         Error::new(Blame::Network, tried, problem, advice)
     }
+}
+
+/// The agreement of the handshake that has made this stream.
+fn details(stream: &mut TlsStream<Socket>) -> TlsDetails {
+    let chosen = stream.get_mut().take_chosen();
+    let alpn = stream.negotiated_alpn().ok().flatten();
+    let certificate = stream.peer_certificate().ok().flatten();
+    let certificate = certificate.and_then(|certificate| certificate.to_der().ok());
+    TlsDetails::new(chosen, alpn.as_deref(), certificate.as_deref())
 }
 
 impl fmt::Debug for Attempt {

@@ -19,6 +19,7 @@ mod look;
 mod race;
 pub(crate) mod readiness;
 pub(crate) mod resolve;
+pub(crate) mod steps;
 pub(crate) mod tls;
 
 use std::fmt;
@@ -27,6 +28,8 @@ use std::net::Shutdown;
 
 use mio::net::TcpStream;
 use native_tls::TlsStream;
+
+use tls::hello::{Cipher, HelloReader, TlsVersion};
 
 /// Two of TLS's records.
 const READ_AHEAD: usize = 32 * 1024;
@@ -54,6 +57,8 @@ pub(crate) struct Socket {
     stream: TcpStream,
     ahead: Box<[u8]>,
     received: u64,
+    /// Looks at what comes first, where that may be a ServerHello.
+    hello: Option<HelloReader>,
     /// The part of it that is filled and not read yet.
     filled: std::ops::Range<usize>,
     trusts_short_reads: bool,
@@ -67,10 +72,24 @@ impl Socket {
             stream,
             ahead: vec![0; READ_AHEAD].into_boxed_slice(),
             received: 0,
+            hello: None,
             filled: 0..0,
             trusts_short_reads: false,
             drained: false,
         }
+    }
+
+    /// A socket for TLS: it notes what the server chooses in its ServerHello.
+    pub(crate) fn for_tls(stream: TcpStream) -> Self {
+        Socket {
+            hello: Some(HelloReader::default()),
+            ..Socket::new(stream)
+        }
+    }
+
+    /// Takes the version and the cipher suite that the server has chosen. From now on nothing is looked at any more.
+    pub(crate) fn take_chosen(&mut self) -> Option<(TlsVersion, Cipher)> {
+        self.hello.take()?.chosen()
     }
 }
 
@@ -83,6 +102,9 @@ impl Read for Socket {
             let length = self.stream.read(&mut self.ahead)?;
             self.filled = 0..length;
             self.received += length as u64;
+            if let Some(hello) = &mut self.hello {
+                hello.look(&self.ahead[..length]);
+            }
             self.drained = self.trusts_short_reads && 0 < length && length < self.ahead.len();
         }
         let length = into.len().min(self.filled.len());

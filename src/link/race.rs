@@ -29,6 +29,8 @@ pub(crate) struct Race {
     /// Those that are not being tried, in order.
     rest: VecDeque<SocketAddr>,
     running: Vec<Runner>,
+    /// Those that were begun since [`Race::take_begun`] was called last.
+    begun: Vec<SocketAddr>,
     /// When the next one is tried beside those.
     next_at: Option<Instant>,
 }
@@ -87,6 +89,7 @@ impl Race {
         Race {
             rest,
             running: Vec::new(),
+            begun: Vec::new(),
             next_at: None,
         }
     }
@@ -94,6 +97,17 @@ impl Race {
     /// How many addresses have not failed.
     pub(crate) fn left(&self) -> usize {
         self.rest.len() + self.running.len()
+    }
+
+    /// The addresses that TCP was begun with since the last call.
+    pub(crate) fn take_begun(&mut self) -> Vec<SocketAddr> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// The addresses that have not failed, in the order in which they are tried.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let running = self.running.iter().map(|runner| runner.to);
+        running.chain(self.rest.iter().copied()).collect()
     }
 
     /// The addresses that are being tried, separated by commas.
@@ -174,6 +188,7 @@ impl Race {
             let first = runner.to;
             log::info!("{first} has not answered within {HEAD_START:?}; trying {to} beside it");
         }
+        self.begun.push(to);
         self.running.push(Runner {
             socket,
             to,

@@ -29,3 +29,4 @@ mod suspects;
 mod too_large;
 mod unread;
 mod violations;
+mod watching;

@@ -19,6 +19,7 @@ use crate::link::backoff::Backoff;
 use crate::link::connect::{Attempt, AttemptProgress};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
+use crate::link::steps::AttemptStep;
 use crate::mqtt::session::{FirstUnanswered, LinkLoss, Outcome};
 
 /// Bytes that a link has to take in each acknowledgment time-out, so that DISCONNECT behind them is not late.
@@ -74,6 +75,8 @@ pub(super) enum NextStep {
     Nothing,
     /// An attempt has begun.
     Began,
+    /// The attempt goes on with its next address.
+    GoesOn,
     /// A link is there; CONNACK has to come by this time.
     Linked(Box<dyn Link>, Instant),
     Failed(Error),
@@ -118,11 +121,11 @@ impl Connection {
         match &mut self.phase {
             Phase::Offline | Phase::Online { .. } => NextStep::Nothing,
             Phase::Waiting { until, attempt } if *until <= now => {
-                let begun = match attempt.take() {
-                    Some(attempt) => Ok(attempt),
-                    None => self.begin(client, now),
-                };
-                match begun {
+                if let Some(attempt) = attempt.take() {
+                    self.phase = Phase::Connecting(attempt);
+                    return NextStep::GoesOn;
+                }
+                match self.begin(client, now) {
                     Ok(attempt) => {
                         self.phase = Phase::Connecting(attempt);
                         NextStep::Began
@@ -213,6 +216,22 @@ impl Connection {
             Phase::Greeting { attempt, .. } => attempt.as_deref(),
             _ => None,
         }
+    }
+
+    /// The steps of the attempt that were not taken yet.
+    pub(super) fn take_steps(&mut self) -> Vec<AttemptStep> {
+        match &mut self.phase {
+            Phase::Connecting(attempt) => attempt.take_steps(),
+            Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => {
+                attempt.as_mut().map_or(Vec::new(), |it| it.take_steps())
+            }
+            Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => Vec::new(),
+        }
+    }
+
+    /// Which attempt is under way, or comes next, from 1.
+    pub(super) fn attempt_number(&self) -> u32 {
+        self.backoff.failures().saturating_add(1)
     }
 
     /// A thread asks for a new link: waits for the next attempt, with patience from then on.

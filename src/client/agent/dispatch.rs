@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::pending::Pending;
 use super::{Agent, BATCH};
 use crate::client::command::{Command, Request};
+use crate::client::events::EventKind;
 use crate::client::fanout::Acceptance;
 use crate::client::lane::{Announcement, LinkRequest, News};
 use crate::client::outlet::InboxId;
@@ -141,12 +142,18 @@ impl Agent {
                         true => ", which forgets them with its session",
                         false => "",
                     };
-                    self.warn_of_the_bound(&format!(
+                    let consequence = format!(
                         "new ones are left with the broker until half of that is read{forgets}"
-                    ));
+                    );
+                    self.warn_of_the_bound(&consequence, true);
                 }
-                // The session and the outcomes tell the log and the threads.
-                Event::Renewed { .. } | Event::GivenUp { .. } => {}
+                Event::Renewed { filters } => {
+                    self.reporter.tell(|| EventKind::Renewed { filters });
+                }
+                Event::GivenUp { command, reason } => {
+                    self.reporter
+                        .tell(|| EventKind::CommandGivenUp { command, reason });
+                }
                 Event::Resolved {
                     token,
                     outcome,
@@ -157,6 +164,9 @@ impl Agent {
                 }
                 Event::SubscriptionRefused { filter } => {
                     log::warn!("the subscription to {filter:?} is not renewed");
+                    self.reporter.tell(|| EventKind::SubscriptionRefused {
+                        filter: filter.clone(),
+                    });
                     for inbox in self.subscriptions.remove_filter(&filter) {
                         self.fanout.tell_refused(inbox, &filter, now);
                     }
@@ -326,11 +336,23 @@ impl Agent {
                 shortened(topic, SHOWN_CHARACTERS),
                 self.client.options.max_packet_size,
             );
+            self.reporter.tell(|| EventKind::MessageTooLarge {
+                topic: topic.to_owned(),
+                size,
+                so_far,
+            });
         }
     }
 
     /// Tells the session which messages count as accepted.
     fn tell_acceptances(&mut self) {
+        while let Some(overflow) = self.fanout.poll_overflow() {
+            self.reporter.tell(|| EventKind::InboxOverflowing {
+                inbox: self.name(overflow.inbox),
+                waiting: overflow.waiting,
+                dropped: overflow.dropped,
+            });
+        }
         while let Some(acceptance) = self.fanout.poll() {
             match acceptance {
                 Acceptance::Complete(delivery) => self.session.accept(delivery),
@@ -342,6 +364,7 @@ impl Agent {
                             self.warn_of_the_bound(
                                 "further ones wait unacknowledged, and the broker may send nothing for other \
                                  inboxes meanwhile",
+                                false,
                             );
                         }
                     }
@@ -351,9 +374,14 @@ impl Agent {
     }
 
     /// So much waits for inboxes that more has consequences.
-    fn warn_of_the_bound(&self, consequence: &str) {
+    fn warn_of_the_bound(&self, consequence: &str, left_with_broker: bool) {
         let limit = self.client.options.max_waiting_bytes();
         let (inbox, waiting) = self.fanout.fullest();
+        self.reporter.tell(|| EventKind::InboxesFull {
+            inbox: inbox.map(|inbox| self.name(inbox)),
+            waiting,
+            left_with_broker,
+        });
         let waiting = match inbox.map(|inbox| self.name(inbox)) {
             Some(name) => format!("{waiting} messages wait for the inbox of {name}"),
             None => format!("{waiting} messages wait for a subscription"),

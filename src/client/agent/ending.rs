@@ -28,6 +28,7 @@ impl Agent {
             log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
             self.drop_link(now);
             self.connection.go_offline();
+            self.tell_offline();
             done.tell(&Outcome::delivered(0, Duration::ZERO));
             let no_connection = Outcome::NeverSent(Reason::NoConnection);
             self.requests.end_reconnects(&no_connection);
@@ -138,6 +139,7 @@ impl Agent {
         }
         self.requests.end(reason);
         self.read_gauges();
+        self.reporter.end(self.failure.clone());
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {
             client: self.client,
@@ -162,6 +164,7 @@ impl Agent {
         } else {
             self.drop_link(now);
             self.connection.go_offline();
+            self.tell_offline();
             done.tell(&Outcome::delivered(0, Duration::ZERO));
         }
     }

@@ -23,6 +23,7 @@
 //! - `exchange.rs`: one portion of commands and packets in, packets out
 //! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`: what its errors say
 //! - `ending.rs`: DISCONNECT and TERMINATE
+//! - `reporting.rs`: the state and the events of the connection, for threads that watch it
 
 #[cfg(test)]
 mod addresses;
@@ -40,6 +41,7 @@ mod memory;
 mod pace;
 mod pending;
 mod reconnect;
+mod reporting;
 mod requests;
 #[cfg(test)]
 mod slow_links;
@@ -61,6 +63,7 @@ use crate::client::meter::{Meter, meter};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
 use crate::client::stats::Stats;
+use crate::client::watch::{Reporter, watch};
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
 use crate::mqtt::session::{Outcome, Session};
@@ -93,6 +96,7 @@ pub struct Agent {
     pace: Pace,
     failure: Option<Error>,
     meter: Meter,
+    reporter: Reporter,
 }
 
 /// How the loop ended.
@@ -126,11 +130,12 @@ impl Agent {
         let options = &client.options;
         let (fanout, unmatched) = Fanout::new(options.unmatched_queue);
         let (meter, reader) = meter();
+        let (reporter, watch) = watch();
         let handle = Handle::new(
             command_sender,
             sender.clone(),
             unmatched,
-            reader,
+            (reader, watch),
             &client.options,
         );
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
@@ -149,6 +154,7 @@ impl Agent {
             pace: Pace::new(single_core, now),
             failure: None,
             meter,
+            reporter,
             client,
         };
         (agent, handle)
@@ -248,6 +254,7 @@ impl Agent {
             self.link_failed(error, now);
             return;
         }
+        debug_assert!(self.state_is_told(), "{:?}", self.connection.phase());
         let takes_commands = self.takes_commands();
         self.commands.admit_waiting();
         let deadlines = [
@@ -266,6 +273,7 @@ impl Agent {
     }
 
     fn start_readiness(&mut self) -> io::Result<()> {
+        self.tell_waiting();
         let (ready, failed) = (self.lane.sender(), self.lane.sender());
         let on_failure = move |error| failed.watch_failed(error);
         self.wire

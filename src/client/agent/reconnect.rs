@@ -13,11 +13,13 @@ use super::Agent;
 use super::advice;
 use super::connection::{NextStep, Phase};
 use super::violations;
+use crate::client::events::{ConnectionState, EventKind};
 use crate::client::ticket::Completions;
 use crate::error::Error;
 use crate::link::Link;
 use crate::link::connect::Attempt;
 use crate::link::plain;
+use crate::link::steps::AttemptStep;
 use crate::link::tls;
 use crate::mqtt::packet::{Connect, ConnectReturnCode};
 use crate::mqtt::session::{LinkEnd, LinkLoss, Outcome, Reason};
@@ -29,9 +31,14 @@ impl Agent {
         let output_is_empty = self.session.output().is_empty();
         let readiness = self.wire.readiness();
         let connection = &mut self.connection;
-        match connection.advance(&self.client, readiness, output_is_empty, now) {
+        let step = connection.advance(&self.client, readiness, output_is_empty, now);
+        if let NextStep::Began = step {
+            self.tell_attempt();
+        }
+        self.tell_steps();
+        match step {
             NextStep::Nothing => return false,
-            NextStep::Began => {}
+            NextStep::Began | NextStep::GoesOn => {}
             NextStep::Linked(link, deadline) => self.greet(link, deadline, now),
             NextStep::Failed(error) => self.attempt_failed(error, now),
             NextStep::AnswerIsLate => {
@@ -61,7 +68,9 @@ impl Agent {
     pub(super) fn connected(&mut self, session_present: bool, resubscribing: usize, now: Instant) {
         let attempt = self.connection.attempt();
         let told = attempt.and_then(Attempt::told_address);
-        self.client.accepted(attempt.and_then(Attempt::reached));
+        let address = attempt.and_then(Attempt::reached);
+        let tls = attempt.and_then(Attempt::tls);
+        self.client.accepted(address);
         self.connection.go_online(now);
         let again = self.meter.connects.get() > 0;
         let hold = self.client.options.unmatched_hold;
@@ -87,6 +96,17 @@ impl Agent {
                 n => format!(", renewing {n} subscriptions"),
             },
         );
+        let state = ConnectionState::Online {
+            session_present,
+            address,
+            tls,
+            since: now,
+        };
+        self.reporter.change_with(state, || EventKind::Connected {
+            session_present,
+            address,
+            renewing: resubscribing,
+        });
         let connected = Outcome::delivered(1, Duration::ZERO);
         self.requests.end_reconnects(&connected);
     }
@@ -153,15 +173,18 @@ impl Agent {
                     .connection
                     .delay_after_loss(&loss, progress, lasted, now);
                 let times = self.connection.count_violation(&loss, lasted);
-                if times < violations::ENOUGH {
-                    return self.try_again(with_cause(error), delay, now);
-                }
-                let error = advice::on_so_many_links(&error, &loss, times);
                 let retry = self.client.options.retry;
-                match retry.has_no_limit() {
-                    true => self.try_again(error, Some(retry.max), now),
-                    false => self.try_again(error.permanent(), None, now),
-                }
+                let (error, delay) = if times < violations::ENOUGH {
+                    (with_cause(error), delay)
+                } else {
+                    let error = advice::on_so_many_links(&error, &loss, times);
+                    match retry.has_no_limit() {
+                        true => (error, Some(retry.max)),
+                        false => (error.permanent(), None),
+                    }
+                };
+                self.tell_lost(&error, lasted);
+                self.try_again(error, delay, now);
             }
             Phase::Closing { .. } => self.closed(now),
             Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
@@ -181,6 +204,8 @@ impl Agent {
         self.go_offline_if_due(now);
         self.requests.reconnect(done);
         self.connection.start_over(now, &self.client);
+        let state = self.waiting_state();
+        self.reporter.change_with(state, || EventKind::Reconnecting);
     }
 
     /// DISCONNECT on a link that is closed on purpose and has nothing else to send: else the broker would
@@ -205,6 +230,7 @@ impl Agent {
     pub(super) fn closed(&mut self, now: Instant) {
         self.drop_link(now);
         self.connection.closed();
+        self.tell_offline();
     }
 
     /// A link is there: CONNECT goes out.
@@ -222,16 +248,23 @@ impl Agent {
         };
         self.session.handle_link_up(&connect, now);
         self.connection.greet(deadline);
+        self.reporter
+            .tell(|| EventKind::Step(AttemptStep::ConnectSent));
     }
 
     /// There was no CONNACK on the link.
     fn address_failed(&mut self, error: Error, now: Instant) {
-        if let Some(error) = self.connection.next_address(error, &self.client, now) {
+        let failed = self.connection.next_address(error, &self.client, now);
+        self.tell_steps();
+        if let Some(error) = failed {
             self.attempt_failed(error, now);
         }
     }
 
     pub(super) fn attempt_failed(&mut self, error: Error, now: Instant) {
+        self.reporter.tell(|| EventKind::AttemptFailed {
+            error: error.clone(),
+        });
         let delay = self.connection.delay_after_failure(&error, now);
         self.try_again(error, delay, now);
     }
@@ -244,6 +277,7 @@ impl Agent {
                 let delay = until.saturating_duration_since(now);
                 log::warn!("{error}; trying again in {} ms", delay.as_millis());
                 self.connection.keep_failure(error);
+                self.tell_retrying(until);
             }
             None => {
                 self.connection.go_offline();

@@ -60,7 +60,7 @@ impl Queue {
         if let Item::Message(message) = &item
             && message.qos() == QoS::AtMostOnce
         {
-            self.outlet.count_dropped();
+            self.outlet.drop_one();
             return Put::Accepted;
         }
         let item = match self.has_aside() {
@@ -145,6 +145,7 @@ impl Queue {
     ) {
         if self.slow_at().is_some_and(|at| at <= now) {
             self.is_slow = true;
+            self.outlet.note_overflow();
             let aside = self.aside.iter().filter_map(|(_, delivery)| *delivery);
             aside.for_each(delays_no_more);
         }
@@ -169,6 +170,16 @@ impl Queue {
     /// A message for it is passed over, and counted.
     pub(super) fn count_dropped(&self) {
         self.outlet.count_dropped();
+    }
+
+    /// Whether it was found since the last call that the inbox does not keep up.
+    pub(super) fn take_overflow(&self) -> bool {
+        self.outlet.take_overflow()
+    }
+
+    /// How many messages were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.outlet.dropped()
     }
 
     pub(super) fn has_aside(&self) -> bool {

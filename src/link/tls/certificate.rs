@@ -197,6 +197,17 @@ impl Certificate {
         }
     }
 
+    /// The first and the last moment at which it is valid, counted from 1970.
+    pub(super) fn validity(&self) -> (Option<Duration>, Option<Duration>) {
+        let since = |date: DateTime| date.unix_duration();
+        (self.not_before.map(since), self.not_after.map(since))
+    }
+
+    /// The common name of its issuer.
+    pub(super) fn issuer_name(&self) -> Option<String> {
+        common_name(&self.issuer)
+    }
+
     /// The last moment at which it is valid.
     pub(super) fn end(&self) -> Option<DateTime> {
         self.not_after

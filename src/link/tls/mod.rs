@@ -14,9 +14,11 @@ mod blocks;
 mod certificate;
 mod chain;
 mod der;
+mod details;
 mod errors;
 mod file;
 mod flaws;
+pub(crate) mod hello;
 mod identity;
 mod key;
 mod unverified;
@@ -32,6 +34,7 @@ use crate::options::{IdentityFiles, TlsOptions};
 
 use certificate::Certificate;
 use chain::authorities;
+pub use details::{BrokerCertificate, TlsDetails};
 use errors::reasons;
 pub(crate) use errors::{
     alert_error, certificates, handshake_error, is_about_issuers, is_unverified,

@@ -1,0 +1,85 @@
+//! Tells threads that watch the connection where it is and what happened (`watch.rs`). The loop's thread.
+
+use std::time::{Duration, Instant};
+
+use super::Agent;
+use super::connection::Phase;
+use crate::client::events::{ConnectionState, EventKind};
+use crate::error::Error;
+
+impl Agent {
+    /// The state while there is no connection, and one is wanted.
+    pub(super) fn waiting_state(&self) -> ConnectionState {
+        let next_try = match *self.connection.phase() {
+            Phase::Waiting {
+                until,
+                attempt: None,
+            } => Some(until),
+            _ => None,
+        };
+        ConnectionState::Connecting {
+            attempt: self.connection.attempt_number(),
+            next_try,
+        }
+    }
+
+    /// The loop begins.
+    pub(super) fn tell_waiting(&self) {
+        self.reporter.change(self.waiting_state());
+    }
+
+    /// An attempt begins.
+    pub(super) fn tell_attempt(&self) {
+        let number = self.connection.attempt_number();
+        let state = self.waiting_state();
+        self.reporter
+            .change_with(state, || EventKind::Attempt { number });
+    }
+
+    /// The attempt has gone on.
+    pub(super) fn tell_steps(&mut self) {
+        for step in self.connection.take_steps() {
+            self.reporter.tell(|| EventKind::Step(step));
+        }
+    }
+
+    /// A connection is lost that the broker had accepted.
+    pub(super) fn tell_lost(&self, error: &Error, lasted: Duration) {
+        let state = ConnectionState::Connecting {
+            attempt: self.connection.attempt_number(),
+            next_try: None,
+        };
+        let error = error.clone();
+        self.reporter
+            .change_with(state, || EventKind::Lost { error, lasted });
+    }
+
+    /// There will be another attempt at this time.
+    pub(super) fn tell_retrying(&self, next_try: Instant) {
+        let attempt = self.connection.attempt_number();
+        let state = ConnectionState::Connecting {
+            attempt,
+            next_try: Some(next_try),
+        };
+        self.reporter
+            .change_with(state, || EventKind::Retrying { attempt, next_try });
+    }
+
+    /// The link is closed, and no attempt is made.
+    pub(super) fn tell_offline(&self) {
+        self.reporter
+            .change_with(ConnectionState::Offline, || EventKind::Disconnected);
+    }
+
+    /// Whether the state that was told is the one in which the connection is.
+    pub(super) fn state_is_told(&self) -> bool {
+        let told = self.reporter.told_state();
+        match self.connection.phase() {
+            Phase::Offline => told == ConnectionState::Offline,
+            Phase::Waiting { .. } | Phase::Connecting(_) | Phase::Greeting { .. } => {
+                told == self.waiting_state()
+            }
+            Phase::Online { .. } | Phase::Closing { .. } => told.is_online(),
+        }
+    }
+}
