@@ -525,7 +525,7 @@ impl<T> Outbound<T> {
 
     /// For the log: the first command that is suspected.
     fn name_of_suspect(&self) -> Option<String> {
-        let entries = self.ring.iter().map(|(_, entry)| entry);
+        let entries = self.ring.in_order().map(|(_, entry)| entry);
         let mut entries = entries.chain(self.waiting.iter());
         let suspect = entries.find(|entry| self.suspects.suspects(entry.suspicion));
         let renewal = || self.suspects.suspected_renewal();
@@ -682,6 +682,12 @@ impl<T> Outbound<T> {
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_free(&self, id: PacketId) -> bool {
         self.ring.is_free(id)
+    }
+
+    /// Whether nothing more is sent under this identifier, although the broker may hold it.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_given_up(&self, id: PacketId) -> bool {
+        self.ring.get(id).is_some_and(Entry::is_given_up)
     }
 
     /// Whether a packet waits to be sent.

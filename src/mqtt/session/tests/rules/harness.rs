@@ -252,10 +252,16 @@ impl Harness {
         };
         #[cfg(test)]
         self.break_before(&packet);
-        let is_free = match &packet {
-            Incoming::PubRec(id) => self.session.is_free(*id),
-            _ => false,
+        let asked = match &packet {
+            Incoming::PubRec(id) => Some(*id),
+            _ => None,
         };
+        let is_free = asked.is_some_and(|id| self.session.is_free(id));
+        if let Some(id) = asked
+            && self.session.is_given_up(id)
+        {
+            self.record.release_is_given_up(id.value());
+        }
         let cause = self.record.receives(&packet, is_free);
         let name = packet.name();
         let result = self.session.handle_packet(packet.clone(), self.now);
