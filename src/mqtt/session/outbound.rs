@@ -833,6 +833,8 @@ impl<T> Outbound<T> {
         let found = entry.is_some();
         let is_exactly_once = entry.as_ref().is_some_and(Entry::is_exactly_once);
         self.exactly_once -= usize::from(is_exactly_once);
+        let is_given_up = entry.as_ref().is_some_and(Entry::is_given_up);
+        self.given_up -= usize::from(is_given_up);
         entry
             .into_iter()
             .for_each(|entry| self.waiting.push_back(entry));
