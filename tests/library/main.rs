@@ -8,6 +8,7 @@ mod commands;
 mod early;
 mod ending;
 mod errors;
+mod examples;
 mod fairness;
 mod house;
 mod idle;
