@@ -192,6 +192,53 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
     assert_eq!(seen.acknowledgments, WARM_UP + COUNTED);
 }
 
+#[test]
+fn what_is_awaited_allocates_nothing_more_than_what_is_waited_for() {
+    let _alone = alone();
+    let (running, mut link) = online();
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "costs/message");
+    let mut packet = BytesMut::new();
+    let incoming = message("costs/message", None, "a payload that is not empty");
+    incoming.write(&mut packet, usize::MAX).expect("a packet");
+    let mut stream = link.stream().try_clone().expect("a second end");
+    let server = acknowledge(&mut link);
+
+    let mut tickets: VecDeque<Ticket> = VecDeque::with_capacity(2 * usize::from(WINDOW));
+    let published = allocations(|count| {
+        smol::block_on(async {
+            for _ in 0..count {
+                if tickets.len() == usize::from(WINDOW) {
+                    let oldest = tickets.pop_front().expect("one of them");
+                    assert!(oldest.await.is_delivered());
+                }
+                tickets.push_back(handle.publish_async(publish()).await.expect("room"));
+            }
+            while let Some(ticket) = tickets.pop_front() {
+                assert!(ticket.await.is_delivered());
+            }
+        });
+    });
+    assert_allocations(published, FOR_A_PUBLISH, "ticket awaited");
+
+    // One at a time, so that the task sleeps before each.
+    let received = allocations(|count| {
+        smol::block_on(async {
+            for _ in 0..count {
+                let mut next = inbox.recv_async();
+                assert!(smol::future::poll_once(&mut next).await.is_none());
+                stream.write_all(&packet).expect("the client to read");
+                next.await.expect("a message");
+            }
+        });
+    });
+    assert_allocations(received, FOR_A_MESSAGE, "awaited in an inbox");
+    running.drop_all_and_join();
+    drop((link, stream));
+    server.join().expect("no panic in the server");
+}
+
 /// Bytes that stay allocated after many repetitions.
 fn left_behind(mut repeated: impl FnMut()) -> usize {
     const TIMES: u32 = 50_000;
