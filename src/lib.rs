@@ -69,6 +69,18 @@
 //! The loop may have a thread of its own: `thread::spawn(move || agent.run())`. It hands the client back in
 //! [`Ended::client`], to open the next loop.
 //!
+//! # In an async program
+//!
+//! The library needs no executor and starts none, and works with any. A [`Ticket`] is a future of its [`Outcome`], and a
+//! [`Batch`] of what [`Batch::wait`] returns. [`Handle::publish_async`] and its siblings wait for room in the queue where
+//! [`Handle::publish`] would block the executor's thread. [`Inbox::recv_async`] is a future of the next message. The loop
+//! has a thread of its own then, and wakes the tasks.
+//!
+//! - A future that is dropped cancels nothing that was queued. A message that still waits for room is not queued then
+//!   ([`Pushing`]), and a message that was not received stays in the inbox.
+//! - Threads and tasks wait for room in one line, and each has its turn.
+//! - A waker that panics is logged, and the loop goes on.
+//!
 //! # The journey of a message
 //!
 //! The numbers stand at the head of the files, too. Read the files in this order.
@@ -95,8 +107,10 @@
 //!
 //! Beside the way:
 //!
-//! - `client/line.rs`: how threads wait for room in the queue, one after the other.
-//! - `client/batch.rs`, `client/ends.rs`: how a thread waits for many commands.
+//! - `client/line.rs`: how threads and tasks wait for room in the queue, one after the other.
+//! - `client/batch.rs`, `client/ends.rs`: how a thread or a task waits for many commands.
+//! - `client/push.rs`, `client/tasks.rs`, `client/waiter.rs`: how a task brings a command into the queue, waits for a
+//!   message, and is woken.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
 //! - `client/watch.rs`, `client/events.rs`: how threads watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.

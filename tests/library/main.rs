@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod awaiting;
 mod bounds;
 mod commands;
 mod early;

@@ -1,0 +1,80 @@
+//! scripts/broker.sh -- cargo run --example async_tasks
+//!
+//! Tasks of an async program share the connection, whose loop has a thread of its own. Any executor will do, tokio's
+//! here. MQTT_ENDPOINT is the broker, as `HOST:PORT`; MQTT_CA_FILE, MQTT_CERT and MQTT_KEY name the files for TLS.
+
+use std::error::Error;
+use std::time::Duration;
+use std::{env, thread};
+
+use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::{Client, Filter, Handle, Inbox, Publish, QoS, WhenFull};
+use tokio::{runtime, time};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const ROOMS: usize = 5;
+const TIME: Duration = Duration::from_secs(30);
+
+fn main() -> Result<()> {
+    let executor = runtime::Builder::new_current_thread().enable_time().build();
+    executor?.block_on(run(options()?))
+}
+
+pub(crate) async fn run(options: Options) -> Result<()> {
+    let (agent, handle) = Client::new(options)?.open();
+    let connection = thread::spawn(move || agent.run());
+    let inbox = handle.inbox(10, WhenFull::WaitAside);
+    let filters = vec![Filter::new("rooms/+/light", QoS::AtLeastOnce)];
+    // The first future waits for room in the queue, the second for the broker's answer.
+    let subscribe = handle.subscribe_async(&inbox, filters);
+    subscribe.await?.await.into_result()?;
+    let publish = |room| tokio::spawn(publish(handle.clone(), room));
+    let mut tasks: Vec<_> = (1..=ROOMS).map(publish).collect();
+    tasks.push(tokio::spawn(receive(inbox)));
+    for task in tasks {
+        task.await??;
+    }
+    handle.terminate(TIME).await.into_result()?;
+    let ended = connection.join().map_err(|_| "the loop panicked")?;
+    Ok(ended.result?)
+}
+
+async fn publish(handle: Handle, room: usize) -> Result<()> {
+    let message = Publish::new(format!("rooms/{room}/light"), QoS::AtLeastOnce, "on");
+    handle.publish_async(message).await?.await.into_result()?;
+    println!("room {room}: acknowledged");
+    Ok(())
+}
+
+async fn receive(inbox: Inbox) -> Result<()> {
+    let mut received = 0;
+    while received < ROOMS {
+        // A future that a time-out drops takes no message with it.
+        match time::timeout(TIME, inbox.recv_async()).await? {
+            Ok(message) => {
+                received += 1;
+                println!("received {}", message.topic());
+            }
+            Err(end) if end.is_end() => return Err(end.into()),
+            Err(problem) => println!("{problem}"),
+        }
+    }
+    Ok(())
+}
+
+fn options() -> Result<Options> {
+    let variable = |name| env::var(name).map_err(|_| format!("no broker: set {name}"));
+    let endpoint = variable("MQTT_ENDPOINT")?;
+    let (host, port) = endpoint.rsplit_once(':').ok_or("give HOST:PORT")?;
+    let mut tls = TlsOptions::default();
+    tls.ca_file = Some(variable("MQTT_CA_FILE")?.into());
+    tls.identity = Some(IdentityFiles::Pem {
+        cert: variable("MQTT_CERT")?.into(),
+        key: variable("MQTT_KEY")?.into(),
+    });
+    let mut options = Options::new(host, "async-tasks");
+    options.port = port.parse()?;
+    options.security = Security::Tls(tls);
+    Ok(options)
+}
