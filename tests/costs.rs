@@ -15,14 +15,14 @@ use std::alloc::System;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, thread};
 
 use bytes::BytesMut;
 use mqtt_connection_sharing::options::{Security, TlsOptions};
-use mqtt_connection_sharing::{Batch, Client, Handle, Ticket, WhenFull};
+use mqtt_connection_sharing::{Batch, Client, EventKind, Handle, Ticket, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS, Topic};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
@@ -154,6 +154,60 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
     drop(link);
     let seen = server.join().expect("no panic in the server");
     assert_eq!(seen.publishes, 4 * (WARM_UP + COUNTED));
+}
+
+/// Observers that nobody reads, one that waits, and a thread that reads the counts again and again.
+#[test]
+fn a_watched_connection_costs_a_message_nothing() {
+    const OBSERVERS: usize = 100;
+    let _alone = alone();
+    let (running, mut link) = online();
+    let server = acknowledge(&mut link);
+    let handle = running.handle();
+    let unread: Vec<_> = (0..OBSERVERS).map(|_| handle.events()).collect();
+    let mut events = handle.events();
+    let waiting = thread::spawn(move || events.recv().map(|event| event.kind.clone()));
+    let snapshots = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let reading = thread::spawn({
+        let (handle, snapshots, stop) = (handle.clone(), Arc::clone(&snapshots), Arc::clone(&stop));
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                let stats = handle.stats();
+                assert!(handle.connection().is_online(), "{stats:?}");
+                snapshots.fetch_add(1, Ordering::Relaxed);
+                thread::yield_now();
+            }
+        }
+    });
+    wait_for("a snapshot", HANG, || {
+        (snapshots.load(Ordering::Relaxed) > 0).then_some(())
+    });
+    let topic = Topic::from("costs/publish");
+    let mut batch = Batch::new();
+    let read = || snapshots.load(Ordering::Relaxed) as f64 / COUNTED as f64;
+    let mut before = 0.0;
+    let found = allocations(|count| {
+        before = read();
+        for _ in 0..count {
+            let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
+            handle.publish_in(publish, &mut batch).expect("room");
+        }
+        assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
+    });
+    // A snapshot is one allocation of the thread that takes it.
+    let read = read() - before;
+    println!("{read:.4} snapshots a message");
+    assert_allocations(found - read, FOR_A_PAYLOAD, "batch, one topic, watched");
+    stop.store(true, Ordering::Relaxed);
+    reading.join().expect("no panic in the reader");
+    running.drop_all_and_join();
+    drop((unread, link));
+    assert_eq!(
+        waiting.join().expect("no panic"),
+        Ok(EventKind::Disconnected)
+    );
+    server.join().expect("no panic in the server");
 }
 
 #[test]
