@@ -140,6 +140,22 @@ impl Reporter {
     }
 }
 
+#[cfg(test)]
+impl Reporter {
+    pub(crate) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+impl Watch {
+    /// Calls `during` while no other thread can write on the board or read it.
+    pub(crate) fn while_held<T>(&self, during: impl FnOnce() -> T) -> T {
+        let _held = self.0.lock();
+        during()
+    }
+}
+
 impl Drop for Reporter {
     fn drop(&mut self) {
         self.end(None);

@@ -1,5 +1,7 @@
 //! Tests of the counts that a loop keeps: over a link in memory, read through the handle.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::memory::{WINDOW, acknowledge, client, client_with, connected, turn};
@@ -147,4 +149,37 @@ fn messages_that_wait_for_an_inbox_are_seen_with_their_bytes() {
     let stats = handle.stats();
     assert_eq!((stats.waiting_messages, stats.waiting_bytes), (0, 0));
     drop((agent, subscribed));
+}
+
+/// Another thread may hold the lock of the board for as long as the system lets it stand.
+#[test]
+fn messages_take_no_lock_of_those_that_watch() {
+    let (mut agent, handle, mut batch, peer) = connected(client(), 100);
+    let inbox = handle.inbox(10, WhenFull::WaitAside);
+    agent.take_urgent(Instant::now());
+    let filter = vec![Filter::new("t", QoS::AtLeastOnce)];
+    let subscribed = handle.subscribe(&inbox, filter).unwrap();
+    let _events = handle.events();
+    let watch = agent.reporter.watch();
+    let (done, is_done) = mpsc::channel();
+    let messages = move || {
+        turn(&mut agent);
+        acknowledge(&peer, 1..=100);
+        turn(&mut agent);
+        let suback = vec![0x90, 3, 0, 101, 1];
+        peer.lock().unwrap().to_read.push_back(suback);
+        let message = vec![0x32, 6, 0, 1, b't', 0, 1, b'x'];
+        peer.lock().unwrap().to_read.push_back(message);
+        turn(&mut agent);
+        done.send(agent).unwrap();
+    };
+    let agent = watch.while_held(|| {
+        thread::spawn(messages);
+        is_done.recv_timeout(Duration::from_secs(60))
+    });
+    assert!(agent.is_ok(), "the loop waits for the lock");
+    assert_eq!(batch.wait_timeout(Duration::ZERO), Some(Vec::new()));
+    assert!(subscribed.outcome().unwrap().is_delivered());
+    assert_eq!(inbox.try_recv().unwrap().topic(), "t");
+    assert_eq!(handle.stats().delivered, 101);
 }
