@@ -13,18 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::lines::LINES;
-use crate::support::running::{
-    NEVER, Running, message, options, promptly, security, send_at_once, told,
-};
-use crate::support::{HANG, Mosquitto, ScriptedBroker};
+use crate::support::running::{NEVER, Running, message, options, promptly, send_at_once, told};
+use crate::support::{HANG, ScriptedBroker};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Batch, InboxError, Outcome, Reason, RejectReason, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS, wait_any};
 use smol::LocalExecutor;
-
-#[path = "../../examples/async_tasks.rs"]
-#[allow(dead_code)]
-mod async_tasks;
 
 fn qos1(payload: &str) -> Publish {
     Publish::new("a", QoS::AtLeastOnce, payload.to_owned())
@@ -48,20 +42,6 @@ fn narrow(broker: &ScriptedBroker) -> Options {
     options.command_queue = 1;
     options.block_time = NEVER;
     options
-}
-
-#[test]
-fn the_example_publishes_and_receives() {
-    let broker = Mosquitto::start();
-    let mut options = Options::new("localhost", "async-tasks");
-    options.port = broker.port();
-    options.security = security(broker.certs());
-    let executor = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    let run = async { tokio::time::timeout(HANG, async_tasks::run(options)).await };
-    let result = executor.unwrap().block_on(run);
-    result.expect("an end in time").expect("no error");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The examples, run as they are, against a scripted broker.
+//! The examples, run as they are, against a scripted broker or a Mosquitto.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Sender, channel};
@@ -6,9 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::acknowledger::acknowledge;
-use crate::support::running::options;
-use crate::support::{HANG, ScriptedBroker};
+use crate::support::running::{options, security};
+use crate::support::{HANG, Mosquitto, ScriptedBroker};
+use mqtt_connection_sharing::options::Options;
 
+#[path = "../../examples/async_tasks.rs"]
+#[allow(dead_code, reason = "its main asks the surroundings for the broker")]
+mod async_tasks;
 #[path = "../../examples/health.rs"]
 #[allow(dead_code, reason = "its main asks the surroundings for the broker")]
 mod health;
@@ -84,4 +88,18 @@ fn health_prints_its_lines_and_the_events_between_them() {
     );
     assert!(has("the broker closed the connection"), "{events:?}");
     assert!(has("attempt 1 begins"), "{events:?}");
+}
+
+#[test]
+fn async_tasks_publish_and_receive() {
+    let broker = Mosquitto::start();
+    let mut options = Options::new("localhost", "async-tasks");
+    options.port = broker.port();
+    options.security = security(broker.certs());
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let run = async { tokio::time::timeout(HANG, async_tasks::run(options)).await };
+    let result = executor.unwrap().block_on(run);
+    result.expect("an end in time").expect("no error");
 }
