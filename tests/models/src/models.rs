@@ -65,6 +65,11 @@ pub(crate) const ALL: &[Model] = &[
         3,
         queue_ends_before_a_task,
     ),
+    model(
+        "queue: the loop ends before a thread",
+        3,
+        queue_ends_before_a_thread,
+    ),
     model("queue: a task gives up", 3, queue_given_up),
     model("queue: time is over", 3, queue_times_out),
 ];
@@ -585,25 +590,34 @@ fn queue_with_a_task() {
     task.join().unwrap();
 }
 
-/// Threads: the loop, which takes one command at the most and ends; a task that brings a command into a queue for one,
-/// which is full already. It has an end, or comes back.
 fn queue_ends_before_a_task() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    queue_ends_before(|sender, command| {
+        push(sender, &mut Entering::Command(command)).map_err(|command| *command)
+    });
+}
+
+fn queue_ends_before_a_thread() {
+    queue_ends_before(|sender, command| {
+        let sent = sender.send(command, LONG);
+        sent.map_err(|(NotQueued::Ended(command) | NotQueued::Full { command, .. })| *command)
+    });
+}
+
+/// Threads: the loop, which ends; a task or a thread that brings a command into a queue for one, which is full already.
+/// It has an end, or comes back.
+fn queue_ends_before(push: fn(&CommandSender, Command) -> Result<(), Command>) {
+    let (sender, queue) = command_queue(1, Arc::default());
     let (_first, filling) = command(0);
     assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let task = spawn(move || {
+    let pushing = spawn(move || {
         let (ticket, command) = command(1);
-        match push(&sender, &mut Entering::Command(command)) {
-            Ok(()) => drop(block_on(ticket)),
+        match push(&sender, command) {
+            Ok(()) => drop(ticket.wait()),
             Err(command) => command.completion.withdraw(),
         }
     });
-    bell.set_thread();
-    drop(queue.take(1, Instant::now()));
-    queue.admit_waiting();
     drop(queue);
-    task.join().unwrap();
+    pushing.join().unwrap();
 }
 
 /// Threads: the loop, which takes what it sees and ends; a task that asks once for room in a full queue and gives up.
