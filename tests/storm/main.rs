@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod executors;
 mod forgetting;
 mod slow_links;
 mod torture;
