@@ -9,6 +9,9 @@
 //!
 //! The long form has a tenth of so many messages: `STORM_MESSAGES=1000000 cargo test --release --test storm executors`
 
+// Helpers outside of tests may panic, as the tests that call them may.
+#![allow(clippy::expect_used)]
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
