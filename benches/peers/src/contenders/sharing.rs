@@ -1,12 +1,13 @@
 //! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
 //!
 //! Asynchronous publishers hand in messages as fast as the command queue takes them, and wait for the
-//! acknowledgments at the end.
+//! acknowledgments at the end. Except where nothing is published, another thread reads the loop's counts meanwhile.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use crossbeam_channel::{RecvTimeoutError, Sender};
 use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Batch, Client, Handle};
 use mqtt_connection_sharing::{Publish, QoS, Topic};
@@ -14,6 +15,9 @@ use mqtt_connection_sharing::{Publish, QoS, Topic};
 use super::{QUEUE, client_id, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
+
+/// The loop's counts are read that often.
+const HEALTH: Duration = Duration::from_millis(100);
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let mut options = Options::new("localhost", client_id("sharing"));
@@ -39,6 +43,10 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let connected = handle.ping()?.wait();
     ensure!(connected.is_delivered(), "no connection: {connected}");
 
+    let health = match work.mode {
+        Mode::Idle => None,
+        Mode::Async | Mode::Sync => Some(read_health(handle.clone())?),
+    };
     let mut meter = Meter::start()?;
     let mut messages = 0;
     let mut latencies = None;
@@ -74,6 +82,10 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
         }
     }
     let figures = meter.stop("mqtt-connection-sharing", work, messages, latencies)?;
+    if let Some((stop, reader)) = health {
+        drop(stop);
+        join(reader)?;
+    }
     drop(handle.terminate(Duration::from_secs(5)));
     drop(handle);
     join(agent)??;
@@ -82,7 +94,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
 
 fn spawn_loop(
     client: Client,
-    handle: crossbeam_channel::Sender<Handle>,
+    handle: Sender<Handle>,
 ) -> Result<thread::JoinHandle<Result<()>>> {
     spawn(move || {
         let (agent, own) = client.open();
@@ -90,6 +102,18 @@ fn spawn_loop(
         drop(handle);
         Ok(agent.run().result?)
     })
+}
+
+/// Reads the loop's counts ten times a second, as an application does that watches its health. Ends when the sender is
+/// dropped.
+fn read_health(handle: Handle) -> Result<(Sender<()>, thread::JoinHandle<()>)> {
+    let (stop, stopped) = crossbeam_channel::bounded(0);
+    let reader = spawn(move || {
+        while stopped.recv_timeout(HEALTH) == Err(RecvTimeoutError::Timeout) {
+            std::hint::black_box(handle.stats());
+        }
+    })?;
+    Ok((stop, reader))
 }
 
 fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {
