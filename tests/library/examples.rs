@@ -9,6 +9,7 @@ use crate::support::acknowledger::acknowledge;
 use crate::support::running::{options, security};
 use crate::support::{HANG, Mosquitto, ScriptedBroker};
 use mqtt_connection_sharing::options::Options;
+use rumqttc::mqttbytes::v4;
 
 #[path = "../../examples/async_tasks.rs"]
 #[allow(dead_code, reason = "its main asks the surroundings for the broker")]
@@ -46,7 +47,7 @@ impl Write for Lines {
 
 #[test]
 fn health_prints_its_lines_and_the_events_between_them() {
-    const LINES: u32 = 4;
+    const WITHOUT_END: u32 = u32::MAX;
     let mut broker = ScriptedBroker::bind();
     let options = options(&broker);
     let (sender, lines) = channel();
@@ -54,8 +55,19 @@ fn health_prints_its_lines_and_the_events_between_them() {
         line: Vec::new(),
         sender,
     };
-    let interval = Duration::from_millis(200);
-    let running = thread::spawn(move || health::run(options, interval, LINES, out));
+    let interval = Duration::from_millis(50);
+    let running = thread::spawn(move || health::run(options, interval, WITHOUT_END, out));
+    // Lines until this one has come.
+    let mut all = Vec::new();
+    let read_until = |all: &mut Vec<String>, is_it: fn(&str) -> bool| {
+        loop {
+            let line = lines.recv_timeout(HANG).expect("a line");
+            all.push(line);
+            if all.last().is_some_and(|line| is_it(line)) {
+                return;
+            }
+        }
+    };
     // The first link is lost after a message.
     let (mut link, _) = broker.accept_client(false);
     let id = link.expect_publish().pkid;
@@ -63,31 +75,34 @@ fn health_prints_its_lines_and_the_events_between_them() {
     link.close();
     let (mut link, _) = broker.accept_client(true);
     let server = acknowledge(&mut link);
-    let mut health = Vec::new();
-    let mut events = Vec::new();
-    while let Ok(line) = lines.recv_timeout(HANG) {
-        match line.strip_prefix("    ") {
-            Some(event) => events.push(event.to_owned()),
-            None => health.push(line),
-        }
-    }
-    running.join().expect("no panic").expect("a good end");
-    drop(link);
+    read_until(&mut all, |line| line.ends_with("session resumed"));
+    read_until(&mut all, |line| {
+        line.starts_with("online, 127.0.0.1:")
+            && line.contains(" acknowledged, p99 ")
+            && line.ends_with(" in flight")
+            && !line.contains(" 0 acknowledged")
+    });
+    // A refusal is the end.
+    link.close();
     server.join().expect("no panic in the server");
-    assert_eq!(health.len(), LINES as usize, "{health:?}");
-    let last = &health[health.len() - 1];
-    assert!(last.starts_with("online, 127.0.0.1:"), "{last}");
+    let mut link = broker.accept();
+    link.expect_connect();
+    link.send_connack(v4::ConnectReturnCode::NotAuthorized, false);
+    read_until(&mut all, |line| line.contains("the loop has ended: "));
+    let error = running.join().expect("no panic").expect_err("a refusal");
     assert!(
-        last.contains(" acknowledged, p99 ") && last.contains(" in flight"),
-        "{last}"
+        all.last()
+            .is_some_and(|line| line.ends_with(&error.to_string()))
     );
-    let has = |text: &str| events.iter().any(|event| event.contains(text));
+    let has = |text: &str| {
+        all.iter()
+            .any(|line| line.starts_with("    ") && line.contains(text))
+    };
     assert!(
-        has("connected, session new") && has("connected, session resumed"),
-        "{events:?}"
+        has("attempt 1 begins") && has("connected, session new"),
+        "{all:?}"
     );
-    assert!(has("the broker closed the connection"), "{events:?}");
-    assert!(has("attempt 1 begins"), "{events:?}");
+    assert!(has("the broker closed the connection"), "{all:?}");
 }
 
 #[test]
