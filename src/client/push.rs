@@ -223,7 +223,7 @@ impl Future for PushingIn<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if !this.is_counted {
+        if !this.is_counted && matches!(this.pushing.state, State::Enters(..)) {
             this.batch.was_pushed();
             this.is_counted = true;
         }
@@ -260,6 +260,7 @@ impl fmt::Debug for PushingIn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Arc;
     use std::thread;
 
@@ -473,6 +474,12 @@ mod tests {
         assert_eq!(block_on(&mut batch), [(1, cancelled)]);
         let rejected = block_on(PushingIn::new(&commands, request(5), &mut batch));
         assert_eq!(rejected.unwrap_err().reason, RejectReason::Terminated);
+        assert_eq!((batch.pushed(), batch.outstanding()), (2, 0));
+        let mut over = PushingIn::new(&commands, request(5), &mut batch);
+        assert!(task.poll(&mut over).is_ready());
+        let again = || task.poll(&mut over).is_ready();
+        assert!(catch_unwind(AssertUnwindSafe(again)).is_err(), "misuse");
+        drop(over);
         assert_eq!((batch.pushed(), batch.outstanding()), (2, 0));
     }
 
