@@ -16,6 +16,7 @@ pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
 pub use crate::mqtt::v4::OnTooLarge;
+pub use crate::secret::Secret;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
@@ -194,8 +195,8 @@ pub enum IdentityFiles {
     Pkcs12 {
         /// The archive.
         file: PathBuf,
-        /// Its password.
-        password: String,
+        /// Its password, as UTF-8 text.
+        password: Secret,
     },
 }
 

@@ -13,7 +13,9 @@ use super::values::{FilePath, Given, wrong};
 use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
-use mqtt_connection_sharing::options::{Credentials, IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{
+    Credentials, IdentityFiles, Options, Secret, Security, TlsOptions,
+};
 
 /// Port of MQTT over TLS.
 const PORT_TLS: u16 = 8883;
@@ -179,9 +181,9 @@ fn tls(
                 PKCS12_PASSWORD,
                 surroundings,
             )?
-            .map_or_else(String::new, |(password, name)| {
+            .map_or_else(Secret::default, |(password, name)| {
                 names.insert("pkcs12-password-file", name);
-                password
+                password.into()
             }),
         }),
         (cert, _, Some(_)) => {
@@ -251,9 +253,9 @@ fn credentials(
     let password = secret(chosen, "password-file", file, PASSWORD, surroundings)?;
     Ok(Some(Credentials {
         username: username.value.clone(),
-        password: password.map_or_else(String::new, |(password, name)| {
+        password: password.map_or_else(Secret::default, |(password, name)| {
             names.insert("password-file", name);
-            password
+            password.into()
         }),
     }))
 }

@@ -2,7 +2,7 @@
 //! that the loop's thread owns (`agent/`).
 //!
 //! The law of this room: threads meet here and nowhere else in the library, and only this room reads the
-//! clock for the connection. It uses `mqtt`, `link`, `options` and `error`, crossbeam's channels
+//! clock for the connection. It uses `mqtt`, `link`, `options`, `secret` and `error`, crossbeam's channels
 //! and native-tls's connector, and never `app`.
 
 pub(crate) mod agent;

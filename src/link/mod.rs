@@ -2,8 +2,8 @@
 //!
 //! The law of this room: sockets and TLS, and nothing of MQTT or of commands. It calls back where a
 //! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, socket2, native-tls, backoff, the
-//! crates that read keys and certificates (`tls/`), a channel for the resolver's answer, and of this crate only `error` and
-//! `options`.
+//! crates that read keys and certificates (`tls/`), a channel for the resolver's answer, and of this crate only `error`,
+//! `options` and `secret`.
 //!
 //! The loop's thread alone owns a link; TLS state cannot be shared or split. Both reading and writing
 //! can say that they would block, in either direction of TLS; the readiness thread tells when to try

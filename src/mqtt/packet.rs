@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::mqtt::topic::Topic;
 use crate::mqtt::topic::{InvalidName, check_filter, check_topic};
+use crate::secret::Secret;
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;
@@ -205,8 +206,8 @@ impl fmt::Debug for Will {
 pub struct Credentials {
     /// User name, at least one byte.
     pub username: String,
-    /// Password. CONNECT carries no password if this is empty.
-    pub password: String,
+    /// Password, up to 65,535 bytes of any kind. CONNECT carries no password if this is empty.
+    pub password: Secret,
 }
 
 impl fmt::Debug for Credentials {

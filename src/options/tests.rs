@@ -98,19 +98,19 @@ fn each_bad_value_is_named() {
         ("the user name", |o| {
             o.credentials = Some(Credentials {
                 username: "a\0b".into(),
-                password: String::new(),
+                password: Secret::default(),
             });
         }),
         ("the user name", |o| {
             o.credentials = Some(Credentials {
                 username: "u".repeat(65_536),
-                password: String::new(),
+                password: Secret::default(),
             });
         }),
         ("the password", |o| {
             o.credentials = Some(Credentials {
                 username: "u".into(),
-                password: "p".repeat(65_536),
+                password: "p".repeat(65_536).into(),
             });
         }),
         ("the keep alive", |o| {

@@ -28,25 +28,30 @@ struct Law {
     crates: &'static [&'static str],
 }
 
-const LAWS: [Law; 7] = [
+const LAWS: [Law; 8] = [
     Law {
         room: "error",
         uses: &[],
         crates: &[],
     },
     Law {
+        room: "secret",
+        uses: &[],
+        crates: &["zeroize"],
+    },
+    Law {
         room: "options",
-        uses: &["error", "mqtt"],
+        uses: &["error", "mqtt", "secret"],
         crates: &[],
     },
     Law {
         room: "mqtt",
-        uses: &["error"],
-        crates: &["bytes", "log", "rumqttc", "slab", "thiserror"],
+        uses: &["error", "secret"],
+        crates: &["bytes", "log", "rumqttc", "slab", "thiserror", "zeroize"],
     },
     Law {
         room: "link",
-        uses: &["error", "options"],
+        uses: &["error", "options", "secret"],
         crates: &[
             "backoff",
             "crossbeam_channel",
@@ -61,7 +66,7 @@ const LAWS: [Law; 7] = [
     },
     Law {
         room: "client",
-        uses: &["error", "link", "mqtt", "options"],
+        uses: &["error", "link", "mqtt", "options", "secret"],
         crates: &[
             "bytes",
             "crossbeam_channel",
@@ -243,6 +248,7 @@ fn the_rooms_are_all_there_is() {
         "mqtt",
         "options",
         "options.rs",
+        "secret.rs",
     ];
     assert_eq!(entries, rooms);
 }

@@ -105,7 +105,7 @@ fn an_archive_password_comes_from_environment_or_file() {
     let (_folder, file) = files(&[("pw", "from the file\n")]);
     let flag = format!("--pkcs12-password-file={file}");
     let archive = |result: Result<Config, Error>| match identity(&result.unwrap()) {
-        Some(IdentityFiles::Pkcs12 { password, .. }) => password.clone(),
+        Some(IdentityFiles::Pkcs12 { password, .. }) => text(password).to_owned(),
         other => panic!("{other:?}"),
     };
     let environment = [("MQTT_PKCS12_PASSWORD", "from the environment")];

@@ -10,7 +10,7 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, OnSessionLost, OnTooLarge, Options, Security, TlsOptions,
+    Credentials, IdentityFiles, OnSessionLost, OnTooLarge, Options, Secret, Security, TlsOptions,
 };
 
 use super::demo_settings;
@@ -74,8 +74,13 @@ pub(super) fn files(content: &[(&str, &str)]) -> (tempfile::TempDir, String) {
     (folder, first.to_str().unwrap().to_owned())
 }
 
+/// A secret as text.
+pub(super) fn text(secret: &Secret) -> &str {
+    std::str::from_utf8(secret.expose()).unwrap()
+}
+
 pub(super) fn password(config: &Config) -> &str {
-    &config.options.credentials.as_ref().unwrap().password
+    text(&config.options.credentials.as_ref().unwrap().password)
 }
 
 pub(super) fn demo(config: &Config) -> &DemoSettings {
@@ -158,7 +163,7 @@ fn each_setting_arrives() {
     expected.security = Security::Tls(tls);
     expected.credentials = Some(Credentials {
         username: "u".into(),
-        password: String::new(),
+        password: Secret::default(),
     });
     let mut will = Will::new("gone/me", QoS::AtMostOnce, "");
     will.retain = true;
@@ -361,7 +366,7 @@ fn a_path_need_not_be_utf_8() {
         let Some(IdentityFiles::Pkcs12 { file, password }) = &tls.identity else {
             panic!("not PKCS#12");
         };
-        assert_eq!((file, password.as_str()), (&path, "secret"));
+        assert_eq!((file, text(password)), (&path, "secret"));
     }
 }
 

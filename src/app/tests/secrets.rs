@@ -29,7 +29,7 @@ fn debug_output() {
     let surroundings = around(&[]);
     let config = resolve::resolve(cli, &surroundings).unwrap();
     let credentials = config.options.credentials.as_ref().unwrap();
-    assert_eq!(credentials.password, USER_PASSWORD);
+    assert_eq!(credentials.password.expose(), USER_PASSWORD.as_bytes());
     secrets.expect_absent("Config", &format!("{config:?} {config:#?}"));
     secrets.expect_absent("Options", &format!("{:#?}", config.options));
     // Also where it should not have been.

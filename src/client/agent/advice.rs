@@ -186,7 +186,7 @@ mod tests {
 
     use super::super::memory::client_with;
     use super::*;
-    use crate::options::{Credentials, IdentityFiles, Options, TlsOptions};
+    use crate::options::{Credentials, IdentityFiles, Options, Secret, TlsOptions};
 
     const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -232,7 +232,7 @@ mod tests {
         let tls = |options: &mut Options, has_certificate: bool| {
             let identity = has_certificate.then(|| IdentityFiles::Pkcs12 {
                 file: "a.p12".into(),
-                password: String::new(),
+                password: Secret::default(),
             });
             options.security = Security::Tls(TlsOptions {
                 identity,

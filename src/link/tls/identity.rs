@@ -15,6 +15,7 @@ use super::errors::reasons;
 use super::file::NamedFile;
 use super::{der, key};
 use crate::error::{Blame, Error};
+use crate::secret::Secret;
 
 /// The identity in PEM files, and its certificates as far as they can be read.
 pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Certificate>), Error> {
@@ -52,10 +53,16 @@ pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Cer
 /// The identity in an archive, and its certificates as far as they can be read.
 pub(super) fn pkcs12_identity(
     path: &Path,
-    password: &str,
+    password: &Secret,
 ) -> Result<(Identity, Vec<Certificate>), Error> {
     let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
     file.refuse_pem()?;
+    let Ok(password) = std::str::from_utf8(password.expose()) else {
+        return Err(file.error(
+            "the password is no UTF-8 text",
+            "give the password the archive was made with",
+        ));
+    };
     // The TLS library would panic.
     if password.contains('\0') {
         return Err(file.error(

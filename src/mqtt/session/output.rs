@@ -5,6 +5,7 @@
 //! meaning of the packets, and which of them await an answer, is not known here. Pure; the loop's thread.
 
 use bytes::{Buf, BytesMut};
+use zeroize::Zeroize;
 
 use crate::mqtt::packet::{Ack, Connect, Filter, PacketId};
 use crate::mqtt::v4;
@@ -32,6 +33,8 @@ pub(super) struct Output {
     acknowledging: usize,
     /// Position behind the last acknowledgment.
     acknowledging_end: u64,
+    /// Position behind the last CONNECT, which may hold a password.
+    secret_end: u64,
     /// Memory for the topic of a large message that is being encoded.
     scratch: String,
 }
@@ -41,6 +44,7 @@ impl Output {
     pub(super) fn connect(&mut self, connect: &Connect<'_>) {
         self.bytes.clear();
         v4::encode_connect(connect, &mut self.bytes);
+        self.secret_end = self.position();
     }
 
     /// PUBLISH, with an identifier unless it is QoS 0.
@@ -84,6 +88,7 @@ impl Output {
     /// The link took this many bytes.
     pub(super) fn advance(&mut self, bytes: usize) {
         self.is_large |= self.bytes.len() > KEPT;
+        self.wipe(bytes);
         self.bytes.advance(bytes);
         self.written += bytes as u64;
         if self.written >= self.acknowledging_end {
@@ -97,6 +102,7 @@ impl Output {
     /// The link is gone: the bytes that it did not take are dropped. Returns the position of the first of them.
     pub(super) fn handle_link_lost(&mut self) -> u64 {
         let taken = self.written;
+        self.wipe(self.bytes.len());
         self.written = self.position();
         self.acknowledging = 0;
         self.clear();
@@ -133,6 +139,13 @@ impl Output {
         self.acknowledging > ACKNOWLEDGING_LIMIT
     }
 
+    /// Overwrites what is CONNECT's of so many bytes, before they leave the buffer.
+    fn wipe(&mut self, bytes: usize) {
+        let secret = self.secret_end.saturating_sub(self.written);
+        let secret = usize::try_from(secret).map_or(bytes, |secret| secret.min(bytes));
+        self.bytes[..secret].zeroize();
+    }
+
     fn clear(&mut self) {
         if std::mem::take(&mut self.is_large) || self.bytes.len() > KEPT {
             self.bytes = BytesMut::new();
@@ -150,10 +163,16 @@ impl Output {
     }
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.wipe(self.bytes.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::packet::{Publish, QoS};
+    use crate::mqtt::packet::{Credentials, Publish, QoS};
 
     fn id(value: u16) -> PacketId {
         PacketId::new(value).unwrap()
@@ -178,6 +197,40 @@ mod tests {
         output.ping();
         assert_eq!(output.bytes(), [0xc0, 0]);
         assert_eq!((output.written(), output.position()), (6, 8));
+    }
+
+    /// The bytes that have left cannot be read any more. So this looks at them at the moment before.
+    #[test]
+    fn connect_is_wiped_as_it_leaves_and_nothing_else_is() {
+        let credentials = Credentials {
+            username: "user".into(),
+            password: "hunter2".into(),
+        };
+        let connect = Connect {
+            client_id: "me",
+            clean_session: true,
+            keep_alive: 60,
+            last_will: None,
+            credentials: Some(&credentials),
+        };
+        let mut output = Output::default();
+        output.ping();
+        output.advance(2);
+        output.connect(&connect);
+        output.disconnect();
+        let disconnect = [0xe0, 0];
+        let length = output.bytes().len() - disconnect.len();
+        assert!(output.bytes().ends_with(b"hunter2\xe0\x00"));
+        output.advance(5);
+        output.wipe(3);
+        assert_eq!(output.bytes()[..3], [0; 3]);
+        assert!(output.bytes().ends_with(b"hunter2\xe0\x00"));
+        output.wipe(output.bytes().len());
+        assert_eq!(output.bytes()[..length - 5], vec![0; length - 5]);
+        assert_eq!(output.bytes()[length - 5..], disconnect);
+        output.advance(length - 5);
+        output.wipe(disconnect.len());
+        assert_eq!(output.bytes(), disconnect);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use rumqttc::mqttbytes::{self, v4};
 
 use crate::mqtt::packet::{Ack, Connect, Filter, PacketId, Publish, QoS};
 
-/// Appends CONNECT.
+const DISCONNECT_BYTES: usize = 2;
+
+/// Appends CONNECT. Of the password there is no copy but the one in `out`, and `out` does not move before a DISCONNECT
+/// is appended.
 pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
     let packet = v4::Connect {
         protocol: mqttbytes::Protocol::V4,
@@ -24,14 +27,22 @@ pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) {
             qos: codec_qos(will.qos),
             retain: will.retain,
         }),
+        // The codec would take a password as text and leave copies behind. It gets others of the same length.
         login: connect
             .credentials
-            .map(|c| v4::Login::new(c.username.clone(), c.password.clone())),
+            .map(|c| v4::Login::new(c.username.clone(), "*".repeat(c.password.len()))),
     };
     // The codec patches the flags at an absolute index, so it needs an empty buffer.
     let mut alone = BytesMut::with_capacity(packet.size());
     written(packet.write(&mut alone));
+    out.reserve(alone.len() + DISCONNECT_BYTES);
     out.extend_from_slice(&alone);
+    if let Some(credentials) = connect.credentials {
+        // The password comes last [MQTT-3.1.3-1].
+        let password = credentials.password.expose();
+        let start = out.len() - password.len();
+        out[start..].copy_from_slice(password);
+    }
 }
 
 /// Appends PUBLISH. The codec takes the payload and gives it back, so `publish` is unchanged afterwards.
@@ -129,6 +140,7 @@ fn written(result: Result<usize, mqttbytes::Error>) {
 mod tests {
     use super::*;
     use crate::mqtt::packet::{Credentials, Will};
+    use crate::secret::Secret;
 
     fn id(value: u16) -> PacketId {
         PacketId::new(value).unwrap()
@@ -161,10 +173,50 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_bytes_of_any_kind() {
+        let credentials = Credentials {
+            username: "u".into(),
+            password: Secret::from(vec![0, 0xff, 0xfe]),
+        };
+        let connect = Connect {
+            client_id: "me",
+            clean_session: true,
+            keep_alive: 60,
+            last_will: None,
+            credentials: Some(&credentials),
+        };
+        let encoded = bytes(|out| encode_connect(&connect, out));
+        assert!(
+            encoded.ends_with(b"\x00\x01u\x00\x03\x00\xff\xfe"),
+            "{encoded:02x?}"
+        );
+    }
+
+    #[test]
+    fn a_disconnect_behind_connect_does_not_move_the_password() {
+        let credentials = Credentials {
+            username: "u".into(),
+            password: "p".repeat(5000).into(),
+        };
+        let connect = Connect {
+            client_id: "me",
+            clean_session: true,
+            keep_alive: 60,
+            last_will: None,
+            credentials: Some(&credentials),
+        };
+        let mut out = BytesMut::new();
+        encode_connect(&connect, &mut out);
+        let place = out.as_ptr();
+        encode_disconnect(&mut out);
+        assert_eq!(out.as_ptr(), place);
+    }
+
+    #[test]
     fn connect_carries_the_will_between_identifier_and_user_name() {
         let credentials = Credentials {
             username: "u".into(),
-            password: String::new(),
+            password: Secret::default(),
         };
         let encoded = |will: &Will, credentials| {
             let connect = Connect {

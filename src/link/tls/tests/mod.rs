@@ -106,7 +106,7 @@ impl Lab {
         TlsOptions {
             identity: Some(IdentityFiles::Pkcs12 {
                 file: self.path(file),
-                password: password.to_owned(),
+                password: password.into(),
             }),
             ..self.trusting()
         }
