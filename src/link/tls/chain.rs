@@ -8,7 +8,7 @@ use pem::Pem;
 
 use super::certificate::{Certificate, excludes_servers};
 use super::der;
-use super::file::NamedFile;
+use super::loaded::NamedFile;
 use crate::error::Error;
 
 /// The authorities in a file that are trusted for servers, at least one.

@@ -12,7 +12,7 @@ use pem::Pem;
 use super::certificate::Certificate;
 use super::chain::{certificate, certificates, parsed};
 use super::errors::reasons;
-use super::file::NamedFile;
+use super::loaded::NamedFile;
 use super::{der, key};
 use crate::error::{Blame, Error};
 use crate::secret::Secret;

@@ -11,7 +11,7 @@ use pkcs8::spki::AlgorithmIdentifierRef;
 use pkcs8::{ObjectIdentifier, PrivateKeyInfo};
 
 use super::der;
-use super::file::NamedFile;
+use super::loaded::NamedFile;
 use crate::error::Error;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");

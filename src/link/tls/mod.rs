@@ -16,11 +16,11 @@ mod chain;
 mod der;
 mod details;
 mod errors;
-mod file;
 mod flaws;
 pub(crate) mod hello;
 mod identity;
 mod key;
+mod loaded;
 mod unverified;
 
 use std::io::{Read, Write};

@@ -23,7 +23,7 @@ use pem::Pem;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use super::file::NamedFile;
+use super::loaded::NamedFile;
 use super::*;
 use crate::options::Options;
 
