@@ -7,7 +7,7 @@ use std::error::Error;
 use std::time::Duration;
 use std::{env, thread};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Filter, Handle, Inbox, Publish, QoS, WhenFull};
 use tokio::{runtime, time};
 
@@ -68,11 +68,8 @@ fn options() -> Result<Options> {
     let endpoint = variable("MQTT_ENDPOINT")?;
     let (host, port) = endpoint.rsplit_once(':').ok_or("give HOST:PORT")?;
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some(variable("MQTT_CA_FILE")?.into());
-    tls.identity = Some(IdentityFiles::Pem {
-        cert: variable("MQTT_CERT")?.into(),
-        key: variable("MQTT_KEY")?.into(),
-    });
+    tls.ca = Some(variable("MQTT_CA_FILE")?.into());
+    tls.identity = Some(Identity::pem(variable("MQTT_CERT")?, variable("MQTT_KEY")?));
     let mut options = Options::new(host, "async-tasks");
     options.port = port.parse()?;
     options.security = Security::Tls(tls);

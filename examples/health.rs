@@ -9,7 +9,7 @@ use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, NoEvent, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -66,12 +66,9 @@ fn options() -> Result<Options> {
     let standard = if plain.is_some() { "1883" } else { "8883" };
     let (host, port) = address.rsplit_once(':').unwrap_or((address, standard));
     let mut tls = TlsOptions::default();
-    tls.ca_file = variable("MQTT_CA_FILE").map(Into::into);
+    tls.ca = variable("MQTT_CA_FILE").map(Into::into);
     let files = variable("MQTT_CERT").zip(variable("MQTT_KEY"));
-    tls.identity = files.map(|(cert, key)| IdentityFiles::Pem {
-        cert: cert.into(),
-        key: key.into(),
-    });
+    tls.identity = files.map(|(cert, key)| Identity::pem(cert, key));
     let mut options = Options::new(host, "health");
     options.port = port.parse()?;
     options.security = plain.map_or(Security::Tls(tls), |_| Security::Plain);

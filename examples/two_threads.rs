@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, thread};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 
@@ -115,12 +115,9 @@ fn options() -> Result<Options> {
 
 fn tls() -> TlsOptions {
     let mut tls = TlsOptions::default();
-    tls.ca_file = variable("MQTT_CA_FILE").map(PathBuf::from);
+    tls.ca = variable("MQTT_CA_FILE").map(|path| PathBuf::from(path).into());
     tls.identity = match (variable("MQTT_CERT"), variable("MQTT_KEY")) {
-        (Some(cert), Some(key)) => Some(IdentityFiles::Pem {
-            cert: cert.into(),
-            key: key.into(),
-        }),
+        (Some(cert), Some(key)) => Some(Identity::pem(PathBuf::from(cert), PathBuf::from(key))),
         _ => None,
     };
     tls

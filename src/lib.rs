@@ -8,7 +8,7 @@
 //! use std::sync::mpsc;
 //! use std::{error::Error, thread};
 //!
-//! use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+//! use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 //! use mqtt_connection_sharing::{Client, Filter, Publish, QoS, WhenFull};
 //!
 //! type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -16,10 +16,7 @@
 //! fn main() -> Result<()> {
 //!     let mut options = Options::new("broker.example", "my-client");
 //!     let mut tls = TlsOptions::default();
-//!     tls.identity = Some(IdentityFiles::Pem {
-//!         cert: "client.pem".into(),
-//!         key: "client.key".into(),
-//!     });
+//!     tls.identity = Some(Identity::pem("client.pem", "client.key"));
 //!     options.security = Security::Tls(tls);
 //!     let (agent, handle) = Client::new(options)?.open();
 //!

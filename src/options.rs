@@ -6,9 +6,8 @@
 
 mod aws;
 mod check;
+mod material;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::mqtt::limits::{Limits, is_aws_iot};
@@ -17,14 +16,15 @@ use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
 pub use crate::mqtt::v4::OnTooLarge;
 pub use crate::secret::Secret;
+pub use material::{Identity, Material};
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
-/// [`TlsOptions`], [`IdentityFiles`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
+/// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
 /// its password, and `qos` the quality of service of messages and filters. A program whose settings have other names
 /// can replace these names by its own.
 pub const NAMED_IN_TEXTS: [&str; 15] = [
     "alpn",
-    "ca_file",
+    "ca",
     "cert",
     "client_id",
     "connect_timeout",
@@ -162,42 +162,23 @@ pub enum Security {
 /// Certificates and names for TLS. Start from the default:
 ///
 /// ```
-/// # use mqtt_connection_sharing::options::{Security, TlsOptions};
+/// # use mqtt_connection_sharing::options::{Identity, Security, TlsOptions};
 /// let mut tls = TlsOptions::default();
-/// tls.ca_file = Some("ca.pem".into());
+/// tls.ca = Some("ca.pem".into());
+/// tls.identity = Some(Identity::pem("client.pem", "client.key"));
 /// let security = Security::Tls(tls);
 /// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TlsOptions {
-    /// PEM file with the certificate authorities to trust. `None` means those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// The certificate authorities to trust, PEM. `None` means those of the system.
+    pub ca: Option<Material>,
     /// The client's certificate and key.
-    pub identity: Option<IdentityFiles>,
+    pub identity: Option<Identity>,
     /// ALPN protocol names, in order of preference.
     pub alpn: Vec<String>,
     /// Name expected in the broker's certificate and sent as SNI. `None` means the host.
     pub server_name: Option<String>,
-}
-
-/// Where the client's certificate and private key are.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum IdentityFiles {
-    /// Two PEM files. The key may be PKCS#8, PKCS#1 (as AWS IoT issues them) or SEC1.
-    Pem {
-        /// Certificate, followed by its intermediate certificates if there are any.
-        cert: PathBuf,
-        /// Private key, not encrypted.
-        key: PathBuf,
-    },
-    /// One PKCS#12 archive.
-    Pkcs12 {
-        /// The archive.
-        file: PathBuf,
-        /// Its password, as UTF-8 text.
-        password: Secret,
-    },
 }
 
 /// When and how long failed connection attempts are repeated. Each delay is random, between zero and a
@@ -285,22 +266,6 @@ impl Options {
     /// Whether the host is an endpoint of AWS IoT Core, whose limits are known.
     pub fn is_aws_iot(&self) -> bool {
         is_aws_iot(&self.host)
-    }
-}
-
-impl fmt::Debug for IdentityFiles {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            IdentityFiles::Pem { cert, key } => f
-                .debug_struct("Pem")
-                .field("cert", cert)
-                .field("key", key)
-                .finish(),
-            IdentityFiles::Pkcs12 { file, .. } => f
-                .debug_struct("Pkcs12")
-                .field("file", file)
-                .finish_non_exhaustive(),
-        }
     }
 }
 

@@ -408,7 +408,7 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     options.max_inflight = WINDOW;
     options.command_queue = usize::from(WINDOW);
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some(certs.ca().to_owned());
+    tls.ca = Some(certs.ca().into());
     options.security = Security::Tls(tls);
     let running = Running::start(options);
     let queued: Vec<_> = (0..WINDOW)

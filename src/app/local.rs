@@ -12,7 +12,7 @@ pub(crate) fn start(
     config: &mut Config,
 ) -> Result<Option<mqtt_connection_sharing::local::LocalBroker>, Error> {
     use mqtt_connection_sharing::local::LocalBroker;
-    use mqtt_connection_sharing::options::{IdentityFiles, Security, TlsOptions};
+    use mqtt_connection_sharing::options::{Identity, Security, TlsOptions};
 
     if !config.local {
         return Ok(None);
@@ -25,11 +25,8 @@ pub(crate) fn start(
     config.options.host = "localhost".to_owned();
     config.options.port = broker.port();
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some(broker.ca_file().to_owned());
-    tls.identity = Some(IdentityFiles::Pem {
-        cert: broker.cert().to_owned(),
-        key: broker.key().to_owned(),
-    });
+    tls.ca = Some(broker.ca_file().into());
+    tls.identity = Some(Identity::pem(broker.cert(), broker.key()));
     config.options.security = Security::Tls(tls);
     Ok(Some(broker))
 }

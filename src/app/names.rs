@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// Each option that the library names with the setting that holds its value.
 const SETTINGS: [(&str, &str); 15] = [
     ("alpn", "alpn"),
-    ("ca_file", "ca-file"),
+    ("ca", "ca-file"),
     ("cert", "cert"),
     ("client_id", "client-id"),
     ("connect_timeout", "connect-timeout"),

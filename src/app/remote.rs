@@ -14,7 +14,7 @@ use crate::app::names::Names;
 use crate::app::settings::Settings;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, Options, Secret, Security, TlsOptions,
+    Credentials, Identity, Options, Secret, Security, TlsOptions,
 };
 
 /// Port of MQTT over TLS.
@@ -168,12 +168,12 @@ fn tls(
     };
     let identity = match (&settings.cert, &settings.key, &settings.pkcs12) {
         (None, None, None) => None,
-        (Some(cert), Some(key), None) => Some(IdentityFiles::Pem {
-            cert: chosen.path("cert", &cert.value),
-            key: chosen.path("key", &key.value),
-        }),
-        (None, None, Some(file)) => Some(IdentityFiles::Pkcs12 {
-            file: chosen.path("pkcs12", &file.value),
+        (Some(cert), Some(key), None) => Some(Identity::pem(
+            chosen.path("cert", &cert.value),
+            chosen.path("key", &key.value),
+        )),
+        (None, None, Some(file)) => Some(Identity::Pkcs12 {
+            archive: chosen.path("pkcs12", &file.value).into(),
             password: secret(
                 chosen,
                 "pkcs12-password-file",
@@ -219,7 +219,7 @@ fn tls(
     let alpn = settings.alpn.iter().flatten();
     let server_name = settings.tls_server_name.as_ref();
     let mut tls = TlsOptions::default();
-    tls.ca_file = ca_file.map(|path| chosen.path("ca-file", &path.value));
+    tls.ca = ca_file.map(|path| chosen.path("ca-file", &path.value).into());
     tls.identity = identity;
     tls.alpn = alpn.map(|name| name.value.clone()).collect();
     tls.server_name = server_name.map(|name| name.value.clone());

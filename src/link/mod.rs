@@ -1,7 +1,7 @@
 //! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
 //!
 //! The law of this room: sockets and TLS, and nothing of MQTT or of commands. It calls back where a
-//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, socket2, native-tls, backoff, the
+//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, socket2, native-tls, backoff, zeroize, the
 //! crates that read keys and certificates (`tls/`), a channel for the resolver's answer, and of this crate only `error`,
 //! `options` and `secret`.
 //!

@@ -161,10 +161,8 @@ fn debug_output_holds_no_secret() {
         password: "hunter2".into(),
     });
     options.security = Security::Tls(TlsOptions {
-        identity: Some(IdentityFiles::Pkcs12 {
-            file: "a.p12".into(),
-            password: "hunter2".into(),
-        }),
+        ca: Some(Secret::from("hunter2").into()),
+        identity: Some(Identity::pkcs12(Secret::from("hunter2"), "hunter2")),
         ..TlsOptions::default()
     });
     assert!(!format!("{options:?}").contains("hunter2"));

@@ -26,7 +26,7 @@ fn a_file_that_cannot_be_read_has_the_systems_error_behind_it() {
     let broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some("/nowhere/ca.pem".into());
+    tls.ca = Some("/nowhere/ca.pem".into());
     options.security = Security::Tls(tls);
     let error = Client::new(options).unwrap_err();
     assert_eq!(kind(&error), io::ErrorKind::NotFound);

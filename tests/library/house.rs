@@ -62,6 +62,7 @@ const LAWS: [Law; 8] = [
             "openssl",
             "pem",
             "pkcs8",
+            "zeroize",
         ],
     },
     Law {

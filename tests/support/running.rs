@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::{self, v4};
@@ -45,11 +45,11 @@ pub fn options(broker: &ScriptedBroker) -> Options {
 /// Mutual TLS with these certificates, as the client.
 pub fn security(certs: &Certs) -> Security {
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some(certs.ca().to_owned());
-    tls.identity = Some(IdentityFiles::Pem {
-        cert: certs.client().cert.clone(),
-        key: certs.client().key.clone(),
-    });
+    tls.ca = Some(certs.ca().into());
+    tls.identity = Some(Identity::pem(
+        certs.client().cert.clone(),
+        certs.client().key.clone(),
+    ));
     Security::Tls(tls)
 }
 

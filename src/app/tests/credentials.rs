@@ -3,10 +3,9 @@
 use super::resolve::*;
 use crate::app::resolve::*;
 use mqtt_connection_sharing::error::Error;
-use mqtt_connection_sharing::options::{IdentityFiles, Security};
-use std::path::Path;
+use mqtt_connection_sharing::options::{Identity, Security};
 
-fn identity(config: &Config) -> Option<&IdentityFiles> {
+fn identity(config: &Config) -> Option<&Identity> {
     match &config.options.security {
         Security::Tls(tls) => tls.identity.as_ref(),
         _ => None,
@@ -29,7 +28,7 @@ fn certificate_and_key_go_together_and_not_with_an_archive() {
     let config = with(&["--endpoint=a", "--cert=c"], &[("MQTT_KEY", "k")]);
     assert!(matches!(
         identity(&config.unwrap()),
-        Some(IdentityFiles::Pem { key, .. }) if key == Path::new("k")
+        Some(Identity::Pem { key, .. }) if *key == "k".into()
     ));
 }
 
@@ -39,14 +38,14 @@ fn an_archive_in_a_stronger_source_replaces_certificate_and_key_and_the_reverse(
     let config = flags(&["--config", &file, "--pkcs12=p"]).unwrap();
     assert!(matches!(
         identity(&config),
-        Some(IdentityFiles::Pkcs12 { file, password }) if file == Path::new("p") && password.is_empty()
+        Some(Identity::Pkcs12 { archive, password }) if *archive == "p".into() && password.is_empty()
     ));
     let (_folder, file) = files(&[(
         "a.toml",
         "endpoint = \"a\"\npkcs12 = \"p\"\npkcs12-password-file = \"nowhere\"\n",
     )]);
     let config = flags(&["--config", &file, "--cert=c", "--key=k"]).unwrap();
-    assert!(matches!(identity(&config), Some(IdentityFiles::Pem { .. })));
+    assert!(matches!(identity(&config), Some(Identity::Pem { .. })));
 }
 
 #[test]
@@ -105,7 +104,7 @@ fn an_archive_password_comes_from_environment_or_file() {
     let (_folder, file) = files(&[("pw", "from the file\n")]);
     let flag = format!("--pkcs12-password-file={file}");
     let archive = |result: Result<Config, Error>| match identity(&result.unwrap()) {
-        Some(IdentityFiles::Pkcs12 { password, .. }) => text(password).to_owned(),
+        Some(Identity::Pkcs12 { password, .. }) => text(password).to_owned(),
         other => panic!("{other:?}"),
     };
     let environment = [("MQTT_PKCS12_PASSWORD", "from the environment")];

@@ -1,13 +1,11 @@
 //! Variables that were set for another purpose, or with another tool's ways: none breaks the program silently.
 
-use std::path::Path;
-
-use mqtt_connection_sharing::options::{IdentityFiles, Security};
+use mqtt_connection_sharing::options::{Identity, Security};
 
 use super::resolve::*;
 use crate::app::resolve::Config;
 
-fn identity(config: &Config) -> Option<&IdentityFiles> {
+fn identity(config: &Config) -> Option<&Identity> {
     match &config.options.security {
         Security::Tls(tls) => tls.identity.as_ref(),
         _ => None,
@@ -97,7 +95,7 @@ fn half_a_certificate_in_the_environment_does_no_harm() {
         let config = with(&["--config", &file], &[(name, "x")]).expect(name);
         assert!(matches!(
             identity(&config),
-            Some(IdentityFiles::Pkcs12 { file, .. }) if file == Path::new("/p")
+            Some(Identity::Pkcs12 { archive, .. }) if *archive == "/p".into()
         ));
     }
     let config = with(
@@ -111,10 +109,10 @@ fn half_a_certificate_in_the_environment_does_no_harm() {
     );
     // The other half may come from any source.
     let config = with(&["--endpoint=a", "--cert=c"], &[("MQTT_KEY", "k")]).unwrap();
-    assert!(matches!(identity(&config), Some(IdentityFiles::Pem { .. })));
+    assert!(matches!(identity(&config), Some(Identity::Pem { .. })));
     let (_folder, file) = files(&[("a.toml", "endpoint = \"a\"\nkey = \"k\"\n")]);
     let config = with(&["--config", &file], &[("MQTT_CERT", "c")]).unwrap();
-    assert!(matches!(identity(&config), Some(IdentityFiles::Pem { .. })));
+    assert!(matches!(identity(&config), Some(Identity::Pem { .. })));
 }
 
 #[test]

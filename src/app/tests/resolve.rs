@@ -10,7 +10,8 @@ use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{
-    Credentials, IdentityFiles, OnSessionLost, OnTooLarge, Options, Secret, Security, TlsOptions,
+    Credentials, Identity, Material, OnSessionLost, OnTooLarge, Options, Secret, Security,
+    TlsOptions,
 };
 
 use super::demo_settings;
@@ -153,8 +154,8 @@ fn each_setting_arrives() {
     let mut expected = Options::new("broker.example", "me");
     expected.port = 1;
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some("ca".into());
-    tls.identity = Some(IdentityFiles::Pem {
+    tls.ca = Some("ca".into());
+    tls.identity = Some(Identity::Pem {
         cert: "c".into(),
         key: "k".into(),
     });
@@ -320,7 +321,7 @@ fn paths_in_the_file_start_from_its_folder() {
     let Security::Tls(tls) = &config.options.security else {
         panic!("not TLS");
     };
-    assert_eq!(tls.ca_file, Some(folder.path().join("ca")));
+    assert_eq!(tls.ca, Some(folder.path().join("ca").into()));
 }
 
 #[cfg(unix)]
@@ -345,6 +346,7 @@ fn a_path_need_not_be_utf_8() {
             .collect();
         resolve(command_line::parse_from(args).unwrap(), &surroundings).unwrap()
     };
+    let file = Material::from(path.clone());
     for by_flag in [true, false] {
         let rest = ["ca-file", "password-file", "will-payload-file"];
         let config = given(&[&rest[..], &["cert", "key"]].concat(), by_flag);
@@ -353,20 +355,20 @@ fn a_path_need_not_be_utf_8() {
         let Security::Tls(tls) = &config.options.security else {
             panic!("not TLS");
         };
-        assert_eq!(tls.ca_file.as_ref(), Some(&path));
-        let Some(IdentityFiles::Pem { cert, key }) = &tls.identity else {
+        assert_eq!(tls.ca.as_ref(), Some(&file));
+        let Some(Identity::Pem { cert, key }) = &tls.identity else {
             panic!("not PEM");
         };
-        assert_eq!((cert, key), (&path, &path));
+        assert_eq!((cert, key), (&file, &file));
 
         let config = given(&["pkcs12", "pkcs12-password-file"], by_flag);
         let Security::Tls(tls) = &config.options.security else {
             panic!("not TLS");
         };
-        let Some(IdentityFiles::Pkcs12 { file, password }) = &tls.identity else {
+        let Some(Identity::Pkcs12 { archive, password }) = &tls.identity else {
             panic!("not PKCS#12");
         };
-        assert_eq!((file, text(password)), (&path, "secret"));
+        assert_eq!((archive, text(password)), (&file, "secret"));
     }
 }
 

@@ -186,7 +186,7 @@ mod tests {
 
     use super::super::memory::client_with;
     use super::*;
-    use crate::options::{Credentials, IdentityFiles, Options, Secret, TlsOptions};
+    use crate::options::{Credentials, Identity, Options, TlsOptions};
 
     const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -203,10 +203,7 @@ mod tests {
         fs::write(&cert, params.self_signed(&key).unwrap().pem()).unwrap();
         fs::write(&key_file, key.serialize_pem()).unwrap();
         TlsOptions {
-            identity: Some(IdentityFiles::Pem {
-                cert,
-                key: key_file,
-            }),
+            identity: Some(Identity::pem(cert, key_file)),
             ..TlsOptions::default()
         }
     }
@@ -230,10 +227,7 @@ mod tests {
     #[test]
     fn a_broker_that_closes_before_connack_may_not_accept_what_was_given() {
         let tls = |options: &mut Options, has_certificate: bool| {
-            let identity = has_certificate.then(|| IdentityFiles::Pkcs12 {
-                file: "a.p12".into(),
-                password: Secret::default(),
-            });
+            let identity = has_certificate.then(|| Identity::pkcs12("a.p12", ""));
             options.security = Security::Tls(TlsOptions {
                 identity,
                 ..TlsOptions::default()
@@ -341,10 +335,7 @@ mod tests {
                 eprintln!("{text}");
                 assert!(error.problem().contains(problem), "{text}");
                 assert!(error.advice().starts_with("give `alpn` "), "{text}");
-                assert!(
-                    !text.contains("policy") && !text.contains("ca_file"),
-                    "{text}"
-                );
+                assert!(!text.contains("policy") && !text.contains("`ca`"), "{text}");
             }
         }
         for (host, port, alpn, with_user) in [

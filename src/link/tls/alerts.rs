@@ -75,7 +75,7 @@ fn name(number: u8) -> &'static str {
 
 /// Explains an alert by its number alone.
 fn without_flaws(number: u8, tried: String, connector: &Connector) -> Error {
-    let given = connector.has_identity;
+    let given = connector.options.identity.is_some();
     let error =
         |problem: &str, advice: &str| Error::new(Blame::Tls, tried.clone(), problem, advice);
     let without = || {

@@ -2,9 +2,9 @@
 //!
 //! A block that is passed over in silence takes a certificate with it, and the error comes later and
 //! elsewhere. So every begin and end has to fit. Other text may stand around the blocks. A problem names
-//! the number of the block and must not quote contents. Pure.
+//! the number of the block and must not quote contents. The copies that are made here are wiped. Pure.
 
-use pem::Pem;
+use zeroize::Zeroizing;
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -30,14 +30,50 @@ const LABELS: [&str; 16] = [
     "X509 CRL",
 ];
 
+/// A block. It has no `Debug`, so that no output can show its contents.
+pub(super) struct Block {
+    label: String,
+    /// Whether a header says that the contents are encrypted.
+    pub(super) is_encrypted: bool,
+    contents: Zeroizing<Vec<u8>>,
+}
+
+impl Block {
+    /// The words in its first line: `PRIVATE KEY`.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The decoded bytes.
+    pub(super) fn contents(&self) -> &[u8] {
+        &self.contents
+    }
+
+    /// Parses a block by itself. Returns `None` if it is damaged: the parser's own error is not passed on, because it
+    /// quotes contents.
+    fn parse(label: &str, body: &str) -> Option<Block> {
+        let parts = [
+            BEGIN, label, DASHES, "\n", body, "\n", END, label, DASHES, "\n",
+        ];
+        let length = parts.iter().map(|part| part.len()).sum();
+        let mut whole = Zeroizing::new(String::with_capacity(length));
+        parts.iter().for_each(|part| whole.push_str(part));
+        let parsed = pem::parse(whole.as_bytes()).ok()?;
+        let kind = parsed.headers().get("Proc-Type");
+        Some(Block {
+            label: parsed.tag().to_owned(),
+            is_encrypted: kind.is_some_and(|kind| kind.contains("ENCRYPTED")),
+            contents: Zeroizing::new(parsed.into_contents()),
+        })
+    }
+}
+
 /// The blocks in the text, in order; none if the text is no PEM.
 ///
 /// # Errors
 /// The fault of the first damaged block, as a clause that names its number, counted from 1.
-pub(super) fn find(bytes: &[u8]) -> Result<Vec<Pem>, String> {
-    // Text in any encoding may stand around the blocks.
-    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
-    let text = text.replace('\r', "\n");
+pub(super) fn find(bytes: &[u8]) -> Result<Vec<Block>, String> {
+    let text = text_of(bytes);
     let mut found = Vec::new();
     let mut rest = text.as_str();
     while let Some(mark) = Mark::next(rest) {
@@ -68,18 +104,39 @@ pub(super) fn find(bytes: &[u8]) -> Result<Vec<Pem>, String> {
             }
             None => return Err(damaged_mark(number)),
         }
-        let whole = format!(
-            "{BEGIN}{label}{DASHES}\n{}\n{END}{label}{DASHES}\n",
-            end.before.trim()
-        );
-        // The parser's own error is not passed on: it quotes contents.
-        found.push(pem::parse(whole).map_err(|_| {
+        found.push(Block::parse(label, end.before.trim()).ok_or_else(|| {
             format!("its PEM block {number} is damaged: its lines are not base64 text")
         })?);
         rest = end.after;
     }
     expect_no_damaged_mark(rest, found.len() + 1)?;
     Ok(found)
+}
+
+/// The bytes as text with line ends of one kind, in memory that is never moved. Text in any encoding may stand around
+/// the blocks.
+fn text_of(bytes: &[u8]) -> Zeroizing<String> {
+    // Bytes that are no UTF-8 become a character of three each.
+    let most = match std::str::from_utf8(bytes) {
+        Ok(_) => bytes.len(),
+        Err(_) => 3 * bytes.len(),
+    };
+    let mut text = Zeroizing::new(String::with_capacity(most));
+    for chunk in bytes.utf8_chunks() {
+        let mut after_return = false;
+        for character in chunk.valid().chars() {
+            match character {
+                '\n' if after_return => {}
+                '\r' => text.push('\n'),
+                other => text.push(other),
+            }
+            after_return = character == '\r';
+        }
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// A begin or an end in the text.

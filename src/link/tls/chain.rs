@@ -1,27 +1,24 @@
-//! Certificates in PEM files: the authorities to trust, and the client's own with those above it.
+//! Certificates in PEM text: the authorities to trust, and the client's own with those above it.
 //!
-//! Says what a file holds in place of certificates. Runs once, on the thread that makes the client.
+//! Says what a file holds in place of certificates. Runs on the thread that makes the client, and on the
+//! one that prepares a connection attempt.
 
-use std::path::Path;
-
-use pem::Pem;
-
+use super::blocks::Block;
 use super::certificate::{Certificate, excludes_servers};
 use super::der;
-use super::loaded::NamedFile;
+use super::loaded::Loaded;
 use crate::error::Error;
 
 /// The authorities in a file that are trusted for servers, at least one.
 pub(super) fn authorities(
-    path: &Path,
+    file: &Loaded,
 ) -> Result<Vec<(native_tls::Certificate, Option<Certificate>)>, Error> {
-    let file = NamedFile::read("CA file", "ca_file", path)?;
     let mut found = Vec::new();
-    for (index, block) in certificates(&file)?.iter().enumerate() {
-        let (der, settings) = certificate(&file, index, block)?;
+    for (index, block) in certificates(file)?.iter().enumerate() {
+        let (der, settings) = certificate(file, index, block)?;
         // The TLS library sees the certificate alone.
         if !excludes_servers(settings) {
-            found.push((parsed(&file, index, der)?, Certificate::read(der)));
+            found.push((parsed(file, index, der)?, Certificate::read(der)));
         }
     }
     if found.is_empty() {
@@ -35,11 +32,11 @@ pub(super) fn authorities(
 
 /// The certificates in a PEM file, at least one. Keys, parameters and revocation lists may be in it besides,
 /// and nothing else: it may have been meant as a certificate.
-pub(super) fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
+pub(super) fn certificates(file: &Loaded) -> Result<Vec<Block>, Error> {
     let mut found = Vec::new();
     let mut has_key = false;
     for (number, block) in (1..).zip(file.blocks()?) {
-        match block.tag() {
+        match block.label() {
             "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE" => found.push(block),
             "X509 CRL" => {}
             tag if tag.ends_with("PRIVATE KEY") => has_key = true,
@@ -66,7 +63,7 @@ pub(super) fn certificates(file: &NamedFile<'_>) -> Result<Vec<Pem>, Error> {
 }
 
 /// The error for a block that stands in place of a certificate.
-fn no_certificate(file: &NamedFile<'_>, number: usize, label: &str) -> Error {
+fn no_certificate(file: &Loaded, number: usize, label: &str) -> Error {
     if label.ends_with("CERTIFICATE REQUEST") {
         return file.error(
             format!("its PEM block {number} is a signing request, not a certificate"),
@@ -88,24 +85,24 @@ fn no_certificate(file: &NamedFile<'_>, number: usize, label: &str) -> Error {
 
 /// A certificate in DER, and the trust settings that follow it in a `TRUSTED CERTIFICATE`.
 pub(super) fn certificate<'a>(
-    file: &NamedFile<'_>,
+    file: &Loaded,
     index: usize,
-    block: &'a Pem,
+    block: &'a Block,
 ) -> Result<(&'a [u8], &'a [u8]), Error> {
     der::split(block.contents()).ok_or_else(|| damaged(file, index))
 }
 
 pub(super) fn parsed(
-    file: &NamedFile<'_>,
+    file: &Loaded,
     index: usize,
     der: &[u8],
 ) -> Result<native_tls::Certificate, Error> {
     native_tls::Certificate::from_der(der).map_err(|_| damaged(file, index))
 }
 
-fn damaged(file: &NamedFile<'_>, index: usize) -> Error {
+fn damaged(file: &Loaded, index: usize) -> Error {
     file.error(
         format!("certificate number {} in it is damaged", index + 1),
-        "get the file again; each certificate must be complete",
+        file.again("; each certificate must be complete"),
     )
 }

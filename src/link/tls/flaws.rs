@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Connector;
 use super::certificate::{Certificate, Invalid, path};
+use crate::options::Identity;
 
 /// The bytes of a certificate chain that OpenSSL takes unless told otherwise.
 const LONGEST_CHAIN: usize = 100 * 1024;
@@ -129,9 +130,9 @@ impl Connector {
 
     /// The option that names the client's certificate.
     fn identity_option(&self) -> &'static str {
-        match self.is_archive {
-            true => "`pkcs12`",
-            false => "`cert`",
+        match self.options.identity {
+            Some(Identity::Pkcs12 { .. }) => "`pkcs12`",
+            _ => "`cert`",
         }
     }
 }

@@ -1,8 +1,7 @@
-//! The client's certificate and private key, from PEM files or a PKCS#12 archive.
+//! The client's certificate and private key, from PEM text or a PKCS#12 archive.
 //!
-//! No error may carry a password or key. Runs once, on the thread that makes the client.
-
-use std::path::Path;
+//! No error may carry a password or key. Runs on the thread that makes the client, and on the one that prepares a
+//! connection attempt.
 
 use native_tls::Identity;
 #[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
@@ -12,25 +11,26 @@ use pem::Pem;
 use super::certificate::Certificate;
 use super::chain::{certificate, certificates, parsed};
 use super::errors::reasons;
-use super::loaded::NamedFile;
+use super::loaded::Loaded;
 use super::{der, key};
 use crate::error::{Blame, Error};
 use crate::secret::Secret;
 
 /// The identity in PEM files, and its certificates as far as they can be read.
-pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Certificate>), Error> {
-    let cert_file = NamedFile::read("client certificate", "cert", cert)?;
-    let key_file = NamedFile::read("private key", "key", key)?;
-    let blocks = certificates(&cert_file)?;
+pub(super) fn pem_identity(
+    cert_file: &Loaded,
+    key_file: &Loaded,
+) -> Result<(Identity, Vec<Certificate>), Error> {
+    let blocks = certificates(cert_file)?;
     let mut chain = String::new();
     let mut read = Vec::new();
     for (index, block) in blocks.iter().enumerate() {
-        let (der, _) = certificate(&cert_file, index, block)?;
-        parsed(&cert_file, index, der)?;
+        let (der, _) = certificate(cert_file, index, block)?;
+        parsed(cert_file, index, der)?;
         chain.push_str(&pem::encode(&Pem::new("CERTIFICATE", der)));
         read.extend(Certificate::read(der));
     }
-    let key = key::read(&key_file)?;
+    let key = key::read(key_file)?;
     key_file.warn_if_exposed();
     let identity =
         Identity::from_pkcs8(chain.as_bytes(), key.pkcs8_pem.as_bytes()).map_err(|error| {
@@ -45,17 +45,16 @@ pub(super) fn pem_identity(cert: &Path, key: &Path) -> Result<(Identity, Vec<Cer
     // pair and then sends no certificate.
     let of_cert = read.first().map(|certificate| certificate.key_type);
     match (of_cert, key.algorithm) {
-        (Some(of_cert), Some(of_key)) if of_cert != of_key => Err(mismatch(cert, key_file.path)),
+        (Some(of_cert), Some(of_key)) if of_cert != of_key => Err(mismatch(cert_file, key_file)),
         _ => Ok((identity, read)),
     }
 }
 
 /// The identity in an archive, and its certificates as far as they can be read.
 pub(super) fn pkcs12_identity(
-    path: &Path,
+    file: &Loaded,
     password: &Secret,
 ) -> Result<(Identity, Vec<Certificate>), Error> {
-    let file = NamedFile::read("PKCS#12 archive", "pkcs12", path)?;
     file.refuse_pem()?;
     let Ok(password) = std::str::from_utf8(password.expose()) else {
         return Err(file.error(
@@ -72,10 +71,10 @@ pub(super) fn pkcs12_identity(
     }
     file.warn_if_exposed();
     // RFC 7292, 4: PFX ::= SEQUENCE { version, contents, MAC OPTIONAL }
-    let has_mac = der::values(&file.bytes)
+    let has_mac = der::values(file.bytes())
         .first()
         .map(|pfx| der::values(pfx.value()).len() > 2);
-    let identity = Identity::from_pkcs12(&file.bytes, password).map_err(|error| {
+    let identity = Identity::from_pkcs12(file.bytes(), password).map_err(|error| {
         let text = error.to_string();
         let (path, out) = (file.word(), file.word_with(".pem"));
         let convert = |how: &str| {
@@ -118,7 +117,7 @@ pub(super) fn pkcs12_identity(
         };
         told.with_source(error)
     })?;
-    Ok((identity, certificates_in(&file.bytes, password)))
+    Ok((identity, certificates_in(file.bytes(), password)))
 }
 
 /// The certificates in an archive that was opened already, the client's first: the TLS library does not
@@ -142,8 +141,8 @@ fn certificates_in(_: &[u8], _: &str) -> Vec<Certificate> {
     Vec::new()
 }
 
-pub(super) fn mismatch(cert: &Path, key: &Path) -> Error {
-    let (cert, key) = (cert.display(), key.display());
+pub(super) fn mismatch(cert: &Loaded, key: &Loaded) -> Error {
+    let (cert, key) = (cert.place(), key.place());
     Error::new(
         Blame::Configuration,
         "loading the client certificate (`cert`) and its key (`key`)",

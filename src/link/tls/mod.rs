@@ -1,4 +1,4 @@
-//! TLS: makes a connector from files, and turns the TLS library's failures into errors for people.
+//! TLS: makes a connector from certificates and keys, and turns the TLS library's failures into errors for people.
 //!
 //! [`connector`] reads the certificates and keys, and reports problems with them before anything is
 //! connected. [`handshake_error`] and [`alert_error`] explain failures of a link.
@@ -6,13 +6,15 @@
 //! [`Connector::look`] sees a certificate that did not pass, and verifies nothing.
 //!
 //! This folder opens no socket, does not retry and does not wait. No error, log line or debug output
-//! carries a password or key. The thread that makes the client builds the connector once, at the start.
-//! The loop's thread makes the errors when a connection attempt fails.
+//! carries a password or key. Its own buffers are wiped when they are dropped; those of the TLS library and of the PEM
+//! parser are not. The thread that makes the client builds the first connector, and the one that prepares a
+//! connection attempt builds others. The loop's thread makes the errors when a connection attempt fails.
 
 mod alerts;
 mod blocks;
 mod certificate;
 mod chain;
+mod contents;
 mod der;
 mod details;
 mod errors;
@@ -24,16 +26,16 @@ mod loaded;
 mod unverified;
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
 
 use native_tls::{HandshakeError, Protocol, TlsConnector, TlsConnectorBuilder, TlsStream};
 
 use crate::error::{Blame, Error};
 use crate::link::resolve::zoned;
-use crate::options::{IdentityFiles, TlsOptions};
+use crate::options::TlsOptions;
 
 use certificate::Certificate;
 use chain::authorities;
+use contents::{Contents, LoadedIdentity};
 pub use details::{BrokerCertificate, TlsDetails};
 use errors::reasons;
 pub(crate) use errors::{
@@ -45,13 +47,10 @@ use identity::{mismatch, pem_identity, pkcs12_identity};
 #[derive(Debug)]
 pub(crate) struct Connector {
     tls: TlsConnector,
-    alpn: Vec<String>,
-    server_name: Option<String>,
-    ca_file: Option<PathBuf>,
+    /// The options that it was made with. Contents that cannot be read again are in memory there.
+    options: TlsOptions,
     /// The authorities in the CA file.
     authorities: Vec<Certificate>,
-    has_identity: bool,
-    is_archive: bool,
     /// The client's certificate, and those above it that are sent with it. Empty if there is none or it
     /// cannot be read.
     chain: Vec<Certificate>,
@@ -76,7 +75,7 @@ impl Connector {
         in_the_open: bool,
     ) -> Result<TlsStream<S>, HandshakeError<S>> {
         let newest = in_the_open.then_some(Protocol::Tlsv12);
-        let viewer = viewer(&self.alpn, newest).map_err(HandshakeError::Failure)?;
+        let viewer = viewer(&self.options.alpn, newest).map_err(HandshakeError::Failure)?;
         viewer.connect(self.name(host), stream)
     }
 
@@ -84,7 +83,7 @@ impl Connector {
     /// full domain name is removed, and so is the zone of an IPv6 address, because certificates and SNI never have
     /// them.
     fn name<'a>(&'a self, host: &'a str) -> &'a str {
-        let name = self.server_name.as_deref().unwrap_or(host);
+        let name = self.options.server_name.as_deref().unwrap_or(host);
         if let Some((address, _)) = name.split_once('%').filter(|_| zoned(name).is_some()) {
             return address;
         }
@@ -103,15 +102,16 @@ impl Connector {
 
 /// Builds the connector: TLS 1.2 or later, certificate and host name of the broker verified.
 ///
-/// With a CA file the connector trusts only the authorities in it, otherwise those of the system. It can
-/// be used for any number of links. The files are read once, here.
+/// With CA certificates of its own the connector trusts only these authorities, otherwise those of the system. It
+/// can be used for any number of links. The files are read here.
 ///
 /// # Errors
 /// [`Blame::Configuration`] for every problem with a file or value, naming the file and the option.
 pub(crate) fn connector(options: &TlsOptions) -> Result<Connector, Error> {
     check_names(options)?;
     // A library that does not work at all refuses files and passwords, too.
-    with_files(options).map_err(|error| library_failure().unwrap_or(error))
+    let made = Contents::read(options).and_then(|contents| with_contents(options, &contents));
+    made.map_err(|error| library_failure().unwrap_or(error))
 }
 
 /// The error of a TLS library that makes no connector even without any file.
@@ -139,41 +139,34 @@ fn library_failure() -> Option<Error> {
     ))
 }
 
-fn with_files(options: &TlsOptions) -> Result<Connector, Error> {
+fn with_contents(options: &TlsOptions, contents: &Contents) -> Result<Connector, Error> {
     let mut builder = builder(&options.alpn);
     let mut trusted = Vec::new();
-    if let Some(path) = &options.ca_file {
+    if let Some(ca) = &contents.ca {
         builder.disable_built_in_roots(true);
-        trusted = authorities(path)?;
+        trusted = authorities(ca)?;
     }
     for (authority, _) in &trusted {
         builder.add_root_certificate(authority.clone());
     }
-    let mut chain = Vec::new();
-    match &options.identity {
-        Some(IdentityFiles::Pem { cert, key }) => {
-            let (identity, certificates) = pem_identity(cert, key)?;
-            builder.identity(identity);
-            chain = certificates;
+    let (identity, chain) = match &contents.identity {
+        Some(LoadedIdentity::Pem { cert, key }) => Some(pem_identity(cert, key)?),
+        Some(LoadedIdentity::Pkcs12 { archive, password }) => {
+            Some(pkcs12_identity(archive, password)?)
         }
-        Some(IdentityFiles::Pkcs12 { file, password }) => {
-            let (identity, certificates) = pkcs12_identity(file, password)?;
-            builder.identity(identity);
-            chain = certificates;
-        }
-        None => {}
+        None => None,
+    }
+    .unzip();
+    if let Some(identity) = identity {
+        builder.identity(identity);
     }
     let failed =
-        |error: native_tls::Error| build_error(&error.to_string(), options).with_source(error);
+        |error: native_tls::Error| build_error(&error.to_string(), contents).with_source(error);
     Ok(Connector {
         tls: builder.build().map_err(failed)?,
-        alpn: options.alpn.clone(),
-        server_name: options.server_name.clone(),
-        ca_file: options.ca_file.clone(),
+        options: contents.lasting(options),
         authorities: trusted.into_iter().filter_map(|(_, it)| it).collect(),
-        has_identity: options.identity.is_some(),
-        is_archive: matches!(options.identity, Some(IdentityFiles::Pkcs12 { .. })),
-        chain,
+        chain: chain.unwrap_or_default(),
     })
 }
 
@@ -227,13 +220,13 @@ fn check_names(options: &TlsOptions) -> Result<(), Error> {
     }
 }
 
-fn build_error(text: &str, options: &TlsOptions) -> Error {
+fn build_error(text: &str, contents: &Contents) -> Error {
     let mismatched = [
         "key values mismatch",
         "key type mismatch",
         "different key types",
     ];
-    if let Some(IdentityFiles::Pem { cert, key }) = &options.identity
+    if let Some(LoadedIdentity::Pem { cert, key }) = &contents.identity
         && mismatched.iter().any(|words| text.contains(words))
     {
         return mismatch(cert, key);
@@ -241,7 +234,7 @@ fn build_error(text: &str, options: &TlsOptions) -> Error {
     let advice = if text.contains("too small") || text.contains("too weak") {
         "the client certificate is too weak for this system: get one with a longer key and SHA-256"
     } else {
-        "check the files given with `cert`, `key`, `pkcs12` and `ca_file`"
+        "check what is given with `cert`, `key`, `pkcs12` and `ca`"
     };
     Error::new(
         Blame::Configuration,

@@ -4,12 +4,11 @@
 //! leads around the verification. Runs on the loop's thread.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use super::Connector;
 use super::certificate::{Certificate, Invalid, Name, path};
 use super::flaws::now;
-use crate::options::Options;
+use crate::options::{Material, Options};
 
 /// Returns the problem and the remedy. `reason` is OpenSSL's text, from `X509_verify_cert_error_string`.
 pub(super) fn explain(
@@ -66,14 +65,24 @@ pub(super) fn explain(
     }
 }
 
+impl Connector {
+    /// Where the authorities are, if they are not the system's.
+    fn ca_place(&self) -> Option<String> {
+        Some(match self.options.ca.as_ref()? {
+            Material::File(path) => path.display().to_string(),
+            Material::Memory(_) => "the CA text in memory".to_owned(),
+        })
+    }
+}
+
 /// Nobody who is trusted has signed it.
 fn untrusted(reason: &str, connector: &Connector, seen: &[Certificate]) -> (String, String) {
-    let Some(ca_file) = &connector.ca_file else {
+    let Some(ca_file) = connector.ca_place() else {
         return match reason {
             "self signed certificate" => self_signed(),
             _ => (
                 "the broker's certificate is not signed by a CA that this system trusts".to_owned(),
-                "give the CA's certificate with `ca_file`".to_owned(),
+                "give the CA's certificate with `ca`".to_owned(),
             ),
         };
     };
@@ -89,13 +98,13 @@ fn untrusted(reason: &str, connector: &Connector, seen: &[Certificate]) -> (Stri
         return (
             format!(
                 "{} holds an intermediate CA without the CA that signed it{above}",
-                ca_file.display()
+                ca_file
             ),
-            "add that CA's certificate to `ca_file`, and those above it up to the root".to_owned(),
+            "add that CA's certificate to `ca`, and those above it up to the root".to_owned(),
         );
     }
     if reason == "certificate signature failure" || signer.is_some() {
-        return namesake(ca_file, connector, signer);
+        return namesake(&ca_file, connector, signer);
     }
     if reason == "self signed certificate" {
         return self_signed();
@@ -105,9 +114,9 @@ fn untrusted(reason: &str, connector: &Connector, seen: &[Certificate]) -> (Stri
     (
         format!(
             "{} does not contain the CA that signed the broker's certificate{signer}",
-            ca_file.display()
+            ca_file
         ),
-        "give `ca_file` the broker's root CA, and intermediate ones that the broker does not send"
+        "give `ca` the broker's root CA, and intermediate ones that the broker does not send"
             .to_owned(),
     )
 }
@@ -115,16 +124,12 @@ fn untrusted(reason: &str, connector: &Connector, seen: &[Certificate]) -> (Stri
 fn self_signed() -> (String, String) {
     (
         "the broker's certificate is self-signed and not trusted".to_owned(),
-        "if this is the right broker, give its certificate with `ca_file`".to_owned(),
+        "if this is the right broker, give its certificate with `ca`".to_owned(),
     )
 }
 
 /// A CA has the right name and did not sign it.
-fn namesake(
-    ca_file: &Path,
-    connector: &Connector,
-    found: Option<&Certificate>,
-) -> (String, String) {
+fn namesake(ca_file: &str, connector: &Connector, found: Option<&Certificate>) -> (String, String) {
     let namesake = found.or(match connector.authorities.as_slice() {
         [only] => Some(only),
         _ => None,
@@ -135,9 +140,9 @@ fn namesake(
         format!(
             "{} does not contain the CA that signed the broker's certificate: it holds another CA of the \
              same name{name}, with another key",
-            ca_file.display()
+            ca_file
         ),
-        "give `ca_file` the one that signed the broker's present certificate, if the CA was made anew; or \
+        "give `ca` the one that signed the broker's present certificate, if the CA was made anew; or \
          have the broker use the certificate that this CA signed"
             .to_owned(),
     )
@@ -175,8 +180,8 @@ fn not_now(reason: &str, connector: &Connector, seen: &[Certificate]) -> (String
         |authority: &&Certificate| path.iter().any(|(_, one)| one.issuer == authority.subject);
     let held = connector.authorities.iter().filter(has_signed);
     let held = held.map(|authority| {
-        let file = connector.ca_file.as_deref().unwrap_or(Path::new(""));
-        ca(&format!("in {}", file.display()), authority)
+        let file = connector.ca_place().unwrap_or_default();
+        ca(&format!("in {file}"), authority)
     });
     let problem = sent.chain(held).flatten().next();
     let problem = problem.unwrap_or_else(|| {

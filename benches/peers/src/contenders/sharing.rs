@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use crossbeam_channel::{RecvTimeoutError, Sender};
-use mqtt_connection_sharing::options::{IdentityFiles, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Batch, Client, Handle};
 use mqtt_connection_sharing::{Publish, QoS, Topic};
 
@@ -23,11 +23,11 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let mut options = Options::new("localhost", client_id("sharing"));
     options.port = work.port;
     let mut tls = TlsOptions::default();
-    tls.ca_file = Some(certs.0.join("ca.pem"));
-    tls.identity = Some(IdentityFiles::Pem {
-        cert: certs.0.join("client.pem"),
-        key: certs.0.join("client.key"),
-    });
+    tls.ca = Some(certs.0.join("ca.pem").into());
+    tls.identity = Some(Identity::pem(
+        certs.0.join("client.pem"),
+        certs.0.join("client.key"),
+    ));
     options.security = Security::Tls(tls);
     options.clean_session = true;
     options.max_inflight = work.window;

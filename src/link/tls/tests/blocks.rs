@@ -112,10 +112,7 @@ fn a_damaged_block_beside_a_good_one_is_named() {
         ] {
             lab.write(file, &text);
             let as_ca = lab.trusting_only(file);
-            for (options, option) in [
-                (lab.with(file, "client.key"), "`cert`"),
-                (as_ca, "`ca_file`"),
-            ] {
+            for (options, option) in [(lab.with(file, "client.key"), "`cert`"), (as_ca, "`ca`")] {
                 let text = refusal(&options).to_string();
                 eprintln!("{what}, {file}: {text}");
                 assert!(

@@ -374,7 +374,7 @@ fn an_old_name_of_aws_iot_is_named_with_the_present_one() {
             ("localhost", None, false),
         ] {
             let tls = TlsOptions {
-                ca_file: ca_file.clone(),
+                ca: ca_file.clone().map(Material::from),
                 server_name,
                 ..TlsOptions::default()
             };
@@ -394,7 +394,7 @@ fn an_old_name_of_aws_iot_is_named_with_the_present_one() {
                 is_named,
                 "{error}"
             );
-            assert_eq!(advice.contains("`ca_file`"), !is_named, "{error}");
+            assert_eq!(advice.contains("`ca`"), !is_named, "{error}");
         }
     }
 }

@@ -119,10 +119,7 @@ fn a_bad_certificate_or_ca_file_is_named() {
         ("second.pem", "certificate number 2 in it is damaged"),
     ] {
         let as_ca = lab.trusting_only(file);
-        for (options, option) in [
-            (lab.with(file, "client.key"), "`cert`"),
-            (as_ca, "`ca_file`"),
-        ] {
+        for (options, option) in [(lab.with(file, "client.key"), "`cert`"), (as_ca, "`ca`")] {
             let text = refusal(&options).to_string();
             eprintln!("{text}");
             assert!(text.contains(phrase), "{file}: {text}");
@@ -238,7 +235,7 @@ fn a_file_that_others_may_read_is_noticed() {
     let path = lab.path("client.key");
     for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let file = NamedFile::read("private key", "key", &path).unwrap();
+        let file = Loaded::read("private key", "key", &path.as_path().into()).unwrap();
         assert_eq!(file.is_exposed(), exposed, "{mode:o}");
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();

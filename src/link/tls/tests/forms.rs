@@ -127,7 +127,7 @@ fn certificates_with_trust_settings_and_curves_written_out_are_taken() {
     }
     let broker = lab.strict_broker("-sigalgs ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512");
     let with_ca = |ca: &str, cert: &str, key: &str| TlsOptions {
-        ca_file: Some(lab.path(ca)),
+        ca: Some(lab.path(ca).into()),
         ..lab.with(cert, key)
     };
     for ca in ["plain", "server", "any", "no-client", "old"] {

@@ -60,13 +60,13 @@ fn a_broker_certificate_that_does_not_pass_is_explained() {
             "broker.pem",
             &system,
             "localhost",
-            "give the CA's certificate with `ca_file`",
+            "give the CA's certificate with `ca`",
         ),
         (
             "chain.pem",
             &system,
             "localhost",
-            "give the CA's certificate with `ca_file`",
+            "give the CA's certificate with `ca`",
         ),
         (
             "deep.pem",

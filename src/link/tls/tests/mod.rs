@@ -8,6 +8,7 @@ mod certificates;
 mod files;
 mod forms;
 mod handshakes;
+mod memory;
 mod own;
 
 use std::fs;
@@ -23,9 +24,10 @@ use pem::Pem;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use super::loaded::NamedFile;
+use super::loaded::Loaded;
 use super::*;
-use crate::options::Options;
+use crate::options::{self, Material, Options};
+use crate::secret::Secret;
 
 /// A new directory with the certificates of an authority, a broker and a client.
 struct Lab {
@@ -85,29 +87,23 @@ impl Lab {
         self.trusting_only("ca.pem")
     }
 
-    fn trusting_only(&self, ca_file: &str) -> TlsOptions {
+    fn trusting_only(&self, ca: &str) -> TlsOptions {
         TlsOptions {
-            ca_file: Some(self.path(ca_file)),
+            ca: Some(self.path(ca).into()),
             ..TlsOptions::default()
         }
     }
 
     fn with(&self, cert: &str, key: &str) -> TlsOptions {
         TlsOptions {
-            identity: Some(IdentityFiles::Pem {
-                cert: self.path(cert),
-                key: self.path(key),
-            }),
+            identity: Some(options::Identity::pem(self.path(cert), self.path(key))),
             ..self.trusting()
         }
     }
 
     fn with_pkcs12(&self, file: &str, password: &str) -> TlsOptions {
         TlsOptions {
-            identity: Some(IdentityFiles::Pkcs12 {
-                file: self.path(file),
-                password: password.into(),
-            }),
+            identity: Some(options::Identity::pkcs12(self.path(file), password)),
             ..self.trusting()
         }
     }

@@ -1,0 +1,64 @@
+//! All that the options for TLS name, read and not looked into yet.
+//!
+//! No contents may get into an error. Runs on the thread that makes the client.
+
+use super::loaded::Loaded;
+use crate::error::Error;
+use crate::options::{Identity, Material, TlsOptions};
+use crate::secret::Secret;
+
+/// The contents. It has no `Debug`, so that no output can show them.
+pub(super) struct Contents {
+    pub(super) ca: Option<Loaded>,
+    pub(super) identity: Option<LoadedIdentity>,
+}
+
+/// The contents of the client's certificate and key.
+pub(super) enum LoadedIdentity {
+    Pem { cert: Loaded, key: Loaded },
+    Pkcs12 { archive: Loaded, password: Secret },
+}
+
+impl Contents {
+    pub(super) fn read(options: &TlsOptions) -> Result<Self, Error> {
+        let ca = options.ca.as_ref().map(|ca| {
+            let what = match ca {
+                Material::Memory(_) => "CA certificates",
+                _ => "CA file",
+            };
+            Loaded::read(what, "ca", ca)
+        });
+        let ca = ca.transpose()?;
+        let identity = match &options.identity {
+            None => None,
+            Some(Identity::Pem { cert, key }) => Some(LoadedIdentity::Pem {
+                cert: Loaded::read("client certificate", "cert", cert)?,
+                key: Loaded::read("private key", "key", key)?,
+            }),
+            Some(Identity::Pkcs12 { archive, password }) => Some(LoadedIdentity::Pkcs12 {
+                archive: Loaded::read("PKCS#12 archive", "pkcs12", archive)?,
+                password: password.clone(),
+            }),
+        };
+        Ok(Contents { ca, identity })
+    }
+
+    /// The options for the next time: what cannot be read again is in memory.
+    pub(super) fn lasting(&self, options: &TlsOptions) -> TlsOptions {
+        let identity = self.identity.as_ref().map(|identity| match identity {
+            LoadedIdentity::Pem { cert, key } => Identity::Pem {
+                cert: cert.material(),
+                key: key.material(),
+            },
+            LoadedIdentity::Pkcs12 { archive, password } => Identity::Pkcs12 {
+                archive: archive.material(),
+                password: password.clone(),
+            },
+        });
+        TlsOptions {
+            ca: self.ca.as_ref().map(Loaded::material),
+            identity,
+            ..options.clone()
+        }
+    }
+}
