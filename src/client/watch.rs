@@ -123,7 +123,7 @@ impl Reporter {
     fn write(&self, state: Option<ConnectionState>, kind: impl FnOnce() -> Option<EventKind>) {
         {
             let mut written = self.0.lock();
-            if written.state.is_ended() {
+            if written.state.is_ended() || state.is_none() && written.observers == 0 {
                 return;
             }
             if let Some(state) = state {
@@ -136,6 +136,7 @@ impl Reporter {
                 written.push(kind);
             }
         }
+        // A system call, also if no thread waits.
         self.0.changed.notify_all();
     }
 }
