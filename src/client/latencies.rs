@@ -97,22 +97,15 @@ impl fmt::Debug for Latencies {
     }
 }
 
-/// The range of a latency.
+/// The range of a latency. Without a branch: the loop calls this for each acknowledgment.
 pub(crate) fn range_of(latency: Duration) -> usize {
-    let whole = latency.as_secs().saturating_mul(1_000_000);
-    let micros = whole.saturating_add(u64::from(latency.subsec_micros()));
-    let Some(highest) = micros.checked_ilog2().map(|bit| bit as usize) else {
-        return 0;
-    };
-    if highest < PARTS_BITS {
-        return micros as usize;
-    }
-    if highest >= HIGHEST_BIT {
-        return RANGES - 1;
-    }
-    let shift = highest - PARTS_BITS;
+    let seconds = latency.as_secs().min(1 << HIGHEST_BIT);
+    let micros = seconds * 1_000_000 + u64::from(latency.subsec_micros());
+    // Below 8 µs, each number is a range.
+    let shift = (micros | PARTS as u64).ilog2() - PARTS_BITS as u32;
     // The bits behind the highest one tell the part.
-    PARTS * shift + (micros >> shift) as usize
+    let range = PARTS * shift as usize + (micros >> shift) as usize;
+    range.min(RANGES - 1)
 }
 
 /// The end of a range: every latency in it is shorter.

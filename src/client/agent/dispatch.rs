@@ -102,6 +102,7 @@ impl Agent {
             self.session.unsubscribe(filters, Pending::Own, now);
             taken += 1;
         }
+        let (before, mut messages) = (taken, 0);
         while taken < BATCH && self.takes_commands() {
             // No more than the window has room for: a fetched command is to be taken, not to wait here.
             let room = usize::from(limit).saturating_sub(self.session.in_flight());
@@ -110,14 +111,16 @@ impl Agent {
                 self.requests.queue_is_empty();
                 break;
             };
-            if taken == 0 {
+            if taken == before {
                 let queued = self.commands.len() + 1;
                 self.meter.queued_most.raise(queued as u64);
             }
             taken += 1;
+            messages += u64::from(matches!(command.request, Request::Publish(_)));
             self.requests.command_taken();
             self.dispatch(command, now);
         }
+        self.meter.messages_sent.add(messages);
         self.go_offline_if_due(now);
         taken > 0
     }
@@ -192,7 +195,6 @@ impl Agent {
         } = command;
         match request {
             Request::Publish(publish) => {
-                self.meter.messages_sent.add(1);
                 self.session
                     .publish(publish, Pending::Plain(completion), now);
             }
