@@ -1,4 +1,4 @@
-//! \[9\] The default inbox: the messages that matched no subscription. Any thread takes them.
+//! \[9\] The default inbox: the messages that matched no subscription. Any thread and any task takes them.
 //!
 //! It is bounded, and the loop drops and counts a message that finds no room in it (`fanout.rs`).
 
@@ -6,10 +6,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
-use crate::client::inbox::InboxError;
+use crate::client::inbox::{AnyInbox, InboxError, InboxIter, NextMessage};
 use crate::client::loop_thread;
+use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
 
 /// The messages that matched no subscription: see [`Handle::unmatched`](crate::Handle::unmatched). Each goes to one
@@ -17,11 +18,12 @@ use crate::mqtt::packet::Message;
 #[derive(Clone)]
 pub struct DefaultInbox {
     messages: Receiver<Arc<Message>>,
+    tasks: Arc<Tasks>,
 }
 
 impl DefaultInbox {
-    pub(crate) fn new(messages: Receiver<Arc<Message>>) -> Self {
-        DefaultInbox { messages }
+    pub(crate) fn new(messages: Receiver<Arc<Message>>, tasks: Arc<Tasks>) -> Self {
+        DefaultInbox { messages, tasks }
     }
 
     /// Waits for the next message.
@@ -62,6 +64,29 @@ impl DefaultInbox {
         })
     }
 
+    /// A future of the next message, for a task of any executor: see [`Inbox::recv_async`](crate::Inbox::recv_async).
+    pub fn recv_async(&self) -> NextMessage<'_> {
+        NextMessage::of(self)
+    }
+
+    /// All messages to come. Waits for each: see [`Inbox::iter`](crate::Inbox::iter).
+    pub fn iter(&self) -> InboxIter<'_> {
+        InboxIter::of(self)
+    }
+
+    /// Whether [`DefaultInbox::try_recv`] has something to give: a message, or the end.
+    pub fn ready(&self) -> bool {
+        let mut select = Select::new();
+        self.add_to(&mut select);
+        select.try_ready().is_ok()
+    }
+
+    /// Adds this inbox to a [`Select`] of crossbeam-channel 0.5: see [`Inbox::add_to`](crate::Inbox::add_to). Returns its
+    /// number there.
+    pub fn add_to<'a>(&'a self, select: &mut Select<'a>) -> usize {
+        select.recv(&self.messages)
+    }
+
     /// The messages that are there. Never waits.
     pub fn try_iter(&self) -> impl Iterator<Item = Arc<Message>> {
         self.messages.try_iter()
@@ -79,6 +104,29 @@ impl DefaultInbox {
 
     fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
         self.try_recv().map_err(InboxError::where_none_may_wait)
+    }
+}
+
+impl AnyInbox for DefaultInbox {
+    fn receive(&self) -> Result<Arc<Message>, InboxError> {
+        self.recv()
+    }
+
+    fn try_receive(&self) -> Result<Arc<Message>, InboxError> {
+        self.try_recv()
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+impl<'a> IntoIterator for &'a DefaultInbox {
+    type Item = Result<Arc<Message>, InboxError>;
+    type IntoIter = InboxIter<'a>;
+
+    fn into_iter(self) -> InboxIter<'a> {
+        self.iter()
     }
 }
 

@@ -13,8 +13,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
-
+use crate::client::default_inbox::DefaultInbox;
 use crate::client::outlet::{InboxId, Item, Outlet};
 use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
@@ -67,8 +66,8 @@ pub(crate) enum Acceptance {
 
 impl Fanout {
     /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages.
-    pub(crate) fn new(unmatched: usize) -> (Self, Receiver<Arc<Message>>) {
-        let (unmatched, receiver) = Unmatched::new(unmatched);
+    pub(crate) fn new(unmatched: usize) -> (Self, DefaultInbox) {
+        let (unmatched, default_inbox) = Unmatched::new(unmatched);
         let fanout = Fanout {
             queues: HashMap::new(),
             waiting: BTreeMap::new(),
@@ -79,7 +78,7 @@ impl Fanout {
             acceptances: VecDeque::new(),
             overflows: Vec::new(),
         };
-        (fanout, receiver)
+        (fanout, default_inbox)
     }
 
     pub(crate) fn open(&mut self, outlet: Outlet) {

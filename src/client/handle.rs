@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
 use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::default_inbox::DefaultInbox;
@@ -26,7 +24,7 @@ use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::client::watch::{ConnectionEvents, NotReached, Watch};
 use crate::mqtt::limits::{LimitExceeded, Limits};
-use crate::mqtt::packet::{Filter, Message, Publish};
+use crate::mqtt::packet::{Filter, Publish};
 use crate::mqtt::session::Outcome;
 use crate::mqtt::topic::{InvalidName, check_filter};
 use crate::options::Options;
@@ -64,7 +62,7 @@ impl Handle {
     pub(crate) fn new(
         commands: CommandSender,
         lane: LaneSender,
-        unmatched: Receiver<Arc<Message>>,
+        unmatched: DefaultInbox,
         (meter, watch): (MeterReader, Watch),
         options: &Options,
     ) -> Self {
@@ -77,7 +75,7 @@ impl Handle {
             lane,
             block_time: options.block_time,
             limits: Arc::new(options.limits.clone()),
-            unmatched: DefaultInbox::new(unmatched),
+            unmatched,
             meter,
             watch,
             _last: Arc::new(last),

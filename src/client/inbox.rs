@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 use crate::client::lane::LaneSender;
 use crate::client::loop_thread;
 use crate::client::outlet::{Flow, InboxId, InboxPolicy, Item, Outlet};
+use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
 
 /// The inbox of one thread: what the broker sends for its subscriptions.
@@ -157,19 +158,13 @@ impl Inbox {
     /// # }
     /// ```
     pub fn recv_async(&self) -> NextMessage<'_> {
-        NextMessage {
-            inbox: self,
-            number: None,
-        }
+        NextMessage::of(self)
     }
 
     /// All messages and problems to come, as [`Inbox::recv`] gives them. Waits for each. Ends where
     /// [`InboxError::is_end`] holds: without a word once the loop has ended, and after the error on a loop's thread.
     pub fn iter(&self) -> InboxIter<'_> {
-        InboxIter {
-            inbox: self,
-            has_ended: false,
-        }
+        InboxIter::of(self)
     }
 
     /// Whether [`Inbox::try_recv`] has something to give: a message, a problem, or the end.
@@ -243,11 +238,37 @@ impl Inbox {
     }
 }
 
+/// An inbox of a thread, or the default inbox.
+pub(crate) trait AnyInbox: fmt::Debug + Sync {
+    /// As [`Inbox::recv`].
+    fn receive(&self) -> Result<Arc<Message>, InboxError>;
+
+    /// As [`Inbox::try_recv`].
+    fn try_receive(&self) -> Result<Arc<Message>, InboxError>;
+
+    /// The tasks that wait for a message.
+    fn tasks(&self) -> &Tasks;
+}
+
+impl AnyInbox for Inbox {
+    fn receive(&self) -> Result<Arc<Message>, InboxError> {
+        self.recv()
+    }
+
+    fn try_receive(&self) -> Result<Arc<Message>, InboxError> {
+        self.try_recv()
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.flow.tasks
+    }
+}
+
 /// The next message of an inbox: see [`Inbox::recv_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct NextMessage<'a> {
-    inbox: &'a Inbox,
+    inbox: &'a dyn AnyInbox,
     /// Under which the task waits.
     number: Option<u64>,
 }
@@ -258,11 +279,11 @@ impl Future for NextMessage<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let inbox = this.inbox;
-        let received = match inbox.try_recv() {
+        let received = match inbox.try_receive() {
             Err(InboxError::Timeout) => {
-                let tasks = &inbox.flow.tasks;
+                let tasks = inbox.tasks();
                 tasks.enter(&mut this.number, context.waker());
-                inbox.try_recv()
+                inbox.try_receive()
             }
             received => received,
         };
@@ -276,10 +297,17 @@ impl Future for NextMessage<'_> {
     }
 }
 
-impl NextMessage<'_> {
+impl<'a> NextMessage<'a> {
+    pub(crate) fn of(inbox: &'a dyn AnyInbox) -> Self {
+        NextMessage {
+            inbox,
+            number: None,
+        }
+    }
+
     fn wait_no_more(&mut self) {
         if let Some(number) = self.number.take() {
-            self.inbox.flow.tasks.leave(number);
+            self.inbox.tasks().leave(number);
         }
     }
 }
@@ -293,8 +321,17 @@ impl Drop for NextMessage<'_> {
 /// All that comes into an inbox: see [`Inbox::iter`].
 #[derive(Debug)]
 pub struct InboxIter<'a> {
-    inbox: &'a Inbox,
+    inbox: &'a dyn AnyInbox,
     has_ended: bool,
+}
+
+impl<'a> InboxIter<'a> {
+    pub(crate) fn of(inbox: &'a dyn AnyInbox) -> Self {
+        InboxIter {
+            inbox,
+            has_ended: false,
+        }
+    }
 }
 
 impl Iterator for InboxIter<'_> {
@@ -304,7 +341,7 @@ impl Iterator for InboxIter<'_> {
         if self.has_ended {
             return None;
         }
-        let received = self.inbox.recv();
+        let received = self.inbox.receive();
         self.has_ended = received.as_ref().is_err_and(InboxError::is_end);
         match received {
             Err(InboxError::Closed) => None,

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::client::tasks::Tasks;
+use crate::client::tasks::{Tasks, WakesAtEnd};
 use crate::mqtt::packet::Message;
 use crate::options::ranges;
 
@@ -100,7 +100,7 @@ pub(crate) struct Flow {
     /// Items that waited aside when the loop ended.
     rest: Mutex<VecDeque<Item>>,
     /// Tasks that await the next item.
-    pub(crate) tasks: Tasks,
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 /// The loop's end of an inbox.
@@ -113,17 +113,8 @@ pub(crate) struct Outlet {
     flow: Arc<Flow>,
     /// The inbox does not keep up, and the loop has not noted it yet.
     overflowed: Cell<bool>,
-    /// Comes after `items`: a task that is woken at the end finds the queue disconnected.
-    _wakes: WakesAtEnd,
-}
-
-/// Wakes the tasks when the loop's end is gone.
-struct WakesAtEnd(Arc<Flow>);
-
-impl Drop for WakesAtEnd {
-    fn drop(&mut self) {
-        self.0.tasks.wake_all();
-    }
+    /// Comes after `items`.
+    tasks: WakesAtEnd,
 }
 
 /// How an offer to an inbox ended.
@@ -185,7 +176,7 @@ impl Outlet {
             oldest: (when_full == WhenFull::DropOldest).then(|| receiver.clone()),
             flow: Arc::clone(&flow),
             overflowed: Cell::new(false),
-            _wakes: WakesAtEnd(Arc::clone(&flow)),
+            tasks: WakesAtEnd(Arc::clone(&flow.tasks)),
         };
         (outlet, receiver, flow)
     }
@@ -194,7 +185,7 @@ impl Outlet {
     pub(crate) fn offer(&self, item: Item) -> Offer {
         let offer = self.put(item);
         if matches!(offer, Offer::Accepted) {
-            self.flow.tasks.wake_all();
+            self.tasks.wake_all();
         }
         offer
     }

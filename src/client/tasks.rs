@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::client::waiter::Waiter;
@@ -23,6 +23,24 @@ struct TaskList {
     /// In the order in which they came.
     tasks: VecDeque<(u64, Waker)>,
     next_number: u64,
+}
+
+/// Wakes the tasks when the loop's end of a queue is gone. It has to be dropped after the queue's sender, so that a task
+/// that is woken finds the queue disconnected.
+#[derive(Debug)]
+pub(crate) struct WakesAtEnd(pub(crate) Arc<Tasks>);
+
+impl WakesAtEnd {
+    /// As [`Tasks::wake_all`].
+    pub(crate) fn wake_all(&self) {
+        self.0.wake_all();
+    }
+}
+
+impl Drop for WakesAtEnd {
+    fn drop(&mut self) {
+        self.0.wake_all();
+    }
 }
 
 impl Tasks {

@@ -9,8 +9,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
+use crate::client::default_inbox::DefaultInbox;
+use crate::client::tasks::{Tasks, WakesAtEnd};
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::topic::shortened;
@@ -21,6 +23,8 @@ const SHOWN_CHARACTERS: usize = 100;
 /// The loop's end of the default inbox, and what waits before it.
 pub(crate) struct Unmatched {
     inbox: Sender<Arc<Message>>,
+    /// Comes after `inbox`.
+    tasks: WakesAtEnd,
     count: u64,
     dropped: u64,
     /// Until then messages wait for a subscription.
@@ -30,16 +34,19 @@ pub(crate) struct Unmatched {
 
 impl Unmatched {
     /// A default inbox for `capacity` messages (at least one), and the receiving end of it.
-    pub(crate) fn new(capacity: usize) -> (Self, Receiver<Arc<Message>>) {
+    pub(crate) fn new(capacity: usize) -> (Self, DefaultInbox) {
         let (inbox, receiver) = bounded(capacity.max(1));
+        let tasks = Arc::<Tasks>::default();
+        let default_inbox = DefaultInbox::new(receiver, Arc::clone(&tasks));
         let unmatched = Unmatched {
             inbox,
+            tasks: WakesAtEnd(tasks),
             count: 0,
             dropped: 0,
             hold_until: None,
             held: VecDeque::new(),
         };
-        (unmatched, receiver)
+        (unmatched, default_inbox)
     }
 
     /// From now until then, messages of QoS 1 and 2 wait for a subscription.
@@ -116,7 +123,9 @@ impl Unmatched {
                 self.count
             );
         }
-        if self.inbox.try_send(Arc::clone(message)).is_err() {
+        if self.inbox.try_send(Arc::clone(message)).is_ok() {
+            self.tasks.wake_all();
+        } else {
             self.dropped += 1;
             if self.dropped.is_power_of_two() {
                 log::warn!(
@@ -134,7 +143,11 @@ impl Unmatched {
 mod tests {
     use std::time::Duration;
 
+    use crossbeam_channel::Select;
+
     use super::*;
+    use crate::client::inbox::InboxError;
+    use crate::client::waiter::tests::{Task, block_on};
     use crate::mqtt::packet::QoS;
     use crate::mqtt::session::tests::Transcript;
     use crate::mqtt::session::tests::packets::message;
@@ -173,5 +186,26 @@ mod tests {
         assert_eq!((unmatched.dropped(), unmatched.next_timer()), (1, None));
         assert!(put(&mut unmatched, 3, 1).0, "nothing waits any more");
         assert_eq!(inbox.len(), 1);
+    }
+
+    #[test]
+    fn a_task_awaits_what_comes_into_the_default_inbox_and_its_end() {
+        let (mut unmatched, inbox) = Unmatched::new(2);
+        let task = Arc::<Task>::default();
+        let message = |topic: &str| Arc::new(Message::new(topic.to_owned(), QoS::AtMostOnce, ""));
+        let mut next = inbox.recv_async();
+        assert!(task.poll(&mut next).is_pending());
+        assert!(unmatched.put(&message("a"), None));
+        assert_eq!(task.woken(), 1);
+        assert_eq!(block_on(&mut next).unwrap().topic(), "a");
+        assert!(task.poll(&mut next).is_pending());
+        drop(unmatched);
+        assert_eq!(task.woken(), 2);
+        assert_eq!(block_on(next).map(drop), Err(InboxError::Closed));
+        assert!(inbox.iter().next().is_none());
+        assert!(inbox.ready());
+        let mut select = Select::new();
+        let place = inbox.add_to(&mut select);
+        assert_eq!(select.try_ready(), Ok(place), "the end is told, too");
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use crossbeam_channel::Receiver;
 use proptest::prelude::*;
 
 use super::{Acceptance, Fanout};
+use crate::client::default_inbox::DefaultInbox;
 use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, WhenFull};
@@ -29,7 +29,7 @@ const A_SECOND: Duration = Duration::from_secs(1);
 /// The loop's end of the queues, and what the loop is told by them.
 struct Queues {
     fanout: Fanout,
-    unmatched: Receiver<Arc<Message>>,
+    unmatched: DefaultInbox,
     table: Subscriptions<InboxId>,
     waker: LaneSender,
     lane: UrgentLane,
