@@ -5,12 +5,14 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::account::{Account, Last, Subscriber, all_with, qos};
 use crate::support::{
-    Counting, Fate, HANG, Proxy, Random, SpareWhenStuck, wait_until, wait_until_refused,
+    Counting, Fate, HANG, Proxy, Random, RandomFates, SpareWhenStuck, wait_until,
+    wait_until_refused,
 };
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::{Outcome, Reason};
@@ -71,7 +73,7 @@ fn the_proxy_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
         (Counting::FromClient, 7),
         (Counting::FromBroker, 0),
     ] {
-        proxy.decide([Fate::cut(7).counting(counting)], Fate::pass());
+        proxy.decide([Fate::cut_after(7).counting(counting)]);
         let (mut client, mut broker) = connect(&listener, &proxy);
         broker.write_all(b"ab").unwrap();
         let mut two = [0; 2];
@@ -90,7 +92,7 @@ fn the_proxy_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
 #[test]
 fn the_proxy_stalls_a_connection_without_closing_and_goes_on_with_others() {
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::stall(3)], Fate::pass().one_byte_at_a_time());
+    proxy.decide([Fate::stall_after(3), Fate::pass().one_byte_at_a_time()]);
     let (mut client, mut broker) = connect(&listener, &proxy);
     client.write_all(b"12345").unwrap();
     let mut three = [0; 3];
@@ -118,9 +120,9 @@ fn the_proxy_refuses_drops_and_accepts_again_on_the_same_port() {
     let port = proxy.port();
     proxy.refuse();
     wait_until_refused(port);
-    proxy.accept_again();
+    proxy.listen();
     let (mut client, _broker) = connect(&listener, &proxy);
-    proxy.decide([], Fate::cut(0));
+    proxy.decide([Fate::cut_after(0)]);
     let mut dropped = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     assert_eq!(read_to_the_end(&mut dropped), b"");
     proxy.cut_all();
@@ -143,9 +145,11 @@ fn connect_and_close(proxy: &Proxy, times: u64) {
 fn the_proxy_spares_the_connection_after_eight_without_progress() {
     let (listener, proxy) = proxied();
     // No other connection passes more than one byte.
-    proxy.cut_at_random(1, 1..2, None, SpareWhenStuck::new(|| 0));
+    let spare = SpareWhenStuck::new(|| 0);
+    let spared_so_far = spare.count();
+    proxy.decide(RandomFates::new(1, 1..2, None, spare));
     connect_and_close(&proxy, 8);
-    assert_eq!(proxy.counts().spared(), 0);
+    assert_eq!(spared_so_far.load(Ordering::SeqCst), 0);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
     client.write_all(b"spared").unwrap();
     let mut spared = loop {
@@ -161,9 +165,9 @@ fn the_proxy_spares_the_connection_after_eight_without_progress() {
     spared.write_all(&[0; 1_000]).unwrap();
     assert!(read_to_the_end(&mut client).len() < 1_000);
     connect_and_close(&proxy, 8);
-    assert_eq!(proxy.counts().spared(), 1);
+    assert_eq!(spared_so_far.load(Ordering::SeqCst), 1);
     connect_and_close(&proxy, 1);
-    assert_eq!(proxy.counts().spared(), 2);
+    assert_eq!(spared_so_far.load(Ordering::SeqCst), 2);
 }
 
 #[test]
@@ -177,9 +181,11 @@ fn the_proxy_spares_none_while_there_is_progress() {
         progress += u64::from(calls % 8 == 0);
         progress
     };
-    proxy.cut_at_random(1, 1..2, None, SpareWhenStuck::new(now));
+    let spare = SpareWhenStuck::new(now);
+    let spared_so_far = spare.count();
+    proxy.decide(RandomFates::new(1, 1..2, None, spare));
     connect_and_close(&proxy, 100);
-    assert_eq!(proxy.counts().spared(), 0);
+    assert_eq!(spared_so_far.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -187,7 +193,7 @@ fn a_slow_link_passes_no_more_than_its_rate_and_still_everything() {
     const RATE: u64 = 100_000;
     const SENT: usize = 30_000;
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::pass().at_rate(RATE)], Fate::pass());
+    proxy.decide([Fate::pass().at_rate(RATE)]);
     let start = Instant::now();
     let (mut client, mut broker) = connect(&listener, &proxy);
     let sending = thread::spawn(move || {
@@ -203,7 +209,7 @@ fn a_slow_link_passes_no_more_than_its_rate_and_still_everything() {
 #[test]
 fn the_proxy_leaves_nothing_behind() {
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::stall(0)], Fate::pass());
+    proxy.decide([Fate::stall_after(0)]);
     let (mut stalled, _broker) = connect(&listener, &proxy);
     let (mut client, _other) = connect(&listener, &proxy);
     let (port, counts) = (proxy.port(), proxy.counts().clone());

@@ -2,6 +2,7 @@
 //! stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS behind the proxy
 //! of `support/proxy.rs`. Each run must succeed with nothing lost.
 
+use std::iter;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -41,7 +42,7 @@ const MIDDLE: &str = "received filter/sync/30";
 /// Cuts after random numbers of bytes in this range.
 fn random_cuts(seed: u64, count: usize, bytes: Range<u64>) -> Vec<Fate> {
     let mut random = Random::new(seed);
-    std::iter::repeat_with(|| Fate::cut(random.within(&bytes)))
+    iter::repeat_with(|| Fate::cut_after(random.within(&bytes)))
         .take(count)
         .collect()
 }
@@ -63,9 +64,11 @@ fn cut_step_by_step(counting: Counting, last: u64) {
     let (broker, proxy) = broker();
     // The first bytes one by one: they are the headers of record and packet.
     let steps = (0..16).chain((16..last).step_by(61));
-    let steps: Vec<Fate> = steps.map(|n| Fate::cut(n).counting(counting)).collect();
+    let steps: Vec<Fate> = steps
+        .map(|n| Fate::cut_after(n).counting(counting))
+        .collect();
     let cuts = 2 * steps.len() as u64;
-    proxy.decide([steps.clone(), steps].concat(), Fate::pass());
+    proxy.decide([steps.clone(), steps].concat());
     // So many messages that the run does not end before the last cut.
     const COUNT: u64 = 2_000;
     let run = came_through(program(&broker, &proxy, COUNT).spawn(), COUNT);
@@ -96,7 +99,7 @@ fn a_run_survives_cuts_anywhere_in_the_traffic() {
         let (broker, proxy) = broker();
         // The cuts come to an end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may
         // be more than passes between two cuts.
-        proxy.decide(random_cuts(seed, 30, 1..40_000), Fate::pass());
+        proxy.decide(random_cuts(seed, 30, 1..40_000));
         let run = came_through(program(&broker, &proxy, 2_000).spawn(), 2_000);
         assert!(proxy.counts().cuts() >= 4, "seed {seed}: {run:?}");
         assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
@@ -110,7 +113,7 @@ fn cuts_anywhere_make_no_message_of_quality_of_service_2_come_twice() {
         // The cuts are so far apart that all messages of the broker get through between them. After two
         // losses in a row Mosquitto 2.0 forgets that it has sent PUBREL and sends the message anew,
         // which it must not [MQTT-4.3.3-1]. No client can tell that from a new message.
-        proxy.decide(random_cuts(seed, 10, 120_000..200_000), Fate::pass());
+        proxy.decide(random_cuts(seed, 10, 120_000..200_000));
         let program = program(&broker, &proxy, 1_000).args(["--qos", "2"]);
         let run = came_through(program.spawn(), 1_000);
         assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
@@ -121,7 +124,7 @@ fn cuts_anywhere_make_no_message_of_quality_of_service_2_come_twice() {
 #[test]
 fn a_run_survives_one_byte_at_a_time() {
     let (broker, proxy) = broker();
-    proxy.decide([], Fate::pass().one_byte_at_a_time());
+    proxy.decide(iter::repeat(Fate::pass().one_byte_at_a_time()));
     let run = came_through(program(&broker, &proxy, 500).spawn(), 500);
     run.expect_smooth(500);
     assert_eq!(proxy.counts().cuts(), 0);
@@ -162,9 +165,9 @@ fn a_link_that_falls_silent_is_noticed_by_the_pingreq_that_nothing_answers() {
 #[test]
 fn a_link_that_falls_silent_in_the_handshake_is_tried_anew() {
     let (broker, proxy) = broker();
-    let steps = [0, 1, 200, 1_000, 2_500].map(Fate::stall);
+    let steps = [0, 1, 200, 1_000, 2_500].map(Fate::stall_after);
     let stalls = steps.len() as u64;
-    proxy.decide(steps, Fate::pass());
+    proxy.decide(steps);
     let program = program(&broker, &proxy, 50).args(["--connect-timeout", "500ms"]);
     let mut running = program.spawn();
     for _ in 0..stalls {
@@ -182,14 +185,14 @@ fn a_run_survives_a_broker_that_refuses_connections_for_a_while() {
     for _ in 0..5 {
         running.wait_for_line("nothing listens on that port");
     }
-    proxy.accept_again();
+    proxy.listen();
     running.wait_for_line(MIDDLE);
     proxy.refuse();
     proxy.cut_all();
     for _ in 0..5 {
         running.wait_for_line("nothing listens on that port");
     }
-    proxy.accept_again();
+    proxy.listen();
     let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }
@@ -197,19 +200,19 @@ fn a_run_survives_a_broker_that_refuses_connections_for_a_while() {
 #[test]
 fn a_run_survives_a_broker_that_accepts_and_drops_for_a_while() {
     let (broker, proxy) = broker();
-    proxy.decide([], Fate::cut(0));
+    proxy.decide(iter::repeat(Fate::cut_after(0)));
     let mut running = slow_program(&broker, &proxy).spawn();
     for _ in 0..5 {
         running.wait_for_line("trying again in");
     }
-    proxy.decide([], Fate::pass());
+    proxy.decide([]);
     running.wait_for_line(MIDDLE);
-    proxy.decide([], Fate::cut(0));
+    proxy.decide(iter::repeat(Fate::cut_after(0)));
     proxy.cut_all();
     for _ in 0..5 {
         running.wait_for_line("trying again in");
     }
-    proxy.decide([], Fate::pass());
+    proxy.decide([]);
     let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }

@@ -29,7 +29,7 @@ use mqtt_connection_sharing::{
 use smol::future::{poll_once, yield_now};
 
 use crate::support::running::{NEVER, Running, security, told};
-use crate::support::{HANG, Mosquitto, Proxy, Random, SpareWhenStuck, look_for};
+use crate::support::{HANG, Mosquitto, Proxy, Random, RandomFates, SpareWhenStuck, look_for};
 
 const THREADS: usize = 200;
 const TASKS_BY_HAND: usize = 20;
@@ -175,7 +175,7 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
     let proxy = Proxy::start(broker.port());
     let progress = Arc::clone(&ledger);
     let spare = SpareWhenStuck::new(move || progress.told.load(Ordering::SeqCst));
-    proxy.cut_at_random(23, 1..150_000, None, spare);
+    proxy.decide(RandomFates::new(23, 1..150_000, None, spare));
     let running = Running::start(options(&broker, &proxy));
     let handle = running.handle();
 

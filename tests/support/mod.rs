@@ -16,6 +16,7 @@ pub mod account;
 pub mod acknowledger;
 pub mod black_hole;
 pub mod certs;
+pub mod chance;
 pub mod fate;
 pub mod lines;
 pub mod mosquitto;
@@ -38,7 +39,8 @@ use std::time::{Duration, Instant};
 
 pub use black_hole::BlackHole;
 pub use certs::Certs;
-pub use fate::{Counting, Fate, Random, SpareWhenStuck};
+pub use chance::{Random, RandomFates, SpareWhenStuck};
+pub use fate::{Counting, Fate};
 pub use mosquitto::Mosquitto;
 pub use program::{Finished, Program, Running};
 pub use proxy::Proxy;

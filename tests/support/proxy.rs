@@ -1,14 +1,14 @@
 //! A TCP proxy that fails as the test says: it cuts, stalls, slows down, refuses, and drops. It stands
 //! in front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
 //!
-//! One thread does everything; dropping the value ends it and closes its sockets. The proxy chooses the
+//! One thread does everything; dropping the value ends it and closes its sockets. The proxy asks for the
 //! [`Fate`] (`fate.rs`) of a connection when it accepts it. A call returns when the proxy has carried
 //! out the order.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
+use std::iter;
 use std::net::{self, Ipv4Addr, Shutdown};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -19,7 +19,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 
-use super::fate::{Counting, End, Fate, Fates, PIECE, Random, SpareWhenStuck};
+use super::fate::{Counting, End, Fate, PIECE};
 use super::{HANG, LOOK_AGAIN, wait_for};
 
 const WAKE: Token = Token(0);
@@ -34,18 +34,17 @@ const BURSTS: u64 = 8;
 /// a few of this machine's own segments it would stop for whole seconds.
 const SLOW_BUFFER: usize = 32 * 1024;
 
-/// Counts of the proxy's work so far.
+/// LinkCounts of the proxy's work so far.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct LinkCounts {
     connections: AtomicU64,
     cuts: AtomicU64,
     stalls: AtomicU64,
     slowed: AtomicU64,
-    spared: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Counts {
+impl LinkCounts {
     /// Accepted connections.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
@@ -66,16 +65,14 @@ impl Counts {
         self.slowed.load(Ordering::SeqCst)
     }
 
-    /// Connections that could live longer, because several before them brought no progress.
-    pub fn spared(&self) -> u64 {
-        self.spared.load(Ordering::SeqCst)
-    }
-
     /// Bytes passed on, both directions together.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::SeqCst)
     }
 }
+
+/// The fates of the connections to come, in turn.
+type Fates = Box<dyn Iterator<Item = Fate> + Send>;
 
 enum Order {
     Decide(Fates),
@@ -90,7 +87,7 @@ pub struct Proxy {
     port: u16,
     orders: Sender<(Order, Sender<()>)>,
     waker: Waker,
-    counts: Arc<Counts>,
+    counts: Arc<LinkCounts>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -99,7 +96,7 @@ impl Proxy {
     pub fn start(broker_port: u16) -> Proxy {
         let poll = Poll::new().expect("an event queue");
         let waker = Waker::new(poll.registry(), WAKE).expect("a waker");
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(LinkCounts::default());
         let (orders, taken) = channel();
         let mut worker = Worker {
             poll,
@@ -107,8 +104,8 @@ impl Proxy {
             port: 0,
             broker_port,
             listener: None,
-            fates: Fates::fixed([], Fate::pass()),
-            connections: Vec::new(),
+            fates: Box::new(iter::empty()),
+            relays: Vec::new(),
             counts: Arc::clone(&counts),
         };
         worker.listen();
@@ -123,29 +120,14 @@ impl Proxy {
         }
     }
 
-    /// The next connections have these fates in turn, and all later ones have `then`.
-    pub fn decide(&self, next: impl IntoIterator<Item = Fate>, then: Fate) {
-        self.order(Order::Decide(Fates::fixed(next, then)));
-    }
-
-    /// From now on every connection is cut after a random number of bytes in this range. Of sixteen
-    /// connections one is dropped at once; one passes a few bytes only, one at a time; another one
-    /// passes some bytes in its middle one at a time; one stalls instead of being cut. Each direction
-    /// passes at most `rate` bytes a second, if that is given. `spare` decides when a connection is
-    /// spared.
-    pub fn cut_at_random(
-        &self,
-        seed: u64,
-        bytes: Range<u64>,
-        rate: Option<u64>,
-        spare: SpareWhenStuck,
-    ) {
-        self.order(Order::Decide(Fates::Random {
-            random: Random::new(seed),
-            bytes,
-            rate,
-            spare,
-        }));
+    /// The next connections have these fates in turn; all later ones pass everything. The proxy's thread
+    /// takes each fate when it accepts the connection.
+    pub fn decide<F>(&self, fates: F)
+    where
+        F: IntoIterator<Item = Fate>,
+        F::IntoIter: Send + 'static,
+    {
+        self.order(Order::Decide(Box::new(fates.into_iter())));
     }
 
     /// Cuts every connection that exists.
@@ -164,7 +146,7 @@ impl Proxy {
     }
 
     /// Accepts connections again, on the same port.
-    pub fn accept_again(&self) {
+    pub fn listen(&self) {
         self.order(Order::Listen);
     }
 
@@ -177,7 +159,7 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn counts(&self) -> &Arc<Counts> {
+    pub fn counts(&self) -> &Arc<LinkCounts> {
         &self.counts
     }
 
@@ -206,8 +188,8 @@ struct Worker {
     broker_port: u16,
     listener: Option<TcpListener>,
     fates: Fates,
-    connections: Vec<Connection>,
-    counts: Arc<Counts>,
+    relays: Vec<Relay>,
+    counts: Arc<LinkCounts>,
 }
 
 impl Worker {
@@ -215,8 +197,8 @@ impl Worker {
         let mut events = Events::with_capacity(64);
         loop {
             // A slow link passes more when time goes by, which gives no event.
-            let is_slow = |connection: &Connection| connection.fate.rate.is_some();
-            let slow = self.connections.iter().any(is_slow).then_some(LOOK_AGAIN);
+            let is_slow = |relay: &Relay| relay.fate.rate.is_some();
+            let slow = self.relays.iter().any(is_slow).then_some(LOOK_AGAIN);
             match self.poll.poll(&mut events, slow) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 result => result.expect("events"),
@@ -231,10 +213,10 @@ impl Worker {
             }
             self.accept();
             let (counts, registry) = (&self.counts, self.poll.registry());
-            self.connections.retain_mut(|connection| {
-                let stays = connection.pass(counts);
+            self.relays.retain_mut(|relay| {
+                let stays = relay.pass(counts);
                 if !stays {
-                    connection.forget(registry);
+                    relay.forget(registry);
                 }
                 stays
             });
@@ -246,13 +228,13 @@ impl Worker {
             Order::Decide(fates) => self.fates = fates,
             Order::CutAll => {
                 // A stalled connection was counted when it stalled.
-                let alive = self.connections.iter().filter(|c| !c.stalled).count();
+                let alive = self.relays.iter().filter(|c| !c.stalled).count();
                 add(&self.counts.cuts, alive);
-                self.connections.clear();
+                self.relays.clear();
             }
             Order::StallAll => {
-                for connection in &mut self.connections {
-                    connection.stall(&self.counts);
+                for relay in &mut self.relays {
+                    relay.stall(&self.counts);
                 }
             }
             Order::Refuse => self.listener = None,
@@ -284,9 +266,8 @@ impl Worker {
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => panic!("cannot accept: {error}"),
             };
-            let fate = self.fates.next();
-            add(&self.counts.spared, usize::from(fate.spared));
-            // Counted last: a test that sees this count also sees the others.
+            let fate = self.fates.next().unwrap_or_else(Fate::pass);
+            // Counted behind the choice: a test that sees this count also sees what the choice counts.
             add(&self.counts.connections, 1);
             if fate.after == Some(0) && fate.end == End::Cut {
                 add(&self.counts.cuts, 1);
@@ -299,14 +280,14 @@ impl Worker {
             };
             broker.set_nonblocking(true).expect("a stream to poll");
             let broker = TcpStream::from_std(broker);
-            let connection = Connection::new(client, broker, fate, self.poll.registry());
-            self.connections.push(connection);
+            let relay = Relay::new(client, broker, fate, self.poll.registry());
+            self.relays.push(relay);
         }
     }
 }
 
 /// A client, the broker, and the bytes on the way between them.
-struct Connection {
+struct Relay {
     client: TcpStream,
     broker: TcpStream,
     from_client: Way,
@@ -320,13 +301,8 @@ struct Connection {
     stalled: bool,
 }
 
-impl Connection {
-    fn new(
-        mut client: TcpStream,
-        mut broker: TcpStream,
-        fate: Fate,
-        registry: &Registry,
-    ) -> Connection {
+impl Relay {
+    fn new(mut client: TcpStream, mut broker: TcpStream, fate: Fate, registry: &Registry) -> Relay {
         for stream in [&mut client, &mut broker] {
             // Fails only for a peer that is gone, which the first read shows.
             let _ = stream.set_nodelay(true);
@@ -341,7 +317,7 @@ impl Connection {
             counts: fate.counting == Counting::Both || fate.counting == counting,
             ..Way::default()
         };
-        Connection {
+        Relay {
             client,
             broker,
             from_client: way(Counting::FromClient),
@@ -355,8 +331,8 @@ impl Connection {
     }
 
     /// Passes the bytes that there are; returns whether the connection stays.
-    fn pass(&mut self, counts: &Counts) -> bool {
-        let Connection { client, broker, .. } = self;
+    fn pass(&mut self, counts: &LinkCounts) -> bool {
+        let Relay { client, broker, .. } = self;
         loop {
             if self.stalled {
                 return true;
@@ -406,7 +382,7 @@ impl Connection {
         }
     }
 
-    fn stall(&mut self, counts: &Counts) {
+    fn stall(&mut self, counts: &LinkCounts) {
         if !self.stalled {
             self.stalled = true;
             add(&counts.stalls, 1);
@@ -445,7 +421,7 @@ impl Way {
         to: &mut TcpStream,
         fate: &mut Fate,
         passed: &mut u64,
-        counts: &Counts,
+        counts: &LinkCounts,
     ) -> io::Result<bool> {
         let mut moved = false;
         let credit = match fate.rate {

@@ -6,7 +6,7 @@
 //! The links do not only break. Some fall silent: the proxy keeps them open and passes nothing, so that
 //! only the acknowledgment time-out or the keep alive can end them. Some pass their bytes one by one. If
 //! the loop does not notice, the round does not end. When cuts alone prevent all progress, the proxy
-//! spares one link (`fate.rs`, `SpareWhenStuck`) and counts it.
+//! spares one link (`chance.rs`, `SpareWhenStuck`) and counts it.
 //!
 //! The messages go in rounds, so that the account does not grow. At the end of a round every outcome is
 //! known and both subscribers have seen every delivered message. Only then may the broker be killed:
@@ -32,11 +32,11 @@ use mqtt_connection_sharing::{Handle, Stats, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::account::{self, Account, PUBLISHERS, Subscriber};
-use super::proxy::Counts;
+use super::proxy::LinkCounts;
 use super::publishers::Worker;
 use super::running::{NEVER, Running, security, told};
 use super::witness::Witness;
-use super::{HANG, Mosquitto, Proxy, Random, SpareWhenStuck, wait_until};
+use super::{HANG, Mosquitto, Proxy, Random, RandomFates, SpareWhenStuck, wait_until};
 
 /// The resident memory at this many messages of QoS 1 is compared with the memory at the end.
 pub const EARLY: u64 = 10_000;
@@ -91,7 +91,8 @@ pub struct Storm {
 #[derive(Clone)]
 pub struct Progress {
     account: Arc<Account>,
-    counts: Arc<Counts>,
+    counts: Arc<LinkCounts>,
+    spared: Arc<AtomicU64>,
     kills: Arc<AtomicU64>,
 }
 
@@ -123,7 +124,7 @@ impl Progress {
 
     /// Links that could live longer.
     pub fn spared(&self) -> u64 {
-        self.counts.spared()
+        self.spared.load(Ordering::SeqCst)
     }
 
     /// Broker kills.
@@ -235,7 +236,9 @@ impl Storm {
         let account = Arc::new(Account::new(per_publisher, self.largest));
         let watched = Arc::clone(&account);
         let spare = SpareWhenStuck::new(move || watched.progress());
-        proxy.cut_at_random(self.seed, self.cut_after.clone(), self.rate, spare);
+        let spared = spare.count();
+        let bytes = self.cut_after.clone();
+        proxy.decide(RandomFates::new(self.seed, bytes, self.rate, spare));
         let mut witness = Witness::start(&broker, &account, Default::default());
         let mut options = options(&broker, &proxy);
         options.max_packet_size = options.max_packet_size.max(2 * self.largest as usize);
@@ -256,6 +259,7 @@ impl Storm {
         watch(Progress {
             account: Arc::clone(&account),
             counts: Arc::clone(proxy.counts()),
+            spared: Arc::clone(&spared),
             kills: Arc::clone(&kills),
         });
         let mut chance = Random::new(self.seed ^ 0x5eed);
@@ -284,7 +288,7 @@ impl Storm {
                 proxy.cut_all();
                 broker.start_again();
                 witness = Witness::start(&broker, &account, seen);
-                proxy.accept_again();
+                proxy.listen();
                 kills.fetch_add(1, Ordering::Relaxed);
             }
             let deadline = Instant::now() + ROUND_LIMIT;
@@ -348,7 +352,7 @@ impl Storm {
             cuts: proxy.counts().cuts(),
             stalls: proxy.counts().stalls() - stalled_by_us,
             slowed: proxy.counts().slowed(),
-            spared: proxy.counts().spared(),
+            spared: spared.load(Ordering::SeqCst),
             kills: kills.load(Ordering::Relaxed),
             lost,
             unresolved: account.unresolved(),
