@@ -79,7 +79,9 @@ const LAWS: [Law; 8] = [
     Law {
         room: "local",
         uses: &["error"],
-        crates: &["log", "mqtt5", "rcgen", "tempfile", "tokio"],
+        crates: &[
+            "log", "mio", "mqtt5", "rcgen", "socket2", "tempfile", "tokio",
+        ],
     },
     Law {
         room: "app",

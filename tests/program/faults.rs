@@ -1,6 +1,6 @@
 //! The demo over a network that fails: cut in the middle of the TLS handshake, of a packet, of anything;
 //! stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS behind the proxy
-//! of `support/proxy.rs`. Each run must succeed with nothing lost.
+//! of `src/local/proxy.rs`. Each run must succeed with nothing lost.
 
 use std::iter;
 use std::ops::Range;
