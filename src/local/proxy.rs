@@ -1,26 +1,29 @@
-//! A TCP proxy that fails as the test says: it cuts, stalls, slows down, refuses, and drops. It stands
-//! in front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
+//! A TCP proxy that fails as a test says: it cuts, stalls, delays, slows down, refuses, and drops. It stands in
+//! front of a broker on 127.0.0.1, passes bytes, and knows neither TLS nor MQTT.
 //!
-//! One thread does everything; dropping the value ends it and closes its sockets. The proxy asks for the
-//! [`Fate`] (`fate.rs`) of a connection when it accepts it. A call returns when the proxy has carried
-//! out the order.
+//! One thread, `mqtt-proxy`, does everything; dropping the value ends it and closes its sockets. The proxy asks for
+//! the [`Fate`] (`fate.rs`) of a connection when it accepts it. A call returns when the proxy has carried out
+//! the order.
+//!
+//! This crate's tests compile this file without the feature, too (`tests/support/mod.rs`). So of the crate it uses
+//! only what its parent brings in: `fate.rs`, and the errors.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::iter;
-use std::net::{self, Ipv4Addr, Shutdown};
-use std::sync::Arc;
+use std::net::{self, Ipv4Addr, Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use socket2::SockRef;
 
 use super::fate::{Counting, End, Fate, PIECE};
-use super::{HANG, LOOK_AGAIN, wait_for};
+use super::{Blame, Error};
 
 const WAKE: Token = Token(0);
 const LISTEN: Token = Token(1);
@@ -34,7 +37,20 @@ const BURSTS: u64 = 8;
 /// a few of this machine's own segments it would stop for whole seconds.
 const SLOW_BUFFER: usize = 32 * 1024;
 
-/// LinkCounts of the proxy's work so far.
+/// The most bytes of a delayed link that wait in one direction. The proxy reads no more until some have gone on.
+const MOST_DELAYED: usize = 1024 * 1024;
+
+/// The pause between two looks at what gives no event.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// How long the proxy tries to listen on its port again. A process that was started meanwhile may hold the old
+/// listener for a moment.
+const LISTEN_TIME: Duration = Duration::from_secs(5);
+
+/// An order that takes longer than this fails.
+const ORDER_TIME: Duration = Duration::from_secs(30);
+
+/// Counts of the proxy's work so far.
 #[derive(Debug, Default)]
 pub struct LinkCounts {
     connections: AtomicU64,
@@ -83,20 +99,37 @@ enum Order {
     Stop,
 }
 
+/// A TCP proxy on 127.0.0.1 in front of a broker on the same machine. Its links fail as a test says.
+///
+/// Each call is an order to the proxy's thread and returns when that has carried it out. Any thread may call. Dropping
+/// the value cuts every connection and closes the port.
+///
+/// # Errors
+/// Every order fails with [`Blame::Configuration`] once the proxy's thread has ended: because the system refused it a
+/// socket (the error says why), or because the fates panicked.
+#[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    orders: Sender<(Order, Sender<()>)>,
+    orders: Sender<(Order, Sender<Result<(), Error>>)>,
     waker: Waker,
     counts: Arc<LinkCounts>,
+    /// The reason why the thread has ended, if it ended by itself.
+    failure: Arc<OnceLock<Error>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Starts a proxy in front of this port of 127.0.0.1; it passes everything.
-    pub fn start(broker_port: u16) -> Proxy {
-        let poll = Poll::new().expect("an event queue");
-        let waker = Waker::new(poll.registry(), WAKE).expect("a waker");
+    /// Starts a proxy in front of this port of 127.0.0.1, on a port that the system chooses. It passes everything. While
+    /// nothing listens on the broker's port, the proxy accepts connections and drops them.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`] if the system has no socket or no thread for it.
+    pub fn start(broker_port: u16) -> Result<Proxy, Error> {
+        const TRIED: &str = "starting the proxy";
+        let poll = Poll::new().map_err(|error| failed(TRIED, error))?;
+        let waker = Waker::new(poll.registry(), WAKE).map_err(|error| failed(TRIED, error))?;
         let counts = Arc::new(LinkCounts::default());
+        let failure = Arc::new(OnceLock::new());
         let (orders, taken) = channel();
         let mut worker = Worker {
             poll,
@@ -107,73 +140,107 @@ impl Proxy {
             fates: Box::new(iter::empty()),
             relays: Vec::new(),
             counts: Arc::clone(&counts),
+            failure: Arc::clone(&failure),
         };
-        worker.listen();
+        worker.listen()?;
         let port = worker.port;
-        let thread = thread::Builder::new().name("proxy".into());
-        Proxy {
+        let thread = thread::Builder::new()
+            .name("mqtt-proxy".into())
+            .spawn(move || worker.run())
+            .map_err(|error| failed(TRIED, error))?;
+        Ok(Proxy {
             port,
             orders,
             waker,
             counts,
-            thread: Some(thread.spawn(move || worker.run()).expect("a thread")),
-        }
+            failure,
+            thread: Some(thread),
+        })
     }
 
-    /// The next connections have these fates in turn; all later ones pass everything. The proxy's thread
-    /// takes each fate when it accepts the connection.
-    pub fn decide<F>(&self, fates: F)
+    /// The next connections have these fates in turn; all later ones pass everything. Connections that exist keep
+    /// theirs. The proxy's thread takes each fate from the iterator when it accepts the connection, so the iterator
+    /// must neither wait nor panic.
+    ///
+    /// # Errors
+    /// See [`Proxy`].
+    pub fn decide<F>(&self, fates: F) -> Result<(), Error>
     where
         F: IntoIterator<Item = Fate>,
         F::IntoIter: Send + 'static,
     {
-        self.order(Order::Decide(Box::new(fates.into_iter())));
+        self.order(Order::Decide(Box::new(fates.into_iter())))
     }
 
-    /// Cuts every connection that exists.
-    pub fn cut_all(&self) {
-        self.order(Order::CutAll);
+    /// Cuts every connection that exists. New ones are accepted.
+    ///
+    /// # Errors
+    /// See [`Proxy`].
+    pub fn cut_all(&self) -> Result<(), Error> {
+        self.order(Order::CutAll)
     }
 
-    /// Stalls every connection that exists.
-    pub fn stall_all(&self) {
-        self.order(Order::StallAll);
+    /// Stalls every connection that exists: it stays open and passes nothing more. New ones pass what they should.
+    ///
+    /// # Errors
+    /// See [`Proxy`].
+    pub fn stall_all(&self) -> Result<(), Error> {
+        self.order(Order::StallAll)
     }
 
-    /// Closes the listener, so that connections are refused.
-    pub fn refuse(&self) {
-        self.order(Order::Refuse);
+    /// Closes the listener: the system refuses new connections. Those that exist stay.
+    ///
+    /// # Errors
+    /// See [`Proxy`].
+    pub fn refuse(&self) -> Result<(), Error> {
+        self.order(Order::Refuse)
     }
 
     /// Accepts connections again, on the same port.
-    pub fn listen(&self) {
-        self.order(Order::Listen);
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`] if another program took the port meanwhile; otherwise see [`Proxy`].
+    pub fn listen(&self) -> Result<(), Error> {
+        self.order(Order::Listen)
     }
 
+    /// The TCP port on 127.0.0.1; it stays the same.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The `--endpoint` argument that reaches it.
-    pub fn endpoint(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    /// Address and port, for programs that take both in one word.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
+    /// Counts of the work so far. They can be read on any thread, also when the proxy is gone.
     pub fn counts(&self) -> &Arc<LinkCounts> {
         &self.counts
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: Order) -> Result<(), Error> {
         let (tell, done) = channel();
-        self.orders.send((order, tell)).expect("the proxy to run");
-        self.waker.wake().expect("the proxy to wake up");
-        done.recv_timeout(HANG).expect("the order carried out");
+        // Both fail only if the thread has ended, which the answer shows.
+        let _ = self.orders.send((order, tell));
+        let _ = self.waker.wake();
+        match done.recv_timeout(ORDER_TIME) {
+            Ok(result) => result,
+            Err(_) => Err(self.failure.get().cloned().unwrap_or_else(|| {
+                let problem = "its thread has ended, or does not answer";
+                failed_with(
+                    "giving the proxy an order",
+                    problem,
+                    "see whether the fates panicked or wait",
+                )
+            })),
+        }
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // A panic here would hide the test's own.
+        // A thread that has ended needs no order, and its panic was reported when it happened.
         let _ = self.orders.send((Order::Stop, channel().0));
         let _ = self.waker.wake();
         let _ = self.thread.take().map(JoinHandle::join);
@@ -183,35 +250,44 @@ impl Drop for Proxy {
 /// The state of the proxy's thread.
 struct Worker {
     poll: Poll,
-    orders: Receiver<(Order, Sender<()>)>,
+    orders: Receiver<(Order, Sender<Result<(), Error>>)>,
     port: u16,
     broker_port: u16,
     listener: Option<TcpListener>,
     fates: Fates,
     relays: Vec<Relay>,
     counts: Arc<LinkCounts>,
+    failure: Arc<OnceLock<Error>>,
 }
 
 impl Worker {
     fn run(mut self) {
+        if let Err(error) = self.serve() {
+            log::error!("{error}");
+            // Before the queue of orders goes: a caller that finds it gone finds the reason.
+            let _ = self.failure.set(error);
+        }
+    }
+
+    /// Returns after the order to stop.
+    fn serve(&mut self) -> Result<(), Error> {
         let mut events = Events::with_capacity(64);
         loop {
-            // A slow link passes more when time goes by, which gives no event.
-            let is_slow = |relay: &Relay| relay.fate.rate.is_some();
-            let slow = self.relays.iter().any(is_slow).then_some(LOOK_AGAIN);
-            match self.poll.poll(&mut events, slow) {
+            match self.poll.poll(&mut events, self.pause()) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                result => result.expect("events"),
+                result => {
+                    result.map_err(|error| failed("waiting for the proxy's sockets", error))?
+                }
             }
             while let Ok((order, done)) = self.orders.try_recv() {
                 if let Order::Stop = order {
-                    return;
+                    return Ok(());
                 }
-                self.carry_out(order);
-                // The receiver is gone only if the test has given up waiting and failed.
-                let _ = done.send(());
+                let result = self.carry_out(order);
+                // The receiver is gone only if the caller has given up waiting.
+                let _ = done.send(result);
             }
-            self.accept();
+            self.accept()?;
             let (counts, registry) = (&self.counts, self.poll.registry());
             self.relays.retain_mut(|relay| {
                 let stays = relay.pass(counts);
@@ -223,12 +299,21 @@ impl Worker {
         }
     }
 
-    fn carry_out(&mut self, order: Order) {
+    /// How long to wait for an event: links that are slow or delayed pass more when time goes by, which gives none.
+    fn pause(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.relays
+            .iter()
+            .filter_map(|relay| relay.pause(now))
+            .min()
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), Error> {
         match order {
             Order::Decide(fates) => self.fates = fates,
             Order::CutAll => {
                 // A stalled connection was counted when it stalled.
-                let alive = self.relays.iter().filter(|c| !c.stalled).count();
+                let alive = self.relays.iter().filter(|relay| !relay.stalled).count();
                 add(&self.counts.cuts, alive);
                 self.relays.clear();
             }
@@ -238,33 +323,48 @@ impl Worker {
                 }
             }
             Order::Refuse => self.listener = None,
-            Order::Listen => self.listen(),
+            Order::Listen => self.listen()?,
             Order::Stop => {}
         }
+        Ok(())
     }
 
     /// Listens, the first time on any port, later on the same one.
-    fn listen(&mut self) {
-        let listener = wait_for("the proxy's port", HANG, || {
-            net::TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).ok()
-        });
-        listener.set_nonblocking(true).expect("a listener to poll");
-        self.port = listener.local_addr().expect("its address").port();
-        let mut listener = TcpListener::from_std(listener);
-        let registry = self.poll.registry();
-        let watched = registry.register(&mut listener, LISTEN, Interest::READABLE);
-        watched.expect("a listener to watch");
-        self.listener = Some(listener);
+    fn listen(&mut self) -> Result<(), Error> {
+        if self.listener.is_some() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + LISTEN_TIME;
+        let listener = loop {
+            match net::TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
+                Err(_) if Instant::now() < deadline => thread::sleep(LOOK_AGAIN),
+                result => {
+                    break result.and_then(|listener| {
+                        listener.set_nonblocking(true)?;
+                        self.port = listener.local_addr()?.port();
+                        let mut listener = TcpListener::from_std(listener);
+                        let registry = self.poll.registry();
+                        registry.register(&mut listener, LISTEN, Interest::READABLE)?;
+                        Ok(listener)
+                    });
+                }
+            }
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let tried = format!("listening on {address} for the proxy");
+        self.listener = Some(listener.map_err(|error| failed(&tried, error))?);
+        Ok(())
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self) -> Result<(), Error> {
+        const TRIED: &str = "accepting a connection for the proxy";
         while let Some(listener) = &self.listener {
             let client = match listener.accept() {
                 Ok((client, _)) => client,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // The client was gone before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-                Err(error) => panic!("cannot accept: {error}"),
+                Err(error) => return Err(failed(TRIED, error)),
             };
             let fate = self.fates.next().unwrap_or_else(Fate::pass);
             // Counted behind the choice: a test that sees this count also sees what the choice counts.
@@ -278,11 +378,14 @@ impl Worker {
             else {
                 continue;
             };
-            broker.set_nonblocking(true).expect("a stream to poll");
-            let broker = TcpStream::from_std(broker);
-            let relay = Relay::new(client, broker, fate, self.poll.registry());
-            self.relays.push(relay);
+            let relay = broker.set_nonblocking(true).and_then(|()| {
+                let broker = TcpStream::from_std(broker);
+                Relay::new(client, broker, fate, self.poll.registry())
+            });
+            self.relays
+                .push(relay.map_err(|error| failed(TRIED, error))?);
         }
+        Ok(())
     }
 }
 
@@ -302,7 +405,12 @@ struct Relay {
 }
 
 impl Relay {
-    fn new(mut client: TcpStream, mut broker: TcpStream, fate: Fate, registry: &Registry) -> Relay {
+    fn new(
+        mut client: TcpStream,
+        mut broker: TcpStream,
+        fate: Fate,
+        registry: &Registry,
+    ) -> io::Result<Relay> {
         for stream in [&mut client, &mut broker] {
             // Fails only for a peer that is gone, which the first read shows.
             let _ = stream.set_nodelay(true);
@@ -310,14 +418,13 @@ impl Relay {
                 let _ = SockRef::from(&*stream).set_recv_buffer_size(SLOW_BUFFER);
             }
             let both = Interest::READABLE | Interest::WRITABLE;
-            let watched = registry.register(stream, PASS, both);
-            watched.expect("a stream to watch");
+            registry.register(stream, PASS, both)?;
         }
         let way = |counting| Way {
             counts: fate.counting == Counting::Both || fate.counting == counting,
             ..Way::default()
         };
-        Relay {
+        Ok(Relay {
             client,
             broker,
             from_client: way(Counting::FromClient),
@@ -327,7 +434,18 @@ impl Relay {
             earned: Instant::now(),
             passed: 0,
             stalled: false,
+        })
+    }
+
+    /// How long it is until this link may pass more, if that gives no event.
+    fn pause(&self, now: Instant) -> Option<Duration> {
+        if self.stalled {
+            return None;
         }
+        let slow = self.fate.rate.is_some().then_some(LOOK_AGAIN);
+        let ways = [&self.from_client, &self.from_broker];
+        let due = ways.into_iter().filter_map(|way| way.due(now));
+        due.chain(slow).min()
     }
 
     /// Passes the bytes that there are; returns whether the connection stays.
@@ -363,7 +481,8 @@ impl Relay {
             if !self.fate.single.is_empty() && (before..*passed).contains(&begin) {
                 add(&counts.slowed, 1);
             }
-            if self.fate.after == Some(0) {
+            let delayed = self.from_client.is_delayed() || self.from_broker.is_delayed();
+            if self.fate.after == Some(0) && !delayed {
                 match self.fate.end {
                     End::Cut => {
                         add(&counts.cuts, 1);
@@ -403,8 +522,14 @@ struct Way {
     counts: bool,
     /// Bytes that a slow link may take.
     credit: u64,
+    /// Pieces that a delayed link passes on later, each with its time. An empty piece is the end.
+    delayed: VecDeque<(Instant, Vec<u8>)>,
+    delayed_bytes: usize,
     waiting: VecDeque<u8>,
+    /// The end was read.
     ended: bool,
+    /// Nothing comes behind what waits.
+    last: bool,
     closed: bool,
 }
 
@@ -412,6 +537,17 @@ impl Way {
     /// A slow link may take `more` bytes, and at most `most` at once.
     fn earn(&mut self, more: u64, most: u64) {
         self.credit = (self.credit + more).min(most);
+    }
+
+    fn is_delayed(&self) -> bool {
+        !self.delayed.is_empty()
+    }
+
+    /// How long the next piece is still delayed. Returns `None` if there is none, or if one before it still waits.
+    fn due(&self, now: Instant) -> Option<Duration> {
+        let (due, _) = self.delayed.front()?;
+        let is_next = self.waiting.is_empty();
+        is_next.then(|| due.saturating_duration_since(now))
     }
 
     /// Takes one step; returns whether anything moved.
@@ -428,23 +564,42 @@ impl Way {
             Some(_) => self.credit,
             None => u64::MAX,
         };
-        if self.waiting.is_empty() && !self.ended && fate.after != Some(0) && credit > 0 {
+        let room = match fate.delay {
+            Some(_) => self.delayed_bytes < MOST_DELAYED,
+            None => self.waiting.is_empty(),
+        };
+        if room && !self.ended && fate.after != Some(0) && credit > 0 {
             let mut piece = [0; PIECE];
-            let mut room = fate.piece(*passed);
-            room = room.min(usize::try_from(credit).unwrap_or(PIECE));
+            let mut most = fate.piece(*passed);
+            most = most.min(usize::try_from(credit).unwrap_or(PIECE));
             if let (true, Some(left)) = (self.counts, fate.after) {
-                room = room.min(usize::try_from(left).unwrap_or(PIECE));
+                most = most.min(usize::try_from(left).unwrap_or(PIECE));
             }
-            if let Some(length) = unless_blocked(from.read(&mut piece[..room]))? {
+            if let Some(length) = unless_blocked(from.read(&mut piece[..most]))? {
                 moved = true;
                 self.credit = credit - length as u64;
                 *passed += length as u64;
                 self.ended = length == 0;
-                self.waiting.extend(&piece[..length]);
+                match fate.delay {
+                    Some(delay) => {
+                        let piece = piece[..length].to_vec();
+                        self.delayed.push_back((Instant::now() + delay, piece));
+                        self.delayed_bytes += length;
+                    }
+                    None => self.add(&piece[..length]),
+                }
                 if let (true, Some(left), None) = (self.counts, &mut fate.after, fate.rate) {
                     *left -= length as u64;
                 }
             }
+        }
+        // One piece at a time, so that a peer that does not read bounds what waits.
+        if self.due(Instant::now()) == Some(Duration::ZERO)
+            && let Some((_, piece)) = self.delayed.pop_front()
+        {
+            moved = true;
+            self.delayed_bytes -= piece.len();
+            self.add(&piece);
         }
         while !self.waiting.is_empty() {
             let Some(length) = unless_blocked(to.write(self.waiting.as_slices().0))? else {
@@ -454,11 +609,17 @@ impl Way {
             add(&counts.bytes, length);
             self.waiting.drain(..length);
         }
-        if self.ended && !self.closed {
+        if self.last && !self.closed {
             self.closed = true;
             to.shutdown(Shutdown::Write)?;
         }
         Ok(moved)
+    }
+
+    /// The next bytes, or the end, go on now.
+    fn add(&mut self, piece: &[u8]) {
+        self.last = piece.is_empty();
+        self.waiting.extend(piece);
     }
 }
 
@@ -472,4 +633,14 @@ fn unless_blocked(result: io::Result<usize>) -> io::Result<Option<usize>> {
 
 fn add(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::SeqCst);
+}
+
+fn failed(tried: &str, error: io::Error) -> Error {
+    let advice =
+        "check that 127.0.0.1 is up, and that this process may open more sockets and threads";
+    failed_with(tried, &error.to_string(), advice).with_source(error)
+}
+
+fn failed_with(tried: &str, problem: &str, advice: &str) -> Error {
+    Error::new(Blame::Configuration, tried, problem, advice)
 }

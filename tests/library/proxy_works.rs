@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::account::{Account, Last, Subscriber, all_with, qos};
 use crate::support::{
-    Counting, Fate, HANG, Proxy, Random, RandomFates, SpareWhenStuck, wait_until,
+    Counting, Fate, HANG, Proxy, Random, RandomFates, SpareWhenStuck, wait_for, wait_until,
     wait_until_refused,
 };
 use mqtt_connection_sharing::QoS;
@@ -21,7 +21,7 @@ use mqtt_connection_sharing::{Outcome, Reason};
 fn proxied() -> (TcpListener, Proxy) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    (listener, Proxy::start(port))
+    (listener, Proxy::start(port).unwrap())
 }
 
 /// Both ends of a connection through the proxy.
@@ -73,7 +73,9 @@ fn the_proxy_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
         (Counting::FromClient, 7),
         (Counting::FromBroker, 0),
     ] {
-        proxy.decide([Fate::cut_after(7).counting(counting)]);
+        proxy
+            .decide([Fate::cut_after(7).counting(counting)])
+            .unwrap();
         let (mut client, mut broker) = connect(&listener, &proxy);
         broker.write_all(b"ab").unwrap();
         let mut two = [0; 2];
@@ -92,7 +94,9 @@ fn the_proxy_cuts_after_exactly_so_many_bytes_of_the_direction_that_counts() {
 #[test]
 fn the_proxy_stalls_a_connection_without_closing_and_goes_on_with_others() {
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::stall_after(3), Fate::pass().one_byte_at_a_time()]);
+    proxy
+        .decide([Fate::stall_after(3), Fate::pass().one_byte_at_a_time()])
+        .unwrap();
     let (mut client, mut broker) = connect(&listener, &proxy);
     client.write_all(b"12345").unwrap();
     let mut three = [0; 3];
@@ -100,7 +104,7 @@ fn the_proxy_stalls_a_connection_without_closing_and_goes_on_with_others() {
     let (mut other, mut its_broker) = connect(&listener, &proxy);
     other.write_all(b"12345").unwrap();
     its_broker.read_exact(&mut [0; 5]).unwrap();
-    proxy.stall_all();
+    proxy.stall_all().unwrap();
     assert_eq!(proxy.counts().stalls(), 2);
     for stream in [&mut broker, &mut its_broker] {
         stream
@@ -118,14 +122,14 @@ fn the_proxy_stalls_a_connection_without_closing_and_goes_on_with_others() {
 fn the_proxy_refuses_drops_and_accepts_again_on_the_same_port() {
     let (listener, proxy) = proxied();
     let port = proxy.port();
-    proxy.refuse();
+    proxy.refuse().unwrap();
     wait_until_refused(port);
-    proxy.listen();
+    proxy.listen().unwrap();
     let (mut client, _broker) = connect(&listener, &proxy);
-    proxy.decide([Fate::cut_after(0)]);
+    proxy.decide([Fate::cut_after(0)]).unwrap();
     let mut dropped = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     assert_eq!(read_to_the_end(&mut dropped), b"");
-    proxy.cut_all();
+    proxy.cut_all().unwrap();
     assert_eq!(read_to_the_end(&mut client), b"");
     assert_eq!(proxy.counts().cuts(), 2);
 }
@@ -147,7 +151,9 @@ fn the_proxy_spares_the_connection_after_eight_without_progress() {
     // No other connection passes more than one byte.
     let spare = SpareWhenStuck::new(|| 0);
     let spared_so_far = spare.count();
-    proxy.decide(RandomFates::new(1, 1..2, None, spare));
+    proxy
+        .decide(RandomFates::new(1, 1..2, None, spare))
+        .unwrap();
     connect_and_close(&proxy, 8);
     assert_eq!(spared_so_far.load(Ordering::SeqCst), 0);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
@@ -183,7 +189,9 @@ fn the_proxy_spares_none_while_there_is_progress() {
     };
     let spare = SpareWhenStuck::new(now);
     let spared_so_far = spare.count();
-    proxy.decide(RandomFates::new(1, 1..2, None, spare));
+    proxy
+        .decide(RandomFates::new(1, 1..2, None, spare))
+        .unwrap();
     connect_and_close(&proxy, 100);
     assert_eq!(spared_so_far.load(Ordering::SeqCst), 0);
 }
@@ -193,7 +201,7 @@ fn a_slow_link_passes_no_more_than_its_rate_and_still_everything() {
     const RATE: u64 = 100_000;
     const SENT: usize = 30_000;
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::pass().at_rate(RATE)]);
+    proxy.decide([Fate::pass().at_rate(RATE)]).unwrap();
     let start = Instant::now();
     let (mut client, mut broker) = connect(&listener, &proxy);
     let sending = thread::spawn(move || {
@@ -207,9 +215,116 @@ fn a_slow_link_passes_no_more_than_its_rate_and_still_everything() {
 }
 
 #[test]
+fn a_delayed_link_passes_everything_in_order_and_no_earlier() {
+    const DELAY: Duration = Duration::from_millis(40);
+    let (listener, proxy) = proxied();
+    proxy.decide([Fate::pass().delay(DELAY)]).unwrap();
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    let start = Instant::now();
+    client.write_all(b"ask").unwrap();
+    broker.read_exact(&mut [0; 3]).unwrap();
+    assert!(start.elapsed() >= DELAY, "{:?}", start.elapsed());
+    broker.write_all(b"answer").unwrap();
+    client.read_exact(&mut [0; 6]).unwrap();
+    assert!(start.elapsed() >= 2 * DELAY, "{:?}", start.elapsed());
+    // More than one direction holds. The end comes behind it, as late as the rest.
+    let sent: Vec<u8> = (0..8_000_000u32).map(|n| (n / 7) as u8).collect();
+    let expected = sent.clone();
+    let writer = thread::spawn(move || {
+        client.write_all(&sent).unwrap();
+        let end = Instant::now();
+        client.shutdown(Shutdown::Write).unwrap();
+        end
+    });
+    assert!(read_to_the_end(&mut broker) == expected);
+    let end = writer.join().unwrap();
+    assert!(end.elapsed() >= DELAY, "{:?}", end.elapsed());
+}
+
+#[test]
+fn a_delayed_link_that_is_cut_first_passes_the_bytes_that_count() {
+    let (listener, proxy) = proxied();
+    let fate = Fate::cut_after(7).delay(Duration::from_millis(40));
+    proxy.decide([fate.counting(Counting::FromClient)]).unwrap();
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    client.write_all(b"123456789").unwrap();
+    assert_eq!(read_to_the_end(&mut broker), b"1234567");
+    assert_eq!(proxy.counts().cuts(), 1);
+}
+
+#[test]
+fn a_delayed_link_that_stalls_lets_the_others_pass() {
+    let (listener, proxy) = proxied();
+    proxy.decide([Fate::pass().delay(HANG)]).unwrap();
+    let (mut held, _broker) = connect(&listener, &proxy);
+    held.write_all(b"held").unwrap();
+    let (mut client, mut broker) = connect(&listener, &proxy);
+    client.write_all(b"through").unwrap();
+    broker.read_exact(&mut [0; 7]).unwrap();
+    proxy.stall_all().unwrap();
+    proxy.cut_all().unwrap();
+    assert_eq!(read_to_the_end(&mut client), b"");
+    assert_eq!(read_to_the_end(&mut held), b"");
+}
+
+#[test]
+fn the_fates_come_in_turn_and_the_connections_behind_them_pass_everything() {
+    let (listener, proxy) = proxied();
+    proxy
+        .decide([Fate::cut_after(1), Fate::cut_after(2)])
+        .unwrap();
+    for expected in [&b"1"[..], b"12", b"12345"] {
+        let (mut client, mut broker) = connect(&listener, &proxy);
+        client.write_all(b"12345").unwrap();
+        if expected.len() == 5 {
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        assert_eq!(read_to_the_end(&mut broker), expected);
+    }
+}
+
+#[test]
+fn orders_fail_once_the_fates_have_panicked() {
+    let (_listener, proxy) = proxied();
+    let fates = std::iter::from_fn(|| panic!("a mistake in the test's fates"));
+    proxy.decide(fates).unwrap();
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+    assert_eq!(read_to_the_end(&mut client), b"");
+    let error = proxy.cut_all().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "giving the proxy an order: its thread has ended, or does not answer; \
+         see whether the fates panicked or wait"
+    );
+}
+
+#[test]
+fn listening_twice_is_listening_once() {
+    let (listener, proxy) = proxied();
+    proxy.listen().unwrap();
+    let _both = connect(&listener, &proxy);
+}
+
+#[test]
+fn the_proxy_says_that_its_port_was_taken() {
+    let (_listener, proxy) = proxied();
+    proxy.refuse().unwrap();
+    // The old listener may be open in a process that another test starts.
+    let taken = wait_for("the proxy's port", HANG, || {
+        TcpListener::bind(proxy.address()).ok()
+    });
+    let error = proxy.listen().unwrap_err().to_string();
+    let expected = format!("listening on {} for the proxy: ", proxy.address());
+    assert!(error.starts_with(&expected), "{error}");
+    // It goes on all the same.
+    drop(taken);
+    proxy.listen().unwrap();
+}
+
+#[test]
 fn the_proxy_leaves_nothing_behind() {
     let (listener, proxy) = proxied();
-    proxy.decide([Fate::stall_after(0)]);
+    proxy.decide([Fate::stall_after(0)]).unwrap();
     let (mut stalled, _broker) = connect(&listener, &proxy);
     let (mut client, _other) = connect(&listener, &proxy);
     let (port, counts) = (proxy.port(), proxy.counts().clone());

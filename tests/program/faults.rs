@@ -2,6 +2,9 @@
 //! stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS behind the proxy
 //! of `src/local/proxy.rs`. Each run must succeed with nothing lost.
 
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
+#![allow(clippy::unwrap_used)]
+
 use std::iter;
 use std::ops::Range;
 use std::time::Instant;
@@ -12,7 +15,7 @@ use crate::support::{Counting, Fate, HANG, Mosquitto, Program, Proxy, Random, Re
 /// Mosquitto behind a proxy.
 fn broker() -> (Mosquitto, Proxy) {
     let broker = Mosquitto::start_fast();
-    let proxy = Proxy::start(broker.port());
+    let proxy = Proxy::start(broker.port()).unwrap();
     (broker, proxy)
 }
 
@@ -20,7 +23,7 @@ fn broker() -> (Mosquitto, Proxy) {
 /// delay.
 fn program(broker: &Mosquitto, proxy: &Proxy, count: u64) -> Program {
     Program::new()
-        .args(broker.arguments_through(&proxy.endpoint()))
+        .args(broker.arguments_through(&proxy.address().to_string()))
         .args(["--client-id", "demo", "-v", "--output", "json"])
         .args(["--iterations", "1", "--publish-delay", "0"])
         .args(["--publish-count", &count.to_string()])
@@ -68,7 +71,7 @@ fn cut_step_by_step(counting: Counting, last: u64) {
         .map(|n| Fate::cut_after(n).counting(counting))
         .collect();
     let cuts = 2 * steps.len() as u64;
-    proxy.decide([steps.clone(), steps].concat());
+    proxy.decide([steps.clone(), steps].concat()).unwrap();
     // So many messages that the run does not end before the last cut.
     const COUNT: u64 = 2_000;
     let run = came_through(program(&broker, &proxy, COUNT).spawn(), COUNT);
@@ -99,7 +102,7 @@ fn a_run_survives_cuts_anywhere_in_the_traffic() {
         let (broker, proxy) = broker();
         // The cuts come to an end: Mosquitto 2.0 sends its whole backlog after each reconnect, which may
         // be more than passes between two cuts.
-        proxy.decide(random_cuts(seed, 30, 1..40_000));
+        proxy.decide(random_cuts(seed, 30, 1..40_000)).unwrap();
         let run = came_through(program(&broker, &proxy, 2_000).spawn(), 2_000);
         assert!(proxy.counts().cuts() >= 4, "seed {seed}: {run:?}");
         assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
@@ -113,7 +116,9 @@ fn cuts_anywhere_make_no_message_of_quality_of_service_2_come_twice() {
         // The cuts are so far apart that all messages of the broker get through between them. After two
         // losses in a row Mosquitto 2.0 forgets that it has sent PUBREL and sends the message anew,
         // which it must not [MQTT-4.3.3-1]. No client can tell that from a new message.
-        proxy.decide(random_cuts(seed, 10, 120_000..200_000));
+        proxy
+            .decide(random_cuts(seed, 10, 120_000..200_000))
+            .unwrap();
         let program = program(&broker, &proxy, 1_000).args(["--qos", "2"]);
         let run = came_through(program.spawn(), 1_000);
         assert!(run.reconnects >= 1, "seed {seed}: {run:?}");
@@ -124,7 +129,9 @@ fn cuts_anywhere_make_no_message_of_quality_of_service_2_come_twice() {
 #[test]
 fn a_run_survives_one_byte_at_a_time() {
     let (broker, proxy) = broker();
-    proxy.decide(iter::repeat(Fate::pass().one_byte_at_a_time()));
+    proxy
+        .decide(iter::repeat(Fate::pass().one_byte_at_a_time()))
+        .unwrap();
     let run = came_through(program(&broker, &proxy, 500).spawn(), 500);
     run.expect_smooth(500);
     assert_eq!(proxy.counts().cuts(), 0);
@@ -137,7 +144,7 @@ fn a_link_that_falls_silent_in_the_traffic_is_noticed_by_the_missing_acknowledgm
         slow_program(&broker, &proxy).args(["--ack-timeout", "1s", "--keep-alive", "60s"]);
     let mut running = program.spawn();
     running.wait_for_line(MIDDLE);
-    proxy.stall_all();
+    proxy.stall_all().unwrap();
     let line = running.wait_for_line(" lost after ");
     assert!(line.contains("acknowledgment"), "{line}");
     let run = came_through(running, SLOW_COUNT);
@@ -154,7 +161,7 @@ fn a_link_that_falls_silent_is_noticed_by_the_pingreq_that_nothing_answers() {
     let mut running = program.spawn();
     running.wait_for_line(MIDDLE);
     let begin = Instant::now();
-    proxy.stall_all();
+    proxy.stall_all().unwrap();
     let line = running.wait_for_line(" lost after ");
     let took = begin.elapsed();
     assert!(line.contains("PINGREQ"), "{line}");
@@ -167,7 +174,7 @@ fn a_link_that_falls_silent_in_the_handshake_is_tried_anew() {
     let (broker, proxy) = broker();
     let steps = [0, 1, 200, 1_000, 2_500].map(Fate::stall_after);
     let stalls = steps.len() as u64;
-    proxy.decide(steps);
+    proxy.decide(steps).unwrap();
     let program = program(&broker, &proxy, 50).args(["--connect-timeout", "500ms"]);
     let mut running = program.spawn();
     for _ in 0..stalls {
@@ -180,19 +187,19 @@ fn a_link_that_falls_silent_in_the_handshake_is_tried_anew() {
 #[test]
 fn a_run_survives_a_broker_that_refuses_connections_for_a_while() {
     let (broker, proxy) = broker();
-    proxy.refuse();
+    proxy.refuse().unwrap();
     let mut running = slow_program(&broker, &proxy).spawn();
     for _ in 0..5 {
         running.wait_for_line("nothing listens on that port");
     }
-    proxy.listen();
+    proxy.listen().unwrap();
     running.wait_for_line(MIDDLE);
-    proxy.refuse();
-    proxy.cut_all();
+    proxy.refuse().unwrap();
+    proxy.cut_all().unwrap();
     for _ in 0..5 {
         running.wait_for_line("nothing listens on that port");
     }
-    proxy.listen();
+    proxy.listen().unwrap();
     let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }
@@ -200,19 +207,19 @@ fn a_run_survives_a_broker_that_refuses_connections_for_a_while() {
 #[test]
 fn a_run_survives_a_broker_that_accepts_and_drops_for_a_while() {
     let (broker, proxy) = broker();
-    proxy.decide(iter::repeat(Fate::cut_after(0)));
+    proxy.decide(iter::repeat(Fate::cut_after(0))).unwrap();
     let mut running = slow_program(&broker, &proxy).spawn();
     for _ in 0..5 {
         running.wait_for_line("trying again in");
     }
-    proxy.decide([]);
+    proxy.decide([]).unwrap();
     running.wait_for_line(MIDDLE);
-    proxy.decide(iter::repeat(Fate::cut_after(0)));
-    proxy.cut_all();
+    proxy.decide(iter::repeat(Fate::cut_after(0))).unwrap();
+    proxy.cut_all().unwrap();
     for _ in 0..5 {
         running.wait_for_line("trying again in");
     }
-    proxy.decide([]);
+    proxy.decide([]).unwrap();
     let run = came_through(running, SLOW_COUNT);
     assert_eq!((run.reconnects, run.resumed), (1, 1), "{run:?}");
 }

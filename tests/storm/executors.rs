@@ -172,10 +172,12 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
     });
     let ledger = Arc::new(Ledger::new(messages));
     let broker = Mosquitto::start_fast();
-    let proxy = Proxy::start(broker.port());
+    let proxy = Proxy::start(broker.port()).unwrap();
     let progress = Arc::clone(&ledger);
     let spare = SpareWhenStuck::new(move || progress.told.load(Ordering::SeqCst));
-    proxy.decide(RandomFates::new(23, 1..150_000, None, spare));
+    proxy
+        .decide(RandomFates::new(23, 1..150_000, None, spare))
+        .unwrap();
     let running = Running::start(options(&broker, &proxy));
     let handle = running.handle();
 

@@ -31,7 +31,8 @@ pub mod storm;
 pub mod wire;
 pub mod witness;
 
-// The library's own files: these tests use them without the feature `local-broker`, too.
+// The library's own files: these tests use them without the feature `local-broker`, too. They find their errors
+// here.
 #[path = "../../src/local/fate.rs"]
 pub mod fate;
 #[path = "../../src/local/proxy.rs"]
@@ -40,6 +41,8 @@ pub mod proxy;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use mqtt_connection_sharing::error::{Blame, Error};
 
 pub use black_hole::BlackHole;
 pub use certs::Certs;

@@ -231,14 +231,16 @@ impl Storm {
     pub fn run(&self, watch: impl FnOnce(Progress)) -> Figures {
         let begin = Instant::now();
         let mut broker = Mosquitto::start_fast();
-        let proxy = Proxy::start(broker.port());
+        let proxy = Proxy::start(broker.port()).unwrap();
         let per_publisher = account::all_with(self.round / PUBLISHERS as u64);
         let account = Arc::new(Account::new(per_publisher, self.largest));
         let watched = Arc::clone(&account);
         let spare = SpareWhenStuck::new(move || watched.progress());
         let spared = spare.count();
         let bytes = self.cut_after.clone();
-        proxy.decide(RandomFates::new(self.seed, bytes, self.rate, spare));
+        proxy
+            .decide(RandomFates::new(self.seed, bytes, self.rate, spare))
+            .unwrap();
         let mut witness = Witness::start(&broker, &account, Default::default());
         let mut options = options(&broker, &proxy);
         options.max_packet_size = options.max_packet_size.max(2 * self.largest as usize);
@@ -269,9 +271,9 @@ impl Storm {
             account.begin_round(round);
             let kill = round % self.kill_every == self.kill_every - 1;
             if kill {
-                proxy.refuse();
+                proxy.refuse().unwrap();
                 let stalls = proxy.counts().stalls();
-                proxy.stall_all();
+                proxy.stall_all().unwrap();
                 stalled_by_us += proxy.counts().stalls() - stalls;
                 broker.save();
             }
@@ -285,10 +287,10 @@ impl Storm {
                     broker.remove_database();
                 }
                 let seen = witness.join();
-                proxy.cut_all();
+                proxy.cut_all().unwrap();
                 broker.start_again();
                 witness = Witness::start(&broker, &account, seen);
-                proxy.listen();
+                proxy.listen().unwrap();
                 kills.fetch_add(1, Ordering::Relaxed);
             }
             let deadline = Instant::now() + ROUND_LIMIT;
