@@ -6,13 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The papers, from the top of the repository.
-const PAPERS: [&str; 7] = [
+const PAPERS: [&str; 8] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "benches/README.md",
     "certs/README.md",
     "config/README.md",
+    "examples/README.md",
     "tests/README.md",
 ];
 

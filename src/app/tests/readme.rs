@@ -4,6 +4,7 @@
 //! `cargo test --bins readme`
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use serde_json::Value;
 
@@ -363,12 +364,25 @@ fn the_example_is_the_one_that_opens_the_documentation() {
     let program = lines.collect::<Vec<_>>().join("\n");
     let readme = Paper::read("README.md");
     assert_eq!(readme.blocks("rust")[0].trim(), program);
-    // The other one says how it is run.
-    let source = file("examples/two_threads.rs");
-    let (first, _) = source.split_once('\n').unwrap();
-    let command = first.strip_prefix("//! ").unwrap();
-    let shown = readme.text.contains(&format!("`{command}`"));
-    assert!(shown, "how to run the example: {command}");
+}
+
+#[test]
+fn each_example_says_first_how_to_run_it_and_the_list_has_them_all() {
+    let mut commands = Vec::new();
+    for entry in fs::read_dir(repository().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            let (first, _) = source.split_once('\n').unwrap();
+            commands.push(first.strip_prefix("//! ").unwrap().to_owned());
+        }
+    }
+    let table = rows(&Paper::read("examples/README.md").section("## Programs"));
+    let mut shown: Vec<String> = table.iter().map(|row| row[0].replace('`', "")).collect();
+    commands.sort();
+    shown.sort();
+    assert_eq!(shown, commands);
+    assert!(shown.len() >= 4);
 }
 
 #[test]
