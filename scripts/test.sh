@@ -193,10 +193,12 @@ else
     step 'tests' all_tests
     # Only the tests that this feature adds or changes: the rest is the same code as above.
     step 'tests, local-broker' env RUST_TEST_THREADS="$threads" \
-        cargo test --locked --features local-broker --test program -- local_broker:: secrets:: settings:: golden::
+        cargo test --locked --features local-broker --test program -- \
+        local_broker:: local_links:: secrets:: settings:: golden::
     step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
+    step 'documentation tests, local-broker' cargo test --locked --features local-broker --doc local
     step 'exploration' exploration
-    step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+    step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
     step 'smoke test' scripts/smoke.sh
     step 'short soak run' scripts/soak.sh --dev 0.25
     [[ $mode != --all ]] || step 'storm of a million messages' storm

@@ -126,9 +126,10 @@
 //! | `client/` | what threads hold and what the loop's thread owns; reads the clock | `client/agent/` and `client/fanout.rs` on the loop's thread, the rest on any |
 //! | `app/` | the program; uses this library's public interface and nothing else | main, and the threads that it starts |
 //!
-//! [`error`] uses no room and says whose fault something is. `secret.rs` keeps passwords and keys and wipes them. [`options`] knows the nouns of `mqtt`. [`limits`] has
-//! what a broker allows within what MQTT allows. `local/` is the embedded broker of the feature `local-broker`. The
-//! head of each `mod.rs` says what is in its room; `CONTRIBUTING.md` says how the walls are checked.
+//! [`error`] uses no room and says whose fault something is. `secret.rs` keeps passwords and keys and wipes them.
+//! [`options`] knows the nouns of `mqtt`. [`limits`] has what a broker allows within what MQTT allows. `local/` is the
+//! embedded broker of the feature `local-broker`, for `--local` and for the tests of applications; it uses `error` and
+//! `options`. The head of each `mod.rs` says what is in its room; `CONTRIBUTING.md` says how the walls are checked.
 //!
 //! # Messages before their subscription
 //!

@@ -12,7 +12,6 @@ pub(crate) fn start(
     config: &mut Config,
 ) -> Result<Option<mqtt_connection_sharing::local::LocalBroker>, Error> {
     use mqtt_connection_sharing::local::LocalBroker;
-    use mqtt_connection_sharing::options::{Identity, Security, TlsOptions};
 
     if !config.local {
         return Ok(None);
@@ -24,10 +23,7 @@ pub(crate) fn start(
     );
     config.options.host = "localhost".to_owned();
     config.options.port = broker.port();
-    let mut tls = TlsOptions::default();
-    tls.ca = Some(broker.ca_file().into());
-    tls.identity = Some(Identity::pem(broker.cert(), broker.key()));
-    config.options.security = Security::Tls(tls);
+    config.options.security = broker.security();
     Ok(Some(broker))
 }
 

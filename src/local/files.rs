@@ -1,5 +1,4 @@
-//! The certificates and keys of the embedded broker, in a private temporary folder that is removed with the value.
-//! Nothing else is written anywhere.
+//! The embedded broker's private temporary folder, and the certificates and keys in it. Nothing is written elsewhere.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,10 +15,9 @@ use tempfile::TempDir;
 use super::failed;
 use crate::error::Error;
 
-/// The private folder with the certificates and keys.
+/// The files with the certificates and keys.
 #[derive(Debug)]
 pub(super) struct Files {
-    pub(super) folder: TempDir,
     pub(super) ca: PathBuf,
     pub(super) server_cert: PathBuf,
     pub(super) server_key: PathBuf,
@@ -28,16 +26,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn create() -> Result<Files, Error> {
-        let folder = private_folder()?;
-        let path = |name: &str| folder.path().join(name);
+    pub(super) fn create(folder: &Path) -> Result<Files, Error> {
+        let path = |name: &str| folder.join(name);
         let files = Files {
             ca: path("ca.pem"),
             server_cert: path("server.pem"),
             server_key: path("server-key.pem"),
             cert: path("client.pem"),
             key: path("client-key.pem"),
-            folder,
         };
         let certificates = Certificates::generate()
             .map_err(|error| failed("making the local broker's certificates", &error))?;
@@ -115,7 +111,8 @@ fn parameters(common_name: &str, names: Vec<String>) -> Result<CertificateParams
     Ok(params)
 }
 
-fn private_folder() -> Result<TempDir, Error> {
+/// A folder that nobody else can enter. It is removed with the value.
+pub(super) fn private_folder() -> Result<TempDir, Error> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("mqtt-connection-sharing-");
     #[cfg(unix)]
@@ -145,8 +142,9 @@ mod tests {
     fn the_folder_and_the_keys_are_private() {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let files = Files::create().unwrap();
-        assert_eq!(mode(files.folder.path()), 0o700);
+        let folder = private_folder().unwrap();
+        let files = Files::create(folder.path()).unwrap();
+        assert_eq!(mode(folder.path()), 0o700);
         assert_eq!(mode(&files.key), 0o600);
         assert_eq!(mode(&files.server_key), 0o600);
     }

@@ -1,18 +1,47 @@
-//! The embedded broker of `--local`: an MQTT broker inside this process, with certificates made at
-//! its start, so that the demo runs without anything installed or configured.
+//! The embedded broker: an MQTT broker inside this process, for the program's `--local` and for tests of applications.
+//! Nothing has to be installed or configured.
 //!
-//! It listens on 127.0.0.1 only, on a port that the system chooses, over TLS only, and accepts no
-//! client without a certificate of its own authority. It keeps everything in memory or in a
-//! private temporary folder, which is removed with it. It must never open a plain listener and never
-//! write into the working directory; the defaults of the crate `mqtt5` do both.
+//! A test starts a [`LocalBroker`], makes a client of its [`options`](LocalBroker::options), and lets the links fail by its
+//! [`proxy`](LocalBroker::proxy):
 //!
-//! It runs on a worker thread of its own, `local-broker`. The rest of the program reaches it only
-//! through the socket, like any other broker. It speaks ALPN `mqtt` or none: a client that offers
+//! ```
+//! use mqtt_connection_sharing::local::LocalBroker;
+//! use mqtt_connection_sharing::{Client, Publish, QoS};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = LocalBroker::start()?;
+//! let client = Client::new(broker.options("me"))?;
+//! let (agent, handle) = client.open();
+//!
+//! let running = std::thread::spawn(move || agent.run());
+//! handle.publish(Publish::new("a", QoS::AtLeastOnce, "before"))?.wait().into_result()?;
+//! broker.proxy().cut_all()?;
+//! // The loop connects again.
+//! handle.publish(Publish::new("a", QoS::AtLeastOnce, "behind"))?.wait().into_result()?;
+//! drop(handle);
+//! let ended = running.join().map_err(|_| "a panic")?;
+//! ended.result?;
+//! assert_eq!(ended.stats.reconnects, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The broker listens on 127.0.0.1 only, on a port that the system chooses. [`LocalBroker::start`] makes certificates,
+//! listens over TLS only, and accepts no client without a certificate of its own authority.
+//! [`LocalBroker::start_plain`] listens without TLS instead. Everything is kept in memory or in a private temporary
+//! folder, which is removed with the broker. It must never open a plain listener unasked, never listen on another
+//! address, and never write into the working directory; the defaults of the crate `mqtt5` do all three.
+//!
+//! It runs on a worker thread of its own, `local-broker`, and the proxy on another one. The rest of the process
+//! reaches it only through the socket, like any other broker. It speaks ALPN `mqtt` or none: a client that offers
 //! only other protocol names fails in the handshake.
 //!
-//! Compiled with the cargo feature `local-broker`.
+//! Compiled with the cargo feature `local-broker`, some 110 crates. An application names it in its
+//! `[dev-dependencies]`.
 
+mod fate;
 mod files;
+mod proxy;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -22,11 +51,16 @@ use mqtt5::broker::config::{
     AuthConfig, BrokerConfig, RateLimitConfig, StorageBackend, StorageConfig, TlsConfig,
 };
 use mqtt5::broker::server::MqttBroker;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use files::Files;
+use files::{Files, private_folder};
+
+pub use fate::{Counting, Fate};
+pub use proxy::{LinkCounts, Proxy};
 
 use crate::error::{Blame, Error};
+use crate::options::{Identity, Options, Security, TlsOptions};
 
 /// Name of the broker's thread.
 const THREAD_NAME: &str = "local-broker";
@@ -46,60 +80,129 @@ const DELIVERY_LANE: usize = 200_000;
 /// it has acknowledged them to their publisher. It is far more than a demo run can leave behind.
 const QUEUED_BYTES: usize = 1024 * 1024 * 1024;
 
-/// A running broker. It stops, and its folder is removed, when this is dropped.
+/// A running broker with a [`Proxy`] in front of it. Both stop, and the folder is removed, when this is dropped.
 #[derive(Debug)]
 pub struct LocalBroker {
     // `drop` takes it out. It must end before the folder goes, so it comes first.
     runtime: Option<Runtime>,
     port: u16,
-    files: Files,
+    proxy: Proxy,
+    /// `None` without TLS.
+    files: Option<Files>,
+    /// Removed with the value.
+    _folder: TempDir,
 }
 
 impl LocalBroker {
-    /// Makes the certificates and starts the broker. It accepts connections when this returns.
+    /// Makes the certificates and starts the broker, over TLS only. It accepts connections when this returns.
     ///
     /// # Errors
-    /// [`Blame::Configuration`] if the temporary folder, the certificates, the thread or the
-    /// listening socket cannot be made.
+    /// [`Blame::Configuration`] if the temporary folder, the certificates, the threads or the
+    /// listening sockets cannot be made.
     ///
     /// # Panics
     /// When called from inside an async runtime, which must not be blocked.
     pub fn start() -> Result<LocalBroker, Error> {
-        let files = Files::create()?;
+        let folder = private_folder()?;
+        let files = Files::create(folder.path())?;
+        LocalBroker::start_with(folder, Some(files))
+    }
+
+    /// Starts the broker without TLS and without certificates. Every program of this machine can reach it.
+    ///
+    /// # Errors
+    /// [`Blame::Configuration`] if the temporary folder, the threads or the listening sockets cannot be made.
+    ///
+    /// # Panics
+    /// When called from inside an async runtime, which must not be blocked.
+    pub fn start_plain() -> Result<LocalBroker, Error> {
+        LocalBroker::start_with(private_folder()?, None)
+    }
+
+    fn start_with(folder: TempDir, files: Option<Files>) -> Result<LocalBroker, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name(THREAD_NAME)
             .enable_all()
             .build()
             .map_err(|error| failed("starting the local broker's thread", &error))?;
-        let port = runtime.block_on(serve(settings(&files)))?;
+        let port = runtime.block_on(serve(settings(folder.path(), files.as_ref())))?;
         log::debug!("local broker on 127.0.0.1:{port}");
         Ok(LocalBroker {
             runtime: Some(runtime),
             port,
+            proxy: Proxy::start(port)?,
             files,
+            _folder: folder,
         })
     }
 
-    /// The TCP port on 127.0.0.1.
+    /// Options for a client in a test. The client reaches the broker through the [`proxy`](LocalBroker::proxy) and has the
+    /// certificates, if there are any. Clients that run at the same time need different identifiers.
+    ///
+    /// The waits are short, so that a test need not wait for a fault to be noticed:
+    ///
+    /// | option | value | so that |
+    /// |---|---|---|
+    /// | `connect_interval`, `retry.base`, `retry.max` | 0, 10 ms, 100 ms | a link that was cut is back at once |
+    /// | `ack_timeout` | 1 s | a stalled link with something in flight is given up within about 2 s |
+    /// | `keep_alive` | 2 s | a stalled link with nothing in flight is given up within a few seconds |
+    /// | `connect_timeout` | 3 s | so is one that stalls in the handshake |
+    /// | `unmatched_hold` | 500 ms | messages that nobody subscribed to soon reach the default inbox |
+    ///
+    /// Everything else is at its default. So the session survives the links, and the loop ends with an error if it cannot
+    /// connect for 10 s at its start, or for 60 s later.
+    pub fn options(&self, client_id: impl Into<String>) -> Options {
+        let mut options = Options::new(Ipv4Addr::LOCALHOST.to_string(), client_id);
+        options.port = self.proxy.port();
+        options.security = self.security();
+        options.connect_interval = Duration::ZERO;
+        options.retry.base = Duration::from_millis(10);
+        options.retry.max = Duration::from_millis(100);
+        options.ack_timeout = Duration::from_secs(1);
+        options.keep_alive = Duration::from_secs(2);
+        options.connect_timeout = Duration::from_secs(3);
+        options.unmatched_hold = Duration::from_millis(500);
+        options
+    }
+
+    /// The security of a client: TLS with the certificates, or none.
+    pub fn security(&self) -> Security {
+        let Some(files) = &self.files else {
+            return Security::Plain;
+        };
+        Security::Tls(TlsOptions {
+            ca: Some(files.ca.as_path().into()),
+            identity: Some(Identity::pem(files.cert.as_path(), files.key.as_path())),
+            ..TlsOptions::default()
+        })
+    }
+
+    /// The proxy that clients with these [`options`](LocalBroker::options) go through: it cuts, stalls and refuses their
+    /// links.
+    pub fn proxy(&self) -> &Proxy {
+        &self.proxy
+    }
+
+    /// The broker's own TCP port on 127.0.0.1, for a client whose links the proxy must not touch.
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// PEM file with the certificate authority that signed the broker's certificate, which is
-    /// valid for `localhost` and `127.0.0.1`.
-    pub fn ca_file(&self) -> &Path {
-        &self.files.ca
+    /// valid for `localhost` and `127.0.0.1`. `None` without TLS.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.files.as_ref().map(|files| &*files.ca)
     }
 
-    /// PEM file with the client's certificate.
-    pub fn cert(&self) -> &Path {
-        &self.files.cert
+    /// PEM file with the client's certificate. `None` without TLS.
+    pub fn cert(&self) -> Option<&Path> {
+        self.files.as_ref().map(|files| &*files.cert)
     }
 
-    /// PEM file with the client's private key (PKCS#8).
-    pub fn key(&self) -> &Path {
-        &self.files.key
+    /// PEM file with the client's private key (PKCS#8). `None` without TLS.
+    pub fn key(&self) -> Option<&Path> {
+        self.files.as_ref().map(|files| &*files.key)
     }
 }
 
@@ -117,7 +220,7 @@ async fn serve(config: BrokerConfig) -> Result<u16, Error> {
     let mut broker = MqttBroker::with_config(config)
         .await
         .map_err(|error| failed(TRIED, &error))?;
-    let Some(address) = broker.tls_local_addr() else {
+    let Some(address) = broker.tls_local_addr().or(broker.local_addr()) else {
         return Err(failed(TRIED, &"it has no listening socket"));
     };
     let mut ready = broker.ready_receiver();
@@ -134,18 +237,14 @@ async fn serve(config: BrokerConfig) -> Result<u16, Error> {
 }
 
 /// The settings that differ from the defaults of `mqtt5`, each for a reason.
-fn settings(files: &Files) -> BrokerConfig {
+fn settings(folder: &Path, files: Option<&Files>) -> BrokerConfig {
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let tls = TlsConfig::new(files.server_cert.clone(), files.server_key.clone())
-        .with_ca_file(files.ca.clone())
-        .with_require_client_cert(true)
-        .with_bind_address(any_port);
     // Persistence in memory keeps a session, and messages for it, while its client is away. This backend
     // does not use the folder; it is named so that no default path remains.
     let storage = StorageConfig::new()
         .with_backend(StorageBackend::Memory)
         .with_persistence(true)
-        .with_base_dir(files.folder.path().join("storage"))
+        .with_base_dir(folder.join("storage"))
         .with_max_queued_messages_per_client(usize::MAX)
         .with_max_queued_bytes_per_client(QUEUED_BYTES);
     // The certificate is the authentication. The limit on failed attempts would lock out 127.0.0.1, and
@@ -159,9 +258,6 @@ fn settings(files: &Files) -> BrokerConfig {
         ..AuthConfig::default()
     };
     let mut config = BrokerConfig::new()
-        // No plain listener at all; the default is port 1883 on every address.
-        .with_bind_addresses(Vec::new())
-        .with_tls(tls)
         .with_storage(storage)
         .with_auth(auth)
         // A subscriber to `#` must not see messages that nobody published.
@@ -172,7 +268,15 @@ fn settings(files: &Files) -> BrokerConfig {
     config.max_message_rate_per_client = 0;
     config.max_bandwidth_per_client = 0;
     config.max_outbound_rate_per_client = 0;
-    config
+    let Some(files) = files else {
+        return config.with_bind_addresses(vec![any_port]);
+    };
+    let tls = TlsConfig::new(files.server_cert.clone(), files.server_key.clone())
+        .with_ca_file(files.ca.clone())
+        .with_require_client_cert(true)
+        .with_bind_address(any_port);
+    // No plain listener at all; the default is port 1883 on every address.
+    config.with_bind_addresses(Vec::new()).with_tls(tls)
 }
 
 fn failed(tried: &str, problem: &dyn std::fmt::Display) -> Error {
@@ -202,11 +306,12 @@ mod tests {
         fn dial(broker: &LocalBroker, with_certificate: bool) -> io::Result<Client> {
             let pem = |file: &Path| std::fs::read(file).unwrap();
             let mut builder = TlsConnector::builder();
-            builder
-                .disable_built_in_roots(true)
-                .add_root_certificate(Certificate::from_pem(&pem(broker.ca_file())).unwrap());
+            builder.disable_built_in_roots(true).add_root_certificate(
+                Certificate::from_pem(&pem(broker.ca_file().unwrap())).unwrap(),
+            );
             if with_certificate {
-                let identity = Identity::from_pkcs8(&pem(broker.cert()), &pem(broker.key()));
+                let identity =
+                    Identity::from_pkcs8(&pem(broker.cert().unwrap()), &pem(broker.key().unwrap()));
                 builder.identity(identity.unwrap());
             }
             let tcp = TcpStream::connect(("127.0.0.1", broker.port()))?;
@@ -310,7 +415,7 @@ mod tests {
         let before = listing();
         let broker = LocalBroker::start().unwrap();
         Client::connect(&broker, KEEP, NEW_SESSION);
-        let folder = broker.ca_file().parent().unwrap().to_owned();
+        let folder = broker.ca_file().unwrap().parent().unwrap().to_owned();
         let port = broker.port();
         assert!(folder.is_dir());
         drop(broker);

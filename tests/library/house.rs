@@ -78,7 +78,7 @@ const LAWS: [Law; 8] = [
     },
     Law {
         room: "local",
-        uses: &["error"],
+        uses: &["error", "options"],
         crates: &[
             "log", "mio", "mqtt5", "rcgen", "socket2", "tempfile", "tokio",
         ],

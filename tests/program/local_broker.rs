@@ -161,10 +161,10 @@ impl Echo {
 
 fn connect(broker: &LocalBroker, id: &str) -> (Connection<TlsStream<TcpStream>>, bool) {
     let identity = Pair {
-        cert: broker.cert().to_owned(),
-        key: broker.key().to_owned(),
+        cert: broker.cert().expect("a certificate").to_owned(),
+        key: broker.key().expect("a key").to_owned(),
     };
-    let tls = certs::dial(broker.port(), broker.ca_file(), &identity);
+    let tls = certs::dial(broker.port(), broker.ca_file().expect("a CA"), &identity);
     let mut link = Connection::over(tls);
     let mut connect = v4::Connect::new(id);
     connect.clean_session = false;

@@ -13,6 +13,7 @@ mod gen_certs;
 mod golden;
 mod last_will;
 mod local_broker;
+mod local_links;
 mod panics;
 mod refusals;
 mod secrets;
