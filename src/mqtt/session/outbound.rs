@@ -165,8 +165,8 @@ impl<T> Outbound<T> {
         if !self.suspects.lets_send() {
             return None;
         }
-        let is_trial = !self.suspects.is_off();
-        if is_trial && let Some(id) = self.poll_renewal() {
+        // Some are left when a trial has ended.
+        if let Some(id) = self.poll_renewal() {
             return Some(id);
         }
         if let Some(id) = self.recovery.poll_unsent(&self.ring) {
@@ -174,7 +174,7 @@ impl<T> Outbound<T> {
         }
         let has_room = self.qos2_in_flight() < usize::from(self.window_qos2);
         let standing = self.suspects.standing();
-        let is_renewing = is_renewing && !is_trial;
+        let is_renewing = is_renewing && self.suspects.is_off();
         let entry = self
             .waiting
             .poll(&self.ring, is_renewing, standing, has_room)?;

@@ -42,7 +42,7 @@ impl Record {
                 Cause::Packet(Incoming::SubAck { granted, .. }, _),
             ) => {
                 self.granted.remove(filter);
-                granted.contains(&None) || self.trials.is_trying
+                granted.contains(&None) || self.trials.may_give_up()
             }
             (Event::Renewed { filters }, Cause::Packet(Incoming::SubAck { granted, .. }, _)) => {
                 (1..=granted.iter().flatten().count()).contains(&filters.len())

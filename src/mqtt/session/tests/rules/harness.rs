@@ -252,15 +252,14 @@ impl Harness {
         };
         #[cfg(test)]
         self.break_before(&packet);
-        let asked = match &packet {
-            Incoming::PubRec(id) => Some(*id),
-            _ => None,
+        let is_free = match &packet {
+            Incoming::PubRec(id) => self.session.is_free(*id),
+            _ => false,
         };
-        let is_free = asked.is_some_and(|id| self.session.is_free(id));
-        if let Some(id) = asked
-            && self.session.is_given_up(id)
+        if let Incoming::PubRec(id) | Incoming::SubAck { id, .. } | Incoming::UnsubAck(id) = &packet
+            && self.session.is_given_up(*id)
         {
-            self.record.release_is_given_up(id.value());
+            self.record.note_given_up(id.value());
         }
         let cause = self.record.receives(&packet, is_free);
         let name = packet.name();
@@ -322,7 +321,7 @@ impl Harness {
 impl Harness {
     /// Looks at every event and at what is new in the output.
     fn look(&mut self, cause: &Cause) -> Rule {
-        self.record.trials.is_trying = self.session.is_trying();
+        self.record.trials.looks(self.session.is_trying());
         while let Some(event) = self.session.poll_event() {
             self.look_at_event(event, cause)?;
         }

@@ -327,15 +327,17 @@ impl Record {
         Some(Cause::Packet(packet.clone(), ends))
     }
 
-    /// The session says that nothing more is sent under this identifier. Nobody else is told if that was a PUBREL that
-    /// no command waits for.
-    pub(super) fn release_is_given_up(&mut self, id: u16) {
-        if let Some(InUse::Released(None)) = self.in_use.get(&id) {
-            let until_session_ends = true;
-            self.in_use
-                .insert(id, InUse::GivenUp { until_session_ends });
-            self.releases.retain(|release| *release != id);
-        }
+    /// The session says that no answer counts any more under this identifier. The event that tells of it names neither
+    /// the identifier of a request nor a PUBREL that no command waits for.
+    pub(super) fn note_given_up(&mut self, id: u16) {
+        let until_session_ends = match self.in_use.get(&id) {
+            Some(InUse::Released(None)) => true,
+            Some(InUse::Subscribe(_) | InUse::Unsubscribe) => false,
+            _ => return,
+        };
+        self.in_use
+            .insert(id, InUse::GivenUp { until_session_ends });
+        self.releases.retain(|release| *release != id);
     }
 
     /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.

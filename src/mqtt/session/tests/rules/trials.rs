@@ -39,6 +39,8 @@ pub(super) struct Trials {
     pub(super) now: Instant,
     /// Whether the session says that the link is a trial link. The record knows of PUBLISHes only.
     pub(super) is_trying: bool,
+    /// The same before what has just happened.
+    was_trying: bool,
     up_since: Instant,
     has_pong: bool,
     /// Whether anything left on this trial link out of turn.
@@ -57,6 +59,7 @@ impl Trials {
             ack_timeout: options.ack_timeout,
             now,
             is_trying: false,
+            was_trying: false,
             up_since: now,
             has_pong: false,
             has_company: false,
@@ -69,6 +72,16 @@ impl Trials {
     /// Whether nothing is ever suspected.
     pub(super) fn are_off(&self) -> bool {
         self.suspected_after == u32::MAX
+    }
+
+    /// Whether the session says that the link is a trial link, now that something has happened.
+    pub(super) fn looks(&mut self, is_trying: bool) {
+        self.was_trying = std::mem::replace(&mut self.is_trying, is_trying);
+    }
+
+    /// Whether others may be given up because the broker has answered one. That may end the trial.
+    pub(super) fn may_give_up(&self) -> bool {
+        self.is_trying || self.was_trying
     }
 
     /// CONNACK came.
