@@ -72,9 +72,11 @@ pub(super) struct Outbound<T> {
     has_qos2: bool,
 }
 
-/// The entry that an acknowledgment may be for. A packet that was never in the output has none.
+/// The entry that an acknowledgment may be for. A packet that was never in the output has none. PUBREL may have left
+/// ahead of its turn, in answer to a repeated PUBREC.
 fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
-    ring.get_mut(id).filter(|entry| entry.ever_sent)
+    ring.get_mut(id)
+        .filter(|entry| entry.ever_sent || entry.is_release())
 }
 
 /// The request that an acknowledgment may be for. The session that a broker keeps has no requests in it, so it has
@@ -265,11 +267,7 @@ impl<T> Outbound<T> {
         }
         let is_beside = !self.suspects.tries(id);
         let released = match self.ring.get_mut(id) {
-            Some(entry) if entry.is_release() => {
-                // On a trial link PUBREL leaves ahead of its turn by this, and PUBCOMP may come before it.
-                entry.ever_sent = true;
-                Released::Again
-            }
+            Some(entry) if entry.is_release() => Released::Again,
             Some(entry) if entry.is_given_up() => Released::GivenUp,
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
                 self.has_qos2 = true;
