@@ -377,6 +377,7 @@ impl Record {
         let token = *token;
         self.in_use.remove(&id);
         self.releases.retain(|release| *release != id);
+        self.releases_later.retain(|release| *release != id);
         token
     }
 
