@@ -30,6 +30,7 @@ use smol::future::{poll_once, yield_now};
 
 use crate::support::running::{NEVER, Running, security, told};
 use crate::support::{HANG, Mosquitto, Proxy, Random, RandomFates, SpareWhenStuck, look_for};
+use crate::watchers::Watchers;
 
 const THREADS: usize = 200;
 const TASKS_BY_HAND: usize = 20;
@@ -180,6 +181,7 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
         .unwrap();
     let running = Running::start(options(&broker, &proxy));
     let handle = running.handle();
+    let watchers = Watchers::start(handle);
 
     let subscribers = [receive_in_a_task, receive_in_a_loop, receive_by_select];
     let subscribers = (0..).zip(subscribers).map(|(number, receive)| {
@@ -206,6 +208,7 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
     assert!(told(end).is_delivered());
     assert!(ended.result.is_ok(), "{ended:?}");
     assert_eq!(ended.left, 0);
+    watchers.join(&ended.stats);
     for subscriber in subscribers {
         subscriber.join().expect("no panic in a subscriber");
     }

@@ -7,6 +7,7 @@ mod executors;
 mod forgetting;
 mod slow_links;
 mod torture;
+mod watchers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
