@@ -11,6 +11,7 @@ mod ending;
 mod errors;
 mod examples;
 mod fairness;
+mod handshakes;
 mod house;
 mod idle;
 mod inboxes;

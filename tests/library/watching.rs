@@ -4,7 +4,7 @@
 // Helpers outside of tests may panic, as the tests that call them may.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,22 +12,12 @@ use std::time::{Duration, Instant};
 use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{
     AttemptStep, Client, ConnectionEvents, ConnectionState, EventKind, NoEvent, NotReached,
-    Outcome, Publish, QoS, Reason, TlsVersion, WhenFull,
-};
-use openssl::ssl::{
-    AlpnError, SslAcceptor, SslFiletype, SslMethod, SslStream, SslVersion, select_next_proto,
+    Outcome, Publish, QoS, Reason, WhenFull,
 };
 use rumqttc::mqttbytes::v4;
 
-use crate::support::running::{Running, message, options, security, send_at_once, told};
-use crate::support::scripted::Stream;
-use crate::support::{Certs, Connection, Event, HANG, ScriptedBroker, wait_for};
-
-impl Stream for SslStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref()
-    }
-}
+use crate::support::running::{Running, message, options, send_at_once, told};
+use crate::support::{Event, HANG, ScriptedBroker, wait_for};
 
 /// The next event that is no step of an attempt.
 #[track_caller]
@@ -52,7 +42,7 @@ fn find<T>(events: &mut ConnectionEvents, mut is_it: impl FnMut(&EventKind) -> O
 }
 
 /// The steps of the attempt that has begun, up to CONNACK.
-fn steps(events: &mut ConnectionEvents) -> Vec<AttemptStep> {
+pub(super) fn steps(events: &mut ConnectionEvents) -> Vec<AttemptStep> {
     let mut steps = Vec::new();
     find(events, |kind| match kind {
         EventKind::Step(step) => {
@@ -154,78 +144,6 @@ fn the_way_of_a_connection_from_the_first_attempt_to_the_end() {
     assert_eq!(handle.stats(), ended.stats);
     let never = handle.wait_for_connection(HANG, ConnectionState::is_online);
     assert_eq!(never, Err(NotReached::Ended));
-}
-
-#[test]
-fn a_handshake_tells_version_cipher_protocol_and_the_brokers_certificate() {
-    let certs = Certs::generate();
-    let server = certs.server();
-    // The acceptor of native-tls speaks no TLS 1.3.
-    for (number, version) in [
-        (SslVersion::TLS1_2, TlsVersion::TLS_1_2),
-        (SslVersion::TLS1_3, TlsVersion::TLS_1_3),
-    ] {
-        let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
-        acceptor
-            .set_certificate_file(&server.cert, SslFiletype::PEM)
-            .unwrap();
-        acceptor
-            .set_private_key_file(&server.key, SslFiletype::PEM)
-            .unwrap();
-        acceptor.set_min_proto_version(Some(number)).unwrap();
-        acceptor.set_max_proto_version(Some(number)).unwrap();
-        acceptor.set_alpn_select_callback(|_, offered| {
-            select_next_proto(b"\x04mqtt", offered).ok_or(AlpnError::NOACK)
-        });
-        let acceptor = acceptor.build();
-        let mut broker = ScriptedBroker::bind();
-        let mut options = options(&broker);
-        options.host = "localhost".into();
-        options.security = security(&certs);
-        if let Security::Tls(tls) = &mut options.security {
-            tls.alpn = vec!["other".into(), "mqtt".into()];
-        }
-        let (agent, handle) = Client::new(options).unwrap().open();
-        let mut events = handle.events();
-        let running = thread::spawn(move || agent.run());
-        let mut plain = broker.accept();
-        let stream = plain.stream().try_clone().unwrap();
-        let mut link = Connection::over(acceptor.accept(stream).unwrap());
-        link.expect_connect();
-        link.send_connack(v4::ConnectReturnCode::Success, false);
-        let steps = steps(&mut events);
-        let tls = steps.into_iter().find_map(|step| match step {
-            AttemptStep::TlsDone { tls } => Some(tls),
-            _ => None,
-        });
-        let tls = tls.unwrap();
-        assert_eq!(tls.version, Some(version));
-        let name = tls.cipher.unwrap().to_string();
-        assert!(name.starts_with("TLS_") && name.contains("_SHA"), "{name}");
-        assert_eq!(tls.alpn.as_deref(), Some("mqtt"));
-        let certificate = tls.certificate.as_ref().unwrap();
-        assert!(
-            certificate.names.contains(&"localhost".to_owned()),
-            "{certificate:?}"
-        );
-        assert!(certificate.not_before.unwrap() < certificate.not_after.unwrap());
-        let online = handle
-            .wait_for_connection(HANG, ConnectionState::is_online)
-            .unwrap();
-        assert!(
-            online.to_string().ends_with(&version.to_string()),
-            "{online}"
-        );
-        let ConnectionState::Online { tls: told, .. } = online else {
-            panic!("{online}");
-        };
-        assert_eq!(told, Some(tls));
-        drop(handle);
-        link.expect_disconnect();
-        link.close();
-        plain.close();
-        assert!(running.join().unwrap().result.is_ok());
-    }
 }
 
 #[test]
