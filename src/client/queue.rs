@@ -225,6 +225,8 @@ impl CommandQueue {
         self.fetched.pop_front()
     }
 
+    // Once for many commands: it must not keep `take` from being inlined.
+    #[inline(never)]
     fn fetch(&mut self, most: usize, now: Instant) {
         debug_assert!(most > 0, "none would look like an empty queue");
         let shared = &*self.shared;

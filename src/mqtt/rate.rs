@@ -54,10 +54,14 @@ impl Rate {
     }
 
     /// A message of so many bytes was put into the output.
+    #[inline]
     pub(super) fn handle_published(&mut self, bytes: u64, now: Instant) {
-        if self.publishes.is_none() && self.bytes.is_none() {
-            return;
+        if self.publishes.is_some() || self.bytes.is_some() {
+            self.take(bytes, now);
         }
+    }
+
+    fn take(&mut self, bytes: u64, now: Instant) {
         let at = now.saturating_duration_since(self.begin);
         let mut opens = at;
         for (bucket, taken) in [(&mut self.publishes, 1), (&mut self.bytes, bytes)] {
