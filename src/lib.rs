@@ -122,7 +122,7 @@
 //! | room | its law | runs on |
 //! |---|---|---|
 //! | `mqtt/` | pure: no thread, socket, channel or clock; bytes in, bytes out, the time is passed in | the loop's thread; checks and small messages on any |
-//! | `link/` | sockets and TLS; knows no MQTT | the loop's thread; `link/readiness.rs` and `link/resolve.rs` have threads of their own |
+//! | `link/` | sockets and TLS; knows no MQTT | the loop's thread; `link/readiness.rs` and `link/errand.rs` have threads of their own |
 //! | `client/` | what threads hold and what the loop's thread owns; reads the clock | `client/agent/` and `client/fanout.rs` on the loop's thread, the rest on any |
 //! | `app/` | the program; uses this library's public interface and nothing else | main, and the threads that it starts |
 //!

@@ -1,8 +1,8 @@
 //! \[6\] The connection to the broker, once it is up: non-blocking bytes in and out.
 //!
 //! The law of this room: sockets and TLS, and nothing of MQTT or of commands. It calls back where a
-//! thread of its own has news (`readiness.rs`, `resolve.rs`). It uses mio, socket2, native-tls, backoff, zeroize, the
-//! crates that read keys and certificates (`tls/`), a channel for the resolver's answer, and of this crate only `error`,
+//! thread of its own has news (`readiness.rs`, `errand.rs`). It uses mio, socket2, native-tls, backoff, zeroize, the
+//! crates that read keys and certificates (`tls/`), a channel for an answer, and of this crate only `error`,
 //! `options` and `secret`.
 //!
 //! The loop's thread alone owns a link; TLS state cannot be shared or split. Both reading and writing
@@ -15,6 +15,7 @@ pub(crate) mod backoff;
 #[allow(missing_docs, clippy::expect_used)]
 pub(crate) mod black_hole;
 pub(crate) mod connect;
+pub(crate) mod errand;
 mod look;
 mod race;
 pub(crate) mod readiness;

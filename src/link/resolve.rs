@@ -1,15 +1,12 @@
-//! Resolves the broker's name on a short-lived thread, one name at a time.
+//! Resolves the broker's name on a short-lived thread, one name at a time ([`Errand`]).
 //!
-//! A resolution cannot be broken off. When its attempt was given up meanwhile, the next attempt waits
-//! for the same resolution, so that a name server that does not answer costs one thread. The loop's
-//! thread starts and asks; a thread of its own looks up and calls back.
+//! The loop's thread starts and asks; a thread of its own looks up and calls back.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::Arc;
-use std::thread;
 
-use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use crate::link::errand::Errand;
 
 /// The addresses of a name, or why there are none.
 type Addresses = io::Result<Vec<SocketAddr>>;
@@ -20,8 +17,7 @@ type LookUp = Arc<dyn Fn(&str, u16) -> Addresses + Send + Sync>;
 pub(crate) struct Resolver {
     look_up: LookUp,
     on_done: Arc<dyn Fn() + Send + Sync>,
-    /// The running resolution, or the last one if its result was never taken.
-    running: Option<Receiver<Addresses>>,
+    errand: Errand<Addresses>,
 }
 
 impl Resolver {
@@ -30,7 +26,7 @@ impl Resolver {
         Resolver {
             look_up: Arc::new(look_up),
             on_done: Arc::new(on_done),
-            running: None,
+            errand: Errand::new("resolver"),
         }
     }
 
@@ -49,30 +45,15 @@ impl Resolver {
     /// # Errors
     /// The system has no thread left.
     pub(crate) fn start(&mut self, host: &str, port: u16) -> io::Result<()> {
-        let is_running =
-            |result: &Receiver<_>| matches!(result.try_recv(), Err(TryRecvError::Empty));
-        if self.running.as_ref().is_some_and(is_running) {
-            return Ok(());
-        }
-        let (sender, result) = bounded(1);
         let host = host.to_owned();
         let (look_up, on_done) = (Arc::clone(&self.look_up), Arc::clone(&self.on_done));
-        let run = move || {
-            // If the loop has ended nobody receives it.
-            let _ = sender.send(look_up(&host, port));
-            on_done();
-        };
-        let thread = thread::Builder::new().name("resolver".to_owned());
-        thread.spawn(run)?;
-        self.running = Some(result);
-        Ok(())
+        let work = move || look_up(&host, port);
+        self.errand.start(work, move || on_done())
     }
 
     /// Takes the result, once it is there.
     pub(crate) fn poll(&mut self) -> Option<Addresses> {
-        let result = self.running.as_ref()?.try_recv().ok()?;
-        self.running = None;
-        Some(result)
+        self.errand.poll()
     }
 }
 
@@ -119,7 +100,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use crossbeam_channel::{Sender, unbounded};
+    use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
     use super::*;
 
