@@ -71,6 +71,13 @@ impl Error {
         self
     }
 
+    /// The same error, with the application's own that caused it.
+    #[must_use]
+    pub(crate) fn caused_by(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
     /// The same error, marked as permanent: trying again cannot help.
     #[must_use]
     pub fn permanent(mut self) -> Self {

@@ -112,6 +112,7 @@
 //! - `client/watch.rs`, `client/events.rs`: how threads watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
+//! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.
 //! - `mqtt/topic.rs`, `mqtt/limits.rs`: the names that MQTT allows, and what a broker allows of them.
@@ -163,6 +164,14 @@
 //! - Once half of what waits is read, the link is made anew, and the broker sends again what was left with it. With
 //!   `clean_session` it forgets it.
 //! - [`Accept::OnceTaken`] has an inbox accept a message only once a thread has taken it. It says what that costs others.
+//!
+//! # Certificates and tokens that change
+//!
+//! Files are read again before each connection attempt, so a renewed certificate counts from the next link on. Certificates,
+//! keys and authorities may be in memory, too ([`options::Material`]). A [`options::Provider`] gives credentials,
+//! certificates and keys for each attempt, such as a token that expires. Both happen on a thread of their own while the
+//! loop goes on. A value that cannot be used is told in the log and as [`EventKind::NotRenewed`], and the last good values stay in
+//! force. Passwords and keys are wiped when nobody needs them any more; [`options::Secret`] says which copies are not.
 //!
 //! # Retained messages
 //!

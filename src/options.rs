@@ -7,6 +7,7 @@
 mod aws;
 mod check;
 mod material;
+mod provider;
 
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use crate::mqtt::packet::Will;
 pub use crate::mqtt::session::OnSessionLost;
 pub use crate::mqtt::v4::OnTooLarge;
 pub use crate::secret::Secret;
+pub(crate) use check::check_credentials;
 pub use material::{Identity, Material};
+pub use provider::{Fresh, NextAttempt, Provider};
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
@@ -85,6 +88,8 @@ pub struct Options {
     pub client_id: String,
     /// User name and password for CONNECT.
     pub credentials: Option<Credentials>,
+    /// Gives credentials, certificates and keys for each connection attempt, in place of those that stand here.
+    pub provider: Option<Provider>,
     /// The message that the broker publishes when a link ends without DISCONNECT. That includes a link that
     /// RECONNECT, a protocol error or a missing answer closes, but not one that the loop ends in order.
     pub last_will: Option<Will>,
@@ -159,7 +164,12 @@ pub enum Security {
     Plain,
 }
 
-/// Certificates and names for TLS. Start from the default:
+/// Certificates and names for TLS. Files are read by [`Client::new`](crate::Client::new), and again before each connection
+/// attempt, by a thread of its own. If their contents have changed, the attempt uses the new ones. If these cannot be used,
+/// as a certificate whose key was not replaced yet, a warning in the log says so and the last good ones stay in force.
+/// The authorities of the system are read again only together with a change of a file.
+///
+/// Start from the default:
 ///
 /// ```
 /// # use mqtt_connection_sharing::options::{Identity, Security, TlsOptions};
@@ -168,7 +178,7 @@ pub enum Security {
 /// tls.identity = Some(Identity::pem("client.pem", "client.key"));
 /// let security = Security::Tls(tls);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
     /// The certificate authorities to trust, PEM. `None` means those of the system.
@@ -203,6 +213,14 @@ pub struct Retry {
     pub attempts: u32,
 }
 
+impl TlsOptions {
+    /// Whether any of it is in a file.
+    pub(crate) fn has_files(&self) -> bool {
+        let identity = self.identity.as_ref();
+        self.ca.as_ref().is_some_and(Material::is_file) || identity.is_some_and(Identity::has_files)
+    }
+}
+
 impl Retry {
     /// Whether the loop goes on for ever once it was connected.
     pub fn has_no_limit(&self) -> bool {
@@ -221,6 +239,7 @@ impl Options {
             security: Security::Tls(TlsOptions::default()),
             client_id: client_id.into(),
             credentials: None,
+            provider: None,
             last_will: None,
             keep_alive: Duration::from_secs(60),
             clean_session: false,

@@ -83,7 +83,7 @@ impl fmt::Debug for Secret {
 mod tests {
     use super::*;
 
-    /// What a drop does to the buffer cannot be read afterwards. So the type is held to the one that wipes, and the
+    /// Nobody can read the buffer after the drop. So the type is held to the one that wipes, and the
     /// buffer to being the only one.
     #[test]
     fn a_secret_takes_the_buffer_over_and_its_clones_share_it() {

@@ -73,6 +73,12 @@ pub enum EventKind {
     },
     /// The attempt has come to this step.
     Step(AttemptStep),
+    /// A provider failed, or new credentials, certificates or keys cannot be used. The attempt goes on with the last good
+    /// ones.
+    NotRenewed {
+        /// The cause.
+        error: Error,
+    },
     /// CONNACK came: the broker accepts the connection. The state is [`ConnectionState::Online`] from now on.
     Connected {
         /// Whether the broker had kept the session.
@@ -199,6 +205,9 @@ impl fmt::Display for EventKind {
         match self {
             EventKind::Attempt { number } => write!(f, "attempt {number} begins"),
             EventKind::Step(step) => step.fmt(f),
+            EventKind::NotRenewed { error } => {
+                write!(f, "{error}; the last good ones stay in force")
+            }
             EventKind::Connected {
                 session_present,
                 renewing,

@@ -10,6 +10,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 /// Does one piece of work at a time.
+#[derive(Debug)]
 pub(crate) struct Errand<T> {
     /// The name of the thread.
     name: &'static str,

@@ -51,6 +51,11 @@ impl Resolver {
         self.errand.start(work, move || on_done())
     }
 
+    /// The call that wakes the thread that polls.
+    pub(crate) fn on_done(&self) -> Arc<dyn Fn() + Send + Sync> {
+        Arc::clone(&self.on_done)
+    }
+
     /// Takes the result, once it is there.
     pub(crate) fn poll(&mut self) -> Option<Addresses> {
         self.errand.poll()

@@ -1,10 +1,10 @@
 //! Checks options: which values cannot be, alone or together.
 //!
-//! Pure. The thread that makes the client calls it.
+//! Pure. The thread that makes the client calls it, and the one that prepares a connection attempt.
 
 use std::ops::RangeInclusive;
 
-use super::{Options, ranges};
+use super::{Credentials, Options, ranges};
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::Will;
 
@@ -14,14 +14,6 @@ impl Options {
     /// # Errors
     /// [`Blame::Configuration`], naming the value and its valid range.
     pub fn check(&self) -> Result<(), Error> {
-        let wrong = |what: &str, problem: String, advice: &str| {
-            Err(Error::new(
-                Blame::Configuration,
-                format!("checking {what}"),
-                problem,
-                advice,
-            ))
-        };
         if self.host.is_empty() {
             return wrong(
                 "`host`",
@@ -55,23 +47,7 @@ impl Options {
             );
         }
         if let Some(credentials) = &self.credentials {
-            if credentials.username.is_empty() {
-                return wrong(
-                    "the user name",
-                    "a password needs a user name [MQTT-3.1.2-22]".into(),
-                    "give one",
-                );
-            }
-            if let Err(problem) = crate::mqtt::topic::check_string(&credentials.username) {
-                return wrong("the user name", problem.to_string(), "choose another one");
-            }
-            if credentials.password.len() > usize::from(u16::MAX) {
-                return wrong(
-                    "the password",
-                    "it is longer than 65,535 bytes".into(),
-                    "shorten it",
-                );
-            }
+            check_credentials(credentials)?;
         }
         if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
             return wrong("the last will", problem.to_string(), "change it");
@@ -194,4 +170,35 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Checks user name and password.
+pub(crate) fn check_credentials(credentials: &Credentials) -> Result<(), Error> {
+    if credentials.username.is_empty() {
+        return wrong(
+            "the user name",
+            "a password needs a user name [MQTT-3.1.2-22]".into(),
+            "give one",
+        );
+    }
+    if let Err(problem) = crate::mqtt::topic::check_string(&credentials.username) {
+        return wrong("the user name", problem.to_string(), "choose another one");
+    }
+    if credentials.password.len() > usize::from(u16::MAX) {
+        return wrong(
+            "the password",
+            "it is longer than 65,535 bytes".into(),
+            "shorten it",
+        );
+    }
+    Ok(())
+}
+
+fn wrong(what: &str, problem: String, advice: &str) -> Result<(), Error> {
+    Err(Error::new(
+        Blame::Configuration,
+        format!("checking {what}"),
+        problem,
+        advice,
+    ))
 }

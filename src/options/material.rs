@@ -78,12 +78,25 @@ pub enum Identity {
     },
 }
 
+impl Material {
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Material::File(_))
+    }
+}
+
 impl Identity {
     /// A certificate and its key, both PEM.
     pub fn pem(cert: impl Into<Material>, key: impl Into<Material>) -> Self {
         Identity::Pem {
             cert: cert.into(),
             key: key.into(),
+        }
+    }
+
+    pub(super) fn has_files(&self) -> bool {
+        match self {
+            Identity::Pem { cert, key } => cert.is_file() || key.is_file(),
+            Identity::Pkcs12 { archive, .. } => archive.is_file(),
         }
     }
 

@@ -19,10 +19,14 @@ mod limits;
 mod loop_thread;
 mod malformed;
 mod pace;
+mod provider;
 mod proxy_works;
 mod queue;
 mod rate;
 mod reconnect;
+// Sees the client's certificate by the TLS library of these systems.
+#[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
+mod renewal;
 mod retained;
 mod scale;
 mod slow;

@@ -53,7 +53,7 @@ impl Certs {
         let path = folder.path();
         let ca = Authority::new(path, "ca");
         let other_ca = Authority::new(path, "other-ca");
-        let server = ca.sign_server(path);
+        let server = ca.sign_server(path, "server");
         let client = ca.sign_client(path, "client", &new_key());
         let other_client = other_ca.sign_client(path, "other-client", &new_key());
         Certs {
@@ -90,6 +90,12 @@ impl Certs {
     /// A client of the other authority, which a broker must refuse.
     pub fn other_client(&self) -> &Pair {
         &self.other_client
+    }
+
+    /// A broker of the other authority, with the same names.
+    pub fn other_server(&self) -> Pair {
+        let folder = self.folder.path();
+        self.other_ca.sign_server(folder, "other-server")
     }
 
     /// A client whose certificate has no name at all.
@@ -213,11 +219,11 @@ impl Authority {
         }
     }
 
-    fn sign_server(&self, folder: &Path) -> Pair {
+    fn sign_server(&self, folder: &Path, file: &str) -> Pair {
         let names = vec!["localhost".into(), "127.0.0.1".into()];
         let params = parameters("localhost", names);
         let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        self.sign(folder, "server", params, usage, &new_key())
+        self.sign(folder, file, params, usage, &new_key())
     }
 
     fn sign_client(&self, folder: &Path, name: &str, key: &KeyPair) -> Pair {

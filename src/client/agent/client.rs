@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Agent;
+use super::prepare::{Prepared, Preparer};
 use crate::client::handle::Handle;
 use crate::error::Error;
 use crate::link::backoff::Backoff;
@@ -25,6 +26,9 @@ const GIVEN_UP_AFTER: u32 = 5;
 pub struct Client {
     pub(super) options: Options,
     pub(super) connector: Option<Connector>,
+    pub(super) preparer: Preparer,
+    /// Whether all that the provider gave could be used at some time.
+    has_provided: bool,
     last_connect: Option<Instant>,
     /// Whether a broker has accepted the client.
     was_connected: bool,
@@ -49,6 +53,8 @@ impl Client {
         Ok(Client {
             options,
             connector,
+            preparer: Preparer::new("preparer"),
+            has_provided: false,
             last_connect: None,
             was_connected: false,
             last_address: None,
@@ -84,7 +90,7 @@ impl Client {
         Agent::new(self, true)
     }
 
-    /// The options that the client was made with.
+    /// The options that the client was made with. What its provider gave last stands in the place of what it replaced.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -96,6 +102,30 @@ impl Client {
         let mut backoff = self.backoff();
         backoff.begin(Instant::now());
         std::iter::from_fn(move || backoff.after_failure(Instant::now()))
+    }
+
+    /// The preparation of an attempt is over. From now on the new values are in force. Returns the problems because of
+    /// which some of the last ones stay in force.
+    ///
+    /// # Errors
+    /// The provider has given nothing yet that could be used.
+    pub(super) fn take(&mut self, prepared: Prepared) -> Result<Vec<Error>, Error> {
+        if prepared.credentials.is_some() {
+            self.options.credentials = prepared.credentials;
+        }
+        if let Some(connector) = prepared.connector {
+            log::info!("using new certificates or keys from now on");
+            self.options.security = Security::Tls(connector.made_with().0);
+            self.connector = Some(connector);
+        }
+        if self.options.provider.is_some() && !self.has_provided {
+            if let Some(error) = prepared.problems.into_iter().next() {
+                return Err(error.passing());
+            }
+            self.has_provided = true;
+            return Ok(Vec::new());
+        }
+        Ok(prepared.problems)
     }
 
     /// The delays of a loop.

@@ -1,6 +1,6 @@
 //! The connection's way from offline to online and back: where it is, and when it goes on.
 //!
-//! Offline by request, waiting for the next attempt, connecting, greeting (CONNECT is out), online,
+//! Offline by request, waiting for the next attempt, preparing it, connecting, greeting (CONNECT is out), online,
 //! closing. An attempt goes on with the next address of the name after any failure before CONNACK; CONNACK
 //! is an answer and ends it, whatever it says. An attempt that failed counts towards the limits of time and of
 //! attempts, and so does a link that is lost soon and without any acknowledgment on it. After any other
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Client;
 use super::losses::{LASTING, Losses};
+use super::prepare::{self, Preparation, Prepared};
 use super::violations::Violations;
 use crate::client::ticket::Completions;
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
 use crate::link::steps::AttemptStep;
 use crate::mqtt::session::{FirstUnanswered, LinkLoss, Outcome};
+use crate::options::NextAttempt;
 
 /// Bytes that a link has to take in each acknowledgment time-out, so that DISCONNECT behind them is not late.
 const LEAST_BYTES: usize = 1024;
@@ -38,6 +40,8 @@ pub(super) struct Connection {
     clean_session: bool,
     /// Why there is no connection, as long as it is tried again.
     last_failure: Option<Error>,
+    /// Why new credentials, certificates or keys were not taken, until the loop has told it.
+    problems: Vec<Error>,
 }
 
 /// Where the connection is.
@@ -49,6 +53,10 @@ pub(super) enum Phase {
     Waiting {
         until: Instant,
         attempt: Option<Box<Attempt>>,
+    },
+    /// An attempt has begun with what it needs first (`prepare.rs`). It goes on without by this time.
+    Preparing {
+        deadline: Instant,
     },
     Connecting(Box<Attempt>),
     /// CONNECT is out; CONNACK has to come by this time. Else the attempt goes on.
@@ -75,7 +83,7 @@ pub(super) enum NextStep {
     Nothing,
     /// An attempt has begun.
     Began,
-    /// The attempt goes on with its next address.
+    /// The attempt is prepared, or goes on with its next address.
     GoesOn,
     /// A link is there; CONNACK has to come by this time.
     Linked(Box<dyn Link>, Instant),
@@ -107,13 +115,14 @@ impl Connection {
             resolver,
             clean_session,
             last_failure: None,
+            problems: Vec::new(),
         }
     }
 
     /// Finds out what comes next. Of the session it wants to know whether all of its bytes are out.
     pub(super) fn advance(
         &mut self,
-        client: &Client,
+        client: &mut Client,
         readiness: &Readiness,
         output_is_empty: bool,
         now: Instant,
@@ -126,14 +135,21 @@ impl Connection {
                     return NextStep::GoesOn;
                 }
                 match self.begin(client, now) {
-                    Ok(attempt) => {
-                        self.phase = Phase::Connecting(attempt);
-                        NextStep::Began
-                    }
+                    Ok(()) => NextStep::Began,
                     Err(error) => NextStep::Failed(error),
                 }
             }
             Phase::Waiting { .. } => NextStep::Nothing,
+            Phase::Preparing { deadline } => {
+                let late = (*deadline <= now).then(|| Prepared::late(&client.options));
+                let Some(prepared) = client.preparer.poll().or(late) else {
+                    return NextStep::Nothing;
+                };
+                match self.prepared(client, prepared, now) {
+                    Ok(()) => NextStep::GoesOn,
+                    Err(error) => NextStep::Failed(error),
+                }
+            }
             Phase::Connecting(attempt) => {
                 let connector = client.connector.as_ref();
                 let resolver = &mut self.resolver;
@@ -157,11 +173,47 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, client: &Client, now: Instant) -> Result<Box<Attempt>, Error> {
+    /// Begins an attempt, with what it needs first.
+    fn begin(&mut self, client: &mut Client, now: Instant) -> Result<(), Error> {
         self.backoff.begin(now);
+        let next = NextAttempt::new(self.backoff.failures(), self.last_failure.clone());
+        let connector = client.connector.as_ref();
+        let Some(preparation) = Preparation::of(&client.options, connector, next) else {
+            return self.connect(client, now);
+        };
+        let on_done = self.resolver.on_done();
+        let started = client
+            .preparer
+            .start(move || preparation.run(), move || on_done());
+        started.map_err(|error| prepare::no_thread(&client.options, error))?;
+        self.phase = Phase::Preparing {
+            deadline: now + client.options.connect_timeout,
+        };
+        Ok(())
+    }
+
+    /// The attempt has what it needs, or has to do with what was there before.
+    fn prepared(
+        &mut self,
+        client: &mut Client,
+        prepared: Prepared,
+        now: Instant,
+    ) -> Result<(), Error> {
+        self.problems = client.take(prepared)?;
+        self.connect(client, now)
+    }
+
+    fn connect(&mut self, client: &Client, now: Instant) -> Result<(), Error> {
         // Where links are accepted and lost again and again, another address may do better.
         let first = client.last_address.filter(|_| self.backoff.failures() < 2);
-        Attempt::start(&client.options, &mut self.resolver, first, now).map(Box::new)
+        let attempt = Attempt::start(&client.options, &mut self.resolver, first, now)?;
+        self.phase = Phase::Connecting(Box::new(attempt));
+        Ok(())
+    }
+
+    /// Why new credentials, certificates or keys were not taken, unless it was told.
+    pub(super) fn take_problems(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.problems)
     }
 
     /// Waits for the next attempt, at this time at the earliest. Returns the time.
@@ -206,7 +258,10 @@ impl Connection {
         match std::mem::replace(&mut self.phase, Phase::Offline) {
             Phase::Connecting(attempt) => Some(attempt),
             Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => attempt,
-            Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => None,
+            Phase::Offline
+            | Phase::Preparing { .. }
+            | Phase::Online { .. }
+            | Phase::Closing { .. } => None,
         }
     }
 
@@ -225,7 +280,10 @@ impl Connection {
             Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => {
                 attempt.as_mut().map_or(Vec::new(), |it| it.take_steps())
             }
-            Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => Vec::new(),
+            Phase::Offline
+            | Phase::Preparing { .. }
+            | Phase::Online { .. }
+            | Phase::Closing { .. } => Vec::new(),
         }
     }
 
@@ -332,14 +390,19 @@ impl Connection {
     pub(super) fn trouble(&self, client: &Client, now: Instant) -> Option<Error> {
         let under_way = match &self.phase {
             Phase::Offline | Phase::Online { .. } | Phase::Closing { .. } => return None,
+            Phase::Preparing { .. } => None,
             Phase::Connecting(attempt) => Some(attempt),
             Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => attempt.as_ref(),
         };
+        let is_preparing = matches!(self.phase, Phase::Preparing { .. });
         match &self.last_failure {
             Some(error) if self.backoff.failures() > 0 => Some(self.gave_up(error.clone(), now)),
             Some(error) => Some(error.clone()),
             None => {
                 let elapsed = self.backoff.elapsed(now);
+                if is_preparing {
+                    return Some(prepare::under_way(&client.options, elapsed));
+                }
                 under_way?.so_far(&client.options, client.connector.as_ref(), elapsed)
             }
         }
@@ -396,7 +459,9 @@ impl Connection {
             Phase::Offline | Phase::Online { .. } => None,
             Phase::Waiting { until, .. } => Some(*until),
             Phase::Connecting(attempt) => attempt.deadline(),
-            Phase::Greeting { deadline, .. } | Phase::Closing { deadline, .. } => Some(*deadline),
+            Phase::Preparing { deadline }
+            | Phase::Greeting { deadline, .. }
+            | Phase::Closing { deadline, .. } => Some(*deadline),
         }
     }
 

@@ -12,6 +12,7 @@
 //!
 //! - `client.rs`: what outlives one loop
 //! - `connection.rs`: where the connection is, and when it goes on
+//! - `prepare.rs`: what a thread does before each attempt: ask the provider, read files again
 //! - `wire.rs`: the link, and what was read from it
 //! - `requests.rs`: requests that the loop has taken and not done yet
 //! - `pace.rs`: when to wait for more, and when to look again before sleeping
@@ -40,6 +41,7 @@ mod losses;
 mod memory;
 mod pace;
 mod pending;
+mod prepare;
 mod reconnect;
 mod reporting;
 mod requests;

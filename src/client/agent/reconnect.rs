@@ -15,7 +15,7 @@ use super::connection::{NextStep, Phase};
 use super::violations;
 use crate::client::events::{ConnectionState, EventKind};
 use crate::client::ticket::Completions;
-use crate::error::Error;
+use crate::error::{Blame, Error};
 use crate::link::Link;
 use crate::link::connect::Attempt;
 use crate::link::plain;
@@ -31,10 +31,11 @@ impl Agent {
         let output_is_empty = self.session.output().is_empty();
         let readiness = self.wire.readiness();
         let connection = &mut self.connection;
-        let step = connection.advance(&self.client, readiness, output_is_empty, now);
+        let step = connection.advance(&mut self.client, readiness, output_is_empty, now);
         if let NextStep::Began = step {
             self.tell_attempt();
         }
+        self.tell_problems();
         self.tell_steps();
         match step {
             NextStep::Nothing => return false,
@@ -187,7 +188,10 @@ impl Agent {
                 self.try_again(error, delay, now);
             }
             Phase::Closing { .. } => self.closed(now),
-            Phase::Offline | Phase::Waiting { .. } | Phase::Connecting(_) => {}
+            Phase::Offline
+            | Phase::Waiting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Connecting(_) => {}
         }
     }
 
@@ -262,6 +266,12 @@ impl Agent {
     }
 
     pub(super) fn attempt_failed(&mut self, error: Error, now: Instant) {
+        // The next credentials or certificates of a provider may be accepted.
+        let may_pass = matches!(error.blame(), Blame::Tls | Blame::Refused);
+        let error = match self.client.options.provider {
+            Some(_) if may_pass => error.passing(),
+            _ => error,
+        };
         self.reporter.tell(|| EventKind::AttemptFailed {
             error: error.clone(),
         });

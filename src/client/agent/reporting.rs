@@ -43,6 +43,14 @@ impl Agent {
         }
     }
 
+    /// New credentials, certificates or keys were not taken.
+    pub(super) fn tell_problems(&mut self) {
+        for error in self.connection.take_problems() {
+            log::warn!("{error}; the last good ones stay in force");
+            self.reporter.tell(|| EventKind::NotRenewed { error });
+        }
+    }
+
     /// A connection is lost that the broker had accepted.
     pub(super) fn tell_lost(&self, error: &Error, lasted: Duration) {
         let state = ConnectionState::Connecting {
@@ -76,9 +84,10 @@ impl Agent {
         let told = self.reporter.told_state();
         match self.connection.phase() {
             Phase::Offline => told == ConnectionState::Offline,
-            Phase::Waiting { .. } | Phase::Connecting(_) | Phase::Greeting { .. } => {
-                told == self.waiting_state()
-            }
+            Phase::Waiting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Connecting(_)
+            | Phase::Greeting { .. } => told == self.waiting_state(),
             Phase::Online { .. } | Phase::Closing { .. } => told.is_online(),
         }
     }

@@ -1,11 +1,19 @@
 //! All that the options for TLS name, read and not looked into yet.
 //!
-//! No contents may get into an error. Runs on the thread that makes the client.
+//! Tells whether the contents are those of an earlier connector, so that one is made only if something changed. No
+//! contents may get into an error. Runs on the thread that makes the client, and on the one that prepares a
+//! connection attempt.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use super::loaded::Loaded;
 use crate::error::Error;
 use crate::options::{Identity, Material, TlsOptions};
 use crate::secret::Secret;
+
+/// Keys the digests. They are of this process alone, so nobody outside learns anything from one.
+static DIGESTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The contents. It has no `Debug`, so that no output can show them.
 pub(super) struct Contents {
@@ -41,6 +49,20 @@ impl Contents {
             }),
         };
         Ok(Contents { ca, identity })
+    }
+
+    /// A number that other contents have with a probability of one in 2^64.
+    pub(super) fn digest(&self) -> u64 {
+        // The length goes before the bytes of each, so that two of them never read as one.
+        let ca = self.ca.as_ref().map(Loaded::bytes);
+        let (cert, key) = match &self.identity {
+            None => (None, None),
+            Some(LoadedIdentity::Pem { cert, key }) => (Some(cert.bytes()), Some(key.bytes())),
+            Some(LoadedIdentity::Pkcs12 { archive, password }) => {
+                (Some(archive.bytes()), Some(password.expose()))
+            }
+        };
+        DIGESTS.hash_one((ca, cert, key))
     }
 
     /// The options for the next time: what cannot be read again is in memory.

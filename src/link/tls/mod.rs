@@ -49,6 +49,8 @@ pub(crate) struct Connector {
     tls: TlsConnector,
     /// The options that it was made with. Contents that cannot be read again are in memory there.
     options: TlsOptions,
+    /// Of the contents that it was made with.
+    digest: u64,
     /// The authorities in the CA file.
     authorities: Vec<Certificate>,
     /// The client's certificate, and those above it that are sent with it. Empty if there is none or it
@@ -93,6 +95,16 @@ impl Connector {
         }
     }
 
+    /// The options that it was made with, and the digest of the contents that they named then.
+    pub(crate) fn made_with(&self) -> (TlsOptions, u64) {
+        (self.options.clone(), self.digest)
+    }
+
+    /// Whether it was made with a file that may change.
+    pub(crate) fn has_files(&self) -> bool {
+        self.options.has_files()
+    }
+
     /// The common name of the client's certificate, quoted, if that could be read: the inner `None` is a
     /// certificate without one.
     pub(crate) fn common_name(&self) -> Option<Option<String>> {
@@ -112,6 +124,23 @@ pub(crate) fn connector(options: &TlsOptions) -> Result<Connector, Error> {
     // A library that does not work at all refuses files and passwords, too.
     let made = Contents::read(options).and_then(|contents| with_contents(options, &contents));
     made.map_err(|error| library_failure().unwrap_or(error))
+}
+
+/// Builds the connector for the options that are wanted now. Returns `None` if the one in force, with its digest, would
+/// be the same.
+///
+/// # Errors
+/// As [`connector`].
+pub(crate) fn renewed(
+    wanted: &TlsOptions,
+    in_force: &TlsOptions,
+    digest: u64,
+) -> Result<Option<Connector>, Error> {
+    let contents = Contents::read(wanted)?;
+    if wanted == in_force && contents.digest() == digest {
+        return Ok(None);
+    }
+    with_contents(wanted, &contents).map(Some)
 }
 
 /// The error of a TLS library that makes no connector even without any file.
@@ -165,6 +194,7 @@ fn with_contents(options: &TlsOptions, contents: &Contents) -> Result<Connector,
     Ok(Connector {
         tls: builder.build().map_err(failed)?,
         options: contents.lasting(options),
+        digest: contents.digest(),
         authorities: trusted.into_iter().filter_map(|(_, it)| it).collect(),
         chain: chain.unwrap_or_default(),
     })

@@ -81,7 +81,7 @@ fn the_last_error_says_how_often_and_how_long_it_was_tried() {
     for patience in [10, 60] {
         let late = now + Duration::from_secs(patience);
         let mut connection = connection(&client, now);
-        connection.advance(&client, &readiness, true, now);
+        connection.advance(&mut client, &readiness, true, now);
         let before = late - Duration::from_millis(1);
         assert!(connection.delay_after_failure(&failure(), before).is_some());
         assert_eq!(connection.delay_after_failure(&failure(), late), None);
@@ -111,7 +111,7 @@ fn a_thread_that_asks_for_a_new_link_gives_it_patience() {
 #[test]
 fn closing_ends_when_the_broker_closes_or_after_its_time() {
     let now = Instant::now();
-    let client = client(|_| {});
+    let mut client = client(|_| {});
     let mut connection = connection(&client, now);
     let readiness = Readiness::default();
     let (ticket, completion) = Ticket::new();
@@ -120,7 +120,7 @@ fn closing_ends_when_the_broker_closes_or_after_its_time() {
     connection.close(now + Duration::from_secs(60), 0, done);
     assert!(connection.is_closing());
     let mut advance =
-        |output_is_empty, now| connection.advance(&client, &readiness, output_is_empty, now);
+        |output_is_empty, now| connection.advance(&mut client, &readiness, output_is_empty, now);
     assert!(matches!(advance(false, now), NextStep::Nothing));
     assert!(matches!(advance(true, now), NextStep::Finish));
     assert!(matches!(advance(true, now), NextStep::Nothing));
@@ -141,14 +141,14 @@ fn closing_ends_when_the_broker_closes_or_after_its_time() {
 #[test]
 fn a_late_connack_and_a_closing_that_is_cut_short_are_noticed() {
     let now = Instant::now();
-    let client = client(|_| {});
+    let mut client = client(|_| {});
     let mut connection = connection(&client, now);
     let readiness = Readiness::default();
     let late = now + Duration::from_secs(1);
     connection.greet(late);
-    let step = connection.advance(&client, &readiness, true, now);
+    let step = connection.advance(&mut client, &readiness, true, now);
     assert!(matches!(step, NextStep::Nothing));
-    let step = connection.advance(&client, &readiness, true, late);
+    let step = connection.advance(&mut client, &readiness, true, late);
     assert!(matches!(step, NextStep::AnswerIsLate));
     connection.close(now + Duration::from_secs(60), 0, Completions::default());
     connection.close_by(late);

@@ -150,3 +150,45 @@ fn the_contents_of_a_pipe_are_kept_because_they_come_once() {
         panic!("{error}");
     }
 }
+
+#[test]
+fn a_connector_is_made_anew_only_if_contents_have_changed_and_can_be_used() {
+    let lab = Lab::new();
+    lab.openssl("pkcs12 -export -passout pass:secret -in client.pem -inkey client.key -out c.p12");
+    let key = KeyPair::generate().unwrap();
+    let other = lab.sign(params("other", &["other"]), &key);
+    let options = lab.with("client.pem", "client.key");
+    let first = connector(&options).unwrap();
+    let (in_force, digest) = first.made_with();
+    let again = |wanted: &TlsOptions| renewed(wanted, &in_force, digest);
+    assert!(again(&options).unwrap().is_none());
+    lab.write("client.key", lab.text("client.key"));
+    assert!(again(&options).unwrap().is_none(), "the same contents");
+    // The same certificate from elsewhere is the one to read from now on.
+    lab.write("copy.pem", lab.text("client.pem"));
+    let moved = again(&lab.with("copy.pem", "client.key")).unwrap().unwrap();
+    assert_eq!(moved.made_with().1, digest);
+    assert_eq!(moved.options, lab.with("copy.pem", "client.key"));
+
+    // One of a pair comes after the other.
+    lab.write("client.pem", &other);
+    let error = again(&options).unwrap_err();
+    assert!(error.problem().contains("does not belong"), "{error}");
+    lab.write("client.key", key.serialize_pem());
+    let second = again(&options).unwrap().unwrap();
+    assert_eq!(second.common_name(), Some(Some("\"other\"".to_owned())));
+    assert_ne!(second.made_with().1, digest);
+
+    // Each part counts by itself: an authority alone, and an archive with another password.
+    lab.write(
+        "ca.pem",
+        lab.authority.pem() + &authority("second CA").pem(),
+    );
+    let third = again(&options).unwrap().unwrap();
+    assert_ne!(third.made_with().1, second.made_with().1);
+    let archive = |password| Contents::read(&lab.with_pkcs12("c.p12", password)).unwrap();
+    assert_eq!(archive("secret").digest(), archive("secret").digest());
+    assert_ne!(archive("secret").digest(), archive("secre").digest());
+    let without = Contents::read(&TlsOptions::default()).unwrap();
+    assert_ne!(without.digest(), archive("").digest());
+}
