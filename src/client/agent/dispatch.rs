@@ -112,8 +112,7 @@ impl Agent {
                 break;
             };
             if taken == before {
-                let queued = self.commands.len() + 1;
-                self.meter.queued_most.raise(queued as u64);
+                self.note_queued();
             }
             taken += 1;
             messages += u64::from(matches!(command.request, Request::Publish(_)));
@@ -123,6 +122,14 @@ impl Agent {
         self.meter.messages_sent.add(messages);
         self.go_offline_if_due(now);
         taken > 0
+    }
+
+    /// Takes note of how many commands were queued, the one among them that was taken just now.
+    // Once for many commands: it must not make their loop larger.
+    #[inline(never)]
+    fn note_queued(&self) {
+        let queued = self.commands.len() + 1;
+        self.meter.queued_most.raise(queued as u64);
     }
 
     /// Handles what the session has to say.
