@@ -1,0 +1,359 @@
+//! Reactions to packets: one part of the session has seen something, and the others have to know.
+//!
+//! The front door in `mod.rs` says what may come now; here stands what follows from each packet. Pure; the loop's
+//! thread.
+
+use std::time::Instant;
+
+use super::entry::Body;
+use super::event::{Event, LinkLoss};
+use super::inbound::Arrival;
+use super::outbound::Released;
+use super::{LinkState, Session};
+use crate::mqtt::packet::{
+    Ack, ConnectReturnCode, Filter, Incoming, Message, PacketId, ProtocolError, QoS,
+};
+
+impl<T> Session<T> {
+    pub(super) fn handle_first_packet(
+        &mut self,
+        packet: Incoming,
+        clean_session: bool,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let Incoming::ConnAck {
+            session_present,
+            code,
+        } = packet
+        else {
+            return Err(ProtocolError::unexpected(
+                packet.name(),
+                "it came where CONNACK was expected",
+                "MQTT-3.2.0-1",
+            ));
+        };
+        if code != ConnectReturnCode::Accepted {
+            self.link = LinkState::Down;
+            self.events.push(Event::ConnectRefused(code));
+            return Ok(());
+        }
+        if session_present && clean_session {
+            return Err(ProtocolError::unexpected(
+                packet.name(),
+                "session present after a clean session was asked for",
+                "MQTT-3.2.2-1",
+            ));
+        }
+        self.on_connected(session_present, now);
+        Ok(())
+    }
+
+    /// With the session kept, the packets in flight are sent again. Without it, every subscription is renewed before
+    /// anything else, and the packets in flight are sent as new ones.
+    pub(super) fn on_connected(&mut self, session_present: bool, now: Instant) {
+        self.link = LinkState::Up;
+        self.outbound.handle_connected(now);
+        self.liveness.handle_connected();
+        if !session_present {
+            self.inbound.handle_session_lost();
+            self.filters.owe_all();
+            self.outbound.handle_session_lost(&mut self.events);
+        }
+        let owed = self.filters.owed();
+        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
+        if self.outbound.begin_trials(&owed, now) {
+            self.liveness.send_ping(None, &mut self.output, now);
+        }
+        self.send_renewals(&owed, now);
+        if session_present {
+            for id in self.outbound.resume() {
+                self.send(id, now);
+            }
+        }
+        self.events.push(Event::Connected {
+            session_present,
+            resubscribing: owed.len(),
+        });
+        self.send_waiting(now);
+    }
+
+    pub(super) fn handle_next_packet(
+        &mut self,
+        packet: Incoming,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        match packet {
+            Incoming::Publish { id, message } => self.on_publish(id, message),
+            Incoming::PubRel(id) => {
+                self.inbound.handle_pubrel(id);
+                self.output.acknowledge(Ack::PubComp, id);
+                self.send_acks();
+            }
+            Incoming::PubAck(id) => self.on_puback(id, now),
+            Incoming::PubRec(id) => self.on_pubrec(id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(id, now),
+            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, now)?,
+            Incoming::UnsubAck(id) => self.on_unsuback(id, now),
+            Incoming::PingResp => self.on_pingresp(now),
+            Incoming::ConnAck { .. } => {
+                return Err(ProtocolError::unexpected(
+                    packet.name(),
+                    "a second one on this connection",
+                    "MQTT-3.2.0-1",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The link is about to go. A packet that only ends a message or a PINGREQ still counts. SUBACK and UNSUBACK
+    /// could be followed by another packet of ours.
+    pub(super) fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
+        match packet {
+            Incoming::PubAck(id) => self.on_puback(*id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(*id, now),
+            Incoming::PingResp => self.on_pingresp(now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_publish(&mut self, id: Option<PacketId>, message: Message) {
+        let left_some = self.inbound.has_left_some();
+        if id.is_some_and(|id| !self.inbound.has_room_for(id, &message)) {
+            if !left_some {
+                self.events.push(Event::Unread);
+            }
+            self.send_acks();
+            return;
+        }
+        match self.inbound.handle_publish(id, message) {
+            Arrival::Deliver(message, delivery) => {
+                self.events.push(Event::Message { message, delivery });
+            }
+            Arrival::Known => {}
+        }
+        // It may have taken the place of a message that the next acknowledgment waited for.
+        self.send_acks();
+    }
+
+    pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
+        let awaited = self.outbound.handle_puback(id, &mut self.events, now);
+        self.on_answer("PUBACK", id, awaited, now);
+    }
+
+    pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
+        let released = self.outbound.handle_pubrec(id, now);
+        match released {
+            Released::First => {
+                self.send(id, now);
+                if self.outbound.is_trying() {
+                    self.judge(now);
+                }
+            }
+            Released::Unknown => self.send(id, now),
+            // It counts as an acknowledgment, so that these answers cannot pile up unread.
+            Released::Again | Released::UnknownInUse => self.output.acknowledge(Ack::PubRel, id),
+            Released::GivenUp => self.ignore_unsolicited("PUBREC", Some(id)),
+        }
+        if let Released::Unknown | Released::UnknownInUse = released {
+            self.note_unsolicited("PUBREC", Some(id), "answered with PUBREL");
+        }
+    }
+
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
+        let awaited = self.outbound.handle_pubcomp(id, &mut self.events, now);
+        self.on_answer("PUBCOMP", id, awaited, now);
+    }
+
+    pub(super) fn on_suback(
+        &mut self,
+        id: PacketId,
+        answers: &[Option<QoS>],
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let Some(asked) = self.outbound.subscribing(id) else {
+            self.on_answer("SUBACK", id, false, now);
+            return Ok(());
+        };
+        asked.check(answers)?;
+        for (Filter { filter, qos, .. }, granted) in asked.packet().iter().zip(answers) {
+            if let Some(granted) = granted.filter(|granted| granted < qos) {
+                log::warn!(
+                    "the broker granted QoS {granted} for {filter:?}, and QoS {qos} was asked for: use `qos` {granted} \
+                     with it"
+                );
+            }
+        }
+        let refused = self
+            .filters
+            .handle_suback(asked.packet(), answers, asked.renewal);
+        if asked.renewal {
+            let answered = asked.packet().iter().zip(answers);
+            let granted = answered.filter(|(_, granted)| granted.is_some());
+            let still = granted.filter(|(asked, _)| self.filters.contains(&asked.filter));
+            let filters: Vec<_> = still.map(|(asked, _)| asked.filter.clone()).collect();
+            if !filters.is_empty() {
+                self.events.push(Event::Renewed { filters });
+            }
+        }
+        for filter in refused {
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+        asked.answer(answers);
+        self.on_request_answered(id, now);
+        self.on_answer("SUBACK", id, true, now);
+        Ok(())
+    }
+
+    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
+        let left = self.outbound.unsubscribing(id);
+        let awaited = left.is_some();
+        if let Some(left) = left {
+            left.answer();
+            self.on_request_answered(id, now);
+        }
+        self.on_answer("UNSUBACK", id, awaited, now);
+    }
+
+    pub(super) fn on_request_answered(&mut self, id: PacketId, now: Instant) {
+        let rest = self
+            .outbound
+            .handle_request_answered(id, &mut self.events, now);
+        if let Some(id) = rest {
+            self.send(id, now);
+        }
+    }
+
+    pub(super) fn on_pingresp(&mut self, now: Instant) {
+        if self.liveness.handle_pingresp(&mut self.events, now) {
+            self.outbound.handle_pingresp();
+            if self.outbound.goes_on_trying(now) {
+                self.send_waiting(now);
+            }
+        } else {
+            self.ignore_unsolicited("PINGRESP", None);
+        }
+    }
+
+    /// An acknowledgment came. If it was awaited, there may be room for another packet.
+    pub(super) fn on_answer(&mut self, name: &str, id: PacketId, awaited: bool, now: Instant) {
+        if !awaited {
+            return self.ignore_unsolicited(name, Some(id));
+        }
+        if self.outbound.is_trying() {
+            self.judge(now);
+        }
+        if self.outbound.in_flight() == 0 {
+            self.liveness.handle_all_acknowledged();
+        }
+        self.send_waiting(now);
+    }
+
+    /// A packet was answered on a trial link: others may be given up because of that.
+    pub(super) fn judge(&mut self, now: Instant) {
+        let given_up = self.outbound.judge(&mut self.events);
+        self.refuse_renewals(given_up);
+        if self.link == LinkState::Up && self.outbound.in_flight() > 0 {
+            // Those that stood without an answer are awaited again.
+            self.liveness.handle_sent(now);
+        }
+    }
+
+    /// The renewals of these filters are given up.
+    pub(super) fn refuse_renewals(&mut self, filters: impl IntoIterator<Item = String>) {
+        for filter in filters {
+            self.filters.handle_renewal_given_up(&filter);
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+    }
+
+    /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
+    /// that waits.
+    pub(super) fn send_renewals(&mut self, owed: &[Filter], now: Instant) {
+        self.outbound.renew(owed, now);
+        while let Some(id) = self.outbound.poll_renewal() {
+            self.send(id, now);
+        }
+    }
+
+    /// Sends the packets that have to be sent again and then those that wait, as far as identifiers and the
+    /// output have room.
+    pub(super) fn send_waiting(&mut self, now: Instant) {
+        // At each acknowledgment, and hardly ever anything to do.
+        if !self.outbound.has_waiting() {
+            return;
+        }
+        while self.link == LinkState::Up
+            && !self.output.is_full()
+            && self.rate.is_open()
+            && let Some(id) = self.outbound.poll_unsent(self.filters.is_renewing())
+        {
+            self.send(id, now);
+        }
+    }
+
+    /// Puts the packet under this identifier into the output.
+    pub(super) fn send(&mut self, id: PacketId, now: Instant) {
+        let clock = self.liveness.clock(now);
+        let begin = self.output.position();
+        match self.outbound.send(id, &mut self.output, now, clock) {
+            Some(Body::Publish(_)) => self.note_published(begin, now),
+            Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
+            // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
+            Some(Body::Unsubscribe(left)) => {
+                let filters = left.packet().iter();
+                filters.for_each(|filter| self.filters.remove(filter));
+            }
+            Some(_) => {}
+            None => return,
+        }
+        self.liveness.handle_sent(now);
+    }
+
+    /// A message stands in the output from this position on.
+    pub(super) fn note_published(&mut self, begin: u64, now: Instant) {
+        let bytes = self.output.position() - begin;
+        self.rate.handle_published(bytes, now);
+    }
+
+    pub(super) fn send_acks(&mut self) {
+        if self.link != LinkState::Up {
+            return;
+        }
+        while let Some((ack, id)) = self.inbound.poll_ack() {
+            self.output.acknowledge(ack, id);
+        }
+    }
+
+    /// Asks for a new link, on which the broker sends the messages again that were left with it: once half of
+    /// what the thread had not read is read, and nothing waits to be sent. Until then this link is of use to
+    /// every other thread.
+    pub(super) fn fetch_what_was_left(&mut self) {
+        if self.link == LinkState::Up && self.inbound.has_room_again() && self.output.is_empty() {
+            self.close();
+            self.events.push(Event::Close(LinkLoss::LeftWithBroker));
+        }
+    }
+
+    /// Nothing more is sent on this link, and nothing more is awaited.
+    pub(super) fn close(&mut self) {
+        self.link = LinkState::Closing;
+        self.liveness.stop();
+    }
+
+    pub(super) fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {
+        self.note_unsolicited(name, id, "ignored");
+    }
+
+    pub(super) fn note_unsolicited(&mut self, name: &str, id: Option<PacketId>, done: &str) {
+        self.unsolicited += 1;
+        // Ever more rarely: a broker must not be able to flood the log.
+        if self.unsolicited.is_power_of_two() {
+            let id = id.map_or(0, PacketId::value);
+            log::warn!(
+                "an unsolicited {name} (packet identifier {id}) was {done}; {} so far",
+                self.unsolicited
+            );
+        }
+    }
+}
