@@ -19,6 +19,7 @@ pub use crate::mqtt::v4::OnTooLarge;
 pub use crate::secret::Secret;
 pub(crate) use check::check_credentials;
 pub use material::{Identity, Material};
+pub(crate) use provider::Failure;
 pub use provider::{Fresh, NextAttempt, Provider};
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],

@@ -2,9 +2,10 @@
 //!
 //! Such work cannot be broken off. When its attempt was given up meanwhile, the next attempt waits for the same
 //! piece, so that one that never ends costs one thread. The loop's thread starts and asks; the thread of the work
-//! calls back.
+//! calls back, also if the work panics.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
@@ -15,8 +16,12 @@ pub(crate) struct Errand<T> {
     /// The name of the thread.
     name: &'static str,
     /// The piece under way, or the last one if its result was never taken.
-    running: Option<Receiver<T>>,
+    running: Option<Receiver<Result<T, Panicked>>>,
 }
+
+/// The work panicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panicked;
 
 impl<T: Send + 'static> Errand<T> {
     /// Nothing is under way.
@@ -43,7 +48,12 @@ impl<T: Send + 'static> Errand<T> {
         let (sender, result) = bounded(1);
         let run = move || {
             // If the loop has ended nobody receives it.
-            let _ = sender.send(work());
+            let result = catch_unwind(AssertUnwindSafe(work));
+            let _ = sender.send(result.map_err(|payload| {
+                // Its drop may panic, too.
+                std::mem::forget(payload);
+                Panicked
+            }));
             on_done();
         };
         thread::Builder::new().name(self.name.into()).spawn(run)?;
@@ -52,7 +62,7 @@ impl<T: Send + 'static> Errand<T> {
     }
 
     /// Takes the result, once it is there.
-    pub(crate) fn poll(&mut self) -> Option<T> {
+    pub(crate) fn poll(&mut self) -> Option<Result<T, Panicked>> {
         let result = self.running.as_ref()?.try_recv().ok()?;
         self.running = None;
         Some(result)
@@ -62,5 +72,36 @@ impl<T: Send + 'static> Errand<T> {
     fn is_under_way(&self) -> bool {
         let running = self.running.as_ref();
         running.is_some_and(|result| matches!(result.try_recv(), Err(TryRecvError::Empty)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Were nobody called, the attempt would wait until its time limit.
+    #[test]
+    fn the_end_is_told_also_of_work_that_panics_and_the_next_one_begins() {
+        struct PanicsAgain;
+        impl Drop for PanicsAgain {
+            fn drop(&mut self) {
+                panic!("the payload of this test panics");
+            }
+        }
+        let (done, is_done) = bounded(1);
+        let mut errand = Errand::new("errand");
+        let start = |errand: &mut Errand<u32>, work: fn() -> u32| {
+            let done = done.clone();
+            let called = errand.start(work, move || done.send(()).unwrap());
+            called.unwrap();
+            is_done.recv_timeout(Duration::from_secs(60)).unwrap();
+            errand.poll()
+        };
+        let panics = || std::panic::panic_any(PanicsAgain);
+        assert_eq!(start(&mut errand, panics), Some(Err(Panicked)));
+        assert_eq!(start(&mut errand, || 7), Some(Ok(7)));
+        assert_eq!(errand.poll(), None);
     }
 }

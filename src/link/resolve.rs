@@ -58,7 +58,8 @@ impl Resolver {
 
     /// Takes the result, once it is there.
     pub(crate) fn poll(&mut self) -> Option<Addresses> {
-        self.errand.poll()
+        let result = self.errand.poll()?;
+        Some(result.unwrap_or_else(|_| Err(io::Error::other("the resolver panicked"))))
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Credentials, Identity, Material};
 use crate::error::Error;
 
 /// The application's own error.
-type Failure = Box<dyn error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn error::Error + Send + Sync>;
 
 type Provide = dyn Fn(&NextAttempt) -> Result<Fresh, Failure> + Send + Sync;
 

@@ -245,6 +245,30 @@ fn an_attempt_goes_on_with_the_last_good_token_when_its_provider_is_late() {
     drop(open);
 }
 
+#[test]
+fn a_loop_that_is_ended_while_its_provider_hangs_says_so() {
+    let broker = ScriptedBroker::bind();
+    let (open, gate) = channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let (options, calls) = with_provider(&broker, move |_, _| {
+        let _ = gate.lock().unwrap().recv();
+        token("me", "late")
+    });
+    let running = Running::start(options);
+    crate::support::wait_for("the call", HANG, || {
+        (calls.load(Ordering::SeqCst) == 1).then_some(())
+    });
+    let ended = running.handle().terminate(Duration::ZERO);
+    let text = running.join().unconnected.unwrap().to_string();
+    assert!(text.contains("the provider has not answered "), "{text}");
+    assert!(
+        text.contains(" s after the first attempt began; have it"),
+        "{text}"
+    );
+    assert!(ended.outcome().is_some());
+    drop(open);
+}
+
 /// A loop that ends leaves a call behind, and the client's next loop waits for the same one.
 #[test]
 fn loops_one_after_the_other_share_the_call_of_a_provider_that_hangs() {

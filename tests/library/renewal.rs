@@ -7,7 +7,9 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use openssl::nid::Nid;
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerifyMode};
@@ -15,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::certs::Pair;
 use crate::support::running::{Running, options};
-use crate::support::{Certs, Connection, ScriptedBroker};
+use crate::support::{Certs, Connection, Event, HANG, ScriptedBroker};
 use mqtt_connection_sharing::options::{
     Fresh, Identity, Material, Options, Provider, Secret, Security, TlsOptions,
 };
@@ -27,14 +29,8 @@ type Link = Connection<SslStream<TcpStream>>;
 /// Accepts a link with this certificate, whatever the client's is. Returns the common name of that.
 #[track_caller]
 fn accept(broker: &mut ScriptedBroker, server: &Pair) -> (Link, String) {
-    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
-    let pem = SslFiletype::PEM;
-    acceptor.set_certificate_file(&server.cert, pem).unwrap();
-    acceptor.set_private_key_file(&server.key, pem).unwrap();
-    let demand = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
-    acceptor.set_verify_callback(demand, |_, _| true);
     let tcp = broker.accept().stream().try_clone().unwrap();
-    let tls = acceptor.build().accept(tcp).unwrap();
+    let tls = acceptor(server).accept(tcp).unwrap();
     let client = tls.ssl().peer_certificate().unwrap();
     let name = client.subject_name().entries_by_nid(Nid::COMMONNAME).next();
     let name = name.unwrap().data().to_string().unwrap();
@@ -42,6 +38,36 @@ fn accept(broker: &mut ScriptedBroker, server: &Pair) -> (Link, String) {
     link.expect_connect();
     link.send_connack(ConnectReturnCode::Success, false);
     (link, name)
+}
+
+/// As [`accept`], but links that end before CONNECT are passed over.
+#[track_caller]
+fn accept_at_last(broker: &mut ScriptedBroker, server: &Pair) -> Link {
+    loop {
+        if let Some(link) = shake_hands(broker, server) {
+            return link;
+        }
+    }
+}
+
+fn shake_hands(broker: &mut ScriptedBroker, server: &Pair) -> Option<Link> {
+    let tcp = broker.accept().stream().try_clone().unwrap();
+    let mut link = Connection::over(acceptor(server).accept(tcp).ok()?);
+    let Event::Packet(..) = link.read_event(HANG) else {
+        return None;
+    };
+    link.send_connack(ConnectReturnCode::Success, false);
+    Some(link)
+}
+
+fn acceptor(server: &Pair) -> SslAcceptor {
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
+    let pem = SslFiletype::PEM;
+    acceptor.set_certificate_file(&server.cert, pem).unwrap();
+    acceptor.set_private_key_file(&server.key, pem).unwrap();
+    let demand = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
+    acceptor.set_verify_callback(demand, |_, _| true);
+    acceptor.build()
 }
 
 /// The files of a client, which can be replaced.
@@ -232,4 +258,65 @@ fn a_provider_gives_certificates_from_memory_for_each_link() {
         link.close();
     }
     drop(running);
+}
+
+/// Without a provider the same error ends the loop: the file that is there will not do either.
+#[test]
+fn an_authority_that_does_not_fit_is_not_final_with_a_provider() {
+    let certs = Certs::generate();
+    let files = Files::of(&certs);
+    files.replace("ca", certs.other_ca());
+    let mut broker = ScriptedBroker::bind();
+    let mut options = files.options(&broker);
+    let (wrong, right) = (certs.other_ca().to_owned(), certs.ca().to_owned());
+    options.provider = Some(Provider::new(move |next| {
+        let mut fresh = Fresh::default();
+        let is_wrong = next.failures == 0;
+        fresh.ca = Some(
+            if is_wrong {
+                wrong.clone()
+            } else {
+                right.clone()
+            }
+            .into(),
+        );
+        Ok(fresh)
+    }));
+    let running = Running::start(options);
+    let link = accept_at_last(&mut broker, certs.server());
+    running.take_a_turn();
+    drop((link, running));
+}
+
+/// Such as a file on a network that does not answer.
+#[test]
+fn a_file_whose_reading_hangs_holds_up_one_attempt_and_not_the_loop() {
+    let certs = Certs::generate();
+    let files = Files::of(&certs);
+    let mut broker = ScriptedBroker::bind();
+    let mut options = files.options(&broker);
+    options.connect_timeout = Duration::from_secs(2);
+    let running = Running::start(options);
+    let mut events = running.handle().events();
+    let link = accept_at_last(&mut broker, certs.server());
+    running.take_a_turn();
+    // Opening a pipe blocks until somebody writes.
+    let pipe = files.path("pipe");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    fs::rename(&pipe, files.path("key")).unwrap();
+    link.close();
+    running.take_a_turn();
+    let link = accept_at_last(&mut broker, certs.server());
+    let reasons = not_renewed(&mut events);
+    let expected = "the certificates and keys were not read within 2s; check the file system";
+    assert!(reasons[0].contains(expected), "{reasons:?}");
+    // The thread goes on.
+    fs::write(files.path("key"), "").unwrap();
+    drop((link, running));
 }

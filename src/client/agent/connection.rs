@@ -142,7 +142,10 @@ impl Connection {
             Phase::Waiting { .. } => NextStep::Nothing,
             Phase::Preparing { deadline } => {
                 let late = (*deadline <= now).then(|| Prepared::late(&client.options));
-                let Some(prepared) = client.preparer.poll().or(late) else {
+                let done = client.preparer.poll();
+                let done =
+                    done.map(|it| it.unwrap_or_else(|_| Prepared::panicked(&client.options)));
+                let Some(prepared) = done.or(late) else {
                     return NextStep::Nothing;
                 };
                 match self.prepared(client, prepared, now) {

@@ -12,7 +12,9 @@ use std::time::Duration;
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::errand::Errand;
 use crate::link::tls::{self, Connector};
-use crate::options::{Credentials, NextAttempt, Options, Provider, TlsOptions, check_credentials};
+use crate::options::{
+    Credentials, Failure, NextAttempt, Options, Provider, TlsOptions, check_credentials,
+};
 
 /// Prepares attempts, one at a time. It outlives the loop, so that a provider that hangs costs one thread in all.
 pub(super) type Preparer = Errand<Prepared>;
@@ -59,8 +61,9 @@ impl Preparation {
         let mut prepared = Prepared::default();
         let mut wanted = self.tls.as_ref().map(|(options, _)| options.clone());
         let asked = self.provider.as_ref().map(|provider| {
-            let ask = AssertUnwindSafe(|| provider.ask(&self.next));
-            catch_unwind(ask).map_err(|_| "the provider panicked")
+            // The text of its error is the application's code, too.
+            let told = |error: Failure| (error.to_string(), error);
+            catch_unwind(AssertUnwindSafe(|| provider.ask(&self.next).map_err(told)))
         });
         match asked {
             None => {}
@@ -74,14 +77,17 @@ impl Preparation {
                     Err(error) => prepared.problems.push(error),
                 }
             }
-            Some(Ok(Err(error))) => {
-                let problem = format!("the provider failed: {error}");
+            Some(Ok(Err((text, error)))) => {
+                let problem = format!("the provider failed: {text}");
                 let told = self.problem(problem, "see to what the provider needs");
                 prepared.problems.push(told.caused_by(error));
             }
-            Some(Err(panicked)) => {
+            Some(Err(payload)) => {
+                // Its drop may panic, too.
+                std::mem::forget(payload);
                 let advice = "have the provider return an error in place of a panic";
-                prepared.problems.push(self.problem(panicked, advice));
+                let told = self.problem("the provider panicked", advice);
+                prepared.problems.push(told);
             }
         }
         if let (Some(wanted), Some((in_force, digest))) = (wanted, &self.tls) {
@@ -99,6 +105,20 @@ impl Preparation {
 }
 
 impl Prepared {
+    /// The thread has panicked beside the provider.
+    pub(super) fn panicked(options: &Options) -> Self {
+        let told = Error::new(
+            Blame::Configuration,
+            tried(options),
+            "the thread that prepares it panicked",
+            "see the message of the panic",
+        );
+        Prepared {
+            problems: vec![told],
+            ..Prepared::default()
+        }
+    }
+
     /// The thread has not ended in time.
     pub(super) fn late(options: &Options) -> Self {
         Prepared {
