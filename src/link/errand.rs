@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
 
-    /// Were nobody called, the attempt would wait until its time limit.
+    /// Without the call the attempt would wait until its time limit.
     #[test]
     fn the_end_is_told_also_of_work_that_panics_and_the_next_one_begins() {
         struct PanicsAgain;

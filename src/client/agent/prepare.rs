@@ -2,7 +2,7 @@
 //! the TLS connector is made anew.
 //!
 //! All of it may block, so a short-lived thread does it ([`Errand`]). The loop's thread hands over what it needs and
-//! takes the result; the two share no state. What is wrong with new values is a problem for the log: the last good ones
+//! takes the result; the two share no state. A fault of new values is a problem for the log: the last good ones
 //! stay in force (`client.rs`).
 
 use std::io;
