@@ -90,7 +90,7 @@ impl Client {
         Agent::new(self, true)
     }
 
-    /// The options that the client was made with. What its provider gave last stands in the place of what it replaced.
+    /// The options that the client was made with, or what its provider gave last in place of some of them.
     pub fn options(&self) -> &Options {
         &self.options
     }

@@ -1,5 +1,5 @@
-//! What comes before a connection attempt: the provider is asked, files are read again, and if anything has changed
-//! the TLS connector is made anew.
+//! Prepares a connection attempt: asks the provider, reads files again, and if anything has changed makes the TLS
+//! connector anew.
 //!
 //! All of it may block, so a short-lived thread does it ([`Errand`]). The loop's thread hands over what it needs and
 //! takes the result; the two share no state. A fault of new values is a problem for the log: the last good ones
