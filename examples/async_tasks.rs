@@ -1,13 +1,15 @@
 //! scripts/broker.sh -- cargo run --example async_tasks
 //!
 //! Tasks of an async program share the connection, whose loop has a thread of its own. Any executor will do, tokio's
-//! here. MQTT_ENDPOINT is the broker, as `HOST:PORT`; MQTT_CA_FILE, MQTT_CERT and MQTT_KEY name the files for TLS.
+//! here. `broker/mod.rs` says which broker it is.
+
+mod broker;
 
 use std::error::Error;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
-use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, Filter, Handle, Inbox, Publish, QoS, WhenFull};
 use tokio::{runtime, time};
 
@@ -18,7 +20,7 @@ const TIME: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let executor = runtime::Builder::new_current_thread().enable_time().build();
-    executor?.block_on(run(options()?))
+    executor?.block_on(run(broker::options("async-tasks")?))
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {
@@ -61,17 +63,4 @@ async fn receive(inbox: Inbox) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn options() -> Result<Options> {
-    let variable = |name| env::var(name).map_err(|_| format!("no broker: set {name}"));
-    let endpoint = variable("MQTT_ENDPOINT")?;
-    let (host, port) = endpoint.rsplit_once(':').ok_or("give HOST:PORT")?;
-    let mut tls = TlsOptions::default();
-    tls.ca = Some(variable("MQTT_CA_FILE")?.into());
-    tls.identity = Some(Identity::pem(variable("MQTT_CERT")?, variable("MQTT_KEY")?));
-    let mut options = Options::new(host, "async-tasks");
-    options.port = port.parse()?;
-    options.security = Security::Tls(tls);
-    Ok(options)
 }

@@ -1,21 +1,27 @@
 //! scripts/broker.sh -- cargo run --example health
 //!
 //! A thread publishes ten messages a second. Another one prints a health line each second, and what happens to the
-//! connection: stop the broker meanwhile, and start it again. The broker is MQTT_ENDPOINT, or the first argument:
-//! `HOST[:PORT]` with TLS, `mqtt://HOST[:PORT]` without. MQTT_CA_FILE, MQTT_CERT and MQTT_KEY name the files for TLS.
+//! connection: stop the broker meanwhile, and start it again. `broker/mod.rs` says which broker it is.
+
+mod broker;
 
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
-use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, NoEvent, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Result<()> {
-    run(options()?, Duration::from_secs(1), 10, stdout())
+    run(
+        broker::options("health")?,
+        Duration::from_secs(1),
+        10,
+        stdout(),
+    )
 }
 
 /// Writes so many health lines, one in each interval, and the events between them.
@@ -55,22 +61,4 @@ pub fn run(options: Options, interval: Duration, lines: u32, mut out: impl Write
     drop(handle.terminate(interval));
     let ended = running.join().map_err(|_| "the loop panicked")?;
     Ok(ended.result?)
-}
-
-fn options() -> Result<Options> {
-    let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
-    let endpoint = env::args().nth(1).or_else(|| variable("MQTT_ENDPOINT"));
-    let endpoint = endpoint.ok_or("no broker: give HOST[:PORT] or set MQTT_ENDPOINT")?;
-    let plain = endpoint.strip_prefix("mqtt://");
-    let address = plain.unwrap_or(&endpoint);
-    let standard = if plain.is_some() { "1883" } else { "8883" };
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, standard));
-    let mut tls = TlsOptions::default();
-    tls.ca = variable("MQTT_CA_FILE").map(Into::into);
-    let files = variable("MQTT_CERT").zip(variable("MQTT_KEY"));
-    tls.identity = files.map(|(cert, key)| Identity::pem(cert, key));
-    let mut options = Options::new(host, "health");
-    options.port = port.parse()?;
-    options.security = plain.map_or(Security::Tls(tls), |_| Security::Plain);
-    Ok(options)
 }

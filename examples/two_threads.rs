@@ -1,17 +1,17 @@
 //! scripts/broker.sh -- cargo run --example two_threads
 //!
 //! Two threads share the connection that the main thread owns: one subscribes and receives, the
-//! other publishes. The broker is MQTT_ENDPOINT, or the first argument: `HOST[:PORT]` with TLS,
-//! `mqtt://HOST[:PORT]` without. MQTT_CA_FILE, MQTT_CERT and MQTT_KEY name the files for TLS.
+//! other publishes. `broker/mod.rs` says which broker it is.
+
+mod broker;
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
-use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, Handle, InboxError, Outcome, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const LIGHTS: usize = 5;
 
 fn main() -> ExitCode {
-    match run() {
+    match broker::options("two-threads").and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let client = Client::new(options()?)?;
+pub(crate) fn run(options: Options) -> Result<()> {
+    let client = Client::new(options)?;
     let (agent, handle) = client.open();
 
     // Each thread has a handle; none stays here.
@@ -90,39 +90,4 @@ fn publish(handle: &Handle, start: &mpsc::Receiver<()>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn options() -> Result<Options> {
-    let endpoint = env::args().nth(1).or_else(|| variable("MQTT_ENDPOINT"));
-    let endpoint = endpoint.ok_or("no broker: give HOST[:PORT] or set MQTT_ENDPOINT")?;
-    let (plain, address) = match endpoint.strip_prefix("mqtt://") {
-        Some(address) => (true, address),
-        None => (false, endpoint.as_str()),
-    };
-    let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse()?),
-        None => (address, if plain { 1883 } else { 8883 }),
-    };
-    // Programs that run at the same time need different identifiers.
-    let mut options = Options::new(host, "two-threads");
-    options.port = port;
-    options.security = match plain {
-        true => Security::Plain,
-        false => Security::Tls(tls()),
-    };
-    Ok(options)
-}
-
-fn tls() -> TlsOptions {
-    let mut tls = TlsOptions::default();
-    tls.ca = variable("MQTT_CA_FILE").map(|path| PathBuf::from(path).into());
-    tls.identity = match (variable("MQTT_CERT"), variable("MQTT_KEY")) {
-        (Some(cert), Some(key)) => Some(Identity::pem(PathBuf::from(cert), PathBuf::from(key))),
-        _ => None,
-    };
-    tls
-}
-
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }

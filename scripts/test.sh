@@ -195,6 +195,7 @@ else
     step 'tests, local-broker' env RUST_TEST_THREADS="$threads" \
         cargo test --locked --features local-broker --test program -- \
         local_broker:: local_links:: secrets:: settings:: golden::
+    step 'examples, local-broker' cargo test --locked --features local-broker --test library examples::
     step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
     step 'documentation tests, local-broker' cargo test --locked --features local-broker --doc local
     step 'exploration' exploration
