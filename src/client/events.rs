@@ -88,6 +88,11 @@ pub enum EventKind {
         /// How many subscriptions are being renewed, because the broker had not kept them.
         renewing: usize,
     },
+    /// CONNACK came: the broker refuses the connection. [`EventKind::AttemptFailed`] follows and says it in words.
+    Refused {
+        /// The return code: 1 to 5 (MQTT 3.1.1, table 3.1).
+        code: u8,
+    },
     /// The attempt has failed, at each address. [`EventKind::Retrying`] or [`EventKind::Ended`] follows.
     AttemptFailed {
         /// The cause.
@@ -220,6 +225,7 @@ impl fmt::Display for EventKind {
                     n => write!(f, ", renewing {n} subscriptions"),
                 }
             }
+            EventKind::Refused { code } => write!(f, "CONNACK refuses with return code {code}"),
             EventKind::AttemptFailed { error } | EventKind::Lost { error, .. } => error.fmt(f),
             EventKind::Retrying { attempt, .. } => write!(f, "attempt {attempt} will follow"),
             EventKind::Reconnecting => f.write_str("RECONNECT"),

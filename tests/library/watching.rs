@@ -191,6 +191,26 @@ fn an_attempt_that_fails_tells_each_address_and_the_end_tells_the_error() {
 }
 
 #[test]
+fn a_refusal_tells_its_return_code() {
+    let mut broker = ScriptedBroker::bind();
+    let (agent, handle) = Client::new(options(&broker)).unwrap().open();
+    let mut events = handle.events();
+    let running = thread::spawn(move || agent.run());
+    let mut link = broker.accept();
+    link.expect_connect();
+    link.send_connack(v4::ConnectReturnCode::NotAuthorized, false);
+    let error = running.join().unwrap().result.unwrap_err();
+    assert_eq!(next(&mut events), EventKind::Attempt { number: 1 });
+    assert_eq!(next(&mut events), EventKind::Refused { code: 5 });
+    let told = EventKind::AttemptFailed {
+        error: error.clone(),
+    };
+    assert_eq!(next(&mut events), told);
+    let ended = EventKind::Ended { error: Some(error) };
+    assert_eq!(next(&mut events), ended);
+}
+
+#[test]
 fn between_two_attempts_the_next_one_is_known() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);

@@ -115,6 +115,8 @@ impl Agent {
     /// The broker answered CONNECT with no.
     pub(super) fn refused(&mut self, code: ConnectReturnCode, now: Instant) {
         self.drop_link(now);
+        self.reporter
+            .tell(|| EventKind::Refused { code: code as u8 });
         let refusal = advice::refusal(&self.client, code);
         let refusal = match self.connection.attempt() {
             Some(attempt) => attempt.named(refusal),
