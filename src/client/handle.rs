@@ -197,7 +197,7 @@ impl Handle {
     /// lost on a loop that subscribes before it runs.
     ///
     /// The broker answers with the retained messages that match. They reach each inbox with a matching filter, also one
-    /// that has them already: [`Message::retain`] tells them from new ones.
+    /// that has them already: [`Message::retain`](crate::Message::retain) tells them from new ones.
     ///
     /// # Errors
     /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
