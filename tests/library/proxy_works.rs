@@ -241,6 +241,24 @@ fn a_delayed_link_passes_everything_in_order_and_no_earlier() {
     assert!(end.elapsed() >= DELAY, "{:?}", end.elapsed());
 }
 
+/// Otherwise the proxy's memory would grow with all that the client writes.
+#[test]
+fn a_delayed_link_takes_no_more_than_it_may_hold() {
+    // Nothing is due yet; and all is due, but nobody reads it.
+    for delay in [HANG, Duration::from_millis(1)] {
+        let (listener, proxy) = proxied();
+        proxy.decide([Fate::pass().delay(delay)]).unwrap();
+        let (mut client, _broker) = connect(&listener, &proxy);
+        // Far longer than the system takes with what it holds for two sockets.
+        client
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let error = client.write_all(&vec![7; 256 * 1024 * 1024]).unwrap_err();
+        let kinds = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+        assert!(kinds.contains(&error.kind()), "{error}");
+    }
+}
+
 #[test]
 fn a_delayed_link_that_is_cut_first_passes_the_bytes_that_count() {
     let (listener, proxy) = proxied();
