@@ -43,8 +43,10 @@ mod fate;
 mod files;
 mod proxy;
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use mqtt5::broker::config::{
@@ -64,6 +66,8 @@ use crate::options::{Identity, Options, Security, TlsOptions};
 
 /// Name of the broker's thread.
 const THREAD_NAME: &str = "local-broker";
+
+const STARTING: &str = "starting the local broker";
 
 /// How long dropping the broker waits for its thread.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(2);
@@ -99,9 +103,6 @@ impl LocalBroker {
     /// # Errors
     /// [`Blame::Configuration`] if the temporary folder, the certificates, the threads or the
     /// listening sockets cannot be made.
-    ///
-    /// # Panics
-    /// When called from inside an async runtime, which must not be blocked.
     pub fn start() -> Result<LocalBroker, Error> {
         let folder = private_folder()?;
         let files = Files::create(folder.path())?;
@@ -112,26 +113,28 @@ impl LocalBroker {
     ///
     /// # Errors
     /// [`Blame::Configuration`] if the temporary folder, the threads or the listening sockets cannot be made.
-    ///
-    /// # Panics
-    /// When called from inside an async runtime, which must not be blocked.
     pub fn start_plain() -> Result<LocalBroker, Error> {
         LocalBroker::start_with(private_folder()?, None)
     }
 
     fn start_with(folder: TempDir, files: Option<Files>) -> Result<LocalBroker, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name(THREAD_NAME)
-            .enable_all()
-            .build()
-            .map_err(|error| failed("starting the local broker's thread", &error))?;
-        let port = runtime.block_on(serve(settings(folder.path(), files.as_ref())))?;
+        let settings = settings(folder.path(), files.as_ref());
+        let (runtime, port, proxy) = beside(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .thread_name(THREAD_NAME)
+                .enable_all()
+                .build()
+                .map_err(|error| failed(STARTING, &error))?;
+            let port = runtime.block_on(serve(settings))?;
+            Ok((runtime, port, Proxy::start(port)?))
+        })
+        .unwrap_or_else(|error| Err(failed(STARTING, &error)))?;
         log::debug!("local broker on 127.0.0.1:{port}");
         Ok(LocalBroker {
             runtime: Some(runtime),
             port,
-            proxy: Proxy::start(port)?,
+            proxy,
             files,
             _folder: folder,
         })
@@ -209,19 +212,29 @@ impl LocalBroker {
 impl Drop for LocalBroker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(SHUTDOWN_TIME);
+            // If the system has no thread for it, this thread drops the runtime.
+            let _ = beside(|| runtime.shutdown_timeout(SHUTDOWN_TIME));
         }
     }
 }
 
+/// Runs this on a thread of its own and waits for it. A thread that runs a task of an async program may wait for
+/// nothing inside tokio.
+fn beside<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name(THREAD_NAME.to_owned());
+        let ended = thread.spawn_scoped(scope, work)?.join();
+        ended.map_err(|_| io::Error::other("its thread panicked"))
+    })
+}
+
 /// Binds the broker, leaves it running on the runtime's worker and returns its port.
 async fn serve(config: BrokerConfig) -> Result<u16, Error> {
-    const TRIED: &str = "starting the local broker";
     let mut broker = MqttBroker::with_config(config)
         .await
-        .map_err(|error| failed(TRIED, &error))?;
+        .map_err(|error| failed(STARTING, &error))?;
     let Some(address) = broker.tls_local_addr().or(broker.local_addr()) else {
-        return Err(failed(TRIED, &"it has no listening socket"));
+        return Err(failed(STARTING, &"it has no listening socket"));
     };
     let mut ready = broker.ready_receiver();
     let running = tokio::spawn(async move { broker.run().await });
@@ -230,9 +243,9 @@ async fn serve(config: BrokerConfig) -> Result<u16, Error> {
     }
     // `run` dropped the sender before it reported that the broker is ready, so it has ended.
     Err(match running.await {
-        Ok(Ok(())) => failed(TRIED, &"it stopped at once"),
-        Ok(Err(error)) => failed(TRIED, &error),
-        Err(error) => failed(TRIED, &error),
+        Ok(Ok(())) => failed(STARTING, &"it stopped at once"),
+        Ok(Err(error)) => failed(STARTING, &error),
+        Err(error) => failed(STARTING, &error),
     })
 }
 
@@ -293,7 +306,7 @@ mod tests {
     use super::*;
     use native_tls::{Certificate, Identity, TlsConnector, TlsStream};
     use std::collections::BTreeSet;
-    use std::io::{self, Read, Write};
+    use std::io::{Read, Write};
     use std::net::TcpStream;
 
     const HANG: Duration = Duration::from_secs(30);

@@ -146,3 +146,17 @@ fn a_client_beside_the_proxy_keeps_its_link() {
     echo(&handle, &inbox, "on");
     assert_eq!(end(handle, running).stats.reconnects, 0);
 }
+
+/// Starting and dropping the broker waits, which tokio allows no task to do on its own thread.
+#[test]
+fn a_task_of_an_async_program_starts_and_drops_the_broker() {
+    let mut executor = tokio::runtime::Builder::new_current_thread();
+    executor.build().unwrap().block_on(async {
+        let broker = LocalBroker::start_plain().unwrap();
+        let (handle, running) = run(&broker);
+        let message = Publish::new("a/b", QoS::AtLeastOnce, "on");
+        let ticket = handle.publish_async(message).await.unwrap();
+        ticket.await.into_result().unwrap();
+        let _ = end(handle, running);
+    });
+}
