@@ -116,7 +116,8 @@ pub struct Options {
     /// broker answers that first, or sends nothing for as long again, the loop treats the link as lost, connects
     /// again and sends everything again.
     pub ack_timeout: Duration,
-    /// Time limit for each address (TCP), and again for TLS, CONNECT and CONNACK together.
+    /// Time limit for each address (TCP), and again for TLS, CONNECT and CONNACK together. Before that, for the provider
+    /// and for reading files again.
     pub connect_timeout: Duration,
     /// The least time between two CONNECTs. AWS IoT allows one a second for each client identifier.
     pub connect_interval: Duration,

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::values::wrong;
 use mqtt_connection_sharing::Will;
 use mqtt_connection_sharing::error::{Error, exhaustion, shell_word};
+use mqtt_connection_sharing::options::Secret;
 
 const LONGEST_SETTINGS: u64 = 1024 * 1024;
 /// MQTT's limit for a password [MQTT 3.1.1, 3.1.3.5], a line break, and a byte order mark.
@@ -25,10 +26,11 @@ pub(super) fn read_settings(path: &Path) -> Result<String, Error> {
 
 /// The password in a file, without a byte order mark and the line break at its end. `setting` names the file's setting; a
 /// relative path was given as one from `folder`.
-pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result<String, Error> {
+pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result<Secret, Error> {
     let tried = || format!("reading the password file {} ({setting})", path.display());
     let advice = "put the password alone into the file";
-    let bytes = read_at_most(path, LONGEST_PASSWORD).map_err(|error| match is_path(path, folder) {
+    let bytes = read_at_most(path, LONGEST_PASSWORD).map(Secret::from);
+    let bytes = bytes.map_err(|error| match is_path(path, folder) {
         true => unreadable(tried(), &error, "check the path"),
         false => unreadable(
             format!("reading the password file ({setting})"),
@@ -42,13 +44,14 @@ pub(super) fn read_password(path: &Path, setting: &str, folder: &Path) -> Result
         log::warn!("others may read the password file {path}: chmod 600 {word}");
     }
     // The decoding error is not passed on: it may hold the bytes.
-    let text = String::from_utf8(bytes).map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
+    let text = std::str::from_utf8(bytes.expose());
+    let text = text.map_err(|_| wrong(tried(), "it is not UTF-8", advice))?;
     // Some editors begin each file with a byte order mark.
-    let password = without_line_break(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    let password = without_line_break(text.strip_prefix('\u{feff}').unwrap_or(text));
     if password.is_empty() {
         return Err(wrong(tried(), "it is empty", advice));
     }
-    Ok(password.to_owned())
+    Ok(password.into())
 }
 
 /// A password without the line break at its end: one, and nothing else.
@@ -113,7 +116,8 @@ pub(super) fn host_name() -> Option<String> {
 }
 
 fn read_at_most(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Room for all, so that no part of a password stays in memory that was given back.
+    let mut bytes = Vec::with_capacity(usize::try_from(limit).map_or(0, |limit| limit + 64));
     File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("longer than {limit} bytes")));
@@ -126,7 +130,8 @@ mod tests {
     use super::*;
 
     fn read_password(path: &Path, setting: &str) -> Result<String, Error> {
-        super::read_password(path, setting, Path::new(""))
+        let password = super::read_password(path, setting, Path::new(""))?;
+        Ok(String::from_utf8(password.expose().to_vec()).unwrap())
     }
 
     fn password(content: &[u8]) -> Result<String, Error> {

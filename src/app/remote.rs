@@ -183,7 +183,7 @@ fn tls(
             )?
             .map_or_else(Secret::default, |(password, name)| {
                 names.insert("pkcs12-password-file", name);
-                password.into()
+                password
             }),
         }),
         (cert, _, Some(_)) => {
@@ -255,7 +255,7 @@ fn credentials(
         username: username.value.clone(),
         password: password.map_or_else(Secret::default, |(password, name)| {
             names.insert("password-file", name);
-            password.into()
+            password
         }),
     }))
 }
@@ -267,7 +267,7 @@ fn secret(
     file: Option<&Path>,
     variable: &str,
     surroundings: &Surroundings,
-) -> Result<Option<(String, String)>, Error> {
+) -> Result<Option<(Secret, String)>, Error> {
     let Some(file) = file else {
         let direct = surroundings.password(variable)?;
         return Ok(direct.map(|password| (password, variable.to_owned())));

@@ -8,6 +8,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::Secret;
 
 use super::files;
 use super::foreign::{flag_alone, meant_by};
@@ -81,7 +82,7 @@ impl Surroundings {
     }
 
     /// A password in the environment, without the line break at its end; an empty one counts as not set.
-    pub(super) fn password(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(super) fn password(&self, name: &str) -> Result<Option<Secret>, Error> {
         let Some(text) = self.variable(name) else {
             return Ok(None);
         };
@@ -93,7 +94,7 @@ impl Surroundings {
             ));
         };
         let password = files::without_line_break(text);
-        Ok((!password.is_empty()).then(|| password.to_owned()))
+        Ok((!password.is_empty()).then(|| password.into()))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::options::{
     Credentials, Failure, NextAttempt, Options, Provider, TlsOptions, check_credentials,
 };
 
-/// Prepares attempts, one at a time. It outlives the loop, so that a provider that hangs costs one thread in all.
+/// Prepares attempts, one at a time. It outlives the loop, so that a provider that hangs costs one thread in all. A loop that
+/// waits for what an earlier loop began is not called at the end: it looks at its time limit.
 pub(super) type Preparer = Errand<Prepared>;
 
 /// The work of a thread that prepares an attempt.
