@@ -6,6 +6,7 @@
 mod broker;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const ROOMS: usize = 5;
 const TIME: Duration = Duration::from_secs(30);
 
-fn main() -> Result<()> {
-    let executor = runtime::Builder::new_current_thread().enable_time().build();
-    executor?.block_on(run(broker::options("async-tasks")?))
+fn main() -> ExitCode {
+    broker::run("async-tasks", |options| {
+        let executor = runtime::Builder::new_current_thread().enable_time().build();
+        executor?.block_on(run(options))
+    })
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {

@@ -8,6 +8,7 @@ mod broker;
 
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -20,8 +21,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const MESSAGES: u64 = 100;
 
-fn main() -> Result<()> {
-    run(broker::options("callbacks")?, stdout())
+fn main() -> ExitCode {
+    broker::run("callbacks", |options| run(options, stdout()))
 }
 
 pub(crate) fn run(options: Options, mut out: impl Write) -> Result<()> {

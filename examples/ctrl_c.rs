@@ -7,21 +7,27 @@
 mod broker;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, ConnectionState, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const GRACE: Duration = Duration::from_secs(5);
 
-fn main() -> Result<()> {
-    let (agent, handle) = Client::new(broker::options("ctrl-c")?)?.open();
+fn main() -> ExitCode {
+    broker::run("ctrl-c", run)
+}
+
+fn run(options: Options) -> Result<()> {
+    let (agent, handle) = Client::new(options)?.open();
 
     // The crate `ctrlc` calls this on a thread of its own. TERMINATE goes ahead of all that is queued; asking again can
-    // only shorten the grace. Nobody here waits for the ticket: `run` returns when it is done.
+    // only shorten the grace. Nobody here waits for the ticket: `Agent::run` returns when it is done.
     let (end, asked) = (handle.clone(), AtomicBool::new(false));
     ctrlc::set_handler(move || {
         let again = asked.swap(true, Ordering::SeqCst);

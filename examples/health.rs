@@ -7,6 +7,7 @@ mod broker;
 
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,9 @@ use mqtt_connection_sharing::{Client, NoEvent, Publish, QoS};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-fn main() -> Result<()> {
-    run(
-        broker::options("health")?,
-        Duration::from_secs(1),
-        10,
-        stdout(),
-    )
+fn main() -> ExitCode {
+    let second = Duration::from_secs(1);
+    broker::run("health", |options| run(options, second, 10, stdout()))
 }
 
 /// Writes so many health lines, one in each interval, and the events between them.

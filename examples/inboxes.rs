@@ -7,6 +7,7 @@ mod broker;
 
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const TIME: Duration = Duration::from_secs(30);
 
-fn main() -> Result<()> {
-    run(broker::options("inboxes")?, stdout())
+fn main() -> ExitCode {
+    broker::run("inboxes", |options| run(options, stdout()))
 }
 
 pub(crate) fn run(options: Options, mut out: impl Write) -> Result<()> {

@@ -8,6 +8,7 @@ mod broker;
 
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const ROUNDS: u32 = 3;
 const TIME: Duration = Duration::from_secs(30);
 
-fn main() -> Result<()> {
-    run(broker::options("offline")?, stdout())
+fn main() -> ExitCode {
+    broker::run("offline", |options| run(options, stdout()))
 }
 
 pub(crate) fn run(mut options: Options, mut out: impl Write) -> Result<()> {

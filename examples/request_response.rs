@@ -9,6 +9,7 @@ mod broker;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{Write, stdout};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const REQUESTS: u64 = 10;
 const TIME: Duration = Duration::from_secs(30);
 
-fn main() -> Result<()> {
-    run(broker::options("request-response")?, stdout())
+fn main() -> ExitCode {
+    broker::run("request-response", |options| run(options, stdout()))
 }
 
 pub(crate) fn run(options: Options, mut out: impl Write) -> Result<()> {

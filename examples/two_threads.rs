@@ -20,13 +20,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 const LIGHTS: usize = 5;
 
 fn main() -> ExitCode {
-    match broker::options("two-threads").and_then(run) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    broker::run("two-threads", run)
 }
 
 pub(crate) fn run(options: Options) -> Result<()> {

@@ -4,11 +4,25 @@
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 
-/// Options for this broker. Programs that run at the same time need different identifiers.
-pub fn options(client_id: &str) -> Result<Options, Box<dyn Error + Send + Sync>> {
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Runs an example with options for this broker. Prints an error as people read it; the exit status is 1 then.
+pub fn run(client_id: &str, example: impl FnOnce(Options) -> Result<()>) -> ExitCode {
+    match options(client_id).and_then(example) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Programs that run at the same time need different identifiers.
+fn options(client_id: &str) -> Result<Options> {
     let variable = |name| env::var(name).ok().filter(|value| !value.is_empty());
     let file = |name| variable(name).map(PathBuf::from);
     let endpoint = env::args().nth(1).or_else(|| variable("MQTT_ENDPOINT"));

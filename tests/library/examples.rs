@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::support::acknowledger::acknowledge;
 use crate::support::running::options;
-use crate::support::{HANG, Program, ScriptedBroker, wait_until};
+use crate::support::{ClosedPort, HANG, Program, ScriptedBroker, wait_until};
 use place::Place;
 use rumqttc::mqttbytes::v4;
 
@@ -299,9 +299,15 @@ fn ctrl_c_ends_with_an_outcome_for_each_message() {
 }
 
 #[test]
-fn an_example_without_a_broker_says_how_to_name_one() {
-    let done = Program::other(build("two_threads")).run();
+fn an_example_that_finds_no_broker_says_so_for_people() {
+    let example = build("two_threads");
+    let done = Program::other(&example).run();
     done.expect_code(1);
     let expected = "error: no broker: give HOST[:PORT] or set MQTT_ENDPOINT\n";
     assert_eq!(done.stderr, expected);
+    let none = ClosedPort::hold();
+    let done = Program::other(&example).arg(none.endpoint()).run();
+    done.expect_code(1);
+    let expected = format!("error: connecting to 127.0.0.1:{}: ", none.port());
+    assert!(done.stderr.starts_with(&expected), "{done}");
 }
