@@ -26,7 +26,6 @@ fn main() -> ExitCode {
 pub(crate) fn run(options: Options, mut out: impl Write) -> Result<()> {
     let (agent, handle) = Client::new(options)?.open();
     let running = thread::spawn(move || agent.run());
-
     // The broker keeps an alarm until a thread has taken it. It sends only so many meanwhile: take them soon.
     let alarms = subscribe(&handle, "house/alarm", 10, Accept::OnceTaken)?;
     // A new temperature takes the place of an old one that nobody read.

@@ -24,9 +24,7 @@ fn main() -> ExitCode {
 }
 
 pub(crate) fn run(options: Options) -> Result<()> {
-    let client = Client::new(options)?;
-    let (agent, handle) = client.open();
-
+    let (agent, handle) = Client::new(options)?.open();
     // Each thread has a handle; none stays here.
     let (subscribed, start) = mpsc::channel();
     let receiver = thread::spawn({
@@ -53,18 +51,18 @@ fn receive(handle: &Handle, subscribed: &mpsc::Sender<()>) -> Result<()> {
         other => return Err(format!("not subscribed: {other}").into()),
     }
     subscribed.send(())?;
-    for _ in 0..LIGHTS {
-        let message = loop {
-            match inbox.recv_timeout(Duration::from_secs(30)) {
-                Ok(message) => break message,
-                Err(InboxError::Timeout) => return Err(InboxError::Timeout.into()),
-                Err(end) if end.is_end() => return Err(end.into()),
-                // One was too large, for example: receiving goes on.
-                Err(problem) => println!("{problem}"),
+    let mut received = 0;
+    while received < LIGHTS {
+        match inbox.recv_timeout(Duration::from_secs(30)) {
+            Ok(message) => {
+                received += 1;
+                let text = String::from_utf8_lossy(message.payload());
+                println!("received {}: {text}", message.topic());
             }
-        };
-        let text = String::from_utf8_lossy(message.payload());
-        println!("received {}: {text}", message.topic());
+            Err(end) if end.is_end() || end == InboxError::Timeout => return Err(end.into()),
+            // One was too large, for example: receiving goes on.
+            Err(problem) => println!("{problem}"),
+        }
     }
     Ok(())
 }
