@@ -30,7 +30,7 @@ pub(crate) fn run(options: Options, mut out: impl Write) -> Result<()> {
     let alarms = subscribe(&handle, "house/alarm", 10, Accept::OnceTaken)?;
     // A new temperature takes the place of an old one that nobody read.
     let temperature = subscribe(&handle, "house/temperature", 1, WhenFull::DropOldest)?;
-    // What finds no room waits aside, and the loop goes on with the other inboxes.
+    // A message that finds no room waits aside, and the loop goes on with the other inboxes.
     let doors = subscribe(&handle, "house/door", 2, WhenFull::WaitAside)?;
 
     let alarms =

@@ -235,7 +235,7 @@ fn build(example: &str) -> PathBuf {
         "--example",
         example,
     ]);
-    // What cargo says to the tests is no business of this one: build scripts would run anew.
+    // The tests' own variables of cargo do not concern this one: build scripts would run anew.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let about = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_"];

@@ -57,7 +57,7 @@ const HANDED_BACK: u8 = 1 << 6;
 /// Its publisher was told an outcome.
 const TOLD: u8 = 1 << 7;
 
-/// What is known of each message.
+/// The knowledge of each message.
 struct Ledger {
     messages: u64,
     flags: Vec<AtomicU8>,
