@@ -132,6 +132,8 @@ impl<T> Line<T> {
         };
         loop {
             if self.is_admitted(number) {
+                let (line, round) = self.turn();
+                TURN.set((line, round, 1));
                 return Ok(());
             }
             if is_closed() {
@@ -291,14 +293,9 @@ impl<T> Line<T> {
         place.map_or(Ok(()), |place| Err(place.item))
     }
 
-    /// Whether this item of the caller is in the queue; if so, it is the turn of its thread.
+    /// Whether the item with this number is in the queue, unless its thread or task took it back.
     fn is_admitted(&self, number: u64) -> bool {
-        let is_admitted = self.admitted.load(Ordering::Acquire) > number;
-        if is_admitted {
-            let (line, round) = self.turn();
-            TURN.set((line, round, 1));
-        }
-        is_admitted
+        self.admitted.load(Ordering::Acquire) > number
     }
 
     fn turn(&self) -> (usize, u64) {

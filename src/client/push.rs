@@ -104,7 +104,8 @@ impl<'a, T, S> Pushing<'a, T, S> {
     /// Stops waiting for room. Returns the ticket if the loop took the command in before.
     ///
     /// # Errors
-    /// Otherwise the command is handed back, with [`RejectReason::QueueFull`] and the time since it was first awaited.
+    /// Otherwise the command is handed back, with [`RejectReason::QueueFull`] and the time since it was first awaited, or
+    /// [`RejectReason::Terminated`] if the loop has ended.
     ///
     /// # Panics
     /// If it was awaited to its end before.
@@ -123,7 +124,10 @@ impl<'a, T, S> Pushing<'a, T, S> {
                 Some(command) => {
                     let since = self.waits_since;
                     let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
-                    let reason = RejectReason::QueueFull { waited };
+                    let reason = match self.commands.has_ended() {
+                        true => RejectReason::Terminated,
+                        false => RejectReason::QueueFull { waited },
+                    };
                     Some(Err(self.hand_back(command, reason)))
                 }
                 None => Some(Ok(done)),

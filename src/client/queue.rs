@@ -181,6 +181,11 @@ impl CommandSender {
         }
     }
 
+    /// Whether the loop has ended, so that nothing is queued any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.shared.commands.len()
     }
@@ -296,7 +301,8 @@ impl QueueState {
             return Err(command);
         }
         let mut offer = |command| self.offer(command);
-        if !self.line.has_waiting() || self.line.is_turn_of_caller() {
+        // A task has no turn: its thread has other tasks, and it may have other commands in the line.
+        if !self.line.has_waiting() {
             match offer(command) {
                 Ok(()) => return Ok(None),
                 Err(back) => command = back,
@@ -473,6 +479,25 @@ mod tests {
         for thread in threads {
             assert!(thread.join().unwrap());
         }
+    }
+
+    #[test]
+    fn a_task_that_was_let_in_does_not_overtake_what_it_pushed_before() {
+        let begin = Instant::now();
+        let (sender, mut queue, _) = full_queue(64, 0);
+        let waker = std::task::Waker::noop();
+        let mut entering: Vec<_> = (100..103)
+            .map(|number| Entering::Command(publish(number)))
+            .collect();
+        let mut poll = |entering: &mut Entering| sender.poll_send(entering, waker).is_ready();
+        assert!(!entering.iter_mut().any(&mut poll));
+        // Room for a share lets one in.
+        queue.fetch(32, begin);
+        let ready: Vec<_> = entering.iter_mut().map(&mut poll).collect();
+        assert_eq!(ready, [true, false, false]);
+        let mut next = Entering::Command(publish(103));
+        assert!(!poll(&mut next));
+        assert_eq!(numbers(&mut queue)[64..], [100, 101, 102, 103]);
     }
 
     #[test]
