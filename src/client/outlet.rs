@@ -184,7 +184,8 @@ impl Outlet {
     /// Puts an item into the queue if there is room, and wakes the tasks that await it. Never waits.
     pub(crate) fn offer(&self, item: Item) -> Offer {
         let offer = self.put(item);
-        if matches!(offer, Offer::Accepted) {
+        // A task may have found the queue empty while it was searched for the oldest message.
+        if matches!(offer, Offer::Accepted) || self.oldest.is_some() {
             self.tasks.wake_all();
         }
         offer
@@ -319,5 +320,27 @@ mod tests {
         assert!(flow.taken(), "by another one");
         outlet.wait_no_more();
         assert!(!flow.taken());
+    }
+
+    /// The queue is empty for a moment while the oldest message is looked for.
+    #[test]
+    fn a_task_is_woken_also_when_nothing_could_be_dropped() {
+        struct Flag(AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::DropOldest.into());
+        let refused = Item::SubscriptionRefused {
+            filter: "a".to_owned(),
+        };
+        assert!(matches!(outlet.offer(refused), Offer::Accepted));
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        flow.tasks.enter(&mut None, &Arc::clone(&flag).into());
+        let message = Message::new("b", crate::mqtt::packet::QoS::AtLeastOnce, "x");
+        let offered = outlet.offer(Item::Message(Arc::new(message)));
+        assert!(matches!(offered, Offer::Full(_)));
+        assert!(flag.0.load(Ordering::SeqCst));
     }
 }
