@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::link::errand::Errand;
 
@@ -26,7 +27,7 @@ impl Resolver {
         Resolver {
             look_up: Arc::new(look_up),
             on_done: Arc::new(on_done),
-            errand: Errand::new("resolver"),
+            errand: Errand::new("resolver", Duration::ZERO),
         }
     }
 
@@ -104,7 +105,6 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 

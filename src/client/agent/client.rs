@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Agent;
-use super::prepare::{Prepared, Preparer};
+use super::prepare::{FRESH_FOR, Prepared, Preparer};
 use crate::client::handle::Handle;
 use crate::error::Error;
 use crate::link::backoff::Backoff;
@@ -53,7 +53,7 @@ impl Client {
         Ok(Client {
             options,
             connector,
-            preparer: Preparer::new("preparer"),
+            preparer: Preparer::new("preparer", FRESH_FOR),
             has_provided: false,
             last_connect: None,
             was_connected: false,

@@ -20,6 +20,10 @@ use crate::options::{
 /// waits for what an earlier loop began is not called at the end: it looks at its time limit.
 pub(super) type Preparer = Errand<Prepared>;
 
+/// An answer of the provider that came after its attempt had gone on counts for one that follows so soon. Otherwise a
+/// provider that takes a little longer than an attempt waits would be asked again and again in vain.
+pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
+
 /// The work of a thread that prepares an attempt.
 pub(super) struct Preparation {
     provider: Option<Provider>,
