@@ -121,6 +121,8 @@ impl Reporter {
     }
 
     fn write(&self, state: Option<ConnectionState>, kind: impl FnOnce() -> Option<EventKind>) {
+        // An event may hold an error of the application: it is dropped when the lock is free.
+        let mut pushed_out = None;
         {
             let mut written = self.0.lock();
             if written.state.is_ended() || state.is_none() && written.observers == 0 {
@@ -133,9 +135,10 @@ impl Reporter {
             if written.observers > 0
                 && let Some(kind) = kind()
             {
-                written.push(kind);
+                pushed_out = written.push(kind);
             }
         }
+        drop(pushed_out);
         // A system call, also if no thread waits.
         self.0.changed.notify_all();
     }
@@ -296,11 +299,15 @@ impl Clone for ConnectionEvents {
 impl Drop for ConnectionEvents {
     fn drop(&mut self) {
         let mut written = self.board.lock();
+        let mut events = VecDeque::new();
         written.observers -= 1;
         if written.observers == 0 {
             written.first = written.next();
-            written.events = VecDeque::new();
+            std::mem::swap(&mut written.events, &mut events);
         }
+        // They may hold errors of the application, and go when the lock is free.
+        drop(written);
+        drop(events);
     }
 }
 
@@ -319,15 +326,18 @@ impl Written {
         self.first + self.events.len() as u64
     }
 
-    fn push(&mut self, kind: EventKind) {
+    /// Returns the event that makes room.
+    fn push(&mut self, kind: EventKind) -> Option<Arc<ConnectionEvent>> {
+        let mut pushed_out = None;
         if self.events.len() == KEPT {
-            self.events.pop_front();
+            pushed_out = self.events.pop_front();
             self.first += 1;
         }
         self.events.push_back(Arc::new(ConnectionEvent {
             at: Instant::now(),
             kind,
         }));
+        pushed_out
     }
 }
 
