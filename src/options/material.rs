@@ -1,7 +1,9 @@
 //! Certificates and keys: in files, or in memory.
 //!
-//! Says where they are and reads nothing. Debug output shows paths and no contents. Pure.
+//! Says where they are and reads nothing. Debug output shows paths and no contents, nor a path that may be the contents
+//! by mistake. Pure.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
@@ -18,7 +20,7 @@ use crate::secret::Secret;
 /// # assert_eq!(file, Material::File("client.pem".into()));
 /// # assert!(matches!(memory, Material::Memory(_)));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Material {
     /// The path of a file. The loop reads the file again for each connection attempt, so that it takes a renewed
@@ -26,6 +28,27 @@ pub enum Material {
     File(PathBuf),
     /// The contents: PEM text, or the bytes of a PKCS#12 archive.
     Memory(Secret),
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Material::File(path) if looks_like_contents(path) => {
+                f.write_str("File(not shown: it looks like contents, not a path)")
+            }
+            Material::File(path) => f.debug_tuple("File").field(path).finish(),
+            Material::Memory(contents) => f.debug_tuple("Memory").field(contents).finish(),
+        }
+    }
+}
+
+/// PEM text has its label and lines, and what stands in its lines has no dot, which nearly every path has.
+fn looks_like_contents(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    text.contains("-----BEGIN")
+        || text.contains(['\n', '\r'])
+        || text.len() >= 40 && text.bytes().all(is_base64) && !text.starts_with('/')
 }
 
 impl From<PathBuf> for Material {
@@ -106,5 +129,23 @@ impl Identity {
             archive: archive.into(),
             password: password.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_shows_a_path_and_no_contents_that_were_taken_for_one() {
+        let key = "MC4CAQAwBQYDK2VwBCIEIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n");
+        for contents in [key, &pem] {
+            let shown = format!("{:?}", Identity::pem("client.pem", contents));
+            assert!(shown.contains("client.pem"), "{shown}");
+            assert!(!shown.contains(key), "{shown}");
+        }
+        let path = "/etc/very-long-name-of-a-folder/with-certificates/client-key.pem";
+        assert!(format!("{:?}", Material::from(path)).contains(path));
     }
 }

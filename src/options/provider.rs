@@ -26,7 +26,8 @@ type Provide = dyn Fn(&NextAttempt) -> Result<Fresh, Failure> + Send + Sync;
 /// good one: then the attempt fails and is repeated like any other. An authority, key or password that the broker does
 /// not accept is not final with a provider, because the next one may be accepted.
 ///
-/// The text of its error is logged, so that it must not hold a secret.
+/// The text of its error is logged, and its `Debug` stands in that of [`Error`](crate::error::Error): neither may hold a
+/// secret.
 ///
 /// ```
 /// # use mqtt_connection_sharing::options::{Credentials, Options, Provider, Secret};
