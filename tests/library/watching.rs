@@ -191,6 +191,30 @@ fn an_attempt_that_fails_tells_each_address_and_the_end_tells_the_error() {
 }
 
 #[test]
+fn a_link_that_ends_before_connack_is_a_failure_of_its_address() {
+    let mut broker = ScriptedBroker::bind();
+    let port = broker.port();
+    let (agent, handle) = Client::new(options(&broker)).unwrap().open();
+    let mut events = handle.events();
+    let running = thread::spawn(move || agent.run());
+    let mut link = broker.accept();
+    link.expect_connect();
+    drop(link);
+    let failed = find(&mut events, |kind| match kind {
+        EventKind::Step(AttemptStep::AddressFailed { to, error }) => {
+            Some((to.unwrap().port(), error.clone()))
+        }
+        EventKind::AttemptFailed { .. } => panic!("without the address"),
+        _ => None,
+    });
+    assert_eq!(failed.0, port);
+    let attempt_failed = EventKind::AttemptFailed { error: failed.1 };
+    assert_eq!(next(&mut events), attempt_failed);
+    drop(handle);
+    drop(running.join().unwrap());
+}
+
+#[test]
 fn a_refusal_tells_its_return_code() {
     let mut broker = ScriptedBroker::bind();
     let (agent, handle) = Client::new(options(&broker)).unwrap().open();

@@ -236,24 +236,24 @@ impl Connection {
     }
 
     /// The link went, or has to go, before CONNACK. The attempt goes on with the next address once CONNECTs are
-    /// far enough apart; if none is left, returns the error of the attempt.
+    /// far enough apart; if none is left, returns the error of the attempt, and its last steps.
     pub(super) fn next_address(
         &mut self,
         error: Error,
         client: &Client,
         now: Instant,
-    ) -> Option<Error> {
+    ) -> Option<(Error, Vec<AttemptStep>)> {
         let Some(mut attempt) = self.take_attempt() else {
-            return Some(error);
+            return Some((error, Vec::new()));
         };
-        let failed = attempt.next_address(error);
-        if failed.is_none() {
-            self.phase = Phase::Waiting {
-                until: client.next_connect(now),
-                attempt: Some(attempt),
-            };
+        if let Some(failed) = attempt.next_address(error) {
+            return Some((failed, attempt.take_steps()));
         }
-        failed
+        self.phase = Phase::Waiting {
+            until: client.next_connect(now),
+            attempt: Some(attempt),
+        };
+        None
     }
 
     /// The attempt under way.

@@ -260,10 +260,14 @@ impl Agent {
 
     /// There was no CONNACK on the link.
     fn address_failed(&mut self, error: Error, now: Instant) {
-        let failed = self.connection.next_address(error, &self.client, now);
-        self.tell_steps();
-        if let Some(error) = failed {
-            self.attempt_failed(error, now);
+        match self.connection.next_address(error, &self.client, now) {
+            None => self.tell_steps(),
+            Some((error, steps)) => {
+                for step in steps {
+                    self.reporter.tell(|| EventKind::Step(step));
+                }
+                self.attempt_failed(error, now);
+            }
         }
     }
 
