@@ -95,6 +95,8 @@ impl Ends {
     /// Whether so many have ended. If not, wakes the task once they have.
     pub(crate) fn poll(&self, count: u64, waker: &Waker) -> bool {
         if self.count() >= count {
+            // Otherwise each later end would look for it.
+            self.forget_task();
             return true;
         }
         // Its earlier waker has had its time.
