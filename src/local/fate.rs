@@ -6,6 +6,9 @@ use std::time::Duration;
 /// The most bytes that one direction takes at once.
 pub(super) const PIECE: usize = 16 * 1024;
 
+/// A longer delay is as good as none: no clock can add every duration.
+const LONGEST_DELAY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// A plan for one connection: how many bytes pass, in which pieces, when, and how it ends.
 ///
 /// Bytes are those on the wire. With TLS they are those of handshake and records: a handshake alone has thousands.
@@ -107,7 +110,7 @@ impl Fate {
     /// The same, but each direction passes its bytes, and its end, by this time later. An answer comes later by twice
     /// the time. In each direction at most 1 MiB is on its way, so no more than that passes in such a time.
     pub fn delay(self, delay: Duration) -> Fate {
-        let delay = Some(delay);
+        let delay = Some(delay.min(LONGEST_DELAY));
         Fate { delay, ..self }
     }
 

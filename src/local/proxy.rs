@@ -462,7 +462,7 @@ impl Relay {
                 if due >= 1.0 {
                     self.earned = Instant::now();
                     // A link that had nothing to pass does not make up for it later.
-                    let most = rate / BURSTS;
+                    let most = (rate / BURSTS).max(1);
                     self.from_client.earn(due as u64, most);
                     self.from_broker.earn(due as u64, most);
                 }
@@ -536,7 +536,7 @@ struct Way {
 impl Way {
     /// A slow link may take `more` bytes, and at most `most` at once.
     fn earn(&mut self, more: u64, most: u64) {
-        self.credit = (self.credit + more).min(most);
+        self.credit = self.credit.saturating_add(more).min(most);
     }
 
     fn is_delayed(&self) -> bool {
