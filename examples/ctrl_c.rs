@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Client, ConnectionState, Publish, QoS};
+use mqtt_connection_sharing::{Client, ConnectionState, Publish, QoS, RejectReason};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -38,14 +38,19 @@ fn run(options: Options) -> Result<()> {
         let mut tickets = Vec::new();
         let online = handle.wait_for_connection(Duration::MAX, ConnectionState::is_online);
         let tick = || Publish::new("clock", QoS::AtLeastOnce, "tick");
-        // A message comes back once the loop has ended, and that is the end here, too.
-        while online.is_ok()
-            && let Ok(ticket) = handle.publish(tick())
-        {
-            if tickets.is_empty() {
-                println!("publishing until Ctrl-C");
+        while online.is_ok() {
+            match handle.publish(tick()) {
+                Ok(ticket) => {
+                    if tickets.is_empty() {
+                        println!("publishing until Ctrl-C");
+                    }
+                    tickets.push(ticket);
+                }
+                // The queue was full for the block time: this tick is over, and the next one may have room.
+                Err(back) if matches!(back.reason, RejectReason::QueueFull { .. }) => {}
+                // The loop has ended, and that is the end here, too.
+                Err(_) => break,
             }
-            tickets.push(ticket);
             thread::sleep(Duration::from_millis(10));
         }
         tickets
