@@ -104,7 +104,7 @@ impl Inbox {
     /// [`InboxError::Closed`] once the loop has ended and everything that waited for this inbox was taken;
     /// [`InboxError::TooLarge`] for each message of QoS 1 and 2 that was passed over, and
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
-    /// renew. NextMessage goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
+    /// renew. Receiving goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
     /// would have to wait and must not.
     pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
         if loop_thread::is_current() {

@@ -38,7 +38,8 @@ pub struct Stats {
     pub perhaps_delivered: u64,
     /// Commands that ended as [`Outcome::NeverSent`](crate::Outcome::NeverSent).
     pub never_sent: u64,
-    /// Commands that ended as [`Outcome::Cancelled`](crate::Outcome::Cancelled).
+    /// Commands that ended as [`Outcome::Cancelled`](crate::Outcome::Cancelled), except for those that threads queued at
+    /// the moment when the loop ended, and those that a panic of the loop left.
     pub cancelled: u64,
 
     /// Messages that the loop took out of the queue to send them. Each counts once, however often it is sent.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 /// The time in which a bucket fills.
 const FILLING_TIME: Duration = Duration::from_secs(1);
 
-/// The messages that may leave in one second, all bytes of their packets together. `None` is no limit.
+/// The messages that may leave in one second, all bytes of their packets together. `None` is no limit. As many may leave
+/// at once after a pause, and further ones come evenly: up to twice as many in the first second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct RateLimits {
