@@ -116,6 +116,7 @@
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.
 //! - `mqtt/topic.rs`, `mqtt/limits.rs`: the names that MQTT allows, and what a broker allows of them.
+//! - `mqtt/rate.rs`: how much may leave in one second, where a broker takes no more.
 //! - `app/settings.rs`, `app/sources.rs`, `app/chosen.rs`, `app/resolve.rs`: the program's settings.
 //!
 //! # Four rooms, one law each
