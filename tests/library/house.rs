@@ -250,7 +250,6 @@ fn the_rooms_are_all_there_is() {
         "main.rs",
         "mqtt",
         "options",
-        "options.rs",
         "secret.rs",
     ];
     assert_eq!(entries, rooms);
@@ -304,7 +303,7 @@ fn an_offender_is_found() {
         (
             "mqtt/topic.rs",
             "use crate::options::Options;",
-            "mqtt/topic.rs uses options.rs",
+            "mqtt/topic.rs uses options/mod.rs",
         ),
         (
             "mqtt/topic.rs",
@@ -349,7 +348,7 @@ fn an_offender_is_found() {
         (
             "error.rs",
             "use crate::options::Options;",
-            "error.rs uses options.rs",
+            "error.rs uses options/mod.rs",
         ),
         (
             "app/new.rs",
