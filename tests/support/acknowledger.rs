@@ -2,7 +2,7 @@
 //! with PUBACK, all answers to one read in one write. It allocates nothing once it runs, so that the
 //! counted allocations are the library's.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::thread::{self, JoinHandle};
 
 use super::Connection;
@@ -38,23 +38,32 @@ pub fn serve(mut stream: impl Stream + Send + 'static) -> JoinHandle<Seen> {
             let count = match stream.read(&mut unread[filled..]) {
                 Ok(0) => return seen,
                 Ok(count) => count,
-                Err(error) => match error.kind() {
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return seen,
-                    _ => panic!("cannot read: {error}"),
-                },
+                Err(error) if is_closed(&error) => return seen,
+                Err(error) => panic!("cannot read: {error}"),
             };
             filled += count;
             let taken = answer(&unread[..filled], &mut answers, &mut seen);
             unread.copy_within(taken..filled, 0);
             filled -= taken;
-            stream.write_all(&answers).expect("the client to read");
-            answers.clear();
+            match stream.write_all(&answers) {
+                Ok(()) => answers.clear(),
+                // Either end may close the connection while answers are on their way.
+                Err(error) if is_closed(&error) => return seen,
+                Err(error) => panic!("cannot write: {error}"),
+            }
         }
     };
     let thread = thread::Builder::new()
         .name("acknowledger".into())
         .spawn(run);
     thread.expect("a thread")
+}
+
+fn is_closed(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    )
 }
 
 /// Answers the complete packets in these bytes and returns their length.
