@@ -37,7 +37,7 @@ pub(crate) struct BenchSettings {
 const LEAST_OUTSTANDING: usize = 64;
 /// Messages that may be on their way to the receiver. Mosquitto keeps 1,000 for a subscriber, beside the 20 that it has
 /// sent, and drops the rest.
-const UNRECEIVED: usize = 500;
+pub(crate) const UNRECEIVED: usize = 500;
 /// With a window above this one, which is the default, as many may be on their way as the window has room for.
 const LARGEST_USUAL_WINDOW: u16 = 1000;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.

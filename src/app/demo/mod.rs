@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::app::bench::settings::UNRECEIVED;
 use crate::app::names::as_given;
 use crate::app::traffic::{Begun, Plan};
 use mqtt_connection_sharing::QoS;
@@ -181,12 +182,14 @@ fn iterate(
     let (agent, handle) = client.open();
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
+    let (on_their_way, arrived) = bounded(UNRECEIVED);
     let shared = DemoShared {
         handle,
         begun: Arc::new(Begun::new(&plan)),
         plan,
         qos: settings.qos,
         publish_delay: settings.publish_delay,
+        on_their_way: (settings.qos != QoS::AtMostOnce).then_some(on_their_way),
         over,
     };
     let (start, started) = bounded(2);
@@ -196,6 +199,7 @@ fn iterate(
         patience,
         grace: ack_timeout,
         published,
+        arrived,
     };
     let ends_loop = || EndsLoop {
         handle: shared.handle.clone(),

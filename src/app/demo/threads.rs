@@ -26,6 +26,9 @@ pub(super) struct DemoShared {
     pub(super) begun: Arc<Begun>,
     pub(super) qos: QoS,
     pub(super) publish_delay: Duration,
+    /// Takes one item for each message that is on its way to the subscriber, and makes the publishers wait when there
+    /// are too many. `None` with QoS 0, where a message may be lost on its way.
+    pub(super) on_their_way: Option<Sender<()>>,
     /// Disconnected when the iteration is over: nobody needs to wait for anything any more.
     pub(super) over: Receiver<()>,
 }
@@ -99,7 +102,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
     result
 }
 
-/// Queues all its messages without waiting, then collects the acknowledgments in any order.
+/// Queues all its messages without waiting for any acknowledgment, then collects the acknowledgments in any order.
 pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();
     if start.recv().is_err() {
@@ -152,6 +155,8 @@ pub(super) struct Receiving {
     pub(super) grace: Duration,
     /// Disconnected once both publishers have ended, and with them all that they published.
     pub(super) published: Receiver<()>,
+    /// Gives one item back for each message that came: it lets the publishers go on.
+    pub(super) arrived: Receiver<()>,
 }
 
 /// Receives every message back, unsubscribes and ends the iteration with TERMINATE.
@@ -226,6 +231,8 @@ fn receive_all(
             Ok(message) => {
                 log::debug!("subscriber: received {}", message.topic());
                 account.add(&message);
+                // One that came twice is one too many, which does no harm.
+                let _ = receiving.arrived.try_recv();
                 silence = Duration::ZERO;
             }
             Err(InboxError::Timeout) => {
@@ -270,13 +277,17 @@ fn expect<T>(
     }
 }
 
-/// Pushes one message; a full queue is waited for as long as the loop runs.
+/// Pushes one message, once the subscriber is near enough. A full queue is waited for as long as the loop runs.
 fn publish<T>(
     shared: &DemoShared,
     publisher: usize,
     index: u64,
     push: impl Fn(Publish) -> Result<T, Rejected<Publish>>,
 ) -> Result<T, String> {
+    if let Some(on_their_way) = &shared.on_their_way {
+        // Fails if the subscriber has ended. The loop ends then, and says so.
+        let _ = on_their_way.send(());
+    }
     let mut message = shared.plan.message(publisher, index);
     shared.begun.begin(publisher, index);
     loop {
