@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::client::latencies::{Latencies, RANGES, range_of};
 use crate::client::stats::Stats;
@@ -27,12 +28,71 @@ impl Count {
         self.0.store(number, Ordering::Relaxed);
     }
 
+    /// Adds a time to one that is counted in nanoseconds.
+    pub(crate) fn add_time(&self, more: Duration) {
+        self.add(nanoseconds(more));
+    }
+
     /// Keeps the larger number.
     pub(crate) fn raise(&self, number: u64) {
         if self.get() < number {
             self.set(number);
         }
     }
+}
+
+/// A time with one writer, which any thread reads while it runs. One word has it all, so that no reader sees one half
+/// of a change: nanoseconds, and whether it runs. While it runs they are those from the beginning that do not count.
+#[derive(Debug)]
+pub(crate) struct Stopwatch {
+    begin: Instant,
+    word: Count,
+}
+
+impl Stopwatch {
+    const RUNS: u64 = 1 << 63;
+
+    fn new(now: Instant) -> Self {
+        Stopwatch {
+            begin: now,
+            word: Count::default(),
+        }
+    }
+
+    /// The time runs from now on. Does nothing if it does already.
+    pub(crate) fn start(&self, now: Instant) {
+        let word = self.word.get();
+        if word & Self::RUNS == 0 {
+            let uncounted = self.since_begin(now).saturating_sub(word);
+            self.word.set(uncounted | Self::RUNS);
+        }
+    }
+
+    /// The time stands from now on.
+    pub(crate) fn stop(&self, now: Instant) {
+        self.word.set(self.nanoseconds(now));
+    }
+
+    fn read(&self, now: Instant) -> Duration {
+        Duration::from_nanos(self.nanoseconds(now))
+    }
+
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        let word = self.word.get();
+        match word & Self::RUNS {
+            0 => word,
+            _ => self.since_begin(now).saturating_sub(word & !Self::RUNS),
+        }
+    }
+
+    fn since_begin(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.begin))
+    }
+}
+
+/// They fit for 292 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).map_or(!Stopwatch::RUNS, |time| time & !Stopwatch::RUNS)
 }
 
 /// The counts, named as in [`Stats`].
@@ -54,6 +114,9 @@ pub(crate) struct Counts {
     pub(crate) in_flight: Count,
     pub(crate) waiting_messages: Count,
     pub(crate) waiting_bytes: Count,
+    pub(crate) online: Stopwatch,
+    /// In nanoseconds.
+    pub(crate) rate_limited: Count,
     delivered: Count,
     refused: Count,
     perhaps_delivered: Count,
@@ -89,6 +152,8 @@ pub(crate) fn meter() -> (Meter, MeterReader) {
         in_flight: Count::default(),
         waiting_messages: Count::default(),
         waiting_bytes: Count::default(),
+        online: Stopwatch::new(Instant::now()),
+        rate_limited: Count::default(),
         delivered: Count::default(),
         refused: Count::default(),
         perhaps_delivered: Count::default(),
@@ -170,6 +235,8 @@ impl Counts {
             in_flight: self.in_flight.get(),
             waiting_messages: self.waiting_messages.get(),
             waiting_bytes: self.waiting_bytes.get(),
+            online: self.online.read(Instant::now()),
+            rate_limited: Duration::from_nanos(self.rate_limited.get()),
             latencies: Latencies::new(latencies),
         }
     }
@@ -212,6 +279,25 @@ mod tests {
         meter.queued_most.raise(7);
         meter.queued_most.raise(5);
         assert_eq!(reader.read(3).queued_most, 7);
+    }
+
+    #[test]
+    fn a_stopwatch_counts_while_it_runs_and_starts_and_stops_once() {
+        let begin = Instant::now();
+        let after = |seconds| begin + Duration::from_secs(seconds);
+        let watch = Stopwatch::new(begin);
+        let read = |at| watch.read(after(at)).as_secs();
+        assert_eq!(read(5), 0);
+        watch.stop(after(6));
+        watch.start(after(10));
+        assert_eq!((read(10), read(13)), (0, 3));
+        watch.start(after(14));
+        assert_eq!(read(15), 5);
+        watch.stop(after(20));
+        watch.stop(after(30));
+        assert_eq!(read(40), 10);
+        watch.start(after(50));
+        assert_eq!((read(50), read(51)), (10, 11));
     }
 
     #[test]

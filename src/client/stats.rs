@@ -3,6 +3,8 @@
 //! A snapshot: [`Handle::stats`](crate::Handle::stats) takes one at any time, [`Ended`](crate::Ended) has the last one.
 //! Pure data.
 
+use std::time::Duration;
+
 use crate::client::latencies::Latencies;
 
 /// Counts of what happened since the loop was opened, and how much waits now.
@@ -65,6 +67,24 @@ pub struct Stats {
     /// [`Options::max_packet_size`](crate::options::Options::max_packet_size) for its bound.
     pub waiting_bytes: u64,
 
+    /// How long there was a connection that the broker had accepted: from CONNACK until the link was gone, over all
+    /// connections, the present one included.
+    pub online: Duration,
+    /// How long [`Limits::rate`](crate::limits::Limits::rate) held messages back while there was a connection. Each time
+    /// in which it let none leave counts once it is over and a message waits, from the last one that left.
+    pub rate_limited: Duration,
+
     /// How long acknowledgments took.
     pub latencies: Latencies,
+}
+
+impl Stats {
+    /// The share of the time online in which the rate held messages back: from 0 to 1, and 0 before the first
+    /// connection.
+    pub fn rate_limited_share(&self) -> f64 {
+        match self.online.is_zero() {
+            true => 0.0,
+            false => (self.rate_limited.as_secs_f64() / self.online.as_secs_f64()).min(1.0),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! message that is sent again counts again. Without a limit nothing is counted. Pure; the loop's thread.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// The time in which a bucket fills.
@@ -27,8 +28,8 @@ pub(super) struct Rate {
     publishes: Option<Bucket>,
     bytes: Option<Bucket>,
     begin: Instant,
-    /// Nothing may leave until then.
-    closed_until: Option<Instant>,
+    /// When nothing may leave.
+    closed: Option<Range<Instant>>,
 }
 
 /// A bucket. Its times count from the beginning of the session.
@@ -50,7 +51,7 @@ impl Rate {
             publishes: limits.publishes.map(|limit| bucket(limit.get().into())),
             bytes: limits.bytes.map(|limit| bucket(limit.get())),
             begin: now,
-            closed_until: None,
+            closed: None,
         }
     }
 
@@ -71,22 +72,29 @@ impl Rate {
                 opens = opens.max(bucket.has_one_at());
             }
         }
-        self.closed_until = (opens > at).then(|| self.begin + opens);
+        let closed = self.closed.take().filter(|closed| closed.end > now);
+        let since = closed.map_or(now, |closed| closed.start);
+        self.closed = (opens > at).then(|| since..self.begin + opens);
     }
 
     /// Whether a message may leave.
     pub(super) fn is_open(&self) -> bool {
-        self.closed_until.is_none()
+        self.closed.is_none()
     }
 
     /// Whether a message may leave again that could not until now.
     pub(super) fn opens(&mut self, now: Instant) -> bool {
-        self.closed_until.take_if(|until| *until <= now).is_some()
+        self.closed.take_if(|closed| closed.end <= now).is_some()
     }
 
     /// When a message may leave again.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.closed_until
+        self.closed.as_ref().map(|closed| closed.end)
+    }
+
+    /// When no message could leave, if that is over now.
+    pub(super) fn was_closed(&self, now: Instant) -> Option<Range<Instant>> {
+        self.closed.clone().filter(|closed| closed.end <= now)
     }
 }
 
@@ -128,9 +136,13 @@ mod tests {
         let mut now = begin;
         let leave = |_| {
             if let Some(until) = rate.next_timer() {
-                assert!(!rate.is_open() && !rate.opens(until - Duration::from_nanos(1)));
+                let before = until - Duration::from_nanos(1);
+                assert!(!rate.is_open() && !rate.opens(before));
+                assert!(rate.was_closed(before).is_none());
+                let closed = rate.was_closed(until).unwrap();
+                assert!(closed.start >= now && closed.end == until);
+                assert!(rate.opens(until) && rate.was_closed(until).is_none());
                 now = until;
-                assert!(rate.opens(until));
             }
             assert!(rate.is_open());
             rate.handle_published(bytes, now);

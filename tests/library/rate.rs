@@ -30,6 +30,10 @@ fn messages_leave_no_faster_than_the_broker_takes_them() {
     assert!(undelivered.is_empty());
     // Fifty at once, and one each 20 ms after that.
     assert!(begin.elapsed() >= Duration::from_millis(25 * 20));
+    let stats = running.handle().stats();
+    assert!(!stats.rate_limited.is_zero(), "{stats:?}");
+    assert!(stats.rate_limited <= stats.online, "{stats:?}");
+    assert!(stats.rate_limited_share() > 0.0, "{stats:?}");
     running.drop_all_and_join();
     drop(link);
     assert_eq!(server.join().unwrap().publishes, 75);

@@ -1,13 +1,16 @@
 //! Tests of the counts that a loop keeps: over a link in memory, read through the handle.
 
+use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Agent;
 use super::memory::{WINDOW, acknowledge, client, client_with, connected, turn};
 use crate::client::outlet::WhenFull;
 use crate::client::stats::Stats;
 use crate::mqtt::packet::{Filter, Publish, QoS};
+use crate::mqtt::session::LinkLoss;
 
 fn ended(stats: &Stats) -> u64 {
     let answered = stats.delivered + stats.refused;
@@ -149,6 +152,60 @@ fn messages_that_wait_for_an_inbox_are_seen_with_their_bytes() {
     let stats = handle.stats();
     assert_eq!((stats.waiting_messages, stats.waiting_bytes), (0, 0));
     drop((agent, subscribed));
+}
+
+/// Two messages leave at once, and one each half second after that.
+#[test]
+fn the_time_in_which_the_rate_holds_messages_back_counts_while_one_waits() {
+    let client = client_with(|options| options.limits.rate.publishes = NonZeroU32::new(2));
+    let (mut agent, handle, batch, peer) = connected(client, 0);
+    let begin = Instant::now();
+    let at = |agent: &mut Agent, milliseconds| {
+        agent.wire.look_for_input();
+        // The first exchange opens the rate, the second takes commands.
+        for _ in 0..2 {
+            agent.exchange(begin + Duration::from_millis(milliseconds));
+        }
+    };
+    let publish = |count| {
+        for _ in 0..count {
+            let message = Publish::new("t", QoS::AtMostOnce, "x");
+            drop(handle.publish(message).unwrap());
+        }
+    };
+    let held = || handle.stats().rate_limited.as_millis();
+    publish(4);
+    at(&mut agent, 0);
+    assert_eq!((handle.stats().messages_sent, held()), (2, 0));
+    at(&mut agent, 501);
+    assert_eq!((handle.stats().messages_sent, held()), (3, 500));
+    at(&mut agent, 1_002);
+    assert_eq!((handle.stats().messages_sent, held()), (4, 999));
+    // Nothing waits any more.
+    at(&mut agent, 1_600);
+    assert_eq!(held(), 999);
+    // Without a connection it is not the rate.
+    publish(3);
+    at(&mut agent, 3_000);
+    assert_eq!(handle.stats().messages_sent, 6);
+    agent.link_lost(LinkLoss::PeerClosed, begin + Duration::from_millis(3_100));
+    at(&mut agent, 5_000);
+    assert_eq!((handle.stats().messages_sent, held()), (6, 999));
+    let online = handle.stats().online;
+    assert!(online >= Duration::from_millis(3_100), "{online:?}");
+    assert_eq!(online, handle.stats().online, "it stands still");
+    drop((agent, batch, peer));
+}
+
+#[test]
+fn the_share_of_the_rate_is_one_of_the_time_online() {
+    let mut stats = Stats::default();
+    assert_eq!(stats.rate_limited_share(), 0.0);
+    stats.online = Duration::from_secs(10);
+    stats.rate_limited = Duration::from_secs(4);
+    assert_eq!(stats.rate_limited_share(), 0.4);
+    stats.rate_limited = Duration::from_secs(11);
+    assert_eq!(stats.rate_limited_share(), 1.0);
 }
 
 /// Another thread may hold the lock of the board for as long as the system lets it stand.

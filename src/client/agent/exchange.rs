@@ -14,6 +14,7 @@
 use std::time::Instant;
 
 use super::Agent;
+use super::connection::Phase;
 use super::pace::portion;
 use super::wire::ReceivedPacket;
 use crate::mqtt::packet::ProtocolError;
@@ -39,6 +40,7 @@ impl Agent {
         if self.session.next_timer().is_some_and(|at| at <= now) {
             // Nothing is overdue whose acknowledgment has come.
             self.read_the_rest(now);
+            self.count_rate(now);
             self.session.handle_timeout(now);
             // An acknowledgment of the last moment may have made room: the next turn takes commands for it.
             busy = true;
@@ -59,6 +61,18 @@ impl Agent {
         meter.unmatched_dropped.set(self.fanout.unmatched_dropped());
         meter.bytes_received.set(self.wire.bytes_read());
         meter.bytes_sent.set(self.wire.bytes_written());
+    }
+
+    /// Counts the time in which the rate let no message leave, if one waits now that it does.
+    fn count_rate(&self, now: Instant) {
+        if let Phase::Online { since } = *self.connection.phase()
+            && let Some(closed) = self.session.rate_was_closed(now)
+            && (self.session.has_unsent() || !self.commands.is_empty())
+        {
+            let begin = closed.start.max(since);
+            let held = closed.end.saturating_duration_since(begin);
+            self.meter.rate_limited.add_time(held);
+        }
     }
 
     /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a
@@ -195,7 +209,6 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use super::super::connection::Phase;
     use super::super::memory::{
         Peer, WINDOW, acknowledge, client, client_with, connected, memory_link, turn,
     };

@@ -73,6 +73,7 @@ impl Agent {
         let tls = attempt.and_then(Attempt::tls);
         self.client.accepted(address);
         self.connection.go_online(now);
+        self.meter.online.start(now);
         let again = self.meter.connects.get() > 0;
         let hold = self.client.options.unmatched_hold;
         if session_present && !again && !hold.is_zero() {
@@ -229,6 +230,7 @@ impl Agent {
 
     fn end_link(&mut self, end: LinkEnd, now: Instant) {
         self.wire.drop_link();
+        self.meter.online.stop(now);
         self.session.handle_link_lost(end, now);
     }
 

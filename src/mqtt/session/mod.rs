@@ -50,6 +50,7 @@ mod inspect;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;
 
+use std::ops::Range;
 use std::time::Instant;
 
 #[cfg(any(test, fuzzing))]
@@ -238,6 +239,12 @@ impl<T> Session<T> {
         let trial = trial.filter(|_| self.link == LinkState::Up);
         let timers = [self.liveness.next_timer(), trial, self.rate.next_timer()];
         timers.into_iter().flatten().min()
+    }
+
+    /// When the rate let no message leave, if it lets one leave from now on: before [`Session::handle_timeout`] is
+    /// called with the same time.
+    pub fn rate_was_closed(&self, now: Instant) -> Option<Range<Instant>> {
+        self.rate.was_closed(now)
     }
 
     /// Takes the next event.
