@@ -198,7 +198,7 @@ mod tests {
             shown += 1;
         }
         assert!(shown > 15);
-        assert_eq!(help.matches("[default: ").count(), shown + 4, "{help}");
+        assert_eq!(help.matches("[default: ").count(), shown + 6, "{help}");
     }
 
     /// Longer ones leave a word or two on a line of their own.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::limits::Limits;
 use mqtt_connection_sharing::options::Options;
 
 use super::bench::settings::BenchSettings;
@@ -108,6 +109,9 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     options.unmatched_hold = value(&settings.unmatched_hold)?;
     options.max_inflight = value(&settings.max_inflight)?;
     options.max_inflight_qos2 = value(&settings.max_inflight_qos2)?;
+    let rate = &mut options.limits.rate;
+    rate.publishes = limit(&settings.message_rate, rate.publishes);
+    rate.bytes = limit(&settings.byte_rate, rate.bytes);
     options.command_queue = value(&settings.command_queue)?;
     options.ack_timeout = value(&settings.ack_timeout)?;
     options.connect_timeout = value(&settings.connect_timeout)?;
@@ -126,6 +130,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             let demo = demo(&chosen, &settings, made_up_id)?;
             checks::together(&options, &demo.sent(), &names)?;
             notices.extend(aws_notices(&options));
+            notices.extend(rate_notices(&options));
             Job::Demo(demo)
         }
         Task::Bench => {
@@ -133,6 +138,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             let bench = bench(&chosen, &settings, run, &mut options)?;
             checks::together(&options, &bench.sent(), &names)?;
             notices.extend(bench.aws_notice(&options));
+            notices.extend(rate_notices(&options));
             notices.extend(bench.memory_notice());
             Job::Bench(bench)
         }
@@ -207,6 +213,12 @@ fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
         let problem = "config/demo.toml lacks a default";
         wrong("reading the defaults", problem, "report it as a bug")
     })
+}
+
+/// A limit that the broker sets if nothing else does.
+fn limit<R: Rule>(given: &Option<Given<R>>, of_broker: R::Value) -> R::Value {
+    let given = given.as_ref().map(|given| given.value.clone());
+    given.unwrap_or(of_broker)
 }
 
 /// Variables that this program knows as flags only, unless such a flag is given.
@@ -284,11 +296,32 @@ fn aws_notices(options: &Options) -> Vec<String> {
              --connect-interval 1s or more",
         ),
     ];
-    let remarks = remarks.into_iter().filter(|(holds, _)| *holds);
-    match options.is_aws_iot() {
-        true => remarks.map(|(_, remark)| remark.to_owned()).collect(),
-        false => Vec::new(),
-    }
+    remarks_of_aws(options, remarks)
+}
+
+/// A rate that AWS IoT answers with silence.
+fn rate_notices(options: &Options) -> Vec<String> {
+    let (rate, of_aws) = (&options.limits.rate, Limits::aws_iot().rate);
+    let remarks = [
+        (
+            rate.publishes
+                .is_none_or(|rate| Some(rate) > of_aws.publishes),
+            "AWS IoT takes 100 publishes a second on one connection and does not acknowledge what \
+             exceeds that: lower --message-rate, or leave it out",
+        ),
+        (
+            rate.bytes.is_none_or(|rate| Some(rate) > of_aws.bytes),
+            "AWS IoT takes 512 KiB a second on one connection: lower --byte-rate, or leave it out",
+        ),
+    ];
+    remarks_of_aws(options, remarks)
+}
+
+/// The remarks that hold, where the broker is AWS IoT.
+fn remarks_of_aws(options: &Options, remarks: [(bool, &str); 2]) -> Vec<String> {
+    let holds = |(holds, _): &(bool, &str)| *holds && options.is_aws_iot();
+    let remarks = remarks.into_iter().filter(holds);
+    remarks.map(|(_, remark)| remark.to_owned()).collect()
 }
 
 /// The client identifier where none is given: `mqtt-connection-sharing-<host>-<run>`, at most 100 bytes.

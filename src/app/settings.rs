@@ -164,6 +164,14 @@ pub(crate) struct Settings {
     /// Messages of QoS 2 that may be between PUBLISH and PUBCOMP at one time.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) max_inflight_qos2: Option<Given<InFlight>>,
+    /// Messages that leave in one second at most, such as 100/s; off = no limit [default: 100/s on
+    /// AWS IoT, else off].
+    #[arg(long, value_name = "RATE", help_heading = TUNING)]
+    pub(crate) message_rate: Option<Given<MessageRate>>,
+    /// Bytes of their packets that leave in one second at most, such as 512KiB/s; off = no limit
+    /// [default: 512KiB/s on AWS IoT, else off].
+    #[arg(long, value_name = "RATE", help_heading = TUNING)]
+    pub(crate) byte_rate: Option<Given<ByteRate>>,
     /// Commands that may wait for the connection's thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) command_queue: Option<Given<QueueSize>>,

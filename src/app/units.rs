@@ -1,7 +1,8 @@
-//! Durations and sizes, the two kinds of values that have a notation of their own.
+//! Durations, sizes and rates, the kinds of values that have a notation of their own.
 //!
 //! One notation for flags, environment and file. Pure; the main thread uses it.
 
+use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use mqtt_connection_sharing::options::ranges;
@@ -149,6 +150,71 @@ impl Rule for PacketSize {
     }
 }
 
+/// The word for no limit.
+const OFF: &str = "off";
+const MESSAGE_RATE: &str = "messages a second such as 100/s, or off";
+const BYTE_RATE: &str = "bytes a second such as 512KiB/s, or off";
+
+/// Messages in one second: `100/s`, or `off`.
+pub(crate) struct MessageRate;
+
+/// Bytes in one second: `512KiB/s`, or `off`.
+pub(crate) struct ByteRate;
+
+impl Rule for MessageRate {
+    type Value = Option<NonZeroU32>;
+    const TOML: Toml = Toml::Text;
+    const FORM: &'static str = MESSAGE_RATE;
+
+    fn read(text: &str) -> Result<Option<NonZeroU32>, Refusal> {
+        let Some(number) = in_one_second(text, MESSAGE_RATE)? else {
+            return Ok(None);
+        };
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Refusal::form(MESSAGE_RATE));
+        }
+        let number: u32 = number
+            .parse()
+            .map_err(|_| Refusal::almost(TOO_LARGE, MESSAGE_RATE))?;
+        NonZeroU32::new(number)
+            .map(Some)
+            .ok_or_else(|| lets_nothing_out(MESSAGE_RATE))
+    }
+}
+
+impl Rule for ByteRate {
+    type Value = Option<NonZeroU64>;
+    const TOML: Toml = Toml::Text;
+    const FORM: &'static str = BYTE_RATE;
+
+    fn read(text: &str) -> Result<Option<NonZeroU64>, Refusal> {
+        let Some(size) = in_one_second(text, BYTE_RATE)? else {
+            return Ok(None);
+        };
+        let size = Size::read(size).map_err(|mut refusal| {
+            refusal.allowed = BYTE_RATE.to_owned();
+            refusal
+        })?;
+        NonZeroU64::new(size as u64)
+            .map(Some)
+            .ok_or_else(|| lets_nothing_out(BYTE_RATE))
+    }
+}
+
+/// The text before `/s`, or `None` for no limit.
+fn in_one_second<'a>(text: &'a str, form: &'static str) -> Result<Option<&'a str>, Refusal> {
+    let text = text.trim();
+    match text.strip_suffix("/s") {
+        Some(amount) => Ok(Some(amount.trim_end())),
+        None if text == OFF => Ok(None),
+        None => Err(Refusal::form(form)),
+    }
+}
+
+fn lets_nothing_out(form: &'static str) -> Refusal {
+    Refusal::value("0 lets nothing out", form)
+}
+
 /// A size as it may be written.
 fn size_text(size: usize) -> String {
     let fits = |(_, factor): &&(&str, usize)| size >= *factor && size.is_multiple_of(*factor);
@@ -198,6 +264,47 @@ mod tests {
             assert!(size(text).is_err(), "{text:?}");
         }
         assert!(size(&format!("{}GiB", usize::MAX)).is_err());
+    }
+
+    #[test]
+    fn rates_are_amounts_in_one_second_or_off() {
+        let messages = |text| MessageRate::read(text).map(|rate| rate.map(NonZeroU32::get));
+        assert_eq!(messages("100/s"), Ok(Some(100)));
+        assert_eq!(messages("1 /s"), Ok(Some(1)));
+        assert_eq!(messages("off"), Ok(None));
+        let bytes = |text| ByteRate::read(text).map(|rate| rate.map(NonZeroU64::get));
+        assert_eq!(bytes("512KiB/s"), Ok(Some(524_288)));
+        assert_eq!(bytes("1000/s"), Ok(Some(1_000)));
+        assert_eq!(bytes("off"), Ok(None));
+        for text in [
+            "",
+            "100",
+            "/s",
+            "0/s",
+            "-1/s",
+            "+1/s",
+            "1KiB/s",
+            "1/m",
+            "OFF",
+            "4294967296/s",
+        ] {
+            let error = messages(text).unwrap_err();
+            assert_eq!(error.allowed, MESSAGE_RATE, "{text:?}: {error}");
+        }
+        for text in [
+            "",
+            "100",
+            "/s",
+            "0/s",
+            "-1/s",
+            "1MB/s",
+            "1KiB/min",
+            "no",
+            "99999999999GiB/s",
+        ] {
+            let error = bytes(text).unwrap_err();
+            assert_eq!(error.allowed, BYTE_RATE, "{text:?}: {error}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use rumqttc::mqttbytes::{QoS, v4};
 
-const FIELDS: [&str; 23] = [
+const FIELDS: [&str; 24] = [
     "mode",
     "threads",
     "messages",
@@ -35,6 +35,7 @@ const FIELDS: [&str; 23] = [
     "reordered",
     "unexpected",
     "reconnects",
+    "rate_limited_seconds",
     "interrupted",
     "error",
 ];
@@ -104,6 +105,21 @@ fn each_quality_of_service_in_both_modes_receives_everything_back() {
             assert_eq!(report["qos"].to_string(), qos);
         }
     }
+}
+
+#[test]
+fn the_result_says_how_long_the_rate_held_messages_back() {
+    let broker = Mosquitto::start_fast();
+    let done = json(&broker, &["--messages", "75", "--message-rate", "50/s"]).run();
+    let held = &expect_all(&done, 75)["rate_limited_seconds"];
+    assert!(held.as_f64().expect("a number") > 0.0, "{done}");
+    let done = bench(&broker, &["--messages", "75", "--byte-rate", "4KiB/s"]).run();
+    done.expect_code(0);
+    assert!(
+        done.stdout
+            .contains("\nrate          held messages back for "),
+        "{done}"
+    );
 }
 
 /// Also where both are process 1 on one host name, as in containers: the topics have a random level.

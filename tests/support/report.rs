@@ -29,6 +29,7 @@ pub struct Run {
     pub reconnects: u64,
     pub resumed: u64,
     pub resubscribed: u64,
+    pub rate_limited_ms: u64,
     pub elapsed_ms: u64,
     // A deserializer is named because the field could be missing otherwise: it must be there, as null.
     #[serde(deserialize_with = "string_or_null")]
@@ -93,7 +94,8 @@ impl Run {
             self.reconnects,
             self.resumed,
             self.resubscribed,
+            self.rate_limited_ms,
         ];
-        assert_eq!(smooth, [0; 5], "{self:?}");
+        assert_eq!(smooth, [0; 6], "{self:?}");
     }
 }

@@ -248,6 +248,7 @@ fn report(
         reordered: received.map(|received| received.reordered),
         unexpected: received.map(|received| received.unexpected),
         reconnects: ended.stats.reconnects,
+        rate_limited_seconds: rounded(ended.stats.rate_limited.as_secs_f64()),
         interrupted,
         error,
     })

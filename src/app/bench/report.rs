@@ -51,6 +51,8 @@ pub(crate) struct BenchReport {
     pub(crate) unexpected: Option<u64>,
     /// Times the connection was made again.
     pub(crate) reconnects: u64,
+    /// How long the rate held messages back.
+    pub(crate) rate_limited_seconds: f64,
     /// Whether it was interrupted.
     pub(crate) interrupted: bool,
     /// The first thing that went wrong.
@@ -150,6 +152,10 @@ impl fmt::Display for BenchReport {
         if self.reconnects > 0 {
             writeln!(f, "reconnects    {}", self.reconnects)?;
         }
+        if self.rate_limited_seconds > 0.0 {
+            let seconds = self.rate_limited_seconds;
+            writeln!(f, "rate          held messages back for {seconds:.3} s")?;
+        }
         match &self.error {
             Some(error) => write!(f, "because       {error}"),
             None if self.received.is_some() => write!(f, "nothing lost, nothing failed"),
@@ -206,6 +212,7 @@ mod tests {
             reordered: Some(0),
             unexpected: Some(0),
             reconnects: 0,
+            rate_limited_seconds: 0.0,
             interrupted: false,
             error: None,
         }
@@ -230,12 +237,13 @@ mod tests {
             lost: None,
             latency_us: None,
             reconnects: 2,
+            rate_limited_seconds: 1.5,
             error: Some("interrupted".into()),
             ..report()
         };
         let text = failed.to_string();
         assert!(text.starts_with("FAILED: 1000 messages"), "{text}");
-        let end = "at most\nreconnects    2\nbecause       interrupted";
+        let end = "at most\nreconnects    2\nrate          held messages back for 1.500 s\nbecause       interrupted";
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -94,7 +94,8 @@ impl BenchSettings {
     /// A remark about the pace, where the broker is AWS IoT.
     pub(crate) fn aws_notice(&self, options: &Options) -> Option<String> {
         let is_fast = self.mode == BenchMode::Async || self.threads > 1;
-        (options.is_aws_iot() && is_fast).then(|| {
+        let is_limited = options.limits.rate.publishes.is_some();
+        (options.is_aws_iot() && is_fast && is_limited).then(|| {
             "AWS IoT takes 100 publishes a second on one connection, and no more are sent: most of the time measured is \
              spent waiting for that"
                 .to_owned()
@@ -118,6 +119,8 @@ impl BenchSettings {
 
 #[cfg(test)]
 mod tests {
+    use mqtt_connection_sharing::limits::Limits;
+
     use super::*;
     use crate::app::tests::bench_settings;
 
@@ -142,6 +145,9 @@ mod tests {
         bench.threads = 1;
         assert_eq!(bench.aws_notice(&options), None);
         bench.mode = BenchMode::Async;
+        options.limits.rate.publishes = None;
+        assert_eq!(bench.aws_notice(&options), None, "more are sent");
+        options.limits = Limits::aws_iot();
         options.host = "broker.example".into();
         assert_eq!(bench.aws_notice(&options), None);
     }

@@ -256,7 +256,8 @@ fn iterate(
         reconnects: ended.stats.reconnects,
         resumed: ended.stats.resumed,
         resubscribed: ended.stats.resubscribed,
-        elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        rate_limited_ms: milliseconds(ended.stats.rate_limited),
+        elapsed_ms: milliseconds(begin.elapsed()),
         error: problem,
         ..empty_run(number, plan.total())
     };
@@ -276,6 +277,10 @@ fn iterate(
         && run.acknowledged == plan.total()
         && run.received == plan.total();
     (run, ended)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
@@ -334,6 +339,7 @@ fn empty_run(number: u64, total: u64) -> Run {
         reconnects: 0,
         resumed: 0,
         resubscribed: 0,
+        rate_limited_ms: 0,
         elapsed_ms: 0,
         error: None,
     }

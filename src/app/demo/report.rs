@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) resumed: u64,
     /// Subscriptions renewed because the broker had forgotten them.
     pub(crate) resubscribed: u64,
+    /// How long the rate held messages back, in milliseconds.
+    pub(crate) rate_limited_ms: u64,
     /// How long it took, in milliseconds.
     pub(crate) elapsed_ms: u64,
     /// The first thing that went wrong.
@@ -99,6 +101,10 @@ impl fmt::Display for Run {
                 self.reconnects, self.resumed, self.resubscribed
             )?;
         }
+        if self.rate_limited_ms > 0 {
+            let held = Duration::from_millis(self.rate_limited_ms);
+            write!(f, ", held back {held:.1?} by the rate")?;
+        }
         write!(f, ", {:.1?}", Duration::from_millis(self.elapsed_ms))?;
         if let Some(error) = &self.error {
             write!(f, ": {error}")?;
@@ -139,6 +145,7 @@ mod tests {
             reconnects: 0,
             resumed: 0,
             resubscribed: 0,
+            rate_limited_ms: 0,
             elapsed_ms: 1500,
             error: None,
         }
@@ -161,7 +168,7 @@ mod tests {
                 r#"{"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
                 r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,
                 r#""dropped":0,"duplicated":0,"unexpected":0,"reordered":0,"reconnects":0,"resumed":0,"#,
-                r#""resubscribed":0,"elapsed_ms":1500,"error":"a \"quoted\" reason"}]}"#
+                r#""resubscribed":0,"rate_limited_ms":0,"elapsed_ms":1500,"error":"a \"quoted\" reason"}]}"#
             )
         );
     }
@@ -178,6 +185,13 @@ mod tests {
         let line = dropped.to_string();
         assert!(
             line.contains("FAILED, 5 of 8 received, 8 of 8 acknowledged, 0 lost, 3 dropped, 0 dup"),
+            "{line}"
+        );
+        let mut slow = run(1, true);
+        slow.rate_limited_ms = 700;
+        let line = slow.to_string();
+        assert!(
+            line.ends_with(", held back 700.0ms by the rate, 1.5s"),
             "{line}"
         );
     }

@@ -49,6 +49,24 @@ fn likely_slips_on_aws_iot_are_remarked_upon() {
     assert!(to(&format!("mqtt://{AWS}"), &[]).unwrap().notices[0].contains("TLS"));
 }
 
+#[test]
+fn the_rate_is_that_of_aws_iot_there_and_none_elsewhere_unless_it_is_given() {
+    let rate = |host: &str, args: &[&str]| {
+        let rate = to(host, args).unwrap().options.limits.rate;
+        let publishes = rate.publishes.map(|rate| u64::from(rate.get()));
+        (publishes, rate.bytes.map(|rate| rate.get()))
+    };
+    let aws = (Some(100), Some(512 * 1024));
+    assert_eq!(rate(AWS, &[]), aws);
+    assert_eq!(rate("broker.example", &[]), (None, None));
+    let given = ["--message-rate=20/s", "--byte-rate=1MiB/s"];
+    for host in [AWS, "broker.example"] {
+        assert_eq!(rate(host, &given), (Some(20), Some(1 << 20)));
+    }
+    let off = ["--message-rate=off"];
+    assert_eq!(rate(AWS, &off), (None, aws.1));
+}
+
 /// AWS IoT does not answer such a pace, or closes the connection; the settings still allow it.
 #[test]
 fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
@@ -66,6 +84,16 @@ fn a_pace_that_aws_iot_does_not_take_is_remarked_upon() {
             &["--connect-interval=1s"],
             &["--connect-interval=999ms"],
             "--connect-interval 1s",
+        ),
+        (
+            &["--message-rate=100/s"],
+            &["--message-rate=101/s"],
+            "lower --message-rate",
+        ),
+        (
+            &["--byte-rate=512KiB/s"],
+            &["--byte-rate=off"],
+            "--byte-rate",
         ),
     ] {
         let aws = "abc-ats.iot-fips.us-east-1.amazonaws.com";

@@ -277,6 +277,7 @@ fn the_json_example_is_a_real_report() {
         reconnects: number("reconnects"),
         resumed: number("resumed"),
         resubscribed: number("resubscribed"),
+        rate_limited_ms: number("rate_limited_ms"),
         elapsed_ms: number("elapsed_ms"),
         error: run["error"].as_str().map(str::to_owned),
     }]);
@@ -331,6 +332,7 @@ fn the_json_example_of_the_bench_is_a_real_report() {
         reordered: Some(number("reordered")),
         unexpected: Some(number("unexpected")),
         reconnects: number("reconnects"),
+        rate_limited_seconds: float(&value["rate_limited_seconds"]),
         interrupted: value["interrupted"].as_bool().unwrap(),
         error: value["error"].as_str().map(str::to_owned),
     };

@@ -62,6 +62,7 @@ fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
             (None, "alpn") => "[\"1\"]".to_owned(),
             (None, "port" | "will-qos") => "1".to_owned(),
             (None, "retry-for") => "\"1s\"".to_owned(),
+            (None, "message-rate" | "byte-rate") => "\"1/s\"".to_owned(),
             (None, _) => "\"a\"".to_owned(),
         };
         let text = toml_text.trim_matches(['[', ']', '"']);
