@@ -63,6 +63,8 @@
 //! [`Handle::connection`] says where the connection is, [`Handle::events`] what happens to it, and [`Handle::stats`] how
 //! much was sent, waits and took how long. None of them costs a message anything, and any thread may ask.
 //!
+//! [`coming_from`] has the calls of rumqttc, Paho and coreMQTT-Agent, and ours beside them.
+//!
 //! The loop may have a thread of its own: `thread::spawn(move || agent.run())`. It hands the client back in
 //! [`Ended::client`], to open the next loop.
 //!
@@ -180,6 +182,7 @@
 //! to that filter already. MQTT 3.1.1 does not say for which subscription they come. So when an inbox subscribes,
 //! a retained message may reach the other inboxes with a matching filter again. [`Message::retain`] tells.
 
+pub mod coming_from;
 pub mod error;
 #[cfg(feature = "local-broker")]
 pub mod local;

@@ -35,7 +35,8 @@ static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
 /// SUBSCRIBEs are numbered over all loops, too.
 static NEXT_SUBSCRIBE: AtomicU64 = AtomicU64::new(0);
 
-/// Pushes commands to the loop that owns the connection.
+/// Pushes commands to the loop that owns the connection. Any thread may call any method, at any time; clones push to the
+/// same loop.
 ///
 /// When the last handle is dropped the loop finishes what is queued and in flight and ends, as
 /// after [`Handle::terminate`] with the acknowledgment time-out as grace.
@@ -300,7 +301,8 @@ impl Handle {
     }
 
     /// DISCONNECT, after the commands that are queued now have been sent. The loop stays, offline:
-    /// commands wait until [`Handle::reconnect`].
+    /// commands wait until [`Handle::reconnect`]. The ticket resolves as delivered once the link is closed, and at once where
+    /// there is none.
     pub fn disconnect(&self) -> Ticket {
         let (ticket, completion) = Ticket::new();
         self.lane.change_link(LinkRequest::Disconnect, completion);
@@ -308,7 +310,8 @@ impl Handle {
     }
 
     /// RECONNECT, ahead of everything queued: closes the link if there is one, connects with
-    /// backoff, resumes the session.
+    /// backoff, resumes the session. The ticket resolves as delivered once the broker has accepted the connection, and as
+    /// never sent when the patience of [`Options::retry`] is over, or when a thread asks for DISCONNECT meanwhile.
     pub fn reconnect(&self) -> Ticket {
         let (ticket, completion) = Ticket::new();
         self.lane.change_link(LinkRequest::Reconnect, completion);
@@ -316,7 +319,7 @@ impl Handle {
     }
 
     /// PROCESSLOOP: reads and handles what the link has, as the readiness thread asks for on its
-    /// own whenever the socket has data.
+    /// own whenever the socket has data. The ticket resolves as delivered once that is done.
     pub fn process_loop(&self) -> Ticket {
         let (ticket, completion) = Ticket::new();
         self.lane.process_loop(completion);
@@ -334,7 +337,7 @@ impl Handle {
         ticket
     }
 
-    /// An inbox for `capacity` messages (1 to 1,000,000), to subscribe with. `policy` is a [`WhenFull`](crate::WhenFull), or an
+    /// An inbox for `capacity` messages (1 to 1,000,000; the nearest of these for any other number), to subscribe with. `policy` is a [`WhenFull`](crate::WhenFull), or an
     /// [`Accept`](crate::Accept) where it matters when messages are acknowledged.
     pub fn inbox(&self, capacity: usize, policy: impl Into<InboxPolicy>) -> Inbox {
         let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));

@@ -80,7 +80,8 @@ impl Ticket {
         (Ticket { shared }, completion)
     }
 
-    /// Waits until the command has ended.
+    /// Waits until the command has ended. A command ends while [`Agent::run`](crate::Agent::run) runs: the thread that is to
+    /// run the loop must not wait before.
     ///
     /// # Panics
     /// On the thread of a loop, as inside a callback of [`Handle::publish_then`](crate::Handle::publish_then), if the

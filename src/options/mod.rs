@@ -74,7 +74,7 @@ pub mod ranges {
 /// Bytes of incoming messages that may wait for receivers, unless the largest packet asks for more.
 const LEAST_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
-/// How to reach a broker and how to run the loop. Start from [`Options::new`].
+/// How to reach a broker and how to run the loop. Start from [`Options::new`], which has the defaults, and change fields.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -144,8 +144,8 @@ pub struct Options {
     /// anything. [`Options::new`] recognises AWS IoT Core by its host name and sets its limits; for other
     /// brokers it sets none.
     pub limits: Limits,
-    /// Size of the default inbox, which keeps messages that matched no subscription. More are dropped and
-    /// counted.
+    /// Size of the default inbox, which keeps messages that matched no subscription, up to 1,000,000; 0 counts as 1. More are
+    /// dropped and counted.
     pub unmatched_queue: usize,
     /// How long messages of QoS 1 and 2 that match no subscription wait for one, unacknowledged, after a loop's first
     /// connection if the broker had kept the session. The broker sends what it had stored at once, and the threads of
@@ -231,7 +231,30 @@ impl Retry {
 }
 
 impl Options {
-    /// Options for a broker over TLS on port 8883, everything else at its default.
+    /// Options for a broker over TLS on port 8883, with the limits of AWS IoT Core if the host is one of its endpoints.
+    /// Everything else is at its default:
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mqtt_connection_sharing::options::{OnSessionLost, OnTooLarge, Options};
+    /// let options = Options::new("broker.example", "me");
+    /// let seconds = Duration::from_secs;
+    /// assert_eq!(options.keep_alive, seconds(60));
+    /// assert!(!options.clean_session);
+    /// assert_eq!((options.max_inflight, options.max_inflight_qos2), (100, 20));
+    /// assert_eq!((options.command_queue, options.block_time), (1_000, seconds(30)));
+    /// assert_eq!((options.ack_timeout, options.connect_timeout), (seconds(20), seconds(10)));
+    /// assert_eq!(options.connect_interval, seconds(1));
+    /// assert_eq!((options.retry.base, options.retry.max), (seconds(1) / 2, seconds(5)));
+    /// assert_eq!(options.retry.connect_for, seconds(10));
+    /// assert_eq!((options.retry.reconnect_for, options.retry.attempts), (seconds(60), 0));
+    /// assert_eq!(options.max_packet_size, 256 * 1024);
+    /// assert_eq!(options.on_too_large, OnTooLarge::Skip);
+    /// assert_eq!(options.max_subscriptions, 65_536);
+    /// assert_eq!((options.unmatched_queue, options.unmatched_hold), (10, seconds(5)));
+    /// assert_eq!(options.on_session_lost, OnSessionLost::Republish);
+    /// assert!(options.provider.is_none() && options.credentials.is_none());
+    /// ```
     pub fn new(host: impl Into<String>, client_id: impl Into<String>) -> Self {
         let host = host.into();
         Options {
