@@ -9,6 +9,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +43,24 @@ pub struct Error {
     problem: String,
     advice: String,
     /// Shared, because errors of the system cannot be cloned.
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<Behind>>,
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The error behind an error. Its drop may be the application's code, and runs on whichever thread drops it last, the
+/// loop's for one: a panic in it goes no further.
+#[derive(Debug)]
+struct Behind(Option<AnyError>);
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        let cause = self.0.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cause))) {
+            // Its drop may panic, too.
+            std::mem::forget(payload);
+        }
+    }
 }
 
 impl Error {
@@ -66,15 +84,14 @@ impl Error {
 
     /// The same error, with the one that caused it.
     #[must_use]
-    pub fn with_source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
-        self
+    pub fn with_source(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.caused_by(Box::new(source))
     }
 
     /// The same error, with the application's own that caused it.
     #[must_use]
-    pub(crate) fn caused_by(mut self, source: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        self.source = Some(source.into());
+    pub(crate) fn caused_by(mut self, source: AnyError) -> Self {
+        self.source = Some(Arc::new(Behind(Some(source))));
         self
     }
 
@@ -154,7 +171,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let source = self.source.as_deref()?;
+        let source = self.source.as_deref()?.0.as_deref()?;
         Some(source)
     }
 }
@@ -241,6 +258,20 @@ mod tests {
         assert_eq!(caused, error);
         assert_eq!(caused.to_string(), error.to_string());
         assert_ne!(caused, error.permanent());
+    }
+
+    #[test]
+    fn a_cause_that_panics_when_it_is_dropped_does_no_harm() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("a cause")]
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("the drop of this test panics");
+            }
+        }
+        let error = Error::new(Blame::Network, "connecting", "no answer", "").with_source(Panics);
+        drop((error.clone(), error));
     }
 
     #[test]
