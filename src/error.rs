@@ -95,6 +95,14 @@ impl Error {
         self
     }
 
+    /// Both errors in one, with the blame and the cause of the first.
+    #[must_use]
+    pub(crate) fn and(mut self, other: Error) -> Self {
+        self.problem = format!("{}; {}: {}", self.problem, other.tried, other.problem);
+        self.advice = format!("{}; {}", self.advice, other.advice);
+        self
+    }
+
     /// The same error, marked as permanent: trying again cannot help.
     #[must_use]
     pub fn permanent(mut self) -> Self {
@@ -272,6 +280,18 @@ mod tests {
         }
         let error = Error::new(Blame::Network, "connecting", "no answer", "").with_source(Panics);
         drop((error.clone(), error));
+    }
+
+    #[test]
+    fn two_errors_in_one_say_both() {
+        let first = Error::new(Blame::Configuration, "asking", "no answer", "ask again");
+        let second = Error::new(Blame::Tls, "reading key.pem", "it is empty", "write it");
+        let both = first.and(second);
+        assert_eq!(
+            both.to_string(),
+            "asking: no answer; reading key.pem: it is empty; ask again; write it"
+        );
+        assert_eq!(both.blame(), Blame::Configuration);
     }
 
     #[test]

@@ -119,8 +119,8 @@ impl Client {
             self.connector = Some(connector);
         }
         if self.options.provider.is_some() && !self.has_provided {
-            if let Some(error) = prepared.problems.into_iter().next() {
-                return Err(error.passing());
+            if let Some(all) = prepared.problems.into_iter().reduce(Error::and) {
+                return Err(all.passing());
             }
             self.has_provided = true;
             return Ok(Vec::new());
