@@ -11,8 +11,8 @@
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
-#   --all     besides all steps: shellcheck, faults in the models, a storm of a million messages, and both fuzz
-#             targets for some minutes; for this it also installs shellcheck
+#   --all     besides all steps: shellcheck, faults in the models, the package built from its own files, a storm of a
+#             million messages, and both fuzz targets for some minutes; for this it also installs shellcheck
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -154,6 +154,16 @@ library_alone() {
     ((crates <= most)) || die "the library has $crates crates without the feature cli, more than $most"
 }
 
+# Builds the package from its own files, for which nothing that only lies in the working folder may be needed. Nothing of
+# certs/ may be in it but what explains it: the keys lie there.
+package() {
+    local files
+    files=$(cargo package --locked --allow-dirty --list)
+    ! grep -E '^certs/|\.(pem|key|crt|p12)$' <<<"$files" | grep -vxF certs/README.md ||
+        die 'the package has certificates or keys'
+    cargo package --locked --allow-dirty
+}
+
 storm() {
     env STORM_MESSAGES=1000000 cargo test --locked --release --test storm -- --nocapture --skip forgetting
 }
@@ -202,6 +212,7 @@ else
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
     step 'smoke test' scripts/smoke.sh
     step 'short soak run' scripts/soak.sh --dev 0.25
+    [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'storm of a million messages' storm
     [[ $mode != --all ]] || step 'fuzzing' fuzzing
 fi
