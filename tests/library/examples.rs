@@ -299,6 +299,32 @@ fn ctrl_c_ends_with_an_outcome_for_each_message() {
 }
 
 #[test]
+fn a_whole_program_has_sixty_lines_and_ends_on_ctrl_c() {
+    let text = include_str!("../../examples/whole_program.rs");
+    let lines = text.lines().count();
+    assert!(lines <= 60, "{lines} lines");
+    let place = Place::start();
+    let mut program = Program::other(build("whole_program"));
+    for (name, value) in place.variables() {
+        program = program.env(name, value);
+    }
+    let running = program.spawn();
+    let expected = [
+        "rooms/1/light: b\"on\"\n",
+        "rooms/2/light: b\"on\"\n",
+        " delivered, p99 ",
+    ];
+    wait_until("messages and a health line", || {
+        let shown = running.stdout();
+        expected.iter().all(|text| shown.contains(text))
+    });
+    running.signal("INT");
+    let done = running.finish();
+    done.expect_code(0);
+    assert!(done.stdout.contains("subscribed: delivered"), "{done}");
+}
+
+#[test]
 fn an_example_that_finds_no_broker_says_so_for_people() {
     let example = build("two_threads");
     let done = Program::other(&example).run();
