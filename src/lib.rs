@@ -72,8 +72,8 @@
 //!
 //! The library needs no executor and starts none, and works with any. A [`Ticket`] is a future of its [`Outcome`], and a
 //! [`Batch`] of what [`Batch::wait`] returns. [`Handle::publish_async`] and its siblings wait for room in the queue where
-//! [`Handle::publish`] would block the executor's thread. [`Inbox::recv_async`] is a future of the next message. The loop
-//! has a thread of its own then, and wakes the tasks.
+//! [`Handle::publish`] would block the executor's thread. [`Inbox::recv_async`] is a future of the next message, and
+//! [`ConnectionEvents::recv_async`] of the next event. The loop has a thread of its own then, and wakes the tasks.
 //!
 //! - A future that is dropped cancels nothing that was queued. A message that still waits for room is not queued then
 //!   ([`Pushing`]), and a message that was not received stays in the inbox.
@@ -111,7 +111,7 @@
 //! - `client/push.rs`, `client/tasks.rs`, `client/waiter.rs`: how a task brings a command into the queue, waits for a
 //!   message, and is woken.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
-//! - `client/watch.rs`, `client/events.rs`: how threads watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
+//! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
 //! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
@@ -201,6 +201,7 @@ pub use client::events::{ConnectionEvent, ConnectionState, EventKind};
 pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError, InboxIter, NextMessage};
 pub use client::latencies::Latencies;
+pub use client::next_event::NextEvent;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::push::{Pushing, PushingIn};
 pub use client::stats::Stats;

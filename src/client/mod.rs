@@ -20,6 +20,7 @@ pub(crate) mod latencies;
 pub(crate) mod line;
 pub(crate) mod loop_thread;
 pub(crate) mod meter;
+pub(crate) mod next_event;
 pub(crate) mod outlet;
 pub(crate) mod push;
 pub(crate) mod queue;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::events::{ConnectionEvent, ConnectionState, EventKind};
 use crate::client::loop_thread;
+use crate::client::tasks::Tasks;
 use crate::error::Error;
 
 /// The last events that are kept for observers.
@@ -67,6 +68,8 @@ pub enum NotReached {
 struct Board {
     written: Mutex<Written>,
     changed: Condvar,
+    /// Tasks that await an event.
+    tasks: Tasks,
 }
 
 struct Written {
@@ -90,6 +93,7 @@ pub(crate) fn watch() -> (Reporter, Watch) {
             observers: 0,
         }),
         changed: Condvar::new(),
+        tasks: Tasks::default(),
     });
     (Reporter(Arc::clone(&board)), Watch(board))
 }
@@ -141,6 +145,7 @@ impl Reporter {
         drop(pushed_out);
         // A system call, also if no thread waits.
         self.0.changed.notify_all();
+        self.0.tasks.wake_all();
     }
 }
 
@@ -244,6 +249,17 @@ impl ConnectionEvents {
             true => NoEvent::Ended,
             false => NoEvent::Timeout,
         })
+    }
+
+    /// Whether [`ConnectionEvents::try_recv`] has something to give: an event, or the end.
+    pub fn ready(&self) -> bool {
+        let written = self.board.lock();
+        written.next() > self.next || written.state.is_ended()
+    }
+
+    /// The tasks that await an event of this connection.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.board.tasks
     }
 
     fn recv_by(&mut self, deadline: Option<Instant>) -> Result<Arc<ConnectionEvent>, NoEvent> {
