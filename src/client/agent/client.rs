@@ -174,3 +174,30 @@ impl Client {
 fn random_identifier() -> u16 {
     (RandomState::new().hash_one(()) % u64::from(u16::MAX)) as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Blame;
+    use crate::options::{Fresh, Provider};
+
+    #[test]
+    fn both_problems_of_a_first_preparation_are_told() {
+        let mut options = Options::new("localhost", "me");
+        options.security = Security::Plain;
+        options.provider = Some(Provider::new(|_| Ok(Fresh::default())));
+        let mut client = Client::new(options).unwrap();
+        let problem = |what: &str| Error::new(Blame::Configuration, "preparing", what, "mend it");
+        let prepared = Prepared {
+            problems: vec![problem("no user name"), problem("no key")],
+            ..Prepared::default()
+        };
+        let error = client.take(prepared).unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("no user name") && told.contains("no key"),
+            "{told}"
+        );
+        assert!(!error.is_permanent(), "the provider may give others");
+    }
+}
