@@ -68,6 +68,14 @@
 //! The loop may have a thread of its own: `thread::spawn(move || agent.run())`. It hands the client back in
 //! [`Ended::client`], to open the next loop.
 //!
+//! # Cargo features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `cli`, on by default | the program and its crates; a user of the library leaves it out: `default-features = false` |
+//! | `local-broker` | the module `local`: a broker inside the process, for tests of applications; some 110 crates |
+//! | `vendored-openssl` | OpenSSL built from source, for machines without its headers; needs perl and make |
+//!
 //! # In an async program
 //!
 //! The library needs no executor and starts none, and works with any. A [`Ticket`] is a future of its [`Outcome`], and a

@@ -16,9 +16,9 @@ const FILLING_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub struct RateLimits {
-    /// Messages.
+    /// Messages in one second.
     pub publishes: Option<NonZeroU32>,
-    /// Bytes.
+    /// Bytes in one second: whole packets, headers included, before TLS.
     pub bytes: Option<NonZeroU64>,
 }
 

@@ -184,6 +184,10 @@ impl fmt::Debug for Agent {
 impl Agent {
     /// Connects and runs until TERMINATE, until the last handle is gone, or until no connection can
     /// be had any more. Every command has ended when it returns.
+    ///
+    /// The calling thread owns the connection until then, and may be any thread. It must not be one of an executor: the call
+    /// blocks. Work that blocks has threads of the library's own: the watch over the socket, the resolver of names, and the
+    /// preparation of each attempt (provider, files).
     pub fn run(mut self) -> Ended {
         let _waits_for_nothing = loop_thread::enter();
         self.doorbell.set_thread();
