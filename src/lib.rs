@@ -190,7 +190,6 @@
 //! to that filter already. MQTT 3.1.1 does not say for which subscription they come. So when an inbox subscribes,
 //! a retained message may reach the other inboxes with a matching filter again. [`Message::retain`] tells.
 
-pub mod coming_from;
 pub mod error;
 #[cfg(feature = "local-broker")]
 pub mod local;
@@ -203,6 +202,7 @@ mod secret;
 
 pub use client::agent::{Agent, Client, Ended};
 pub use client::batch::Batch;
+pub use client::coming_from;
 pub use client::command::{RejectReason, Rejected};
 pub use client::default_inbox::DefaultInbox;
 pub use client::events::{ConnectionEvent, ConnectionState, EventKind};

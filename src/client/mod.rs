@@ -7,6 +7,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod batch;
+pub mod coming_from;
 pub(crate) mod command;
 pub(crate) mod default_inbox;
 pub(crate) mod doorbell;

@@ -243,7 +243,6 @@ fn the_rooms_are_all_there_is() {
     let rooms = [
         "app",
         "client",
-        "coming_from.rs",
         "error.rs",
         "lib.rs",
         "link",
