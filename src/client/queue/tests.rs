@@ -1,0 +1,281 @@
+//! The queue and the line before it: real threads and tasks, and the loop's end in the test's hands. The time is passed in.
+
+use std::thread;
+
+use super::*;
+use crate::client::command::Request;
+use crate::client::ticket::{Completion, Ticket};
+use crate::mqtt::packet::{Publish, QoS};
+use crate::mqtt::session::{Outcome, Reason};
+
+const HANG: Duration = Duration::from_secs(60);
+
+fn ping() -> Command {
+    Command {
+        request: Request::Ping,
+        completion: Completion::nobody(),
+    }
+}
+
+/// Waits until it is so.
+fn wait_for(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < HANG, "it never came to that");
+        thread::yield_now();
+    }
+}
+
+fn publish(number: u8) -> Command {
+    Command {
+        request: Request::Publish(Publish::new("t", QoS::AtMostOnce, vec![number]).into()),
+        completion: Completion::nobody(),
+    }
+}
+
+fn number(command: Command) -> u8 {
+    match command.request {
+        Request::Publish(message) => Publish::from(message).payload()[0],
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The numbers of the commands that the loop takes, each fetched alone.
+fn numbers(queue: &mut CommandQueue) -> Vec<u8> {
+    let now = Instant::now();
+    std::iter::from_fn(|| queue.take(1, now))
+        .map(number)
+        .collect()
+}
+
+fn numbers_of_fetched(queue: &mut CommandQueue) -> Vec<u8> {
+    queue.fetched.drain(..).map(number).collect()
+}
+
+/// A full queue of this capacity, and threads that wait for room in it, in the order of their numbers.
+fn full_queue(
+    capacity: u8,
+    waiting: u8,
+) -> (CommandSender, CommandQueue, Vec<thread::JoinHandle<bool>>) {
+    let (sender, queue) = command_queue(usize::from(capacity), Arc::default());
+    for number in 0..capacity {
+        assert!(sender.send(publish(number), Duration::ZERO).is_ok());
+    }
+    let threads = (capacity..capacity + waiting).map(|number| {
+        let sender = sender.clone();
+        let before = usize::from(number - capacity);
+        let run = move || sender.send(publish(number), HANG * 2).is_ok();
+        let thread = thread::spawn(run);
+        wait_for(|| queue.shared.line.length() > before);
+        thread
+    });
+    let threads = threads.collect();
+    (sender, queue, threads)
+}
+
+fn is_full(sent: Result<(), NotQueued>) -> bool {
+    matches!(sent, Err(NotQueued::Full { waited, .. }) if waited.is_zero())
+}
+
+#[test]
+fn room_belongs_to_the_thread_that_has_waited_longest() {
+    let (sender, mut queue, threads) = full_queue(4, 20);
+    for number in 0..4 {
+        // A later comer tries for as long as there is room, and gets none of it.
+        queue.fetch(1, Instant::now());
+        assert!(is_full(sender.send(publish(100), Duration::ZERO)));
+        assert_eq!(numbers_of_fetched(&mut queue), [number]);
+    }
+    let rest: Vec<u8> = (4..24).collect();
+    assert_eq!(numbers(&mut queue), rest);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+    assert!(sender.send(publish(100), Duration::ZERO).is_ok());
+}
+
+/// A full queue of 64 commands, one thread that publishes so many more, and nine others behind it.
+fn full_queue_with_an_eager_thread(
+    more: usize,
+) -> (CommandSender, CommandQueue, Vec<thread::JoinHandle<bool>>) {
+    let (sender, queue, _) = full_queue(64, 0);
+    let threads = (0..10_u8).map(|number| {
+        let sender = sender.clone();
+        let commands = if number == 0 { more } else { 1 };
+        let mut send = move |_| sender.send(publish(100 + number), HANG * 2).is_ok();
+        let thread = thread::spawn(move || (0..commands).all(&mut send));
+        wait_for(|| queue.shared.line.length() > usize::from(number));
+        thread
+    });
+    let threads = threads.collect();
+    (sender, queue, threads)
+}
+
+#[test]
+fn a_thread_that_was_let_into_a_large_queue_has_a_share_of_its_room() {
+    let begin = Instant::now();
+    let (sender, mut queue, threads) = full_queue_with_an_eager_thread(33);
+    // Room for a share and a quarter lets two threads in. The last command of the eager one is one too many.
+    queue.fetch(40, begin);
+    wait_for(|| queue.shared.commands.len() == 24 + 32 + 1);
+    wait_for(|| queue.shared.line.length() == 10 - 2 + 1);
+    assert!(is_full(sender.send(publish(200), Duration::ZERO)));
+    let taken = numbers(&mut queue);
+    assert_eq!(taken.len(), 64 + 33 + 9);
+    assert_eq!(taken[64], 100);
+    let others_in_turn = taken.iter().filter(|number| **number > 100);
+    assert!(others_in_turn.is_sorted());
+    assert_eq!(taken.last(), Some(&100), "one too many");
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_task_that_was_let_in_does_not_overtake_what_it_pushed_before() {
+    let begin = Instant::now();
+    let (sender, mut queue, _) = full_queue(64, 0);
+    let waker = std::task::Waker::noop();
+    let mut entering: Vec<_> = (100..103)
+        .map(|number| Entering::Command(publish(number)))
+        .collect();
+    let mut poll = |entering: &mut Entering| sender.poll_send(entering, waker).is_ready();
+    assert!(!entering.iter_mut().any(&mut poll));
+    // Room for a share lets one in.
+    queue.fetch(32, begin);
+    let ready: Vec<_> = entering.iter_mut().map(&mut poll).collect();
+    assert_eq!(ready, [true, false, false]);
+    let mut next = Entering::Command(publish(103));
+    assert!(!poll(&mut next));
+    assert_eq!(numbers(&mut queue)[64..], [100, 101, 102, 103]);
+}
+
+#[test]
+fn nobody_has_a_share_while_a_thread_is_overdue() {
+    let (_sender, mut queue, threads) = full_queue_with_an_eager_thread(2);
+    queue.fetch(40, Instant::now() + OVERDUE);
+    // All ten are in, and the eager one waits behind them again, or has found the line empty.
+    wait_for(|| queue.shared.commands.len() + queue.shared.line.length() == 24 + 11);
+    let taken = numbers(&mut queue);
+    let of_threads = (100..110).chain([100]);
+    assert_eq!(taken[64..], of_threads.collect::<Vec<u8>>());
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_sleeping_loop_leaves_no_room_unused_while_a_thread_waits() {
+    let (_sender, mut queue, threads) = full_queue(8, 3);
+    // More than half of the queue stays taken.
+    queue.fetch(3, Instant::now());
+    assert_eq!(numbers_of_fetched(&mut queue), [0, 1, 2]);
+    queue.admit_waiting();
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+    assert_eq!(queue.len(), 8);
+}
+
+#[test]
+fn a_loops_thread_takes_any_room_and_never_waits() {
+    let (sender, mut queue, threads) = full_queue(8, 3);
+    let _loop = loop_thread::enter();
+    assert!(is_full(sender.send(publish(100), HANG)));
+    queue.fetch(1, Instant::now());
+    assert!(sender.send(publish(100), HANG).is_ok());
+    assert!(is_full(sender.send(publish(101), HANG)));
+    assert_eq!(numbers_of_fetched(&mut queue), [0]);
+    let rest = [1, 2, 3, 4, 5, 6, 7, 100, 8, 9, 10];
+    assert_eq!(numbers(&mut queue), rest);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_thread_whose_time_is_over_leaves_the_line_and_its_room_to_others() {
+    let (sender, mut queue, threads) = full_queue(2, 1);
+    let waited = Duration::from_millis(1);
+    let refused = sender.send(publish(100), waited);
+    assert!(matches!(refused, Err(NotQueued::Full { waited: w, .. }) if w == waited));
+    assert_eq!(queue.shared.line.length(), 1);
+    assert_eq!(numbers(&mut queue), [0, 1, 2]);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_thread_is_not_refused_while_there_is_room_for_it() {
+    let (sender, mut queue, threads) = full_queue(8, 1);
+    // More than half of the queue stays taken, so the loop lets in no thread.
+    queue.fetch(2, Instant::now());
+    assert!(sender.send(publish(9), Duration::from_millis(1)).is_ok());
+    assert_eq!(numbers(&mut queue), (0..10).collect::<Vec<u8>>());
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn threads_in_the_line_get_their_commands_back_when_the_loop_ends() {
+    let (sender, mut queue, threads) = full_queue(2, 3);
+    queue.close();
+    for thread in threads {
+        assert!(!thread.join().unwrap());
+    }
+    assert_eq!(numbers(&mut queue), [0, 1]);
+    let refused = sender.send(publish(100), HANG);
+    assert!(matches!(refused, Err(NotQueued::Ended(_))));
+}
+
+#[test]
+fn what_was_fetched_stays_in_its_order_and_counts() {
+    let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
+    for number in 0..3 {
+        assert!(sender.send(publish(number), Duration::ZERO).is_ok());
+    }
+    queue.fetch(2, Instant::now());
+    assert_eq!((queue.len(), sender.len()), (3, 1));
+    assert!(sender.send(publish(3), Duration::ZERO).is_ok());
+    assert_eq!(numbers(&mut queue), [0, 1, 2, 3]);
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn no_more_is_fetched_than_the_queue_holds_while_it_is_filled_again() {
+    const CAPACITY: usize = 10;
+    let (sender, mut queue) = command_queue(CAPACITY, Arc::new(Doorbell::default()));
+    let filling: Vec<_> = (0..2)
+        .map(|_| {
+            let sender = sender.clone();
+            thread::spawn(move || while sender.send(ping(), HANG).is_ok() {})
+        })
+        .collect();
+    for _ in 0..2_000 {
+        queue.fetch(512, Instant::now());
+        assert!(queue.fetched.len() <= CAPACITY);
+        queue.fetched.clear();
+    }
+    drop(queue);
+    for thread in filling {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn what_was_fetched_is_cancelled_when_the_queue_goes_away() {
+    let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
+    let (ticket, completion) = Ticket::new();
+    let command = Command {
+        request: Request::Ping,
+        completion,
+    };
+    assert!(sender.send(command, Duration::ZERO).is_ok());
+    queue.fetch(1, Instant::now());
+    assert_eq!(ticket.outcome(), None);
+    drop(queue);
+    let cancelled = Outcome::Cancelled(Reason::LoopEnded);
+    assert_eq!(ticket.outcome(), Some(cancelled));
+}
