@@ -9,8 +9,9 @@
 //!
 //! Where many threads publish without a pause, waking one for each item would cost more than all the rest. So
 //! it is the turn of the threads that were let in last until others are: each may put a share of the room into the
-//! queue, although others wait. That ends when the first in the line is overdue: then each item is let in by itself,
-//! in the order of the line. A task's turn is that of the thread that runs it.
+//! queue, although others wait. Others are let in once these threads stand in the line again, when little is queued,
+//! or when the loop has slept for a moment with room left. A turn ends when the first in the line is overdue, too:
+//! then each item is let in by itself, in the order of the line. Tasks have no shares.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,9 +19,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::client::waiter::Waiter;
+
+/// Threads that publish without a pause have used their shares by then.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The line that let this thread in last, by its place in memory, the round in which it did so, and how many
@@ -47,6 +51,16 @@ struct Places<T> {
     /// In the order of their numbers.
     waiting: VecDeque<Place<T>>,
     next_number: u64,
+    /// `None` once all who were let in last have used their shares.
+    turn: Option<Turn>,
+}
+
+/// The turn of the threads that were let in last.
+struct Turn {
+    /// Those of them that do not stand in the line again.
+    threads: usize,
+    /// A sleeping loop leaves the room to them until then.
+    until: Instant,
 }
 
 /// A thread or a task that waits, and its item.
@@ -81,6 +95,7 @@ impl<T> Line<T> {
         let places = Places {
             waiting: VecDeque::new(),
             next_number: 0,
+            turn: None,
         };
         Line {
             share,
@@ -154,8 +169,9 @@ impl<T> Line<T> {
         }
     }
 
-    /// Lets threads into so much room, each with its share of it; if the first of them is overdue, one item of each
-    /// thread. `offer` and `woken` are as with [`Line::admit_all`].
+    /// For a loop that has taken items, with so much room: lets in as many threads as fill the room with their shares.
+    /// While threads that were let in before have not used theirs, others wait until little is queued. If the first
+    /// in the line is overdue, lets in one item of each thread. `offer` and `woken` are as with [`Line::admit_all`].
     pub(crate) fn admit_in_turn(
         &self,
         room: usize,
@@ -163,37 +179,93 @@ impl<T> Line<T> {
         offer: impl FnMut(T) -> Result<(), T>,
         woken: &mut Vec<Waiter>,
     ) {
-        let places = self.lock();
-        let share = match places.waiting.front() {
-            Some(first) if now < first.overdue => self.share,
-            _ => 1,
-        };
-        self.admit(room.div_ceil(share), share, places, offer, woken);
+        let mut places = self.lock();
+        if self.gives_no_shares(&places, now) {
+            self.admit(room, 1, &mut places, offer, woken);
+        } else if places.turn.is_none() || room > self.share + self.share / 2 {
+            self.begin_turn(room, now, &mut places, offer, woken);
+        }
+        drop(places);
+        wake(woken);
+    }
+
+    /// For a loop that is about to sleep, with so much room: as [`Line::admit_in_turn`], but threads that do not use
+    /// their shares within a moment leave the room to all. Returns when to call this again, at the latest.
+    pub(crate) fn admit_before_sleep(
+        &self,
+        room: usize,
+        now: Instant,
+        offer: impl FnMut(T) -> Result<(), T>,
+        woken: &mut Vec<Waiter>,
+    ) -> Option<Instant> {
+        let mut places = self.lock();
+        match &places.turn {
+            _ if self.gives_no_shares(&places, now) => {
+                self.admit(room, 1, &mut places, offer, woken);
+            }
+            Some(turn) if turn.until <= now => self.admit(room, 1, &mut places, offer, woken),
+            Some(_) => {}
+            None => self.begin_turn(room, now, &mut places, offer, woken),
+        }
+        let turn = places.turn.as_ref();
+        let until = turn.map(|turn| turn.until);
+        let until = until.filter(|_| !places.waiting.is_empty());
+        drop(places);
+        wake(woken);
+        until
     }
 
     /// Moves items into the queue, in their order, until `offer` gives one back, and wakes their threads. `woken` is
     /// for memory that is kept from one call to the next.
     pub(crate) fn admit_all(&self, offer: impl FnMut(T) -> Result<(), T>, woken: &mut Vec<Waiter>) {
-        self.admit(usize::MAX, 1, self.lock(), offer, woken);
+        let mut places = self.lock();
+        self.admit(usize::MAX, 1, &mut places, offer, woken);
+        drop(places);
+        wake(woken);
     }
 
+    /// Whether each item waits in the line: the queue is small, or the first in the line is overdue.
+    fn gives_no_shares(&self, places: &Places<T>, now: Instant) -> bool {
+        let first = places.waiting.front();
+        self.share == 1 || first.is_none_or(|first| first.overdue <= now)
+    }
+
+    /// Lets in as many as fill this room, each thread with its share.
+    fn begin_turn(
+        &self,
+        room: usize,
+        now: Instant,
+        places: &mut Places<T>,
+        offer: impl FnMut(T) -> Result<(), T>,
+        woken: &mut Vec<Waiter>,
+    ) {
+        self.admit(room, self.share, places, offer, woken);
+        let threads = woken.iter().filter(|one| one.is_thread()).count();
+        let until = now + TURN_TIME;
+        places.turn = (threads > 0).then_some(Turn { threads, until });
+    }
+
+    /// Lets in as many as fill this room: a task takes one place in the queue, a thread has this share of it.
     fn admit(
         &self,
-        most: usize,
+        mut room: usize,
         share: usize,
-        mut places: MutexGuard<'_, Places<T>>,
+        places: &mut Places<T>,
         mut offer: impl FnMut(T) -> Result<(), T>,
         woken: &mut Vec<Waiter>,
     ) {
         let round = self.rounds.load(Ordering::Relaxed) + 1;
         self.rounds.store(round, Ordering::Relaxed);
         self.share_now.store(share, Ordering::Relaxed);
-        while woken.len() < most
+        places.turn = None;
+        while room > 0
             && let Some(mut place) = places.waiting.pop_front()
         {
             match offer(place.item) {
                 Ok(()) => {
                     self.admitted.store(place.number + 1, Ordering::Release);
+                    let is_thread = place.waiter.as_ref().is_some_and(Waiter::is_thread);
+                    room = room.saturating_sub(if is_thread { share } else { 1 });
                     woken.extend(place.waiter);
                 }
                 Err(item) => {
@@ -203,9 +275,7 @@ impl<T> Line<T> {
                 }
             }
         }
-        self.count(&places);
-        drop(places);
-        woken.drain(..).for_each(|waiter| waiter.wake());
+        self.count(places);
     }
 
     /// The queue is closed: wakes all threads and tasks, so that they take their items back.
@@ -230,6 +300,9 @@ impl<T> Line<T> {
         is_closed: &impl Fn() -> bool,
     ) -> Result<Option<u64>, NotAdmitted<T>> {
         let mut places = self.lock();
+        if waiter.is_thread() {
+            self.end_turn_of_caller(&mut places);
+        }
         if places.waiting.is_empty() {
             // The loop may have made room just now, and has seen no thread that waits for it.
             self.length.store(1, Ordering::Relaxed);
@@ -298,6 +371,20 @@ impl<T> Line<T> {
         self.admitted.load(Ordering::Acquire) > number
     }
 
+    /// The calling thread was let in last perhaps, and is back.
+    fn end_turn_of_caller(&self, places: &mut Places<T>) {
+        let (line, round, _) = TURN.get();
+        TURN.set((0, 0, 0));
+        if (line, round) == self.turn()
+            && let Some(turn) = &mut places.turn
+        {
+            turn.threads -= 1;
+            if turn.threads == 0 {
+                places.turn = None;
+            }
+        }
+    }
+
     fn turn(&self) -> (usize, u64) {
         let place = std::ptr::from_ref(self).addr();
         (place, self.rounds.load(Ordering::Relaxed))
@@ -310,6 +397,11 @@ impl<T> Line<T> {
     fn lock(&self) -> MutexGuard<'_, Places<T>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Call this without the lock.
+fn wake(woken: &mut Vec<Waiter>) {
+    woken.drain(..).for_each(Waiter::wake);
 }
 
 impl<T> Places<T> {

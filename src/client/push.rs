@@ -309,7 +309,7 @@ mod tests {
             command.request.into_publish().payload()[0]
         });
         let numbers = numbers.collect();
-        queue.admit_waiting();
+        queue.admit_waiting(Instant::now());
         numbers
     }
 

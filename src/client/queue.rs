@@ -251,17 +251,20 @@ impl CommandQueue {
         }
     }
 
-    /// Lets in every thread that waits and for which there is room. Call this before the loop sleeps: it fetches
-    /// nothing then.
-    pub(crate) fn admit_waiting(&mut self) {
+    /// Lets in threads that wait and for which there is room. Call this before the loop sleeps: it fetches nothing
+    /// then. Returns when to call it again, at the latest: threads that were let in may leave room unused.
+    pub(crate) fn admit_waiting(&mut self, now: Instant) -> Option<Instant> {
         let shared = &*self.shared;
-        if shared.line.has_waiting_for_room()
-            && shared.commands.len() < shared.capacity
-            && !shared.ended.load(Ordering::Relaxed)
-        {
-            let offer = |command| shared.offer(command);
-            shared.line.admit_all(offer, &mut self.woken);
+        if !shared.line.has_waiting_for_room() || shared.ended.load(Ordering::Relaxed) {
+            return None;
         }
+        let room = shared.capacity - shared.commands.len();
+        if room == 0 {
+            return None;
+        }
+        let offer = |command| shared.offer(command);
+        let line = &shared.line;
+        line.admit_before_sleep(room, now, offer, &mut self.woken)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -20,6 +20,10 @@ impl Waiter {
         Waiter::Thread(thread::current())
     }
 
+    pub(crate) fn is_thread(&self) -> bool {
+        matches!(self, Waiter::Thread(_))
+    }
+
     /// Takes a waiter to wake it. A thread stays known: it may sleep again without a word. A task asks again.
     pub(crate) fn take_from(place: &mut Option<Waiter>) -> Option<Waiter> {
         match place {

@@ -262,8 +262,9 @@ impl Agent {
         }
         debug_assert!(self.state_is_told(), "{:?}", self.connection.phase());
         let takes_commands = self.takes_commands();
-        self.commands.admit_waiting();
+        let rest_of_turn = self.commands.admit_waiting(now);
         let deadlines = [
+            rest_of_turn,
             self.connection.deadline(),
             self.session.next_timer(),
             self.ending_deadline(),

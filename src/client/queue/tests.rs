@@ -132,22 +132,75 @@ fn a_thread_that_was_let_into_a_large_queue_has_a_share_of_its_room() {
 }
 
 #[test]
+fn others_wait_for_the_shares_of_those_that_were_let_in_until_little_is_queued() {
+    let begin = Instant::now();
+    // It does not use its share.
+    let (_sender, mut queue, threads) = full_queue_with_an_eager_thread(2);
+    queue.fetch(32, begin);
+    wait_for(|| queue.shared.commands.len() == 32 + 2);
+    queue.fetch(2 + 15, begin);
+    assert_eq!(queue.shared.line.length(), 9);
+    assert_eq!(queue.shared.commands.len(), 17);
+    queue.fetch(1, begin);
+    assert_eq!(queue.shared.line.length(), 9, "a quarter is left");
+    queue.fetch(1, begin);
+    assert_eq!(queue.shared.line.length(), 7, "room for two shares");
+    assert_eq!(numbers(&mut queue).len(), 64 + 2 + 9);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn others_are_let_in_once_those_before_them_are_back_in_the_line() {
+    let begin = Instant::now();
+    let (_sender, mut queue, threads) = full_queue_with_an_eager_thread(33);
+    queue.fetch(32, begin);
+    wait_for(|| queue.shared.line.length() == 10);
+    queue.fetch(32, begin);
+    assert_eq!(queue.shared.line.length(), 9);
+    assert_eq!(numbers(&mut queue).len(), 64 + 33 + 9);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_sleeping_loop_leaves_the_room_of_a_turn_to_others_after_a_moment() {
+    let begin = Instant::now();
+    let (_sender, mut queue, threads) = full_queue_with_an_eager_thread(2);
+    queue.fetch(20, begin);
+    let moment = queue.admit_waiting(begin);
+    assert_eq!(queue.shared.line.length(), 9);
+    wait_for(|| queue.shared.commands.len() == 44 + 2);
+    assert!(moment.is_some_and(|at| at > begin && at < begin + OVERDUE));
+    assert_eq!(queue.admit_waiting(begin), moment);
+    assert_eq!(queue.shared.line.length(), 9);
+    assert_eq!(queue.admit_waiting(moment.unwrap()), None);
+    assert_eq!(queue.shared.line.length(), 0);
+    assert_eq!(numbers(&mut queue).len(), 64 + 2 + 9);
+    for thread in threads {
+        assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
 fn a_task_that_was_let_in_does_not_overtake_what_it_pushed_before() {
     let begin = Instant::now();
     let (sender, mut queue, _) = full_queue(64, 0);
     let waker = std::task::Waker::noop();
-    let mut entering: Vec<_> = (100..103)
+    let mut entering: Vec<_> = (100..140)
         .map(|number| Entering::Command(publish(number)))
         .collect();
     let mut poll = |entering: &mut Entering| sender.poll_send(entering, waker).is_ready();
     assert!(!entering.iter_mut().any(&mut poll));
-    // Room for a share lets one in.
+    // Each takes one place, because tasks have no shares.
     queue.fetch(32, begin);
     let ready: Vec<_> = entering.iter_mut().map(&mut poll).collect();
-    assert_eq!(ready, [true, false, false]);
-    let mut next = Entering::Command(publish(103));
+    assert_eq!(ready, [[true; 32].as_slice(), &[false; 8]].concat());
+    let mut next = Entering::Command(publish(140));
     assert!(!poll(&mut next));
-    assert_eq!(numbers(&mut queue)[64..], [100, 101, 102, 103]);
+    assert_eq!(numbers(&mut queue)[64..], (100..141).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -170,7 +223,7 @@ fn a_sleeping_loop_leaves_no_room_unused_while_a_thread_waits() {
     // More than half of the queue stays taken.
     queue.fetch(3, Instant::now());
     assert_eq!(numbers_of_fetched(&mut queue), [0, 1, 2]);
-    queue.admit_waiting();
+    assert_eq!(queue.admit_waiting(Instant::now()), None);
     for thread in threads {
         assert!(thread.join().unwrap());
     }

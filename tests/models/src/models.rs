@@ -524,7 +524,7 @@ fn queue_with(threads: u64) {
             taken += 1;
             command.completion.withdraw();
         }
-        queue.admit_waiting();
+        queue.admit_waiting(Instant::now());
         if taken <= threads {
             bell.sleep(true, None, || !queue.is_empty());
         }
@@ -582,7 +582,7 @@ fn queue_with_a_task() {
             taken += 1;
             command.completion.tell(Outcome::Delivered);
         }
-        queue.admit_waiting();
+        queue.admit_waiting(Instant::now());
         if taken < 2 {
             bell.sleep(true, None, || !queue.is_empty());
         }
@@ -644,7 +644,7 @@ fn queue_given_up() {
     });
     bell.set_thread();
     drop(queue.take(1, Instant::now()));
-    queue.admit_waiting();
+    queue.admit_waiting(Instant::now());
     drop(queue.take(1, Instant::now()));
     drop(queue);
     task.join().unwrap();
@@ -669,7 +669,7 @@ fn queue_times_out() {
     });
     bell.set_thread();
     drop(queue.take(1, Instant::now()));
-    queue.admit_waiting();
+    queue.admit_waiting(Instant::now());
     drop(queue.take(1, Instant::now()));
     drop(queue);
     sending.join().unwrap();
