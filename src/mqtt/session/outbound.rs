@@ -391,7 +391,7 @@ impl<T> Outbound<T> {
             self.exactly_once += 1;
         } else {
             self.exactly_once -= usize::from(entry.is_exactly_once());
-            self.ring.remove(id);
+            self.ring.free(id);
         }
         self.handle_answered(id, is_witness);
         if let Some(token) = token {
@@ -447,7 +447,7 @@ impl<T> Outbound<T> {
                 gone.push(id);
             }
         }
-        gone.into_iter().for_each(|id| drop(self.ring.remove(id)));
+        gone.into_iter().for_each(|id| self.ring.free(id));
         self.leaving
             .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
         refused

@@ -81,6 +81,14 @@ impl<E> Ring<E> {
         Some(self.entries.remove(place).entry)
     }
 
+    /// Frees the identifier of an entry that has ended. [`Ring::remove`] would copy the entry once more.
+    pub(crate) fn free(&mut self, id: PacketId) {
+        if let Some(place) = self.place(id) {
+            self.places[position(id)] = 0;
+            drop(self.entries.remove(place));
+        }
+    }
+
     /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = E> + use<E> {
         self.places.fill(0);

@@ -34,7 +34,7 @@ impl<T> Outbound<T> {
     pub(in crate::mqtt::session) fn break_given_up(&mut self) {
         let given_up = self.ring.iter().filter(|(_, entry)| entry.is_given_up());
         let ids: Vec<_> = given_up.map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| drop(self.ring.remove(id)));
+        ids.into_iter().for_each(|id| self.ring.free(id));
         self.given_up = 0;
     }
 
