@@ -56,9 +56,9 @@
 //! ```
 //!
 //! A thread that publishes much makes one [`Topic`] for many messages and waits for them together
-//! ([`Handle::publish_in`]). [`Handle::publish_then`] takes a callback in place of a ticket. [`Outcome`] says
-//! what is true of a command that has ended, [`options::Options`] what can be set. The library logs through the
-//! crate `log`.
+//! ([`Handle::publish_in`]). [`Handle::publish_then`] takes a callback in place of a ticket, and
+//! [`Batch::with_callback`] one for many messages. [`Outcome`] says what is true of a command that has ended,
+//! [`options::Options`] what can be set. The library logs through the crate `log`.
 //!
 //! [`Handle::connection`] says where the connection is, [`Handle::events`] what happens to it, and [`Handle::stats`] how
 //! much was sent, waits and took how long. None of them costs a message anything, and any thread may ask.

@@ -139,21 +139,33 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
     assert_allocations(callback, FOR_A_PUBLISH, "callback");
 
     let topic = Topic::from("costs/publish");
-    let mut batch = Batch::new();
-    let together = allocations(|count| {
-        for _ in 0..count {
-            let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
-            handle.publish_in(publish, &mut batch).expect("room");
+    let ended = Arc::new(AtomicU64::new(0));
+    let counting = Batch::with_callback({
+        let ended = Arc::clone(&ended);
+        move |_, _| {
+            ended.fetch_add(1, Ordering::Relaxed);
         }
-        assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
     });
-    assert_eq!(batch.pushed(), WARM_UP + COUNTED);
-    assert_allocations(together, FOR_A_PAYLOAD, "batch, one topic");
+    for (mut batch, what) in [
+        (Batch::new(), "batch, one topic"),
+        (counting, "batch with a callback, one topic"),
+    ] {
+        let together = allocations(|count| {
+            for _ in 0..count {
+                let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
+                handle.publish_in(publish, &mut batch).expect("room");
+            }
+            assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
+        });
+        assert_eq!(batch.pushed(), WARM_UP + COUNTED);
+        assert_allocations(together, FOR_A_PAYLOAD, what);
+    }
+    assert_eq!(ended.load(Ordering::Relaxed), WARM_UP + COUNTED);
 
     running.drop_all_and_join();
     drop(link);
     let seen = server.join().expect("no panic in the server");
-    assert_eq!(seen.publishes, 4 * (WARM_UP + COUNTED));
+    assert_eq!(seen.publishes, 5 * (WARM_UP + COUNTED));
 }
 
 /// Observers that nobody reads, one that waits, and a thread that reads the counts again and again.

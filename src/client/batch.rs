@@ -3,7 +3,8 @@
 //! A [`Batch`] does for any number of messages what a [`Ticket`](crate::Ticket) does for one command,
 //! and needs no memory for each. The batch belongs to one publishing thread at a time. The loop's
 //! thread tells it how each message ended, and takes a lock only for a message that was not
-//! delivered and for the last one that the publishing thread or task waits for.
+//! delivered and for the last one that the publishing thread or task waits for. A callback that the
+//! application may have given runs on the loop's thread, for each message.
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::client::ends::Ends;
+use crate::client::loop_thread;
 use crate::mqtt::session::Outcome;
 
 /// Messages that are published together and waited for together: see
@@ -33,12 +35,41 @@ pub struct Batch {
 pub(crate) struct BatchState {
     ends: Ends,
     undelivered: Mutex<Vec<(u64, Outcome)>>,
+    callback: Option<Box<Callback>>,
 }
+
+/// Code of the application, for each message that has ended.
+type Callback = dyn Fn(u64, &Outcome) + Send + Sync;
 
 impl Batch {
     /// A batch without messages.
     pub fn new() -> Self {
         Batch::default()
+    }
+
+    /// A batch that also calls back for each message as it ends, with its number and how it ended: to time
+    /// each message, or to act on the first one that fails. [`Batch::wait`] returns after the callbacks of the
+    /// messages that it waited for. One callback serves them all, so it costs no memory for each.
+    ///
+    /// The loop's thread calls it. What [`Handle::publish_then`](crate::Handle::publish_then) says of its callback
+    /// holds for this one, too. A handle that it captures is held for as long as the batch and its messages last.
+    ///
+    /// ```no_run
+    /// # use mqtt_connection_sharing::{Batch, Handle, Publish, QoS, Rejected};
+    /// # fn f(handle: Handle) -> Result<(), Rejected<Publish>> {
+    /// let mut batch = Batch::with_callback(|number, outcome| println!("message {number}: {outcome}"));
+    /// handle.publish_in(Publish::new("rooms/1/light", QoS::AtLeastOnce, "on"), &mut batch)?;
+    /// println!("{} failed", batch.wait().len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_callback(callback: impl Fn(u64, &Outcome) + Send + Sync + 'static) -> Self {
+        let mut shared = BatchState::default();
+        shared.callback = Some(Box::new(callback));
+        Batch {
+            shared: Arc::new(shared),
+            pushed: 0,
+        }
     }
 
     /// Messages pushed with it since it was made. The next one has this number.
@@ -114,10 +145,23 @@ impl Drop for Batch {
 impl BatchState {
     /// Message `number` has ended. To be called once for each.
     pub(crate) fn tell(&self, number: u64, outcome: Outcome) {
+        if let Some(callback) = &self.callback {
+            let what = "the callback of a batch";
+            loop_thread::run_foreign(what, || callback(number, &outcome));
+        }
         if !outcome.is_delivered() {
             lock(&self.undelivered).push((number, outcome));
         }
         self.ends.add_one();
+    }
+}
+
+impl Drop for BatchState {
+    fn drop(&mut self) {
+        // The captured values are the application's, and this may be the loop's thread.
+        if let Some(callback) = self.callback.take() {
+            loop_thread::run_foreign("the end of a batch's callback", || drop(callback));
+        }
     }
 }
 
@@ -180,6 +224,51 @@ mod tests {
         drop(batch.next());
         assert_eq!((batch.pushed(), batch.outstanding()), (0, 0));
         assert_eq!(batch.wait(), []);
+    }
+
+    #[test]
+    fn a_callback_has_run_for_each_message_before_the_batch_is_waited_for() {
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let tell = Arc::clone(&told);
+        let mut batch = Batch::with_callback(move |number, outcome: &Outcome| {
+            assert!(loop_thread::is_current());
+            lock(&tell).push((number, outcome.clone()));
+        });
+        let ends = [push(&mut batch), push(&mut batch)];
+        drop(batch.next());
+        let failed = Outcome::NeverSent(Reason::LinkLost);
+        let [first, second] = ends;
+        let loop_thread = thread::spawn({
+            let failed = failed.clone();
+            move || {
+                second(failed);
+                first(delivered());
+            }
+        });
+        assert_eq!(batch.wait(), [(1, failed.clone())]);
+        assert_eq!(*lock(&told), [(1, failed), (0, delivered())]);
+        loop_thread.join().unwrap();
+        drop(batch);
+        assert_eq!(Arc::strong_count(&told), 1);
+    }
+
+    #[test]
+    fn a_callback_that_panics_changes_nothing_else() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("another bug of a caller");
+            }
+        }
+        let bomb = Bomb;
+        let mut batch = Batch::with_callback(move |_, _| {
+            let _captured = &bomb;
+            panic!("a bug of a caller");
+        });
+        push(&mut batch)(delivered());
+        push(&mut batch)(Outcome::NeverSent(Reason::LinkLost));
+        assert_eq!(batch.wait(), [(1, Outcome::NeverSent(Reason::LinkLost))]);
+        drop(batch);
     }
 
     #[test]
