@@ -1,23 +1,23 @@
 //! \[0\] The threads that publish, and the times that they take.
 //!
-//! An asynchronous publisher takes the time of each message in a callback, which the loop's thread runs. It
-//! waits for half of its outstanding messages at a time, so that one wake-up brings many messages. A
-//! synchronous one waits for each ticket. Both wait for a receiver that is too far behind.
+//! An asynchronous publisher has two batches, each with a half of its outstanding messages, and waits for one while
+//! the other is on its way, so that one wake-up brings many messages. The batch's callback, which the loop's thread
+//! runs, takes the time of each message. A synchronous publisher waits for each ticket. Both wait for a receiver that
+//! is too far behind, and both write their times into the histogram themselves: the loop's thread has enough to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
 
 use super::GRACE;
 use crate::app::demo::Interrupt;
 use crate::app::names::as_given;
 use crate::app::traffic::Plan;
-use mqtt_connection_sharing::Handle;
 use mqtt_connection_sharing::error::{Blame, Error};
-use mqtt_connection_sharing::{Outcome, Reason};
+use mqtt_connection_sharing::{Batch, Handle, Outcome, Reason};
 
 /// Things that all publishers share.
 pub(super) struct BenchShared {
@@ -45,18 +45,13 @@ impl BenchShared {
         drop(self.handle.terminate(GRACE));
     }
 
-    /// A message has ended, for better or worse.
-    fn ended(&self, outcome: &Outcome, took: Duration) {
-        match outcome.is_delivered() {
-            true => self.tally.acknowledged_after(took),
-            false => {
-                if *outcome == Outcome::PerhapsDelivered(Reason::Parked) {
-                    self.tally.closed_alone.store(true, Ordering::Relaxed);
-                }
-                let told = || format!("a message was {outcome}");
-                self.tally.note(|| as_given(&told()).into_owned());
-            }
+    /// A message was not delivered.
+    fn failed(&self, outcome: &Outcome) {
+        if *outcome == Outcome::PerhapsDelivered(Reason::Parked) {
+            self.tally.closed_alone.store(true, Ordering::Relaxed);
         }
+        let told = || format!("a message was {outcome}");
+        self.tally.note(|| as_given(&told()).into_owned());
     }
 
     /// Whether to publish nothing more: it was interrupted, or has failed already.
@@ -123,39 +118,99 @@ impl Tally {
         self.has_problem.store(true, Ordering::SeqCst);
     }
 
-    /// A message was acknowledged.
-    fn acknowledged_after(&self, took: Duration) {
+    /// A message was acknowledged. Its time comes later.
+    fn was_acknowledged(&self) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        lock(&self.latencies).saturating_record(nanoseconds);
+    }
+
+    /// Takes the times of messages that have ended into the histogram.
+    fn record(&self, times: impl IntoIterator<Item = u64>) {
+        let mut latencies = lock(&self.latencies);
+        for took in times {
+            latencies.saturating_record(took);
+        }
     }
 }
 
-/// Messages of an asynchronous publisher that are waited for together. Their callbacks hold it.
+/// Messages of an asynchronous publisher that are waited for together, again and again.
 struct Round {
-    shared: Arc<BenchShared>,
-    /// Gone with the last callback.
-    _alive: Sender<()>,
+    batch: Batch,
+    times: Arc<Times>,
+    /// Messages whose times are in the histogram.
+    recorded: u64,
 }
+
+/// The times of a round's messages, each in the place of its number. The publisher writes when it calls, the loop's
+/// thread writes over it how long the message took. The command queue and the batch order the two.
+struct Times {
+    begin: Instant,
+    /// Nanoseconds. A power of two of them: dividing would take the loop longer than the rest.
+    each: Box<[AtomicU64]>,
+}
+
+/// In place of the time of a message that was not delivered.
+const UNDELIVERED: u64 = u64::MAX;
 
 impl Round {
-    /// A round, and the channel that is disconnected when all of its messages have ended.
-    fn new(shared: &Arc<BenchShared>) -> (Arc<Self>, Receiver<()>) {
-        let (alive, ended) = bounded(0);
-        let round = Round {
-            shared: Arc::clone(shared),
-            _alive: alive,
+    /// A round of so many messages.
+    fn new(shared: &Arc<BenchShared>, size: u64) -> Self {
+        let times = Arc::new(Times {
+            begin: Instant::now(),
+            each: (0..size.next_power_of_two())
+                .map(|_| AtomicU64::new(0))
+                .collect(),
+        });
+        let (shared, own) = (Arc::clone(shared), Arc::clone(&times));
+        let ended = move |number, outcome: &Outcome| {
+            own.ended(number, outcome.is_delivered());
+            match outcome.is_delivered() {
+                true => shared.tally.was_acknowledged(),
+                false => {
+                    // A thread that waits for its round must not wait for ever, offline perhaps, once the run has
+                    // failed.
+                    shared.failed(outcome);
+                    shared.end();
+                }
+            }
         };
-        (Arc::new(round), ended)
+        Round {
+            batch: Batch::with_callback(ended),
+            times,
+            recorded: 0,
+        }
     }
 
-    /// A message has ended. A thread that waits for its round must not wait for ever, offline perhaps,
-    /// once the run has failed.
-    fn ended(&self, outcome: &Outcome, took: Duration) {
-        self.shared.ended(outcome, took);
-        if !outcome.is_delivered() {
-            self.shared.end();
-        }
+    /// Waits until its messages have ended. Every message ends, whatever happens: this returns.
+    fn wait(&mut self, tally: &Tally) {
+        // The callback has told of those that were not delivered.
+        let _ = self.batch.wait();
+        let ended = self.recorded..self.batch.pushed();
+        self.recorded = ended.end;
+        let times = ended.map(|number| self.times.place(number).load(Ordering::Relaxed));
+        tally.record(times.filter(|took| *took != UNDELIVERED));
+    }
+}
+
+impl Times {
+    fn called(&self, number: u64) {
+        self.place(number).store(self.now(), Ordering::Relaxed);
+    }
+
+    fn ended(&self, number: u64, delivered: bool) {
+        let place = self.place(number);
+        let took = match delivered {
+            true => self.now().saturating_sub(place.load(Ordering::Relaxed)),
+            false => UNDELIVERED,
+        };
+        place.store(took, Ordering::Relaxed);
+    }
+
+    fn place(&self, number: u64) -> &AtomicU64 {
+        &self.each[number as usize & (self.each.len() - 1)]
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.begin.elapsed())
     }
 }
 
@@ -163,48 +218,40 @@ impl Round {
 /// its way the next one is pushed.
 pub(super) fn publish_async(shared: &Arc<BenchShared>, thread: usize) {
     let size = (shared.outstanding / 2).max(1);
-    let mut before = None;
-    let (mut round, mut ended) = Round::new(shared);
-    let mut sent = 0;
-    for number in 0..shared.plan.count(thread) {
-        if sent > 0 && sent % size == 0 {
-            let (next, next_ended) = Round::new(shared);
-            round = next;
-            let full = std::mem::replace(&mut ended, next_ended);
-            if shared.outstanding == 1 {
-                wait(&full);
-            } else if let Some(before) = before.replace(full) {
-                wait(&before);
-            }
-        }
-        shared.wait_for_the_receiver();
-        if shared.is_over() {
+    // With one message outstanding there is no other round.
+    let count = shared.outstanding.min(2) as usize;
+    let mut rounds: Vec<_> = (0..count).map(|_| Round::new(shared, size)).collect();
+    let mut numbers = 0..shared.plan.count(thread);
+    for at in (0..count).cycle() {
+        let round = &mut rounds[at];
+        round.wait(&shared.tally);
+        let mut push = |number| push(shared, round, thread, number);
+        if numbers.is_empty() || !numbers.by_ref().take(size as usize).all(&mut push) {
             break;
         }
-        let begin = Instant::now();
-        let own = Arc::clone(&round);
-        let message = shared.plan.message(thread, number);
-        let callback = move |outcome: Outcome| own.ended(&outcome, begin.elapsed());
-        if let Err(rejected) = shared.handle.publish_then(message, callback) {
-            shared.tally.note(|| rejected.to_string());
-            shared.end();
-            break;
-        }
-        sent += 1;
     }
     // Once for all of them: the threads would keep taking the counter from each other.
+    let sent = rounds.iter().map(|round| round.batch.pushed()).sum();
     shared.tally.published.fetch_add(sent, Ordering::Relaxed);
-    drop(round);
-    if let Some(before) = before {
-        wait(&before);
+    for round in &mut rounds {
+        round.wait(&shared.tally);
     }
-    wait(&ended);
 }
 
-/// Waits until a round has ended. Every message ends, whatever happens: this returns.
-fn wait(ended: &Receiver<()>) {
-    // Nothing is ever sent.
-    let _ = ended.recv();
+/// Publishes a message of a round. Returns whether to go on.
+fn push(shared: &BenchShared, round: &mut Round, thread: usize, number: u64) -> bool {
+    shared.wait_for_the_receiver();
+    if shared.is_over() {
+        return false;
+    }
+    round.times.called(round.batch.pushed());
+    let message = shared.plan.message(thread, number);
+    let published = shared.handle.publish_in(message, &mut round.batch);
+    if let Err(rejected) = &published {
+        shared.tally.note(|| rejected.to_string());
+        shared.end();
+    }
+    published.is_ok()
 }
 
 /// Publishes one message after the other, each once the one before has ended.
@@ -219,7 +266,14 @@ pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
             Ok(ticket) => {
                 shared.tally.published.fetch_add(1, Ordering::Relaxed);
                 let outcome = ticket.wait();
-                shared.ended(&outcome, begin.elapsed());
+                let took = nanoseconds(begin.elapsed());
+                match outcome.is_delivered() {
+                    true => {
+                        shared.tally.was_acknowledged();
+                        shared.tally.record([took]);
+                    }
+                    false => shared.failed(&outcome),
+                }
             }
             Err(rejected) => {
                 shared.tally.note(|| rejected.to_string());
@@ -227,6 +281,10 @@ pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
             }
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
