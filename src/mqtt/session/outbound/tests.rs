@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::mqtt::packet::Publish;
-use crate::mqtt::session::Event;
+use crate::mqtt::session::event::LinkEnd;
+use crate::mqtt::session::{Event, Outcome, Reason};
 
 struct Fixture {
     outbound: Outbound<u8>,
