@@ -197,6 +197,11 @@ impl UrgentLane {
         }
     }
 
+    /// The bell that the loop sleeps at.
+    pub(crate) fn doorbell(&self) -> &Doorbell {
+        &self.shared.doorbell
+    }
+
     /// Takes an injected PROCESSLOOP. An event after this call needs a new one.
     pub(crate) fn take_process_loop(&self) -> bool {
         // It swaps instead of storing: a thread that found one on its way wrote before that what the loop

@@ -89,7 +89,6 @@ pub struct Agent {
     client: Client,
     commands: CommandQueue,
     lane: UrgentLane,
-    doorbell: Arc<Doorbell>,
     subscriptions: Subscriptions<InboxId>,
     fanout: Fanout,
     connection: Connection,
@@ -128,7 +127,7 @@ impl Agent {
         let doorbell = Arc::new(Doorbell::default());
         let (command_sender, commands) =
             command_queue(client.options.command_queue, Arc::clone(&doorbell));
-        let (sender, lane) = urgent_lane(Arc::clone(&doorbell));
+        let (sender, lane) = urgent_lane(doorbell);
         let options = &client.options;
         let (fanout, unmatched) = Fanout::new(options.unmatched_queue);
         let (meter, reader) = meter();
@@ -148,7 +147,6 @@ impl Agent {
             commands,
             lane,
             connection: Connection::new(&client, clean_session, resolver, now),
-            doorbell,
             subscriptions: Subscriptions::default(),
             fanout,
             wire: Wire::new(decoder),
@@ -190,7 +188,7 @@ impl Agent {
     /// preparation of each attempt (provider, files).
     pub fn run(mut self) -> Ended {
         let _waits_for_nothing = loop_thread::enter();
-        self.doorbell.set_thread();
+        self.lane.doorbell().set_thread();
         if let Err(error) = self.start_readiness() {
             self.failure = Some(no_readiness_thread(error));
             return self.end();
@@ -214,7 +212,7 @@ impl Agent {
                 return self.end();
             }
             if let Some(pause) = self.pause(now) {
-                self.doorbell.pause(now + pause, || !self.lane.is_empty());
+                (self.lane.doorbell()).pause(now + pause, || !self.lane.is_empty());
             } else if busy {
                 self.pace.was_busy(now);
             } else if self.looks_again(now) {
@@ -272,7 +270,7 @@ impl Agent {
             self.fanout.next_timer(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
-        self.doorbell.sleep(takes_commands, deadline, || {
+        self.lane.doorbell().sleep(takes_commands, deadline, || {
             !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
         self.pace.slept(now.elapsed());
