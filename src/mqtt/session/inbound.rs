@@ -206,8 +206,8 @@ impl Inbound {
         }
     }
 
-    /// The next acknowledgment that may leave now.
-    pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId)> {
+    /// The next acknowledgment that may leave now, and its message.
+    pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId, DeliveryId)> {
         while let Some(&delivery) = self.order.front() {
             match self.owed.get(delivery) {
                 Some(owed) if !owed.accepted => return None,
@@ -219,7 +219,7 @@ impl Inbound {
                     };
                     self.order.pop_front();
                     self.forget(id);
-                    return Some((ack, id));
+                    return Some((ack, id, delivery));
                 }
                 None => {
                     self.order.pop_front();
@@ -355,6 +355,11 @@ impl<T> super::Session<T> {
 mod tests {
     use super::*;
 
+    fn poll_ack(inbound: &mut Inbound) -> Option<(Ack, PacketId)> {
+        let (ack, id, _) = inbound.poll_ack()?;
+        Some((ack, id))
+    }
+
     fn id(value: u16) -> PacketId {
         PacketId::new(value).unwrap()
     }
@@ -390,11 +395,11 @@ mod tests {
         let first = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         let second = deliver(&mut inbound, 2, QoS::ExactlyOnce, "b");
         inbound.accept(second);
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), None);
         inbound.accept(first);
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(2))));
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(1))));
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubRec, id(2))));
+        assert_eq!(poll_ack(&mut inbound), None);
     }
 
     #[test]
@@ -406,13 +411,13 @@ mod tests {
             Arrival::Known
         );
         inbound.accept(first);
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubRec, id(1))));
+        assert_eq!(poll_ack(&mut inbound), None);
         assert_eq!(
             inbound.handle_publish(Some(id(1)), message(QoS::ExactlyOnce, "a")),
             Arrival::Known
         );
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubRec, id(1))));
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubRec, id(1))));
         inbound.handle_pubrel(id(1));
         deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
     }
@@ -423,12 +428,12 @@ mod tests {
         let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
         inbound.handle_link_lost();
         inbound.accept(delivery);
-        assert_eq!(inbound.poll_ack(), None, "not owed on the new link yet");
+        assert_eq!(poll_ack(&mut inbound), None, "not owed on the new link yet");
         assert_eq!(
             inbound.handle_publish(Some(id(1)), again(QoS::AtLeastOnce, "a")),
             Arrival::Known
         );
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(1))));
         deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
     }
 
@@ -441,8 +446,8 @@ mod tests {
             Arrival::Known
         );
         inbound.accept(delivery);
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(1))));
+        assert_eq!(poll_ack(&mut inbound), None);
     }
 
     #[test]
@@ -461,7 +466,7 @@ mod tests {
         let delivery = deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
         inbound.handle_session_lost();
         inbound.accept(delivery);
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), None);
         deliver(&mut inbound, 1, QoS::ExactlyOnce, "a");
     }
 
@@ -477,10 +482,10 @@ mod tests {
         assert_eq!(inbound.owed.len(), 2);
         assert!(inbound.order.len() < 50, "{}", inbound.order.len());
         inbound.accept(last.unwrap());
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), None);
         inbound.accept(first);
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(1))));
-        assert_eq!(inbound.poll_ack(), Some((Ack::PubAck, id(2))));
-        assert_eq!(inbound.poll_ack(), None);
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(1))));
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(2))));
+        assert_eq!(poll_ack(&mut inbound), None);
     }
 }

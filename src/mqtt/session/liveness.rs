@@ -261,6 +261,11 @@ impl<T> Liveness<T> {
         self.pings.len() < UNANSWERED_PINGS
     }
 
+    /// The command, if there is one, whose PINGREQ comes next to be answered.
+    pub(super) fn first_ping(&self) -> Option<&T> {
+        self.pings.front()?.token.as_ref()
+    }
+
     /// Whether each PINGREQ was answered.
     pub(super) fn all_answered(&self) -> bool {
         self.pings.is_empty()

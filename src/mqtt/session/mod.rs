@@ -15,6 +15,7 @@
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
 //! | with `account.rs` | incoming messages that wait for a receiver |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
+//! | `notes.rs` | notes of each packet, for a caller that records them |
 //!
 //! Several parts write to the output and to the events. Apart from that the parts do not know each other: this
 //! file knows them all and the state of the link, and it passes on to the others what one part has seen
@@ -35,6 +36,7 @@ mod filters;
 mod inbound;
 mod leaving;
 mod liveness;
+mod notes;
 mod outbound;
 mod outcome;
 mod output;
@@ -66,6 +68,8 @@ pub use event::{Event, FirstUnanswered, LinkEnd, LinkLoss, OnSessionLost, Sessio
 use filters::Filters;
 use inbound::Inbound;
 use liveness::Liveness;
+use notes::Notes;
+pub use notes::{Note, Noted, PacketKind};
 use outbound::Outbound;
 pub use outcome::{NotDelivered, Outcome, Reason};
 use output::Output;
@@ -97,6 +101,7 @@ pub struct Session<T> {
     /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
     events: Events<T>,
+    notes: Option<Box<Notes<T>>>,
 }
 
 /// The link.
@@ -113,13 +118,16 @@ impl<T> Session<T> {
             inbound: Inbound::new(options.max_waiting_bytes),
             unsolicited: 0,
             events: Events::default(),
+            notes: None,
         }
     }
 
     /// A new link is there: CONNECT goes out first and once [MQTT-3.1.0-1] [MQTT-3.1.0-2].
     pub fn handle_link_up(&mut self, connect: &Connect<'_>, now: Instant) {
         debug_assert_eq!(self.link, LinkState::Down);
+        let begin = self.output.written();
         self.output.connect(connect);
+        self.note_own(PacketKind::Connect, 0, begin);
         self.link = LinkState::Greeting {
             clean_session: connect.clean_session,
         };
@@ -142,6 +150,7 @@ impl<T> Session<T> {
         };
         self.link = LinkState::Down;
         let taken = self.output.handle_link_lost();
+        self.note_link_lost();
         self.liveness.stop();
         self.inbound.handle_link_lost();
         self.filters.forget_renewals();
@@ -159,6 +168,7 @@ impl<T> Session<T> {
     /// [`ProtocolError`] when it must not come now; the link has to be closed.
     pub fn handle_packet(&mut self, packet: Incoming, now: Instant) -> Result<(), ProtocolError> {
         self.liveness.handle_received(now);
+        self.note_received(&packet);
         match self.link {
             LinkState::Up => self.handle_next_packet(packet, now),
             LinkState::Greeting { clean_session } => {
@@ -200,6 +210,7 @@ impl<T> Session<T> {
     /// The link took this many bytes of [`Session::output`].
     pub fn handle_written(&mut self, bytes: usize, now: Instant) {
         self.output.advance(bytes);
+        self.note_written();
         self.liveness.handle_written(&self.output, now);
         let clock = self.liveness.clock(now);
         self.outbound
@@ -211,7 +222,11 @@ impl<T> Session<T> {
     /// Handles the deadlines that have expired.
     pub fn handle_timeout(&mut self, now: Instant) {
         let oldest = || self.outbound.oldest_unanswered();
+        let begin = self.output.position();
         let loss = self.liveness.handle_timeout(oldest, &mut self.output, now);
+        if self.output.position() > begin {
+            self.note_own(PacketKind::PingReq, 0, begin);
+        }
         let broker_answers = self.liveness.all_answered();
         match loss {
             Some(LinkLoss::AckTimeout(id))
@@ -285,9 +300,22 @@ impl<T> Session<T> {
         match message.qos() {
             QoS::AtMostOnce => {
                 let begin = self.output.position();
+                let number = self.number_of(&token);
                 self.outbound
                     .send_unacknowledged(message, token, &mut self.output, now);
                 self.note_published(begin, now);
+                if let Some(number) = number {
+                    let packet = PacketKind::Publish;
+                    self.note_encoded(
+                        Noted {
+                            packet,
+                            number,
+                            id: 0,
+                        },
+                        false,
+                        begin,
+                    );
+                }
             }
             QoS::AtLeastOnce => {
                 let entry = Entry::new(Some(token), Body::Publish(message), now);
@@ -322,13 +350,27 @@ impl<T> Session<T> {
 
     /// PINGREQ.
     pub fn ping(&mut self, token: T, now: Instant) {
+        let begin = self.output.position();
+        let number = self.number_of(&token).unwrap_or(0);
         self.liveness.send_ping(Some(token), &mut self.output, now);
+        let packet = PacketKind::PingReq;
+        self.note_encoded(
+            Noted {
+                packet,
+                number,
+                id: 0,
+            },
+            false,
+            begin,
+        );
     }
 
     /// DISCONNECT: nothing is sent after it. Without a connection it does nothing.
     pub fn disconnect(&mut self) {
         if self.link == LinkState::Up {
+            let begin = self.output.position();
             self.output.disconnect();
+            self.note_own(PacketKind::Disconnect, 0, begin);
             self.close();
         }
     }

@@ -228,6 +228,14 @@ impl<T> Outbound<T> {
         Some(&entry.body)
     }
 
+    /// The command under this identifier, if there is one: its token, and whether its next packet was sent before.
+    pub(super) fn token(&self, id: PacketId) -> Option<(Option<&T>, bool)> {
+        let entry = self.ring.get(id)?;
+        // Its PUBLISH was sent on this link, its PUBREL was not.
+        let is_next = entry.is_release() && entry.on_this_link;
+        Some((entry.token.as_ref(), entry.ever_sent && !is_next))
+    }
+
     /// The link took bytes. The clock of answers shows `clock`.
     pub(super) fn handle_written(
         &mut self,

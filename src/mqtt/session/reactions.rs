@@ -9,7 +9,7 @@ use super::entry::Body;
 use super::event::{Event, LinkLoss};
 use super::inbound::Arrival;
 use super::outbound::Released;
-use super::{LinkState, Session};
+use super::{LinkState, Noted, PacketKind, Session};
 use crate::mqtt::packet::{
     Ack, ConnectReturnCode, Filter, Incoming, Message, PacketId, ProtocolError, QoS,
 };
@@ -62,7 +62,9 @@ impl<T> Session<T> {
         let owed = self.filters.owed();
         let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
         if self.outbound.begin_trials(&owed, now) {
+            let begin = self.output.position();
             self.liveness.send_ping(None, &mut self.output, now);
+            self.note_own(PacketKind::PingReq, 0, begin);
         }
         self.send_renewals(&owed, now);
         if session_present {
@@ -86,7 +88,9 @@ impl<T> Session<T> {
             Incoming::Publish { id, message } => self.on_publish(id, message),
             Incoming::PubRel(id) => {
                 self.inbound.handle_pubrel(id);
+                let begin = self.output.position();
                 self.output.acknowledge(Ack::PubComp, id);
+                self.note_own(PacketKind::PubComp, id.value(), begin);
                 self.send_acks();
             }
             Incoming::PubAck(id) => self.on_puback(id, now),
@@ -128,9 +132,10 @@ impl<T> Session<T> {
         }
         match self.inbound.handle_publish(id, message) {
             Arrival::Deliver(message, delivery) => {
+                self.note_message(id, delivery);
                 self.events.push(Event::Message { message, delivery });
             }
-            Arrival::Known => {}
+            Arrival::Known => self.note_message(id, None),
         }
         // It may have taken the place of a message that the next acknowledgment waited for.
         self.send_acks();
@@ -152,7 +157,16 @@ impl<T> Session<T> {
             }
             Released::Unknown => self.send(id, now),
             // It counts as an acknowledgment, so that these answers cannot pile up unread.
-            Released::Again | Released::UnknownInUse => self.output.acknowledge(Ack::PubRel, id),
+            Released::Again | Released::UnknownInUse => {
+                let begin = self.output.position();
+                let number = match released {
+                    Released::Again => self.before_sending(id).map_or(0, |(number, _)| number),
+                    _ => 0,
+                };
+                self.output.acknowledge(Ack::PubRel, id);
+                let (packet, id) = (PacketKind::PubRel, id.value());
+                self.note_encoded(Noted { packet, number, id }, true, begin);
+            }
             Released::GivenUp => self.ignore_unsolicited("PUBREC", Some(id)),
         }
         if let Released::Unknown | Released::UnknownInUse = released {
@@ -296,16 +310,30 @@ impl<T> Session<T> {
     pub(super) fn send(&mut self, id: PacketId, now: Instant) {
         let clock = self.liveness.clock(now);
         let begin = self.output.position();
-        match self.outbound.send(id, &mut self.output, now, clock) {
-            Some(Body::Publish(_)) => self.note_published(begin, now),
-            Some(Body::Subscribe(asked)) if asked.renewal => self.filters.handle_renewal_sent(),
+        let before = self.before_sending(id);
+        let packet = match self.outbound.send(id, &mut self.output, now, clock) {
+            Some(Body::Publish(_)) => {
+                self.note_published(begin, now);
+                PacketKind::Publish
+            }
+            Some(Body::Subscribe(asked)) => {
+                if asked.renewal {
+                    self.filters.handle_renewal_sent();
+                }
+                PacketKind::Subscribe
+            }
             // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
             Some(Body::Unsubscribe(left)) => {
                 let filters = left.packet().iter();
                 filters.for_each(|filter| self.filters.remove(filter));
+                PacketKind::Unsubscribe
             }
-            Some(_) => {}
+            Some(Body::Release { .. } | Body::GivenUp { .. }) => PacketKind::PubRel,
             None => return,
+        };
+        if let Some((number, again)) = before {
+            let id = id.value();
+            self.note_encoded(Noted { packet, number, id }, again, begin);
         }
         self.liveness.handle_sent(now);
     }
@@ -320,8 +348,11 @@ impl<T> Session<T> {
         if self.link != LinkState::Up {
             return;
         }
-        while let Some((ack, id)) = self.inbound.poll_ack() {
+        while let Some((ack, id, delivery)) = self.inbound.poll_ack() {
+            let begin = self.output.position();
             self.output.acknowledge(ack, id);
+            let (packet, number, id) = (ack.into(), delivery.number(), id.value());
+            self.note_encoded(Noted { packet, number, id }, false, begin);
         }
     }
 

@@ -137,6 +137,14 @@ impl Outgoing {
         }
     }
 
+    /// Bytes of topic and payload.
+    pub fn size(&self) -> usize {
+        match &self.0 {
+            Storage::Small(bytes) => topic_length(bytes) + payload(bytes).len(),
+            Storage::Large(publish) => publish.topic.len() + publish.payload.len(),
+        }
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         match &self.0 {
@@ -222,6 +230,7 @@ mod tests {
             prop_assert_eq!(is_small, written.len() - "before".len() <= SMALL);
             prop_assert_eq!(outgoing.qos(), publish.qos);
             prop_assert_eq!(outgoing.topic(), &*publish.topic);
+            prop_assert_eq!(outgoing.size(), publish.topic.len() + publish.payload.len());
             prop_assert_eq!(Publish::from(outgoing), publish);
         }
     }
