@@ -61,7 +61,8 @@
 //! [`options::Options`] what can be set. The library logs through the crate `log`.
 //!
 //! [`Handle::connection`] says where the connection is, [`Handle::events`] what happens to it, and [`Handle::stats`] how
-//! much was sent, waits and took how long. None of them costs a message anything, and any thread may ask.
+//! much was sent, waits and took how long. None of them costs a message anything, and any thread may ask. A [`recording`]
+//! has the life of each command and message, with its threads.
 //!
 //! [`coming_from`] has the calls of rumqttc, Paho and coreMQTT-Agent, and ours beside them.
 //!
@@ -121,6 +122,7 @@
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
 //! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
+//! - `client/recording/`, `mqtt/session/notes.rs`: what a [`recording`] keeps.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
 //! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
@@ -212,6 +214,7 @@ pub use client::latencies::Latencies;
 pub use client::next_event::NextEvent;
 pub use client::outlet::{Accept, InboxPolicy, WhenFull};
 pub use client::push::{Pushing, PushingIn};
+pub use client::recording;
 pub use client::stats::Stats;
 pub use client::ticket::{Ticket, wait_any};
 pub use client::watch::{ConnectionEvents, NoEvent, NotReached};

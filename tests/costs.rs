@@ -21,7 +21,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use bytes::BytesMut;
-use mqtt_connection_sharing::options::{Security, TlsOptions};
+use mqtt_connection_sharing::options::{RecordingSize, Security, TlsOptions};
 use mqtt_connection_sharing::{Batch, Client, EventKind, Handle, Ticket, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS, Topic};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
@@ -65,9 +65,14 @@ fn publish() -> Publish {
 
 /// A loop with a large window, online.
 fn online() -> (Running, Connection) {
+    online_recorded(None)
+}
+
+fn online_recorded(recording: Option<RecordingSize>) -> (Running, Connection) {
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
     options.max_inflight = WINDOW;
+    options.recording = recording;
     Running::online_with(options, &mut broker)
 }
 
@@ -256,6 +261,54 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
     drop((link, stream));
     let seen = server.join().expect("no panic in the server");
     assert_eq!(seen.acknowledgments, WARM_UP + COUNTED);
+}
+
+#[test]
+fn a_recording_allocates_nothing_for_a_message() {
+    const IN_FLIGHT: u16 = 500;
+    let _alone = alone();
+    let (running, mut link) = online_recorded(Some(RecordingSize::default()));
+    let handle = running.handle();
+    let inbox = handle.inbox(usize::from(IN_FLIGHT), WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "costs/message");
+    let mut messages = BytesMut::new();
+    for id in 1..=IN_FLIGHT {
+        let message = message("costs/message", id, "a payload that is not empty");
+        message.write(&mut messages, usize::MAX).expect("a packet");
+    }
+    let mut stream = link.stream().try_clone().expect("a second end");
+    let server = acknowledge(&mut link);
+
+    let ignored = allocations(|count| {
+        publish_all(handle, count, |handle, publish| {
+            drop(handle.publish(publish).expect("room"));
+        });
+    });
+    assert_allocations(ignored, FOR_A_PUBLISH, "ticket ignored, recorded");
+    let topic = Topic::from("costs/publish");
+    let mut batch = Batch::new();
+    let together = allocations(|count| {
+        for _ in 0..count {
+            let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
+            handle.publish_in(publish, &mut batch).expect("room");
+        }
+        assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
+    });
+    assert_allocations(together, FOR_A_PAYLOAD, "batch, one topic, recorded");
+    let received = allocations(|count| {
+        for _ in 0..count / u64::from(IN_FLIGHT) {
+            stream.write_all(&messages).expect("the client to read");
+            for _ in 0..IN_FLIGHT {
+                drop(inbox.recv_timeout(HANG).expect("a message"));
+            }
+        }
+    });
+    assert_allocations(received, FOR_A_MESSAGE, "received, recorded");
+    let reading = handle.recording().expect("it is on").read();
+    assert!(reading.overwritten() > COUNTED, "it went on to the end");
+    running.drop_all_and_join();
+    drop((link, stream));
+    server.join().expect("no panic in the server");
 }
 
 #[test]

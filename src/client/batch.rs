@@ -8,12 +8,13 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::client::ends::Ends;
 use crate::client::loop_thread;
+use crate::client::recording::CommandMark;
 use crate::mqtt::session::Outcome;
 
 /// Messages that are published together and waited for together: see
@@ -36,6 +37,8 @@ pub(crate) struct BatchState {
     ends: Ends,
     undelivered: Mutex<Vec<(u64, Outcome)>>,
     callback: Option<Box<Callback>>,
+    /// Of its first message, if there is a recording.
+    mark: OnceLock<CommandMark>,
 }
 
 /// Code of the application, for each message that has ended.
@@ -92,7 +95,9 @@ impl Batch {
     #[track_caller]
     #[must_use = "it says which messages were not delivered"]
     pub fn wait(&mut self) -> Vec<(u64, Outcome)> {
+        self.record_wait();
         self.shared.ends.wait_for(self.pushed, None);
+        self.record_end();
         std::mem::take(&mut lock(&self.shared.undelivered))
     }
 
@@ -105,8 +110,32 @@ impl Batch {
     #[must_use = "it says whether all messages have ended, and which were not delivered"]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Vec<(u64, Outcome)>> {
         let deadline = Instant::now().checked_add(timeout);
+        if !timeout.is_zero() {
+            self.record_wait();
+        }
         let all_ended = self.shared.ends.wait_for(self.pushed, deadline);
+        if all_ended {
+            self.record_end();
+        }
         all_ended.then(|| std::mem::take(&mut *lock(&self.shared.undelivered)))
+    }
+
+    /// The current thread is about to wait.
+    fn record_wait(&self) {
+        if let Some(mark) = self.shared.mark.get()
+            && self.outstanding() > 0
+        {
+            mark.waits_for_batch(self.pushed);
+        }
+    }
+
+    /// The current thread knows that all have ended.
+    fn record_end(&self) {
+        if let Some(mark) = self.shared.mark.get()
+            && self.outstanding() == 0
+        {
+            mark.batch_told(self.pushed);
+        }
     }
 
     /// The loop's side of the next message, and its number.
@@ -130,7 +159,10 @@ impl Future for Batch {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<(u64, Outcome)>> {
         match self.shared.ends.poll(self.pushed, context.waker()) {
-            true => Poll::Ready(std::mem::take(&mut lock(&self.shared.undelivered))),
+            true => {
+                self.record_end();
+                Poll::Ready(std::mem::take(&mut lock(&self.shared.undelivered)))
+            }
             false => Poll::Pending,
         }
     }
@@ -143,6 +175,12 @@ impl Drop for Batch {
 }
 
 impl BatchState {
+    /// A message of the batch is recorded under this mark.
+    pub(crate) fn record(&self, mark: CommandMark) {
+        // The first one stays.
+        let _ = self.mark.set(mark);
+    }
+
     /// Message `number` has ended. To be called once for each.
     pub(crate) fn tell(&self, number: u64, outcome: Outcome) {
         if let Some(callback) = &self.callback {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::outlet::InboxId;
+use crate::client::recording::{PacketKind, Recorder, What};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
@@ -92,6 +93,22 @@ impl Request {
         }
     }
 
+    /// The packet, and the bytes of its topic and payload, or of its filters.
+    fn recorded(&self) -> (PacketKind, Option<QoS>, usize) {
+        match self {
+            Request::Publish(message) => (PacketKind::Publish, Some(message.qos()), message.size()),
+            Request::Subscribe { filters, .. } => {
+                let bytes = filters.iter().map(|one| one.filter.len()).sum();
+                (PacketKind::Subscribe, None, bytes)
+            }
+            Request::Unsubscribe { filters, .. } => {
+                let bytes = filters.iter().map(String::len).sum();
+                (PacketKind::Unsubscribe, None, bytes)
+            }
+            Request::Ping => (PacketKind::PingReq, None, 0),
+        }
+    }
+
     /// The filters of a SUBSCRIBE that comes back.
     pub(crate) fn into_filters(self) -> Vec<Filter> {
         match self {
@@ -110,6 +127,29 @@ impl Request {
 }
 
 impl Command {
+    /// A thread is about to push the command.
+    pub(crate) fn record_push(&mut self, recorder: &Recorder) {
+        let Some(mark) = recorder.number_command() else {
+            return;
+        };
+        let (packet, qos, bytes) = self.request.recorded();
+        recorder.on_thread(What::Pushed {
+            command: mark.command().into(),
+            packet,
+            qos,
+            bytes: bytes as u64,
+        });
+        self.completion.record(mark);
+    }
+
+    /// The thread gets it back, after [`Command::record_push`].
+    pub(crate) fn record_hand_back(&self, recorder: &Recorder) {
+        // A task that gave up before it asked has pushed nothing.
+        if let command @ 1.. = self.completion.recorded().into() {
+            recorder.on_thread(What::HandedBack { command });
+        }
+    }
+
     /// For a command that was not queued: tells nothing.
     pub(crate) fn into_rejected(self, reason: RejectReason) -> Box<Rejected<Request>> {
         self.completion.withdraw();

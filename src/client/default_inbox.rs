@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
 use crate::client::inbox::{AnyInbox, InboxError, InboxIter, NextMessage};
 use crate::client::loop_thread;
+use crate::client::recording::{DEFAULT_INBOX, Recorder, What};
 use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
 
@@ -17,13 +18,23 @@ use crate::mqtt::packet::Message;
 /// of the threads that take them.
 #[derive(Clone)]
 pub struct DefaultInbox {
-    messages: Receiver<Arc<Message>>,
+    /// With their numbers in a recording.
+    messages: Receiver<(Arc<Message>, u64)>,
     tasks: Arc<Tasks>,
+    recorder: Option<Recorder>,
 }
 
 impl DefaultInbox {
-    pub(crate) fn new(messages: Receiver<Arc<Message>>, tasks: Arc<Tasks>) -> Self {
-        DefaultInbox { messages, tasks }
+    pub(crate) fn new(
+        messages: Receiver<(Arc<Message>, u64)>,
+        tasks: Arc<Tasks>,
+        recorder: Option<Recorder>,
+    ) -> Self {
+        DefaultInbox {
+            messages,
+            tasks,
+            recorder,
+        }
     }
 
     /// Waits for the next message.
@@ -35,7 +46,11 @@ impl DefaultInbox {
         if loop_thread::is_current() {
             return self.recv_on_loop_thread();
         }
-        self.messages.recv().map_err(|_| InboxError::Closed)
+        self.record_wait();
+        let message = self.messages.recv();
+        message
+            .map(|it| self.taken(it))
+            .map_err(|_| InboxError::Closed)
     }
 
     /// Waits for the next message, at most this long.
@@ -46,7 +61,11 @@ impl DefaultInbox {
         if loop_thread::is_current() && !timeout.is_zero() {
             return self.recv_on_loop_thread();
         }
-        self.messages.recv_timeout(timeout).map_err(|e| match e {
+        if !timeout.is_zero() {
+            self.record_wait();
+        }
+        let message = self.messages.recv_timeout(timeout);
+        message.map(|it| self.taken(it)).map_err(|e| match e {
             RecvTimeoutError::Timeout => InboxError::Timeout,
             RecvTimeoutError::Disconnected => InboxError::Closed,
         })
@@ -58,7 +77,8 @@ impl DefaultInbox {
     /// [`InboxError::Closed`] once the loop has ended and the inbox is empty, [`InboxError::Timeout`] when it is only
     /// empty.
     pub fn try_recv(&self) -> Result<Arc<Message>, InboxError> {
-        self.messages.try_recv().map_err(|e| match e {
+        let message = self.messages.try_recv();
+        message.map(|it| self.taken(it)).map_err(|e| match e {
             TryRecvError::Empty => InboxError::Timeout,
             TryRecvError::Disconnected => InboxError::Closed,
         })
@@ -89,7 +109,7 @@ impl DefaultInbox {
 
     /// The messages that are there. Never waits.
     pub fn try_iter(&self) -> impl Iterator<Item = Arc<Message>> {
-        self.messages.try_iter()
+        self.messages.try_iter().map(|it| self.taken(it))
     }
 
     /// How many messages are there.
@@ -100,6 +120,24 @@ impl DefaultInbox {
     /// Whether no message is there.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    fn taken(&self, (message, number): (Arc<Message>, u64)) -> Arc<Message> {
+        if let Some(recorder) = &self.recorder {
+            let (message, inbox) = (number, DEFAULT_INBOX);
+            recorder.on_thread(What::TakenOut { message, inbox });
+        }
+        message
+    }
+
+    /// The current thread may have to wait.
+    fn record_wait(&self) {
+        if let Some(recorder) = &self.recorder
+            && self.is_empty()
+        {
+            let inbox = DEFAULT_INBOX;
+            recorder.on_thread(What::WaitsForMessage { inbox });
+        }
     }
 
     fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {

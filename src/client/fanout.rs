@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use crate::client::default_inbox::DefaultInbox;
 use crate::client::outlet::{InboxId, Item, Outlet};
+use crate::client::recording::{Recorder, What};
 use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
@@ -35,6 +36,7 @@ pub(crate) struct Fanout {
     acceptances: VecDeque<Acceptance>,
     /// Inboxes that do not keep up, and of which the loop has not told yet.
     overflows: Vec<InboxId>,
+    recorder: Option<Recorder>,
 }
 
 /// An inbox that does not keep up.
@@ -66,8 +68,8 @@ pub(crate) enum Acceptance {
 
 impl Fanout {
     /// No inboxes yet, and the receiving end of the default inbox, which takes `unmatched` messages.
-    pub(crate) fn new(unmatched: usize) -> (Self, DefaultInbox) {
-        let (unmatched, default_inbox) = Unmatched::new(unmatched);
+    pub(crate) fn new(unmatched: usize, recorder: Option<Recorder>) -> (Self, DefaultInbox) {
+        let (unmatched, default_inbox) = Unmatched::new(unmatched, recorder.clone());
         let fanout = Fanout {
             queues: HashMap::new(),
             waiting: BTreeMap::new(),
@@ -77,6 +79,7 @@ impl Fanout {
             matched: Matches::default(),
             acceptances: VecDeque::new(),
             overflows: Vec::new(),
+            recorder,
         };
         (fanout, default_inbox)
     }
@@ -114,10 +117,25 @@ impl Fanout {
         delivery: Option<DeliveryId>,
         now: Instant,
     ) -> bool {
-        match self.deliver_matched(subscriptions, message, delivery, now) {
+        let number = self.record_arrival(message, delivery);
+        match self.deliver_matched(subscriptions, message, delivery, number, now) {
             Some(accepted) => accepted,
-            None => self.unmatched.put(message, delivery),
+            None => self.unmatched.put(message, delivery, number),
         }
+    }
+
+    /// Returns the message's number in the recording, 0 without one.
+    fn record_arrival(&self, message: &Message, delivery: Option<DeliveryId>) -> u64 {
+        let Some(recorder) = &self.recorder else {
+            return 0;
+        };
+        let number = recorder.number_message(delivery);
+        recorder.on_loop(What::Arrived {
+            message: number,
+            qos: message.qos(),
+            bytes: message.too_large().unwrap_or(message.size()) as u64,
+        });
+        number
     }
 
     /// From now until then, messages of QoS 1 and 2 that match no subscription wait for one.
@@ -134,7 +152,8 @@ impl Fanout {
     /// There are new subscriptions: delivers the messages that waited for them.
     pub(crate) fn offer_held(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
         for (delivery, message) in self.unmatched.take_held() {
-            match self.deliver_matched(subscriptions, &message, Some(delivery), now) {
+            let number = delivery.number();
+            match self.deliver_matched(subscriptions, &message, Some(delivery), number, now) {
                 Some(true) => self.acceptances.push_back(Acceptance::Complete(delivery)),
                 Some(false) => {}
                 None => self.unmatched.keep(delivery, message),
@@ -149,6 +168,7 @@ impl Fanout {
         subscriptions: &Subscriptions<InboxId>,
         message: &Arc<Message>,
         delivery: Option<DeliveryId>,
+        number: u64,
         now: Instant,
     ) -> Option<bool> {
         let mut matched = std::mem::take(&mut self.matched);
@@ -165,7 +185,7 @@ impl Fanout {
         }
         let (mut inboxes, mut delaying) = (0, 0);
         for inbox in &matched.subscribers {
-            let item = Item::Message(Arc::clone(message));
+            let item = Item::Message(Arc::clone(message), number);
             if let Put::Waits { delays } = self.put(*inbox, item, delivery, now) {
                 inboxes += 1;
                 delaying += usize::from(delays);

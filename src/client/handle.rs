@@ -20,6 +20,7 @@ use crate::client::meter::MeterReader;
 use crate::client::outlet::{InboxId, InboxPolicy};
 use crate::client::push::{Pushing, PushingIn};
 use crate::client::queue::{CommandSender, NotQueued};
+use crate::client::recording::{Recorder, Recording};
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::client::watch::{ConnectionEvents, NotReached, Watch};
@@ -49,6 +50,7 @@ pub struct Handle {
     unmatched: DefaultInbox,
     meter: MeterReader,
     watch: Watch,
+    recorder: Option<Recorder>,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -65,6 +67,7 @@ impl Handle {
         lane: LaneSender,
         unmatched: DefaultInbox,
         (meter, watch): (MeterReader, Watch),
+        recorder: Option<Recorder>,
         options: &Options,
     ) -> Self {
         let last = LastHandle {
@@ -79,6 +82,7 @@ impl Handle {
             unmatched,
             meter,
             watch,
+            recorder,
             _last: Arc::new(last),
         }
     }
@@ -131,6 +135,7 @@ impl Handle {
     pub fn publish_async(&self, publish: Publish) -> Pushing<'_, Publish> {
         let request = self.publish_request(publish);
         Pushing::new(&self.commands, request, Request::into_publish)
+            .recorded(self.recorder.as_ref())
     }
 
     /// PUBLISH with a callback instead of a ticket. The callback is called once, on the loop's thread. (At
@@ -190,7 +195,8 @@ impl Handle {
     /// As [`Handle::publish_in`], for a task of any executor: a future that waits for room in the queue as
     /// [`Handle::publish_async`] does. The batch is a future, too.
     pub fn publish_in_async<'a>(&'a self, publish: Publish, batch: &'a mut Batch) -> PushingIn<'a> {
-        PushingIn::new(&self.commands, self.publish_request(publish), batch)
+        let request = self.publish_request(publish);
+        PushingIn::new(&self.commands, request, batch).recorded(self.recorder.as_ref())
     }
 
     /// SUBSCRIBE: messages that match one of `filters` go to `inbox` from now on, also before the ticket
@@ -235,7 +241,9 @@ impl Handle {
             return Pushing::new(&self.commands, Err(rejected), take_back);
         }
         let (request, number) = self.announce(inbox, filters);
-        Pushing::new(&self.commands, Ok(request), take_back).announced(&self.lane, number)
+        Pushing::new(&self.commands, Ok(request), take_back)
+            .announced(&self.lane, number)
+            .recorded(self.recorder.as_ref())
     }
 
     /// UNSUBSCRIBE: `inbox` leaves these filters. The broker is told when no other inbox stays.
@@ -280,7 +288,7 @@ impl Handle {
                 reason,
             }),
         };
-        Pushing::new(&self.commands, request, Request::into_names)
+        Pushing::new(&self.commands, request, Request::into_names).recorded(self.recorder.as_ref())
     }
 
     /// PINGREQ. The ticket resolves with the PINGRESP; its latency is the way there and back.
@@ -297,7 +305,7 @@ impl Handle {
     /// As [`Handle::ping`], for a task of any executor: a future that waits for room in the queue, and then gives the
     /// ticket.
     pub fn ping_async(&self) -> Pushing<'_, ()> {
-        Pushing::new(&self.commands, Ok(Request::Ping), |_| ())
+        Pushing::new(&self.commands, Ok(Request::Ping), |_| ()).recorded(self.recorder.as_ref())
     }
 
     /// DISCONNECT, after the commands that are queued now have been sent. The loop stays, offline:
@@ -341,7 +349,13 @@ impl Handle {
     /// [`Accept`](crate::Accept) where it matters when messages are acknowledged.
     pub fn inbox(&self, capacity: usize, policy: impl Into<InboxPolicy>) -> Inbox {
         let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
-        let (inbox, outlet) = Inbox::new(id, capacity, policy.into(), self.lane.clone());
+        let (inbox, outlet) = Inbox::new(
+            id,
+            capacity,
+            policy.into(),
+            self.lane.clone(),
+            self.recorder.clone(),
+        );
         self.lane.open_inbox(outlet);
         inbox
     }
@@ -408,6 +422,13 @@ impl Handle {
     /// callback.
     pub fn stats(&self) -> Stats {
         self.meter.read(self.commands.len())
+    }
+
+    /// Reads the [recording](crate::recording) of this loop, from the oldest record that is still there. Returns `None`
+    /// unless [`Options::recording`](crate::options::Options::recording) asks for one. Each loop has a recording of its own,
+    /// which can be read for as long as anybody holds it.
+    pub fn recording(&self) -> Option<Recording> {
+        self.recorder.as_ref().map(Recording::new)
     }
 
     fn queue_publish(
@@ -502,18 +523,25 @@ impl Handle {
         completion: Completion,
         patience: Duration,
     ) -> Result<(), Box<Rejected<Request>>> {
-        let command = Command {
+        let mut command = Command {
             request,
             completion,
         };
-        self.commands
-            .send(command, patience)
-            .map_err(|not_queued| match not_queued {
+        if let Some(recorder) = &self.recorder {
+            command.record_push(recorder);
+        }
+        self.commands.send(command, patience).map_err(|not_queued| {
+            let (command, reason) = match not_queued {
                 NotQueued::Full { command, waited } => {
-                    command.into_rejected(RejectReason::QueueFull { waited })
+                    (command, RejectReason::QueueFull { waited })
                 }
-                NotQueued::Ended(command) => command.into_rejected(RejectReason::Terminated),
-            })
+                NotQueued::Ended(command) => (command, RejectReason::Terminated),
+            };
+            if let Some(recorder) = &self.recorder {
+                command.record_hand_back(recorder);
+            }
+            command.into_rejected(reason)
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 use crate::client::lane::LaneSender;
 use crate::client::loop_thread;
 use crate::client::outlet::{Flow, InboxId, InboxPolicy, Item, Outlet};
+use crate::client::recording::{Recorder, What};
 use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
 
@@ -87,8 +88,9 @@ impl Inbox {
         capacity: usize,
         policy: InboxPolicy,
         lane: LaneSender,
+        recorder: Option<Recorder>,
     ) -> (Inbox, Outlet) {
-        let (outlet, receiver, flow) = Outlet::new(id, capacity, policy);
+        let (outlet, receiver, flow) = Outlet::new(id, capacity, policy, recorder);
         let inbox = Inbox {
             id,
             items: receiver,
@@ -110,6 +112,7 @@ impl Inbox {
         if loop_thread::is_current() {
             return self.recv_on_loop_thread();
         }
+        self.record_wait();
         let item = self.items.recv();
         self.taken(item.or_else(|_| self.rest())?)
     }
@@ -121,6 +124,9 @@ impl Inbox {
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<Message>, InboxError> {
         if loop_thread::is_current() && !timeout.is_zero() {
             return self.recv_on_loop_thread();
+        }
+        if !timeout.is_zero() {
+            self.record_wait();
         }
         let item = self.items.recv_timeout(timeout);
         self.taken(item.or_else(|e| match e {
@@ -211,6 +217,21 @@ impl Inbox {
         self.flow.dropped()
     }
 
+    /// Names the inbox in a [recording](crate::recording).
+    pub fn number(&self) -> u64 {
+        self.id.0
+    }
+
+    /// The current thread may have to wait.
+    fn record_wait(&self) {
+        if let Some(recorder) = &self.flow.recorder
+            && self.items.is_empty()
+        {
+            let inbox = self.number();
+            recorder.on_thread(What::WaitsForMessage { inbox });
+        }
+    }
+
     pub(crate) fn id(&self) -> InboxId {
         self.id
     }
@@ -222,11 +243,15 @@ impl Inbox {
 
     /// There is room now. The loop has to know if something waits for it.
     fn taken(&self, item: Item) -> Result<Arc<Message>, InboxError> {
+        if let (Some(recorder), Item::Message(_, message)) = (&self.flow.recorder, &item) {
+            let (message, inbox) = (*message, self.number());
+            recorder.on_thread(What::TakenOut { message, inbox });
+        }
         if self.flow.taken() {
             self.lane.inject_process_loop();
         }
         match item {
-            Item::Message(message) => match message.too_large() {
+            Item::Message(message, _) => match message.too_large() {
                 None => Ok(message),
                 Some(size) => Err(InboxError::TooLarge {
                     topic: message.topic().to_owned(),
@@ -392,13 +417,13 @@ mod tests {
 
     fn inbox(capacity: usize, policy: impl Into<InboxPolicy>) -> (Inbox, Outlet, UrgentLane) {
         let (sender, lane) = urgent_lane(Arc::default());
-        let (inbox, outlet) = Inbox::new(InboxId(0), capacity, policy.into(), sender);
+        let (inbox, outlet) = Inbox::new(InboxId(0), capacity, policy.into(), sender, None);
         (inbox, outlet, lane)
     }
 
     fn deliver(outlet: &Outlet, topic: &str) {
         let message = Message::new(topic.to_owned(), QoS::AtLeastOnce, "");
-        let offer = outlet.offer(Item::Message(Arc::new(message)));
+        let offer = outlet.offer(Item::Message(Arc::new(message), 0));
         assert!(matches!(offer, Offer::Accepted));
     }
 

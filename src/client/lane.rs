@@ -344,7 +344,7 @@ mod tests {
     fn an_inbox_that_is_dropped_before_the_loop_knows_it_leaves_nothing_behind() {
         let (sender, lane) = lane();
         let open =
-            |id| sender.open_inbox(Outlet::new(InboxId(id), 1, WhenFull::WaitAside.into()).0);
+            |id| sender.open_inbox(Outlet::new(InboxId(id), 1, WhenFull::WaitAside.into(), None).0);
         for id in 0..10 {
             open(id);
             sender.close_inbox(InboxId(id));
@@ -376,7 +376,7 @@ mod tests {
                 .map(|one| one.number)
                 .collect::<Vec<_>>()
         };
-        sender.open_inbox(Outlet::new(InboxId(1), 1, WhenFull::WaitAside.into()).0);
+        sender.open_inbox(Outlet::new(InboxId(1), 1, WhenFull::WaitAside.into(), None).0);
         for (number, inbox) in [(1, 1), (2, 2), (3, 1), (4, 1)] {
             announce(number, inbox);
         }

@@ -25,6 +25,7 @@ pub(crate) mod next_event;
 pub(crate) mod outlet;
 pub(crate) mod push;
 pub(crate) mod queue;
+pub mod recording;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticket;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::client::recording::{Recorder, What};
 use crate::client::tasks::{Tasks, WakesAtEnd};
 use crate::mqtt::packet::Message;
 use crate::options::ranges;
@@ -83,8 +84,11 @@ impl From<Accept> for InboxPolicy {
 /// An item that travels through an inbox.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
-    Message(Arc<Message>),
-    SubscriptionRefused { filter: String },
+    /// With its number in a recording.
+    Message(Arc<Message>, u64),
+    SubscriptionRefused {
+        filter: String,
+    },
 }
 
 /// The state that both ends share.
@@ -101,6 +105,7 @@ pub(crate) struct Flow {
     rest: Mutex<VecDeque<Item>>,
     /// Tasks that await the next item.
     pub(crate) tasks: Arc<Tasks>,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// The loop's end of an inbox.
@@ -161,12 +166,14 @@ impl Outlet {
         id: InboxId,
         capacity: usize,
         policy: InboxPolicy,
+        recorder: Option<Recorder>,
     ) -> (Outlet, Receiver<Item>, Arc<Flow>) {
         let InboxPolicy { when_full, accept } = policy;
         let (sender, receiver) =
             bounded(capacity.clamp(*ranges::QUEUE.start(), *ranges::QUEUE.end()));
         let flow = Arc::new(Flow {
             is_once_taken: accept == Accept::OnceTaken,
+            recorder,
             ..Flow::default()
         });
         let outlet = Outlet {
@@ -192,21 +199,29 @@ impl Outlet {
     }
 
     fn put(&self, item: Item) -> Offer {
+        let message = number_of(&item);
         match self.items.try_send(item) {
-            Ok(()) => Offer::Accepted,
+            Ok(()) => {
+                self.record(message, |message, inbox| What::Offered { message, inbox });
+                Offer::Accepted
+            }
             Err(TrySendError::Disconnected(_)) => Offer::Gone,
             // The news that a subscription is gone is never dropped.
             Err(TrySendError::Full(item @ Item::SubscriptionRefused { .. })) => Offer::Full(item),
             Err(TrySendError::Full(item)) => match self.when_full {
                 WhenFull::WaitAside => Offer::Full(item),
                 WhenFull::DropNewest => {
-                    self.drop_one();
+                    self.drop_one(message);
                     Offer::Accepted
                 }
                 WhenFull::DropOldest => {
                     self.drop_oldest();
                     match self.items.try_send(item) {
-                        Ok(()) | Err(TrySendError::Disconnected(_)) => Offer::Accepted,
+                        Ok(()) => {
+                            self.record(message, |message, inbox| What::Offered { message, inbox });
+                            Offer::Accepted
+                        }
+                        Err(TrySendError::Disconnected(_)) => Offer::Accepted,
                         Err(TrySendError::Full(item)) => Offer::Full(item),
                     }
                 }
@@ -223,8 +238,8 @@ impl Outlet {
         let mut kept = Vec::new();
         loop {
             match oldest.try_recv() {
-                Ok(Item::Message(_)) => {
-                    self.drop_one();
+                Ok(Item::Message(_, number)) => {
+                    self.drop_one(number);
                     break;
                 }
                 Ok(refused) => kept.push(refused),
@@ -272,7 +287,8 @@ impl Outlet {
 
     /// A message is dropped because there is no room. The loop notes it ever more rarely: see
     /// [`Outlet::take_overflow`].
-    pub(crate) fn drop_one(&self) {
+    pub(crate) fn drop_one(&self, number: u64) {
+        self.record(number, |message, inbox| What::Dropped { message, inbox });
         self.count_dropped();
         if self.dropped().is_power_of_two() {
             self.note_overflow();
@@ -281,6 +297,20 @@ impl Outlet {
 
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message waits aside.
+    pub(crate) fn record_aside(&self, number: u64) {
+        self.record(number, |message, inbox| What::Aside { message, inbox });
+    }
+
+    /// The message with this number, if it is one, goes on.
+    fn record(&self, number: u64, what: impl FnOnce(u64, u64) -> What) {
+        if let Some(recorder) = &self.flow.recorder
+            && number > 0
+        {
+            recorder.on_loop(what(number, self.id.0));
+        }
     }
 
     /// How many messages were dropped.
@@ -299,6 +329,14 @@ impl Outlet {
     }
 }
 
+/// The number of a message in a recording; 0 without one, and for other items.
+pub(crate) fn number_of(item: &Item) -> u64 {
+    match item {
+        Item::Message(_, number) => *number,
+        Item::SubscriptionRefused { .. } => 0,
+    }
+}
+
 impl fmt::Debug for Outlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outlet")
@@ -313,7 +351,8 @@ mod tests {
 
     #[test]
     fn each_thread_that_makes_room_wakes_the_loop_until_the_loop_waits_no_more() {
-        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::WaitAside.into());
+        let (outlet, _receiver, flow) =
+            Outlet::new(InboxId(0), 1, WhenFull::WaitAside.into(), None);
         assert!(!flow.taken());
         outlet.wait_for_room();
         assert!(flow.taken(), "by a thread that is stopped before it does");
@@ -331,7 +370,8 @@ mod tests {
                 self.0.store(true, Ordering::SeqCst);
             }
         }
-        let (outlet, _receiver, flow) = Outlet::new(InboxId(0), 1, WhenFull::DropOldest.into());
+        let (outlet, _receiver, flow) =
+            Outlet::new(InboxId(0), 1, WhenFull::DropOldest.into(), None);
         let refused = Item::SubscriptionRefused {
             filter: "a".to_owned(),
         };
@@ -339,7 +379,7 @@ mod tests {
         let flag = Arc::new(Flag(AtomicBool::new(false)));
         flow.tasks.enter(&mut None, &Arc::clone(&flag).into());
         let message = Message::new("b", crate::mqtt::packet::QoS::AtLeastOnce, "x");
-        let offered = outlet.offer(Item::Message(Arc::new(message)));
+        let offered = outlet.offer(Item::Message(Arc::new(message), 0));
         assert!(matches!(offered, Offer::Full(_)));
         assert!(flag.0.load(Ordering::SeqCst));
     }

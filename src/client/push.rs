@@ -13,6 +13,7 @@ use crate::client::batch::Batch;
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::lane::LaneSender;
 use crate::client::queue::{CommandSender, Entering};
+use crate::client::recording::Recorder;
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::packet::Publish;
 
@@ -33,6 +34,7 @@ pub struct Pushing<'a, T, S = Ticket> {
     /// A SUBSCRIBE that the loop knows of already.
     announced: Option<(&'a LaneSender, u64)>,
     waits_since: Option<Instant>,
+    recorder: Option<&'a Recorder>,
 }
 
 enum State<T, S> {
@@ -98,7 +100,14 @@ impl<'a, T, S> Pushing<'a, T, S> {
             take_back,
             announced: None,
             waits_since: None,
+            recorder: None,
         }
+    }
+
+    /// It is pushed under the eyes of this recorder.
+    pub(crate) fn recorded(mut self, recorder: Option<&'a Recorder>) -> Self {
+        self.recorder = recorder;
+        self
     }
 
     /// Stops waiting for room. Returns the ticket if the loop took the command in before.
@@ -140,6 +149,9 @@ impl<'a, T, S> Pushing<'a, T, S> {
         if let Some((lane, number)) = self.announced.take() {
             lane.withdraw(number);
         }
+        if let Some(recorder) = self.recorder {
+            command.record_hand_back(recorder);
+        }
         command.into_rejected(reason).map(self.take_back)
     }
 }
@@ -157,6 +169,10 @@ impl<T, S> Future for Pushing<'_, T, S> {
         match std::mem::replace(&mut this.state, State::Over) {
             State::Refused(rejected) => Poll::Ready(Err(rejected)),
             State::Enters(mut entering, done) => {
+                if let (Some(recorder), Entering::Command(command)) = (this.recorder, &mut entering)
+                {
+                    command.record_push(recorder);
+                }
                 match this.commands.poll_send(&mut entering, context.waker()) {
                     Poll::Ready(Ok(())) => Poll::Ready(Ok(done)),
                     Poll::Ready(Err(command)) => {
@@ -193,6 +209,12 @@ impl<'a> PushingIn<'a> {
             batch,
             is_counted: false,
         }
+    }
+
+    /// As [`Pushing::recorded`].
+    pub(crate) fn recorded(mut self, recorder: Option<&'a Recorder>) -> Self {
+        self.pushing.recorder = recorder;
+        self
     }
 
     /// Stops waiting for room. The message is part of the batch if the loop took it in before.

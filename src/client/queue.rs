@@ -267,6 +267,11 @@ impl CommandQueue {
         line.admit_before_sleep(room, now, offer, &mut self.woken)
     }
 
+    /// Whether the next command was fetched with an earlier one.
+    pub(crate) fn has_fetched(&self) -> bool {
+        !self.fetched.is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.fetched.is_empty() && self.shared.commands.is_empty()
     }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::client::batch::{Batch, BatchState};
 use crate::client::ends::Ends;
 use crate::client::loop_thread;
+use crate::client::recording::CommandMark;
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Tells how a command ended: exactly once, and as often as it is asked.
@@ -43,6 +44,8 @@ struct TicketState {
     outcome: OnceLock<Outcome>,
     /// Counts the one command.
     ends: Ends,
+    /// Set before the command is queued, if there is a recording.
+    mark: OnceLock<CommandMark>,
 }
 
 /// The loop's end: consumed by telling the outcome.
@@ -62,12 +65,13 @@ pub(crate) struct Completions {
 /// Completions that are kept before the first look at which of them are awaited.
 const FORGET_FROM: usize = 64;
 
+/// Each has the number of the command in a recording, or 0. It stands in each variant because there it takes no memory.
 enum Notify {
     Nobody,
-    Ticket(Arc<TicketState>),
-    Callback(Box<dyn FnOnce(Outcome) + Send>),
-    /// A message with this number.
-    Batch(Arc<BatchState>, u64),
+    Ticket(u32, Arc<TicketState>),
+    Callback(u32, Box<dyn FnOnce(Outcome) + Send>),
+    /// A message with this number in the batch.
+    Batch(u32, Arc<BatchState>, u64),
 }
 
 impl Ticket {
@@ -75,7 +79,7 @@ impl Ticket {
     pub(crate) fn new() -> (Ticket, Completion) {
         let shared = Arc::new(TicketState::default());
         let completion = Completion {
-            notify: Notify::Ticket(Arc::clone(&shared)),
+            notify: Notify::Ticket(0, Arc::clone(&shared)),
         };
         (Ticket { shared }, completion)
     }
@@ -89,6 +93,7 @@ impl Ticket {
     /// unwinds from a panic gets [`Reason::OnLoopThread`] in place of another panic.)
     #[track_caller]
     pub fn wait(self) -> Outcome {
+        self.record_wait();
         self.shared.ends.wait_for(1, None);
         let unknown = Outcome::PerhapsDelivered(Reason::OnLoopThread);
         self.outcome().unwrap_or(unknown)
@@ -103,6 +108,9 @@ impl Ticket {
     #[must_use = "it says whether the command has ended, and how"]
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Outcome> {
         let deadline = Instant::now().checked_add(timeout);
+        if !timeout.is_zero() {
+            self.record_wait();
+        }
         self.shared.ends.wait_for(1, deadline);
         self.outcome()
     }
@@ -110,7 +118,20 @@ impl Ticket {
     /// The outcome, if the command has ended. Never waits.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
-        self.shared.outcome.get().cloned()
+        let outcome = self.shared.outcome.get().cloned();
+        if let (Some(_), Some(mark)) = (&outcome, self.shared.mark.get()) {
+            mark.told();
+        }
+        outcome
+    }
+
+    /// The current thread is about to wait.
+    fn record_wait(&self) {
+        if let Some(mark) = self.shared.mark.get()
+            && self.shared.outcome.get().is_none()
+        {
+            mark.waits();
+        }
     }
 }
 
@@ -180,15 +201,15 @@ impl Completion {
     fn is_awaited(&self) -> bool {
         match &self.notify {
             Notify::Nobody => false,
-            Notify::Ticket(shared) => Arc::strong_count(shared) > 1,
-            Notify::Callback(_) | Notify::Batch(..) => true,
+            Notify::Ticket(_, shared) => Arc::strong_count(shared) > 1,
+            Notify::Callback(..) | Notify::Batch(..) => true,
         }
     }
 
     /// Calls back on the loop's thread.
     pub(crate) fn callback(callback: impl FnOnce(Outcome) + Send + 'static) -> Self {
         Completion {
-            notify: Notify::Callback(Box::new(callback)),
+            notify: Notify::Callback(0, Box::new(callback)),
         }
     }
 
@@ -196,7 +217,34 @@ impl Completion {
     pub(crate) fn batch(batch: &Batch) -> Self {
         let (shared, number) = batch.next();
         Completion {
-            notify: Notify::Batch(shared, number),
+            notify: Notify::Batch(0, shared, number),
+        }
+    }
+
+    /// The command is recorded under this mark from now on.
+    pub(crate) fn record(&mut self, mark: CommandMark) {
+        match &mut self.notify {
+            Notify::Nobody => {}
+            Notify::Callback(number, _) => *number = mark.command(),
+            Notify::Ticket(number, shared) => {
+                *number = mark.command();
+                // The cell is empty: a command is pushed once.
+                let _ = shared.mark.set(mark);
+            }
+            Notify::Batch(number, shared, _) => {
+                *number = mark.command();
+                shared.record(mark);
+            }
+        }
+    }
+
+    /// The command's number in a recording, 0 for none.
+    pub(crate) fn recorded(&self) -> u32 {
+        match self.notify {
+            Notify::Nobody => 0,
+            Notify::Ticket(number, _) | Notify::Callback(number, _) | Notify::Batch(number, ..) => {
+                number
+            }
         }
     }
 
@@ -258,8 +306,8 @@ impl fmt::Debug for Completion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.notify {
             Notify::Nobody => "Completion(nobody)",
-            Notify::Ticket(_) => "Completion(ticket)",
-            Notify::Callback(_) => "Completion(callback)",
+            Notify::Ticket(..) => "Completion(ticket)",
+            Notify::Callback(..) => "Completion(callback)",
             Notify::Batch(..) => "Completion(batch)",
         })
     }
@@ -268,13 +316,13 @@ impl fmt::Debug for Completion {
 fn tell(notify: Notify, outcome: Outcome) {
     match notify {
         Notify::Nobody => {}
-        Notify::Ticket(shared) => {
+        Notify::Ticket(_, shared) => {
             // The cell is empty: telling consumes a completion.
             let _ = shared.outcome.set(outcome);
             shared.ends.add_one();
         }
-        Notify::Batch(shared, number) => shared.tell(number, outcome),
-        Notify::Callback(callback) => {
+        Notify::Batch(_, shared, number) => shared.tell(number, outcome),
+        Notify::Callback(_, callback) => {
             loop_thread::run_foreign("the callback of a command", || callback(outcome));
         }
     }

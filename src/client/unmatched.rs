@@ -12,6 +12,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::client::default_inbox::DefaultInbox;
+use crate::client::recording::{DEFAULT_INBOX, Recorder, What};
 use crate::client::tasks::{Tasks, WakesAtEnd};
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
@@ -22,7 +23,8 @@ const SHOWN_CHARACTERS: usize = 100;
 
 /// The loop's end of the default inbox, and what waits before it.
 pub(crate) struct Unmatched {
-    inbox: Sender<Arc<Message>>,
+    /// With their numbers in a recording.
+    inbox: Sender<(Arc<Message>, u64)>,
     /// Comes after `inbox`.
     tasks: WakesAtEnd,
     count: u64,
@@ -30,14 +32,15 @@ pub(crate) struct Unmatched {
     /// Until then messages wait for a subscription.
     hold_until: Option<Instant>,
     held: VecDeque<(DeliveryId, Arc<Message>)>,
+    recorder: Option<Recorder>,
 }
 
 impl Unmatched {
     /// A default inbox for `capacity` messages (at least one), and the receiving end of it.
-    pub(crate) fn new(capacity: usize) -> (Self, DefaultInbox) {
+    pub(crate) fn new(capacity: usize, recorder: Option<Recorder>) -> (Self, DefaultInbox) {
         let (inbox, receiver) = bounded(capacity.max(1));
         let tasks = Arc::<Tasks>::default();
-        let default_inbox = DefaultInbox::new(receiver, Arc::clone(&tasks));
+        let default_inbox = DefaultInbox::new(receiver, Arc::clone(&tasks), recorder.clone());
         let unmatched = Unmatched {
             inbox,
             tasks: WakesAtEnd(tasks),
@@ -45,6 +48,7 @@ impl Unmatched {
             dropped: 0,
             hold_until: None,
             held: VecDeque::new(),
+            recorder,
         };
         (unmatched, default_inbox)
     }
@@ -55,12 +59,17 @@ impl Unmatched {
     }
 
     /// Takes a message that matches no subscription. Returns whether it counts as accepted.
-    pub(crate) fn put(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>) -> bool {
+    pub(crate) fn put(
+        &mut self,
+        message: &Arc<Message>,
+        delivery: Option<DeliveryId>,
+        number: u64,
+    ) -> bool {
         if let (Some(_), Some(delivery)) = (self.hold_until, delivery) {
             self.keep(delivery, Arc::clone(message));
             return false;
         }
-        self.deliver(message);
+        self.deliver(message, number);
         true
     }
 
@@ -84,7 +93,7 @@ impl Unmatched {
         if self.hold_until.is_some_and(|at| at <= now) {
             self.hold_until = None;
             for (delivery, message) in self.take_held() {
-                self.deliver(&message);
+                self.deliver(&message, delivery.number());
                 accepted(delivery);
             }
         }
@@ -94,7 +103,7 @@ impl Unmatched {
     pub(crate) fn end(&mut self, comes_again: impl Fn(DeliveryId) -> bool) {
         for (delivery, message) in self.take_held() {
             if !comes_again(delivery) {
-                self.deliver(&message);
+                self.deliver(&message, delivery.number());
             }
         }
     }
@@ -109,7 +118,7 @@ impl Unmatched {
         self.dropped
     }
 
-    fn deliver(&mut self, message: &Arc<Message>) {
+    fn deliver(&mut self, message: &Arc<Message>, number: u64) {
         if message.too_large().is_some() {
             // The log and the loop's counts tell of it.
             return;
@@ -123,7 +132,16 @@ impl Unmatched {
                 self.count
             );
         }
-        if self.inbox.try_send(Arc::clone(message)).is_ok() {
+        let item = (Arc::clone(message), number);
+        let has_room = self.inbox.try_send(item).is_ok();
+        if let Some(recorder) = &self.recorder {
+            let (message, inbox) = (number, DEFAULT_INBOX);
+            recorder.on_loop(match has_room {
+                true => What::Offered { message, inbox },
+                false => What::Dropped { message, inbox },
+            });
+        }
+        if has_room {
             self.tasks.wake_all();
         } else {
             self.dropped += 1;
@@ -155,14 +173,14 @@ mod tests {
     #[test]
     fn messages_wait_for_the_time_given_and_then_go_to_the_default_inbox_in_order() {
         let start = Instant::now();
-        let (mut unmatched, inbox) = Unmatched::new(2);
+        let (mut unmatched, inbox) = Unmatched::new(2, None);
         let mut t = Transcript::connected();
         let mut put = |unmatched: &mut Unmatched, id: u16, qos: usize| {
             t.receives(message(id, qos, "x"));
             let delivery = t.delivers("t \"x\"");
             let qos = QoS::try_from(qos as u8).unwrap();
             let message = Arc::new(Message::new(id.to_string(), qos, ""));
-            (unmatched.put(&message, delivery), delivery)
+            (unmatched.put(&message, delivery, 0), delivery)
         };
         unmatched.hold(start + Duration::from_secs(5));
         assert_eq!(unmatched.next_timer(), None, "the loop may sleep on");
@@ -190,12 +208,12 @@ mod tests {
 
     #[test]
     fn a_task_awaits_what_comes_into_the_default_inbox_and_its_end() {
-        let (mut unmatched, inbox) = Unmatched::new(2);
+        let (mut unmatched, inbox) = Unmatched::new(2, None);
         let task = Arc::<Task>::default();
         let message = |topic: &str| Arc::new(Message::new(topic.to_owned(), QoS::AtMostOnce, ""));
         let mut next = inbox.recv_async();
         assert!(task.poll(&mut next).is_pending());
-        assert!(unmatched.put(&message("a"), None));
+        assert!(unmatched.put(&message("a"), None, 0));
         assert_eq!(task.woken(), 1);
         assert_eq!(block_on(&mut next).unwrap().topic(), "a");
         assert!(task.poll(&mut next).is_pending());

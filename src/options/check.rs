@@ -85,6 +85,7 @@ impl Options {
         let of_16_bits = |range: RangeInclusive<u16>| {
             RangeInclusive::new(usize::from(*range.start()), usize::from(*range.end()))
         };
+        let size = self.recording.unwrap_or_default();
         for (what, number, range) in [
             ("the port", self.port.into(), of_16_bits(ranges::PORT)),
             (
@@ -108,6 +109,14 @@ impl Options {
                 "the largest packet",
                 self.max_packet_size,
                 ranges::PACKET_SIZE,
+            ),
+            ("the loop's records", size.of_loop, ranges::RECORDS),
+            ("each thread's records", size.of_thread, ranges::RECORDS),
+            // None may be kept.
+            (
+                "the threads that are kept",
+                size.ended_threads.max(1),
+                ranges::RECORDS,
             ),
         ] {
             if !range.contains(&number) {

@@ -8,6 +8,7 @@ mod aws;
 mod check;
 mod material;
 mod provider;
+mod recording;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub(crate) use check::check_credentials;
 pub use material::{Identity, Material};
 pub(crate) use provider::Failure;
 pub use provider::{Fresh, NextAttempt, Provider};
+pub use recording::RecordingSize;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
@@ -59,6 +61,8 @@ pub mod ranges {
     pub const MAX_INFLIGHT: RangeInclusive<u16> = 1..=u16::MAX;
     /// Entries of a queue or an inbox. Their memory is allocated at once.
     pub const QUEUE: RangeInclusive<usize> = 1..=1_000_000;
+    /// [`RecordingSize`](super::RecordingSize).
+    pub const RECORDS: RangeInclusive<usize> = 1..=1 << 24;
     /// [`Options::max_packet_size`](super::Options::max_packet_size): room for a small message at least.
     pub const PACKET_SIZE: RangeInclusive<usize> = 128..=LARGEST_PACKET;
     /// [`Options::keep_alive`](super::Options::keep_alive), which has whole seconds.
@@ -154,6 +158,8 @@ pub struct Options {
     pub unmatched_hold: Duration,
     /// The fate of QoS 1 publishes in flight when the broker has lost the session.
     pub on_session_lost: OnSessionLost,
+    /// Whether each loop makes a [recording](crate::recording), and how much it keeps. Off by default.
+    pub recording: Option<RecordingSize>,
 }
 
 /// The protection of the link.
@@ -289,6 +295,7 @@ impl Options {
             unmatched_queue: 10,
             unmatched_hold: Duration::from_secs(5),
             on_session_lost: OnSessionLost::Republish,
+            recording: None,
         }
     }
 

@@ -57,12 +57,18 @@ fn the_defaults_are_valid() {
 #[test]
 fn each_bad_value_is_named() {
     type Change = fn(&mut Options);
-    let cases: [(&str, Change); 31] = [
+    let cases: [(&str, Change); 33] = [
         ("the longest retry delay", |o| o.retry.max = Duration::MAX),
         ("the largest packet", |o| {
             o.max_packet_size = LARGEST_PACKET + 1;
         }),
         ("the command queue", |o| o.command_queue = usize::MAX),
+        ("the loop's records", |o| {
+            o.recording.get_or_insert_default().of_loop = 0;
+        }),
+        ("each thread's records", |o| {
+            o.recording.get_or_insert_default().of_thread = usize::MAX;
+        }),
         ("the default inbox", |o| o.unmatched_queue = usize::MAX),
         ("the acknowledgment time-out", |o| {
             o.ack_timeout = Duration::MAX

@@ -24,6 +24,7 @@ mod proxy_works;
 mod queue;
 mod rate;
 mod reconnect;
+mod recording;
 // Sees the client's certificate by the TLS library of these systems.
 #[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
 mod renewal;

@@ -11,6 +11,7 @@ use crate::client::events::EventKind;
 use crate::client::fanout::Acceptance;
 use crate::client::lane::{Announcement, LinkRequest, News};
 use crate::client::outlet::InboxId;
+use crate::client::recording::What;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
@@ -25,6 +26,12 @@ impl Agent {
     pub(super) fn take_urgent(&mut self, now: Instant) -> bool {
         let injected = self.lane.take_process_loop();
         let urgent = self.lane.take();
+        let asked = urgent
+            .as_ref()
+            .is_some_and(|it| !it.process_loops.is_empty());
+        if injected || asked {
+            self.record(What::ProcessLoop);
+        }
         let busy = injected || urgent.is_some();
         if let Some(urgent) = urgent {
             self.handle_news(urgent.news, now);
@@ -107,6 +114,7 @@ impl Agent {
             // No more than the window has room for: a fetched command is to be taken, not to wait here.
             let room = usize::from(limit).saturating_sub(self.session.in_flight());
             let most = room.clamp(1, BATCH - taken);
+            let fetches = !self.commands.has_fetched();
             let Some(command) = self.commands.take(most, now) else {
                 self.requests.queue_is_empty();
                 break;
@@ -116,6 +124,7 @@ impl Agent {
             }
             taken += 1;
             messages += u64::from(matches!(command.request, Request::Publish(_)));
+            self.record_taken(&command, fetches);
             self.requests.command_taken();
             self.dispatch(command, now);
         }
@@ -135,6 +144,7 @@ impl Agent {
     /// Handles what the session has to say.
     pub(super) fn handle_events(&mut self, now: Instant) -> bool {
         let mut busy = false;
+        self.record_packets();
         while let Some(event) = self.session.poll_event() {
             busy = true;
             match event {
@@ -183,6 +193,7 @@ impl Agent {
                 }
             }
         }
+        self.record_packets();
         busy
     }
 
@@ -278,6 +289,7 @@ impl Agent {
     /// A command has ended that the session never had.
     pub(super) fn tell(&self, completion: Completion, outcome: Outcome) {
         self.meter.command_ended(&outcome, false);
+        self.record_end(completion.recorded().into(), &outcome, false);
         completion.tell(outcome);
     }
 
@@ -285,6 +297,7 @@ impl Agent {
         self.pace.command_ended();
         if !matches!(token, Pending::Own) {
             self.meter.command_ended(&outcome, answered);
+            self.record_end(token.recorded(), &outcome, answered);
         }
         match token {
             Pending::Plain(completion) => completion.tell(outcome),

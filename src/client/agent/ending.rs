@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Phase;
 use super::{Agent, BATCH, Ended};
+use crate::client::recording::What;
 use crate::client::ticket::Completions;
 use crate::mqtt::session::{Outcome, Reason};
 
@@ -127,6 +128,7 @@ impl Agent {
             }
         };
         let now = Instant::now();
+        self.record_turn(now);
         self.drop_link(now);
         let mut left = self.session.unresolved();
         self.session.abandon(reason);
@@ -139,6 +141,7 @@ impl Agent {
         }
         self.requests.end(reason);
         self.read_gauges();
+        self.record(What::LoopEnded);
         self.reporter.end(self.failure.clone());
         log::debug!("the loop ends; commands left unfinished: {left}");
         Ended {

@@ -34,6 +34,7 @@ impl Agent {
     /// Takes commands, reads and handles what the link has, and writes what the session wants sent. Call it
     /// again at once while something is left unhandled.
     pub(super) fn exchange(&mut self, now: Instant) -> bool {
+        self.record_turn(now);
         let mut busy = self.take_commands(now);
         busy |= self.receive(now);
         self.offer_again(now);
@@ -93,8 +94,9 @@ impl Agent {
                     self.link_lost(LinkLoss::PeerClosed, now);
                     return true;
                 }
-                Ok(Some(_)) => {
+                Ok(Some(bytes)) => {
                     busy = true;
+                    self.record_read(bytes);
                     self.handle_received(now);
                 }
                 Ok(None) => self.note_unfinished(now),
@@ -162,6 +164,7 @@ impl Agent {
                 }
                 Ok(Some(length)) => {
                     busy = true;
+                    self.record_write(length);
                     self.session.handle_written(length, now);
                 }
                 Ok(None) => {}

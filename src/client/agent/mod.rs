@@ -25,6 +25,7 @@
 //! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`: what its errors say
 //! - `ending.rs`: DISCONNECT and TERMINATE
 //! - `reporting.rs`: the state and the events of the connection, for threads that watch it
+//! - `recording.rs`: the records of all of this, if there is a recording
 
 #[cfg(test)]
 mod addresses;
@@ -43,6 +44,7 @@ mod pace;
 mod pending;
 mod prepare;
 mod reconnect;
+mod recording;
 mod reporting;
 mod requests;
 #[cfg(test)]
@@ -64,11 +66,12 @@ use crate::client::loop_thread;
 use crate::client::meter::{Meter, meter};
 use crate::client::outlet::InboxId;
 use crate::client::queue::{CommandQueue, command_queue};
+use crate::client::recording::Recorder;
 use crate::client::stats::Stats;
 use crate::client::watch::{Reporter, watch};
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
-use crate::mqtt::session::{Outcome, Session};
+use crate::mqtt::session::Outcome;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::v4::Decoder;
 
@@ -98,6 +101,7 @@ pub struct Agent {
     failure: Option<Error>,
     meter: Meter,
     reporter: Reporter,
+    recorder: Option<Recorder>,
 }
 
 /// How the loop ended.
@@ -129,7 +133,8 @@ impl Agent {
             command_queue(client.options.command_queue, Arc::clone(&doorbell));
         let (sender, lane) = urgent_lane(doorbell);
         let options = &client.options;
-        let (fanout, unmatched) = Fanout::new(options.unmatched_queue);
+        let recorder = options.recording.map(Recorder::new);
+        let (fanout, unmatched) = Fanout::new(options.unmatched_queue, recorder.clone());
         let (meter, reader) = meter();
         let (reporter, watch) = watch();
         let handle = Handle::new(
@@ -137,13 +142,14 @@ impl Agent {
             sender.clone(),
             unmatched,
             (reader, watch),
+            recorder.clone(),
             &client.options,
         );
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());
         let decoder = Decoder::new(options.max_packet_size, options.on_too_large);
         let agent = Agent {
-            session: LoopSession(Session::new(client.session_options(), now)),
+            session: LoopSession::new(client.session_options(), recorder.is_some(), now),
             commands,
             lane,
             connection: Connection::new(&client, clean_session, resolver, now),
@@ -155,6 +161,7 @@ impl Agent {
             failure: None,
             meter,
             reporter,
+            recorder,
             client,
         };
         (agent, handle)
@@ -188,6 +195,7 @@ impl Agent {
     /// preparation of each attempt (provider, files).
     pub fn run(mut self) -> Ended {
         let _waits_for_nothing = loop_thread::enter();
+        let _track = self.recorder.as_ref().map(Recorder::enter_loop);
         self.lane.doorbell().set_thread();
         if let Err(error) = self.start_readiness() {
             self.failure = Some(no_readiness_thread(error));
@@ -199,6 +207,7 @@ impl Agent {
                 // No other thread tells, so it looks.
                 self.wire.look();
             }
+            self.record_turn(now);
             let mut busy = self.take_urgent(now);
             busy |= self.advance_connection(now);
             busy |= self.exchange(now);
@@ -212,7 +221,7 @@ impl Agent {
                 return self.end();
             }
             if let Some(pause) = self.pause(now) {
-                (self.lane.doorbell()).pause(now + pause, || !self.lane.is_empty());
+                self.sleep_for(now + pause);
             } else if busy {
                 self.pace.was_busy(now);
             } else if self.looks_again(now) {
@@ -250,6 +259,13 @@ impl Agent {
         idle.then_some(pause)
     }
 
+    /// Pauses until then, or until something goes ahead of the queue.
+    fn sleep_for(&mut self, until: Instant) {
+        self.record_sleep();
+        (self.lane.doorbell()).pause(until, || !self.lane.is_empty());
+        self.record_wake_up();
+    }
+
     /// Sleeps until something goes ahead of the queue, a command comes that can be taken, or the
     /// next timer. There is no polling tick.
     fn sleep(&mut self, now: Instant) {
@@ -270,9 +286,11 @@ impl Agent {
             self.fanout.next_timer(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
+        self.record_sleep();
         self.lane.doorbell().sleep(takes_commands, deadline, || {
             !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
         });
+        self.record_wake_up();
         self.pace.slept(now.elapsed());
         self.wire.unwatch();
     }

@@ -5,10 +5,11 @@
 //! loop's thread.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use crate::client::outlet::InboxId;
 use crate::client::ticket::Completion;
-use crate::mqtt::session::{Event, Reason, Session};
+use crate::mqtt::session::{Event, Reason, Session, SessionOptions};
 use crate::mqtt::subscriptions::InterestId;
 
 /// The session of one loop.
@@ -24,6 +25,16 @@ pub(super) enum Pending {
     Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
     /// With the interests that are leaving.
     Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
+}
+
+impl LoopSession {
+    pub(super) fn new(options: SessionOptions, takes_notes: bool, now: Instant) -> Self {
+        let mut session = Session::new(options, now);
+        if takes_notes {
+            session.take_notes(Pending::recorded);
+        }
+        LoopSession(session)
+    }
 }
 
 impl Deref for LoopSession {
@@ -52,6 +63,16 @@ impl Drop for LoopSession {
 }
 
 impl Pending {
+    /// The number of the command in the recording, 0 for none.
+    pub(super) fn recorded(&self) -> u64 {
+        let number = match self {
+            Pending::Plain(completion) => completion.recorded(),
+            Pending::Own => 0,
+            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0.recorded(),
+        };
+        number.into()
+    }
+
     fn into_completion(self) -> Completion {
         match self {
             Pending::Plain(completion) => completion,

@@ -14,6 +14,7 @@ use super::advice;
 use super::connection::{NextStep, Phase};
 use super::violations;
 use crate::client::events::{ConnectionState, EventKind};
+use crate::client::recording::{Loss, What};
 use crate::client::ticket::Completions;
 use crate::error::{Blame, Error};
 use crate::link::Link;
@@ -81,6 +82,7 @@ impl Agent {
             self.fanout.hold_unmatched(now + hold);
         }
         self.meter.connects.add(1);
+        self.record(What::Connected { session_present });
         if again {
             self.meter.reconnects.add(1);
             self.meter.resumed.add(u64::from(session_present));
@@ -187,6 +189,9 @@ impl Agent {
                         false => (error.permanent(), None),
                     }
                 };
+                self.record(What::Lost {
+                    loss: Loss::from(&loss),
+                });
                 self.tell_lost(&error, lasted);
                 self.try_again(error, delay, now);
             }
@@ -205,6 +210,10 @@ impl Agent {
             return;
         }
         log::info!("RECONNECT to {}", self.client.options.address());
+        if self.connection.is_online() {
+            let loss = Loss::Reconnect;
+            self.record(What::Lost { loss });
+        }
         self.drop_link(now);
         // A DISCONNECT that was on its way, or still waited for commands before it, has what it wanted.
         self.connection.closed();
@@ -220,7 +229,10 @@ impl Agent {
     fn take_leave(&mut self) {
         let mut goodbye = BytesMut::new();
         v4::encode_disconnect(&mut goodbye);
+        let before = self.wire.bytes_written();
         self.wire.write_last(&goodbye);
+        let bytes = self.wire.bytes_written() - before;
+        self.record_write(bytes as usize);
     }
 
     /// Closes the link without a word.
@@ -232,6 +244,7 @@ impl Agent {
         self.wire.drop_link();
         self.meter.online.stop(now);
         self.session.handle_link_lost(end, now);
+        self.record_packets();
     }
 
     /// The link that DISCONNECT went out on is closed.
@@ -244,6 +257,7 @@ impl Agent {
     /// A link is there: CONNECT goes out.
     pub(super) fn greet(&mut self, link: Box<dyn Link>, deadline: Instant, now: Instant) {
         self.wire.attach(link);
+        self.record(What::LinkUp);
         self.client.connected_at(now);
         let options = &self.client.options;
         let connect = Connect {
@@ -295,7 +309,7 @@ impl Agent {
                 let delay = until.saturating_duration_since(now);
                 log::warn!("{error}; trying again in {} ms", delay.as_millis());
                 self.connection.keep_failure(error);
-                self.tell_retrying(until);
+                self.tell_retrying(until, now);
             }
             None => {
                 self.connection.go_offline();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::Agent;
 use super::connection::Phase;
 use crate::client::events::{ConnectionState, EventKind};
+use crate::client::recording::What;
 use crate::error::Error;
 
 impl Agent {
@@ -31,6 +32,9 @@ impl Agent {
     /// An attempt begins.
     pub(super) fn tell_attempt(&self) {
         let number = self.connection.attempt_number();
+        self.record(What::Attempt {
+            number: number.into(),
+        });
         let state = self.waiting_state();
         self.reporter
             .change_with(state, || EventKind::Attempt { number });
@@ -63,7 +67,10 @@ impl Agent {
     }
 
     /// There will be another attempt at this time.
-    pub(super) fn tell_retrying(&self, next_try: Instant) {
+    pub(super) fn tell_retrying(&self, next_try: Instant, now: Instant) {
+        self.record(What::Retrying {
+            delay: next_try.saturating_duration_since(now),
+        });
         let attempt = self.connection.attempt_number();
         let state = ConnectionState::Connecting {
             attempt,
@@ -75,6 +82,7 @@ impl Agent {
 
     /// The link is closed, and no attempt is made.
     pub(super) fn tell_offline(&self) {
+        self.record(What::Offline);
         self.reporter
             .change_with(ConnectionState::Offline, || EventKind::Disconnected);
     }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::client::outlet::{Item, Offer, Outlet};
+use crate::client::outlet::{Item, Offer, Outlet, number_of};
 use crate::mqtt::packet::QoS;
 use crate::mqtt::session::DeliveryId;
 
@@ -57,10 +57,10 @@ impl Queue {
             },
         };
         // The account bounds what waits aside, and knows no QoS 0.
-        if let Item::Message(message) = &item
+        if let Item::Message(message, number) = &item
             && message.qos() == QoS::AtMostOnce
         {
-            self.outlet.drop_one();
+            self.outlet.drop_one(*number);
             return Put::Accepted;
         }
         let item = match self.has_aside() {
@@ -80,6 +80,7 @@ impl Queue {
                 }
             }
         };
+        self.outlet.record_aside(number_of(&item));
         self.aside.push_back((item, delivery));
         Put::Waits {
             delays: !self.is_slow,

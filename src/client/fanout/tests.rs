@@ -38,7 +38,7 @@ struct Queues {
 
 impl Queues {
     fn new() -> Self {
-        let (fanout, unmatched) = Fanout::new(1);
+        let (fanout, unmatched) = Fanout::new(1, None);
         let (waker, lane) = urgent_lane(Arc::default());
         Queues {
             fanout,
@@ -57,7 +57,7 @@ impl Queues {
         capacity: usize,
         policy: impl Into<InboxPolicy>,
     ) -> Inbox {
-        let (inbox, outlet) = Inbox::new(id, capacity, policy.into(), self.waker.clone());
+        let (inbox, outlet) = Inbox::new(id, capacity, policy.into(), self.waker.clone(), None);
         self.fanout.open(outlet);
         self.table.add(id, &[Filter::new("t", QoS::ExactlyOnce)]);
         inbox

@@ -18,6 +18,8 @@ pub(crate) mod loop_thread;
 pub(crate) mod outlet;
 #[path = "../../../src/client/queue.rs"]
 pub(crate) mod queue;
+#[path = "../../../src/client/recording/ring.rs"]
+pub(crate) mod ring;
 #[path = "../../../src/client/tasks.rs"]
 pub(crate) mod tasks;
 #[path = "../../../src/client/ticket.rs"]
@@ -31,5 +33,53 @@ pub(crate) mod command {
     pub(crate) struct Command {
         pub(crate) number: u64,
         pub(crate) completion: Completion,
+    }
+}
+
+/// No model has a recording: of these types there are no values.
+pub(crate) mod recording {
+    #[derive(Debug, Clone)]
+    pub(crate) enum Recorder {}
+
+    pub(crate) enum CommandMark {}
+
+    pub(crate) enum What {
+        Offered { message: u64, inbox: u64 },
+        Aside { message: u64, inbox: u64 },
+        Dropped { message: u64, inbox: u64 },
+        TakenOut { message: u64, inbox: u64 },
+        WaitsForMessage { inbox: u64 },
+    }
+
+    impl Recorder {
+        pub(crate) fn on_loop(&self, _: What) {
+            match *self {}
+        }
+
+        pub(crate) fn on_thread(&self, _: What) {
+            match *self {}
+        }
+    }
+
+    impl CommandMark {
+        pub(crate) fn command(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn waits(&self) {
+            match *self {}
+        }
+
+        pub(crate) fn told(&self) {
+            match *self {}
+        }
+
+        pub(crate) fn waits_for_batch(&self, _: u64) {
+            match *self {}
+        }
+
+        pub(crate) fn batch_told(&self, _: u64) {
+            match *self {}
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{Announcement, LinkRequest, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, Item, Offer, WhenFull};
 use crate::client::queue::{CommandSender, Entering, NotQueued, command_queue};
+use crate::client::ring::RecordRing;
 use crate::client::ticket::{Completion, Ticket};
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::{Outcome, Reason};
@@ -72,6 +73,7 @@ pub(crate) const ALL: &[Model] = &[
     ),
     model("queue: a task gives up", 3, queue_given_up),
     model("queue: time is over", 3, queue_times_out),
+    model("ring: records are overwritten while read", 3, ring),
 ];
 
 const fn model(name: &'static str, bound: usize, run: fn()) -> Model {
@@ -346,7 +348,7 @@ fn lane_ends() {
 }
 
 fn item(number: u64) -> Item {
-    Item::Message(Arc::new(Message(number)))
+    Item::Message(Arc::new(Message(number)), 0)
 }
 
 /// Receives so many messages and checks their order.
@@ -367,7 +369,7 @@ fn receive(inbox: &Inbox, numbers: std::ops::Range<u64>) {
 fn inbox() {
     let bell = Arc::new(Doorbell::default());
     let (sender, lane) = urgent_lane(Arc::clone(&bell));
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
     let receiving = spawn(move || receive(&inbox, 0..2));
     bell.set_thread();
     let mut number = 0;
@@ -400,7 +402,7 @@ fn inbox_once_taken() {
     let bell = Arc::new(Doorbell::default());
     let (sender, lane) = urgent_lane(Arc::clone(&bell));
     let policy = InboxPolicy::from(Accept::OnceTaken);
-    let (inbox, outlet) = Inbox::new(InboxId(0), 2, policy, sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 2, policy, sender, None);
     let receiving = spawn(move || {
         receive(&inbox, 0..2);
         inbox
@@ -419,7 +421,7 @@ fn inbox_once_taken() {
 /// the end. It gets both, and then `Closed`.
 fn inbox_ends() {
     let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
     let receiving = spawn(move || {
         receive(&inbox, 0..2);
         assert_eq!(inbox.recv().unwrap_err(), InboxError::Closed);
@@ -434,7 +436,7 @@ fn inbox_ends() {
 /// Threads: the loop, which delivers two messages; a task that awaits both.
 fn inbox_awaited() {
     let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 2, WhenFull::WaitAside.into(), sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 2, WhenFull::WaitAside.into(), sender, None);
     let delivering = spawn(move || {
         assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
         assert!(matches!(outlet.offer(item(1)), Offer::Accepted));
@@ -451,7 +453,7 @@ fn inbox_awaited() {
 /// One of them has it in the end.
 fn inbox_given_up() {
     let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
     let inbox = Arc::new(inbox);
     let delivering = spawn(move || {
         assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
@@ -473,7 +475,7 @@ fn inbox_given_up() {
 /// Threads: the loop, which leaves a message that waits aside, and ends; a task that awaits the message and the end.
 fn inbox_end_awaited() {
     let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender);
+    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
     let ending = spawn(move || {
         outlet.leave(std::iter::once(item(0)));
         drop(outlet);
@@ -673,4 +675,30 @@ fn queue_times_out() {
     drop(queue.take(1, Instant::now()));
     drop(queue);
     sending.join().unwrap();
+}
+
+/// Threads: one that writes three records into a ring for one; one that reads, and reads again. Each record that it gets
+/// is whole, and the others are counted.
+fn ring() {
+    const RECORDS: u64 = 3;
+    let ring = Arc::new(RecordRing::new(1));
+    let writing = Arc::clone(&ring);
+    let writer = spawn(move || {
+        for number in 1..=RECORDS {
+            writing.write([number; 4]);
+        }
+    });
+    let (mut next, mut seen) = (0, Vec::new());
+    let mut read = || {
+        let reading = ring.read(next, &mut seen);
+        let first = next + reading.overwritten + 1;
+        for (number, record) in (first..).zip(seen.drain(..)) {
+            assert_eq!(record, [number; 4], "it is torn");
+        }
+        next = reading.next;
+        next
+    };
+    read();
+    writer.join().unwrap();
+    assert_eq!(read(), RECORDS);
 }
