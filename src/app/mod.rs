@@ -25,6 +25,8 @@ pub(crate) mod local;
 pub(crate) mod logging;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod names;
+#[cfg(test)]
+mod picture;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod refusal;
