@@ -130,6 +130,7 @@
 //! - `mqtt/topic.rs`, `mqtt/limits.rs`: the names that MQTT allows, and what a broker allows of them.
 //! - `mqtt/rate.rs`: how much may leave in one second, where a broker takes no more.
 //! - `app/settings.rs`, `app/sources.rs`, `app/chosen.rs`, `app/resolve.rs`: the program's settings.
+//! - `app/picture/`: pictures of a run, made of its recording.
 //!
 //! # Four rooms, one law each
 //!

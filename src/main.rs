@@ -43,30 +43,38 @@ fn run(cli: Cli) -> Result<u8, Error> {
     }
     let interrupt = Arc::new(Interrupt::default());
     signals::stop(Arc::clone(&interrupt))?;
+    let pictures = config.pictures.open()?;
     // The embedded broker runs as long as this value lives.
     let _local = local::start(&mut config)?;
 
     let mut results = Results::new(config.output);
     let options = config.options;
+    let mut loops = Vec::new();
     let success = match &config.job {
         Job::Demo(demo) => {
-            let report = demo::run(options, demo, &interrupt, |run| results.line(run));
+            let report = demo::run(options, demo, &interrupt, &mut loops, |run| {
+                results.line(run);
+            });
             report.map(|report| results.report(&report, report.success))
         }
         Job::Bench(bench) => {
             let shows_progress = config.verbosity != Verbosity::Quiet;
-            let report = bench::run(options, bench, &interrupt, shows_progress);
+            let report = bench::run(options, bench, &interrupt, &mut loops, shows_progress);
             report.map(|report| results.report(&report, report.success))
         }
     };
+    let drawn = pictures.write(&config.job.title(), &loops);
     if interrupt.is_requested() {
+        if let Err(error) = &drawn {
+            print_error(error);
+        }
         if let Some(error) = success.err().or(interrupt.unconnected()) {
             print_error(&error);
         }
         return Ok(signals::INTERRUPTED);
     }
     let success = success?;
-    Ok(match results.written() {
+    Ok(match results.written().and(drawn) {
         Ok(()) if success => 0,
         Ok(()) => FAILED,
         Err(error) => {

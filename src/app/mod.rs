@@ -25,8 +25,7 @@ pub(crate) mod local;
 pub(crate) mod logging;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod names;
-#[cfg(test)]
-mod picture;
+pub(crate) mod picture;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod refusal;

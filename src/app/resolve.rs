@@ -20,6 +20,7 @@ use super::chosen::Chosen;
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
 use super::names::Names;
+use super::picture::PicturePaths;
 use super::settings::{Settings, Task, variable};
 use super::sources::{Layer, LineBreak, is_quoted, line_break};
 use super::surroundings::Surroundings;
@@ -37,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) job: Job,
     /// Form of the result.
     pub(crate) output: Format,
+    /// Files to draw the run into.
+    pub(crate) pictures: PicturePaths,
     /// How much to log.
     pub(crate) verbosity: Verbosity,
     /// Whether to start an embedded broker and to connect to that.
@@ -52,6 +55,27 @@ pub(crate) struct Config {
 pub(crate) enum Job {
     Demo(DemoSettings),
     Bench(BenchSettings),
+}
+
+impl Job {
+    /// A few words for above a picture.
+    pub(crate) fn title(&self) -> String {
+        let name = env!("CARGO_PKG_NAME");
+        match self {
+            Job::Demo(demo) => format!(
+                "{name}: {} messages from two publishers, QoS {}",
+                demo.publish_count, demo.qos as u8
+            ),
+            Job::Bench(bench) => format!(
+                "{name} bench: {} messages of {} bytes from {} threads, {}, QoS {}",
+                bench.messages,
+                bench.payload_size,
+                bench.threads,
+                bench.mode.name(),
+                bench.qos as u8
+            ),
+        }
+    }
 }
 
 /// Makes a valid configuration of the command line and what surrounds it. Reads the `--config` file
@@ -143,15 +167,33 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             Job::Bench(bench)
         }
     };
+    let pictures = pictures(&chosen, &settings);
+    options.recording = match &job {
+        Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
+        Job::Bench(bench) => pictures.recording(bench.messages, bench.threads as u64),
+    };
     Ok(Config {
         options,
         job,
         output: value(&settings.output)?,
+        pictures,
         verbosity,
         local,
         notices,
         names,
     })
+}
+
+/// The files to draw the run into.
+fn pictures(chosen: &Chosen, settings: &Settings) -> PicturePaths {
+    let timelines = settings.timeline.iter().flatten();
+    let trace = settings.trace.as_ref();
+    PicturePaths {
+        timelines: timelines
+            .map(|path| chosen.path("timeline", &path.value))
+            .collect(),
+        trace: trace.map(|path| chosen.path("trace", &path.value)),
+    }
 }
 
 /// The settings of the demo.

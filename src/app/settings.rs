@@ -212,6 +212,13 @@ pub(crate) struct Settings {
     /// Form of the result on standard output: text or json.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
     pub(crate) output: Option<Given<Word<Format>>>,
+    /// Draw the run: what each thread waits for, each command and message. As .html to look around in,
+    /// as .svg for papers; repeatable.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(crate) timeline: Option<Vec<Given<TimelinePath>>>,
+    /// Write the same as .json for Perfetto (Chrome's trace event format).
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub(crate) trace: Option<Given<TracePath>>,
 }
 
 /// All settings as flags: they know the keys, in order, and how to read a text.

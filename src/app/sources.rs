@@ -226,6 +226,7 @@ fn of_type(error: &clap::Error) -> Option<Refusal> {
 pub(super) fn allowed(key: &str) -> String {
     match key {
         "alpn" => return values::Protocol::FORM.to_owned(),
+        "timeline" => return values::TimelinePath::FORM.to_owned(),
         // No setting, but read as one.
         "config" => return FilePath::FORM.to_owned(),
         _ => {}

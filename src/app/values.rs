@@ -328,6 +328,43 @@ impl Rule for FilePath {
     }
 }
 
+/// Declares paths of files that this program writes: name, endings, form.
+macro_rules! written_path {
+    ($name:ident, $endings:expr, $form:literal) => {
+        #[doc = concat!("`", $form, "`.")]
+        pub(crate) struct $name;
+
+        impl Rule for $name {
+            type Value = PathBuf;
+            const TOML: Toml = Toml::Text;
+            const FORM: &'static str = $form;
+
+            fn read(text: &str) -> Result<PathBuf, Refusal> {
+                Self::read_os(text.as_ref())
+            }
+
+            fn read_os(text: &OsStr) -> Result<PathBuf, Refusal> {
+                let path = FilePath::read_os(text)?;
+                let ending = path.extension().unwrap_or_default();
+                match $endings
+                    .iter()
+                    .any(|known| ending.eq_ignore_ascii_case(known))
+                {
+                    true => Ok(path),
+                    false => Err(Refusal::form(Self::FORM)),
+                }
+            }
+        }
+    };
+}
+
+written_path!(
+    TimelinePath,
+    ["svg", "html"],
+    "the path of a file that ends in .svg or .html"
+);
+written_path!(TracePath, ["json"], "the path of a file that ends in .json");
+
 /// How the threads of the bench publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BenchMode {

@@ -15,6 +15,7 @@ mod last_will;
 mod local_broker;
 mod local_links;
 mod panics;
+mod pictures;
 mod refusals;
 mod secrets;
 mod settings;

@@ -21,6 +21,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::names::as_given;
+use crate::app::picture::Recorded;
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
 use mqtt_connection_sharing::Outcome;
@@ -70,7 +71,7 @@ const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep m
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;
 
-/// Publishes and measures.
+/// Publishes and measures. `loops` gets the recording, if there is one.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
@@ -79,6 +80,7 @@ pub(crate) fn run(
     options: Options,
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
+    loops: &mut Vec<Recorded>,
     shows_progress: bool,
 ) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
@@ -94,6 +96,7 @@ pub(crate) fn run(
     };
     let grace = client.options().ack_timeout;
     let (agent, handle) = client.open();
+    let recording = handle.recording();
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let (on_their_way, arrived) = bounded(settings.unreceived());
@@ -127,6 +130,7 @@ pub(crate) fn run(
         Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
         Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
     };
+    Recorded::keep(recording, loops);
     let reported = report(
         settings,
         keeps_session,

@@ -18,6 +18,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
 use crate::app::names::as_given;
+use crate::app::picture::Recorded;
 use crate::app::traffic::{Begun, Plan};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
@@ -35,7 +36,7 @@ const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 /// Time for messages in flight to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs the demo; `on_run` is told of each iteration when it is over.
+/// Runs the demo; `on_run` is told of each iteration when it is over. `loops` gets their recordings, if there are any.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
@@ -44,6 +45,7 @@ pub(crate) fn run(
     options: Options,
     settings: &DemoSettings,
     interrupt: &Interrupt,
+    loops: &mut Vec<Recorded>,
     mut on_run: impl FnMut(&Run),
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
@@ -54,7 +56,7 @@ pub(crate) fn run(
     let mut has_failed = false;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, ended) = iterate(number, client, settings, interrupt);
+        let (run, ended) = iterate(number, client, settings, interrupt, loops);
         client = ended.client;
         has_session |= ended.stats.connects > 0;
         on_run(&run);
@@ -174,12 +176,14 @@ fn iterate(
     client: Client,
     settings: &DemoSettings,
     interrupt: &Interrupt,
+    loops: &mut Vec<Recorded>,
 ) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);
     let ack_timeout = client.options().ack_timeout;
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
     let (agent, handle) = client.open();
+    let recording = handle.recording();
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let (on_their_way, arrived) = bounded(UNRECEIVED);
@@ -243,6 +247,7 @@ fn iterate(
     let sync_publisher = join("sync publisher", sync_publisher);
     let async_publisher = join("async publisher", async_publisher);
     let subscriber = join("subscriber", subscriber);
+    Recorded::keep(recording, loops);
 
     let mut problem = None;
     if interrupt.is_requested() {

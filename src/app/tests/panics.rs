@@ -30,7 +30,7 @@ fn demo() -> DemoReport {
         ..demo_settings()
     };
     let interrupt = Interrupt::default();
-    promptly(|| demo::run(options, &settings, &interrupt, |_| {})).unwrap()
+    promptly(|| demo::run(options, &settings, &interrupt, &mut Vec::new(), |_| {})).unwrap()
 }
 
 /// The report of a run that failed for this reason, which exit status 1 stands for.

@@ -60,6 +60,8 @@ fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
             (Some(default), _) => default.to_string(),
             (None, "will-retain") => "true".to_owned(),
             (None, "alpn") => "[\"1\"]".to_owned(),
+            (None, "timeline") => "[\"a.svg\"]".to_owned(),
+            (None, "trace") => "\"a.json\"".to_owned(),
             (None, "port" | "will-qos") => "1".to_owned(),
             (None, "retry-for") => "\"1s\"".to_owned(),
             (None, "message-rate" | "byte-rate") => "\"1/s\"".to_owned(),

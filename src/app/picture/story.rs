@@ -1,0 +1,364 @@
+//! Makes a picture of recordings of the library: lanes for threads, queue, loop, connection and inboxes, and the life of
+//! each command and message.
+//!
+//! A run may have several loops, one after the other; each has a recording. Lanes of one name are one lane. The time
+//! between two loops is left out but for a strip. Knows nothing of how a picture is drawn. Runs on the main thread, after
+//! the loops.
+
+mod commands;
+mod facts;
+mod messages;
+mod states;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use mqtt_connection_sharing::recording::{DEFAULT_INBOX, Loss, Reading, Recording, What};
+
+use super::look::{Doing, Sign};
+use super::model::{
+    Interval, LaneKind, Life, Moment, Pause, Picture, Swimlane, Unplaced, time_text,
+};
+use commands::Commands;
+use messages::Messages;
+use states::States;
+
+/// The part of the whole that a pause takes.
+const PAUSE_PART: u64 = 40;
+
+/// The recording of one loop.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    /// When its loop was opened.
+    pub(crate) began: Instant,
+    pub(crate) reading: Reading,
+}
+
+impl Recorded {
+    /// Keeps what was recorded of a loop that has ended, and its threads with it.
+    pub(crate) fn keep(recording: Option<Recording>, loops: &mut Vec<Recorded>) {
+        loops.extend(recording.map(|mut recording| Recorded {
+            began: recording.began(),
+            reading: recording.read(),
+        }));
+    }
+}
+
+/// The records of one loop as the story takes them.
+struct LoopRecords {
+    /// Nanoseconds, thread, and what happened; by time.
+    all: Vec<(u64, u32, What)>,
+    threads: Vec<LoopThread>,
+    forgotten_threads: u32,
+}
+
+struct LoopThread {
+    number: u32,
+    name: String,
+    overwritten: u64,
+}
+
+impl LoopRecords {
+    fn new(reading: &Reading) -> Self {
+        let records = reading.records.iter();
+        let threads = reading.threads.iter().map(|thread| LoopThread {
+            number: thread.number,
+            name: thread.name.clone(),
+            overwritten: thread.overwritten,
+        });
+        LoopRecords {
+            all: records
+                .map(|record| (nanos(record.at), record.thread, record.what))
+                .collect(),
+            threads: threads.collect(),
+            forgotten_threads: reading.forgotten_threads,
+        }
+    }
+
+    fn length(&self) -> u64 {
+        self.all.last().map_or(0, |record| record.0)
+    }
+}
+
+/// The picture of these loops, in their order.
+pub(crate) fn picture(title: &str, loops: &[Recorded]) -> Picture {
+    let mut story = Story::new(title);
+    let records: Vec<LoopRecords> = loops
+        .iter()
+        .map(|one| LoopRecords::new(&one.reading))
+        .collect();
+    let length: u64 = records.iter().map(LoopRecords::length).sum();
+    let strip = (length / PAUSE_PART).max(1);
+    let mut ended: Option<Instant> = None;
+    for (recorded, records) in loops.iter().zip(&records) {
+        if let Some(ended) = ended {
+            story.pause(recorded.began.saturating_duration_since(ended), strip);
+        }
+        story.part(records);
+        ended = Some(recorded.began + Duration::from_nanos(records.length()));
+    }
+    story.finish()
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A picture that grows.
+struct Story {
+    picture: Picture,
+    lives: Vec<Unplaced>,
+    /// Where the current loop's time begins.
+    offset: u64,
+    overwritten: u64,
+    forgotten_threads: u64,
+    losses: u64,
+}
+
+/// The lanes of one loop's threads and inboxes.
+struct LoopLanes {
+    threads: BTreeMap<u32, u32>,
+    inboxes: BTreeMap<u64, u32>,
+    /// Of commands that callbacks push.
+    callbacks: Option<u32>,
+}
+
+impl Story {
+    fn new(title: &str) -> Self {
+        let mut story = Story {
+            picture: Picture {
+                title: title.to_owned(),
+                ..Picture::default()
+            },
+            lives: Vec::new(),
+            offset: 0,
+            overwritten: 0,
+            forgotten_threads: 0,
+            losses: 0,
+        };
+        for (kind, name) in [
+            (LaneKind::Queue, "command queue"),
+            (LaneKind::InFlight, "in flight"),
+            (LaneKind::Link, "connection"),
+            (LaneKind::RecordsOut, "records out"),
+            (LaneKind::RecordsIn, "records in"),
+        ] {
+            story.lane(kind, name);
+        }
+        story
+    }
+
+    /// The lane of this kind and name, made if need be.
+    fn lane(&mut self, kind: LaneKind, name: &str) -> u32 {
+        let lanes = &mut self.picture.lanes;
+        let known = lanes
+            .iter()
+            .position(|lane| lane.kind == kind && lane.name == name);
+        let place = known.unwrap_or_else(|| {
+            let rows = matches!(kind, LaneKind::Thread | LaneKind::Loop | LaneKind::Link);
+            lanes.push(Swimlane {
+                kind,
+                name: name.to_owned(),
+                note: String::new(),
+                rows: usize::from(rows),
+                has_crowd: false,
+            });
+            lanes.len() - 1
+        });
+        place as u32
+    }
+
+    fn pause(&mut self, lasted: Duration, strip: u64) {
+        self.picture.pauses.push(Pause {
+            from: self.offset,
+            to: self.offset + strip,
+            lasted: nanos(lasted),
+        });
+        self.offset += strip;
+    }
+
+    /// Adds the records of one loop.
+    fn part(&mut self, records: &LoopRecords) {
+        self.overwritten += records
+            .threads
+            .iter()
+            .map(|thread| thread.overwritten)
+            .sum::<u64>();
+        self.forgotten_threads += u64::from(records.forgotten_threads);
+        let mut places = self.places(records);
+        let mut commands = Commands::default();
+        let mut messages = Messages::default();
+        let mut states = States::new(self, records, &places);
+        for (at, thread, what) in &records.all {
+            let at = self.offset + at;
+            let lane = match thread {
+                0 => places.callbacks,
+                other => places.threads.get(other).copied(),
+            };
+            commands.record(at, lane, what);
+            messages.record(self, &mut places, at, what);
+            states.record(self, at, *thread, what);
+        }
+        let end = self.offset + records.length();
+        states.finish(self, end);
+        commands.finish(self, end);
+        messages.finish(self, end);
+        self.offset = end;
+        self.picture.span = end;
+    }
+
+    /// Makes the lanes of a loop's threads and of the inboxes that they read.
+    fn places(&mut self, records: &LoopRecords) -> LoopLanes {
+        let mut places = LoopLanes {
+            threads: BTreeMap::new(),
+            inboxes: BTreeMap::new(),
+            callbacks: None,
+        };
+        let mut names = LaneNames::default();
+        for thread in &records.threads {
+            let name = names.own(&thread.name);
+            let lane = match thread.number {
+                0 => self.lane(LaneKind::Loop, &format!("loop, in {name}")),
+                _ => self.lane(LaneKind::Thread, &name),
+            };
+            places.threads.insert(thread.number, lane);
+        }
+        for (_, thread, what) in &records.all {
+            let inbox = match what {
+                What::Pushed { .. } if *thread == 0 => {
+                    places.callbacks = Some(self.lane(LaneKind::Thread, "callbacks"));
+                    continue;
+                }
+                What::WaitsForMessage { inbox } | What::TakenOut { inbox, .. } => *inbox,
+                _ => continue,
+            };
+            if inbox != DEFAULT_INBOX && !places.inboxes.contains_key(&inbox) {
+                let reader = records.threads.iter().find(|one| one.number == *thread);
+                let reader = reader.map_or("a thread", |reader| &reader.name);
+                let name = names.own(&format!("inbox of {reader}"));
+                places
+                    .inboxes
+                    .insert(inbox, self.lane(LaneKind::Inbox, &name));
+            }
+        }
+        places
+    }
+
+    fn inbox(&mut self, places: &mut LoopLanes, number: u64) -> u32 {
+        *places.inboxes.entry(number).or_insert_with(|| {
+            let name = match number {
+                DEFAULT_INBOX => "default inbox".to_owned(),
+                number => format!("inbox {number}, which nobody read"),
+            };
+            self.lane(LaneKind::Inbox, &name)
+        })
+    }
+
+    fn moment(&mut self, lane: u32, at: u64, sign: Sign, bytes: u64) {
+        self.picture.moments.push(Moment {
+            lane,
+            at,
+            sign,
+            bytes,
+            text: None,
+        });
+    }
+
+    fn told(&mut self, lane: u32, at: u64, sign: Sign, text: String) {
+        let text = Some(self.picture.text(text));
+        self.picture.moments.push(Moment {
+            lane,
+            at,
+            sign,
+            bytes: 0,
+            text,
+        });
+    }
+
+    /// An interval in the first row of a lane.
+    fn state(&mut self, lane: u32, from: u64, to: u64, doing: Doing) {
+        if from < to {
+            self.picture
+                .intervals
+                .push(Interval::new(lane, from, to, doing));
+        }
+    }
+
+    fn finish(mut self) -> Picture {
+        self.sort_lanes();
+        self.facts();
+        self.picture.place(self.lives);
+        self.picture
+    }
+
+    /// Puts the lanes into the order of their kinds.
+    fn sort_lanes(&mut self) {
+        let lanes = std::mem::take(&mut self.picture.lanes);
+        let mut order: Vec<usize> = (0..lanes.len()).collect();
+        order.sort_by_key(|lane| (lanes[*lane].kind, by_number(&lanes[*lane].name)));
+        let mut place = vec![0; lanes.len()];
+        for (new, old) in order.iter().enumerate() {
+            place[*old] = new as u32;
+        }
+        self.picture.lanes = order.into_iter().map(|old| lanes[old].clone()).collect();
+        let new = |lane: &mut u32| *lane = place[*lane as usize];
+        self.picture
+            .intervals
+            .iter_mut()
+            .for_each(|one| new(&mut one.lane));
+        self.picture
+            .moments
+            .iter_mut()
+            .for_each(|one| new(&mut one.lane));
+        for unplaced in &mut self.lives {
+            new(&mut unplaced.life.lane);
+            unplaced
+                .intervals
+                .iter_mut()
+                .for_each(|one| new(&mut one.lane));
+        }
+    }
+}
+
+/// Names that were given in one loop.
+#[derive(Default)]
+struct LaneNames {
+    times: BTreeMap<String, u32>,
+}
+
+impl LaneNames {
+    /// The name, with a number behind it if it was given before.
+    fn own(&mut self, name: &str) -> String {
+        let times = self.times.entry(name.to_owned()).or_default();
+        *times += 1;
+        match *times {
+            1 => name.to_owned(),
+            times => format!("{name} ({times})"),
+        }
+    }
+}
+
+/// Sorts names that end in a number by it.
+fn by_number(name: &str) -> (&str, u64) {
+    let text = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (text, name[text.len()..].parse().unwrap_or(0))
+}
+
+/// A cause in words.
+fn cause(loss: Loss) -> &'static str {
+    match loss {
+        Loss::PeerClosed => "the broker closed it",
+        Loss::Reset => "the broker reset it, or TLS broke",
+        Loss::Network => "the network gave it up",
+        Loss::KeepAliveExpired => "a PINGREQ was not answered in time",
+        Loss::AckTimeout => "an acknowledgment did not come in time",
+        Loss::Stuck => "it took next to nothing any more",
+        Loss::LeftWithBroker => "closed, so that the broker sends what was left with it",
+        Loss::Protocol => "the broker broke the protocol",
+        Loss::Reconnect => "a thread asked for RECONNECT",
+        _ => "another cause",
+    }
+}
+
+#[cfg(test)]
+mod tests;

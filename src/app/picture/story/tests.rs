@@ -1,0 +1,409 @@
+//! Short stories of records, and the lives, states and moments that come of them.
+
+use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::recording::{CommandEnd, PacketKind};
+
+use super::*;
+
+const PUBLISH: PacketKind = PacketKind::Publish;
+
+fn thread(number: u32, name: &str) -> LoopThread {
+    LoopThread {
+        number,
+        name: name.to_owned(),
+        overwritten: 0,
+    }
+}
+
+fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
+    LoopRecords {
+        all,
+        threads: (0..)
+            .zip(threads)
+            .map(|(number, name)| thread(number, name))
+            .collect(),
+        forgotten_threads: 0,
+    }
+}
+
+fn told(loops: &[LoopRecords]) -> Picture {
+    let mut story = Story::new("a story");
+    for (index, records) in loops.iter().enumerate() {
+        if index > 0 {
+            story.pause(Duration::from_secs(5), 10);
+        }
+        story.part(records);
+    }
+    story.finish()
+}
+
+fn pushed(command: u64) -> What {
+    What::Pushed {
+        command,
+        packet: PUBLISH,
+        qos: Some(QoS::AtLeastOnce),
+        bytes: 9,
+    }
+}
+
+fn written(number: u64) -> What {
+    What::Written {
+        packet: PUBLISH,
+        packet_id: 7,
+        number,
+    }
+}
+
+fn ended(command: u64, end: CommandEnd) -> What {
+    What::Ended {
+        command,
+        end,
+        answered: end == CommandEnd::Delivered,
+    }
+}
+
+fn lane(picture: &Picture, name: &str) -> usize {
+    let found = picture.lanes.iter().position(|lane| lane.name == name);
+    found.unwrap_or_else(|| panic!("no {name} in {:?}", picture.lanes))
+}
+
+/// The intervals of a row: begin, end, doing.
+fn row(picture: &Picture, name: &str, row: usize) -> Vec<(u64, u64, Doing)> {
+    let row = picture.row(lane(picture, name), row).iter();
+    row.map(|one| (one.from, one.to, one.doing)).collect()
+}
+
+/// The life of one PUBLISH that is waited for.
+fn one_publish() -> Vec<(u64, u32, What)> {
+    vec![
+        (100, 1, pushed(5)),
+        (110, 1, What::Waits { command: 5 }),
+        (200, 0, What::Taken { command: 5 }),
+        (
+            210,
+            0,
+            What::Encoded {
+                packet: PUBLISH,
+                packet_id: 7,
+                number: 5,
+                again: false,
+                bytes: 20,
+            },
+        ),
+        (300, 0, written(5)),
+        (900, 0, ended(5, CommandEnd::Delivered)),
+        (1000, 1, What::Told { command: 5 }),
+    ]
+}
+
+#[test]
+fn a_publish_is_queued_with_the_loop_on_its_way_and_told() {
+    let picture = told(&[records(&["main", "publisher"], one_publish())]);
+    assert_eq!(
+        row(&picture, "publisher", 0),
+        [(110, 1000, Doing::WaitsForOutcome)]
+    );
+    let life = [
+        (100, 200, Doing::Queued),
+        (200, 300, Doing::Unsent),
+        (300, 900, Doing::OnItsWay),
+        (900, 1000, Doing::Untold),
+    ];
+    assert_eq!(row(&picture, "publisher", 1), life);
+    let [own] = &picture.lives[..] else {
+        panic!("{:?}", picture.lives)
+    };
+    assert_eq!(
+        (own.what, own.packet_id, own.qos, own.bytes),
+        ("PUBLISH", 7, 1, 9)
+    );
+    assert_eq!(
+        (own.end, own.acknowledged, own.sent),
+        ("delivered", Some(900), 1)
+    );
+    assert_eq!(picture.lanes[lane(&picture, "publisher")].note, "1 command");
+    assert_eq!(picture.counted(lane(&picture, "in flight")).len(), 1);
+}
+
+#[test]
+fn a_callback_ends_a_life_and_what_it_pushes_has_a_lane() {
+    let mut all = one_publish();
+    all.truncate(6);
+    all.push((910, 0, pushed(6)));
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    assert_eq!(
+        row(&picture, "publisher", 1).last(),
+        Some(&(300, 900, Doing::OnItsWay))
+    );
+    // It was not taken: it lives until the end.
+    assert_eq!(picture.lives.last().unwrap().end, "not ended");
+    assert_eq!(picture.lanes[lane(&picture, "callbacks")].note, "1 command");
+}
+
+#[test]
+fn a_lost_connection_leaves_what_was_on_its_way_unsent_until_it_is_sent_again() {
+    let mut all = vec![
+        (0, 0, What::Attempt { number: 1 }),
+        (
+            50,
+            0,
+            What::Connected {
+                session_present: false,
+            },
+        ),
+    ];
+    all.extend(one_publish().into_iter().take(5));
+    all.extend([
+        (
+            400,
+            0,
+            What::Lost {
+                loss: Loss::PeerClosed,
+            },
+        ),
+        (
+            400,
+            0,
+            What::Retrying {
+                delay: Duration::from_nanos(100),
+            },
+        ),
+        (500, 0, What::Attempt { number: 1 }),
+        (
+            550,
+            0,
+            What::Retrying {
+                delay: Duration::from_nanos(50),
+            },
+        ),
+        (600, 0, What::Attempt { number: 2 }),
+        (
+            700,
+            0,
+            What::Connected {
+                session_present: true,
+            },
+        ),
+        (750, 0, written(5)),
+        (900, 0, ended(5, CommandEnd::Delivered)),
+        (950, 0, What::LoopEnded),
+    ]);
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    let life = [
+        (100, 200, Doing::Queued),
+        (200, 300, Doing::Unsent),
+        (300, 400, Doing::OnItsWay),
+        (400, 750, Doing::Unsent),
+        (750, 900, Doing::OnItsWay),
+    ];
+    assert_eq!(row(&picture, "publisher", 1), life);
+    assert_eq!(picture.lives[0].sent, 2);
+    let link = [
+        (0, 50, Doing::Connecting),
+        (50, 400, Doing::Connected),
+        (400, 500, Doing::Down),
+        (500, 550, Doing::Connecting),
+        (550, 600, Doing::Down),
+        (600, 700, Doing::Connecting),
+        (700, 950, Doing::Connected),
+    ];
+    assert_eq!(row(&picture, "connection", 0), link);
+    let moments = picture.moments_of(lane(&picture, "connection")).iter();
+    let texts: Vec<_> = moments
+        .map(|one| (one.sign, &*picture.texts[one.text.unwrap() as usize]))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            (Sign::Made, "session new"),
+            (Sign::Broken, "lost: the broker closed it"),
+            (Sign::AttemptFailed, "failed, next attempt after 50 ns"),
+            (Sign::Made, "session resumed"),
+        ]
+    );
+    let said = "the connection was lost once, and the loop waited 150 ns for its attempts";
+    assert!(
+        picture.facts.iter().any(|fact| fact == said),
+        "{:?}",
+        picture.facts
+    );
+}
+
+#[test]
+fn a_message_for_two_inboxes_has_a_life_in_each() {
+    let message = 3;
+    let all = vec![
+        (10, 1, What::WaitsForMessage { inbox: 4 }),
+        (
+            100,
+            0,
+            What::Received {
+                packet: PUBLISH,
+                packet_id: 12,
+                number: message,
+            },
+        ),
+        (
+            100,
+            0,
+            What::Arrived {
+                message,
+                qos: QoS::AtLeastOnce,
+                bytes: 33,
+            },
+        ),
+        (110, 0, What::Offered { message, inbox: 4 }),
+        (110, 0, What::Aside { message, inbox: 9 }),
+        (150, 1, What::TakenOut { message, inbox: 4 }),
+        (300, 0, What::Offered { message, inbox: 9 }),
+        (
+            320,
+            0,
+            What::Written {
+                packet: PacketKind::PubAck,
+                packet_id: 12,
+                number: message,
+            },
+        ),
+        (400, 2, What::TakenOut { message, inbox: 9 }),
+        (
+            500,
+            0,
+            What::Offered {
+                message: 5,
+                inbox: 9,
+            },
+        ),
+        (
+            600,
+            0,
+            What::Dropped {
+                message: 5,
+                inbox: 9,
+            },
+        ),
+    ];
+    let picture = told(&[records(&["main", "quick", "slow"], all)]);
+    assert_eq!(
+        row(&picture, "quick", 0),
+        [(10, 150, Doing::WaitsForMessage)]
+    );
+    assert_eq!(
+        row(&picture, "inbox of quick", 0),
+        [(110, 150, Doing::InInbox)]
+    );
+    let slow = [
+        (110, 300, Doing::MessageAside),
+        (300, 400, Doing::InInbox),
+        (500, 600, Doing::InInbox),
+    ];
+    assert_eq!(row(&picture, "inbox of slow", 0), slow);
+    let own = &picture.lives[0];
+    assert_eq!(
+        (own.packet_id, own.from, own.to, own.acknowledged),
+        (12, 100, 400, Some(320))
+    );
+    assert_eq!(picture.lives[1].end, "dropped");
+    assert_eq!(picture.moments_of(lane(&picture, "inbox of slow")).len(), 1);
+}
+
+#[test]
+fn two_loops_share_their_lanes_and_the_time_between_them_is_a_strip() {
+    let one = || records(&["main", "publisher"], one_publish());
+    let picture = told(&[one(), one()]);
+    assert_eq!(picture.lives.len(), 2);
+    assert_eq!(picture.lives[1].from, 1000 + 10 + 100);
+    assert_eq!(picture.real(1000), 1000);
+    assert_eq!(picture.real(1010), 5_000_001_000);
+    assert_eq!(
+        picture
+            .lanes
+            .iter()
+            .filter(|lane| lane.kind == LaneKind::Thread)
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn the_loop_works_and_sleeps() {
+    let all = vec![
+        (100, 0, What::Sleeps),
+        (200, 0, What::Woke),
+        (200, 0, What::ProcessLoop),
+        (210, 0, What::Read { bytes: 5 }),
+        (220, 0, What::Write { bytes: 6 }),
+        (300, 0, What::LoopEnded),
+    ];
+    let picture = told(&[records(&["main"], all)]);
+    let states = [
+        (0, 100, Doing::Works),
+        (100, 200, Doing::Sleeps),
+        (200, 300, Doing::Works),
+    ];
+    assert_eq!(row(&picture, "loop, in main", 0), states);
+    for (name, sign, bytes) in [
+        ("loop, in main", Sign::ProcessLoop, 0),
+        ("records out", Sign::TlsRecord, 6),
+        ("records in", Sign::TlsRecord, 5),
+    ] {
+        let [own] = picture.moments_of(lane(&picture, name)) else {
+            panic!("{name}")
+        };
+        assert_eq!((own.sign, own.bytes), (sign, bytes));
+    }
+}
+
+#[test]
+fn overwritten_records_leave_a_gap_that_is_told() {
+    let mut part = records(&["main", "publisher"], one_publish().split_off(2));
+    part.threads[0].overwritten = 40;
+    part.threads[1].overwritten = 2;
+    let picture = told(&[part]);
+    assert_eq!(row(&picture, "publisher", 0), [(0, 1000, Doing::Missing)]);
+    assert_eq!(
+        row(&picture, "loop, in main", 0)[0],
+        (0, 200, Doing::Missing)
+    );
+    // Nobody knows any more which thread pushed the command.
+    assert!(picture.lives.is_empty());
+    assert!(
+        picture.facts[1].starts_with("42 older records"),
+        "{:?}",
+        picture.facts
+    );
+}
+
+#[test]
+fn a_command_that_was_not_delivered_is_marked() {
+    let all = vec![
+        (100, 1, pushed(5)),
+        (200, 1, What::HandedBack { command: 5 }),
+        (300, 1, pushed(6)),
+        (400, 0, ended(6, CommandEnd::NeverSent)),
+    ];
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    let ends: Vec<&str> = picture.lives.iter().map(|life| life.end).collect();
+    assert_eq!(ends, ["handed back", "never sent"]);
+    let marks = picture.moments_of(lane(&picture, "publisher")).iter();
+    assert_eq!(
+        marks.map(|one| (one.at, one.sign)).collect::<Vec<_>>(),
+        [(200, Sign::Failure), (400, Sign::Failure)]
+    );
+}
+
+#[test]
+fn threads_are_in_the_order_of_their_numbers() {
+    let names = ["main", "publisher-10", "publisher-9", "publisher-9"];
+    let all = (1..4)
+        .map(|number| (10, number, pushed(number.into())))
+        .collect();
+    let picture = told(&[records(&names, all)]);
+    let names: Vec<&str> = picture
+        .lanes
+        .iter()
+        .take(3)
+        .map(|lane| &*lane.name)
+        .collect();
+    assert_eq!(names, ["publisher-9", "publisher-10", "publisher-9 (2)"]);
+}

@@ -1,0 +1,148 @@
+//! The files of `--timeline` and `--trace`: they tell of a run what its report tells, and one that cannot be written ends
+//! the run before it begins. `tests/browser/` looks at them with a browser.
+
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{ClosedPort, Finished, Mosquitto, Program};
+
+/// Runs the program with all three files. Returns page, SVG and trace.
+fn draw(program: Program) -> (Finished, [String; 3]) {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let files = [at("run.html"), at("run.svg"), at("run.json")];
+    let done = program
+        .arg("--timeline")
+        .arg(&files[0])
+        .arg("--timeline")
+        .arg(&files[1])
+        .arg("--trace")
+        .arg(&files[2])
+        .args(["--output", "json", "--connect-interval", "0"])
+        .run();
+    (done, files.map(|file| fs::read_to_string(file).unwrap()))
+}
+
+/// Lives in a trace, by the beginning of their names.
+fn lives(trace: &str, what: &str) -> u64 {
+    let trace: Value = serde_json::from_str(trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap().iter();
+    let own = events
+        .filter(|event| event["ph"] == "b" && event["name"].as_str().unwrap().starts_with(what));
+    own.count() as u64
+}
+
+#[test]
+fn demo_and_bench_draw_what_they_report() {
+    let broker = Mosquitto::start();
+    let program = || Program::new().args(broker.arguments());
+    let demo = program().args([
+        "--iterations",
+        "2",
+        "--iteration-delay",
+        "1ms",
+        "--publish-delay",
+        "0",
+    ]);
+    let (done, [page, svg, trace]) = draw(demo);
+    done.expect_code(0);
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    let runs = report["runs"].as_array().unwrap();
+    let sum = |field: &str| {
+        runs.iter()
+            .map(|run| run[field].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!(lives(&trace, "PUBLISH"), sum("published"));
+    assert_eq!(lives(&trace, "message"), sum("received"));
+    for name in [
+        "sync-publisher",
+        "async-publisher",
+        "inbox of subscriber",
+        "loop, in main",
+    ] {
+        for file in [&page, &svg, &trace] {
+            assert!(file.contains(name), "{name}");
+        }
+    }
+    assert!(done.stderr.contains("run.html"), "{done}");
+
+    let bench = Program::new().arg("bench").args(broker.arguments());
+    let (done, [page, _, trace]) =
+        draw(bench.args(["--messages", "3000", "--receive", "--threads", "3"]));
+    done.expect_code(0);
+    assert_eq!(
+        (lives(&trace, "PUBLISH"), lives(&trace, "message")),
+        (3000, 3000)
+    );
+    assert!(page.contains("publisher-2") && page.contains("inbox of receiver"));
+    assert!(!page.contains("are missing"), "records were overwritten");
+}
+
+/// Nothing of the broker is known to whoever gets the picture.
+#[test]
+fn a_picture_holds_no_names_of_hosts_and_topics() {
+    let broker = Mosquitto::start();
+    let arguments = [
+        "--iterations",
+        "1",
+        "--publish-delay",
+        "0",
+        "--topic-prefix",
+        "kept-to-us",
+    ];
+    let program = Program::new().args(broker.arguments()).args(arguments);
+    let (done, files) = draw(program.args(["--client-id", "mine-alone"]));
+    done.expect_code(0);
+    for file in files {
+        for word in ["kept-to-us", "mine-alone", "localhost", "127.0.0.1"] {
+            assert!(!file.contains(word), "{word}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_run_before_it_begins() {
+    let port = ClosedPort::hold();
+    let endpoint = port.endpoint();
+    for (flag, file, told) in [
+        (
+            "--timeline",
+            "/nowhere/run.svg",
+            "opening /nowhere/run.svg to write to it (--timeline)",
+        ),
+        (
+            "--trace",
+            "/nowhere/run.json",
+            "opening /nowhere/run.json to write to it (--trace)",
+        ),
+        ("--timeline", "run.png", "that ends in .svg or .html"),
+        ("--trace", "run.txt", "that ends in .json"),
+    ] {
+        let done = Program::new()
+            .args(["--endpoint", &endpoint, flag, file])
+            .run();
+        done.expect_code(2);
+        assert!(done.stderr.contains(told), "{done}");
+        assert!(!done.stderr.contains("connect"), "{done}");
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_a_picture_too() {
+    let port = ClosedPort::hold();
+    let endpoint = port.endpoint();
+    let program = Program::new().args(["bench", "--endpoint", &endpoint, "--retry-for", "1ms"]);
+    let (done, [page, svg, trace]) = draw(program);
+    done.expect_code(3);
+    assert!(page.contains("no connection was made"), "{page}");
+    assert!(
+        svg.contains("attempt failed") || svg.contains("connecting"),
+        "{svg}"
+    );
+    assert_eq!(lives(&trace, "PUBLISH"), 0);
+}
