@@ -11,8 +11,9 @@
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
-#   --all     besides all steps: shellcheck, faults in the models, the package built from its own files, a storm of a
-#             million messages, and both fuzz targets for some minutes; for this it also installs shellcheck
+#   --all     besides all steps: shellcheck, faults in the models, the package built from its own files, pictures in a
+#             browser, a storm of a million messages, and both fuzz targets for some minutes; for this it also
+#             installs shellcheck and chromium
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -59,7 +60,10 @@ missing_packages() {
     command -v cc >/dev/null 2>&1 || echo build-essential
     command -v openssl >/dev/null 2>&1 || echo openssl
     command -v mosquitto >/dev/null 2>&1 || echo mosquitto
-    [[ $mode != --all ]] || command -v shellcheck >/dev/null 2>&1 || echo shellcheck
+    if [[ $mode == --all ]]; then
+        command -v shellcheck >/dev/null 2>&1 || echo shellcheck
+        command -v chromium >/dev/null 2>&1 || echo chromium
+    fi
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
 }
 
@@ -174,6 +178,12 @@ models() {
         --target-dir "${CARGO_TARGET_DIR:-target}/models" -- "$@"
 }
 
+# Opens the pictures of real runs in Chromium. Neither `cargo test` nor clippy's --all-targets compiles these tests.
+pictures() {
+    cargo clippy --locked --test browser -- -D warnings
+    cargo test --locked --test browser -- --nocapture --test-threads 1
+}
+
 fuzzing() {
     scripts/fuzz.sh decode --minutes 2
     scripts/fuzz.sh session --minutes 2
@@ -213,6 +223,7 @@ else
     step 'smoke test' scripts/smoke.sh
     step 'short soak run' scripts/soak.sh --dev 0.25
     [[ $mode != --all ]] || step 'package' package
+    [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm
     [[ $mode != --all ]] || step 'fuzzing' fuzzing
 fi
