@@ -181,11 +181,11 @@ impl<T> Outbound<T> {
             return Some(id);
         }
         let has_room = self.qos2_in_flight() < usize::from(self.window_qos2);
-        let standing = self.suspects.standing();
+        let standing = self.standing_suspects();
         let is_renewing = is_renewing && self.suspects.is_off();
         let entry = self
             .waiting
-            .poll(&self.ring, is_renewing, standing, has_room)?;
+            .poll(&self.ring, is_renewing, &standing, has_room)?;
         self.reserve(entry)
     }
 

@@ -223,6 +223,9 @@ impl<T> Session<T> {
         let left = self.outbound.unsubscribing(id);
         let awaited = left.is_some();
         if let Some(left) = left {
+            // A SUBSCRIBE that stood without an answer may have been granted behind it.
+            let filters = left.packet().iter();
+            filters.for_each(|filter| self.filters.remove(filter));
             left.answer();
             self.on_request_answered(id, now);
         }

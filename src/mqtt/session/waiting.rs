@@ -40,8 +40,8 @@ impl<T> Waiting<T> {
     }
 
     /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may. The
-    /// requests in `standing` hold nothing back: nobody waits for their answers any more. A QoS 2 message may if there
-    /// is room for one.
+    /// requests in `standing` hold nothing back: they are suspected, and the next answer to another command ends them.
+    /// A QoS 2 message may if there is room for one.
     pub(super) fn poll(
         &mut self,
         ring: &Ring<Entry<T>>,

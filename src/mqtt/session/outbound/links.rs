@@ -48,6 +48,7 @@ impl<T> Outbound<T> {
             }
         }
         gone.into_iter().for_each(|id| self.ring.free(id));
+        self.wait_again();
         self.leaving
             .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
         refused

@@ -2,6 +2,7 @@
 //!
 //! Whether one is suspected, and when a trial goes on, is decided in `../suspects.rs`. Pure; the loop's thread.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::super::entry::Body;
@@ -70,15 +71,10 @@ impl<T> Outbound<T> {
         if self.suspects.is_off() {
             return Vec::new();
         }
-        let mut standing = match self.suspects.take_witness() {
-            true => self.suspects.standing().to_vec(),
+        let standing = match self.suspects.take_witness() {
+            true => self.standing_suspects(),
             false => Vec::new(),
         };
-        let is_suspect = |id: &PacketId| {
-            let entry = self.ring.get(*id);
-            entry.is_some_and(|entry| self.suspects.suspects(entry.suspicion))
-        };
-        standing.retain(is_suspect);
         let give_up = |id| self.give_up(id, Reason::Unanswered, events);
         let refused = standing.into_iter().filter_map(give_up).collect();
         if !self.has_suspects() {
@@ -104,6 +100,36 @@ impl<T> Outbound<T> {
     /// When the trial goes on.
     pub(in crate::mqtt::session) fn next_timer(&self) -> Option<Instant> {
         self.suspects.next_timer()
+    }
+
+    /// Those that stand without an answer and are given up with the next answer to another command.
+    pub(super) fn standing_suspects(&self) -> Vec<PacketId> {
+        let standing = self.suspects.standing().iter().copied();
+        let is_suspect = |id: &PacketId| {
+            let entry = self.ring.get(*id);
+            entry.is_some_and(|entry| self.suspects.suspects(entry.suspicion))
+        };
+        standing.filter(is_suspect).collect()
+    }
+
+    /// Lets requests wait for those for the same filters that they overtook because these were suspected. Otherwise both
+    /// would be sent again at once, and might be answered in any order.
+    pub(super) fn wait_again(&mut self) {
+        let requests = self.ring.in_order().filter(|(_, entry)| entry.is_request());
+        let mut known = BTreeSet::new();
+        let mut later = Vec::new();
+        for (id, entry) in requests {
+            match entry.filters().any(|filter| known.contains(filter)) {
+                true => later.push(id),
+                false => known.extend(entry.filters()),
+            }
+        }
+        for id in later.into_iter().rev() {
+            let entry = self.ring.remove(id);
+            entry
+                .into_iter()
+                .for_each(|entry| self.waiting.push_front(entry));
+        }
     }
 
     fn has_suspects(&self) -> bool {

@@ -33,6 +33,8 @@ mod suspects;
 mod timing;
 #[cfg(test)]
 mod transcript;
+#[cfg(test)]
+mod trials;
 
 #[cfg(test)]
 pub(crate) use transcript::Transcript;

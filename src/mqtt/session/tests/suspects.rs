@@ -8,7 +8,7 @@ use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
 
 /// How long the broker takes to close a link on which a packet came that it does not like.
-const CLOSES_AFTER: u64 = 100;
+pub(super) const CLOSES_AFTER: u64 = 100;
 
 impl Transcript {
     /// Milliseconds after the beginning.
@@ -16,12 +16,12 @@ impl Transcript {
         self.now.duration_since(self.base).as_millis() as u64
     }
 
-    fn later(&mut self, milliseconds: u64) -> &mut Self {
+    pub(super) fn later(&mut self, milliseconds: u64) -> &mut Self {
         self.at(self.time() + milliseconds)
     }
 
     /// The broker closes the link after this time, and the next one is made a second later.
-    fn closed_after(&mut self, milliseconds: u64, session_present: bool) -> &mut Self {
+    pub(super) fn closed_after(&mut self, milliseconds: u64, session_present: bool) -> &mut Self {
         self.later(milliseconds).loses_link();
         self.later(1_000).links_up().connack(session_present);
         self.connected = None;
@@ -29,7 +29,7 @@ impl Transcript {
     }
 
     /// A trial link: PINGREQ, and nothing else for this time, in which the broker answers it.
-    fn stands_idle(&mut self, milliseconds: u64) -> &mut Self {
+    pub(super) fn stands_idle(&mut self, milliseconds: u64) -> &mut Self {
         self.sends("PINGREQ").silent();
         assert!(
             !self.wants_commands(),
@@ -41,7 +41,7 @@ impl Transcript {
     }
 
     /// Three links are lost with what is sent as `packet` on each of them.
-    fn loses_three(&mut self, packet: &str) -> &mut Self {
+    pub(super) fn loses_three(&mut self, packet: &str) -> &mut Self {
         for _ in 0..2 {
             self.closed_after(CLOSES_AFTER, true).sends(packet);
         }
@@ -51,7 +51,7 @@ impl Transcript {
 
 /// For how long trial links stand idle whose broker closes them so soon after each trial: a quarter of a second at
 /// least, and then half as long again as the longest of them lived.
-const IDLE: [u64; 5] = [250, 525, 938, 1_557, 2_486];
+pub(super) const IDLE: [u64; 5] = [250, 525, 938, 1_557, 2_486];
 
 #[test]
 fn a_publish_on_which_the_broker_closes_is_tried_alone_on_five_links_and_given_up() {
@@ -113,14 +113,14 @@ fn a_publish_that_the_broker_never_acknowledges_is_given_up_once_it_answers_anot
 
 impl Transcript {
     /// Lets time pass until the session closes the link because this acknowledgment is late. PINGREQ is answered.
-    fn is_late(&mut self, id: u16) -> &mut Self {
+    pub(super) fn is_late(&mut self, id: u16) -> &mut Self {
         self.waits_for_answers();
         self.sent.clear();
         self.notes(&format!("close AckTimeout {id}"))
     }
 
     /// Lets time pass until an acknowledgment is late, and the link goes on.
-    fn lets_stand(&mut self) -> &mut Self {
+    pub(super) fn lets_stand(&mut self) -> &mut Self {
         let before = self.session.in_flight();
         while self.session.in_flight() == before {
             self.passes_one_timer();
@@ -212,7 +212,7 @@ fn a_pubrel_that_is_given_up_is_sent_no_more_and_its_identifier_stays_in_use() {
 
 impl Transcript {
     /// Publishes a message and acknowledges it; gives its identifier.
-    fn acknowledged_publish(&mut self) -> u16 {
+    pub(super) fn acknowledged_publish(&mut self) -> u16 {
         let token = self.publish("t", 1, "x");
         let Some(Packet::Publish(sent)) = self.sent.pop_front() else {
             panic!("no PUBLISH");
@@ -560,7 +560,7 @@ impl Transcript {
 impl Transcript {
     /// Three links are lost because the broker answers nothing but PINGREQ. The next one is a trial link, and has
     /// stood idle.
-    fn is_late_three_times(&mut self, id: u16) -> &mut Self {
+    pub(super) fn is_late_three_times(&mut self, id: u16) -> &mut Self {
         for _ in 0..3 {
             self.is_late(id).ends_link(LinkEnd::Otherwise);
             self.links_up().connack(true).connected = None;
