@@ -3,6 +3,7 @@
 //! Built for tests only. A test that needs anything else of the session calls its methods. Pure.
 
 use std::hash::{Hash, Hasher};
+use std::time::Instant;
 
 use super::filters::Filters;
 use super::{DeliveryId, LinkState, Outcome, Session};
@@ -65,6 +66,44 @@ impl<T> Session<T> {
     /// Suspects nothing.
     pub(crate) fn break_suspicion(&mut self) {
         self.outbound.break_suspicion();
+    }
+
+    /// Gives up a command with the first link that is closed with it alone.
+    pub(crate) fn break_threshold(&mut self) {
+        self.outbound.suspects_to_break().break_threshold();
+    }
+
+    /// Forgets what left on the present link beside the packet that is tried.
+    pub(crate) fn break_company(&mut self) {
+        self.outbound.suspects_to_break().break_company();
+    }
+
+    /// Goes on as though a command had been answered.
+    pub(crate) fn break_witness(&mut self, now: Instant) {
+        self.outbound.suspects_to_break().break_witness();
+        self.judge(now);
+    }
+
+    /// Ends the time for which the link stands idle.
+    pub(crate) fn break_idle(&mut self, now: Instant) {
+        self.outbound.suspects_to_break().break_idle(now);
+        if self.outbound.goes_on_trying(now) {
+            self.send_waiting(now);
+        }
+    }
+
+    /// Takes the packet under this identifier for one that was sent on the present link.
+    pub(crate) fn break_link_of(&mut self, id: PacketId) {
+        self.outbound.break_link_of(id);
+    }
+
+    /// Sends the command that waits first.
+    pub(crate) fn break_turn(&mut self, now: Instant) {
+        if self.link == LinkState::Up
+            && let Some(id) = self.outbound.break_turn()
+        {
+            self.send(id, now);
+        }
     }
 
     /// Frees the identifiers of commands that were given up.

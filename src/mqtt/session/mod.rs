@@ -422,12 +422,6 @@ impl<T> Session<T> {
         self.outbound.is_free(id)
     }
 
-    /// Whether nothing more is sent under this identifier, although the broker may hold it.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn is_given_up(&self, id: PacketId) -> bool {
-        self.outbound.is_given_up(id)
-    }
-
     /// Whether the broker has granted this filter, or is to be asked for it again.
     pub fn is_subscribed(&self, filter: &str) -> bool {
         self.filters.contains(filter)

@@ -335,6 +335,26 @@ impl Suspects {
         self.suspected_after = u32::MAX;
     }
 
+    pub(super) fn break_threshold(&mut self) {
+        self.given_up_after = 1;
+    }
+
+    pub(super) fn break_company(&mut self) {
+        self.has_company = false;
+    }
+
+    pub(super) fn break_witness(&mut self) {
+        if let TrialPhase::Trial(trial) = &mut self.phase {
+            trial.has_witness = true;
+        }
+    }
+
+    pub(super) fn break_idle(&mut self, now: Instant) {
+        if let TrialPhase::Idle { until, .. } = &mut self.phase {
+            *until = now;
+        }
+    }
+
     /// Hashes what decides which packet is sent next.
     pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
         let told = (self.longest_life, self.has_company);

@@ -1,6 +1,7 @@
 //! For tests: what `inspect.rs` shows and breaks of the sending half.
 
 use super::super::entry::Entry;
+use super::super::suspects::Suspects;
 use super::Outbound;
 use crate::mqtt::packet::PacketId;
 
@@ -25,6 +26,23 @@ impl<T> Outbound<T> {
         (&self.ring, &self.waiting, &self.leaving).hash(state);
         self.recovery.hash_state(state);
         self.suspects.hash_state(state);
+    }
+
+    pub(in crate::mqtt::session) fn suspects_to_break(&mut self) -> &mut Suspects {
+        &mut self.suspects
+    }
+
+    pub(in crate::mqtt::session) fn break_link_of(&mut self, id: PacketId) {
+        if let Some(entry) = self.ring.get_mut(id) {
+            entry.on_this_link = true;
+        }
+    }
+
+    pub(in crate::mqtt::session) fn break_turn(&mut self) -> Option<PacketId> {
+        let mut waiting = self.waiting.drain();
+        let first = waiting.next();
+        waiting.for_each(|entry| self.waiting.push_back(entry));
+        self.reserve(first?)
     }
 
     pub(in crate::mqtt::session) fn break_suspicion(&mut self) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::super::options;
 use super::super::rules::{FAULTS, Fault, Rule, needs_suspects};
 use super::world::{Step, World};
-use crate::mqtt::packet::{Incoming, PacketId};
+use crate::mqtt::packet::{Incoming, PacketId, QoS};
 use crate::mqtt::session::SessionOptions;
 
 /// Fewer bytes than any two messages of the server have.
@@ -140,6 +140,10 @@ impl State {
                     Incoming::PubAck(id),
                     Incoming::PubRec(id),
                     Incoming::PubComp(id),
+                    Incoming::SubAck {
+                        id,
+                        granted: vec![Some(QoS::ExactlyOnce)],
+                    },
                 ];
                 let strays = strays.into_iter().filter(|p| !harness.record.expects(p));
                 steps.extend(strays.map(Step::Stray));
@@ -403,6 +407,35 @@ fn every_interleaving_of_commands_that_links_are_lost_with() {
     no_violation("commands that are suspected", budget, 1, 10_000);
 }
 
+/// A SUBSCRIBE, and an UNSUBSCRIBE that takes it back, may stand without an answer beside a PUBLISH.
+#[test]
+fn every_interleaving_of_requests_that_stand_without_an_answer() {
+    let budget = Budget {
+        publishes: [0, 1, 0],
+        subscribes: 1,
+        unsubscribes: 1,
+        losses: 2,
+        suspects: Some((2, 2)),
+        waits: 5,
+        ..Budget::default()
+    };
+    no_violation("requests that stand", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_requests_that_links_are_lost_with() {
+    let budget = Budget {
+        subscribes: 1,
+        unsubscribes: 1,
+        losses: 3,
+        forgets: 1,
+        suspects: Some((1, 2)),
+        waits: 3,
+        ..Budget::default()
+    };
+    no_violation("requests that are suspected", budget, 1, 10_000);
+}
+
 /// The largest worlds. They take minutes in a build that is not optimised, so only an optimised one without debug
 /// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
 #[cfg(not(debug_assertions))]
@@ -507,8 +540,44 @@ fn every_fault_is_noticed() {
         few_identifiers: true,
         ..Budget::default()
     };
+    let suspected_twice = Budget {
+        publishes: [0, 1, 0],
+        losses: 2,
+        suspects: Some((1, 2)),
+        waits: 1,
+        ..Budget::default()
+    };
+    let suspected_with_company = Budget {
+        strays: 1,
+        suspects: Some((1, 1)),
+        ..suspected_twice
+    };
+    let standing_while_pinged = Budget {
+        pings: 1,
+        losses: 1,
+        strays: 0,
+        waits: 4,
+        ..suspected_with_company
+    };
+    let suspected_request = Budget {
+        subscribes: 1,
+        losses: 1,
+        strays: 1,
+        suspects: Some((1, 1)),
+        ..Budget::default()
+    };
+    let requests = Budget {
+        subscribes: 1,
+        unsubscribes: 1,
+        ..Budget::default()
+    };
     for (fault, words) in FAULTS {
         let budget = match fault {
+            Fault::GivenUpAtOnce | Fault::IdleCut => suspected_twice,
+            Fault::CompanyForgotten => suspected_with_company,
+            Fault::GivenUpWithoutWitness => standing_while_pinged,
+            Fault::EarlierLinkAnswers => suspected_request,
+            Fault::RequestOvertakes => requests,
             _ if needs_suspects(fault) => suspected,
             Fault::Qos2Unbounded => two_of_qos_2,
             Fault::UnknownIsFree => an_unknown_pubrec,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
 use super::super::rules::server::{Server, level};
-use super::super::rules::{Fault, Harness, Kind, Rule, Verdict};
+use super::super::rules::{Fault, Harness, Kind, Rule, Token, Verdict};
 use crate::mqtt::packet::{Filter, Incoming, QoS};
 use crate::mqtt::session::{Outcome, Reason, SessionOptions};
 use crate::mqtt::v4::tests::wire;
@@ -47,6 +47,10 @@ pub(super) struct World {
     pub(super) to_client: VecDeque<Incoming>,
     /// The subscriptions that the server has to have in the end.
     wanted: BTreeMap<String, u8>,
+    /// The last request for each filter.
+    requests: BTreeMap<String, Token>,
+    /// Filters whose last request or renewal was given up: the server may have done as it says.
+    unknown: BTreeSet<String>,
     /// QoS 2 messages that were delivered.
     delivered: BTreeSet<u8>,
     /// A server that begins a session whose CONNACK never arrives keeps it. Otherwise it drops that session, so
@@ -68,6 +72,8 @@ impl World {
             server: Server::default(),
             to_client: VecDeque::new(),
             wanted: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             delivered: BTreeSet::new(),
             keeps_unknown_session,
         }
@@ -79,14 +85,18 @@ impl World {
         match step {
             Step::Publish(qos) => harness.publish("t", *qos, 2)?,
             Step::Subscribe(numbers, qos) => {
+                let token = harness.record.next_token();
                 let filters = numbers.iter().map(|n| Filter::new(name(n), level(*qos)));
                 harness.subscribe(filters.collect())?;
                 self.wanted.extend(numbers.iter().map(|n| (name(n), *qos)));
+                self.requests(numbers, token);
             }
             Step::Unsubscribe(numbers) => {
+                let token = harness.record.next_token();
                 harness.unsubscribe(numbers.iter().map(name).collect())?;
                 self.wanted
                     .retain(|filter, _| !numbers.iter().any(|n| name(n) == *filter));
+                self.requests(numbers, token);
             }
             Step::Ping => harness.ping()?,
             Step::Serve => {
@@ -115,6 +125,14 @@ impl World {
             self.harness.transmit(usize::MAX)?;
         }
         self.check_ended()
+    }
+
+    /// A request for these filters was made.
+    fn requests(&mut self, numbers: &[u8], token: Token) {
+        for filter in numbers.iter().map(name) {
+            self.unknown.remove(&filter);
+            self.requests.insert(filter, token);
+        }
     }
 
     fn receive(&mut self, packet: Incoming) -> Rule {
@@ -171,6 +189,14 @@ impl World {
                     Kind::Publish { .. },
                     Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
                 ) => true,
+                (
+                    Kind::Subscribe | Kind::Unsubscribe,
+                    Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
+                ) => {
+                    let last = self.requests.iter().filter(|(_, last)| **last == token);
+                    self.unknown.extend(last.map(|(filter, _)| filter.clone()));
+                    true
+                }
                 (Kind::Subscribe | Kind::Unsubscribe | Kind::Ping, Outcome::Delivered { .. })
                 | (Kind::Ping, Outcome::PerhapsDelivered(Reason::LinkLost)) => true,
                 _ => false,
@@ -181,6 +207,7 @@ impl World {
                 ));
             }
         }
+        self.unknown.extend(self.harness.refused.drain(..));
         Ok(())
     }
 
@@ -224,7 +251,9 @@ impl World {
         if !self.server.held.is_empty() || !unreleased.all(is_given_up) {
             return Err("the server holds what was not acknowledged to the end".to_owned());
         }
-        if self.server.subscriptions != self.wanted {
+        let is_known = |(filter, _): &(&String, &u8)| !self.unknown.contains(*filter);
+        let subscribed = self.server.subscriptions.iter().filter(is_known);
+        if !subscribed.eq(self.wanted.iter().filter(is_known)) {
             return Err(format!("subscribed: {:?}", self.server.subscriptions));
         }
         match session.wants_commands() {
@@ -236,7 +265,7 @@ impl World {
     pub(super) fn hash_state(&self, state: &mut impl Hasher) {
         self.harness.hash_state(state);
         (&self.server, &self.to_client).hash(state);
-        (&self.wanted, &self.delivered).hash(state);
+        (&self.wanted, &self.requests, &self.unknown, &self.delivered).hash(state);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Rule;
 use super::record::{Cause, Command, InUse, Kind, Record, Stage, Token};
+use super::trials::Tried;
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message};
 use crate::mqtt::session::Outcome::{Cancelled, Delivered, NeverSent, PerhapsDelivered, Refused};
 use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
@@ -15,8 +16,15 @@ impl Record {
     /// The rule that it breaks.
     pub(super) fn says(&mut self, event: &Event<Token>, cause: &Cause) -> Rule {
         let right = match (event, cause) {
-            (Event::Resolved { token, outcome, .. }, _) => {
-                return self.ends(*token, outcome, cause);
+            (
+                Event::Resolved {
+                    token,
+                    outcome,
+                    answered,
+                },
+                _,
+            ) => {
+                return self.ends(*token, outcome, *answered, cause);
             }
             (Event::Message { message, delivery }, Cause::Packet(packet, _)) => {
                 return self.delivers(message, *delivery, packet);
@@ -37,23 +45,30 @@ impl Record {
                 Event::ConnectRefused(code),
                 Cause::Packet(Incoming::ConnAck { code: said, .. }, _),
             ) => code == said && *code != ConnectReturnCode::Accepted,
-            (
-                Event::SubscriptionRefused { filter },
-                Cause::Packet(Incoming::SubAck { granted, .. }, _),
-            ) => {
-                self.granted.remove(filter);
-                granted.contains(&None) || self.trials.may_give_up()
-            }
             (Event::Renewed { filters }, Cause::Packet(Incoming::SubAck { granted, .. }, _)) => {
                 (1..=granted.iter().flatten().count()).contains(&filters.len())
             }
             // Its outcome, or the end of its renewal, follows.
-            (Event::GivenUp { .. }, Cause::LinkLost | Cause::Packet(..)) => true,
-            // Its renewal is given up.
-            (Event::SubscriptionRefused { filter }, Cause::LinkLost | Cause::Packet(..)) => {
+            (Event::GivenUp { command, reason }, cause) => {
+                self.trials.gives_up(command);
+                reason_to_give_up(cause) == Some(*reason)
+            }
+            (Event::SubscriptionRefused { filter }, cause) => {
                 self.granted.remove(filter);
                 self.renewals_due.remove(filter);
-                true
+                match cause {
+                    Cause::Packet(Incoming::SubAck { granted, .. }, _)
+                        if !self.trials.has_given_up("SUBSCRIBE") =>
+                    {
+                        granted.contains(&None)
+                    }
+                    // Its renewal is given up.
+                    _ => {
+                        let renewal = Tried::Subscribe(vec![filter.clone()]);
+                        let is_it = |_: u16, tried: &Tried| *tried == renewal;
+                        return self.gives_up("SUBSCRIBE", None, cause, is_it);
+                    }
+                }
             }
             (Event::Close(LinkLoss::AckTimeout(id)), Cause::Timeout) => {
                 self.trials.late(id.value());
@@ -100,7 +115,7 @@ impl Record {
         Ok(())
     }
 
-    fn ends(&mut self, token: Token, outcome: &Outcome, cause: &Cause) -> Rule {
+    fn ends(&mut self, token: Token, outcome: &Outcome, answered: bool, cause: &Cause) -> Rule {
         let Some(command) = self.commands.remove(&token) else {
             let what = match token < self.next_token() {
                 true => "ends a second time",
@@ -114,7 +129,11 @@ impl Record {
             Kind::Publish { qos, .. } => Some(qos),
             _ => None,
         };
+        if let PerhapsDelivered(Reason::Parked | Reason::Unanswered) = outcome {
+            self.command_given_up(&command, token, outcome, cause)?;
+        }
         let right = match (outcome, cause) {
+            (PerhapsDelivered(Reason::Parked | Reason::Unanswered), _) => true,
             (Delivered { .. }, Cause::Written) => qos == Some(0) && has_left,
             (Delivered { granted, .. }, Cause::Packet(packet, ended)) => match packet {
                 Incoming::PubAck(_) => qos == Some(1) && *ended == Some(token),
@@ -131,29 +150,6 @@ impl Record {
                 kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
             }
             (NeverSent(_), Cause::LinkLost) => qos == Some(0) && !touched,
-            (PerhapsDelivered(Reason::Parked), Cause::LinkLost) => {
-                self.gives_up(&command, token);
-                self.in_use.retain(|_, what| {
-                    *what
-                        != InUse::GivenUp {
-                            until_session_ends: false,
-                        }
-                });
-                match qos {
-                    Some(0) => false,
-                    Some(_) => self.trials.was_closed_on(token),
-                    None => kind != Kind::Ping,
-                }
-            }
-            (PerhapsDelivered(Reason::Unanswered), Cause::Packet(packet, _)) => {
-                self.gives_up(&command, token);
-                match qos {
-                    _ if matches!(packet, Incoming::PubComp(_)) => false,
-                    Some(0) => false,
-                    Some(_) => self.trials.stands(token),
-                    None => kind != Kind::Ping,
-                }
-            }
             (
                 PerhapsDelivered(Reason::AnsweredAsQos1),
                 Cause::Packet(Incoming::PubAck(_), ended),
@@ -175,7 +171,7 @@ impl Record {
             (PerhapsDelivered(_), Cause::Abandoned) => qos.is_none() || command.sent,
             _ => false,
         };
-        self.trials.ended(token);
+        self.trials.ended(token, answered);
         match right {
             true => Ok(()),
             false => Err(format!(
@@ -184,24 +180,81 @@ impl Record {
         }
     }
 
+    fn command_given_up(
+        &mut self,
+        command: &Command,
+        token: Token,
+        outcome: &Outcome,
+        cause: &Cause,
+    ) -> Rule {
+        let of_it = |filters: &[String]| filters.iter().all(|f| command.filters.contains(f));
+        let is_it = |id: u16, tried: &Tried| match tried {
+            Tried::Message(tried) => *tried == token && id == command.id,
+            Tried::Subscribe(filters) => command.kind == Kind::Subscribe && of_it(filters),
+            Tried::Unsubscribe(filters) => command.kind == Kind::Unsubscribe && of_it(filters),
+            Tried::Release => false,
+        };
+        let (name, qos) = match command.kind {
+            Kind::Publish { qos, .. } => ("PUB", Some(qos)),
+            Kind::Subscribe => ("SUBSCRIBE", None),
+            Kind::Unsubscribe => ("UNSUBSCRIBE", None),
+            Kind::Ping => return Err("PINGREQ is given up".to_owned()),
+        };
+        if reason_to_give_up(cause).map(PerhapsDelivered).as_ref() != Some(outcome) {
+            return Err(format!(
+                "{command:?} ends as {outcome:?} because of {cause:?}"
+            ));
+        }
+        self.gives_up(name, qos, cause, is_it)
+    }
+
     /// A command is given up: its identifier is free with the link, or after PUBREL and PUBCOMP, or with the session.
-    fn gives_up(&mut self, command: &Command, token: Token) {
-        let Kind::Publish { qos, .. } = command.kind else {
-            return;
-        };
-        let id = command.id;
+    fn gives_up(
+        &mut self,
+        name: &str,
+        qos: Option<u8>,
+        cause: &Cause,
+        is_it: impl Fn(u16, &Tried) -> bool,
+    ) -> Rule {
+        let reason = reason_to_give_up(cause);
+        let reason = reason.ok_or_else(|| format!("{name} is given up because of {cause:?}"))?;
+        let id = self.trials.takes_given_up(name, reason, is_it)?;
+        let is_lost = reason == Reason::Parked;
         let what = match self.in_use.get(&id) {
-            Some(InUse::Publish(_)) if qos == 2 => {
+            Some(InUse::Publish(_)) if qos == Some(2) => {
                 self.releases.push(id);
-                InUse::Released(Some(token))
+                if !is_lost {
+                    self.releases_later.push_back(id);
+                }
+                Some(InUse::Released(None))
             }
-            what => {
-                let until_session_ends = matches!(what, Some(InUse::Released(_)));
+            Some(InUse::Released(_)) => {
                 self.releases.retain(|release| *release != id);
-                InUse::GivenUp { until_session_ends }
+                Some(InUse::GivenUp {
+                    until_session_ends: true,
+                })
             }
+            _ if is_lost => None,
+            _ => Some(InUse::GivenUp {
+                until_session_ends: false,
+            }),
         };
-        self.in_use.insert(id, what);
+        match what {
+            Some(what) => drop(self.in_use.insert(id, what)),
+            None => drop(self.in_use.remove(&id)),
+        }
+        Ok(())
+    }
+
+    /// Every event was seen. Nothing follows where the session gives up a PUBREL that no command waits for.
+    ///
+    /// # Errors
+    /// If something else was given up, and its outcome did not follow.
+    pub(super) fn has_said(&mut self, cause: &Cause) -> Rule {
+        while self.trials.has_given_up("") {
+            self.gives_up("PUBREL", None, cause, |_, tried| *tried == Tried::Release)?;
+        }
+        Ok(())
     }
 
     /// Everything was answered and accepted.
@@ -218,5 +271,14 @@ impl Record {
                 "it is at rest, and this was not acknowledged to the end: {owed:?}"
             )),
         }
+    }
+}
+
+/// The reason for which a command may be given up because of this.
+fn reason_to_give_up(cause: &Cause) -> Option<Reason> {
+    match cause {
+        Cause::LinkLost => Some(Reason::Parked),
+        Cause::Packet(..) => Some(Reason::Unanswered),
+        _ => None,
     }
 }

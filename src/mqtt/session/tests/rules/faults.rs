@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 27] = [
+pub(crate) const FAULTS: [(Fault, &str); 33] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -34,7 +34,13 @@ pub(crate) const FAULTS: [(Fault, &str); 27] = [
     (Fault::EarlyBeyondTheLimit, "before it was accepted"),
     (Fault::AccountForgotten, "bytes wait, the session counts"),
     (Fault::TriedTogether, "before the trial link has stood idle"),
-    (Fault::GivenUpAtOnce, "ends as PerhapsDelivered(Parked)"),
+    (Fault::GivenUpAtOnce, "is given up as Parked"),
+    (Fault::GivenUpUntold, "nobody said that this"),
+    (Fault::GivenUpWithoutWitness, "is given up as Unanswered"),
+    (Fault::CompanyForgotten, "is given up as Parked"),
+    (Fault::IdleCut, "the trial link has stood idle for"),
+    (Fault::EarlierLinkAnswers, "because of Other"),
+    (Fault::RequestOvertakes, "was unsubscribed, and"),
     (Fault::GivenUpIsFree, "is used by GivenUp"),
 ];
 
@@ -42,7 +48,14 @@ pub(crate) const FAULTS: [(Fault, &str); 27] = [
 pub(crate) fn needs_suspects(fault: Fault) -> bool {
     matches!(
         fault,
-        Fault::TriedTogether | Fault::GivenUpAtOnce | Fault::GivenUpIsFree
+        Fault::TriedTogether
+            | Fault::GivenUpAtOnce
+            | Fault::GivenUpUntold
+            | Fault::GivenUpWithoutWitness
+            | Fault::CompanyForgotten
+            | Fault::IdleCut
+            | Fault::EarlierLinkAnswers
+            | Fault::GivenUpIsFree
     )
 }
 
@@ -51,6 +64,7 @@ impl Harness {
         match self.fault {
             Fault::Qos2Unbounded => self.session.break_window_qos2(),
             Fault::TriedTogether => self.session.break_suspicion(),
+            Fault::GivenUpAtOnce => self.session.break_threshold(),
             _ => {}
         }
     }
@@ -59,10 +73,6 @@ impl Harness {
         match self.fault {
             Fault::UnreleasedForgotten => self.session.break_inbound(),
             Fault::SentByIdentifier => self.session.break_sending_order(),
-            Fault::GivenUpAtOnce => {
-                let outcome = Outcome::PerhapsDelivered(Reason::Parked);
-                self.session.break_ending(outcome);
-            }
             Fault::GivenUpIsFree => self.session.break_given_up(),
             Fault::ToldTwice => {
                 let outcome = Outcome::PerhapsDelivered(Reason::LinkLost);
@@ -83,6 +93,9 @@ impl Harness {
         match (self.fault, packet) {
             (Fault::RenewalForgotten, _) if is_new_session => self.session.break_filters(),
             (Fault::DroppedWithSession, _) if is_new_session => self.session.break_in_flight(),
+            (Fault::EarlierLinkAnswers, Incoming::SubAck { id, .. }) => {
+                self.session.break_link_of(*id);
+            }
             (Fault::FreedAtPubrec, Incoming::PubRec(id)) => {
                 self.session.break_identifier(*id);
             }
@@ -101,6 +114,13 @@ impl Harness {
     pub(super) fn break_after(&mut self, packet: &Incoming) {
         if let (Fault::UnknownIsFree, Incoming::PubRec(id)) = (self.fault, packet) {
             self.session.break_unknown(*id);
+        }
+        match (self.fault, packet) {
+            (Fault::GivenUpWithoutWitness, Incoming::PingResp) => {
+                self.session.break_witness(self.now);
+            }
+            (Fault::IdleCut, Incoming::PingResp) => self.session.break_idle(self.now),
+            _ => {}
         }
         if let Incoming::ConnAck {
             session_present: false,

@@ -37,6 +37,8 @@ pub(crate) struct Harness {
     pub(crate) unaccepted: Vec<DeliveryId>,
     /// Messages that were delivered because of the packet that came last.
     pub(crate) messages: Vec<Arc<Message>>,
+    /// Filters whose renewal was refused or given up, until the driver takes them.
+    pub(crate) refused: Vec<String>,
     /// Commands that ended, until the driver takes them.
     pub(crate) ended: Vec<(Token, Kind, Outcome)>,
     /// Bytes that may wait for the link because of commands and packets.
@@ -64,6 +66,7 @@ impl Harness {
             sent: VecDeque::new(),
             unaccepted: Vec::new(),
             messages: Vec::new(),
+            refused: Vec::new(),
             ended: Vec::new(),
             allowance: OUTPUT,
         }
@@ -86,7 +89,7 @@ impl Harness {
         let Some(token) = self.new_command(Kind::Subscribe, 20 * filters.len()) else {
             return Ok(());
         };
-        self.record.asks_for(&filters);
+        self.record.asks_for(token, &filters);
         self.session.subscribe(filters, token, self.now);
         self.look(&Cause::Other)
     }
@@ -95,8 +98,12 @@ impl Harness {
         let Some(token) = self.new_command(Kind::Unsubscribe, 20 * filters.len()) else {
             return Ok(());
         };
-        self.record.renounces(&filters);
+        self.record.renounces(token, &filters);
         self.session.unsubscribe(filters, token, self.now);
+        #[cfg(test)]
+        if self.fault == Fault::RequestOvertakes {
+            self.session.break_turn(self.now);
+        }
         self.look(&Cause::Other)
     }
 
@@ -184,6 +191,10 @@ impl Harness {
         self.record.link_lost(end == LinkEnd::ByBroker);
         self.sent.clear();
         self.looked_at = 0;
+        #[cfg(test)]
+        if self.fault == Fault::CompanyForgotten {
+            self.session.break_company();
+        }
         if self.fault != Fault::LossUntold {
             self.session.handle_link_lost(end, self.now);
         }
@@ -256,11 +267,6 @@ impl Harness {
             Incoming::PubRec(id) => self.session.is_free(*id),
             _ => false,
         };
-        if let Incoming::PubRec(id) | Incoming::SubAck { id, .. } | Incoming::UnsubAck(id) = &packet
-            && self.session.is_given_up(*id)
-        {
-            self.record.note_given_up(id.value());
-        }
         let cause = self.record.receives(&packet, is_free);
         let name = packet.name();
         let result = self.session.handle_packet(packet.clone(), self.now);
@@ -321,14 +327,21 @@ impl Harness {
 impl Harness {
     /// Looks at every event and at what is new in the output.
     fn look(&mut self, cause: &Cause) -> Rule {
-        self.record.trials.looks(self.session.is_trying());
+        self.record.trials.is_trying = self.session.is_trying();
         while let Some(event) = self.session.poll_event() {
             self.look_at_event(event, cause)?;
         }
+        self.record.has_said(cause)?;
         while self.session.output().len() > self.looked_at {
             self.look_at_packet()?;
         }
         self.record.nothing_is_due()?;
+        let mut left = self.record.left.iter();
+        if let Some(left) = left.find(|filter| self.session.is_subscribed(filter)) {
+            return Err(format!(
+                "{left} was unsubscribed, and the session goes on with it"
+            ));
+        }
         let (owed, order) = self.session.acknowledgments_owed();
         if order > 2 * owed + 64 {
             return Err(format!(
@@ -363,6 +376,7 @@ impl Harness {
     fn look_at_event(&mut self, event: Event<Token>, cause: &Cause) -> Rule {
         let kind = match &event {
             Event::Resolved { .. } if self.fault == Fault::OutcomeLost => return Ok(()),
+            Event::GivenUp { .. } if self.fault == Fault::GivenUpUntold => return Ok(()),
             Event::Resolved { token, .. } => self.record.commands.get(token).map(|c| c.kind),
             _ => None,
         };
@@ -387,10 +401,10 @@ impl Harness {
                 }
             }
             Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
+            Event::SubscriptionRefused { filter } => self.refused.push(filter),
             Event::Connected { .. }
             | Event::GivenUp { .. }
             | Event::Renewed { .. }
-            | Event::SubscriptionRefused { .. }
             | Event::Unread => {}
         }
         Ok(())

@@ -20,14 +20,19 @@
 //! | a message that could be delivered twice is not sent in another session | `record.rs` |
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
 //! | a SUBSCRIBE or UNSUBSCRIBE is answered only on a link on which it was sent | `record.rs` |
+//! | once an UNSUBSCRIBE is answered, the filter is neither served nor subscribed until a command asks for it | `record.rs`, `harness.rs` |
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
 //! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
 //! | a message that was accepted is acknowledged as soon as its turn comes | `arrivals.rs` |
 //! | a message that waits counts as accepted within the limit, and only there | `arrivals.rs` |
 //! | all that waits is on one account, also when it was acknowledged or its session was lost | `arrivals.rs` |
 //! | a message is left with the broker where there is no room for it, and only there | `arrivals.rs` |
-//! | while a PUBLISH is suspected, nothing is sent before PINGRESP, and then one packet at a time | `trials.rs` |
-//! | a command is given up after so many links closed with it alone, or where it stood while others were answered, PUBREL apart; the identifier of a PUBREL that is given up is never used again | `trials.rs`, `record.rs` |
+//! | while a PUBLISH is suspected, nothing is sent before PINGRESP, and then one packet at a time; not on the link after one that showed nothing | `trials.rs` |
+//! | a trial link stands idle half as long again as those before it lived | `trials.rs` |
+//! | a command is given up after so many links closed with it alone, soon and without company | `trials.rs` |
+//! | or where it was suspected and stood while a command of the same link was answered, PUBREL apart | `trials.rs` |
+//! | giving up is told, and then the outcome of the command or the end of the renewal | `events.rs` |
+//! | the identifier of a PUBREL that is given up is never used again | `record.rs` |
 //! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
 
 mod arrivals;
@@ -41,7 +46,9 @@ mod trials;
 
 pub(super) use harness::Harness;
 #[cfg(test)]
-pub(super) use {arrivals::Verdict, faults::FAULTS, faults::needs_suspects, record::Kind};
+pub(super) use {
+    arrivals::Verdict, faults::FAULTS, faults::needs_suspects, record::Kind, record::Token,
+};
 
 /// The result of a check: nothing, or the rule that was broken.
 pub(super) type Rule = Result<(), String>;
@@ -101,8 +108,20 @@ pub(super) enum Fault {
     AccountForgotten,
     /// A command that links are lost with is sent on beside others.
     TriedTogether,
-    /// A command is given up at the first loss.
+    /// A command is given up with the first link that is closed with it alone.
     GivenUpAtOnce,
+    /// A command is given up, and nobody is told before its outcome.
+    GivenUpUntold,
+    /// A command that stands is given up when PINGRESP comes.
+    GivenUpWithoutWitness,
+    /// A close counts against a command although another packet left on that link.
+    CompanyForgotten,
+    /// A trial link stands idle for no time.
+    IdleCut,
+    /// A SUBACK for a SUBSCRIBE of an earlier link counts.
+    EarlierLinkAnswers,
+    /// A request does not wait for another one for the same filter.
+    RequestOvertakes,
     /// The identifier of a PUBREL that is given up is used again.
     GivenUpIsFree,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Rule;
 use super::arrivals::{Arrivals, Verdict};
-use super::trials::Trials;
+use super::trials::{Trials, Tried};
 use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming, QoS};
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
 use crate::mqtt::v4::tests::wire::FromClient;
@@ -39,6 +39,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Command {
     pub(super) kind: Kind,
+    /// Of a SUBSCRIBE or an UNSUBSCRIBE.
+    pub(super) filters: Vec<String>,
     pub(super) id: u16,
     /// Whether its PUBLISH was put into the output; not where a link was lost that took no byte of it.
     pub(super) sent: bool,
@@ -68,7 +70,7 @@ pub(super) enum InUse {
     /// PUBREC came, PUBREL is due or out. Without a token it came for a message that is not known.
     Released(Option<Token>),
     Subscribe(Vec<String>),
-    Unsubscribe,
+    Unsubscribe(Vec<String>),
     /// Given up: nothing more may be sent under it.
     GivenUp {
         until_session_ends: bool,
@@ -113,10 +115,12 @@ pub(crate) struct Record {
     shared: BTreeSet<u16>,
     completions_due: VecDeque<u16>,
     /// PUBRELs that wait for their turn, because the link that came up is a trial link.
-    releases_later: VecDeque<u16>,
+    pub(super) releases_later: VecDeque<u16>,
     pub(super) trials: Trials,
     /// Filters that the last command asked for.
     wanted: BTreeSet<String>,
+    /// Filters whose UNSUBSCRIBE was answered, and that no command has asked for since.
+    pub(super) left: BTreeSet<String>,
     pub(super) granted: BTreeSet<String>,
     /// The broker lost these subscriptions: they come before every PUBLISH.
     pub(super) renewals_due: BTreeSet<String>,
@@ -145,6 +149,7 @@ impl Record {
             releases_later: VecDeque::new(),
             trials: Trials::new(options, now),
             wanted: BTreeSet::new(),
+            left: BTreeSet::new(),
             granted: BTreeSet::new(),
             renewals_due: BTreeSet::new(),
             arrivals: Arrivals::new(options.max_waiting_bytes),
@@ -161,6 +166,7 @@ impl Record {
         self.next_token += 1;
         let command = Command {
             kind,
+            filters: Vec::new(),
             id: 0,
             sent: false,
             sent_in_session: false,
@@ -171,12 +177,19 @@ impl Record {
         token
     }
 
-    pub(super) fn asks_for(&mut self, filters: &[Filter]) {
-        let names = filters.iter().map(|asked| asked.filter.clone());
-        self.wanted.extend(names);
+    pub(super) fn asks_for(&mut self, token: Token, filters: &[Filter]) {
+        let names: Vec<_> = filters.iter().map(|asked| asked.filter.clone()).collect();
+        self.left.retain(|filter| !names.contains(filter));
+        self.wanted.extend(names.iter().cloned());
+        if let Some(command) = self.commands.get_mut(&token) {
+            command.filters = names;
+        }
     }
 
-    pub(super) fn renounces(&mut self, filters: &[String]) {
+    pub(super) fn renounces(&mut self, token: Token, filters: &[String]) {
+        if let Some(command) = self.commands.get_mut(&token) {
+            command.filters = filters.to_vec();
+        }
         for filter in filters {
             self.wanted.remove(filter);
             self.granted.remove(filter);
@@ -199,14 +212,17 @@ impl Record {
 
     /// The link is gone; call it before the session is told.
     pub(super) fn link_lost(&mut self, by_broker: bool) {
-        let was_up = self.stage == Stage::Up;
-        self.trials.link_lost(by_broker && was_up);
+        match self.stage {
+            Stage::Up => self.trials.link_lost(by_broker),
+            Stage::Closing { .. } => self.trials.link_lost(false),
+            Stage::Greeting { .. } | Stage::Down => {}
+        }
         self.releases_later.clear();
         self.stage = Stage::Down;
         self.in_use.retain(|_, what| match what {
             InUse::Publish(_) | InUse::Released(_) => true,
             // They may be sent again under another identifier.
-            InUse::Subscribe(_) | InUse::Unsubscribe => false,
+            InUse::Subscribe(_) | InUse::Unsubscribe(_) => false,
             InUse::GivenUp { until_session_ends } => *until_session_ends,
         });
         for leaving in std::mem::take(&mut self.leaving) {
@@ -249,6 +265,7 @@ impl Record {
     /// to take it for a violation. `is_free` says whether the identifier of a PUBREC is not in use.
     pub(super) fn receives(&mut self, packet: &Incoming, is_free: bool) -> Option<Cause> {
         let mut ends = None;
+        self.trials.has_witness = false;
         match (self.stage, packet) {
             (Stage::Down, _) => return None,
             (
@@ -268,10 +285,9 @@ impl Record {
                     }
                     self.trials.connected();
                     let releases = self.releases.iter();
-                    let due = releases.filter(|id| match self.in_use.get(id) {
-                        Some(InUse::Released(token)) => self.is_sure_to_be_released(*token),
-                        _ => false,
-                    });
+                    let is_released =
+                        |id: &&u16| matches!(self.in_use.get(id), Some(InUse::Released(_)));
+                    let due = releases.filter(is_released);
                     let due: Vec<_> = due.copied().collect();
                     self.releases_due.extend(due);
                 }
@@ -309,9 +325,13 @@ impl Record {
                 self.frees(id.value());
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
-                if self.in_use.get(&id.value()) != Some(&InUse::Unsubscribe) {
+                let Some(InUse::Unsubscribe(filters)) = self.in_use.get(&id.value()) else {
                     return Some(Cause::Other);
-                }
+                };
+                let left = filters
+                    .iter()
+                    .filter(|filter| !self.wanted.contains(*filter));
+                self.left.extend(left.cloned());
                 self.frees(id.value());
             }
             (Stage::Up, Incoming::PubRel(id)) => {
@@ -325,19 +345,6 @@ impl Record {
             }
         }
         Some(Cause::Packet(packet.clone(), ends))
-    }
-
-    /// The session says that no answer counts any more under this identifier. The event that tells of it names neither
-    /// the identifier of a request nor a PUBREL that no command waits for.
-    pub(super) fn note_given_up(&mut self, id: u16) {
-        let until_session_ends = match self.in_use.get(&id) {
-            Some(InUse::Released(None)) => true,
-            Some(InUse::Subscribe(_) | InUse::Unsubscribe) => false,
-            _ => return,
-        };
-        self.in_use
-            .insert(id, InUse::GivenUp { until_session_ends });
-        self.releases.retain(|release| *release != id);
     }
 
     /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.
@@ -383,7 +390,7 @@ impl Record {
 
     /// The packet under this identifier was answered.
     fn frees(&mut self, id: u16) {
-        self.trials.answered(id);
+        self.trials.ends(id);
         if self.shared.remove(&id) {
             self.in_use.insert(id, InUse::Released(None));
             self.releases.push(id);
@@ -476,14 +483,22 @@ impl Record {
             FromClient::PubRel(id) => self.sends_pubrel(*id, length),
             FromClient::PubComp(id) => due("PUBCOMP", *id, &mut self.completions_due),
             FromClient::Subscribe { id, filters } => {
-                let names = filters.iter().map(|(name, _)| (*name).to_owned()).collect();
-                self.takes_identifier(*id, InUse::Subscribe(names))?;
-                self.trials.sends(*id, None, self.encoded - length)?;
+                let names: Vec<_> = filters.iter().map(|(name, _)| (*name).to_owned()).collect();
+                if let Some(left) = names.iter().find(|name| self.left.contains(*name)) {
+                    return Err(format!("{left} was unsubscribed, and is subscribed again"));
+                }
+                self.takes_identifier(*id, InUse::Subscribe(names.clone()))?;
+                let begin = self.encoded - length;
+                let tried = Tried::Subscribe(names);
+                self.trials.sends(*id, tried, begin, self.encoded)?;
                 at_most_eight(filters.len())
             }
             FromClient::Unsubscribe { id, filters } => {
-                self.takes_identifier(*id, InUse::Unsubscribe)?;
-                self.trials.sends(*id, None, self.encoded - length)?;
+                let names: Vec<_> = filters.iter().map(|name| (*name).to_owned()).collect();
+                self.takes_identifier(*id, InUse::Unsubscribe(names.clone()))?;
+                let begin = self.encoded - length;
+                let tried = Tried::Unsubscribe(names);
+                self.trials.sends(*id, tried, begin, self.encoded)?;
                 // A renewal may have been granted since the command, and a SUBSCRIBE wait that is made after it.
                 for filter in filters {
                     self.granted.remove(*filter);
@@ -507,34 +522,25 @@ impl Record {
         if self.releases_due.front() == Some(&id) {
             self.releases_due.pop_front();
             if let Some(Some(token)) = released {
-                self.trials.answers(id, Some(token), begin);
+                self.trials.answers(id, token, begin, self.encoded);
             }
             return Ok(());
         }
         let Some(token) = released else {
             return due("PUBREL", id, &mut self.releases_due);
         };
-        if self.is_sure_to_be_released(token) {
-            let in_use = &self.in_use;
-            let is_released = |id: &u16| matches!(in_use.get(id), Some(InUse::Released(_)));
-            self.releases_later.retain(is_released);
-            due("PUBREL", id, &mut self.releases_later)?;
-        }
-        self.trials.sends(id, token, begin)
+        let in_use = &self.in_use;
+        let is_released = |id: &u16| matches!(in_use.get(id), Some(InUse::Released(_)));
+        self.releases_later.retain(is_released);
+        due("PUBREL", id, &mut self.releases_later)?;
+        let tried = token.map_or(Tried::Release, Tried::Message);
+        self.trials.sends(id, tried, begin, self.encoded)
     }
 
     /// Whether a command was given up whose identifier is in use until the session ends.
     #[cfg(test)]
     pub(crate) fn is_given_up(&self, id: u16) -> bool {
         matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. }))
-    }
-
-    /// Whether PUBREL leaves on each link until PUBCOMP comes. Where no command is open it may have been given up.
-    fn is_sure_to_be_released(&self, token: Option<Token>) -> bool {
-        match token {
-            Some(token) => self.commands.contains_key(&token),
-            None => self.trials.are_off(),
-        }
     }
 
     fn sends_publish(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
@@ -598,7 +604,9 @@ impl Record {
             }
             self.takes_identifier(*id, InUse::Publish(token))?;
         }
-        self.trials.sends(*id, Some(token), self.encoded - length)
+        let begin = self.encoded - length;
+        let tried = Tried::Message(token);
+        self.trials.sends(*id, tried, begin, self.encoded)
     }
 
     /// QoS 2 messages between PUBLISH and PUBCOMP.
@@ -647,6 +655,9 @@ impl Record {
                 .any(|qos| self.awaits(id.value(), qos).is_some()),
             Incoming::PubRec(id) => self.awaits(id.value(), 2).is_some() || is_released(id.value()),
             Incoming::PubComp(id) => is_released(id.value()),
+            Incoming::SubAck { id, .. } => {
+                matches!(self.in_use.get(&id.value()), Some(InUse::Subscribe(_)))
+            }
             _ => true,
         }
     }

@@ -1,30 +1,67 @@
-//! The counts against each PUBLISH, and the packets that may be sent while one is tried alone. Pure.
+//! The counts against each command, and the packets that may be sent while one is tried alone. Pure.
 //!
 //! The record counts as the session has to: a command may be given up only if the broker closed so many links while
-//! it was unanswered, and the last of them with nothing but it on its way, or if it stood unanswered while the broker answered others.
+//! it was unanswered, and the last of them with nothing but it on its way, or if it stood unanswered while the broker
+//! answered another one. Where the record cannot know what the session counts, it counts for giving up, and against a
+//! trial that is due.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Rule;
 use super::record::Token;
-use crate::mqtt::session::SessionOptions;
+use crate::mqtt::session::{Reason, SessionOptions};
+
+/// Every trial link stands idle for so long at least, so a close that is sooner counts.
+const SHORTEST_IDLE: Duration = Duration::from_millis(250);
+
+/// No trial link stands idle for longer.
+const LONGEST_IDLE: Duration = Duration::from_secs(60);
+
+/// A close that comes later counts only where the packet had left.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// A packet that is tried.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Tried {
+    /// A PUBLISH, or PUBREL for it.
+    Message(Token),
+    /// PUBREL that no command waits for.
+    Release,
+    Subscribe(Vec<String>),
+    Unsubscribe(Vec<String>),
+}
+
+/// Something that is counted against. The losses with a renewal go on with its filter, and one command follows the
+/// other with the same filter, so nothing sets the counts of a filter to 0 but a link that does not count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Message(Token),
+    Release(u16),
+    Subscribe(String),
+    Unsubscribe(String),
+}
 
 /// The counts against a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Against {
+    /// Losses that count for sure.
     losses: u32,
+    /// The same, and each link on which its answer was late.
+    at_most: u32,
     alone: u32,
 }
 
 /// A packet that awaits its answer on this link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Awaited {
-    /// Its command, if that is a PUBLISH.
-    token: Option<Token>,
+    /// `None` if its command has ended.
+    tried: Option<Tried>,
     begin: usize,
-    /// Whether the link took any byte of it.
+    end: usize,
+    /// Whether the link took any byte of it, and all.
     touched: bool,
+    has_left: bool,
     /// Whether it left in its turn, and not because PUBREC came.
     is_tried: bool,
     since: Instant,
@@ -37,18 +74,44 @@ pub(super) struct Trials {
     given_up_after: u32,
     ack_timeout: Duration,
     pub(super) now: Instant,
-    /// Whether the session says that the link is a trial link. The record knows of PUBLISHes only.
+    /// Whether the session says that the link is a trial link.
     pub(super) is_trying: bool,
-    /// The same before what has just happened.
-    was_trying: bool,
     up_since: Instant,
+    /// When the first packet was tried on this link.
+    idle_until: Option<Instant>,
+    /// How long trial links have lived at least, since one on which a command was answered.
+    longest_life: Duration,
     has_pong: bool,
-    /// Whether anything left on this trial link out of turn.
+    /// Whether a command was answered on this link.
+    has_answer: bool,
+    /// Whether anything left on this trial link out of turn, and whether anything may have.
     has_company: bool,
+    may_have_company: bool,
+    /// Whether the last trial link may have ended on its own, and whether the one before this one may have: then this
+    /// one may be an ordinary one.
+    lets_pass: bool,
+    is_passed: bool,
+    /// The packet that has just come answers a command that was sent on this link. PUBCOMP does not count.
+    pub(super) has_witness: bool,
+    /// The packet that was tried on the link that has just been lost, if it may be given up because of that.
+    guilty: Option<(u16, Tried)>,
+    /// Commands that the session has just given up, by their names. Their outcomes are still to be told.
+    given_up: Vec<String>,
     /// The first PUBREC came for this one: PUBREL goes on for it. Whether its PUBLISH was tried.
     goes_on: Option<(u16, bool)>,
-    against: BTreeMap<Token, Against>,
+    against: BTreeMap<Key, Against>,
     awaited: BTreeMap<u16, Awaited>,
+}
+
+impl Tried {
+    fn keys(&self, id: u16) -> Vec<Key> {
+        match self {
+            Tried::Message(token) => vec![Key::Message(*token)],
+            Tried::Release => vec![Key::Release(id)],
+            Tried::Subscribe(filters) => filters.iter().cloned().map(Key::Subscribe).collect(),
+            Tried::Unsubscribe(filters) => filters.iter().cloned().map(Key::Unsubscribe).collect(),
+        }
+    }
 }
 
 impl Trials {
@@ -59,36 +122,33 @@ impl Trials {
             ack_timeout: options.ack_timeout,
             now,
             is_trying: false,
-            was_trying: false,
             up_since: now,
+            idle_until: None,
+            longest_life: Duration::ZERO,
             has_pong: false,
+            has_answer: false,
             has_company: false,
+            may_have_company: false,
+            lets_pass: false,
+            is_passed: false,
+            has_witness: false,
+            guilty: None,
+            given_up: Vec::new(),
             goes_on: None,
             against: BTreeMap::new(),
             awaited: BTreeMap::new(),
         }
     }
 
-    /// Whether nothing is ever suspected.
-    pub(super) fn are_off(&self) -> bool {
-        self.suspected_after == u32::MAX
-    }
-
-    /// Whether the session says that the link is a trial link, now that something has happened.
-    pub(super) fn looks(&mut self, is_trying: bool) {
-        self.was_trying = std::mem::replace(&mut self.is_trying, is_trying);
-    }
-
-    /// Whether others may be given up because the broker has answered one. That may end the trial.
-    pub(super) fn may_give_up(&self) -> bool {
-        self.is_trying || self.was_trying
-    }
-
     /// CONNACK came.
     pub(super) fn connected(&mut self) {
         self.up_since = self.now;
+        self.idle_until = None;
         self.has_pong = false;
+        self.has_answer = false;
         self.has_company = false;
+        self.may_have_company = false;
+        self.is_passed = std::mem::take(&mut self.lets_pass);
         self.goes_on = None;
     }
 
@@ -97,21 +157,29 @@ impl Trials {
         self.has_pong = true;
     }
 
-    /// A packet that is answered under this identifier is put into the output.
+    /// A packet that is answered under this identifier is put into the output, in these places.
     ///
     /// # Errors
     /// If a PUBLISH is suspected, and the link does not stand idle or another packet is tried.
-    pub(super) fn sends(&mut self, id: u16, token: Option<Token>, begin: usize) -> Rule {
+    pub(super) fn sends(&mut self, id: u16, tried: Tried, begin: usize, end: usize) -> Rule {
         self.may_send()?;
-        self.awaits(id, token, begin, true);
+        if self.is_trying && self.idle_until.is_none() {
+            let idle = self.now.saturating_duration_since(self.up_since);
+            let least = (self.longest_life + self.longest_life / 2).min(LONGEST_IDLE);
+            if idle < least.max(SHORTEST_IDLE) {
+                return Err(format!("the trial link has stood idle for {idle:?} only"));
+            }
+            self.idle_until = Some(self.now);
+        }
+        self.awaits(id, tried, (begin, end), true);
         Ok(())
     }
 
     /// As [`Trials::sends`], for PUBREL that answers PUBREC at once. One that answers a repeated PUBREC does not count:
     /// it is on its way in its turn already, or will be.
-    pub(super) fn answers(&mut self, id: u16, token: Option<Token>, begin: usize) {
+    pub(super) fn answers(&mut self, id: u16, token: Token, begin: usize, end: usize) {
         if let Some((_, is_tried)) = self.goes_on.take_if(|(first, _)| *first == id) {
-            self.awaits(id, token, begin, is_tried);
+            self.awaits(id, Tried::Message(token), (begin, end), is_tried);
         }
     }
 
@@ -121,6 +189,7 @@ impl Trials {
     /// As [`Trials::sends`].
     pub(super) fn sends_unacknowledged(&mut self) -> Rule {
         self.has_company |= self.is_trying;
+        self.may_have_company |= self.is_trying;
         self.may_send()
     }
 
@@ -129,19 +198,23 @@ impl Trials {
         let is_tried = |awaited: &Awaited| awaited.is_tried;
         let is_tried = is_known && self.awaited.get(&id).is_some_and(is_tried);
         self.has_company |= self.is_trying && !is_tried;
+        self.may_have_company |= self.is_trying;
         if let Some(token) = token {
             // Its PUBLISH may be one of an earlier link.
+            self.has_witness = self.awaited.contains_key(&id);
             self.answered(id);
-            self.against.remove(&token);
+            self.against.remove(&Key::Message(token));
             self.goes_on = Some((id, is_tried));
         }
     }
 
-    fn awaits(&mut self, id: u16, token: Option<Token>, begin: usize, is_tried: bool) {
+    fn awaits(&mut self, id: u16, tried: Tried, (begin, end): (usize, usize), is_tried: bool) {
         let awaited = Awaited {
-            token,
+            tried: Some(tried),
             begin,
+            end,
             touched: false,
+            has_left: false,
             is_tried,
             since: self.now,
         };
@@ -150,90 +223,182 @@ impl Trials {
 
     /// Whether anything may be sent that is not an answer.
     pub(super) fn may_send(&self) -> Rule {
-        let is_suspect = |against: &Against| against.losses >= self.suspected_after;
-        if !self.against.values().any(is_suspect) {
+        let is_suspect = |(key, against): (&Key, &Against)| {
+            matches!(key, Key::Message(_)) && against.losses >= self.suspected_after
+        };
+        if self.is_passed && !self.is_trying || !self.against.iter().any(is_suspect) {
             return Ok(());
         }
         if !self.has_pong {
             return Err("it is sent before the trial link has stood idle".to_owned());
         }
-        match self.current() {
+        let mut awaited = self.awaited.values();
+        match awaited.find(|awaited| awaited.is_tried && !self.is_late(awaited)) {
             Some(current) => Err(format!("it is sent beside one that is tried: {current:?}")),
             None => Ok(()),
         }
     }
 
-    /// The packet that is tried: those that have stood for long without an answer do not count.
-    fn current(&self) -> Option<&Awaited> {
-        let mut awaited = self.awaited.values();
-        let is_late = |awaited: &&Awaited| awaited.since + self.ack_timeout <= self.now;
-        awaited.find(|awaited| awaited.is_tried && !is_late(awaited))
+    /// Whether it has stood without an answer for so long that others may be tried.
+    fn is_late(&self, awaited: &Awaited) -> bool {
+        awaited.since + self.ack_timeout <= self.now
     }
 
     /// The link took bytes up to this position.
     pub(super) fn written(&mut self, written: usize) {
         for awaited in self.awaited.values_mut() {
             awaited.touched |= awaited.begin < written;
+            awaited.has_left |= awaited.end <= written;
         }
     }
 
     /// The packet under this identifier was answered.
     pub(super) fn answered(&mut self, id: u16) {
-        if let Some(token) = self.awaited.remove(&id).and_then(|awaited| awaited.token) {
-            self.against.remove(&token);
+        match self.awaited.remove(&id).and_then(|awaited| awaited.tried) {
+            Some(Tried::Message(token)) => drop(self.against.remove(&Key::Message(token))),
+            Some(Tried::Release) => drop(self.against.remove(&Key::Release(id))),
+            _ => {}
         }
+    }
+
+    /// The answer that ends what was sent under this identifier came.
+    pub(super) fn ends(&mut self, id: u16) {
+        self.has_witness = self.awaited.contains_key(&id);
+        self.answered(id);
     }
 
     /// The acknowledgment under this identifier was late.
     pub(super) fn late(&mut self, id: u16) {
-        if let Some(token) = self.awaited.get(&id).and_then(|awaited| awaited.token) {
-            self.against.entry(token).or_default().losses += 1;
+        let tried = self
+            .awaited
+            .get(&id)
+            .and_then(|awaited| awaited.tried.as_ref());
+        for key in tried.map(|tried| tried.keys(id)).unwrap_or_default() {
+            let against = self.against.entry(key).or_default();
+            against.losses += 1;
+            against.at_most += 1;
         }
     }
 
     /// The link is gone.
     pub(super) fn link_lost(&mut self, by_broker: bool) {
-        let tried = self.current().and_then(|current| current.token);
-        let took = self.current().map(|current| {
-            let before = current.since.saturating_duration_since(self.up_since);
-            (self.now.saturating_duration_since(current.since), before)
-        });
-        for awaited in std::mem::take(&mut self.awaited).into_values() {
-            let Some(token) = awaited.token.filter(|_| awaited.touched && by_broker) else {
+        let life = self.now.saturating_duration_since(self.up_since);
+        let awaited = std::mem::take(&mut self.awaited);
+        // Those before it have stood without an answer, or were answered.
+        let tried = awaited.iter().filter(|(_, awaited)| awaited.is_tried);
+        let last = tried
+            .max_by_key(|(_, awaited)| awaited.since)
+            .map(|(id, _)| *id);
+        let is_sure = awaited.len() == 1 && !self.may_have_company;
+        self.guilty = None;
+        self.lets_pass = by_broker && self.is_trying;
+        for (id, awaited) in awaited {
+            let took = self.now.saturating_duration_since(awaited.since);
+            let Some(tried) = &awaited.tried else {
                 continue;
             };
-            let against = self.against.entry(token).or_default();
-            against.losses += 1;
-            if tried == Some(token) && self.is_trying && !self.has_company {
-                let counts = took.is_some_and(|(took, before)| took < before);
-                against.alone = if counts { against.alone + 1 } else { 0 };
+            let counts = awaited.touched && by_broker;
+            let is_last = last == Some(id) && self.is_trying && !self.has_company && counts;
+            let before = self.idle_until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(self.up_since)
+            });
+            let alone = took < before && (awaited.has_left || took < AT_ONCE);
+            for key in tried.keys(id) {
+                let against = self.against.entry(key).or_default();
+                against.losses += u32::from(counts);
+                against.at_most += u32::from(counts || self.is_trying && took >= self.ack_timeout);
+                if is_last {
+                    against.alone = if alone { against.alone + 1 } else { 0 };
+                }
+                if is_last && alone && against.alone >= self.given_up_after {
+                    self.guilty = Some((id, tried.clone()));
+                }
             }
+            let counts_for_sure = is_last && awaited.has_left && took < SHORTEST_IDLE;
+            self.lets_pass &= !(is_sure && counts_for_sure);
         }
+        self.longest_life = match self.is_trying {
+            _ if by_broker && self.has_answer => Duration::ZERO,
+            true if by_broker => self.longest_life.max(life),
+            true => self.longest_life,
+            // It may be one between two trial links, or none of them.
+            false if by_broker => life,
+            false => Duration::ZERO,
+        };
     }
 
-    /// A command has ended.
-    pub(super) fn ended(&mut self, token: Token) {
-        self.against.remove(&token);
+    /// A command has ended. The broker has answered it, or not.
+    pub(super) fn ended(&mut self, token: Token, is_answered: bool) {
+        self.has_answer |= is_answered;
+        self.against.remove(&Key::Message(token));
         for awaited in self.awaited.values_mut() {
-            awaited.token.take_if(|awaited| *awaited == token);
+            awaited
+                .tried
+                .take_if(|tried| *tried == Tried::Message(token));
         }
     }
 
     /// The broker has no session: a PUBREL for a command that has ended is sent no more.
     pub(super) fn session_lost(&mut self, is_open: impl Fn(Token) -> bool) {
-        self.against.retain(|token, _| is_open(*token));
+        self.against.retain(|key, _| match key {
+            Key::Message(token) => is_open(*token),
+            Key::Release(_) => false,
+            Key::Subscribe(_) | Key::Unsubscribe(_) => true,
+        });
+    }
+}
+
+/// Commands that are given up.
+impl Trials {
+    /// The session says that it gives up a command of this name.
+    pub(super) fn gives_up(&mut self, command: &str) {
+        self.given_up.push(command.to_owned());
     }
 
-    /// Whether it may be given up because links were closed with it alone.
-    pub(super) fn was_closed_on(&self, token: Token) -> bool {
-        let against = self.against.get(&token).copied().unwrap_or_default();
-        against.alone >= self.given_up_after
+    /// Whether the session has just said so of a command whose name begins so.
+    pub(super) fn has_given_up(&self, name: &str) -> bool {
+        self.given_up
+            .iter()
+            .any(|command| command.starts_with(name))
     }
 
-    /// Whether it may be given up because it was not answered while the broker answered another command.
-    pub(super) fn stands(&self, token: Token) -> bool {
-        let mut awaited = self.awaited.values();
-        let awaited = awaited.find(|awaited| awaited.token == Some(token));
-        self.has_pong && awaited.is_some_and(|a| a.since + self.ack_timeout <= self.now)
+    /// It is one that matches, and its name begins so: returns its identifier.
+    ///
+    /// # Errors
+    /// If none may be given up for this reason.
+    pub(super) fn takes_given_up(
+        &mut self,
+        name: &str,
+        reason: Reason,
+        matches: impl Fn(u16, &Tried) -> bool,
+    ) -> Result<u16, String> {
+        let told = self.given_up.iter().position(|told| told.starts_with(name));
+        let told = told.ok_or_else(|| format!("nobody said that this {name} is given up"))?;
+        let told = self.given_up.remove(told);
+        let found = match reason {
+            Reason::Parked => self.guilty.take_if(|(id, tried)| matches(*id, tried)),
+            Reason::Unanswered if self.has_witness && self.has_pong => {
+                let mut standing: Vec<_> = self.awaited.iter().collect();
+                standing.retain(|(_, awaited)| awaited.is_tried && self.is_late(awaited));
+                standing.sort_by_key(|(_, awaited)| awaited.since);
+                let standing = standing.into_iter();
+                let mut standing =
+                    standing.filter_map(|(id, awaited)| Some((*id, awaited.tried.clone()?)));
+                standing.find(|(id, tried)| matches(*id, tried) && self.may_be_suspect(*id, tried))
+            }
+            _ => None,
+        };
+        let Some((id, _)) = found else {
+            return Err(format!("{told} is given up as {reason:?}"));
+        };
+        self.answered(id);
+        Ok(id)
+    }
+
+    fn may_be_suspect(&self, id: u16, tried: &Tried) -> bool {
+        let counts = tried.keys(id).into_iter();
+        let counts = counts.map(|key| self.against.get(&key).map_or(0, |against| against.at_most));
+        // It is late on this link, too.
+        counts.max().unwrap_or(0) + 1 >= self.suspected_after
     }
 }
