@@ -13,6 +13,9 @@
 //!    again, and links whose lives differ less than sevenfold never give an innocent command up. A link on which a
 //!    command was answered says nothing about how long links live: after it the wait is the shortest again. A renewed
 //!    filter does not count there, because it is answered on each link. No link stands idle for longer than a minute.
+//!    A trial link that the broker ended and that counts against no command ended as links do on their own, most of
+//!    all one that still stood idle. The link after it is an ordinary one on which everything leaves, so that others
+//!    have every second link at least. A broker that closes because of a command ends none while it stands idle.
 //! 4. A command is given up when five links in a row were closed with it alone, sooner than the link had stood idle.
 //!    A close later than a second, with the packet still on its way out, does not count: a broker that refuses a
 //!    packet by its header does so at once. Nor does a close count on a link that took anything else: a QoS 0 message
@@ -67,13 +70,15 @@ pub(super) struct Suspects {
     ack_timeout: Duration,
     phase: TrialPhase,
     up_since: Instant,
-    /// The longest life of the trial links, and of the link before them, since a link on which a command was
-    /// answered.
+    /// The longest life of the trial links, of those between them, and of the link before them, since a trial link on
+    /// which a command was answered.
     longest_life: Duration,
     /// Whether one was answered on this link.
     has_answer: bool,
     /// Whether anything left on this trial link beside what is tried.
     has_company: bool,
+    /// Whether the last trial link ended on its own: the next link is an ordinary one.
+    lets_pass: bool,
     renewals: BTreeMap<String, Suspicion>,
 }
 
@@ -82,6 +87,8 @@ pub(super) struct Suspects {
 enum TrialPhase {
     /// Nothing is tried.
     Off,
+    /// Nothing is tried on this link, although something is suspected.
+    Passed,
     /// The link stands idle.
     Idle { until: Instant, has_pong: bool },
     /// One packet after the other is tried.
@@ -119,6 +126,7 @@ impl Suspects {
             longest_life: Duration::ZERO,
             has_answer: false,
             has_company: false,
+            lets_pass: false,
             renewals: BTreeMap::new(),
         }
     }
@@ -131,15 +139,20 @@ impl Suspects {
         self.has_company = false;
     }
 
-    /// The present link is a trial link: PINGREQ goes out now. Returns for how long the link stands idle.
-    pub(super) fn begin(&mut self, now: Instant) -> Duration {
+    /// Something is suspected: the present link is a trial link unless the last one ended on its own. PINGREQ goes out
+    /// now on a trial link. Returns for how long the link stands idle.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<Duration> {
+        if std::mem::take(&mut self.lets_pass) {
+            self.phase = TrialPhase::Passed;
+            return None;
+        }
         let idle = self.longest_life + self.longest_life / 2;
         let idle = idle.clamp(SHORTEST_IDLE, LONGEST_IDLE);
         self.phase = TrialPhase::Idle {
             until: now + idle,
             has_pong: false,
         };
-        idle
+        Some(idle)
     }
 
     /// Nothing suspect is left: the link goes on like any other.
@@ -234,8 +247,11 @@ impl Suspects {
         now: Instant,
     ) -> Option<(PacketId, impl Fn(bool) -> bool + use<>)> {
         let life = now.saturating_duration_since(self.up_since);
+        self.lets_pass = by_broker && !self.is_off();
         let phase = std::mem::replace(&mut self.phase, TrialPhase::Off);
         self.longest_life = match (&phase, by_broker) {
+            // Others were answered, and the trials go on.
+            (TrialPhase::Passed, true) => self.longest_life.max(life),
             (_, true) if self.has_answer => Duration::ZERO,
             (TrialPhase::Off, true) => life,
             (TrialPhase::Off, false) => Duration::ZERO,
@@ -253,7 +269,8 @@ impl Suspects {
     }
 
     /// Counts whether a link was closed with it alone. Returns whether it is given up.
-    pub(super) fn judges(&self, suspicion: &mut Suspicion, counts: bool) -> bool {
+    pub(super) fn judges(&mut self, suspicion: &mut Suspicion, counts: bool) -> bool {
+        self.lets_pass &= !counts;
         suspicion.alone = if counts { suspicion.alone + 1 } else { 0 };
         suspicion.alone >= self.given_up_after
     }
@@ -276,13 +293,13 @@ impl Suspects {
 impl Suspects {
     /// Whether the link is no trial link.
     pub(super) fn is_off(&self) -> bool {
-        self.phase == TrialPhase::Off
+        matches!(self.phase, TrialPhase::Off | TrialPhase::Passed)
     }
 
     /// Whether a packet may be sent now: on a trial link the next one.
     pub(super) fn lets_send(&self) -> bool {
         match &self.phase {
-            TrialPhase::Off => true,
+            TrialPhase::Off | TrialPhase::Passed => true,
             TrialPhase::Idle { .. } => false,
             TrialPhase::Trial(trial) => trial.current.is_none(),
         }
@@ -357,7 +374,7 @@ impl Suspects {
 
     /// Hashes what decides which packet is sent next.
     pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher) {
-        let told = (self.longest_life, self.has_company);
+        let told = (self.longest_life, self.has_company, self.lets_pass);
         std::hash::Hash::hash(&(&self.phase, &self.renewals, told), state);
     }
 }

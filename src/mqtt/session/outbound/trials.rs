@@ -13,15 +13,20 @@ use super::Outbound;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 
 impl<T> Outbound<T> {
-    /// Makes the link that came up a trial link if a command or one of the filters that are owed is suspected.
-    /// Returns whether it is one.
+    /// Makes the link that came up a trial link if a command or one of the filters that are owed is suspected, and the
+    /// last one did not end on its own. Returns whether it is one.
     pub(in crate::mqtt::session) fn begin_trials(&mut self, owed: &[Filter], now: Instant) -> bool {
         let owed = owed.iter().map(|owed| owed.filter.as_str());
         self.suspects.keep_renewals(owed);
         let Some(suspect) = self.name_of_suspect() else {
             return false;
         };
-        let idle = self.suspects.begin(now);
+        let Some(idle) = self.suspects.begin(now) else {
+            log::warn!(
+                "the last link ended, and that shows nothing about {suspect}: everything leaves on this one"
+            );
+            return false;
+        };
         log::warn!(
             "links were lost again and again while {suspect} was unanswered: this one stands idle for {} ms, and \
              then what is unanswered goes out one at a time",

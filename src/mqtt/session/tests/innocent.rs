@@ -33,6 +33,10 @@ struct World {
     keeps_session: bool,
     /// Those that reached the broker, and are not answered yet.
     arrived: VecDeque<Packet>,
+    /// The broker takes so many milliseconds to answer PUBLISHes with the payload `slow`.
+    slow: u64,
+    /// When it answers them, on this link.
+    later: VecDeque<(u64, Packet)>,
     /// PUBLISHes that the broker has acknowledged in the present second.
     counted: u64,
     links: u32,
@@ -53,6 +57,8 @@ impl World {
             is_up: false,
             keeps_session: true,
             arrived: VecDeque::new(),
+            slow: 0,
+            later: VecDeque::new(),
             counted: 0,
             links: 0,
             trials: 0,
@@ -83,6 +89,16 @@ impl World {
         self.t.stalls_after(bytes);
         // Answers take one step at least.
         for packet in std::mem::take(&mut self.arrived) {
+            match &packet {
+                Packet::Publish(publish) if publish.payload == "slow" && self.slow > 0 => {
+                    self.later.push_back((time + self.slow, packet));
+                }
+                _ => self.answers(&packet),
+            }
+        }
+        while self.later.front().is_some_and(|(at, _)| *at <= time)
+            && let Some((_, packet)) = self.later.pop_front()
+        {
             self.answers(&packet);
         }
         self.arrived.extend(self.t.sent.drain(..));
@@ -95,6 +111,7 @@ impl World {
             self.t.ends_link(end);
             self.is_up = false;
             self.arrived.clear();
+            self.later.clear();
             self.until = time + PAUSE;
         }
         for (token, outcome) in &self.t.outcomes {
@@ -173,12 +190,57 @@ fn a_message_that_no_link_lives_long_enough_for_is_sent_for_ever() {
             world.step();
         }
         world.t.publish("t", 1, &payload);
+        let mut most = 0;
         while world.t.time() < 20 * 60 * 1_000 {
             world.step();
+            if world.t.time() > 15 * 60 * 1_000 {
+                most = most.max(world.t.partial.len());
+            }
         }
         assert!(world.trials > 20, "seed {seed}: {}", world.trials);
+        // A link takes all that it can of it.
+        assert!(most > 100_000, "seed {seed}: {most} bytes are sent at most");
         world.life = 1_000_000..1_000_001;
         while world.t.outcomes.is_empty() {
+            world.step();
+            assert!(world.t.time() < 30 * 60 * 1_000, "seed {seed}: it ends");
+        }
+    }
+}
+
+/// No link lives as long as the broker takes to answer one message. It costs another thread no more than every second
+/// link.
+#[test]
+fn a_message_that_no_link_lives_long_enough_for_lets_others_pass() {
+    const MINUTES: u64 = 10;
+    for seed in 0..4 {
+        let mut world = World::new(seed, |_| {});
+        (world.slow, world.life) = (3_000, 500..3_000);
+        world.keeps_session = seed % 2 == 0;
+        world.step();
+        world.t.publish("t", 1, "slow");
+        let mut passed = 0;
+        let mut last = 0;
+        while world.t.time() < MINUTES * 60 * 1_000 {
+            if world.is_up && world.t.session.wants_commands() {
+                world.t.publish("t", 1, "x");
+            }
+            world.step();
+            let outcomes = std::mem::take(&mut world.t.outcomes).len();
+            passed += outcomes;
+            if outcomes > 0 {
+                last = world.t.time();
+            }
+            let silent = world.t.time() - last;
+            assert!(silent < 60_000, "seed {seed}: none passes for a minute");
+        }
+        assert!(world.trials > 20, "seed {seed}: {}", world.trials);
+        println!(
+            "seed {seed}: {passed} messages, {} trials of {} links",
+            world.trials, world.links
+        );
+        world.life = 1_000_000..1_000_001;
+        while !world.t.open.is_empty() {
             world.step();
             assert!(world.t.time() < 30 * 60 * 1_000, "seed {seed}: it ends");
         }

@@ -425,13 +425,19 @@ fn a_close_behind_a_qos_0_message_counts_against_no_other() {
     t.sends("PUBLISH id=2 qos=1 t \"y\"").silent();
     t.closed_after(CLOSES_AFTER, true);
     assert!(t.outcomes.is_empty(), "{:?}", t.outcomes);
+    // The link after one that shows nothing is an ordinary one.
+    t.sends_all(&[
+        "PUBLISH id=1 qos=1 dup t \"x\"",
+        "PUBLISH id=2 qos=1 dup t \"y\"",
+    ]);
+    t.closed_after(CLOSES_AFTER, true);
     t.sends("PINGREQ").receives(Incoming::PingResp);
     while t.sent.is_empty() {
         t.passes_one_timer();
     }
     t.sends("PUBLISH id=1 qos=1 dup t \"x\"").lets_stand();
     t.sends("PUBLISH id=2 qos=1 dup t \"y\"").silent();
-    t.receives(puback(2)).resolved(other, "delivered x2");
+    t.receives(puback(2)).resolved(other, "delivered x3");
     t.resolved(0, "perhaps Unanswered").finish();
 }
 
@@ -449,6 +455,8 @@ fn a_close_behind_a_pubrel_that_answers_counts_against_no_other() {
         }
         t.closed_after(CLOSES_AFTER, true);
         assert!(t.outcomes.is_empty(), "{:?}", t.outcomes);
+        t.sends_all(&["PUBREL 7", "PUBLISH id=1 qos=1 dup t \"x\""]);
+        t.closed_after(CLOSES_AFTER, true);
         t.stands_idle(525).sends("PUBREL 7").receives(pubcomp(7));
         t.sends("PUBLISH id=1 qos=1 dup t \"x\"").silent();
         t.closed_after(CLOSES_AFTER, true);

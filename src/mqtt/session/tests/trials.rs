@@ -1,9 +1,56 @@
-//! Requests that stand without an answer.
+//! Links between trials, and requests that stand without an answer.
 
 use super::Transcript;
 use super::packets::{puback, suback, unsuback};
+use super::suspects::{CLOSES_AFTER, IDLE};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
+
+/// A network that cuts each link after 2 seconds: the trial links end while they stand idle.
+#[test]
+fn where_links_end_while_they_stand_idle_every_second_one_is_of_use_to_all() {
+    const LIFE: u64 = 2_000;
+    let mut t = Transcript::in_flight(1);
+    for _ in 0..2 {
+        t.closed_after(LIFE, true);
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    }
+    t.closed_after(LIFE, true);
+    for link in 2..20 {
+        t.stands_idle(LIFE - 100).closed_after(100, true);
+        // The suspected message is sent on this one, too, and another thread's message passes.
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+        let other = t.publish("t", 1, "y");
+        t.sends(&format!("PUBLISH id={link} qos=1 t \"y\""));
+        t.receives(puback(link)).resolved(other, "delivered x1");
+        t.closed_after(LIFE, true);
+    }
+    t.stands_idle(LIFE - 100).closed_after(100, true);
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    t.receives(puback(1)).resolved(0, "delivered x22").finish();
+}
+
+/// Such a link shows nothing about a command, and the count goes on behind it.
+#[test]
+fn a_link_that_ends_while_it_stands_idle_does_not_hide_a_poisoned_command() {
+    let mut t = Transcript::in_flight(1);
+    t.loses_three("PUBLISH id=1 qos=1 dup t \"1\"");
+    // The wait before the third trial is longer than this link lives.
+    for idle in &IDLE[..2] {
+        t.stands_idle(*idle);
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.stands_idle(700).closed_after(100, true);
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    t.closed_after(CLOSES_AFTER, true);
+    for idle in [1_200, 1_950, 3_075] {
+        t.stands_idle(idle);
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.resolved(0, "perhaps Parked").finish();
+}
 
 /// The broker answers a request late, and another thread's that takes it back is in time.
 #[test]
