@@ -42,7 +42,7 @@ pub(super) enum Released {
     Unknown,
     /// Nothing is known of the message, and another packet has its identifier: PUBREL is to be sent.
     UnknownInUse,
-    /// None: the command was given up, and nothing more is sent under its identifier.
+    /// None: a PUBREL was given up, and nothing more is sent under its identifier.
     GivenUp,
 }
 
@@ -266,7 +266,8 @@ impl<T> Outbound<T> {
     ///
     /// A broker that kept the session may hold a QoS 2 message of an earlier life of this client. Until that is
     /// released, the broker may take another message under its identifier for the same one, and swallow it. So the
-    /// identifier is in use until PUBCOMP, or until the broker has lost the session.
+    /// identifier is in use until PUBCOMP, or until the broker has lost the session. That of a command that was given up
+    /// is, too, unless it was a PUBREL.
     pub(super) fn handle_pubrec(&mut self, id: PacketId, now: Instant) -> Released {
         if self.ring.is_free(id) {
             let release = Entry::release(&mut self.next_release, now);
@@ -282,7 +283,19 @@ impl<T> Outbound<T> {
         let is_beside = !self.suspects.tries(id);
         let released = match self.ring.get_mut(id) {
             Some(entry) if entry.is_release() => Released::Again,
-            Some(entry) if entry.is_given_up() => Released::GivenUp,
+            Some(Entry {
+                body:
+                    Body::GivenUp {
+                        until_session_ends: true,
+                    },
+                ..
+            }) => Released::GivenUp,
+            Some(entry) if entry.is_given_up() => {
+                entry.body.release(&mut self.next_release);
+                self.given_up -= 1;
+                self.exactly_once += 1;
+                Released::Unknown
+            }
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
                 self.has_qos2 = true;
                 entry.body.release(&mut self.next_release);

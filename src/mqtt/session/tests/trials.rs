@@ -1,7 +1,7 @@
-//! Links between trials, and requests that stand without an answer.
+//! Links between trials, requests that stand without an answer, and answers to commands that were given up.
 
 use super::Transcript;
-use super::packets::{puback, suback, unsuback};
+use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
 use super::suspects::{CLOSES_AFTER, IDLE};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
@@ -104,5 +104,33 @@ fn an_unsubscribe_follows_a_subscribe_that_stands_and_is_suspected() {
         }
         assert!(!t.session.is_subscribed("a"));
         t.reconnects(true).renewing(0).silent().finish();
+    }
+}
+
+/// A broker that holds a QoS 2 message under the identifier of one that was given up would swallow the next one.
+#[test]
+fn a_pubrec_for_a_command_that_was_given_up_is_answered() {
+    for is_request in [false, true] {
+        let mut t = Transcript::connected_with(|o| o.identifiers = 8);
+        let poison = match is_request {
+            true => t.subscribe(&[("a", 1)]),
+            false => t.publish("poison", 1, "x"),
+        };
+        t.is_late_three_times(1);
+        t.sent.clear();
+        t.lets_stand();
+        let other = t.publish("t", 1, "y");
+        t.sends("PUBLISH id=2 qos=1 t \"y\"");
+        t.receives(puback(2)).resolved(other, "delivered x1");
+        t.resolved(poison, "perhaps Unanswered").silent();
+        t.receives(pubrec(1)).sends("PUBREL 1").silent();
+        // The identifier is in use until PUBCOMP, on each link.
+        t.reconnects(true).renewing(0).sends("PUBREL 1").silent();
+        let ids: Vec<_> = (0..8).map(|_| t.acknowledged_publish()).collect();
+        assert!(!ids.contains(&1), "{ids:?}");
+        t.receives(pubcomp(1)).silent();
+        let ids: Vec<_> = (0..8).map(|_| t.acknowledged_publish()).collect();
+        assert!(ids.contains(&1), "{ids:?}");
+        t.finish();
     }
 }

@@ -349,9 +349,14 @@ impl Record {
 
     /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.
     fn releases(&mut self, id: u16, is_free: bool) {
-        if matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. })) {
+        let given_up = match self.in_use.get(&id) {
+            Some(InUse::GivenUp { until_session_ends }) => Some(*until_session_ends),
+            _ => None,
+        };
+        if given_up == Some(true) {
             return;
         }
+        let is_free = is_free || given_up == Some(false);
         self.releases_due.push_back(id);
         let token = self.awaits(id, 2);
         let is_known = token.is_some() || matches!(self.in_use.get(&id), Some(InUse::Released(_)));
