@@ -453,6 +453,11 @@ impl<T> Outbound<T> {
         self.ring.is_free(id)
     }
 
+    /// Whether the command under this identifier was given up, and may still be answered.
+    pub(super) fn is_given_up(&self, id: PacketId) -> bool {
+        self.ring.get(id).is_some_and(Entry::is_given_up)
+    }
+
     /// Whether a packet waits to be sent.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty() || self.recovery.is_resending()

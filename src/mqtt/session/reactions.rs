@@ -383,9 +383,13 @@ impl<T> Session<T> {
         self.unsolicited += 1;
         // Ever more rarely: a broker must not be able to flood the log.
         if self.unsolicited.is_power_of_two() {
+            let what = match id.is_some_and(|id| self.outbound.is_given_up(id)) {
+                true => "a late",
+                false => "an unsolicited",
+            };
             let id = id.map_or(0, PacketId::value);
             log::warn!(
-                "an unsolicited {name} (packet identifier {id}) was {done}; {} so far",
+                "{what} {name} (packet identifier {id}) was {done}; {} so far",
                 self.unsolicited
             );
         }
