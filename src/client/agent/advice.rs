@@ -61,8 +61,16 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
         ),
         ConnectReturnCode::NotAuthorized => (
             "the broker refused access (return code 5)".to_owned(),
-            "check `username` and `password`, the client certificate, and what the broker \
-             allows this client identifier",
+            match client.options.credentials {
+                Some(_) => {
+                    "check `username` and `password`, the client certificate, and what the broker \
+                     allows this client identifier"
+                }
+                None => {
+                    "give `username` and `password` if the broker wants them; else check the client certificate, \
+                     and what the broker allows this client identifier"
+                }
+            },
             true,
         ),
     };
@@ -105,12 +113,6 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
         let problem = format!("{problem}, {moment}");
         return Error::new(blame, tried, problem, advice);
     }
-    // With some brokers this is all the answer that a certificate gets.
-    let flaw = client.connector.as_ref().and_then(Connector::flaw);
-    if let (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some(flaw)) = (loss, flaw) {
-        let problem = flaw.beside(&format!("{loss}, {moment}"));
-        return Error::new(blame, tried, problem, flaw.advice);
-    }
     // A broker may close the link in place of a refusal with a return code.
     let credentials = client.options.credentials.as_ref();
     let credentials = credentials.map(|given| match given.password.is_empty() {
@@ -142,7 +144,16 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
         ),
         (_, Security::Plain, None) => "see the broker's log: the port may expect TLS".to_owned(),
     };
-    Error::new(blame, tried, format!("{loss}, {moment}"), advice)
+    let problem = format!("{loss}, {moment}");
+    // With some brokers this is all the answer that a certificate gets.
+    let flaw = client.connector.as_ref().and_then(Connector::flaw);
+    match (loss, flaw) {
+        (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some(flaw)) => {
+            let advice = format!("{}; else {advice}", flaw.advice);
+            Error::new(blame, tried, flaw.beside(&problem), advice)
+        }
+        _ => Error::new(blame, tried, problem, advice),
+    }
 }
 
 /// Names the other side if it is something well known that does not speak MQTT.
@@ -429,13 +440,24 @@ mod tests {
         )
         .unwrap();
         fs::write(folder.path().join("key"), key.serialize_pem()).unwrap();
-        let client = client_with(|options| options.security = Security::Tls(tls));
-        for loss in [LinkLoss::PeerClosed, LinkLoss::Reset("reset".into())] {
-            let error = lost_before_connack(&client, &loss);
-            eprintln!("{error}");
-            let problem = "the client certificate expired on 2020-01-01T00:00:00Z";
-            assert!(error.problem().contains(problem), "{error}");
-            assert!(error.advice().starts_with("give `cert` one"), "{error}");
+        let mut client = client_with(|options| options.security = Security::Tls(tls));
+        for (host, otherwise) in [
+            ("broker.example", "; else see the broker's log"),
+            (
+                AWS,
+                "; else check that the certificate is active and attached to a policy",
+            ),
+        ] {
+            client.options.host = host.into();
+            for loss in [LinkLoss::PeerClosed, LinkLoss::Reset("reset".into())] {
+                let error = lost_before_connack(&client, &loss);
+                eprintln!("{error}");
+                let problem = "the client certificate expired on 2020-01-01T00:00:00Z";
+                assert!(error.problem().contains(problem), "{error}");
+                assert!(error.advice().starts_with("give `cert` one"), "{error}");
+                // The flaw was seen, and not that it is the cause.
+                assert!(error.advice().contains(otherwise), "{error}");
+            }
         }
     }
 }
