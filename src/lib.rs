@@ -156,6 +156,20 @@
 //! At the end of the loop those that still wait go there, too, unless the broker has kept the session and sends
 //! them again.
 //!
+//! # A session of an earlier process
+//!
+//! A process that dies between PUBLISH and PUBREL of a QoS 2 message leaves it with a broker that keeps the session, under
+//! a packet identifier that the next process does not know of. MQTT 3.1.1 gives no way to ask for these identifiers. So
+//! identifiers begin at a random place of the circle of 65,535 ([`Client::open`]). A PUBREC for a message that is not
+//! known is answered with PUBREL, and its identifier is not used before PUBCOMP has come.
+//!
+//! One case remains. A broker that says nothing of such a message on its own, and goes by the identifier alone, takes the
+//! first QoS 2 message under that identifier for the earlier one: it drops it, and the outcome is "delivered". At most as
+//! many messages can be lost like that as the earlier process had in flight
+//! ([`Options::max_inflight_qos2`](options::Options::max_inflight_qos2)). QoS 1 does not have this case, nor has a
+//! connection with [`Options::clean_session`](options::Options::clean_session), after which the broker holds nothing, and
+//! no subscription and no stored message either.
+//!
 //! # A message that is too large
 //!
 //! A message above [`Options::max_packet_size`](options::Options::max_packet_size) costs nobody the link. It is read
