@@ -393,7 +393,7 @@ fn the_first_message_that_fails_ends_it() {
     let cases = [
         ("2", "50", "the broker lost the session"),
         ("2", "1", "the broker lost the session"),
-        ("1", "1", "whenever it was sent, also alone"),
+        ("1", "1", "also where it was sent alone"),
     ];
     for (qos, attempts, told) in cases {
         let more = [

@@ -78,11 +78,13 @@ pub enum Reason {
     OnLoopThread,
     /// The broker answered a QoS 2 message with PUBACK, as for QoS 1. Use QoS 1 with this broker.
     AnsweredAsQos1,
-    /// Three links in a row were lost while it was unanswered, and then the broker closed five on which it was the
-    /// only command: it is not sent again.
+    /// It was unanswered on three links that were closed or reset, or on which its own acknowledgment was late, and then
+    /// on five that were closed or reset soon after it was sent alone. So it is not sent again. Links that ended in
+    /// another way stand between them and do not count.
     Parked,
-    /// Three links in a row were lost while it was unanswered. On the next one it stood alone for the
-    /// acknowledgment time-out, and then the broker answered another command: it is not sent again.
+    /// It was unanswered on three links that were closed or reset, or on which its own acknowledgment was late. On a
+    /// later one it stood alone for the acknowledgment time-out, and then the broker answered another command. So it is
+    /// not sent again.
     Unanswered,
 }
 
@@ -171,8 +173,10 @@ impl fmt::Display for Reason {
             Reason::AnsweredAsQos1 => {
                 "the broker answered QoS 2 with PUBACK, as for QoS 1; use `qos` 1 with it"
             }
-            Reason::Parked => "the broker closed the connection whenever it was sent, also alone",
-            Reason::Unanswered => "the broker answers other commands, and never this one",
+            Reason::Parked => {
+                "connections ended again and again while it was unanswered, also where it was sent alone"
+            }
+            Reason::Unanswered => "the broker answers other commands, and did not answer this one",
         })
     }
 }
