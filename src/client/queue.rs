@@ -357,4 +357,6 @@ impl fmt::Debug for CommandQueue {
 }
 
 #[cfg(test)]
+// The path stands here for the models, which include this file from elsewhere.
+#[path = "queue/tests.rs"]
 mod tests;
