@@ -222,6 +222,7 @@ impl fmt::Display for EventKind {
                 write!(f, "connected, session {session}")?;
                 match renewing {
                     0 => Ok(()),
+                    1 => write!(f, ", renewing 1 subscription"),
                     n => write!(f, ", renewing {n} subscriptions"),
                 }
             }

@@ -53,6 +53,12 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Bytes that came over links: MQTT packets of all kinds, after TLS.
     pub bytes_received: u64,
+    /// MQTT packets of all kinds that were made to be sent. Those that a lost link did not take count, too.
+    pub packets_sent: u64,
+    /// MQTT packets of all kinds that came.
+    pub packets_received: u64,
+    /// Writes that links took. With TLS each is one record or more: OpenSSL makes one record of at most 16 KiB of each.
+    pub writes: u64,
 
     /// Commands in the queue now. Threads that wait for room in it are not counted.
     pub queued: u64,
@@ -60,6 +66,8 @@ pub struct Stats {
     pub queued_most: u64,
     /// Commands that await their acknowledgment now, and packet identifiers that a broker may still hold.
     pub in_flight: u64,
+    /// The most commands that awaited their acknowledgment at one time.
+    pub in_flight_most: u64,
     /// Messages of QoS 1 and 2 that not every inbox has accepted yet: those that wait aside, that wait for a
     /// subscription, or that no thread has taken out of an inbox with [`Accept::OnceTaken`](crate::Accept::OnceTaken).
     pub waiting_messages: u64,

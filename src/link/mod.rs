@@ -183,9 +183,12 @@ pub(crate) fn plain(error: &io::Error) -> String {
     }
 }
 
-/// A broker that closed its side first leaves nothing to say goodbye to.
+/// A broker that closed its side first leaves nothing to say goodbye to. So it is with each healthy end: the broker
+/// closes at DISCONNECT.
 fn ignore_lost(result: io::Result<()>) {
-    if let Err(error) = result {
+    if let Err(error) = result
+        && error.kind() != io::ErrorKind::NotConnected
+    {
         log::debug!("the link was closed already: {error}");
     }
 }

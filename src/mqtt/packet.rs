@@ -413,6 +413,40 @@ impl Incoming {
             Incoming::PingResp => "PINGRESP",
         }
     }
+
+    /// Its packet identifier; `None` if it has none.
+    pub(crate) fn id(&self) -> Option<PacketId> {
+        match self {
+            Incoming::Publish { id, .. } => *id,
+            Incoming::PubAck(id)
+            | Incoming::PubRec(id)
+            | Incoming::PubRel(id)
+            | Incoming::PubComp(id)
+            | Incoming::SubAck { id, .. }
+            | Incoming::UnsubAck(id) => Some(*id),
+            Incoming::ConnAck { .. } | Incoming::PingResp => None,
+        }
+    }
+}
+
+/// A packet in the log: `PUBLISH 17, 42 bytes`.
+pub(crate) struct Logged {
+    /// Its name in the standard.
+    pub(crate) name: &'static str,
+    /// Its packet identifier, if it has one.
+    pub(crate) id: Option<PacketId>,
+    /// Its size, fixed header included.
+    pub(crate) bytes: usize,
+}
+
+impl fmt::Display for Logged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        if let Some(id) = self.id {
+            write!(f, " {id}")?;
+        }
+        write!(f, ", {} bytes", self.bytes)
+    }
 }
 
 /// The fields of CONNECT.
@@ -441,6 +475,18 @@ pub enum Ack {
     PubRel,
     /// Last packet of a QoS 2 message that we received.
     PubComp,
+}
+
+impl Ack {
+    /// The packet's name in the standard.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Ack::PubAck => "PUBACK",
+            Ack::PubRec => "PUBREC",
+            Ack::PubRel => "PUBREL",
+            Ack::PubComp => "PUBCOMP",
+        }
+    }
 }
 
 /// A packet that a broker must not send.

@@ -104,7 +104,7 @@ fn a_broker_that_forgot_everything_is_subscribed_to_again() {
     assert!(run.resubscribed >= 1, "{run:?}");
     assert_eq!(run.resumed, 0, "{run:?}");
     assert!(
-        log.contains("session new, renewing 1 subscriptions"),
+        log.contains("session new, renewing 1 subscription\n"),
         "{log}"
     );
 }

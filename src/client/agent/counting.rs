@@ -25,6 +25,7 @@ fn the_queue_its_high_water_mark_and_the_window_are_seen_while_the_loop_runs() {
     let stats = handle.stats();
     assert_eq!((stats.queued, stats.queued_most), (200, 300));
     assert_eq!((stats.in_flight, ended(&stats)), (u64::from(WINDOW), 0));
+    assert_eq!(stats.in_flight_most, u64::from(WINDOW));
     assert_eq!(stats.messages_sent, u64::from(WINDOW));
     acknowledge(&peer, 1..=WINDOW);
     turn(&mut agent);
@@ -32,6 +33,12 @@ fn the_queue_its_high_water_mark_and_the_window_are_seen_while_the_loop_runs() {
     assert_eq!((stats.queued, stats.queued_most), (100, 300));
     assert_eq!((stats.delivered, ended(&stats)), (100, 100));
     assert_eq!(stats.latencies.count(), 100);
+    for window in 1..=2 {
+        acknowledge(&peer, 1 + window * WINDOW..=(window + 1) * WINDOW);
+        turn(&mut agent);
+    }
+    let stats = handle.stats();
+    assert_eq!((stats.in_flight, stats.in_flight_most), (0, 100));
     drop((agent, batch));
 }
 
@@ -69,6 +76,12 @@ fn bytes_count_as_the_link_takes_and_gives_them_and_qos_0_has_no_latency() {
     let stats = handle.stats();
     assert_eq!((stats.delivered, stats.latencies.count()), (3, 2));
     assert_eq!(stats.bytes_received, 4 + 4 + 2);
+    assert_eq!(
+        (stats.packets_sent, stats.packets_received),
+        (4, 3),
+        "CONNECT, two PUBLISH, PINGREQ; CONNACK, PUBACK, PINGRESP"
+    );
+    assert_eq!(stats.writes, peer.lock().unwrap().written.len() as u64);
     drop(agent);
 }
 

@@ -129,6 +129,8 @@ impl Agent {
             self.dispatch(command, now);
         }
         self.meter.messages_sent.add(messages);
+        let in_flight = self.session.in_flight() as u64;
+        self.meter.in_flight_most.raise(in_flight);
         self.go_offline_if_due(now);
         taken > 0
     }

@@ -62,6 +62,9 @@ impl Agent {
         meter.unmatched_dropped.set(self.fanout.unmatched_dropped());
         meter.bytes_received.set(self.wire.bytes_read());
         meter.bytes_sent.set(self.wire.bytes_written());
+        meter.packets_received.set(self.wire.packets_read());
+        meter.packets_sent.set(self.session.packets_sent());
+        meter.writes.set(self.wire.writes());
     }
 
     /// Counts the time in which the rate let no message leave, if one waits now that it does.

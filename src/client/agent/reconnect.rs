@@ -97,6 +97,7 @@ impl Agent {
             if session_present { "resumed" } else { "new" },
             match resubscribing {
                 0 => String::new(),
+                1 => ", renewing 1 subscription".to_owned(),
                 n => format!(", renewing {n} subscriptions"),
             },
         );

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use crate::link::Link;
 use crate::link::readiness::Readiness;
-use crate::mqtt::packet::{Incoming, ProtocolError, SHOWN_BYTES};
+use crate::mqtt::packet::{Incoming, Logged, ProtocolError, SHOWN_BYTES};
 use crate::mqtt::v4::{self, Decoder};
 
 /// Bytes read at once: a TLS record holds at most 16 KiB.
@@ -39,6 +39,8 @@ pub(super) struct Wire {
     unhandled: bool,
     bytes_read: u64,
     bytes_written: u64,
+    packets_read: u64,
+    writes: u64,
     chunk: Box<[u8]>,
 }
 
@@ -69,6 +71,8 @@ impl Wire {
             unhandled: false,
             bytes_read: 0,
             bytes_written: 0,
+            packets_read: 0,
+            writes: 0,
             chunk: vec![0; READ_SIZE].into_boxed_slice(),
         }
     }
@@ -149,7 +153,18 @@ impl Wire {
         };
         let length = would_block(link.write(bytes), &mut self.writable)?;
         self.bytes_written += length.unwrap_or(0) as u64;
+        self.writes += u64::from(length.is_some());
         Ok(length)
+    }
+
+    /// How many writes all links took.
+    pub(super) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// How many packets came over all links.
+    pub(super) fn packets_read(&self) -> u64 {
+        self.packets_read
     }
 
     /// How many bytes all links took.
@@ -187,8 +202,14 @@ impl Wire {
             }
             return Ok(None);
         };
-        log::trace!("received {}", packet.name());
         let length = length - self.received.len();
+        self.packets_read += 1;
+        let logged = Logged {
+            name: packet.name(),
+            id: packet.id(),
+            bytes: length,
+        };
+        log::trace!("received {logged}");
         let shown = Shown { bytes, length };
         Ok(Some(ReceivedPacket { packet, shown }))
     }

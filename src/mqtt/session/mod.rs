@@ -277,6 +277,11 @@ impl<T> Session<T> {
         self.output.bytes()
     }
 
+    /// How many packets were put into the output, for all links.
+    pub fn packets_sent(&self) -> u64 {
+        self.output.packets()
+    }
+
     /// Whether to stop reading until the broker has taken some of our acknowledgments.
     pub fn is_behind_with_acks(&self) -> bool {
         self.output.is_behind_with_acks()

@@ -7,7 +7,7 @@
 use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
-use crate::mqtt::packet::{Ack, Connect, Filter, PacketId};
+use crate::mqtt::packet::{Ack, Connect, Filter, Logged, PacketId};
 use crate::mqtt::v4;
 use crate::mqtt::v4::Outgoing;
 
@@ -35,6 +35,8 @@ pub(super) struct Output {
     acknowledging_end: u64,
     /// Position behind the last CONNECT, which may hold a password.
     secret_end: u64,
+    /// Packets that were put into the buffer.
+    packets: u64,
     /// Memory for the topic of a large message that is being encoded.
     scratch: String,
 }
@@ -45,36 +47,49 @@ impl Output {
         self.bytes.clear();
         v4::encode_connect(connect, &mut self.bytes);
         self.secret_end = self.position();
+        self.count("CONNECT", None, 0);
     }
 
     /// PUBLISH, with an identifier unless it is QoS 0.
     pub(super) fn publish(&mut self, message: &mut Outgoing, id: Option<PacketId>, dup: bool) {
+        let before = self.bytes.len();
         message.encode(id, dup, &mut self.scratch, &mut self.bytes);
+        self.count("PUBLISH", id, before);
     }
 
     /// PUBREL.
     pub(super) fn release(&mut self, id: PacketId) {
+        let before = self.bytes.len();
         v4::encode_ack(Ack::PubRel, id, &mut self.bytes);
+        self.count("PUBREL", Some(id), before);
     }
 
     /// SUBSCRIBE with at least one filter.
     pub(super) fn subscribe(&mut self, id: PacketId, filters: &[Filter]) {
+        let before = self.bytes.len();
         v4::encode_subscribe(id, filters, &mut self.bytes);
+        self.count("SUBSCRIBE", Some(id), before);
     }
 
     /// UNSUBSCRIBE with at least one filter.
     pub(super) fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
+        let before = self.bytes.len();
         v4::encode_unsubscribe(id, filters, &mut self.bytes);
+        self.count("UNSUBSCRIBE", Some(id), before);
     }
 
     /// PINGREQ.
     pub(super) fn ping(&mut self) {
+        let before = self.bytes.len();
         v4::encode_ping(&mut self.bytes);
+        self.count("PINGREQ", None, before);
     }
 
     /// DISCONNECT, the last packet on a link [MQTT-3.14.4-2].
     pub(super) fn disconnect(&mut self) {
+        let before = self.bytes.len();
         v4::encode_disconnect(&mut self.bytes);
+        self.count("DISCONNECT", None, before);
     }
 
     /// The answer to a packet of the broker. See [`Output::is_behind_with_acks`].
@@ -83,6 +98,14 @@ impl Output {
         v4::encode_ack(ack, id, &mut self.bytes);
         self.acknowledging += self.bytes.len() - before;
         self.acknowledging_end = self.position();
+        self.count(ack.name(), Some(id), before);
+    }
+
+    /// A packet was put into the buffer, behind so many bytes.
+    fn count(&mut self, name: &'static str, id: Option<PacketId>, before: usize) {
+        self.packets += 1;
+        let bytes = self.bytes.len() - before;
+        log::trace!("sending {}", Logged { name, id, bytes });
     }
 
     /// The link took this many bytes.
@@ -112,6 +135,11 @@ impl Output {
     /// The bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// How many packets were ever put into the buffer.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -195,6 +223,7 @@ mod tests {
         assert_eq!((output.written(), output.position()), (6, 6));
         assert!(output.is_empty());
         output.ping();
+        assert_eq!(output.packets(), 3, "dropped ones count");
         assert_eq!(output.bytes(), [0xc0, 0]);
         assert_eq!((output.written(), output.position()), (6, 8));
     }
