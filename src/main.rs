@@ -46,6 +46,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let pictures = config.pictures.open()?;
     // The embedded broker runs as long as this value lives.
     let _local = local::start(&mut config)?;
+    log::info!("connecting to {}", config.options.address());
 
     let mut results = Results::new(config.output);
     let options = config.options;

@@ -31,7 +31,7 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) given: Layer,
 
-    /// Log more: -v what happens to each message, -vv everything.
+    /// Log more: -v who sends and receives what, -vv each packet, with its size and thread.
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = OUTPUT)]
     pub(crate) verbose: u8,
 
@@ -47,9 +47,9 @@ pub(crate) enum Verbosity {
     Quiet,
     /// The lines that a person wants to read of a run.
     Normal,
-    /// Each message as well (`-v`).
+    /// Each message of the demo's threads as well (`-v`).
     Verbose,
-    /// Everything (`-vv`).
+    /// Each packet as well, and the thread of each line (`-vv`).
     Everything,
 }
 

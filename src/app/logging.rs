@@ -1,45 +1,123 @@
 //! The log on standard error, in which options have the names under which they were given.
 //!
-//! Started once, on the main thread; any thread logs.
+//! A terminal gets the local time of day, everything else the date and time of RFC 3339. Unless more was asked for,
+//! repeated attempts to connect are folded into one line (`fold.rs`). Started once, on the main thread; any thread logs.
+
+mod fold;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use env_logger::fmt::Formatter;
+use jiff::{Timestamp, Zoned};
+use log::{Level, LevelFilter, Log, Record};
 
 use super::cli::Verbosity;
 use super::names::as_given;
+use fold::Fold;
+
+/// Whether the library's lines of level INFO are left out.
+static HUSHED: AtomicBool = AtomicBool::new(false);
 
 /// Starts the log. `RUST_LOG` can say more precisely what is wanted.
 pub(crate) fn start(verbosity: Verbosity) {
+    let is_terminal = io::stderr().is_terminal();
     let logger = env_logger::Builder::new()
-        .filter_level(log::LevelFilter::Warn)
+        .filter_level(LevelFilter::Warn)
         .filter_module("mqtt_connection_sharing", verbosity.level())
         .parse_default_env()
-        .format_target(false)
-        .format_timestamp_millis()
+        .format(move |out, record| write_line(out, record, is_terminal))
         .build();
     log::set_max_level(logger.filter());
+    let logger = Logger {
+        logger,
+        fold: Mutex::new(Fold::default()),
+    };
     // This is the only logger.
-    let _ = log::set_boxed_logger(Box::new(Logger(logger)));
+    let _ = log::set_boxed_logger(Box::new(logger));
 }
 
-/// Puts the person's names into each line.
-struct Logger(env_logger::Logger);
+/// While it lives, the library tells warnings and errors only, unless more than usual was asked for.
+pub(crate) struct Hushed(());
 
-impl log::Log for Logger {
+/// See [`Hushed`]. One at a time.
+pub(crate) fn hush() -> Hushed {
+    HUSHED.store(true, Ordering::Relaxed);
+    Hushed(())
+}
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        HUSHED.store(false, Ordering::Relaxed);
+    }
+}
+
+fn write_line(out: &mut Formatter, record: &Record<'_>, is_terminal: bool) -> io::Result<()> {
+    match is_terminal {
+        true => write!(out, "{} ", Zoned::now().strftime("%H:%M:%S%.3f"))?,
+        false => write!(out, "{:.3} ", Timestamp::now())?,
+    }
+    let style = out.default_level_style(record.level());
+    write!(out, "{style}{:<5}{style:#} ", record.level())?;
+    if log::max_level() == LevelFilter::Trace {
+        let thread = thread::current();
+        write!(out, "[{}] ", thread.name().unwrap_or("unnamed thread"))?;
+    }
+    writeln!(out, "{}", record.args())
+}
+
+/// Puts the person's names into each line, and leaves out what nobody wants to read.
+struct Logger {
+    logger: env_logger::Logger,
+    fold: Mutex<Fold>,
+}
+
+impl Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.logger.enabled(metadata)
     }
 
-    fn log(&self, record: &log::Record<'_>) {
-        if self.0.matches(record) {
-            let text = record.args().to_string();
-            let text = as_given(&text);
-            let mut named = log::Record::builder();
-            named
-                .metadata(record.metadata().clone())
-                .module_path(record.module_path());
-            self.0.log(&named.args(format_args!("{text}")).build());
+    fn log(&self, record: &Record<'_>) {
+        if !self.logger.matches(record) {
+            return;
+        }
+        let text = record.args().to_string();
+        let text = as_given(&text);
+        // Everything was asked for.
+        if log::max_level() > LevelFilter::Info {
+            self.write(record, record.level(), &text);
+            return;
+        }
+        let is_library = |module: &str| !module.starts_with("mqtt_connection_sharing::app");
+        let hushed = record.level() == Level::Info
+            && record.module_path().is_some_and(is_library)
+            && HUSHED.load(Ordering::Relaxed);
+        // While one thread writes what came before its line, no other writes in between.
+        let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = fold.take(record.level(), &text, Instant::now());
+        if let Some(before) = shown.before {
+            self.write(record, Level::Warn, &before);
+        }
+        if shown.itself && !hushed {
+            self.write(record, record.level(), &text);
         }
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.logger.flush();
+    }
+}
+
+impl Logger {
+    fn write(&self, record: &Record<'_>, level: Level, text: &str) {
+        let mut named = Record::builder();
+        named
+            .metadata(record.metadata().clone())
+            .level(level)
+            .module_path(record.module_path());
+        self.logger.log(&named.args(format_args!("{text}")).build());
     }
 }

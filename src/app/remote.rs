@@ -80,7 +80,10 @@ pub(super) fn options(
     };
     options.credentials = credentials(chosen, settings, surroundings, names)?;
     if endpoint.plain && options.credentials.is_some() {
-        notices.push("without TLS, user name and password can be read on the way".into());
+        notices.push(
+            "without TLS, user name and password can be read on the way: use mqtts:// if the broker has it"
+                .into(),
+        );
     }
     if settings.pkcs12.is_none() && surroundings.variable(PKCS12_PASSWORD).is_some() {
         notices.push(format!(

@@ -96,6 +96,7 @@ const LAWS: [Law; 8] = [
             "hdrhistogram",
             "humantime",
             "indicatif",
+            "jiff",
             "log",
             "nix",
             "serde",

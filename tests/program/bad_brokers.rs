@@ -132,7 +132,8 @@ fn check_attempts<T: Fn(Connection) + Clone + Send + 'static>(
     expect_one_line(cause, &done, phrases);
     assert_eq!(connections, attempts, "{cause}: {done}");
 
-    let (done, connections) = against(&[&TWICE_MORE, more].concat(), plain, treat);
+    // Each attempt is told.
+    let (done, connections) = against(&[&TWICE_MORE, more, &["-v"]].concat(), plain, treat);
     assert_eq!(done.status.code(), Some(status), "{cause}: {done}");
     assert_eq!(connections, attempts, "{cause}: {done}");
     let announced = done.stderr.matches("; trying again in ").count();

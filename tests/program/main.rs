@@ -17,6 +17,7 @@ mod local_links;
 mod panics;
 mod pictures;
 mod refusals;
+mod screen;
 mod secrets;
 mod settings;
 mod stopped;

@@ -222,6 +222,6 @@ fn a_variable_that_is_nearly_a_setting_is_warned_of() {
     let done = program.args(QUICK).env("MQTT_PUBLISHCOUNT", "3").run();
     done.expect_code(3);
     let warning =
-        "WARN ] MQTT_PUBLISHCOUNT is no setting and not used; did you mean MQTT_PUBLISH_COUNT?";
+        "WARN  MQTT_PUBLISHCOUNT is no setting and not used; did you mean MQTT_PUBLISH_COUNT?";
     assert!(done.stderr.contains(warning), "{done}");
 }

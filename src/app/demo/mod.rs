@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
+use crate::app::logging::hush;
 use crate::app::names::as_given;
 use crate::app::picture::Recorded;
 use crate::app::traffic::{Begun, Plan};
@@ -100,7 +101,8 @@ pub(crate) fn leave_no_session(
 /// As [`clear_session`], within [`GRACE`].
 fn clear_quickly(client: Client) -> Result<Client, Error> {
     let address = client.options().address();
-    log::info!("clearing the session at {address}");
+    log::debug!("clearing the session at {address}");
+    let _hushed = hush();
     let (answered, client) = connect_and_ping(client, GRACE, None)?;
     match answered {
         true => Ok(client),
@@ -117,7 +119,9 @@ fn clear_quickly(client: Client) -> Result<Client, Error> {
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
 pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result<Client, Error> {
     let address = client.options().address();
-    log::info!("clearing the session at {address}");
+    log::debug!("clearing the session at {address}");
+    // The connection that counts comes later, or is over.
+    let _hushed = hush();
     let begin = Instant::now();
     let mut delays = None;
     for times in 1.. {

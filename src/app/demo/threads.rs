@@ -229,7 +229,8 @@ fn receive_all(
     while !account.is_complete() {
         match inbox.recv_timeout(look) {
             Ok(message) => {
-                log::debug!("subscriber: received {}", message.topic());
+                let (topic, bytes) = (message.topic(), message.payload().len());
+                log::debug!("subscriber: received {topic}, {bytes} bytes");
                 account.add(&message);
                 // One that came twice is one too many, which does no harm.
                 let _ = receiving.arrived.try_recv();
@@ -289,6 +290,9 @@ fn publish<T>(
         let _ = on_their_way.send(());
     }
     let mut message = shared.plan.message(publisher, index);
+    let name = if publisher == SYNC { "sync" } else { "async" };
+    let (topic, bytes) = (message.topic(), message.payload().len());
+    log::debug!("{name} publisher: publishing {topic}, {bytes} bytes");
     shared.begun.begin(publisher, index);
     loop {
         match push(message) {
