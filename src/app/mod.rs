@@ -21,6 +21,8 @@ mod files;
 mod foreign;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod help;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod lines;
 pub(crate) mod local;
 pub(crate) mod logging;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]

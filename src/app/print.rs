@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::names::as_given;
 use super::values::Format;
 
+/// The version of the JSON's form. A change that is no addition raises it. See `config/output.schema.json`.
+pub(crate) const SCHEMA: u32 = 1;
+
 /// Writes results in the form that was asked for.
 pub(crate) struct Results {
     output: Format,

@@ -116,15 +116,17 @@ impl Plan {
 
     /// The end of a message that was not delivered, in words. Of its publisher's messages, so many were acknowledged.
     pub(crate) fn told(&self, outcome: &Outcome, acknowledged: u64) -> String {
-        let has_remedy = match outcome {
+        let is_qos_2 = self.qos == QoS::ExactlyOnce && acknowledged == 0;
+        let remedy = match outcome {
             // It names the remedy itself.
-            Outcome::PerhapsDelivered(Reason::AnsweredAsQos1) => false,
-            Outcome::PerhapsDelivered(_) => self.qos == QoS::ExactlyOnce && acknowledged == 0,
-            _ => false,
-        };
-        let remedy = match has_remedy {
-            true => " (none of QoS 2 was acknowledged: use `qos` 1 if the broker has no QoS 2)",
-            false => "",
+            Outcome::PerhapsDelivered(Reason::AnsweredAsQos1) => "",
+            Outcome::PerhapsDelivered(_) if is_qos_2 => {
+                " (none of QoS 2 was acknowledged: use `qos` 1 if the broker has no QoS 2)"
+            }
+            Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered) => {
+                " (compare --topic-prefix with what the broker allows, or lower --payload-size)"
+            }
+            _ => "",
         };
         as_given(&format!("{outcome}{remedy}")).into_owned()
     }

@@ -94,7 +94,11 @@ fn a_broker_that_answers_qos_2_as_qos_1_is_told_at_once_with_the_remedy() {
         let treat = move |link: Connection| without_qos_2(link, qos, false);
         let (done, _) = against(&arguments, true, treat);
         done.expect_code(1);
-        assert!(done.stdout.contains(expected), "{expected}: {done}");
+        assert!(done.unfolded().contains(expected), "{expected}: {done}");
+        assert!(
+            done.stdout.lines().all(|line| line.chars().count() <= 80),
+            "{done}"
+        );
         assert!(!done.stderr.contains(" lost after "), "{done}");
     }
 }
@@ -111,7 +115,7 @@ fn a_broker_that_closes_the_link_on_qos_2_is_told_with_the_remedy() {
         done.expect_code(1);
         let seen = "no message of QoS 2 was ever answered; use --qos 1 if the broker has no QoS 2";
         assert!(done.stderr.contains(seen), "{done}");
-        assert!(done.stdout.contains("use --qos 1"), "{done}");
+        assert!(done.unfolded().contains("use --qos 1"), "{done}");
         assert!(!done.stderr.contains("likely"), "{done}");
     }
 }

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use rumqttc::mqttbytes::{QoS, v4};
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 32] = [
+    "schema",
     "mode",
     "threads",
     "messages",
@@ -36,6 +37,13 @@ const FIELDS: [&str; 24] = [
     "unexpected",
     "reconnects",
     "rate_limited_seconds",
+    "in_flight_most",
+    "queued_most",
+    "packets_sent",
+    "packets_received",
+    "bytes_sent",
+    "bytes_received",
+    "writes",
     "interrupted",
     "error",
 ];
@@ -176,8 +184,9 @@ fn people_get_lines_and_no_bar_where_there_is_no_terminal() {
     for part in [
         "\nacknowledged  500 of 500 in ",
         "\nlatency       half within ",
-        "\nreceived back 500, 0 lost, 0 duplicated, 0 reordered, 0 unexpected\n",
-        "\nnothing lost, nothing failed\n",
+        "\nsubscriber    500 of 500 received; nothing lost, repeated or out of order\n",
+        "\nshared        at most ",
+        " TLS records, ",
     ] {
         assert!(done.stdout.contains(part), "no {part:?}: {done}");
     }

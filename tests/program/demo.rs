@@ -103,7 +103,7 @@ fn the_default_run_shortened_succeeds_and_reports_it() {
 }
 
 #[test]
-fn text_has_one_line_for_each_iteration_and_a_summary() {
+fn text_has_a_block_for_each_iteration_and_a_summary() {
     let broker = Mosquitto::start();
     let arguments = &QUICK[..QUICK.len() - 2];
     let done = Program::new().args(broker.arguments()).args(arguments);
@@ -111,13 +111,35 @@ fn text_has_one_line_for_each_iteration_and_a_summary() {
     done.expect_code(0);
     expect_only_logs(&done);
     let lines: Vec<&str> = done.stdout.lines().collect();
-    let [first, second, summary] = lines[..] else {
-        panic!("expected three lines: {done}")
-    };
-    let all = "ok, 8 of 8 received, 8 of 8 acknowledged, 0 lost, 0 duplicated, 0 unexpected";
-    assert!(first.starts_with(&format!("iteration 1: {all}")), "{done}");
-    assert!(second.starts_with(&format!("iteration 2: {all}")), "{done}");
-    assert_eq!(summary, "2 of 2 iterations succeeded: success");
+    let (summary, blocks) = lines.split_last().expect("a line");
+    assert_eq!(*summary, "success: all 2 iterations succeeded");
+    let (first, second) = blocks.split_at(6);
+    assert!(first[0].starts_with("iteration 1: ok in "), "{done}");
+    assert!(
+        first[0].ends_with(" over 1 connection (session new)"),
+        "{done}"
+    );
+    assert!(second[0].starts_with("iteration 2: ok in "), "{done}");
+    assert!(second[0].ends_with("(session resumed)"), "{done}");
+    for block in [first, second] {
+        let [_, sync, asynchronous, subscriber, shared, connection] = *block else {
+            panic!("expected six lines: {done}")
+        };
+        assert!(
+            sync.starts_with("  sync publisher    4 acknowledged, median "),
+            "{done}"
+        );
+        let own = "  async publisher   4 acknowledged, median ";
+        assert!(asynchronous.starts_with(own), "{done}");
+        let all = "  subscriber        8 of 8 received; nothing lost, repeated or out of order";
+        assert_eq!(subscriber, all, "{done}");
+        assert!(shared.starts_with("  shared            at most "), "{done}");
+        assert!(connection.contains(" packets out in "), "{done}");
+        assert!(connection.contains(" TLS records, "), "{done}");
+    }
+    for line in lines {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
 }
 
 #[test]
@@ -376,13 +398,14 @@ fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
     // Seconds on an idle machine, but perhaps minutes on a busy one.
     let limit = 20 * HANG;
     let running = program.limit(limit).spawn();
-    let line = wait_for("the first iteration's result", limit, || {
-        running.stdout().lines().next().map(str::to_owned)
+    // The block is written at once.
+    let block = wait_for("the first iteration's result", limit, || {
+        let so_far = running.stdout();
+        so_far.contains("\n  connection ").then_some(so_far)
     });
-    let all = format!(
-        "iteration 1: ok, {count} of {count} received, {count} of {count} acknowledged, 0 lost"
-    );
-    assert!(line.starts_with(&all), "{line}");
+    assert!(block.starts_with("iteration 1: ok in "), "{block}");
+    let all = format!(" {count} of {count} received; nothing lost, ");
+    assert!(block.contains(&all), "{block}");
     let status = fs::read_to_string(format!("/proc/{}/status", running.id()));
     let status = status.expect("the process's status");
     let peak = status
@@ -393,10 +416,7 @@ fn peak_kibibytes(broker: &Mosquitto, count: u64) -> u64 {
     running.signal("INT");
     let done = running.finish();
     done.expect_code(130);
-    assert!(
-        done.stdout.contains("1 of 1 iterations succeeded"),
-        "{done}"
-    );
+    assert!(done.stdout.ends_with("\nsuccess\n"), "{done}");
     peak.unwrap_or_else(|| panic!("no VmHWM in {status}"))
 }
 
@@ -489,7 +509,10 @@ fn quality_of_service_0_is_judged_soon_after_the_last_message() {
     );
     assert_eq!(
         run.error.as_deref(),
-        Some("no message for 3s: 0 of 8 received")
+        Some(
+            "no message for 3s: 0 of 8 received; QoS 0 may be lost, use --qos 1 or raise \
+             --publish-delay"
+        )
     );
     script.join().expect("the broker's script");
 }

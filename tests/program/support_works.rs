@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use crate::support::schema::Schema;
 use crate::support::{
     Connection, Event, Mosquitto, Program, ScriptedBroker, wait_until, wait_until_refused,
 };
@@ -216,4 +217,56 @@ fn a_running_program_is_followed_line_by_line_and_does_not_outlive_its_test() {
     assert!(catch_unwind(AssertUnwindSafe(|| hanging.finish())).is_err());
     let alive = Program::other("kill").args(["-0", &id.to_string()]).run();
     assert!(!alive.status.success());
+}
+
+#[test]
+fn the_schema_of_the_output_catches_each_offence() {
+    use serde_json::{Value, json};
+    let publisher = json!({"messages": 1, "published": 1, "acknowledged": 1, "median_us": 1.5,
+        "longest_us": null, "queued_us": 2});
+    let run = json!({"iteration": 1, "success": true, "published": 2, "acknowledged": 2,
+        "received": 2, "lost": 0, "dropped": 0, "duplicated": 0, "unexpected": 0, "reordered": 0,
+        "connects": 1, "session": "new", "reconnects": 0, "resumed": 0, "resubscribed": 0, "rate_limited_ms": 0,
+        "sync_publisher": publisher, "async_publisher": publisher, "in_flight_most": 2,
+        "queued_most": 1, "packets_sent": 9, "packets_received": 9, "bytes_sent": 99,
+        "bytes_received": 99, "writes": 5, "elapsed_ms": 12, "error": null});
+    let good = json!({"schema": 1, "iterations": 1, "succeeded": 1, "success": true,
+        "runs": [run]});
+    let schema = Schema::of_the_output();
+    assert_eq!(schema.offences(&good), [""; 0]);
+    type Spoils = fn(&mut Value);
+    let spoils: [(&str, Spoils); 11] = [
+        ("schema", |it| it["schema"] = json!(2)),
+        ("a count as text", |it| it["iterations"] = json!("1")),
+        ("a fraction", |it| it["succeeded"] = json!(0.5)),
+        ("a negative count", |it| it["runs"][0]["lost"] = json!(-1)),
+        ("the first iteration is 1", |it| {
+            it["runs"][0]["iteration"] = json!(0)
+        }),
+        ("another session", |it| {
+            it["runs"][0]["session"] = json!("old")
+        }),
+        ("no list", |it| it["runs"] = json!({})),
+        ("null", |it| it["runs"][0]["error"] = json!(false)),
+        ("a field too many", |it| it["runs"][0]["more"] = json!(1)),
+        ("a field too few", |it| {
+            it["runs"][0].as_object_mut().unwrap().remove("writes");
+        }),
+        ("inside a publisher", |it| {
+            it["runs"][0]["sync_publisher"]["median_us"] = json!("fast");
+        }),
+    ];
+    for (what, spoil) in spoils {
+        let mut spoiled = good.clone();
+        spoil(&mut spoiled);
+        assert!(!schema.offences(&spoiled).is_empty(), "{what}");
+    }
+    for other in [json!(null), json!([]), json!({}), json!({"error": "text"})] {
+        assert!(!schema.offences(&other).is_empty(), "{other}");
+    }
+    let both = Schema::new(json!({"oneOf": [{"type": "integer"}, {"type": "number"}]}));
+    assert!(both.offences(&json!(0.5)).is_empty());
+    assert!(!both.offences(&json!(1)).is_empty(), "it fits two forms");
+    let unknown = Schema::new(json!({"maxLength": 1}));
+    assert!(catch_unwind(AssertUnwindSafe(|| unknown.offences(&json!("a")))).is_err());
 }

@@ -25,6 +25,7 @@ pub mod publishers;
 pub mod refusal;
 pub mod report;
 pub mod running;
+pub mod schema;
 pub mod scripted;
 pub mod secrets;
 pub mod storm;

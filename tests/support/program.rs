@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::schema::Schema;
 use super::{HANG, look_for};
 
 /// The longest run of a program, unless the test sets another limit.
@@ -19,6 +20,8 @@ const RUN_LIMIT: Duration = Duration::from_secs(120);
 pub struct Program {
     command: Command,
     limit: Duration,
+    /// Whether it is the program of this package.
+    is_ours: bool,
 }
 
 impl Program {
@@ -26,7 +29,11 @@ impl Program {
     pub fn new() -> Program {
         // Cargo sets this for tests only, and this module compiles into an example too.
         let program = option_env!("CARGO_BIN_EXE_mqtt-connection-sharing");
-        Program::other(program.expect("a test, not an example"))
+        let program = Program::other(program.expect("a test, not an example"));
+        Program {
+            is_ours: true,
+            ..program
+        }
     }
 
     /// Another program under the same conditions.
@@ -41,6 +48,7 @@ impl Program {
         Program {
             command,
             limit: RUN_LIMIT,
+            is_ours: false,
         }
     }
 
@@ -97,6 +105,7 @@ impl Program {
         Running {
             child,
             words,
+            is_ours: self.is_ours,
             deadline: Instant::now() + self.limit,
             stdout: stdout.expect("its standard output"),
             stderr: stderr.expect("its standard error"),
@@ -121,6 +130,12 @@ impl Finished {
     pub fn code(&self) -> i32 {
         let code = self.status.code();
         code.unwrap_or_else(|| panic!("no exit status: {self}"))
+    }
+
+    /// Its standard output with one space between words, for results are folded.
+    pub fn unfolded(&self) -> String {
+        let words: Vec<&str> = self.stdout.split_whitespace().collect();
+        words.join(" ")
     }
 
     /// Checks the exit status; the panic shows all output.
@@ -152,6 +167,7 @@ impl std::fmt::Display for Finished {
 pub struct Running {
     child: Child,
     words: Vec<OsString>,
+    is_ours: bool,
     deadline: Instant,
     stdout: Followed,
     stderr: Followed,
@@ -184,10 +200,10 @@ impl Running {
         send_signal(self.child.id(), name);
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end. JSON that the program of this package has printed is held to its schema.
     ///
     /// # Panics
-    /// When it has not ended within its limit; it is killed then.
+    /// When it has not ended within its limit; it is killed then. When the JSON does not fit.
     #[track_caller]
     pub fn finish(mut self) -> Finished {
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -196,11 +212,21 @@ impl Running {
             let output = self.output_so_far();
             panic!("still running at its time limit, killed: {output}");
         };
-        Finished {
+        let done = Finished {
             status,
             stdout: self.stdout.to_the_end(),
             stderr: self.stderr.to_the_end(),
+        };
+        if self.is_ours && done.stdout.starts_with('{') {
+            let printed = serde_json::from_str(&done.stdout);
+            let printed = printed.unwrap_or_else(|error| panic!("no JSON, {error}: {done}"));
+            let offences = Schema::of_the_output().offences(&printed);
+            assert!(
+                offences.is_empty(),
+                "against the schema: {offences:?}: {done}"
+            );
         }
+        done
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -1,4 +1,5 @@
-//! The JSON report as a program would read it: every documented field must be there, and no other.
+//! The JSON report as a program would read it: every documented field must be there, and no other. `schema.rs` holds
+//! it to the schema as well.
 
 use serde::{Deserialize, Deserializer};
 
@@ -7,6 +8,7 @@ use super::Finished;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
+    pub schema: u64,
     pub iterations: u64,
     pub succeeded: u64,
     pub success: bool,
@@ -26,14 +28,37 @@ pub struct Run {
     pub duplicated: u64,
     pub unexpected: u64,
     pub reordered: u64,
+    pub connects: u64,
+    #[serde(deserialize_with = "string_or_null")]
+    pub session: Option<String>,
     pub reconnects: u64,
     pub resumed: u64,
     pub resubscribed: u64,
     pub rate_limited_ms: u64,
+    pub sync_publisher: Publisher,
+    pub async_publisher: Publisher,
+    pub in_flight_most: u64,
+    pub queued_most: u64,
+    pub packets_sent: u64,
+    pub packets_received: u64,
+    pub bytes_sent: u64,
+    pub bytes_received: u64,
+    pub writes: u64,
     pub elapsed_ms: u64,
     // A deserializer is named because the field could be missing otherwise: it must be there, as null.
     #[serde(deserialize_with = "string_or_null")]
     pub error: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publisher {
+    pub messages: u64,
+    pub published: u64,
+    pub acknowledged: u64,
+    pub median_us: Option<f64>,
+    pub longest_us: Option<f64>,
+    pub queued_us: Option<f64>,
 }
 
 fn string_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {

@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
+use crate::app::lines::Shared;
 use crate::app::names::as_given;
 use crate::app::picture::Recorded;
+use crate::app::print::SCHEMA;
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
 use mqtt_connection_sharing::Outcome;
@@ -222,6 +224,7 @@ fn report(
     }
     let seconds = measured.took.as_secs_f64();
     Ok(BenchReport {
+        schema: SCHEMA,
         mode: settings.mode.name(),
         threads: settings.threads,
         messages: settings.messages,
@@ -253,6 +256,7 @@ fn report(
         unexpected: received.map(|received| received.unexpected),
         reconnects: ended.stats.reconnects,
         rate_limited_seconds: rounded(ended.stats.rate_limited.as_secs_f64()),
+        shared: Shared::of(ended),
         interrupted,
         error,
     })

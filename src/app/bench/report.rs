@@ -1,14 +1,22 @@
 //! The result of the bench: for people in lines, for programs as one JSON object.
 //!
-//! Pure data; the main thread writes it to standard output.
+//! Pure data; the main thread writes it to standard output. `config/output.schema.json` describes the object.
 
 use std::fmt;
 
 use serde::Serialize;
 
+use crate::app::lines::{CameBack, JOINT, Many, Micros, Shared, entry};
+use crate::app::traffic::Received;
+
+/// Where the texts of the lines begin.
+const COLUMN: usize = 14;
+
 /// The result of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct BenchReport {
+    /// The version of this form.
+    pub(crate) schema: u32,
     /// `async` or `sync`.
     pub(crate) mode: &'static str,
     /// Threads that published.
@@ -53,6 +61,9 @@ pub(crate) struct BenchReport {
     pub(crate) reconnects: u64,
     /// How long the rate held messages back.
     pub(crate) rate_limited_seconds: f64,
+    /// The figures of all that the threads shared.
+    #[serde(flatten)]
+    pub(crate) shared: Shared,
     /// Whether it was interrupted.
     pub(crate) interrupted: bool,
     /// The first thing that went wrong.
@@ -76,105 +87,85 @@ pub(crate) struct Latency {
 
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BenchReport {
-            mode,
-            threads,
-            messages,
-            payload_bytes,
-            window,
-            qos,
-            ..
-        } = self;
-        writeln!(
-            f,
-            "{}: {messages} messages of {payload_bytes} bytes, QoS {qos}, {mode}, threads {threads}, window {window}",
-            if self.success { "ok" } else { "FAILED" },
-        )?;
-        writeln!(
-            f,
-            "{}  {} of {} in {:.3} s: {:.*} a second",
-            if *qos == 0 {
-                "sent        "
-            } else {
-                "acknowledged"
-            },
-            self.acknowledged,
-            self.messages,
-            self.seconds,
-            if self.messages_per_second < 10.0 {
-                2
-            } else {
-                0
-            },
-            self.messages_per_second
-        )?;
+        let verdict = if self.success { "ok:" } else { "FAILED:" };
+        let asked = format!(
+            "{} messages of {} bytes, QoS {}, {}, threads {}, window {}",
+            self.messages, self.payload_bytes, self.qos, self.mode, self.threads, self.window
+        );
+        f.write_str(&entry(verdict, verdict.len() + 1, &asked))?;
+        let mut line = |name: &str, text: &str| write!(f, "\n{}", entry(name, COLUMN, text));
+        let ended = match self.qos {
+            0 => "sent",
+            _ => "acknowledged",
+        };
+        let digits = if self.messages_per_second < 10.0 {
+            2
+        } else {
+            0
+        };
+        let rate = format!(
+            "{} of {} in {:.3} s: {:.digits$} a second",
+            self.acknowledged, self.messages, self.seconds, self.messages_per_second
+        );
+        line(ended, &rate)?;
         if let Some(latency) = &self.latency_us {
-            write!(f, "latency       ")?;
-            for (name, value) in [
-                ("half ", latency.p50),
-                (", 90 % ", latency.p90),
-                (", 99 % ", latency.p99),
-                (", 99.9 % ", latency.p999),
-            ] {
-                write!(f, "{name}within {}", Micros(value))?;
-            }
-            writeln!(f, ", longest {}", Micros(latency.max))?;
+            let quantiles = format!(
+                "half within {}, 90{JOINT}% within {}, 99{JOINT}% within {}, 99.9{JOINT}% within {}, \
+                 longest {}",
+                Micros(latency.p50),
+                Micros(latency.p90),
+                Micros(latency.p99),
+                Micros(latency.p999),
+                Micros(latency.max)
+            );
+            line("latency", &quantiles)?;
+        }
+        if let Some(came_back) = self.came_back() {
+            line("subscriber", &came_back.to_string())?;
+        }
+        line("shared", &self.shared.waited())?;
+        line("connection", &self.shared.carried())?;
+        if self.reconnects > 0 {
+            line("reconnected", &Many(self.reconnects, "time").to_string())?;
         }
         if let Some(cpu) = self.cpu_seconds {
-            write!(f, "processor     {cpu:.3} s")?;
-            if self.acknowledged > 0 {
-                let each = cpu * 1e6 / self.acknowledged as f64;
-                write!(f, ", {each:.2} µs for each message")?;
-            }
-            writeln!(f)?;
+            let each = match self.acknowledged {
+                0 => String::new(),
+                n => format!(", {:.2} µs for each message", cpu * 1e6 / n as f64),
+            };
+            line("processor", &format!("{cpu:.3} s{each}"))?;
         }
         if let Some(bytes) = self.peak_rss_bytes {
-            writeln!(
-                f,
-                "memory        {:.1} MiB at most",
-                bytes as f64 / 1_048_576.0
-            )?;
-        }
-        if let (Some(received), Some(lost)) = (self.received, self.lost) {
-            write!(f, "received back {received}, {lost} lost")?;
-            if let Some(dropped @ 1..) = self.dropped {
-                write!(f, ", {dropped} dropped")?;
-            }
-            for (count, what) in [
-                (self.duplicated, "duplicated"),
-                (self.reordered, "reordered"),
-                (self.unexpected, "unexpected"),
-            ] {
-                write!(f, ", {} {what}", count.unwrap_or_default())?;
-            }
-            writeln!(f)?;
-        }
-        if self.reconnects > 0 {
-            writeln!(f, "reconnects    {}", self.reconnects)?;
+            let mebibytes = bytes as f64 / 1_048_576.0;
+            line("memory", &format!("{mebibytes:.1} MiB at most"))?;
         }
         if self.rate_limited_seconds > 0.0 {
             let seconds = self.rate_limited_seconds;
-            writeln!(f, "rate          held messages back for {seconds:.3} s")?;
+            line("rate", &format!("held messages back for {seconds:.3} s"))?;
         }
         match &self.error {
-            Some(error) => write!(f, "because       {error}"),
-            None if self.received.is_some() => write!(f, "nothing lost, nothing failed"),
-            None if self.qos == 0 => write!(f, "all sent, nothing failed"),
-            None => write!(f, "all acknowledged, nothing failed"),
+            Some(error) => line("because", error),
+            None => Ok(()),
         }
     }
 }
 
-/// Microseconds, in a unit that suits them.
-struct Micros(f64);
-
-impl fmt::Display for Micros {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            us if us >= 1e6 => write!(f, "{:.2} s", us / 1e6),
-            us if us >= 1e3 => write!(f, "{:.2} ms", us / 1e3),
-            us => write!(f, "{us:.1} µs"),
-        }
+impl BenchReport {
+    /// The messages that came back, where they were received.
+    fn came_back(&self) -> Option<CameBack> {
+        let (received, lost) = (self.received?, self.lost?);
+        let dropped = self.dropped.unwrap_or_default();
+        Some(CameBack {
+            expected: received + lost + dropped,
+            received: Received {
+                distinct: received,
+                duplicated: self.duplicated.unwrap_or_default(),
+                reordered: self.reordered.unwrap_or_default(),
+                unexpected: self.unexpected.unwrap_or_default(),
+            },
+            lost,
+            dropped,
+        })
     }
 }
 
@@ -185,6 +176,7 @@ mod tests {
 
     fn report() -> BenchReport {
         BenchReport {
+            schema: 1,
             mode: "async",
             threads: 4,
             messages: 1000,
@@ -213,6 +205,16 @@ mod tests {
             unexpected: Some(0),
             reconnects: 0,
             rate_limited_seconds: 0.0,
+            shared: Shared {
+                in_flight_most: 100,
+                queued_most: 12,
+                packets_sent: 2004,
+                packets_received: 2004,
+                bytes_sent: 90_000,
+                bytes_received: 91_000,
+                writes: 300,
+                tls: true,
+            },
             interrupted: false,
             error: None,
         }
@@ -224,12 +226,13 @@ mod tests {
             report().to_string(),
             "ok: 1000 messages of 64 bytes, QoS 1, async, threads 4, window 100\n\
              acknowledged  1000 of 1000 in 0.500 s: 2000 a second\n\
-             latency       half within 10.5 µs, 90 % within 1.50 ms, 99 % within 2.00 s, \
-             99.9 % within 2.00 s, longest 3.00 s\n\
+             latency       half within 10.5 µs, 90 % within 1.50 ms, 99 % within 2.00 s,\n\
+             \x20             99.9 % within 2.00 s, longest 3.00 s\n\
+             subscriber    1000 of 1000 received; nothing lost, repeated or out of order\n\
+             shared        at most 100 in flight, 12 queued\n\
+             connection    2004 packets out in 300 TLS records, 2004 in\n\
              processor     0.250 s, 250.00 µs for each message\n\
-             memory        12.0 MiB at most\n\
-             received back 1000, 0 lost, 0 duplicated, 0 reordered, 0 unexpected\n\
-             nothing lost, nothing failed"
+             memory        12.0 MiB at most"
         );
         let failed = BenchReport {
             success: false,
@@ -243,7 +246,9 @@ mod tests {
         };
         let text = failed.to_string();
         assert!(text.starts_with("FAILED: 1000 messages"), "{text}");
-        let end = "at most\nreconnects    2\nrate          held messages back for 1.500 s\nbecause       interrupted";
+        assert!(text.contains("\nreconnected   2 times\n"), "{text}");
+        let end =
+            "at most\nrate          held messages back for 1.500 s\nbecause       interrupted";
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -9,6 +9,7 @@ mod interrupt;
 mod report;
 pub(crate) mod settings;
 mod threads;
+mod took;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,19 +18,21 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
+use crate::app::lines::Shared;
 use crate::app::logging::hush;
 use crate::app::names::as_given;
 use crate::app::picture::Recorded;
-use crate::app::traffic::{Begun, Plan};
+use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Client, Ended};
+use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind};
+use report::SessionFound;
 use settings::DemoSettings;
 use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
-pub(crate) use report::{DemoReport, Run};
+pub(crate) use report::{DemoReport, Published, Run};
 
 /// The subscriber waits that much longer for its next message than for an acknowledgment.
 const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
@@ -188,6 +191,7 @@ fn iterate(
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
     let (agent, handle) = client.open();
     let recording = handle.recording();
+    let events = handle.events();
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let (on_their_way, arrived) = bounded(UNRECEIVED);
@@ -262,24 +266,33 @@ fn iterate(
         failure.map(|error| as_given(&error.to_string()).into_owned())
     });
     let mut run = Run {
+        connects: ended.stats.connects,
+        session: first_session(events),
         reconnects: ended.stats.reconnects,
         resumed: ended.stats.resumed,
         resubscribed: ended.stats.resubscribed,
         rate_limited_ms: milliseconds(ended.stats.rate_limited),
         elapsed_ms: milliseconds(begin.elapsed()),
+        shared: Shared::of(&ended),
+        qos: settings.qos as u8,
         error: problem,
-        ..empty_run(number, plan.total())
+        ..Run::empty(number, plan.total())
     };
-    add_publisher(&mut run, sync_publisher);
-    add_publisher(&mut run, async_publisher);
+    run.sync_publisher = add_publisher(&mut run, plan.count(SYNC), sync_publisher);
+    run.async_publisher = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
     add_subscriber(&mut run, plan.total(), subscriber);
     if ended.left > 0 {
-        run.error
-            .get_or_insert(format!("{} commands were left unfinished", ended.left));
+        run.error.get_or_insert(format!(
+            "{} commands were left unfinished; raise --ack-timeout, which the end waits for",
+            ended.left
+        ));
     }
     if run.duplicated > 0 && settings.qos == QoS::ExactlyOnce {
-        run.error
-            .get_or_insert(format!("{} messages came twice with QoS 2", run.duplicated));
+        run.error.get_or_insert(format!(
+            "{} messages came twice with QoS 2, which the broker must not do [MQTT-4.3.3-2]; \
+             tell whoever runs it, or use --qos 1",
+            run.duplicated
+        ));
     }
     run.success = run.error.is_none()
         && run.lost == 0
@@ -292,18 +305,43 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn add_publisher(run: &mut Run, result: Result<PublisherResult, String>) {
-    match result {
-        Ok(result) => {
-            run.published += result.published;
-            run.acknowledged += result.acknowledged;
-            if run.error.is_none() {
-                run.error = result.problem;
-            }
+/// Whether the broker had kept the session, at the first connection of a loop that has ended.
+fn first_session(mut events: ConnectionEvents) -> Option<SessionFound> {
+    while let Ok(event) = events.try_recv() {
+        if let EventKind::Connected {
+            session_present, ..
+        } = event.kind
+        {
+            return Some(match session_present {
+                true => SessionFound::Resumed,
+                false => SessionFound::New,
+            });
         }
-        Err(problem) => {
-            run.error.get_or_insert(problem);
-        }
+    }
+    None
+}
+
+fn add_publisher(
+    run: &mut Run,
+    messages: u64,
+    result: Result<PublisherResult, String>,
+) -> Published {
+    let result = result.unwrap_or_else(|problem| PublisherResult {
+        problem: Some(problem),
+        ..PublisherResult::default()
+    });
+    run.published += result.published;
+    run.acknowledged += result.acknowledged;
+    if run.error.is_none() {
+        run.error = result.problem;
+    }
+    Published {
+        messages,
+        published: result.published,
+        acknowledged: result.acknowledged,
+        median_us: result.times.median_us(),
+        longest_us: result.times.longest_us(),
+        queued_us: result.queuing.longest_us(),
     }
 }
 
@@ -333,27 +371,6 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
     }
 }
 
-fn empty_run(number: u64, total: u64) -> Run {
-    Run {
-        iteration: number,
-        success: false,
-        published: 0,
-        acknowledged: 0,
-        received: 0,
-        lost: total,
-        dropped: 0,
-        duplicated: 0,
-        unexpected: 0,
-        reordered: 0,
-        reconnects: 0,
-        resumed: 0,
-        resubscribed: 0,
-        rate_limited_ms: 0,
-        elapsed_ms: 0,
-        error: None,
-    }
-}
-
 type Spawned<T> = std::io::Result<JoinHandle<T>>;
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Spawned<T> {
@@ -376,7 +393,7 @@ mod tests {
     #[test]
     fn a_message_that_found_no_room_here_is_dropped_and_not_lost() {
         for (distinct, dropped, expected) in [(10, 0, (0, 0)), (6, 3, (3, 1)), (9, 5, (1, 0))] {
-            let mut run = empty_run(1, 10);
+            let mut run = Run::empty(1, 10);
             let received = Received {
                 distinct,
                 ..Received::default()

@@ -5,7 +5,7 @@
 //! thread returns what it did, and the first thing that went wrong in words.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use mqtt_connection_sharing::{
@@ -13,6 +13,7 @@ use mqtt_connection_sharing::{
     WhenFull,
 };
 
+use super::took::Took;
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
 
 /// The subscriber waits that long with QoS 0, once everything was published.
@@ -40,6 +41,10 @@ pub(super) struct PublisherResult {
     pub(super) published: u64,
     /// Messages that the broker acknowledged (QoS 0: that went out).
     pub(super) acknowledged: u64,
+    /// How long these took, from the call to the acknowledgment.
+    pub(super) times: Took,
+    /// How long it took to queue each message.
+    pub(super) queuing: Took,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
 }
@@ -80,17 +85,25 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
     }
     for index in 0..shared.plan.count(SYNC) {
         let push = |publish| shared.handle.publish(publish);
-        let outcome = match publish(shared, SYNC, index, push) {
-            Ok(ticket) => ticket.wait(),
+        wait_for_the_subscriber(shared);
+        let begin = Instant::now();
+        let ticket = match publish(shared, SYNC, index, push) {
+            Ok(ticket) => ticket,
             Err(problem) => {
                 result.problem.get_or_insert(problem);
                 return result;
             }
         };
+        result.queuing.add(begin.elapsed());
+        let outcome = ticket.wait();
+        let took = begin.elapsed();
         result.published += 1;
         log::debug!("sync publisher: message {index} {outcome}");
         match outcome.is_delivered() {
-            true => result.acknowledged += 1,
+            true => {
+                result.acknowledged += 1;
+                result.times.add(took);
+            }
             false => {
                 let told = shared.plan.told(&outcome, result.acknowledged);
                 let problem = format!("synchronous message {index}: {told}");
@@ -112,11 +125,13 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     // Disconnected once every callback is gone: each has run by then, or has panicked.
     let (callback_is_there, all_ended) = bounded::<()>(0);
     for index in 0..shared.plan.count(ASYNC) {
+        wait_for_the_subscriber(shared);
+        let begin = Instant::now();
         let push = |message| {
             let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
             let callback = move |outcome: Outcome| {
                 log::debug!("async publisher: message {index} {outcome}");
-                lock(&ends).note(index, outcome);
+                lock(&ends).note(index, outcome, begin.elapsed());
                 drop(is_there);
             };
             shared.handle.publish_then(message, callback)
@@ -125,14 +140,16 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             result.problem.get_or_insert(problem);
             break;
         }
+        result.queuing.add(begin.elapsed());
         result.published += 1;
         pause(shared);
     }
     drop(callback_is_there);
     // Nothing is ever sent. Every accepted command ends, so this does too.
     let _ = all_ended.recv();
-    let ends = lock(&ends);
+    let mut ends = lock(&ends);
     result.acknowledged = ends.acknowledged;
+    result.times = std::mem::take(&mut ends.times);
     if ends.noted < result.published {
         result
             .problem
@@ -242,11 +259,16 @@ fn receive_all(
                 let is_gone = shared.qos == QoS::AtMostOnce
                     && receiving.published.try_recv() == Err(TryRecvError::Disconnected);
                 if is_gone || silence >= patience {
-                    return Err(format!(
+                    let told = format!(
                         "no message for {silence:?}: {} of {} received",
                         account.received().distinct,
                         shared.plan.total()
-                    ));
+                    );
+                    return Err(match inbox.dropped() {
+                        0 => format!("{told}; {}", remedy_for_silence(shared)),
+                        // That has a remedy of its own.
+                        _ => told,
+                    });
                 }
             }
             Err(problem @ InboxError::SubscriptionRefused { .. }) => {
@@ -269,26 +291,45 @@ fn expect<T>(
     patience: Duration,
 ) -> Result<Vec<QoS>, String> {
     let mut ticket = ticket.map_err(|rejected| format!("{command}: {}", rejected.reason))?;
-    let outcome = ticket
-        .wait_timeout(patience)
-        .ok_or_else(|| format!("{command}: not answered for {patience:?}"))?;
+    let outcome = ticket.wait_timeout(patience).ok_or_else(|| {
+        format!(
+            "{command}: not answered for {patience:?}; the log says whether there was a \
+                 connection, the broker's log why it does not answer"
+        )
+    })?;
     match outcome {
         Outcome::Delivered { granted, .. } => Ok(granted),
         _ => Err(format!("{command}: {outcome}")),
     }
 }
 
-/// Pushes one message, once the subscriber is near enough. A full queue is waited for as long as the loop runs.
+/// Advice where messages were published and do not come back.
+fn remedy_for_silence(shared: &DemoShared) -> &'static str {
+    match (shared.handle.connection().is_online(), shared.qos) {
+        (false, _) => "there is no connection: the log says why",
+        (true, QoS::AtMostOnce) => "QoS 0 may be lost, use --qos 1 or raise --publish-delay",
+        (true, _) => {
+            "if all are acknowledged, the broker does not deliver them: let its policy allow \
+             iot:Receive, or let it keep more, in Mosquitto with max_queued_messages"
+        }
+    }
+}
+
+/// Waits until another message may be on its way to the subscriber.
+fn wait_for_the_subscriber(shared: &DemoShared) {
+    if let Some(on_their_way) = &shared.on_their_way {
+        // Fails if the subscriber has ended. The loop ends then, and says so.
+        let _ = on_their_way.send(());
+    }
+}
+
+/// Pushes one message. A full queue is waited for as long as the loop runs.
 fn publish<T>(
     shared: &DemoShared,
     publisher: usize,
     index: u64,
     push: impl Fn(Publish) -> Result<T, Rejected<Publish>>,
 ) -> Result<T, String> {
-    if let Some(on_their_way) = &shared.on_their_way {
-        // Fails if the subscriber has ended. The loop ends then, and says so.
-        let _ = on_their_way.send(());
-    }
     let mut message = shared.plan.message(publisher, index);
     let name = if publisher == SYNC { "sync" } else { "async" };
     let (topic, bytes) = (message.topic(), message.payload().len());
@@ -321,16 +362,21 @@ fn pause(shared: &DemoShared) {
 struct Endings {
     noted: u64,
     acknowledged: u64,
+    /// How long these took.
+    times: Took,
     /// The first message that was not delivered.
     failed: Option<(u64, Outcome)>,
 }
 
 impl Endings {
     /// Called on the loop's thread, once for each message.
-    fn note(&mut self, index: u64, outcome: Outcome) {
+    fn note(&mut self, index: u64, outcome: Outcome, took: Duration) {
         self.noted += 1;
         match outcome.is_delivered() {
-            true => self.acknowledged += 1,
+            true => {
+                self.acknowledged += 1;
+                self.times.add(took);
+            }
             false => drop(self.failed.get_or_insert((index, outcome))),
         }
     }
