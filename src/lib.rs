@@ -123,7 +123,8 @@
 //! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/recording/`, `mqtt/session/notes.rs`: what a [`recording`] keeps.
-//! - `client/outlet.rs`: the loop's end of an inbox. `client/default_inbox.rs`: messages that no inbox wants.
+//! - `client/outlet.rs`: the loop's end of an inbox. `client/by_hand.rs`: messages that a thread acknowledges.
+//!   `client/default_inbox.rs`: messages that no inbox wants.
 //! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.
@@ -192,6 +193,36 @@
 //! - Once half of what waits is read, the link is made anew, and the broker sends again what was left with it. With
 //!   `clean_session` it forgets it.
 //! - [`Accept::OnceTaken`] has an inbox accept a message only once a thread has taken it. It says what that costs others.
+//!   An inbox may also accept a message only once the work on it is done: see the next section.
+//!
+//! # Acknowledge when it is done
+//!
+//! An application that may not lose a message in a crash opens an inbox with [`Handle::inbox_by_hand`]. It gives each
+//! message as an [`Unacknowledged`] one, and the loop acknowledges it (QoS 1: PUBACK, QoS 2: PUBREC) after
+//! [`Unacknowledged::done`]. A process that is killed before that gets the message again, with DUP, on the next connection
+//! with the same client identifier. A message that was done comes again, too, if its acknowledgment did not reach the
+//! broker.
+//!
+//! - The broker has to keep the session, so [`Handle::subscribe`] refuses such an inbox with `clean_session`
+//!   ([`RejectReason::CleanSession`]).
+//! - A message that is dropped undone, also by a thread that panics, is offered to the same inbox again, before those that
+//!   wait aside. [`Unacknowledged::attempts`] counts. After 5 times ([`ByHand::told_after`]) an event names it
+//!   ([`EventKind::DroppedUndone`]). It is offered again all the same.
+//! - A message for several inboxes is acknowledged once all have accepted it, each in its way.
+//! - QoS 0 has nothing to acknowledge. Such a message is given once.
+//! - A lost link changes nothing for the threads. The broker sends the message again, the loop recognises it and does not
+//!   offer it again: it is acknowledged when it is done, or at once if it was done meanwhile. This is certain as long as
+//!   the broker uses no identifier anew for a message before the earlier one is acknowledged [MQTT-2.3.1-4].
+//! - If the inbox is dropped, its messages that are not done wait, unacknowledged. They go to inboxes that are opened after
+//!   they came and subscribe to their topic, such as the one of a thread that takes the place of one that panicked. A
+//!   message in the hands of a thread is among them until it is done.
+//! - When the loop ends, the broker has what was not done, and sends it again on the next connection. [`Inbox::recv`] gives
+//!   out the rest all the same, and [`Unacknowledged::done`] does nothing then.
+//!
+//! This has a price. Acknowledgments leave in the order in which the messages came [MQTT-4.6.0-2]: one that is not done
+//! holds back those behind it, also of other inboxes. A broker sends only so many messages without one (20 with Mosquitto,
+//! 100 with AWS IoT Core). With so many unacknowledged nothing of QoS 1 or 2 comes any more, for any inbox. Messages that
+//! are not done are also among the bytes of all that waits (see above), which they never exceed.
 //!
 //! # Certificates and tokens that change
 //!
@@ -219,6 +250,7 @@ mod secret;
 
 pub use client::agent::{Agent, Client, Ended};
 pub use client::batch::Batch;
+pub use client::by_hand::{InboxMessage, Unacknowledged};
 pub use client::coming_from;
 pub use client::command::{RejectReason, Rejected};
 pub use client::default_inbox::DefaultInbox;
@@ -227,7 +259,7 @@ pub use client::handle::Handle;
 pub use client::inbox::{Inbox, InboxError, InboxIter, NextMessage};
 pub use client::latencies::Latencies;
 pub use client::next_event::NextEvent;
-pub use client::outlet::{Accept, InboxPolicy, WhenFull};
+pub use client::outlet::{Accept, ByHand, InboxPolicy, WhenFull};
 pub use client::push::{Pushing, PushingIn};
 pub use client::recording;
 pub use client::stats::Stats;

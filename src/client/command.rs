@@ -80,6 +80,10 @@ pub enum RejectReason {
     },
     /// SUBSCRIBE or UNSUBSCRIBE without a filter [MQTT-3.8.3-3] [MQTT-3.10.3-2].
     NoFilter,
+    /// SUBSCRIBE of an inbox that accepts by hand, and the broker is asked to forget the session with the connection:
+    /// [`Options::clean_session`](crate::options::Options::clean_session), or
+    /// [`Client::open_clean`](crate::Client::open_clean). It would forget the messages that are not done.
+    CleanSession,
     /// The loop has ended.
     Terminated,
 }
@@ -182,6 +186,10 @@ impl fmt::Display for RejectReason {
                 write!(f, "{}: {exceeded}", shortened(name, SHOWN_CHARACTERS))
             }
             RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
+            RejectReason::CleanSession => f.write_str(
+                "an inbox that accepts by hand needs a session that the broker keeps: set `clean_session` to false and \
+                 open the client with `open`",
+            ),
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }
     }
@@ -206,6 +214,7 @@ impl<T> From<Rejected<T>> for Error {
             RejectReason::Invalid { .. }
             | RejectReason::Limit { .. }
             | RejectReason::NoFilter
+            | RejectReason::CleanSession
             | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
         };
         let problem = rejected.reason.to_string();

@@ -145,7 +145,7 @@ impl DefaultInbox {
     }
 }
 
-impl AnyInbox for DefaultInbox {
+impl AnyInbox<Arc<Message>> for DefaultInbox {
     fn receive(&self) -> Result<Arc<Message>, InboxError> {
         self.recv()
     }

@@ -155,6 +155,14 @@ pub enum EventKind {
         /// Whether messages are left with the broker until half of that is read. If not, they wait unacknowledged.
         left_with_broker: bool,
     },
+    /// A message of an inbox that accepts by hand was dropped undone as often as [`ByHand::told_after`](crate::ByHand)
+    /// says. It is offered again.
+    DroppedUndone {
+        /// The topic that it was published to.
+        topic: String,
+        /// How often it was dropped undone.
+        times: u32,
+    },
     /// A command is given up, because the broker closes each link on which it is sent, or never answers it.
     CommandGivenUp {
         /// Its packet, and its topic or filters.
@@ -265,6 +273,9 @@ impl fmt::Display for EventKind {
                     None => write!(f, "{waiting} messages wait for a subscription")?,
                 }
                 write!(f, ": new ones {fate}")
+            }
+            EventKind::DroppedUndone { topic, times } => {
+                write!(f, "a message on {topic:?} was dropped undone {times} times")
             }
             EventKind::CommandGivenUp { command, reason } => {
                 write!(f, "{command} is given up: {reason}")

@@ -5,8 +5,11 @@
 //! inbox delays the acknowledgments, and thereby the messages, of no other one. A message that every inbox has
 //! accepted in one of these ways counts as accepted. It waits on for those that do not have it, and is never dropped.
 //! The session bounds in one account what waits here and before the default inbox (`unmatched.rs`), and does not
-//! let a message count as accepted beyond that. A QoS 0 message that finds no room is dropped and counted.
+//! let a message count as accepted beyond that. A QoS 0 message that finds no room is dropped and counted. An inbox that
+//! accepts by hand accepts a message only when a thread says that it is done (`by_hand.rs`), and not by being dropped
+//! (`orphans.rs`).
 
+mod orphans;
 mod queue;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,12 +17,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::default_inbox::DefaultInbox;
+use crate::client::lane::HandEnd;
 use crate::client::outlet::{InboxId, Item, Outlet};
 use crate::client::recording::{Recorder, What};
 use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
+use orphans::Orphans;
 use queue::{Put, Queue};
 
 /// The inboxes, and what waits for room in them.
@@ -29,8 +34,9 @@ pub(crate) struct Fanout {
     waiting: BTreeMap<DeliveryId, Undelivered>,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
-    /// Inboxes whose messages count as accepted only once they are taken.
-    once_taken: Vec<InboxId>,
+    /// Inboxes whose messages count as accepted only once they are taken, or done.
+    late: Vec<InboxId>,
+    orphans: Orphans,
     unmatched: Unmatched,
     matched: Matches<InboxId>,
     acceptances: VecDeque<Acceptance>,
@@ -74,7 +80,8 @@ impl Fanout {
             queues: HashMap::new(),
             waiting: BTreeMap::new(),
             full: Vec::new(),
-            once_taken: Vec::new(),
+            late: Vec::new(),
+            orphans: Orphans::default(),
             unmatched,
             matched: Matches::default(),
             acceptances: VecDeque::new(),
@@ -86,9 +93,9 @@ impl Fanout {
 
     pub(crate) fn open(&mut self, outlet: Outlet) {
         let id = outlet.id;
-        let queue = Queue::new(outlet);
-        if queue.is_once_taken() {
-            self.once_taken.push(id);
+        let queue = Queue::new(outlet, self.orphans.newest());
+        if queue.accepts_late() {
+            self.late.push(id);
         }
         self.queues.insert(id, queue);
     }
@@ -97,15 +104,49 @@ impl Fanout {
         self.queues.contains_key(&inbox)
     }
 
-    /// An inbox was dropped: it accepts all that waited for it.
-    pub(crate) fn close(&mut self, inbox: InboxId) {
-        if let Some(queue) = self.queues.remove(&inbox) {
+    /// An inbox was dropped: it accepts all that waited for it, unless it accepts by hand. Returns how many messages
+    /// are not done and wait for another inbox.
+    pub(crate) fn close(&mut self, inbox: InboxId) -> usize {
+        let undone = self.queues.remove(&inbox).map(|queue| {
             queue.close(|delivery, delayed| {
                 accept_one(&mut self.waiting, &mut self.acceptances, delivery, delayed);
-            });
-        }
+            })
+        });
         self.full.retain(|id| *id != inbox);
-        self.once_taken.retain(|id| *id != inbox);
+        self.late.retain(|id| *id != inbox);
+        let undone = undone.unwrap_or_default();
+        let count = undone.len();
+        self.orphans.keep(undone.into_values());
+        count
+    }
+
+    /// A thread has a message no more: the inbox accepts it, or it is offered again. Returns the message and how often
+    /// it was dropped undone, if that is to be told.
+    pub(crate) fn end_hand(&mut self, end: HandEnd) -> Option<(Arc<Message>, u32)> {
+        let HandEnd {
+            inbox,
+            delivery,
+            is_done,
+        } = end;
+        let Some(queue) = self.queues.get_mut(&inbox) else {
+            // A message outlives its inbox in the hands of a thread.
+            if is_done && self.orphans.remove(delivery) {
+                accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+            }
+            return None;
+        };
+        if is_done {
+            if queue.end_in_hand(delivery) {
+                accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+            }
+            return None;
+        }
+        let had_aside = queue.has_aside();
+        let told = queue.offer_undone(delivery);
+        if !had_aside && queue.has_aside() {
+            self.full.push(inbox);
+        }
+        told
     }
 
     /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether it counts as accepted
@@ -117,6 +158,9 @@ impl Fanout {
         delivery: Option<DeliveryId>,
         now: Instant,
     ) -> bool {
+        delivery
+            .into_iter()
+            .for_each(|delivery| self.orphans.note(delivery));
         let number = self.record_arrival(message, delivery);
         match self.deliver_matched(subscriptions, message, delivery, number, now) {
             Some(accepted) => accepted,
@@ -146,11 +190,15 @@ impl Fanout {
     /// The loop ends: the default inbox takes the messages that still wait for a subscription, but for those that
     /// the broker sends again.
     pub(crate) fn end_hold(&mut self, comes_again: impl Fn(DeliveryId) -> bool) {
+        for held in self.orphans.take() {
+            self.unmatched.keep(held.delivery, held.message);
+        }
         self.unmatched.end(comes_again);
     }
 
     /// There are new subscriptions: delivers the messages that waited for them.
     pub(crate) fn offer_held(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
+        self.offer_orphans(subscriptions, now);
         for (delivery, message) in self.unmatched.take_held() {
             let number = delivery.number();
             match self.deliver_matched(subscriptions, &message, Some(delivery), number, now) {
@@ -159,6 +207,34 @@ impl Fanout {
                 None => self.unmatched.keep(delivery, message),
             }
         }
+    }
+
+    /// Has younger inboxes take the place of those that were dropped.
+    fn offer_orphans(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
+        let mut matched = std::mem::take(&mut self.matched);
+        for held in self.orphans.take() {
+            let delivery = held.delivery;
+            subscriptions.matching(held.message.topic(), &mut matched);
+            matched.subscribers.retain(|inbox| {
+                let queue = self.queues.get(inbox);
+                queue.is_some_and(|queue| queue.is_younger_than(delivery))
+            });
+            if matched.subscribers.is_empty() {
+                self.orphans.keep([held]);
+                continue;
+            }
+            for inbox in &matched.subscribers {
+                let item = Item::ByHand(held.clone());
+                if let Put::Waits { delays } = self.put(*inbox, item, Some(delivery), now)
+                    && let Some(one) = self.waiting.get_mut(&delivery)
+                {
+                    one.inboxes += 1;
+                    one.delaying += usize::from(delays);
+                }
+            }
+            accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+        }
+        self.matched = matched;
     }
 
     /// Delivers a message to every inbox that wants it. Returns whether it waits for none, or `None` if no inbox
@@ -239,7 +315,7 @@ impl Fanout {
             queues,
             waiting,
             full,
-            once_taken,
+            late,
             unmatched,
             acceptances,
             overflows,
@@ -260,7 +336,7 @@ impl Fanout {
             }
             queue.has_aside()
         });
-        for inbox in once_taken {
+        for inbox in late {
             if let Some(queue) = queues.get_mut(inbox) {
                 queue.look_what_was_taken(|delivery| {
                     accept_one(waiting, acceptances, delivery, true);
@@ -298,9 +374,9 @@ impl Fanout {
 
     /// The inbox for which most items wait, in it and aside, and how many; `None` if they wait for a subscription.
     pub(crate) fn fullest(&self) -> (Option<InboxId>, usize) {
-        let inboxes = self.full.iter().chain(&self.once_taken);
+        let inboxes = self.full.iter().chain(&self.late);
         let waiting = |inbox: &InboxId| Some((Some(*inbox), self.queues.get(inbox)?.waiting()));
-        let held = (None, self.unmatched.held());
+        let held = (None, self.unmatched.held() + self.orphans.len());
         let all = inboxes.filter_map(waiting).chain([held]);
         all.max_by_key(|(_, waiting)| *waiting).unwrap_or(held)
     }

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::client::batch::Batch;
+use crate::client::by_hand::{InboxMessage, Unacknowledged};
 use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::default_inbox::DefaultInbox;
 use crate::client::events::ConnectionState;
 use crate::client::inbox::Inbox;
 use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::meter::MeterReader;
-use crate::client::outlet::{InboxId, InboxPolicy};
+use crate::client::outlet::{ByHand, InboxId, InboxPolicy};
 use crate::client::push::{Pushing, PushingIn};
 use crate::client::queue::{CommandSender, NotQueued};
 use crate::client::recording::{Recorder, Recording};
@@ -51,6 +52,8 @@ pub struct Handle {
     meter: MeterReader,
     watch: Watch,
     recorder: Option<Recorder>,
+    /// Whether the broker is asked to keep the session.
+    keeps_session: bool,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -69,6 +72,7 @@ impl Handle {
         (meter, watch): (MeterReader, Watch),
         recorder: Option<Recorder>,
         options: &Options,
+        keeps_session: bool,
     ) -> Self {
         let last = LastHandle {
             lane: lane.clone(),
@@ -83,6 +87,7 @@ impl Handle {
             meter,
             watch,
             recorder,
+            keeps_session,
             _last: Arc::new(last),
         }
     }
@@ -209,20 +214,20 @@ impl Handle {
     /// # Errors
     /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
     /// none or more than the broker allows, when the queue stays full for the block time, and when
-    /// the loop has ended.
-    pub fn subscribe(
+    /// the loop has ended. [`RejectReason::CleanSession`] for an inbox that accepts by hand.
+    pub fn subscribe<M: InboxMessage>(
         &self,
-        inbox: &Inbox,
+        inbox: &Inbox<M>,
         filters: Vec<Filter>,
     ) -> Result<Ticket, Rejected<Vec<Filter>>> {
-        if let Err(reason) = self.check_subscribe(&filters) {
+        if let Err(reason) = self.check_subscribe(inbox, &filters) {
             return Err(Rejected {
                 command: filters,
                 reason,
             });
         }
         let (ticket, completion) = Ticket::new();
-        let (request, number) = self.announce(inbox, filters);
+        let (request, number) = self.announce(inbox.id(), filters);
         self.queue(request, completion, self.block_time)
             .map_err(|rejected| {
                 self.lane.withdraw(number);
@@ -233,14 +238,18 @@ impl Handle {
 
     /// As [`Handle::subscribe`], for a task of any executor: a future that waits for room in the queue, and then gives the
     /// ticket. The subscription counts from this call on, and no more if the future is dropped before it is in the queue.
-    pub fn subscribe_async(&self, inbox: &Inbox, filters: Vec<Filter>) -> Pushing<'_, Vec<Filter>> {
+    pub fn subscribe_async<M: InboxMessage>(
+        &self,
+        inbox: &Inbox<M>,
+        filters: Vec<Filter>,
+    ) -> Pushing<'_, Vec<Filter>> {
         let take_back = Request::into_filters;
-        if let Err(reason) = self.check_subscribe(&filters) {
+        if let Err(reason) = self.check_subscribe(inbox, &filters) {
             let command = filters;
             let rejected = Rejected { command, reason };
             return Pushing::new(&self.commands, Err(rejected), take_back);
         }
-        let (request, number) = self.announce(inbox, filters);
+        let (request, number) = self.announce(inbox.id(), filters);
         Pushing::new(&self.commands, Ok(request), take_back)
             .announced(&self.lane, number)
             .recorded(self.recorder.as_ref())
@@ -250,9 +259,9 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::subscribe`], except that the broker does not limit their number.
-    pub fn unsubscribe(
+    pub fn unsubscribe<M>(
         &self,
-        inbox: &Inbox,
+        inbox: &Inbox<M>,
         filters: Vec<String>,
     ) -> Result<Ticket, Rejected<Vec<String>>> {
         if let Err(reason) = self.check_unsubscribe(&filters) {
@@ -273,9 +282,9 @@ impl Handle {
 
     /// As [`Handle::unsubscribe`], for a task of any executor: a future that waits for room in the queue, and then gives
     /// the ticket.
-    pub fn unsubscribe_async(
+    pub fn unsubscribe_async<M>(
         &self,
-        inbox: &Inbox,
+        inbox: &Inbox<M>,
         filters: Vec<String>,
     ) -> Pushing<'_, Vec<String>> {
         let request = match self.check_unsubscribe(&filters) {
@@ -348,11 +357,26 @@ impl Handle {
     /// An inbox for `capacity` messages (1 to 1,000,000; the nearest of these for any other number), to subscribe with. `policy` is a [`WhenFull`](crate::WhenFull), or an
     /// [`Accept`](crate::Accept) where it matters when messages are acknowledged.
     pub fn inbox(&self, capacity: usize, policy: impl Into<InboxPolicy>) -> Inbox {
-        let id = InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed));
         let (inbox, outlet) = Inbox::new(
-            id,
+            next_inbox(),
             capacity,
             policy.into(),
+            self.lane.clone(),
+            self.recorder.clone(),
+        );
+        self.lane.open_inbox(outlet);
+        inbox
+    }
+
+    /// An inbox for `capacity` messages (1 to 1,000,000) whose threads say when the work on a message is done
+    /// ([`Unacknowledged::done`]). Before that the loop acknowledges no message of QoS 1 or 2, so a process that is killed
+    /// in the middle of its work gets it again. [The first page](crate#acknowledge-when-it-is-done) says how, and at what
+    /// price for other inboxes. [`Handle::subscribe`] refuses such an inbox where the broker does not keep the session.
+    pub fn inbox_by_hand(&self, capacity: usize, by_hand: ByHand) -> Inbox<Unacknowledged> {
+        let (inbox, outlet) = Inbox::by_hand(
+            next_inbox(),
+            capacity,
+            by_hand,
             self.lane.clone(),
             self.recorder.clone(),
         );
@@ -471,7 +495,14 @@ impl Handle {
         })
     }
 
-    fn check_subscribe(&self, filters: &[Filter]) -> Result<(), RejectReason> {
+    fn check_subscribe<M: InboxMessage>(
+        &self,
+        _: &Inbox<M>,
+        filters: &[Filter],
+    ) -> Result<(), RejectReason> {
+        if M::IS_BY_HAND && !self.keeps_session {
+            return Err(RejectReason::CleanSession);
+        }
         check_each(filters, Filter::check)?;
         self.check_limits(filters)
     }
@@ -487,16 +518,16 @@ impl Handle {
     }
 
     /// Has a subscription count from now on, before its SUBSCRIBE is queued. Returns that one, and its number.
-    fn announce(&self, inbox: &Inbox, filters: Vec<Filter>) -> (Request, u64) {
+    fn announce(&self, inbox: InboxId, filters: Vec<Filter>) -> (Request, u64) {
         let number = NEXT_SUBSCRIBE.fetch_add(1, Ordering::Relaxed);
         self.lane.announce(Announcement {
             number,
-            inbox: inbox.id(),
+            inbox,
             filters: filters.clone(),
         });
         let request = Request::Subscribe {
             number,
-            inbox: inbox.id(),
+            inbox,
             filters,
         };
         (request, number)
@@ -557,6 +588,10 @@ impl fmt::Debug for Handle {
             .field("queued", &self.commands.len())
             .finish_non_exhaustive()
     }
+}
+
+fn next_inbox() -> InboxId {
+    InboxId(NEXT_INBOX.fetch_add(1, Ordering::Relaxed))
 }
 
 fn beyond(name: &str, exceeded: LimitExceeded) -> RejectReason {

@@ -4,6 +4,7 @@
 //! thread that takes a message wakes the loop if another message waits aside for room. Any thread, and any task.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,9 +12,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
-use crate::client::lane::LaneSender;
+use crate::client::by_hand::{Hold, InboxMessage, Unacknowledged};
+use crate::client::lane::{HandEnd, LaneSender};
 use crate::client::loop_thread;
-use crate::client::outlet::{Flow, InboxId, InboxPolicy, Item, Outlet};
+use crate::client::outlet::{ByHand, Flow, Held, InboxId, InboxPolicy, Item, Outlet};
 use crate::client::recording::{Recorder, What};
 use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;
@@ -25,11 +27,16 @@ use crate::mqtt::packet::Message;
 /// A thread waits for the next message ([`Inbox::recv`]), for all of them (`for message in &inbox`), or for several
 /// inboxes and channels at once ([`Inbox::add_to`]); a task awaits it ([`Inbox::recv_async`]). Where several threads or
 /// tasks receive from one inbox, each message goes to one of them.
-pub struct Inbox {
+///
+/// It gives messages that are acknowledged as its policy says ([`Handle::inbox`](crate::Handle::inbox)), or each as an
+/// [`Unacknowledged`] message, which a thread acknowledges
+/// ([`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand)).
+pub struct Inbox<M = Arc<Message>> {
     id: InboxId,
     items: Receiver<Item>,
     flow: Arc<Flow>,
     lane: LaneSender,
+    gives: PhantomData<fn() -> M>,
 }
 
 /// Why there is no message.
@@ -89,17 +96,26 @@ impl Inbox {
         policy: InboxPolicy,
         lane: LaneSender,
         recorder: Option<Recorder>,
-    ) -> (Inbox, Outlet) {
-        let (outlet, receiver, flow) = Outlet::new(id, capacity, policy, recorder);
-        let inbox = Inbox {
-            id,
-            items: receiver,
-            flow,
-            lane,
-        };
-        (inbox, outlet)
+    ) -> (Self, Outlet) {
+        Inbox::open(id, capacity, policy, lane, recorder)
     }
+}
 
+impl Inbox<Unacknowledged> {
+    /// As [`Inbox::new`], for messages that are acknowledged by hand.
+    pub(crate) fn by_hand(
+        id: InboxId,
+        capacity: usize,
+        by_hand: ByHand,
+        lane: LaneSender,
+        recorder: Option<Recorder>,
+    ) -> (Self, Outlet) {
+        let policy = InboxPolicy::by_hand(by_hand);
+        Inbox::open(id, capacity, policy, lane, recorder)
+    }
+}
+
+impl<M: InboxMessage> Inbox<M> {
     /// Waits for the next message.
     ///
     /// # Errors
@@ -108,7 +124,7 @@ impl Inbox {
     /// [`InboxError::SubscriptionRefused`] once for each subscription that the broker refused to
     /// renew. Receiving goes on after both: see [`InboxError::is_end`]. [`InboxError::OnLoopThread`] where the thread
     /// would have to wait and must not.
-    pub fn recv(&self) -> Result<Arc<Message>, InboxError> {
+    pub fn recv(&self) -> Result<M, InboxError> {
         if loop_thread::is_current() {
             return self.recv_on_loop_thread();
         }
@@ -121,7 +137,7 @@ impl Inbox {
     ///
     /// # Errors
     /// As [`Inbox::recv`], and [`InboxError::Timeout`].
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<Message>, InboxError> {
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<M, InboxError> {
         if loop_thread::is_current() && !timeout.is_zero() {
             return self.recv_on_loop_thread();
         }
@@ -139,7 +155,7 @@ impl Inbox {
     ///
     /// # Errors
     /// As [`Inbox::recv`], and [`InboxError::Timeout`] when the queue is empty.
-    pub fn try_recv(&self) -> Result<Arc<Message>, InboxError> {
+    pub fn try_recv(&self) -> Result<M, InboxError> {
         let item = self.items.try_recv();
         self.taken(item.or_else(|e| match e {
             TryRecvError::Empty => Err(InboxError::Timeout),
@@ -163,13 +179,13 @@ impl Inbox {
     /// }
     /// # }
     /// ```
-    pub fn recv_async(&self) -> NextMessage<'_> {
+    pub fn recv_async(&self) -> NextMessage<'_, M> {
         NextMessage::of(self)
     }
 
     /// All messages and problems to come, as [`Inbox::recv`] gives them. Waits for each. Ends where
     /// [`InboxError::is_end`] holds: without a word once the loop has ended, and after the error on a loop's thread.
-    pub fn iter(&self) -> InboxIter<'_> {
+    pub fn iter(&self) -> InboxIter<'_, M> {
         InboxIter::of(self)
     }
 
@@ -208,8 +224,72 @@ impl Inbox {
         select.recv(&self.items)
     }
 
-    fn recv_on_loop_thread(&self) -> Result<Arc<Message>, InboxError> {
+    fn recv_on_loop_thread(&self) -> Result<M, InboxError> {
         self.try_recv().map_err(InboxError::where_none_may_wait)
+    }
+
+    /// The loop has ended and the queue is empty: what waited aside comes next.
+    fn rest(&self) -> Result<Item, InboxError> {
+        self.flow.take_rest().ok_or(InboxError::Closed)
+    }
+
+    /// There is room now. The loop has to know if something waits for it.
+    fn taken(&self, item: Item) -> Result<M, InboxError> {
+        if let Some(recorder) = &self.flow.recorder
+            && let Item::Message(_, message)
+            | Item::ByHand(Held {
+                number: message, ..
+            }) = &item
+        {
+            let (message, inbox) = (*message, self.number());
+            recorder.on_thread(What::TakenOut { message, inbox });
+        }
+        if self.flow.taken() {
+            self.lane.inject_process_loop();
+        }
+        let (message, hold) = match item {
+            Item::Message(message, _) => (message, None),
+            Item::ByHand(held) => {
+                let end = HandEnd {
+                    inbox: self.id,
+                    delivery: held.delivery,
+                    is_done: false,
+                };
+                let hold = Hold::new(self.lane.clone(), end, held.attempts);
+                (held.message, Some(hold))
+            }
+            Item::SubscriptionRefused { filter } => {
+                return Err(InboxError::SubscriptionRefused { filter });
+            }
+        };
+        let Some(size) = message.too_large() else {
+            return Ok(M::given(message, hold));
+        };
+        hold.into_iter().for_each(Hold::pass_over);
+        Err(InboxError::TooLarge {
+            topic: message.topic().to_owned(),
+            size,
+        })
+    }
+}
+
+impl<M> Inbox<M> {
+    fn open(
+        id: InboxId,
+        capacity: usize,
+        policy: InboxPolicy,
+        lane: LaneSender,
+        recorder: Option<Recorder>,
+    ) -> (Self, Outlet) {
+        let (outlet, receiver, flow) = Outlet::new(id, capacity, policy, recorder);
+        let inbox = Inbox {
+            id,
+            items: receiver,
+            flow,
+            lane,
+            gives: PhantomData,
+        };
+        (inbox, outlet)
     }
 
     /// How many messages were dropped for want of room, or because they were of QoS 0 and above `max_packet_size`.
@@ -235,52 +315,26 @@ impl Inbox {
     pub(crate) fn id(&self) -> InboxId {
         self.id
     }
-
-    /// The loop has ended and the queue is empty: what waited aside comes next.
-    fn rest(&self) -> Result<Item, InboxError> {
-        self.flow.take_rest().ok_or(InboxError::Closed)
-    }
-
-    /// There is room now. The loop has to know if something waits for it.
-    fn taken(&self, item: Item) -> Result<Arc<Message>, InboxError> {
-        if let (Some(recorder), Item::Message(_, message)) = (&self.flow.recorder, &item) {
-            let (message, inbox) = (*message, self.number());
-            recorder.on_thread(What::TakenOut { message, inbox });
-        }
-        if self.flow.taken() {
-            self.lane.inject_process_loop();
-        }
-        match item {
-            Item::Message(message, _) => match message.too_large() {
-                None => Ok(message),
-                Some(size) => Err(InboxError::TooLarge {
-                    topic: message.topic().to_owned(),
-                    size,
-                }),
-            },
-            Item::SubscriptionRefused { filter } => Err(InboxError::SubscriptionRefused { filter }),
-        }
-    }
 }
 
 /// An inbox of a thread, or the default inbox.
-pub(crate) trait AnyInbox: fmt::Debug + Sync {
+pub(crate) trait AnyInbox<M>: fmt::Debug + Sync {
     /// As [`Inbox::recv`].
-    fn receive(&self) -> Result<Arc<Message>, InboxError>;
+    fn receive(&self) -> Result<M, InboxError>;
 
     /// As [`Inbox::try_recv`].
-    fn try_receive(&self) -> Result<Arc<Message>, InboxError>;
+    fn try_receive(&self) -> Result<M, InboxError>;
 
     /// The tasks that wait for a message.
     fn tasks(&self) -> &Tasks;
 }
 
-impl AnyInbox for Inbox {
-    fn receive(&self) -> Result<Arc<Message>, InboxError> {
+impl<M: InboxMessage> AnyInbox<M> for Inbox<M> {
+    fn receive(&self) -> Result<M, InboxError> {
         self.recv()
     }
 
-    fn try_receive(&self) -> Result<Arc<Message>, InboxError> {
+    fn try_receive(&self) -> Result<M, InboxError> {
         self.try_recv()
     }
 
@@ -292,14 +346,14 @@ impl AnyInbox for Inbox {
 /// The next message of an inbox: see [`Inbox::recv_async`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
-pub struct NextMessage<'a> {
-    inbox: &'a dyn AnyInbox,
+pub struct NextMessage<'a, M = Arc<Message>> {
+    inbox: &'a dyn AnyInbox<M>,
     /// Under which the task waits.
     number: Option<u64>,
 }
 
-impl Future for NextMessage<'_> {
-    type Output = Result<Arc<Message>, InboxError>;
+impl<M> Future for NextMessage<'_, M> {
+    type Output = Result<M, InboxError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -322,8 +376,8 @@ impl Future for NextMessage<'_> {
     }
 }
 
-impl<'a> NextMessage<'a> {
-    pub(crate) fn of(inbox: &'a dyn AnyInbox) -> Self {
+impl<'a, M> NextMessage<'a, M> {
+    pub(crate) fn of(inbox: &'a dyn AnyInbox<M>) -> Self {
         NextMessage {
             inbox,
             number: None,
@@ -337,7 +391,7 @@ impl<'a> NextMessage<'a> {
     }
 }
 
-impl Drop for NextMessage<'_> {
+impl<M> Drop for NextMessage<'_, M> {
     fn drop(&mut self) {
         self.wait_no_more();
     }
@@ -345,13 +399,13 @@ impl Drop for NextMessage<'_> {
 
 /// All that comes into an inbox: see [`Inbox::iter`].
 #[derive(Debug)]
-pub struct InboxIter<'a> {
-    inbox: &'a dyn AnyInbox,
+pub struct InboxIter<'a, M = Arc<Message>> {
+    inbox: &'a dyn AnyInbox<M>,
     has_ended: bool,
 }
 
-impl<'a> InboxIter<'a> {
-    pub(crate) fn of(inbox: &'a dyn AnyInbox) -> Self {
+impl<'a, M> InboxIter<'a, M> {
+    pub(crate) fn of(inbox: &'a dyn AnyInbox<M>) -> Self {
         InboxIter {
             inbox,
             has_ended: false,
@@ -359,8 +413,8 @@ impl<'a> InboxIter<'a> {
     }
 }
 
-impl Iterator for InboxIter<'_> {
-    type Item = Result<Arc<Message>, InboxError>;
+impl<M> Iterator for InboxIter<'_, M> {
+    type Item = Result<M, InboxError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.has_ended {
@@ -375,18 +429,18 @@ impl Iterator for InboxIter<'_> {
     }
 }
 
-impl std::iter::FusedIterator for InboxIter<'_> {}
+impl<M> std::iter::FusedIterator for InboxIter<'_, M> {}
 
-impl<'a> IntoIterator for &'a Inbox {
-    type Item = Result<Arc<Message>, InboxError>;
-    type IntoIter = InboxIter<'a>;
+impl<'a, M: InboxMessage> IntoIterator for &'a Inbox<M> {
+    type Item = Result<M, InboxError>;
+    type IntoIter = InboxIter<'a, M>;
 
-    fn into_iter(self) -> InboxIter<'a> {
+    fn into_iter(self) -> InboxIter<'a, M> {
         self.iter()
     }
 }
 
-impl Drop for Inbox {
+impl<M> Drop for Inbox<M> {
     fn drop(&mut self) {
         // A future that was leaked has left its task behind. It must not be woken under the lane's lock.
         self.flow.tasks.wake_all();
@@ -394,7 +448,7 @@ impl Drop for Inbox {
     }
 }
 
-impl fmt::Debug for Inbox {
+impl<M> fmt::Debug for Inbox<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbox")
             .field("waiting", &self.items.len())

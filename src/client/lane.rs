@@ -4,7 +4,8 @@
 //! once. Requests of one kind become one, so a thread that repeats them makes the lane no larger: the
 //! lane keeps one of each kind, the completions whose tickets a thread still holds, the inboxes
 //! that threads hold, and the SUBSCRIBEs that they are pushing. The lock is held for moments only. Waking the loop, as the readiness thread does
-//! for every PROCESSLOOP, takes no lock. Any thread sends; the loop's alone takes.
+//! for every PROCESSLOOP, takes no lock, nor does telling it that a message is done: there are no more of these ends than
+//! messages that the loop has given out. Any thread sends; the loop's alone takes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
 use crate::client::doorbell::Doorbell;
 use crate::client::outlet::{InboxId, Outlet};
 use crate::client::ticket::{Completion, Completions};
 use crate::mqtt::packet::Filter;
-use crate::mqtt::session::{Outcome, Reason};
+use crate::mqtt::session::{DeliveryId, Outcome, Reason};
 
 /// A longer grace is cut: the clock cannot tell every time.
 const LONGEST_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -30,6 +33,7 @@ pub(crate) struct LaneSender {
 /// The loop's end of the lane. Dropping it cancels what is in the lane, and what threads send later.
 pub(crate) struct UrgentLane {
     shared: Arc<LaneState>,
+    hand_ends: Receiver<HandEnd>,
 }
 
 struct LaneState {
@@ -42,6 +46,16 @@ struct LaneState {
     announced: AtomicBool,
     /// `None` once the loop has ended.
     urgent: Mutex<Option<Urgent>>,
+    hand_ends: Sender<HandEnd>,
+}
+
+/// A thread has a message of an inbox that accepts by hand no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandEnd {
+    pub(crate) inbox: InboxId,
+    pub(crate) delivery: DeliveryId,
+    /// The message was not dropped undone.
+    pub(crate) is_done: bool,
 }
 
 /// The requests that the loop has not taken yet.
@@ -90,17 +104,23 @@ pub(crate) enum LinkRequest {
 
 /// A lane to the loop that sleeps at this doorbell.
 pub(crate) fn urgent_lane(doorbell: Arc<Doorbell>) -> (LaneSender, UrgentLane) {
+    let (hand_ends, taken) = unbounded();
     let shared = Arc::new(LaneState {
         doorbell,
         injected: AtomicBool::new(false),
         filled: AtomicBool::new(false),
         announced: AtomicBool::new(false),
         urgent: Mutex::new(Some(Urgent::default())),
+        hand_ends,
     });
     let sender = LaneSender {
         shared: Arc::clone(&shared),
     };
-    (sender, UrgentLane { shared })
+    let lane = UrgentLane {
+        shared,
+        hand_ends: taken,
+    };
+    (sender, lane)
 }
 
 impl LaneSender {
@@ -109,6 +129,13 @@ impl LaneSender {
         self.shared.injected.swap(true, Ordering::AcqRel);
         // Also if one is on its way already: the system may have stopped its thread before this step.
         self.shared.doorbell.ring();
+    }
+
+    /// A thread has a message no more. Takes no lock, and does nothing once the loop has ended.
+    pub(crate) fn end_hand(&self, end: HandEnd) {
+        if self.shared.hand_ends.send(end).is_ok() {
+            self.inject_process_loop();
+        }
     }
 
     /// PROCESSLOOP, for a thread that wants to know when it is done.
@@ -208,6 +235,13 @@ impl UrgentLane {
         // is to see now.
         self.shared.injected.load(Ordering::Relaxed)
             && self.shared.injected.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes the ends that threads have told until this call. A thread that tells ever more of them cannot keep the
+    /// loop here. One told after this call comes with a new PROCESSLOOP.
+    pub(crate) fn take_hand_ends(&self) -> impl Iterator<Item = HandEnd> {
+        let told = self.hand_ends.len();
+        self.hand_ends.try_iter().take(told)
     }
 
     /// Takes everything else that is in the lane.

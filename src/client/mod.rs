@@ -7,6 +7,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod batch;
+pub(crate) mod by_hand;
 pub mod coming_from;
 pub(crate) mod command;
 pub(crate) mod default_inbox;

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::client::recording::{Recorder, What};
 use crate::client::tasks::{Tasks, WakesAtEnd};
 use crate::mqtt::packet::Message;
+use crate::mqtt::session::DeliveryId;
 use crate::options::ranges;
 
 /// Names an inbox. Inboxes are numbered over all loops.
@@ -53,7 +54,27 @@ pub enum Accept {
     /// thread leaves that many in such an inbox, no other inbox gets a message. Take them quickly, or drop the inbox:
     /// then all of its messages count as taken. [`WhenFull::WaitAside`] holds for what finds no room, and such an
     /// inbox is never slow.
+    ///
+    /// Where a message must be acknowledged only after the work on it, see
+    /// [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand).
     OnceTaken,
+}
+
+/// How an inbox takes messages that its threads acknowledge when they are done: see
+/// [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ByHand {
+    /// After so many times that a message was dropped undone, [`EventKind::DroppedUndone`](crate::EventKind) and a
+    /// warning in the log name it, and again after twice as many, four times as many, and so on. It is offered again
+    /// all the same. 5 by default; 0 counts as 1.
+    pub told_after: u32,
+}
+
+impl Default for ByHand {
+    fn default() -> Self {
+        ByHand { told_after: 5 }
+    }
 }
 
 /// How an inbox takes messages: a [`WhenFull`], or an [`Accept`].
@@ -61,6 +82,17 @@ pub enum Accept {
 pub struct InboxPolicy {
     when_full: WhenFull,
     accept: Accept,
+    by_hand: Option<ByHand>,
+}
+
+impl InboxPolicy {
+    /// Only for an inbox whose messages carry the duty to tell.
+    pub(crate) fn by_hand(by_hand: ByHand) -> Self {
+        InboxPolicy {
+            by_hand: Some(by_hand),
+            ..InboxPolicy::default()
+        }
+    }
 }
 
 impl From<WhenFull> for InboxPolicy {
@@ -86,9 +118,22 @@ impl From<Accept> for InboxPolicy {
 pub(crate) enum Item {
     /// With its number in a recording.
     Message(Arc<Message>, u64),
+    /// Of QoS 1 or 2, in an inbox that accepts by hand.
+    ByHand(Held),
     SubscriptionRefused {
         filter: String,
     },
+}
+
+/// A message that is accepted once a thread says that it is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) message: Arc<Message>,
+    pub(crate) delivery: DeliveryId,
+    /// How many times it was offered, this time included.
+    pub(crate) attempts: u32,
+    /// In a recording.
+    pub(crate) number: u64,
 }
 
 /// The state that both ends share.
@@ -112,6 +157,7 @@ pub(crate) struct Flow {
 pub(crate) struct Outlet {
     pub(crate) id: InboxId,
     when_full: WhenFull,
+    by_hand: Option<ByHand>,
     items: Sender<Item>,
     /// For [`WhenFull::DropOldest`] only: a second receiver would hide that the inbox was dropped.
     oldest: Option<Receiver<Item>>,
@@ -168,7 +214,11 @@ impl Outlet {
         policy: InboxPolicy,
         recorder: Option<Recorder>,
     ) -> (Outlet, Receiver<Item>, Arc<Flow>) {
-        let InboxPolicy { when_full, accept } = policy;
+        let InboxPolicy {
+            when_full,
+            accept,
+            by_hand,
+        } = policy;
         let (sender, receiver) =
             bounded(capacity.clamp(*ranges::QUEUE.start(), *ranges::QUEUE.end()));
         let flow = Arc::new(Flow {
@@ -179,6 +229,7 @@ impl Outlet {
         let outlet = Outlet {
             id,
             when_full,
+            by_hand,
             items: sender,
             oldest: (when_full == WhenFull::DropOldest).then(|| receiver.clone()),
             flow: Arc::clone(&flow),
@@ -238,7 +289,7 @@ impl Outlet {
         let mut kept = Vec::new();
         loop {
             match oldest.try_recv() {
-                Ok(Item::Message(_, number)) => {
+                Ok(Item::Message(_, number) | Item::ByHand(Held { number, .. })) => {
                     self.drop_one(number);
                     break;
                 }
@@ -267,6 +318,11 @@ impl Outlet {
     /// Whether the inbox accepts a message only once it is taken.
     pub(crate) fn is_once_taken(&self) -> bool {
         self.flow.is_once_taken
+    }
+
+    /// How the inbox accepts by hand, if it does.
+    pub(crate) fn by_hand(&self) -> Option<ByHand> {
+        self.by_hand
     }
 
     /// How many items were taken, if the inbox accepts a message only then.
@@ -332,7 +388,7 @@ impl Outlet {
 /// The number of a message in a recording; 0 without one, and for other items.
 pub(crate) fn number_of(item: &Item) -> u64 {
     match item {
-        Item::Message(_, number) => *number,
+        Item::Message(_, number) | Item::ByHand(Held { number, .. }) => *number,
         Item::SubscriptionRefused { .. } => 0,
     }
 }

@@ -12,8 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
-use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, Outcome, Stats, Ticket};
+use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, InboxMessage};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Outcome, Stats, Ticket};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::{Certs, Connection, HANG, ScriptedBroker, wait_for};
@@ -118,7 +119,12 @@ impl Running {
 
     /// Subscribes with QoS 1; the broker grants it.
     #[track_caller]
-    pub fn subscribe(&self, link: &mut Connection, inbox: &Inbox, filter: &str) {
+    pub fn subscribe<M: InboxMessage>(
+        &self,
+        link: &mut Connection,
+        inbox: &Inbox<M>,
+        filter: &str,
+    ) {
         let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
         let ticket = self.handle().subscribe(inbox, filters).expect("room");
         let subscribe = link.expect_subscribe();

@@ -33,6 +33,10 @@ impl Agent {
             self.record(What::ProcessLoop);
         }
         let busy = injected || urgent.is_some();
+        if busy {
+            // A thread that says that a message is done and then asks for TERMINATE finds it acknowledged.
+            self.take_hand_ends();
+        }
         if let Some(urgent) = urgent {
             self.handle_news(urgent.news, now);
             for number in urgent.withdrawn {
@@ -76,6 +80,24 @@ impl Agent {
             self.fanout.offer_held(&self.subscriptions, now);
             self.tell_acceptances();
         }
+    }
+
+    /// Hears which messages of inboxes that accept by hand are done, or were dropped undone.
+    fn take_hand_ends(&mut self) {
+        for end in self.lane.take_hand_ends() {
+            if let Some((message, times)) = self.fanout.end_hand(end) {
+                let topic = message.topic();
+                log::warn!(
+                    "a message on {} was dropped undone {times} times; it is offered again",
+                    shortened(topic, SHOWN_CHARACTERS)
+                );
+                self.reporter.tell(|| EventKind::DroppedUndone {
+                    topic: topic.to_owned(),
+                    times,
+                });
+            }
+        }
+        self.tell_acceptances();
     }
 
     /// Takes note of SUBSCRIBEs that were pushed since the turn began.
@@ -279,7 +301,14 @@ impl Agent {
 
     /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.
     fn close_inbox(&mut self, inbox: InboxId) {
-        self.fanout.close(inbox);
+        let undone = self.fanout.close(inbox);
+        if undone > 0 {
+            log::warn!(
+                "the inbox of {} was dropped and {undone} of its messages are not done: they wait unacknowledged for \
+                 a new inbox that subscribes to them, and no acknowledgment overtakes them",
+                self.name(inbox)
+            );
+        }
         self.tell_acceptances();
         let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {

@@ -144,6 +144,7 @@ impl Agent {
             (reader, watch),
             recorder.clone(),
             &client.options,
+            !clean_session,
         );
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());

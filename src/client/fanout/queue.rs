@@ -1,14 +1,15 @@
 //! \[9\] One inbox as the loop sees it: what waits aside for room in it, and what its thread has not taken.
 //!
 //! An inbox with something aside for a second is slow until nothing is aside any more. It delays no acknowledgment
-//! then. An inbox whose messages count as accepted only once they are taken is never slow. When the loop ends, what is
-//! aside goes to the thread's end, behind the queue. It runs on the loop's thread and never waits; `now` is passed in.
+//! then. An inbox whose messages count as accepted only once they are taken, or done, is never slow. When the loop ends,
+//! what is aside goes to the thread's end, behind the queue. It runs on the loop's thread and never waits; `now` is passed in.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::outlet::{Item, Offer, Outlet, number_of};
-use crate::mqtt::packet::QoS;
+use crate::client::outlet::{Held, Item, Offer, Outlet, number_of};
+use crate::mqtt::packet::{Message, QoS};
 use crate::mqtt::session::DeliveryId;
 
 /// An inbox that has something aside for this long is slow.
@@ -24,6 +25,10 @@ pub(super) struct Queue {
     untaken: VecDeque<Option<DeliveryId>>,
     /// How many items the thread had taken when the loop looked last.
     taken: u64,
+    /// The messages in the queue and in the hands of threads, if the inbox accepts by hand.
+    in_hand: BTreeMap<DeliveryId, Held>,
+    /// The last message that had come when the inbox was opened.
+    opened_behind: Option<DeliveryId>,
 }
 
 /// Where an item went.
@@ -36,7 +41,8 @@ pub(super) enum Put {
 }
 
 impl Queue {
-    pub(super) fn new(outlet: Outlet) -> Self {
+    /// An inbox that is opened when this message is the last that came.
+    pub(super) fn new(outlet: Outlet, opened_behind: Option<DeliveryId>) -> Self {
         Queue {
             outlet,
             aside: VecDeque::new(),
@@ -44,11 +50,14 @@ impl Queue {
             is_slow: false,
             untaken: VecDeque::new(),
             taken: 0,
+            in_hand: BTreeMap::new(),
+            opened_behind,
         }
     }
 
     /// Puts an item into the inbox, or aside. A message of QoS 0 that finds no room is dropped and counted.
     pub(super) fn put(&mut self, item: Item, delivery: Option<DeliveryId>, now: Instant) -> Put {
+        let item = self.as_it_accepts(item, delivery);
         let item = match self.has_aside() {
             true => item,
             false => match self.offer(item, delivery) {
@@ -87,16 +96,66 @@ impl Queue {
         }
     }
 
+    /// A message as this inbox gives it to its threads.
+    fn as_it_accepts(&self, item: Item, delivery: Option<DeliveryId>) -> Item {
+        match (item, delivery, self.outlet.by_hand()) {
+            (Item::Message(message, number), Some(delivery), Some(_)) => Item::ByHand(Held {
+                message,
+                delivery,
+                attempts: 1,
+                number,
+            }),
+            (Item::ByHand(held), _, None) => Item::Message(held.message, held.number),
+            (item, ..) => item,
+        }
+    }
+
     /// Gives the item back if there is no room.
     fn offer(&mut self, item: Item, delivery: Option<DeliveryId>) -> Result<Put, Item> {
-        match self.outlet.offer(item) {
-            Offer::Full(item) => Err(item),
+        let held = match &item {
+            Item::ByHand(held) => Some(held.clone()),
+            _ => None,
+        };
+        let offer = self.outlet.offer(item);
+        if let Offer::Full(item) = offer {
+            return Err(item);
+        }
+        if let Some(held) = held {
+            // Also if the inbox is gone: a message that nobody took is not done. The loop hears of it next.
+            self.in_hand.insert(held.delivery, held);
+            return Ok(Put::Waits { delays: true });
+        }
+        match offer {
             Offer::Accepted if self.outlet.is_once_taken() => {
                 self.untaken.push_back(delivery);
                 Ok(Put::Waits { delays: true })
             }
-            Offer::Accepted | Offer::Gone => Ok(Put::Accepted),
+            _ => Ok(Put::Accepted),
         }
+    }
+
+    /// A thread says that a message is done. Returns whether it was in its hands.
+    pub(super) fn end_in_hand(&mut self, delivery: DeliveryId) -> bool {
+        self.in_hand.remove(&delivery).is_some()
+    }
+
+    /// A thread has dropped a message undone: offers it again, before what waits aside. Returns the message and how
+    /// often that has happened, if the inbox wants this told.
+    pub(super) fn offer_undone(&mut self, delivery: DeliveryId) -> Option<(Arc<Message>, u32)> {
+        let mut held = self.in_hand.remove(&delivery)?;
+        let undone = held.attempts;
+        held.attempts = undone.saturating_add(1);
+        let message = Arc::clone(&held.message);
+        self.aside.push_front((Item::ByHand(held), Some(delivery)));
+        self.offer_again(|_, _| {});
+        let told_after = self.outlet.by_hand()?.told_after.max(1);
+        let is_told = undone % told_after == 0 && (undone / told_after).is_power_of_two();
+        is_told.then_some((message, undone))
+    }
+
+    /// Whether it was opened after this message came.
+    pub(super) fn is_younger_than(&self, delivery: DeliveryId) -> bool {
+        self.opened_behind.is_some_and(|newest| newest >= delivery)
     }
 
     /// Moves what has room from aside into the inbox. Calls `accepted` with each delivery that the inbox accepts, and
@@ -154,18 +213,29 @@ impl Queue {
 
     /// When it becomes slow.
     pub(super) fn slow_at(&self) -> Option<Instant> {
-        let may_be_slow = !self.is_slow && !self.outlet.is_once_taken();
+        let may_be_slow = !self.is_slow && !self.accepts_late();
         self.since.filter(|_| may_be_slow).map(|at| at + SLOW_AFTER)
     }
 
-    /// The inbox was dropped. Calls `accepted` as [`Queue::offer_again`] does.
-    pub(super) fn close(mut self, mut accepted: impl FnMut(DeliveryId, bool)) {
+    /// The inbox was dropped. Calls `accepted` as [`Queue::offer_again`] does. Returns the messages that nobody accepts,
+    /// because they are not done.
+    pub(super) fn close(
+        mut self,
+        mut accepted: impl FnMut(DeliveryId, bool),
+    ) -> BTreeMap<DeliveryId, Held> {
         let delayed = !self.is_slow;
-        let aside = std::mem::take(&mut self.aside);
-        let aside = aside.into_iter().map(|(_, delivery)| delivery);
-        let all = std::mem::take(&mut self.untaken).into_iter().chain(aside);
-        all.flatten()
-            .for_each(|delivery| accepted(delivery, delayed));
+        let mut undone = std::mem::take(&mut self.in_hand);
+        for delivery in std::mem::take(&mut self.untaken).into_iter().flatten() {
+            accepted(delivery, delayed);
+        }
+        for (item, delivery) in std::mem::take(&mut self.aside) {
+            match (item, delivery) {
+                (Item::ByHand(held), Some(delivery)) => drop(undone.insert(delivery, held)),
+                (_, Some(delivery)) => accepted(delivery, delayed),
+                (_, None) => {}
+            }
+        }
+        undone
     }
 
     /// A message for it is passed over, and counted.
@@ -187,13 +257,14 @@ impl Queue {
         !self.aside.is_empty()
     }
 
-    /// How many items wait, in the queue or aside.
+    /// How many items wait, in the queue, aside or in the hands of threads.
     pub(super) fn waiting(&self) -> usize {
-        self.outlet.len() + self.aside.len()
+        self.outlet.len().max(self.in_hand.len()) + self.aside.len()
     }
 
-    pub(super) fn is_once_taken(&self) -> bool {
-        self.outlet.is_once_taken()
+    /// Whether its messages count as accepted only once they are taken, or done.
+    pub(super) fn accepts_late(&self) -> bool {
+        self.outlet.is_once_taken() || self.outlet.by_hand().is_some()
     }
 }
 

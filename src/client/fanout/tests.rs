@@ -1,6 +1,8 @@
 //! Rows 1, 2, 10 and 11: messages on their way into the inboxes, and the table of
 //! subscriptions. The real queues and the real table, without a thread.
 
+mod by_hand;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -2,6 +2,8 @@
 
 #[path = "../../../src/client/batch.rs"]
 pub(crate) mod batch;
+#[path = "../../../src/client/by_hand.rs"]
+pub(crate) mod by_hand;
 #[path = "../../../src/client/doorbell.rs"]
 pub(crate) mod doorbell;
 #[path = "../../../src/client/ends.rs"]

@@ -48,6 +48,9 @@ mod mqtt {
 
     pub(crate) mod session {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct DeliveryId(pub(crate) u64);
+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Reason {
             LoopEnded,
             OnLoopThread,

@@ -73,6 +73,14 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
+#[derive(Debug)]
+pub struct SendError<T>(pub T);
+
+/// A bounded one in which no model puts more than it holds.
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(4)
+}
+
 impl<T> TrySendError<T> {
     pub fn into_inner(self) -> T {
         match self {
@@ -174,6 +182,13 @@ impl<T> Sender<T> {
             rounds.wait();
             tail = shared.tail.load(Ordering::Relaxed);
         }
+    }
+
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.try_send(value).map_err(|error| match error {
+            TrySendError::Disconnected(value) => SendError(value),
+            TrySendError::Full(_) => panic!("a model sends more than its channel holds"),
+        })
     }
 
     pub fn len(&self) -> usize {

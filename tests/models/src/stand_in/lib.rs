@@ -20,7 +20,8 @@ pub mod thread;
 pub mod time;
 
 pub use channel::{
-    Receiver, RecvTimeoutError, Select, Sender, TryRecvError, TrySendError, bounded,
+    Receiver, RecvTimeoutError, Select, SendError, Sender, TryRecvError, TrySendError, bounded,
+    unbounded,
 };
 
 #[doc(hidden)]
