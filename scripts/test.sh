@@ -12,8 +12,8 @@
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
 #   --all     besides all steps: shellcheck, faults in the models, the package built from its own files, pictures in a
-#             browser, a storm of a million messages, and both fuzz targets for some minutes; for this it also
-#             installs shellcheck and chromium
+#             browser, a storm of a million messages, a program that is killed 200 times in mid-work, and both fuzz
+#             targets for some minutes; for this it also installs shellcheck and chromium
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -172,6 +172,10 @@ storm() {
     env STORM_MESSAGES=1000000 cargo test --locked --release --test storm -- --nocapture --skip forgetting
 }
 
+kills() {
+    env KILLS=200 cargo test --locked --test library -- --nocapture kills::
+}
+
 # Explores every interleaving of the threads' meeting points within a bound, and puts faults into them.
 models() {
     cargo run --quiet --locked --release --manifest-path tests/models/Cargo.toml \
@@ -225,6 +229,7 @@ else
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm
+    [[ $mode != --all ]] || step '200 kills in mid-work' kills
     [[ $mode != --all ]] || step 'fuzzing' fuzzing
 fi
 printf '\nall passed in %s s\n' "$SECONDS"

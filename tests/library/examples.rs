@@ -27,6 +27,9 @@ mod async_tasks;
 #[path = "../../examples/batch.rs"]
 #[allow(dead_code, reason = "its main asks the surroundings for the broker")]
 mod batch;
+#[path = "../../examples/by_hand.rs"]
+#[allow(dead_code, reason = "its main asks the surroundings for the broker")]
+mod by_hand;
 #[path = "../../examples/callbacks.rs"]
 #[allow(dead_code, reason = "its main asks the surroundings for the broker")]
 mod callbacks;
@@ -186,6 +189,19 @@ fn a_batch_is_delivered_although_its_links_are_cut() {
 }
 
 #[test]
+fn jobs_are_done_by_hand_and_one_that_failed_comes_again() {
+    let place = Place::start();
+    let lines = lines(|out| by_hand::run(place.options("by-hand"), 10, out));
+    let count = |line: &str| lines.iter().filter(|one| *one == line).count();
+    for job in 1..=10 {
+        let begun = if job == 3 { 2 } else { 1 };
+        assert_eq!(count(&format!("job {job} begun")), begun, "{lines:?}");
+        assert_eq!(count(&format!("job {job} done")), 1, "{lines:?}");
+    }
+    assert_eq!(count("job 3 failed"), 1);
+}
+
+#[test]
 fn callbacks_count_each_message() {
     let place = Place::start();
     let lines = lines(|out| callbacks::run(place.options("callbacks"), out));
@@ -224,7 +240,7 @@ fn what_is_published_offline_is_delivered_online() {
 }
 
 /// Has cargo build an example as the tests were built, and returns where it is.
-fn build(example: &str) -> PathBuf {
+pub(crate) fn build(example: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo.args([

@@ -5,6 +5,7 @@ mod support;
 
 mod awaiting;
 mod bounds;
+mod by_hand;
 mod commands;
 mod early;
 mod ending;
@@ -15,6 +16,7 @@ mod handshakes;
 mod house;
 mod idle;
 mod inboxes;
+mod kills;
 mod limits;
 mod loop_thread;
 mod malformed;
