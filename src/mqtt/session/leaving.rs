@@ -26,7 +26,7 @@ struct Packet {
 
 /// A QoS 0 PUBLISH.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unacknowledged<T> {
+struct LeavingPublish<T> {
     token: T,
     /// Where it begins and ends in the output.
     begin: u64,
@@ -38,7 +38,7 @@ struct Unacknowledged<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Leaving<T> {
     packets: VecDeque<Packet>,
-    unacknowledged: VecDeque<Unacknowledged<T>>,
+    unacknowledged: VecDeque<LeavingPublish<T>>,
 }
 
 impl<T> Default for Leaving<T> {
@@ -69,7 +69,7 @@ impl<T> Leaving<T> {
         output: &Output,
         now: Instant,
     ) {
-        self.unacknowledged.push_back(Unacknowledged {
+        self.unacknowledged.push_back(LeavingPublish {
             token,
             begin,
             end: output.position(),
@@ -79,7 +79,7 @@ impl<T> Leaving<T> {
 
     /// The link took bytes: ends each QoS 0 PUBLISH that has left.
     pub(super) fn end_left(&mut self, output: &Output, events: &mut Events<T>, now: Instant) {
-        let is_out = |first: &Unacknowledged<T>| first.end <= output.written();
+        let is_out = |first: &LeavingPublish<T>| first.end <= output.written();
         while self.unacknowledged.front().is_some_and(is_out) {
             if let Some(done) = self.unacknowledged.pop_front() {
                 let latency = now.saturating_duration_since(done.since);
