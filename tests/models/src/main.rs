@@ -78,6 +78,7 @@ mod options {
     }
 }
 
+mod by_hand;
 mod faults;
 mod models;
 

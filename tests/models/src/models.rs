@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use stand_in::loom::model::Builder;
 use stand_in::loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::by_hand::inbox_by_hand;
 use crate::client::batch::Batch;
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
@@ -53,6 +54,7 @@ pub(crate) const ALL: &[Model] = &[
     model("lane: the loop ends", 3, lane_ends),
     model("inbox: a message waits aside", 3, inbox),
     model("inbox: accepted once taken", 3, inbox_once_taken),
+    model("inbox: accepted by hand", 3, inbox_by_hand),
     model("inbox: the loop ends", 3, inbox_ends),
     model("inbox: two messages are awaited", 3, inbox_awaited),
     model("inbox: two tasks await, one gives up", 2, inbox_given_up),
