@@ -26,7 +26,7 @@ fn take(inbox: &Inbox<Unacknowledged>) -> Unacknowledged {
 pub(crate) fn inbox_by_hand() {
     let bell = Arc::new(Doorbell::default());
     let (sender, lane) = urgent_lane(Arc::clone(&bell));
-    let (inbox, outlet) = Inbox::by_hand(InboxId(0), 2, ByHand::default(), sender);
+    let (inbox, outlet) = Inbox::by_hand(InboxId(0), 2, ByHand::default(), sender, None);
     let receiving = spawn(move || {
         let undone = take(&inbox);
         take(&inbox).done();
@@ -39,6 +39,7 @@ pub(crate) fn inbox_by_hand() {
             message: Arc::new(Message(number)),
             delivery: DeliveryId(number),
             attempts: 1,
+            number: 0,
         };
         assert!(matches!(outlet.offer(Item::ByHand(held)), Offer::Accepted));
     }
