@@ -25,7 +25,6 @@ pub trait Sealed: Sized {
     const IS_BY_HAND: bool;
 
     /// There is a `hold` only if the inbox accepts by hand.
-    #[doc(hidden)]
     fn given(message: Arc<Message>, hold: Option<Hold>) -> Self;
 }
 

@@ -71,7 +71,7 @@
 //! | `Packet::PubAck(ack)`, matched by its `pkid` | [`Ticket::wait`](crate::Ticket::wait), or `.await` on the ticket |
 //! | `client.subscribe`, `subscribe_many` | [`Handle::subscribe`](crate::Handle::subscribe) with an [`Inbox`](crate::Inbox); `Packet::SubAck` is its ticket |
 //! | `Packet::Publish(message)`, and a `match` on its topic | [`Inbox::recv`](crate::Inbox::recv); several inboxes on one connection |
-//! | `set_manual_acks(true)` and `client.ack(&publish)` | [`Accept::OnceTaken`](crate::Accept::OnceTaken): taking a message acknowledges it |
+//! | `set_manual_acks(true)` and `client.ack(&publish)` | [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand) and [`Unacknowledged::done`](crate::Unacknowledged::done) |
 //! | `Event::Incoming(Packet::ConnAck(…))`, `Err(ConnectionError)` | [`Handle::events`](crate::Handle::events), [`Handle::connection`](crate::Handle::connection) |
 //! | `client.disconnect()` | [`Handle::terminate`](crate::Handle::terminate), or drop the last handle; [`Handle::disconnect`](crate::Handle::disconnect) stays offline |
 //!

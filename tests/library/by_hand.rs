@@ -1,5 +1,8 @@
 //! Messages that their threads acknowledge when they are done. The real loop against a scripted broker.
 
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::thread;
 use std::time::Duration;
 

@@ -3,6 +3,9 @@
 //!
 //! The long form: `KILLS=200 cargo test --test library kills -- --nocapture`
 
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
