@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::suite::{Against, Measured, OURS, RAW};
+use crate::suite::{Against, Measured, OURS, RAW, RECORDED};
 use crate::table::short;
 use crate::work::Mode;
 
@@ -74,7 +74,7 @@ pub fn svg(measured: &[Measured]) -> Result<String> {
         for median in &task.medians {
             let class = match median.contender.as_str() {
                 RAW => "raw",
-                OURS => "ours",
+                OURS | RECORDED => "ours",
                 _ => "peer",
             };
             let rate = median.messages_per_second;

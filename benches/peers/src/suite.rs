@@ -45,8 +45,10 @@ pub const LONGER: f64 = 3.0;
 
 pub const RAW: &str = "raw";
 pub const OURS: &str = "mqtt-connection-sharing";
+pub const RECORDED: &str = "recorded";
 pub const PEERS: [&str; 2] = ["rumqttc", "paho-mqtt"];
 const ALL: &[&str] = &[RAW, OURS, "rumqttc", "paho-mqtt"];
+const ALL_AND_RECORDED: &[&str] = &[RAW, OURS, RECORDED, "rumqttc", "paho-mqtt"];
 const CLIENTS: &[&str] = &[OURS, "rumqttc", "paho-mqtt"];
 
 const fn task(name: &'static str, against: Against, threads: usize, window: u16) -> Task {
@@ -63,8 +65,14 @@ const fn task(name: &'static str, against: Against, threads: usize, window: u16)
 
 /// All tasks, in the order of the table.
 pub const TASKS: [Task; 8] = [
-    task("window 1000", Against::Sink, 4, 1000),
-    task("window 100", Against::Sink, 4, 100),
+    Task {
+        contenders: ALL_AND_RECORDED,
+        ..task("window 1000", Against::Sink, 4, 1000)
+    },
+    Task {
+        contenders: ALL_AND_RECORDED,
+        ..task("window 100", Against::Sink, 4, 100)
+    },
     Task {
         longer: LONGER,
         contenders: CLIENTS,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW, Suite};
+use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite};
 use crate::work::Mode;
 
 /// In shorter rounds the beginning counts too much, because nothing is in the caches yet.
@@ -82,6 +82,7 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
             // have.
             let contender = match median.contender.as_str() {
                 RAW => "raw (1 thread)",
+                RECORDED => "the same, recorded",
                 other => other,
             };
             let is_idle = task.task.mode == Mode::Idle;
@@ -203,6 +204,17 @@ fn of_medians(measured: &[Measured]) -> Vec<Ratio> {
     let scaled = many.zip(sink);
     let scaled = scaled.and_then(|(many, few)| Some(rate(many, OURS)? / rate(few, OURS)?));
     at_least("1024 threads, of the rate of 4", scaled, 0.8);
+    let recorded = |task: Option<&Measured>| Some(rate(task?, RECORDED)? / rate(task?, OURS)?);
+    at_least(
+        "window 1000, recorded, of the rate without",
+        recorded(sink),
+        0.5,
+    );
+    at_least(
+        "window 100, recorded, of the rate without",
+        recorded(narrow),
+        0.5,
+    );
 
     let mut at_most = |what, ratio: Option<f64>, goal: f64| {
         ratios.extend(ratio.map(|ratio| Ratio {

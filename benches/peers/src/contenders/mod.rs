@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::work::Contender;
 
-/// All contenders. The first is the limit that TLS sets, the second is this project, the rest are its
-/// peers.
-pub const ALL: [Contender; 4] = [
+/// All contenders. The first is the limit that TLS sets, the second and third are this project,
+/// the rest are its peers.
+pub const ALL: [Contender; 5] = [
     Contender {
         name: "raw",
         what: "ready-made packets over TLS, no client at all",
@@ -24,6 +24,11 @@ pub const ALL: [Contender; 4] = [
         name: "mqtt-connection-sharing",
         what: "this project's library",
         run: sharing::run,
+    },
+    Contender {
+        name: "recorded",
+        what: "this project's library with a recording, which is read ten times a second",
+        run: sharing::recorded,
     },
     Contender {
         name: "rumqttc",

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use crossbeam_channel::{RecvTimeoutError, Sender};
-use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Identity, Options, RecordingSize, Security, TlsOptions};
+use mqtt_connection_sharing::recording::Recording;
 use mqtt_connection_sharing::{Batch, Client, Handle};
 use mqtt_connection_sharing::{Publish, QoS, Topic};
 
@@ -20,6 +21,21 @@ use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 const HEALTH: Duration = Duration::from_millis(100);
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
+    run_as("mqtt-connection-sharing", work, certs, None)
+}
+
+/// With a recording of its default size, which the thread that reads the counts reads as well.
+pub fn recorded(work: &Work, certs: &Certs) -> Result<Figures> {
+    let size = Some(RecordingSize::default());
+    run_as("recorded", work, certs, size)
+}
+
+fn run_as(
+    name: &str,
+    work: &Work,
+    certs: &Certs,
+    recording: Option<RecordingSize>,
+) -> Result<Figures> {
     let mut options = Options::new("localhost", client_id("sharing"));
     options.port = work.port;
     let mut tls = TlsOptions::default();
@@ -33,6 +49,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     options.max_inflight = work.window;
     options.max_inflight_qos2 = work.window;
     options.command_queue = QUEUE;
+    options.recording = recording;
     let client = Client::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
     let agent = spawn_loop(client, send_handle)?;
@@ -81,7 +98,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
             latencies = Some(all);
         }
     }
-    let figures = meter.stop("mqtt-connection-sharing", work, messages, latencies)?;
+    let figures = meter.stop(name, work, messages, latencies)?;
     if let Some((stop, reader)) = health {
         drop(stop);
         join(reader)?;
@@ -92,10 +109,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     Ok(figures)
 }
 
-fn spawn_loop(
-    client: Client,
-    handle: Sender<Handle>,
-) -> Result<thread::JoinHandle<Result<()>>> {
+fn spawn_loop(client: Client, handle: Sender<Handle>) -> Result<thread::JoinHandle<Result<()>>> {
     spawn(move || {
         let (agent, own) = client.open();
         let _ = handle.send(own);
@@ -104,13 +118,15 @@ fn spawn_loop(
     })
 }
 
-/// Reads the loop's counts ten times a second, as an application does that watches its health. Ends when the sender is
-/// dropped.
+/// Reads the loop's counts, and the recording if there is one, ten times a second, as an application does that watches
+/// its health. Ends when the sender is dropped.
 fn read_health(handle: Handle) -> Result<(Sender<()>, thread::JoinHandle<()>)> {
     let (stop, stopped) = crossbeam_channel::bounded(0);
+    let mut recording = handle.recording();
     let reader = spawn(move || {
         while stopped.recv_timeout(HEALTH) == Err(RecvTimeoutError::Timeout) {
             std::hint::black_box(handle.stats());
+            std::hint::black_box(recording.as_mut().map(Recording::read));
         }
     })?;
     Ok((stop, reader))
