@@ -16,6 +16,7 @@ use mqtt_connection_sharing::error::Error;
 
 use app::cli::{Cli, Verbosity};
 use app::demo::Interrupt;
+use app::picture::Recordings;
 use app::print::{Results, print_error};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
@@ -50,21 +51,21 @@ fn run(cli: Cli) -> Result<u8, Error> {
 
     let mut results = Results::new(config.output);
     let options = config.options;
-    let mut loops = Vec::new();
+    let mut recordings = Recordings::default();
     let success = match &config.job {
         Job::Demo(demo) => {
-            let report = demo::run(options, demo, &interrupt, &mut loops, |run| {
+            let report = demo::run(options, demo, &interrupt, &mut recordings, |run| {
                 results.line(run);
             });
             report.map(|report| results.report(&report, report.success))
         }
         Job::Bench(bench) => {
             let shows_progress = config.verbosity != Verbosity::Quiet;
-            let report = bench::run(options, bench, &interrupt, &mut loops, shows_progress);
+            let report = bench::run(options, bench, &interrupt, &mut recordings, shows_progress);
             report.map(|report| results.report(&report, report.success))
         }
     };
-    let drawn = pictures.write(&config.job.title(), &loops);
+    let drawn = pictures.write(&config.job.title(), &recordings);
     if interrupt.is_requested() {
         if let Err(error) = &drawn {
             print_error(error);

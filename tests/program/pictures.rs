@@ -8,7 +8,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{ClosedPort, Finished, Mosquitto, Program};
+use crate::support::{ClosedPort, Fate, Finished, Mosquitto, Program, Proxy};
 
 /// Runs the program with all three files. Returns page, SVG and trace.
 fn draw(program: Program) -> (Finished, [String; 3]) {
@@ -81,6 +81,37 @@ fn demo_and_bench_draw_what_they_report() {
     );
     assert!(page.contains("publisher-2") && page.contains("inbox of receiver"));
     assert!(!page.contains("are missing"), "records were overwritten");
+}
+
+/// The picture tells what became of a connection that was cut.
+#[test]
+fn a_lost_connection_is_drawn_with_its_cause() {
+    let broker = Mosquitto::start_fast();
+    let proxy = Proxy::start(broker.port()).unwrap();
+    let endpoint = proxy.address().to_string();
+    let program = Program::new()
+        .args(broker.arguments_through(&endpoint))
+        .args([
+            "--iterations",
+            "1",
+            "--publish-count",
+            "200",
+            "--publish-delay",
+            "5ms",
+        ])
+        .args(["--retry-base", "1ms", "--retry-max", "5ms"]);
+    // The connections that clear the session are whole.
+    let whole = Fate::cut_after(u64::MAX);
+    proxy.decide([whole, Fate::cut_after(9_000)]).unwrap();
+    let (done, [page, svg, trace]) = draw(program);
+    done.expect_code(0);
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(report["runs"][0]["reconnects"], 1, "{done}");
+    for file in [&page, &svg, &trace] {
+        assert!(file.contains("lost: the broker "), "{done}");
+    }
+    assert!(page.contains("the connection was lost once"));
+    assert_eq!(lives(&trace, "PUBLISH"), 200);
 }
 
 /// Nothing of the broker is known to whoever gets the picture.

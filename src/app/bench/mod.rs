@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::app::demo::{self, Interrupt};
 use crate::app::lines::Shared;
 use crate::app::names::as_given;
-use crate::app::picture::Recorded;
+use crate::app::picture::Recordings;
 use crate::app::print::SCHEMA;
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
@@ -73,7 +73,7 @@ const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep m
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;
 
-/// Publishes and measures. `loops` gets the recording, if there is one.
+/// Publishes and measures. `recordings` gets the one of the loop, if there is one.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
@@ -82,7 +82,7 @@ pub(crate) fn run(
     options: Options,
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
-    loops: &mut Vec<Recorded>,
+    recordings: &mut Recordings,
     shows_progress: bool,
 ) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
@@ -132,7 +132,7 @@ pub(crate) fn run(
         Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
         Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
     };
-    Recorded::keep(recording, loops);
+    recordings.keep(recording);
     let reported = report(
         settings,
         keeps_session,

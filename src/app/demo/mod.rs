@@ -21,7 +21,7 @@ use crate::app::bench::settings::UNRECEIVED;
 use crate::app::lines::Shared;
 use crate::app::logging::hush;
 use crate::app::names::as_given;
-use crate::app::picture::Recorded;
+use crate::app::picture::Recordings;
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
@@ -40,7 +40,7 @@ const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 /// Time for messages in flight to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs the demo; `on_run` is told of each iteration when it is over. `loops` gets their recordings, if there are any.
+/// Runs the demo; `on_run` is told of each iteration when it is over. `recordings` gets theirs, if there are any.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
@@ -49,7 +49,7 @@ pub(crate) fn run(
     options: Options,
     settings: &DemoSettings,
     interrupt: &Interrupt,
-    loops: &mut Vec<Recorded>,
+    recordings: &mut Recordings,
     mut on_run: impl FnMut(&Run),
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(
     let mut has_failed = false;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, ended) = iterate(number, client, settings, interrupt, loops);
+        let (run, ended) = iterate(number, client, settings, interrupt, recordings);
         client = ended.client;
         has_session |= ended.stats.connects > 0;
         on_run(&run);
@@ -183,7 +183,7 @@ fn iterate(
     client: Client,
     settings: &DemoSettings,
     interrupt: &Interrupt,
-    loops: &mut Vec<Recorded>,
+    recordings: &mut Recordings,
 ) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);
@@ -255,7 +255,7 @@ fn iterate(
     let sync_publisher = join("sync publisher", sync_publisher);
     let async_publisher = join("async publisher", async_publisher);
     let subscriber = join("subscriber", subscriber);
-    Recorded::keep(recording, loops);
+    recordings.keep(recording);
 
     let mut problem = None;
     if interrupt.is_requested() {

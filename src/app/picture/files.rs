@@ -8,7 +8,7 @@ use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 use mqtt_connection_sharing::options::RecordingSize;
 
 use super::model::Picture;
-use super::{Recorded, page, picture, svg, trace};
+use super::{Recordings, page, picture, svg, trace};
 use crate::app::values::wrong;
 
 /// Records of the loop's thread for each message, published and received.
@@ -88,11 +88,11 @@ impl PictureFiles {
     ///
     /// # Errors
     /// The first file that could not be written; the others are written all the same.
-    pub(crate) fn write(self, title: &str, loops: &[Recorded]) -> Result<(), Error> {
+    pub(crate) fn write(self, title: &str, recordings: &Recordings) -> Result<(), Error> {
         if self.files.is_empty() {
             return Ok(());
         }
-        let picture = picture(title, loops);
+        let picture = picture(title, recordings);
         let mut result = Ok(());
         for (path, file, draw) in self.files {
             let shown = path.display();
@@ -153,7 +153,7 @@ mod tests {
         };
         let files = paths.open().unwrap();
         assert_eq!(std::fs::read(at("run.html")).unwrap().len(), 1_000_000);
-        files.write("nothing", &[]).unwrap();
+        files.write("nothing", &Recordings::default()).unwrap();
         let page = std::fs::read_to_string(at("run.html")).unwrap();
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
         assert!(

@@ -18,7 +18,7 @@ mod text;
 mod trace;
 
 pub(crate) use files::PicturePaths;
-pub(crate) use story::Recorded;
+pub(crate) use story::Recordings;
 
 use page::page;
 use story::picture;

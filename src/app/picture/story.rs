@@ -8,12 +8,13 @@
 mod commands;
 mod facts;
 mod messages;
+mod recordings;
 mod states;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::recording::{DEFAULT_INBOX, Loss, Reading, Recording, What};
+use mqtt_connection_sharing::recording::{DEFAULT_INBOX, Loss, What};
 
 use super::look::{Doing, Sign};
 use super::model::{
@@ -21,81 +22,31 @@ use super::model::{
 };
 use commands::Commands;
 use messages::Messages;
+pub(crate) use recordings::Recordings;
+use recordings::{LoopRecords, LoopThread};
 use states::States;
 
 /// The part of the whole that a pause takes.
 const PAUSE_PART: u64 = 40;
 
-/// The recording of one loop.
-#[derive(Debug, Clone)]
-pub(crate) struct Recorded {
-    /// When its loop was opened.
-    pub(crate) began: Instant,
-    pub(crate) reading: Reading,
-}
+/// The part of the whole that all pauses take at most.
+const PAUSES_PART: u64 = 6;
 
-impl Recorded {
-    /// Keeps what was recorded of a loop that has ended, and its threads with it.
-    pub(crate) fn keep(recording: Option<Recording>, loops: &mut Vec<Recorded>) {
-        loops.extend(recording.map(|mut recording| Recorded {
-            began: recording.began(),
-            reading: recording.read(),
-        }));
-    }
-}
-
-/// The records of one loop as the story takes them.
-struct LoopRecords {
-    /// Nanoseconds, thread, and what happened; by time.
-    all: Vec<(u64, u32, What)>,
-    threads: Vec<LoopThread>,
-    forgotten_threads: u32,
-}
-
-struct LoopThread {
-    number: u32,
-    name: String,
-    overwritten: u64,
-}
-
-impl LoopRecords {
-    fn new(reading: &Reading) -> Self {
-        let records = reading.records.iter();
-        let threads = reading.threads.iter().map(|thread| LoopThread {
-            number: thread.number,
-            name: thread.name.clone(),
-            overwritten: thread.overwritten,
-        });
-        LoopRecords {
-            all: records
-                .map(|record| (nanos(record.at), record.thread, record.what))
-                .collect(),
-            threads: threads.collect(),
-            forgotten_threads: reading.forgotten_threads,
-        }
-    }
-
-    fn length(&self) -> u64 {
-        self.all.last().map_or(0, |record| record.0)
-    }
-}
-
-/// The picture of these loops, in their order.
-pub(crate) fn picture(title: &str, loops: &[Recorded]) -> Picture {
+/// The picture of these loops.
+pub(crate) fn picture(title: &str, recordings: &Recordings) -> Picture {
     let mut story = Story::new(title);
-    let records: Vec<LoopRecords> = loops
-        .iter()
-        .map(|one| LoopRecords::new(&one.reading))
-        .collect();
-    let length: u64 = records.iter().map(LoopRecords::length).sum();
-    let strip = (length / PAUSE_PART).max(1);
+    story.left_out = recordings.left_out;
+    let loops = &recordings.loops;
+    let length: u64 = loops.iter().map(LoopRecords::length).sum();
+    let of_all = length / PAUSES_PART / loops.len().max(1) as u64;
+    let strip = (length / PAUSE_PART).min(of_all).max(1);
     let mut ended: Option<Instant> = None;
-    for (recorded, records) in loops.iter().zip(&records) {
+    for records in loops {
         if let Some(ended) = ended {
-            story.pause(recorded.began.saturating_duration_since(ended), strip);
+            story.pause(records.began.saturating_duration_since(ended), strip);
         }
         story.part(records);
-        ended = Some(recorded.began + Duration::from_nanos(records.length()));
+        ended = Some(records.began + Duration::from_nanos(records.length()));
     }
     story.finish()
 }
@@ -113,6 +64,8 @@ struct Story {
     overwritten: u64,
     forgotten_threads: u64,
     losses: u64,
+    /// Older loops that are missing.
+    left_out: u64,
 }
 
 /// The lanes of one loop's threads and inboxes.
@@ -135,6 +88,7 @@ impl Story {
             overwritten: 0,
             forgotten_threads: 0,
             losses: 0,
+            left_out: 0,
         };
         for (kind, name) in [
             (LaneKind::Queue, "command queue"),

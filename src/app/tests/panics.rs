@@ -9,6 +9,7 @@ use mqtt_connection_sharing::options::Options;
 
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, DemoReport, Interrupt};
+use crate::app::picture::Recordings;
 use crate::app::tests::demo_settings;
 use crate::support::Mosquitto;
 use crate::support::panicking_log::{expect_panicked, panic_at};
@@ -30,7 +31,16 @@ fn demo() -> DemoReport {
         ..demo_settings()
     };
     let interrupt = Interrupt::default();
-    promptly(|| demo::run(options, &settings, &interrupt, &mut Vec::new(), |_| {})).unwrap()
+    promptly(|| {
+        demo::run(
+            options,
+            &settings,
+            &interrupt,
+            &mut Recordings::default(),
+            |_| {},
+        )
+    })
+    .unwrap()
 }
 
 /// The report of a run that failed for this reason, which exit status 1 stands for.

@@ -73,6 +73,9 @@ impl Story {
         if self.forgotten_threads > 0 {
             facts.push(format!("{} threads are missing", self.forgotten_threads));
         }
+        if self.left_out > 0 {
+            facts.push(format!("{} earlier iterations are left out", self.left_out));
+        }
         self.picture.facts = facts;
         self.picture.focus = self.focus();
     }

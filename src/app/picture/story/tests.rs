@@ -17,6 +17,7 @@ fn thread(number: u32, name: &str) -> LoopThread {
 
 fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
     LoopRecords {
+        began: Instant::now(),
         all,
         threads: (0..)
             .zip(threads)
@@ -406,4 +407,37 @@ fn threads_are_in_the_order_of_their_numbers() {
         .map(|lane| &*lane.name)
         .collect();
     assert_eq!(names, ["publisher-9", "publisher-10", "publisher-9 (2)"]);
+}
+
+#[test]
+fn a_run_without_end_keeps_its_last_loops() {
+    let mut recordings = Recordings::default();
+    for _ in 0..5 {
+        recordings.keep_records(records(&["main", "publisher"], one_publish()), 15);
+    }
+    // Seven records each.
+    assert_eq!((recordings.loops.len(), recordings.left_out), (2, 3));
+    let picture = picture("a story", &recordings);
+    assert_eq!(picture.lives.len(), 2);
+    let said = "3 earlier iterations are left out";
+    assert!(picture.facts.iter().any(|fact| fact == said));
+    // One that is too large alone is kept all the same.
+    recordings.keep_records(records(&["main"], vec![(1, 0, What::Woke); 20]), 15);
+    assert_eq!((recordings.loops.len(), recordings.left_out), (1, 5));
+}
+
+#[test]
+fn many_pauses_leave_most_of_the_room_to_the_loops() {
+    let mut recordings = Recordings::default();
+    for _ in 0..100 {
+        recordings.keep_records(records(&["main", "publisher"], one_publish()), usize::MAX);
+    }
+    let picture = picture("a story", &recordings);
+    let pauses: u64 = picture
+        .pauses
+        .iter()
+        .map(|pause| pause.to - pause.from)
+        .sum();
+    assert_eq!(picture.pauses.len(), 99);
+    assert!(pauses < picture.span / 6, "{pauses} of {}", picture.span);
 }

@@ -1,0 +1,81 @@
+//! The recordings of a run's loops, kept until the run is over, within a bound. The main thread keeps them.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use mqtt_connection_sharing::recording::{Reading, Recording, What};
+
+use super::nanos;
+
+/// Records that are kept over all loops, some 200 MiB. A run that goes on and on leaves out its oldest loops.
+const MOST_RECORDS: usize = 1 << 22;
+
+/// The recordings of the last loops.
+#[derive(Default)]
+pub(crate) struct Recordings {
+    pub(super) loops: VecDeque<LoopRecords>,
+    /// Older loops that are not kept.
+    pub(super) left_out: u64,
+}
+
+/// The records of one loop as a story takes them.
+pub(super) struct LoopRecords {
+    /// When the loop was opened.
+    pub(super) began: Instant,
+    /// Nanoseconds, thread, and what happened; by time.
+    pub(super) all: Vec<(u64, u32, What)>,
+    pub(super) threads: Vec<LoopThread>,
+    pub(super) forgotten_threads: u32,
+}
+
+/// A thread of one loop.
+pub(super) struct LoopThread {
+    pub(super) number: u32,
+    pub(super) name: String,
+    pub(super) overwritten: u64,
+}
+
+impl Recordings {
+    /// Keeps what was recorded of a loop that has ended, and its threads with it.
+    pub(crate) fn keep(&mut self, recording: Option<Recording>) {
+        if let Some(mut recording) = recording {
+            let reading = recording.read();
+            self.keep_records(LoopRecords::new(recording.began(), &reading), MOST_RECORDS);
+        }
+    }
+
+    /// Keeps the last loop, and as many before it as the bound allows.
+    pub(super) fn keep_records(&mut self, records: LoopRecords, most: usize) {
+        self.loops.push_back(records);
+        let mut count: usize = self.loops.iter().map(|one| one.all.len()).sum();
+        while count > most && self.loops.len() > 1 {
+            let oldest = self.loops.pop_front();
+            count -= oldest.map_or(0, |oldest| oldest.all.len());
+            self.left_out += 1;
+        }
+    }
+}
+
+impl LoopRecords {
+    fn new(began: Instant, reading: &Reading) -> Self {
+        let records = reading.records.iter();
+        let threads = reading.threads.iter().map(|thread| LoopThread {
+            number: thread.number,
+            name: thread.name.clone(),
+            overwritten: thread.overwritten,
+        });
+        LoopRecords {
+            began,
+            all: records
+                .map(|record| (nanos(record.at), record.thread, record.what))
+                .collect(),
+            threads: threads.collect(),
+            forgotten_threads: reading.forgotten_threads,
+        }
+    }
+
+    /// Nanoseconds from its beginning to its last record.
+    pub(super) fn length(&self) -> u64 {
+        self.all.last().map_or(0, |record| record.0)
+    }
+}
