@@ -182,9 +182,8 @@ models() {
         --target-dir "${CARGO_TARGET_DIR:-target}/models" -- "$@"
 }
 
-# Opens the pictures of real runs in Chromium. Neither `cargo test` nor clippy's --all-targets compiles these tests.
+# Opens the pictures of real runs in Chromium.
 pictures() {
-    cargo clippy --locked --test browser -- -D warnings
     cargo test --locked --test browser -- --nocapture --test-threads 1
 }
 
@@ -213,6 +212,8 @@ else
         step 'models' models
     fi
     step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
+    # --all-targets leaves out tests that `cargo test` does not run.
+    step 'clippy, pictures in a browser' cargo clippy --locked --test browser -- -D warnings
     step 'the library alone' library_alone
     step 'tests' all_tests
     # Only the tests that this feature adds or changes: the rest is the same code as above.
