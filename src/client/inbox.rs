@@ -224,6 +224,12 @@ impl<M: InboxMessage> Inbox<M> {
         select.recv(&self.items)
     }
 
+    /// How many messages are in this inbox now. Those that wait aside for room in it are not counted, and a problem counts
+    /// as a message. Any thread may ask.
+    pub fn waiting(&self) -> usize {
+        self.items.len()
+    }
+
     fn recv_on_loop_thread(&self) -> Result<M, InboxError> {
         self.try_recv().map_err(InboxError::where_none_may_wait)
     }

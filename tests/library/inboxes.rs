@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::running::{
     Running, attempts, message, next, options, send_at_once, send_unsuback, told,
 };
-use crate::support::{Connection, HANG, ScriptedBroker};
+use crate::support::{Connection, HANG, ScriptedBroker, wait_until};
 use mqtt_connection_sharing::{Accept, Inbox, InboxError, Outcome, Reason, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
 use rumqttc::mqttbytes::v4;
@@ -51,6 +51,29 @@ fn an_inbox_that_accepts_what_is_taken_holds_back_its_acknowledgments_and_nothin
     assert!(matches!(slow.try_recv(), Err(InboxError::Timeout)));
     assert_eq!((slow.dropped(), quick.dropped()), (0, 0));
     assert_eq!(running.terminate(link).1.connects, 1);
+}
+
+#[test]
+fn an_inbox_says_how_many_messages_wait_in_it_and_counts_none_that_waits_aside() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online(&mut broker);
+    let inbox = running.handle().inbox(2, WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "a");
+    assert_eq!(inbox.waiting(), 0);
+    send_at_once(
+        &mut link,
+        (1..=3).map(|id| message("a", id, &id.to_string())),
+    );
+    wait_until("a full inbox", || inbox.waiting() == 2);
+    assert_eq!(next(&inbox), "1");
+    wait_until("the third message in it", || inbox.waiting() == 2);
+    assert_eq!([next(&inbox), next(&inbox)], ["2", "3"]);
+    assert_eq!(inbox.waiting(), 0);
+    // The acknowledgments.
+    for id in 1..=3 {
+        assert_eq!(link.expect_puback().pkid, id);
+    }
+    running.terminate(link);
 }
 
 #[test]
