@@ -132,6 +132,7 @@
 //! - `mqtt/rate.rs`: how much may leave in one second, where a broker takes no more.
 //! - `app/settings.rs`, `app/sources.rs`, `app/chosen.rs`, `app/resolve.rs`: the program's settings.
 //! - `app/picture/`: pictures of a run, made of its recording.
+//! - `app/view/`: what a terminal shows while the program runs.
 //!
 //! # Four rooms, one law each
 //!

@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use mqtt_connection_sharing::error::Error;
 
-use app::cli::{Cli, Verbosity};
+use app::cli::Cli;
 use app::demo::Interrupt;
 use app::picture::Recordings;
 use app::print::{Results, print_error};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
+use app::view::View;
 use app::{bench, command_line, demo, local, logging, names, signals};
 
 const FAILED: u8 = 1;
@@ -50,18 +51,20 @@ fn run(cli: Cli) -> Result<u8, Error> {
     log::info!("connecting to {}", config.options.address());
 
     let mut results = Results::new(config.output);
+    let view = View::start(config.view, config.verbosity);
     let options = config.options;
     let mut recordings = Recordings::default();
     let success = match &config.job {
         Job::Demo(demo) => {
-            let report = demo::run(options, demo, &interrupt, &mut recordings, |run| {
+            let report = demo::run(options, demo, &interrupt, &mut recordings, &view, |run| {
                 results.line(run);
             });
+            drop(view);
             report.map(|report| results.report(&report, report.success))
         }
         Job::Bench(bench) => {
-            let shows_progress = config.verbosity != Verbosity::Quiet;
-            let report = bench::run(options, bench, &interrupt, &mut recordings, shows_progress);
+            let report = bench::run(options, bench, &interrupt, &mut recordings, &view);
+            drop(view);
             report.map(|report| results.report(&report, report.success))
         }
     };

@@ -17,6 +17,7 @@ use log::{Level, LevelFilter, Log, Record};
 
 use super::cli::Verbosity;
 use super::names::as_given;
+use super::view::screen::above;
 use fold::Fold;
 
 /// Whether the library's lines of level INFO are left out.
@@ -113,11 +114,13 @@ impl Log for Logger {
 
 impl Logger {
     fn write(&self, record: &Record<'_>, level: Level, text: &str) {
-        let mut named = Record::builder();
-        named
-            .metadata(record.metadata().clone())
-            .level(level)
-            .module_path(record.module_path());
-        self.logger.log(&named.args(format_args!("{text}")).build());
+        above(|| {
+            let mut named = Record::builder();
+            named
+                .metadata(record.metadata().clone())
+                .level(level)
+                .module_path(record.module_path());
+            self.logger.log(&named.args(format_args!("{text}")).build());
+        });
     }
 }

@@ -54,5 +54,6 @@ mod unused;
 mod usage;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod values;
+pub(crate) mod view;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod will;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::names::as_given;
 use super::values::Format;
+use super::view::screen::above;
 
 /// The version of the JSON's form. A change that is no addition raises it. See `config/output.schema.json`.
 pub(crate) const SCHEMA: u32 = 1;
@@ -66,8 +67,11 @@ pub(crate) fn to_json(report: &impl Serialize) -> String {
 
 /// Writes a line. A reader that goes away early is no error of ours; output that cannot be stored is one.
 fn print_line(line: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+    let written = above(|| {
+        let mut out = io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush())
+    });
+    match written {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
             log::debug!("standard output is closed: {error}");

@@ -25,7 +25,7 @@ use super::settings::{Settings, Task, variable};
 use super::sources::{Layer, LineBreak, is_quoted, line_break};
 use super::surroundings::Surroundings;
 use super::usage::refuse_misplaced;
-use super::values::{FilePath, Format, Given, Rule, wrong};
+use super::values::{FilePath, Format, Given, Rule, ViewMode, wrong};
 use super::{checks, files, remote, unused, will};
 
 /// Everything the program needs to know, valid.
@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) output: Format,
     /// Files to draw the run into.
     pub(crate) pictures: PicturePaths,
+    /// Whether there may be a live view.
+    pub(crate) view: ViewMode,
     /// How much to log.
     pub(crate) verbosity: Verbosity,
     /// Whether to start an embedded broker and to connect to that.
@@ -177,6 +179,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         job,
         output: value(&settings.output)?,
         pictures,
+        view: value(&settings.view)?,
         verbosity,
         local,
         notices,

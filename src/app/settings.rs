@@ -219,6 +219,10 @@ pub(crate) struct Settings {
     /// Write the same as .json for Perfetto (Chrome's trace event format).
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub(crate) trace: Option<Given<TracePath>>,
+    /// Live view on standard error: auto, on a terminal; or off. Without it the log gets a line every ten
+    /// seconds.
+    #[arg(long, value_name = "WORD", help_heading = OUTPUT)]
+    pub(crate) view: Option<Given<Word<ViewMode>>>,
 }
 
 /// All settings as flags: they know the keys, in order, and how to read a text.

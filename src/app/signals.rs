@@ -10,6 +10,7 @@ use std::sync::Arc;
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 
 use super::demo::Interrupt;
+use super::view::screen::step_aside;
 
 /// The exit status of an interrupted program.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -18,6 +19,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
     on_each(move || {
         if !interrupt.request() {
+            step_aside();
             std::process::exit(i32::from(INTERRUPTED));
         }
         log::info!("interrupted: finishing what is in flight; again to leave at once");

@@ -417,6 +417,27 @@ impl FromStr for Format {
     }
 }
 
+/// The live view on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ViewMode {
+    /// On a terminal; lines in the log elsewhere.
+    Auto,
+    /// Lines in the log.
+    Off,
+}
+
+impl FromStr for ViewMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(ViewMode::Auto),
+            "off" => Ok(ViewMode::Off),
+            _ => Err("auto or off"),
+        }
+    }
+}
+
 /// A type of ours or of the library that reads its own words; its error lists them.
 pub(crate) struct Word<T>(PhantomData<T>);
 

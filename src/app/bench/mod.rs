@@ -3,9 +3,8 @@
 //! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
 //! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
 //! `traffic.rs` says which messages there are and keeps account of what comes back, `report.rs` tells the
-//! result, `progress.rs` shows how far it is, `usage.rs` asks the system what it cost.
+//! result, `usage.rs` asks the system what it cost.
 
-mod progress;
 mod publisher;
 mod report;
 mod resources;
@@ -13,7 +12,7 @@ pub(crate) mod settings;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -26,16 +25,16 @@ use crate::app::picture::Recordings;
 use crate::app::print::SCHEMA;
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
+use crate::app::view::{Bounds, Scene, View};
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Accept, Inbox, InboxError};
-use mqtt_connection_sharing::{Client, Ended};
+use mqtt_connection_sharing::{Client, Ended, Handle};
 use mqtt_connection_sharing::{Filter, QoS};
 use publisher::{BenchShared, Tally};
 use settings::BenchSettings;
 
-use progress::Progress;
 pub(crate) use report::{BenchReport, Latency};
 
 /// Time for messages in flight to finish after an interrupt or a failure.
@@ -83,12 +82,12 @@ pub(crate) fn run(
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
     recordings: &mut Recordings,
-    shows_progress: bool,
+    view: &View,
 ) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     if keeps_session {
-        client = demo::clear_session(client, interrupt)?;
+        client = demo::clear_session(client, interrupt, view)?;
     }
     let tally = Arc::new(Tally::new()?);
     let plan = Plan::of_bench(settings);
@@ -97,8 +96,11 @@ pub(crate) fn run(
         _ => client.options().ack_timeout + EXTRA_PATIENCE,
     };
     let grace = client.options().ack_timeout;
+    let received = Arc::new(AtomicU64::new(0));
+    let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open();
     let recording = handle.recording();
+    view.show(scene(settings, bounds, &handle, &tally, &received));
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let (on_their_way, arrived) = bounded(settings.unreceived());
@@ -117,10 +119,7 @@ pub(crate) fn run(
         settings: settings.clone(),
         patience,
         grace,
-        progress: match shows_progress {
-            true => Progress::on_terminal(),
-            false => Progress::Hidden,
-        },
+        received,
     };
     let conductor = thread::Builder::new()
         .name("conductor".to_owned())
@@ -143,7 +142,13 @@ pub(crate) fn run(
     );
     if keeps_session && ended.stats.connects > 0 {
         let has_failed = ended.result.is_err();
-        demo::leave_no_session(ended.client, interrupt, settings.made_up_id, has_failed);
+        demo::leave_no_session(
+            ended.client,
+            interrupt,
+            view,
+            settings.made_up_id,
+            has_failed,
+        );
     }
     reported
 }
@@ -267,6 +272,29 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
+/// The bench as the view shows it.
+fn scene(
+    settings: &BenchSettings,
+    bounds: Bounds,
+    handle: &Handle,
+    tally: &Arc<Tally>,
+    received: &Arc<AtomicU64>,
+) -> Scene {
+    let (threads, total) = (settings.threads, settings.messages);
+    let title = format!("bench, {}", settings.mode.name());
+    let publishers = match threads {
+        1 => "1 publisher".to_owned(),
+        threads => format!("{threads} publishers"),
+    };
+    let (tally, received) = (Arc::clone(tally), Arc::clone(received));
+    let scene = Scene::new(title, handle, bounds);
+    let scene = scene.flow(publishers, total, move || tally.acknowledged());
+    match settings.receive {
+        true => scene.flow("receiver", total, move || received.load(Ordering::Relaxed)),
+        false => scene,
+    }
+}
+
 /// The conductor's result.
 #[derive(Debug, Default)]
 struct Measured {
@@ -296,7 +324,8 @@ struct Conductor {
     settings: BenchSettings,
     patience: Duration,
     grace: Duration,
-    progress: Progress,
+    /// Distinct messages that came back so far.
+    received: Arc<AtomicU64>,
 }
 
 impl Drop for Conductor {
@@ -316,9 +345,6 @@ impl Conductor {
         self.shared
             .interrupt
             .watch(self.shared.handle.clone(), GRACE);
-        let bar = self
-            .progress
-            .start(&self.shared.tally, self.settings.messages);
         let before = resources::usage();
         let begin = Instant::now();
         let (publishers, problem) = self.start_publishers();
@@ -349,7 +375,6 @@ impl Conductor {
                 Err(_) => measured.problem = Some("the receiver panicked".into()),
             }
         }
-        drop(bar);
         measured
     }
 
@@ -389,9 +414,10 @@ impl Conductor {
         }
         let (account, over) = (Account::new(&self.shared.plan), Arc::clone(over));
         let (patience, arrived) = (self.patience, self.arrived.take());
+        let so_far = Arc::clone(&self.received);
         thread::Builder::new()
             .name("receiver".to_owned())
-            .spawn(move || receive(&inbox, account, arrived.as_ref(), &over, patience))
+            .spawn(move || receive(&inbox, account, &so_far, arrived.as_ref(), &over, patience))
             .map(Some)
             .map_err(|error| format!("the receiver could not be started: {error}"))
     }
@@ -436,6 +462,7 @@ struct Receipt {
 fn receive(
     inbox: &Inbox,
     mut account: Account,
+    so_far: &AtomicU64,
     arrived: Option<&Receiver<()>>,
     over: &AtomicBool,
     patience: Duration,
@@ -445,6 +472,7 @@ fn receive(
         match inbox.recv_timeout(patience) {
             Ok(message) => {
                 account.add(&message);
+                so_far.store(account.received().distinct, Ordering::Relaxed);
                 // One that came twice is one too many, which does no harm.
                 arrived.map(Receiver::try_recv);
             }

@@ -23,13 +23,14 @@ use crate::app::logging::hush;
 use crate::app::names::as_given;
 use crate::app::picture::Recordings;
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
+use crate::app::view::{Activity, Bounds, Now, Scene, View};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind};
+use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind, Handle};
 use report::SessionFound;
 use settings::DemoSettings;
-use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, SubscriberResult};
+use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, Said, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{DemoReport, Published, Run};
@@ -50,17 +51,18 @@ pub(crate) fn run(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
+    view: &View,
     mut on_run: impl FnMut(&Run),
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
-    client = clear_session(client, interrupt)?;
+    client = clear_session(client, interrupt, view)?;
     let mut runs = Vec::new();
     let mut number = 0;
     let mut has_session = false;
     let mut has_failed = false;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, ended) = iterate(number, client, settings, interrupt, recordings);
+        let (run, ended) = iterate(number, client, settings, interrupt, recordings, view);
         client = ended.client;
         has_session |= ended.stats.connects > 0;
         on_run(&run);
@@ -71,10 +73,11 @@ pub(crate) fn run(
         if pointless || settings.iterations != 0 && number >= settings.iterations {
             break;
         }
+        view.count_down("next iteration", settings.iteration_delay);
         interrupt.wait(settings.iteration_delay);
     }
     if has_session && !client.options().clean_session {
-        leave_no_session(client, interrupt, settings.made_up_id, has_failed);
+        leave_no_session(client, interrupt, view, settings.made_up_id, has_failed);
     }
     Ok(DemoReport::new(runs))
 }
@@ -85,16 +88,17 @@ pub(crate) fn run(
 pub(crate) fn leave_no_session(
     client: Client,
     interrupt: &Interrupt,
+    view: &View,
     made_up_id: bool,
     has_failed: bool,
 ) {
     let mut cleared = match (interrupt.is_requested(), has_failed) {
-        (false, false) => clear_session(client, interrupt),
-        (false, true) => clear_quickly(client),
+        (false, false) => clear_session(client, interrupt, view),
+        (false, true) => clear_quickly(client, view),
         (true, _) => Ok(client),
     };
     if interrupt.is_requested() && made_up_id {
-        cleared = cleared.and_then(clear_quickly);
+        cleared = cleared.and_then(|client| clear_quickly(client, view));
     }
     if let Err(error) = cleared {
         log::warn!("the broker may keep an empty session: {error}");
@@ -102,11 +106,11 @@ pub(crate) fn leave_no_session(
 }
 
 /// As [`clear_session`], within [`GRACE`].
-fn clear_quickly(client: Client) -> Result<Client, Error> {
+fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
     let _hushed = hush();
-    let (answered, client) = connect_and_ping(client, GRACE, None)?;
+    let (answered, client) = connect_and_ping(client, GRACE, view, None)?;
     match answered {
         true => Ok(client),
         false => Err(Error::new(
@@ -120,7 +124,11 @@ fn clear_quickly(client: Client) -> Result<Client, Error> {
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
-pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result<Client, Error> {
+pub(crate) fn clear_session(
+    mut client: Client,
+    interrupt: &Interrupt,
+    view: &View,
+) -> Result<Client, Error> {
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
     // The connection that counts comes later, or is over.
@@ -130,7 +138,7 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
     for times in 1.. {
         let answered;
         // Every attempt may use all of its time: TERMINATE must not cut one short.
-        (answered, client) = connect_and_ping(client, Duration::MAX, Some(interrupt))?;
+        (answered, client) = connect_and_ping(client, Duration::MAX, view, Some(interrupt))?;
         if answered || interrupt.is_requested() {
             break;
         }
@@ -158,9 +166,13 @@ pub(crate) fn clear_session(mut client: Client, interrupt: &Interrupt) -> Result
 fn connect_and_ping(
     client: Client,
     time: Duration,
+    view: &View,
     interrupt: Option<&Interrupt>,
 ) -> Result<(bool, Client), Error> {
+    let title = "clearing the session";
+    let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open_clean();
+    view.show(Scene::new(title, &handle, bounds));
     if let Some(interrupt) = interrupt {
         // There is nothing worth finishing.
         interrupt.watch(handle.clone(), Duration::ZERO);
@@ -184,14 +196,18 @@ fn iterate(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
+    view: &View,
 ) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);
     let ack_timeout = client.options().ack_timeout;
     let patience = ack_timeout + EXTRA_PATIENCE + settings.publish_delay;
+    let said = Said::default();
+    let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open();
     let recording = handle.recording();
     let events = handle.events();
+    view.show(scene(number, settings, &plan, &said, &handle, bounds));
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let (on_their_way, arrived) = bounded(UNRECEIVED);
@@ -203,6 +219,7 @@ fn iterate(
         publish_delay: settings.publish_delay,
         on_their_way: (settings.qos != QoS::AtMostOnce).then_some(on_their_way),
         over,
+        said,
     };
     let (start, started) = bounded(2);
     let (publishes, published) = bounded(0);
@@ -224,6 +241,7 @@ fn iterate(
         spawn("sync-publisher", move || {
             let (mut ends_loop, _publishes): (_, Sender<()>) = (ends_loop, publishes);
             let result = threads::sync_publisher(&shared, &started);
+            has_ended(&shared.said.sync_publisher, &result.problem);
             ends_loop.needed = false;
             result
         })
@@ -234,6 +252,7 @@ fn iterate(
         spawn("async-publisher", move || {
             let (mut ends_loop, _publishes) = (ends_loop, publishes);
             let result = threads::async_publisher(&shared, &started);
+            has_ended(&shared.said.async_publisher, &result.problem);
             ends_loop.needed = false;
             result
         })
@@ -244,7 +263,9 @@ fn iterate(
         spawn("subscriber", move || {
             // Dropped at the end, in a panic, and also when the thread cannot be started.
             let _ends_loop = ends_loop;
-            threads::subscriber(&shared, start, &receiving)
+            let result = threads::subscriber(&shared, start, &receiving);
+            has_ended(&shared.said.subscriber, &result.problem);
+            result
         })
     };
     let plan = shared.plan.clone();
@@ -369,6 +390,40 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
             run.error.get_or_insert(problem);
         }
     }
+}
+
+/// An iteration as the view shows it.
+fn scene(
+    number: u64,
+    settings: &DemoSettings,
+    plan: &Plan,
+    said: &Said,
+    handle: &Handle,
+    bounds: Bounds,
+) -> Scene {
+    let title = match settings.iterations {
+        0 => format!("iteration {number}"),
+        all => format!("iteration {number} of {all}"),
+    };
+    let inbox = (&said.inbox, settings.response_queue);
+    let (sync, asynchronous) = (&said.sync_publisher, &said.async_publisher);
+    Scene::new(title, handle, bounds)
+        .publisher("sync publisher", plan.count(SYNC), sync, settings.qos)
+        .publisher(
+            "async publisher",
+            plan.count(ASYNC),
+            asynchronous,
+            settings.qos,
+        )
+        .subscriber("subscriber", plan.total(), &said.subscriber, inbox)
+}
+
+/// A thread says that it has ended.
+fn has_ended(doing: &Activity, problem: &Option<String>) {
+    doing.is(match problem {
+        None => Now::Done,
+        Some(_) => Now::Failed,
+    });
 }
 
 type Spawned<T> = std::io::Result<JoinHandle<T>>;

@@ -15,6 +15,7 @@ use mqtt_connection_sharing::{
 
 use super::took::Took;
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
+use crate::app::view::{Activity, Now, SharedInbox};
 
 /// The subscriber waits that long with QoS 0, once everything was published.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
@@ -32,6 +33,16 @@ pub(super) struct DemoShared {
     pub(super) on_their_way: Option<Sender<()>>,
     /// Disconnected when the iteration is over: nobody needs to wait for anything any more.
     pub(super) over: Receiver<()>,
+    pub(super) said: Said,
+}
+
+/// The words of each thread about itself, for the view.
+#[derive(Clone, Default)]
+pub(super) struct Said {
+    pub(super) sync_publisher: Arc<Activity>,
+    pub(super) async_publisher: Arc<Activity>,
+    pub(super) subscriber: Arc<Activity>,
+    pub(super) inbox: SharedInbox,
 }
 
 /// The result of a publisher.
@@ -80,10 +91,12 @@ impl Drop for EndsLoop {
 /// Publishes one message after the other, each once the one before is acknowledged.
 pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();
+    let doing = &shared.said.sync_publisher;
     if start.recv().is_err() {
         return result;
     }
     for index in 0..shared.plan.count(SYNC) {
+        doing.is(Now::Queuing(index));
         let push = |publish| shared.handle.publish(publish);
         wait_for_the_subscriber(shared);
         let begin = Instant::now();
@@ -95,10 +108,12 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
             }
         };
         result.queuing.add(begin.elapsed());
+        doing.is(Now::Awaiting(index));
         let outcome = ticket.wait();
         let took = begin.elapsed();
         result.published += 1;
         log::debug!("sync publisher: message {index} {outcome}");
+        say_end(doing, &outcome);
         match outcome.is_delivered() {
             true => {
                 result.acknowledged += 1;
@@ -110,7 +125,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
                 result.problem.get_or_insert(problem);
             }
         }
-        pause(shared);
+        pause(shared, doing);
     }
     result
 }
@@ -118,6 +133,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
 /// Queues all its messages without waiting for any acknowledgment, then collects the acknowledgments in any order.
 pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();
+    let doing = &shared.said.async_publisher;
     if start.recv().is_err() {
         return result;
     }
@@ -125,12 +141,15 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     // Disconnected once every callback is gone: each has run by then, or has panicked.
     let (callback_is_there, all_ended) = bounded::<()>(0);
     for index in 0..shared.plan.count(ASYNC) {
+        doing.is(Now::Queuing(index));
         wait_for_the_subscriber(shared);
         let begin = Instant::now();
         let push = |message| {
             let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
+            let doing = Arc::clone(doing);
             let callback = move |outcome: Outcome| {
                 log::debug!("async publisher: message {index} {outcome}");
+                say_end(&doing, &outcome);
                 lock(&ends).note(index, outcome, begin.elapsed());
                 drop(is_there);
             };
@@ -142,8 +161,9 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
         }
         result.queuing.add(begin.elapsed());
         result.published += 1;
-        pause(shared);
+        pause(shared, doing);
     }
+    doing.is(Now::AwaitingAll(result.published));
     drop(callback_is_there);
     // Nothing is ever sent. Every accepted command ends, so this does too.
     let _ = all_ended.recv();
@@ -185,6 +205,8 @@ pub(super) fn subscriber(
     let inbox = shared
         .handle
         .inbox(receiving.response_queue, WhenFull::WaitAside);
+    let inbox = Arc::new(inbox);
+    let _ = shared.said.inbox.set(Arc::downgrade(&inbox));
     let mut account = Account::of_begun(&shared.plan, Arc::clone(&shared.begun));
     let mut problem = receive_all(shared, start, &inbox, &mut account, receiving).err();
     let dropped = inbox.dropped();
@@ -206,6 +228,7 @@ pub(super) fn subscriber(
     while let Ok(message) = shared.handle.unmatched().try_recv() {
         account.add(&message);
     }
+    shared.said.subscriber.is(Now::Ending);
     let end = shared.handle.terminate(receiving.grace).wait();
     let problem = problem.or_else(|| match end.is_delivered() {
         true => None,
@@ -226,6 +249,8 @@ fn receive_all(
     receiving: &Receiving,
 ) -> Result<(), String> {
     let patience = receiving.patience;
+    let doing = &shared.said.subscriber;
+    doing.is(Now::Subscribing);
     let filter = shared.plan.filter().to_owned();
     let subscribe = vec![Filter::new(filter.clone(), shared.qos)];
     let ticket = shared.handle.subscribe(inbox, subscribe);
@@ -243,12 +268,14 @@ fn receive_all(
         _ => patience,
     };
     let mut silence = Duration::ZERO;
+    doing.is(Now::Receiving);
     while !account.is_complete() {
         match inbox.recv_timeout(look) {
             Ok(message) => {
                 let (topic, bytes) = (message.topic(), message.payload().len());
                 log::debug!("subscriber: received {topic}, {bytes} bytes");
                 account.add(&message);
+                doing.set_done(account.received().distinct);
                 // One that came twice is one too many, which does no harm.
                 let _ = receiving.arrived.try_recv();
                 silence = Duration::ZERO;
@@ -279,6 +306,7 @@ fn receive_all(
             Err(problem) => log::debug!("subscriber: {problem}"),
         }
     }
+    doing.is(Now::Unsubscribing);
     let ticket = shared.handle.unsubscribe(inbox, vec![filter]);
     expect("UNSUBSCRIBE", ticket, patience).map(drop)
 }
@@ -350,10 +378,18 @@ fn publish<T>(
 }
 
 /// The gap between two messages; shorter only when the iteration is over.
-fn pause(shared: &DemoShared) {
+fn pause(shared: &DemoShared, doing: &Activity) {
     if !shared.publish_delay.is_zero() {
+        doing.is(Now::Pausing);
         // Nothing is ever sent: it ends by time, or because the iteration is over.
         let _ = shared.over.recv_timeout(shared.publish_delay);
+    }
+}
+
+/// Says that a message has ended.
+fn say_end(doing: &Activity, outcome: &Outcome) {
+    if let Outcome::Delivered { latency, .. } = outcome {
+        doing.one_done(*latency);
     }
 }
 

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use mqtt_connection_sharing::options::Options;
 
+use crate::app::cli::Verbosity;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, DemoReport, Interrupt};
 use crate::app::picture::Recordings;
 use crate::app::tests::demo_settings;
+use crate::app::values::ViewMode;
+use crate::app::view::View;
 use crate::support::Mosquitto;
 use crate::support::panicking_log::{expect_panicked, panic_at};
 use crate::support::running::{promptly, security};
@@ -31,12 +34,15 @@ fn demo() -> DemoReport {
         ..demo_settings()
     };
     let interrupt = Interrupt::default();
+    let view = View::start(ViewMode::Off, Verbosity::Quiet);
+    let mut recordings = Recordings::default();
     promptly(|| {
         demo::run(
             options,
             &settings,
             &interrupt,
-            &mut Recordings::default(),
+            &mut recordings,
+            &view,
             |_| {},
         )
     })

@@ -1,0 +1,404 @@
+//! The view as text: what was seen at one moment, and a width, become lines.
+//!
+//! Pure; the view's thread calls it. Nothing is told by colour alone, and no line reaches the terminal's last column.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::screen::ViewLine;
+
+/// All that the view shows of one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Sight {
+    /// The work: `iteration 2 of 3`.
+    pub(super) title: String,
+    pub(super) link: LinkNow,
+    pub(super) rows: Vec<Row>,
+    /// Commands in the queue, and places that it has.
+    pub(super) queue: (u64, u64),
+    /// Commands that await their acknowledgment, and how many may.
+    pub(super) window: (u64, u64),
+    /// Remarks below, one line each.
+    pub(super) notes: Vec<String>,
+}
+
+/// The one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkNow {
+    /// The loop does not run yet, or a thread asked for DISCONNECT.
+    Offline,
+    /// An attempt is under way.
+    Connecting { attempt: u32 },
+    /// There is none until the next attempt, after this time.
+    Waiting { attempt: u32, left: Duration },
+    /// The broker has accepted it.
+    Up {
+        tls: bool,
+        since: Duration,
+        resumed: bool,
+    },
+    /// The loop has ended.
+    Closed,
+}
+
+/// One thread, or several that do the same.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) now: String,
+    /// Columns for that, so that the next ones stay where they are.
+    pub(super) room: usize,
+    /// Whether it has ended: well, or not.
+    pub(super) ended: Option<bool>,
+    pub(super) done: u64,
+    pub(super) total: u64,
+    /// One more figure: its name and its value.
+    pub(super) last: Option<(&'static str, String)>,
+}
+
+/// Wider lines are hard to read.
+const WIDEST: usize = 119;
+/// Columns of a bar.
+const SHORTEST_BAR: usize = 4;
+const LONGEST_BAR: usize = 40;
+const LONGEST_GAUGE: usize = 16;
+
+/// The colours of the terminal that the view uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Colour {
+    Bold,
+    Good,
+    Bad,
+    Care,
+    Bar,
+}
+
+/// The lines for a terminal with so many columns.
+pub(super) fn lines(seen: &Sight, columns: usize, colours: bool) -> Vec<ViewLine> {
+    let width = columns.saturating_sub(1).min(WIDEST);
+    let mut lines = vec![header(seen, width)];
+    lines.extend(rows(&seen.rows, width));
+    if seen.queue.1 > 0 {
+        lines.push(gauges(seen, width));
+    }
+    lines.extend(seen.notes.iter().map(|note| {
+        let mut line = Text::default();
+        line.push(&format!(" {note}"));
+        line
+    }));
+    let lines = lines.into_iter();
+    lines.map(|line| line.finish(width, colours)).collect()
+}
+
+/// The same in one line without an end, for a log.
+pub(super) fn in_one_line(seen: &Sight) -> String {
+    let mut text = format!("{}: {}", seen.title, seen.link.short());
+    for row in &seen.rows {
+        let Row { name, now, .. } = row;
+        text.push_str(&format!("; {name}: {}", row.count().trim_start()));
+        if !now.is_empty() {
+            text.push_str(&format!(", {now}"));
+        }
+    }
+    if seen.queue.1 > 0 {
+        let (queued, in_flight) = (Number(seen.queue.0), Number(seen.window.0));
+        text.push_str(&format!("; {queued} queued, {in_flight} in flight"));
+    }
+    for note in &seen.notes {
+        text.push_str(&format!("; {note}"));
+    }
+    text
+}
+
+fn header(seen: &Sight, width: usize) -> Text {
+    let mut line = Text::default();
+    line.paint(Colour::Bold, &seen.title);
+    let title = line.width();
+    let fits = |text: &&String| title + 2 + text.len() <= width;
+    let long = Some(seen.link.to_string());
+    let link = long.as_ref().filter(fits).cloned();
+    let link = link.unwrap_or_else(|| seen.link.short());
+    let gap = width.saturating_sub(title + link.len()).max(2);
+    line.push(&" ".repeat(gap));
+    let colour = match seen.link {
+        LinkNow::Up { .. } => Some(Colour::Good),
+        LinkNow::Waiting { .. } => Some(Colour::Care),
+        LinkNow::Connecting { attempt } if attempt > 1 => Some(Colour::Care),
+        _ => None,
+    };
+    match colour {
+        Some(colour) => line.paint(colour, &link),
+        None => line.push(&link),
+    }
+    line
+}
+
+/// One line for each thread, in columns. A narrow terminal gets no bars, a very narrow one only what a thread does and how
+/// far it is.
+fn rows(rows: &[Row], width: usize) -> Vec<Text> {
+    let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
+    let name = widest(&|row| row.name.len());
+    let now = widest(&|row| row.now.len().max(row.room));
+    // As wide as it will ever be.
+    let count = widest(&|row| 4 + 2 * Number(row.total).to_string().len());
+    let tail = |words: bool| {
+        let tail = widest(&|row| row.tail(words).len());
+        // Latencies of one digit and of four.
+        tail.max(if words { 13 } else { 8 })
+    };
+    let (full, bare) = (tail(true), tail(false));
+    let fixed = 1 + name + 1 + now + 1 + count;
+    let room = width.saturating_sub(fixed + 3 + 2 + full);
+    let bar = room.min(LONGEST_BAR);
+    let (bar, words) = match bar >= SHORTEST_BAR {
+        true => (bar, Some(true)),
+        false if fixed + 2 + full <= width => (0, Some(true)),
+        false => (0, (fixed + 1 + bare <= width).then_some(false)),
+    };
+    let line = |row: &Row| {
+        let mut line = Text::default();
+        line.push(&format!(" {:name$} ", row.name));
+        let colour = row
+            .ended
+            .map(|well| if well { Colour::Good } else { Colour::Bad });
+        let padded = format!("{:now$}", row.now);
+        match colour {
+            Some(colour) => line.paint(colour, &padded),
+            None => line.push(&padded),
+        }
+        if bar > 0 {
+            line.push("  ");
+            push_bar(&mut line, row.done, row.total, bar);
+        }
+        line.push(&format!(" {:count$}", row.count()));
+        if let Some(words) = words {
+            let gap = if words { "  " } else { " " };
+            line.push(&format!("{gap}{}", row.tail(words)));
+        }
+        line
+    };
+    rows.iter().map(line).collect()
+}
+
+fn gauges(seen: &Sight, width: usize) -> Text {
+    let names = ["command queue", "in flight"];
+    let counts = [seen.queue, seen.window].map(|(now, most)| {
+        let most = Number(most).to_string();
+        format!(
+            "{:1$}",
+            format!("{} of {most}", Number(now)),
+            4 + 2 * most.len()
+        )
+    });
+    let fixed: usize = names
+        .iter()
+        .chain(&counts.each_ref().map(|count| count.as_str()))
+        .map(|text| text.len())
+        .sum();
+    // Around the bars, and between both gauges.
+    let blanks = 1 + 3 + 2 * 4;
+    let bar = (width.saturating_sub(fixed + blanks) / 2).min(LONGEST_GAUGE);
+    let mut line = Text::default();
+    for (place, (now, most)) in [seen.queue, seen.window].into_iter().enumerate() {
+        line.push(if place == 0 { " " } else { "   " });
+        line.push(names[place]);
+        line.push("  ");
+        if bar >= SHORTEST_BAR - 1 {
+            push_bar(&mut line, now, most, bar);
+            line.push("  ");
+        }
+        line.push(&counts[place]);
+    }
+    line
+}
+
+/// A bar is full only if all is there, and empty only if nothing is.
+fn push_bar(line: &mut Text, now: u64, most: u64, width: usize) {
+    let share = (now.min(most) as f64) / (most.max(1) as f64) * width as f64;
+    let filled = match now {
+        0 => 0,
+        _ if now >= most => width,
+        _ => (share as usize).clamp(1, width.saturating_sub(1)),
+    };
+    line.paint(Colour::Bar, &"#".repeat(filled));
+    line.push(&".".repeat(width - filled));
+}
+
+impl Row {
+    fn count(&self) -> String {
+        let total = Number(self.total).to_string();
+        format!("{:>1$} of {total}", Number(self.done), total.len())
+    }
+
+    fn tail(&self, words: bool) -> String {
+        match &self.last {
+            Some((name, value)) if words => format!("{name} {value}"),
+            Some((_, value)) => value.clone(),
+            None => String::new(),
+        }
+    }
+}
+
+impl LinkNow {
+    /// For a terminal that has not enough columns for the whole text.
+    fn short(self) -> String {
+        match self {
+            LinkNow::Up {
+                tls,
+                since,
+                resumed,
+            } => format!(
+                "{} up {}, session {}",
+                if tls { "TLS" } else { "TCP" },
+                Seconds(since),
+                if resumed { "resumed" } else { "new" },
+            ),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for LinkNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            LinkNow::Offline => f.write_str("not connected"),
+            LinkNow::Connecting { attempt: ..=1 } => f.write_str("connecting"),
+            LinkNow::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
+            LinkNow::Waiting { attempt, left } => {
+                write!(f, "no connection, attempt {attempt} in {}", Countdown(left))
+            }
+            LinkNow::Up {
+                tls,
+                since,
+                resumed,
+            } => write!(
+                f,
+                "one {} connection, up {}, session {}",
+                if tls { "TLS" } else { "TCP" },
+                Seconds(since),
+                if resumed { "resumed" } else { "new" },
+            ),
+            LinkNow::Closed => f.write_str("connection closed"),
+        }
+    }
+}
+
+/// A number with commas between its thousands.
+pub(super) struct Number(pub(super) u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::new();
+        for (place, digit) in digits.chars().enumerate() {
+            if place > 0 && (digits.len() - place).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+/// A time for people, in whole seconds.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ ..60 => write!(f, "{seconds} s"),
+            seconds @ ..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            seconds => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
+        }
+    }
+}
+
+/// The time until something happens: in tenths of a second while it is short.
+pub(super) struct Countdown(pub(super) Duration);
+
+impl fmt::Display for Countdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            left if left < Duration::from_secs(10) => write!(f, "{:.1} s", left.as_secs_f64()),
+            left => Seconds(left).fmt(f),
+        }
+    }
+}
+
+/// How long a message took.
+pub(super) struct LatencyText(pub(super) Duration);
+
+impl fmt::Display for LatencyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs_f64() {
+            seconds @ 1.0.. => write!(f, "{seconds:.2} s"),
+            seconds if seconds >= 0.1 => write!(f, "{:.0} ms", seconds * 1e3),
+            seconds => write!(f, "{:.2} ms", seconds * 1e3),
+        }
+    }
+}
+
+/// A line that is being made, in pieces of one colour each.
+#[derive(Default)]
+struct Text {
+    pieces: Vec<(Option<Colour>, String)>,
+}
+
+impl Text {
+    fn push(&mut self, text: &str) {
+        self.pieces.push((None, text.to_owned()));
+    }
+
+    fn paint(&mut self, colour: Colour, text: &str) {
+        self.pieces.push((Some(colour), text.to_owned()));
+    }
+
+    fn width(&self) -> usize {
+        self.pieces
+            .iter()
+            .map(|(_, text)| text.chars().count())
+            .sum()
+    }
+
+    /// The line, cut where it is too wide, and without blanks at its end.
+    fn finish(self, width: usize, colours: bool) -> ViewLine {
+        let whole: String = self.pieces.iter().map(|(_, text)| text.as_str()).collect();
+        let mut left = whole.trim_end().chars().count().min(width);
+        let mut line = ViewLine {
+            text: String::new(),
+            width: left,
+        };
+        for (colour, text) in self.pieces {
+            let text: String = text.chars().take(left).map(printable).collect();
+            left -= text.chars().count();
+            match colour.filter(|_| colours && !text.is_empty()) {
+                Some(colour) => {
+                    line.text
+                        .push_str(&format!("\x1b[{}m{text}\x1b[0m", colour.code()));
+                }
+                None => line.text.push_str(&text),
+            }
+        }
+        line
+    }
+}
+
+/// Each character takes one column: texts of brokers and settings can have others.
+fn printable(c: char) -> char {
+    match c {
+        ' '..='~' => c,
+        _ => '?',
+    }
+}
+
+impl Colour {
+    fn code(self) -> &'static str {
+        match self {
+            Colour::Bold => "1",
+            Colour::Good => "32",
+            Colour::Bad => "1;31",
+            Colour::Care => "33",
+            Colour::Bar => "36",
+        }
+    }
+}
