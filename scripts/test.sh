@@ -11,9 +11,9 @@
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
-#   --all     besides all steps: shellcheck, faults in the models, the package built from its own files, pictures in a
-#             browser, a storm of a million messages, a program that is killed 200 times in mid-work, and both fuzz
-#             targets for some minutes; for this it also installs shellcheck and chromium
+#   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, the package built from
+#             its own files, pictures in a browser, a storm of a million messages, a program that is killed 200 times in
+#             mid-work, and both fuzz targets for some minutes; for this it also installs shellcheck, tmux and chromium
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -62,6 +62,7 @@ missing_packages() {
     command -v mosquitto >/dev/null 2>&1 || echo mosquitto
     if [[ $mode == --all ]]; then
         command -v shellcheck >/dev/null 2>&1 || echo shellcheck
+        command -v tmux >/dev/null 2>&1 || echo tmux
         command -v chromium >/dev/null 2>&1 || echo chromium
     fi
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
@@ -227,6 +228,8 @@ else
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
     step 'smoke test' scripts/smoke.sh
     step 'short soak run' scripts/soak.sh --dev 0.25
+    [[ $mode != --all ]] || step 'live view in a terminal' \
+        cargo test --locked --test program view:: -- --ignored
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm

@@ -19,7 +19,7 @@ use rumqttc::mqttbytes::v4;
 
 /// Compares `text` with the file of this name, or writes the file if `UPDATE_GOLDEN` is set.
 #[track_caller]
-fn expect_golden(name: &str, text: &str) {
+pub fn expect_golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/program/golden_files")
         .join(name);
@@ -77,7 +77,7 @@ fn without_times(text: &str) -> String {
 }
 
 /// Replaces each run of digits by `<n>`.
-fn without_numbers(text: &str) -> String {
+pub fn without_numbers(text: &str) -> String {
     let mut plain = String::new();
     let mut digits = false;
     for c in text.chars() {

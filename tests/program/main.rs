@@ -23,3 +23,4 @@ mod settings;
 mod stopped;
 mod support_works;
 mod untrusted;
+mod view;

@@ -29,6 +29,7 @@ pub mod schema;
 pub mod scripted;
 pub mod secrets;
 pub mod storm;
+pub mod tmux;
 pub mod wire;
 pub mod witness;
 
