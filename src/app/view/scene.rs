@@ -21,7 +21,7 @@ pub(crate) struct Scene {
     title: String,
     handle: Handle,
     bounds: Bounds,
-    workers: Vec<Actor>,
+    actors: Vec<Actor>,
     /// The next thing to happen, and when it does.
     next: Option<(&'static str, Instant)>,
     /// The events of the connection, from the beginning of the scene.
@@ -44,7 +44,7 @@ pub(crate) struct Bounds {
 struct Actor {
     name: String,
     total: u64,
-    kind: Role,
+    role: Role,
 }
 
 enum Role {
@@ -65,7 +65,7 @@ pub(crate) type SharedInbox = Arc<OnceLock<Weak<Inbox>>>;
 
 /// Columns for what a thread does, and for a rate.
 const THREAD: usize = 26;
-const FLOW: usize = 16;
+const RATE: usize = 16;
 
 /// Below this time without a message the rate tells enough.
 const STILL: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Scene {
             events: handle.events(),
             handle: handle.clone(),
             bounds,
-            workers: Vec::new(),
+            actors: Vec::new(),
             next: None,
             cause: None,
         }
@@ -107,8 +107,8 @@ impl Scene {
         doing: &Arc<Activity>,
         (inbox, places): (&SharedInbox, usize),
     ) -> Self {
-        let kind = Role::Subscriber(Arc::clone(doing), Arc::clone(inbox), places);
-        self.with(name, total, kind)
+        let role = Role::Subscriber(Arc::clone(doing), Arc::clone(inbox), places);
+        self.with(name, total, role)
     }
 
     /// Threads of which only a count is known. The first ones publish. The view's thread calls `count`.
@@ -118,17 +118,17 @@ impl Scene {
         total: u64,
         count: impl Fn() -> u64 + Send + 'static,
     ) -> Self {
-        let kind = Role::Counted(Counted {
+        let role = Role::Counted(Counted {
             count: Box::new(count),
             growth: Growth::default(),
-            has_latencies: self.workers.is_empty(),
+            has_latencies: self.actors.is_empty(),
         });
-        self.with(name, total, kind)
+        self.with(name, total, role)
     }
 
-    fn with(mut self, name: impl Into<String>, total: u64, kind: Role) -> Self {
+    fn with(mut self, name: impl Into<String>, total: u64, role: Role) -> Self {
         let name = name.into();
-        self.workers.push(Actor { name, total, kind });
+        self.actors.push(Actor { name, total, role });
         self
     }
 
@@ -160,9 +160,9 @@ impl Scene {
 
     pub(super) fn seen(&mut self, state: &ConnectionState, stats: &Stats, now: Instant) -> Sight {
         let rows: Vec<Row> = self
-            .workers
+            .actors
             .iter_mut()
-            .map(|worker| worker.row(stats, now))
+            .map(|actor| actor.row(stats, now))
             .collect();
         let link = link(state, self.bounds.tls, now);
         let mut notes = Vec::new();
@@ -171,6 +171,10 @@ impl Scene {
         }
         if !rows.is_empty() {
             notes.extend(meanwhile(link, stats));
+        }
+        // Elsewhere an inbox may accept only what is taken out of it, and the count has those, too.
+        let has_inbox = |actor: &Actor| matches!(actor.role, Role::Subscriber(..));
+        if self.actors.iter().any(has_inbox) {
             notes.extend(aside(stats));
         }
         notes.extend(self.time_left());
@@ -198,11 +202,11 @@ impl Scene {
     /// How long all flows together will take, or what they wait for.
     fn time_left(&self) -> Option<String> {
         let flows: Vec<(u64, f64)> = self
-            .workers
+            .actors
             .iter()
-            .filter_map(|worker| match &worker.kind {
+            .filter_map(|actor| match &actor.role {
                 Role::Counted(flow) => {
-                    let missing = worker.total.saturating_sub((flow.count)());
+                    let missing = actor.total.saturating_sub((flow.count)());
                     Some((missing, flow.growth.per_second()))
                 }
                 _ => None,
@@ -239,7 +243,7 @@ impl Actor {
             total,
             last: None,
         };
-        match &mut self.kind {
+        match &mut self.role {
             Role::Publisher(doing, qos) => {
                 (row.now, row.ended) = told(doing, *qos);
                 row.done = doing.done();
@@ -257,7 +261,7 @@ impl Actor {
                 });
             }
             Role::Counted(flow) => {
-                row.room = FLOW;
+                row.room = RATE;
                 row.done = (flow.count)();
                 flow.growth.add(row.done, now);
                 let (still, rate) = (flow.growth.still(now), flow.growth.per_second());

@@ -274,7 +274,8 @@ fn an_inbox_is_shown_while_its_thread_has_it() {
 #[test]
 fn a_scene_tells_what_waits_while_there_is_no_connection() {
     let doing = Arc::new(Activity::default());
-    let mut scene = scene(|scene| scene.publisher("one", 4, &doing, QoS::AtLeastOnce));
+    let shared = SharedInbox::default();
+    let mut scene = scene(|scene| scene.subscriber("one", 4, &doing, (&shared, 10)));
     let now = Instant::now();
     let mut stats = Stats::default();
     (stats.queued, stats.in_flight, stats.waiting_messages) = (2, 1, 3);
