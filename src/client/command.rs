@@ -187,8 +187,7 @@ impl fmt::Display for RejectReason {
             }
             RejectReason::NoFilter => f.write_str("it has no filter, and needs at least one"),
             RejectReason::CleanSession => f.write_str(
-                "an inbox that accepts by hand needs a session that the broker keeps: set `clean_session` to false and \
-                 open the client with `open`",
+                "an inbox that accepts by hand needs a session that the broker keeps, and this one is clean",
             ),
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }
