@@ -127,6 +127,8 @@ fn what_was_pushed_and_not_queued_counts_no_more() {
         matches!(reason, RejectReason::QueueFull { .. }),
         "{reason:?}"
     );
+    // The loop has heard of it by the end of this.
+    assert!(told(running.handle().process_loop()).is_delivered());
     send_at_once(&mut link, [message("a", 1, "x")]);
     expect_pubacks(&mut link, [1]);
     assert!(inbox.try_recv().is_err());

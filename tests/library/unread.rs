@@ -7,10 +7,13 @@ use crate::support::{Connection, Event, HANG, ScriptedBroker};
 use mqtt_connection_sharing::WhenFull;
 use rumqttc::mqttbytes::{self, v4};
 
+/// No other test of this process has an inbox of that name in its log lines.
+const TOPIC: &str = "unread";
+
 const PAYLOAD: usize = 255 * 1024;
 
 /// So many bytes a message counts: topic, payload and 256 beside them.
-const COUNTED: usize = PAYLOAD + 1 + 256;
+const COUNTED: usize = PAYLOAD + TOPIC.len() + 256;
 
 /// So many messages may count as accepted while they wait: 64 MiB, since the largest packet is smaller than that.
 const LIMIT: u16 = (64 * 1024 * 1024 / COUNTED) as u16;
@@ -21,7 +24,7 @@ const BOUND: u16 = (80 * 1024 * 1024 / COUNTED) as u16;
 fn send(link: &mut Connection, ids: impl IntoIterator<Item = u16>, dup: bool) {
     for id in ids {
         let payload = vec![(id % 251) as u8; PAYLOAD];
-        let mut publish = v4::Publish::new("a", mqttbytes::QoS::AtLeastOnce, payload);
+        let mut publish = v4::Publish::new(TOPIC, mqttbytes::QoS::AtLeastOnce, payload);
         publish.pkid = id;
         publish.dup = dup;
         link.send_packet(v4::Packet::Publish(publish));
@@ -34,7 +37,7 @@ fn unread_messages_are_bounded_in_bytes_and_arrive_in_the_end() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
-    running.subscribe(&mut link, &inbox, "a");
+    running.subscribe(&mut link, &inbox, TOPIC);
     // The first message has room in the inbox, the last ones have room nowhere.
     let last = 1 + BOUND + 3;
     send(&mut link, 1..=last, false);
@@ -68,13 +71,17 @@ fn unread_messages_are_bounded_in_bytes_and_arrive_in_the_end() {
     }
     assert!(inbox.try_recv().is_err());
     assert_eq!(inbox.dropped(), 0);
-    let said = |text: &str| LINES.with(0, text, "").len();
+    let said = |text: &str| {
+        LINES
+            .with(0, " messages wait for the inbox of \"unread\"", text)
+            .len()
+    };
     assert_eq!(said("the broker until half of that is read"), 2);
-    assert_eq!(said("a thread reads its inbox again"), 1);
-    let held_back = LINES.with(0, "further ones wait unacknowledged", "");
-    assert!(
-        held_back[0].contains(" messages wait for the inbox of \"a\""),
-        "{held_back:?}"
+    assert!(said("further ones wait unacknowledged") > 0);
+    let own = format!(":{}", broker.port());
+    assert_eq!(
+        LINES.with(0, &own, "a thread reads its inbox again").len(),
+        1
     );
     let (_, stats) = running.terminate(link);
     assert_eq!(
