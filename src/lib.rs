@@ -268,7 +268,7 @@ pub use client::ticket::{Ticket, wait_any};
 pub use client::watch::{ConnectionEvents, NoEvent, NotReached};
 pub use link::steps::AttemptStep;
 pub use link::tls::hello::{Cipher, TlsVersion};
-pub use link::tls::{BrokerCertificate, TlsDetails};
+pub use link::tls::{BrokerCertificate, ClientCertificate, TlsDetails};
 pub use mqtt::limits;
 pub use mqtt::packet::{Credentials, Filter, Message, Publish, QoS, Will};
 pub use mqtt::session::{NotDelivered, Outcome, Reason};

@@ -9,7 +9,7 @@ use super::prepare::{FRESH_FOR, Prepared, Preparer};
 use crate::client::handle::Handle;
 use crate::error::Error;
 use crate::link::backoff::Backoff;
-use crate::link::tls::{self, Connector};
+use crate::link::tls::{self, ClientCertificate, Connector};
 use crate::mqtt::session::SessionOptions;
 use crate::options::{Options, Security};
 
@@ -93,6 +93,12 @@ impl Client {
     /// The options that the client was made with, or what its provider gave last in place of some of them.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The client's own certificate, as it is presented at the next connection. `None` without one, and where it cannot be
+    /// read. The clock is read, to compare dates; nothing is connected.
+    pub fn certificate(&self) -> Option<ClientCertificate> {
+        self.connector.as_ref()?.own_certificate()
     }
 
     /// The delays between failed attempts as the loop waits for them: random ones below a doubling

@@ -15,6 +15,12 @@ use pkcs8::spki::AlgorithmIdentifierRef;
 use super::der::{elements, is_context, oid, split, values};
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const ELLIPTIC_CURVE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const P_256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P_384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P_521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const ALTERNATIVE_NAMES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
@@ -38,6 +44,8 @@ pub(super) struct Certificate {
     /// The last common name of the subject.
     pub(super) common_name: Option<String>,
     pub(super) key_type: ObjectIdentifier,
+    /// Its key as people call it: `RSA 2048`.
+    pub(super) key_kind: Option<String>,
     not_before: Option<DateTime>,
     not_after: Option<DateTime>,
     /// The host names, addresses and other names for which it was made.
@@ -129,12 +137,14 @@ impl Certificate {
         let dates: Vec<_> = values(validity.value()).into_iter().map(date).collect();
         let key = AnyRef::from_der(field(5)?).ok()?;
         let key = elements(key.value());
+        let algorithm = AlgorithmIdentifierRef::from_der(key.first()?).ok()?;
         let mut certificate = Certificate {
             der: der.to_vec(),
             subject: subject.to_vec(),
             issuer: issuer.to_vec(),
             common_name: common_name(subject),
-            key_type: AlgorithmIdentifierRef::from_der(key.first()?).ok()?.oid,
+            key_type: algorithm.oid,
+            key_kind: key_kind(algorithm, key.get(1).copied()),
             not_before: dates.first().copied().flatten(),
             not_after: dates.get(1).copied().flatten(),
             names: Vec::new(),
@@ -236,6 +246,32 @@ impl Certificate {
     pub(super) fn shown_common_name(&self) -> Option<String> {
         let name = self.common_name.as_deref()?;
         Some(format!("{:?}", shortened(name)))
+    }
+}
+
+/// The kind of a public key, for people. `key` is its BIT STRING in DER.
+fn key_kind(algorithm: AlgorithmIdentifierRef<'_>, key: Option<&[u8]>) -> Option<String> {
+    match algorithm.oid {
+        RSA => {
+            // The unused bits, of which there are none, then RSAPublicKey ::= { modulus, exponent } (RFC 8017, A.1.1).
+            let (_, key) = AnyRef::from_der(key?).ok()?.value().split_first()?;
+            let modulus = *values(AnyRef::from_der(key).ok()?.value()).first()?;
+            let zeros = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == 0).count();
+            let digits = &modulus.value()[zeros(modulus.value())..];
+            let bits = digits.len() * 8 - digits.first()?.leading_zeros() as usize;
+            Some(format!("RSA {bits}"))
+        }
+        ELLIPTIC_CURVE => {
+            let curve = algorithm.parameters?.decode_as::<ObjectIdentifier>().ok();
+            Some(match curve {
+                Some(P_256) => "EC P-256".to_owned(),
+                Some(P_384) => "EC P-384".to_owned(),
+                Some(P_521) => "EC P-521".to_owned(),
+                _ => "EC".to_owned(),
+            })
+        }
+        ED25519 => Some("Ed25519".to_owned()),
+        _ => None,
     }
 }
 

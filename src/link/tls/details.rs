@@ -1,4 +1,4 @@
-//! The agreement of a TLS handshake, for observers. Pure data: nothing here decides about trust.
+//! The agreement of a TLS handshake, and the certificates of both sides, for observers. Pure data: nothing here decides about trust.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,6 +35,55 @@ pub struct BrokerCertificate {
     pub not_before: Option<SystemTime>,
     /// The last moment at which it is valid.
     pub not_after: Option<SystemTime>,
+}
+
+/// The certificate that a client presents: see [`Client::certificate`](crate::Client::certificate). A part that could
+/// not be read is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientCertificate {
+    /// The common name of its subject.
+    pub common_name: Option<String>,
+    /// The common name of its issuer.
+    pub issuer: Option<String>,
+    /// The first moment at which it is valid.
+    pub not_before: Option<SystemTime>,
+    /// The last moment at which it is valid.
+    pub not_after: Option<SystemTime>,
+    /// The kind of its key: `RSA 2048`, `EC P-256`, `Ed25519`.
+    pub key: Option<String>,
+    /// SHA-256 of the certificate in DER. In hexadecimal it is the certificate's identifier in AWS IoT Core. `None` where
+    /// the system's TLS library is not OpenSSL.
+    pub sha256: Option<[u8; 32]>,
+    /// Clauses that say for what a broker may refuse it, or one above it in the chain: dates by this machine's clock,
+    /// purposes, length.
+    pub flaws: Vec<String>,
+}
+
+impl ClientCertificate {
+    pub(super) fn new(certificate: &Certificate, flaws: Vec<String>) -> Self {
+        let (start, end) = certificate.validity();
+        ClientCertificate {
+            common_name: certificate.common_name.clone(),
+            issuer: certificate.issuer_name(),
+            not_before: start.map(|since| UNIX_EPOCH + since),
+            not_after: end.map(|since| UNIX_EPOCH + since),
+            key: certificate.key_kind.clone(),
+            sha256: sha256(&certificate.der),
+            flaws,
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
+fn sha256(der: &[u8]) -> Option<[u8; 32]> {
+    Some(openssl::sha::sha256(der))
+}
+
+/// The libraries of these systems have no call for it.
+#[cfg(any(target_os = "windows", target_vendor = "apple"))]
+fn sha256(_: &[u8]) -> Option<[u8; 32]> {
+    None
 }
 
 impl TlsDetails {

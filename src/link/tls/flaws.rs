@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Connector;
 use super::certificate::{Certificate, Invalid, path};
+use super::details::ClientCertificate;
 use crate::options::Identity;
 
 /// The bytes of a certificate chain that OpenSSL takes unless told otherwise.
@@ -42,6 +43,12 @@ impl Connector {
     /// The first flaw of the client's certificates; `None` if they have none, or if there is no certificate.
     pub(crate) fn flaw(&self) -> Option<Flaw> {
         self.flaws().into_iter().next()
+    }
+
+    /// The client's own certificate, with its flaws.
+    pub(crate) fn own_certificate(&self) -> Option<ClientCertificate> {
+        let flaws = self.flaws().into_iter().map(|flaw| flaw.problem);
+        Some(ClientCertificate::new(self.chain.first()?, flaws.collect()))
     }
 
     /// All flaws of the client's certificates.

@@ -36,7 +36,7 @@ use crate::options::TlsOptions;
 use certificate::Certificate;
 use chain::authorities;
 use contents::{Contents, LoadedIdentity};
-pub use details::{BrokerCertificate, TlsDetails};
+pub use details::{BrokerCertificate, ClientCertificate, TlsDetails};
 use errors::reasons;
 pub(crate) use errors::{
     alert_error, certificates, handshake_error, is_about_issuers, is_unverified,

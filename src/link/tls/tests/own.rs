@@ -243,3 +243,50 @@ fn a_chain_that_is_too_long_is_named_with_its_length() {
         );
     }
 }
+
+/// A client shows its own certificate before it connects.
+#[test]
+fn the_clients_own_certificate_is_shown_with_its_key_its_dates_and_its_fingerprint() {
+    let lab = Lab::new();
+    let new = "req -x509 -nodes -days 30 -subj /CN=me";
+    for (file, key, kind) in [
+        ("rsa", "rsa:2048", "RSA 2048"),
+        ("odd", "rsa:2047", "RSA 2047"),
+        ("p256", "ec -pkeyopt ec_paramgen_curve:P-256", "EC P-256"),
+        ("p384", "ec -pkeyopt ec_paramgen_curve:P-384", "EC P-384"),
+        ("ed", "ed25519", "Ed25519"),
+    ] {
+        lab.openssl(&format!(
+            "{new} -newkey {key} -keyout {file}.key -out {file}.pem"
+        ));
+        let made = connector(&TlsOptions {
+            identity: Some(options::Identity::pem(
+                lab.path(&format!("{file}.pem")),
+                lab.path(&format!("{file}.key")),
+            )),
+            ..TlsOptions::default()
+        });
+        let shown = made.unwrap().own_certificate().unwrap();
+        assert_eq!(shown.key.as_deref(), Some(kind), "{shown:?}");
+        assert_eq!(shown.common_name.as_deref(), Some("me"));
+        assert_eq!(shown.issuer.as_deref(), Some("me"));
+        let valid = shown
+            .not_after
+            .unwrap()
+            .duration_since(shown.not_before.unwrap());
+        assert_eq!(valid.unwrap(), Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(shown.flaws, Vec::<String>::new());
+        lab.openssl(&format!(
+            "x509 -in {file}.pem -noout -fingerprint -sha256 -out {file}.print"
+        ));
+        let bytes = shown.sha256.unwrap();
+        let hexadecimal = bytes.map(|byte| format!("{byte:02X}")).join(":");
+        assert!(
+            lab.text(&format!("{file}.print"))
+                .trim()
+                .ends_with(&hexadecimal)
+        );
+    }
+    let without = connector(&TlsOptions::default());
+    assert_eq!(without.unwrap().own_certificate(), None);
+}
