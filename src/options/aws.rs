@@ -1,14 +1,16 @@
 //! Names what AWS IoT Core wants of these options and did not get: an ALPN name, its present endpoint.
 //!
-//! `mqtt/limits.rs` knows its host names and limits. Pure. The loop's thread uses it for errors.
+//! `mqtt/limits.rs` knows its host names and limits. Pure. The loop's thread uses it for errors, and any
+//! thread may ask for the name.
 
 use super::{Options, Security};
 use crate::error::Error;
 use crate::mqtt::limits::{ats_host, is_aws_iot};
 
 impl Options {
-    /// If the host is an endpoint of AWS IoT Core, or stands for one (`server_name`): its name.
-    fn aws_host(&self) -> Option<&str> {
+    /// The name of an endpoint of AWS IoT Core: the host, or the name that stands for it in the handshake
+    /// ([`TlsOptions::server_name`](super::TlsOptions::server_name)). `None` for any other broker.
+    pub fn aws_host(&self) -> Option<&str> {
         let name = match &self.security {
             Security::Tls(tls) => tls.server_name.as_deref(),
             Security::Plain => None,

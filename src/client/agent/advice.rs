@@ -2,6 +2,8 @@
 //!
 //! Pure: it makes errors from what is known, and decides nothing. The loop's thread.
 
+use std::io;
+
 use super::Client;
 use crate::error::{Blame, Error};
 use crate::link::tls::Connector;
@@ -14,14 +16,16 @@ pub(super) fn connecting(client: &Client) -> String {
     format!("connecting to {}", client.options.address())
 }
 
-/// CONNACK did not come.
+/// CONNACK did not come. The source says that no more is known.
 pub(super) fn unanswered(client: &Client) -> Error {
-    client.options.with_missing_alpn(Error::new(
+    let error = Error::new(
         Blame::Network,
         connecting(client),
         "the broker did not answer CONNECT in time",
         "check that it is an MQTT broker and not overloaded, or raise `connect_timeout`",
-    ))
+    );
+    let source = io::Error::from(io::ErrorKind::TimedOut);
+    client.options.with_missing_alpn(error.with_source(source))
 }
 
 /// The broker answered CONNECT with this code.
@@ -147,11 +151,16 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
     let problem = format!("{loss}, {moment}");
     // With some brokers this is all the answer that a certificate gets.
     let flaw = client.connector.as_ref().and_then(Connector::flaw);
+    // The source tells programs that no more than this is known.
     match (loss, flaw) {
         (LinkLoss::Reset(_) | LinkLoss::PeerClosed, Some(flaw)) => {
             let advice = format!("{}; else {advice}", flaw.advice);
             Error::new(blame, tried, flaw.beside(&problem), advice)
         }
+        (LinkLoss::PeerClosed, None) => Error::new(blame, tried, problem, advice)
+            .with_source(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        (LinkLoss::Reset(_), None) => Error::new(blame, tried, problem, advice)
+            .with_source(io::Error::from(io::ErrorKind::ConnectionReset)),
         _ => Error::new(blame, tried, problem, advice),
     }
 }
@@ -295,6 +304,32 @@ mod tests {
             assert!(advice.contains(told), "{told}: {advice}");
             assert!(!advice.contains(not_told), "{told}: {advice}");
         }
+    }
+
+    /// A program tells by the kind of the source that the error names only candidates.
+    #[test]
+    fn only_an_end_without_a_known_cause_has_a_source() {
+        use std::error::Error as _;
+
+        let kind = |error: &Error| {
+            let source = error.source()?;
+            Some(source.downcast_ref::<io::Error>()?.kind())
+        };
+        let client = client_with(|_| {});
+        let closed = lost_before_connack(&client, &LinkLoss::PeerClosed);
+        assert_eq!(kind(&closed), Some(io::ErrorKind::UnexpectedEof));
+        let reset = lost_before_connack(&client, &LinkLoss::Reset("reset".to_owned()));
+        assert_eq!(kind(&reset), Some(io::ErrorKind::ConnectionReset));
+        assert_eq!(kind(&unanswered(&client)), Some(io::ErrorKind::TimedOut));
+        let folder = tempfile::tempdir().unwrap();
+        let tls = with_certificate(&folder, Some("me"));
+        let without_alpn = client_with(|options| {
+            options.host = AWS.into();
+            options.port = 443;
+            options.security = Security::Tls(tls);
+        });
+        let known = lost_before_connack(&without_alpn, &LinkLoss::PeerClosed);
+        assert_eq!(kind(&known), None, "{known}");
     }
 
     #[test]
