@@ -1,7 +1,7 @@
 //! The program: parse, resolve, log, run, print, exit status.
 //!
 //! Results go to standard output, logs and the error to standard error. Exit status: 0 success,
-//! 1 the demo or the bench failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
+//! 1 the demo, the bench or the check failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
 mod app;
@@ -21,13 +21,13 @@ use app::print::{Results, print_error};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
 use app::view::View;
-use app::{bench, command_line, demo, local, logging, names, signals};
+use app::{bench, check, command_line, demo, local, logging, names, signals};
 
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let result = command_line::parse().and_then(|cli| {
-        logging::start(cli.verbosity());
+        logging::start(cli.logged());
         run(cli)
     });
     let status = result.unwrap_or_else(|error| {
@@ -54,18 +54,28 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let view = View::start(config.view, config.verbosity);
     let options = config.options;
     let mut recordings = Recordings::default();
-    let success = match &config.job {
+    let status = match &config.job {
         Job::Demo(demo) => {
             let report = demo::run(options, demo, &interrupt, &mut recordings, &view, |run| {
                 results.line(run);
             });
             drop(view);
-            report.map(|report| results.report(&report, report.success))
+            report.map(|report| status_of(results.report(&report, report.success)))
         }
         Job::Bench(bench) => {
             let report = bench::run(options, bench, &interrupt, &mut recordings, &view);
             drop(view);
-            report.map(|report| results.report(&report, report.success))
+            report.map(|report| status_of(results.report(&report, report.success)))
+        }
+        Job::Check(settings) => {
+            let report = check::run(options, settings, &interrupt, &view, &mut |line| {
+                results.line(&line);
+            });
+            drop(view);
+            report.map(|report| {
+                results.report(&report, report.success);
+                report.exit_status
+            })
         }
     };
     let drawn = pictures.write(&config.job.title(), &recordings);
@@ -73,18 +83,21 @@ fn run(cli: Cli) -> Result<u8, Error> {
         if let Err(error) = &drawn {
             print_error(error);
         }
-        if let Some(error) = success.err().or(interrupt.unconnected()) {
+        if let Some(error) = status.err().or(interrupt.unconnected()) {
             print_error(&error);
         }
         return Ok(signals::INTERRUPTED);
     }
-    let success = success?;
+    let status = status?;
     Ok(match results.written().and(drawn) {
-        Ok(()) if success => 0,
-        Ok(()) => FAILED,
+        Ok(()) => status,
         Err(error) => {
             print_error(&error);
             FAILED
         }
     })
+}
+
+fn status_of(success: bool) -> u8 {
+    if success { 0 } else { FAILED }
 }

@@ -63,7 +63,7 @@ pub(crate) fn together(options: &Options, sent: &Sent, names: &Names) -> Result<
 }
 
 /// Checks the broker's limits, and names the setting.
-fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<(), Error> {
+pub(crate) fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<(), Error> {
     let topic = &sent.topic;
     let limits = &options.limits;
     let will = options.last_will.as_ref();

@@ -42,7 +42,7 @@ impl Chosen {
                 values.remove(*key);
             }
             for (key, raw) in layer.values {
-                if Task::of_setting(&key).is_none_or(|only| only == task) {
+                if task.takes(&key) {
                     values.insert(key, (layer.source.clone(), raw));
                 }
             }

@@ -66,6 +66,14 @@ impl Verbosity {
 }
 
 impl Cli {
+    /// How much to log while it runs. A check tells what the log's warnings say in lines of its own.
+    pub(crate) fn logged(&self) -> Verbosity {
+        match (self.task, self.verbosity()) {
+            (Task::Check, Verbosity::Normal) => Verbosity::Quiet,
+            (_, verbosity) => verbosity,
+        }
+    }
+
     /// How much to log. Does not need the other settings, so that logging can start first.
     pub(crate) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {

@@ -31,8 +31,8 @@ pub(crate) fn parse() -> Result<Cli, Error> {
     }
 }
 
-/// Parses arguments, the program's name first. `bench` as the first of them asks for that task; a
-/// command line without such a word is the demo's.
+/// Parses arguments, the program's name first. `bench` or `check` as the first of them asks for that
+/// task; a command line without such a word is the demo's.
 ///
 /// # Errors
 /// A usage error, or what was asked for in place of a run: help, version.
@@ -43,7 +43,7 @@ where
 {
     let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let task = task_of(&args);
-    if task == Task::Bench {
+    if task != Task::Demo {
         args.remove(1);
     }
     let mut command = command_of(task);

@@ -7,7 +7,7 @@ mod table;
 
 use std::ffi::OsString;
 
-use super::settings::{BENCH_WORD, Task, keys, variable};
+use super::settings::{Task, keys, variable};
 use table::FOREIGN;
 use table::Here::{self, Flag, Nothing, OfDemo};
 
@@ -36,10 +36,8 @@ pub(super) fn flag_alone(name: &str) -> Option<&'static str> {
 
 /// The task that a command line asks for, the program's name at its beginning.
 pub(super) fn task_of(command_line: &[OsString]) -> Task {
-    match command_line.get(1) {
-        Some(word) if word == BENCH_WORD => Task::Bench,
-        _ => Task::Demo,
-    }
+    let word = command_line.get(1).and_then(|word| word.to_str());
+    word.and_then(Task::of_word).unwrap_or_default()
 }
 
 /// A name in lower case and without hyphens.
@@ -110,6 +108,7 @@ fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
 fn advice(name: &str, here: Here, task: Task) -> String {
     match (here, task) {
         (Flag(flag), _) | (OfDemo(flag, _), Task::Demo) => format!("for {name} use {flag}"),
+        (OfDemo(..), Task::Check) => format!("leave {name} out: a check sends one message"),
         (Nothing(reason), _) | (OfDemo(_, reason), Task::Bench) => {
             format!("leave {name} out: {reason}")
         }
@@ -135,7 +134,7 @@ pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)
         let letters = word.strip_prefix('-').unwrap_or_default();
         let own = !letters.is_empty() && letters.chars().all(|c| "vqhV".contains(c));
         let takes_value =
-            matches!(*word, "-h" | "-V") && value.is_some_and(|next| *next != BENCH_WORD);
+            matches!(*word, "-h" | "-V") && value.is_some_and(|next| Task::of_word(next).is_none());
         if own && !takes_value {
             continue;
         }
@@ -278,7 +277,7 @@ mod tests {
             ),
             (
                 "program --endpoint e --ca_file a --cert c --key k --client_id x --count 3 --topic t",
-                &["--ca_file", "--client_id", "--count", "--topic"],
+                &["--ca_file", "--client_id", "--count"],
             ),
             (
                 "program -p1883 -Phunter2 -hhost",
@@ -307,7 +306,7 @@ mod tests {
             ("CAFILE", Some("ca-file")),
             ("CA_CERT", Some("ca-file")),
             ("RETRY_ATTEMPT", Some("retry-attempts")),
-            ("TOPIC", Some("topic-prefix")),
+            ("TOPIC", Some("topic")),
             ("ROOT_CA", Some("ca-file")),
             ("QOS", Some("qos")),
             ("PASSWORD", None),

@@ -1,4 +1,4 @@
-//! The help of both commands: examples, exit status, and the default of each flag.
+//! The help of all commands: examples, exit status, and the default of each flag.
 //!
 //! Texts only; the help of a flag stands at its field, in `settings.rs`, and defaults come from `config/demo.toml`. Runs
 //! on the main thread, once.
@@ -6,7 +6,7 @@
 use clap::CommandFactory;
 
 use super::cli::Cli;
-use super::settings::{BENCH, BENCH_WORD, DEMO, Task};
+use super::settings::{BENCH, BENCH_WORD, CHECK, CHECK_WORD, DEMO, Task};
 use super::sources::defaults;
 
 /// Settings of both commands that mean something else for the bench.
@@ -27,8 +27,9 @@ const BENCH_MEANINGS: [(&str, &str); 4] = [
 ];
 
 const AFTER_HELP: &str = "\
-Another command:
-  mqtt-connection-sharing bench   publishes as fast as it can and measures that; has its own --help
+Other commands, each with a --help of its own:
+  mqtt-connection-sharing check   tries each step of connecting, and says what is wrong
+  mqtt-connection-sharing bench   publishes as fast as it can and measures that
 
 Settings:
   Each setting can come from four places; the first that has it wins:
@@ -110,11 +111,59 @@ Exit status:
   4    refused by the broker
   130  interrupted; the result so far is printed";
 
+const CHECK_AFTER_HELP: &str = "\
+Settings:
+  As for the demo: a flag, the environment (MQTT_WAIT=60s), the --config file (wait = \"60s\"), or
+  the default. Connection, TLS and output are the same settings for all commands.
+
+Steps:
+  files, name, TCP, TLS, CONNECT, SUBSCRIBE, PUBLISH, session, DISCONNECT. The check stops at the
+  first one that fails, and lists the causes, the likeliest first, each with what tells or mends it.
+  PUBLISH includes that the message comes back, session that a second connection finds the session.
+
+What it leaves alone:
+  It cleans no session that it has not made. Under a --client-id that has a session already it
+  subscribes to nothing and acknowledges no message. A client that runs under that name loses its
+  connection, which the check says first.
+
+Examples:
+  A new thing of AWS IoT:
+    mqtt-connection-sharing check --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key \\
+      --client-id my-thing --topic my-thing/test
+
+  In a script, once the broker is up, with the result as JSON:
+    mqtt-connection-sharing check --endpoint mqtt://localhost --wait 60s --output json
+
+Exit status:
+  0    every step that was tried is well
+  1    the message did not come back, or the broker does not keep the session
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection, or it was lost: network or TLS
+  4    refused by the broker
+  130  interrupted";
+
+const CHECK_ABOUT: &str = "\
+Tries one step of connecting after the other, and says under the first that fails what the cause is and \
+which command tells or mends it";
+
+/// Settings that mean something else for the check.
+const CHECK_MEANINGS: [(&str, &str); 2] = [
+    (
+        "qos",
+        "Quality of service of the message and the subscription: 0, 1 or 2",
+    ),
+    (
+        "verbose",
+        "Log more: -v what the connection does, -vv also each packet that comes",
+    ),
+];
+
 const BENCH_ABOUT: &str = "\
 Publishes over one shared TLS connection as fast as the broker and the window allow, and measures \
 throughput, latency, processor time and memory";
 
-/// The command of a task with its help, defaults included. It knows the settings of the other task
+/// The command of a task with its help, defaults included. It knows the settings of the other tasks
 /// as well, hidden, so that who gives one of those can be told where it belongs.
 pub(crate) fn command_of(task: Task) -> clap::Command {
     let command = match task {
@@ -124,19 +173,29 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             .about(BENCH_ABOUT)
             .long_about(None)
             .after_help(BENCH_AFTER_HELP),
+        Task::Check => Cli::command()
+            .bin_name(format!("mqtt-connection-sharing {CHECK_WORD}"))
+            .about(CHECK_ABOUT)
+            .long_about(None)
+            .after_help(CHECK_AFTER_HELP),
+    };
+    let (meanings, heading): (&[_], _) = match task {
+        Task::Demo => (&[], DEMO),
+        Task::Bench => (&BENCH_MEANINGS, BENCH),
+        Task::Check => (&CHECK_MEANINGS, CHECK),
     };
     command.mut_args(|arg| {
         let key = arg.get_long().map(str::to_owned).unwrap_or_default();
-        if Task::of_setting(&key).is_some_and(|only| only != task) {
+        if !task.takes(&key) {
             return arg.hide(true);
         }
-        let meaning = BENCH_MEANINGS.iter().find(|(known, _)| *known == key);
+        let meaning = meanings.iter().find(|(known, _)| *known == key);
         let arg = match meaning {
-            Some((_, help)) if task == Task::Bench => arg.help(help),
-            _ => arg,
+            Some((_, help)) => arg.help(help),
+            None => arg,
         };
         let arg = match arg.get_help_heading() {
-            Some(DEMO) if task == Task::Bench => arg.help_heading(BENCH),
+            Some(DEMO) => arg.help_heading(heading),
             _ => arg,
         };
         match (default_text(task, &key), arg.get_help()) {
@@ -183,7 +242,7 @@ mod tests {
         let defaults = defaults(Task::Demo);
         let mut shown = 0;
         for (key, value) in defaults {
-            if value.is_bool() || Task::of_setting(&key) == Some(Task::Bench) {
+            if value.is_bool() || !Task::Demo.takes(&key) {
                 continue;
             }
             let value = value.as_str().map_or(value.to_string(), str::to_owned);
@@ -204,7 +263,7 @@ mod tests {
     /// Longer ones leave a word or two on a line of their own.
     #[test]
     fn no_line_of_the_help_is_broken() {
-        for text in [AFTER_HELP, BENCH_AFTER_HELP] {
+        for text in [AFTER_HELP, BENCH_AFTER_HELP, CHECK_AFTER_HELP] {
             let long = text.lines().find(|line| line.chars().count() > 100);
             assert_eq!(long, None);
         }

@@ -1,10 +1,11 @@
-//! The program: settings, demo and bench.
+//! The program: settings, demo, bench and check.
 //!
 //! Compiled into the binary only. Uses the library's public interface and nothing else of it. The main
 //! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
 //! files read no clock and wait for nothing, which a lint holds.
 
 pub(crate) mod bench;
+pub(crate) mod check;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod checks;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]

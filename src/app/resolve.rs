@@ -16,6 +16,7 @@ use mqtt_connection_sharing::limits::Limits;
 use mqtt_connection_sharing::options::Options;
 
 use super::bench::settings::BenchSettings;
+use super::check::settings::CheckSettings;
 use super::chosen::Chosen;
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
@@ -57,6 +58,7 @@ pub(crate) struct Config {
 pub(crate) enum Job {
     Demo(DemoSettings),
     Bench(BenchSettings),
+    Check(CheckSettings),
 }
 
 impl Job {
@@ -68,6 +70,7 @@ impl Job {
                 "{name}: {} messages from two publishers, QoS {}",
                 demo.publish_count, demo.qos as u8
             ),
+            Job::Check(_) => format!("{name} check"),
             Job::Bench(bench) => format!(
                 "{name} bench: {} messages of {} bytes from {} threads, {}, QoS {}",
                 bench.messages,
@@ -86,7 +89,7 @@ impl Job {
 /// # Errors
 /// [`Blame::Configuration`], naming the setting and where it was given.
 pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, Error> {
-    let verbosity = cli.verbosity();
+    let verbosity = cli.logged();
     let task = cli.task;
     refuse_misplaced(&cli.given, task)?;
     let mut notices = flags_only(&cli, surroundings);
@@ -168,11 +171,29 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             notices.extend(bench.memory_notice());
             Job::Bench(bench)
         }
+        Task::Check => {
+            if chosen.is_default("connect-interval") && options.aws_host().is_none() {
+                options.connect_interval = Duration::ZERO;
+            }
+            let mut check = CheckSettings {
+                topic: settings.topic.as_ref().map(|topic| topic.value.clone()),
+                qos: value(&settings.qos)?,
+                wait: value(&settings.wait)?,
+                run: surroundings.run.clone(),
+                made_up_id,
+                remarks: Vec::new(),
+            };
+            checks::limits(&options, &check.sent(), &names)?;
+            // They stand in its report.
+            check.remarks = std::mem::take(&mut notices);
+            Job::Check(check)
+        }
     };
     let pictures = pictures(&chosen, &settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
         Job::Bench(bench) => pictures.recording(bench.messages, bench.threads as u64),
+        Job::Check(_) => None,
     };
     Ok(Config {
         options,
@@ -287,8 +308,7 @@ fn likely_slips(
     surroundings: &Surroundings,
 ) -> Vec<String> {
     let is_used = |key: &String| {
-        let other_task = Task::of_setting(key).is_some_and(|only| only != task);
-        let unused = other_task || (local && unused::remote_only().any(|only| only == key));
+        let unused = !task.takes(key) || (local && unused::remote_only().any(|only| only == key));
         chosen.source(key).is_none() && !unused
     };
     let near = surroundings

@@ -1,7 +1,7 @@
 //! Every setting of the program, once: flag, variable and key of the file have one name.
 //!
-//! A field's doc comment is its help, its type says what is allowed, and [`Task::of_setting`] says which command it
-//! belongs to, if only to one. Defaults stand in `config/demo.toml`. Declarations only: `sources.rs` reads
+//! A field's doc comment is its help, its type says what is allowed, and [`Task::takes`] says which command it
+//! belongs to. Defaults stand in `config/demo.toml`. Declarations only: `sources.rs` reads
 //! the sources, `chosen.rs` says which value counts, `resolve.rs` makes the configuration. Runs on the main thread, once.
 
 use clap::{Args, Command};
@@ -15,11 +15,15 @@ pub(super) const CONNECTION: &str = "Connection";
 pub(super) const TLS: &str = "TLS";
 pub(super) const DEMO: &str = "Demo";
 pub(super) const BENCH: &str = "Bench";
+pub(super) const CHECK: &str = "Check";
 pub(super) const TUNING: &str = "Tuning";
 pub(super) const OUTPUT: &str = "Output";
 
-/// The word that asks for [`Task::Bench`].
+/// The word that asks for [`Task::Bench`], and the table of its settings in a file.
 pub(crate) const BENCH_WORD: &str = "bench";
+
+/// The word that asks for [`Task::Check`].
+pub(crate) const CHECK_WORD: &str = "check";
 
 /// The commands of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,15 +33,54 @@ pub(crate) enum Task {
     Demo,
     /// `bench`: publishing, measured.
     Bench,
+    /// `check`: one step of connecting after the other, until one fails.
+    Check,
 }
 
+/// Settings of demo and bench that the command check has no use for: it sends one message over its own connections.
+const NOT_OF_CHECK: [&str; 17] = [
+    "payload-size",
+    "topic-prefix",
+    "clean-session",
+    "on-session-lost",
+    "unmatched-hold",
+    "max-inflight-qos2",
+    "message-rate",
+    "byte-rate",
+    "retry-base",
+    "retry-max",
+    "retry-for",
+    "retry-attempts",
+    "max-packet-size",
+    "on-too-large",
+    "timeline",
+    "trace",
+    "view",
+];
+
 impl Task {
-    /// The only task that a setting belongs to; `None` if it belongs to both.
+    /// The task that a word asks for.
+    pub(crate) fn of_word(word: &str) -> Option<Task> {
+        match word {
+            BENCH_WORD => Some(Task::Bench),
+            CHECK_WORD => Some(Task::Check),
+            _ => None,
+        }
+    }
+
+    /// Whether a setting is one of this task.
+    pub(crate) fn takes(self, key: &str) -> bool {
+        let is_ours = Task::of_setting(key).is_none_or(|only| only == self);
+        is_ours && !(self == Task::Check && NOT_OF_CHECK.contains(&key))
+    }
+
+    /// The only task that a setting belongs to; `None` if it belongs to several.
     pub(crate) fn of_setting(key: &str) -> Option<Task> {
         match key {
             "iterations" | "publish-count" | "publish-delay" | "iteration-delay"
             | "max-inflight" | "command-queue" | "response-queue" => Some(Task::Demo),
             "mode" | "threads" | "messages" | "window" | "receive" => Some(Task::Bench),
+            "topic" | "wait" => Some(Task::Check),
             _ => None,
         }
     }
@@ -143,6 +186,13 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", help_heading = BENCH)]
     pub(crate) receive: Option<Given<Switch>>,
+
+    /// Topic to subscribe and to publish one message to; without it neither is tried.
+    #[arg(long, value_name = "TOPIC", help_heading = CHECK)]
+    pub(crate) topic: Option<Given<TopicName>>,
+    /// How long to try again until the broker accepts a connection; 0 = not at all.
+    #[arg(long, value_name = "DURATION", help_heading = CHECK)]
+    pub(crate) wait: Option<Given<Span>>,
 
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]

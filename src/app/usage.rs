@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::foreign::{WITH_VALUE, distance, on_command_line, task_of};
-use super::settings::{BENCH_WORD, Task};
+use super::settings::{BENCH_WORD, CHECK_WORD, Task};
 use super::sources::{Layer, Source, allowed};
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
@@ -55,13 +55,18 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
                 advice,
             )
         }
-        (ErrorKind::UnknownArgument, None) if argument.as_deref() == Some(BENCH_WORD) => wrong(
-            "reading the command line",
-            "the word bench has to come first",
-            format!("write: mqtt-connection-sharing bench, and then the flags; {SEE_HELP}"),
-        ),
         (ErrorKind::UnknownArgument, None) => {
-            stray_word(&argument.unwrap_or_default(), command_line)
+            let word = argument.unwrap_or_default();
+            match Task::of_word(&word) {
+                Some(_) => wrong(
+                    "reading the command line",
+                    format!("the word {word} has to come first"),
+                    format!(
+                        "write: mqtt-connection-sharing {word}, and then the flags; {SEE_HELP}"
+                    ),
+                ),
+                None => stray_word(&word, command_line),
+            }
         }
         (ErrorKind::ArgumentConflict, Some(flag)) => {
             let other = text(error, ContextKind::PriorArg).unwrap_or_default();
@@ -99,7 +104,7 @@ pub(super) fn not_help(command_line: &[OsString]) -> Option<Error> {
 /// The advice where a flag of this program is near to an unknown one.
 fn suggestion(similar: &str, task: Task) -> String {
     let key = similar.trim_start_matches('-');
-    match Task::of_setting(key).is_some_and(|only| only != task) {
+    match !task.takes(key) {
         true => {
             let (problem, advice) = of_other_task(key, task);
             format!("did you mean {similar}? It {problem}: {advice}; {SEE_HELP}")
@@ -122,11 +127,11 @@ fn foreign_flags(found: &[(String, String)]) -> Error {
     wrong("reading the command line", problem, advice)
 }
 
-/// Flags of the other task are refused: they would do nothing. In the environment and in the file they may
-/// stand: those are for both.
+/// Flags of another task are refused: they would do nothing. In the environment and in the file they may
+/// stand: those are for all.
 pub(super) fn refuse_misplaced(flags: &Layer, task: Task) -> Result<(), Error> {
     for key in flags.values.keys() {
-        if Task::of_setting(key).is_some_and(|only| only != task) {
+        if !task.takes(key) {
             return Err(misplaced(key, task));
         }
     }
@@ -139,10 +144,29 @@ fn misplaced(key: &str, task: Task) -> Error {
     wrong(format!("reading {name}"), format!("it {problem}"), advice)
 }
 
-/// The problem with a flag of the other task, to follow "it", and the remedy.
+/// The problem with a flag of another task, to follow "it", and the remedy.
 fn of_other_task(key: &str, task: Task) -> (&'static str, String) {
-    match task {
-        Task::Bench => {
+    match (task, Task::of_setting(key)) {
+        (Task::Demo | Task::Bench, Some(Task::Check)) => {
+            let other = match key {
+                "topic" => "use --topic-prefix, or write",
+                _ => "write",
+            };
+            (
+                "is a flag of the command check",
+                format!("{other}: mqtt-connection-sharing check --{key} …"),
+            )
+        }
+        (Task::Check, _) => {
+            let advice = match key {
+                "topic-prefix" => "use --topic",
+                "retry-for" | "retry-attempts" => "use --wait",
+                "clean-session" => "leave it out: a check cleans only a session that it has made",
+                _ => "leave it out; check --help shows what there is",
+            };
+            ("is no flag of the command check", advice.to_owned())
+        }
+        (Task::Bench, _) => {
             let advice = match key {
                 "max-inflight" => "use --window",
                 "publish-count" => "use --messages",
@@ -151,7 +175,7 @@ fn of_other_task(key: &str, task: Task) -> (&'static str, String) {
             };
             ("is a flag of the demo, not of bench", advice.to_owned())
         }
-        Task::Demo => (
+        (Task::Demo, _) => (
             "is a flag of the command bench, not of the demo",
             format!("write: mqtt-connection-sharing bench --{key} …"),
         ),
@@ -172,10 +196,13 @@ fn stray_word(word: &str, command_line: &[OsString]) -> Error {
             format!(", {word},"),
             format!("a switch takes its value with =, as in --local={word}"),
         )
-    } else if distance(word, BENCH_WORD) <= 2 {
+    } else if let Some(near) = [BENCH_WORD, CHECK_WORD]
+        .into_iter()
+        .find(|known| distance(word, known) <= 2)
+    {
         (
             String::new(),
-            format!("did you mean {BENCH_WORD}? Otherwise leave it out"),
+            format!("did you mean {near}? Otherwise leave it out"),
         )
     } else {
         (

@@ -154,6 +154,8 @@ fn help() {
         ("help-demo-short.txt", &["-h"]),
         ("help-bench.txt", &["bench", "--help"]),
         ("help-bench-short.txt", &["bench", "-h"]),
+        ("help-check.txt", &["check", "--help"]),
+        ("help-check-short.txt", &["check", "-h"]),
         ("version.txt", &["--version"]),
     ] {
         let done = Program::new().args(arguments).run();

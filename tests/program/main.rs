@@ -7,6 +7,7 @@ mod support;
 mod bad_brokers;
 mod bench;
 mod broker_faults;
+mod check;
 mod demo;
 mod faults;
 mod gen_certs;

@@ -150,6 +150,24 @@ impl Certs {
         archive
     }
 
+    /// A certificate of the authority for a broker with these names, or for a client without any, changed before it
+    /// is signed.
+    pub fn signed(
+        &self,
+        file: &str,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Pair {
+        let mut params = parameters(file, names.iter().map(|&name| name.to_owned()).collect());
+        change(&mut params);
+        let usage = match names {
+            [] => ExtendedKeyUsagePurpose::ClientAuth,
+            _ => ExtendedKeyUsagePurpose::ServerAuth,
+        };
+        let folder = self.folder.path();
+        self.ca.sign(folder, file, params, usage, &new_key())
+    }
+
     /// A path in the private folder, for a file that the test writes itself.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)

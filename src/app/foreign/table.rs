@@ -86,8 +86,10 @@ pub(super) const FOREIGN: [(&[&str], Here); 35] = [
     (&["tlsalpn", "alpnprotocols"], Flag("--alpn NAME")),
     (&["servername", "sni"], Flag("--tls-server-name NAME")),
     (
-        &["-t", "-T", "topic", "topicname", "topicfilter", "filter"],
-        Flag("--topic-prefix PREFIX, below which the program has topics of its own"),
+        &["-t", "-T", "topicname", "topicfilter", "filter"],
+        Flag(
+            "--topic-prefix PREFIX, below which the program has topics of its own, and with the command check --topic TOPIC",
+        ),
     ),
     (&["qoslevel", "qualityofservice"], Flag("--qos LEVEL")),
     (&["-k"], Flag("--keep-alive 60s, or --key FILE")),

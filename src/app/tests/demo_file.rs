@@ -50,7 +50,7 @@ fn the_file_holds_every_key_and_every_key_has_a_comment() {
     for paragraph in text.split("\n\n").skip(1) {
         assert!(paragraph.starts_with("# "), "no comment above: {paragraph}");
     }
-    for task in [Task::Demo, Task::Bench] {
+    for task in [Task::Demo, Task::Bench, Task::Check] {
         assert!(defaults(task).len() > 20, "{task:?}");
         // Each value is judged, the commented examples too.
         let mut layers = layers();

@@ -22,14 +22,14 @@ use super::resolve::Job;
 pub(super) fn demo_settings() -> DemoSettings {
     match resolve::flags(&["--local"]).unwrap().job {
         Job::Demo(demo) => demo,
-        Job::Bench(_) => panic!("not the demo"),
+        _ => panic!("not the demo"),
     }
 }
 
 /// The bench's default settings.
 pub(super) fn bench_settings() -> BenchSettings {
     match resolve::flags(&["bench", "--local"]).unwrap().job {
-        Job::Demo(_) => panic!("not the bench"),
         Job::Bench(bench) => bench,
+        _ => panic!("not the bench"),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::papers::{Paper, file, repository, rows, sources};
 use crate::app::bench;
+use crate::app::check;
 use crate::app::command_line;
 use crate::app::demo::{DemoReport, Published};
 use crate::app::help::command_of;
@@ -51,13 +52,16 @@ fn the_flag_tables_are_those_of_the_help() {
         command.build();
         command
     };
-    let (demo, bench) = (built(Task::Demo), built(Task::Bench));
-    // The table of the bench leaves out the settings that it shares with the demo.
-    let own = bench
-        .get_arguments()
-        .filter(|arg| arg.get_help_heading() == Some("Bench"));
+    let (demo, bench, check) = (built(Task::Demo), built(Task::Bench), built(Task::Check));
+    // The tables of these leave out the settings that they share with the demo.
+    let own_of = |command: &clap::Command, heading: &str| {
+        let all = command.get_arguments();
+        let own = all.filter(|arg| arg.get_help_heading() == Some(heading));
+        own.cloned().collect::<Vec<_>>()
+    };
+    let own = [own_of(&bench, "Bench"), own_of(&check, "Check")].concat();
     let mut expected = Vec::new();
-    for arg in demo.get_arguments().chain(own) {
+    for arg in demo.get_arguments().chain(&own) {
         let Some(long) = arg.get_long().filter(|_| !arg.is_hide_set()) else {
             continue;
         };
@@ -361,6 +365,56 @@ fn the_json_example_of_the_bench_is_a_real_report() {
     let mut in_order = names_in_order(&real);
     in_order.retain(|name| !quantiles.contains(name));
     assert_eq!(names_of_rows("## Bench"), in_order);
+}
+
+#[test]
+fn the_json_of_the_check_has_the_fields_of_a_real_report() {
+    let paper = program_paper();
+    let real = to_json(&check::example());
+    let names = |value: &Value| -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let shown: Value = serde_json::from_str(&paper.blocks("json")[2]).unwrap();
+    expect_schema(&shown);
+    let report: Value = serde_json::from_str(&real).unwrap();
+    let step = |value: &Value| value["steps"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(names(&shown), names(&report));
+    assert_eq!(names(&step(&shown)), names(&step(&report)));
+    assert_eq!(
+        names(&step(&shown)["causes"][0]),
+        names(&step(&report)["causes"][0])
+    );
+    // The table has the same fields in the same order.
+    let table = rows(&paper.section("## Check"));
+    let cells: Vec<&str> = table.iter().map(|row| row[0].as_str()).collect();
+    let cells = cells.join(" ");
+    let told: Vec<&str> = cells.split('`').skip(1).step_by(2).collect();
+    let is_field = |text: &&str| told.contains(text);
+    let mut in_order: Vec<&str> = real
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(is_field)
+        .collect();
+    let mut seen = BTreeSet::new();
+    in_order.retain(|name| seen.insert(*name));
+    let mut known = BTreeSet::new();
+    let first: Vec<&str> = told
+        .iter()
+        .copied()
+        .filter(|name| known.insert(*name))
+        .collect();
+    assert_eq!(first, in_order);
+    let all = [
+        names(&report),
+        names(&step(&report)),
+        names(&step(&report)["causes"][0]),
+    ];
+    assert!(
+        all.iter()
+            .flatten()
+            .all(|name| told.contains(&name.as_str()))
+    );
 }
 
 #[test]

@@ -1,0 +1,594 @@
+//! The causes of a failure, the likeliest first for what was seen, each with what tells or mends it.
+//!
+//! The library's errors know the cause where it is certain, with its remedy; this file adds the candidates where it is
+//! not, and the commands, filled in. Pure; the main thread uses it.
+
+use std::error::Error as _;
+use std::io;
+use std::path::Path;
+
+use mqtt_connection_sharing::error::{Blame, Error, shell_word};
+use mqtt_connection_sharing::options::{Options, Security};
+use mqtt_connection_sharing::{ClientCertificate, QoS};
+
+use super::aws::Aws;
+use super::report::Cause;
+
+/// A failure, as far as it was seen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FailureSeen<'a> {
+    /// A file or a value is wrong.
+    Files(&'a Error),
+    /// The name was not resolved.
+    Name(&'a Error),
+    /// No address took the connection.
+    Tcp(&'a Error),
+    /// The handshake failed.
+    Tls(&'a Error),
+    /// CONNECT went out, and no CONNACK that accepts it came.
+    Connect(&'a Error),
+    /// SUBACK refuses the filter.
+    SubscribeRefused,
+    /// The connection was lost after SUBSCRIBE.
+    LostSubscribing(&'a Error),
+    /// The connection was lost after PUBLISH, or PUBLISH was not acknowledged.
+    LostPublishing(&'a Error),
+    /// The message was acknowledged and did not come back.
+    NoEcho,
+    /// The second connection did not find the session.
+    NoSession,
+    /// The connection was lost, or was not had again, at another moment.
+    Lost(&'a Error),
+}
+
+/// The names and values with which the causes are filled in.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) options: &'a Options,
+    pub(super) certificate: Option<&'a ClientCertificate>,
+    /// The topic, where one was given.
+    pub(super) topic: &'a str,
+    pub(super) qos: QoS,
+}
+
+fn cause(cause: impl Into<String>, remedy: impl Into<String>) -> Cause {
+    Cause {
+        cause: cause.into(),
+        remedy: remedy.into(),
+        command: None,
+    }
+}
+
+impl Cause {
+    fn with(mut self, command: impl Into<String>) -> Cause {
+        self.command = Some(command.into());
+        self
+    }
+}
+
+/// The cause that the library names.
+fn named(error: &Error) -> Cause {
+    cause(error.problem(), error.advice())
+}
+
+/// The kind of the system's error behind it.
+fn kind(error: &Error) -> Option<io::ErrorKind> {
+    let source = error.source()?;
+    Some(source.downcast_ref::<io::Error>()?.kind())
+}
+
+/// The causes of a failure, at least one.
+pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
+    match seen {
+        FailureSeen::Files(error) => vec![named(error)],
+        FailureSeen::Name(error) => facts.unresolved(error),
+        FailureSeen::Tcp(error) => facts.unreachable(error),
+        FailureSeen::Tls(error) => facts.handshake(error),
+        FailureSeen::Connect(error) => facts.not_accepted(error),
+        FailureSeen::SubscribeRefused => facts.subscribe_refused(),
+        FailureSeen::LostSubscribing(error) => facts.lost(error, "iot:Subscribe", "topicfilter"),
+        FailureSeen::LostPublishing(error) => facts.lost(error, "iot:Publish", "topic"),
+        FailureSeen::NoEcho => facts.no_echo(),
+        FailureSeen::NoSession => facts.no_session(),
+        FailureSeen::Lost(error) => {
+            let mut causes = vec![facts.same_client_id()];
+            causes.push(named(error));
+            causes
+        }
+    }
+}
+
+impl Facts<'_> {
+    fn aws(&self) -> Option<Aws> {
+        Aws::of(self.options)
+    }
+
+    fn has_tls(&self) -> bool {
+        matches!(self.options.security, Security::Tls(_))
+    }
+
+    fn unresolved(&self, error: &Error) -> Vec<Cause> {
+        let host = shell_word(Path::new(&self.options.host));
+        let slip = cause(
+            "the name is misspelt",
+            "compare it with the broker's, or with the account's",
+        );
+        let slip = match self.aws() {
+            Some(aws) => slip
+                .with(aws.command("describe-endpoint --endpoint-type iot:Data-ATS --output text")),
+            None => slip.with(format!("getent hosts {host}")),
+        };
+        // The system's own words say whether a name server was asked.
+        let away = cause(
+            "this machine reaches no name server",
+            "see whether it knows any other name, and what /etc/resolv.conf says",
+        );
+        let away = away.with("getent hosts example.com; cat /etc/resolv.conf");
+        let text = error.problem();
+        match text.contains("Temporary failure") || text.contains("not resolved within") {
+            true => vec![away, slip],
+            false => vec![slip, away],
+        }
+    }
+
+    fn unreachable(&self, error: &Error) -> Vec<Cause> {
+        let port = self.options.port;
+        let host = shell_word(Path::new(&self.options.host));
+        let firewall = || match self.aws() {
+            Some(_) if port != 443 => cause(
+                format!("a firewall lets port {port} not out"),
+                format!(
+                    "go through port 443: --endpoint {}:443 --alpn x-amzn-mqtt-ca",
+                    self.options.host
+                ),
+            ),
+            _ => cause(
+                "a firewall on the way swallows or refuses the packets",
+                format!("have it let TCP to port {port} through"),
+            ),
+        };
+        match kind(error) {
+            Some(io::ErrorKind::ConnectionRefused) => vec![
+                cause(
+                    format!("nothing listens on port {port}: the broker does not run"),
+                    "start it, or wait for it with --wait 60s; on the broker's machine this lists what listens",
+                )
+                .with(format!("ss -ltn 'sport = :{port}'")),
+                cause(
+                    format!("the broker listens on another port than {port}"),
+                    "usual are 8883 with TLS and 1883 without: --port PORT",
+                ),
+                cause(
+                    "the broker listens on 127.0.0.1 alone, as Mosquitto does without a listener",
+                    format!("have it listen on every address (mosquitto.conf: listener {port})"),
+                ),
+            ],
+            Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => vec![
+                cause("this machine has no way to that network", "see its routes").with("ip route"),
+                firewall(),
+            ],
+            // Silence has no error of the system behind it.
+            None | Some(io::ErrorKind::TimedOut) => vec![
+                firewall().with(format!("nc -vz -w 5 {host} {port}")),
+                cause(
+                    "the host is down, or the address is another one's",
+                    "ask whoever runs the broker",
+                ),
+            ],
+            Some(_) => vec![named(error)],
+        }
+    }
+
+    /// A command that shows the certificate of the broker.
+    fn shows_certificate(&self) -> String {
+        let Security::Tls(tls) = &self.options.security else {
+            return String::new();
+        };
+        let name = tls.server_name.as_deref().unwrap_or(&self.options.host);
+        format!(
+            "openssl s_client -connect {} -servername {} </dev/null | openssl x509 -noout -subject -issuer -dates \
+             -ext subjectAltName",
+            shell_word(Path::new(&self.options.address())),
+            shell_word(Path::new(name)),
+        )
+    }
+
+    fn handshake(&self, error: &Error) -> Vec<Cause> {
+        let first = named(error);
+        // The TLS library's verdict on what the broker sent is certain.
+        if error.is_permanent() {
+            return vec![first.with(self.shows_certificate())];
+        }
+        vec![
+            first,
+            cause(
+                "the port is not one for TLS",
+                "usual are 8883 with TLS and 1883 without; this shows what answers there",
+            )
+            .with(format!(
+                "openssl s_client -connect {} </dev/null",
+                shell_word(Path::new(&self.options.address()))
+            )),
+        ]
+    }
+
+    fn not_accepted(&self, error: &Error) -> Vec<Cause> {
+        // More than that is not known.
+        let closed = matches!(
+            kind(error),
+            Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
+        );
+        let silent = kind(error) == Some(io::ErrorKind::TimedOut);
+        match (self.aws(), error.blame()) {
+            (Some(aws), Blame::Network) if closed => self.aws_closed(&aws),
+            (Some(aws), Blame::Tls) => {
+                let mut causes = vec![named(error)];
+                causes.extend(self.aws_certificate(&aws));
+                causes
+            }
+            (None, Blame::Network) if closed => self.closed(error),
+            (_, Blame::Network) if silent => self.silent(error),
+            (None, Blame::Refused) => {
+                let mut first = named(error);
+                if self.options.credentials.is_some() {
+                    first.command =
+                        Some("mosquitto_passwd -b PASSWORD_FILE NAME PASSWORD".to_owned());
+                }
+                vec![first]
+            }
+            _ => vec![named(error)],
+        }
+    }
+
+    /// AWS IoT closes the connection in place of a refusal.
+    fn aws_closed(&self, aws: &Aws) -> Vec<Cause> {
+        let client = aws.arn("client", &self.options.client_id);
+        let mut causes = vec![cause(
+            "the policy does not allow this client identifier",
+            format!("allow iot:Connect on {client}"),
+        )];
+        if self.options.credentials.is_some() {
+            causes.insert(
+                0,
+                cause(
+                    "the authorizer does not accept user name and password",
+                    format!("see its log; it has to allow iot:Connect on {client}"),
+                )
+                .with(aws.command("list-authorizers")),
+            );
+        }
+        causes.extend(self.aws_certificate(aws));
+        causes
+    }
+
+    /// The faults that a certificate may have at AWS IoT.
+    fn aws_certificate(&self, aws: &Aws) -> Vec<Cause> {
+        let Some(certificate) = self.certificate else {
+            return Vec::new();
+        };
+        let id = certificate.sha256.map_or("ID".to_owned(), hexadecimal);
+        let command = |rest: String| aws.command(&rest);
+        vec![
+            cause(
+                "the certificate is not active, or is not registered in this account and region",
+                "see its status; it has to be ACTIVE",
+            )
+            .with(command(format!(
+                "describe-certificate --certificate-id {id} --query certificateDescription.status"
+            ))),
+            cause(
+                "no policy is attached to the certificate",
+                "see which ones are",
+            )
+            .with(command(format!(
+                "list-attached-policies --target {}",
+                aws.arn("cert", &id)
+            ))),
+        ]
+    }
+
+    fn closed(&self, error: &Error) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        let log = "see the broker's log";
+        let Security::Tls(tls) = &self.options.security else {
+            causes.push(cause(
+                format!("port {} expects TLS", self.options.port),
+                "leave mqtt:// out, and give --ca-file where the broker has an authority of its own",
+            ));
+            if self.options.credentials.is_some() {
+                causes.push(cause(
+                    "the broker does not accept user name and password",
+                    log,
+                ));
+            }
+            causes.push(cause(
+                "the broker does not accept this client identifier",
+                log,
+            ));
+            return causes;
+        };
+        if self.options.credentials.is_some() {
+            causes.push(cause(
+                "the broker does not accept user name and password",
+                "check --username and --password-file, and see the broker's log",
+            ));
+        }
+        if tls.identity.is_some() {
+            causes.push(cause("the broker does not accept this certificate", log));
+        } else {
+            causes.push(cause(
+                "the broker demands a client certificate",
+                "give --cert and --key",
+            ));
+        }
+        causes.push(cause(
+            format!(
+                "the broker does not accept the client identifier {:?}",
+                self.options.client_id
+            ),
+            "give one that its rules allow: --client-id ID",
+        ));
+        if causes.is_empty() {
+            causes.push(named(error));
+        }
+        causes
+    }
+
+    fn silent(&self, error: &Error) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if !self.has_tls() {
+            causes.push(cause(
+                format!(
+                    "port {} is one for TLS, or another service's",
+                    self.options.port
+                ),
+                "leave mqtt:// out, or give the broker's port",
+            ));
+        }
+        causes.push(named(error));
+        causes.push(cause(
+            "the broker hangs or is overloaded",
+            "see its log and its load",
+        ));
+        causes
+    }
+
+    fn same_client_id(&self) -> Cause {
+        cause(
+            format!("another client connected as {:?}", self.options.client_id),
+            "stop that one, or give --client-id another identifier",
+        )
+    }
+
+    /// An access rule of a broker that is not AWS IoT.
+    fn rule(&self, access: &str) -> Cause {
+        let topic = self.topic;
+        cause(
+            format!("the broker's access rules do not let this client {access} {topic:?}"),
+            format!("allow it (Mosquitto: a line topic readwrite {topic} in the acl_file)"),
+        )
+    }
+
+    /// The rights that a topic needs at AWS IoT.
+    fn aws_right(&self, aws: &Aws, action: &str, kind: &str) -> Cause {
+        cause(
+            format!("the policy does not allow {action} on this topic"),
+            format!("allow {action} on {}", aws.arn(kind, self.topic)),
+        )
+    }
+
+    fn subscribe_refused(&self) -> Vec<Cause> {
+        match self.aws() {
+            Some(aws) => vec![self.aws_right(&aws, "iot:Subscribe", "topicfilter")],
+            None => vec![self.rule("subscribe to")],
+        }
+    }
+
+    fn lost(&self, error: &Error, action: &str, resource: &str) -> Vec<Cause> {
+        let doing = match action {
+            "iot:Publish" => "publish to",
+            _ => "subscribe to",
+        };
+        let right = match self.aws() {
+            Some(aws) => self.aws_right(&aws, action, resource),
+            None => self.rule(doing),
+        };
+        let mut causes = vec![right, self.same_client_id()];
+        if self.qos == QoS::ExactlyOnce {
+            causes.insert(0, cause("the broker has no QoS 2", "use --qos 1"));
+        }
+        causes.push(named(error));
+        causes
+    }
+
+    fn no_echo(&self) -> Vec<Cause> {
+        match self.aws() {
+            Some(aws) => vec![
+                self.aws_right(&aws, "iot:Receive", "topic"),
+                cause("the broker is slow", "try again"),
+            ],
+            None => vec![
+                // Mosquitto acknowledges a message that a rule forbids, and drops it.
+                self.rule("publish to or read"),
+                cause(
+                    "the broker is slow, or its queue for this client is full",
+                    "see its log",
+                ),
+            ],
+        }
+    }
+
+    fn no_session(&self) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if let Some(aws) = self.aws() {
+            causes.push(cause(
+                "the policy does not allow persistent sessions",
+                format!(
+                    "allow iot:Connect on {} without a condition on iot:ConnectAttributes, or with PersistentConnect \
+                     in it",
+                    aws.arn("client", &self.options.client_id)
+                ),
+            ));
+        } else {
+            causes.push(cause(
+                "the broker keeps no sessions, or ends them at once",
+                "allow it in its settings (Mosquitto: persistent_client_expiration; others: session expiry)",
+            ));
+            causes.push(cause(
+                "a cluster: the second connection reached a machine that does not know the session",
+                "have the machines share their sessions",
+            ));
+        }
+        causes.push(cause(
+            "another client with the same identifier cleaned it in between",
+            "stop that one, or give --client-id another identifier",
+        ));
+        causes
+    }
+}
+
+/// The identifier of a certificate in AWS IoT.
+pub(super) fn hexadecimal(bytes: [u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
+
+    fn first(host: &str, port: u16, seen: FailureSeen<'_>) -> String {
+        let mut options = Options::new(host, "my-client");
+        options.port = port;
+        let facts = Facts {
+            options: &options,
+            certificate: None,
+            topic: "my/topic",
+            qos: QoS::AtLeastOnce,
+        };
+        let found = causes(seen, &facts);
+        let Cause {
+            cause,
+            remedy,
+            command,
+        } = &found[0];
+        format!(
+            "{cause}: {remedy} {}",
+            command.as_deref().unwrap_or_default()
+        )
+    }
+
+    fn network(kind: io::ErrorKind) -> Error {
+        let error = Error::new(
+            Blame::Network,
+            "connecting to a:1",
+            "something",
+            "do something",
+        );
+        error.with_source(io::Error::from(kind))
+    }
+
+    #[test]
+    fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
+        let closed = network(io::ErrorKind::UnexpectedEof);
+        let arn = "arn:aws:iot:eu-central-1:ACCOUNT";
+        for (seen, expected) in [
+            (
+                FailureSeen::Connect(&closed),
+                format!("iot:Connect on {arn}:client/my-client "),
+            ),
+            (
+                FailureSeen::SubscribeRefused,
+                format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
+            ),
+            (
+                FailureSeen::LostSubscribing(&closed),
+                format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
+            ),
+            (
+                FailureSeen::LostPublishing(&closed),
+                format!("iot:Publish on {arn}:topic/my/topic "),
+            ),
+            (
+                FailureSeen::NoEcho,
+                format!("iot:Receive on {arn}:topic/my/topic "),
+            ),
+            (
+                FailureSeen::NoSession,
+                format!("iot:Connect on {arn}:client/my-client without"),
+            ),
+        ] {
+            let text = first(AWS, 8883, seen);
+            assert!(text.contains(&expected), "{seen:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_order_follows_what_was_seen() {
+        let error = |text: &str| Error::new(Blame::Network, "connecting to a:1", text, "check it");
+        let (refused, silent) = (
+            network(io::ErrorKind::ConnectionRefused),
+            error("no answer within 10s"),
+        );
+        let (unknown, no_server) = (
+            error("the host name cannot be resolved (Name or service not known)"),
+            error("the host name cannot be resolved (Temporary failure in name resolution)"),
+        );
+        let late = network(io::ErrorKind::TimedOut);
+        for (host, port, seen, expected) in [
+            (
+                "a",
+                8883,
+                FailureSeen::Tcp(&refused),
+                "nothing listens on port 8883",
+            ),
+            (
+                "a",
+                8883,
+                FailureSeen::Tcp(&silent),
+                "a firewall on the way",
+            ),
+            (
+                AWS,
+                8883,
+                FailureSeen::Tcp(&silent),
+                ":443 --alpn x-amzn-mqtt-ca nc -vz -w 5 abc-ats",
+            ),
+            (AWS, 443, FailureSeen::Tcp(&silent), "a firewall on the way"),
+            (
+                "a",
+                8883,
+                FailureSeen::Name(&unknown),
+                "the name is misspelt",
+            ),
+            (
+                AWS,
+                8883,
+                FailureSeen::Name(&unknown),
+                "aws iot describe-endpoint --endpoint-type iot:Data-ATS",
+            ),
+            (
+                "a",
+                8883,
+                FailureSeen::Name(&no_server),
+                "this machine reaches no name server",
+            ),
+            (
+                "a",
+                8883,
+                FailureSeen::Connect(&late),
+                "something: do something",
+            ),
+            (
+                "a",
+                8883,
+                FailureSeen::Lost(&late),
+                "another client connected as \"my-client\"",
+            ),
+        ] {
+            let text = first(host, port, seen);
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
+    }
+}
