@@ -148,10 +148,14 @@ Tries one step of connecting after the other, and says under the first that fail
 which command tells or mends it";
 
 /// Settings that mean something else for the check.
-const CHECK_MEANINGS: [(&str, &str); 2] = [
+const CHECK_MEANINGS: [(&str, &str); 3] = [
     (
         "qos",
         "Quality of service of the message and the subscription: 0, 1 or 2",
+    ),
+    (
+        "connect-interval",
+        "Least time between two connections [default: 1s on AWS IoT, else 0]",
     ),
     (
         "verbose",
@@ -214,6 +218,8 @@ fn default_text(task: Task, key: &str) -> Option<String> {
     match defaults(task).get(key)? {
         // It follows from the payload's size.
         _ if task == Task::Bench && key == "max-packet-size" => None,
+        // It follows from the broker.
+        _ if task == Task::Check && key == "connect-interval" => None,
         toml::Value::Boolean(false) => None,
         toml::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),

@@ -402,6 +402,12 @@ impl Facts<'_> {
     }
 
     fn no_echo(&self) -> Vec<Cause> {
+        if self.topic.starts_with('$') {
+            return vec![cause(
+                "topics that begin with $ belong to the broker, which passes no message on there",
+                "give --topic one without it",
+            )];
+        }
         match self.aws() {
             Some(aws) => vec![
                 self.aws_right(&aws, "iot:Receive", "topic"),

@@ -547,6 +547,14 @@ fn what_a_broker_s_rules_forbid_is_named_first() {
         ("SUBSCRIBE", 4),
         &["access rules do not let this client subscribe to \"a/b\""],
     );
+    let plain = StandIn::start(None, Dislike::Receive);
+    let endpoint = format!("mqtt://{}", plain.address());
+    expect_first(
+        "a topic of the broker",
+        words(&["--endpoint", &endpoint, "--topic", "$SYS/x"]),
+        ("PUBLISH", 1),
+        &["topics that begin with $ belong to the broker"],
+    );
     let forgetful = StandIn::start(None, Dislike::Session);
     let endpoint = format!("mqtt://{}", forgetful.address());
     expect_first(
