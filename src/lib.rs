@@ -214,9 +214,13 @@
 //! - A lost link changes nothing for the threads. The broker sends the message again, the loop recognises it and does not
 //!   offer it again: it is acknowledged when it is done, or at once if it was done meanwhile. This is certain as long as
 //!   the broker uses no identifier anew for a message before the earlier one is acknowledged [MQTT-2.3.1-4].
-//! - If the inbox is dropped, its messages that are not done wait, unacknowledged. They go to inboxes that are opened after
-//!   they came and subscribe to their topic, such as the one of a thread that takes the place of one that panicked. A
-//!   message in the hands of a thread is among them until it is done.
+//! - If the inbox is dropped, its messages that are not done wait, unacknowledged. They go to inboxes of this kind that
+//!   subscribe to their topic and have not had them, such as the one of a thread that takes the place of one that
+//!   panicked. Such an inbox takes the place of all that were dropped with a message. A thread that still has the message
+//!   in its hands may do it until then; afterwards its word counts no more, and the work is done twice.
+//! - So an inbox that is dropped undone needs another one in its place, also where other inboxes had the same messages (a
+//!   pool of threads that gets smaller). To close one for good, unsubscribe, wait for the ticket, do what it still
+//!   gives, and drop it then.
 //! - When the loop ends, the broker has what was not done, and sends it again on the next connection. [`Inbox::recv`] gives
 //!   out the rest all the same, and [`Unacknowledged::done`] does nothing then.
 //!

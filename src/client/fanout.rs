@@ -24,7 +24,7 @@ use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
-use orphans::Orphans;
+use orphans::{Orphan, Orphans};
 use queue::{Put, Queue};
 
 /// The inboxes, and what waits for room in them.
@@ -61,6 +61,8 @@ struct Undelivered {
     inboxes: usize,
     /// How many of these delay its acknowledgment.
     delaying: usize,
+    /// The inboxes that accept by hand and have it done, while others do not.
+    done_by: Vec<InboxId>,
 }
 
 /// News for the session of a message that did not count as accepted at once.
@@ -93,7 +95,7 @@ impl Fanout {
 
     pub(crate) fn open(&mut self, outlet: Outlet) {
         let id = outlet.id;
-        let queue = Queue::new(outlet, self.orphans.newest());
+        let queue = Queue::new(outlet);
         if queue.accepts_late() {
             self.late.push(id);
         }
@@ -116,7 +118,7 @@ impl Fanout {
         self.late.retain(|id| *id != inbox);
         let undone = undone.unwrap_or_default();
         let count = undone.len();
-        self.orphans.keep(undone.into_values());
+        self.orphans.keep(inbox, undone.into_values());
         count
     }
 
@@ -130,14 +132,17 @@ impl Fanout {
         } = end;
         let Some(queue) = self.queues.get_mut(&inbox) else {
             // A message outlives its inbox in the hands of a thread.
-            if is_done && self.orphans.remove(delivery) {
+            if is_done && self.orphans.end(delivery, inbox) {
                 accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
             }
             return None;
         };
         if is_done {
-            if queue.end_in_hand(delivery) {
+            if queue.end_undone(delivery) {
                 accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+                if let Some(one) = self.waiting.get_mut(&delivery) {
+                    one.done_by.push(inbox);
+                }
             }
             return None;
         }
@@ -158,9 +163,6 @@ impl Fanout {
         delivery: Option<DeliveryId>,
         now: Instant,
     ) -> bool {
-        delivery
-            .into_iter()
-            .for_each(|delivery| self.orphans.note(delivery));
         let number = self.record_arrival(message, delivery);
         match self.deliver_matched(subscriptions, message, delivery, number, now) {
             Some(accepted) => accepted,
@@ -190,13 +192,13 @@ impl Fanout {
     /// The loop ends: the default inbox takes the messages that still wait for a subscription, but for those that
     /// the broker sends again.
     pub(crate) fn end_hold(&mut self, comes_again: impl Fn(DeliveryId) -> bool) {
-        for held in self.orphans.take() {
+        for Orphan { held, .. } in self.orphans.take() {
             self.unmatched.keep(held.delivery, held.message);
         }
         self.unmatched.end(comes_again);
     }
 
-    /// There are new subscriptions: delivers the messages that waited for them.
+    /// There are new subscriptions, or inboxes were dropped: delivers the messages that wait for an inbox.
     pub(crate) fn offer_held(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
         self.offer_orphans(subscriptions, now);
         for (delivery, message) in self.unmatched.take_held() {
@@ -209,22 +211,25 @@ impl Fanout {
         }
     }
 
-    /// Has younger inboxes take the place of those that were dropped.
+    /// Has inboxes that accept by hand take the place of those that were dropped. No inbox gets a message twice.
     fn offer_orphans(&mut self, subscriptions: &Subscriptions<InboxId>, now: Instant) {
         let mut matched = std::mem::take(&mut self.matched);
-        for held in self.orphans.take() {
-            let delivery = held.delivery;
-            subscriptions.matching(held.message.topic(), &mut matched);
+        for orphan in self.orphans.take() {
+            let delivery = orphan.held.delivery;
+            let Some(one) = self.waiting.get(&delivery) else {
+                continue;
+            };
+            subscriptions.matching(orphan.held.message.topic(), &mut matched);
             matched.subscribers.retain(|inbox| {
-                let queue = self.queues.get(inbox);
-                queue.is_some_and(|queue| queue.is_younger_than(delivery))
+                let may_take = |queue: &Queue| queue.is_by_hand() && !queue.has_undone(delivery);
+                self.queues.get(inbox).is_some_and(may_take) && !one.done_by.contains(inbox)
             });
             if matched.subscribers.is_empty() {
-                self.orphans.keep([held]);
+                self.orphans.put_back(orphan);
                 continue;
             }
             for inbox in &matched.subscribers {
-                let item = Item::ByHand(held.clone());
+                let item = Item::ByHand(orphan.held.clone());
                 if let Put::Waits { delays } = self.put(*inbox, item, Some(delivery), now)
                     && let Some(one) = self.waiting.get_mut(&delivery)
                 {
@@ -232,7 +237,9 @@ impl Fanout {
                     one.delaying += usize::from(delays);
                 }
             }
-            accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+            for _ in orphan.inboxes {
+                accept_one(&mut self.waiting, &mut self.acceptances, delivery, true);
+            }
         }
         self.matched = matched;
     }
@@ -271,8 +278,12 @@ impl Fanout {
         if let Some(delivery) = delivery
             && inboxes > 0
         {
-            self.waiting
-                .insert(delivery, Undelivered { inboxes, delaying });
+            let undelivered = Undelivered {
+                inboxes,
+                delaying,
+                done_by: Vec::new(),
+            };
+            self.waiting.insert(delivery, undelivered);
             if delaying == 0 {
                 self.acceptances
                     .push_back(Acceptance::Early(delivery, inboxes));

@@ -61,12 +61,10 @@ pub(crate) struct HandEnd {
 /// The requests that the loop has not taken yet.
 #[derive(Debug, Default)]
 pub(crate) struct Urgent {
-    /// Subscribers and subscriptions that the loop does not know yet.
+    /// Subscribers and subscriptions.
     pub(crate) news: News,
     /// Numbers of announced SUBSCRIBEs that will not come.
     pub(crate) withdrawn: Vec<u64>,
-    /// Inboxes that the loop knows and whose threads dropped them.
-    pub(crate) closed: Vec<InboxId>,
     /// At most one of each kind. The last one decides where the connection ends up.
     pub(crate) link_requests: Vec<(LinkRequest, Completions)>,
     /// Comes after the link requests: with the earliest end of grace that a thread asked for.
@@ -77,11 +75,13 @@ pub(crate) struct Urgent {
     pub(crate) watch_failure: Option<io::Error>,
 }
 
-/// Subscribers and subscriptions that the loop does not know yet.
+/// News of subscribers and subscriptions, which the loop does not know yet.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     /// Inboxes that threads opened and still hold.
     pub(crate) opened: BTreeMap<InboxId, Outlet>,
+    /// Inboxes that the loop knows and whose threads dropped them.
+    pub(crate) closed: Vec<InboxId>,
     /// SUBSCRIBEs that threads are pushing, or have pushed.
     pub(crate) announced: Vec<Announcement>,
 }
@@ -192,7 +192,7 @@ impl LaneSender {
             let news = &mut urgent.news;
             news.announced.retain(|one| one.inbox != inbox);
             if news.opened.remove(&inbox).is_none() {
-                urgent.closed.push(inbox);
+                news.closed.push(inbox);
             }
         });
     }
@@ -389,7 +389,7 @@ mod tests {
         sender.close_inbox(InboxId(10));
         open(11);
         let urgent = lane.take().unwrap();
-        assert_eq!(urgent.closed, [InboxId(10)]);
+        assert_eq!(urgent.news.closed, [InboxId(10)]);
         let opened = urgent.news.opened.into_keys();
         assert_eq!(opened.collect::<Vec<_>>(), [InboxId(11)]);
     }

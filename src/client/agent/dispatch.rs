@@ -42,9 +42,6 @@ impl Agent {
             for number in urgent.withdrawn {
                 self.subscriptions.end_announcement(number);
             }
-            for inbox in urgent.closed {
-                self.close_inbox(inbox);
-            }
             for (request, done) in urgent.link_requests {
                 match request {
                     LinkRequest::Disconnect => self.disconnect(done, now),
@@ -62,12 +59,15 @@ impl Agent {
         busy
     }
 
-    /// Opens inboxes, and gives those that are to subscribe the messages that waited for a subscription.
+    /// Opens and closes inboxes. Gives those that are there then, or are to subscribe, the messages that wait for one.
     fn handle_news(&mut self, news: News, now: Instant) {
         for outlet in news.opened.into_values() {
             self.fanout.open(outlet);
         }
-        let any_announced = !news.announced.is_empty();
+        let offers_held = !news.announced.is_empty() || !news.closed.is_empty();
+        for inbox in news.closed {
+            self.close_inbox(inbox);
+        }
         for Announcement {
             number,
             inbox,
@@ -76,7 +76,7 @@ impl Agent {
         {
             self.subscriptions.announce(number, inbox, &filters);
         }
-        if any_announced {
+        if offers_held {
             self.fanout.offer_held(&self.subscriptions, now);
             self.tell_acceptances();
         }
@@ -100,9 +100,12 @@ impl Agent {
         self.tell_acceptances();
     }
 
-    /// Takes note of SUBSCRIBEs that were pushed since the turn began.
+    /// Takes note of SUBSCRIBEs that were pushed since the turn began, and of inboxes that were opened or dropped with
+    /// them.
     fn take_news(&mut self, now: Instant) {
         if let Some(news) = self.lane.take_news() {
+            // A message that was done before its inbox was dropped is not to go to another one.
+            self.take_hand_ends();
             self.handle_news(news, now);
         }
     }
@@ -299,13 +302,13 @@ impl Agent {
         }
     }
 
-    /// An inbox was dropped: it accepts what waited for it, and its subscriptions end.
+    /// An inbox was dropped: it accepts what waited for it, unless it accepts by hand, and its subscriptions end.
     fn close_inbox(&mut self, inbox: InboxId) {
         let undone = self.fanout.close(inbox);
         if undone > 0 {
             log::warn!(
                 "the inbox of {} was dropped and {undone} of its messages are not done: they wait unacknowledged for \
-                 a new inbox that subscribes to them, and no acknowledgment overtakes them",
+                 another such inbox that subscribes to them, and no acknowledgment overtakes them",
                 self.name(inbox)
             );
         }

@@ -45,6 +45,8 @@ mod pending;
 mod prepare;
 mod reconnect;
 mod recording;
+#[cfg(test)]
+mod replaced;
 mod reporting;
 mod requests;
 #[cfg(test)]

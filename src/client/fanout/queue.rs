@@ -25,10 +25,9 @@ pub(super) struct Queue {
     untaken: VecDeque<Option<DeliveryId>>,
     /// How many items the thread had taken when the loop looked last.
     taken: u64,
-    /// The messages in the queue and in the hands of threads, if the inbox accepts by hand.
-    in_hand: BTreeMap<DeliveryId, Held>,
-    /// The last message that had come when the inbox was opened.
-    opened_behind: Option<DeliveryId>,
+    /// The messages that it has and that are not done, if it accepts by hand: in the queue, aside and in the hands of
+    /// threads.
+    undone: BTreeMap<DeliveryId, Held>,
 }
 
 /// Where an item went.
@@ -41,8 +40,7 @@ pub(super) enum Put {
 }
 
 impl Queue {
-    /// An inbox that is opened when this message is the last that came.
-    pub(super) fn new(outlet: Outlet, opened_behind: Option<DeliveryId>) -> Self {
+    pub(super) fn new(outlet: Outlet) -> Self {
         Queue {
             outlet,
             aside: VecDeque::new(),
@@ -50,14 +48,16 @@ impl Queue {
             is_slow: false,
             untaken: VecDeque::new(),
             taken: 0,
-            in_hand: BTreeMap::new(),
-            opened_behind,
+            undone: BTreeMap::new(),
         }
     }
 
     /// Puts an item into the inbox, or aside. A message of QoS 0 that finds no room is dropped and counted.
     pub(super) fn put(&mut self, item: Item, delivery: Option<DeliveryId>, now: Instant) -> Put {
         let item = self.as_it_accepts(item, delivery);
+        if let Item::ByHand(held) = &item {
+            self.undone.insert(held.delivery, held.clone());
+        }
         let item = match self.has_aside() {
             true => item,
             false => match self.offer(item, delivery) {
@@ -112,20 +112,11 @@ impl Queue {
 
     /// Gives the item back if there is no room.
     fn offer(&mut self, item: Item, delivery: Option<DeliveryId>) -> Result<Put, Item> {
-        let held = match &item {
-            Item::ByHand(held) => Some(held.clone()),
-            _ => None,
-        };
-        let offer = self.outlet.offer(item);
-        if let Offer::Full(item) = offer {
-            return Err(item);
-        }
-        if let Some(held) = held {
+        let is_by_hand = matches!(item, Item::ByHand(_));
+        match self.outlet.offer(item) {
+            Offer::Full(item) => Err(item),
             // Also if the inbox is gone: a message that nobody took is not done. The loop hears of it next.
-            self.in_hand.insert(held.delivery, held);
-            return Ok(Put::Waits { delays: true });
-        }
-        match offer {
+            _ if is_by_hand => Ok(Put::Waits { delays: true }),
             Offer::Accepted if self.outlet.is_once_taken() => {
                 self.untaken.push_back(delivery);
                 Ok(Put::Waits { delays: true })
@@ -134,28 +125,29 @@ impl Queue {
         }
     }
 
-    /// A thread says that a message is done. Returns whether it was in its hands.
-    pub(super) fn end_in_hand(&mut self, delivery: DeliveryId) -> bool {
-        self.in_hand.remove(&delivery).is_some()
+    /// A thread says that a message is done. Returns whether the inbox had it undone.
+    pub(super) fn end_undone(&mut self, delivery: DeliveryId) -> bool {
+        self.undone.remove(&delivery).is_some()
     }
 
     /// A thread has dropped a message undone: offers it again, before what waits aside. Returns the message and how
     /// often that has happened, if the inbox wants this told.
     pub(super) fn offer_undone(&mut self, delivery: DeliveryId) -> Option<(Arc<Message>, u32)> {
-        let mut held = self.in_hand.remove(&delivery)?;
+        let held = self.undone.get_mut(&delivery)?;
         let undone = held.attempts;
         held.attempts = undone.saturating_add(1);
         let message = Arc::clone(&held.message);
-        self.aside.push_front((Item::ByHand(held), Some(delivery)));
+        let item = Item::ByHand(held.clone());
+        self.aside.push_front((item, Some(delivery)));
         self.offer_again(|_, _| {});
         let told_after = self.outlet.by_hand()?.told_after.max(1);
         let is_told = undone % told_after == 0 && (undone / told_after).is_power_of_two();
         is_told.then_some((message, undone))
     }
 
-    /// Whether it was opened after this message came.
-    pub(super) fn is_younger_than(&self, delivery: DeliveryId) -> bool {
-        self.opened_behind.is_some_and(|newest| newest >= delivery)
+    /// Whether it has this message, which is not done.
+    pub(super) fn has_undone(&self, delivery: DeliveryId) -> bool {
+        self.undone.contains_key(&delivery)
     }
 
     /// Moves what has room from aside into the inbox. Calls `accepted` with each delivery that the inbox accepts, and
@@ -224,18 +216,16 @@ impl Queue {
         mut accepted: impl FnMut(DeliveryId, bool),
     ) -> BTreeMap<DeliveryId, Held> {
         let delayed = !self.is_slow;
-        let mut undone = std::mem::take(&mut self.in_hand);
         for delivery in std::mem::take(&mut self.untaken).into_iter().flatten() {
             accepted(delivery, delayed);
         }
         for (item, delivery) in std::mem::take(&mut self.aside) {
             match (item, delivery) {
-                (Item::ByHand(held), Some(delivery)) => drop(undone.insert(delivery, held)),
+                (Item::ByHand(_), _) | (_, None) => {}
                 (_, Some(delivery)) => accepted(delivery, delayed),
-                (_, None) => {}
             }
         }
-        undone
+        std::mem::take(&mut self.undone)
     }
 
     /// A message for it is passed over, and counted.
@@ -259,12 +249,17 @@ impl Queue {
 
     /// How many items wait, in the queue, aside or in the hands of threads.
     pub(super) fn waiting(&self) -> usize {
-        self.outlet.len().max(self.in_hand.len()) + self.aside.len()
+        (self.outlet.len() + self.aside.len()).max(self.undone.len())
     }
 
     /// Whether its messages count as accepted only once they are taken, or done.
     pub(super) fn accepts_late(&self) -> bool {
-        self.outlet.is_once_taken() || self.outlet.by_hand().is_some()
+        self.outlet.is_once_taken() || self.is_by_hand()
+    }
+
+    /// Whether its messages count as accepted only once they are done.
+    pub(super) fn is_by_hand(&self) -> bool {
+        self.outlet.by_hand().is_some()
     }
 }
 

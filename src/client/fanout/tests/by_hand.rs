@@ -1,6 +1,6 @@
 //! Messages that their threads acknowledge: the real queues and guards, without a thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -226,33 +226,94 @@ fn a_message_can_be_done_after_its_inbox_is_dropped() {
     one.done();
     drop(two);
     assert_eq!(queues.accepted(), [first]);
-    // An inbox of another kind takes the other one over.
-    let heir = queues.subscribed(OTHER, 9, WhenFull::WaitAside);
+    // An inbox of another kind does no work on it.
+    let quick = queues.subscribed(OTHER, 9, WhenFull::WaitAside);
     queues.fanout.offer_held(&queues.table, queues.now);
     assert_eq!(
-        (payload(&heir), queues.accepted()),
-        ("2".into(), vec![second])
+        (quick.try_recv(), queues.accepted()),
+        (Err(InboxError::Timeout), vec![])
     );
+    let heir = queues.by_hand(InboxId(3), 9);
+    take(&heir).done();
+    assert_eq!(queues.accepted(), [second]);
 }
 
-/// One thing that happens to an inbox that accepts by hand.
+#[test]
+fn an_heir_takes_the_place_of_all_inboxes_that_were_dropped_with_a_message() {
+    let mut queues = Queues::new();
+    let both = [ME, OTHER].map(|id| queues.by_hand(id, 9));
+    let [first, second] = deliveries();
+    queues.deliver("1", QoS::AtLeastOnce, Some(first));
+    queues.deliver("2", QoS::AtLeastOnce, Some(second));
+    let held = both.each_ref().map(take);
+    drop(both);
+    assert_eq!((queues.close(ME), queues.close(OTHER)), (2, 2));
+    assert_eq!(queues.fanout.fullest(), (None, 2));
+    // Each thread that has it in its hands may still do its work.
+    let [one, other] = held;
+    one.done();
+    assert_eq!(queues.accepted(), []);
+    other.done();
+    assert_eq!(queues.accepted(), [first]);
+    let heir = queues.by_hand(InboxId(3), 9);
+    take(&heir).done();
+    assert_eq!(queues.accepted(), [second]);
+    assert_eq!(queues.fanout.waiting(), 0);
+    assert_eq!(heir.try_recv().map(drop), Err(InboxError::Timeout));
+}
+
+#[test]
+fn an_inbox_takes_over_what_it_has_not_had_and_nothing_else() {
+    let mut queues = Queues::new();
+    let inbox = queues.by_hand(ME, 9);
+    let other = queues.by_hand(OTHER, 9);
+    queues.table.remove_subscriber(OTHER);
+    let [first, second, third] = deliveries();
+    queues.deliver("1", QoS::AtLeastOnce, Some(first));
+    queues
+        .table
+        .add(OTHER, &[Filter::new("t", QoS::ExactlyOnce)]);
+    queues.deliver("2", QoS::AtLeastOnce, Some(second));
+    queues.deliver("3", QoS::AtLeastOnce, Some(third));
+    take(&other).done();
+    drop(inbox);
+    assert_eq!(queues.close(ME), 3);
+    queues.fanout.offer_held(&queues.table, queues.now);
+    // It has the second one done and the third one in it.
+    for (number, accepted) in [("3", vec![]), ("1", vec![first])] {
+        let message = take(&other);
+        assert_eq!(text(&message), number);
+        message.done();
+        assert_eq!(queues.accepted(), accepted);
+    }
+    assert_eq!(other.try_recv().map(drop), Err(InboxError::Timeout));
+    assert_eq!(queues.fanout.fullest(), (None, 2));
+    let heir = queues.by_hand(InboxId(3), 9);
+    take(&heir).done();
+    take(&heir).done();
+    assert_eq!(queues.accepted(), [second, third]);
+}
+
+/// One thing that happens to inboxes that accept by hand.
 #[derive(Debug, Clone)]
 enum Step {
     Deliver,
-    Take,
+    Take(usize),
     Done(usize),
     DropUndone(usize),
-    Replace,
+    Open,
+    Close(usize),
     Hear,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => Just(Step::Deliver),
-        5 => Just(Step::Take),
+        5 => (0..3_usize).prop_map(Step::Take),
         3 => (0..9_usize).prop_map(Step::Done),
         2 => (0..9_usize).prop_map(Step::DropUndone),
-        1 => Just(Step::Replace),
+        1 => Just(Step::Open),
+        1 => (0..3_usize).prop_map(Step::Close),
         3 => Just(Step::Hear),
     ]
 }
@@ -266,19 +327,20 @@ proptest! {
         let mut queues = Queues::new();
         let ids = deliveries::<100>();
         let number_of = |id| ids.iter().position(|known| *known == id).unwrap();
-        let (mut next_inbox, mut sent) = (1, 0);
-        let mut inbox = queues.by_hand(InboxId(next_inbox), 2);
+        let mut inbox_ids = (1..).map(InboxId);
+        let mut sent = 0;
+        let mut inboxes: Vec<(InboxId, HandInbox)> = Vec::new();
         let mut held: Vec<Unacknowledged> = Vec::new();
         // How often each message was done, and whether it was accepted.
         let (mut done, mut accepted) = (BTreeMap::new(), Vec::new());
         for step in steps {
             match step {
-                Step::Deliver if sent < ids.len() => {
+                Step::Deliver if sent < ids.len() && !inboxes.is_empty() => {
                     prop_assert!(!queues.deliver(&sent.to_string(), QoS::AtLeastOnce, Some(ids[sent])));
                     sent += 1;
                 }
                 Step::Deliver => {}
-                Step::Take => held.extend(inbox.try_recv().ok()),
+                Step::Take(at) => held.extend(inboxes.get(at).and_then(|(_, inbox)| inbox.try_recv().ok())),
                 Step::Done(at) if at < held.len() => {
                     let message = held.remove(at);
                     let number: usize = text(&message).parse().unwrap();
@@ -287,25 +349,35 @@ proptest! {
                 }
                 Step::DropUndone(at) if at < held.len() => drop(held.remove(at)),
                 Step::Done(_) | Step::DropUndone(_) => {}
-                Step::Replace => {
-                    let id = InboxId(next_inbox);
-                    next_inbox += 1;
-                    drop(std::mem::replace(&mut inbox, queues.by_hand(InboxId(next_inbox), 2)));
+                Step::Open if inboxes.len() < 3 => {
+                    let id = inbox_ids.next().unwrap();
+                    inboxes.push((id, queues.by_hand(id, 2)));
+                }
+                Step::Close(at) if at < inboxes.len() => {
+                    let (id, inbox) = inboxes.remove(at);
+                    drop(inbox);
                     queues.close(id);
                     queues.fanout.offer_held(&queues.table, queues.now);
                 }
+                Step::Open | Step::Close(_) => {}
                 Step::Hear => accepted.extend(queues.accepted().into_iter().map(number_of)),
             }
             for number in &accepted {
                 prop_assert!(done.contains_key(number), "{number} was not done");
             }
         }
-        // A thread that does its work at last.
+        // Threads that do their work at last, and one that takes the place of all before.
         drop(held);
         accepted.extend(queues.accepted().into_iter().map(number_of));
-        while let Ok(message) = inbox.try_recv() {
-            message.done();
-            accepted.extend(queues.accepted().into_iter().map(number_of));
+        let id = inbox_ids.next().unwrap();
+        inboxes.push((id, queues.by_hand(id, 2)));
+        for (_, inbox) in &inboxes {
+            let mut had = BTreeSet::new();
+            while let Ok(message) = inbox.try_recv() {
+                prop_assert!(had.insert(text(&message)), "twice");
+                message.done();
+                accepted.extend(queues.accepted().into_iter().map(number_of));
+            }
         }
         accepted.sort_unstable();
         prop_assert_eq!(accepted, (0..sent).collect::<Vec<_>>());
