@@ -148,8 +148,10 @@ impl Fanout {
         }
         let had_aside = queue.has_aside();
         let told = queue.offer_undone(delivery);
-        if !had_aside && queue.has_aside() {
-            self.full.push(inbox);
+        match (had_aside, queue.has_aside()) {
+            (false, true) => self.full.push(inbox),
+            (true, false) => self.full.retain(|id| *id != inbox),
+            _ => {}
         }
         told
     }

@@ -294,6 +294,22 @@ fn an_inbox_takes_over_what_it_has_not_had_and_nothing_else() {
     assert_eq!(queues.accepted(), [second, third]);
 }
 
+#[test]
+fn an_inbox_that_has_room_again_is_not_among_the_full_ones() {
+    let mut queues = Queues::new();
+    let inbox = queues.by_hand(ME, 2);
+    let ids = deliveries::<4>();
+    for (number, delivery) in ["1", "2", "3"].iter().zip(ids) {
+        queues.deliver(number, QoS::AtLeastOnce, Some(delivery));
+    }
+    let (one, two) = (take(&inbox), take(&inbox));
+    drop(one);
+    queues.hear();
+    queues.deliver("4", QoS::AtLeastOnce, Some(ids[3]));
+    assert_eq!(queues.fanout.full, [ME]);
+    drop(two);
+}
+
 /// One thing that happens to inboxes that accept by hand.
 #[derive(Debug, Clone)]
 enum Step {
