@@ -2,13 +2,14 @@
 //!
 //! The main thread runs the command loop, as in the demo. A conductor thread waits until the link is
 //! up, lets the publishers of `publisher.rs` go, and ends the loop when everything has ended.
-//! `traffic.rs` says which messages there are and keeps account of what comes back, `report.rs` tells the
-//! result, `usage.rs` asks the system what it cost.
+//! `traffic.rs` says which messages there are and keeps account of what comes back, `verdict.rs` says what
+//! went wrong, `report.rs` tells the result, `resources.rs` asks the system what it cost.
 
 mod publisher;
 mod report;
 mod resources;
 pub(crate) mod settings;
+mod verdict;
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +21,6 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::lines::Shared;
-use crate::app::names::as_given;
 use crate::app::picture::Recordings;
 use crate::app::print::SCHEMA;
 use crate::app::traffic::{Account, Plan, Received};
@@ -30,10 +30,11 @@ use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Accept, Inbox, InboxError};
-use mqtt_connection_sharing::{Client, Ended, Handle};
+use mqtt_connection_sharing::{Client, Handle};
 use mqtt_connection_sharing::{Filter, QoS};
 use publisher::{BenchShared, Tally};
 use settings::BenchSettings;
+use verdict::Evidence;
 
 pub(crate) use report::{BenchReport, Latency};
 
@@ -48,26 +49,6 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Messages that may wait for the receiver. Large, because QoS 0 finds its room here or nowhere.
 const INBOX: usize = 16 * 1024;
-
-/// Advice where the broker may drop a client that sends more than it takes.
-const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
-
-/// The same where the session went with the connection.
-const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
-     with --clean-session=false";
-
-/// The same when it never acknowledged any of QoS 2.
-const NO_QOS_2: &str = "use --qos 1 if the broker has no QoS 2; else it may take fewer in flight, lower --window, or \
-     smaller messages, lower --payload-size";
-
-/// The same when it never acknowledged anything.
-const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
-
-/// The same where it closed the connection on a message that was alone.
-const ALONE: &str = "the broker does not take such a message, lower --payload-size or compare --topic-prefix with what it allows";
-
-/// Advice where the broker acknowledges more than it can keep for a subscriber.
-const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
 
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;
@@ -132,14 +113,14 @@ pub(crate) fn run(
         Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
     };
     recordings.keep(recording);
-    let reported = report(
+    let reported = report(&Evidence {
         settings,
         keeps_session,
-        &tally,
-        &measured,
-        &ended,
-        interrupt,
-    );
+        tally: &tally,
+        measured: &measured,
+        ended: &ended,
+        is_interrupted: interrupt.is_requested(),
+    });
     if keeps_session && ended.stats.connects > 0 {
         let has_failed = ended.result.is_err();
         demo::leave_no_session(
@@ -154,79 +135,22 @@ pub(crate) fn run(
 }
 
 /// Makes the report of the measurements; an error where there is nothing to report.
-fn report(
-    settings: &BenchSettings,
-    keeps_session: bool,
-    tally: &Tally,
-    measured: &Measured,
-    ended: &Ended,
-    interrupt: &Interrupt,
-) -> Result<BenchReport, Error> {
-    let interrupted = interrupt.is_requested();
-    let failure = match &ended.result {
-        Err(error) if ended.stats.connects == 0 && !interrupted => return Err(error.clone()),
-        other => other.as_ref().err(),
-    };
-    let no_connection = failure.is_some();
-    let acknowledged = tally.acknowledged();
-    // Links that came up and went down again, and the broker took nothing: the same cause as where the
-    // loop gave a message up before its attempts ran out.
-    let lost_in_vain = acknowledged == 0 && ended.stats.losses > 1;
+fn report(seen: &Evidence<'_>) -> Result<BenchReport, Error> {
+    let Evidence {
+        settings,
+        tally,
+        measured,
+        ended,
+        is_interrupted: interrupted,
+        ..
+    } = *seen;
+    if let (Err(error), 0, false) = (&ended.result, ended.stats.connects, interrupted) {
+        return Err(error.clone());
+    }
+    let error = seen.problem();
     let latencies = tally.latencies();
     let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
-    let received = measured.received;
-    let missing = received.map(|received| acknowledged.saturating_sub(received.distinct));
-    let dropped = missing.map(|missing| missing.min(measured.dropped));
-    let lost = missing.map(|missing| missing.saturating_sub(measured.dropped));
-    let mut error = interrupted.then(|| "interrupted".to_owned());
-    let mut problem = |text: Option<String>| error = error.take().or(text);
-    problem(failure.map(|error| as_given(&error.to_string()).into_owned()));
-    problem(tally.problem());
-    // The count of missing messages says more than the silence.
-    let silence = measured.problem.clone();
-    problem(match lost {
-        Some(lost) if lost > 0 => {
-            let silence = silence.map_or(String::new(), |silence| format!(": {silence}"));
-            let complete = acknowledged == settings.messages && ended.stats.losses == 0;
-            let advice = match settings.qos {
-                QoS::AtLeastOnce | QoS::ExactlyOnce if complete => format!(" ({NO_ROOM})"),
-                _ => String::new(),
-            };
-            Some(format!(
-                "{lost} messages did not come back{silence}{advice}"
-            ))
-        }
-        _ => silence,
-    });
-    let missing = settings.messages - acknowledged.min(settings.messages);
-    problem((missing > 0).then(|| format!("{missing} messages were not acknowledged")));
-    problem(match received {
-        Some(received) if received.duplicated > 0 && settings.qos == QoS::ExactlyOnce => Some(
-            format!("{} messages came twice with QoS 2", received.duplicated),
-        ),
-        _ => None,
-    });
-    problem((ended.left > 0).then(|| format!("{} commands were left unfinished", ended.left)));
-    if settings.qos == QoS::AtMostOnce && ended.stats.losses > 0 && !interrupted {
-        let lost = "the connection was lost, and with it perhaps messages of QoS 0 on their way";
-        error = Some(match error {
-            Some(text) => format!("{text} ({lost})"),
-            None => lost.to_owned(),
-        });
-    } else if missing > 0
-        && ended.stats.losses > 0
-        && !interrupted
-        && (!no_connection || lost_in_vain)
-    {
-        let cause = match acknowledged {
-            _ if tally.was_closed_alone() => ALONE,
-            0 if settings.qos == QoS::ExactlyOnce => NO_QOS_2,
-            0 => TOO_LARGE,
-            _ if settings.qos == QoS::ExactlyOnce && !keeps_session => TOO_WIDE_OR_CLEAN,
-            _ => TOO_WIDE,
-        };
-        error = error.map(|text| format!("{text} (the connection was lost: {cause})"));
-    }
+    let (acknowledged, received) = (tally.acknowledged(), measured.received);
     let seconds = measured.took.as_secs_f64();
     Ok(BenchReport {
         schema: SCHEMA,
@@ -254,8 +178,8 @@ fn report(
         cpu_seconds: measured.cpu_seconds.map(rounded),
         peak_rss_bytes: resources::usage().map(|usage| usage.peak_rss_bytes),
         received: received.map(|received| received.distinct),
-        lost,
-        dropped,
+        lost: seen.lost(),
+        dropped: seen.missing().map(|missing| missing.min(measured.dropped)),
         duplicated: received.map(|received| received.duplicated),
         reordered: received.map(|received| received.reordered),
         unexpected: received.map(|received| received.unexpected),
