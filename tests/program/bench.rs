@@ -324,7 +324,9 @@ fn a_broker_that_drops_what_it_acknowledged_is_told_with_a_remedy() {
     assert_eq!(report["acknowledged"], 20_000, "{done}");
     assert!(report["lost"].as_u64() > Some(0), "{done}");
     let error = report["error"].as_str().expect("a reason");
+    assert!(error.contains("the broker acknowledged each"), "{done}");
     assert!(error.contains("max_queued_messages"), "{done}");
+    assert!(!error.contains("--window"), "it was at its default: {done}");
 }
 
 #[test]
@@ -431,6 +433,10 @@ fn the_first_message_that_fails_ends_it() {
         let error = report["error"].as_str().expect("a reason");
         assert!(error.contains(told), "{done}");
         assert!(error.contains("lower --payload-size"), "{done}");
+        // The library's line about the last connection.
+        assert!(error.contains("the connection was lost after "), "{done}");
+        let lacks_qos_2 = error.contains("use --qos 1 if the broker has no QoS 2");
+        assert_eq!(lacks_qos_2, qos == "2", "{done}");
     }
 }
 

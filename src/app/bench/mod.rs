@@ -80,7 +80,7 @@ pub(crate) fn run(
     let received = Arc::new(AtomicU64::new(0));
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open();
-    let recording = handle.recording();
+    let (recording, events) = (handle.recording(), handle.events());
     view.show(scene(settings, bounds, &handle, &tally, &received));
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
@@ -119,6 +119,7 @@ pub(crate) fn run(
         tally: &tally,
         measured: &measured,
         ended: &ended,
+        last_loss: verdict::last_loss(events),
         is_interrupted: interrupt.is_requested(),
     });
     if keeps_session && ended.stats.connects > 0 {
@@ -136,14 +137,8 @@ pub(crate) fn run(
 
 /// Makes the report of the measurements; an error where there is nothing to report.
 fn report(seen: &Evidence<'_>) -> Result<BenchReport, Error> {
-    let Evidence {
-        settings,
-        tally,
-        measured,
-        ended,
-        is_interrupted: interrupted,
-        ..
-    } = *seen;
+    let (settings, tally, measured) = (seen.settings, seen.tally, seen.measured);
+    let (ended, interrupted) = (seen.ended, seen.is_interrupted);
     if let (Err(error), 0, false) = (&ended.result, ended.stats.connects, interrupted) {
         return Err(error.clone());
     }

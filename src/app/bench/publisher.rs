@@ -6,7 +6,7 @@
 //! is too far behind, and both write their times into the histogram themselves: the loop's thread has enough to do.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -45,15 +45,6 @@ impl BenchShared {
         drop(self.handle.terminate(GRACE));
     }
 
-    /// A message was not delivered.
-    fn failed(&self, outcome: &Outcome) {
-        if *outcome == Outcome::PerhapsDelivered(Reason::Parked) {
-            self.tally.closed_alone.store(true, Ordering::Relaxed);
-        }
-        let told = || format!("a message was {outcome}");
-        self.tally.note(|| as_given(&told()).into_owned());
-    }
-
     /// Whether to publish nothing more: it was interrupted, or has failed already.
     fn is_over(&self) -> bool {
         self.interrupt.is_requested() || self.tally.has_problem.load(Ordering::Relaxed)
@@ -69,7 +60,8 @@ pub(super) struct Tally {
     /// The first thing that went wrong.
     problem: Mutex<Option<String>>,
     has_problem: AtomicBool,
-    closed_alone: AtomicBool,
+    /// Why the first message ended that was sent and not acknowledged.
+    unanswered: OnceLock<Reason>,
 }
 
 impl Tally {
@@ -85,7 +77,7 @@ impl Tally {
             latencies: Mutex::new(latencies),
             problem: Mutex::new(None),
             has_problem: AtomicBool::new(false),
-            closed_alone: AtomicBool::new(false),
+            unanswered: OnceLock::new(),
         })
     }
 
@@ -108,9 +100,9 @@ impl Tally {
         lock(&self.problem).clone()
     }
 
-    /// Whether the broker closed the connection on a message that was alone.
-    pub(super) fn was_closed_alone(&self) -> bool {
-        self.closed_alone.load(Ordering::Relaxed)
+    /// Why the first message ended that was sent and not acknowledged. `None` where each was acknowledged.
+    pub(super) fn unanswered(&self) -> Option<Reason> {
+        self.unanswered.get().copied()
     }
 
     pub(super) fn note(&self, problem: impl FnOnce() -> String) {
@@ -119,8 +111,17 @@ impl Tally {
     }
 
     /// A message was acknowledged. Its time comes later.
-    fn was_acknowledged(&self) {
+    pub(super) fn was_acknowledged(&self) {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message was not delivered.
+    pub(super) fn was_not_delivered(&self, outcome: &Outcome) {
+        if let Outcome::PerhapsDelivered(reason) = outcome {
+            let _ = self.unanswered.set(*reason);
+        }
+        let told = || format!("a message was {outcome}");
+        self.note(|| as_given(&told()).into_owned());
     }
 
     /// Takes the times of messages that have ended into the histogram.
@@ -168,7 +169,7 @@ impl Round {
                 false => {
                     // A thread that waits for its round must not wait for ever, offline perhaps, once the run has
                     // failed.
-                    shared.failed(outcome);
+                    shared.tally.was_not_delivered(outcome);
                     shared.end();
                 }
             }
@@ -272,7 +273,7 @@ pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
                         shared.tally.was_acknowledged();
                         shared.tally.record([took]);
                     }
-                    false => shared.failed(&outcome),
+                    false => shared.tally.was_not_delivered(&outcome),
                 }
             }
             Err(rejected) => {

@@ -1,32 +1,41 @@
 //! \[0\] The verdict on a run of the bench: the first thing that went wrong, and the remedy.
 //!
-//! Pure: it judges by the counts of the threads and by the end of the loop. The main thread, once the loop has ended.
+//! It tells the evidence, and names a remedy only where that speaks for it: the library's line about the last
+//! connection, how the first message ended, the counts, and the settings. A remedy that only a trial can confirm is told
+//! as a trial. Pure; the main thread, once the loop has ended.
 
 use super::Measured;
 use super::publisher::Tally;
-use super::settings::BenchSettings;
+use super::settings::{BenchSettings, UNRECEIVED};
 use crate::app::names::as_given;
-use mqtt_connection_sharing::{Ended, QoS};
+use mqtt_connection_sharing::error::{Blame, Error};
+use mqtt_connection_sharing::{ConnectionEvents, Ended, EventKind, QoS, Reason};
 
-/// Advice where the broker may drop a client that sends more than it takes.
-const TOO_WIDE: &str = "the broker may take fewer in flight, lower --window";
+/// Remedies where one message was given up that connections did not outlive, or that got no answer.
+const ONE_MESSAGE: &str =
+    "compare --topic-prefix with what the broker allows, or lower --payload-size";
 
-/// The same where the session went with the connection.
-const TOO_WIDE_OR_CLEAN: &str = "the broker may take fewer in flight, lower --window; else let the session survive, \
-     with --clean-session=false";
+/// The remedy where a message of QoS 2 ended with a clean session.
+const CLEAN: &str = "let the session survive, with --clean-session=false";
 
-/// The same when it never acknowledged any of QoS 2.
-const NO_QOS_2: &str = "use --qos 1 if the broker has no QoS 2; else it may take fewer in flight, lower --window, or \
-     smaller messages, lower --payload-size";
+/// Possible causes where the broker acknowledged each message and none came back.
+const NONE_DELIVERED: &str =
+    "the broker acknowledged each and delivered none: see whether it lets this client receive them";
 
-/// The same when it never acknowledged anything.
-const TOO_LARGE: &str = "the broker may take fewer in flight, lower --window, or smaller messages, lower --payload-size";
+/// Possible causes where it acknowledged each message and some came back.
+const SOME_DELIVERED: &str = "the broker acknowledged each: it may keep fewer for a subscriber; let it keep more, in \
+     Mosquitto with max_queued_messages";
 
-/// The same where it closed the connection on a message that was alone.
-const ALONE: &str = "the broker does not take such a message, lower --payload-size or compare --topic-prefix with what it allows";
-
-/// Advice where the broker acknowledges more than it can keep for a subscriber.
-const NO_ROOM: &str = "the broker dropped them: lower --window, or let it keep more, in Mosquitto with max_queued_messages";
+/// The line about the connection that was lost last. The loop has ended.
+pub(super) fn last_loss(mut events: ConnectionEvents) -> Option<Error> {
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        if let EventKind::Lost { error, .. } = &event.kind {
+            last = Some(error.clone());
+        }
+    }
+    last
+}
 
 /// The evidence: how a run went.
 pub(super) struct Evidence<'a> {
@@ -35,6 +44,8 @@ pub(super) struct Evidence<'a> {
     pub(super) tally: &'a Tally,
     pub(super) measured: &'a Measured,
     pub(super) ended: &'a Ended,
+    /// The library's line about the connection that was lost last.
+    pub(super) last_loss: Option<Error>,
     pub(super) is_interrupted: bool,
 }
 
@@ -68,12 +79,12 @@ impl Evidence<'_> {
                 None => lost.to_owned(),
             });
         }
-        // Links that came up and went down again, and the broker took nothing: the same cause as where the
-        // loop gave a message up before its attempts ran out.
+        // Where the loop could not connect again, that is the last cause. But where links came up and went down again,
+        // and the broker took nothing, the attempts may have run out before a message was given up.
         let lost_in_vain = self.tally.acknowledged() == 0 && losses > 1;
         if self.unacknowledged() > 0 && (self.ended.result.is_ok() || lost_in_vain) {
-            let cause = self.of_the_loss();
-            return first.map(|text| format!("{text} (the connection was lost: {cause})"));
+            let loss = self.of_the_loss();
+            return first.map(|text| format!("{text} ({loss})"));
         }
         first
     }
@@ -111,7 +122,7 @@ impl Evidence<'_> {
         let silence = silence.map_or(String::new(), |silence| format!(": {silence}"));
         let complete = self.unacknowledged() == 0 && self.ended.stats.losses == 0;
         let advice = match self.settings.qos {
-            QoS::AtLeastOnce | QoS::ExactlyOnce if complete => format!(" ({NO_ROOM})"),
+            QoS::AtLeastOnce | QoS::ExactlyOnce if complete => self.of_the_silence(),
             _ => String::new(),
         };
         Some(format!(
@@ -126,15 +137,212 @@ impl Evidence<'_> {
         is_wrong.then(|| format!("{duplicated} messages came twice with QoS 2"))
     }
 
-    /// The cause of a connection that was lost, and what to do.
-    fn of_the_loss(&self) -> &'static str {
-        let is_qos_2 = self.settings.qos == QoS::ExactlyOnce;
-        match self.tally.acknowledged() {
-            _ if self.tally.was_closed_alone() => ALONE,
-            0 if is_qos_2 => NO_QOS_2,
-            0 => TOO_LARGE,
-            _ if is_qos_2 && !self.keeps_session => TOO_WIDE_OR_CLEAN,
-            _ => TOO_WIDE,
+    /// The advice where each message was acknowledged on one connection and did not come back.
+    fn of_the_silence(&self) -> String {
+        let came = self
+            .measured
+            .received
+            .map_or(0, |received| received.distinct);
+        let cause = match came {
+            0 => NONE_DELIVERED,
+            _ => SOME_DELIVERED,
+        };
+        // Below this bound the window changes nothing: as many are on their way whatever it is.
+        let window = match self.settings.unreceived() > UNRECEIVED && came > 0 {
+            true => ", or lower --window",
+            false => "",
+        };
+        format!(" ({cause}{window})")
+    }
+
+    /// How the last connection was lost, and what to do about it.
+    fn of_the_loss(&self) -> String {
+        let Some(loss) = &self.last_loss else {
+            return "the connection was lost".to_owned();
+        };
+        let mut parts = vec![format!("the connection was {}", as_given(loss.problem()))];
+        // The broker ended it soon, or answered nothing of QoS 2: the library says what to look at.
+        let is_the_brokers = loss.blame() == Blame::Network && !loss.advice().is_empty();
+        if is_the_brokers {
+            parts.push(as_given(loss.advice()).into_owned());
         }
+        let acknowledged = self.tally.acknowledged();
+        match self.tally.unanswered() {
+            Some(Reason::Parked | Reason::Unanswered) => parts.push(ONE_MESSAGE.to_owned()),
+            _ if is_the_brokers => parts.extend(self.trial()),
+            _ => {}
+        }
+        let went_with_session = self.tally.unanswered() == Some(Reason::SessionLost);
+        // Where nothing was ever acknowledged, a session that stays would not help.
+        if went_with_session && !self.keeps_session && acknowledged > 0 {
+            parts.push(CLEAN.to_owned());
+        }
+        parts.join("; ")
+    }
+
+    /// A trial where the broker ended the connection and did not say why. `None` where the settings have it
+    /// already.
+    fn trial(&self) -> Option<String> {
+        let size = (self.tally.acknowledged() == 0).then_some("--payload-size");
+        let window = (self.settings.window > 1).then_some("--window");
+        let flags: Vec<_> = size.into_iter().chain(window).collect();
+        let flags = flags.join(" and ");
+        (!flags.is_empty()).then(|| format!("lower {flags} to see whether that is the cause"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::tests::bench_settings;
+    use crate::app::traffic::Received;
+    use mqtt_connection_sharing::options::Options;
+    use mqtt_connection_sharing::{Client, Outcome};
+
+    /// A loop that ended at once, of which that many losses are told.
+    fn ended(losses: u64) -> Ended {
+        let client = Client::new(Options::new("localhost", "c")).unwrap();
+        let (agent, handle) = client.open();
+        drop(handle);
+        let mut ended = agent.run();
+        assert!(ended.result.is_ok());
+        ended.stats.losses = losses;
+        ended
+    }
+
+    fn lost(blame: Blame, problem: &str, advice: &str) -> Option<Error> {
+        Some(Error::new(blame, "connection to b:1", problem, advice))
+    }
+
+    fn silent() -> Option<Error> {
+        lost(Blame::Network, "lost after 9 ms: no PINGRESP", "")
+    }
+
+    fn closed() -> Option<Error> {
+        lost(Blame::Network, "lost after 9 ms: closed", "see its log")
+    }
+
+    /// The problem of a run that got so many acknowledgments, in which a message ended for this reason.
+    fn told(window: u16, acknowledged: u64, reason: Reason, last_loss: Option<Error>) -> String {
+        let settings = BenchSettings {
+            window,
+            ..bench_settings()
+        };
+        let tally = Tally::new().unwrap();
+        (0..acknowledged).for_each(|_| tally.was_acknowledged());
+        let outcome = Outcome::PerhapsDelivered(reason);
+        tally.was_not_delivered(&outcome);
+        let seen = Evidence {
+            settings: &settings,
+            keeps_session: false,
+            tally: &tally,
+            measured: &Measured::default(),
+            ended: &ended(2),
+            last_loss,
+            is_interrupted: false,
+        };
+        let problem = seen.problem().unwrap();
+        let rest = problem.strip_prefix(&format!("a message was {outcome} ("));
+        let rest = rest.and_then(|rest| rest.strip_suffix(')'));
+        rest.unwrap_or_else(|| panic!("{problem}")).to_owned()
+    }
+
+    #[test]
+    fn a_remedy_for_a_lost_connection_is_named_only_where_what_was_seen_speaks_for_it() {
+        let lost_session = Reason::SessionLost;
+        let was_closed = "the connection was lost after 9 ms: closed; see its log";
+        let is_cause = "to see whether that is the cause";
+        let clean = "let the session survive, with --clean-session=false";
+        let topic = "compare --topic-prefix with what the broker allows, or lower --payload-size";
+        let mended = lost(Blame::Broker, "lost after 9 ms: a fault", "mend the broker");
+        for (told, expected) in [
+            (
+                told(20, 0, Reason::LinkLost, None),
+                "the connection was lost".to_owned(),
+            ),
+            // The network or the broker as a whole went silent: neither size nor number speaks for itself.
+            (
+                told(20, 0, Reason::LinkLost, silent()),
+                "the connection was lost after 9 ms: no PINGRESP".to_owned(),
+            ),
+            (
+                told(20, 1, lost_session, silent()),
+                format!("the connection was lost after 9 ms: no PINGRESP; {clean}"),
+            ),
+            (
+                told(20, 0, lost_session, closed()),
+                format!("{was_closed}; lower --payload-size and --window {is_cause}"),
+            ),
+            // One of that size was acknowledged.
+            (
+                told(20, 1, Reason::LinkLost, closed()),
+                format!("{was_closed}; lower --window {is_cause}"),
+            ),
+            // There is no lower window.
+            (
+                told(1, 0, Reason::LinkLost, closed()),
+                format!("{was_closed}; lower --payload-size {is_cause}"),
+            ),
+            (
+                told(1, 1, Reason::LinkLost, closed()),
+                was_closed.to_owned(),
+            ),
+            (
+                told(20, 1, Reason::Parked, closed()),
+                format!("{was_closed}; {topic}"),
+            ),
+            (
+                told(20, 0, Reason::Unanswered, silent()),
+                format!("the connection was lost after 9 ms: no PINGRESP; {topic}"),
+            ),
+            (
+                told(20, 0, Reason::LinkLost, mended),
+                "the connection was lost after 9 ms: a fault".to_owned(),
+            ),
+        ] {
+            assert_eq!(told, expected);
+        }
+    }
+
+    /// The problem of a run in which each message was acknowledged, and so many came back.
+    fn told_of_missing(window: u16, came: u64, losses: u64) -> String {
+        let settings = BenchSettings {
+            window,
+            messages: 3,
+            ..bench_settings()
+        };
+        let tally = Tally::new().unwrap();
+        (0..3).for_each(|_| tally.was_acknowledged());
+        let received = Received {
+            distinct: came,
+            ..Received::default()
+        };
+        let measured = Measured {
+            received: Some(received),
+            ..Measured::default()
+        };
+        let seen = Evidence {
+            settings: &settings,
+            keeps_session: false,
+            tally: &tally,
+            measured: &measured,
+            ended: &ended(losses),
+            last_loss: closed(),
+            is_interrupted: false,
+        };
+        seen.problem().unwrap()
+    }
+
+    #[test]
+    fn messages_that_do_not_come_back_are_laid_to_a_queue_only_where_others_did() {
+        let none = format!("3 messages did not come back ({NONE_DELIVERED})");
+        assert_eq!(told_of_missing(5_000, 0, 0), none);
+        let some = format!("1 messages did not come back ({SOME_DELIVERED})");
+        assert_eq!(told_of_missing(1_000, 2, 0), some);
+        // A window of that size lets more wait at the broker.
+        let window = format!("1 messages did not come back ({SOME_DELIVERED}, or lower --window)");
+        assert_eq!(told_of_missing(5_000, 2, 0), window);
+        // A message may have gone with the connection.
+        assert_eq!(told_of_missing(5_000, 2, 1), "1 messages did not come back");
     }
 }
