@@ -132,6 +132,47 @@ fn an_alert_that_gives_no_reason_leaves_a_flaw_a_possible_one() {
 }
 
 #[test]
+fn an_alert_that_does_not_name_the_certificate_makes_it_a_possible_cause_only() {
+    let lab = Lab::new();
+    let (given, without) = (lab.with("client.pem", "client.key"), lab.trusting());
+    let may_demand =
+        "; it may demand a client certificate and none was given; give `cert` and `key`";
+    let may_reject = "; it may not accept the client certificate; see the broker's log";
+    for (number, options, phrase) in [
+        (40, &without, may_demand),
+        (42, &without, may_demand),
+        (43, &without, may_demand),
+        (46, &without, may_demand),
+        (48, &without, may_demand),
+        (49, &without, may_demand),
+        (51, &given, may_reject),
+        (113, &given, may_reject),
+        (
+            51,
+            &without,
+            ", decrypt error; compare the broker's TLS settings",
+        ),
+    ] {
+        let error = alert(number, options);
+        let text = error.to_string();
+        let fact = format!("the broker broke off with TLS alert {number}");
+        assert!(text.contains(&fact) && text.contains(phrase), "{text}");
+        assert!(error.is_permanent(), "{text}");
+    }
+    for number in [41, 116] {
+        let text = alert(number, &without).to_string();
+        assert!(
+            text.contains("demands a client certificate and none was given"),
+            "{text}"
+        );
+    }
+    for number in [42, 46] {
+        let text = alert(number, &given).to_string();
+        assert!(text.contains("rejected the client certificate"), "{text}");
+    }
+}
+
+#[test]
 fn a_flaw_is_the_cause_only_of_an_alert_that_says_so() {
     let lab = Lab::new();
     let key = KeyPair::generate().unwrap();
