@@ -90,7 +90,11 @@ impl Losses {
                     "see what the broker's log says of it: whether the broker allows it and its size, and then \
                      whether another program uses the same client identifier"
                 }
-                _ => {
+                None => {
+                    "if it happens again, see what the broker's log says: whether it was stopped, and whether another \
+                     program uses the same client identifier"
+                }
+                Some(_) => {
                     "if it happens again, see what the broker's log says: whether it was stopped, whether another \
                      program uses the same client identifier, and whether it allows what was unanswered"
                 }
@@ -182,6 +186,8 @@ mod tests {
             "{once}"
         );
         assert!(once.advice().starts_with("if it happens again"), "{once}");
+        // There is nothing that the broker might not allow.
+        assert!(!once.advice().contains("unanswered"), "{once}");
         let twice = lost(SOON);
         assert!(
             twice.advice().starts_with("see whether another program"),
