@@ -5,6 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
+use crate::client::ticket::Ticket;
+use crate::mqtt::session::Outcome;
 use crate::options::RecordingSize;
 
 fn recorder(of_thread: usize, ended_threads: usize) -> Recorder {
@@ -114,6 +116,19 @@ fn a_mark_records_the_thread_that_waits_and_the_first_that_is_told() {
     let expected = [What::Waits { command }, What::Told { command }];
     assert_eq!(whats, expected.map(|what| (2, what)));
     assert_eq!(reading.thread(2).unwrap().name, "waits");
+}
+
+#[test]
+fn printing_a_ticket_records_nothing() {
+    let recorder = recorder(16, 16);
+    let mut recording = Recording::new(&recorder);
+    let (ticket, mut completion) = Ticket::new();
+    completion.record(recorder.number_command().unwrap());
+    completion.tell(Outcome::delivered(1, Duration::ZERO));
+    assert!(format!("{ticket:?}").contains("Delivered"));
+    assert_eq!(recording.read().records.len(), 0);
+    assert!(ticket.outcome().is_some());
+    assert_eq!(recording.read().records.len(), 1);
 }
 
 #[test]
