@@ -179,6 +179,13 @@ impl Meter {
     }
 }
 
+impl Drop for Meter {
+    /// Also when the loop panics: the time online stands from then on.
+    fn drop(&mut self) {
+        self.online.stop(Instant::now());
+    }
+}
+
 impl std::ops::Deref for Meter {
     type Target = Counts;
 
@@ -310,6 +317,16 @@ mod tests {
         assert_eq!(read(40), 10);
         watch.start(after(50));
         assert_eq!((read(50), read(51)), (10, 11));
+    }
+
+    #[test]
+    fn the_time_online_stands_once_the_loop_is_gone() {
+        let (meter, reader) = meter();
+        meter.online.start(Instant::now());
+        drop(meter);
+        let online = reader.0.online.read(Instant::now());
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(reader.0.online.read(later), online);
     }
 
     #[test]
