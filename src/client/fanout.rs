@@ -106,6 +106,10 @@ impl Fanout {
         self.queues.contains_key(&inbox)
     }
 
+    pub(crate) fn is_by_hand(&self, inbox: InboxId) -> bool {
+        self.queues.get(&inbox).is_some_and(Queue::is_by_hand)
+    }
+
     /// An inbox was dropped: it accepts all that waited for it, unless it accepts by hand. Returns how many messages
     /// are not done and wait for another inbox.
     pub(crate) fn close(&mut self, inbox: InboxId) -> usize {

@@ -442,10 +442,17 @@ impl Agent {
             Some(name) => format!("{waiting} messages wait for the inbox of {name}"),
             None => format!("{waiting} messages wait for a subscription"),
         };
+        let advice = match inbox {
+            Some(inbox) if self.fanout.is_by_hand(inbox) => {
+                "call Unacknowledged::done for each message in time; dropping such an inbox frees nothing"
+            }
+            Some(_) => {
+                "read every inbox in time, drop it, or open it with WhenFull::DropOldest or DropNewest"
+            }
+            None => "have an inbox subscribe to them",
+        };
         log::warn!(
-            "{waiting}, and {limit} bytes or more for all inboxes together: \
-             {consequence}; read every inbox in time, drop it, or open it with WhenFull::DropOldest or \
-             DropNewest"
+            "{waiting}, and {limit} bytes or more for all inboxes together: {consequence}; {advice}"
         );
     }
 
