@@ -153,7 +153,8 @@
 //! A broker that has kept the session sends what it had stored as soon as it is connected. A subscription counts from
 //! the moment at which [`Handle::subscribe`] is called, also before the loop runs, and until the broker refuses it. For
 //! [`Options::unmatched_hold`](options::Options::unmatched_hold) after the first connection, messages of QoS 1 and 2
-//! that match none wait for one, unacknowledged. Afterwards they go to the default inbox ([`Handle::unmatched`]).
+//! that match none wait for one, unacknowledged. They do so again for that time after an inbox that acknowledges by hand
+//! was dropped with messages that are not done. Afterwards they go to the default inbox ([`Handle::unmatched`]).
 //! There and then a message for which it has no room is acknowledged, dropped, counted and named in the log.
 //! At the end of the loop those that still wait go there, too, unless the broker has kept the session and sends
 //! them again.
@@ -208,7 +209,8 @@
 //!   ([`RejectReason::CleanSession`]).
 //! - A message that is dropped undone, also by a thread that panics, is offered to the same inbox again, before those that
 //!   wait aside. [`Unacknowledged::attempts`] counts. After 5 times ([`ByHand::told_after`]) an event names it
-//!   ([`EventKind::DroppedUndone`]). It is offered again all the same.
+//!   ([`EventKind::DroppedUndone`]). It is offered again all the same, and at once: a thread that cannot do its work at
+//!   present should wait before it drops the message.
 //! - A message for several inboxes is acknowledged once all have accepted it, each in its way.
 //! - QoS 0 has nothing to acknowledge. Such a message is given once.
 //! - A lost link changes nothing for the threads. The broker sends the message again, the loop recognises it and does not
@@ -221,13 +223,18 @@
 //! - So an inbox that is dropped undone needs another one in its place, also where other inboxes had the same messages (a
 //!   pool of threads that gets smaller). To close one for good, unsubscribe, wait for the ticket, do what it still
 //!   gives, and drop it then.
+//! - A message that matches no subscription is nobody's work: it waits for one as the section on
+//!   [messages before their subscription](#messages-before-their-subscription) says, and is acknowledged and perhaps dropped
+//!   after that. So subscribe before the loop runs, or have [`Options::unmatched_hold`](options::Options::unmatched_hold)
+//!   cover the time until a new process, or the thread that takes another one's place, has subscribed.
 //! - When the loop ends, the broker has what was not done, and sends it again on the next connection. [`Inbox::recv`] gives
 //!   out the rest all the same, and [`Unacknowledged::done`] does nothing then.
 //!
 //! This has a price. Acknowledgments leave in the order in which the messages came [MQTT-4.6.0-2]: one that is not done
 //! holds back those behind it, also of other inboxes. A broker sends only so many messages without one (20 with Mosquitto,
 //! 100 with AWS IoT Core). With so many unacknowledged nothing of QoS 1 or 2 comes any more, for any inbox. Messages that
-//! are not done are also among the bytes of all that waits (see above), which they never exceed.
+//! are not done are also among the bytes of all that waits (see above), which they never exceed, and
+//! [`Stats::waiting_messages`] counts them.
 //!
 //! # Certificates and tokens that change
 //!

@@ -47,7 +47,8 @@ impl Sealed for Unacknowledged {
 /// A message that is acknowledged when it is [done](Unacknowledged::done): see
 /// [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand).
 ///
-/// Dropped undone, also by a thread that panics, it is offered to the same inbox again. It may be sent to another
+/// Dropped undone, also by a thread that panics, it is offered to the same inbox again, at once: a thread that cannot do
+/// its work at present should wait before it drops it. It may be sent to another
 /// thread or kept, and be done in any order; whichever thread it is on, nothing waits for the loop.
 ///
 /// A message of QoS 0 has nothing to acknowledge: [`Unacknowledged::done`] does nothing then, and a message that was
@@ -67,7 +68,8 @@ impl Unacknowledged {
     /// the redelivery: the loop recognises it and does not offer the message again. Nothing tells whether the
     /// acknowledgment reached the broker, so after a crash a message that was done may come once more.
     ///
-    /// After the loop's end this does nothing: the broker sends the message again on the next connection.
+    /// If the inbox was dropped and another one has the message by now, this does nothing: the work is done once more.
+    /// After the loop's end it does nothing either: the broker sends the message again on the next connection.
     pub fn done(mut self) {
         if let Some(hold) = &mut self.hold {
             hold.end.is_done = true;
@@ -75,7 +77,7 @@ impl Unacknowledged {
     }
 
     /// How many times the message was offered, this time included: 1, and one more for each time that it was dropped
-    /// undone. The loop counts, so a new process begins with 1.
+    /// undone while its inbox was there. The loop counts, so a new process begins with 1.
     pub fn attempts(&self) -> u32 {
         self.hold.as_ref().map_or(1, |hold| hold.attempts)
     }

@@ -69,7 +69,8 @@ pub struct Stats {
     /// The most commands that awaited their acknowledgment at one time.
     pub in_flight_most: u64,
     /// Messages of QoS 1 and 2 that not every inbox has accepted yet: those that wait aside, that wait for a
-    /// subscription, or that no thread has taken out of an inbox with [`Accept::OnceTaken`](crate::Accept::OnceTaken).
+    /// subscription, that no thread has taken out of an inbox with [`Accept::OnceTaken`](crate::Accept::OnceTaken), or that
+    /// are not done for an inbox of [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand).
     pub waiting_messages: u64,
     /// Bytes that these messages count on the account of all inboxes together. See
     /// [`Options::max_packet_size`](crate::options::Options::max_packet_size) for its bound.

@@ -2,7 +2,8 @@
 //!
 //! A broker that kept the session of an earlier process sends what it had stored as soon as the new one is
 //! connected, and the new one's threads may not have subscribed yet. So for a while after that, messages of
-//! QoS 1 and 2 wait here, unacknowledged and in order. They are bounded as all messages that wait are, by the
+//! QoS 1 and 2 wait here, unacknowledged and in order. So they do after an inbox that accepts by hand was dropped with
+//! messages that are not done. They are bounded as all messages that wait are, by the
 //! session's account. It runs on the loop's thread and never waits; `now` is passed in.
 
 use std::collections::VecDeque;

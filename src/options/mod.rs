@@ -153,7 +153,9 @@ pub struct Options {
     pub unmatched_queue: usize,
     /// How long messages of QoS 1 and 2 that match no subscription wait for one, unacknowledged, after a loop's first
     /// connection if the broker had kept the session. The broker sends what it had stored at once, and the threads of
-    /// a new process may not have subscribed yet. Then the default inbox takes them. It takes them at the end of the
+    /// a new process may not have subscribed yet. The same holds after an inbox of
+    /// [`Handle::inbox_by_hand`](crate::Handle::inbox_by_hand) was dropped with messages that are not done: another inbox may
+    /// be about to take its place. Then the default inbox takes them. It takes them at the end of the
     /// loop, too, unless the broker has kept the session and sends them again. Zero turns it off.
     pub unmatched_hold: Duration,
     /// The fate of QoS 1 publishes in flight when the broker has lost the session.

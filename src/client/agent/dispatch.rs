@@ -66,7 +66,7 @@ impl Agent {
         }
         let offers_held = !news.announced.is_empty() || !news.closed.is_empty();
         for inbox in news.closed {
-            self.close_inbox(inbox);
+            self.close_inbox(inbox, now);
         }
         for Announcement {
             number,
@@ -303,7 +303,7 @@ impl Agent {
     }
 
     /// An inbox was dropped: it accepts what waited for it, unless it accepts by hand, and its subscriptions end.
-    fn close_inbox(&mut self, inbox: InboxId) {
+    fn close_inbox(&mut self, inbox: InboxId, now: Instant) {
         let undone = self.fanout.close(inbox);
         if undone > 0 {
             log::warn!(
@@ -311,12 +311,22 @@ impl Agent {
                  another such inbox that subscribes to them, and no acknowledgment overtakes them",
                 self.name(inbox)
             );
+            // The broker sends on until UNSUBSCRIBE has come to it, and the next inbox may not have subscribed yet.
+            self.hold_unmatched(now);
         }
         self.tell_acceptances();
         let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {
             log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
             self.requests.abandon(unwanted);
+        }
+    }
+
+    /// From now on messages that match no subscription wait for one, as long as the options say.
+    pub(super) fn hold_unmatched(&mut self, now: Instant) {
+        let hold = self.client.options.unmatched_hold;
+        if !hold.is_zero() {
+            self.fanout.hold_unmatched(now + hold);
         }
     }
 

@@ -76,10 +76,9 @@ impl Agent {
         self.connection.go_online(now);
         self.meter.online.start(now);
         let again = self.meter.connects.get() > 0;
-        let hold = self.client.options.unmatched_hold;
-        if session_present && !again && !hold.is_zero() {
+        if session_present && !again {
             // Of an earlier loop or process. The threads of this one may not have subscribed yet.
-            self.fanout.hold_unmatched(now + hold);
+            self.hold_unmatched(now);
         }
         self.meter.connects.add(1);
         self.record(What::Connected { session_present });

@@ -110,3 +110,24 @@ fn a_message_that_comes_after_an_inbox_was_dropped_is_for_the_next_one_alone() {
     take_a_turn(&mut agent);
     assert_eq!(acknowledged(&peer), [1, 2]);
 }
+
+#[test]
+fn what_comes_before_the_next_one_subscribes_waits_for_it() {
+    let (mut agent, handle, _batch, peer) = connected(client(), 0);
+    let old = subscribed(&handle);
+    take_a_turn(&mut agent);
+    send(&peer, 1);
+    take_a_turn(&mut agent);
+    drop(old);
+    take_a_turn(&mut agent);
+    send(&peer, 2);
+    take_a_turn(&mut agent);
+    assert!(handle.unmatched().is_empty());
+    let new = subscribed(&handle);
+    take_a_turn(&mut agent);
+    for _ in 0..2 {
+        take(&new).done();
+    }
+    take_a_turn(&mut agent);
+    assert_eq!(acknowledged(&peer), [1, 2]);
+}
