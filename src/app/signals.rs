@@ -18,11 +18,13 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// From now on a signal ends what runs.
 pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
     on_each(move || {
-        if !interrupt.request() {
+        if interrupt.is_requested() {
             step_aside();
             std::process::exit(i32::from(INTERRUPTED));
         }
+        // First, because the program may end as soon as it is asked to.
         log::info!("interrupted: finishing what is in flight; again to leave at once");
+        interrupt.request();
     })
     .map_err(|error| {
         Error::new(

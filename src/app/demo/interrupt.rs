@@ -39,14 +39,13 @@ impl Default for Interrupt {
 }
 
 impl Interrupt {
-    /// Asks for the end. Returns whether this was the first time.
-    pub(crate) fn request(&self) -> bool {
-        let first = !self.requested.swap(true, Ordering::SeqCst);
+    /// Asks for the end.
+    pub(crate) fn request(&self) {
+        self.requested.store(true, Ordering::SeqCst);
         lock(&self.sender).take();
         if let Some((handle, grace)) = lock(&self.running).as_ref() {
             drop(handle.terminate(*grace));
         }
-        first
     }
 
     /// Whether the end was asked for.
