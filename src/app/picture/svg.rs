@@ -435,7 +435,10 @@ impl Paper {
         let mut free = 0.0;
         let inside = |one: &&Moment| (scale.from..=scale.to).contains(&one.at);
         let mut ticks = String::new();
-        for moment in strip.moments.iter().filter(inside) {
+        for (index, moment) in strip.moments.iter().enumerate() {
+            if !inside(&moment) {
+                continue;
+            }
             let x = scale.x(moment.at);
             let place = &mut last[moment.sign as usize];
             let least = if moment.sign.glyph().shape == "tick" {
@@ -458,6 +461,14 @@ impl Paper {
                     text.chars().count() as f64 * SIGN_WIDTH,
                     y + height / 2.0 + ROW + 3.0,
                 );
+                // A failed attempt leaves its room to what became of them all.
+                let says_more = |one: &&Moment| one.text.is_some() && one.sign != moment.sign;
+                let next = strip.moments[index..].iter().find(says_more);
+                if moment.sign == Sign::AttemptFailed
+                    && next.is_some_and(|next| scale.x(next.at) < x + width + 8.0)
+                {
+                    continue;
+                }
                 // At the edge it stands on the other side.
                 if x + width > RIGHT && x - width > free.max(GUTTER) {
                     self.text(x + 4.0, y, "d end", text);

@@ -9,7 +9,7 @@ use crate::app::picture::model::{
 pub(super) const NASTY: &str = "</script><b>\"'&\u{1}\u{202e}{{data}}<!--]]>";
 
 const US: u64 = 1_000;
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
 pub(super) fn lane(kind: LaneKind, name: &str, rows: usize) -> Swimlane {
     Swimlane {
@@ -63,7 +63,7 @@ fn message(lane: u32, packet_id: u16, from: u64, aside: u64, inside: u64) -> Unp
     }
 }
 
-fn moment(lane: u32, at: u64, sign: Sign, bytes: u64, text: Option<u32>) -> Moment {
+pub(super) fn moment(lane: u32, at: u64, sign: Sign, bytes: u64, text: Option<u32>) -> Moment {
     Moment {
         lane,
         at,

@@ -1,7 +1,7 @@
 //! The SVG: it is well-formed, has each lane and bar, stays small, and nothing from outside breaks out of its place.
 
-use super::made_up::{NASTY, many, small};
-use crate::app::picture::look::Doing;
+use super::made_up::{MS, NASTY, many, moment, small};
+use crate::app::picture::look::{Doing, Sign};
 use crate::app::picture::svg;
 
 /// Whether each tag that begins ends, in order. Knows as much of XML as the file uses.
@@ -60,6 +60,22 @@ fn every_interval_that_has_room_is_a_bar_of_its_own() {
         let own = picture.intervals.iter().filter(|one| one.doing == doing);
         assert_eq!(count(doing), own.count(), "{doing:?}");
     }
+}
+
+#[test]
+fn the_words_of_a_failed_attempt_leave_their_room_to_the_connection_that_follows() {
+    let mut picture = small();
+    picture.focus = None;
+    picture.moments.retain(|one| one.sign != Sign::Broken);
+    for (at, words) in [(1, "failed at first"), (63, "failed just before")] {
+        let text = picture.text(words.to_owned());
+        let failed = moment(6, at * MS, Sign::AttemptFailed, 0, Some(text));
+        picture.moments.push(failed);
+    }
+    picture.moments.sort_by_key(|one| (one.lane, one.at));
+    let file = svg(&picture);
+    assert!(file.contains(">failed at first<") && file.contains(">session resumed<"));
+    assert!(!file.contains("failed just before"), "{file}");
 }
 
 #[test]
