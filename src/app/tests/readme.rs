@@ -518,8 +518,8 @@ fn the_minimum_rust_version_and_the_features_are_those_of_the_manifest() {
 }
 
 #[test]
-fn the_picture_is_straight() {
-    let picture = &Paper::read("README.md").blocks("text")[0];
+fn the_diagram_is_straight() {
+    let picture = &Paper::read("CONTRIBUTING.md").blocks("text")[0];
     let grid: Vec<Vec<char>> = picture.lines().map(|line| line.chars().collect()).collect();
     let at = |row: usize, column: usize| {
         let line = grid.get(row);
