@@ -8,6 +8,7 @@ mod environment;
 mod links;
 mod panics;
 mod papers;
+mod pictures;
 mod readme;
 pub(super) mod resolve;
 mod secrets;

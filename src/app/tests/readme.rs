@@ -21,6 +21,8 @@ use crate::support::schema::Schema;
 
 const PROGRAM: &str = "mqtt-connection-sharing";
 
+const PICTURE_SCRIPT: &str = "scripts/picture.sh";
+
 fn program_paper() -> Paper {
     Paper::read("config/README.md")
 }
@@ -163,16 +165,17 @@ fn every_flag_and_variable_that_they_mention_exists() {
             assert!(exists, "{}: `{span}`", paper.name);
             seen += 1;
         }
-        for (at, _) in paper.text.match_indices("MQTT_") {
+    }
+    let mut texts: Vec<(&str, String)> = Vec::new();
+    texts.extend(Paper::all().into_iter().map(|one| (one.name, one.text)));
+    texts.push((PICTURE_SCRIPT, file(PICTURE_SCRIPT)));
+    for (place, text) in texts {
+        for (at, _) in text.match_indices("MQTT_") {
             let end = |c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-            let name = paper.text[at + 5..].split(end).next().unwrap();
+            let name = text[at + 5..].split(end).next().unwrap();
             let flag = format!("--{}", name.to_lowercase().replace('_', "-"));
             let password = ["PASSWORD", "PKCS12_PASSWORD"].contains(&name);
-            assert!(
-                password || known.contains(&flag),
-                "{}: MQTT_{name}",
-                paper.name
-            );
+            assert!(password || known.contains(&flag), "{place}: MQTT_{name}");
         }
     }
     assert!(seen > 60, "only {seen} flags were found");
@@ -515,28 +518,4 @@ fn the_minimum_rust_version_and_the_features_are_those_of_the_manifest() {
         .map(|row| row[0].trim_matches('`').to_owned())
         .collect();
     assert_eq!(shown, features());
-}
-
-#[test]
-fn the_diagram_is_straight() {
-    let picture = &Paper::read("CONTRIBUTING.md").blocks("text")[0];
-    let grid: Vec<Vec<char>> = picture.lines().map(|line| line.chars().collect()).collect();
-    let at = |row: usize, column: usize| {
-        let line = grid.get(row);
-        *line.and_then(|line| line.get(column)).unwrap_or(&' ')
-    };
-    for (row, line) in grid.iter().enumerate() {
-        assert!(line.len() <= 80);
-        for (column, sign) in line.iter().enumerate() {
-            let below = at(row + 1, column);
-            let right = at(row, column + 1);
-            let place = format!("line {}, column {}:\n{picture}", row + 1, column + 1);
-            if "┌┐├┤┬┼".contains(*sign) {
-                assert!("│└┘├┤┴┼v".contains(below), "loose below {place}");
-            }
-            if "┌└├┬┴┼".contains(*sign) {
-                assert!("─┐┘┤┬┴┼>^".contains(right), "loose at the right {place}");
-            }
-        }
-    }
 }
