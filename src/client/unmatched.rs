@@ -79,9 +79,10 @@ impl Unmatched {
         std::mem::take(&mut self.held)
     }
 
-    /// Has a message wait, behind those that do.
+    /// Has a message wait, behind those that came before it.
     pub(crate) fn keep(&mut self, delivery: DeliveryId, message: Arc<Message>) {
-        self.held.push_back((delivery, message));
+        let place = self.held.partition_point(|(other, _)| *other < delivery);
+        self.held.insert(place, (delivery, message));
     }
 
     /// When [`Unmatched::handle_timeout`] wants to be called.
@@ -205,6 +206,25 @@ mod tests {
         assert_eq!((unmatched.dropped(), unmatched.next_timer()), (1, None));
         assert!(put(&mut unmatched, 3, 1).0, "nothing waits any more");
         assert_eq!(inbox.len(), 1);
+    }
+
+    /// Those of an inbox that was dropped join them at the end.
+    #[test]
+    fn messages_wait_in_the_order_in_which_they_came() {
+        let (mut unmatched, inbox) = Unmatched::new(3, None);
+        let mut t = Transcript::connected();
+        let messages = [1, 2, 3].map(|id| {
+            t.receives(message(id, 1, "x"));
+            let message = Message::new(id.to_string(), QoS::AtLeastOnce, "");
+            (t.delivers("t \"x\"").unwrap(), Arc::new(message))
+        });
+        for place in [1, 2, 0] {
+            let (delivery, message) = &messages[place];
+            unmatched.keep(*delivery, Arc::clone(message));
+        }
+        unmatched.end(|_| false);
+        let topics = inbox.try_iter().map(|message| message.topic().to_owned());
+        assert_eq!(topics.collect::<Vec<_>>(), ["1", "2", "3"]);
     }
 
     #[test]
