@@ -1,5 +1,5 @@
-//! The records that the loop writes: see `client/recording/`. Without a recording, each of these is one branch. The loop's thread; it
-//! does not wait here.
+//! The records that the loop writes: see `client/recording/`. Without a recording, each of these is one branch. The
+//! loop's thread; it does not wait here. A command whose thread could not number it any more has no record.
 
 use std::time::Instant;
 
@@ -32,14 +32,18 @@ impl Agent {
                 recorder.read_clock();
             }
             let command = command.completion.recorded().into();
-            recorder.on_loop(What::Taken { command });
+            if command > 0 {
+                recorder.on_loop(What::Taken { command });
+            }
         }
     }
 
     /// A command has ended.
     #[inline]
     pub(super) fn record_end(&self, command: u64, outcome: &Outcome, answered: bool) {
-        if let Some(recorder) = &self.recorder {
+        if let Some(recorder) = &self.recorder
+            && command > 0
+        {
             let end = CommandEnd::from(outcome);
             recorder.on_loop(What::Ended {
                 command,

@@ -61,12 +61,15 @@
 //! - Of threads that have ended, the last 256 are kept, unless the size says otherwise.
 //! - What a thread does while its thread-local memory is freed is not recorded.
 //! - A loop that panics ends its commands without a record.
+//! - A wait that ends without an outcome or a message has no record of its end, such as one whose time is over;
+//!   [`wait_any`](crate::wait_any) has no record at all. So a thread may have gone on long before its next record.
 //!
 //! # What it costs
 //!
 //! Off, one branch for each thing that would be recorded. On, some 10 ns for each record, and on other threads than the
 //! loop's a look at the clock with it. No record takes a lock or allocates, but for a thread's first one, which makes its
-//! ring. A reading copies, and the threads do not notice.
+//! ring. A thread keeps its ring until it ends or begins to write to another recording. A reading copies, and the threads
+//! do not notice.
 
 mod packing;
 mod record;
