@@ -354,8 +354,9 @@ impl Handle {
         ticket
     }
 
-    /// An inbox for `capacity` messages (1 to 1,000,000; the nearest of these for any other number), to subscribe with. `policy` is a [`WhenFull`](crate::WhenFull), or an
-    /// [`Accept`](crate::Accept) where it matters when messages are acknowledged.
+    /// An inbox for `capacity` messages (1 to 1,000,000; the nearest of these for any other number), to subscribe with.
+    /// `policy` is a [`WhenFull`](crate::WhenFull), or an [`Accept`](crate::Accept) where it matters when messages are
+    /// acknowledged.
     pub fn inbox(&self, capacity: usize, policy: impl Into<InboxPolicy>) -> Inbox {
         let (inbox, outlet) = Inbox::new(
             next_inbox(),

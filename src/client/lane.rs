@@ -3,9 +3,9 @@
 //! A full queue cannot keep a request out of the lane, and the loop takes all that is in the lane at
 //! once. Requests of one kind become one, so a thread that repeats them makes the lane no larger: the
 //! lane keeps one of each kind, the completions whose tickets a thread still holds, the inboxes
-//! that threads hold, and the SUBSCRIBEs that they are pushing. The lock is held for moments only. Waking the loop, as the readiness thread does
-//! for every PROCESSLOOP, takes no lock, nor does telling it that a message is done: there are no more of these ends than
-//! messages that the loop has given out. Any thread sends; the loop's alone takes.
+//! that threads hold, and the SUBSCRIBEs that they are pushing. The lock is held for moments only. Waking the loop, as
+//! the readiness thread does for every PROCESSLOOP, takes no lock, nor does telling it that a message is done: there are
+//! no more of these ends than messages that the loop has given out. Any thread sends; the loop's alone takes.
 
 use std::collections::BTreeMap;
 use std::io;

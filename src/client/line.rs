@@ -28,7 +28,8 @@ const TURN_TIME: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The line that let this thread in last, by its place in memory, the round in which it did so, and how many
-    /// items the thread has put into the room that was left for it.
+    /// items the thread has put into the room that was left for it. A thread that runs only after the next round has
+    /// begun takes part in that one.
     static TURN: Cell<(usize, u64, usize)> = const { Cell::new((0, 0, 0)) };
 }
 

@@ -4,7 +4,7 @@
 //! reads and handles what the link has, and writes what the session wants sent, these three in portions
 //! if there is much of it. Then the loop sleeps until a thread rings (`doorbell.rs`) or the next timer is
 //! due. The readiness thread watches the socket for that sleep only: awake, the loop looks for itself.
-//! Of all that carries the connection only this module reads the clock. The loop never waits for a
+//! Of all that carries the connection only the agent reads the clock. The loop never waits for a
 //! consumer, never sends into its own bounded queue, and every stop request wakes it. The session decides
 //! what MQTT requires (`mqtt/session/`).
 //!

@@ -27,7 +27,7 @@ const LOSSES: [Loss; 9] = [
     Loss::Reconnect,
 ];
 
-/// The first of the two numbers of a record in parts: the kind of record, two small numbers, and a packet identifier.
+/// The word of a record that is in parts: the kind of record, two small numbers, and a packet identifier.
 struct Head {
     kind: u8,
     first: u8,

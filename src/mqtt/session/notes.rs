@@ -211,7 +211,7 @@ impl<T> Session<T> {
         }
     }
 
-    /// A message came. `None` if it is known already.
+    /// A message came. `delivery` is `None` if it is known already.
     pub(super) fn note_message(&mut self, id: Option<PacketId>, delivery: Option<DeliveryId>) {
         if let Some(notes) = &mut self.notes
             && let Some(id) = id
