@@ -34,8 +34,8 @@ pub(super) struct Entry<T> {
     /// Whether the broker holds a QoS 2 message of an earlier life of this client under the same identifier, and
     /// PUBCOMP is awaited for it on the present link, too.
     pub(super) shares_identifier: bool,
-    /// It was sent again on this link behind such a PUBREL: once is enough, or both sides would go round for ever.
-    pub(super) was_resent: bool,
+    /// It is sent behind such a PUBREL on this link: once is enough, or both sides would go round for ever.
+    pub(super) follows_release: bool,
     pub(super) since: Instant,
     /// When its packet left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
@@ -88,7 +88,7 @@ impl<T> Entry<T> {
             sent_in_session: false,
             on_this_link: false,
             shares_identifier: false,
-            was_resent: false,
+            follows_release: false,
             since: now,
             sent: now,
             end: 0,

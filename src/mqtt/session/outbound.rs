@@ -305,8 +305,9 @@ impl<T> Outbound<T> {
                 Released::First
             }
             Some(entry) => {
+                entry.shares_identifier = true;
                 // A packet that was not sent on this link follows behind this PUBREL.
-                entry.shares_identifier = entry.on_this_link && !entry.was_resent;
+                entry.follows_release |= !entry.on_this_link;
                 Released::UnknownInUse
             }
             None => Released::UnknownInUse,
@@ -327,8 +328,8 @@ impl<T> Outbound<T> {
             && std::mem::take(&mut entry.shares_identifier)
         {
             // A broker that took the message has acknowledged it before it saw the PUBREL.
-            if entry.body.is_publish(QoS::AtLeastOnce) {
-                entry.was_resent = true;
+            if entry.body.is_publish(QoS::AtLeastOnce) && !entry.follows_release {
+                entry.follows_release = true;
                 entry.on_this_link = false;
                 self.recovery.send_again(id);
                 self.suspects.handle_answered(id, false);
@@ -407,9 +408,12 @@ impl<T> Outbound<T> {
         let is_witness = entry.on_this_link && !entry.is_release();
         let outcome = entry.outcome(now);
         if std::mem::take(&mut entry.shares_identifier) {
-            // Its time goes on from the PUBLISH.
+            self.exactly_once += usize::from(!entry.is_exactly_once());
             entry.body.release(&mut self.next_release);
-            self.exactly_once += 1;
+            // Its time goes on from the PUBLISH, if that was sent on this link. PUBREL was.
+            if !std::mem::replace(&mut entry.on_this_link, true) {
+                (entry.sent, entry.end) = (now, 0);
+            }
         } else {
             self.exactly_once -= usize::from(entry.is_exactly_once());
             self.ring.free(id);

@@ -34,7 +34,7 @@ impl<T> Outbound<T> {
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
             entry.shares_identifier = false;
-            entry.was_resent = false;
+            entry.follows_release = false;
             if entry.is_renewal() {
                 self.suspects.keep_renewal(entry.filters(), entry.suspicion);
                 gone.push(id);

@@ -100,6 +100,47 @@ fn a_qos_1_publish_that_is_acknowledged_leaves_its_identifier_in_use_until_pubco
     t.finish();
 }
 
+/// The second PUBREC came for a PUBLISH that had been sent again behind the first PUBREL.
+#[test]
+fn a_qos_1_publish_that_was_sent_again_leaves_its_identifier_in_use_until_pubcomp() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 4);
+    let token = t.publish("t", 1, "1");
+    t.sends("PUBLISH id=1 qos=1 t \"1\"");
+    t.receives(pubrec(1)).sends("PUBREL 1");
+    t.receives(pubcomp(1));
+    t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    t.receives(pubrec(1)).sends("PUBREL 1").silent();
+    t.receives(puback(1)).resolved(token, "delivered x2");
+    acknowledged(&mut t, &[2, 3, 4, 2, 3, 4]);
+    t.reconnects(true).sends("PUBREL 1").silent();
+    t.receives(pubcomp(1)).silent();
+    acknowledged(&mut t, &[1, 2]);
+    t.finish();
+}
+
+/// PUBREC and PUBACK came for a PUBLISH of an earlier link that still waits to be sent on this one.
+#[test]
+fn a_publish_that_waits_to_be_sent_again_leaves_its_identifier_in_use_until_pubcomp() {
+    let mut t = Transcript::connected_with(|o| o.identifiers = 4);
+    let first = t.publish("t", 1, &"x".repeat(300_000));
+    t.sent.clear();
+    let second = t.publish("t", 1, "2");
+    t.sends("PUBLISH id=2 qos=1 t \"2\"");
+    t.loses_link().links_up();
+    t.stalls_after(0).connack(true);
+    t.receives(pubrec(2));
+    t.receives(puback(2)).resolved(second, "delivered x1");
+    t.flows();
+    t.sent.pop_front();
+    t.sends("PUBREL 2").silent();
+    t.receives(puback(1)).resolved(first, "delivered x2");
+    acknowledged(&mut t, &[3, 4, 1, 3, 4, 1]);
+    t.receives(pubcomp(2)).silent();
+    assert_eq!(t.session.in_flight(), 0);
+    acknowledged(&mut t, &[2, 3]);
+    t.finish();
+}
+
 #[test]
 fn a_request_that_pubrec_came_for_is_not_sent_again_and_its_identifier_stays_in_use() {
     let names = names(10);
