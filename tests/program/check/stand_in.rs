@@ -14,7 +14,7 @@ use crate::support::certs::Pair;
 use crate::support::scripted::Stream;
 use crate::support::{Connection, Event, HANG};
 
-/// What the stand-in for a broker does not let pass.
+/// The packet that the stand-in for a broker refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dislike {
     Nothing,
