@@ -56,7 +56,7 @@ impl ConnectionState {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
-    /// When the loop told it.
+    /// When it happened, never earlier than the event before it.
     pub at: Instant,
     /// The event itself.
     pub kind: EventKind,

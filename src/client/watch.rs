@@ -106,12 +106,17 @@ impl Reporter {
 
     /// The connection is in this state now, because of this event. Nobody sees one without the other.
     pub(crate) fn change_with(&self, state: ConnectionState, kind: impl FnOnce() -> EventKind) {
-        self.write(Some(state), || Some(kind()));
+        self.write(Some(state), || Some((Instant::now(), kind())));
     }
 
     /// Something happened that leaves the state as it is. `kind` is called only if there are observers.
     pub(crate) fn tell(&self, kind: impl FnOnce() -> EventKind) {
-        self.write(None, || Some(kind()));
+        self.tell_at(Instant::now(), kind);
+    }
+
+    /// As [`Reporter::tell`], for something that happened at this time.
+    pub(crate) fn tell_at(&self, at: Instant, kind: impl FnOnce() -> EventKind) {
+        self.write(None, || Some((at, kind())));
     }
 
     /// The loop has ended.
@@ -124,7 +129,11 @@ impl Reporter {
         self.0.lock().state.clone()
     }
 
-    fn write(&self, state: Option<ConnectionState>, kind: impl FnOnce() -> Option<EventKind>) {
+    fn write(
+        &self,
+        state: Option<ConnectionState>,
+        event: impl FnOnce() -> Option<(Instant, EventKind)>,
+    ) {
         // An event may hold an error of the application: it is dropped when the lock is free.
         let mut pushed_out = None;
         {
@@ -137,9 +146,9 @@ impl Reporter {
                 written.changes += 1;
             }
             if written.observers > 0
-                && let Some(kind) = kind()
+                && let Some((at, kind)) = event()
             {
-                pushed_out = written.push(kind);
+                pushed_out = written.push(at, kind);
             }
         }
         drop(pushed_out);
@@ -342,17 +351,16 @@ impl Written {
         self.first + self.events.len() as u64
     }
 
-    /// Returns the event that makes room.
-    fn push(&mut self, kind: EventKind) -> Option<Arc<ConnectionEvent>> {
+    /// Returns the event that makes room. The new one is not earlier than the one before it.
+    fn push(&mut self, at: Instant, kind: EventKind) -> Option<Arc<ConnectionEvent>> {
         let mut pushed_out = None;
         if self.events.len() == KEPT {
             pushed_out = self.events.pop_front();
             self.first += 1;
         }
-        self.events.push_back(Arc::new(ConnectionEvent {
-            at: Instant::now(),
-            kind,
-        }));
+        let at = self.events.back().map_or(at, |last| last.at.max(at));
+        self.events
+            .push_back(Arc::new(ConnectionEvent { at, kind }));
         pushed_out
     }
 }
@@ -413,6 +421,19 @@ mod tests {
         std::iter::from_fn(next)
             .map(|event| event.kind.clone())
             .collect()
+    }
+
+    #[test]
+    fn an_event_has_its_own_time_and_none_is_earlier_than_the_one_before() {
+        let (reporter, watch) = watch();
+        let mut events = watch.events();
+        let begin = Instant::now();
+        for after in [3, 5, 4] {
+            reporter.tell_at(begin + Duration::from_millis(after), || attempt(1));
+        }
+        let times = std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.at - begin);
+        let times: Vec<_> = times.map(|time| time.as_millis()).collect();
+        assert_eq!(times, [3, 5, 5]);
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) struct Attempt {
     reached: Option<Error>,
     /// The agreement of the last TLS handshake that ended well.
     tls: Option<Arc<TlsDetails>>,
-    /// Those that [`Attempt::take_steps`] has not given out yet.
-    steps: Vec<AttemptStep>,
+    /// Those that [`Attempt::take_steps`] has not given out yet, with their times.
+    steps: Vec<(Instant, AttemptStep)>,
 }
 
 enum AttemptStage {
@@ -112,9 +112,12 @@ impl Attempt {
             last: None,
             reached: None,
             tls: None,
-            steps: vec![AttemptStep::Resolving {
-                host: options.host.clone(),
-            }],
+            steps: vec![(
+                Instant::now(),
+                AttemptStep::Resolving {
+                    host: options.host.clone(),
+                },
+            )],
         })
     }
 
@@ -263,9 +266,13 @@ impl Attempt {
         self.tls.clone()
     }
 
-    /// The steps since the last call.
-    pub(crate) fn take_steps(&mut self) -> Vec<AttemptStep> {
+    /// The steps since the last call, and when each was taken: one poll may take several.
+    pub(crate) fn take_steps(&mut self) -> Vec<(Instant, AttemptStep)> {
         std::mem::take(&mut self.steps)
+    }
+
+    fn step(&mut self, step: AttemptStep) {
+        self.steps.push((Instant::now(), step));
     }
 
     /// The address that TCP reached last, if the name has others.
@@ -284,7 +291,7 @@ impl Attempt {
                 self.race = Race::new(addresses, self.first);
                 self.is_one_of_several = self.race.left() > 1;
                 let addresses = self.race.addresses();
-                self.steps.push(AttemptStep::Resolved { addresses });
+                self.step(AttemptStep::Resolved { addresses });
                 self.stage = AttemptStage::Racing;
                 None
             }
@@ -314,9 +321,9 @@ impl Attempt {
         let event = self.race.poll(self.time_limit, readiness, now);
         let begun = self.race.take_begun().into_iter();
         self.steps
-            .extend(begun.map(|to| AttemptStep::TcpBegan { to }));
+            .extend(begun.map(|(at, to)| (at, AttemptStep::TcpBegan { to })));
         if let RaceEvent::Connected(_, to) = event {
-            self.steps.push(AttemptStep::TcpDone { to });
+            self.step(AttemptStep::TcpDone { to });
         }
         event
     }
@@ -362,7 +369,7 @@ impl Attempt {
             Ok(mut stream) => {
                 let tls = Arc::new(details(&mut stream));
                 self.tls = Some(Arc::clone(&tls));
-                self.steps.push(AttemptStep::TlsDone { tls });
+                self.step(AttemptStep::TlsDone { tls });
                 return Some(AttemptProgress::Done(Box::new(stream), deadline));
             }
             Err(HandshakeError::WouldBlock(handshake)) => {
@@ -405,7 +412,7 @@ impl Attempt {
     }
 
     fn address_failed(&mut self, to: Option<SocketAddr>, error: Error) {
-        self.steps.push(AttemptStep::AddressFailed {
+        self.step(AttemptStep::AddressFailed {
             to,
             error: error.clone(),
         });

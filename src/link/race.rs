@@ -30,7 +30,7 @@ pub(crate) struct Race {
     rest: VecDeque<SocketAddr>,
     running: Vec<Runner>,
     /// Those that were begun since [`Race::take_begun`] was called last.
-    begun: Vec<SocketAddr>,
+    begun: Vec<(Instant, SocketAddr)>,
     /// When the next one is tried beside those.
     next_at: Option<Instant>,
 }
@@ -99,8 +99,8 @@ impl Race {
         self.rest.len() + self.running.len()
     }
 
-    /// The addresses that TCP was begun with since the last call.
-    pub(crate) fn take_begun(&mut self) -> Vec<SocketAddr> {
+    /// The addresses that TCP was begun with since the last call, and when.
+    pub(crate) fn take_begun(&mut self) -> Vec<(Instant, SocketAddr)> {
         std::mem::take(&mut self.begun)
     }
 
@@ -188,7 +188,7 @@ impl Race {
             let first = runner.to;
             log::info!("{first} has not answered within {HEAD_START:?}; trying {to} beside it");
         }
-        self.begun.push(to);
+        self.begun.push((Instant::now(), to));
         self.running.push(Runner {
             socket,
             to,
@@ -328,8 +328,17 @@ mod tests {
         let begin = Instant::now();
         let mut poll = |at| race.poll(LIMIT, &readiness, begin + at);
         assert!(matches!(poll(Duration::ZERO), RaceEvent::Pending));
+        let polled = Instant::now();
         assert!(matches!(poll(HEAD_START - MOMENT), RaceEvent::Pending));
         assert_eq!(race.deadline(), Some(begin + HEAD_START));
+        let begun = race.take_begun();
+        assert!(
+            begun[..]
+                .iter()
+                .all(|(at, to)| *at <= polled && *to == hole.address()),
+            "{begun:?}"
+        );
+        assert_eq!(begun.len(), 1);
         let RaceEvent::Connected(_, to) = next(&mut race, &readiness, begin + HEAD_START) else {
             panic!("not connected");
         };

@@ -242,7 +242,7 @@ impl Connection {
         error: Error,
         client: &Client,
         now: Instant,
-    ) -> Option<(Error, Vec<AttemptStep>)> {
+    ) -> Option<(Error, Vec<(Instant, AttemptStep)>)> {
         let Some(mut attempt) = self.take_attempt() else {
             return Some((error, Vec::new()));
         };
@@ -276,8 +276,8 @@ impl Connection {
         }
     }
 
-    /// The steps of the attempt that were not taken yet.
-    pub(super) fn take_steps(&mut self) -> Vec<AttemptStep> {
+    /// The steps of the attempt that were not told yet, and when each was taken.
+    pub(super) fn take_steps(&mut self) -> Vec<(Instant, AttemptStep)> {
         match &mut self.phase {
             Phase::Connecting(attempt) => attempt.take_steps(),
             Phase::Waiting { attempt, .. } | Phase::Greeting { attempt, .. } => {

@@ -279,9 +279,7 @@ impl Agent {
         match self.connection.next_address(error, &self.client, now) {
             None => self.tell_steps(),
             Some((error, steps)) => {
-                for step in steps {
-                    self.reporter.tell(|| EventKind::Step(step));
-                }
+                self.tell_taken(steps);
                 self.attempt_failed(error, now);
             }
         }

@@ -7,6 +7,7 @@ use super::connection::Phase;
 use crate::client::events::{ConnectionState, EventKind};
 use crate::client::recording::What;
 use crate::error::Error;
+use crate::link::steps::AttemptStep;
 
 impl Agent {
     /// The state while there is no connection, and one is wanted.
@@ -42,8 +43,14 @@ impl Agent {
 
     /// The attempt has gone on.
     pub(super) fn tell_steps(&mut self) {
-        for step in self.connection.take_steps() {
-            self.reporter.tell(|| EventKind::Step(step));
+        let steps = self.connection.take_steps();
+        self.tell_taken(steps);
+    }
+
+    /// These steps were taken at these times.
+    pub(super) fn tell_taken(&self, steps: Vec<(Instant, AttemptStep)>) {
+        for (at, step) in steps {
+            self.reporter.tell_at(at, || EventKind::Step(step));
         }
     }
 
