@@ -5,6 +5,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use mqtt_connection_sharing::error::{Blame, Error, shell_word};
@@ -131,6 +132,13 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether the endpoint is an address or the name of this machine for itself.
+    fn is_this_machine(&self) -> bool {
+        let host = &self.options.host;
+        let address = host.parse::<IpAddr>();
+        address.map_or(host == "localhost", |address| address.is_loopback())
+    }
+
     fn unreachable(&self, error: &Error) -> Vec<Cause> {
         let port = self.options.port;
         let host = shell_word(Path::new(&self.options.host));
@@ -148,21 +156,26 @@ impl Facts<'_> {
             ),
         };
         match kind(error) {
-            Some(io::ErrorKind::ConnectionRefused) => vec![
-                cause(
-                    format!("nothing listens on port {port}: the broker does not run"),
-                    "start it, or wait for it with --wait 60s; on the broker's machine this lists what listens",
-                )
-                .with(format!("ss -ltn 'sport = :{port}'")),
-                cause(
-                    format!("the broker listens on another port than {port}"),
-                    "usual are 8883 with TLS and 1883 without: --port PORT",
-                ),
-                cause(
-                    "the broker listens on 127.0.0.1 alone, as Mosquitto does without a listener",
-                    format!("have it listen on every address (mosquitto.conf: listener {port})"),
-                ),
-            ],
+            Some(io::ErrorKind::ConnectionRefused) => {
+                let mut causes = vec![
+                    cause(
+                        format!("nothing listens on port {port}: the broker does not run"),
+                        "start it, or wait for it with --wait 60s; on the broker's machine this lists what listens",
+                    )
+                    .with(format!("ss -ltn 'sport = :{port}'")),
+                    cause(
+                        format!("the broker listens on another port than {port}"),
+                        "usual are 8883 with TLS and 1883 without: --port PORT",
+                    ),
+                ];
+                if !self.is_this_machine() {
+                    causes.push(cause(
+                        "the broker listens on 127.0.0.1 alone, as Mosquitto does without a listener",
+                        format!("have it listen on every address (mosquitto.conf: listener {port})"),
+                    ));
+                }
+                causes
+            }
             Some(io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => vec![
                 cause("this machine has no way to that network", "see its routes").with("ip route"),
                 firewall(),
@@ -528,6 +541,23 @@ mod tests {
             let text = first(AWS, 8883, seen);
             assert!(text.contains(&expected), "{seen:?}: {text}");
         }
+    }
+
+    #[test]
+    fn a_broker_on_this_machine_is_not_hidden_by_the_address_it_listens_on() {
+        let refused = network(io::ErrorKind::ConnectionRefused);
+        let hidden = |host: &str| {
+            let facts = Facts {
+                options: &Options::new(host, "my-client"),
+                certificate: None,
+                topic: "",
+                qos: QoS::AtLeastOnce,
+            };
+            let found = causes(FailureSeen::Tcp(&refused), &facts);
+            found.iter().any(|it| it.cause.contains("127.0.0.1 alone"))
+        };
+        assert!(hidden("broker.example") && hidden("192.0.2.7"));
+        assert!(!hidden("localhost") && !hidden("127.0.0.1") && !hidden("::1"));
     }
 
     #[test]

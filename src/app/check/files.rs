@@ -11,6 +11,7 @@ use mqtt_connection_sharing::error::shell_word;
 use mqtt_connection_sharing::options::{Identity, Material, Options, Security};
 use mqtt_connection_sharing::{BrokerCertificate, ClientCertificate};
 
+use super::aws::Aws;
 use super::causes::hexadecimal;
 use super::report::{CheckLine, CheckStep, Status};
 use crate::app::names::as_given;
@@ -59,9 +60,14 @@ pub(super) fn line(options: &Options, certificate: Option<&ClientCertificate>) -
     parts.extend(own.not_after.map(until));
     parts.push("key fits".to_owned());
     parts.extend(own.key.clone());
+    // Its identifier in AWS IoT.
+    let kind = match Aws::of(options) {
+        Some(_) => "AWS certificate",
+        None => "SHA-256",
+    };
     let id = own
         .sha256
-        .map(|sha256| format!("; AWS certificate {}", hexadecimal(sha256)));
+        .map(|sha256| format!("; {kind} {}", hexadecimal(sha256)));
     let detail = format!(
         "{place}: {}; {ca}{}",
         parts.join(", "),

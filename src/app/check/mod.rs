@@ -33,7 +33,7 @@ use connected::{Connected, interrupted};
 pub(crate) use report::CheckReport;
 #[cfg(test)]
 pub(crate) use report::example;
-use report::{Cause, CheckLine, CheckStep, Remark, Status, milliseconds};
+use report::{Cause, CheckLine, CheckStep, Remark, Status, milliseconds, time_text};
 use settings::CheckSettings;
 use walk::Walk;
 
@@ -385,7 +385,8 @@ impl<'a> Ladder<'a> {
                 }
                 Err(_) => {
                     let detail = format!(
-                        "{topic:?}: {acknowledged}, and it did not come back within {ECHO:?}"
+                        "{topic:?}: {acknowledged}, and it did not come back within {} s",
+                        ECHO.as_secs()
                     );
                     self.fails(CheckStep::Publish, detail, FailureSeen::NoEcho, FAILED);
                     return None;
@@ -484,5 +485,5 @@ fn level(qos: QoS) -> u8 {
 }
 
 fn short(time: Duration) -> String {
-    format!("{time:.1?}")
+    time_text(milliseconds(time))
 }

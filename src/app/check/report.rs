@@ -144,6 +144,14 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
+/// A time in milliseconds as the ladder shows it.
+pub(super) fn time_text(ms: f64) -> String {
+    match ms {
+        ..1.0 => format!("{ms:.1} ms"),
+        _ => format!("{ms:.0} ms"),
+    }
+}
+
 /// One remark above the ladder.
 pub(crate) struct Remark<'a>(pub(crate) &'a str);
 
@@ -168,10 +176,7 @@ impl fmt::Display for CheckLine {
         let text = wrapped(&self.detail, INDENT);
         let mut line = format!("{mark}  {:<11}{text}", self.step);
         if let Some(ms) = self.ms {
-            let time = match ms {
-                ..1.0 => format!("{ms:.1} ms"),
-                _ => format!("{ms:.0} ms"),
-            };
+            let time = time_text(ms);
             let last = line.rsplit('\n').next().unwrap_or_default();
             let used = last.chars().count();
             match COLUMNS.checked_sub(used + 2 + time.len()) {
