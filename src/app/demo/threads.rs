@@ -113,9 +113,9 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         let took = begin.elapsed();
         result.published += 1;
         log::debug!("sync publisher: message {index} {outcome}");
-        say_end(doing, &outcome);
         match outcome.is_delivered() {
             true => {
+                doing.one_done(took);
                 result.acknowledged += 1;
                 result.times.add(took);
             }
@@ -149,8 +149,11 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             let doing = Arc::clone(doing);
             let callback = move |outcome: Outcome| {
                 log::debug!("async publisher: message {index} {outcome}");
-                say_end(&doing, &outcome);
-                lock(&ends).note(index, outcome, begin.elapsed());
+                let took = begin.elapsed();
+                if outcome.is_delivered() {
+                    doing.one_done(took);
+                }
+                lock(&ends).note(index, outcome, took);
                 drop(is_there);
             };
             shared.handle.publish_then(message, callback)
@@ -386,13 +389,6 @@ fn pause(shared: &DemoShared, doing: &Activity) {
     }
 }
 
-/// Says that a message has ended.
-fn say_end(doing: &Activity, outcome: &Outcome) {
-    if let Outcome::Delivered { latency, .. } = outcome {
-        doing.one_done(*latency);
-    }
-}
-
 /// How the asynchronous publisher's messages ended.
 #[derive(Default)]
 struct Endings {
@@ -421,3 +417,6 @@ impl Endings {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

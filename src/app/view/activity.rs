@@ -12,7 +12,7 @@ pub(crate) struct Activity {
     /// The kind in the lowest byte, a number above it.
     now: AtomicU64,
     done: AtomicU64,
-    /// How long the last message took, in nanoseconds; 0 = there is none.
+    /// How long the last message took from the call to the acknowledgment, in nanoseconds; 0 = there is none.
     last: AtomicU64,
 }
 
@@ -57,7 +57,7 @@ impl Activity {
         self.done.store(done, Ordering::Relaxed);
     }
 
-    /// One more is acknowledged, after this time.
+    /// One more is acknowledged, so long after the call.
     pub(crate) fn one_done(&self, took: Duration) {
         self.done.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -74,7 +74,7 @@ impl Activity {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// How long its last message took until it was acknowledged.
+    /// How long its last message took from the call to the acknowledgment.
     pub(crate) fn last(&self) -> Option<Duration> {
         match self.last.load(Ordering::Relaxed) {
             0 => None,

@@ -272,9 +272,9 @@ impl Actor {
                     None if rate < 1.0 => String::new(),
                     None => format!("{}/s", Number(rate.round() as u64)),
                 };
-                let median = stats.latencies.quantile(0.5);
-                let median = median.filter(|_| flow.has_latencies);
-                row.last = median.map(|took| ("median", LatencyText(took).to_string()));
+                let round_trip = stats.latencies.quantile(0.5);
+                let round_trip = round_trip.filter(|_| flow.has_latencies);
+                row.last = round_trip.map(|took| ("round trip", LatencyText(took).to_string()));
             }
         }
         row

@@ -96,7 +96,7 @@ fn clearing() -> Sight {
 }
 
 fn bench() -> Sight {
-    let median = Some(("median", "12.40 ms".to_owned()));
+    let round_trip = Some(("round trip", "12.40 ms".to_owned()));
     Sight {
         title: "bench, async".to_owned(),
         link: LinkNow::Up {
@@ -106,7 +106,7 @@ fn bench() -> Sight {
         },
         rows: vec![
             Row {
-                last: median,
+                last: round_trip,
                 room: 16,
                 ..row("4 publishers", "21,512/s", 43_210, 100_000)
             },
