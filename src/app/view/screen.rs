@@ -5,23 +5,31 @@
 //! leaves a terminal that can be used. Each drawing is one write that overwrites the lines in place, so nothing flickers.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use terminal_size::{Height, Width, terminal_size_of};
 
 /// A terminal that does not say its size.
 const USUAL: (u16, u16) = (80, 24);
 
+/// At the end of the program and in a panic nobody waits longer than this for a thread that writes.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The lines that stand on the terminal now.
 static DRAWN: Mutex<Drawn> = Mutex::new(Drawn {
     lines: Vec::new(),
     columns: 0,
+    is_over: false,
 });
 
 struct Drawn {
     lines: Vec<ViewLine>,
     /// Of the terminal, when they were drawn.
     columns: usize,
+    /// Nothing more is drawn: the program ends, or the text of a panic stands where the lines were.
+    is_over: bool,
 }
 
 /// A line of the view, without its end.
@@ -48,51 +56,70 @@ pub(super) fn size() -> (usize, usize) {
 
 /// Draws these lines in place of those that are there. Each is narrower than the terminal.
 pub(super) fn draw(lines: Vec<ViewLine>, columns: usize) {
-    let mut drawn = lock();
-    if drawn.lines != lines || drawn.columns != columns {
-        write(&drawing(&drawn, &lines, columns));
-        *drawn = Drawn { lines, columns };
-    }
+    write(&lock().replaced(lines, columns));
 }
 
 /// Takes the lines away.
 pub(super) fn clear() {
-    erase(&mut lock());
+    write(&lock().erased(size().0));
 }
 
-/// Takes the lines away unless a thread writes this very moment: for the end of the program and for a panic, which wait
-/// for nobody.
+/// Takes the lines away, and from now on nothing is drawn: for the end of the program and for a panic. A thread that
+/// writes this very moment may finish. One that cannot, because nobody takes what it writes or because it is the one that
+/// panics, is not waited for.
 pub(crate) fn step_aside() {
-    match DRAWN.try_lock() {
-        Ok(mut drawn) => erase(&mut drawn),
-        Err(TryLockError::Poisoned(poisoned)) => erase(&mut poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => {}
+    let begin = Instant::now();
+    loop {
+        let mut drawn = match DRAWN.try_lock() {
+            Ok(drawn) => drawn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => return,
+        };
+        write(&drawn.ended(size().0));
+        return;
     }
 }
 
 /// Calls `print`, which writes whole lines to the terminal: they come above the view. It must not log.
 pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
     let mut drawn = lock();
-    if drawn.lines.is_empty() {
-        return print();
-    }
     let lines = drawn.lines.clone();
-    erase(&mut drawn);
+    write(&drawn.erased(size().0));
     let result = print();
     let columns = size().0;
     // After a change of the size they may be too wide. The next drawing brings them back.
     if lines.iter().all(|line| line.width < columns) {
-        write(&drawing(&drawn, &lines, columns));
-        *drawn = Drawn { lines, columns };
+        write(&drawn.replaced(lines, columns));
     }
     result
 }
 
-fn erase(drawn: &mut Drawn) {
-    if !drawn.lines.is_empty() {
-        let columns = size().0;
-        write(&drawing(drawn, &[], columns));
-        drawn.lines.clear();
+impl Drawn {
+    /// Replaces the lines, and returns the bytes that do so on the terminal. They are empty where nothing changes.
+    fn replaced(&mut self, lines: Vec<ViewLine>, columns: usize) -> String {
+        let is_same = self.lines == lines && (self.columns == columns || lines.is_empty());
+        if self.is_over || is_same {
+            return String::new();
+        }
+        let bytes = drawing(self, &lines, columns);
+        (self.lines, self.columns) = (lines, columns);
+        bytes
+    }
+
+    /// Takes the lines away, on a terminal that has so many columns now.
+    fn erased(&mut self, columns: usize) -> String {
+        self.replaced(Vec::new(), columns)
+    }
+
+    /// Takes the lines away for good.
+    fn ended(&mut self, columns: usize) -> String {
+        let bytes = self.erased(columns);
+        self.is_over = true;
+        bytes
     }
 }
 
@@ -117,13 +144,21 @@ fn drawing(drawn: &Drawn, lines: &[ViewLine], columns: usize) -> String {
 }
 
 fn write(bytes: &str) {
+    if bytes.is_empty() {
+        return;
+    }
     let mut out = io::stderr().lock();
     // Without a terminal nobody misses the view.
     let _ = out.write_all(bytes.as_bytes()).and_then(|()| out.flush());
 }
 
 fn lock() -> MutexGuard<'static, Drawn> {
-    DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
+    DRAWN.lock().unwrap_or_else(|poisoned| {
+        let mut drawn = poisoned.into_inner();
+        // The lines were gone when a thread panicked here, and its text stands in their place.
+        drawn.is_over = true;
+        drawn
+    })
 }
 
 #[cfg(test)]
@@ -141,6 +176,7 @@ mod tests {
         Drawn {
             lines: texts.iter().map(|text| line(text)).collect(),
             columns,
+            is_over: false,
         }
     }
 
@@ -160,5 +196,19 @@ mod tests {
         assert_eq!(next, "\r\x1b[5A\x1b[Jone\x1b[K\r\n\x1b[J");
         let wider = drawing(&drawn(&[&wide], 80), &[line("one")], 200);
         assert_eq!(wider, "\r\x1b[1A\x1b[Jone\x1b[K\r\n\x1b[J");
+    }
+
+    #[test]
+    fn only_a_change_is_written_and_nothing_after_the_end() {
+        let mut drawn = drawn(&[], 0);
+        assert_eq!(drawn.erased(80), "");
+        assert_ne!(drawn.replaced(vec![line("one")], 80), "");
+        assert_eq!(drawn.replaced(vec![line("one")], 80), "");
+        assert_ne!(drawn.replaced(vec![line("one")], 60), "");
+        assert_eq!(drawn.ended(60), "\r\x1b[1A\x1b[J");
+        // The text of a panic, or the prompt of a shell, is there now.
+        assert_eq!(drawn.replaced(vec![line("two")], 60), "");
+        assert_eq!((drawn.erased(80), drawn.ended(60)), Default::default());
+        assert_eq!(drawn.lines, []);
     }
 }
