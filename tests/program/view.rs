@@ -166,6 +166,39 @@ fn an_interrupt_leaves_the_terminal_whole() {
 
 #[test]
 #[ignore = "needs tmux; scripts/test.sh --all runs it"]
+fn a_program_that_was_stopped_draws_below_the_lines_of_the_shell() {
+    let mut broker = ScriptedBroker::bind();
+    let terminal = Terminal::run(100, &["PS1=ready "], "bash", &["--norc", "-i"]);
+    terminal.wait_for("ready");
+    let endpoint = broker.endpoint();
+    terminal.press(&format!(
+        "{PROGRAM} --endpoint {endpoint} --publish-count 4 --publish-delay 0 --iterations 1"
+    ));
+    terminal.press("Enter");
+    let_it_clear(&mut broker);
+    let _link = take_messages(&mut broker, false);
+    terminal.wait_until("all is sent", |screen| all_wait(screen, "session new"));
+    terminal.press("C-z");
+    terminal.wait_for("Stopped");
+    terminal.press("fg");
+    terminal.press("Enter");
+    // The old view and the shell's lines stay, and the new view is below them.
+    let twice = |screen: &[String]| {
+        let is_title = |line: &&String| line.starts_with("iteration 1 of 1");
+        screen.iter().filter(is_title).count() == 2
+    };
+    let screen = terminal.wait_until("the view is there again", twice);
+    assert!(
+        has(&screen, "Stopped") && has(&screen, "ready fg"),
+        "{screen:#?}"
+    );
+    terminal.press("C-c");
+    terminal.wait_for("interrupted: ");
+    terminal.press("C-c");
+}
+
+#[test]
+#[ignore = "needs tmux; scripts/test.sh --all runs it"]
 fn lines_of_the_log_and_results_stay_above_the_view_and_it_goes_at_the_end() {
     let broker = Mosquitto::start();
     let mut arguments = broker.arguments();

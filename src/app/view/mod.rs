@@ -76,6 +76,8 @@ impl View {
                 .ok(),
         };
         if is_live && thread.is_some() {
+            #[cfg(unix)]
+            screen::watch_stops();
             let before = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
                 screen::step_aside();

@@ -5,7 +5,8 @@
 //! leaves a terminal that can be used. Each drawing is one write that overwrites the lines in place, so nothing flickers.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ static DRAWN: Mutex<Drawn> = Mutex::new(Drawn {
     columns: 0,
     is_over: false,
 });
+
+/// The program was stopped (Ctrl-Z) and goes on: the shell has written below the lines, which stay where they are.
+static CONTINUED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 struct Drawn {
     lines: Vec<ViewLine>,
@@ -54,6 +58,14 @@ pub(super) fn size() -> (usize, usize) {
     (columns.into(), rows.into())
 }
 
+/// From now on the lines are drawn anew after each stop of the program.
+#[cfg(unix)]
+pub(super) fn watch_stops() {
+    use signal_hook::{consts::SIGCONT, flag};
+    // Without it the lines are drawn over those of the shell.
+    let _ = flag::register(SIGCONT, Arc::clone(&CONTINUED));
+}
+
 /// Draws these lines in place of those that are there. Each is narrower than the terminal.
 pub(super) fn draw(lines: Vec<ViewLine>, columns: usize) {
     write(&lock().replaced(lines, columns));
@@ -79,6 +91,7 @@ pub(crate) fn step_aside() {
             }
             Err(TryLockError::WouldBlock) => return,
         };
+        drawn.forget_if_stopped();
         write(&drawn.ended(size().0));
         return;
     }
@@ -99,6 +112,12 @@ pub(crate) fn above<T>(print: impl FnOnce() -> T) -> T {
 }
 
 impl Drawn {
+    fn forget_if_stopped(&mut self) {
+        if CONTINUED.swap(false, Ordering::Relaxed) {
+            self.lines.clear();
+        }
+    }
+
     /// Replaces the lines, and returns the bytes that do so on the terminal. They are empty where nothing changes.
     fn replaced(&mut self, lines: Vec<ViewLine>, columns: usize) -> String {
         let is_same = self.lines == lines && (self.columns == columns || lines.is_empty());
@@ -153,12 +172,14 @@ fn write(bytes: &str) {
 }
 
 fn lock() -> MutexGuard<'static, Drawn> {
-    DRAWN.lock().unwrap_or_else(|poisoned| {
+    let mut drawn = DRAWN.lock().unwrap_or_else(|poisoned| {
         let mut drawn = poisoned.into_inner();
         // The lines were gone when a thread panicked here, and its text stands in their place.
         drawn.is_over = true;
         drawn
-    })
+    });
+    drawn.forget_if_stopped();
+    drawn
 }
 
 #[cfg(test)]
