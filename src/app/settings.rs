@@ -1,6 +1,6 @@
 //! Every setting of the program, once: flag, variable and key of the file have one name.
 //!
-//! A field's doc comment is its help, its type says what is allowed, and [`Task::takes`] says which command it
+//! A field's doc comment is its help, its type says what is allowed, and [`Task::of_setting`] says which commands it
 //! belongs to. Defaults stand in `config/demo.toml`. Declarations only: `sources.rs` reads
 //! the sources, `chosen.rs` says which value counts, `resolve.rs` makes the configuration. Runs on the main thread, once.
 
@@ -37,28 +37,54 @@ pub(crate) enum Task {
     Check,
 }
 
-/// Settings of demo and bench that the command check has no use for: it sends one message over its own connections.
-const NOT_OF_CHECK: [&str; 17] = [
-    "payload-size",
-    "topic-prefix",
-    "clean-session",
-    "on-session-lost",
-    "unmatched-hold",
-    "max-inflight-qos2",
-    "message-rate",
-    "byte-rate",
-    "retry-base",
-    "retry-max",
-    "retry-for",
-    "retry-attempts",
-    "max-packet-size",
-    "on-too-large",
-    "timeline",
-    "trace",
-    "view",
+/// The settings that belong to some commands only. Every other one belongs to all.
+const OF_SOME: [(&[Task], &[&str]); 5] = [
+    (
+        &[Task::Demo],
+        &[
+            "iterations",
+            "publish-count",
+            "publish-delay",
+            "iteration-delay",
+            "max-inflight",
+            "command-queue",
+            "response-queue",
+        ],
+    ),
+    (
+        &[Task::Bench],
+        &["mode", "threads", "messages", "window", "receive"],
+    ),
+    (&[Task::Check], &["topic", "wait"]),
+    // A check sends one message, over its own connections.
+    (
+        &[Task::Demo, Task::Bench],
+        &[
+            "payload-size",
+            "topic-prefix",
+            "clean-session",
+            "on-session-lost",
+            "unmatched-hold",
+            "max-inflight-qos2",
+            "message-rate",
+            "byte-rate",
+            "retry-base",
+            "retry-max",
+            "retry-for",
+            "retry-attempts",
+            "max-packet-size",
+            "on-too-large",
+        ],
+    ),
+    (&[Task::Demo, Task::Bench], &["timeline", "trace", "view"]),
 ];
 
 impl Task {
+    pub(crate) const ALL: [Task; 3] = [Task::Demo, Task::Bench, Task::Check];
+
+    /// The words that ask for one.
+    pub(crate) const WORDS: [&str; 2] = [BENCH_WORD, CHECK_WORD];
+
     /// The task that a word asks for.
     pub(crate) fn of_word(word: &str) -> Option<Task> {
         match word {
@@ -68,21 +94,24 @@ impl Task {
         }
     }
 
-    /// Whether a setting is one of this task.
-    pub(crate) fn takes(self, key: &str) -> bool {
-        let is_ours = Task::of_setting(key).is_none_or(|only| only == self);
-        is_ours && !(self == Task::Check && NOT_OF_CHECK.contains(&key))
+    /// The word that asks for this task. The demo needs none.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Task::Demo => "demo",
+            Task::Bench => BENCH_WORD,
+            Task::Check => CHECK_WORD,
+        }
     }
 
-    /// The only task that a setting belongs to; `None` if it belongs to several.
-    pub(crate) fn of_setting(key: &str) -> Option<Task> {
-        match key {
-            "iterations" | "publish-count" | "publish-delay" | "iteration-delay"
-            | "max-inflight" | "command-queue" | "response-queue" => Some(Task::Demo),
-            "mode" | "threads" | "messages" | "window" | "receive" => Some(Task::Bench),
-            "topic" | "wait" => Some(Task::Check),
-            _ => None,
-        }
+    /// Whether a setting is one of this task.
+    pub(crate) fn takes(self, key: &str) -> bool {
+        Task::of_setting(key).contains(&self)
+    }
+
+    /// The tasks that a setting belongs to.
+    pub(crate) fn of_setting(key: &str) -> &'static [Task] {
+        let some = OF_SOME.iter().find(|(_, keys)| keys.contains(&key));
+        some.map_or(&Task::ALL, |(tasks, _)| tasks)
     }
 }
 

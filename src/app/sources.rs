@@ -285,7 +285,7 @@ impl Layer {
                 ));
             }
         };
-        let demo_s = |key: &&String| Task::of_setting(key) == Some(Task::Demo);
+        let demo_s = |key: &&String| Task::of_setting(key) == [Task::Demo];
         if let Some(key) = bench.keys().find(demo_s) {
             return Err(wrong(
                 format!("reading the settings file {file}"),
@@ -383,7 +383,7 @@ fn advice_for_unknown(key: &str, is_below_bench: bool) -> String {
         return format!("remove it, and give {flag}");
     }
     let known = meant_by(plain);
-    match known.filter(|key| !is_below_bench || Task::of_setting(key) != Some(Task::Demo)) {
+    match known.filter(|key| !is_below_bench || Task::of_setting(key) != [Task::Demo]) {
         Some(known) => format!("did you mean {known}?"),
         None => "remove it; config/demo.toml shows every key".into(),
     }

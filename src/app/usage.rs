@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::foreign::{WITH_VALUE, distance, on_command_line, task_of};
-use super::settings::{BENCH_WORD, CHECK_WORD, Task};
+use super::settings::Task;
 use super::sources::{Layer, Source, allowed};
 use super::values::wrong;
 use mqtt_connection_sharing::error::Error;
@@ -145,40 +145,55 @@ fn misplaced(key: &str, task: Task) -> Error {
 }
 
 /// The problem with a flag of another task, to follow "it", and the remedy.
-fn of_other_task(key: &str, task: Task) -> (&'static str, String) {
-    match (task, Task::of_setting(key)) {
-        (Task::Demo | Task::Bench, Some(Task::Check)) => {
-            let other = match key {
-                "topic" => "use --topic-prefix, or write",
-                _ => "write",
-            };
-            (
-                "is a flag of the command check",
-                format!("{other}: mqtt-connection-sharing check --{key} …"),
-            )
+fn of_other_task(key: &str, task: Task) -> (String, String) {
+    let word = task.word();
+    let problem = match Task::of_setting(key) {
+        [owner] => format!("is a flag of {}, not of {}", called(*owner), not_of(task)),
+        _ => format!("is no flag of {}", called(task)),
+    };
+    let instead = match (task, key) {
+        (Task::Demo | Task::Bench, "topic") => Some("use --topic-prefix"),
+        (Task::Check, "topic-prefix") => Some("use --topic"),
+        (Task::Check, "retry-for" | "retry-attempts") => Some("use --wait"),
+        (Task::Check, "clean-session") => {
+            Some("leave it out: a check cleans only a session that it has made")
         }
-        (Task::Check, _) => {
-            let advice = match key {
-                "topic-prefix" => "use --topic",
-                "retry-for" | "retry-attempts" => "use --wait",
-                "clean-session" => "leave it out: a check cleans only a session that it has made",
-                _ => "leave it out; check --help shows what there is",
-            };
-            ("is no flag of the command check", advice.to_owned())
+        (Task::Bench, "max-inflight") => Some("use --window"),
+        (Task::Bench, "publish-count") => Some("use --messages"),
+        (Task::Bench, "command-queue" | "response-queue") => {
+            Some("leave it out: it follows from --window")
         }
-        (Task::Bench, _) => {
-            let advice = match key {
-                "max-inflight" => "use --window",
-                "publish-count" => "use --messages",
-                "command-queue" | "response-queue" => "leave it out: it follows from --window",
-                _ => "leave it out; bench --help shows what there is",
-            };
-            ("is a flag of the demo, not of bench", advice.to_owned())
-        }
-        (Task::Demo, _) => (
-            "is a flag of the command bench, not of the demo",
-            format!("write: mqtt-connection-sharing bench --{key} …"),
-        ),
+        _ => None,
+    };
+    let there = match Task::of_setting(key) {
+        [owner] if *owner != Task::Demo => Some(format!(
+            "write: mqtt-connection-sharing {} --{key} …",
+            owner.word()
+        )),
+        _ => None,
+    };
+    let advice = match (instead, there) {
+        (Some(instead), Some(there)) => format!("{instead}, or {there}"),
+        (Some(instead), None) => instead.to_owned(),
+        (None, Some(there)) => there,
+        (None, None) => format!("leave it out; {word} --help shows what there is"),
+    };
+    (problem, advice)
+}
+
+/// A task as a sentence names it.
+fn called(task: Task) -> String {
+    match task {
+        Task::Demo => "the demo".to_owned(),
+        _ => format!("the command {}", task.word()),
+    }
+}
+
+/// As [`called`], shorter.
+fn not_of(task: Task) -> &'static str {
+    match task {
+        Task::Demo => "the demo",
+        _ => task.word(),
     }
 }
 
@@ -196,9 +211,9 @@ fn stray_word(word: &str, command_line: &[OsString]) -> Error {
             format!(", {word},"),
             format!("a switch takes its value with =, as in --local={word}"),
         )
-    } else if let Some(near) = [BENCH_WORD, CHECK_WORD]
+    } else if let Some(near) = Task::WORDS
         .into_iter()
-        .find(|known| distance(word, known) <= 2)
+        .find(|known| distance(word, known) <= known.len() / 2)
     {
         (
             String::new(),

@@ -16,8 +16,10 @@ use crate::app::{command_line, help};
 
 /// The settings of one source, for the task that uses them.
 fn judged(layers: Vec<Layer>) -> Result<Settings, Error> {
-    let mut given = layers.iter().flat_map(|layer| layer.values.keys());
-    let task = given.find_map(|key| Task::of_setting(key));
+    let given = layers.iter().flat_map(|layer| layer.values.keys());
+    let keys: Vec<&String> = given.collect();
+    let takes_all = |task: &Task| keys.iter().all(|key| task.takes(key));
+    let task = Task::ALL.into_iter().find(takes_all);
     Chosen::new(layers, task.unwrap_or_default()).settings()
 }
 
