@@ -4,8 +4,9 @@
 #
 # usage: scripts/demo.sh [ARGUMENTS...]       for example: scripts/demo.sh --iterations 1 --output json
 #        scripts/demo.sh bench [ARGUMENTS...]     the program's bench in place of the demo
+#        scripts/demo.sh check [ARGUMENTS...]     the program's check
 #
-# ARGUMENTS go to the program (`scripts/demo.sh -- --help` shows its own help). The exit status is the program's:
+# ARGUMENTS go to the program (`scripts/demo.sh demo --help` shows its flags). The exit status is the program's:
 # 0 success, 1 the demo failed, 2 usage, 3 no connection, 4 refused, 130 interrupted. If the program does not run:
 # 101 it could not be built, 127 a tool is missing.
 # The build needs Rust and a C compiler. If OpenSSL's headers are missing, the script asks on a terminal whether to
@@ -24,10 +25,11 @@ need_cargo
 word=() features=local-broker
 # The demo needs a quick build, the bench a fast program.
 profile=(--profile demo) takes='two to four minutes'
-if [[ ${1:-} == bench ]]; then
-    word=(bench) profile=(--release) takes='five to ten minutes'
-    shift
-fi
+case ${1:-} in
+    bench) word=(bench) profile=(--release) takes='five to ten minutes' ;;
+    demo | check) word=("$1") ;;
+esac
+shift "${#word[@]}"
 if ! have_openssl_headers; then
     printf '%s\n' "demo.sh: OpenSSL's headers are missing. On Debian and Ubuntu they come with:" \
         '    apt-get install pkg-config libssl-dev' >&2

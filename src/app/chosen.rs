@@ -20,6 +20,7 @@ use super::values::wrong;
 pub(super) struct Chosen {
     values: BTreeMap<String, (Source, Raw)>,
     defaults: Table,
+    task: Task,
 }
 
 impl Chosen {
@@ -50,6 +51,7 @@ impl Chosen {
         Chosen {
             values,
             defaults: defaults(task),
+            task,
         }
     }
 
@@ -97,7 +99,7 @@ impl Chosen {
             ));
         };
         raw.judge(key)
-            .map_err(|refusal| raw.refused(key, source, refusal))
+            .map_err(|refusal| raw.refused(key, source, refusal, self.task))
     }
 
     /// All settings.

@@ -9,10 +9,9 @@ use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 
 use super::cli::Cli;
-use super::foreign::task_of;
-use super::help::command_of;
-use super::settings::Task;
+use super::help::{command_of, front_command};
 use super::usage::{not_help, usage_error};
+use super::verbs::{Beginning, Verb};
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
 /// they are asked for.
@@ -31,8 +30,8 @@ pub(crate) fn parse() -> Result<Cli, Error> {
     }
 }
 
-/// Parses arguments, the program's name first. `bench` or `check` as the first of them asks for that
-/// task; a command line without such a word is the demo's.
+/// Parses arguments, the program's name first. A word at their beginning says what is asked for; a command line without
+/// one is the demo's.
 ///
 /// # Errors
 /// A usage error, or what was asked for in place of a run: help, version.
@@ -41,14 +40,23 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let mut args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-    let task = task_of(&args);
-    if task != Task::Demo {
-        args.remove(1);
-    }
-    let mut command = command_of(task);
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let beginning = Beginning::of(&args);
+    let flag = match beginning.verb {
+        Some(Verb::Help) => Some("--help"),
+        Some(Verb::Version) => Some("--version"),
+        _ => None,
+    };
+    let name = args.iter().take(1).cloned();
+    let rest = args.iter().skip(1 + beginning.length()).cloned();
+    let args = name.chain(flag.map(OsString::from)).chain(rest);
+    let mut command = match beginning.task {
+        Some(task) => command_of(task),
+        None => front_command(),
+    };
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let task = beginning.flags_of();
     Ok(Cli { task, ..cli })
 }
 
@@ -56,6 +64,7 @@ where
 mod tests {
     use super::*;
     use crate::app::cli::Verbosity;
+    use crate::app::settings::Task;
     use crate::app::sources::Raw;
 
     fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
@@ -122,7 +131,52 @@ mod tests {
             assert_eq!(error.exit_code(), 2, "{args:?}");
             assert!(error.to_string().contains(text), "{error}");
         }
-        assert_eq!(parsed(&["--version"]).unwrap_err().exit_code(), 0);
-        assert_eq!(parsed(&["--help"]).unwrap_err().exit_code(), 0);
+    }
+
+    /// The text that a command line asks for.
+    fn text(args: &[&str]) -> String {
+        let error = parsed(args).unwrap_err();
+        assert_eq!(error.exit_code(), 0, "{args:?}");
+        error.to_string()
+    }
+
+    #[test]
+    fn help_and_version_are_words_and_flags() {
+        for word in ["demo", "bench", "check"] {
+            let help = text(&[word, "--help"]);
+            let usage = format!("Usage: mqtt-connection-sharing {word} [OPTIONS]");
+            assert!(help.contains(&usage), "{help}");
+            for same in [
+                &[word, "-h"][..],
+                &["help", word],
+                &[word, "--local", "--help"],
+            ] {
+                assert_eq!(text(same), help, "{same:?}");
+            }
+        }
+        let front = text(&["--help"]);
+        for same in [
+            &["-h"][..],
+            &["help"],
+            &["help", "help"],
+            &["--local", "-h"],
+        ] {
+            assert_eq!(text(same), front, "{same:?}");
+        }
+        assert_eq!(text(&["version"]), text(&["--version"]));
+        assert_eq!(text(&["bench", "-V"]), text(&["--version"]));
+    }
+
+    #[test]
+    fn the_demo_runs_with_its_word_and_without() {
+        for (args, task) in [
+            (&[][..], Task::Demo),
+            (&["--local"], Task::Demo),
+            (&["demo", "--local"], Task::Demo),
+            (&["bench"], Task::Bench),
+            (&["check"], Task::Check),
+        ] {
+            assert_eq!(parsed(args).unwrap().task, task, "{args:?}");
+        }
     }
 }

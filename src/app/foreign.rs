@@ -8,6 +8,7 @@ mod table;
 use std::ffi::OsString;
 
 use super::settings::{Task, keys, variable};
+use super::verbs::{Beginning, Verb};
 use table::FOREIGN;
 use table::Here::{self, Flag, Nothing, OfDemo};
 
@@ -32,12 +33,6 @@ pub(super) fn flag_alone(name: &str) -> Option<&'static str> {
         .iter()
         .find(|(names, _)| names.contains(&name.as_str()));
     row.map(|(_, flag)| *flag)
-}
-
-/// The task that a command line asks for, the program's name at its beginning.
-pub(super) fn task_of(command_line: &[OsString]) -> Task {
-    let word = command_line.get(1).and_then(|word| word.to_str());
-    word.and_then(Task::of_word).unwrap_or_default()
 }
 
 /// A name in lower case and without hyphens.
@@ -134,11 +129,11 @@ pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)
         let letters = word.strip_prefix('-').unwrap_or_default();
         let own = !letters.is_empty() && letters.chars().all(|c| "vqhV".contains(c));
         let takes_value =
-            matches!(*word, "-h" | "-V") && value.is_some_and(|next| Task::of_word(next).is_none());
+            matches!(*word, "-h" | "-V") && value.is_some_and(|next| Verb::of_word(next).is_none());
         if own && !takes_value {
             continue;
         }
-        if let Some((name, advice)) = of_argument(word, task_of(command_line)) {
+        if let Some((name, advice)) = of_argument(word, Beginning::of(command_line).flags_of()) {
             let name = match name.as_str() {
                 "-h" | "-V" => name + WITH_VALUE,
                 _ => name,

@@ -6,8 +6,9 @@
 use clap::CommandFactory;
 
 use super::cli::Cli;
-use super::settings::{BENCH, BENCH_WORD, CHECK, CHECK_WORD, DEMO, Task};
+use super::settings::{BENCH, CHECK, DEMO, Task};
 use super::sources::defaults;
+use super::verbs::Verb;
 
 /// Settings of both commands that mean something else for the bench.
 const BENCH_MEANINGS: [(&str, &str); 4] = [
@@ -27,10 +28,6 @@ const BENCH_MEANINGS: [(&str, &str); 4] = [
 ];
 
 const AFTER_HELP: &str = "\
-Other commands, each with a --help of its own:
-  mqtt-connection-sharing check   tries each step of connecting, and says what is wrong
-  mqtt-connection-sharing bench   publishes as fast as it can and measures that
-
 Settings:
   Each setting can come from four places; the first that has it wins:
     1. a flag                 --publish-count 8
@@ -167,22 +164,61 @@ const BENCH_ABOUT: &str = "\
 Publishes over one shared TLS connection as fast as the broker and the window allow, and measures \
 throughput, latency, processor time and memory";
 
+const FRONT_BEFORE: &str = "\
+Many threads share one TLS connection to an MQTT broker.
+
+Usage: mqtt-connection-sharing [COMMAND] [OPTIONS]
+
+Commands, each with a --help of its own that shows all flags:
+";
+
+const FRONT_AFTER: &str = "
+Examples:
+  Everything on this computer, with a broker and certificates made on the spot:
+    mqtt-connection-sharing --local
+  AWS IoT Core, with the files as AWS issues them:
+    mqtt-connection-sharing check --endpoint abc123-ats.iot.eu-central-1.amazonaws.com \\
+      --cert device-certificate.pem.crt --key device-private.pem.key
+  Your own Mosquitto with your own certificate authority:
+    mqtt-connection-sharing --endpoint broker.example --ca-file certs/ca.pem \\
+      --cert certs/client.pem --key certs/client.key
+  The most that a broker without TLS takes, as JSON:
+    mqtt-connection-sharing bench --endpoint mqtt://localhost --output json
+  One short run with the settings of a file:
+    mqtt-connection-sharing demo --config demo.toml --iterations 1
+
+Settings come from flags, variables (MQTT_QOS=1), a --config file, or defaults, in this order.
+Exit status: 0 success, 1 failed, 2 wrong usage, 3 no connection, 4 refused, 130 interrupted.
+";
+
+/// The command of a command line without a word: the flags are the demo's, and its help is the program's front page.
+pub(super) fn front_command() -> clap::Command {
+    command_of(Task::Demo)
+        .bin_name("mqtt-connection-sharing")
+        .override_help(front_page())
+}
+
+/// The help of the program: all commands in a list, and examples.
+fn front_page() -> String {
+    let list = Verb::ALL.map(|verb| format!("  {:<13}{}\n", verb.word(), verb.about()));
+    [FRONT_BEFORE, &list.concat(), FRONT_AFTER].concat()
+}
+
 /// The command of a task with its help, defaults included. It knows the settings of the other tasks
 /// as well, hidden, so that who gives one of those can be told where it belongs.
 pub(crate) fn command_of(task: Task) -> clap::Command {
     let command = match task {
         Task::Demo => Cli::command().after_help(AFTER_HELP),
         Task::Bench => Cli::command()
-            .bin_name(format!("mqtt-connection-sharing {BENCH_WORD}"))
             .about(BENCH_ABOUT)
             .long_about(None)
             .after_help(BENCH_AFTER_HELP),
         Task::Check => Cli::command()
-            .bin_name(format!("mqtt-connection-sharing {CHECK_WORD}"))
             .about(CHECK_ABOUT)
             .long_about(None)
             .after_help(CHECK_AFTER_HELP),
     };
+    let command = command.bin_name(format!("mqtt-connection-sharing {}", task.word()));
     let (meanings, heading): (&[_], _) = match task {
         Task::Demo => (&[], DEMO),
         Task::Bench => (&BENCH_MEANINGS, BENCH),
@@ -229,6 +265,7 @@ fn default_text(task: Task, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::command_line::parse_from;
 
     fn command() -> clap::Command {
         command_of(Task::Demo)
@@ -269,9 +306,41 @@ mod tests {
     /// Longer ones leave a word or two on a line of their own.
     #[test]
     fn no_line_of_the_help_is_broken() {
-        for text in [AFTER_HELP, BENCH_AFTER_HELP, CHECK_AFTER_HELP] {
+        let front = front_page();
+        for text in [AFTER_HELP, BENCH_AFTER_HELP, CHECK_AFTER_HELP, &front] {
             let long = text.lines().find(|line| line.chars().count() > 100);
             assert_eq!(long, None);
+        }
+    }
+
+    #[test]
+    fn the_front_page_fits_into_a_terminal_and_names_each_command() {
+        let page = front_page();
+        assert!(page.lines().count() <= 40, "{page}");
+        for verb in Verb::ALL {
+            assert!(page.contains(&format!("\n  {} ", verb.word())), "{page}");
+        }
+    }
+
+    #[test]
+    fn each_example_parses() {
+        let front = front_page();
+        for (text, least) in [
+            (front.as_str(), 5),
+            (AFTER_HELP, 6),
+            (BENCH_AFTER_HELP, 4),
+            (CHECK_AFTER_HELP, 2),
+        ] {
+            let text = text.replace("\\\n", "");
+            let lines = text.lines().map(str::trim_start);
+            let examples: Vec<&str> = lines
+                .filter(|line| line.starts_with("mqtt-connection-sharing "))
+                .collect();
+            assert!(examples.len() >= least, "{text}");
+            for example in examples {
+                let parsed = parse_from(example.split_whitespace());
+                assert!(parsed.is_ok(), "{example}: {parsed:?}");
+            }
         }
     }
 

@@ -55,6 +55,8 @@ mod unused;
 mod usage;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod values;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod verbs;
 pub(crate) mod view;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod will;

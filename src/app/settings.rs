@@ -22,13 +22,10 @@ pub(super) const OUTPUT: &str = "Output";
 /// The word that asks for [`Task::Bench`], and the table of its settings in a file.
 pub(crate) const BENCH_WORD: &str = "bench";
 
-/// The word that asks for [`Task::Check`].
-pub(crate) const CHECK_WORD: &str = "check";
-
-/// The commands of the program.
+/// The tasks of the program, each a command of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Task {
-    /// The demo: no word, flags only.
+    /// `demo`, or no word: three threads that share a connection.
     #[default]
     Demo,
     /// `bench`: publishing, measured.
@@ -82,25 +79,18 @@ const OF_SOME: [(&[Task], &[&str]); 5] = [
 impl Task {
     pub(crate) const ALL: [Task; 3] = [Task::Demo, Task::Bench, Task::Check];
 
-    /// The words that ask for one.
-    pub(crate) const WORDS: [&str; 2] = [BENCH_WORD, CHECK_WORD];
-
-    /// The task that a word asks for.
-    pub(crate) fn of_word(word: &str) -> Option<Task> {
-        match word {
-            BENCH_WORD => Some(Task::Bench),
-            CHECK_WORD => Some(Task::Check),
-            _ => None,
-        }
-    }
-
-    /// The word that asks for this task. The demo needs none.
+    /// The word that asks for it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Task::Demo => "demo",
             Task::Bench => BENCH_WORD,
-            Task::Check => CHECK_WORD,
+            Task::Check => "check",
         }
+    }
+
+    /// The advice to look at its flags.
+    pub(super) fn see_help(self) -> String {
+        format!("see {} --help", self.word())
     }
 
     /// Whether a setting is one of this task.

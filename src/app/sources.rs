@@ -141,13 +141,19 @@ impl Raw {
         }
     }
 
-    /// The error for this value, which was refused.
-    pub(super) fn refused(&self, key: &str, source: &Source, refusal: Refusal) -> Error {
+    /// The error for this value, which was refused to a task.
+    pub(super) fn refused(
+        &self,
+        key: &str,
+        source: &Source,
+        refusal: Refusal,
+        task: Task,
+    ) -> Error {
         let on_command_line = *source == Source::CommandLine && refusal.problem.is_none();
         // The help has no more to say of a value that was read and cannot be.
         let see = match on_command_line {
-            true => "; see --help",
-            false => "",
+            true => format!("; {}", task.see_help()),
+            false => String::new(),
         };
         let problem = match self {
             Raw::Texts(texts) if on_command_line && texts.iter().all(|text| text.is_empty()) => {

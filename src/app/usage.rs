@@ -9,13 +9,12 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::foreign::{WITH_VALUE, distance, on_command_line, task_of};
+use super::foreign::{WITH_VALUE, distance, on_command_line};
 use super::settings::Task;
 use super::sources::{Layer, Source, allowed};
 use super::values::wrong;
+use super::verbs::{Beginning, Verb};
 use mqtt_connection_sharing::error::Error;
-
-const SEE_HELP: &str = "see --help";
 
 /// Turns a usage error of the command line, the program's name at its beginning, into one for people.
 pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Error {
@@ -25,8 +24,11 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
     );
     let foreign = on_command_line(command_line);
     if is_foreign && !foreign.is_empty() {
-        return foreign_flags(&foreign);
+        return foreign_flags(&foreign, command_line);
     }
+    let beginning = Beginning::of(command_line);
+    let task = beginning.flags_of();
+    let see_help = task.see_help();
     let argument = text(error, ContextKind::InvalidArg);
     // As the help writes it, `--publish-delay <DURATION>`; only the flag is of interest.
     let flag = argument.as_deref().and_then(|text| {
@@ -38,12 +40,12 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
         (ErrorKind::InvalidValue, Some(flag)) => wrong(
             format!("reading {flag}"),
             "its value is missing",
-            format!("use {}; {SEE_HELP}", allowed(flag.trim_start_matches('-'))),
+            format!("use {}; {see_help}", allowed(flag.trim_start_matches('-'))),
         ),
         (ErrorKind::UnknownArgument, Some(flag)) => {
             let advice = match text(error, ContextKind::SuggestedArg) {
-                Some(similar) => suggestion(&similar, task_of(command_line)),
-                None => SEE_HELP.to_owned(),
+                Some(similar) => suggestion(&similar, task),
+                None => see_help,
             };
             let shown = match looks_like_a_flag(&flag) {
                 true => flag,
@@ -57,12 +59,12 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
         }
         (ErrorKind::UnknownArgument, None) => {
             let word = argument.unwrap_or_default();
-            match Task::of_word(&word) {
+            match Verb::of_word(&word) {
                 Some(_) => wrong(
                     "reading the command line",
                     format!("the word {word} has to come first"),
                     format!(
-                        "write: mqtt-connection-sharing {word}, and then the flags; {SEE_HELP}"
+                        "write: mqtt-connection-sharing {word}, and then the flags; see {word} --help"
                     ),
                 ),
                 None => stray_word(&word, command_line),
@@ -74,13 +76,13 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
             wrong(
                 "reading the command line",
                 format!("{flag} and {other} exclude each other"),
-                format!("give one of them; {SEE_HELP}"),
+                format!("give one of them; {see_help}"),
             )
         }
         (ErrorKind::TooManyValues, Some(flag)) => wrong(
             "reading the command line",
             format!("{flag} takes no value"),
-            format!("give it without one; {SEE_HELP}"),
+            format!("give it without one; {see_help}"),
         ),
         (kind, flag) => {
             // The report's own words may repeat what was given.
@@ -89,7 +91,7 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
                 Some(flag) => format!("reading {flag}"),
                 None => "reading the command line".to_owned(),
             };
-            wrong(tried, problem, SEE_HELP)
+            wrong(tried, problem, see_help)
         }
     }
 }
@@ -98,23 +100,28 @@ pub(super) fn usage_error(error: &clap::Error, command_line: &[OsString]) -> Err
 pub(super) fn not_help(command_line: &[OsString]) -> Option<Error> {
     let found = on_command_line(command_line);
     let is_value = |(name, _): &(String, String)| name.ends_with(WITH_VALUE);
-    found.iter().any(is_value).then(|| foreign_flags(&found))
+    found
+        .iter()
+        .any(is_value)
+        .then(|| foreign_flags(&found, command_line))
 }
 
 /// The advice where a flag of this program is near to an unknown one.
 fn suggestion(similar: &str, task: Task) -> String {
     let key = similar.trim_start_matches('-');
+    let see_help = task.see_help();
     match !task.takes(key) {
         true => {
             let (problem, advice) = of_other_task(key, task);
-            format!("did you mean {similar}? It {problem}: {advice}; {SEE_HELP}")
+            format!("did you mean {similar}? It {problem}: {advice}; {see_help}")
         }
-        false => format!("did you mean {similar}? Otherwise {SEE_HELP}"),
+        false => format!("did you mean {similar}? Otherwise {see_help}"),
     }
 }
 
 /// The error for flags of other tools: each, with what to do.
-fn foreign_flags(found: &[(String, String)]) -> Error {
+fn foreign_flags(found: &[(String, String)], command_line: &[OsString]) -> Error {
+    let see_help = Beginning::of(command_line).flags_of().see_help();
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     let problem = match &names[..] {
         [before @ .., last] if !before.is_empty() => {
@@ -123,7 +130,7 @@ fn foreign_flags(found: &[(String, String)]) -> Error {
         names => format!("{} is not known", names.concat()),
     };
     let advice: Vec<&str> = found.iter().map(|(_, advice)| advice.as_str()).collect();
-    let advice = format!("{}; {SEE_HELP}", advice.join(", "));
+    let advice = format!("{}; {see_help}", advice.join(", "));
     wrong("reading the command line", problem, advice)
 }
 
@@ -199,6 +206,10 @@ fn not_of(task: Task) -> &'static str {
 
 /// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
 fn stray_word(word: &str, command_line: &[OsString]) -> Error {
+    let see_help = match Beginning::of(command_line).task {
+        Some(task) => task.see_help(),
+        None => "see --help".to_owned(),
+    };
     let mut places = command_line.iter().skip(1).zip(1..);
     let place = places.find(|(given, _)| *given == word).map(|(_, n)| n);
     // The same word may stand before it as the value of a flag.
@@ -211,10 +222,7 @@ fn stray_word(word: &str, command_line: &[OsString]) -> Error {
             format!(", {word},"),
             format!("a switch takes its value with =, as in --local={word}"),
         )
-    } else if let Some(near) = Task::WORDS
-        .into_iter()
-        .find(|known| distance(word, known) <= known.len() / 2)
-    {
+    } else if let Some(near) = near_verb(word) {
         (
             String::new(),
             format!("did you mean {near}? Otherwise leave it out"),
@@ -228,8 +236,16 @@ fn stray_word(word: &str, command_line: &[OsString]) -> Error {
     wrong(
         "reading the command line",
         format!("{place}{shown} is a word that belongs to no flag"),
-        format!("{advice}; {SEE_HELP}"),
+        format!("{advice}; {see_help}"),
     )
+}
+
+/// The verb that a word is nearly, so that it is a slip and no password.
+fn near_verb(word: &str) -> Option<&'static str> {
+    let words = Verb::ALL.into_iter().map(Verb::word);
+    let distances = words.map(|known| (distance(word, known), known));
+    let (distance, known) = distances.min()?;
+    (distance <= 2.min(known.len() / 2)).then_some(known)
 }
 
 /// Whether it is spelt as flags are, so that it is no password that begins with dashes.
@@ -269,7 +285,7 @@ mod tests {
             (
                 &["--publish-delay", "5"][..],
                 "reading --publish-delay: \"5\" is not possible; use a duration such as \
-                 100ms, 5s or 2m, or 0; see --help",
+                 100ms, 5s or 2m, or 0; see demo --help",
             ),
             (
                 &["--publish-delay=400days"],
@@ -278,24 +294,24 @@ mod tests {
             (
                 &["--publish-count", "many"],
                 "reading --publish-count: \"many\" is not possible; use a whole number that is not \
-                 negative; see --help",
+                 negative; see demo --help",
             ),
             (
                 &["--output", "xml"],
-                "reading --output: \"xml\" is not possible; use text or json; see --help",
+                "reading --output: \"xml\" is not possible; use text or json; see demo --help",
             ),
             (
                 &["--clean-session=maybe"],
-                "reading --clean-session: \"maybe\" is not possible; use true or false; see --help",
+                "reading --clean-session: \"maybe\" is not possible; use true or false; see demo --help",
             ),
             (
                 &["--cert"],
-                "reading --cert: its value is missing; use the path of a file, as a text; see --help",
+                "reading --cert: its value is missing; use the path of a file, as a text; see demo --help",
             ),
             (
                 &["--pasword-file", "x"],
                 "reading the command line: --pasword-file is not known; did you mean \
-                 --password-file? Otherwise see --help",
+                 --password-file? Otherwise see demo --help",
             ),
             (
                 &["--colour=red"],
@@ -304,7 +320,7 @@ mod tests {
             (
                 &["--password=hunter2"],
                 "reading the command line: --password is not known; give the password with \
-                 --password-file, or in MQTT_PASSWORD; see --help",
+                 --password-file, or in MQTT_PASSWORD; see demo --help",
             ),
             (
                 &["--passwordhunter2"],
@@ -316,7 +332,7 @@ mod tests {
             ),
             (
                 &["-x"],
-                "reading the command line: -x is not known; see --help",
+                "reading the command line: -x is not known; see demo --help",
             ),
             (
                 &["--quiet", "hunter2"],
@@ -349,11 +365,11 @@ mod tests {
             (
                 &["-q", "-v"],
                 "reading the command line: --quiet and --verbose exclude each other; give one of \
-                 them; see --help",
+                 them; see demo --help",
             ),
             (
                 &["--quiet=hunter2"],
-                "reading the command line: --quiet takes no value; give it without one; see --help",
+                "reading the command line: --quiet takes no value; give it without one; see demo --help",
             ),
             (
                 &["--pasword=hunter2"],
@@ -365,16 +381,16 @@ mod tests {
             ),
             (
                 &["--hunter2/Qx"],
-                "reading the command line: a flag is not known; see --help",
+                "reading the command line: a flag is not known; see demo --help",
             ),
             (
                 &["-phunter2"],
-                "reading the command line: -p is not known; for -p use --port PORT; see --help",
+                "reading the command line: -p is not known; for -p use --port PORT; see demo --help",
             ),
             (
                 &["--count", "3"],
                 "reading the command line: --count is not known; for --count use --publish-count N, and with the \
-                 command bench --messages N; see --help",
+                 command bench --messages N; see demo --help",
             ),
             (
                 &["--tls-version", "tlsv1.2"],
@@ -387,12 +403,12 @@ mod tests {
             (
                 &["bench", "--interval", "1"],
                 "reading the command line: --interval is not known; leave --interval out: a bench publishes without \
-                 pauses; see --help",
+                 pauses; see bench --help",
             ),
             (
                 &["bench", "--max-inflihgt=3"],
                 "reading the command line: --max-inflihgt is not known; did you mean --max-inflight? It is a flag of \
-                 the demo, not of bench: use --window; see --help",
+                 the demo, not of bench: use --window; see bench --help",
             ),
             (
                 &["--thread=3"],
@@ -405,7 +421,7 @@ mod tests {
             ),
             (
                 &["--config="],
-                "reading --config: its value is missing; use the path of a file, as a text; see --help",
+                "reading --config: its value is missing; use the path of a file, as a text; see demo --help",
             ),
             (
                 &["--endpoint", "--local"],
@@ -413,7 +429,7 @@ mod tests {
             ),
             (
                 &["--username"],
-                "reading --username: its value is missing; use a user name, as a text; see --help",
+                "reading --username: its value is missing; use a user name, as a text; see demo --help",
             ),
             (
                 &["-q", "1", "--insecure"],
@@ -483,7 +499,7 @@ mod tests {
             let found = parsed.and_then(|cli| resolve(cli, &around(&[])));
             let line = found.unwrap_err().to_string();
             assert!(
-                line.starts_with("reading ") && line.ends_with("see --help"),
+                line.starts_with("reading ") && line.ends_with("--help"),
                 "{line}"
             );
             assert!(!line.contains("hunter2") && !line.contains('\n'), "{line}");

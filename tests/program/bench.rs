@@ -531,7 +531,7 @@ fn each_help_shows_its_own_flags() {
         done.expect_code(0);
         done.stdout
     };
-    let (demo, bench) = (help(&["--help"]), help(&["bench", "--help"]));
+    let (demo, bench) = (help(&["demo", "--help"]), help(&["bench", "--help"]));
     for flag in ["--mode", "--threads", "--messages", "--window", "--receive"] {
         assert!(bench.contains(&format!("  {flag}")), "{flag}: {bench}");
         assert!(!demo.contains(&format!("  {flag}")), "{flag}: {demo}");
@@ -553,5 +553,4 @@ fn each_help_shows_its_own_flags() {
         bench.contains("Usage: mqtt-connection-sharing bench "),
         "{bench}"
     );
-    assert!(demo.contains("mqtt-connection-sharing bench "), "{demo}");
 }

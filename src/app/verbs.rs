@@ -1,0 +1,96 @@
+//! The words that a command line can begin with, and what each asks for.
+//!
+//! Pure; the main thread uses it.
+
+use std::ffi::OsString;
+
+use super::settings::Task;
+
+/// The first word of a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// To run something.
+    Run(Task),
+    /// To print the help of another verb.
+    Help,
+    /// To print the version.
+    Version,
+}
+
+impl Verb {
+    /// All verbs, as the help lists them.
+    pub(super) const ALL: [Verb; 5] = [
+        Verb::Run(Task::Demo),
+        Verb::Run(Task::Bench),
+        Verb::Run(Task::Check),
+        Verb::Help,
+        Verb::Version,
+    ];
+
+    /// The verb that a word stands for.
+    pub(super) fn of_word(word: &str) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.word() == word)
+    }
+
+    /// The word that asks for it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Verb::Run(task) => task.word(),
+            Verb::Help => "help",
+            Verb::Version => "version",
+        }
+    }
+
+    /// A few words for the list of all verbs.
+    pub(super) fn about(self) -> &'static str {
+        match self {
+            Verb::Run(Task::Demo) => {
+                "three threads share one connection, every message is checked; the default"
+            }
+            Verb::Run(Task::Bench) => "publishes as fast as it can, and measures that",
+            Verb::Run(Task::Check) => "tries each step of connecting, and says what is wrong",
+            Verb::Help => "prints the help of a command, as its flags -h and --help do",
+            Verb::Version => "prints the version, as -V and --version do",
+        }
+    }
+}
+
+/// The words at the beginning of a command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// The first word; `None` if it is no verb.
+    pub(super) verb: Option<Verb>,
+    /// The task that is named, to be run or explained.
+    pub(super) task: Option<Task>,
+}
+
+impl Beginning {
+    /// Reads a command line, the program's name at its beginning.
+    pub(super) fn of(command_line: &[OsString]) -> Self {
+        let verb_at = |place: usize| command_line.get(place)?.to_str().and_then(Verb::of_word);
+        let verb = verb_at(1);
+        let named = match verb {
+            Some(Verb::Help) => verb_at(2),
+            verb => verb,
+        };
+        let task = match named {
+            Some(Verb::Run(task)) => Some(task),
+            _ => None,
+        };
+        Beginning { verb, task }
+    }
+
+    /// The task whose flags may follow.
+    pub(super) fn flags_of(self) -> Task {
+        self.task.unwrap_or_default()
+    }
+
+    /// The number of its words.
+    pub(super) fn length(self) -> usize {
+        match (self.verb, self.task) {
+            (None, _) => 0,
+            (Some(Verb::Help), Some(_)) => 2,
+            (Some(_), _) => 1,
+        }
+    }
+}
