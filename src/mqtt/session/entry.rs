@@ -36,6 +36,9 @@ pub(super) struct Entry<T> {
     pub(super) shares_identifier: bool,
     /// It is sent behind such a PUBREL on this link: once is enough, or both sides would go round for ever.
     pub(super) follows_release: bool,
+    /// Whether it is a request that left although an older one for one of its filters was unanswered: that one was
+    /// suspected, and stood without an answer.
+    pub(super) has_overtaken: bool,
     pub(super) since: Instant,
     /// When its packet left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
@@ -89,6 +92,7 @@ impl<T> Entry<T> {
             on_this_link: false,
             shares_identifier: false,
             follows_release: false,
+            has_overtaken: false,
             since: now,
             sent: now,
             end: 0,
@@ -128,6 +132,20 @@ impl<T> Entry<T> {
     /// Whether it is a long request with further packets to come.
     pub(super) fn has_rest(&self) -> bool {
         self.filters_left() > FILTERS_PER_PACKET
+    }
+
+    /// Whether it is a long request of which a packet was answered, and more is to come.
+    pub(super) fn is_rest(&self) -> bool {
+        self.answered() > 0 && !self.is_answered()
+    }
+
+    /// Forgets the answers to a request, which is made once more.
+    pub(super) fn forget_answers(&mut self) {
+        match &mut self.body {
+            Body::Subscribe(asked) => asked.granted.clear(),
+            Body::Unsubscribe(left) => left.done = 0,
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => {}
+        }
     }
 
     /// Whether it is a request whose filters were all answered.
@@ -179,6 +197,24 @@ impl<T> Entry<T> {
         };
         let asked = asked.iter().map(|asked| asked.filter.as_str());
         asked.chain(left.iter().map(String::as_str))
+    }
+
+    /// The filters that decide whether it may be sent: all of a new request, and those of the next packet of a rest.
+    pub(super) fn filters_to_send(&self) -> impl Iterator<Item = &str> {
+        let most = match self.is_rest() {
+            true => FILTERS_PER_PACKET,
+            false => usize::MAX,
+        };
+        self.filters().skip(self.answered()).take(most)
+    }
+
+    /// How many of its filters were answered.
+    fn answered(&self) -> usize {
+        match &self.body {
+            Body::Subscribe(asked) => asked.granted.len(),
+            Body::Unsubscribe(left) => left.done,
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => 0,
+        }
     }
 
     fn filters_left(&self) -> usize {

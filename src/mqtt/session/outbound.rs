@@ -22,7 +22,7 @@ use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
 use super::suspects::{Suspects, Suspicion};
-use super::waiting::Waiting;
+use super::waiting::{Waiting, is_rest_for};
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
 
@@ -356,25 +356,32 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// The request under this identifier was answered: it is done, or its next packet has to be sent under the
-    /// identifier that is returned, if there is one for it already.
+    /// The packet of the request under this identifier was answered. The request is done, or its next packet waits ahead
+    /// of every other command. A request that has overtaken the rest of an older one is made once more, behind that.
     pub(super) fn handle_request_answered(
         &mut self,
         id: PacketId,
         events: &mut Events<T>,
         now: Instant,
-    ) -> Option<PacketId> {
-        if let Some(entry) = self.ring.get(id).filter(|entry| entry.is_renewal()) {
+    ) {
+        let Some(entry) = self.ring.get(id) else {
+            return;
+        };
+        if entry.is_renewal() {
             let filters = entry.filters();
             filters.for_each(|filter| self.suspects.forget_renewal(filter));
         }
-        if self.ring.get(id).is_some_and(Entry::is_answered) {
+        let is_too_early = entry.has_overtaken && self.has_rest_for(id, entry);
+        if entry.is_answered() && !is_too_early {
             self.complete(id, |_| true, events, now);
-            return None;
+            return;
         }
         self.handle_answered(id, true);
-        let mut entry = self.ring.remove(id)?;
+        let Some(mut entry) = self.ring.remove(id) else {
+            return;
+        };
         entry.sent_in_session = false;
+        entry.on_this_link = false;
         entry.attempts = 0;
         if std::mem::take(&mut entry.shares_identifier) {
             let mut release = Entry::release(&mut self.next_release, now);
@@ -385,7 +392,20 @@ impl<T> Outbound<T> {
             self.exactly_once += usize::from(self.ring.insert(id, release).is_ok());
         }
         entry.suspicion = Suspicion::default();
-        self.reserve(entry)
+        if is_too_early {
+            entry.forget_answers();
+            self.waiting.push_behind(entry);
+        } else {
+            self.waiting.push_front(entry);
+        }
+    }
+
+    /// Whether more is to come of an older request for one of the filters of this one.
+    fn has_rest_for(&self, id: PacketId, request: &Entry<T>) -> bool {
+        let is_rest = is_rest_for(request);
+        let others = self.ring.iter().filter(|(other, _)| *other != id);
+        let mut others = others.map(|(_, other)| other).chain(self.waiting.iter());
+        others.any(is_rest)
     }
 
     /// Ends the command that the broker has answered, and frees its identifier; returns false if its entry awaits

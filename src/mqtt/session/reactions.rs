@@ -214,7 +214,8 @@ impl<T> Session<T> {
             self.events.push(Event::SubscriptionRefused { filter });
         }
         asked.answer(answers);
-        self.on_request_answered(id, now);
+        self.outbound
+            .handle_request_answered(id, &mut self.events, now);
         self.on_answer("SUBACK", id, true, now);
         Ok(())
     }
@@ -227,18 +228,10 @@ impl<T> Session<T> {
             let filters = left.packet().iter();
             filters.for_each(|filter| self.filters.remove(filter));
             left.answer();
-            self.on_request_answered(id, now);
+            self.outbound
+                .handle_request_answered(id, &mut self.events, now);
         }
         self.on_answer("UNSUBACK", id, awaited, now);
-    }
-
-    pub(super) fn on_request_answered(&mut self, id: PacketId, now: Instant) {
-        let rest = self
-            .outbound
-            .handle_request_answered(id, &mut self.events, now);
-        if let Some(id) = rest {
-            self.send(id, now);
-        }
     }
 
     pub(super) fn on_pingresp(&mut self, now: Instant) {

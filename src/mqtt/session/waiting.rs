@@ -3,7 +3,8 @@
 //! Renewed subscriptions stand first, and nothing behind them moves until they are granted. A SUBSCRIBE or
 //! UNSUBSCRIBE also waits while another request for one of its filters is unanswered. Two at a time could
 //! take effect in another order than they were made in, because the rest of a long one leaves later, or
-//! because only one is sent again on the next link. Pure; the loop's thread.
+//! because only one is sent again on the next link. The rest of a long one waits ahead of every new command. Pure; the
+//! loop's thread.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -39,6 +40,14 @@ impl<T> Waiting<T> {
         self.entries.push_front(entry);
     }
 
+    /// Puts a request that has overtaken the rest of an older one behind that rest.
+    pub(super) fn push_behind(&mut self, request: Entry<T>) {
+        self.held_by = None;
+        let rest = self.entries.iter().rposition(is_rest_for(&request));
+        let place = rest.map_or(0, |place| place + 1);
+        self.entries.insert(place, request);
+    }
+
     /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may. The
     /// requests in `standing` hold nothing back: they are suspected, and the next answer to another command ends them.
     /// A QoS 2 message may if there is room for one.
@@ -55,7 +64,10 @@ impl<T> Waiting<T> {
         if held_back || ring.room() == 0 || self.would_overtake(ring, standing) {
             return None;
         }
-        self.entries.pop_front()
+        let mut first = self.entries.pop_front()?;
+        first.has_overtaken =
+            !standing.is_empty() && find_request_before(&first, ring, &[]).is_some();
+        Some(first)
     }
 
     /// Takes the first command if it is a renewal.
@@ -106,11 +118,22 @@ fn find_request_before<T>(
     if !entry.is_request() || entry.is_renewal() {
         return None;
     }
-    let filters: BTreeSet<_> = entry.filters().collect();
-    let overlaps = |other: &Entry<T>| other.filters().any(|filter| filters.contains(filter));
+    let overlaps = overlaps(entry.filters_to_send());
     let mut others = ring.iter().filter(|(id, _)| !standing.contains(id));
     let found = others.find(|(_, other)| overlaps(other));
     found.map(|(id, _)| id)
+}
+
+/// Says of another request whether more of it is to come, and it has a filter of this one.
+pub(super) fn is_rest_for<T>(request: &Entry<T>) -> impl Fn(&Entry<T>) -> bool {
+    let overlaps = overlaps(request.filters());
+    move |other| other.is_rest() && overlaps(other)
+}
+
+/// Says of a request whether it has one of these filters.
+fn overlaps<'a, T>(filters: impl Iterator<Item = &'a str>) -> impl Fn(&Entry<T>) -> bool {
+    let filters: BTreeSet<_> = filters.collect();
+    move |other| other.filters().any(|filter| filters.contains(filter))
 }
 
 #[cfg(test)]

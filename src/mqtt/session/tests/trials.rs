@@ -1,7 +1,7 @@
 //! Links between trials, requests that stand without an answer, and answers to commands that were given up.
 
 use super::Transcript;
-use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
+use super::packets::{filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
 use super::suspects::{CLOSES_AFTER, IDLE};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
@@ -105,6 +105,80 @@ fn an_unsubscribe_follows_a_subscribe_that_stands_and_is_suspected() {
         assert!(!t.session.is_subscribed("a"));
         t.reconnects(true).renewing(0).silent().finish();
     }
+}
+
+/// One packet at a time: the rest of a long request is no exception.
+#[test]
+fn the_rest_of_a_request_that_stood_waits_for_the_packet_that_is_tried() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let first = format!("SUBSCRIBE id=1 {}", filters_text(1..=8, 1));
+    let mut t = Transcript::connected();
+    let asked = t.subscribe(&filters);
+    let other = t.publish("t", 1, "x");
+    for _ in 0..3 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.stands_idle(IDLE[0]).sends(&first).lets_stand();
+    t.sends("PUBLISH id=2 qos=1 dup t \"x\"").silent();
+    t.receives(suback(1, &[Some(1); 8])).silent();
+    t.receives(puback(2)).resolved(other, "delivered x4");
+    t.sends(&format!("SUBSCRIBE id=3 {}", filters_text(9..=9, 1)));
+    t.receives(suback(3, &[Some(1)]));
+    t.resolved(asked, "delivered x1 [1 1 1 1 1 1 1 1 1]");
+    t.finish();
+}
+
+/// The last of nine filters stands in the second packet of the SUBSCRIBE, and the UNSUBSCRIBE left before that.
+#[test]
+fn an_unsubscribe_that_overtook_the_rest_of_a_subscribe_is_sent_again_behind_it() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    for is_link_lost in [false, true] {
+        let mut t = Transcript::connected();
+        let asked = t.subscribe(&filters);
+        t.is_late_three_times(1);
+        t.sent.clear();
+        t.lets_stand();
+        let left = t.unsubscribe(&["f09"]);
+        t.sends("UNSUBSCRIBE id=2 f09").silent();
+        t.receives(suback(1, &[Some(1); 8])).silent();
+        if is_link_lost {
+            t.reconnects(true).renewing(0);
+            t.sends("UNSUBSCRIBE id=2 f09").silent();
+        }
+        t.receives(unsuback(2)).sends("SUBSCRIBE id=3 f09:1");
+        t.silent().receives(suback(3, &[Some(1)]));
+        t.resolved(asked, "delivered x1 [1 1 1 1 1 1 1 1 1]");
+        t.sends("UNSUBSCRIBE id=4 f09").silent();
+        t.receives(unsuback(4)).resolved(left, "delivered x1");
+        assert!(t.session.is_subscribed("f08") && !t.session.is_subscribed("f09"));
+        t.reconnects(true).renewing(0).silent().finish();
+    }
+}
+
+/// The same, the other way round.
+#[test]
+fn a_subscribe_that_overtook_the_rest_of_an_unsubscribe_is_sent_again_behind_it() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut t = Transcript::connected();
+    let left = t.unsubscribe(&filters);
+    t.is_late_three_times(1);
+    t.sent.clear();
+    t.lets_stand();
+    let asked = t.subscribe(&[("f09", 1), ("f10", 0)]);
+    t.sends("SUBSCRIBE id=2 f09:1 f10:0").silent();
+    t.receives(unsuback(1)).silent();
+    t.receives(suback(2, &[Some(1), Some(0)]));
+    t.sends("UNSUBSCRIBE id=3 f09").silent();
+    t.receives(unsuback(3)).resolved(left, "delivered x1");
+    t.sends("SUBSCRIBE id=4 f09:1 f10:0").silent();
+    t.receives(suback(4, &[Some(1), Some(0)]));
+    t.resolved(asked, "delivered x1 [1 0]");
+    assert!(t.session.is_subscribed("f09"));
+    t.finish();
 }
 
 /// A broker that holds a QoS 2 message under the identifier of one that was given up would swallow the next one.

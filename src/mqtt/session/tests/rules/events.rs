@@ -142,7 +142,12 @@ impl Record {
                     let mut both = granted.iter().rev().zip(said.iter().rev());
                     kind == Kind::Subscribe && both.all(|(granted, said)| Some(*granted) == *said)
                 }
-                Incoming::UnsubAck(_) => kind == Kind::Unsubscribe,
+                Incoming::UnsubAck(_) => {
+                    let left = command.filters.iter();
+                    let left = left.filter(|filter| !self.wanted.contains(*filter));
+                    self.left.extend(left.cloned());
+                    kind == Kind::Unsubscribe
+                }
                 Incoming::PingResp => kind == Kind::Ping,
                 _ => false,
             },

@@ -20,7 +20,7 @@
 //! | a message that could be delivered twice is not sent in another session | `record.rs` |
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
 //! | a SUBSCRIBE or UNSUBSCRIBE is answered only on a link on which it was sent | `record.rs` |
-//! | once an UNSUBSCRIBE is answered, the filter is neither served nor subscribed until a command asks for it | `record.rs`, `harness.rs` |
+//! | once an UNSUBSCRIBE has ended as delivered, its filters are neither served nor subscribed until a command asks for them | `events.rs`, `record.rs`, `harness.rs` |
 //! | a message is delivered once for each arrival, and not again where its identifier shows that it is known | `arrivals.rs` |
 //! | PUBACK and PUBREC leave in the order of arrival, for messages that were accepted [MQTT-4.6.0-2] | `arrivals.rs` |
 //! | a message that was accepted is acknowledged as soon as its turn comes | `arrivals.rs` |

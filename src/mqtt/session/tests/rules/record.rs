@@ -118,8 +118,8 @@ pub(crate) struct Record {
     pub(super) releases_later: VecDeque<u16>,
     pub(super) trials: Trials,
     /// Filters that the last command asked for.
-    wanted: BTreeSet<String>,
-    /// Filters whose UNSUBSCRIBE was answered, and that no command has asked for since.
+    pub(super) wanted: BTreeSet<String>,
+    /// Filters whose UNSUBSCRIBE has ended, because the broker answered it, and that no command has asked for since.
     pub(super) left: BTreeSet<String>,
     pub(super) granted: BTreeSet<String>,
     /// The broker lost these subscriptions: they come before every PUBLISH.
@@ -325,13 +325,9 @@ impl Record {
                 self.frees(id.value());
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
-                let Some(InUse::Unsubscribe(filters)) = self.in_use.get(&id.value()) else {
+                let Some(InUse::Unsubscribe(_)) = self.in_use.get(&id.value()) else {
                     return Some(Cause::Other);
                 };
-                let left = filters
-                    .iter()
-                    .filter(|filter| !self.wanted.contains(*filter));
-                self.left.extend(left.cloned());
                 self.frees(id.value());
             }
             (Stage::Up, Incoming::PubRel(id)) => {
