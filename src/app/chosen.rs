@@ -3,14 +3,14 @@
 //! Values are laid over each other as they were written. Those that nothing in this run would read are left out,
 //! and only the rest is judged. An error names the source of its value. Pure; the main thread uses it, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 use toml::Table;
 
-use super::settings::{Settings, Task, flags};
+use super::settings::{Settings, Task, flags, former_name};
 use super::sources::{Layer, Raw, Source, defaults};
 use super::surroundings::is_port_of_kubernetes;
 use super::values::wrong;
@@ -19,6 +19,8 @@ use super::values::wrong;
 #[derive(Debug)]
 pub(super) struct Chosen {
     values: BTreeMap<String, (Source, Raw)>,
+    /// The keys whose values were given under their former names.
+    formerly: BTreeSet<String>,
     defaults: Table,
     task: Task,
 }
@@ -28,6 +30,7 @@ impl Chosen {
     /// are two ways to say the same, so that the one in a stronger layer replaces the other.
     pub(super) fn new(mut layers: Vec<Layer>, task: Task) -> Self {
         let mut values = BTreeMap::new();
+        let mut formerly = BTreeSet::new();
         layers.sort_by(|one, other| other.source.cmp(&one.source));
         for layer in layers {
             if task != Task::Bench && matches!(layer.source, Source::BenchOfFile(_)) {
@@ -44,12 +47,17 @@ impl Chosen {
             }
             for (key, raw) in layer.values {
                 if task.takes(&key) {
+                    match layer.formerly.contains(&key) {
+                        true => formerly.insert(key.clone()),
+                        false => formerly.remove(&key),
+                    };
                     values.insert(key, (layer.source.clone(), raw));
                 }
             }
         }
         Chosen {
             values,
+            formerly,
             defaults: defaults(task),
             task,
         }
@@ -81,7 +89,16 @@ impl Chosen {
 
     /// The name of a setting where it was given; the flag where nobody gave it.
     pub(super) fn name(&self, key: &str) -> String {
-        self.source(key).unwrap_or(&Source::CommandLine).name(key)
+        let source = self.source(key).unwrap_or(&Source::CommandLine);
+        source.name(self.spelt(key))
+    }
+
+    /// The key as it was given.
+    fn spelt<'a>(&self, key: &'a str) -> &'a str {
+        match self.formerly.contains(key) {
+            true => former_name(key).unwrap_or(key),
+            false => key,
+        }
     }
 
     /// A path that a setting gives: in a file it starts from the file's folder.
@@ -99,7 +116,7 @@ impl Chosen {
             ));
         };
         raw.judge(key)
-            .map_err(|refusal| raw.refused(key, source, refusal, self.task))
+            .map_err(|refusal| raw.refused(self.spelt(key), source, refusal, self.task))
     }
 
     /// All settings.

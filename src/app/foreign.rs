@@ -7,7 +7,7 @@ mod table;
 
 use std::ffi::OsString;
 
-use super::settings::{Task, keys, variable};
+use super::settings::{Task, keys, now_called, variable};
 use super::verbs::{Beginning, Verb};
 use table::FOREIGN;
 use table::Here::{self, Flag, Nothing, OfDemo};
@@ -155,6 +155,9 @@ pub(super) fn meant_by(name: &str) -> Option<String> {
         // The flag has this second name.
         "root-ca" => return Some("ca-file".to_owned()),
         _ => {}
+    }
+    if now_called(&name) != name {
+        return None;
     }
     if let Some(key) = spelt_otherwise(&name) {
         return Some(key);

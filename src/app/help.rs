@@ -350,7 +350,7 @@ mod tests {
             ("iterations", "3"),
             ("publish-count", "8"),
             ("command-queue", "12"),
-            ("response-queue", "10"),
+            ("inbox", "10"),
             ("qos", "1"),
         ] {
             assert_eq!(default_text(Task::Demo, key).as_deref(), Some(text));

@@ -231,10 +231,10 @@ fn demo(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<DemoSe
         payload_size: value(&settings.payload_size)?,
         qos: value(&settings.qos)?,
         topic_prefix: value(&settings.topic_prefix)?,
-        response_queue: value(&settings.response_queue)?,
+        inbox: value(&settings.inbox)?,
     };
-    if chosen.is_default("response-queue") {
-        demo.response_queue = demo.response_queue.max(demo.room_for_qos_0());
+    if chosen.is_default("inbox") {
+        demo.inbox = demo.inbox.max(demo.room_for_qos_0());
     }
     Ok(demo)
 }

@@ -45,7 +45,7 @@ const OF_SOME: [(&[Task], &[&str]); 5] = [
             "iteration-delay",
             "max-inflight",
             "command-queue",
-            "response-queue",
+            "inbox",
         ],
     ),
     (
@@ -244,9 +244,9 @@ pub(crate) struct Settings {
     /// Commands that may wait for the connection's thread.
     #[arg(long, value_name = "N", help_heading = TUNING)]
     pub(crate) command_queue: Option<Given<QueueSize>>,
-    /// Messages that may wait for a subscribed thread; with QoS 0 all that are published.
-    #[arg(long, value_name = "N", help_heading = TUNING)]
-    pub(crate) response_queue: Option<Given<QueueSize>>,
+    /// Messages that may wait in the inbox of a subscribed thread; with QoS 0 all that are published.
+    #[arg(long, value_name = "N", alias = former_name("inbox"), help_heading = TUNING)]
+    pub(crate) inbox: Option<Given<QueueSize>>,
     /// Longest wait for an acknowledgment before connecting anew.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) ack_timeout: Option<Given<Wait>>,
@@ -307,6 +307,23 @@ pub(super) fn keys() -> Vec<String> {
         .get_arguments()
         .filter_map(|arg| arg.get_long().map(str::to_owned))
         .collect()
+}
+
+/// Former names of settings, which are still read in each source, with the names of now.
+const FORMER_NAMES: [(&str, &str); 1] = [("response-queue", "inbox")];
+
+/// The former name of a setting.
+pub(super) fn former_name(key: &str) -> Option<&'static str> {
+    let mut names = FORMER_NAMES.into_iter();
+    names.find_map(|(former, now)| (now == key).then_some(former))
+}
+
+/// The name of now for a name, which may be a former one.
+pub(super) fn now_called(name: &str) -> &str {
+    let mut names = FORMER_NAMES.into_iter();
+    names
+        .find_map(|(former, now)| (former == name).then_some(now))
+        .unwrap_or(name)
 }
 
 /// The name in the environment of a setting.

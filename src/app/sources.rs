@@ -4,7 +4,7 @@
 //! what is left is judged, by [`Raw::judge`]: a value that another one replaces may be anything.
 //! Pure: texts come in. The main thread uses it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,7 +17,7 @@ use toml::{Table, Value};
 
 use super::foreign::{flag_alone, meant_by};
 use super::refusal::Refusal;
-use super::settings::{BENCH_WORD, Settings, Task, flags, keys, variable};
+use super::settings::{BENCH_WORD, Settings, Task, flags, former_name, keys, now_called, variable};
 use super::surroundings::Surroundings;
 use super::values::{self, FilePath, Rule, wrong};
 
@@ -248,19 +248,35 @@ pub(super) fn allowed(key: &str) -> String {
 pub(crate) struct Layer {
     pub(super) source: Source,
     pub(super) values: BTreeMap<String, Raw>,
+    /// The keys whose values were given under their former names.
+    pub(super) formerly: BTreeSet<String>,
 }
 
 impl Layer {
     /// The variables in the environment that are settings.
     pub(super) fn of_environment(surroundings: &Surroundings) -> Self {
-        let given = keys().into_iter().filter_map(|key| {
-            let text = surroundings.variable(&variable(&key))?;
-            Some((key, Raw::Texts(vec![text.clone()])))
-        });
-        Layer {
-            source: Source::Environment,
-            values: given.collect(),
+        Layer::of(Source::Environment, |key| {
+            let text = surroundings.variable(&variable(key))?;
+            Some(Raw::Texts(vec![text.clone()]))
+        })
+    }
+
+    /// The values that a source has under the names of settings, or else under their former ones.
+    fn of(source: Source, find: impl Fn(&str) -> Option<Raw>) -> Self {
+        let mut layer = Layer {
+            source,
+            values: BTreeMap::new(),
+            formerly: BTreeSet::new(),
+        };
+        for key in keys() {
+            if let Some(raw) = find(&key) {
+                layer.values.insert(key, raw);
+            } else if let Some(raw) = former_name(&key).and_then(&find) {
+                layer.formerly.insert(key.clone());
+                layer.values.insert(key, raw);
+            }
         }
+        layer
     }
 
     /// The settings in a file: its table `[bench]`, and all others.
@@ -291,7 +307,7 @@ impl Layer {
                 ));
             }
         };
-        let demo_s = |key: &&String| Task::of_setting(key) == [Task::Demo];
+        let demo_s = |key: &&String| Task::of_setting(now_called(key)) == [Task::Demo];
         if let Some(key) = bench.keys().find(demo_s) {
             return Err(wrong(
                 format!("reading the settings file {file}"),
@@ -303,7 +319,17 @@ impl Layer {
         let of_bench = bench.keys().map(|key| (key, true));
         let of_both = table.keys().map(|key| (key, false));
         for (key, is_below_bench) in of_bench.chain(of_both) {
-            if !known.contains(key) {
+            if now_called(key) != key && table.contains_key(now_called(key)) {
+                return Err(wrong(
+                    format!("reading the settings file {file}"),
+                    format!(
+                        "{key} is the former name of {}, which is there, too",
+                        now_called(key)
+                    ),
+                    "remove it",
+                ));
+            }
+            if !known.iter().any(|known| known == now_called(key)) {
                 return Err(wrong(
                     format!("reading the settings file {file}"),
                     format!("the key {key} is not known"),
@@ -311,13 +337,8 @@ impl Layer {
                 ));
             }
         }
-        let layer = |source, table: Table| Layer {
-            source,
-            values: table
-                .into_iter()
-                .map(|(key, value)| (key, Raw::Toml(value)))
-                .collect(),
-        };
+        let layer =
+            |source, table: Table| Layer::of(source, |key| table.get(key).cloned().map(Raw::Toml));
         Ok([
             layer(Source::BenchOfFile(path.to_owned()), bench),
             layer(Source::File(path.to_owned()), table),
@@ -355,10 +376,7 @@ impl Args for Layer {
 /// The settings on the command line. Where one was given twice, the last one stands.
 impl FromArgMatches for Layer {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let mut layer = Layer {
-            source: Source::CommandLine,
-            values: BTreeMap::new(),
-        };
+        let mut layer = Layer::of(Source::CommandLine, |_| None);
         layer.update_from_arg_matches(matches)?;
         Ok(layer)
     }

@@ -167,9 +167,7 @@ fn of_other_task(key: &str, task: Task) -> (String, String) {
         }
         (Task::Bench, "max-inflight") => Some("use --window"),
         (Task::Bench, "publish-count") => Some("use --messages"),
-        (Task::Bench, "command-queue" | "response-queue") => {
-            Some("leave it out: it follows from --window")
-        }
+        (Task::Bench, "command-queue" | "inbox") => Some("leave it out: it follows from --window"),
         _ => None,
     };
     let there = match Task::of_setting(key) {

@@ -451,7 +451,7 @@ fn messages_that_find_no_room_in_the_inbox_are_dropped_and_not_lost() {
     let broker = Mosquitto::start_fast();
     let done = once(&broker)
         .args(AT_FULL_SPEED)
-        .args(["--response-queue", "1"])
+        .args(["--inbox", "1"])
         .run();
     let report = Report::of(&done);
     let run = report.only_run();

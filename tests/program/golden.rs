@@ -212,7 +212,7 @@ fn error_lines() {
             &["--endpoint", "a", "--command-queue", "1000001"],
             no_variable,
         ),
-        (&["--endpoint", "a", "--response-queue", "0"], no_variable),
+        (&["--endpoint", "a", "--inbox", "0"], no_variable),
         (&["--endpoint", "a", "--ack-timeout", "0"], no_variable),
         (&["--endpoint", "a", "--connect-timeout", "0"], no_variable),
         (

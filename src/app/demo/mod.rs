@@ -224,7 +224,7 @@ fn iterate(
     let (start, started) = bounded(2);
     let (publishes, published) = bounded(0);
     let receiving = Receiving {
-        response_queue: settings.response_queue,
+        inbox: settings.inbox,
         patience,
         grace: ack_timeout,
         published,
@@ -405,7 +405,7 @@ fn scene(
         0 => format!("iteration {number}"),
         all => format!("iteration {number} of {all}"),
     };
-    let inbox = (&said.inbox, settings.response_queue);
+    let inbox = (&said.inbox, settings.inbox);
     let (sync, asynchronous) = (&said.sync_publisher, &said.async_publisher);
     Scene::new(title, handle, bounds)
         .publisher("sync publisher", plan.count(SYNC), sync, settings.qos)

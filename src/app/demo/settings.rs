@@ -30,7 +30,7 @@ pub(crate) struct DemoSettings {
     /// wildcard, no `$` at its beginning, no slash at its end.
     pub(crate) topic_prefix: String,
     /// Messages that may wait for the subscriber, at least 1.
-    pub(crate) response_queue: usize,
+    pub(crate) inbox: usize,
     /// Whether the client identifier was made up for this run, so that nobody finds its session again.
     pub(crate) made_up_id: bool,
 }

@@ -188,7 +188,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
 /// The subscriber's settings.
 pub(super) struct Receiving {
     /// Messages that may wait for it.
-    pub(super) response_queue: usize,
+    pub(super) inbox: usize,
     /// The longest wait for the next message.
     pub(super) patience: Duration,
     /// Time for messages in flight to finish.
@@ -205,9 +205,7 @@ pub(super) fn subscriber(
     start: Sender<()>,
     receiving: &Receiving,
 ) -> SubscriberResult {
-    let inbox = shared
-        .handle
-        .inbox(receiving.response_queue, WhenFull::WaitAside);
+    let inbox = shared.handle.inbox(receiving.inbox, WhenFull::WaitAside);
     let inbox = Arc::new(inbox);
     let _ = shared.said.inbox.set(Arc::downgrade(&inbox));
     let mut account = Account::of_begun(&shared.plan, Arc::clone(&shared.begun));
@@ -216,7 +214,7 @@ pub(super) fn subscriber(
     if let (Some(problem), 1..) = (&mut problem, dropped) {
         problem.push_str(&format!(
             "; the inbox was full and {dropped} messages of QoS 0 were dropped, raise \
-             --response-queue or --publish-delay"
+             --inbox or --publish-delay"
         ));
     }
     // Messages that are still in the inbox count as well.

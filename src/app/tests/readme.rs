@@ -150,7 +150,7 @@ fn every_flag_and_variable_that_they_mention_exists() {
     let mut known: BTreeSet<String> = BTreeSet::new();
     for arg in command.get_arguments() {
         known.extend(arg.get_long().map(|long| format!("--{long}")));
-        let aliases = arg.get_visible_aliases().unwrap_or_default();
+        let aliases = arg.get_all_aliases().unwrap_or_default();
         known.extend(aliases.iter().map(|alias| format!("--{alias}")));
     }
     let mut seen = 0;

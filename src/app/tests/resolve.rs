@@ -135,7 +135,7 @@ fn each_setting_arrives() {
             "--unmatched-hold=18ms",
             "--max-inflight=8",
             "--command-queue=9",
-            "--response-queue=11",
+            "--inbox=11",
             "--ack-timeout=12ms",
             "--connect-timeout=13ms",
             "--retry-base=14ms",
@@ -194,7 +194,7 @@ fn each_setting_arrives() {
         payload_size: 1024,
         qos: QoS::ExactlyOnce,
         topic_prefix: "a/b".into(),
-        response_queue: 11,
+        inbox: 11,
         made_up_id: false,
     };
     assert_eq!(*demo(&config), expected_demo);
@@ -220,7 +220,7 @@ fn command_line_over_environment_over_file_over_defaults() {
     assert_eq!(demo(&config).qos, QoS::AtMostOnce);
     assert_eq!(config.options.host, "file");
     // With QoS 0 it follows from the publish count.
-    assert_eq!(demo(&config).response_queue, 22);
+    assert_eq!(demo(&config).inbox, 22);
     assert!(config.options.clean_session);
     let off = [&args[..], &["--clean-session=false"]].concat();
     assert!(!with(&off, &environment).unwrap().options.clean_session);
@@ -235,21 +235,14 @@ fn the_demo_makes_room_for_all_messages_of_qos_0_unless_told_otherwise() {
         (&["--qos=0"], 10),
         (&["--qos=0", "--publish-count=1000000000"], 100_000),
         (&["--qos=1", "--publish-count=2000"], 10),
-        (
-            &["--qos=0", "--publish-count=2000", "--response-queue=7"],
-            7,
-        ),
+        (&["--qos=0", "--publish-count=2000", "--inbox=7"], 7),
     ] {
-        assert_eq!(
-            demo(&to("a", args).unwrap()).response_queue,
-            places,
-            "{args:?}"
-        );
+        assert_eq!(demo(&to("a", args).unwrap()).inbox, places, "{args:?}");
     }
     // A copy of the file of defaults changes nothing.
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/demo.toml");
     let args = ["--config", file, "--qos=0", "--publish-count=2000"];
-    assert_eq!(demo(&to("a", &args).unwrap()).response_queue, 2_000);
+    assert_eq!(demo(&to("a", &args).unwrap()).inbox, 2_000);
 }
 
 #[test]
@@ -489,8 +482,8 @@ fn each_bad_value_on_the_command_line_is_named_with_what_is_allowed() {
         ("--max-inflight=0", "1 to 65535"),
         ("--command-queue=0", "1 to 1000000"),
         ("--command-queue=99999999999", "1 to 1000000"),
-        ("--response-queue=0", "1 to 1000000"),
-        ("--response-queue=1000001", "1 to 1000000"),
+        ("--inbox=0", "1 to 1000000"),
+        ("--inbox=1000001", "1 to 1000000"),
         ("--ack-timeout=0", "100ms"),
         ("--connect-timeout=0", "100ms"),
         ("--keep-alive=1500ms", "60s"),

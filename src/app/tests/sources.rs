@@ -257,6 +257,44 @@ fn no_file_gives_a_value_as_a_table() {
 }
 
 #[test]
+fn the_former_name_of_a_setting_is_read_in_each_source() {
+    let inbox = |settings: Settings| settings.inbox.unwrap().value;
+    assert_eq!(inbox(toml("response-queue = 7").unwrap()), 7);
+    assert_eq!(inbox(environment("MQTT_RESPONSE_QUEUE", "7").unwrap()), 7);
+    let flag = command_line::parse_from(["program", "--response-queue=7"]).unwrap();
+    assert_eq!(inbox(judged(vec![flag.given]).unwrap()), 7);
+    // Errors name it as it was given.
+    let error = toml("response-queue = 0").unwrap_err().to_string();
+    assert!(error.starts_with("reading response-queue in "), "{error}");
+    let error = environment("MQTT_RESPONSE_QUEUE", "0").unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("reading MQTT_RESPONSE_QUEUE: "),
+        "{error}"
+    );
+    // Where both are given, that of now counts, and a file has one of them.
+    let variables = [("MQTT_RESPONSE_QUEUE", "0"), ("MQTT_INBOX", "8")];
+    let both = vec![Layer::of_environment(&around(&variables))];
+    assert_eq!(inbox(judged(both).unwrap()), 8);
+    let error = toml("inbox = 8\nresponse-queue = 7").unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("response-queue is the former name of inbox"),
+        "{error}"
+    );
+    // A stronger source counts under either name.
+    let mut layers = vec![Layer::of_environment(&around(&variables[..1]))];
+    layers.extend(Layer::of_file("inbox = 9", Path::new("a.toml")).unwrap());
+    let error = judged(layers).unwrap_err().to_string();
+    assert!(
+        error.starts_with("reading MQTT_RESPONSE_QUEUE: "),
+        "{error}"
+    );
+    let below_bench = toml("[bench]\nresponse-queue = 7").unwrap_err();
+    assert!(below_bench.to_string().contains("is a setting of the demo"));
+}
+
+#[test]
 fn relative_paths_in_the_file_start_from_its_folder() {
     let mut layers = vec![Layer::of_environment(&surroundings("MQTT_CA_FILE", "b"))];
     let text = "cert = \"a\"\nkey = \"/abs\"";
