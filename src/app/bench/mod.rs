@@ -207,9 +207,10 @@ fn scene(
     };
     let (tally, received) = (Arc::clone(tally), Arc::clone(received));
     let scene = Scene::new(title, handle, bounds);
-    let scene = scene.flow(publishers, total, move || tally.acknowledged());
+    let acknowledged = move || tally.acknowledged();
+    let scene = scene.publishers(publishers, total, settings.qos, acknowledged);
     match settings.receive {
-        true => scene.flow("receiver", total, move || received.load(Ordering::Relaxed)),
+        true => scene.receiver("receiver", total, move || received.load(Ordering::Relaxed)),
         false => scene,
     }
 }

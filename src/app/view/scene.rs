@@ -56,8 +56,8 @@ enum Role {
 struct Counted {
     count: Box<dyn Fn() -> u64 + Send>,
     growth: Growth,
-    /// Whether the latencies are those of its messages.
-    has_latencies: bool,
+    /// Of threads that publish. The latencies are those of their messages.
+    qos: Option<QoS>,
 }
 
 /// Where a thread puts its inbox for the view, which does not keep it.
@@ -111,19 +111,36 @@ impl Scene {
         self.with(name, total, role)
     }
 
-    /// Threads of which only a count is known. The first ones publish. The view's thread calls `count`.
-    pub(crate) fn flow(
+    /// Threads that publish, of which only the count of their messages is known. The view's thread calls `count`.
+    pub(crate) fn publishers(
+        self,
+        name: impl Into<String>,
+        total: u64,
+        qos: QoS,
+        count: impl Fn() -> u64 + Send + 'static,
+    ) -> Self {
+        self.counted(name.into(), total, Some(qos), Box::new(count))
+    }
+
+    /// As [`Scene::publishers`], for the thread that receives their messages.
+    pub(crate) fn receiver(
         self,
         name: impl Into<String>,
         total: u64,
         count: impl Fn() -> u64 + Send + 'static,
     ) -> Self {
-        let role = Role::Counted(Counted {
-            count: Box::new(count),
-            growth: Growth::default(),
-            has_latencies: self.actors.is_empty(),
-        });
-        self.with(name, total, role)
+        self.counted(name.into(), total, None, Box::new(count))
+    }
+
+    fn counted(
+        self,
+        name: String,
+        total: u64,
+        qos: Option<QoS>,
+        count: Box<dyn Fn() -> u64 + Send>,
+    ) -> Self {
+        let growth = Growth::default();
+        self.with(name, total, Role::Counted(Counted { count, growth, qos }))
     }
 
     fn with(mut self, name: impl Into<String>, total: u64, role: Role) -> Self {
@@ -218,7 +235,8 @@ impl Scene {
             .fold(0.0, f64::max);
         match flows[..] {
             [(0, _), .., (missing @ 1.., rate)] if rate < 1.0 => Some(format!(
-                "everything is acknowledged, and {} {} yet to come back",
+                "everything is {}, and {} {} yet to come back",
+                self.done_with(),
                 many(missing, "message"),
                 if missing == 1 { "has" } else { "have" },
             )),
@@ -227,6 +245,18 @@ impl Scene {
                 Some(format!("about {} left", Seconds(left)))
             }
             _ => None,
+        }
+    }
+
+    /// What has happened to a message that was published. Nobody acknowledges QoS 0.
+    fn done_with(&self) -> &'static str {
+        let is_qos_0 = |actor: &Actor| match &actor.role {
+            Role::Counted(flow) => flow.qos == Some(QoS::AtMostOnce),
+            _ => false,
+        };
+        match self.actors.iter().any(is_qos_0) {
+            true => "sent",
+            false => "acknowledged",
         }
     }
 }
@@ -273,7 +303,7 @@ impl Actor {
                     None => format!("{}/s", Number(rate.round() as u64)),
                 };
                 let round_trip = stats.latencies.quantile(0.5);
-                let round_trip = round_trip.filter(|_| flow.has_latencies);
+                let round_trip = round_trip.filter(|_| flow.qos.is_some());
                 row.last = round_trip.map(|took| ("round trip", LatencyText(took).to_string()));
             }
         }

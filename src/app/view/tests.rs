@@ -304,7 +304,12 @@ fn a_bench_that_waits_for_its_messages_says_so_and_no_time_is_left() {
         let counts = Arc::clone(&counts);
         move || counts[place].load(Relaxed)
     };
-    let mut scene = scene(|scene| scene.flow("p", 1000, count(0)).flow("r", 1000, count(1)));
+    let at_least_once = QoS::AtLeastOnce;
+    let mut scene = scene(|scene| {
+        scene
+            .publishers("p", 1000, at_least_once, count(0))
+            .receiver("r", 1000, count(1))
+    });
     let start = Instant::now();
     let mut look = |tenth: u64, published, received| {
         counts[0].store(published, Relaxed);
@@ -330,6 +335,25 @@ fn a_bench_that_waits_for_its_messages_says_so_and_no_time_is_left() {
     let waits = "everything is acknowledged, and 100 messages have yet to come back";
     assert_eq!(seen.notes, [waits]);
     assert_eq!(look(61, 1000, 1000).notes, Vec::<String>::new());
+}
+
+#[test]
+fn nobody_acknowledges_the_messages_of_a_bench_with_qos_0() {
+    for (qos, told) in [
+        (
+            QoS::AtMostOnce,
+            "everything is sent, and 1 message has yet to come back",
+        ),
+        (
+            QoS::ExactlyOnce,
+            "everything is acknowledged, and 1 message has yet to come back",
+        ),
+    ] {
+        let mut scene = scene(|scene| scene.publishers("p", 3, qos, || 3).receiver("r", 3, || 2));
+        let now = Instant::now();
+        let seen = scene.seen(&online(now), &Stats::default(), now);
+        assert_eq!(seen.notes, [told]);
+    }
 }
 
 #[test]
