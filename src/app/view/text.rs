@@ -134,27 +134,19 @@ fn header(seen: &Sight, width: usize) -> Text {
 }
 
 /// One line for each thread, in columns. A narrow terminal gets no bars, a very narrow one only what a thread does and how
-/// far it is.
+/// far it is: no figure stands without its name.
 fn rows(rows: &[Row], width: usize) -> Vec<Text> {
     let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let name = widest(&|row| row.name.len());
     let now = widest(&|row| row.now.len().max(row.room));
     // As wide as it will ever be.
     let count = widest(&|row| 4 + 2 * Number(row.total).to_string().len());
-    let tail = |words: bool| {
-        let tail = widest(&|row| row.tail(words).len());
-        // Latencies of one digit and of four.
-        tail.max(if words { 13 } else { 8 })
-    };
-    let (full, bare) = (tail(true), tail(false));
-    let fixed = 1 + name + 1 + now + 1 + count;
-    let room = width.saturating_sub(fixed + 3 + 2 + full);
-    let bar = room.min(LONGEST_BAR);
-    let (bar, words) = match bar >= SHORTEST_BAR {
-        true => (bar, Some(true)),
-        false if fixed + 2 + full <= width => (0, Some(true)),
-        false => (0, (fixed + 1 + bare <= width).then_some(false)),
-    };
+    // Latencies of one digit and of four.
+    let tail = 2 + widest(&|row| row.tail().len()).max(13);
+    let fixed = 1 + name + 1 + now + 2 + count;
+    let bar = width.saturating_sub(fixed + 1 + tail).min(LONGEST_BAR);
+    let bar = (bar >= SHORTEST_BAR).then_some(bar);
+    let has_tail = bar.is_some() || fixed + tail <= width;
     let line = |row: &Row| {
         let mut line = Text::default();
         line.push(&format!(" {:name$} ", row.name));
@@ -166,14 +158,14 @@ fn rows(rows: &[Row], width: usize) -> Vec<Text> {
             Some(colour) => line.paint(colour, &padded),
             None => line.push(&padded),
         }
-        if bar > 0 {
-            line.push("  ");
+        line.push("  ");
+        if let Some(bar) = bar {
             push_bar(&mut line, row.done, row.total, bar);
+            line.push(" ");
         }
-        line.push(&format!(" {:count$}", row.count()));
-        if let Some(words) = words {
-            let gap = if words { "  " } else { " " };
-            line.push(&format!("{gap}{}", row.tail(words)));
+        line.push(&format!("{:count$}", row.count()));
+        if has_tail {
+            line.push(&format!("  {}", row.tail()));
         }
         line
     };
@@ -230,12 +222,9 @@ impl Row {
         format!("{:>1$} of {total}", Number(self.done), total.len())
     }
 
-    fn tail(&self, words: bool) -> String {
-        match &self.last {
-            Some((name, value)) if words => format!("{name} {value}"),
-            Some((_, value)) => value.clone(),
-            None => String::new(),
-        }
+    fn tail(&self) -> String {
+        let last = self.last.as_ref();
+        last.map_or(String::new(), |(name, value)| format!("{name} {value}"))
     }
 }
 
@@ -360,13 +349,19 @@ impl Text {
             .sum()
     }
 
-    /// The line, cut where it is too wide, and without blanks at its end.
+    /// The line, without blanks at its end. Three dots say that it was too wide.
     fn finish(self, width: usize, colours: bool) -> ViewLine {
         let whole: String = self.pieces.iter().map(|(_, text)| text.as_str()).collect();
-        let mut left = whole.trim_end().chars().count().min(width);
+        let whole = whole.trim_end().chars().count();
+        let dots = if whole > width {
+            &"..."[..width.min(3)]
+        } else {
+            ""
+        };
+        let mut left = whole.min(width) - dots.len();
         let mut line = ViewLine {
             text: String::new(),
-            width: left,
+            width: whole.min(width),
         };
         for (colour, text) in self.pieces {
             let text: String = text.chars().take(left).map(printable).collect();
@@ -379,6 +374,7 @@ impl Text {
                 None => line.text.push_str(&text),
             }
         }
+        line.text.push_str(dots);
         line
     }
 }
