@@ -77,9 +77,10 @@ fn packets_have_identifier_and_size_and_lines_have_their_thread() {
     ends("Z TRACE [main] sending PUBLISH ", ", 39 bytes");
     ends("Z TRACE [main] received PUBACK ", ", 4 bytes");
     ends("Z TRACE [main] received PUBLISH ", ", 41 bytes");
-    let sync = "[sync-publisher] sync publisher: publishing filter/sync/0";
+    let sync = "[sync-publisher] sync publisher: publishing message 1 of 1: filter/sync/0";
     ends(sync, ", 20 bytes");
-    let asynchronous = "[async-publisher] async publisher: publishing filter/async/0";
+    let asynchronous =
+        "[async-publisher] async publisher: publishing message 1 of 1: filter/async/0";
     ends(asynchronous, ", 21 bytes");
     let received = "[subscriber] subscriber: received filter/async/0";
     ends(received, ", 21 bytes");

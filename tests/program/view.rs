@@ -77,7 +77,7 @@ fn has(screen: &[String], text: &str) -> bool {
 fn all_wait(screen: &[String], link: &str) -> bool {
     let is_link = |line: &String| line.starts_with("iteration 1 of 1") && line.ends_with(link);
     screen.iter().any(is_link)
-        && has(screen, "message 0 waits for PUBACK")
+        && has(screen, "message 1 waits for PUBACK")
         && has(screen, "2 messages wait for PUBACK")
         && has(screen, " 3 of 100")
 }
@@ -251,7 +251,7 @@ fn no_color_takes_the_colours_away_and_off_the_view() {
         link.grant(&subscribe);
         link.expect_publish();
         if shown {
-            terminal.wait_for("message 0 waits for PUBACK");
+            terminal.wait_for("message 1 waits for PUBACK");
             assert!(
                 !terminal.coloured().contains("\x1b[32m"),
                 "{}",

@@ -95,8 +95,10 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
     if start.recv().is_err() {
         return result;
     }
-    for index in 0..shared.plan.count(SYNC) {
-        doing.is(Now::Queuing(index));
+    let count = shared.plan.count(SYNC);
+    for index in 0..count {
+        let number = index + 1;
+        doing.is(Now::Queuing(number));
         let push = |publish| shared.handle.publish(publish);
         wait_for_the_subscriber(shared);
         let begin = Instant::now();
@@ -108,11 +110,11 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
             }
         };
         result.queuing.add(begin.elapsed());
-        doing.is(Now::Awaiting(index));
+        doing.is(Now::Awaiting(number));
         let outcome = ticket.wait();
         let took = begin.elapsed();
         result.published += 1;
-        log::debug!("sync publisher: message {index} {outcome}");
+        log::debug!("sync publisher: message {number} of {count} {outcome}");
         match outcome.is_delivered() {
             true => {
                 doing.one_done(took);
@@ -121,7 +123,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
             }
             false => {
                 let told = shared.plan.told(&outcome, result.acknowledged);
-                let problem = format!("synchronous message {index}: {told}");
+                let problem = format!("synchronous message {number} of {count}: {told}");
                 result.problem.get_or_insert(problem);
             }
         }
@@ -140,20 +142,22 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     let ends = Arc::new(Mutex::new(Endings::default()));
     // Disconnected once every callback is gone: each has run by then, or has panicked.
     let (callback_is_there, all_ended) = bounded::<()>(0);
-    for index in 0..shared.plan.count(ASYNC) {
-        doing.is(Now::Queuing(index));
+    let count = shared.plan.count(ASYNC);
+    for index in 0..count {
+        let number = index + 1;
+        doing.is(Now::Queuing(number));
         wait_for_the_subscriber(shared);
         let begin = Instant::now();
         let push = |message| {
             let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
             let doing = Arc::clone(doing);
             let callback = move |outcome: Outcome| {
-                log::debug!("async publisher: message {index} {outcome}");
+                log::debug!("async publisher: message {number} of {count} {outcome}");
                 let took = begin.elapsed();
                 if outcome.is_delivered() {
                     doing.one_done(took);
                 }
-                lock(&ends).note(index, outcome, took);
+                lock(&ends).note(number, outcome, took);
                 drop(is_there);
             };
             shared.handle.publish_then(message, callback)
@@ -178,9 +182,9 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             .problem
             .get_or_insert("a callback panicked".to_owned());
     }
-    if let (None, Some((index, outcome))) = (&result.problem, &ends.failed) {
+    if let (None, Some((number, outcome))) = (&result.problem, &ends.failed) {
         let told = shared.plan.told(outcome, ends.acknowledged);
-        result.problem = Some(format!("asynchronous message {index}: {told}"));
+        result.problem = Some(format!("asynchronous message {number} of {count}: {told}"));
     }
     result
 }
@@ -361,8 +365,9 @@ fn publish<T>(
 ) -> Result<T, String> {
     let mut message = shared.plan.message(publisher, index);
     let name = if publisher == SYNC { "sync" } else { "async" };
+    let (number, count) = (index + 1, shared.plan.count(publisher));
     let (topic, bytes) = (message.topic(), message.payload().len());
-    log::debug!("{name} publisher: publishing {topic}, {bytes} bytes");
+    log::debug!("{name} publisher: publishing message {number} of {count}: {topic}, {bytes} bytes");
     shared.begun.begin(publisher, index);
     loop {
         match push(message) {
@@ -394,20 +399,20 @@ struct Endings {
     acknowledged: u64,
     /// How long these took.
     times: Took,
-    /// The first message that was not delivered.
+    /// The number of the first message that was not delivered, and its outcome.
     failed: Option<(u64, Outcome)>,
 }
 
 impl Endings {
     /// Called on the loop's thread, once for each message.
-    fn note(&mut self, index: u64, outcome: Outcome, took: Duration) {
+    fn note(&mut self, number: u64, outcome: Outcome, took: Duration) {
         self.noted += 1;
         match outcome.is_delivered() {
             true => {
                 self.acknowledged += 1;
                 self.times.add(took);
             }
-            false => drop(self.failed.get_or_insert((index, outcome))),
+            false => drop(self.failed.get_or_insert((number, outcome))),
         }
     }
 }

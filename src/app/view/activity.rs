@@ -21,7 +21,7 @@ pub(crate) struct Activity {
 pub(crate) enum Now {
     /// It waits until it may begin.
     Starting,
-    /// It puts the message with this number into the command queue, and waits if there is no room.
+    /// It puts the message with this number, from 1, into the command queue, and waits if there is no room.
     Queuing(u64),
     /// It waits until the message with this number is acknowledged.
     Awaiting(u64),

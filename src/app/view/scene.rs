@@ -63,8 +63,7 @@ struct Counted {
 /// Where a thread puts its inbox for the view, which does not keep it.
 pub(crate) type SharedInbox = Arc<OnceLock<Weak<Inbox>>>;
 
-/// Columns for what a thread does, and for a rate.
-const THREAD: usize = 26;
+/// Columns for a rate.
 const RATE: usize = 16;
 
 /// Below this time without a message the rate tells enough.
@@ -267,7 +266,7 @@ impl Actor {
         let mut row = Row {
             name: self.name.clone(),
             now: String::new(),
-            room: THREAD,
+            room: 0,
             ended: None,
             done: 0,
             total,
@@ -276,6 +275,8 @@ impl Actor {
         match &mut self.role {
             Role::Publisher(doing, qos) => {
                 (row.now, row.ended) = told(doing, *qos);
+                // Those of the last message: all others have as many or fewer.
+                row.room = awaiting(total, *qos).len();
                 row.done = doing.done();
                 row.last = doing
                     .last()
@@ -311,20 +312,29 @@ impl Actor {
     }
 }
 
-/// The words for the work of a thread, and whether it has ended well.
-fn told(doing: &Activity, qos: QoS) -> (String, Option<bool>) {
-    let end = match qos {
+/// The end of a message's way, for the thread that waits for it.
+fn end(qos: QoS) -> &'static str {
+    match qos {
         QoS::AtMostOnce => "to leave",
         QoS::AtLeastOnce => "for PUBACK",
         QoS::ExactlyOnce => "for PUBCOMP",
-    };
+    }
+}
+
+/// Says that the message with this number is on its way.
+fn awaiting(number: u64, qos: QoS) -> String {
+    format!("message {} waits {}", Number(number), end(qos))
+}
+
+/// The words for the work of a thread, and whether it has ended well.
+fn told(doing: &Activity, qos: QoS) -> (String, Option<bool>) {
     let text = match doing.now() {
         Now::Starting => "waiting to begin".to_owned(),
-        Now::Queuing(number) => format!("queuing message {number}"),
-        Now::Awaiting(number) => format!("message {number} waits {end}"),
+        Now::Queuing(number) => format!("queuing message {}", Number(number)),
+        Now::Awaiting(number) => awaiting(number, qos),
         Now::AwaitingAll(queued) => match queued.saturating_sub(doing.done()) {
-            1 => format!("1 message waits {end}"),
-            waiting => format!("{} messages wait {end}", Number(waiting)),
+            1 => format!("1 message waits {}", end(qos)),
+            waiting => format!("{} messages wait {}", Number(waiting), end(qos)),
         },
         Now::Pausing => "pausing".to_owned(),
         Now::Subscribing => "waiting for SUBACK".to_owned(),

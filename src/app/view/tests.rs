@@ -40,7 +40,7 @@ fn iteration() -> Sight {
         rows: vec![
             Row {
                 last: last("0.31 ms"),
-                ..row("sync publisher", "message 3 waits for PUBACK", 3, 4)
+                ..row("sync publisher", "message 4 waits for PUBACK", 3, 4)
             },
             Row {
                 last: last("0.28 ms"),
@@ -240,6 +240,10 @@ fn a_row_says_what_its_thread_says() {
         scene.seen(&online(now), &Stats::default(), now).rows[0].clone()
     };
     assert_eq!(look(Now::Awaiting(17)).now, "message 17 waits for PUBCOMP");
+    let row = look(Now::Queuing(1_234));
+    assert_eq!(row.now, "queuing message 1,234");
+    // Its last message has one digit.
+    assert_eq!(row.room, "message 4 waits for PUBCOMP".len());
     assert_eq!(look(Now::AwaitingAll(3)).now, "3 messages wait for PUBCOMP");
     assert_eq!(look(Now::Failed).ended, Some(false));
     doing.one_done(Duration::from_micros(310));
