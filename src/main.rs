@@ -78,24 +78,22 @@ fn run(cli: Cli) -> Result<u8, Error> {
             })
         }
     };
+    // The run is over: an interrupt that comes while the pictures are written ends nothing of it.
+    let is_interrupted = interrupt.is_requested();
     let drawn = pictures.write(&config.job.title(), &recordings);
-    if interrupt.is_requested() {
-        if let Err(error) = &drawn {
-            print_error(error);
-        }
+    let mut is_written = true;
+    for error in [results.written().err(), drawn.err()].iter().flatten() {
+        print_error(error);
+        is_written = false;
+    }
+    if is_interrupted {
         if let Some(error) = status.err().or(interrupt.unconnected()) {
             print_error(&error);
         }
         return Ok(signals::INTERRUPTED);
     }
     let status = status?;
-    Ok(match results.written().and(drawn) {
-        Ok(()) => status,
-        Err(error) => {
-            print_error(&error);
-            FAILED
-        }
-    })
+    Ok(if is_written { status } else { FAILED })
 }
 
 fn status_of(success: bool) -> u8 {

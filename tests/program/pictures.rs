@@ -177,3 +177,20 @@ fn a_run_that_fails_leaves_a_picture_too() {
     );
     assert_eq!(lives(&trace, "PUBLISH"), 0);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_fails_and_a_picture_that_cannot_be_written_are_both_told() {
+    let (port, folder) = (ClosedPort::hold(), tempfile::tempdir().unwrap());
+    let (endpoint, path) = (port.endpoint(), folder.path().join("run.json"));
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let done = Program::new()
+        .args(["bench", "--endpoint", &endpoint, "--retry-for", "1ms"])
+        .args(["--trace", path.to_str().unwrap()])
+        .run();
+    // The status is that of the run.
+    done.expect_code(3);
+    for told in ["error: writing ", "error: connecting to "] {
+        assert_eq!(done.stderr.matches(told).count(), 1, "{told}: {done}");
+    }
+}
