@@ -101,7 +101,8 @@
 //!   bounded queue. The thread holds the [`Ticket`].
 //! - \[3\] `client/agent/`: the loop takes the command and hands it to the session.
 //! - \[4\] `mqtt/session/` reserves a packet identifier and a slot, and puts the packet into its output.
-//! - \[5\] `mqtt/packet.rs`, `mqtt/v4/`: packets, their checks, and their bytes.
+//! - \[5\] `mqtt/packet.rs`, `mqtt/v4/`: packets, their checks, and their bytes. `mqtt/v5/` has those of MQTT 5, which
+//!   the session does not speak yet.
 //! - \[6\] `link/mod.rs`: the loop writes the output to the TLS link.
 //!
 //! Back:

@@ -17,3 +17,4 @@ pub mod session;
 pub mod subscriptions;
 pub mod topic;
 pub mod v4;
+pub mod v5;

@@ -270,13 +270,13 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
 }
 
 /// Lengths of pieces, made from one byte. 0 cuts after each byte.
-struct Cuts {
+pub(in crate::mqtt) struct Cuts {
     state: u32,
     longest: u32,
 }
 
 impl Cuts {
-    fn new(seed: u8) -> Self {
+    pub(in crate::mqtt) fn new(seed: u8) -> Self {
         Cuts {
             state: u32::from(seed).wrapping_mul(0x9e37_79b9) | 1,
             longest: match seed {
@@ -289,7 +289,7 @@ impl Cuts {
     }
 
     /// The next length, at most `most`.
-    fn next(&mut self, most: usize) -> usize {
+    pub(in crate::mqtt) fn next(&mut self, most: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 17;
         self.state ^= self.state << 5;

@@ -1,0 +1,92 @@
+//! The additions of a publisher to its message, in PUBLISH and in a will [MQTT 5, 3.3.2.3, 3.1.3.2], and those of a
+//! server to its answers. Pure.
+
+use bytes::Bytes;
+
+use crate::mqtt::topic::{InvalidName, check_string, check_topic};
+use crate::mqtt::v5::properties::{Property, Value};
+
+/// The additions of a publisher to its message. The server hands all of it on, in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct MessageProperties {
+    /// Whether the payload is UTF-8 text.
+    pub payload_is_text: bool,
+    /// Seconds after which the server drops the message if it could not hand it on. In a message that came: the rest
+    /// of them.
+    pub expiry: Option<u32>,
+    /// The type of the payload, such as `application/json`.
+    pub content_type: Option<String>,
+    /// The topic for an answer: a topic name without wildcards.
+    pub response_topic: Option<String>,
+    /// Bytes that an answer has to carry, at most 65,535 of any kind.
+    pub correlation_data: Option<Bytes>,
+    /// Pairs of a name and a value; a name may come more than once.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl MessageProperties {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == MessageProperties::default()
+    }
+
+    /// Says what makes them impossible to send, if anything.
+    ///
+    /// # Errors
+    /// The rule that a text breaks. [`InvalidName::TooLong`] for correlation data of more than 65,535 bytes.
+    pub fn check(&self) -> Result<(), InvalidName> {
+        self.response_topic.as_deref().map_or(Ok(()), check_topic)?;
+        self.content_type.as_deref().map_or(Ok(()), check_string)?;
+        let mut texts = self.user_properties.iter();
+        texts.try_for_each(|(name, value)| {
+            check_string(name)?;
+            check_string(value)
+        })?;
+        match &self.correlation_data {
+            Some(data) if data.len() > usize::from(u16::MAX) => Err(InvalidName::TooLong),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a property of a received message over. The walk has checked that it may stand there and fits its form.
+    pub(super) fn take(&mut self, property: Property, value: Value<'_>) {
+        match (property, value) {
+            (Property::PayloadFormat, Value::Number(format)) => self.payload_is_text = format == 1,
+            (Property::MessageExpiry, Value::Number(seconds)) => self.expiry = Some(seconds),
+            (Property::ContentType, Value::Text(text)) => self.content_type = Some(text.to_owned()),
+            (Property::ResponseTopic, Value::Text(text)) => {
+                self.response_topic = Some(text.to_owned());
+            }
+            (Property::CorrelationData, Value::Binary(data)) => {
+                self.correlation_data = Some(Bytes::copy_from_slice(data));
+            }
+            (Property::UserPair, Value::Pair(name, value)) => {
+                self.user_properties
+                    .push((name.to_owned(), value.to_owned()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The additions of a server to an answer, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Details {
+    /// The reason in words.
+    pub reason: Option<String>,
+    /// Pairs of a name and a value, in their order; a name may come more than once.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl Details {
+    pub(super) fn take(&mut self, property: Property, value: Value<'_>) {
+        match (property, value) {
+            (Property::ReasonString, Value::Text(text)) => self.reason = Some(text.to_owned()),
+            (Property::UserPair, Value::Pair(name, value)) => {
+                self.user_properties
+                    .push((name.to_owned(), value.to_owned()));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! \[5\] MQTT 5: encodes packets as bytes through rumqttc's codec, and decodes bytes by a walk of its own.
+//!
+//! rumqttc's decoder takes most packets that MQTT 5 forbids, and refuses or spoils some that it allows, so that every
+//! byte would have to be read before it. A reader that has read every byte has decoded the packet. The session does not
+//! speak MQTT 5 yet, so nothing uses this but its tests. Pure.
+
+mod connack;
+mod decode;
+mod encode;
+mod message;
+mod problem;
+mod properties;
+mod reader;
+mod reason;
+mod varint;
+
+#[cfg(any(test, fuzzing))]
+pub(super) mod tests;
+
+pub use connack::ConnAck5;
+pub use decode::{Incoming5, ReceivedPublish, decode5};
+pub use encode::{Connect5, RetainHandling, SubscribeOptions, WillProperties};
+pub use encode::{encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
+pub use encode::{encode_subscribe5, encode_unsubscribe5};
+pub use message::{Details, MessageProperties};
+pub use problem::Violation;
+pub use reason::ReasonCode;

@@ -1,0 +1,584 @@
+//! The properties of a packet: which there are, which packet may carry them, how often, and with which values
+//! [MQTT 5, 2.2.2]. Pure.
+
+use crate::mqtt::topic::{check_received_topic, shortened};
+use crate::mqtt::v5::problem::Problem;
+use crate::mqtt::v5::reader::Reader;
+use crate::mqtt::v5::reason::ReasonCode;
+
+/// How many characters of a bad text an error shows.
+const SHOWN_CHARACTERS: usize = 40;
+
+/// The property with this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Property {
+    PayloadFormat,
+    MessageExpiry,
+    ContentType,
+    ResponseTopic,
+    CorrelationData,
+    SubscriptionIdentifier,
+    SessionExpiry,
+    AssignedClientId,
+    ServerKeepAlive,
+    AuthenticationMethod,
+    AuthenticationData,
+    ResponseInformation,
+    ServerReference,
+    ReasonString,
+    ReceiveMaximum,
+    TopicAliasMaximum,
+    TopicAlias,
+    MaximumQos,
+    RetainAvailable,
+    UserPair,
+    MaximumPacketSize,
+    WildcardAvailable,
+    IdentifiersAvailable,
+    SharedAvailable,
+}
+
+/// The packets from a server that have properties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    ConnAck,
+    Publish,
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
+    Acknowledgment,
+    Disconnect,
+}
+
+/// The forms that values have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ValueForm {
+    Byte,
+    Two,
+    Four,
+    Varint,
+    Text,
+    Binary,
+    Pair,
+}
+
+/// A value as it stands in the packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Number(u32),
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Pair(&'a str, &'a str),
+}
+
+/// A property's number, name and form, and the packets from a server that may carry it.
+struct PropertyRule {
+    number: u8,
+    name: &'static str,
+    property: Property,
+    form: ValueForm,
+    carriers: &'static [Carrier],
+}
+
+const fn rule(
+    number: u8,
+    name: &'static str,
+    property: Property,
+    form: ValueForm,
+    carriers: &'static [Carrier],
+) -> PropertyRule {
+    PropertyRule {
+        number,
+        name,
+        property,
+        form,
+        carriers,
+    }
+}
+
+const CONNACK: &[Carrier] = &[Carrier::ConnAck];
+const PUBLISH: &[Carrier] = &[Carrier::Publish];
+const REASONS: &[Carrier] = &[
+    Carrier::ConnAck,
+    Carrier::Acknowledgment,
+    Carrier::Disconnect,
+];
+const REFERENCES: &[Carrier] = &[Carrier::ConnAck, Carrier::Disconnect];
+const ALL: &[Carrier] = &[
+    Carrier::ConnAck,
+    Carrier::Publish,
+    Carrier::Acknowledgment,
+    Carrier::Disconnect,
+];
+
+/// All that a server may send to a client that has asked for no enhanced authentication [MQTT 5, 2.2.2.2]. A session
+/// expiry interval in DISCONNECT is the client's alone [MQTT-3.14.2-2].
+const RULES: [PropertyRule; 24] = [
+    rule(
+        1,
+        "payload format indicator",
+        Property::PayloadFormat,
+        ValueForm::Byte,
+        PUBLISH,
+    ),
+    rule(
+        2,
+        "message expiry interval",
+        Property::MessageExpiry,
+        ValueForm::Four,
+        PUBLISH,
+    ),
+    rule(
+        3,
+        "content type",
+        Property::ContentType,
+        ValueForm::Text,
+        PUBLISH,
+    ),
+    rule(
+        8,
+        "response topic",
+        Property::ResponseTopic,
+        ValueForm::Text,
+        PUBLISH,
+    ),
+    rule(
+        9,
+        "correlation data",
+        Property::CorrelationData,
+        ValueForm::Binary,
+        PUBLISH,
+    ),
+    rule(
+        11,
+        "subscription identifier",
+        Property::SubscriptionIdentifier,
+        ValueForm::Varint,
+        PUBLISH,
+    ),
+    rule(
+        17,
+        "session expiry interval",
+        Property::SessionExpiry,
+        ValueForm::Four,
+        CONNACK,
+    ),
+    rule(
+        18,
+        "assigned client identifier",
+        Property::AssignedClientId,
+        ValueForm::Text,
+        CONNACK,
+    ),
+    rule(
+        19,
+        "server keep alive",
+        Property::ServerKeepAlive,
+        ValueForm::Two,
+        CONNACK,
+    ),
+    rule(
+        21,
+        "authentication method",
+        Property::AuthenticationMethod,
+        ValueForm::Text,
+        CONNACK,
+    ),
+    rule(
+        22,
+        "authentication data",
+        Property::AuthenticationData,
+        ValueForm::Binary,
+        CONNACK,
+    ),
+    rule(
+        26,
+        "response information",
+        Property::ResponseInformation,
+        ValueForm::Text,
+        CONNACK,
+    ),
+    rule(
+        28,
+        "server reference",
+        Property::ServerReference,
+        ValueForm::Text,
+        REFERENCES,
+    ),
+    rule(
+        31,
+        "reason string",
+        Property::ReasonString,
+        ValueForm::Text,
+        REASONS,
+    ),
+    rule(
+        33,
+        "receive maximum",
+        Property::ReceiveMaximum,
+        ValueForm::Two,
+        CONNACK,
+    ),
+    rule(
+        34,
+        "topic alias maximum",
+        Property::TopicAliasMaximum,
+        ValueForm::Two,
+        CONNACK,
+    ),
+    rule(
+        35,
+        "topic alias",
+        Property::TopicAlias,
+        ValueForm::Two,
+        PUBLISH,
+    ),
+    rule(
+        36,
+        "maximum QoS",
+        Property::MaximumQos,
+        ValueForm::Byte,
+        CONNACK,
+    ),
+    rule(
+        37,
+        "retain available",
+        Property::RetainAvailable,
+        ValueForm::Byte,
+        CONNACK,
+    ),
+    rule(
+        38,
+        "user property",
+        Property::UserPair,
+        ValueForm::Pair,
+        ALL,
+    ),
+    rule(
+        39,
+        "maximum packet size",
+        Property::MaximumPacketSize,
+        ValueForm::Four,
+        CONNACK,
+    ),
+    rule(
+        40,
+        "wildcard subscription available",
+        Property::WildcardAvailable,
+        ValueForm::Byte,
+        CONNACK,
+    ),
+    rule(
+        41,
+        "subscription identifiers available",
+        Property::IdentifiersAvailable,
+        ValueForm::Byte,
+        CONNACK,
+    ),
+    rule(
+        42,
+        "shared subscription available",
+        Property::SharedAvailable,
+        ValueForm::Byte,
+        CONNACK,
+    ),
+];
+
+/// Properties that only a client sends, or AUTH carries: numbers that a server's packet must not have.
+const OF_OTHERS: [u8; 3] = [23, 24, 25];
+
+/// Reads the length of the properties at the beginning of `bytes` and each property after it, in order. Returns how
+/// many bytes all of this has.
+///
+/// # Errors
+/// The first rule that is broken. `each` may have been called before.
+pub(super) fn walk<'a>(
+    bytes: &'a [u8],
+    carrier: Carrier,
+    mut each: impl FnMut(Property, Value<'a>),
+) -> Result<usize, Problem> {
+    let mut reader = Reader { bytes, at: 0 };
+    let length = reader.varint("the length of the properties")?;
+    let begin = reader.at;
+    let end = begin + length;
+    if end > bytes.len() {
+        return Err(Problem::malformed(
+            "the properties do not fit into the packet",
+            "MQTT 5, 2.2.2.1",
+        ));
+    }
+    reader.bytes = &bytes[..end];
+    // One bit for each property.
+    let mut seen = 0_u64;
+    while reader.at < end {
+        let number = reader.varint("the number of a property")?;
+        let Some(rule) = RULES.iter().find(|rule| usize::from(rule.number) == number) else {
+            let is_known = OF_OTHERS.iter().any(|other| usize::from(*other) == number);
+            let problem = match is_known {
+                true => format!("property {number} is not for this packet"),
+                false => format!("there is no property {number}"),
+            };
+            return Err(Problem::malformed(problem, "MQTT 5, 2.2.2.2"));
+        };
+        let name = rule.name;
+        if !rule.carriers.contains(&carrier) {
+            let problem = format!("the property {name} is not for this packet");
+            return Err(match (rule.property, carrier) {
+                (Property::SessionExpiry, Carrier::Disconnect) => {
+                    Problem::forbidden(problem, "MQTT-3.14.2-2")
+                }
+                _ => Problem::malformed(problem, "MQTT 5, 2.2.2.2"),
+            });
+        }
+        let bit = 1_u64 << rule.number;
+        let may_repeat = matches!(
+            rule.property,
+            Property::UserPair | Property::SubscriptionIdentifier
+        );
+        if seen & bit != 0 && !may_repeat {
+            let problem = format!("the property {name} comes twice");
+            return Err(Problem::forbidden(problem, "MQTT 5, 2.2.2.2"));
+        }
+        seen |= bit;
+        let value = match rule.form {
+            ValueForm::Byte => Value::Number(u32::from(reader.take(1)?[0])),
+            ValueForm::Two => Value::Number(u32::from(reader.two()?)),
+            ValueForm::Four => {
+                let four = reader.take(4)?;
+                Value::Number(u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
+            }
+            ValueForm::Varint => {
+                let number = reader.varint(name)?;
+                // It has 28 bits.
+                Value::Number(u32::try_from(number).unwrap_or(u32::MAX))
+            }
+            ValueForm::Text => Value::Text(reader.text(name)?),
+            ValueForm::Binary => Value::Binary(reader.binary()?),
+            ValueForm::Pair => Value::Pair(reader.text(name)?, reader.text(name)?),
+        };
+        check_value(rule, value)?;
+        each(rule.property, value);
+    }
+    Ok(end)
+}
+
+/// Checks what the form of a value leaves open.
+fn check_value(rule: &PropertyRule, value: Value<'_>) -> Result<(), Problem> {
+    let name = rule.name;
+    let highest = match rule.property {
+        Property::PayloadFormat
+        | Property::MaximumQos
+        | Property::RetainAvailable
+        | Property::WildcardAvailable
+        | Property::IdentifiersAvailable
+        | Property::SharedAvailable => 1,
+        _ => u32::MAX,
+    };
+    let lowest = match rule.property {
+        Property::ReceiveMaximum
+        | Property::MaximumPacketSize
+        | Property::TopicAlias
+        | Property::SubscriptionIdentifier => 1,
+        _ => 0,
+    };
+    match value {
+        Value::Number(number) if number > highest || number < lowest => {
+            let problem = format!("the property {name} is {number}");
+            let answer = match rule.property {
+                Property::TopicAlias => ReasonCode::new(0x94),
+                _ => ReasonCode::PROTOCOL_ERROR,
+            };
+            let clause = match rule.property {
+                Property::TopicAlias => "MQTT-3.3.2-8",
+                _ => "MQTT 5, 2.2.2.2",
+            };
+            Err(Problem::forbidden(problem, clause).answered(answer))
+        }
+        Value::Text(text) if rule.property == Property::ResponseTopic => check_received_topic(text)
+            .map_err(|problem| {
+                let shown = shortened(text, SHOWN_CHARACTERS);
+                let problem = format!("the response topic {shown} is no topic name: {problem}");
+                Problem::forbidden(problem, "MQTT-3.3.2-14")
+            }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walked(bytes: &[u8], carrier: Carrier) -> Result<Vec<String>, String> {
+        let mut all = Vec::new();
+        let length = walk(bytes, carrier, |property, value| {
+            all.push(format!("{property:?} {value:?}"));
+        });
+        match length {
+            Ok(length) => {
+                assert_eq!(length, bytes.len());
+                Ok(all)
+            }
+            Err(problem) => Err(format!(
+                "{} [{}] {}",
+                problem.text, problem.rule, problem.answer
+            )),
+        }
+    }
+
+    #[test]
+    fn no_two_rules_have_one_number_or_one_property() {
+        for (index, rule) in RULES.iter().enumerate() {
+            for other in &RULES[index + 1..] {
+                assert!(rule.number < other.number && rule.property != other.property);
+            }
+        }
+    }
+
+    #[test]
+    fn properties_come_in_any_order_and_some_more_than_once() {
+        let found = walked(
+            b"\x12\x26\x00\x01a\x00\x01b\x0b\x01\x0b\x80\x01\x26\x00\x00\x00\x00",
+            Carrier::Publish,
+        );
+        assert_eq!(
+            found,
+            Err("the properties do not fit into the packet [MQTT 5, 2.2.2.1] 0x81 (malformed packet)".to_owned())
+        );
+        let found = walked(
+            b"\x11\x26\x00\x01a\x00\x01b\x0b\x01\x0b\x80\x01\x26\x00\x00\x00\x00",
+            Carrier::Publish,
+        );
+        let expected = [
+            "UserPair Pair(\"a\", \"b\")",
+            "SubscriptionIdentifier Number(1)",
+            "SubscriptionIdentifier Number(128)",
+            "UserPair Pair(\"\", \"\")",
+        ];
+        assert_eq!(found, Ok(expected.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn every_property_comes_once_for_its_packets_alone() {
+        for rule in &RULES {
+            let mut value = vec![rule.number];
+            value.extend_from_slice(match rule.form {
+                ValueForm::Byte | ValueForm::Varint => &[1],
+                ValueForm::Two => &[0, 1],
+                ValueForm::Four => &[0, 0, 0, 1],
+                ValueForm::Text | ValueForm::Binary => &[0, 1, b'x'],
+                ValueForm::Pair => &[0, 1, b'x', 0, 1, b'y'],
+            });
+            let bytes = |times: usize| {
+                let values = value.repeat(times);
+                let length = u8::try_from(values.len()).unwrap();
+                [&[length], &values[..]].concat()
+            };
+            for carrier in ALL {
+                let once = walked(&bytes(1), *carrier);
+                let is_allowed = rule.carriers.contains(carrier);
+                assert_eq!(once.is_ok(), is_allowed, "{} {carrier:?}", rule.name);
+                let twice = walked(&bytes(2), *carrier);
+                let may_repeat = matches!(rule.number, 11 | 38);
+                assert_eq!(twice.is_ok(), is_allowed && may_repeat, "{}", rule.name);
+                let with_length = bytes(1);
+                let (_, shorter) = with_length.split_last().unwrap();
+                assert!(walked(shorter, *carrier).is_err(), "{}", rule.name);
+                // The length of the properties fits, and the value does not.
+                let mut cut = shorter.to_vec();
+                cut[0] -= 1;
+                assert!(walked(&cut, *carrier).is_err(), "{}", rule.name);
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_mean_nothing_are_refused() {
+        let error = |bytes: &[u8], carrier| walked(bytes, carrier).unwrap_err();
+        let forbidden = "[MQTT 5, 2.2.2.2] 0x82 (protocol error)";
+        for (bytes, carrier, expected) in [
+            (
+                &b"\x03\x21\x00\x00"[..],
+                Carrier::ConnAck,
+                format!("the property receive maximum is 0 {forbidden}"),
+            ),
+            (
+                b"\x05\x27\x00\x00\x00\x00",
+                Carrier::ConnAck,
+                format!("the property maximum packet size is 0 {forbidden}"),
+            ),
+            (
+                b"\x02\x24\x02",
+                Carrier::ConnAck,
+                format!("the property maximum QoS is 2 {forbidden}"),
+            ),
+            (
+                b"\x02\x25\x02",
+                Carrier::ConnAck,
+                format!("the property retain available is 2 {forbidden}"),
+            ),
+            (
+                b"\x02\x01\x02",
+                Carrier::Publish,
+                format!("the property payload format indicator is 2 {forbidden}"),
+            ),
+            (
+                b"\x02\x0b\x00",
+                Carrier::Publish,
+                format!("the property subscription identifier is 0 {forbidden}"),
+            ),
+            (
+                b"\x03\x23\x00\x00",
+                Carrier::Publish,
+                "the property topic alias is 0 [MQTT-3.3.2-8] 0x94 (topic alias invalid)"
+                    .to_owned(),
+            ),
+            (
+                b"\x04\x08\x00\x01#",
+                Carrier::Publish,
+                "[MQTT-3.3.2-14] 0x82 (protocol error)".to_owned(),
+            ),
+            (
+                b"\x04\x1f\x00\x01\xff",
+                Carrier::ConnAck,
+                "is not UTF-8 [MQTT-1.5.4-1] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x04\x1f\x00\x01\x00",
+                Carrier::ConnAck,
+                "has the character U+0000 [MQTT-1.5.4-2] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x07\x26\x00\x01\x00\x00\x01b",
+                Carrier::Disconnect,
+                "[MQTT-1.5.4-2] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x05\x11\x00\x00\x00\x01",
+                Carrier::Disconnect,
+                "[MQTT-3.14.2-2] 0x82 (protocol error)".to_owned(),
+            ),
+            (
+                b"\x80\x00",
+                Carrier::Publish,
+                "more bytes than it needs [MQTT-1.5.5-1] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x03\x0b\x80\x00",
+                Carrier::Publish,
+                "more bytes than it needs [MQTT-1.5.5-1] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x02\x17\x01",
+                Carrier::ConnAck,
+                "property 23 is not for this packet [MQTT 5, 2.2.2.2] 0x81 (malformed packet)"
+                    .to_owned(),
+            ),
+            (
+                b"\x02\x04\x01",
+                Carrier::ConnAck,
+                "there is no property 4 [MQTT 5, 2.2.2.2] 0x81 (malformed packet)".to_owned(),
+            ),
+        ] {
+            let error = error(bytes, carrier);
+            assert!(error.contains(&expected), "{error}\n{expected}");
+        }
+    }
+}

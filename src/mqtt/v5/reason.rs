@@ -1,0 +1,136 @@
+//! Reason codes: how the other side says how something ended [MQTT 5, 2.4]. Pure.
+
+use std::fmt;
+
+/// A reason code. 0x80 and above mean failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReasonCode(u8);
+
+impl ReasonCode {
+    /// 0x00: done as asked; in SUBACK granted with QoS 0, in DISCONNECT a normal end.
+    pub const SUCCESS: ReasonCode = ReasonCode(0x00);
+    /// 0x04: a DISCONNECT after which the will is published.
+    pub const DISCONNECT_WITH_WILL: ReasonCode = ReasonCode(0x04);
+    /// 0x81: a packet could not be read.
+    pub const MALFORMED_PACKET: ReasonCode = ReasonCode(0x81);
+    /// 0x82: a packet that must not come so, or not now.
+    pub const PROTOCOL_ERROR: ReasonCode = ReasonCode(0x82);
+    /// 0x84: the server does not speak this version.
+    pub const UNSUPPORTED_PROTOCOL_VERSION: ReasonCode = ReasonCode(0x84);
+    /// 0x92: the packet identifier is not in use.
+    pub const PACKET_IDENTIFIER_NOT_FOUND: ReasonCode = ReasonCode(0x92);
+    /// 0x95: a packet above the limit that was stated.
+    pub const PACKET_TOO_LARGE: ReasonCode = ReasonCode(0x95);
+
+    /// The code with this value, whether the standard defines it or not.
+    pub const fn new(value: u8) -> Self {
+        ReasonCode(value)
+    }
+
+    /// Its number.
+    pub const fn value(self) -> u8 {
+        self.0
+    }
+
+    /// Whether it says that what was asked for was not done.
+    pub const fn is_failure(self) -> bool {
+        self.0 >= 0x80
+    }
+
+    /// Its name in the standard [MQTT 5, 2.4]; `None` if the standard does not define it.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            0x00 => "success",
+            0x01 => "granted QoS 1",
+            0x02 => "granted QoS 2",
+            0x04 => "disconnect with will message",
+            0x10 => "no matching subscribers",
+            0x11 => "no subscription existed",
+            0x18 => "continue authentication",
+            0x19 => "re-authenticate",
+            0x80 => "unspecified error",
+            0x81 => "malformed packet",
+            0x82 => "protocol error",
+            0x83 => "implementation specific error",
+            0x84 => "unsupported protocol version",
+            0x85 => "client identifier not valid",
+            0x86 => "bad user name or password",
+            0x87 => "not authorized",
+            0x88 => "server unavailable",
+            0x89 => "server busy",
+            0x8a => "banned",
+            0x8b => "server shutting down",
+            0x8c => "bad authentication method",
+            0x8d => "keep alive timeout",
+            0x8e => "session taken over",
+            0x8f => "topic filter invalid",
+            0x90 => "topic name invalid",
+            0x91 => "packet identifier in use",
+            0x92 => "packet identifier not found",
+            0x93 => "receive maximum exceeded",
+            0x94 => "topic alias invalid",
+            0x95 => "packet too large",
+            0x96 => "message rate too high",
+            0x97 => "quota exceeded",
+            0x98 => "administrative action",
+            0x99 => "payload format invalid",
+            0x9a => "retain not supported",
+            0x9b => "QoS not supported",
+            0x9c => "use another server",
+            0x9d => "server moved",
+            0x9e => "shared subscriptions not supported",
+            0x9f => "connection rate exceeded",
+            0xa0 => "maximum connect time",
+            0xa1 => "subscription identifiers not supported",
+            0xa2 => "wildcard subscriptions not supported",
+            _ => return None,
+        })
+    }
+}
+
+/// `0x87 (not authorized)`.
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:02X}", self.0)?;
+        self.name().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+/// The codes that a server may send in CONNACK [MQTT 5, 3.2.2.2].
+pub(super) const CONNACK: &[u8] = &[
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8c, 0x90, 0x95, 0x97,
+    0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9f,
+];
+/// In PUBACK and PUBREC [MQTT 5, 3.4.2.1, 3.5.2.1].
+pub(super) const PUBACK: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+/// In PUBREL and PUBCOMP [MQTT 5, 3.6.2.1, 3.7.2.1].
+pub(super) const PUBREL: &[u8] = &[0x00, 0x92];
+/// In SUBACK, for each filter [MQTT 5, 3.9.3].
+pub(super) const SUBACK: &[u8] = &[
+    0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8f, 0x91, 0x97, 0x9e, 0xa1, 0xa2,
+];
+/// In UNSUBACK, for each filter [MQTT 5, 3.11.3].
+pub(super) const UNSUBACK: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8f, 0x91];
+/// In DISCONNECT from a server [MQTT 5, 3.14.2.1].
+pub(super) const DISCONNECT: &[u8] = &[
+    0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96,
+    0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_that_a_packet_may_carry_has_a_name() {
+        for codes in [CONNACK, PUBACK, PUBREL, SUBACK, UNSUBACK, DISCONNECT] {
+            assert!(codes.is_sorted());
+            for &code in codes {
+                assert!(ReasonCode::new(code).name().is_some(), "{code:02x}");
+            }
+        }
+        assert_eq!(ReasonCode::new(0x87).to_string(), "0x87 (not authorized)");
+        assert_eq!(ReasonCode::new(0x7f).to_string(), "0x7F");
+        assert!(!ReasonCode::new(0x7f).is_failure() && ReasonCode::new(0x80).is_failure());
+    }
+}
