@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fuzzes the decoder and a whole session with hostile bytes from libFuzzer, in release mode with debug assertions
+# Fuzzes the decoders and a whole session with hostile bytes from libFuzzer, in release mode with debug assertions
 # and overflow checks. It works with stable Rust and needs a C++ compiler.
 #
-# usage: scripts/fuzz.sh [decode|session|both] [--runs N | --minutes M] [--jobs N] [--seed N] [--grow]
-#        scripts/fuzz.sh decode|session --replay FILE...
+# usage: scripts/fuzz.sh [decode|decode5|session|all] [--runs N | --minutes M] [--jobs N] [--seed N] [--grow]
+#        scripts/fuzz.sh decode|decode5|session --replay FILE...
 #
-# Both targets run one after the other unless one is named, each for a minute unless told otherwise. A target
+# All targets run one after the other unless one is named, each for a minute unless told otherwise. A target
 # begins with the corpus in tests/fuzz/corpus and with the inputs that earlier runs found (in the target folder).
 # At the end there is a line for each target: executions, seconds, rate, findings. A finding is a broken rule, a
 # panic, more memory than any input can call for, or ten seconds for one input. It ends the run with status 1, the
@@ -19,13 +19,13 @@
 #   --replay     run the inputs in these files, each once, and say which rule they break
 #   -h, --help   this text
 #
-# The targets are in src/mqtt/v4/tests and src/mqtt/session/tests/drivers/bytes.rs, which explain what an input
-# means. `cargo test --lib _of_the_corpus` replays the corpus without libFuzzer.
+# The targets are in src/mqtt/v4/tests (MQTT 3.1.1), src/mqtt/v5/tests (MQTT 5) and
+# src/mqtt/session/tests/drivers/bytes.rs, which explain what an input means. `cargo test --lib corpus` replays the corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-targets=(decode session) runs='' minutes='' jobs=1 seed=0 grow='' replay=()
+targets=(decode decode5 session) runs='' minutes='' jobs=1 seed=0 grow='' replay=()
 
 # number NAME VALUE: ends the script unless VALUE is a whole number above 0.
 number() {
@@ -33,8 +33,8 @@ number() {
 }
 
 case ${1:-} in
-    decode | session) targets=("$1") && shift ;;
-    both) shift ;;
+    decode | decode5 | session) targets=("$1") && shift ;;
+    all) shift ;;
 esac
 while (($#)); do
     case $1 in
@@ -57,7 +57,7 @@ done
 [[ -z $runs || -z $minutes ]] || die 'either --runs or --minutes' 2
 [[ -n $runs ]] || minutes=${minutes:-1}
 if ((${#replay[@]})); then
-    ((${#targets[@]} == 1)) || die '--replay wants a target before it: decode or session' 2
+    ((${#targets[@]} == 1)) || die '--replay wants a target before it: decode, decode5 or session' 2
     for i in "${!replay[@]}"; do
         [[ -r ${replay[i]} ]] || die "cannot read ${replay[i]}" 2
         [[ ${replay[i]} == /* ]] || replay[i]=$PWD/${replay[i]}
@@ -83,7 +83,7 @@ limits=(-timeout=10 -rss_limit_mb=512 -dict=tests/fuzz/mqtt.dict)
 
 longest_input() {
     case $1 in
-        decode) echo 256 ;;
+        decode | decode5) echo 256 ;;
         *) echo 512 ;;
     esac
 }

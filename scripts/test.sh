@@ -13,7 +13,7 @@
 #             minutes once the dependencies are built
 #   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, the package built from
 #             its own files, pictures in a browser, a storm of a million messages, a program that is killed 200 times in
-#             mid-work, and both fuzz targets for some minutes; for this it also installs shellcheck, tmux and chromium
+#             mid-work, and the fuzz targets for some minutes; for this it also installs shellcheck, tmux and chromium
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -190,6 +190,7 @@ pictures() {
 
 fuzzing() {
     scripts/fuzz.sh decode --minutes 2
+    scripts/fuzz.sh decode5 --minutes 2
     scripts/fuzz.sh session --minutes 2
 }
 

@@ -1,4 +1,4 @@
-//! Shared by both fuzz targets: an allocator that ends the process when one request, or the sum of all
+//! Shared by the fuzz targets: an allocator that ends the process when one request, or the sum of all
 //! memory, is larger than any input can call for. libFuzzer takes that end for a finding.
 //!
 //! libFuzzer itself is C++ and allocates elsewhere.
