@@ -430,6 +430,7 @@ impl<T> Outbound<T> {
         if std::mem::take(&mut entry.shares_identifier) {
             self.exactly_once += usize::from(!entry.is_exactly_once());
             entry.body.release(&mut self.next_release);
+            entry.suspicion = Suspicion::default();
             // Its time goes on from the PUBLISH, if that was sent on this link. PUBREL was.
             if !std::mem::replace(&mut entry.on_this_link, true) {
                 (entry.sent, entry.end) = (now, 0);

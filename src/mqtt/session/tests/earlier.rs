@@ -2,6 +2,7 @@
 
 use super::Transcript;
 use super::packets::{filters_text, names, puback, pubcomp, pubrec, suback, unsuback};
+use super::suspects::{CLOSES_AFTER, IDLE};
 
 /// Publishes with QoS 1 and has it acknowledged, once under each of these identifiers.
 fn acknowledged(t: &mut Transcript, ids: &[u16]) {
@@ -98,6 +99,25 @@ fn a_qos_1_publish_that_is_acknowledged_leaves_its_identifier_in_use_until_pubco
     t.receives(pubcomp(1));
     acknowledged(&mut t, &[1, 2]);
     t.finish();
+}
+
+/// An answer sets the count to 0, also where something else is awaited from then on.
+#[test]
+fn losses_with_a_publish_do_not_count_against_the_pubrel_beside_it() {
+    let mut t = Transcript::in_flight(1);
+    for _ in 0..2 {
+        t.closed_after(CLOSES_AFTER, true);
+        t.sends("PUBLISH id=1 qos=1 dup t \"1\"").silent();
+    }
+    t.receives(pubrec(1)).sends("PUBREL 1");
+    t.receives(puback(1)).resolved(0, "delivered x3");
+    for _ in 0..2 {
+        t.closed_after(CLOSES_AFTER, true);
+        t.sends("PUBREL 1").silent();
+    }
+    t.closed_after(CLOSES_AFTER, true);
+    t.stands_idle(IDLE[0]).sends("PUBREL 1");
+    t.receives(pubcomp(1)).silent().finish();
 }
 
 /// The second PUBREC came for a PUBLISH that had been sent again behind the first PUBREL.
