@@ -181,6 +181,50 @@ fn a_subscribe_that_overtook_the_rest_of_an_unsubscribe_is_sent_again_behind_it(
     t.finish();
 }
 
+/// A PUBCOMP without a PUBREL is no answer to the PUBLISH that is tried.
+#[test]
+fn a_pubcomp_that_was_not_asked_for_ends_no_trial() {
+    let mut t = Transcript::in_flight(2);
+    for _ in 0..3 {
+        t.sent.clear();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    for idle in IDLE {
+        t.stands_idle(idle).sends("PUBLISH id=1 qos=1 dup t \"1\"");
+        t.receives(pubcomp(1)).silent();
+        t.closed_after(CLOSES_AFTER, true);
+    }
+    t.resolved(0, "perhaps Parked").sent.clear();
+    t.finish();
+}
+
+/// A broker may close each link because of it, whoever the message is from.
+#[test]
+fn a_pubrel_for_an_unknown_message_is_suspected_and_given_up() {
+    for is_closed in [true, false] {
+        let mut t = Transcript::connected();
+        t.receives(pubrec(7)).sends("PUBREL 7").silent();
+        for _ in 0..2 {
+            t.closed_after(CLOSES_AFTER, true);
+            t.sends("PUBREL 7").silent();
+        }
+        t.closed_after(CLOSES_AFTER, true);
+        if is_closed {
+            for idle in IDLE {
+                t.stands_idle(idle).sends("PUBREL 7").silent();
+                t.closed_after(CLOSES_AFTER, true);
+            }
+        } else {
+            t.stands_idle(IDLE[0]).sends("PUBREL 7").lets_stand();
+            let other = t.publish("t", 1, "x");
+            t.sends("PUBLISH id=1 qos=1 t \"x\"");
+            t.receives(puback(1)).resolved(other, "delivered x1");
+        }
+        assert_eq!(t.given_up, ["PUBREL"]);
+        t.silent().reconnects(true).renewing(0).silent().finish();
+    }
+}
+
 /// A broker that holds a QoS 2 message under the identifier of one that was given up would swallow the next one.
 #[test]
 fn a_pubrec_for_a_command_that_was_given_up_is_answered() {

@@ -51,6 +51,8 @@ pub(super) struct Command {
     /// Whether it may be sent once more on this link: the broker said that it held another message under its
     /// identifier.
     once_more: bool,
+    /// Whether it was, or is sent behind that message's PUBREL anyway.
+    follows_release: bool,
 }
 
 /// A PUBLISH in the output that did not leave as a whole.
@@ -172,6 +174,7 @@ impl Record {
             sent_in_session: false,
             touched: false,
             once_more: false,
+            follows_release: false,
         };
         self.commands.insert(token, command);
         token
@@ -238,6 +241,7 @@ impl Record {
         self.latest = None;
         for command in self.commands.values_mut() {
             command.once_more = false;
+            command.follows_release = false;
         }
         self.shared.clear();
         self.releases_due.clear();
@@ -284,12 +288,13 @@ impl Record {
                         self.session_lost();
                     }
                     self.trials.connected();
-                    let releases = self.releases.iter();
-                    let is_released =
-                        |id: &&u16| matches!(self.in_use.get(id), Some(InUse::Released(_)));
-                    let due = releases.filter(is_released);
-                    let due: Vec<_> = due.copied().collect();
-                    self.releases_due.extend(due);
+                    for id in &self.releases {
+                        if let Some(InUse::Released(token)) = self.in_use.get(id) {
+                            let tried = token.map_or(Tried::Release, Tried::Message);
+                            self.trials.resumes(*id, tried);
+                            self.releases_due.push_back(*id);
+                        }
+                    }
                 }
             }
             (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
@@ -355,34 +360,48 @@ impl Record {
         let is_free = is_free || given_up == Some(false);
         self.releases_due.push_back(id);
         let token = self.awaits(id, 2);
+        let is_first = is_free || token.is_some();
         let is_known = token.is_some() || matches!(self.in_use.get(&id), Some(InUse::Released(_)));
-        self.trials.releases(id, token, is_known);
-        if is_free || token.is_some() {
+        let first = is_first.then(|| token.map_or(Tried::Release, Tried::Message));
+        self.trials.releases(id, first, is_known);
+        if is_first {
             self.in_use.insert(id, InUse::Released(token));
             self.releases.push(id);
-        } else if !matches!(self.in_use.get(&id), None | Some(InUse::Released(_))) {
+        } else if !is_known {
+            // Nothing may be sent under it yet, if it is that of a request of an earlier link.
             self.shared.insert(id);
+            let is_unsent = !self.trials.awaits_answer(id);
+            if let Some(command) = self.published(id) {
+                command.follows_release |= is_unsent;
+            }
+        }
+    }
+
+    /// The command whose PUBLISH has this identifier.
+    fn published(&mut self, id: u16) -> Option<&mut Command> {
+        match self.in_use.get(&id) {
+            Some(InUse::Publish(token)) => self.commands.get_mut(token),
+            _ => None,
         }
     }
 
     /// PUBCOMP came. Returns the command that it ends, if any.
     fn completes(&mut self, id: u16) -> Option<Token> {
-        let in_use = self.in_use.get(&id);
-        if !matches!(in_use, Some(InUse::GivenUp { .. })) {
-            self.trials.answered(id);
-        }
         if self.shared.remove(&id) {
-            if let Some(InUse::Publish(token)) = in_use
-                && let Some(command) = self.commands.get_mut(token)
+            if self.awaits(id, 1).is_some()
+                && let Some(command) = self.published(id)
+                && !std::mem::replace(&mut command.follows_release, true)
             {
                 command.once_more = true;
+                self.trials.takes_back(id);
             }
             return None;
         }
-        let Some(InUse::Released(token)) = in_use else {
+        let Some(InUse::Released(token)) = self.in_use.get(&id) else {
             return None;
         };
         let token = *token;
+        self.trials.answered(id);
         self.in_use.remove(&id);
         self.releases.retain(|release| *release != id);
         self.releases_later.retain(|release| *release != id);
@@ -393,6 +412,7 @@ impl Record {
     fn frees(&mut self, id: u16) {
         self.trials.ends(id);
         if self.shared.remove(&id) {
+            self.trials.remains(id);
             self.in_use.insert(id, InUse::Released(None));
             self.releases.push(id);
         } else {
@@ -418,6 +438,7 @@ impl Record {
     /// The link that came up is a trial link: PUBRELs wait for their turn.
     pub(super) fn begins_trials(&mut self) {
         self.releases_later = std::mem::take(&mut self.releases_due);
+        self.trials.begins();
     }
 
     /// After the session handled a packet and its events and output were taken.
@@ -522,9 +543,7 @@ impl Record {
         };
         if self.releases_due.front() == Some(&id) {
             self.releases_due.pop_front();
-            if let Some(Some(token)) = released {
-                self.trials.answers(id, token, begin, self.encoded);
-            }
+            self.trials.answers(id, begin, self.encoded);
             return Ok(());
         }
         let Some(token) = released else {

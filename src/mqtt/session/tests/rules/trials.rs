@@ -97,8 +97,9 @@ pub(super) struct Trials {
     guilty: Option<(u16, Tried)>,
     /// Commands that the session has just given up, by their names. Their outcomes are still to be told.
     given_up: Vec<String>,
-    /// The first PUBREC came for this one: PUBREL goes on for it. Whether its PUBLISH was tried.
-    goes_on: Option<(u16, bool)>,
+    /// PUBRELs that are due at once and await PUBCOMP from then on, and whether the PUBLISH before it was tried. One that
+    /// answers a repeated PUBREC is none of them: it is on its way in its turn already, or will be.
+    releases_due: BTreeMap<u16, (Tried, bool)>,
     against: BTreeMap<Key, Against>,
     awaited: BTreeMap<u16, Awaited>,
 }
@@ -134,7 +135,7 @@ impl Trials {
             has_witness: false,
             guilty: None,
             given_up: Vec::new(),
-            goes_on: None,
+            releases_due: BTreeMap::new(),
             against: BTreeMap::new(),
             awaited: BTreeMap::new(),
         }
@@ -149,7 +150,17 @@ impl Trials {
         self.has_company = false;
         self.may_have_company = false;
         self.is_passed = std::mem::take(&mut self.lets_pass);
-        self.goes_on = None;
+        self.releases_due.clear();
+    }
+
+    /// The broker kept the session: this PUBREL is to be sent again.
+    pub(super) fn resumes(&mut self, id: u16, tried: Tried) {
+        self.releases_due.insert(id, (tried, false));
+    }
+
+    /// The link is a trial link: PUBRELs wait for their turn.
+    pub(super) fn begins(&mut self) {
+        self.releases_due.clear();
     }
 
     /// PINGRESP came.
@@ -175,11 +186,10 @@ impl Trials {
         Ok(())
     }
 
-    /// As [`Trials::sends`], for PUBREL that answers PUBREC at once. One that answers a repeated PUBREC does not count:
-    /// it is on its way in its turn already, or will be.
-    pub(super) fn answers(&mut self, id: u16, token: Token, begin: usize, end: usize) {
-        if let Some((_, is_tried)) = self.goes_on.take_if(|(first, _)| *first == id) {
-            self.awaits(id, Tried::Message(token), (begin, end), is_tried);
+    /// As [`Trials::sends`], for PUBREL that is sent at once.
+    pub(super) fn answers(&mut self, id: u16, begin: usize, end: usize) {
+        if let Some((tried, is_tried)) = self.releases_due.remove(&id) {
+            self.awaits(id, tried, (begin, end), is_tried);
         }
     }
 
@@ -193,19 +203,41 @@ impl Trials {
         self.may_send()
     }
 
-    /// PUBREC came, and PUBREL answers it. `token` is the command whose PUBLISH it answers.
-    pub(super) fn releases(&mut self, id: u16, token: Option<Token>, is_known: bool) {
+    /// PUBREC came, and PUBREL answers it. `first` says what awaits PUBCOMP from then on; `None` if it is a repeated
+    /// PUBREC, or one for an identifier that another packet has.
+    pub(super) fn releases(&mut self, id: u16, first: Option<Tried>, is_known: bool) {
         let is_tried = |awaited: &Awaited| awaited.is_tried;
         let is_tried = is_known && self.awaited.get(&id).is_some_and(is_tried);
         self.has_company |= self.is_trying && !is_tried;
         self.may_have_company |= self.is_trying;
-        if let Some(token) = token {
+        let Some(first) = first else {
+            return;
+        };
+        if let Tried::Message(token) = first {
             // Its PUBLISH may be one of an earlier link.
             self.has_witness = self.awaited.contains_key(&id);
             self.answered(id);
             self.against.remove(&Key::Message(token));
-            self.goes_on = Some((id, is_tried));
         }
+        self.releases_due.insert(id, (first, is_tried));
+    }
+
+    /// The command under this identifier was answered, and PUBCOMP is awaited for a PUBREL that has left beside it.
+    pub(super) fn remains(&mut self, id: u16) {
+        self.awaits(id, Tried::Release, (0, 0), false);
+        if let Some(awaited) = self.awaited.get_mut(&id) {
+            (awaited.touched, awaited.has_left) = (true, true);
+        }
+    }
+
+    /// Whether a packet awaits its answer under this identifier on this link.
+    pub(super) fn awaits_answer(&self, id: u16) -> bool {
+        self.awaited.contains_key(&id)
+    }
+
+    /// The packet under this identifier is to be sent once more on this link.
+    pub(super) fn takes_back(&mut self, id: u16) {
+        self.awaited.remove(&id);
     }
 
     fn awaits(&mut self, id: u16, tried: Tried, (begin, end): (usize, usize), is_tried: bool) {
@@ -379,7 +411,10 @@ impl Trials {
             Reason::Parked => self.guilty.take_if(|(id, tried)| matches(*id, tried)),
             Reason::Unanswered if self.has_witness && self.has_pong => {
                 let mut standing: Vec<_> = self.awaited.iter().collect();
-                standing.retain(|(_, awaited)| awaited.is_tried && self.is_late(awaited));
+                // A PUBREL for an unknown message is tried where nothing else is.
+                let was_tried =
+                    |awaited: &Awaited| awaited.is_tried || awaited.tried == Some(Tried::Release);
+                standing.retain(|(_, awaited)| was_tried(awaited) && self.is_late(awaited));
                 standing.sort_by_key(|(_, awaited)| awaited.since);
                 let standing = standing.into_iter();
                 let mut standing =
