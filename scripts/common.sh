@@ -61,6 +61,21 @@ build_program() {
     [[ -x $program_file ]] || die "cargo built the program but did not say where: look at 'cargo build --bin $program'"
 }
 
+# find_or_build_program CARGO-ARGUMENTS...: sets `program_file` to the file that MQTT_CONNECTION_SHARING_BIN names, or
+# builds the program, with an OpenSSL of its own where the headers are missing.
+find_or_build_program() {
+    if [[ -n ${MQTT_CONNECTION_SHARING_BIN:-} ]]; then
+        program_file=$MQTT_CONNECTION_SHARING_BIN
+        [[ -f $program_file && -x $program_file ]] ||
+            die "MQTT_CONNECTION_SHARING_BIN is '$program_file', which cannot be run: name the program's file, or unset it" 2
+        [[ $program_file == /* ]] || program_file=$PWD/$program_file
+        return
+    fi
+    need_cargo
+    have_openssl_headers || { need_vendored_tools && set -- "$@" --features vendored-openssl; }
+    build_program "$@" || die 'the build failed: cargo says why above' 101
+}
+
 # forget_program_settings: removes the program's settings from the environment, so that none reaches a test.
 forget_program_settings() {
     local name

@@ -117,18 +117,5 @@ case ${1:-} in
     *) die "unknown argument '$1': see --help" 2 ;;
 esac
 forget_program_settings
-if [[ -n ${MQTT_CONNECTION_SHARING_BIN:-} ]]; then
-    program_file=$MQTT_CONNECTION_SHARING_BIN
-    [[ -f $program_file && -x $program_file ]] ||
-        die "MQTT_CONNECTION_SHARING_BIN is '$program_file', which cannot be run: name the program's file, or unset it" 2
-    [[ $program_file == /* ]] || program_file=$PWD/$program_file
-else
-    need_cargo
-    if have_openssl_headers; then
-        build_program || die 'the build failed: cargo says why above' 101
-    else
-        need_vendored_tools
-        build_program --features vendored-openssl || die 'the build failed: cargo says why above' 101
-    fi
-fi
+find_or_build_program
 exec "$repository/scripts/broker.sh" -- "$repository/scripts/smoke.sh" --beside-broker "$program_file"
