@@ -11,9 +11,10 @@
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
-#   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, the package built from
-#             its own files, pictures in a browser, a storm of a million messages, a program that is killed 200 times in
-#             mid-work, and the fuzz targets for some minutes; for this it also installs shellcheck, tmux and chromium
+#   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, AWS IoT on its real names
+#             and ports in namespaces, the package built from its own files, pictures in a browser, a storm of a million
+#             messages, a program that is killed 200 times in mid-work, and the fuzz targets for some minutes; for this
+#             it also installs shellcheck, tmux, chromium and iproute2
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -64,6 +65,7 @@ missing_packages() {
         command -v shellcheck >/dev/null 2>&1 || echo shellcheck
         command -v tmux >/dev/null 2>&1 || echo tmux
         command -v chromium >/dev/null 2>&1 || echo chromium
+        command -v ip >/dev/null 2>&1 || echo iproute2
     fi
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
 }
@@ -103,9 +105,11 @@ tools() {
     openssl version
 }
 
+shell_scripts=(scripts/*.sh .ci/run tests/program/aws_thing/aws.sh)
+
 shell_syntax() {
     local file
-    for file in scripts/*.sh .ci/run; do
+    for file in "${shell_scripts[@]}"; do
         bash -n "$file"
         [[ $file == scripts/common.sh || -x $file ]] || die "$file cannot be run: chmod +x $file"
     done
@@ -159,13 +163,13 @@ library_alone() {
     ((crates <= most)) || die "the library has $crates crates without the feature cli, more than $most"
 }
 
-# Builds the package from its own files, for which nothing that only lies in the working folder may be needed. Nothing of
-# certs/ may be in it but what explains it: the keys lie there.
+# Builds the package from its own files, for which nothing that only lies in the working folder may be needed. Nothing that
+# git ignores may be in it: keys and the settings of things lie there.
 package() {
     local files
     files=$(cargo package --locked --allow-dirty --list)
-    ! grep -E '^certs/|\.(pem|key|crt|p12)$' <<<"$files" | grep -vxF certs/README.md ||
-        die 'the package has certificates or keys'
+    ! git check-ignore --stdin <<<"$files" || die 'the package has files that git ignores'
+    ! grep -E '\.(pem|key|crt|p12)$' <<<"$files" || die 'the package has certificates or keys'
     cargo package --locked --allow-dirty
 }
 
@@ -204,7 +208,7 @@ if [[ $mode == --quick ]]; then
     step 'floor plan' cargo test --locked --test library house
     step 'against Mosquitto' cargo test --locked --test program the_default_run
 else
-    [[ $mode != --all ]] || step 'shellcheck' shellcheck scripts/*.sh .ci/run
+    [[ $mode != --all ]] || step 'shellcheck' shellcheck "${shell_scripts[@]}"
     step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     step 'fuzz targets compile' fuzz_targets
     step 'format of the models' cargo fmt --manifest-path tests/models/Cargo.toml --check
@@ -231,6 +235,8 @@ else
     step 'short soak run' scripts/soak.sh --dev 0.25
     [[ $mode != --all ]] || step 'live view in a terminal' \
         cargo test --locked --test program view:: -- --ignored
+    [[ $mode != --all ]] || step 'AWS IoT on real names and ports' \
+        cargo test --locked --test program aws_thing::real_names:: -- --ignored
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm
