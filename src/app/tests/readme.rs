@@ -519,3 +519,27 @@ fn the_minimum_rust_version_and_the_features_are_those_of_the_manifest() {
         .collect();
     assert_eq!(shown, features());
 }
+
+#[test]
+fn the_workflow_runs_the_commands_of_the_readme() {
+    let workflow = file(".github/workflows/checks.yml");
+    let steps = workflow
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("run: "));
+    let commands: Vec<&str> = steps.collect();
+    let scripts = commands
+        .iter()
+        .map(|command| command.split(' ').next().unwrap());
+    assert!(
+        scripts.eq(["scripts/demo.sh", "scripts/test.sh"]),
+        "{commands:?}"
+    );
+    let readme = file("README.md");
+    for command in commands {
+        let stands = readme.contains(&format!("\n$ {command}\n"));
+        assert!(
+            stands || readme.contains(&format!("`{command}`")),
+            "{command}"
+        );
+    }
+}
