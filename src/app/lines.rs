@@ -4,6 +4,7 @@
 //! Pure; the main thread uses it.
 
 use std::fmt;
+use std::time::Duration;
 
 use mqtt_connection_sharing::Ended;
 use mqtt_connection_sharing::options::Security;
@@ -48,6 +49,19 @@ impl fmt::Display for Micros {
             us if us >= 1e6 => write!(f, "{:.2}{JOINT}s", us / 1e6),
             us if us >= 1e3 => write!(f, "{:.2}{JOINT}ms", us / 1e3),
             us => write!(f, "{us:.1}{JOINT}µs"),
+        }
+    }
+}
+
+/// A time for people, in whole seconds.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            seconds @ ..60 => write!(f, "{seconds} s"),
+            seconds @ ..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
+            seconds => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
         }
     }
 }

@@ -13,7 +13,8 @@ use mqtt_connection_sharing::{
 
 use super::activity::{Activity, Now};
 use super::growth::Growth;
-use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Seconds, Sight};
+use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Sight};
+use crate::app::lines::Seconds;
 use crate::app::names::as_given;
 
 /// Work that the view shows.

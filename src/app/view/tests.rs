@@ -8,8 +8,9 @@ use std::{env, fs};
 use mqtt_connection_sharing::{Client, ConnectionState, Stats, options::Options};
 
 use super::scene::{Bounds, Scene};
-use super::text::{LatencyText, LinkNow, Number, Row, Seconds, Sight, in_one_line, lines};
+use super::text::{LatencyText, LinkNow, Number, Row, Sight, in_one_line, lines};
 use super::{Activity, Now, SharedInbox};
+use crate::app::lines::Seconds;
 use crate::app::values::ViewMode;
 use mqtt_connection_sharing::QoS;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::screen::ViewLine;
+use crate::app::lines::Seconds;
 
 /// All that the view shows of one moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -286,19 +287,6 @@ impl fmt::Display for Number {
             text.push(digit);
         }
         f.pad(&text)
-    }
-}
-
-/// A time for people, in whole seconds.
-pub(super) struct Seconds(pub(super) Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ ..60 => write!(f, "{seconds} s"),
-            seconds @ ..3600 => write!(f, "{} min {} s", seconds / 60, seconds % 60),
-            seconds => write!(f, "{} h {} min", seconds / 3600, seconds / 60 % 60),
-        }
     }
 }
 
