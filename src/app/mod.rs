@@ -31,6 +31,8 @@ pub(crate) mod names;
 pub(crate) mod picture;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod problems;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod refusal;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod remote;

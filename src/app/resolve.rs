@@ -20,6 +20,7 @@ use super::check::settings::CheckSettings;
 use super::chosen::Chosen;
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
+use super::lines::Many;
 use super::names::Names;
 use super::picture::PicturePaths;
 use super::settings::{Settings, Task, variable};
@@ -67,15 +68,16 @@ impl Job {
         let name = env!("CARGO_PKG_NAME");
         match self {
             Job::Demo(demo) => format!(
-                "{name}: {} messages from two publishers, QoS {}",
-                demo.publish_count, demo.qos as u8
+                "{name}: {} from two publishers, QoS {}",
+                Many(demo.publish_count, "message"),
+                demo.qos as u8
             ),
             Job::Check(_) => format!("{name} check"),
             Job::Bench(bench) => format!(
-                "{name} bench: {} messages of {} bytes from {} threads, {}, QoS {}",
-                bench.messages,
-                bench.payload_size,
-                bench.threads,
+                "{name} bench: {} of {} from {}, {}, QoS {}",
+                Many(bench.messages, "message"),
+                Many(bench.payload_size as u64, "byte"),
+                Many(bench.threads as u64, "thread"),
                 bench.mode.name(),
                 bench.qos as u8
             ),

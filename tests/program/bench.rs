@@ -179,7 +179,7 @@ fn people_get_lines_and_no_bar_where_there_is_no_terminal() {
     let broker = Mosquitto::start_fast();
     let done = bench(&broker, &["--messages", "500", "--receive"]).run();
     done.expect_code(0);
-    let first = "ok: 500 messages of 64 bytes, QoS 1, async, threads 4, window 1000\n";
+    let first = "ok: 500 messages of 64 bytes, QoS 1, async, 4 threads, window 1000\n";
     assert!(done.stdout.starts_with(first), "{done}");
     for part in [
         "\nacknowledged  500 of 500 in ",

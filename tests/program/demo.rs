@@ -458,9 +458,13 @@ fn messages_that_find_no_room_in_the_inbox_are_dropped_and_not_lost() {
     assert_eq!((run.received + run.dropped, run.lost), (2000, 0), "{run:?}");
     assert_eq!(run.success, run.dropped == 0, "{run:?}");
     if run.dropped > 0 {
+        let told = match run.dropped {
+            1 => "1 message of QoS 0 was dropped".to_owned(),
+            many => format!("{many} messages of QoS 0 were dropped"),
+        };
         let dropped = format!(
-            "no message for 3s: {} of 2000 received; the inbox was full and {} messages of QoS 0 were dropped, ",
-            run.received, run.dropped
+            "no message for 3 s: {} of 2000 received; the inbox was full and {told}, ",
+            run.received
         );
         let error = run.error.as_deref().expect("a reason");
         assert!(error.starts_with(&dropped), "{error}");
@@ -510,7 +514,7 @@ fn quality_of_service_0_is_judged_soon_after_the_last_message() {
     assert_eq!(
         run.error.as_deref(),
         Some(
-            "no message for 3s: 0 of 8 received; QoS 0 may be lost, use --qos 1 or raise \
+            "no message for 3 s: 0 of 8 received; QoS 0 may be lost, use --qos 1 or raise \
              --publish-delay"
         )
     );

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
-use crate::app::lines::Shared;
+use crate::app::lines::{Seconds, Shared};
 use crate::app::picture::Recordings;
 use crate::app::print::SCHEMA;
+use crate::app::problems::{not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
 use crate::app::view::{Bounds, Scene, View};
@@ -109,8 +110,8 @@ pub(crate) fn run(
     interrupt.loop_ended(&ended);
     let measured = match conductor.map(JoinHandle::join) {
         Ok(Ok(measured)) => measured,
-        Ok(Err(_)) => Measured::nothing("the conducting thread panicked".to_owned()),
-        Err(error) => Measured::nothing(format!("no thread could be started: {error}")),
+        Ok(Err(_)) => Measured::nothing(panicked("the conducting thread")),
+        Err(error) => Measured::nothing(not_started("the conducting thread", &error)),
     };
     recordings.keep(recording);
     let reported = report(&Evidence {
@@ -273,7 +274,7 @@ impl Conductor {
             if publisher.join().is_err() {
                 measured
                     .problem
-                    .get_or_insert("a publisher panicked".into());
+                    .get_or_insert_with(|| panicked("a publisher"));
             }
         }
         let fine = measured.problem.is_none() && self.shared.tally.problem().is_none();
@@ -292,7 +293,7 @@ impl Conductor {
                     measured.dropped = receipt.dropped;
                     measured.problem = measured.problem.or(receipt.problem);
                 }
-                Err(_) => measured.problem = Some("the receiver panicked".into()),
+                Err(_) => measured.problem = Some(panicked("the receiver")),
             }
         }
         measured
@@ -339,7 +340,7 @@ impl Conductor {
             .name("receiver".to_owned())
             .spawn(move || receive(&inbox, account, &so_far, arrived.as_ref(), &over, patience))
             .map(Some)
-            .map_err(|error| format!("the receiver could not be started: {error}"))
+            .map_err(|error| not_started("the receiver", &error))
     }
 
     /// Starts all publishers, or as many as the system allows.
@@ -359,8 +360,12 @@ impl Conductor {
                 Ok(publisher) => publishers.push(publisher),
                 Err(error) => {
                     let count = publishers.len();
-                    let problem = format!("only {count} threads could be started: {error}");
-                    return (publishers, Some(problem));
+                    let threads = self.settings.threads;
+                    let told = format!(
+                        "only {count} of {threads} threads could be started: {error}; lower --threads, or raise the \
+                         system's limit (ulimit -u)"
+                    );
+                    return (publishers, Some(told));
                 }
             }
         }
@@ -399,7 +404,7 @@ fn receive(
             Err(InboxError::Timeout) => {
                 let waited_for = arrived.is_some_and(Receiver::is_full);
                 if waited_for || over.load(Ordering::Relaxed) {
-                    problem.get_or_insert_with(|| format!("no message for {patience:?}"));
+                    problem.get_or_insert_with(|| format!("no message for {}", Seconds(patience)));
                     break;
                 }
             }
@@ -413,7 +418,8 @@ fn receive(
     if dropped > 0 {
         // It says more than the silence.
         problem = Some(format!(
-            "{dropped} messages of QoS 0 were dropped, because they came faster than they were checked"
+            "{}, because they came faster than they were checked; use --qos 1, which waits for the receiver",
+            were_dropped(dropped)
         ));
     }
     Receipt {

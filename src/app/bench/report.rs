@@ -89,8 +89,13 @@ impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.success { "ok:" } else { "FAILED:" };
         let asked = format!(
-            "{} messages of {} bytes, QoS {}, {}, threads {}, window {}",
-            self.messages, self.payload_bytes, self.qos, self.mode, self.threads, self.window
+            "{} of {}, QoS {}, {}, {}, window {}",
+            Many(self.messages, "message"),
+            Many(self.payload_bytes as u64, "byte"),
+            self.qos,
+            self.mode,
+            Many(self.threads as u64, "thread"),
+            self.window
         );
         f.write_str(&entry(verdict, verdict.len() + 1, &asked))?;
         let mut line = |name: &str, text: &str| write!(f, "\n{}", entry(name, COLUMN, text));
@@ -224,7 +229,7 @@ mod tests {
     fn a_result_reads_as_lines() {
         assert_eq!(
             report().to_string(),
-            "ok: 1000 messages of 64 bytes, QoS 1, async, threads 4, window 100\n\
+            "ok: 1000 messages of 64 bytes, QoS 1, async, 4 threads, window 100\n\
              acknowledged  1000 of 1000 in 0.500 s: 2000 a second\n\
              latency       half within 10.5 µs, 90 % within 1.50 ms, 99 % within 2.00 s,\n\
              \x20             99.9 % within 2.00 s, longest 3.00 s\n\

@@ -8,6 +8,7 @@ use super::Measured;
 use super::publisher::Tally;
 use super::settings::{BenchSettings, UNRECEIVED};
 use crate::app::names::as_given;
+use crate::app::problems::{came_twice, counted, left_unfinished};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::{ConnectionEvents, Ended, EventKind, QoS, Reason};
 
@@ -72,8 +73,7 @@ impl Evidence<'_> {
             return first;
         }
         if self.settings.qos == QoS::AtMostOnce {
-            let lost =
-                "the connection was lost, and with it perhaps messages of QoS 0 on their way";
+            let lost = "the connection was lost, and with it perhaps messages of QoS 0 on their way; use --qos 1";
             return Some(match first {
                 Some(text) => format!("{text} ({lost})"),
                 None => lost.to_owned(),
@@ -102,9 +102,9 @@ impl Evidence<'_> {
         self.tally
             .problem()
             .or_else(|| self.not_received())
-            .or_else(|| (missing > 0).then(|| format!("{missing} messages were not acknowledged")))
+            .or_else(|| (missing > 0).then(|| not_acknowledged(missing)))
             .or_else(|| self.came_twice())
-            .or_else(|| (left > 0).then(|| format!("{left} commands were left unfinished")))
+            .or_else(|| (left > 0).then(|| left_unfinished(left as u64)))
     }
 
     /// Messages that the broker did not acknowledge.
@@ -125,16 +125,19 @@ impl Evidence<'_> {
             QoS::AtLeastOnce | QoS::ExactlyOnce if complete => self.of_the_silence(),
             _ => String::new(),
         };
-        Some(format!(
-            "{lost} messages did not come back{silence}{advice}"
-        ))
+        let lost = counted(
+            lost,
+            "message did not come back",
+            "messages did not come back",
+        );
+        Some(format!("{lost}{silence}{advice}"))
     }
 
     /// Messages of QoS 2 that came more than once.
     fn came_twice(&self) -> Option<String> {
         let duplicated = self.measured.received?.duplicated;
         let is_wrong = duplicated > 0 && self.settings.qos == QoS::ExactlyOnce;
-        is_wrong.then(|| format!("{duplicated} messages came twice with QoS 2"))
+        is_wrong.then(|| came_twice(duplicated))
     }
 
     /// The advice where each message was acknowledged on one connection and did not come back.
@@ -189,6 +192,15 @@ impl Evidence<'_> {
         let flags = flags.join(" and ");
         (!flags.is_empty()).then(|| format!("lower {flags} to see whether that is the cause"))
     }
+}
+
+fn not_acknowledged(count: u64) -> String {
+    let told = counted(
+        count,
+        "message was not acknowledged",
+        "messages were not acknowledged",
+    );
+    format!("{told}; the log says more with -v")
 }
 
 #[cfg(test)]
@@ -337,12 +349,12 @@ mod tests {
     fn messages_that_do_not_come_back_are_laid_to_a_queue_only_where_others_did() {
         let none = format!("3 messages did not come back ({NONE_DELIVERED})");
         assert_eq!(told_of_missing(5_000, 0, 0), none);
-        let some = format!("1 messages did not come back ({SOME_DELIVERED})");
+        let some = format!("1 message did not come back ({SOME_DELIVERED})");
         assert_eq!(told_of_missing(1_000, 2, 0), some);
         // A window of that size lets more wait at the broker.
-        let window = format!("1 messages did not come back ({SOME_DELIVERED}, or lower --window)");
+        let window = format!("1 message did not come back ({SOME_DELIVERED}, or lower --window)");
         assert_eq!(told_of_missing(5_000, 2, 0), window);
         // A message may have gone with the connection.
-        assert_eq!(told_of_missing(5_000, 2, 1), "1 messages did not come back");
+        assert_eq!(told_of_missing(5_000, 2, 1), "1 message did not come back");
     }
 }

@@ -14,6 +14,7 @@ use mqtt_connection_sharing::{BrokerCertificate, ClientCertificate};
 use super::aws::Aws;
 use super::causes::hexadecimal;
 use super::report::{CheckLine, CheckStep, Status};
+use crate::app::lines::Many;
 use crate::app::names::as_given;
 
 /// A certificate that ends sooner is worth a remark.
@@ -102,7 +103,10 @@ fn until(end: SystemTime) -> String {
     let date = humantime::format_rfc3339_seconds(end).to_string();
     let date = &date[..date.find('T').unwrap_or(date.len())];
     match end.duration_since(SystemTime::now()) {
-        Ok(left) => format!("until {date} ({} days)", left.as_secs() / (24 * 3600)),
+        Ok(left) => format!(
+            "until {date} ({})",
+            Many(left.as_secs() / (24 * 3600), "day")
+        ),
         Err(_) => format!("ended on {date}"),
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::aws::{ACCOUNT, TELLS_ACCOUNT};
+use crate::app::lines::Many;
 
 /// The columns of a line.
 const COLUMNS: usize = 100;
@@ -215,7 +216,7 @@ impl fmt::Display for CheckReport {
         let Some(stopped_at) = self.stopped_at else {
             let tried = self.steps.iter().filter(|line| line.status == Status::Ok);
             let (tried, seconds) = (tried.count(), self.elapsed_ms / 1000.0);
-            return write!(f, "ok: {tried} steps in {seconds:.1} s");
+            return write!(f, "ok: {} in {seconds:.1} s", Many(tried as u64, "step"));
         };
         let known = |step: &&CheckStep| self.steps.iter().all(|line| line.step != step.name());
         let left: Vec<_> = CheckStep::ALL
@@ -364,7 +365,7 @@ mod tests {
         let end = "stopped at CONNECT; not tried: files, name, TCP, TLS, SUBSCRIBE, PUBLISH, session, DISCONNECT";
         assert!(text.ends_with(end), "{text}");
         let fine = report(vec![CheckLine::new(CheckStep::Tcp, Status::Ok, "")], None);
-        assert_eq!(fine.to_string(), "ok: 1 steps in 0.3 s");
+        assert_eq!(fine.to_string(), "ok: 1 step in 0.3 s");
     }
 
     #[test]

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
-use crate::app::lines::Shared;
+use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::hush;
 use crate::app::names::as_given;
 use crate::app::picture::Recordings;
+use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
 use crate::app::view::{Activity, Bounds, Now, Scene, View};
 use mqtt_connection_sharing::QoS;
@@ -116,7 +117,7 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
         false => Err(Error::new(
             Blame::Network,
             format!("clearing the session at {address}"),
-            format!("the broker did not answer within {GRACE:?}"),
+            format!("the broker did not answer within {}", Seconds(GRACE)),
             "it goes with the broker's own limit for sessions that nobody uses",
         )),
     }
@@ -303,17 +304,10 @@ fn iterate(
     run.async_publisher = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
     add_subscriber(&mut run, plan.total(), subscriber);
     if ended.left > 0 {
-        run.error.get_or_insert(format!(
-            "{} commands were left unfinished; raise --ack-timeout, which the end waits for",
-            ended.left
-        ));
+        run.error.get_or_insert(left_unfinished(ended.left as u64));
     }
     if run.duplicated > 0 && settings.qos == QoS::ExactlyOnce {
-        run.error.get_or_insert(format!(
-            "{} messages came twice with QoS 2, which the broker must not do [MQTT-4.3.3-2]; \
-             tell whoever runs it, or use --qos 1",
-            run.duplicated
-        ));
+        run.error.get_or_insert(came_twice(run.duplicated));
     }
     run.success = run.error.is_none()
         && run.lost == 0
@@ -435,9 +429,9 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 /// A thread that could not be started or that panicked is a result as well.
 fn join<T>(name: &str, thread: Spawned<T>) -> Result<T, String> {
     thread
-        .map_err(|error| format!("the {name} could not be started: {error}"))?
+        .map_err(|error| not_started(format!("the {name}"), &error))?
         .join()
-        .map_err(|_| format!("the {name} panicked"))
+        .map_err(|_| panicked(format!("the {name}")))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use mqtt_connection_sharing::{
 };
 
 use super::took::Took;
+use crate::app::lines::Seconds;
+use crate::app::problems::{panicked, were_dropped};
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
 use crate::app::view::{Activity, Now, SharedInbox};
 
@@ -178,9 +180,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     result.acknowledged = ends.acknowledged;
     result.times = std::mem::take(&mut ends.times);
     if ends.noted < result.published {
-        result
-            .problem
-            .get_or_insert("a callback panicked".to_owned());
+        result.problem.get_or_insert_with(|| panicked("a callback"));
     }
     if let (None, Some((number, outcome))) = (&result.problem, &ends.failed) {
         let told = shared.plan.told(outcome, ends.acknowledged);
@@ -217,8 +217,8 @@ pub(super) fn subscriber(
     let dropped = inbox.dropped();
     if let (Some(problem), 1..) = (&mut problem, dropped) {
         problem.push_str(&format!(
-            "; the inbox was full and {dropped} messages of QoS 0 were dropped, raise \
-             --inbox or --publish-delay"
+            "; the inbox was full and {}, raise --inbox or --publish-delay",
+            were_dropped(dropped)
         ));
     }
     // Messages that are still in the inbox count as well.
@@ -292,7 +292,8 @@ fn receive_all(
                     && receiving.published.try_recv() == Err(TryRecvError::Disconnected);
                 if is_gone || silence >= patience {
                     let told = format!(
-                        "no message for {silence:?}: {} of {} received",
+                        "no message for {}: {} of {} received",
+                        Seconds(silence),
                         account.received().distinct,
                         shared.plan.total()
                     );
@@ -326,8 +327,9 @@ fn expect<T>(
     let mut ticket = ticket.map_err(|rejected| format!("{command}: {}", rejected.reason))?;
     let outcome = ticket.wait_timeout(patience).ok_or_else(|| {
         format!(
-            "{command}: not answered for {patience:?}; the log says whether there was a \
-                 connection, the broker's log why it does not answer"
+            "{command}: not answered for {}; the log says whether there was a connection, the broker's log why it \
+             does not answer",
+            Seconds(patience)
         )
     })?;
     match outcome {
