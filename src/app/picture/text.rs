@@ -2,15 +2,19 @@
 //!
 //! Pure; any thread.
 
-/// The text with a visible sign for each control character, and without signs that turn the direction of writing.
+/// The text with a visible sign for each control character, and without signs that turn the direction of writing, or that
+/// nobody sees.
 pub(crate) fn plain(text: &str) -> String {
     let visible = |c: char| match c {
         '\0'..='\x1f' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
         '\x7f' => '\u{2421}',
         '\u{80}'..='\u{9f}'
+        | '\u{61c}'
+        | '\u{200b}'
         | '\u{200e}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}'
+        | '\u{feff}'
         | '\u{fffe}'..='\u{ffff}' => '\u{fffd}',
         other => other,
     };
@@ -44,10 +48,10 @@ mod tests {
 
     #[test]
     fn no_sign_of_markup_and_no_control_character_remains() {
-        let text = "</script>'\"&\0\n\u{7f}\u{85}\u{202e}\u{ffff}ä";
+        let text = "</script>'\"&\0\n\u{7f}\u{85}\u{202e}\u{ffff}\u{61c}\u{200b}\u{feff}ä";
         assert_eq!(
             markup(text),
-            "&lt;/script&gt;&#39;&quot;&amp;\u{2400}\u{240a}\u{2421}\u{fffd}\u{fffd}\u{fffd}ä"
+            "&lt;/script&gt;&#39;&quot;&amp;\u{2400}\u{240a}\u{2421}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}ä"
         );
         assert_eq!(
             json_in_script("\"</script><!--\""),
