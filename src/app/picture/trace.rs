@@ -118,7 +118,8 @@ impl TraceEvents<'_> {
             let _ = write!(args, ",\"qos\":{}", life.qos);
         }
         for (doing, nanos) in steps {
-            let _ = write!(args, ",\"{doing:?} µs\":{}", micros(*nanos));
+            let words = doing.appearance().words;
+            let _ = write!(args, ",\"{words} (µs)\":{}", micros(*nanos));
         }
         let own = format!(",\"cat\":\"{cat}\",\"id\":{id}");
         let rest = format!("{own},\"args\":{{{args}}}");

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::made_up::{many, small};
+use crate::app::picture::look::Doing;
 use crate::app::picture::model::{LaneKind, NO_LIFE, Picture};
 use crate::app::picture::trace;
 
@@ -269,4 +270,14 @@ fn an_offence_against_the_format_is_found() {
             "{from}: {found:?}"
         );
     }
+}
+
+#[test]
+fn the_parts_of_a_life_have_the_words_of_the_legend() {
+    let text = trace(&small());
+    for doing in Doing::ALL {
+        assert!(!text.contains(&format!("\"{doing:?} ")), "{doing:?}");
+    }
+    let words = format!("\"{} (µs)\":1500", Doing::OnItsWay.appearance().words);
+    assert!(text.contains(&words), "{words}");
 }
