@@ -1,5 +1,6 @@
 //! The files of a run's picture: opened before the run, written after it. The main thread does both.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ impl PicturePaths {
         let draw: Drawing = trace;
         let traces = self.trace.iter().map(|path| ("--trace", path, draw));
         let mut files = Vec::new();
+        let mut opened_before = BTreeSet::new();
         for (flag, path, draw) in timelines.chain(traces) {
             let opened = OpenOptions::new()
                 .write(true)
@@ -77,6 +79,15 @@ impl PicturePaths {
                     .unwrap_or("give a path in a folder that this program may write to");
                 wrong(tried, error.to_string(), advice)
             })?;
+            // A device takes more than one.
+            let is_file = file.metadata().is_ok_and(|known| known.is_file());
+            if let (true, Ok(place)) = (is_file, path.canonicalize())
+                && !opened_before.insert(place)
+            {
+                let tried = format!("opening {} to write to it ({flag})", path.display());
+                let problem = "another picture of this run goes to the same file";
+                return Err(wrong(tried, problem, "give each a file of its own"));
+            }
             files.push((path.clone(), file, draw));
         }
         Ok(PictureFiles { files })
@@ -140,6 +151,33 @@ mod tests {
         assert_eq!(error.exit_status(), 2);
         assert!(error.tried().contains("/nowhere/run.svg"), "{error}");
         assert!(error.tried().contains("--timeline"), "{error}");
+    }
+
+    #[test]
+    fn two_pictures_do_not_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let twice = |timelines: Vec<PathBuf>, trace: Option<PathBuf>| {
+            let error = PicturePaths { timelines, trace }
+                .open()
+                .map(drop)
+                .unwrap_err();
+            assert_eq!(error.exit_status(), 2);
+            error.to_string()
+        };
+        let error = twice(vec![at("run.svg"), at("./run.svg")], None);
+        assert!(
+            error.contains("--timeline") && error.contains("run.svg"),
+            "{error}"
+        );
+        let error = twice(vec![at("run.svg")], Some(at("run.svg")));
+        assert!(error.contains("--trace"), "{error}");
+        // A device takes all.
+        let paths = PicturePaths {
+            timelines: vec!["/dev/null".into(), "/dev/null".into()],
+            trace: None,
+        };
+        assert!(paths.open().is_ok());
     }
 
     #[test]
