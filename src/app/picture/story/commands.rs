@@ -1,6 +1,6 @@
 //! The lives of commands: pushed, taken, sent, acknowledged, told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mqtt_connection_sharing::recording::{CommandEnd, PacketKind, What};
 
@@ -9,7 +9,7 @@ use super::{Doing, Interval, Life, Sign, Story, Unplaced};
 /// The commands of one loop, by number.
 #[derive(Default)]
 pub(super) struct Commands {
-    all: HashMap<u64, CommandLife>,
+    all: BTreeMap<u64, CommandLife>,
     /// When connections were lost.
     losses: Vec<u64>,
 }

@@ -1,6 +1,6 @@
 //! The lives of messages that came: arrived, offered to each inbox or aside for it, taken, acknowledged.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use mqtt_connection_sharing::recording::{PacketKind, What};
 
@@ -9,7 +9,7 @@ use super::{Doing, Interval, Life, LoopLanes, Sign, Story, Unplaced};
 /// The messages of one loop, by number.
 #[derive(Default)]
 pub(super) struct Messages {
-    all: HashMap<u64, Came>,
+    all: BTreeMap<u64, Came>,
 }
 
 /// One message, as far as it is known.

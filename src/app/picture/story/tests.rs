@@ -441,3 +441,44 @@ fn many_pauses_leave_most_of_the_room_to_the_loops() {
     assert_eq!(picture.pauses.len(), 99);
     assert!(pauses < picture.span / 6, "{pauses} of {}", picture.span);
 }
+
+#[test]
+fn commands_and_messages_of_one_time_are_in_the_order_of_their_numbers() {
+    let mut all = Vec::new();
+    for number in 1..=40 {
+        all.push((10, 1, pushed(number)));
+        all.push((
+            20,
+            0,
+            What::Encoded {
+                packet: PUBLISH,
+                packet_id: number as u16,
+                number,
+                again: false,
+                bytes: 20,
+            },
+        ));
+        all.push((
+            30,
+            0,
+            What::Received {
+                packet: PUBLISH,
+                packet_id: 100 + number as u16,
+                number: 100 + number,
+            },
+        ));
+        all.push((
+            30,
+            0,
+            What::Offered {
+                message: 100 + number,
+                inbox: 1,
+            },
+        ));
+    }
+    all.sort_by_key(|record| record.0);
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    let identifiers: Vec<u16> = picture.lives.iter().map(|life| life.packet_id).collect();
+    let expected: Vec<u16> = (1..=40).chain(101..=140).collect();
+    assert_eq!(identifiers, expected);
+}
