@@ -136,11 +136,17 @@ function timeText(nanos) {
   return `${value.toFixed(unit === 'ns' || value >= 100 ? 0 : value >= 10 ? 1 : 2)} ${unit}`;
 }
 
-/** The time since the run began, pauses included. */
+/** The last pause that has begun by then, or null. */
+function pauseBefore(at) {
+  return data.pauses[firstIndex(0, data.pauses.length, (index) => data.pauses[index][0] > at) - 1] ?? null;
+}
+
+/** The time since the run began, pauses included. Inside of a pause it runs as fast as that lasted. */
 function realTime(at) {
-  let real = at;
-  for (const [, to, lasted, shown] of data.pauses) if (to <= at) real += lasted - shown;
-  return real;
+  const pause = pauseBefore(at);
+  if (!pause) return at;
+  const [from, to, lasted, real] = pause;
+  return at < to ? real + (at - from) / (to - from) * lasted : real + lasted + at - to;
 }
 
 /** A point in time, exact enough for steps of this size. */

@@ -9,7 +9,7 @@ const FONT = '12px system-ui, sans-serif', BOLD = '600 13px system-ui, sans-seri
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 let isPrinting = false;
-let fills = [], theme = {};
+let fills = [], pauseFill = '', theme = {};
 let view = { from: 0, to: data.span, top: 0 };
 let size = { width: 0, height: 0, gutter: 0 };
 /** Counts of the last frame. */
@@ -26,6 +26,7 @@ function makeFills() {
     const fill = look.filling === 'solid' ? colour : patternOf(look.filling, colour);
     return { colour, fill };
   });
+  pauseFill = patternOf('rising', theme.edge);
 }
 
 function patternOf(filling, colour) {
@@ -240,9 +241,9 @@ function niceStep(rough) {
 /** Calls back with each time that the axis has a line for, and with the step between them. */
 function eachStep(each) {
   const step = Math.max(1, niceStep((view.to - view.from) / Math.max(2, (size.width - size.gutter) / 130)));
-  const isPause = (at) => data.pauses.some(([from, to]) => at > from && at < to);
   for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
-    if (!isPause(at)) each(at, Math.round(xOf(at)) + 0.5, step);
+    const isPause = at < (pauseBefore(at)?.[1] ?? 0);
+    if (!isPause) each(at, Math.round(xOf(at)) + 0.5, step);
   }
 }
 
@@ -273,25 +274,37 @@ function drawAxis() {
   frame.drawn += 2;
 }
 
+/** Pauses as strips: at most one for each column of pixels. Those that are narrower than a pixel have no room. */
 function drawPauses() {
-  for (const [from, to, lasted] of data.pauses) {
-    if (to < view.from || from > view.to) continue;
+  const { pauses } = data;
+  let i = firstIndex(0, pauses.length, (index) => pauses[index][1] > view.from);
+  while (i < pauses.length && pauses[i][0] < view.to) {
+    frame.looked++;
+    const column = Math.floor(xOf(pauses[i][0]));
+    const next = firstIndex(i + 1, pauses.length, (index) => pauses[index][0] >= timeAt(column + 1));
+    const [from, to, lasted] = pauses[next - 1];
+    i = next;
     const left = Math.max(size.gutter, xOf(from)), right = Math.min(size.width, xOf(to));
-    pen.fillStyle = patternOf('rising', theme.edge);
+    if (right - left < 1) continue;
+    pen.fillStyle = pauseFill;
     pen.fillRect(left, AXIS, right - left, size.height);
     frame.drawn++;
-    const text = `pause ${timeText(lasted)}`;
-    pen.save();
-    pen.font = FONT;
-    const wide = pen.measureText(text).width;
-    pen.translate((left + right) / 2, AXIS + 10);
-    if (wide + 8 > right - left) pen.rotate(Math.PI / 2); else pen.translate(-wide / 2, 0);
-    if (right - left > 14) {
-      pen.fillStyle = theme.paper; pen.fillRect(-2, -8, wide + 4, 16);
-      label(text, 0, 0, 200, theme.dim);
-    }
-    pen.restore();
+    if (right - left > 14) drawPauseText(`pause ${timeText(lasted)}`, left, right);
   }
+}
+
+/** The words of a pause, upright where it is narrower than they are. */
+function drawPauseText(text, left, right) {
+  pen.save();
+  pen.font = FONT;
+  const wide = pen.measureText(text).width;
+  pen.translate((left + right) / 2, AXIS + 10);
+  if (wide + 8 > right - left) pen.rotate(Math.PI / 2); else pen.translate(-wide / 2, 0);
+  pen.fillStyle = theme.paper;
+  pen.fillRect(-2, -8, wide + 4, 16);
+  frame.drawn++;
+  label(text, 0, 0, 200, theme.dim);
+  pen.restore();
 }
 
 /** The life that is marked: its intervals outlined in every lane. */

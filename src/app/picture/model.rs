@@ -114,13 +114,15 @@ pub(crate) struct Life {
     pub(crate) sent: u32,
 }
 
-/// A time in which no loop ran. It takes less room than it lasted.
+/// A time in which no loop ran. It takes no more room than it lasted, and at least a nanosecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pause {
     pub(crate) from: u64,
     pub(crate) to: u64,
     /// Nanoseconds that it lasted.
     pub(crate) lasted: u64,
+    /// The time since the beginning of the run at which it begins, earlier pauses included.
+    pub(crate) real: u64,
 }
 
 /// A life with its intervals, before it has a row.
@@ -202,12 +204,29 @@ impl Picture {
         self.texts.len() as u32 - 1
     }
 
-    /// The time since the beginning of the run, pauses included.
+    /// Adds a pause behind all others.
+    pub(crate) fn pause(&mut self, from: u64, to: u64, lasted: u64) {
+        let real = self.real(from);
+        self.pauses.push(Pause {
+            from,
+            to,
+            lasted,
+            real,
+        });
+    }
+
+    /// The time since the beginning of the run, pauses included. Inside of a pause it runs as fast as that lasted.
     pub(crate) fn real(&self, at: u64) -> u64 {
-        let over = self.pauses.iter().take_while(|pause| pause.to <= at);
-        over.fold(at, |real, pause| {
-            real + pause.lasted - (pause.to - pause.from)
-        })
+        let begun = self.pauses.partition_point(|pause| pause.from <= at);
+        let Some(pause) = begun.checked_sub(1).map(|last| self.pauses[last]) else {
+            return at;
+        };
+        if at >= pause.to {
+            return pause.real + pause.lasted + (at - pause.to);
+        }
+        let inside = u128::from(at - pause.from) * u128::from(pause.lasted);
+        let part = inside / u128::from(pause.to - pause.from);
+        pause.real + u64::try_from(part).unwrap_or(pause.lasted)
     }
 
     /// The intervals of one row, by begin.

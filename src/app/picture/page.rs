@@ -84,7 +84,7 @@ fn data(picture: &Picture, words: &[&str]) -> serde_json::Value {
     let pauses = picture
         .pauses
         .iter()
-        .map(|pause| json!([pause.from, pause.to, pause.lasted, pause.to - pause.from]));
+        .map(|pause| json!([pause.from, pause.to, pause.lasted, pause.real]));
     let texts = picture.texts.iter().map(|text| plain(text));
     json!({
         "span": picture.span,

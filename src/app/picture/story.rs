@@ -17,16 +17,14 @@ use std::time::{Duration, Instant};
 use mqtt_connection_sharing::recording::{DEFAULT_INBOX, Loss, What};
 
 use super::look::{Doing, Sign};
-use super::model::{
-    Interval, LaneKind, Life, Moment, Pause, Picture, Swimlane, Unplaced, time_text,
-};
+use super::model::{Interval, LaneKind, Life, Moment, Picture, Swimlane, Unplaced, time_text};
 use commands::Commands;
 use messages::Messages;
 pub(crate) use recordings::Recordings;
 use recordings::{LoopRecords, LoopThread};
 use states::States;
 
-/// The part of the whole that a pause takes.
+/// The part of the whole that a pause takes at most.
 const PAUSE_PART: u64 = 40;
 
 /// The part of the whole that all pauses take at most.
@@ -122,13 +120,12 @@ impl Story {
         place as u32
     }
 
-    fn pause(&mut self, lasted: Duration, strip: u64) {
-        self.picture.pauses.push(Pause {
-            from: self.offset,
-            to: self.offset + strip,
-            lasted: nanos(lasted),
-        });
-        self.offset += strip;
+    /// A strip of at most this length stands for a pause.
+    fn pause(&mut self, lasted: Duration, most: u64) {
+        let lasted = nanos(lasted);
+        let from = self.offset;
+        self.offset += most.min(lasted).max(1);
+        self.picture.pause(from, self.offset, lasted);
     }
 
     /// Adds the records of one loop.

@@ -482,3 +482,36 @@ fn commands_and_messages_of_one_time_are_in_the_order_of_their_numbers() {
     let expected: Vec<u16> = (1..=40).chain(101..=140).collect();
     assert_eq!(identifiers, expected);
 }
+
+#[test]
+fn a_pause_is_never_drawn_longer_than_it_lasted() {
+    let mut recordings = Recordings::default();
+    let mut one = records(&["main", "publisher"], one_publish());
+    recordings.keep_records(one, usize::MAX);
+    for lasted in [3, 0, 5_000_000_000] {
+        let before = recordings.loops.back().unwrap();
+        let ended = before.began + Duration::from_nanos(before.length());
+        one = records(&["main", "publisher"], one_publish());
+        one.began = ended + Duration::from_nanos(lasted);
+        recordings.keep_records(one, usize::MAX);
+    }
+    let picture = picture("a story", &recordings);
+    let drawn = picture
+        .pauses
+        .iter()
+        .map(|one| (one.to - one.from, one.lasted));
+    // 4,000 ns of loops: a pause takes a fortieth of them at the most, and has to be there.
+    let expected = [(3, 3), (1, 0), (100, 5_000_000_000)];
+    assert_eq!(drawn.collect::<Vec<_>>(), expected);
+    assert_eq!(picture.real(picture.span), 5_000_000_003 + 4_000);
+}
+
+#[test]
+fn inside_of_a_pause_time_runs_faster() {
+    let one = || records(&["main", "publisher"], one_publish());
+    // Each lasts 1,000 ns, and the pause of 5 s takes 10.
+    let picture = told(&[one(), one()]);
+    assert_eq!(picture.real(999), 999);
+    assert_eq!(picture.real(1_005), 1_000 + 2_500_000_000);
+    assert_eq!(picture.real(1_011), 1_000 + 5_000_000_001);
+}

@@ -1,9 +1,7 @@
 //! Pictures that nobody ran: a small one in which everything happens, and one of many messages.
 
 use crate::app::picture::look::{Doing, Sign};
-use crate::app::picture::model::{
-    Interval, LaneKind, Life, Moment, Pause, Picture, Swimlane, Unplaced,
-};
+use crate::app::picture::model::{Interval, LaneKind, Life, Moment, Picture, Swimlane, Unplaced};
 
 /// Names that would break out of HTML, XML, JSON and scripts.
 pub(super) const NASTY: &str = "</script><b>\"'&\u{1}\u{202e}{{data}}<!--]]>";
@@ -171,11 +169,7 @@ pub(super) fn small() -> Picture {
     picture
         .moments
         .push(moment(6, 64 * MS, Sign::Made, 0, Some(made)));
-    picture.pauses.push(Pause {
-        from: 70 * MS,
-        to: 73 * MS,
-        lasted: 5_000 * MS,
-    });
+    picture.pause(70 * MS, 73 * MS, 5_000 * MS);
     picture.place(lives);
     picture.focus = Some((40 * MS, 54 * MS));
     picture
