@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::lines::{Seconds, Shared};
-use crate::app::picture::Recordings;
+use crate::app::picture::{Counts, Recordings};
 use crate::app::print::SCHEMA;
 use crate::app::problems::{not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, Received};
@@ -113,8 +113,7 @@ pub(crate) fn run(
         Ok(Err(_)) => Measured::nothing(panicked("the conducting thread")),
         Err(error) => Measured::nothing(not_started("the conducting thread", &error)),
     };
-    recordings.keep(recording);
-    let reported = report(&Evidence {
+    let evidence = Evidence {
         settings,
         keeps_session,
         tally: &tally,
@@ -122,7 +121,9 @@ pub(crate) fn run(
         ended: &ended,
         last_loss: verdict::last_loss(events),
         is_interrupted: interrupt.is_requested(),
-    });
+    };
+    recordings.keep(recording, counts(&evidence));
+    let reported = report(&evidence);
     if keeps_session && ended.stats.connects > 0 {
         let has_failed = ended.result.is_err();
         demo::leave_no_session(
@@ -185,6 +186,19 @@ fn report(seen: &Evidence<'_>) -> Result<BenchReport, Error> {
         interrupted,
         error,
     })
+}
+
+/// For a picture: as in the report.
+fn counts(seen: &Evidence<'_>) -> Counts {
+    let received = seen.measured.received;
+    let missing = seen.missing().unwrap_or(0);
+    Counts {
+        published: seen.tally.published(),
+        acknowledged: seen.tally.acknowledged(),
+        received: received.map(|received| received.distinct),
+        duplicated: received.map_or(0, |received| received.duplicated),
+        dropped: missing.min(seen.measured.dropped),
+    }
 }
 
 /// To a millionth: no clock here says more.

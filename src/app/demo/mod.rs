@@ -277,7 +277,6 @@ fn iterate(
     let sync_publisher = join("sync publisher", sync_publisher);
     let async_publisher = join("async publisher", async_publisher);
     let subscriber = join("subscriber", subscriber);
-    recordings.keep(recording);
 
     let mut problem = None;
     if interrupt.is_requested() {
@@ -303,6 +302,7 @@ fn iterate(
     run.sync_publisher = add_publisher(&mut run, plan.count(SYNC), sync_publisher);
     run.async_publisher = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
     add_subscriber(&mut run, plan.total(), subscriber);
+    recordings.keep(recording, run.counts());
     if ended.left > 0 {
         run.error.get_or_insert(left_unfinished(ended.left as u64));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::app::lines::{CameBack, Many, Micros, Shared, entry};
+use crate::app::picture::Counts;
 use crate::app::print::SCHEMA;
 use crate::app::traffic::Received;
 
@@ -125,6 +126,17 @@ impl DemoReport {
 }
 
 impl Run {
+    /// For a picture.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            published: self.published,
+            acknowledged: self.acknowledged,
+            received: Some(self.received),
+            duplicated: self.duplicated,
+            dropped: self.dropped,
+        }
+    }
+
     /// An iteration in which nothing happened yet, with so many messages to come.
     pub(crate) fn empty(number: u64, total: u64) -> Self {
         Run {

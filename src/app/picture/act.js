@@ -92,7 +92,7 @@ function tipText(hit) {
   const lines = [];
   let i = firstIndex(0, moments.at.length, (index) => moments.at[index] >= at - hit.near);
   for (; i < moments.at.length && moments.at[i] <= at + hit.near && lines.length < 6; i++) {
-    const text = moments.text[i] >= 0 ? `: ${data.texts[moments.text[i]]}` : moments.bytes[i] ? `: ${moments.bytes[i]} bytes` : '';
+    const text = moments.text[i] >= 0 ? `: ${data.texts[moments.text[i]]}` : moments.bytes[i] ? `: ${many(moments.bytes[i], 'byte')}` : '';
     lines.push(`${data.signs[moments.sign[i]].words}${text}`);
   }
   if (lane.levels) {

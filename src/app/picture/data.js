@@ -160,11 +160,14 @@ function lifeName(life) {
   return life.identifier ? `${life.what} ${life.identifier}` : life.what;
 }
 
+/** So many of a thing: `1 byte`, `2 bytes`. */
+const many = (count, what) => `${count} ${what}${count === 1 ? '' : 's'}`;
+
 function lifeText(number) {
   const life = lives[number];
   const parts = [lifeName(life)];
   if (life.qos < 3) parts.push(`QoS ${life.qos}`);
-  if (life.bytes) parts.push(`${life.bytes} bytes`);
+  if (life.bytes) parts.push(many(life.bytes, 'byte'));
   if (life.end) parts.push(life.end);
   const sent = life.sent > 1 ? [`sent ${life.sent} times`] : [];
   const took = life.acknowledged === null ? [] : [`acknowledged ${timeText(life.acknowledged - life.from)} after it began`];

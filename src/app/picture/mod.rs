@@ -18,7 +18,7 @@ mod text;
 mod trace;
 
 pub(crate) use files::PicturePaths;
-pub(crate) use story::Recordings;
+pub(crate) use story::{Counts, Recordings};
 
 use page::page;
 use story::picture;

@@ -20,7 +20,7 @@ use super::look::{Doing, Sign};
 use super::model::{Interval, LaneKind, Life, Moment, Picture, Swimlane, Unplaced, time_text};
 use commands::Commands;
 use messages::Messages;
-pub(crate) use recordings::Recordings;
+pub(crate) use recordings::{Counts, Recordings};
 use recordings::{LoopRecords, LoopThread};
 use states::States;
 
@@ -61,6 +61,7 @@ struct Story {
     offset: u64,
     overwritten: u64,
     forgotten_threads: u64,
+    counts: Counts,
     losses: u64,
     /// Older loops that are missing.
     left_out: u64,
@@ -85,6 +86,7 @@ impl Story {
             offset: 0,
             overwritten: 0,
             forgotten_threads: 0,
+            counts: Counts::default(),
             losses: 0,
             left_out: 0,
         };
@@ -136,6 +138,7 @@ impl Story {
             .map(|thread| thread.overwritten)
             .sum::<u64>();
         self.forgotten_threads += u64::from(records.forgotten_threads);
+        self.counts.add(records.counts);
         let mut places = self.places(records);
         let mut commands = Commands::default();
         let mut messages = Messages::default();

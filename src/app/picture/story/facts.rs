@@ -1,6 +1,8 @@
 //! Sentences and notes about the whole: how many commands each thread had, how many at once, and how long they took.
 
-use super::{Doing, LaneKind, Life, Sign, Story, time_text};
+use super::{Counts, Doing, Interval, LaneKind, Life, Sign, Story, time_text};
+use crate::app::lines::Many;
+use crate::app::picture::model::Pause;
 
 /// Threads that have a sentence of their own.
 const TOLD_THREADS: usize = 4;
@@ -8,7 +10,10 @@ const TOLD_THREADS: usize = 4;
 /// Commands that a thread has to have for one.
 const WORTH_A_SENTENCE: usize = 3;
 
-/// The lives in one lane.
+/// The end of a command that was not queued. Its thread may push it again, as another one.
+const HANDED_BACK: &str = "handed back";
+
+/// The lives in one lane, without commands that were handed back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct LaneLives {
     /// Begins and ends.
@@ -17,22 +22,16 @@ struct LaneLives {
 
 impl Story {
     pub(super) fn facts(&mut self) {
-        let lives = self.lives.iter().map(|one| &one.life);
-        let published = lives.clone().filter(|life| life.what == "PUBLISH").count();
-        let received = lives.filter(|life| life.what == "message").count();
-        let made = self
-            .picture
-            .moments
-            .iter()
-            .filter(|one| one.sign == Sign::Made);
-        let over = match made.count() {
+        let connections = match self.signs(Sign::Made) {
             0 => ": no connection was made".to_owned(),
             1 => " over one connection".to_owned(),
             other => format!(" over {other} connections, one after the other"),
         };
-        let mut facts = vec![format!(
-            "{published} messages published and {received} received{over}"
-        )];
+        let mut facts = vec![format!("{}{connections}", self.counts.came_through())];
+        facts.extend(self.counts.went_wrong());
+        if let Some(iterations) = self.iterations() {
+            facts.push(iterations);
+        }
         let mut told = 0;
         for (number, lives) in self.by_lane().iter().enumerate() {
             let lane = &mut self.picture.lanes[number];
@@ -44,9 +43,11 @@ impl Story {
             lane.note = lives.note(what);
             let is_worth_it =
                 lane.kind == LaneKind::Thread && lives.spans.len() >= WORTH_A_SENTENCE;
-            if is_worth_it && told < TOLD_THREADS && self.picture.pauses.is_empty() {
+            if is_worth_it && told < TOLD_THREADS {
                 told += 1;
-                facts.push(lives.sentence(&self.picture.lanes[number].name, self.waited(number)));
+                let name = &self.picture.lanes[number].name;
+                let did = lives.did(&self.picture.pauses);
+                facts.push(format!("{name}: {did}; {}", self.waited(number)));
             }
         }
         if self.losses > 0 {
@@ -54,35 +55,64 @@ impl Story {
                 1 => "once".to_owned(),
                 times => format!("{times} times"),
             };
-            let down = self
-                .picture
-                .intervals
-                .iter()
-                .filter(|one| one.doing == Doing::Down);
-            let down = time_text(down.map(|one| one.to - one.from).sum());
+            let down = time_text(self.took(|one| one.doing == Doing::Down));
             facts.push(format!(
                 "the connection was lost {times}, and the loop waited {down} for its attempts"
             ));
         }
         if self.overwritten > 0 {
+            let missing = match self.overwritten {
+                1 => "was overwritten and is missing",
+                _ => "were overwritten and are missing",
+            };
             facts.push(format!(
-                "{} older records were overwritten and are missing",
-                self.overwritten
+                "{} {missing}",
+                Many(self.overwritten, "older record")
             ));
         }
         if self.forgotten_threads > 0 {
-            facts.push(format!("{} threads are missing", self.forgotten_threads));
+            let are = if self.forgotten_threads == 1 {
+                "is"
+            } else {
+                "are"
+            };
+            let threads = Many(self.forgotten_threads, "thread");
+            facts.push(format!("{threads} {are} missing"));
         }
         if self.left_out > 0 {
-            facts.push(format!("{} earlier iterations are left out", self.left_out));
+            let are = if self.left_out == 1 { "is" } else { "are" };
+            let iterations = Many(self.left_out, "earlier iteration");
+            facts.push(format!("{iterations} {are} left out"));
         }
         self.picture.facts = facts;
         self.picture.focus = self.focus();
     }
 
+    /// How many signs of this kind there are.
+    fn signs(&self, sign: Sign) -> usize {
+        let moments = self.picture.moments.iter();
+        moments.filter(|one| one.sign == sign).count()
+    }
+
+    /// The iterations, and the time between them.
+    fn iterations(&self) -> Option<String> {
+        let pauses = &self.picture.pauses;
+        let between = time_text(pauses.iter().map(|pause| pause.lasted).sum());
+        let drawn = match pauses.len() {
+            0 => return None,
+            1 => "is drawn as a strip".to_owned(),
+            several => format!("is drawn as {several} strips"),
+        };
+        let count = pauses.len() + 1;
+        Some(format!(
+            "{count} iterations; the time between them, {between}, {drawn}"
+        ))
+    }
+
     fn by_lane(&self) -> Vec<LaneLives> {
         let mut lanes = vec![LaneLives::default(); self.picture.lanes.len()];
-        for unplaced in &self.lives {
+        let lives = self.lives.iter();
+        for unplaced in lives.filter(|one| one.life.end != HANDED_BACK) {
             for intervals in unplaced.by_lane() {
                 let span = (unplaced.life.from, unplaced.life.to);
                 lanes[intervals[0].lane as usize].spans.push(span);
@@ -92,15 +122,32 @@ impl Story {
         lanes
     }
 
-    /// The time that a thread waited.
-    fn waited(&self, lane: usize) -> u64 {
-        let own = self
-            .picture
-            .intervals
-            .iter()
-            .filter(|one| one.lane as usize == lane && one.row == 0);
-        let waits = own.filter(|one| one.doing != Doing::Missing);
-        waits.map(|one| one.to - one.from).sum()
+    /// How long a thread waited, and for what.
+    fn waited(&self, lane: usize) -> String {
+        let waits = [
+            (
+                &[Doing::WaitsForOutcome, Doing::WaitsForBatch][..],
+                "acknowledgments",
+            ),
+            (&[Doing::WaitsForMessage][..], "messages"),
+        ];
+        let mut told = Vec::new();
+        for (doings, what) in waits {
+            let took = self.took(|one| one.lane as usize == lane && doings.contains(&one.doing));
+            if took > 0 {
+                told.push(format!("{} for {what}", time_text(took)));
+            }
+        }
+        match told.is_empty() {
+            true => "it waited for none of them".to_owned(),
+            false => format!("it waited {}", told.join(" and ")),
+        }
+    }
+
+    /// The time that these intervals take.
+    fn took(&self, which: impl Fn(&Interval) -> bool) -> u64 {
+        let intervals = self.picture.intervals.iter().filter(|one| which(one));
+        intervals.map(|one| one.to - one.from).sum()
     }
 
     /// The time of the first loop's messages.
@@ -118,6 +165,38 @@ impl Story {
     }
 }
 
+impl Counts {
+    /// The messages that were published and received.
+    fn came_through(&self) -> String {
+        let published = Many(self.published, "message");
+        match self.received {
+            Some(received) => format!("{published} published and {received} received"),
+            None => format!("{published} published"),
+        }
+    }
+
+    /// The other ones.
+    fn went_wrong(&self) -> Option<String> {
+        let undelivered = self.published.saturating_sub(self.acknowledged);
+        let counts = [
+            (undelivered, "was not delivered", "were not delivered"),
+            (self.duplicated, "came twice", "came twice"),
+            (
+                self.dropped,
+                "found the inbox full and was dropped",
+                "found the inbox full and were dropped",
+            ),
+        ];
+        let counts = counts.into_iter().filter(|(count, ..)| *count > 0);
+        let told = counts.map(|(count, one, many)| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {many}"),
+        });
+        let told: Vec<String> = told.collect();
+        (!told.is_empty()).then(|| format!("of the messages, {}", told.join(", ")))
+    }
+}
+
 impl LaneLives {
     /// For below the lane's name.
     fn note(&self, what: &str) -> String {
@@ -128,19 +207,20 @@ impl LaneLives {
         }
     }
 
-    fn sentence(&self, name: &str, waited: u64) -> String {
-        let begin = self.spans.first().map_or(0, |span| span.0);
-        let end = self.spans.iter().map(|span| span.1).max().unwrap_or(begin);
+    /// How many there were, how long they took without the pauses, and how many there were at once.
+    fn did(&self, pauses: &[Pause]) -> String {
+        let iteration = |begin: u64| pauses.partition_point(|pause| pause.to <= begin);
+        let of_one = |one: &(u64, u64), next: &(u64, u64)| iteration(one.0) == iteration(next.0);
+        let took = self.spans.chunk_by(of_one).map(|spans| {
+            let end = spans.iter().map(|span| span.1).max();
+            end.map_or(0, |end| end - spans[0].0)
+        });
+        let took = time_text(took.sum());
         let at_once = match self.most() {
             1 => "one after the other".to_owned(),
             most => format!("up to {most} at once"),
         };
-        let waited = match waited {
-            0 => "waiting for no single one".to_owned(),
-            waited => format!("waiting {} in all", time_text(waited)),
-        };
-        let (count, took) = (self.spans.len(), time_text(end - begin));
-        format!("{name}: {count} commands in {took}, {at_once}, {waited}")
+        format!("{} commands in {took}, {at_once}", self.spans.len())
     }
 
     /// How many there are at most at a time.

@@ -18,6 +18,21 @@ pub(crate) struct Recordings {
     pub(super) left_out: u64,
 }
 
+/// The messages of a loop, as its result counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Those that the loop took.
+    pub(crate) published: u64,
+    /// Those that the broker acknowledged (QoS 0: that went out).
+    pub(crate) acknowledged: u64,
+    /// Distinct ones that came back. `None` if nobody receives them.
+    pub(crate) received: Option<u64>,
+    /// Those that came again.
+    pub(crate) duplicated: u64,
+    /// Those that came and found the inbox full.
+    pub(crate) dropped: u64,
+}
+
 /// The records of one loop as a story takes them.
 pub(super) struct LoopRecords {
     /// When the loop was opened.
@@ -26,6 +41,7 @@ pub(super) struct LoopRecords {
     pub(super) all: Vec<(u64, u32, What)>,
     pub(super) threads: Vec<LoopThread>,
     pub(super) forgotten_threads: u32,
+    pub(super) counts: Counts,
 }
 
 /// A thread of one loop.
@@ -37,10 +53,11 @@ pub(super) struct LoopThread {
 
 impl Recordings {
     /// Keeps what was recorded of a loop that has ended, and its threads with it.
-    pub(crate) fn keep(&mut self, recording: Option<Recording>) {
+    pub(crate) fn keep(&mut self, recording: Option<Recording>, counts: Counts) {
         if let Some(mut recording) = recording {
             let reading = recording.read();
-            self.keep_records(LoopRecords::new(recording.began(), &reading), MOST_RECORDS);
+            let records = LoopRecords::new(recording.began(), &reading, counts);
+            self.keep_records(records, MOST_RECORDS);
         }
     }
 
@@ -56,8 +73,21 @@ impl Recordings {
     }
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: Counts) {
+        self.published += other.published;
+        self.acknowledged += other.acknowledged;
+        self.received = match (self.received, other.received) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.duplicated += other.duplicated;
+        self.dropped += other.dropped;
+    }
+}
+
 impl LoopRecords {
-    fn new(began: Instant, reading: &Reading) -> Self {
+    fn new(began: Instant, reading: &Reading, counts: Counts) -> Self {
         let records = reading.records.iter();
         let threads = reading.threads.iter().map(|thread| LoopThread {
             number: thread.number,
@@ -71,6 +101,7 @@ impl LoopRecords {
                 .collect(),
             threads: threads.collect(),
             forgotten_threads: reading.forgotten_threads,
+            counts,
         }
     }
 

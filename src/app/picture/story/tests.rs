@@ -24,6 +24,7 @@ fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
             .map(|(number, name)| thread(number, name))
             .collect(),
         forgotten_threads: 0,
+        counts: Counts::default(),
     }
 }
 
@@ -514,4 +515,86 @@ fn inside_of_a_pause_time_runs_faster() {
     assert_eq!(picture.real(999), 999);
     assert_eq!(picture.real(1_005), 1_000 + 2_500_000_000);
     assert_eq!(picture.real(1_011), 1_000 + 5_000_000_001);
+}
+
+#[test]
+fn the_first_sentence_has_the_counts_of_the_result() {
+    let counts = [
+        Counts {
+            published: 3,
+            acknowledged: 1,
+            received: Some(1),
+            duplicated: 1,
+            dropped: 0,
+        },
+        Counts {
+            published: 1,
+            acknowledged: 1,
+            received: Some(0),
+            duplicated: 0,
+            dropped: 1,
+        },
+    ];
+    let told_of = |all: &[Counts]| {
+        let loops = all.iter().map(|counts| LoopRecords {
+            counts: *counts,
+            ..records(&["main"], Vec::new())
+        });
+        told(&loops.collect::<Vec<_>>()).facts
+    };
+    let none = ": no connection was made";
+    assert_eq!(
+        told_of(&counts)[..2],
+        [
+            format!("4 messages published and 1 received{none}"),
+            "of the messages, 2 were not delivered, 1 came twice, 1 found the inbox full and was dropped"
+                .to_owned(),
+        ]
+    );
+    let one = Counts {
+        published: 1,
+        acknowledged: 1,
+        received: None,
+        ..Counts::default()
+    };
+    assert_eq!(told_of(&[one]), [format!("1 message published{none}")]);
+}
+
+#[test]
+fn one_of_a_kind_is_told_as_one() {
+    let mut part = records(&["main", "publisher"], Vec::new());
+    part.threads[1].overwritten = 1;
+    part.forgotten_threads = 1;
+    let mut recordings = Recordings::default();
+    recordings.loops.push_back(part);
+    recordings.left_out = 1;
+    assert_eq!(
+        picture("a story", &recordings).facts[1..],
+        [
+            "1 older record was overwritten and is missing",
+            "1 thread is missing",
+            "1 earlier iteration is left out",
+        ]
+    );
+}
+
+#[test]
+fn a_command_that_was_handed_back_and_pushed_again_counts_once() {
+    let mut all = vec![(50, 1, pushed(4)), (90, 1, What::HandedBack { command: 4 })];
+    all.extend(one_publish());
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    assert_eq!(picture.lives.len(), 2);
+    assert_eq!(picture.lanes[lane(&picture, "publisher")].note, "1 command");
+}
+
+#[test]
+fn the_sentence_of_a_thread_is_about_all_iterations_without_their_pauses() {
+    let one = || records(&["main", "publisher"], one_publish());
+    let picture = told(&[one(), one(), one()]);
+    let said = "publisher: 3 commands in 2.70 µs, one after the other; it waited 2.67 µs for acknowledgments";
+    assert!(
+        picture.facts.iter().any(|fact| fact == said),
+        "{:?}",
+        picture.facts
+    );
 }
