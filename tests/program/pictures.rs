@@ -171,10 +171,12 @@ fn a_run_that_fails_leaves_a_picture_too() {
     let (done, [page, svg, trace]) = draw(program);
     done.expect_code(3);
     assert!(page.contains("no connection was made"), "{page}");
-    assert!(
-        svg.contains("attempt failed") || svg.contains("connecting"),
-        "{svg}"
-    );
+    for file in [&page, &svg, &trace] {
+        assert!(
+            file.contains("failed: nothing listens on that port"),
+            "{file}"
+        );
+    }
     assert_eq!(lives(&trace, "PUBLISH"), 0);
 }
 
@@ -192,5 +194,38 @@ fn a_run_that_fails_and_a_picture_that_cannot_be_written_are_both_told() {
     done.expect_code(3);
     for told in ["error: writing ", "error: connecting to "] {
         assert_eq!(done.stderr.matches(told).count(), 1, "{told}: {done}");
+    }
+}
+
+/// The demo clears its session first, and that fails.
+#[test]
+fn a_demo_that_never_connected_draws_its_attempts() {
+    let port = ClosedPort::hold();
+    let endpoint = port.endpoint();
+    let attempts = [
+        "--retry-attempts",
+        "2",
+        "--retry-base",
+        "1ms",
+        "--retry-max",
+        "1ms",
+    ];
+    let program = Program::new()
+        .args(["--endpoint", &endpoint])
+        .args(attempts);
+    let (done, [page, svg, trace]) = draw(program);
+    done.expect_code(3);
+    let told = "3 attempts to connect failed, the last one: nothing listens on that port";
+    assert!(page.contains(told), "{page}");
+    assert!(
+        svg.contains("failed: nothing listens on that port"),
+        "{svg}"
+    );
+    let causes = trace
+        .matches("failed: nothing listens on that port")
+        .count();
+    assert_eq!(causes, 3, "{trace}");
+    for file in [&page, &svg, &trace] {
+        assert!(!file.contains("127.0.0.1"), "{file}");
     }
 }

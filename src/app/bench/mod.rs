@@ -69,7 +69,7 @@ pub(crate) fn run(
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     if keeps_session {
-        client = demo::clear_session(client, interrupt, view)?;
+        client = demo::clear_session(client, interrupt, view, recordings)?;
     }
     let tally = Arc::new(Tally::new()?);
     let plan = Plan::of_bench(settings);
@@ -119,10 +119,10 @@ pub(crate) fn run(
         tally: &tally,
         measured: &measured,
         ended: &ended,
-        last_loss: verdict::last_loss(events),
+        last_loss: verdict::last_loss(events.clone()),
         is_interrupted: interrupt.is_requested(),
     };
-    recordings.keep(recording, counts(&evidence));
+    recordings.keep(recording, events, counts(&evidence));
     let reported = report(&evidence);
     if keeps_session && ended.stats.connects > 0 {
         let has_failed = ended.result.is_err();

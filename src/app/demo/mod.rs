@@ -21,7 +21,7 @@ use crate::app::bench::settings::UNRECEIVED;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::hush;
 use crate::app::names::as_given;
-use crate::app::picture::Recordings;
+use crate::app::picture::{Counts, Recordings};
 use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
 use crate::app::view::{Activity, Bounds, Now, Scene, View};
@@ -56,7 +56,7 @@ pub(crate) fn run(
     mut on_run: impl FnMut(&Run),
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
-    client = clear_session(client, interrupt, view)?;
+    client = clear_session(client, interrupt, view, recordings)?;
     let mut runs = Vec::new();
     let mut number = 0;
     let mut has_session = false;
@@ -93,8 +93,10 @@ pub(crate) fn leave_no_session(
     made_up_id: bool,
     has_failed: bool,
 ) {
+    // A picture is of what came before.
+    let aside = &mut Recordings::default();
     let mut cleared = match (interrupt.is_requested(), has_failed) {
-        (false, false) => clear_session(client, interrupt, view),
+        (false, false) => clear_session(client, interrupt, view, aside),
         (false, true) => clear_quickly(client, view),
         (true, _) => Ok(client),
     };
@@ -111,7 +113,8 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
     let _hushed = hush();
-    let (answered, client) = connect_and_ping(client, GRACE, view, None)?;
+    let recordings = &mut Recordings::default();
+    let (answered, client) = connect_and_ping(client, GRACE, view, None, recordings)?;
     match answered {
         true => Ok(client),
         false => Err(Error::new(
@@ -125,10 +128,26 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
 
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
+/// `recordings` gets those of its loops if it fails or is interrupted: nothing else will have run then.
 pub(crate) fn clear_session(
+    client: Client,
+    interrupt: &Interrupt,
+    view: &View,
+    recordings: &mut Recordings,
+) -> Result<Client, Error> {
+    let mut own = Recordings::default();
+    let cleared = try_to_clear(client, interrupt, view, &mut own);
+    if cleared.is_err() || interrupt.is_requested() {
+        *recordings = own;
+    }
+    cleared
+}
+
+fn try_to_clear(
     mut client: Client,
     interrupt: &Interrupt,
     view: &View,
+    recordings: &mut Recordings,
 ) -> Result<Client, Error> {
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
@@ -139,7 +158,8 @@ pub(crate) fn clear_session(
     for times in 1.. {
         let answered;
         // Every attempt may use all of its time: TERMINATE must not cut one short.
-        (answered, client) = connect_and_ping(client, Duration::MAX, view, Some(interrupt))?;
+        let time = Duration::MAX;
+        (answered, client) = connect_and_ping(client, time, view, Some(interrupt), recordings)?;
         if answered || interrupt.is_requested() {
             break;
         }
@@ -169,10 +189,12 @@ fn connect_and_ping(
     time: Duration,
     view: &View,
     interrupt: Option<&Interrupt>,
+    recordings: &mut Recordings,
 ) -> Result<(bool, Client), Error> {
     let title = "clearing the session";
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open_clean();
+    let (recording, events) = (handle.recording(), handle.events());
     view.show(Scene::new(title, &handle, bounds));
     if let Some(interrupt) = interrupt {
         // There is nothing worth finishing.
@@ -185,6 +207,7 @@ fn connect_and_ping(
     if let Some(interrupt) = interrupt {
         interrupt.loop_ended(&ended);
     }
+    recordings.keep(recording, events, Counts::default());
     ended.result?;
     let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
     Ok((answered, ended.client))
@@ -288,7 +311,7 @@ fn iterate(
     });
     let mut run = Run {
         connects: ended.stats.connects,
-        session: first_session(events),
+        session: first_session(events.clone()),
         reconnects: ended.stats.reconnects,
         resumed: ended.stats.resumed,
         resubscribed: ended.stats.resubscribed,
@@ -302,7 +325,7 @@ fn iterate(
     run.sync_publisher = add_publisher(&mut run, plan.count(SYNC), sync_publisher);
     run.async_publisher = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
     add_subscriber(&mut run, plan.total(), subscriber);
-    recordings.keep(recording, run.counts());
+    recordings.keep(recording, events, run.counts());
     if ended.left > 0 {
         run.error.get_or_insert(left_unfinished(ended.left as u64));
     }

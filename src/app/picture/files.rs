@@ -1,7 +1,7 @@
 //! The files of a run's picture: opened before the run, written after it. The main thread does both.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,15 @@ type Drawing = fn(&Picture) -> String;
 
 /// The files, open.
 pub(crate) struct PictureFiles {
-    files: Vec<(PathBuf, File, Drawing)>,
+    files: Vec<PictureFile>,
+}
+
+struct PictureFile {
+    path: PathBuf,
+    file: File,
+    /// Whether it was not there before.
+    is_new: bool,
+    draw: Drawing,
 }
 
 impl PicturePaths {
@@ -68,6 +76,7 @@ impl PicturePaths {
         let mut files = Vec::new();
         let mut opened_before = BTreeSet::new();
         for (flag, path, draw) in timelines.chain(traces) {
+            let is_new = !path.exists();
             let opened = OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -88,14 +97,19 @@ impl PicturePaths {
                 let problem = "another picture of this run goes to the same file";
                 return Err(wrong(tried, problem, "give each a file of its own"));
             }
-            files.push((path.clone(), file, draw));
+            files.push(PictureFile {
+                path: path.clone(),
+                file,
+                is_new,
+                draw,
+            });
         }
         Ok(PictureFiles { files })
     }
 }
 
 impl PictureFiles {
-    /// Draws what was recorded, and writes it.
+    /// Draws what was recorded, and writes it. If no loop ran, the files are as they were before.
     ///
     /// # Errors
     /// The first file that could not be written; the others are written all the same.
@@ -103,11 +117,15 @@ impl PictureFiles {
         if self.files.is_empty() {
             return Ok(());
         }
+        if recordings.is_empty() {
+            self.leave();
+            return Ok(());
+        }
         let picture = picture(title, recordings);
         let mut result = Ok(());
-        for (path, file, draw) in self.files {
-            let shown = path.display();
-            match replace(file, draw(&picture).as_bytes()) {
+        for one in self.files {
+            let shown = one.path.display();
+            match replace(one.file, (one.draw)(&picture).as_bytes()) {
                 Ok(()) => log::info!("wrote {shown}"),
                 Err(error) => {
                     let tried = format!("writing {shown}");
@@ -119,6 +137,17 @@ impl PictureFiles {
             }
         }
         result
+    }
+
+    /// A picture of nothing must not replace one of an earlier run.
+    fn leave(self) {
+        for one in self.files.into_iter().filter(|one| one.is_new) {
+            let shown = one.path.display();
+            match fs::remove_file(&one.path) {
+                Ok(()) => log::debug!("removed {shown} again: nothing ran that it could show"),
+                Err(error) => log::debug!("{shown} stays empty: {error}"),
+            }
+        }
     }
 }
 
@@ -191,7 +220,7 @@ mod tests {
         };
         let files = paths.open().unwrap();
         assert_eq!(std::fs::read(at("run.html")).unwrap().len(), 1_000_000);
-        files.write("nothing", &Recordings::default()).unwrap();
+        files.write("nothing", &Recordings::of_nothing()).unwrap();
         let page = std::fs::read_to_string(at("run.html")).unwrap();
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
         assert!(
@@ -204,6 +233,22 @@ mod tests {
                 .unwrap()
                 .ends_with("]}\n")
         );
+    }
+
+    #[test]
+    fn where_nothing_ran_the_files_are_as_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("old.svg"), "an earlier run").unwrap();
+        let paths = PicturePaths {
+            timelines: vec![at("old.svg"), at("new.svg")],
+            trace: None,
+        };
+        let files = paths.open().unwrap();
+        files.write("nothing", &Recordings::default()).unwrap();
+        let old = std::fs::read_to_string(at("old.svg")).unwrap();
+        assert_eq!(old, "an earlier run");
+        assert!(!at("new.svg").exists());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! between two loops is left out but for a strip. Knows nothing of how a picture is drawn. Runs on the main thread, after
 //! the loops.
 
+mod causes;
 mod commands;
 mod facts;
 mod messages;

@@ -60,6 +60,7 @@ impl Story {
                 "the connection was lost {times}, and the loop waited {down} for its attempts"
             ));
         }
+        facts.extend(self.failed_attempts());
         if self.overwritten > 0 {
             let missing = match self.overwritten {
                 1 => "was overwritten and is missing",
@@ -92,6 +93,21 @@ impl Story {
     fn signs(&self, sign: Sign) -> usize {
         let moments = self.picture.moments.iter();
         moments.filter(|one| one.sign == sign).count()
+    }
+
+    /// The attempts to connect that failed, and what became of the last one.
+    fn failed_attempts(&self) -> Option<String> {
+        let mut moments = self.picture.moments.iter();
+        let last = moments.rfind(|one| one.sign == Sign::AttemptFailed)?;
+        let text = self.picture.texts.get(last.text? as usize)?;
+        let cause = text.strip_prefix("failed: ");
+        Some(match (self.signs(Sign::AttemptFailed), cause) {
+            (1, _) => format!("one attempt to connect {text}"),
+            (many, Some(cause)) => {
+                format!("{many} attempts to connect failed, the last one: {cause}")
+            }
+            (many, None) => format!("{many} attempts to connect failed"),
+        })
     }
 
     /// The iterations, and the time between them.

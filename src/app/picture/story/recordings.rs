@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use mqtt_connection_sharing::ConnectionEvents;
 use mqtt_connection_sharing::recording::{Reading, Recording, What};
 
+use super::causes::causes;
 use super::nanos;
 
 /// Records that are kept over all loops, some 200 MiB. A run that goes on and on leaves out its oldest loops.
@@ -41,6 +43,8 @@ pub(super) struct LoopRecords {
     pub(super) all: Vec<(u64, u32, What)>,
     pub(super) threads: Vec<LoopThread>,
     pub(super) forgotten_threads: u32,
+    /// Why attempts to connect failed: for each one that was recorded, in order.
+    pub(super) causes: Vec<Option<String>>,
     pub(super) counts: Counts,
 }
 
@@ -53,12 +57,24 @@ pub(super) struct LoopThread {
 
 impl Recordings {
     /// Keeps what was recorded of a loop that has ended, and its threads with it.
-    pub(crate) fn keep(&mut self, recording: Option<Recording>, counts: Counts) {
+    /// `events` are those of its connection.
+    pub(crate) fn keep(
+        &mut self,
+        recording: Option<Recording>,
+        events: ConnectionEvents,
+        counts: Counts,
+    ) {
         if let Some(mut recording) = recording {
             let reading = recording.read();
-            let records = LoopRecords::new(recording.began(), &reading, counts);
+            let mut records = LoopRecords::new(recording.began(), &reading, counts);
+            records.causes = causes(events, records.attempts());
             self.keep_records(records, MOST_RECORDS);
         }
+    }
+
+    /// Whether no loop ran.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.loops.is_empty()
     }
 
     /// Keeps the last loop, and as many before it as the bound allows.
@@ -101,12 +117,31 @@ impl LoopRecords {
                 .collect(),
             threads: threads.collect(),
             forgotten_threads: reading.forgotten_threads,
+            causes: Vec::new(),
             counts,
         }
+    }
+
+    /// Attempts to connect that were recorded.
+    fn attempts(&self) -> usize {
+        let attempts = self.all.iter();
+        let attempts = attempts.filter(|record| matches!(record.2, What::Attempt { .. }));
+        attempts.count()
     }
 
     /// Nanoseconds from its beginning to its last record.
     pub(super) fn length(&self) -> u64 {
         self.all.last().map_or(0, |record| record.0)
+    }
+}
+
+#[cfg(test)]
+impl Recordings {
+    /// Those of a loop in which nothing happened.
+    pub(crate) fn of_nothing() -> Self {
+        let mut recordings = Recordings::default();
+        let nothing = LoopRecords::new(Instant::now(), &Reading::default(), Counts::default());
+        recordings.keep_records(nothing, MOST_RECORDS);
+        recordings
     }
 }

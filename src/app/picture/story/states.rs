@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use mqtt_connection_sharing::recording::What;
 
-use super::{
-    Doing, LaneKind, LoopLanes, LoopRecords, LoopThread, Sign, Story, cause, nanos, time_text,
-};
+use super::{Doing, LaneKind, LoopLanes, LoopRecords, LoopThread, Sign, Story, cause};
 
 /// The states of one loop and its threads.
-pub(super) struct States {
+pub(super) struct States<'r> {
     /// Each thread's wait: its kind, since when, and for what.
     waits: BTreeMap<u32, (Doing, u64, Awaited)>,
     lanes: BTreeMap<u32, u32>,
@@ -18,6 +16,10 @@ pub(super) struct States {
     link_lane: u32,
     link_state: Option<(Doing, u64)>,
     records: [u32; 2],
+    /// Attempts to connect so far.
+    attempts: usize,
+    /// Why they failed, and those that follow.
+    causes: &'r [Option<String>],
 }
 
 /// The thing that a thread waits for.
@@ -28,8 +30,8 @@ enum Awaited {
     Message(u64),
 }
 
-impl States {
-    pub(super) fn new(story: &mut Story, records: &LoopRecords, places: &LoopLanes) -> Self {
+impl<'r> States<'r> {
+    pub(super) fn new(story: &mut Story, records: &'r LoopRecords, places: &LoopLanes) -> Self {
         let begin = story.offset;
         let mut states = States {
             waits: BTreeMap::new(),
@@ -46,6 +48,8 @@ impl States {
                 story.lane(LaneKind::RecordsOut, "records out"),
                 story.lane(LaneKind::RecordsIn, "records in"),
             ],
+            attempts: 0,
+            causes: &records.causes,
         };
         let begins_late = |thread: &&LoopThread| thread.overwritten > 0;
         for thread in records.threads.iter().filter(begins_late) {
@@ -92,7 +96,10 @@ impl States {
             What::Woke => self.loop_does(story, at, Doing::Works),
             What::Write { bytes } => story.moment(self.records[0], at, Sign::TlsRecord, bytes),
             What::Read { bytes } => story.moment(self.records[1], at, Sign::TlsRecord, bytes),
-            What::Attempt { .. } => self.link_is(story, at, Some(Doing::Connecting)),
+            What::Attempt { .. } => {
+                self.attempts += 1;
+                self.link_is(story, at, Some(Doing::Connecting));
+            }
             What::Connected { session_present } => {
                 self.link_is(story, at, Some(Doing::Connected));
                 let session = if session_present {
@@ -112,15 +119,24 @@ impl States {
                     format!("lost: {}", cause(loss)),
                 );
             }
-            What::Retrying { delay } => {
+            What::Retrying { .. } => {
                 if let Some((Doing::Connecting, _)) = self.link_state {
-                    let text = format!("failed, next attempt after {}", time_text(nanos(delay)));
+                    let text = match self.cause() {
+                        Some(cause) => format!("failed: {cause}"),
+                        None => "failed".to_owned(),
+                    };
                     story.told(self.link_lane, at, Sign::AttemptFailed, text);
                 }
                 self.link_is(story, at, Some(Doing::Down));
             }
             What::Offline => self.link_is(story, at, Some(Doing::Disconnected)),
             What::LoopEnded => {
+                // The last attempt may be one that has failed for good, or that was cut short.
+                if let (Some((Doing::Connecting, _)), Some(cause)) = (self.link_state, self.cause())
+                {
+                    let text = format!("failed: {cause}");
+                    story.told(self.link_lane, at, Sign::AttemptFailed, text);
+                }
                 self.link_is(story, at, None);
                 self.loop_ends(story, at);
             }
@@ -135,6 +151,12 @@ impl States {
         }
         self.loop_ends(story, end);
         self.link_is(story, end, None);
+    }
+
+    /// Why the current attempt failed, as far as that is known.
+    fn cause(&self) -> Option<&'r String> {
+        let current = self.attempts.checked_sub(1)?;
+        self.causes.get(current)?.as_ref()
     }
 
     /// A thread waits. If it has waited for the same thing before, without an end, the first wait goes on: it looked up

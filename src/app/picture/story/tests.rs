@@ -24,6 +24,7 @@ fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
             .map(|(number, name)| thread(number, name))
             .collect(),
         forgotten_threads: 0,
+        causes: Vec::new(),
         counts: Counts::default(),
     }
 }
@@ -190,7 +191,9 @@ fn a_lost_connection_leaves_what_was_on_its_way_unsent_until_it_is_sent_again() 
         (900, 0, ended(5, CommandEnd::Delivered)),
         (950, 0, What::LoopEnded),
     ]);
-    let picture = told(&[records(&["main", "publisher"], all)]);
+    let mut part = records(&["main", "publisher"], all);
+    part.causes = vec![None, Some("nothing listens on that port".to_owned()), None];
+    let picture = told(&[part]);
     let life = [
         (100, 200, Doing::Queued),
         (200, 300, Doing::Unsent),
@@ -219,7 +222,7 @@ fn a_lost_connection_leaves_what_was_on_its_way_unsent_until_it_is_sent_again() 
         [
             (Sign::Made, "session new"),
             (Sign::Broken, "lost: the broker closed it"),
-            (Sign::AttemptFailed, "failed, next attempt after 50 ns"),
+            (Sign::AttemptFailed, "failed: nothing listens on that port"),
             (Sign::Made, "session resumed"),
         ]
     );
@@ -597,4 +600,55 @@ fn the_sentence_of_a_thread_is_about_all_iterations_without_their_pauses() {
         "{:?}",
         picture.facts
     );
+}
+
+#[test]
+fn a_loop_that_never_connected_has_its_attempts_with_their_causes() {
+    let retrying = What::Retrying {
+        delay: Duration::from_nanos(50),
+    };
+    let all = vec![
+        (0, 0, What::Attempt { number: 1 }),
+        (10, 0, retrying),
+        (60, 0, What::Attempt { number: 2 }),
+        (90, 0, retrying),
+        (140, 0, What::Attempt { number: 3 }),
+        (150, 0, What::LoopEnded),
+    ];
+    let mut part = records(&["main"], all);
+    part.causes = vec![
+        None,
+        Some("the name is unknown".to_owned()),
+        Some("the port is closed".to_owned()),
+    ];
+    let picture = told(&[part]);
+    let link = [
+        (0, 10, Doing::Connecting),
+        (10, 60, Doing::Down),
+        (60, 90, Doing::Connecting),
+        (90, 140, Doing::Down),
+        (140, 150, Doing::Connecting),
+    ];
+    assert_eq!(row(&picture, "connection", 0), link);
+    assert_eq!(
+        picture.texts,
+        [
+            "failed",
+            "failed: the name is unknown",
+            "failed: the port is closed"
+        ]
+    );
+    let said = "3 attempts to connect failed, the last one: the port is closed";
+    assert_eq!(picture.facts[1..], [said]);
+}
+
+#[test]
+fn an_attempt_that_was_cut_short_has_not_failed() {
+    let all = vec![
+        (0, 0, What::Attempt { number: 1 }),
+        (10, 0, What::LoopEnded),
+    ];
+    let mut part = records(&["main"], all);
+    part.causes = vec![None];
+    assert!(told(&[part]).moments.is_empty());
 }
