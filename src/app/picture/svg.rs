@@ -43,7 +43,8 @@ pub(crate) fn svg(picture: &Picture) -> String {
         y += 17.0;
         paper.text(14.0, y, "d", &line);
     }
-    y = paper.legend(picture, &lanes, y + 12.0);
+    let used = Used::of(picture, &lanes);
+    y = paper.legend(&used, y + 12.0);
     paper.panel(picture, &lanes, (0, picture.span), &mut y);
     let is_small = |focus: &(u64, u64)| focus.1 - focus.0 < picture.span / FOCUS_PART;
     if let Some((from, to)) = picture.focus.filter(is_small) {
@@ -62,15 +63,31 @@ pub(crate) fn svg(picture: &Picture) -> String {
     }
     if paper.is_dense {
         y += 20.0;
-        let words = "Where single bars have no room, each column shows their shares of the time, in the order of the legend from below.";
+        let words = "Where single bars have no room, each column shows the shares of what goes on in it, in the order of the legend from below.";
         paper.text(14.0, y, "d", words);
+    }
+    let crowded = [
+        (
+            paper.is_crowded,
+            "Where signs have no room, one stands for several of its kind.",
+        ),
+        (
+            paper.leaves_words_out,
+            "Words that have no room are left out; the page has them all.",
+        ),
+    ];
+    let told = crowded.into_iter().filter(|(is_true, _)| *is_true);
+    let told: Vec<&str> = told.map(|(_, words)| words).collect();
+    if !told.is_empty() {
+        y += 17.0;
+        paper.text(14.0, y, "d", &told.join(" "));
     }
     let height = y + 16.0;
     let title = markup(&picture.title);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" \
          role=\"img\">\n<title>{title}</title>\n{}<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n{}</svg>\n",
-        definitions(),
+        definitions(&used),
         paper.out
     )
 }
@@ -114,7 +131,27 @@ impl Scale {
 #[derive(Default)]
 struct Paper {
     out: String,
+    /// Whether bars became shares.
     is_dense: bool,
+    /// Whether a sign stands for several.
+    is_crowded: bool,
+    leaves_words_out: bool,
+}
+
+/// The looks that the file has to explain.
+struct Used {
+    doings: BTreeSet<Doing>,
+    signs: BTreeSet<Sign>,
+}
+
+impl Used {
+    fn of(picture: &Picture, strips: &[Strip]) -> Self {
+        let moments = strips.iter().flat_map(|strip| &*strip.moments);
+        Used {
+            doings: picture.intervals.iter().map(|one| one.doing).collect(),
+            signs: moments.map(|one| one.sign).collect(),
+        }
+    }
 }
 
 impl Paper {
@@ -128,6 +165,9 @@ impl Paper {
 
     /// A text that is cut to fit.
     fn text_within(&mut self, x: f64, y: f64, class: &str, text: &str, most: f64) {
+        if text.is_empty() {
+            return;
+        }
         let signs = (most / SIGN_WIDTH) as usize;
         match text.chars().count() > signs {
             true => {
@@ -167,14 +207,7 @@ impl Paper {
         let _ = writeln!(self.out, "<path class=\"g{number}\" d=\"{path}\"/>");
     }
 
-    fn legend(&mut self, picture: &Picture, strips: &[Strip], mut y: f64) -> f64 {
-        let mut doings = BTreeSet::new();
-        doings.extend(picture.intervals.iter().map(|one| one.doing));
-        let signs: BTreeSet<Sign> = strips
-            .iter()
-            .flat_map(|strip| strip.moments)
-            .map(|one| one.sign)
-            .collect();
+    fn legend(&mut self, used: &Used, mut y: f64) -> f64 {
         let mut x = 14.0;
         let mut place = |words: &str| {
             let width = 40.0 + words.chars().count() as f64 * SIGN_WIDTH;
@@ -185,13 +218,13 @@ impl Paper {
             x += width;
             here
         };
-        for doing in doings {
+        for doing in used.doings.iter().copied() {
             let words = doing.appearance().words;
             let (x, y) = place(words);
             self.bar(doing, (x, y), 22.0, 12.0);
             self.text(x + 28.0, y + 10.0, "d", words);
         }
-        for sign in signs {
+        for sign in used.signs.iter().copied() {
             let words = sign.glyph().words;
             let (x, y) = place(words);
             self.glyph(sign, x + 11.0, y + 1.0, 10.0);

@@ -2,12 +2,32 @@
 
 use std::fmt::Write;
 
-use super::{GUTTER, Paper, RIGHT, ROW, SIGN_WIDTH, Scale, Strip};
+use super::{GUTTER, Paper, RIGHT, ROW, SIGN_WIDTH, SMALL_WIDTH, Scale, Strip};
 use crate::app::picture::look::Sign;
 use crate::app::picture::model::{Moment, Picture};
 
+/// Pixels from one sign to the next one of its kind. Nearer ones cannot be told apart.
+const APART: f64 = 8.0;
+/// The same of ticks.
+const TICKS_APART: f64 = 1.5;
+
+/// A sign that stands for so many moments.
+struct Drawn {
+    sign: Sign,
+    x: f64,
+    count: usize,
+}
+
+/// A text of so many moments, one after the other.
+struct Said<'p> {
+    sign: Sign,
+    x: f64,
+    text: &'p str,
+    count: usize,
+}
+
 impl Paper {
-    /// At most one of each sign for each column, and texts where there is room.
+    /// The moments of a strip in this stretch of time.
     pub(super) fn moments(
         &mut self,
         picture: &Picture,
@@ -16,60 +36,128 @@ impl Paper {
         y: f64,
         height: f64,
     ) {
-        let mut last: [f64; Sign::ALL.len()] = [0.0; Sign::ALL.len()];
-        let mut free = 0.0;
-        let inside = |one: &&Moment| (scale.from..=scale.to).contains(&one.at);
-        let mut ticks = String::new();
-        for (index, moment) in strip.moments.iter().enumerate() {
-            if !inside(&moment) {
+        let is_inside = |one: &&Moment| (scale.from..=scale.to).contains(&one.at);
+        let inside: Vec<&Moment> = strip.moments.iter().filter(is_inside).collect();
+        let (ticks, others): (Vec<&Moment>, Vec<&Moment>) = inside
+            .iter()
+            .partition(|one| one.sign.glyph().shape == "tick");
+        self.ticks(&ticks, scale, y, height);
+        self.signs(&others, scale, y, height);
+        self.texts(picture, strip, &others, scale, y + height / 2.0 + ROW + 3.0);
+    }
+
+    /// Ticks, all in one element.
+    fn ticks(&mut self, ticks: &[&Moment], scale: Scale, y: f64, height: f64) {
+        let Some(first) = ticks.first() else {
+            return;
+        };
+        let mut path = String::new();
+        let mut last = f64::MIN;
+        for x in ticks.iter().map(|one| scale.x(one.at)) {
+            if x >= last + TICKS_APART {
+                last = x;
+                let _ = write!(path, "M{x:.1} {y:.1}v{height:.1}");
+            } else {
+                self.is_crowded = true;
+            }
+        }
+        let class = first.sign as u8;
+        let _ = writeln!(self.out, "<path class=\"g{class}\" d=\"{path}\"/>");
+    }
+
+    /// Signs. One that stands for several has a number, where there is room for it.
+    fn signs(&mut self, moments: &[&Moment], scale: Scale, y: f64, height: f64) {
+        let mut drawn: Vec<Drawn> = Vec::new();
+        let mut last: [Option<usize>; Sign::ALL.len()] = [None; Sign::ALL.len()];
+        for moment in moments {
+            let (sign, x) = (moment.sign, scale.x(moment.at));
+            let last = &mut last[sign as usize];
+            match *last {
+                Some(near) if x < drawn[near].x + APART => {
+                    drawn[near].count += 1;
+                    self.is_crowded = true;
+                }
+                _ => {
+                    *last = Some(drawn.len());
+                    drawn.push(Drawn { sign, x, count: 1 });
+                }
+            }
+        }
+        for (index, Drawn { sign, x, count }) in drawn.iter().enumerate() {
+            self.glyph(*sign, *x, y, height);
+            // Nobody counts these.
+            if *count < 2 || *sign == Sign::ProcessLoop {
                 continue;
             }
-            let x = scale.x(moment.at);
-            let place = &mut last[moment.sign as usize];
-            let least = if moment.sign.glyph().shape == "tick" {
-                1.5
-            } else {
-                8.0
-            };
-            if x >= *place + least {
-                *place = x;
-                match moment.sign {
-                    Sign::TlsRecord => drop(write!(ticks, "M{x:.1} {y:.1}v{height:.1}")),
-                    sign => self.glyph(sign, x, y, height),
-                }
+            let number = count.to_string();
+            let until = drawn.get(index + 1).map_or(RIGHT, |next| next.x - APART);
+            if x + APART + number.len() as f64 * SMALL_WIDTH < until {
+                self.text(x + 6.0, y + height, "in", &number);
             }
-            let text = moment
-                .text
-                .and_then(|text| picture.texts.get(text as usize));
-            if let Some(text) = text.filter(|_| x >= free) {
-                let (width, y) = (
-                    text.chars().count() as f64 * SIGN_WIDTH,
-                    y + height / 2.0 + ROW + 3.0,
-                );
-                // A failed attempt leaves its room to what became of them all.
-                let says_more = |one: &&Moment| one.text.is_some() && one.sign != moment.sign;
-                let next = strip.moments[index..].iter().find(says_more);
-                if moment.sign == Sign::AttemptFailed
-                    && next.is_some_and(|next| scale.x(next.at) < x + width + 8.0)
-                {
-                    continue;
-                }
-                // At the edge it stands on the other side.
-                if x + width > RIGHT && x - width > free.max(GUTTER) {
-                    self.text(x + 4.0, y, "d end", text);
-                    free = x + 12.0;
-                } else {
-                    self.text_within(x - 4.0, y, "d", text, (RIGHT - x).max(30.0));
-                    free = x + width + 8.0;
-                }
-            }
-        }
-        if !ticks.is_empty() {
-            let _ = writeln!(
-                self.out,
-                "<path class=\"g{}\" d=\"{ticks}\"/>",
-                Sign::TlsRecord as u8
-            );
         }
     }
+
+    /// Texts. `y` is that of the first line.
+    fn texts(
+        &mut self,
+        picture: &Picture,
+        strip: &Strip,
+        moments: &[&Moment],
+        scale: Scale,
+        y: f64,
+    ) {
+        let mut free = vec![0.0; strip.text_lines()];
+        for Said {
+            sign,
+            x,
+            text,
+            count,
+        } in said(picture, moments, scale)
+        {
+            let text = match count {
+                1 => text.to_owned(),
+                count => format!("{text} ({count} times)"),
+            };
+            let width = text.chars().count() as f64 * SIGN_WIDTH;
+            // Failed attempts leave the first line to what became of them.
+            let first = match sign {
+                Sign::AttemptFailed => free.len() - 1,
+                _ => 0,
+            };
+            let Some(line) = (first..free.len()).find(|line| x >= free[*line]) else {
+                self.leaves_words_out = true;
+                continue;
+            };
+            let y = y + line as f64 * ROW;
+            // At the edge it stands on the other side.
+            if x + width > RIGHT && x - width > free[line].max(GUTTER) {
+                self.text(x + 4.0, y, "d end", &text);
+                free[line] = x + 12.0;
+            } else {
+                self.text_within(x - 4.0, y, "d", &text, (RIGHT - x).max(30.0));
+                free[line] = x + width + 8.0;
+            }
+        }
+    }
+}
+
+/// The texts of these moments; the same one several times in a row once.
+fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<Said<'p>> {
+    let mut all: Vec<Said> = Vec::new();
+    for moment in moments {
+        let number = moment.text.map(|number| number as usize);
+        let Some(text) = number.and_then(|number| picture.texts.get(number)) else {
+            continue;
+        };
+        match all.last_mut() {
+            Some(last) if (last.sign, last.text) == (moment.sign, text) => last.count += 1,
+            _ => all.push(Said {
+                sign: moment.sign,
+                x: scale.x(moment.at),
+                text,
+                count: 1,
+            }),
+        }
+    }
+    all
 }

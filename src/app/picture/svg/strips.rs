@@ -1,8 +1,10 @@
 //! The lanes as the SVG draws them: one by one, and the others of a kind together. Pure; any thread.
 
+use std::borrow::Cow;
+
 use super::{BAND, LEAST_LANE, PAD, ROW};
 use crate::app::picture::levels::Levels;
-use crate::app::picture::look::Doing;
+use crate::app::picture::look::{Doing, Sign};
 use crate::app::picture::model::{Interval, LaneKind, Moment, Picture};
 
 /// Lanes of one kind that are drawn one by one; the others become one band.
@@ -17,7 +19,7 @@ pub(super) struct Strip<'p> {
     /// By what goes on in them.
     pub(super) band: Vec<(Doing, Levels)>,
     pub(super) most: u32,
-    pub(super) moments: &'p [Moment],
+    pub(super) moments: Cow<'p, [Moment]>,
 }
 
 pub(super) fn shown_lanes(picture: &Picture) -> Vec<Strip<'_>> {
@@ -46,7 +48,7 @@ pub(super) fn shown_lanes(picture: &Picture) -> Vec<Strip<'_>> {
             rows: (0..lane.rows).map(|row| picture.row(number, row)).collect(),
             band,
             most,
-            moments: picture.moments_of(number),
+            moments: picture.moments_of(number).into(),
         });
     }
     strips
@@ -70,6 +72,9 @@ fn others(picture: &Picture, first: usize) -> Strip<'_> {
         .filter(|one| is_other(one.lane as usize));
     let intervals: Vec<Interval> = intervals.filter(counts).copied().collect();
     let (band, most) = by_doing(&intervals);
+    let moments = picture.moments.iter().copied();
+    let mut moments: Vec<Moment> = moments.filter(|one| is_other(one.lane as usize)).collect();
+    moments.sort_unstable_by_key(|one| one.at);
     Strip {
         kind,
         name: format!("{count} more"),
@@ -80,7 +85,7 @@ fn others(picture: &Picture, first: usize) -> Strip<'_> {
         rows: Vec::new(),
         band,
         most,
-        moments: &[],
+        moments: moments.into(),
     }
 }
 
@@ -107,8 +112,16 @@ impl Strip<'_> {
         let band = if self.band.is_empty() { 0.0 } else { BAND };
         let moments = if self.moments.is_empty() { 0.0 } else { ROW };
         // Below them.
-        let has_texts = self.moments.iter().any(|one| one.text.is_some());
-        let texts = if has_texts { ROW } else { 0.0 };
+        let texts = self.text_lines() as f64 * ROW;
         LEAST_LANE.max(rows + band + moments + texts + 2.0 * PAD)
+    }
+
+    /// Lines for texts: another one where a connection comes and goes.
+    pub(super) fn text_lines(&self) -> usize {
+        let has = |wanted: fn(&Moment) -> bool| self.moments.iter().any(wanted);
+        match has(|one| matches!(one.sign, Sign::Broken | Sign::AttemptFailed)) {
+            true => 2,
+            false => usize::from(has(|one| one.text.is_some())),
+        }
     }
 }

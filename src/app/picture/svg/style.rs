@@ -2,15 +2,16 @@
 
 use std::fmt::Write;
 
-use crate::app::picture::look::{Doing, Filling, Sign};
+use super::Used;
+use crate::app::picture::look::Filling;
 
-/// Colours for light and dark, and the patterns.
-pub(super) fn definitions() -> String {
+/// Colours for light and dark, and the patterns, of the looks that are used.
+pub(super) fn definitions(used: &Used) -> String {
     let mut light = String::new();
     let mut dark = String::new();
     let mut patterns = String::new();
-    for doing in Doing::ALL {
-        let (number, look) = (doing as u8, doing.appearance());
+    for doing in &used.doings {
+        let (number, look) = (*doing as u8, doing.appearance());
         for (rules, colour) in [(&mut light, look.light), (&mut dark, look.dark)] {
             let _ = write!(
                 rules,
@@ -38,8 +39,8 @@ pub(super) fn definitions() -> String {
              width=\"6\" height=\"6\" opacity=\".25\"/><path class=\"k{number}\" stroke-width=\"1.4\" d=\"{lines}\"/></pattern>"
         );
     }
-    for sign in Sign::ALL {
-        let (number, look) = (sign as u8, sign.glyph());
+    for sign in &used.signs {
+        let (number, look) = (*sign as u8, sign.glyph());
         for (rules, colour) in [(&mut light, look.light), (&mut dark, look.dark)] {
             let _ = write!(
                 rules,

@@ -1,7 +1,8 @@
 //! The SVG: it is well-formed, has each lane and bar, stays small, and nothing from outside breaks out of its place.
 
-use super::made_up::{MS, NASTY, many, moment, small};
+use super::made_up::{MS, NASTY, lane, many, moment, small};
 use crate::app::picture::look::{Doing, Sign};
+use crate::app::picture::model::{LaneKind, Picture};
 use crate::app::picture::svg;
 
 /// Whether each tag that begins ends, in order. Knows as much of XML as the file uses.
@@ -62,20 +63,67 @@ fn every_interval_that_has_room_is_a_bar_of_its_own() {
     }
 }
 
-#[test]
-fn the_words_of_a_failed_attempt_leave_their_room_to_the_connection_that_follows() {
+/// The lane of the connection has attempts that fail at these milliseconds, for these reasons.
+fn with_failures(failures: &[(u64, &str)]) -> Picture {
     let mut picture = small();
     picture.focus = None;
-    picture.moments.retain(|one| one.sign != Sign::Broken);
-    for (at, words) in [(1, "failed at first"), (63, "failed just before")] {
-        let text = picture.text(words.to_owned());
+    for (at, words) in failures {
+        let text = picture.text((*words).to_owned());
         let failed = moment(6, at * MS, Sign::AttemptFailed, 0, Some(text));
         picture.moments.push(failed);
     }
     picture.moments.sort_by_key(|one| (one.lane, one.at));
+    picture
+}
+
+/// The height at which a text stands.
+fn line_of(file: &str, words: &str) -> f64 {
+    let (before, _) = file
+        .split_once(&format!(">{words}<"))
+        .unwrap_or_else(|| panic!("no {words}: {file}"));
+    let (_, y) = before.rsplit_once(" y=\"").unwrap();
+    y.split('"').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_words_of_a_failed_attempt_leave_their_line_to_what_follows() {
+    let file = svg(&with_failures(&[
+        (52, "a failure"),
+        (63, "another failure"),
+    ]));
+    let resumed = line_of(&file, "session resumed");
+    assert!(line_of(&file, "a failure") > resumed);
+    assert_eq!(
+        line_of(&file, "a failure"),
+        line_of(&file, "another failure")
+    );
+    assert!(file.contains("the broker closed it"));
+    assert!(!file.contains("are left out"));
+}
+
+#[test]
+fn failures_that_have_no_room_are_counted() {
+    let at = [52, 55, 58, 61].map(|at| (at, "always the same"));
+    let file = svg(&with_failures(&at));
+    line_of(&file, "always the same (4 times)");
+    // Six in a tenth of a millisecond lie on each other.
+    let mut picture = with_failures(&[]);
+    let text = picture.text("on each other".to_owned());
+    let near = (0..6).map(|n| moment(6, 55 * MS + n * MS / 60, Sign::AttemptFailed, 0, Some(text)));
+    picture.moments.extend(near);
+    picture.moments.sort_by_key(|one| (one.lane, one.at));
     let file = svg(&picture);
-    assert!(file.contains(">failed at first<") && file.contains(">session resumed<"));
-    assert!(!file.contains("failed just before"), "{file}");
+    assert!(file.contains(">6</text>"), "{file}");
+    assert!(file.contains("one stands for several"));
+    line_of(&file, "on each other (6 times)");
+    // Words that differ have one line.
+    let file = svg(&with_failures(&[
+        (55, "one reason of several words"),
+        (56, "another reason"),
+    ]));
+    assert!(
+        !file.contains("another reason") && file.contains("Words that have no room are left out")
+    );
 }
 
 #[test]
@@ -111,4 +159,46 @@ fn it_is_light_or_dark_and_loads_nothing() {
     for word in ["http", "href", "@import", "<image"] {
         assert!(!outside.contains(word), "{word}");
     }
+}
+
+#[test]
+fn a_failure_of_a_thread_that_has_no_lane_of_its_own_is_drawn() {
+    let mut picture = small();
+    picture.focus = None;
+    for number in 0..20 {
+        let name = format!("thread-{number}");
+        picture.lanes.push(lane(LaneKind::Thread, &name, 1));
+    }
+    // Lanes of a kind lie side by side.
+    let others = picture.lanes.len() - 20;
+    picture.lanes[..others]
+        .iter_mut()
+        .for_each(|lane| lane.kind = LaneKind::Inbox);
+    for (lane, at, words) in [
+        (others + 19, 20, "the last one"),
+        (others + 18, 50, "another one"),
+    ] {
+        let text = picture.text(words.to_owned());
+        let failed = moment(lane as u32, at * MS, Sign::Failure, 0, Some(text));
+        picture.moments.push(failed);
+    }
+    let file = svg(&picture);
+    assert!(file.contains(">the last one<") && file.contains(">another one<"));
+    assert!(file.contains(Sign::Failure.glyph().words), "in the legend");
+}
+
+#[test]
+fn the_file_has_no_pattern_that_it_does_not_use_and_no_empty_text() {
+    let file = svg(&many(3_000));
+    let patterns: Vec<&str> = file
+        .split("<pattern id=\"")
+        .skip(1)
+        .map(|part| part.split('"').next().unwrap())
+        .collect();
+    assert!(!patterns.is_empty());
+    for pattern in patterns {
+        let class = format!("class=\"s{}\"", &pattern[1..]);
+        assert!(file.contains(&class), "{class}");
+    }
+    assert!(!file.contains("></text>"));
 }
