@@ -53,7 +53,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let mut results = Results::new(config.output);
     let view = View::start(config.view, config.verbosity);
     let options = config.options;
-    let mut recordings = Recordings::default();
+    let mut recordings = Recordings::of(&options);
     let status = match &config.job {
         Job::Demo(demo) => {
             let report = demo::run(options, demo, &interrupt, &mut recordings, &view, |run| {

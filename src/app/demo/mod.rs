@@ -135,7 +135,7 @@ pub(crate) fn clear_session(
     view: &View,
     recordings: &mut Recordings,
 ) -> Result<Client, Error> {
-    let mut own = Recordings::default();
+    let mut own = Recordings::of(client.options());
     let cleared = try_to_clear(client, interrupt, view, &mut own);
     if cleared.is_err() || interrupt.is_requested() {
         *recordings = own;

@@ -49,6 +49,8 @@ pub(crate) enum Sign {
     ProcessLoop,
     /// A TLS record, either way.
     TlsRecord,
+    /// Without TLS: bytes that were written to the link, or read from it.
+    LinkBytes,
     /// A connection was made.
     Made,
     /// A connection was lost.
@@ -183,9 +185,10 @@ impl Doing {
 }
 
 impl Sign {
-    pub(crate) const ALL: [Sign; 7] = [
+    pub(crate) const ALL: [Sign; 8] = [
         Sign::ProcessLoop,
         Sign::TlsRecord,
+        Sign::LinkBytes,
         Sign::Made,
         Sign::Broken,
         Sign::AttemptFailed,
@@ -197,6 +200,7 @@ impl Sign {
         let (words, [light, dark], shape) = match self {
             Sign::ProcessLoop => ("PROCESSLOOP: the socket has data", GREY, "up"),
             Sign::TlsRecord => ("TLS record", BLUE, "tick"),
+            Sign::LinkBytes => ("write or read", BLUE, "tick"),
             Sign::Made => ("connected", GREEN, "up"),
             Sign::Broken => ("connection lost", VERMILLION, "cross"),
             Sign::AttemptFailed => ("attempt failed", VERMILLION, "down"),

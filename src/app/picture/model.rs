@@ -50,8 +50,10 @@ pub(crate) enum LaneKind {
     InFlight,
     Loop,
     Link,
-    RecordsOut,
-    RecordsIn,
+    /// What goes out on the link.
+    BytesOut,
+    /// What comes in on it.
+    BytesIn,
     Inbox,
 }
 
@@ -86,7 +88,7 @@ pub(crate) struct Moment {
     pub(crate) lane: u32,
     pub(crate) at: u64,
     pub(crate) sign: Sign,
-    /// Of a TLS record.
+    /// Of a TLS record, or of a write or read.
     pub(crate) bytes: u64,
     /// The number of its text in [`Picture::texts`].
     pub(crate) text: Option<u32>,

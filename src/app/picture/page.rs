@@ -105,8 +105,8 @@ fn kind(kind: LaneKind) -> &'static str {
         LaneKind::InFlight => "in flight",
         LaneKind::Loop => "loop",
         LaneKind::Link => "link",
-        LaneKind::RecordsOut => "out",
-        LaneKind::RecordsIn => "in",
+        LaneKind::BytesOut => "out",
+        LaneKind::BytesIn => "in",
         LaneKind::Inbox => "inbox",
     }
 }

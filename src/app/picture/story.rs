@@ -33,7 +33,7 @@ const PAUSES_PART: u64 = 6;
 
 /// The picture of these loops.
 pub(crate) fn picture(title: &str, recordings: &Recordings) -> Picture {
-    let mut story = Story::new(title);
+    let mut story = Story::new(title, recordings.has_tls);
     story.left_out = recordings.left_out;
     let loops = &recordings.loops;
     let length: u64 = loops.iter().map(LoopRecords::length).sum();
@@ -66,6 +66,11 @@ struct Story {
     losses: u64,
     /// Older loops that are missing.
     left_out: u64,
+    /// The sign of bytes on the link.
+    bytes: Sign,
+    /// The lanes of those that go out, and of those that come.
+    bytes_out: u32,
+    bytes_in: u32,
 }
 
 /// The lanes of one loop's threads and inboxes.
@@ -77,7 +82,11 @@ struct LoopLanes {
 }
 
 impl Story {
-    fn new(title: &str) -> Self {
+    fn new(title: &str, has_tls: bool) -> Self {
+        let (bytes, names) = match has_tls {
+            true => (Sign::TlsRecord, ["records out", "records in"]),
+            false => (Sign::LinkBytes, ["writes", "reads"]),
+        };
         let mut story = Story {
             picture: Picture {
                 title: title.to_owned(),
@@ -90,16 +99,19 @@ impl Story {
             counts: Counts::default(),
             losses: 0,
             left_out: 0,
+            bytes,
+            bytes_out: 0,
+            bytes_in: 0,
         };
         for (kind, name) in [
             (LaneKind::Queue, "command queue"),
             (LaneKind::InFlight, "in flight"),
             (LaneKind::Link, "connection"),
-            (LaneKind::RecordsOut, "records out"),
-            (LaneKind::RecordsIn, "records in"),
         ] {
             story.lane(kind, name);
         }
+        story.bytes_out = story.lane(LaneKind::BytesOut, names[0]);
+        story.bytes_in = story.lane(LaneKind::BytesIn, names[1]);
         story
     }
 

@@ -78,7 +78,7 @@ impl TraceEvents<'_> {
         match lane.kind {
             LaneKind::Queue | LaneKind::InFlight => self.counter(number),
             LaneKind::Thread | LaneKind::Loop | LaneKind::Link => self.states(number),
-            LaneKind::RecordsOut | LaneKind::RecordsIn | LaneKind::Inbox => {}
+            LaneKind::BytesOut | LaneKind::BytesIn | LaneKind::Inbox => {}
         }
         for moment in self.picture.moments_of(number) {
             let text = moment

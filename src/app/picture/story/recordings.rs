@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use mqtt_connection_sharing::ConnectionEvents;
+use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::recording::{Reading, Recording, What};
 
 use super::causes::causes;
@@ -18,6 +19,8 @@ pub(crate) struct Recordings {
     pub(super) loops: VecDeque<LoopRecords>,
     /// Older loops that are not kept.
     pub(super) left_out: u64,
+    /// Whether their links have TLS.
+    pub(super) has_tls: bool,
 }
 
 /// The messages of a loop, as its result counts them.
@@ -56,6 +59,14 @@ pub(super) struct LoopThread {
 }
 
 impl Recordings {
+    /// For loops with these options.
+    pub(crate) fn of(options: &Options) -> Self {
+        Recordings {
+            has_tls: matches!(options.security, Security::Tls(_)),
+            ..Recordings::default()
+        }
+    }
+
     /// Keeps what was recorded of a loop that has ended, and its threads with it.
     /// `events` are those of its connection.
     pub(crate) fn keep(

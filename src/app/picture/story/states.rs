@@ -15,7 +15,6 @@ pub(super) struct States<'r> {
     loop_state: (Doing, u64),
     link_lane: u32,
     link_state: Option<(Doing, u64)>,
-    records: [u32; 2],
     /// Attempts to connect so far.
     attempts: usize,
     /// Why they failed, and those that follow.
@@ -44,10 +43,6 @@ impl<'r> States<'r> {
             loop_state: (Doing::Works, begin),
             link_lane: story.lane(LaneKind::Link, "connection"),
             link_state: Some((Doing::Disconnected, begin)),
-            records: [
-                story.lane(LaneKind::RecordsOut, "records out"),
-                story.lane(LaneKind::RecordsIn, "records in"),
-            ],
             attempts: 0,
             causes: &records.causes,
         };
@@ -94,8 +89,8 @@ impl<'r> States<'r> {
             What::ProcessLoop => story.moment(self.loop_lane, at, Sign::ProcessLoop, 0),
             What::Sleeps => self.loop_does(story, at, Doing::Sleeps),
             What::Woke => self.loop_does(story, at, Doing::Works),
-            What::Write { bytes } => story.moment(self.records[0], at, Sign::TlsRecord, bytes),
-            What::Read { bytes } => story.moment(self.records[1], at, Sign::TlsRecord, bytes),
+            What::Write { bytes } => story.moment(story.bytes_out, at, story.bytes, bytes),
+            What::Read { bytes } => story.moment(story.bytes_in, at, story.bytes, bytes),
             What::Attempt { .. } => {
                 self.attempts += 1;
                 self.link_is(story, at, Some(Doing::Connecting));

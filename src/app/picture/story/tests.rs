@@ -30,7 +30,7 @@ fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
 }
 
 fn told(loops: &[LoopRecords]) -> Picture {
-    let mut story = Story::new("a story");
+    let mut story = Story::new("a story", true);
     for (index, records) in loops.iter().enumerate() {
         if index > 0 {
             story.pause(Duration::from_secs(5), 10);
@@ -651,4 +651,23 @@ fn an_attempt_that_was_cut_short_has_not_failed() {
     let mut part = records(&["main"], all);
     part.causes = vec![None];
     assert!(told(&[part]).moments.is_empty());
+}
+
+#[test]
+fn without_tls_there_are_no_records() {
+    let all = vec![
+        (10, 0, What::Read { bytes: 5 }),
+        (20, 0, What::Write { bytes: 6 }),
+    ];
+    let mut recordings = Recordings::default();
+    recordings.keep_records(records(&["main"], all), usize::MAX);
+    let picture = picture("a story", &recordings);
+    for (name, bytes) in [("writes", 6), ("reads", 5)] {
+        let [own] = picture.moments_of(lane(&picture, name)) else {
+            panic!("{name}")
+        };
+        assert_eq!((own.sign, own.bytes), (Sign::LinkBytes, bytes));
+    }
+    let names = picture.lanes.iter().map(|lane| &lane.name);
+    assert!(names.into_iter().all(|name| !name.contains("record")));
 }

@@ -87,8 +87,8 @@ pub(super) fn small() -> Picture {
             lane(LaneKind::InFlight, "in flight", 0),
             lane(LaneKind::Loop, "loop (main)", 1),
             lane(LaneKind::Link, "connection", 1),
-            lane(LaneKind::RecordsOut, "records out", 0),
-            lane(LaneKind::RecordsIn, "records in", 0),
+            lane(LaneKind::BytesOut, "records out", 0),
+            lane(LaneKind::BytesIn, "records in", 0),
             lane(LaneKind::Inbox, "inbox 1", 0),
         ],
         ..Picture::default()
@@ -192,8 +192,8 @@ pub(super) fn many(messages: u64) -> Picture {
         lane(LaneKind::InFlight, "in flight", 0),
         lane(LaneKind::Loop, "loop (main)", 1),
         lane(LaneKind::Link, "connection", 1),
-        lane(LaneKind::RecordsOut, "records out", 0),
-        lane(LaneKind::RecordsIn, "records in", 0),
+        lane(LaneKind::BytesOut, "records out", 0),
+        lane(LaneKind::BytesIn, "records in", 0),
         lane(LaneKind::Inbox, "inbox 1", 0),
     ]);
     let mut lives = Vec::new();
