@@ -13,7 +13,7 @@ use toml::Table;
 use super::settings::{Settings, Task, flags, former_name};
 use super::sources::{Layer, Raw, Source, defaults};
 use super::surroundings::is_port_of_kubernetes;
-use super::values::wrong;
+use super::values::{Given, Rule, wrong};
 
 /// The values that count, and the defaults below them.
 #[derive(Debug)]
@@ -154,6 +154,13 @@ impl Chosen {
         }
         Ok(())
     }
+}
+
+/// The value of a setting that has a default.
+pub(super) fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
+    let given = given.as_ref().map(|given| given.value.clone());
+    // A test holds that the file has them all.
+    given.ok_or_else(|| bug("config/demo.toml lacks a default".to_owned()))
 }
 
 /// Settings of a table whose values have been judged.

@@ -9,6 +9,8 @@ pub(crate) mod check;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod checks;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod choice;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod chosen;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod cli;

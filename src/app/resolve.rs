@@ -1,6 +1,6 @@
 //! Sources in, a valid [`Config`] out: one line for each setting.
 //!
-//! [`resolve`] lays the sources over each other (`chosen.rs`), takes each setting over, and has those
+//! [`resolve`] has the sources laid over each other (`choice.rs`), takes each setting over, and has those
 //! checked that concern each other. `remote.rs` has the way to a broker, `will.rs` the last will, and
 //! `checks.rs` the sizes of messages. Types have judged each value for itself (`values.rs`).
 //!
@@ -17,18 +17,17 @@ use mqtt_connection_sharing::options::Options;
 
 use super::bench::settings::BenchSettings;
 use super::check::settings::CheckSettings;
-use super::chosen::Chosen;
+use super::choice::Choice;
+use super::chosen::{Chosen, value};
 use super::cli::{Cli, Verbosity};
 use super::demo::settings::DemoSettings;
 use super::lines::Many;
 use super::names::Names;
 use super::picture::PicturePaths;
-use super::settings::{Settings, Task, variable};
-use super::sources::{Layer, LineBreak, is_quoted, line_break};
+use super::settings::{Settings, Task};
 use super::surroundings::Surroundings;
-use super::usage::refuse_misplaced;
-use super::values::{FilePath, Format, Given, Rule, ViewMode, wrong};
-use super::{checks, files, remote, unused, will};
+use super::values::{Format, Given, Rule, ViewMode};
+use super::{checks, remote, will};
 
 /// Everything the program needs to know, valid.
 #[derive(Debug, Clone)]
@@ -91,32 +90,21 @@ impl Job {
 /// # Errors
 /// [`Blame::Configuration`], naming the setting and where it was given.
 pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, Error> {
-    let verbosity = cli.logged();
-    let task = cli.task;
-    refuse_misplaced(&cli.given, task)?;
-    let mut notices = flags_only(&cli, surroundings);
-    let mut layers = vec![cli.given, Layer::of_environment(surroundings)];
-    if let Some(path) = &cli.config {
-        FilePath::read_os(path.as_os_str()).map_err(|refusal| {
-            let advice = format!("use {}", refusal.allowed);
-            wrong("reading --config", refusal.problem("\"\""), advice)
-        })?;
-        layers.extend(Layer::of_file(&files::read_settings(path)?, path)?);
-    }
-    unused::leave_out_half_a_certificate(&mut layers, task, &mut notices);
-    let mut chosen = Chosen::new(layers, task);
-    let local = value(&chosen.judge("local")?.local)?;
-    if local {
-        unused::leave_out_remote(&mut chosen, surroundings, &mut notices)?;
-    } else {
-        chosen.settle_port()?;
-        unused::leave_out_for_broker(&mut chosen, surroundings, &mut notices)?;
-        remote::settle_password_file(&mut chosen, surroundings)?;
-    }
-    unused::leave_out_will(&mut chosen, &mut notices);
-    let settings = chosen.settings()?;
-    notices.extend(likely_slips(&chosen, task, local, surroundings));
+    configure(&Choice::new(cli, surroundings)?, surroundings)
+}
 
+/// Makes a valid configuration of settings that are each valid for itself.
+pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<Config, Error> {
+    let Choice {
+        task,
+        verbosity,
+        local,
+        chosen,
+        settings,
+        ..
+    } = choice;
+    let (task, verbosity, local) = (*task, *verbosity, *local);
+    let mut notices = choice.notices.clone();
     let mut names = Names::default();
     for key in chosen.keys() {
         names.insert(&key, chosen.name(&key));
@@ -131,9 +119,9 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             notices: &mut notices,
             names: &mut names,
         };
-        remote::options(&chosen, &settings, client_id, surroundings, remarks)?
+        remote::options(chosen, settings, client_id, surroundings, remarks)?
     };
-    options.last_will = will::last_will(&chosen, &settings)?;
+    options.last_will = will::last_will(chosen, settings)?;
     options.keep_alive = value(&settings.keep_alive)?;
     options.clean_session = value(&settings.clean_session)?;
     options.on_session_lost = value(&settings.on_session_lost)?;
@@ -158,7 +146,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
     retry.attempts = value(&settings.retry_attempts)?;
     let job = match task {
         Task::Demo => {
-            let demo = demo(&chosen, &settings, made_up_id)?;
+            let demo = demo(chosen, settings, made_up_id)?;
             checks::together(&options, &demo.sent(), &names)?;
             notices.extend(aws_notices(&options));
             notices.extend(rate_notices(&options));
@@ -166,7 +154,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
         }
         Task::Bench => {
             let run = (surroundings.run.clone(), made_up_id);
-            let bench = bench(&chosen, &settings, run, &mut options)?;
+            let bench = bench(chosen, settings, run, &mut options)?;
             checks::together(&options, &bench.sent(), &names)?;
             notices.extend(bench.aws_notice(&options));
             notices.extend(rate_notices(&options));
@@ -191,7 +179,7 @@ pub(crate) fn resolve(cli: Cli, surroundings: &Surroundings) -> Result<Config, E
             Job::Check(check)
         }
     };
-    let pictures = pictures(&chosen, &settings);
+    let pictures = pictures(chosen, settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
         Job::Bench(bench) => pictures.recording(bench.messages, bench.threads as u64),
@@ -273,80 +261,10 @@ fn bench(
     Ok(bench)
 }
 
-/// The value of a setting that has a default.
-fn value<R: Rule>(given: &Option<Given<R>>) -> Result<R::Value, Error> {
-    let given = given.as_ref().map(|given| given.value.clone());
-    // A test holds that the file has them all.
-    given.ok_or_else(|| {
-        let problem = "config/demo.toml lacks a default";
-        wrong("reading the defaults", problem, "report it as a bug")
-    })
-}
-
 /// A limit that the broker sets if nothing else does.
 fn limit<R: Rule>(given: &Option<Given<R>>, of_broker: R::Value) -> R::Value {
     let given = given.as_ref().map(|given| given.value.clone());
     given.unwrap_or(of_broker)
-}
-
-/// Variables that this program knows as flags only, unless such a flag is given.
-fn flags_only(cli: &Cli, surroundings: &Surroundings) -> Vec<String> {
-    let is_given = |flag: &str| match flag.starts_with("--config") {
-        true => cli.config.is_some(),
-        false => cli.verbosity() != Verbosity::Normal,
-    };
-    surroundings
-        .flags_only()
-        .filter(|(_, flag)| !is_given(flag))
-        .map(|(name, flag)| format!("{name} is no setting and not used; give {flag}"))
-        .collect()
-}
-
-/// Variables whose names are nearly those of settings that nobody gives, and a password that has more around it.
-fn likely_slips(
-    chosen: &Chosen,
-    task: Task,
-    local: bool,
-    surroundings: &Surroundings,
-) -> Vec<String> {
-    let is_used = |key: &String| {
-        let unused = !task.takes(key) || (local && unused::remote_only().any(|only| only == key));
-        chosen.source(key).is_none() && !unused
-    };
-    let near = surroundings
-        .nearly_settings()
-        .filter(|(_, key)| is_used(key));
-    let mut slips: Vec<String> = near
-        .map(|(name, key)| {
-            let unused = format!("{name} is no setting and not used");
-            match surroundings.service_of(name) {
-                Some(service) => {
-                    format!("{unused}: Kubernetes sets it for a Service called {service}")
-                }
-                None => format!("{unused}; did you mean {}?", variable(&key)),
-            }
-        })
-        .collect();
-    for name in [remote::PASSWORD, remote::PKCS12_PASSWORD] {
-        let Some(text) = surroundings.variable(name) else {
-            continue;
-        };
-        if is_quoted(text) {
-            slips.push(format!(
-                "the quotation marks around {name} count as part of the password"
-            ));
-        }
-        let text = text.to_string_lossy();
-        if let Some(found) = line_break(files::without_line_break(&text)) {
-            let LineBreak {
-                character, cause, ..
-            } = found;
-            slips.push(format!(
-                "{name} ends in {character}{cause}; it counts as part of the password"
-            ));
-        }
-    }
-    slips
 }
 
 /// A pace that AWS IoT answers with silence, or by closing the connection without a reason.
