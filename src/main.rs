@@ -15,26 +15,46 @@ use std::sync::Arc;
 use mqtt_connection_sharing::error::Error;
 
 use app::cli::Cli;
+use app::command_line::Asked;
 use app::demo::Interrupt;
+use app::in_force::in_force;
 use app::picture::Recordings;
 use app::print::{Results, print_error};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
+use app::values::Format;
 use app::view::View;
 use app::{bench, check, command_line, demo, local, logging, names, signals};
 
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let result = command_line::parse().and_then(|cli| {
-        logging::start(cli.logged());
-        run(cli)
+    let result = command_line::parse().and_then(|asked| match asked {
+        Asked::Run(cli) => {
+            logging::start(cli.logged());
+            run(cli)
+        }
+        Asked::Settings(cli) => {
+            logging::start(cli.verbosity());
+            show_settings(cli)
+        }
     });
     let status = result.unwrap_or_else(|error| {
         print_error(&error);
         error.exit_status()
     });
     ExitCode::from(status)
+}
+
+fn show_settings(cli: Cli) -> Result<u8, Error> {
+    let shown = in_force(cli, &Surroundings::of_this_process())?;
+    for notice in &shown.notices {
+        log::warn!("{notice}");
+    }
+    let mut results = Results::new(Format::Text);
+    results.line(&shown.text);
+    results.written()?;
+    shown.problem.map_or(Ok(0), Err)
 }
 
 fn run(cli: Cli) -> Result<u8, Error> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::settings::{Settings, Task, flags, former_name};
 use super::sources::{Layer, Raw, Source, defaults};
@@ -66,6 +66,16 @@ impl Chosen {
     /// The source of the value that counts; `None` for a default, or if there is none.
     pub(super) fn source(&self, key: &str) -> Option<&Source> {
         self.values.get(key).map(|(source, _)| source)
+    }
+
+    /// The value that some source gives.
+    pub(super) fn given(&self, key: &str) -> Option<(&Source, &Raw)> {
+        self.values.get(key).map(|(source, raw)| (source, raw))
+    }
+
+    /// The default.
+    pub(super) fn default(&self, key: &str) -> Option<&Value> {
+        self.defaults.get(key)
     }
 
     /// Whether nobody gives another value than the default. A copy of the file of defaults gives the same ones.

@@ -9,22 +9,33 @@ use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 
 use super::cli::Cli;
-use super::help::{command_of, front_command};
+use super::help::{command_of, front_command, settings_command};
 use super::usage::{not_help, usage_error};
 use super::verbs::{Beginning, Verb};
+
+/// The request of a command line.
+pub(crate) enum Asked {
+    /// To run a task.
+    Run(Cli),
+    /// To print the settings that it would run with.
+    Settings(Cli),
+}
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
 /// they are asked for.
 ///
 /// # Errors
 /// A usage error, as one line.
-pub(crate) fn parse() -> Result<Cli, Error> {
+pub(crate) fn parse() -> Result<Asked, Error> {
     let command_line: Vec<OsString> = std::env::args_os().collect();
     if let Some(error) = not_help(&command_line) {
         return Err(error);
     }
     match parse_from(&command_line) {
-        Ok(cli) => Ok(cli),
+        Ok(cli) => Ok(match Beginning::of(&command_line).verb {
+            Some(Verb::Settings) => Asked::Settings(cli),
+            _ => Asked::Run(cli),
+        }),
         Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),
         Err(wanted) => wanted.exit(),
     }
@@ -50,9 +61,10 @@ where
     let name = args.iter().take(1).cloned();
     let rest = args.iter().skip(1 + beginning.length()).cloned();
     let args = name.chain(flag.map(OsString::from)).chain(rest);
-    let mut command = match beginning.task {
-        Some(task) => command_of(task),
-        None => front_command(),
+    let mut command = match beginning.explained() {
+        Some(Verb::Run(task)) => command_of(task),
+        Some(Verb::Settings) => settings_command(beginning.flags_of()),
+        Some(Verb::Help | Verb::Version) | None => front_command(),
     };
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;

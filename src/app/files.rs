@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::values::wrong;
 use mqtt_connection_sharing::Will;
@@ -106,6 +106,11 @@ pub(super) fn read_will(path: &Path, setting: &str) -> Result<Vec<u8>, Error> {
             "check the path; a will has at most 65535 bytes",
         )
     })
+}
+
+/// A path from the root, so that it means the same from any folder.
+pub(super) fn in_full(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// This computer's name as the system keeps it in a file, where it does (Linux).

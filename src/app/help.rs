@@ -4,6 +4,7 @@
 //! on the main thread, once.
 
 use clap::CommandFactory;
+use toml::Table;
 
 use super::cli::Cli;
 use super::settings::{BENCH, CHECK, DEMO, Task};
@@ -198,6 +199,35 @@ pub(super) fn front_command() -> clap::Command {
         .override_help(front_page())
 }
 
+const SETTINGS_HELP: &str = "\
+Prints the settings in force, as TOML: each value with the place it comes from, a flag, a variable,
+the file or the defaults. Nothing is connected.
+
+Usage: mqtt-connection-sharing settings [COMMAND] [OPTIONS]
+
+COMMAND is the one that the settings are for, the demo if there is none. OPTIONS are its flags:
+see demo --help, bench --help and so on.
+
+What it prints can be read back with --config, and gives the same settings. Paths are written in
+full. No password is printed: there is the path of its file, or the name of its variable.
+Values that follow from others are in comments, such as a port that follows from the endpoint.
+
+Examples:
+  Where does each setting come from?
+    mqtt-connection-sharing settings --config demo.toml --publish-count 100
+
+  Keep the settings of a bench:
+    mqtt-connection-sharing settings bench --endpoint broker.example --qos 2 > bench.toml
+
+Exit status:
+  0    the settings can be run with
+  2    they cannot, or are no settings; standard error says why";
+
+/// The command that prints the settings of a task.
+pub(super) fn settings_command(task: Task) -> clap::Command {
+    command_of(task).override_help(SETTINGS_HELP)
+}
+
 /// The help of the program: all commands in a list, and examples.
 fn front_page() -> String {
     let list = Verb::ALL.map(|verb| format!("  {:<13}{}\n", verb.word(), verb.about()));
@@ -224,6 +254,7 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
         Task::Bench => (&BENCH_MEANINGS, BENCH),
         Task::Check => (&CHECK_MEANINGS, CHECK),
     };
+    let defaults = defaults(task);
     command.mut_args(|arg| {
         let key = arg.get_long().map(str::to_owned).unwrap_or_default();
         if !task.takes(&key) {
@@ -238,7 +269,7 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             Some(DEMO) => arg.help_heading(heading),
             _ => arg,
         };
-        match (default_text(task, &key), arg.get_help()) {
+        match (default_text(&defaults, task, &key), arg.get_help()) {
             (Some(default), Some(help)) => {
                 let help = format!("{help} [default: {default}]");
                 arg.help(help)
@@ -250,8 +281,8 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
 
 /// The default of a setting as the help shows it; `None` where there is none, and for switches that are
 /// off.
-fn default_text(task: Task, key: &str) -> Option<String> {
-    match defaults(task).get(key)? {
+fn default_text(defaults: &Table, task: Task, key: &str) -> Option<String> {
+    match defaults.get(key)? {
         // It follows from the payload's size.
         _ if task == Task::Bench && key == "max-packet-size" => None,
         // It follows from the broker.
@@ -307,7 +338,13 @@ mod tests {
     #[test]
     fn no_line_of_the_help_is_broken() {
         let front = front_page();
-        for text in [AFTER_HELP, BENCH_AFTER_HELP, CHECK_AFTER_HELP, &front] {
+        let all = [
+            AFTER_HELP,
+            BENCH_AFTER_HELP,
+            CHECK_AFTER_HELP,
+            SETTINGS_HELP,
+        ];
+        for text in all.into_iter().chain([front.as_str()]) {
             let long = text.lines().find(|line| line.chars().count() > 100);
             assert_eq!(long, None);
         }
@@ -330,9 +367,11 @@ mod tests {
             (AFTER_HELP, 6),
             (BENCH_AFTER_HELP, 4),
             (CHECK_AFTER_HELP, 2),
+            (SETTINGS_HELP, 2),
         ] {
             let text = text.replace("\\\n", "");
             let lines = text.lines().map(str::trim_start);
+            let lines = lines.map(|line| line.split(" >").next().unwrap_or_default());
             let examples: Vec<&str> = lines
                 .filter(|line| line.starts_with("mqtt-connection-sharing "))
                 .collect();
@@ -346,6 +385,8 @@ mod tests {
 
     #[test]
     fn help_holds_the_values_of_the_original() {
+        let defaults = defaults(Task::Demo);
+        let default_text = |task, key| default_text(&defaults, task, key);
         for (key, text) in [
             ("iterations", "3"),
             ("publish-count", "8"),

@@ -25,6 +25,8 @@ mod foreign;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod help;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+pub(crate) mod in_force;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod lines;
 pub(crate) mod local;
 pub(crate) mod logging;
@@ -58,7 +60,7 @@ mod unused;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod usage;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
-mod values;
+pub(crate) mod values;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod verbs;
 pub(crate) mod view;

@@ -74,7 +74,7 @@ impl Rule for KeepAlive {
 }
 
 /// A duration as it may be written.
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     match (duration.as_secs(), duration.subsec_nanos()) {
         (seconds, 0) => format!("{seconds}s"),
         (_, nanos) if nanos.is_multiple_of(1_000_000) => format!("{}ms", duration.as_millis()),
@@ -216,7 +216,7 @@ fn lets_nothing_out(form: &'static str) -> Refusal {
 }
 
 /// A size as it may be written.
-fn size_text(size: usize) -> String {
+pub(super) fn size_text(size: usize) -> String {
     let fits = |(_, factor): &&(&str, usize)| size >= *factor && size.is_multiple_of(*factor);
     match UNITS[..3].iter().find(fits) {
         Some((name, factor)) => format!("{}{name}", size / factor),

@@ -204,7 +204,7 @@ fn not_of(task: Task) -> &'static str {
 
 /// A word that belongs to no flag: told by its place. Only what can be no secret is repeated.
 fn stray_word(word: &str, command_line: &[OsString]) -> Error {
-    let see_help = match Beginning::of(command_line).task {
+    let see_help = match Beginning::of(command_line).task() {
         Some(task) => task.see_help(),
         None => "see --help".to_owned(),
     };

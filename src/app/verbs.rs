@@ -11,6 +11,8 @@ use super::settings::Task;
 pub(super) enum Verb {
     /// To run something.
     Run(Task),
+    /// To print the settings of a task.
+    Settings,
     /// To print the help of another verb.
     Help,
     /// To print the version.
@@ -19,10 +21,11 @@ pub(super) enum Verb {
 
 impl Verb {
     /// All verbs, as the help lists them.
-    pub(super) const ALL: [Verb; 5] = [
+    pub(super) const ALL: [Verb; 6] = [
         Verb::Run(Task::Demo),
         Verb::Run(Task::Bench),
         Verb::Run(Task::Check),
+        Verb::Settings,
         Verb::Help,
         Verb::Version,
     ];
@@ -36,6 +39,7 @@ impl Verb {
     pub(super) fn word(self) -> &'static str {
         match self {
             Verb::Run(task) => task.word(),
+            Verb::Settings => "settings",
             Verb::Help => "help",
             Verb::Version => "version",
         }
@@ -49,6 +53,7 @@ impl Verb {
             }
             Verb::Run(Task::Bench) => "publishes as fast as it can, and measures that",
             Verb::Run(Task::Check) => "tries each step of connecting, and says what is wrong",
+            Verb::Settings => "prints the settings in force, and where each comes from",
             Verb::Help => "prints the help of a command, as its flags -h and --help do",
             Verb::Version => "prints the version, as -V and --version do",
         }
@@ -60,8 +65,8 @@ impl Verb {
 pub(super) struct Beginning {
     /// The first word; `None` if it is no verb.
     pub(super) verb: Option<Verb>,
-    /// The task that is named, to be run or explained.
-    pub(super) task: Option<Task>,
+    /// The verb behind it that it is about: `help bench`, `settings bench`.
+    object: Option<Verb>,
 }
 
 impl Beginning {
@@ -69,28 +74,37 @@ impl Beginning {
     pub(super) fn of(command_line: &[OsString]) -> Self {
         let verb_at = |place: usize| command_line.get(place)?.to_str().and_then(Verb::of_word);
         let verb = verb_at(1);
-        let named = match verb {
-            Some(Verb::Help) => verb_at(2),
+        let object = verb_at(2).filter(|object| match verb {
+            Some(Verb::Help) => true,
+            Some(Verb::Settings) => matches!(object, Verb::Run(_)),
+            _ => false,
+        });
+        Beginning { verb, object }
+    }
+
+    /// The verb whose help is meant, if help is asked for.
+    pub(super) fn explained(self) -> Option<Verb> {
+        match self.verb {
+            Some(Verb::Help) => self.object,
             verb => verb,
-        };
-        let task = match named {
+        }
+    }
+
+    /// The task that is named.
+    pub(super) fn task(self) -> Option<Task> {
+        match self.object.or(self.verb) {
             Some(Verb::Run(task)) => Some(task),
             _ => None,
-        };
-        Beginning { verb, task }
+        }
     }
 
     /// The task whose flags may follow.
     pub(super) fn flags_of(self) -> Task {
-        self.task.unwrap_or_default()
+        self.task().unwrap_or_default()
     }
 
     /// The number of its words.
     pub(super) fn length(self) -> usize {
-        match (self.verb, self.task) {
-            (None, _) => 0,
-            (Some(Verb::Help), Some(_)) => 2,
-            (Some(_), _) => 1,
-        }
+        usize::from(self.verb.is_some()) + usize::from(self.object.is_some())
     }
 }

@@ -154,6 +154,7 @@ fn help() {
         ("help-demo.txt", &["demo", "--help"]),
         ("help-bench.txt", &["bench", "--help"]),
         ("help-check.txt", &["check", "--help"]),
+        ("help-settings.txt", &["settings", "--help"]),
         ("version.txt", &["--version"]),
     ] {
         let done = Program::new().args(arguments).run();
@@ -161,6 +162,30 @@ fn help() {
         assert_eq!(done.stderr, "", "{arguments:?}");
         expect_golden(name, &done.stdout);
     }
+}
+
+#[test]
+fn settings_in_force() {
+    let arguments = ["settings", "--endpoint", "broker.example", "--qos", "2"];
+    let program = Program::new().args(arguments);
+    let done = program
+        .args(["--client-id", "golden"])
+        .env("MQTT_PUBLISH_COUNT", "100")
+        .env("MQTT_ITERATION", "7")
+        .run();
+    done.expect_code(0);
+    assert!(
+        done.stderr.contains("did you mean MQTT_ITERATIONS?"),
+        "{done}"
+    );
+    expect_golden("settings.txt", &done.stdout);
+    // Settings that nothing can run with are printed as well.
+    let done = Program::new()
+        .args(["settings", "bench", "--qos", "2"])
+        .run();
+    done.expect_code(2);
+    assert!(done.stdout.contains("\nqos = 2 "), "{done}");
+    assert!(done.stderr.contains("no endpoint is given"), "{done}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod chosen;
 mod credentials;
 mod demo_file;
 mod environment;
+mod in_force;
 mod links;
 mod panics;
 mod papers;

@@ -29,7 +29,8 @@ fn program_paper() -> Paper {
 
 /// The arguments of the program in a command line that runs it.
 fn program_arguments(command: &str) -> Option<Vec<&str>> {
-    let words: Vec<&str> = command.split_whitespace().collect();
+    let words = command.split_whitespace();
+    let words: Vec<&str> = words.take_while(|word| *word != ">").collect();
     let after = |word: &str| words.iter().position(|w| *w == word).map(|at| at + 1);
     if words[0] == "scripts/demo.sh" {
         let mut own = words[1..].to_vec();
