@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Compares this library with other MQTT clients and a raw loop. Each publishes the same messages in turn, against a
-# server that acknowledges at once and against a private Mosquitto, all with mutual TLS on this machine.
+# server that acknowledges at once and against a private Mosquitto, and receives the same messages from a server that
+# sends as fast as its window allows. All with mutual TLS on this machine.
 #
 # usage: scripts/peers.sh [--quick] [--json FILE] [--chart FILE]
 #
-# The script prints the medians of five rounds of two seconds for each of them (six seconds with 1,024 threads) and
-# the ratios that matter. It takes some seven minutes. Run it on a machine that has nothing else to do.
+# The script prints the medians of five rounds of one second for each of them (three seconds with 1,024 threads) and
+# the ratios that matter. It takes some twelve minutes. Run it on a machine that has nothing else to do.
 #
-#   --quick       three rounds of 0.3 seconds: less than a minute, and too short for the ratios to mean much
+#   --quick       three rounds of 0.3 seconds: some three minutes, and too short for the ratios to mean much
 #   --json FILE   also write the figures to FILE
 #   --chart FILE  also draw the chart into FILE (SVG); benches/README.md shows benches/peers/chart.svg
 #   -h, --help    this text
@@ -19,7 +20,7 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-rounds=5 seconds=2 outputs=()
+rounds=5 seconds=1 outputs=()
 while (($#)); do
     case $1 in
         --quick) rounds=3 seconds=0.3 ;;

@@ -45,7 +45,7 @@ const STYLE: &str = "\
 pub fn svg(measured: &[Measured]) -> Result<String> {
     // The idle task has no rate, and one task is enough to show Mosquitto.
     let is_shown = |task: &&Measured| match task.task.against {
-        Against::Sink => task.task.mode != Mode::Idle,
+        Against::Sink => task.task.mode != Mode::Idle && !task.task.is_large(),
         Against::Mosquitto => task.task.mode == Mode::Async && task.task.window == 1000,
     };
     let tasks: Vec<&Measured> = measured.iter().filter(is_shown).collect();
@@ -150,6 +150,15 @@ fn heading(task: &Measured) -> String {
         Against::Mosquitto => "Mosquitto",
     };
     match (task.task.mode, task.task.threads) {
+        (Mode::Receive, threads) => format!(
+            "Receiving: {} unacknowledged, {}",
+            task.task.window,
+            if threads == 1 {
+                "1 thread".to_owned()
+            } else {
+                format!("{threads} threads")
+            }
+        ),
         (Mode::Sync, _) => format!("{against}: one message at a time (median round trip)"),
         (_, threads) => format!(
             "{against}: {} in flight, {threads} threads",

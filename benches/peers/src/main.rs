@@ -1,7 +1,8 @@
 //! Compares this project's library with other MQTT clients, and with the limit that TLS sets.
 //!
 //! `peers run NAME` does one task in a process of its own, so that processor time and memory are the
-//! contender's alone. `peers sink` is a server that acknowledges everything. `peers suite` runs all
+//! contender's alone. `peers sink` is a server that acknowledges everything, and sends
+//! messages to subscribers. `peers suite` runs all
 //! tasks in several rounds, and writes the table and the chart. `scripts/peers.sh` does the rest.
 
 mod chart;
@@ -9,6 +10,7 @@ mod contenders;
 mod packets;
 mod servers;
 mod sink;
+mod source;
 mod suite;
 mod table;
 mod tls;

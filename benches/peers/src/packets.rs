@@ -1,7 +1,7 @@
 //! As much of MQTT 3.1.1 as the sink and the raw loop need. Written by hand, because with a general
 //! codec the codec would be measured.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 pub const CONNECT: u8 = 1;
 pub const CONNACK: u8 = 2;
@@ -11,6 +11,7 @@ pub const PUBREC: u8 = 5;
 pub const PUBREL: u8 = 6;
 pub const PUBCOMP: u8 = 7;
 pub const SUBSCRIBE: u8 = 8;
+pub const SUBACK: u8 = 9;
 pub const UNSUBSCRIBE: u8 = 10;
 pub const PINGREQ: u8 = 12;
 pub const DISCONNECT: u8 = 14;
@@ -36,6 +37,18 @@ impl Packet<'_> {
             [high, low, ..] => Ok([*high, *low]),
             _ => bail!("a packet of type {} has no identifier", self.kind()),
         }
+    }
+
+    /// The first filter of a SUBSCRIBE.
+    pub fn filter(&self) -> Result<&str> {
+        let [_, _, high, low, rest @ ..] = self.body else {
+            bail!("a SUBSCRIBE has no filter");
+        };
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let filter = rest
+            .get(..length)
+            .context("a SUBSCRIBE ends within its filter")?;
+        Ok(std::str::from_utf8(filter)?)
     }
 
     /// The identifier of a PUBLISH, behind the topic.
@@ -94,6 +107,14 @@ pub fn publish(topic: &str, qos: u8, identifier: u16, payload: &[u8]) -> Result<
     }
     body.extend_from_slice(payload);
     Ok(framed(PUBLISH << 4 | qos << 1, &body))
+}
+
+/// SUBSCRIBE to one filter with QoS 1.
+pub fn subscribe(filter: &str, identifier: u16) -> Result<Vec<u8>> {
+    let mut body = identifier.to_be_bytes().to_vec();
+    push_string(&mut body, filter)?;
+    body.push(1);
+    Ok(framed(SUBSCRIBE << 4 | 2, &body))
 }
 
 fn push_string(into: &mut Vec<u8>, text: &str) -> Result<()> {

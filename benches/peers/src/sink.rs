@@ -1,17 +1,18 @@
 //! The sink: a server over mutual TLS that acknowledges everything as fast as it can and keeps nothing.
 //!
-//! It reads all bytes that are there, looks at the packets in place, and answers with one write. No
-//! subscription ever gets a message. Each connection has a thread.
+//! It reads all bytes that are there, looks at the packets in place, and answers with one write. A subscription gets
+//! messages if its filter asks for them (`source.rs`). Each connection has a thread.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
 use anyhow::{Result, bail};
-use openssl::ssl::SslAcceptor;
+use openssl::ssl::{SslAcceptor, SslStream};
 
 use crate::packets::{self, Packet};
-use crate::tls::{self, Certs};
+use crate::source::Source;
+use crate::tls::{self, Buffered, Certs};
 
 /// Answers that may collect while there is more to read.
 const MOST_ANSWERS: usize = 16 * 1024;
@@ -34,6 +35,15 @@ pub fn serve(certs: &Certs) -> Result<()> {
 
 fn answer(acceptor: &SslAcceptor, socket: TcpStream) -> Result<()> {
     let mut stream = tls::accept(acceptor, socket)?;
+    let mut source = Source::default();
+    match exchange(&mut stream, &mut source) {
+        // A contender ends while messages are on their way to it.
+        Err(_) if source.has_begun() => Ok(()),
+        ended => ended,
+    }
+}
+
+fn exchange(stream: &mut SslStream<Buffered>, source: &mut Source) -> Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut filled = 0;
     let mut answers = Vec::new();
@@ -49,16 +59,19 @@ fn answer(acceptor: &SslAcceptor, socket: TcpStream) -> Result<()> {
         let mut begin = 0;
         let mut goes_on = true;
         while let Some((packet, length)) = packets::take(&buffer[begin..filled])? {
-            goes_on = respond(&packet, &mut answers)?;
+            goes_on = respond(&packet, source, &mut answers)?;
             begin += length;
         }
         buffer.copy_within(begin..filled, 0);
         filled -= begin;
-        let more = goes_on && tls::has_received(&stream) && answers.len() < MOST_ANSWERS;
-        if !more && !answers.is_empty() {
+        let more = goes_on && tls::has_received(stream) && answers.len() < MOST_ANSWERS;
+        if !more {
             stream.write_all(&answers)?;
-            stream.flush()?;
             answers.clear();
+            for packets in source.take() {
+                stream.write_all(packets)?;
+            }
+            stream.flush()?;
         }
         if !goes_on {
             return Ok(());
@@ -68,8 +81,9 @@ fn answer(acceptor: &SslAcceptor, socket: TcpStream) -> Result<()> {
 
 /// Adds the answer to a packet. Returns whether the connection goes on.
 #[inline]
-fn respond(packet: &Packet<'_>, answers: &mut Vec<u8>) -> Result<bool> {
+fn respond(packet: &Packet<'_>, source: &mut Source, answers: &mut Vec<u8>) -> Result<bool> {
     match packet.kind() {
+        packets::PUBACK => source.acknowledge(),
         packets::PUBLISH => {
             let [high, low] = match packet.first & 0b110 {
                 0 => return Ok(true),
@@ -89,9 +103,10 @@ fn respond(packet: &Packet<'_>, answers: &mut Vec<u8>) -> Result<bool> {
         packets::PINGREQ => answers.extend([0xd0, 0]),
         packets::SUBSCRIBE => {
             let [high, low] = packet.identifier()?;
-            // Every contender subscribes to one filter only.
+            // Every contender subscribes to one filter at a time.
             let qos = packet.body.last().copied().unwrap_or_default();
             answers.extend([0x90, 3, high, low, qos]);
+            source.subscribe(packet.filter()?)?;
         }
         packets::UNSUBSCRIBE => {
             let [high, low] = packet.identifier()?;

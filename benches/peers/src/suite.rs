@@ -26,13 +26,14 @@ pub enum Against {
 }
 
 /// One kind of work.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Task {
     pub name: &'static str,
     pub against: Against,
     pub mode: Mode,
     pub threads: usize,
     pub window: u16,
+    pub payload_size: usize,
     /// The factor by which this task runs longer.
     #[serde(skip)]
     longer: f64,
@@ -46,10 +47,46 @@ pub const LONGER: f64 = 3.0;
 pub const RAW: &str = "raw";
 pub const OURS: &str = "mqtt-connection-sharing";
 pub const RECORDED: &str = "recorded";
-pub const PEERS: [&str; 2] = ["rumqttc", "paho-mqtt"];
-const ALL: &[&str] = &[RAW, OURS, "rumqttc", "paho-mqtt"];
-const ALL_AND_RECORDED: &[&str] = &[RAW, OURS, RECORDED, "rumqttc", "paho-mqtt"];
-const CLIENTS: &[&str] = &[OURS, "rumqttc", "paho-mqtt"];
+/// The peer that publishes on its own thread, and the same one fed by threads.
+pub const ALONE: &str = "ntex-mqtt";
+pub const FED: &str = "ntex-mqtt-fed";
+const LIBMOSQUITTO: &str = "libmosquitto";
+const RUMQTTC_NEXT: &str = "rumqttc-next";
+const RUMQTTC: &str = "rumqttc";
+const PAHO: &str = "paho-mqtt";
+/// All contenders but this project and the raw loop.
+pub const PEERS: [&str; 6] = [ALONE, FED, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
+const ALL: &[&str] = &[
+    RAW,
+    OURS,
+    ALONE,
+    FED,
+    LIBMOSQUITTO,
+    RUMQTTC_NEXT,
+    RUMQTTC,
+    PAHO,
+];
+const ALL_AND_RECORDED: &[&str] = &[
+    RAW,
+    OURS,
+    RECORDED,
+    ALONE,
+    FED,
+    LIBMOSQUITTO,
+    RUMQTTC_NEXT,
+    RUMQTTC,
+    PAHO,
+];
+/// Those that many threads can share.
+const SHARED: &[&str] = &[OURS, FED, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
+const RECEIVERS: &[&str] = &[RAW, OURS, ALONE, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
+/// Those that receive with several threads.
+const HANDING: &[&str] = &[OURS, ALONE, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
+/// Those that show which share of TLS is reached.
+const MEASURES: &[&str] = &[RAW, OURS];
+
+/// Payload bytes that may be in flight with large payloads. As many may be queued.
+const IN_FLIGHT: usize = 4 * 1024 * 1024;
 
 const fn task(name: &'static str, against: Against, threads: usize, window: u16) -> Task {
     Task {
@@ -58,13 +95,38 @@ const fn task(name: &'static str, against: Against, threads: usize, window: u16)
         mode: Mode::Async,
         threads,
         window,
+        payload_size: 64,
         longer: 1.0,
         contenders: ALL,
     }
 }
 
+const fn receive(name: &'static str, threads: usize, window: u16) -> Task {
+    Task {
+        mode: Mode::Receive,
+        contenders: if threads == 1 { RECEIVERS } else { HANDING },
+        ..task(name, Against::Sink, threads, window)
+    }
+}
+
+/// With large payloads the window is as many as may be in flight.
+const fn large(name: &'static str, mode: Mode, payload_size: usize) -> Task {
+    let fits = IN_FLIGHT / payload_size;
+    Task {
+        mode,
+        payload_size,
+        contenders: MEASURES,
+        ..task(
+            name,
+            Against::Sink,
+            1,
+            if fits < 1000 { fits as u16 } else { 1000 },
+        )
+    }
+}
+
 /// All tasks, in the order of the table.
-pub const TASKS: [Task; 8] = [
+pub const TASKS: [Task; 20] = [
     Task {
         contenders: ALL_AND_RECORDED,
         ..task("window 1000", Against::Sink, 4, 1000)
@@ -75,7 +137,7 @@ pub const TASKS: [Task; 8] = [
     },
     Task {
         longer: LONGER,
-        contenders: CLIENTS,
+        contenders: SHARED,
         ..task("1024 threads", Against::Sink, 1024, 1000)
     },
     Task {
@@ -84,7 +146,7 @@ pub const TASKS: [Task; 8] = [
     },
     Task {
         mode: Mode::Idle,
-        contenders: CLIENTS,
+        contenders: SHARED,
         ..task("idle", Against::Sink, 1, 1000)
     },
     task("Mosquitto, window 1000", Against::Mosquitto, 4, 1000),
@@ -93,7 +155,33 @@ pub const TASKS: [Task; 8] = [
         mode: Mode::Sync,
         ..task("Mosquitto, one by one", Against::Mosquitto, 1, 1000)
     },
+    receive("receiving, window 1000", 1, 1000),
+    receive("receiving, window 1000", 4, 1000),
+    receive("receiving, window 100", 1, 100),
+    receive("receiving, window 100", 4, 100),
+    receive("receiving, window 20", 1, 20),
+    Task {
+        contenders: RECEIVERS,
+        ..large("receiving, 16 KiB", Mode::Receive, 16 * 1024)
+    },
+    Task {
+        threads: 4,
+        contenders: HANDING,
+        ..large("receiving, 16 KiB", Mode::Receive, 16 * 1024)
+    },
+    large("receiving, 1 KiB", Mode::Receive, 1024),
+    large("receiving, 1 MiB", Mode::Receive, 1024 * 1024),
+    large("sending, 1 KiB", Mode::Async, 1024),
+    large("sending, 16 KiB", Mode::Async, 16 * 1024),
+    large("sending, 1 MiB", Mode::Async, 1024 * 1024),
 ];
+
+impl Task {
+    /// Whether its rate is better told in bytes.
+    pub fn is_large(&self) -> bool {
+        self.payload_size > 64
+    }
+}
 
 /// Medians of one contender at one task.
 #[derive(Debug, Clone, Serialize)]
@@ -183,6 +271,7 @@ fn one(contender: &str, task: &Task, certs: &Certs, port: u16, seconds: f64) -> 
         .args(["--mode", mode.as_str().unwrap_or_default()])
         .args(["--threads", &task.threads.to_string()])
         .args(["--window", &task.window.to_string()])
+        .args(["--payload-size", &task.payload_size.to_string()])
         .args(["--seconds", &seconds.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::suite::{Against, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite};
+use crate::suite::{ALONE, FED, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite, Task};
 use crate::work::Mode;
 
 /// In shorter rounds the beginning counts too much, because nothing is in the caches yet.
@@ -53,7 +53,7 @@ pub fn json(suite: &Suite, seconds: f64) -> Result<String> {
 pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
     let rounds = suite.rounds.len();
     let mut text = format!(
-        "QoS 1, 64-byte payloads, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s \
+        "QoS 1, 64-byte payloads unless said otherwise, mutual TLS, 127.0.0.1, {} processors; medians of {rounds} rounds of {seconds} s \
          ({} s with 1024 threads)\n\n",
         processors(),
         LONGER * seconds
@@ -78,16 +78,19 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
         writeln!(text, "{} ({threads})", task.task.name)?;
         for median in &task.medians {
             let waits = median.waits;
-            // The raw loop writes and reads in turn, whatever number of publisher threads the others
-            // have.
+            // These publish on one thread, whatever number of publisher threads the others have.
+            let is_receiving = task.task.mode == Mode::Receive;
             let contender = match median.contender.as_str() {
                 RAW => "raw (1 thread)",
+                ALONE if !is_receiving => "ntex-mqtt (1 thread)",
+                FED => "ntex-mqtt, fed",
                 RECORDED => "the same, recorded",
                 other => other,
             };
             let is_idle = task.task.mode == Mode::Idle;
             let rate = match is_idle {
                 true => "-".to_owned(),
+                false if task.task.is_large() => mebibytes(median.messages_per_second, &task.task),
                 false => short(median.messages_per_second),
             };
             let cpu = match is_idle {
@@ -123,6 +126,11 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
         )?;
     }
     Ok(text)
+}
+
+/// A rate in bytes.
+fn mebibytes(rate: f64, task: &Task) -> String {
+    format!("{:.0} MiB", rate * task.payload_size as f64 / 1_048_576.0)
 }
 
 /// A rate in three digits.
@@ -161,105 +169,205 @@ fn ratios(suite: &Suite) -> Vec<Ratio> {
 
 /// The ratios of one set of medians.
 fn of_medians(measured: &[Measured]) -> Vec<Ratio> {
-    let find = |against, mode, threads, window| {
-        measured.iter().find(|m| {
-            m.task.against == against
-                && m.task.mode == mode
-                && m.task.threads == threads
-                && m.task.window == window
-        })
+    let find = |name: &str, threads| {
+        let is_it = |m: &&Measured| m.task.name == name && m.task.threads == threads;
+        measured.iter().find(is_it)
     };
-    let rate = |task: &Measured, name: &str| task.of(name).map(|m| m.messages_per_second);
-    let trip = |task: &Measured, name: &str| task.of(name)?.latency_p50_us;
-    let cpu = |task: &Measured, name: &str| task.of(name).map(|m| m.cpu_us_per_message);
-    type Value<'a> = &'a dyn Fn(&Measured, &str) -> Option<f64>;
-    let peers = |task: &Measured, value: Value<'_>| {
-        let mut values: Vec<f64> = PEERS.iter().filter_map(|p| value(task, p)).collect();
-        values.sort_by(f64::total_cmp);
-        Some((*values.first()?, *values.last()?))
-    };
+    let mut ratios = Ratios::default();
+    let sink = find("window 1000", 4);
+    let narrow = find("window 100", 4);
+    let real = find("Mosquitto, window 1000", 4);
+    let one = find("one by one", 1);
 
-    let mut ratios = Vec::new();
-    let mut at_least = |what, ratio: Option<f64>, goal: f64| {
-        ratios.extend(ratio.map(|ratio| Ratio {
-            what,
-            ratio,
-            lowest: ratio,
-            highest: ratio,
-            goal: Some(format!("at least {goal}")),
-            reached: Some(ratio >= goal),
-        }));
-    };
-    let sink = find(Against::Sink, Mode::Async, 4, 1000);
-    let narrow = find(Against::Sink, Mode::Async, 4, 100);
-    let many = find(Against::Sink, Mode::Async, 1024, 1000);
-    let real = find(Against::Mosquitto, Mode::Async, 4, 1000);
-    let above_best = |task: Option<&Measured>| {
-        let task = task?;
-        Some(rate(task, OURS)? / peers(task, &rate)?.1)
-    };
-    at_least("window 1000, times the best peer", above_best(sink), 30.0);
-    at_least("window 100, times the best peer", above_best(narrow), 15.0);
-    at_least("Mosquitto, times the best peer", above_best(real), 2.5);
-    let scaled = many.zip(sink);
-    let scaled = scaled.and_then(|(many, few)| Some(rate(many, OURS)? / rate(few, OURS)?));
-    at_least("1024 threads, of the rate of 4", scaled, 0.8);
+    ratios.at_least(
+        "window 1000, times ntex-mqtt fed by 4 threads",
+        above(sink, &[FED]),
+        5.0,
+    );
+    ratios.at_least(
+        "window 100, times ntex-mqtt fed by 4 threads",
+        above(narrow, &[FED]),
+        4.0,
+    );
+    ratios.at_least(
+        "window 1000, times ntex-mqtt on its own thread",
+        above(sink, &[ALONE]),
+        3.4,
+    );
+    ratios.at_least(
+        "window 100, times ntex-mqtt on its own thread",
+        above(narrow, &[ALONE]),
+        2.8,
+    );
+    ratios.tell("window 1000, times the best peer", above(sink, &PEERS));
+    ratios.tell("window 100, times the best peer", above(narrow, &PEERS));
+    ratios.at_least("Mosquitto, times the best peer", above(real, &PEERS), 2.2);
+    let many = find("1024 threads", 1024).zip(sink);
+    let scaled = many.and_then(|(many, few)| Some(rate(many, OURS)? / rate(few, OURS)?));
+    ratios.at_least("1024 threads, of the rate of 4", scaled, 0.8);
     let recorded = |task: Option<&Measured>| Some(rate(task?, RECORDED)? / rate(task?, OURS)?);
-    at_least(
+    ratios.at_least(
         "window 1000, recorded, of the rate without",
         recorded(sink),
         0.5,
     );
-    at_least(
+    ratios.at_least(
         "window 100, recorded, of the rate without",
         recorded(narrow),
         0.5,
     );
+    for (what, name, threads, goal) in [
+        (
+            "receiving, window 1000, 1 thread, times the best peer",
+            "receiving, window 1000",
+            1,
+            2.5,
+        ),
+        (
+            "receiving, window 1000, 4 threads, times the best peer",
+            "receiving, window 1000",
+            4,
+            6.0,
+        ),
+        (
+            "receiving, window 100, 1 thread, times the best peer",
+            "receiving, window 100",
+            1,
+            2.5,
+        ),
+        (
+            "receiving, window 100, 4 threads, times the best peer",
+            "receiving, window 100",
+            4,
+            4.0,
+        ),
+        (
+            "receiving, window 20, 1 thread, times the best peer",
+            "receiving, window 20",
+            1,
+            1.5,
+        ),
+    ] {
+        ratios.at_least(what, above(find(name, threads), &PEERS), goal);
+    }
+    for (what, name, goal) in [
+        (
+            "receiving, window 1000, of the raw loop's rate",
+            "receiving, window 1000",
+            0.5,
+        ),
+        (
+            "receiving, 16 KiB, of the raw loop's rate",
+            "receiving, 16 KiB",
+            0.8,
+        ),
+        (
+            "receiving, 1 MiB, of the raw loop's rate",
+            "receiving, 1 MiB",
+            0.9,
+        ),
+        (
+            "sending, 16 KiB, of the raw loop's rate",
+            "sending, 16 KiB",
+            0.8,
+        ),
+        (
+            "sending, 1 MiB, of the raw loop's rate",
+            "sending, 1 MiB",
+            0.9,
+        ),
+    ] {
+        ratios.at_least(what, above(find(name, 1), &[RAW]), goal);
+    }
 
-    let mut at_most = |what, ratio: Option<f64>, goal: f64| {
-        ratios.extend(ratio.map(|ratio| Ratio {
-            what,
-            ratio,
-            lowest: ratio,
-            highest: ratio,
-            goal: Some(format!("at most {goal}")),
-            reached: Some(ratio <= goal),
-        }));
-    };
-    let spent = real.and_then(|task| Some(cpu(task, OURS)? / peers(task, &cpu)?.0));
-    at_most(
+    let spent = real.and_then(|task| Some(cpu(task, OURS)? / peers(task, &cpu, &PEERS)?.0));
+    ratios.at_most(
         "Mosquitto, CPU per message, of the most thrifty peer's",
         spent,
-        0.1,
+        0.3,
     );
-    let one = find(Against::Sink, Mode::Sync, 1, 1000);
     let above_raw = one.and_then(|task| Some(trip(task, OURS)? / trip(task, RAW)?));
-    at_most("one by one, times the raw round trip", above_raw, 1.5);
-    let below_peers = one.and_then(|task| Some(trip(task, OURS)? / peers(task, &trip)?.0));
-    at_most(
+    ratios.at_most("one by one, times the raw round trip", above_raw, 1.5);
+    let below_peers = one.and_then(|task| Some(trip(task, OURS)? / peers(task, &trip, &PEERS)?.0));
+    ratios.at_most(
         "one by one, of the quickest peer's round trip",
         below_peers,
         1.0,
     );
+    let large = measured.iter().filter(|m| m.task.is_large());
+    let memory = large.filter_map(|task| Some(task.of(OURS)?.peak_rss_bytes / 1_048_576.0));
+    let memory = memory.max_by(f64::total_cmp);
+    ratios.at_most("large payloads, peak RSS in MiB", memory, 32.0);
 
-    let of_raw = |task: Option<&Measured>| {
-        let task = task?;
-        Some(rate(task, OURS)? / rate(task, RAW)?)
-    };
-    let without_goal = [
-        ("window 1000, of the raw loop's rate", of_raw(sink)),
-        ("window 100, of the raw loop's rate", of_raw(narrow)),
-    ];
-    ratios.extend(without_goal.into_iter().filter_map(|(what, ratio)| {
-        let ratio = ratio?;
-        Some(Ratio {
+    ratios.tell("window 1000, of the raw loop's rate", above(sink, &[RAW]));
+    ratios.tell("window 100, of the raw loop's rate", above(narrow, &[RAW]));
+    ratios.0
+}
+
+/// Ratios whose tasks were measured.
+#[derive(Default)]
+struct Ratios(Vec<Ratio>);
+
+impl Ratios {
+    fn at_least(&mut self, what: &'static str, ratio: Option<f64>, goal: f64) {
+        self.add(
+            what,
+            ratio,
+            Some((format!("at least {goal}"), ratio >= Some(goal))),
+        );
+    }
+
+    fn at_most(&mut self, what: &'static str, ratio: Option<f64>, goal: f64) {
+        self.add(
+            what,
+            ratio,
+            Some((format!("at most {goal}"), ratio <= Some(goal))),
+        );
+    }
+
+    /// Without a goal.
+    fn tell(&mut self, what: &'static str, ratio: Option<f64>) {
+        self.add(what, ratio, None);
+    }
+
+    fn add(&mut self, what: &'static str, ratio: Option<f64>, goal: Option<(String, bool)>) {
+        let (goal, reached) = goal.unzip();
+        self.0.extend(ratio.map(|ratio| Ratio {
             what,
             ratio,
             lowest: ratio,
             highest: ratio,
-            goal: None,
-            reached: None,
-        })
-    }));
-    ratios
+            goal,
+            reached,
+        }));
+    }
+}
+
+fn rate(task: &Measured, name: &str) -> Option<f64> {
+    task.of(name).map(|m| m.messages_per_second)
+}
+
+fn trip(task: &Measured, name: &str) -> Option<f64> {
+    task.of(name)?.latency_p50_us
+}
+
+fn cpu(task: &Measured, name: &str) -> Option<f64> {
+    task.of(name).map(|m| m.cpu_us_per_message)
+}
+
+/// The lowest and the highest value of these contenders.
+fn peers(
+    task: &Measured,
+    value: &dyn Fn(&Measured, &str) -> Option<f64>,
+    contenders: &[&str],
+) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = contenders.iter().filter_map(|p| value(task, p)).collect();
+    values.sort_by(f64::total_cmp);
+    Some((*values.first()?, *values.last()?))
+}
+
+/// This library's rate as a multiple of the best rate of these contenders.
+fn above(task: Option<&Measured>, contenders: &[&str]) -> Option<f64> {
+    let task = task?;
+    Some(rate(task, OURS)? / peers(task, &rate, contenders)?.1)
 }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use native_tls::{Certificate, Identity, TlsConnector, TlsStream};
-use openssl::ssl::{Ssl, SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{
+    Ssl, SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+};
 
 /// Bytes that one read of the socket can fetch.
 const READ_SIZE: usize = 256 * 1024;
@@ -42,6 +44,15 @@ impl Certs {
             .identity(identity)
             .build()
             .context("preparing TLS")
+    }
+
+    /// The same as [`Certs::connector`], for contenders that want OpenSSL's own.
+    pub fn openssl_connector(&self) -> Result<SslConnector> {
+        let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+        builder.set_ca_file(self.0.join("ca.pem"))?;
+        builder.set_certificate_chain_file(self.0.join("client.pem"))?;
+        builder.set_private_key_file(self.0.join("client.key"), SslFiletype::PEM)?;
+        Ok(builder.build())
     }
 
     /// A server that demands a client certificate of this authority.

@@ -21,6 +21,8 @@ pub enum Mode {
     Async,
     /// One message after the other, each after the acknowledgment of the one before.
     Sync,
+    /// Messages come from the server, QoS 1 and as many as the window allows.
+    Receive,
     /// No messages: the connection is up and nothing happens.
     Idle,
 }
@@ -33,13 +35,13 @@ pub struct Work {
     pub port: u16,
     #[arg(long, value_enum, default_value = "async")]
     pub mode: Mode,
-    /// Publisher threads.
+    /// Threads that publish, or receive.
     #[arg(long, default_value_t = 4)]
     pub threads: usize,
     /// Messages over all threads; in place of --seconds.
     #[arg(long)]
     pub messages: Option<u64>,
-    /// How long to publish.
+    /// How long to publish, or to receive.
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     #[arg(long, default_value_t = 64)]
@@ -113,8 +115,14 @@ impl Quota {
         (shares, Start { over, start, time })
     }
 
-    /// The quota of a contender that publishes on its own thread, which needs no start.
+    /// The quota of a contender that publishes on its own thread, which begins at once.
     pub fn of_this_thread(work: &Work) -> Result<(Quota, Meter)> {
+        let (quota, start) = Quota::alone(work);
+        Ok((quota, start.go()?))
+    }
+
+    /// A quota for one thread, for which the start does not wait.
+    pub fn alone(work: &Work) -> (Quota, Start) {
         let alone = Work {
             threads: 1,
             ..work.clone()
@@ -126,7 +134,7 @@ impl Quota {
             start: Arc::new(Barrier::new(1)),
             ..start
         };
-        Ok((quota, start.go()?))
+        (quota, start)
     }
 
     /// Waits until all threads may start.
@@ -154,7 +162,7 @@ pub struct Figures {
     pub window: u16,
     pub payload_bytes: usize,
     pub qos: u8,
-    /// Acknowledged messages; each was counted.
+    /// Messages that were acknowledged, or received; each was counted.
     pub messages: u64,
     pub seconds: f64,
     pub messages_per_second: f64,

@@ -14,7 +14,7 @@ use paho_mqtt::{
     PersistenceType, SslOptionsBuilder,
 };
 
-use super::{client_id, join, spawn, topic};
+use super::{Receiving, client_id, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
@@ -37,6 +37,12 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
         .keep_alive_interval(Duration::from_secs(60))
         .ssl_options(tls)
         .finalize();
+    let (mut receiving, received) = Receiving::new(work)?;
+    client.set_message_callback(move |_, message| {
+        if let Some(message) = message {
+            receiving.take(message, Message::topic);
+        }
+    });
     client.connect(connect).wait().context("connecting")?;
     let client = Arc::new(client);
 
@@ -45,6 +51,12 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let mut latencies = None;
     match work.mode {
         Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
+        Mode::Receive => {
+            (meter, messages) = received.finish(work, |filter| {
+                client.subscribe(filter, i32::from(work.qos)).wait()?;
+                Ok(())
+            })?;
+        }
         Mode::Async => {
             let mut threads = Vec::new();
             let (shares, start) = Quota::shares(work);

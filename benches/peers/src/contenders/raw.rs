@@ -1,5 +1,6 @@
 //! The limit that TLS sets: one thread writes ready-made packets, half a window at a time, and reads
-//! acknowledgments until those of the other half have come.
+//! acknowledgments until those of the other half have come. To receive, it looks at packets where they lie in the
+//! buffer, and acknowledges with one write what one read of the socket brought.
 //!
 //! It has no queue, no other threads to serve and no ticket to resolve, and a lost link ends it. A
 //! synchronous task writes one packet and reads one acknowledgment, blocking.
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use native_tls::TlsStream;
 
-use super::{client_id, topic};
+use super::{client_id, filters, topic};
 use crate::packets;
 use crate::tls::{self, Buffered, Certs};
 use crate::work::{Figures, Latencies, Mode, Quota, Work};
@@ -29,6 +30,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
             let (messages, latencies) = one_by_one(&mut link, work, &mut quota)?;
             (messages, Some(latencies))
         }
+        Mode::Receive => (received(&mut link, work, &mut quota)?, None),
         Mode::Idle => {
             std::thread::sleep(Duration::from_secs_f64(work.seconds));
             (0, None)
@@ -117,6 +119,43 @@ fn pipelined(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<u64> {
         acknowledged += link.acknowledgments()?;
     }
     Ok(acknowledged)
+}
+
+/// Acknowledges with one write what one read brought.
+fn received(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<u64> {
+    for (number, filter) in filters(work).enumerate() {
+        link.send(&packets::subscribe(&filter, number as u16 + 1)?)?;
+    }
+    let mut messages = 0;
+    let mut answers = Vec::new();
+    loop {
+        if link.filled == link.buffer.len() {
+            link.buffer.resize(link.buffer.len() * 2, 0);
+        }
+        let length = link.stream.read(&mut link.buffer[link.filled..])?;
+        ensure!(length > 0, "the server closed the connection");
+        let filled = link.filled + length;
+        let mut begin = 0;
+        while let Some((packet, length)) = packets::take(&link.buffer[begin..filled])? {
+            begin += length;
+            match packet.kind() {
+                packets::PUBLISH if !quota.next() => return Ok(messages),
+                packets::PUBLISH => {
+                    let [high, low] = packet.publish_identifier()?;
+                    answers.extend([packets::PUBACK << 4, 2, high, low]);
+                    messages += 1;
+                }
+                packets::SUBACK => {}
+                other => bail!("the server sent a packet of type {other}"),
+            }
+        }
+        link.buffer.copy_within(begin..filled, 0);
+        link.filled = filled - begin;
+        if !link.stream.get_ref().has_incoming() {
+            link.send(&answers)?;
+            answers.clear();
+        }
+    }
 }
 
 fn one_by_one(link: &mut Link, work: &Work, quota: &mut Quota) -> Result<(u64, Latencies)> {

@@ -6,18 +6,18 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use rumqttc::{
-    Client, Connection, Event, MqttOptions, NetworkOptions, Packet, QoS, TlsConfiguration,
+    Client, Connection, Event, MqttOptions, NetworkOptions, Packet, Publish, QoS, TlsConfiguration,
     Transport,
 };
 
-use super::{QUEUE, Tally, client_id, join, spawn, topic};
+use super::{Receiving, Tally, client_id, publish_from_threads, publish_one_by_one, queue};
 use crate::tls::Certs;
-use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
+use crate::work::{Figures, Meter, Mode, Work};
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let qos = qos(work)?;
@@ -27,7 +27,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     options.set_max_packet_size(largest, largest);
     let tls = TlsConfiguration::NativeConnector(certs.connector()?);
     options.set_transport(Transport::tls_with_config(tls));
-    let (client, mut connection) = Client::new(options, QUEUE);
+    let (client, mut connection) = Client::new(options, queue(work));
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     connection.eventloop.set_network_options(network);
@@ -36,67 +36,59 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
     let tally = Arc::new(Tally::of_this_thread());
     let counted = Arc::clone(&tally);
     let is_sync = work.mode == Mode::Sync;
-    thread::spawn(move || {
-        serve(&mut connection, &connected, || {
-            counted.add();
-            if is_sync {
-                let _ = acknowledged.send(());
-            }
-        });
-    });
+    let on_acknowledged = move || {
+        counted.add();
+        if is_sync {
+            let _ = acknowledged.send(());
+        }
+    };
+    let (receiving, received) = Receiving::new(work)?;
+    thread::spawn(move || serve(&mut connection, &connected, on_acknowledged, receiving));
     is_connected.recv()?;
 
-    let mut meter = Meter::start()?;
-    let mut messages = 0;
-    let mut latencies = None;
+    let subscriber = client.clone();
+    let publish = move |topic: &str, payload| Ok(client.publish(topic, qos, false, payload)?);
     match work.mode {
-        Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
+        Mode::Idle => {
+            let meter = Meter::start()?;
+            thread::sleep(Duration::from_secs_f64(work.seconds));
+            meter.stop("rumqttc", work, 0, None)
+        }
+        Mode::Receive => {
+            let subscribe = |filter: String| Ok(subscriber.subscribe(filter, qos)?);
+            let (meter, messages) = received.finish(work, subscribe)?;
+            meter.stop("rumqttc", work, messages, None)
+        }
         Mode::Async => {
-            let mut threads = Vec::new();
-            let (shares, start) = Quota::shares(work);
-            for (index, mut quota) in shares.into_iter().enumerate() {
-                let (client, work) = (client.clone(), work.clone());
-                let run = move || -> Result<u64> {
-                    let topic = topic(index);
-                    let mut sent = 0;
-                    quota.begin();
-                    while quota.next() {
-                        client.publish(topic.as_str(), qos, false, work.payload(sent))?;
-                        sent += 1;
-                    }
-                    Ok(sent)
-                };
-                threads.push(spawn(run)?);
-            }
-            meter = start.go()?;
-            for thread in threads {
-                messages += join(thread)??;
-            }
-            tally.wait_for(messages);
+            let (meter, messages) = publish_from_threads(work, &tally, publish)?;
+            meter.stop("rumqttc", work, messages, None)
         }
         Mode::Sync => {
             ensure!(
                 work.threads == 1,
                 "rumqttc cannot tell whose message was acknowledged"
             );
-            let (quota, begun) = Quota::of_this_thread(work)?;
-            meter = begun;
-            let (count, own) = one_by_one(&client, work, qos, quota, &one_acknowledged)?;
-            messages = count;
-            latencies = Some(own);
+            let (meter, messages, latencies) = publish_one_by_one(work, |topic, payload| {
+                publish(topic, payload)?;
+                Ok(one_acknowledged.recv()?)
+            })?;
+            meter.stop("rumqttc", work, messages, Some(latencies))
         }
     }
-    meter.stop("rumqttc", work, messages, latencies)
 }
 
 fn serve(
     connection: &mut Connection,
     connected: &crossbeam_channel::Sender<()>,
     mut on_acknowledged: impl FnMut(),
+    mut receiving: Receiving<Publish>,
 ) {
     for event in connection.iter() {
         match event {
             Ok(Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) => on_acknowledged(),
+            Ok(Event::Incoming(Packet::Publish(message))) => {
+                receiving.take(message, |message| &message.topic);
+            }
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 let _ = connected.send(());
             }
@@ -108,26 +100,6 @@ fn serve(
             }
         }
     }
-}
-
-fn one_by_one(
-    client: &Client,
-    work: &Work,
-    qos: QoS,
-    mut quota: Quota,
-    acknowledged: &Receiver<()>,
-) -> Result<(u64, Latencies)> {
-    let topic = topic(0);
-    let mut latencies = Latencies::new()?;
-    let mut messages = 0;
-    while quota.next() {
-        let begin = Instant::now();
-        client.publish(topic.as_str(), qos, false, work.payload(messages))?;
-        acknowledged.recv()?;
-        latencies.add(begin);
-        messages += 1;
-    }
-    Ok((messages, latencies))
 }
 
 fn qos(work: &Work) -> Result<QoS> {

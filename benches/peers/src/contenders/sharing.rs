@@ -1,21 +1,25 @@
 //! This project's library: publisher threads with a handle each, and the loop on a thread of its own.
 //!
 //! Asynchronous publishers hand in messages as fast as the command queue takes them, and wait for the
-//! acknowledgments at the end. Except where nothing is published, another thread reads the loop's counts meanwhile.
+//! acknowledgments at the end. A receiving thread has an inbox of its own and takes its messages one by one. Except where nothing is published, another thread reads the loop's counts meanwhile.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use bytes::Bytes;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 use mqtt_connection_sharing::options::{Identity, Options, RecordingSize, Security, TlsOptions};
 use mqtt_connection_sharing::recording::Recording;
-use mqtt_connection_sharing::{Batch, Client, Handle};
-use mqtt_connection_sharing::{Publish, QoS, Topic};
+use mqtt_connection_sharing::{Batch, Client, Filter, Handle};
+use mqtt_connection_sharing::{Publish, QoS, Topic, WhenFull};
 
-use super::{QUEUE, client_id, join, spawn, topic};
+use super::{client_id, filters, join, queue, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
+
+/// Payloads of this size are shared.
+const LARGE: usize = 1024;
 
 /// The loop's counts are read that often.
 const HEALTH: Duration = Duration::from_millis(100);
@@ -48,7 +52,7 @@ fn run_as(
     options.clean_session = true;
     options.max_inflight = work.window;
     options.max_inflight_qos2 = work.window;
-    options.command_queue = QUEUE;
+    options.command_queue = queue(work);
     options.recording = recording;
     let client = Client::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
@@ -62,13 +66,25 @@ fn run_as(
 
     let health = match work.mode {
         Mode::Idle => None,
-        Mode::Async | Mode::Sync => Some(read_health(handle.clone())?),
+        Mode::Async | Mode::Sync | Mode::Receive => Some(read_health(handle.clone())?),
     };
     let mut meter = Meter::start()?;
     let mut messages = 0;
     let mut latencies = None;
     match work.mode {
         Mode::Idle => thread::sleep(Duration::from_secs_f64(work.seconds)),
+        Mode::Receive => {
+            let mut threads = Vec::new();
+            let (shares, start) = Quota::shares(work);
+            for (quota, filter) in shares.into_iter().zip(filters(work)) {
+                let (handle, capacity) = (handle.clone(), queue(work));
+                threads.push(spawn(move || receive(&handle, filter, capacity, quota))?);
+            }
+            meter = start.go()?;
+            for thread in threads {
+                messages += join(thread)??;
+            }
+        }
         Mode::Async => {
             let mut threads = Vec::new();
             let (shares, start) = Quota::shares(work);
@@ -135,14 +151,36 @@ fn read_health(handle: Handle) -> Result<(Sender<()>, thread::JoinHandle<()>)> {
 fn pipelined(handle: &Handle, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {
     let (qos, topic) = (qos(work)?, Topic::from(topic(index)));
     let mut batch = Batch::new();
+    // A large payload is made once, as the raw loop makes its packets.
+    let large = (work.payload_size >= LARGE).then(|| Bytes::from(work.payload(0)));
     quota.begin();
     while quota.next() {
-        let payload = work.payload(batch.pushed());
+        let payload = match &large {
+            Some(payload) => payload.clone(),
+            None => Bytes::from(work.payload(batch.pushed())),
+        };
         handle.publish_in(Publish::new(&topic, qos, payload), &mut batch)?;
     }
     let failed = batch.wait();
     ensure!(failed.is_empty(), "not acknowledged: {failed:?}");
     Ok(batch.pushed())
+}
+
+fn receive(handle: &Handle, filter: String, capacity: usize, mut quota: Quota) -> Result<u64> {
+    let inbox = handle.inbox(capacity, WhenFull::WaitAside);
+    quota.begin();
+    let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
+    let subscribed = handle.subscribe(&inbox, filters)?.wait();
+    ensure!(subscribed.is_delivered(), "not subscribed: {subscribed}");
+    let mut received = 0;
+    for message in &inbox {
+        std::hint::black_box(message?);
+        if !quota.next() {
+            break;
+        }
+        received += 1;
+    }
+    Ok(received)
 }
 
 fn one_by_one(
