@@ -1,32 +1,95 @@
 //! \[5\] A message as it came from the broker.
 //!
-//! It decides nothing, and cannot be changed. Pure. The loop's thread makes it, and any thread reads it.
+//! It decides nothing, and nobody changes it. A short one has its topic and payload in place: it costs one allocation,
+//! and keeps no other memory alive. Pure. The loop's thread makes it, and any thread reads it.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
 use super::QoS;
 
+/// The most bytes that topic and payload have together if they are kept in place. So many make a message and the two
+/// counts of an `Arc` fit into two cache lines.
+const SHORT: usize = 93;
+
 /// A message that came from the broker.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct Message {
-    pub(in crate::mqtt) topic: String,
-    pub(in crate::mqtt) payload: Bytes,
+    pub(in crate::mqtt) text: Text,
     pub(in crate::mqtt) qos: QoS,
     pub(in crate::mqtt) retain: bool,
     pub(in crate::mqtt) dup: bool,
     /// The size of its packet if that is above the limit, and the payload was read away; 0 otherwise.
-    pub(in crate::mqtt) too_large: usize,
+    pub(in crate::mqtt) too_large: u32,
+}
+
+/// A topic, which is valid UTF-8, and a payload behind it.
+#[derive(Clone)]
+pub(in crate::mqtt) enum Text {
+    /// So many bytes of each.
+    Short {
+        topic: u8,
+        payload: u8,
+        bytes: [u8; SHORT],
+    },
+    /// There may be something in between. The payload goes to the end.
+    Long {
+        topic: usize,
+        payload_begin: usize,
+        bytes: Bytes,
+    },
 }
 
 impl Message {
     /// A message as the broker would send it, neither retained nor repeated. It is meant for tests of
     /// code that handles messages.
     pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
+        Message::copied(&topic.into(), qos, &payload.into())
+    }
+
+    /// A message with bytes of its own, neither retained nor repeated.
+    pub(in crate::mqtt) fn copied(topic: &str, qos: QoS, payload: &[u8]) -> Self {
+        let length = topic.len() + payload.len();
+        let text = if length <= SHORT {
+            let mut bytes = [0; SHORT];
+            bytes[..topic.len()].copy_from_slice(topic.as_bytes());
+            bytes[topic.len()..length].copy_from_slice(payload);
+            Text::Short {
+                topic: topic.len() as u8,
+                payload: payload.len() as u8,
+                bytes,
+            }
+        } else {
+            Text::Long {
+                topic: topic.len(),
+                payload_begin: topic.len(),
+                bytes: [topic.as_bytes(), payload].concat().into(),
+            }
+        };
+        Message::of(text, qos)
+    }
+
+    /// A message that shares `bytes`, neither retained nor repeated. They begin with a topic of this length, which was
+    /// checked, and end with the payload.
+    pub(in crate::mqtt) fn shared(
+        bytes: Bytes,
+        topic: usize,
+        payload_begin: usize,
+        qos: QoS,
+    ) -> Self {
+        let text = Text::Long {
+            topic,
+            payload_begin,
+            bytes,
+        };
+        Message::of(text, qos)
+    }
+
+    fn of(text: Text, qos: QoS) -> Self {
         Message {
-            topic: topic.into(),
-            payload: payload.into(),
+            text,
             qos,
             retain: false,
             dup: false,
@@ -36,17 +99,41 @@ impl Message {
 
     /// The topic that it was published to.
     pub fn topic(&self) -> &str {
-        &self.topic
+        let topic = match &self.text {
+            Text::Short { topic, bytes, .. } => &bytes[..usize::from(*topic)],
+            Text::Long { topic, bytes, .. } => &bytes[..*topic],
+        };
+        // It was a `str`, or checked, when the message was made.
+        std::str::from_utf8(topic).unwrap_or_default()
     }
 
     /// Application message.
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        match &self.text {
+            Text::Short {
+                topic,
+                payload,
+                bytes,
+            } => &bytes[usize::from(*topic)..][..usize::from(*payload)],
+            Text::Long {
+                payload_begin,
+                bytes,
+                ..
+            } => &bytes[*payload_begin..],
+        }
     }
 
-    /// The application message, to keep longer than this [`Message`]. The bytes are shared, not copied.
+    /// The application message, to keep longer than this [`Message`]. A short one is copied. The bytes of any other are
+    /// shared.
     pub fn to_payload(&self) -> Bytes {
-        self.payload.clone()
+        match &self.text {
+            Text::Short { .. } => Bytes::copy_from_slice(self.payload()),
+            Text::Long {
+                payload_begin,
+                bytes,
+                ..
+            } => bytes.slice(*payload_begin..),
+        }
     }
 
     /// Quality of service at which it arrived.
@@ -66,23 +153,92 @@ impl Message {
 
     /// The size of its packet if that was too large, so that only the rest of it is here.
     pub(crate) fn too_large(&self) -> Option<usize> {
-        Some(self.too_large).filter(|size| *size > 0)
+        Some(self.too_large as usize).filter(|size| *size > 0)
     }
 
     /// Bytes of its topic and payload.
     pub(crate) fn size(&self) -> usize {
-        self.topic.len() + self.payload.len()
+        match &self.text {
+            Text::Short { topic, payload, .. } => usize::from(*topic) + usize::from(*payload),
+            Text::Long {
+                topic,
+                payload_begin,
+                bytes,
+            } => topic + bytes.len() - payload_begin,
+        }
+    }
+
+    /// All that makes two messages the same.
+    fn parts(&self) -> (&str, &[u8], QoS, bool, bool, u32) {
+        let Message {
+            qos,
+            retain,
+            dup,
+            too_large,
+            ..
+        } = *self;
+        (self.topic(), self.payload(), qos, retain, dup, too_large)
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for Message {}
+
+impl Hash for Message {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Message")
-            .field("topic", &self.topic)
-            .field("payload_bytes", &self.payload.len())
+            .field("topic", &self.topic())
+            .field("payload_bytes", &self.payload().len())
             .field("qos", &self.qos)
             .field("retain", &self.retain)
             .field("dup", &self.dup)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_message_fills_two_cache_lines_at_most() {
+        let counts = 2 * size_of::<usize>();
+        assert!(size_of::<Message>() + counts <= 2 * 64);
+    }
+
+    #[test]
+    fn topic_and_payload_are_there_whatever_their_lengths() {
+        for topic in ["t", "ü/täglich", &"x".repeat(SHORT), &"y".repeat(65_535)] {
+            for length in [0, 1, SHORT - 1, SHORT, 300] {
+                let payload = vec![7; length];
+                let message = Message::new(topic, QoS::AtLeastOnce, payload.clone());
+                assert_eq!((message.topic(), message.payload()), (topic, &payload[..]));
+                assert_eq!(message.to_payload(), payload);
+                assert_eq!(message.size(), topic.len() + length);
+                assert_eq!(message.clone(), message);
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_parts_of_a_message_make_it_the_same() {
+        let packet = Bytes::from_static(b"topic\x00\x07payload");
+        let shared = Message::shared(packet, 5, 7, QoS::AtLeastOnce);
+        let copied = Message::copied("topic", QoS::AtLeastOnce, b"payload");
+        assert_eq!(shared, copied);
+        assert_eq!(shared.size(), copied.size());
+        let other = Message::copied("topicp", QoS::AtLeastOnce, b"ayload");
+        assert_ne!(copied, other);
     }
 }

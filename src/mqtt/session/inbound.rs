@@ -53,15 +53,15 @@ fn bytes_of(message: &Message) -> usize {
 impl Content {
     fn digest(message: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
-        (&message.topic, &message.payload, message.too_large).hash(&mut hasher);
+        (message.topic(), message.payload(), message.too_large).hash(&mut hasher);
         Content::Digest(hasher.finish())
     }
 
     fn is_of(&self, message: &Message) -> bool {
         match self {
             Content::Whole(known) => {
-                (&known.topic, &known.payload, known.too_large)
-                    == (&message.topic, &message.payload, message.too_large)
+                (known.topic(), known.payload(), known.too_large)
+                    == (message.topic(), message.payload(), message.too_large)
             }
             Content::Digest(_) => *self == Content::digest(message),
         }
@@ -365,14 +365,7 @@ mod tests {
     }
 
     fn message(qos: QoS, payload: &'static str) -> Message {
-        Message {
-            topic: "t".into(),
-            payload: payload.into(),
-            qos,
-            retain: false,
-            dup: false,
-            too_large: 0,
-        }
+        Message::new("t", qos, payload)
     }
 
     fn again(qos: QoS, payload: &'static str) -> Message {

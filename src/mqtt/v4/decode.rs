@@ -1,10 +1,11 @@
 //! Decodes bytes from the broker as our packets, through rumqttc's codec and the checks that it leaves out.
 //!
+//! The packets of which there are many, PUBLISH and those with nothing but an identifier, are read in place.
 //! A packet that MQTT 3.1.1 forbids a broker to send is a [`ProtocolError`]. The client must close the link
 //! after it [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone, before its body
 //! is buffered. Pure. Runs on the loop's thread.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
 use crate::mqtt::packet::{
@@ -119,9 +120,11 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         };
     }
     if header.is_publish() {
-        // The codec takes the bytes out of the buffer, and an error names the topic and is known by all of them.
-        begin_of_publish(buffer, &header)
-            .map_err(|problem| fail(buffer, header.length, header.packet, problem))?;
+        // The codec would allocate topic and payload for each of them.
+        return match take_publish(buffer, &header) {
+            Ok(packet) => Ok(Read::Packet(packet)),
+            Err(problem) => Err(fail(buffer, header.length, header.packet, problem)),
+        };
     }
     let beginning = beginning(buffer);
     let shown = header.length.min(SHOWN_BYTES);
@@ -136,7 +139,6 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         });
     match decoded {
         Ok(packet) => Ok(Read::Packet(packet)),
-        // Longer ones are PUBLISHes, with which the codec finds nothing any more.
         Err(problem) => Err(fail(&beginning[..shown], shown, header.packet, problem)),
     }
 }
@@ -154,14 +156,44 @@ pub(super) fn begin_publish(
         return Ok(None);
     };
     let message = Message {
-        topic: topic.to_owned(),
-        payload: Bytes::new(),
-        qos,
-        retain: header.flags & 1 != 0,
-        dup: header.flags & 8 != 0,
-        too_large: header.length,
+        // A packet that states its length has no more bytes than that.
+        too_large: u32::try_from(header.length).unwrap_or(u32::MAX),
+        ..flagged(Message::copied(topic, qos, &[]), header)
     };
     Ok(Some((id, message, end)))
+}
+
+/// Takes a whole PUBLISH out of the buffer. An error leaves it there.
+fn take_publish(
+    buffer: &mut BytesMut,
+    header: &FixedHeader,
+) -> Result<Incoming, (String, &'static str)> {
+    let Some((id, qos, topic, payload_begin)) = begin_of_publish(buffer, header)? else {
+        // The whole packet is there.
+        return Err((MISFIT.0.to_owned(), MISFIT.1));
+    };
+    let payload = &buffer[payload_begin..header.length];
+    let message = if payload.len() <= SMALL_PAYLOAD {
+        let message = Message::copied(topic, qos, payload);
+        buffer.advance(header.length);
+        message
+    } else {
+        let (topic_begin, topic) = (header.own_length + 2, topic.len());
+        let packet = buffer.split_to(header.length).freeze();
+        let bytes = packet.slice(topic_begin..);
+        Message::shared(bytes, topic, payload_begin - topic_begin, qos)
+    };
+    let message = flagged(message, header);
+    Ok(Incoming::Publish { id, message })
+}
+
+/// The same message with the flags of its fixed header.
+fn flagged(message: Message, header: &FixedHeader) -> Message {
+    Message {
+        retain: header.flags & 1 != 0,
+        dup: header.flags & 8 != 0,
+        ..message
+    }
 }
 
 /// The parts of a PUBLISH before its payload, and where that begins.
@@ -321,7 +353,6 @@ fn answer_with_identifier(header: &FixedHeader) -> Option<fn(PacketId) -> Incomi
 fn ours(packet: v4::Packet) -> Result<Incoming, (String, &'static str)> {
     match packet {
         v4::Packet::ConnAck(ack) => connack(&ack),
-        v4::Packet::Publish(publish) => incoming_publish(publish),
         v4::Packet::SubAck(ack) => Ok(Incoming::SubAck {
             id: identifier(ack.pkid)?,
             granted: ack
@@ -360,29 +391,6 @@ fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
     Ok(Incoming::ConnAck {
         session_present: ack.session_present,
         code,
-    })
-}
-
-fn incoming_publish(publish: v4::Publish) -> Result<Incoming, (String, &'static str)> {
-    let payload = if publish.payload.len() <= SMALL_PAYLOAD {
-        Bytes::copy_from_slice(&publish.payload)
-    } else {
-        publish.payload
-    };
-    let id = match publish.qos {
-        mqttbytes::QoS::AtMostOnce => None,
-        _ => Some(identifier(publish.pkid)?),
-    };
-    Ok(Incoming::Publish {
-        id,
-        message: Message {
-            topic: publish.topic,
-            payload,
-            qos: our_qos(publish.qos),
-            retain: publish.retain,
-            dup: publish.dup,
-            too_large: 0,
-        },
     })
 }
 

@@ -97,7 +97,9 @@ impl Decoder {
     /// How many bytes were taken of a message that is being read away.
     pub fn skipped(&self) -> usize {
         let skipping = self.skipping.as_ref();
-        skipping.map_or(0, |skipping| skipping.message.too_large - skipping.left)
+        skipping.map_or(0, |skipping| {
+            skipping.message.too_large as usize - skipping.left
+        })
     }
 
     fn skips(&self, header: &FixedHeader) -> bool {
@@ -129,7 +131,7 @@ fn skipping(
     buffer.advance(length);
     Ok(Some(Skipping {
         id,
-        left: message.too_large - length,
+        left: message.too_large as usize - length,
         message,
     }))
 }
@@ -178,7 +180,7 @@ mod tests {
                 panic!("{came:?}");
             };
             assert_eq!(id, PacketId::new(7));
-            assert_eq!((message.topic(), message.too_large), ("a", SIZE));
+            assert_eq!((message.topic(), message.too_large()), ("a", Some(SIZE)));
             assert_eq!(
                 (message.qos(), message.retain(), message.dup()),
                 (QoS::AtLeastOnce, true, true)

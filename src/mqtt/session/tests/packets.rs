@@ -62,12 +62,8 @@ fn incoming(value: u16, qos: usize, payload: &str, dup: bool) -> Incoming {
     Incoming::Publish {
         id: (qos > 0).then(|| id(value)),
         message: Message {
-            topic: "t".into(),
-            payload: payload.to_owned().into(),
-            qos: QOS[qos],
-            retain: false,
             dup,
-            too_large: 0,
+            ..Message::new("t", QOS[qos], payload.to_owned())
         },
     }
 }

@@ -431,8 +431,8 @@ impl Transcript {
                 self.outcomes.insert(token, outcome);
             }
             Event::Message { message, delivery } => {
-                let payload = String::from_utf8_lossy(&message.payload);
-                let text = format!("{} {payload:?}", message.topic);
+                let payload = String::from_utf8_lossy(message.payload());
+                let text = format!("{} {payload:?}", message.topic());
                 self.messages.push_back((text, delivery));
             }
             Event::SubscriptionRefused { filter } => {

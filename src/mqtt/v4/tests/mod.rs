@@ -243,8 +243,8 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
     match packet {
         Incoming::Publish { id, message } => {
             let mut publish = Publish {
-                topic: message.topic.as_str().into(),
-                payload: message.payload.clone(),
+                topic: message.topic().into(),
+                payload: message.to_payload(),
                 qos: message.qos,
                 retain: message.retain,
             };

@@ -1,8 +1,6 @@
 //! A second reader and writer of packets, written from the text of MQTT 3.1.1 alone. It uses neither the codec
 //! nor the checks of the crate, so that it does not repeat their mistakes. Pure.
 
-use bytes::Bytes;
-
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
 
 /// A packet of the client.
@@ -162,7 +160,7 @@ pub(in crate::mqtt) fn from_server_without_payload(
     };
     let mut packet = server_packet(*first, body).ok_or("a malformed packet")?;
     if let Incoming::Publish { message, .. } = &mut packet {
-        message.too_large = whole;
+        message.too_large = whole as u32;
     }
     Ok((bytes.len() >= whole).then_some((packet, whole)))
 }
@@ -201,12 +199,9 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
                 _ => Some(PacketId::new(fields.identifier()?)?),
             };
             let message = Message {
-                topic,
-                payload: Bytes::copy_from_slice(fields.0),
-                qos,
                 retain: first & 1 != 0,
                 dup: first & 8 != 0,
-                too_large: 0,
+                ..Message::new(topic, qos, fields.0.to_vec())
             };
             Some(Incoming::Publish { id, message })
         }
@@ -327,11 +322,11 @@ pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
         } => (0x20, vec![u8::from(*session_present), *code as u8]),
         Incoming::Publish { id, message } => {
             let flags = u8::from(message.dup) << 3 | (message.qos as u8) << 1;
-            let length = u16::try_from(message.topic.len()).unwrap_or(u16::MAX);
+            let length = u16::try_from(message.topic().len()).unwrap_or(u16::MAX);
             let mut body = length.to_be_bytes().to_vec();
-            body.extend_from_slice(message.topic.as_bytes());
+            body.extend_from_slice(message.topic().as_bytes());
             body.extend(id.iter().flat_map(number));
-            body.extend_from_slice(&message.payload);
+            body.extend_from_slice(message.payload());
             (0x30 | flags | u8::from(message.retain), body)
         }
         Incoming::PubAck(id) => (0x40, number(id)),

@@ -324,13 +324,11 @@ impl<'a> Story<'a> {
 
     fn serve_message(&mut self, how: u8, which: u8) -> Rule {
         let qos = level(how % 3);
+        let payload = vec![which >> 4 & 3; usize::from(which >> 4 & 3)];
         let message = Message {
-            topic: TOPICS[usize::from(which >> 6)].to_owned(),
-            payload: vec![which >> 4 & 3; usize::from(which >> 4 & 3)].into(),
-            qos,
             retain: how & 4 != 0,
             dup: how & 8 != 0 && qos != QoS::AtMostOnce,
-            too_large: 0,
+            ..Message::new(TOPICS[usize::from(which >> 6)], qos, payload)
         };
         let id = match qos {
             QoS::AtMostOnce => None,

@@ -141,7 +141,7 @@ impl World {
             return Err(format!("{name} was taken for a violation"));
         }
         for message in self.harness.messages.drain(..) {
-            if message.qos == QoS::ExactlyOnce && !self.delivered.insert(message.payload[0]) {
+            if message.qos == QoS::ExactlyOnce && !self.delivered.insert(message.payload()[0]) {
                 return Err(format!("{message:?} was delivered twice"));
             }
         }

@@ -287,11 +287,11 @@ impl Known {
     /// Whether it is the same message again. QoS 1 on a new link is so only with DUP [MQTT-3.3.1-1].
     fn is(&self, message: &Message) -> bool {
         let known = &self.message;
-        (known.qos, &known.topic, &known.payload, known.too_large)
+        (known.qos, known.topic(), known.payload(), known.too_large)
             == (
                 message.qos,
-                &message.topic,
-                &message.payload,
+                message.topic(),
+                message.payload(),
                 message.too_large,
             )
             && (self.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
