@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
+use crate::app::lines::Many;
+
 /// The end of a line about an attempt that failed; a delay follows, which is another one each time.
 const AGAIN: &str = "; trying again in ";
 
@@ -20,10 +22,23 @@ const REMEMBERED: usize = 32;
 /// The warnings since something else happened.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    /// Those that were shown, without their delays.
-    shown: Vec<String>,
-    /// When an attempt was last told, and how many came since.
-    attempts: Option<(Instant, u64)>,
+    kinds: Vec<Kind>,
+    /// The place of the kind that was shown last.
+    last: Option<usize>,
+    /// When an attempt was shown, or the count was told. `None` before the first attempt.
+    since: Option<Instant>,
+    /// Attempts so far.
+    attempts: u64,
+}
+
+/// A warning that was shown, without its delay.
+#[derive(Debug)]
+struct Kind {
+    text: String,
+    /// How many attempts of this kind came again and are not told yet.
+    times: u64,
+    /// How many attempts there had been when it came last.
+    attempts: u64,
 }
 
 /// The part of it that is to be shown.
@@ -46,48 +61,80 @@ impl Fold {
                 itself: true,
             };
         }
-        let (kind, is_attempt) = match text.split_once(AGAIN) {
-            Some((kind, _)) => (kind, true),
+        let (text, is_attempt) = match text.split_once(AGAIN) {
+            Some((text, _)) => (text, true),
             None => (text, false),
         };
-        // Only between attempts a line that comes again says nothing new.
-        let is_known = self.attempts.is_some() && self.shown.iter().any(|shown| shown == kind);
-        if !is_known {
-            let before = self.told(now);
-            if self.shown.len() < REMEMBERED {
-                self.shown.push(kind.to_owned());
+        let place = self.kinds.iter().position(|kind| kind.text == text);
+        let before = match place {
+            Some(place) if self.says_nothing_new(place, is_attempt) => {
+                self.count(place, is_attempt);
+                let is_late = |since| now.saturating_duration_since(since) >= PERIOD;
+                let before = self.since.is_some_and(is_late).then(|| self.told(now));
+                return Take {
+                    before: before.flatten(),
+                    itself: false,
+                };
             }
-            if is_attempt {
-                self.attempts = Some((now, 0));
-            }
-            return Take {
-                before,
-                itself: true,
-            };
+            _ => self.told(now),
+        };
+        self.last = place.or_else(|| {
+            let text = text.to_owned();
+            let has_room = self.kinds.len() < REMEMBERED;
+            has_room.then(|| {
+                self.kinds.push(Kind {
+                    text,
+                    times: 0,
+                    attempts: 0,
+                });
+                self.kinds.len() - 1
+            })
+        });
+        if let Some(place) = self.last {
+            self.kinds[place].attempts = self.attempts;
         }
-        let mut before = None;
-        if let Some((since, times)) = &mut self.attempts {
-            *times += u64::from(is_attempt);
-            if now.saturating_duration_since(*since) >= PERIOD {
-                before = self.told(now);
-                self.attempts = Some((now, 0));
-            }
+        if is_attempt {
+            self.attempts += 1;
+            self.since = Some(now);
         }
         Take {
             before,
-            itself: false,
+            itself: true,
+        }
+    }
+
+    /// Whether a warning that came before comes as it does with each attempt: not twice between two of them.
+    fn says_nothing_new(&self, place: usize, is_attempt: bool) -> bool {
+        let is_of_attempt = is_attempt || self.kinds[place].attempts != self.attempts;
+        self.since.is_some() && is_of_attempt
+    }
+
+    /// A warning comes again, and is not shown.
+    fn count(&mut self, place: usize, is_attempt: bool) {
+        self.kinds[place].attempts = self.attempts;
+        if is_attempt {
+            self.kinds[place].times += 1;
+            self.attempts += 1;
         }
     }
 
     /// The count, in words; then it starts over.
     fn told(&mut self, now: Instant) -> Option<String> {
-        let (since, times) = self.attempts.as_mut()?;
-        let seconds = now.saturating_duration_since(*since).as_secs_f64();
-        match std::mem::take(times) {
-            0 => None,
-            1 => Some(format!("the same again after {seconds:.1} s")),
-            times => Some(format!("the same {times} times more in {seconds:.1} s")),
+        let since = self.since?;
+        let all: u64 = self.kinds.iter().map(|kind| kind.times).sum();
+        let of_last = self.last.map_or(0, |place| self.kinds[place].times);
+        if all == 0 {
+            return None;
         }
+        self.kinds.iter_mut().for_each(|kind| kind.times = 0);
+        self.since = Some(now);
+        let seconds = now.saturating_duration_since(since).as_secs_f64();
+        Some(match all {
+            // It stands right above.
+            1 if of_last == all => format!("the same again after {seconds:.1} s"),
+            _ if of_last == all => format!("the same {all} times more in {seconds:.1} s"),
+            _ => format!("as above, {} more in {seconds:.1} s", Many(all, "attempt")),
+        })
     }
 }
 
@@ -159,6 +206,48 @@ mod tests {
         assert_eq!(lines(&steps), expected);
         let twice = [(0, Warn, "a thread is slow"), (1, Warn, "a thread is slow")];
         assert_eq!(lines(&twice).len(), 2, "no attempt came before");
+    }
+
+    #[test]
+    fn attempts_of_more_than_one_kind_are_not_told_as_the_same() {
+        use Level::{Info, Warn};
+        let told = |steps: &[(u64, Level, &str)]| lines(steps).pop().unwrap();
+        let turns = [
+            (0, Warn, FIRST),
+            (100, Warn, OTHER),
+            (200, Warn, SECOND),
+            (300, Warn, OTHER),
+            (1100, Info, ""),
+        ];
+        let before = lines(&turns);
+        assert_eq!(
+            before,
+            [FIRST, OTHER, "as above, 2 attempts more in 1.0 s", ""]
+        );
+        // The last line is of another kind than those that came again.
+        let back = [(0, Warn, FIRST), (100, Warn, OTHER), (600, Warn, FIRST)];
+        assert_eq!(told(&back), OTHER);
+        let back = [&back[..], &[(1100, Info, "")]].concat();
+        assert_eq!(lines(&back)[2], "as above, 1 attempt more in 1.0 s");
+        let same = [(0, Warn, FIRST), (100, Warn, OTHER), (600, Warn, OTHER)];
+        let same = [&same[..], &[(1100, Info, "")]].concat();
+        assert_eq!(lines(&same)[2], "the same again after 1.0 s");
+    }
+
+    #[test]
+    fn a_warning_that_comes_twice_between_two_attempts_is_none_of_them() {
+        use Level::Warn;
+        let slow = "a thread is slow";
+        let steps = [
+            (0, Warn, FIRST),
+            (1, Warn, slow),
+            (2, Warn, slow),
+            (3, Warn, SECOND),
+            (4, Warn, slow),
+            (5, Warn, slow),
+        ];
+        let expected = [FIRST, slow, slow, "as above, 1 attempt more in 0.0 s", slow];
+        assert_eq!(lines(&steps), expected);
     }
 
     #[test]
