@@ -45,9 +45,10 @@ pub(crate) struct Micros(pub(crate) f64);
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No time reads as 1000 of its unit.
         match self.0 {
-            us if us >= 1e6 => write!(f, "{:.2}{JOINT}s", us / 1e6),
-            us if us >= 1e3 => write!(f, "{:.2}{JOINT}ms", us / 1e3),
+            us if us >= 999_995.0 => write!(f, "{:.2}{JOINT}s", us / 1e6),
+            us if us >= 999.95 => write!(f, "{:.2}{JOINT}ms", us / 1e3),
             us => write!(f, "{us:.1}{JOINT}µs"),
         }
     }
@@ -220,6 +221,20 @@ mod tests {
             entry("a", 4, &format!("b {long} c")),
             format!("a   b\n    {long}\n    c")
         );
+    }
+
+    #[test]
+    fn a_time_is_rounded_before_its_unit_is_chosen() {
+        for (micros, told) in [
+            (0.0, "0.0 µs"),
+            (999.94, "999.9 µs"),
+            (999.96, "1.00 ms"),
+            (999_994.0, "999.99 ms"),
+            (999_996.0, "1.00 s"),
+            (2_500_000.0, "2.50 s"),
+        ] {
+            assert_eq!(Micros(micros).to_string().replace(JOINT, " "), told);
+        }
     }
 
     #[test]

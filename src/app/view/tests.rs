@@ -8,7 +8,7 @@ use std::{env, fs};
 use mqtt_connection_sharing::{Client, ConnectionState, Stats, options::Options};
 
 use super::scene::{Bounds, Scene};
-use super::text::{LatencyText, LinkNow, Number, Row, Sight, in_one_line, lines};
+use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Sight, in_one_line, lines};
 use super::{Activity, Now, SharedInbox};
 use crate::app::lines::Seconds;
 use crate::app::values::ViewMode;
@@ -204,13 +204,18 @@ fn figures_have_the_form_that_people_read() {
         "25 h 1 min",
     ];
     assert_eq!(spans, expected);
+    let countdowns = [9_940, 9_960, 10_000, 61_000];
+    let countdowns = countdowns.map(|ms| Countdown(Duration::from_millis(ms)).to_string());
+    assert_eq!(countdowns, ["9.9 s", "10 s", "10 s", "1 min 1 s"]);
     let numbers = [0, 999, 1_000, 1_234_567].map(|n| Number(n).to_string());
     assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
-    let latencies = [0, 310, 99_000, 250_000, 2_500_000];
+    let latencies = [0, 310, 99_994, 99_996, 250_000, 999_600, 2_500_000];
     let latencies = latencies.map(|us| LatencyText(Duration::from_micros(us)).to_string());
     assert_eq!(
         latencies,
-        ["0.00 ms", "0.31 ms", "99.00 ms", "250 ms", "2.50 s"]
+        [
+            "0.00 ms", "0.31 ms", "99.99 ms", "100 ms", "250 ms", "1.00 s", "2.50 s"
+        ]
     );
 }
 

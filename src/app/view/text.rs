@@ -296,8 +296,8 @@ pub(super) struct Countdown(pub(super) Duration);
 impl fmt::Display for Countdown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            left if left < Duration::from_secs(10) => write!(f, "{:.1} s", left.as_secs_f64()),
-            left => Seconds(left).fmt(f),
+            left if left < Duration::from_millis(9_950) => write!(f, "{:.1} s", left.as_secs_f64()),
+            left => Seconds(left.max(Duration::from_secs(10))).fmt(f),
         }
     }
 }
@@ -308,8 +308,8 @@ pub(super) struct LatencyText(pub(super) Duration);
 impl fmt::Display for LatencyText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_secs_f64() {
-            seconds @ 1.0.. => write!(f, "{seconds:.2} s"),
-            seconds if seconds >= 0.1 => write!(f, "{:.0} ms", seconds * 1e3),
+            seconds @ 0.9995.. => write!(f, "{seconds:.2} s"),
+            seconds @ 0.099_995.. => write!(f, "{:.0} ms", seconds * 1e3),
             seconds => write!(f, "{:.2} ms", seconds * 1e3),
         }
     }
