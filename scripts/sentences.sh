@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Counts sentences without a subject at their head in the comments of the sources: those that begin with What,
-# Whoever, Whatever, Who, Of which or Were and ask nothing. CONTRIBUTING.md says why they are hard to read.
+# Counts sentences without a subject at their head in the comments of the sources and in the papers: those that begin
+# with What, Whoever, Whatever, Who, Of which or Were and ask nothing. CONTRIBUTING.md says why they are hard to read.
 #
-# usage: scripts/sentences.sh [--most N] [FOLDER]
+# usage: scripts/sentences.sh [--most N] [FOLDER]...
 #
-# The script prints each with its file and line, and how many there are. FOLDER is src unless given.
+# The script prints each with its file and line, and how many there are. It reads the files that end in .rs and .md. The
+# folders are src and those of the papers unless given.
 #
 #   --most N     fail, with status 1, when there are more than N
 #   -h, --help   this text
@@ -12,7 +13,7 @@ set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-most='' folder=src
+most='' folders=()
 while (($#)); do
     case $1 in
         --most)
@@ -22,15 +23,20 @@ while (($#)); do
             ;;
         -h | --help) help_from_header && exit 0 ;;
         -*) die "unknown argument '$1': see --help" 2 ;;
-        *) folder=$1 ;;
+        *) folders+=("$1") ;;
     esac
     shift
 done
 cd -- "$repository"
-[[ -d $folder ]] || die "there is no folder $folder" 2
+if ((${#folders[@]} == 0)); then
+    folders=(src certs config benches examples tests/README.md README.md CONTRIBUTING.md CHANGELOG.md)
+fi
+for folder in "${folders[@]}"; do
+    [[ -e $folder ]] || die "there is no $folder" 2
+done
 
 # shellcheck disable=SC2016 # awk's own variables
-found=$(find "$folder" -name '*.rs' -print | LC_ALL=C sort | xargs awk '
+found=$(find "${folders[@]}" \( -name target -prune \) -o \( -name '*.rs' -o -name '*.md' \) -print | LC_ALL=C sort | xargs awk '
     # Comment lines that follow one another are one text.
     function look(    rest, head, sentence, at) {
         rest = text
@@ -45,7 +51,20 @@ found=$(find "$folder" -name '*.rs' -print | LC_ALL=C sort | xargs awk '
         }
         text = ""
     }
-    FNR == 1 { look(); file = FILENAME }
+    FNR == 1 { look(); file = FILENAME; is_paper = file ~ /\.md$/; is_code = 0 }
+    # A heading, a row and a point of a list are texts of their own.
+    is_paper && /^```/ { look(); is_code = !is_code; next }
+    is_paper {
+        if ($0 == "" || /^#/ || /^\|/ || /^ *([-*]|[0-9]+\.) /) look()
+        if ($0 == "" || is_code || /^#/) next
+        words = $0
+        gsub(/[*`|]/, "", words)
+        sub(/^ *(-|[0-9]+\.) +/, "", words)
+        sub(/^ +/, "", words)
+        if (text == "") line = FNR
+        text = text (text == "" ? "" : " ") words
+        next
+    }
     /^[ \t]*\/\// {
         words = $0
         sub(/^[ \t]*\/\/[\/!]?[ \t]*/, "", words)

@@ -201,7 +201,7 @@ fuzzing() {
 step 'tools' tools
 step 'shell syntax' shell_syntax
 step 'format' cargo fmt --all --check
-step 'sentences' scripts/sentences.sh --most 20
+step 'sentences' scripts/sentences.sh --most 5
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 if [[ $mode == --quick ]]; then
     step 'unit tests' cargo test --locked --lib --bins

@@ -248,7 +248,7 @@ impl Scene {
         }
     }
 
-    /// What has happened to a message that was published. Nobody acknowledges QoS 0.
+    /// The end of a message on its way to the broker. Nobody acknowledges QoS 0.
     fn done_with(&self) -> &'static str {
         let is_qos_0 = |actor: &Actor| match &actor.role {
             Role::Counted(flow) => flow.qos == Some(QoS::AtMostOnce),
