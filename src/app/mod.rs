@@ -4,6 +4,7 @@
 //! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
 //! files read no clock and wait for nothing, which a lint holds.
 
+mod base64;
 pub(crate) mod bench;
 pub(crate) mod check;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
