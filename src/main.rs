@@ -1,7 +1,7 @@
 //! The program: parse, resolve, log, run, print, exit status.
 //!
 //! Results go to standard output, logs and the error to standard error. Exit status: 0 success,
-//! 1 the demo, the bench or the check failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
+//! 1 the demo, the bench, the check or pub failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
 //! 130 interrupted. The main thread owns the connection and runs the command loop.
 
 mod app;
@@ -24,7 +24,7 @@ use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
 use app::values::Format;
 use app::view::View;
-use app::{bench, check, command_line, demo, local, logging, names, signals};
+use app::{bench, check, command_line, demo, local, logging, names, pub_sub, signals};
 
 const FAILED: u8 = 1;
 
@@ -91,6 +91,14 @@ fn run(cli: Cli) -> Result<u8, Error> {
             let report = check::run(options, settings, &interrupt, &view, &mut |line| {
                 results.line(&line);
             });
+            drop(view);
+            report.map(|report| {
+                results.report(&report, report.success);
+                report.exit_status
+            })
+        }
+        Job::Pub(settings) => {
+            let report = pub_sub::publish(options, settings, &interrupt, &view);
             drop(view);
             report.map(|report| {
                 results.report(&report, report.success);

@@ -17,6 +17,8 @@ const FIXED_HEADER: usize = 5;
 /// The largest message that will be sent.
 pub(crate) struct Sent {
     pub(crate) topic: String,
+    /// The settings that its topic and its payload follow from.
+    pub(crate) named: (&'static str, &'static str),
     pub(crate) payload_size: usize,
     pub(crate) qos: QoS,
     /// Whether the program also receives it.
@@ -65,6 +67,7 @@ pub(crate) fn together(options: &Options, sent: &Sent, names: &Names) -> Result<
 /// Checks the broker's limits, and names the setting.
 pub(crate) fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<(), Error> {
     let topic = &sent.topic;
+    let (topic_key, payload_key) = sent.named;
     let limits = &options.limits;
     let will = options.last_will.as_ref();
     let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
@@ -96,12 +99,12 @@ pub(crate) fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<()
             "shorten it",
         ),
         (
-            "payload-size",
+            payload_key,
             limits.check_payload(sent.payload_size),
             "lower it",
         ),
         (
-            "topic-prefix",
+            topic_key,
             limits.check_topic(topic),
             "shorten it, or use fewer levels",
         ),

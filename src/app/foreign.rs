@@ -103,7 +103,12 @@ fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
 fn advice(name: &str, here: Here, task: Task) -> String {
     match (here, task) {
         (Flag(flag), _) | (OfDemo(flag, _), Task::Demo) => format!("for {name} use {flag}"),
-        (OfDemo(..), Task::Check) => format!("leave {name} out: a check sends one message"),
+        (OfDemo(..), Task::Check | Task::Pub) => {
+            format!(
+                "leave {name} out: the command {} has nothing like it",
+                task.word()
+            )
+        }
         (Nothing(reason), _) | (OfDemo(_, reason), Task::Bench) => {
             format!("leave {name} out: {reason}")
         }

@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use toml::Table;
 
 use super::cli::Cli;
-use super::settings::{BENCH, CHECK, DEMO, Task};
+use super::settings::{BENCH, CHECK, DEMO, PUB, Task};
 use super::sources::defaults;
 use super::verbs::Verb;
 
@@ -161,6 +161,62 @@ const CHECK_MEANINGS: [(&str, &str); 3] = [
     ),
 ];
 
+const PUB_AFTER_HELP: &str = "\
+Settings:
+  As for the demo: a flag, the environment (MQTT_TOPIC=a/b), the --config file (topic = \"a/b\"), or
+  the default. Connection, TLS, tuning and output are the same settings for all commands.
+
+Messages:
+  One of --message, --file and standard input. The whole of it is one message, as it is: a line
+  feed at its end is part of it. With --lines each line is a message, without its line feed; an
+  empty line is an empty message, and the last line needs no line feed. Lines are published as they
+  come and are never all in memory. With --threads above 1 they keep no order.
+
+Session:
+  Without --client-id the session is a clean one. With it the session is resumed and stays, so that
+  QoS 2 holds across lost links; what the broker keeps there for a subscriber is left alone.
+
+Examples:
+  One message, waiting for its acknowledgment:
+    mqtt-connection-sharing pub --endpoint broker.example --topic rooms/1/light --message on
+
+  A file as one retained message:
+    mqtt-connection-sharing pub --endpoint broker.example --topic maps/1 --file map.png --retain
+
+  Each line of a log, from four threads over one connection:
+    tail -f app.log | mqtt-connection-sharing pub --endpoint broker.example --topic logs/app \\
+      --lines --threads 4
+
+Exit status:
+  0    every message was acknowledged (with QoS 0: went out, and the broker answered after it)
+  1    a message failed
+  2    wrong usage or configuration, also a message that is too large or cannot be read
+  3    no connection, or it was lost for too long: network or TLS
+  4    refused by the broker, also a message because of which it closes each connection
+  130  interrupted; the result so far is printed";
+
+const PUB_ABOUT: &str = "\
+Publishes a text, a file or lines over one shared TLS connection, ends when all is acknowledged, and says how many \
+there were";
+
+/// Settings that mean something else for pub.
+const PUB_MEANINGS: [(&str, &str); 5] = [
+    ("topic", "Topic to publish to"),
+    (
+        "threads",
+        "Threads that publish; with more than 1 lines keep no order",
+    ),
+    ("qos", "Quality of service of the messages: 0, 1 or 2"),
+    (
+        "clean-session",
+        "Make the broker forget the session at each connection [default: true without --client-id]",
+    ),
+    (
+        "verbose",
+        "Log more: -v what the connection does, -vv also each packet that comes",
+    ),
+];
+
 const BENCH_ABOUT: &str = "\
 Publishes over one shared TLS connection as fast as the broker and the window allow, and measures \
 throughput, latency, processor time and memory";
@@ -247,12 +303,17 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             .about(CHECK_ABOUT)
             .long_about(None)
             .after_help(CHECK_AFTER_HELP),
+        Task::Pub => Cli::command()
+            .about(PUB_ABOUT)
+            .long_about(None)
+            .after_help(PUB_AFTER_HELP),
     };
     let command = command.bin_name(format!("mqtt-connection-sharing {}", task.word()));
     let (meanings, heading): (&[_], _) = match task {
         Task::Demo => (&[], DEMO),
         Task::Bench => (&BENCH_MEANINGS, BENCH),
         Task::Check => (&CHECK_MEANINGS, CHECK),
+        Task::Pub => (&PUB_MEANINGS, PUB),
     };
     let defaults = defaults(task);
     command.mut_args(|arg| {
@@ -266,7 +327,7 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             None => arg,
         };
         let arg = match arg.get_help_heading() {
-            Some(DEMO) => arg.help_heading(heading),
+            Some(DEMO | BENCH | CHECK) => arg.help_heading(heading),
             _ => arg,
         };
         match (default_text(&defaults, task, &key), arg.get_help()) {
@@ -287,6 +348,8 @@ fn default_text(defaults: &Table, task: Task, key: &str) -> Option<String> {
         _ if task == Task::Bench && key == "max-packet-size" => None,
         // It follows from the broker.
         _ if task == Task::Check && key == "connect-interval" => None,
+        // It follows from the client identifier.
+        _ if task == Task::Pub && key == "clean-session" => None,
         toml::Value::Boolean(false) => None,
         toml::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
@@ -342,6 +405,7 @@ mod tests {
             AFTER_HELP,
             BENCH_AFTER_HELP,
             CHECK_AFTER_HELP,
+            PUB_AFTER_HELP,
             SETTINGS_HELP,
         ];
         for text in all.into_iter().chain([front.as_str()]) {
@@ -367,6 +431,7 @@ mod tests {
             (AFTER_HELP, 6),
             (BENCH_AFTER_HELP, 4),
             (CHECK_AFTER_HELP, 2),
+            (PUB_AFTER_HELP, 2),
             (SETTINGS_HELP, 2),
         ] {
             let text = text.replace("\\\n", "");

@@ -1,4 +1,4 @@
-//! The program: settings, demo, bench and check.
+//! The program: settings, demo, bench, check and pub.
 //!
 //! Compiled into the binary only. Uses the library's public interface and nothing else of it. The main
 //! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
@@ -37,6 +37,7 @@ pub(crate) mod picture;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod problems;
+pub(crate) mod pub_sub;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod refusal;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]

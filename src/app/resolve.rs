@@ -13,7 +13,7 @@ use std::time::Duration;
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::limits::Limits;
-use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::options::{Options, ranges};
 
 use super::bench::settings::BenchSettings;
 use super::check::settings::CheckSettings;
@@ -24,9 +24,10 @@ use super::demo::settings::DemoSettings;
 use super::lines::Many;
 use super::names::Names;
 use super::picture::PicturePaths;
+use super::pub_sub::settings::{MessageSource, PubSettings};
 use super::settings::{Settings, Task};
 use super::surroundings::Surroundings;
-use super::values::{Format, Given, Rule, ViewMode};
+use super::values::{Format, Given, Rule, ViewMode, wrong};
 use super::{checks, remote, will};
 
 /// Everything the program needs to know, valid.
@@ -59,6 +60,7 @@ pub(crate) enum Job {
     Demo(DemoSettings),
     Bench(BenchSettings),
     Check(CheckSettings),
+    Pub(PubSettings),
 }
 
 impl Job {
@@ -72,6 +74,7 @@ impl Job {
                 demo.qos as u8
             ),
             Job::Check(_) => format!("{name} check"),
+            Job::Pub(_) => format!("{name} pub"),
             Job::Bench(bench) => format!(
                 "{name} bench: {} of {} from {}, {}, QoS {}",
                 Many(bench.messages, "message"),
@@ -178,12 +181,23 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
             check.remarks = std::mem::take(&mut notices);
             Job::Check(check)
         }
+        Task::Pub => {
+            let publish = publish(chosen, settings, made_up_id)?;
+            keep_what_others_have(chosen, &mut options, made_up_id);
+            // What waits for a subscription of another client with this identifier is left with the broker.
+            options.unmatched_hold = *ranges::DURATION.end();
+            options.command_queue = usize::from(options.max_inflight);
+            checks::limits(&options, &publish.sent(), &names)?;
+            notices.extend(aws_notices(&options));
+            notices.extend(rate_notices(&options));
+            Job::Pub(publish)
+        }
     };
     let pictures = pictures(chosen, settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
         Job::Bench(bench) => pictures.recording(bench.messages, bench.threads as u64),
-        Job::Check(_) => None,
+        Job::Check(_) | Job::Pub(_) => None,
     };
     Ok(Config {
         options,
@@ -227,6 +241,59 @@ fn demo(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<DemoSe
         demo.inbox = demo.inbox.max(demo.room_for_qos_0());
     }
     Ok(demo)
+}
+
+/// The settings of pub.
+fn publish(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<PubSettings, Error> {
+    let Some(topic) = &settings.topic else {
+        return Err(wrong(
+            "preparing to publish",
+            "no topic is given",
+            "give --topic TOPIC",
+        ));
+    };
+    let file = settings.file.as_ref();
+    let lines = value(&settings.lines)?;
+    let messages = match (&settings.message, file) {
+        (Some(_), Some(_)) => {
+            let (message, file) = (chosen.name("message"), chosen.name("file"));
+            return Err(wrong(
+                "looking for the message",
+                format!("both {message} and {file} are given"),
+                "give one of them",
+            ));
+        }
+        (Some(_), None) if lines => {
+            let (message, lines) = (chosen.name("message"), chosen.name("lines"));
+            return Err(wrong(
+                "looking for the messages",
+                format!("both {message} and {lines} are given"),
+                "leave one of them out: lines are read from --file or from standard input",
+            ));
+        }
+        (Some(message), None) => MessageSource::Text(message.value.clone()),
+        (None, file) => MessageSource::Read {
+            file: file.map(|file| chosen.path("file", &file.value)),
+            lines,
+        },
+    };
+    Ok(PubSettings {
+        topic: topic.value.clone(),
+        qos: value(&settings.qos)?,
+        retain: value(&settings.retain)?,
+        messages,
+        threads: value(&settings.threads)?,
+        made_up_id,
+    })
+}
+
+/// A session is a clean one where nobody could come back to it. One with a name of its own is resumed, and stays.
+fn keep_what_others_have(chosen: &Chosen, options: &mut Options, made_up_id: bool) {
+    if chosen.is_default("clean-session") {
+        options.clean_session = made_up_id;
+    }
+    // Threads wait as long as the loop tries to connect.
+    options.block_time = *ranges::DURATION.end();
 }
 
 /// The settings of the bench. The library's options change with them.

@@ -16,6 +16,7 @@ pub(super) const TLS: &str = "TLS";
 pub(super) const DEMO: &str = "Demo";
 pub(super) const BENCH: &str = "Bench";
 pub(super) const CHECK: &str = "Check";
+pub(super) const PUB: &str = "Pub";
 pub(super) const TUNING: &str = "Tuning";
 pub(super) const OUTPUT: &str = "Output";
 
@@ -32,10 +33,12 @@ pub(crate) enum Task {
     Bench,
     /// `check`: one step of connecting after the other, until one fails.
     Check,
+    /// `pub`: messages of a script, published.
+    Pub,
 }
 
 /// The settings that belong to some commands only. Every other one belongs to all.
-const OF_SOME: [(&[Task], &[&str]); 5] = [
+const OF_SOME: [(&[Task], &[&str]); 9] = [
     (
         &[Task::Demo],
         &[
@@ -43,25 +46,22 @@ const OF_SOME: [(&[Task], &[&str]); 5] = [
             "publish-count",
             "publish-delay",
             "iteration-delay",
-            "max-inflight",
             "command-queue",
             "inbox",
         ],
     ),
-    (
-        &[Task::Bench],
-        &["mode", "threads", "messages", "window", "receive"],
-    ),
-    (&[Task::Check], &["topic", "wait"]),
+    (&[Task::Demo, Task::Pub], &["max-inflight"]),
+    (&[Task::Bench], &["mode", "messages", "window", "receive"]),
+    (&[Task::Bench, Task::Pub], &["threads"]),
+    (&[Task::Check], &["wait"]),
+    (&[Task::Check, Task::Pub], &["topic"]),
+    (&[Task::Pub], &["message", "file", "lines", "retain"]),
     // A check sends one message, over its own connections.
     (
-        &[Task::Demo, Task::Bench],
+        &[Task::Demo, Task::Bench, Task::Pub],
         &[
-            "payload-size",
-            "topic-prefix",
             "clean-session",
             "on-session-lost",
-            "unmatched-hold",
             "max-inflight-qos2",
             "message-rate",
             "byte-rate",
@@ -69,15 +69,25 @@ const OF_SOME: [(&[Task], &[&str]); 5] = [
             "retry-max",
             "retry-for",
             "retry-attempts",
-            "max-packet-size",
-            "on-too-large",
         ],
     ),
-    (&[Task::Demo, Task::Bench], &["timeline", "trace", "view"]),
+    (
+        &[Task::Demo, Task::Bench],
+        &[
+            "payload-size",
+            "topic-prefix",
+            "unmatched-hold",
+            "max-packet-size",
+            "on-too-large",
+            "timeline",
+            "trace",
+            "view",
+        ],
+    ),
 ];
 
 impl Task {
-    pub(crate) const ALL: [Task; 3] = [Task::Demo, Task::Bench, Task::Check];
+    pub(crate) const ALL: [Task; 4] = [Task::Demo, Task::Bench, Task::Check, Task::Pub];
 
     /// The word that asks for it.
     pub(crate) fn word(self) -> &'static str {
@@ -85,6 +95,7 @@ impl Task {
             Task::Demo => "demo",
             Task::Bench => BENCH_WORD,
             Task::Check => "check",
+            Task::Pub => "pub",
         }
     }
 
@@ -212,6 +223,21 @@ pub(crate) struct Settings {
     /// How long to try again until the broker accepts a connection; 0 = not at all.
     #[arg(long, value_name = "DURATION", help_heading = CHECK)]
     pub(crate) wait: Option<Given<Span>>,
+
+    /// Text of the message. Without it and --file, standard input is the message.
+    #[arg(long, value_name = "TEXT", help_heading = PUB)]
+    pub(crate) message: Option<Given<MessageText>>,
+    /// File that is the message, whatever its bytes.
+    #[arg(long, value_name = "FILE", help_heading = PUB)]
+    pub(crate) file: Option<Given<FilePath>>,
+    /// Make each line of --file or of standard input a message of its own.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = PUB)]
+    pub(crate) lines: Option<Given<Switch>>,
+    /// Make the broker keep the message for later subscribers; an empty one clears it.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = PUB)]
+    pub(crate) retain: Option<Given<Switch>>,
 
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]

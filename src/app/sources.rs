@@ -80,6 +80,10 @@ impl Raw {
     /// The settings with this value of `key` and no other.
     pub(super) fn judge(&self, key: &str) -> Result<Settings, Refusal> {
         match self {
+            // Line breaks and quotation marks may be what a message is to be made of.
+            Raw::Texts(_) if key == "message" => {
+                Raw::parse(&self.arguments(key)).map_err(|error| refusal(&error, key))
+            }
             Raw::Texts(texts) => {
                 let broken = texts.iter().find_map(|text| line_break(text.to_str()?));
                 if let Some(LineBreak {
@@ -307,7 +311,10 @@ impl Layer {
                 ));
             }
         };
-        let demo_s = |key: &&String| Task::of_setting(now_called(key)) == [Task::Demo];
+        let demo_s = |key: &&String| {
+            let key = now_called(key);
+            Task::Demo.takes(key) && !Task::Bench.takes(key)
+        };
         if let Some(key) = bench.keys().find(demo_s) {
             return Err(wrong(
                 format!("reading the settings file {file}"),
@@ -407,7 +414,7 @@ fn advice_for_unknown(key: &str, is_below_bench: bool) -> String {
         return format!("remove it, and give {flag}");
     }
     let known = meant_by(plain);
-    match known.filter(|key| !is_below_bench || Task::of_setting(key) != [Task::Demo]) {
+    match known.filter(|key| !is_below_bench || Task::Bench.takes(key)) {
         Some(known) => format!("did you mean {known}?"),
         None => "remove it; config/demo.toml shows every key".into(),
     }

@@ -156,11 +156,22 @@ fn of_other_task(key: &str, task: Task) -> (String, String) {
     let word = task.word();
     let problem = match Task::of_setting(key) {
         [owner] => format!("is a flag of {}, not of {}", called(*owner), not_of(task)),
+        [Task::Demo, other] => format!(
+            "is a flag of the demo and of {}, not of {}",
+            other.word(),
+            not_of(task)
+        ),
+        [one, other] => format!(
+            "is a flag of the commands {} and {}, not of {}",
+            one.word(),
+            other.word(),
+            not_of(task)
+        ),
         _ => format!("is no flag of {}", called(task)),
     };
     let instead = match (task, key) {
         (Task::Demo | Task::Bench, "topic") => Some("use --topic-prefix"),
-        (Task::Check, "topic-prefix") => Some("use --topic"),
+        (Task::Check | Task::Pub, "topic-prefix") => Some("use --topic"),
         (Task::Check, "retry-for" | "retry-attempts") => Some("use --wait"),
         (Task::Check, "clean-session") => {
             Some("leave it out: a check cleans only a session that it has made")
@@ -168,10 +179,11 @@ fn of_other_task(key: &str, task: Task) -> (String, String) {
         (Task::Bench, "max-inflight") => Some("use --window"),
         (Task::Bench, "publish-count") => Some("use --messages"),
         (Task::Bench, "command-queue" | "inbox") => Some("leave it out: it follows from --window"),
+        (Task::Pub, "command-queue") => Some("leave it out: it follows from --max-inflight"),
         _ => None,
     };
     let there = match Task::of_setting(key) {
-        [owner] if *owner != Task::Demo => Some(format!(
+        [owner] | [owner, _] if *owner != Task::Demo => Some(format!(
             "write: mqtt-connection-sharing {} --{key} …",
             owner.word()
         )),
@@ -406,12 +418,12 @@ mod tests {
             (
                 &["bench", "--max-inflihgt=3"],
                 "reading the command line: --max-inflihgt is not known; did you mean --max-inflight? It is a flag of \
-                 the demo, not of bench: use --window; see bench --help",
+                 the demo and of pub, not of bench: use --window; see bench --help",
             ),
             (
                 &["--thread=3"],
-                "reading the command line: --thread is not known; did you mean --threads? It is a flag of the command \
-                 bench, not of the demo: write: ",
+                "reading the command line: --thread is not known; did you mean --threads? It is a flag of the commands \
+                 bench and pub, not of the demo: write: ",
             ),
             (
                 &["--mqtt-host=hunter2"],

@@ -271,6 +271,8 @@ texts! {
         "" => Err(Refusal::value("it is empty", "a name, or leave it out")),
         _ => string(text, "another one"),
     };
+    /// The text of a message, which may be anything.
+    MessageText: String, "a text; --file takes any bytes", |text| Ok(text.to_owned());
     /// A topic to publish to.
     TopicName: String, "a topic, as a text, such as status/me", |text| topic(text, "a topic such as status/me");
     /// The first levels of topics.

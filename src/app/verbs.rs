@@ -21,10 +21,11 @@ pub(super) enum Verb {
 
 impl Verb {
     /// All verbs, as the help lists them.
-    pub(super) const ALL: [Verb; 6] = [
+    pub(super) const ALL: [Verb; 7] = [
         Verb::Run(Task::Demo),
         Verb::Run(Task::Bench),
         Verb::Run(Task::Check),
+        Verb::Run(Task::Pub),
         Verb::Settings,
         Verb::Help,
         Verb::Version,
@@ -53,6 +54,7 @@ impl Verb {
             }
             Verb::Run(Task::Bench) => "publishes as fast as it can, and measures that",
             Verb::Run(Task::Check) => "tries each step of connecting, and says what is wrong",
+            Verb::Run(Task::Pub) => "publishes a text, a file or lines, and waits for the broker",
             Verb::Settings => "prints the settings in force, and where each comes from",
             Verb::Help => "prints the help of a command, as its flags -h and --help do",
             Verb::Version => "prints the version, as -V and --version do",

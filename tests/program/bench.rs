@@ -479,7 +479,7 @@ fn wrong_flags_say_where_they_belong() {
         ),
         (
             &["--threads", "4"],
-            &["--threads", "the command bench", "bench --threads"],
+            &["--threads", "the commands bench and pub", "bench --threads"],
         ),
         (
             &["--receive"],

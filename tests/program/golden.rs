@@ -154,6 +154,7 @@ fn help() {
         ("help-demo.txt", &["demo", "--help"]),
         ("help-bench.txt", &["bench", "--help"]),
         ("help-check.txt", &["check", "--help"]),
+        ("help-pub.txt", &["pub", "--help"]),
         ("help-settings.txt", &["settings", "--help"]),
         ("version.txt", &["--version"]),
     ] {

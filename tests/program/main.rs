@@ -20,6 +20,7 @@ mod local_broker;
 mod local_links;
 mod panics;
 mod pictures;
+mod publishing;
 mod refusals;
 mod screen;
 mod secrets;

@@ -3,7 +3,7 @@
 //! reaches it. It never outlives the test.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,8 @@ const RUN_LIMIT: Duration = Duration::from_secs(120);
 /// A command line, not yet started.
 pub struct Program {
     command: Command,
+    /// The other end of its standard output, if the test reads it.
+    stdout: Option<Stdio>,
     limit: Duration,
     /// Whether it is the program of this package.
     is_ours: bool,
@@ -47,6 +49,7 @@ impl Program {
         }
         Program {
             command,
+            stdout: None,
             limit: RUN_LIMIT,
             is_ours: false,
         }
@@ -69,6 +72,26 @@ impl Program {
 
     pub fn current_dir(mut self, folder: &Path) -> Program {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// Gives it a standard input, which is empty else.
+    pub fn stdin(mut self, from: impl Into<Stdio>) -> Program {
+        self.command.stdin(from);
+        self
+    }
+
+    /// Gives it a standard input that holds these bytes and ends.
+    pub fn input(self, bytes: &[u8]) -> Program {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(bytes).expect("a file that can be written");
+        file.rewind().expect("a file with a beginning");
+        self.stdin(file)
+    }
+
+    /// Gives it another standard output than one that the test follows.
+    pub fn stdout(mut self, to: impl Into<Stdio>) -> Program {
+        self.stdout = Some(to.into());
         self
     }
 
@@ -96,18 +119,23 @@ impl Program {
             .collect();
         let spawned = self
             .command
-            .stdout(Stdio::piped())
+            .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped())
             .spawn();
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"));
-        let stdout = child.stdout.take().map(follow);
+        // The command keeps a copy of what it was given, and a reader would wait for the end of that one, too.
+        drop(self.command);
+        let stdout = match child.stdout.take() {
+            Some(stdout) => follow(stdout),
+            None => follow(io::empty()),
+        };
         let stderr = child.stderr.take().map(follow);
         Running {
             child,
             words,
             is_ours: self.is_ours,
             deadline: Instant::now() + self.limit,
-            stdout: stdout.expect("its standard output"),
+            stdout,
             stderr: stderr.expect("its standard error"),
             searched: 0,
         }
@@ -218,13 +246,15 @@ impl Running {
             stderr: self.stderr.to_the_end(),
         };
         if self.is_ours && done.stdout.starts_with('{') {
-            let printed = serde_json::from_str(&done.stdout);
-            let printed = printed.unwrap_or_else(|error| panic!("no JSON, {error}: {done}"));
-            let offences = Schema::of_the_output().offences(&printed);
-            assert!(
-                offences.is_empty(),
-                "against the schema: {offences:?}: {done}"
-            );
+            for line in done.stdout.lines() {
+                let printed = serde_json::from_str(line);
+                let printed = printed.unwrap_or_else(|error| panic!("no JSON, {error}: {done}"));
+                let offences = Schema::of_the_output().offences(&printed);
+                assert!(
+                    offences.is_empty(),
+                    "against the schema: {offences:?}: {done}"
+                );
+            }
         }
         done
     }

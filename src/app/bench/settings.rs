@@ -85,6 +85,7 @@ impl BenchSettings {
         let longest = format!("{}-{}", self.threads, self.messages);
         Sent {
             topic: format!("{}/{mode}/{run}/{longest}", self.topic_prefix),
+            named: ("topic-prefix", "payload-size"),
             payload_size: self.payload_size,
             qos: self.qos,
             comes_back: self.receive,

@@ -38,6 +38,7 @@ impl CheckSettings {
     pub(crate) fn sent(&self) -> Sent {
         Sent {
             topic: self.topic.clone().unwrap_or_else(|| "a".to_owned()),
+            named: ("topic", "topic"),
             payload_size: PAYLOAD_ROOM,
             qos: self.qos,
             comes_back: true,

@@ -53,6 +53,7 @@ impl DemoSettings {
     pub(crate) fn sent(&self) -> Sent {
         Sent {
             topic: format!("{}/async/{}", self.topic_prefix, self.publish_count),
+            named: ("topic-prefix", "payload-size"),
             payload_size: self.payload_size.max(TEXT_ROOM),
             qos: self.qos,
             comes_back: true,

@@ -15,7 +15,7 @@ pub(super) enum Here {
 
 /// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
 /// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
-pub(super) const FOREIGN: [(&[&str], Here); 35] = [
+pub(super) const FOREIGN: [(&[&str], Here); 36] = [
     (
         &[
             "-h",
@@ -88,7 +88,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 35] = [
     (
         &["-t", "-T", "topicname", "topicfilter", "filter"],
         Flag(
-            "--topic-prefix PREFIX, below which the program has topics of its own, and with the command check --topic TOPIC",
+            "--topic TOPIC with the commands pub and check, and else --topic-prefix PREFIX, below which topics of its own are made",
         ),
     ),
     (&["qoslevel", "qualityofservice"], Flag("--qos LEVEL")),
@@ -133,15 +133,17 @@ pub(super) const FOREIGN: [(&[&str], Here); 35] = [
             "-m",
             "-f",
             "-l",
-            "message",
+            "-s",
             "msg",
             "payload",
-            "file",
+            "payloadfile",
+            "messagefile",
             "stdinline",
             "stdinfile",
         ],
-        Flag("--payload-size SIZE: the program makes its messages itself"),
+        Flag("--message, --file or --lines, all with the command pub"),
     ),
+    (&["-r", "retained"], Flag("--retain with the command pub")),
     (&["size", "messagesize"], Flag("--payload-size SIZE")),
     (
         &["willmessage", "willpayload"],
@@ -211,9 +213,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 35] = [
     ),
     (
         &[
-            "-r",
             "-w",
-            "retain",
             "websocket",
             "usewebsocket",
             "path",

@@ -59,7 +59,10 @@ fn a_value_that_this_run_does_not_use_may_be_anything() {
     assert!(with(&[&bench[..], &config].concat(), &environment).is_ok());
     // On the command line they are slips.
     refused(flags(&["--local", "--port=x"]), &["--port is for a broker"]);
-    refused(flags(&["--threads=x"]), &["a flag of the command bench"]);
+    refused(
+        flags(&["--threads=x"]),
+        &["a flag of the commands bench and pub"],
+    );
 }
 
 #[test]

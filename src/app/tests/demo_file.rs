@@ -79,7 +79,7 @@ fn the_bench_has_defaults_of_its_own() {
         .into_iter()
         .filter(|key| Task::of_setting(key) == [Task::Bench]);
     let mut expected: Vec<String> = of_bench.collect();
-    expected.extend(["clean-session", "payload-size"].map(String::from));
+    expected.extend(["clean-session", "payload-size", "threads"].map(String::from));
     expected.sort();
     assert_eq!(own, Vec::from_iter(&expected));
 }

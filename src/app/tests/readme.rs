@@ -62,7 +62,13 @@ fn the_flag_tables_are_those_of_the_help() {
         let own = all.filter(|arg| arg.get_help_heading() == Some(heading));
         own.cloned().collect::<Vec<_>>()
     };
-    let own = [own_of(&bench, "Bench"), own_of(&check, "Check")].concat();
+    let publish = built(Task::Pub);
+    let own = [
+        own_of(&bench, "Bench"),
+        own_of(&check, "Check"),
+        own_of(&publish, "Pub"),
+    ]
+    .concat();
     let mut expected = Vec::new();
     for arg in demo.get_arguments().chain(&own) {
         let Some(long) = arg.get_long().filter(|_| !arg.is_hide_set()) else {

@@ -152,7 +152,7 @@ fn an_empty_path_in_the_file_is_refused_whichever_key_it_has() {
         .into_iter()
         .filter(|key| allowed(key) == FilePath::FORM);
     let paths: Vec<String> = paths.collect();
-    assert_eq!(paths.len(), 7);
+    assert_eq!(paths.len(), 8);
     for key in paths {
         let error = toml(&format!("{key} = \"\"")).unwrap_err();
         let line = format!("reading {key} in conf/demo.toml: it is empty; use the path of a file");

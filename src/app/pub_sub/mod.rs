@@ -1,0 +1,72 @@
+//! The commands `pub` and `sub`: messages of a script, over one shared connection.
+//!
+//! In both the main thread runs the loop. `publish.rs` has the threads of `pub`, and `input.rs` the one that reads its
+//! messages. `report.rs` tells the result.
+
+mod input;
+mod publish;
+mod report;
+pub(crate) mod settings;
+
+pub(crate) use publish::publish;
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
+use mqtt_connection_sharing::{Outcome, Reason};
+
+use crate::app::names::as_given;
+
+/// Time for what is in flight to finish after an interrupt or a failure.
+const GRACE: Duration = Duration::from_secs(5);
+
+const FAILED: u8 = 1;
+const WRONG: u8 = 2;
+const REFUSED: u8 = 4;
+
+/// The reason why a run ends early: a line for people, and the exit status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Problem {
+    text: String,
+    exit_status: u8,
+}
+
+impl Problem {
+    fn new(exit_status: u8, text: impl Into<String>) -> Self {
+        let text = as_given(&text.into()).into_owned();
+        Problem { text, exit_status }
+    }
+
+    /// A command that was not delivered, by its name.
+    fn of_outcome(command: &str, outcome: &Outcome) -> Self {
+        let exit_status = match outcome {
+            // Brokers that allow a command to nobody close the connection, or do not answer.
+            Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered)
+            | Outcome::Refused { .. } => REFUSED,
+            _ => FAILED,
+        };
+        Problem::new(exit_status, format!("{command} was {outcome}"))
+    }
+
+    fn of_error(error: &Error) -> Self {
+        Problem::new(error.exit_status(), error.to_string())
+    }
+}
+
+/// Starts a thread.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Error> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(|error: io::Error| {
+        Error::new(
+            Blame::Configuration,
+            format!("starting the thread {name}"),
+            error.to_string(),
+            exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
+        )
+    })
+}

@@ -1,0 +1,241 @@
+//! The command pub: threads publish what a script hands over, and the run ends when all of it is acknowledged.
+//!
+//! The main thread runs the loop. A conductor thread starts the publishers, waits for them, and ends the loop. The
+//! publishers take their messages from one channel, which the thread of `input.rs` fills: so the messages of one
+//! publisher leave in the order of their lines, and those of several in any order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{Batch, Client, Handle, Publish, QoS};
+
+use super::input::{Input, Read1};
+use super::report::PubReport;
+use super::settings::PubSettings;
+use super::{FAILED, GRACE, Problem, spawn};
+use crate::app::demo::{Interrupt, leave_no_session};
+use crate::app::print::SCHEMA;
+use crate::app::view::View;
+
+/// Stack of a publisher: there may be thousands of them.
+const STACK: usize = 256 * 1024;
+
+/// Publishes everything.
+///
+/// # Errors
+/// When the options are wrong, the file cannot be opened, or no connection could be had at the beginning. Later
+/// failures are in the report.
+pub(crate) fn publish(
+    options: Options,
+    settings: &PubSettings,
+    interrupt: &Interrupt,
+    view: &View,
+) -> Result<PubReport, Error> {
+    let begin = Instant::now();
+    let input = Input::open(&settings.messages)?;
+    let client = Client::new(options)?;
+    let grace = client.options().ack_timeout;
+    let (agent, handle) = client.open();
+    interrupt.watch(handle.clone(), GRACE);
+    let shared = Arc::new(PubShared {
+        handle,
+        settings: settings.clone(),
+        published: AtomicU64::new(0),
+        acknowledged: AtomicU64::new(0),
+        problem: Mutex::new(None),
+        is_over: AtomicBool::new(false),
+    });
+    // Dropped when the loop has ended: nobody waits for further messages then.
+    let (runs, ended) = bounded(0);
+    let conductor = Conductor {
+        shared: Arc::clone(&shared),
+        grace,
+    };
+    let conductor = spawn("conductor", move || conductor.conduct(input, &ended))?;
+    let ended = agent.run();
+    drop::<Sender<()>>(runs);
+    interrupt.loop_ended(&ended);
+    if conductor.join().is_err() {
+        shared.note(Problem::new(FAILED, "the conducting thread panicked"));
+    }
+    let interrupted = interrupt.is_requested();
+    let connects = ended.stats.connects;
+    let error = ended.result.err();
+    if let (Some(error), 0, false) = (&error, connects, interrupted) {
+        return Err(error.clone());
+    }
+    // The messages have failed because of it.
+    let problem = match error.as_ref() {
+        Some(error) => Some(Problem::of_error(error)),
+        None => shared.problem(),
+    };
+    let problem = match interrupted {
+        true => Some(Problem::new(FAILED, "interrupted")),
+        false => problem,
+    };
+    if settings.made_up_id && !ended.client.options().clean_session && connects > 0 {
+        leave_no_session(ended.client, interrupt, view, true, error.is_some());
+    }
+    Ok(PubReport {
+        schema: SCHEMA,
+        topic: settings.topic.clone(),
+        qos: settings.qos as u8,
+        retain: settings.retain,
+        threads: settings.threads,
+        success: problem.is_none(),
+        published: shared.published.load(Ordering::SeqCst),
+        acknowledged: shared.acknowledged.load(Ordering::SeqCst),
+        connects,
+        elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        interrupted,
+        exit_status: problem.as_ref().map_or(0, |problem| problem.exit_status),
+        error: problem.map(|problem| problem.text),
+    })
+}
+
+/// What all threads of pub share.
+struct PubShared {
+    handle: Handle,
+    settings: PubSettings,
+    published: AtomicU64,
+    acknowledged: AtomicU64,
+    /// The first thing that went wrong.
+    problem: Mutex<Option<Problem>>,
+    /// Nothing more is to be published.
+    is_over: AtomicBool,
+}
+
+impl PubShared {
+    /// Something went wrong: the run ends once those in flight have ended.
+    fn note(&self, problem: Problem) {
+        lock(&self.problem).get_or_insert(problem);
+        self.is_over.store(true, Ordering::SeqCst);
+        drop(self.handle.terminate(GRACE));
+    }
+
+    fn problem(&self) -> Option<Problem> {
+        lock(&self.problem).clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
+
+/// Runs the publishers. Dropping it, also in a panic, ends the loop.
+struct Conductor {
+    shared: Arc<PubShared>,
+    grace: Duration,
+}
+
+impl Drop for Conductor {
+    fn drop(&mut self) {
+        drop(self.shared.handle.terminate(self.grace));
+    }
+}
+
+impl Conductor {
+    fn conduct(self, input: Input, ended: &Receiver<()>) {
+        let publishers = match self.start(input, ended) {
+            Ok(publishers) => publishers,
+            Err(error) => return self.shared.note(Problem::of_error(&error)),
+        };
+        for publisher in publishers {
+            if publisher.join().is_err() {
+                let problem = Problem::new(FAILED, "a publishing thread panicked");
+                self.shared.note(problem);
+            }
+        }
+        let shared = &self.shared;
+        let nothing_acknowledged = shared.acknowledged.load(Ordering::SeqCst) == 0;
+        if (shared.settings.qos == QoS::AtMostOnce || nothing_acknowledged) && !shared.is_over() {
+            self.wait_for_an_answer();
+        }
+    }
+
+    /// Nobody acknowledges QoS 0. But the broker takes the messages before a PINGREQ on the same link before it answers
+    /// that.
+    fn wait_for_an_answer(&self) {
+        let outcome = match self.shared.handle.ping() {
+            Ok(ticket) => ticket.wait(),
+            Err(_) => return,
+        };
+        if !outcome.is_delivered() {
+            let problem = Problem::of_outcome("the PINGREQ after the last message", &outcome);
+            self.shared.note(problem);
+        }
+    }
+
+    fn start(&self, input: Input, ended: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, Error> {
+        let messages = input.start()?;
+        let mut publishers = Vec::new();
+        for number in 0..self.shared.settings.threads {
+            let (shared, messages, ended) =
+                (Arc::clone(&self.shared), messages.clone(), ended.clone());
+            let publisher = thread::Builder::new()
+                .name(format!("publisher-{number}"))
+                .stack_size(STACK)
+                .spawn(move || publish_all(&shared, &messages, &ended));
+            match publisher {
+                Ok(publisher) => publishers.push(publisher),
+                Err(error) => {
+                    let text = format!("only {number} threads could be started: {error}");
+                    self.shared.note(Problem::new(FAILED, text));
+                    break;
+                }
+            }
+        }
+        Ok(publishers)
+    }
+}
+
+/// Publishes messages as they come, until there are no more, or one has failed, or the loop has ended. Returns when all
+/// that it has published have ended.
+fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Receiver<()>) {
+    let tells = Arc::clone(shared);
+    let mut batch = Batch::with_callback(move |_, outcome| match outcome.is_delivered() {
+        true => {
+            tells.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        false => tells.note(Problem::of_outcome("a message", outcome)),
+    });
+    let settings = &shared.settings;
+    while !shared.is_over() {
+        let next = select! {
+            recv(messages) -> next => next,
+            recv(ended) -> _ => break,
+        };
+        let payload = match next {
+            Ok(Ok(payload)) => payload,
+            Ok(Err(problem)) => {
+                shared.note(problem);
+                break;
+            }
+            // There are no more.
+            Err(_) => break,
+        };
+        let message = Publish::new(settings.topic.as_str(), settings.qos, payload);
+        let message = message.with_retain(settings.retain);
+        match shared.handle.publish_in(message, &mut batch) {
+            Ok(()) => {
+                shared.published.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(rejected) => {
+                shared.note(Problem::of_error(&Error::from(rejected)));
+                break;
+            }
+        }
+    }
+    // The callback has told of those that were not delivered.
+    let _ = batch.wait();
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
