@@ -150,6 +150,26 @@ fn change(calls: &str) -> bool {
     })
 }
 
+/// Checks that `certs/README.md` names the permission for each of these calls.
+fn expect_explained(calls: &str) {
+    let paper = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/README.md");
+    let paper = fs::read_to_string(paper).expect("a paper");
+    let mut seen = 0;
+    for call in calls.lines().filter_map(|call| call.strip_prefix("iot ")) {
+        let action = call.split(' ').next().expect("an action");
+        let words = action
+            .split('-')
+            .map(|word| word[..1].to_uppercase() + &word[1..]);
+        let permission = format!("`{}`", words.collect::<String>());
+        assert!(
+            paper.contains(&permission),
+            "certs/README.md lacks {permission}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 8, "{calls}");
+}
+
 #[test]
 fn a_thing_is_made_and_checked_and_taken_up_and_undone() {
     let world = World::new();
@@ -194,7 +214,7 @@ fn a_thing_is_made_and_checked_and_taken_up_and_undone() {
         policy["Statement"][0]["Resource"],
         "arn:aws:iot:eu-central-1:123456789012:client/my-thing"
     );
-    world.calls();
+    expect_explained(&world.calls());
 
     // The policy allows the demo and the bench, too.
     let program = || {
@@ -223,6 +243,17 @@ fn a_thing_is_made_and_checked_and_taken_up_and_undone() {
     let done = world.run(&["--delete", "my-thing"]);
     done.expect_code(2);
     assert!(done.stderr.contains("needs a terminal to ask on, or --yes"));
+    let done = world
+        .command("bash")
+        .arg("-c")
+        .arg("echo n | script -qec \"bash '$0' --delete my-thing\" /dev/null")
+        .arg(world.file("scripts/aws-thing.sh"))
+        .run();
+    done.expect_code(1);
+    let asked = done.stdout.split_once("Delete these? [y/N]");
+    let (listed, answer) = asked.unwrap_or_else(|| panic!("{done}"));
+    assert!(listed.contains(&format!(":cert/{certificate}")), "{done}");
+    assert!(answer.contains("nothing is deleted"), "{done}");
     let done = world.run(&["--delete", "--dry-run", "my-thing"]);
     done.expect_code(0);
     assert!(!change(&world.calls()), "{done}");
@@ -236,6 +267,7 @@ fn a_thing_is_made_and_checked_and_taken_up_and_undone() {
     world.write("account/lagging", "");
     world.run(&["--delete", "--yes", "my-thing"]).expect_code(0);
     assert!(!world.exists("account/lagging"));
+    expect_explained(&world.calls());
     for folder in ["things", "policies", "certificates"] {
         assert_eq!(world.names(&format!("account/{folder}")), [""; 0]);
     }

@@ -1,6 +1,7 @@
 //! What stops `scripts/aws-thing.sh`, and what the check at its end finds: each error says what to do.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::{World, change};
 
@@ -111,13 +112,20 @@ fn each_failure_of_the_aws_command_says_what_to_do() {
         .run();
     done.expect_code(1);
     assert!(done.stderr.contains("give --region"), "{done}");
-    // Most systems have these folders, and no aws there.
-    fs::remove_file(world.file("bin/aws")).expect("a file");
+    // A folder with the few tools that the script needs until then, and no aws.
+    let tools = world.file("tools");
+    fs::create_dir(&tools).expect("a folder");
+    let path = std::env::var_os("PATH").expect("a path");
+    for tool in ["basename", "dirname", "head"] {
+        let mut files = std::env::split_paths(&path).map(|folder| folder.join(tool));
+        let found = files.find(|file| file.exists());
+        symlink(found.expect("a tool"), tools.join(tool)).expect("a link");
+    }
     let done = world
         .command("/bin/bash")
         .arg(world.file("scripts/aws-thing.sh"))
         .arg("my-thing")
-        .env("PATH", "/usr/bin:/bin")
+        .env("PATH", tools)
         .env("CARGO_HOME", "/nowhere")
         .run();
     done.expect_code(127);
