@@ -106,6 +106,11 @@ impl<T> Session<T> {
         }
     }
 
+    /// Forgets that the request under this identifier has overtaken another one.
+    pub(crate) fn break_overtaken(&mut self, id: PacketId) {
+        self.outbound.break_overtaken(id);
+    }
+
     /// Frees the identifiers of commands that were given up.
     pub(crate) fn break_given_up(&mut self) {
         self.outbound.break_given_up();

@@ -38,6 +38,12 @@ impl<T> Outbound<T> {
         }
     }
 
+    pub(in crate::mqtt::session) fn break_overtaken(&mut self, id: PacketId) {
+        if let Some(entry) = self.ring.get_mut(id) {
+            entry.has_overtaken = false;
+        }
+    }
+
     pub(in crate::mqtt::session) fn break_turn(&mut self) -> Option<PacketId> {
         let mut waiting = self.waiting.drain();
         let first = waiting.next();

@@ -31,6 +31,9 @@ struct Budget {
     publishes: [u8; 3],
     subscribes: u8,
     unsubscribes: u8,
+    /// How many of nine filters these two have, the last ones; the last one alone if that is not said. Nine take two
+    /// packets.
+    filters: Option<[u8; 2]>,
     pings: u8,
     /// Lost links.
     losses: u8,
@@ -87,11 +90,13 @@ impl State {
         if harness.session.wants_commands() {
             let publishes = (0..3).filter(|qos| budget.publishes[usize::from(*qos)] > 0);
             steps.extend(publishes.map(Step::Publish));
+            let last_ones = |count| (9 - count..9).collect();
+            let [asked, left] = budget.filters.unwrap_or([1, 1]).map(last_ones);
             if budget.subscribes > 0 {
-                steps.push(Step::Subscribe(vec![0], 2));
+                steps.push(Step::Subscribe(asked, 2));
             }
             if budget.unsubscribes > 0 {
-                steps.push(Step::Unsubscribe(vec![0]));
+                steps.push(Step::Unsubscribe(left));
             }
             if budget.pings > 0 {
                 steps.push(Step::Ping);
@@ -422,6 +427,33 @@ fn every_interleaving_of_requests_that_stand_without_an_answer() {
     no_violation("requests that stand", budget, 1, 10_000);
 }
 
+/// The rest of one of them leaves after its answer, where the other may have overtaken it.
+#[test]
+fn every_interleaving_of_requests_in_two_packets_that_stand_without_an_answer() {
+    for filters in [[9, 1], [1, 9]] {
+        let budget = Budget {
+            publishes: [0, 0, 0],
+            losses: 2,
+            ..in_two_packets(filters)
+        };
+        no_violation(&format!("{filters:?} filters"), budget, 1, 5_000);
+    }
+}
+
+/// Requests with so many filters, and a PUBLISH beside them, one of which is late.
+fn in_two_packets(filters: [u8; 2]) -> Budget {
+    Budget {
+        publishes: [0, 1, 0],
+        subscribes: 1,
+        unsubscribes: 1,
+        filters: Some(filters),
+        losses: 1,
+        suspects: Some((1, 2)),
+        waits: 4,
+        ..Budget::default()
+    }
+}
+
 #[test]
 fn every_interleaving_of_requests_that_links_are_lost_with() {
     let budget = Budget {
@@ -440,7 +472,15 @@ fn every_interleaving_of_requests_that_links_are_lost_with() {
 /// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
 #[cfg(not(debug_assertions))]
 mod large {
-    use super::{Budget, ROOM_FOR_ONE, no_violation};
+    use super::{Budget, ROOM_FOR_ONE, in_two_packets, no_violation};
+
+    #[test]
+    fn every_interleaving_of_requests_in_two_packets_that_stand_beside_a_publish() {
+        for filters in [[9, 1], [1, 9], [9, 9]] {
+            let name = format!("{filters:?} filters and a PUBLISH");
+            no_violation(&name, in_two_packets(filters), 1, 10_000);
+        }
+    }
 
     #[test]
     fn every_interleaving_of_more_publishes_and_losses() {
@@ -578,6 +618,11 @@ fn every_fault_is_noticed() {
             Fault::GivenUpWithoutWitness => standing_while_pinged,
             Fault::EarlierLinkAnswers => suspected_request,
             Fault::RequestOvertakes => requests,
+            Fault::OvertakenForgotten => in_two_packets([9, 1]),
+            Fault::RestIsSentAtOnce => Budget {
+                unsubscribes: 0,
+                ..in_two_packets([9, 1])
+            },
             _ if needs_suspects(fault) => suspected,
             Fault::Qos2Unbounded => two_of_qos_2,
             Fault::UnknownIsFree => an_unknown_pubrec,

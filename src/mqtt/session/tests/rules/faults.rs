@@ -5,7 +5,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 33] = [
+pub(crate) const FAULTS: [(Fault, &str); 35] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -41,6 +41,11 @@ pub(crate) const FAULTS: [(Fault, &str); 33] = [
     (Fault::IdleCut, "the trial link has stood idle for"),
     (Fault::EarlierLinkAnswers, "because of Other"),
     (Fault::RequestOvertakes, "was unsubscribed, and"),
+    (
+        Fault::RestIsSentAtOnce,
+        "it is sent beside one that is tried",
+    ),
+    (Fault::OvertakenForgotten, "was unsubscribed, and"),
     (Fault::GivenUpIsFree, "is used by GivenUp"),
 ];
 
@@ -55,6 +60,8 @@ pub(crate) fn needs_suspects(fault: Fault) -> bool {
             | Fault::CompanyForgotten
             | Fault::IdleCut
             | Fault::EarlierLinkAnswers
+            | Fault::RestIsSentAtOnce
+            | Fault::OvertakenForgotten
             | Fault::GivenUpIsFree
     )
 }
@@ -96,6 +103,9 @@ impl Harness {
             (Fault::EarlierLinkAnswers, Incoming::SubAck { id, .. }) => {
                 self.session.break_link_of(*id);
             }
+            (Fault::OvertakenForgotten, Incoming::UnsubAck(id)) => {
+                self.session.break_overtaken(*id);
+            }
             (Fault::FreedAtPubrec, Incoming::PubRec(id)) => {
                 self.session.break_identifier(*id);
             }
@@ -120,6 +130,7 @@ impl Harness {
                 self.session.break_witness(self.now);
             }
             (Fault::IdleCut, Incoming::PingResp) => self.session.break_idle(self.now),
+            (Fault::RestIsSentAtOnce, Incoming::SubAck { .. }) => self.session.break_turn(self.now),
             _ => {}
         }
         if let Incoming::ConnAck {

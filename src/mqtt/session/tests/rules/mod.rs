@@ -122,6 +122,10 @@ pub(super) enum Fault {
     EarlierLinkAnswers,
     /// A request does not wait for another one for the same filter.
     RequestOvertakes,
+    /// The rest of a request is sent with the answer to the packet before, whatever is tried.
+    RestIsSentAtOnce,
+    /// An UNSUBSCRIBE that has overtaken the rest of a SUBSCRIBE is not made once more.
+    OvertakenForgotten,
     /// The identifier of a PUBREL that is given up is used again.
     GivenUpIsFree,
 }
