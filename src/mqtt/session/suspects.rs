@@ -26,6 +26,14 @@
 //!    show nothing. Nor does PINGRESP, because a broker that drops messages for a while still answers PINGREQ; nor
 //!    PUBCOMP, which answers any PUBREL; nor an answer to what an earlier link took.
 //!
+//! So a command that stands with nothing but QoS 0 messages behind it is never given up. Each link carries some of
+//! these messages, and is then made anew. A witness of our own would not be sound. An UNSUBSCRIBE from a filter that
+//! nobody has changes nothing, but its answer does not show that the broker acknowledges messages: a broker whose store
+//! fails for an hour answers requests and acknowledges no PUBLISH, and every message of that hour would be given up.
+//! (A request of the application counts, although it shows no more: some programs send little else.) A PUBLISH of our
+//! own would reach subscribers. A QoS 0 message that left with QoS 1 would be kept for subscribers that are away, and
+//! might come twice.
+//!
 //! A link may also be cut after so many bytes, whatever they are. A message that is larger than that ends there as
 //! "closed with it alone", and is given up. No rule was found that tells such a link from a broker with a limit for
 //! the size of a packet: both close while the packet is on its way, and small packets pass on both. A PINGREQ directly
