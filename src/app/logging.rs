@@ -21,7 +21,7 @@ use super::view::screen::above;
 use fold::Fold;
 
 /// Whether the library's lines of level INFO are left out.
-static HUSHED: AtomicBool = AtomicBool::new(false);
+static LIBRARY_IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Starts the log. `RUST_LOG` can say more precisely what is wanted.
 pub(crate) fn start(verbosity: Verbosity) {
@@ -42,17 +42,17 @@ pub(crate) fn start(verbosity: Verbosity) {
 }
 
 /// While it lives, the library tells warnings and errors only, unless more than usual was asked for.
-pub(crate) struct Hushed(());
+pub(crate) struct QuietLibrary(());
 
-/// See [`Hushed`]. One at a time.
-pub(crate) fn hush() -> Hushed {
-    HUSHED.store(true, Ordering::Relaxed);
-    Hushed(())
+/// See [`QuietLibrary`]. One at a time.
+pub(crate) fn quiet_library() -> QuietLibrary {
+    LIBRARY_IS_QUIET.store(true, Ordering::Relaxed);
+    QuietLibrary(())
 }
 
-impl Drop for Hushed {
+impl Drop for QuietLibrary {
     fn drop(&mut self) {
-        HUSHED.store(false, Ordering::Relaxed);
+        LIBRARY_IS_QUIET.store(false, Ordering::Relaxed);
     }
 }
 
@@ -93,16 +93,16 @@ impl Log for Logger {
             return;
         }
         let is_library = |module: &str| !module.starts_with("mqtt_connection_sharing::app");
-        let hushed = record.level() == Level::Info
+        let is_left_out = record.level() == Level::Info
             && record.module_path().is_some_and(is_library)
-            && HUSHED.load(Ordering::Relaxed);
+            && LIBRARY_IS_QUIET.load(Ordering::Relaxed);
         // While one thread writes what came before its line, no other writes in between.
         let mut fold = self.fold.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = fold.take(record.level(), &text, Instant::now());
         if let Some(before) = shown.before {
             self.write(record, Level::Warn, &before);
         }
-        if shown.itself && !hushed {
+        if shown.itself && !is_left_out {
             self.write(record, record.level(), &text);
         }
     }

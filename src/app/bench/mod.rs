@@ -26,7 +26,7 @@ use crate::app::print::SCHEMA;
 use crate::app::problems::{not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
-use crate::app::view::{Bounds, Scene, View};
+use crate::app::view::{Bounds, View, Work};
 use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
@@ -82,7 +82,7 @@ pub(crate) fn run(
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open();
     let (recording, events) = (handle.recording(), handle.events());
-    view.show(scene(settings, bounds, &handle, &tally, &received));
+    view.show(work(settings, bounds, &handle, &tally, &received));
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
     let (on_their_way, arrived) = bounded(settings.unreceived());
@@ -207,13 +207,13 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// The bench as the view shows it.
-fn scene(
+fn work(
     settings: &BenchSettings,
     bounds: Bounds,
     handle: &Handle,
     tally: &Arc<Tally>,
     received: &Arc<AtomicU64>,
-) -> Scene {
+) -> Work {
     let (threads, total) = (settings.threads, settings.messages);
     let title = format!("bench, {}", settings.mode.name());
     let publishers = match threads {
@@ -221,12 +221,12 @@ fn scene(
         threads => format!("{threads} publishers"),
     };
     let (tally, received) = (Arc::clone(tally), Arc::clone(received));
-    let scene = Scene::new(title, handle, bounds);
+    let work = Work::new(title, handle, bounds);
     let acknowledged = move || tally.acknowledged();
-    let scene = scene.publishers(publishers, total, settings.qos, acknowledged);
+    let work = work.publishers(publishers, total, settings.qos, acknowledged);
     match settings.receive {
-        true => scene.receiver("receiver", total, move || received.load(Ordering::Relaxed)),
-        false => scene,
+        true => work.receiver("receiver", total, move || received.load(Ordering::Relaxed)),
+        false => work,
     }
 }
 

@@ -19,12 +19,12 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
 use crate::app::lines::{Seconds, Shared};
-use crate::app::logging::hush;
+use crate::app::logging::quiet_library;
 use crate::app::names::as_given;
 use crate::app::picture::{Counts, Recordings};
 use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
-use crate::app::view::{Activity, Bounds, Now, Scene, View};
+use crate::app::view::{Activity, Bounds, Now, View, Work};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
@@ -112,7 +112,7 @@ pub(crate) fn leave_no_session(
 fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
-    let _hushed = hush();
+    let _quiet = quiet_library();
     let recordings = &mut Recordings::default();
     let (answered, client) = connect_and_ping(client, GRACE, view, None, recordings)?;
     match answered {
@@ -152,7 +152,7 @@ fn try_to_clear(
     let address = client.options().address();
     log::debug!("clearing the session at {address}");
     // The connection that counts comes later, or is over.
-    let _hushed = hush();
+    let _quiet = quiet_library();
     let begin = Instant::now();
     let mut delays = None;
     for times in 1.. {
@@ -195,7 +195,7 @@ fn connect_and_ping(
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open_clean();
     let (recording, events) = (handle.recording(), handle.events());
-    view.show(Scene::new(title, &handle, bounds));
+    view.show(Work::new(title, &handle, bounds));
     if let Some(interrupt) = interrupt {
         // There is nothing worth finishing.
         interrupt.watch(handle.clone(), Duration::ZERO);
@@ -231,7 +231,7 @@ fn iterate(
     let (agent, handle) = client.open();
     let recording = handle.recording();
     let events = handle.events();
-    view.show(scene(number, settings, &plan, &said, &handle, bounds));
+    view.show(work(number, settings, &plan, &said, &handle, bounds));
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
     let (on_their_way, arrived) = bounded(UNRECEIVED);
@@ -410,21 +410,21 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
 }
 
 /// An iteration as the view shows it.
-fn scene(
+fn work(
     number: u64,
     settings: &DemoSettings,
     plan: &Plan,
     said: &Said,
     handle: &Handle,
     bounds: Bounds,
-) -> Scene {
+) -> Work {
     let title = match settings.iterations {
         0 => format!("iteration {number}"),
         all => format!("iteration {number} of {all}"),
     };
     let inbox = (&said.inbox, settings.inbox);
     let (sync, asynchronous) = (&said.sync_publisher, &said.async_publisher);
-    Scene::new(title, handle, bounds)
+    Work::new(title, handle, bounds)
         .publisher("sync publisher", plan.count(SYNC), sync, settings.qos)
         .publisher(
             "async publisher",

@@ -1,16 +1,16 @@
 //! The live view: what each thread does now, and how the one connection is, on standard error.
 //!
-//! The main thread says what runs (`scene.rs`), the threads say what they do (`activity.rs`), and a thread of its own looks
+//! The main thread says what runs (`work.rs`), the threads say what they do (`activity.rs`), and a thread of its own looks
 //! at it ten times a second, makes lines of it (`text.rs`) and draws them (`screen.rs`). Without a terminal, or with
 //! `--view off`, the log gets one line every ten seconds in place of that. The view changes nothing: nobody waits for it.
 
 mod activity;
 mod growth;
-mod scene;
 pub(crate) mod screen;
 #[cfg(test)]
 mod tests;
 mod text;
+mod work;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -22,7 +22,7 @@ use super::cli::Verbosity;
 use super::values::ViewMode;
 
 pub(crate) use activity::{Activity, Now};
-pub(crate) use scene::{Bounds, Scene, SharedInbox};
+pub(crate) use work::{Bounds, SharedInbox, Work};
 
 /// Between two drawings.
 const FRAME: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ const LINE: Duration = Duration::from_secs(10);
 
 /// Shows what runs as long as it lives. Dropping it takes the view off the terminal.
 pub(crate) struct View {
-    scene: Arc<Mutex<Option<Scene>>>,
+    work: Arc<Mutex<Option<Work>>>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,17 +40,15 @@ pub(crate) struct View {
 impl View {
     /// Starts the view's thread.
     pub(crate) fn start(mode: ViewMode, verbosity: Verbosity) -> Self {
-        let scene = Arc::new(Mutex::new(None));
+        let work = Arc::new(Mutex::new(None));
         let (stop, stopped) = bounded::<()>(0);
-        let shown = Arc::clone(&scene);
+        let shown = Arc::clone(&work);
         let is_live = mode == ViewMode::Auto && screen::is_there();
         let show = move || {
             let interval = if is_live { FRAME } else { LINE };
             let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                let seen = lock(&shown)
-                    .as_mut()
-                    .map(|scene| scene.look(Instant::now()));
+                let seen = lock(&shown).as_mut().map(|work| work.look(Instant::now()));
                 match seen {
                     Some(seen) if is_live => {
                         let (columns, rows) = screen::size();
@@ -85,22 +83,22 @@ impl View {
             }));
         }
         View {
-            scene,
+            work,
             stop: Some(stop),
             thread,
         }
     }
 
     /// From now on this runs.
-    pub(crate) fn show(&self, scene: Scene) {
-        *lock(&self.scene) = Some(scene);
+    pub(crate) fn show(&self, work: Work) {
+        *lock(&self.work) = Some(work);
     }
 
     /// This happens after so much time, and nothing else until then.
     pub(crate) fn count_down(&self, what: &'static str, time: Duration) {
         let at = Instant::now().checked_add(time);
-        if let (Some(scene), Some(at)) = (lock(&self.scene).as_mut(), at) {
-            scene.set_next(what, at);
+        if let (Some(work), Some(at)) = (lock(&self.work).as_mut(), at) {
+            work.set_next(what, at);
         }
     }
 }
@@ -115,6 +113,6 @@ impl Drop for View {
     }
 }
 
-fn lock(scene: &Mutex<Option<Scene>>) -> MutexGuard<'_, Option<Scene>> {
-    scene.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(work: &Mutex<Option<Work>>) -> MutexGuard<'_, Option<Work>> {
+    work.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,8 +7,8 @@ use std::{env, fs};
 
 use mqtt_connection_sharing::{Client, ConnectionState, Stats, options::Options};
 
-use super::scene::{Bounds, Scene};
-use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Sight, in_one_line, lines};
+use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Snapshot, in_one_line, lines};
+use super::work::{Bounds, Work};
 use super::{Activity, Now, SharedInbox};
 use crate::app::lines::Seconds;
 use crate::app::values::ViewMode;
@@ -29,9 +29,9 @@ fn row(name: &str, now: &str, done: u64, total: u64) -> Row {
     }
 }
 
-fn iteration() -> Sight {
+fn iteration() -> Snapshot {
     let last = |value: &str| Some(("last", value.to_owned()));
-    Sight {
+    Snapshot {
         title: "iteration 2 of 3".to_owned(),
         link: LinkNow::Up {
             tls: true,
@@ -58,7 +58,7 @@ fn iteration() -> Sight {
     }
 }
 
-fn pause() -> Sight {
+fn pause() -> Snapshot {
     let mut seen = iteration();
     seen.link = LinkNow::Closed;
     for row in &mut seen.rows {
@@ -72,7 +72,7 @@ fn pause() -> Sight {
     seen
 }
 
-fn cut() -> Sight {
+fn cut() -> Snapshot {
     let mut seen = iteration();
     seen.link = LinkNow::Waiting {
         attempt: 3,
@@ -85,8 +85,8 @@ fn cut() -> Sight {
     seen
 }
 
-fn clearing() -> Sight {
-    Sight {
+fn clearing() -> Snapshot {
+    Snapshot {
         title: "clearing the session".to_owned(),
         link: LinkNow::Connecting { attempt: 1 },
         rows: Vec::new(),
@@ -96,9 +96,9 @@ fn clearing() -> Sight {
     }
 }
 
-fn bench() -> Sight {
+fn bench() -> Snapshot {
     let round_trip = Some(("round trip", "12.40 ms".to_owned()));
-    Sight {
+    Snapshot {
         title: "bench, async".to_owned(),
         link: LinkNow::Up {
             tls: false,
@@ -125,14 +125,14 @@ fn bench() -> Sight {
 #[test]
 fn the_text_at_each_width_is_as_expected() {
     let mut text = String::new();
-    let scenes = [
+    let snapshots = [
         ("an iteration", iteration()),
         ("the pause before the next one", pause()),
         ("a link that was cut", cut()),
         ("the beginning", clearing()),
         ("a bench", bench()),
     ];
-    for (name, seen) in scenes {
+    for (name, seen) in snapshots {
         for width in WIDTHS {
             text.push_str(&format!("== {name}, {width} columns\n"));
             for line in lines(&seen, width, false) {
@@ -219,12 +219,12 @@ fn figures_have_the_form_that_people_read() {
     );
 }
 
-/// A scene of a loop that never runs.
-fn scene(build: impl FnOnce(Scene) -> Scene) -> Scene {
+/// The work of a loop that never runs.
+fn work(build: impl FnOnce(Work) -> Work) -> Work {
     let options = Options::new("localhost", "view");
     let bounds = Bounds::of(&options);
     let (_, handle) = Client::new(options).unwrap().open();
-    build(Scene::new("a scene", &handle, bounds))
+    build(Work::new("work", &handle, bounds))
 }
 
 fn online(now: Instant) -> ConnectionState {
@@ -239,11 +239,11 @@ fn online(now: Instant) -> ConnectionState {
 #[test]
 fn a_row_says_what_its_thread_says() {
     let doing = Arc::new(Activity::default());
-    let mut scene = scene(|scene| scene.publisher("one", 4, &doing, QoS::ExactlyOnce));
+    let mut work = work(|work| work.publisher("one", 4, &doing, QoS::ExactlyOnce));
     let now = Instant::now();
     let mut look = |what| {
         doing.is(what);
-        scene.seen(&online(now), &Stats::default(), now).rows[0].clone()
+        work.seen(&online(now), &Stats::default(), now).rows[0].clone()
     };
     assert_eq!(look(Now::Awaiting(17)).now, "message 17 waits for PUBCOMP");
     let row = look(Now::Queuing(1_234));
@@ -266,10 +266,10 @@ fn an_inbox_is_shown_while_its_thread_has_it() {
     let options = Options::new("localhost", "view");
     let bounds = Bounds::of(&options);
     let (_agent, handle) = Client::new(options).unwrap().open();
-    let mut scene = Scene::new("", &handle, bounds).subscriber("s", 8, &doing, (&shared, 10));
+    let mut work = Work::new("", &handle, bounds).subscriber("s", 8, &doing, (&shared, 10));
     let now = Instant::now();
     let mut look = || {
-        scene.seen(&online(now), &Stats::default(), now).rows[0]
+        work.seen(&online(now), &Stats::default(), now).rows[0]
             .last
             .clone()
     };
@@ -282,14 +282,14 @@ fn an_inbox_is_shown_while_its_thread_has_it() {
 }
 
 #[test]
-fn a_scene_tells_what_waits_while_there_is_no_connection() {
+fn work_tells_what_waits_while_there_is_no_connection() {
     let doing = Arc::new(Activity::default());
     let shared = SharedInbox::default();
-    let mut scene = scene(|scene| scene.subscriber("one", 4, &doing, (&shared, 10)));
+    let mut work = work(|work| work.subscriber("one", 4, &doing, (&shared, 10)));
     let now = Instant::now();
     let mut stats = Stats::default();
     (stats.queued, stats.in_flight, stats.waiting_messages) = (2, 1, 3);
-    let mut notes = |state: ConnectionState| scene.seen(&state, &stats, now).notes;
+    let mut notes = |state: ConnectionState| work.seen(&state, &stats, now).notes;
     let aside = "3 messages wait aside for room in an inbox";
     assert_eq!(notes(online(now)), [aside]);
     let waiting = ConnectionState::Connecting {
@@ -298,10 +298,10 @@ fn a_scene_tells_what_waits_while_there_is_no_connection() {
     };
     let both = "meanwhile 2 commands wait in the queue, 1 for an answer";
     assert_eq!(notes(waiting.clone()), [both, aside]);
-    let link = scene.seen(&waiting, &stats, now).link;
+    let link = work.seen(&waiting, &stats, now).link;
     assert_eq!(link.to_string(), "no connection, attempt 3 in 1.2 s");
-    scene.set_next("next iteration", now + Duration::from_secs(3));
-    let closed = scene.seen(&ConnectionState::Ended, &Stats::default(), now);
+    work.set_next("next iteration", now + Duration::from_secs(3));
+    let closed = work.seen(&ConnectionState::Ended, &Stats::default(), now);
     assert_eq!(closed.link, LinkNow::Closed);
     assert_eq!(closed.notes, ["next iteration in 3.0 s"]);
 }
@@ -315,9 +315,8 @@ fn a_bench_that_waits_for_its_messages_says_so_and_no_time_is_left() {
         move || counts[place].load(Relaxed)
     };
     let at_least_once = QoS::AtLeastOnce;
-    let mut scene = scene(|scene| {
-        scene
-            .publishers("p", 1000, at_least_once, count(0))
+    let mut work = work(|work| {
+        work.publishers("p", 1000, at_least_once, count(0))
             .receiver("r", 1000, count(1))
     });
     let start = Instant::now();
@@ -325,7 +324,7 @@ fn a_bench_that_waits_for_its_messages_says_so_and_no_time_is_left() {
         counts[0].store(published, Relaxed);
         counts[1].store(received, Relaxed);
         let now = start + Duration::from_millis(100 * tenth);
-        scene.seen(&online(start), &Stats::default(), now)
+        work.seen(&online(start), &Stats::default(), now)
     };
     let first = look(0, 0, 0);
     assert_eq!((first.rows[0].now.as_str(), first.notes.len()), ("", 0));
@@ -359,9 +358,9 @@ fn nobody_acknowledges_the_messages_of_a_bench_with_qos_0() {
             "everything is acknowledged, and 1 message has yet to come back",
         ),
     ] {
-        let mut scene = scene(|scene| scene.publishers("p", 3, qos, || 3).receiver("r", 3, || 2));
+        let mut work = work(|work| work.publishers("p", 3, qos, || 3).receiver("r", 3, || 2));
         let now = Instant::now();
-        let seen = scene.seen(&online(now), &Stats::default(), now);
+        let seen = work.seen(&online(now), &Stats::default(), now);
         assert_eq!(seen.notes, [told]);
     }
 }

@@ -10,7 +10,7 @@ use crate::app::lines::Seconds;
 
 /// All that the view shows of one moment.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Sight {
+pub(super) struct Snapshot {
     /// The work: `iteration 2 of 3`.
     pub(super) title: String,
     pub(super) link: LinkNow,
@@ -75,7 +75,7 @@ enum Colour {
 }
 
 /// The lines for a terminal with so many columns.
-pub(super) fn lines(seen: &Sight, columns: usize, colours: bool) -> Vec<ViewLine> {
+pub(super) fn lines(seen: &Snapshot, columns: usize, colours: bool) -> Vec<ViewLine> {
     let width = columns.saturating_sub(1).min(WIDEST);
     let mut lines = vec![header(seen, width)];
     lines.extend(rows(&seen.rows, width));
@@ -92,7 +92,7 @@ pub(super) fn lines(seen: &Sight, columns: usize, colours: bool) -> Vec<ViewLine
 }
 
 /// The same in one line without an end, for a log.
-pub(super) fn in_one_line(seen: &Sight) -> String {
+pub(super) fn in_one_line(seen: &Snapshot) -> String {
     let mut text = format!("{}: {}", seen.title, seen.link.short());
     for row in &seen.rows {
         let Row { name, now, .. } = row;
@@ -111,7 +111,7 @@ pub(super) fn in_one_line(seen: &Sight) -> String {
     text
 }
 
-fn header(seen: &Sight, width: usize) -> Text {
+fn header(seen: &Snapshot, width: usize) -> Text {
     let mut line = Text::default();
     line.paint(Colour::Bold, &seen.title);
     let title = line.width();
@@ -173,7 +173,7 @@ fn rows(rows: &[Row], width: usize) -> Vec<Text> {
     rows.iter().map(line).collect()
 }
 
-fn gauges(seen: &Sight, width: usize) -> Text {
+fn gauges(seen: &Snapshot, width: usize) -> Text {
     let names = ["command queue", "in flight"];
     let counts = [seen.queue, seen.window].map(|(now, most)| {
         let most = Number(most).to_string();

@@ -1,6 +1,6 @@
 //! The work that runs at present, as the library's public interface shows it and as threads say it.
 //!
-//! A scene is made on the thread that begins the work. The view's thread looks at it, and holds up nobody: a look reads
+//! The thread that begins the work makes it. The view's thread looks at it, and holds up nobody: a look reads
 //! atomics, and the state of the connection under the lock that its changes take.
 
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,19 +13,19 @@ use mqtt_connection_sharing::{
 
 use super::activity::{Activity, Now};
 use super::growth::Growth;
-use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Sight};
+use super::text::{Countdown, LatencyText, LinkNow, Number, Row, Snapshot};
 use crate::app::lines::Seconds;
 use crate::app::names::as_given;
 
 /// Work that the view shows.
-pub(crate) struct Scene {
+pub(crate) struct Work {
     title: String,
     handle: Handle,
     bounds: Bounds,
-    actors: Vec<Actor>,
+    workers: Vec<Worker>,
     /// The next thing to happen, and when it does.
     next: Option<(&'static str, Instant)>,
-    /// The events of the connection, from the beginning of the scene.
+    /// The events of the connection, from the beginning of the work.
     events: ConnectionEvents,
     /// Why the connection, or the last attempt, failed, while there is no other one.
     cause: Option<String>,
@@ -42,7 +42,7 @@ pub(crate) struct Bounds {
 }
 
 /// A thread, or several that do the same.
-struct Actor {
+struct Worker {
     name: String,
     total: u64,
     role: Role,
@@ -80,15 +80,15 @@ impl Bounds {
     }
 }
 
-impl Scene {
-    /// A scene without threads. `handle` is one of the loop that is about to run.
+impl Work {
+    /// Work without threads. `handle` is one of the loop that is about to run.
     pub(crate) fn new(title: impl Into<String>, handle: &Handle, bounds: Bounds) -> Self {
-        Scene {
+        Work {
             title: title.into(),
             events: handle.events(),
             handle: handle.clone(),
             bounds,
-            actors: Vec::new(),
+            workers: Vec::new(),
             next: None,
             cause: None,
         }
@@ -122,7 +122,7 @@ impl Scene {
         self.counted(name.into(), total, Some(qos), Box::new(count))
     }
 
-    /// As [`Scene::publishers`], for the thread that receives their messages.
+    /// As [`Work::publishers`], for the thread that receives their messages.
     pub(crate) fn receiver(
         self,
         name: impl Into<String>,
@@ -145,7 +145,7 @@ impl Scene {
 
     fn with(mut self, name: impl Into<String>, total: u64, role: Role) -> Self {
         let name = name.into();
-        self.actors.push(Actor { name, total, role });
+        self.workers.push(Worker { name, total, role });
         self
     }
 
@@ -155,7 +155,7 @@ impl Scene {
     }
 
     /// Looks at everything once.
-    pub(super) fn look(&mut self, now: Instant) -> Sight {
+    pub(super) fn look(&mut self, now: Instant) -> Snapshot {
         self.take_events();
         let (state, stats) = (self.handle.connection(), self.handle.stats());
         self.seen(&state, &stats, now)
@@ -175,11 +175,16 @@ impl Scene {
         }
     }
 
-    pub(super) fn seen(&mut self, state: &ConnectionState, stats: &Stats, now: Instant) -> Sight {
+    pub(super) fn seen(
+        &mut self,
+        state: &ConnectionState,
+        stats: &Stats,
+        now: Instant,
+    ) -> Snapshot {
         let rows: Vec<Row> = self
-            .actors
+            .workers
             .iter_mut()
-            .map(|actor| actor.row(stats, now))
+            .map(|worker| worker.row(stats, now))
             .collect();
         let link = link(state, self.bounds.tls, now);
         let mut notes = Vec::new();
@@ -190,8 +195,8 @@ impl Scene {
             notes.extend(meanwhile(link, stats));
         }
         // Elsewhere an inbox may accept only what is taken out of it, and the count has those, too.
-        let has_inbox = |actor: &Actor| matches!(actor.role, Role::Subscriber(..));
-        if self.actors.iter().any(has_inbox) {
+        let has_inbox = |worker: &Worker| matches!(worker.role, Role::Subscriber(..));
+        if self.workers.iter().any(has_inbox) {
             notes.extend(aside(stats));
         }
         notes.extend(self.time_left());
@@ -199,7 +204,7 @@ impl Scene {
             let left = at.saturating_duration_since(now);
             format!("{what} in {}", Countdown(left))
         }));
-        Sight {
+        Snapshot {
             title: self.title.clone(),
             link,
             queue: (
@@ -219,11 +224,11 @@ impl Scene {
     /// How long all flows together will take, or what they wait for.
     fn time_left(&self) -> Option<String> {
         let flows: Vec<(u64, f64)> = self
-            .actors
+            .workers
             .iter()
-            .filter_map(|actor| match &actor.role {
+            .filter_map(|worker| match &worker.role {
                 Role::Counted(flow) => {
-                    let missing = actor.total.saturating_sub((flow.count)());
+                    let missing = worker.total.saturating_sub((flow.count)());
                     Some((missing, flow.growth.per_second()))
                 }
                 _ => None,
@@ -250,18 +255,18 @@ impl Scene {
 
     /// The end of a message on its way to the broker. Nobody acknowledges QoS 0.
     fn done_with(&self) -> &'static str {
-        let is_qos_0 = |actor: &Actor| match &actor.role {
+        let is_qos_0 = |worker: &Worker| match &worker.role {
             Role::Counted(flow) => flow.qos == Some(QoS::AtMostOnce),
             _ => false,
         };
-        match self.actors.iter().any(is_qos_0) {
+        match self.workers.iter().any(is_qos_0) {
             true => "sent",
             false => "acknowledged",
         }
     }
 }
 
-impl Actor {
+impl Worker {
     fn row(&mut self, stats: &Stats, now: Instant) -> Row {
         let total = self.total;
         let mut row = Row {
