@@ -20,8 +20,8 @@ use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::meter::MeterReader;
 use crate::client::outlet::{ByHand, InboxId, InboxPolicy};
 use crate::client::push::{Pushing, PushingIn};
-use crate::client::queue::{CommandSender, NotQueued};
-use crate::client::recording::{Recorder, Recording};
+use crate::client::queue::{CommandSender, Entry, NotQueued};
+use crate::client::recording::{Recorder, Recording, What};
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::client::watch::{ConnectionEvents, NotReached, Watch};
@@ -559,21 +559,40 @@ impl Handle {
             request,
             completion,
         };
+        let mut number = 0;
         if let Some(recorder) = &self.recorder {
             command.record_push(recorder);
+            number = command.completion.recorded().into();
         }
-        self.commands.send(command, patience).map_err(|not_queued| {
-            let (command, reason) = match not_queued {
-                NotQueued::Full { command, waited } => {
-                    (command, RejectReason::QueueFull { waited })
+        match self.commands.send(command, patience) {
+            Ok(Entry::AfterWaiting) => {
+                if let (Some(recorder), command @ 1..) = (&self.recorder, number) {
+                    recorder.on_thread(What::LetIn { command });
                 }
-                NotQueued::Ended(command) => (command, RejectReason::Terminated),
-            };
-            if let Some(recorder) = &self.recorder {
-                command.record_hand_back(recorder);
+                Ok(())
             }
-            command.into_rejected(reason)
-        })
+            Ok(Entry::AtOnce) => Ok(()),
+            Err(not_queued) => {
+                let (command, reason) = match not_queued {
+                    NotQueued::Full { command, waited } => {
+                        (command, RejectReason::QueueFull { waited })
+                    }
+                    NotQueued::Ended(command) => (command, RejectReason::Terminated),
+                };
+                if let Some(recorder) = &self.recorder {
+                    command.record_hand_back(recorder);
+                }
+                Err(command.into_rejected(reason))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Handle {
+    /// Threads and tasks that wait for room in the queue.
+    pub(crate) fn waiting_for_room(&self) -> usize {
+        self.commands.waiting()
     }
 }
 

@@ -60,6 +60,14 @@ struct QueueState {
     line: Line<Command>,
 }
 
+/// How a command came into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    AtOnce,
+    /// The thread waited for room.
+    AfterWaiting,
+}
+
 /// Why a command was not queued; it comes back.
 pub(crate) enum NotQueued {
     /// There was no room for it for as long as the caller may be made to wait.
@@ -114,7 +122,7 @@ pub(crate) fn command_queue(
 impl CommandSender {
     /// Queues a command. If there is no room, or threads wait for room already, waits behind them at most this
     /// long. A loop's thread, which would wait for itself, takes any room and never waits.
-    pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
+    pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<Entry, NotQueued> {
         let shared = &*self.shared;
         if shared.ended.load(Ordering::Relaxed) {
             return Err(NotQueued::Ended(Box::new(command)));
@@ -125,7 +133,7 @@ impl CommandSender {
             match shared.offer(command) {
                 Ok(()) => {
                     shared.queued();
-                    return Ok(());
+                    return Ok(Entry::AtOnce);
                 }
                 Err(back) => command = back,
             }
@@ -190,7 +198,7 @@ impl CommandSender {
         self.shared.commands.len()
     }
 
-    fn wait_for_room(&self, command: Command, patience: Duration) -> Result<(), NotQueued> {
+    fn wait_for_room(&self, command: Command, patience: Duration) -> Result<Entry, NotQueued> {
         let shared = &*self.shared;
         let now = Instant::now();
         let waits = Patience {
@@ -202,7 +210,7 @@ impl CommandSender {
         match shared.line.wait(command, waits, offer, is_closed) {
             Ok(()) => {
                 shared.queued();
-                Ok(())
+                Ok(Entry::AfterWaiting)
             }
             Err(NotAdmitted::TimedOut(command)) => {
                 // It may have let in others, and their threads may not run for a while.

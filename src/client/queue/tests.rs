@@ -73,7 +73,7 @@ fn full_queue(
     (sender, queue, threads)
 }
 
-fn is_full(sent: Result<(), NotQueued>) -> bool {
+fn is_full<T>(sent: Result<T, NotQueued>) -> bool {
     matches!(sent, Err(NotQueued::Full { waited, .. }) if waited.is_zero())
 }
 

@@ -35,7 +35,7 @@
 //!
 //! | record | written by | also |
 //! |---|---|---|
-//! | [`Pushed`](What::Pushed) | the thread that pushes | [`HandedBack`](What::HandedBack) if it was not queued |
+//! | [`Pushed`](What::Pushed) | the thread that pushes | [`LetIn`](What::LetIn) if it had to wait for room, [`HandedBack`](What::HandedBack) if it was not queued |
 //! | [`Taken`](What::Taken) | the loop | |
 //! | [`Encoded`](What::Encoded), [`Written`](What::Written) | the loop | once more for each PUBREL, each further packet of a long SUBSCRIBE, and each time it is sent again |
 //! | [`Received`](What::Received) | the loop | once for each acknowledgment: PUBREC and PUBCOMP with QoS 2, none with QoS 0 |

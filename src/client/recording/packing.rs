@@ -134,6 +134,7 @@ impl What {
             What::Retrying { delay } => (Head::of(27), 0, nanos_of(delay)),
             What::Offline => (Head::of(28), 0, 0),
             What::LoopEnded => (Head::of(29), 0, 0),
+            What::LetIn { command } => (Head::of(30), command, 0),
         };
         [nanos, head.pack(), number, value]
     }
@@ -215,6 +216,7 @@ impl Record {
             },
             28 => What::Offline,
             29 => What::LoopEnded,
+            30 => What::LetIn { command },
             _ => return None,
         };
         Some(Record {
@@ -243,6 +245,7 @@ mod tests {
         let (command, message, inbox, number) = (u64::MAX, u64::MAX - 1, u64::MAX - 2, 77);
         let (packet_id, bytes, messages) = (u16::MAX, 1 << 40, 3);
         let mut all = vec![
+            What::LetIn { command },
             What::HandedBack { command },
             What::Waits { command },
             What::Told { command },
@@ -324,7 +327,7 @@ mod tests {
             };
             assert_eq!(Record::unpack(5, what.pack(nanos_of(at))), Some(record));
         }
-        for strange in [0, 30, 255, 1, 13 | 9 << 8, 26 | 9 << 8, 14 | 3 << 8] {
+        for strange in [0, 31, 255, 1, 13 | 9 << 8, 26 | 9 << 8, 14 | 3 << 8] {
             assert_eq!(Record::unpack(0, [0, strange, 0, 0]), None, "{strange}");
         }
     }

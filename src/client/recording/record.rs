@@ -41,6 +41,12 @@ pub enum What {
         /// Topic and payload of a PUBLISH, filters of the others.
         bytes: u64,
     },
+    /// The command is in the queue, and its thread goes on. It had to wait for room since [`What::Pushed`]; where there is
+    /// room at once, and of a task, there is no such record. The loop may have taken the command before.
+    LetIn {
+        /// Its number.
+        command: u64,
+    },
     /// The thread has the command back: it was not queued.
     HandedBack {
         /// Its number.

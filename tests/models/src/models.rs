@@ -544,7 +544,7 @@ fn queue_ends() {
         for number in 0..2 {
             let (ticket, command) = command(number);
             match sender.send(command, LONG) {
-                Ok(()) => drop(ticket.wait()),
+                Ok(_) => drop(ticket.wait()),
                 Err(NotQueued::Ended(command)) => command.completion.withdraw(),
                 Err(NotQueued::Full { .. }) => panic!("it waits without end"),
             }
@@ -602,7 +602,7 @@ fn queue_ends_before_a_task() {
 
 fn queue_ends_before_a_thread() {
     queue_ends_before(|sender, command| {
-        let sent = sender.send(command, LONG);
+        let sent = sender.send(command, LONG).map(|_| ());
         sent.map_err(|(NotQueued::Ended(command) | NotQueued::Full { command, .. })| *command)
     });
 }

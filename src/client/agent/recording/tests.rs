@@ -1,6 +1,7 @@
 //! The exact lives of commands and messages, over a link in memory.
 
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::Agent;
@@ -13,6 +14,8 @@ use crate::client::recording::{DEFAULT_INBOX, Reading, Record, What};
 use crate::mqtt::packet::{Filter, Publish, QoS};
 use crate::mqtt::session::LinkLoss;
 use crate::options::RecordingSize;
+
+const HANG: Duration = Duration::from_secs(30);
 
 /// A loop that is connected over memory, and records.
 fn recorded() -> (Agent, Handle, Arc<Mutex<Peer>>) {
@@ -444,4 +447,43 @@ fn commands_that_the_loop_leaves_have_an_end_and_the_bytes_are_those_of_the_link
 fn without_the_option_there_is_no_recording() {
     let (_agent, handle, _batch, _peer) = connected(client_with(|_| {}), 0);
     assert!(handle.recording().is_none());
+}
+
+#[test]
+fn a_thread_that_waits_for_room_says_when_it_was_let_in() {
+    let (mut agent, handle, _peer) = recorded();
+    let push = || drop(handle.publish(publish(QoS::AtLeastOnce)).unwrap());
+    push();
+    push();
+    thread::scope(|scope| {
+        let waits = scope.spawn(push);
+        let begin = Instant::now();
+        while handle.waiting_for_room() == 0 {
+            assert!(begin.elapsed() < HANG, "the queue is full");
+            thread::yield_now();
+        }
+        assert_eq!(let_in(&read(&handle)), []);
+        while !waits.is_finished() {
+            assert!(begin.elapsed() < HANG, "there is room");
+            turn(&mut agent);
+        }
+    });
+    let reading = read(&handle);
+    let [(command, at, thread)] = let_in(&reading)[..] else {
+        panic!("{reading:?}")
+    };
+    let pushed = |record: &&Record| matches!(record.what, What::Pushed { command: own, .. } if own == command);
+    let pushed = reading.records.iter().find(pushed).unwrap();
+    assert_eq!(pushed.thread, thread);
+    assert!(pushed.at <= at && thread > 0);
+    assert_eq!(commands(&reading).len(), 3);
+}
+
+/// Commands for which a thread waited, when it was let in, and the thread.
+fn let_in(reading: &Reading) -> Vec<(u64, Duration, u32)> {
+    let own = |record: &Record| match record.what {
+        What::LetIn { command } => Some((command, record.at, record.thread)),
+        _ => None,
+    };
+    reading.records.iter().filter_map(own).collect()
 }
