@@ -16,6 +16,8 @@ pub(crate) enum Doing {
     OnItsWay,
     /// A command has ended, and its thread has not asked yet.
     Untold,
+    /// A thread waits for room in the command queue.
+    WaitsForRoom,
     /// A thread waits for the outcome of one command.
     WaitsForOutcome,
     /// A thread waits for all messages of a batch.
@@ -108,6 +110,8 @@ pub(crate) struct Glyph {
     pub(crate) dark: &'static str,
     /// One of `tick`, `up`, `down`, `cross`.
     pub(crate) shape: &'static str,
+    /// Whether its texts leave the first line to others.
+    pub(crate) low: bool,
 }
 
 const BLUE: [&str; 2] = ["#0072b2", "#56b4e9"];
@@ -119,11 +123,12 @@ const PURPLE: [&str; 2] = ["#b0578a", "#dc93ba"];
 const GREY: [&str; 2] = ["#6b6f76", "#9aa0a8"];
 
 impl Doing {
-    pub(crate) const ALL: [Doing; 16] = [
+    pub(crate) const ALL: [Doing; 17] = [
         Doing::Queued,
         Doing::Unsent,
         Doing::OnItsWay,
         Doing::Untold,
+        Doing::WaitsForRoom,
         Doing::WaitsForOutcome,
         Doing::WaitsForBatch,
         Doing::WaitsForMessage,
@@ -151,6 +156,7 @@ impl Doing {
             ),
             Doing::OnItsWay => ("sent, waits for its acknowledgment", BLUE, Full, Solid),
             Doing::Untold => ("ended, its thread has not asked yet", GREY, Thin, Solid),
+            Doing::WaitsForRoom => ("thread waits for room in the queue", ORANGE, Full, Hollow),
             Doing::WaitsForOutcome => ("thread waits for one acknowledgment", SKY, Full, Rising),
             Doing::WaitsForBatch => ("thread waits for a batch", SKY, Full, Crossed),
             Doing::WaitsForMessage => ("thread waits for a message", GREEN, Full, Dotted),
@@ -212,6 +218,7 @@ impl Sign {
             light,
             dark,
             shape,
+            low: self == Sign::AttemptFailed,
         }
     }
 }
@@ -224,10 +231,10 @@ mod tests {
     #[test]
     fn no_two_things_of_one_lane_differ_by_colour_alone() {
         let lanes = [
-            &Doing::ALL[..7],
-            &Doing::ALL[7..9],
-            &Doing::ALL[9..13],
-            &Doing::ALL[13..15],
+            &Doing::ALL[..8],
+            &Doing::ALL[8..10],
+            &Doing::ALL[10..14],
+            &Doing::ALL[14..16],
         ];
         for lane in lanes {
             for (index, one) in lane.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A picture of a run: what each thread waits for, each command from push to told, each message from arrival to taken.
+//! A picture of a run: what each thread waits for, each command from its push to its end, each message from arrival to taken.
 //!
 //! `story.rs` makes it of the library's recording, and `model.rs` has it as data; `look.rs` says how each thing looks;
 //! `svg.rs`, `page.rs` and `trace.rs` write it for papers, for a browser, and for Perfetto. All of that is pure data and

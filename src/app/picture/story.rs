@@ -319,7 +319,7 @@ fn cause(loss: Loss) -> &'static str {
         Loss::Network => "the network gave it up",
         Loss::KeepAliveExpired => "a PINGREQ was not answered in time",
         Loss::AckTimeout => "an acknowledgment did not come in time",
-        Loss::Stuck => "it took next to nothing any more",
+        Loss::Stuck => "it took hardly a byte for too long",
         Loss::LeftWithBroker => "closed, so that the broker sends what was left with it",
         Loss::Protocol => "the broker broke the protocol",
         Loss::Reconnect => "a thread asked for RECONNECT",

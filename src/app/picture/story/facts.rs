@@ -146,6 +146,7 @@ impl Story {
                 "acknowledgments",
             ),
             (&[Doing::WaitsForMessage][..], "messages"),
+            (&[Doing::WaitsForRoom][..], "room in the queue"),
         ];
         let mut told = Vec::new();
         for (doings, what) in waits {

@@ -10,6 +10,8 @@ use super::{Doing, LaneKind, LoopLanes, LoopRecords, LoopThread, Sign, Story, ca
 pub(super) struct States<'r> {
     /// Each thread's wait: its kind, since when, and for what.
     waits: BTreeMap<u32, (Doing, u64, Awaited)>,
+    /// When each thread pushed last.
+    pushes: BTreeMap<u32, u64>,
     lanes: BTreeMap<u32, u32>,
     loop_lane: u32,
     loop_state: (Doing, u64),
@@ -34,6 +36,7 @@ impl<'r> States<'r> {
         let begin = story.offset;
         let mut states = States {
             waits: BTreeMap::new(),
+            pushes: BTreeMap::new(),
             lanes: places.threads.clone(),
             loop_lane: places
                 .threads
@@ -81,11 +84,14 @@ impl<'r> States<'r> {
                     Awaited::Message(inbox),
                 );
             }
-            What::Pushed { .. }
-            | What::Told { .. }
-            | What::BatchTold { .. }
-            | What::TakenOut { .. }
-            | What::HandedBack { .. } => self.end(story, at, thread),
+            What::Told { .. } | What::BatchTold { .. } | What::TakenOut { .. } => {
+                self.end(story, at, thread);
+            }
+            What::Pushed { .. } => {
+                self.end(story, at, thread);
+                self.pushes.insert(thread, at);
+            }
+            What::LetIn { .. } | What::HandedBack { .. } => self.goes_on(story, at, thread),
             What::ProcessLoop => story.moment(self.loop_lane, at, Sign::ProcessLoop, 0),
             What::Sleeps => self.loop_does(story, at, Doing::Sleeps),
             What::Woke => self.loop_does(story, at, Doing::Works),
@@ -176,6 +182,17 @@ impl<'r> States<'r> {
             && let Some(lane) = self.lanes.get(&thread)
         {
             story.state(*lane, since, at, doing);
+        }
+    }
+
+    /// A thread has waited for room since it pushed.
+    fn goes_on(&mut self, story: &mut Story, at: u64, thread: u32) {
+        // The loop's thread never waits.
+        if thread != 0
+            && let Some(since) = self.pushes.remove(&thread)
+            && let Some(lane) = self.lanes.get(&thread)
+        {
+            story.state(*lane, since, at, Doing::WaitsForRoom);
         }
     }
 

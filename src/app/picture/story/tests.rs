@@ -671,3 +671,27 @@ fn without_tls_there_are_no_records() {
     let names = picture.lanes.iter().map(|lane| &lane.name);
     assert!(names.into_iter().all(|name| !name.contains("record")));
 }
+
+#[test]
+fn a_thread_that_waits_for_room_is_shown_waiting() {
+    let mut all = one_publish();
+    all.insert(2, (150, 1, What::LetIn { command: 5 }));
+    // Its next command finds no room, and another thread's finds some at once.
+    all.extend([
+        (1_100, 1, pushed(6)),
+        (1_100, 2, pushed(7)),
+        (1_400, 1, What::HandedBack { command: 6 }),
+    ]);
+    all.swap(1, 2);
+    all[1].0 = 105;
+    let picture = told(&[records(&["main", "publisher", "quick"], all)]);
+    let waits = [
+        (100, 105, Doing::WaitsForRoom),
+        (110, 1_000, Doing::WaitsForOutcome),
+        (1_100, 1_400, Doing::WaitsForRoom),
+    ];
+    assert_eq!(row(&picture, "publisher", 0), waits);
+    assert_eq!(row(&picture, "quick", 0), []);
+    // The command is queued, or waits for it, until the loop takes it.
+    assert_eq!(row(&picture, "publisher", 1)[0], (100, 200, Doing::Queued));
+}
