@@ -38,6 +38,10 @@ function choose(life) {
 let found = [], foundAt = -1;
 function search(step) {
   const wanted = byId('identifier').value.trim();
+  if (wanted === '') {
+    byId('found').textContent = '';
+    return;
+  }
   if (search.last !== wanted) {
     search.last = wanted;
     found = [];
@@ -47,7 +51,7 @@ function search(step) {
     foundAt = step > 0 ? -1 : 0;
   }
   if (found.length === 0) {
-    byId('found').textContent = wanted === '' ? '' : `nothing has the packet identifier ${wanted}`;
+    byId('found').textContent = `nothing has the packet identifier ${wanted}`;
     return choose(-1);
   }
   foundAt = (foundAt + step + found.length) % found.length;
@@ -125,11 +129,14 @@ function listen() {
     if (sideways) move(sideways / 1000); else zoom(Math.exp(-event.deltaY / 400), Math.max(size.gutter, event.offsetX));
   }, { passive: false });
   canvas.addEventListener('pointerdown', (event) => {
-    drag = { x: event.clientX, y: event.clientY, view: { ...view }, moved: false };
+    // A menu of another button swallows its end, and a second finger has no drag of its own.
+    if (event.button !== 0 || drag) return;
+    drag = { id: event.pointerId, x: event.clientX, y: event.clientY, view: { ...view }, moved: false };
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener('pointermove', (event) => {
     if (!drag) return hover(event);
+    if (event.pointerId !== drag.id) return;
     const dx = event.clientX - drag.x, dy = event.clientY - drag.y;
     drag.moved ||= Math.abs(dx) + Math.abs(dy) > 4;
     const by = dx / (size.width - size.gutter) * (drag.view.to - drag.view.from);
@@ -137,12 +144,14 @@ function listen() {
     show(drag.view.from - by, drag.view.to - by);
   });
   canvas.addEventListener('pointerup', (event) => {
-    if (drag && !drag.moved) {
+    if (event.pointerId !== drag?.id) return;
+    if (!drag.moved) {
       const hit = intervalAt(event.offsetX, event.offsetY);
       choose(hit?.row ? hit.row.life[hit.index] : -1);
     }
     drag = null;
   });
+  canvas.addEventListener('pointercancel', (event) => { if (event.pointerId === drag?.id) drag = null; });
   canvas.addEventListener('pointerleave', () => { byId('tip').hidden = true; });
   byId('search').addEventListener('submit', (event) => { event.preventDefault(); search(1); });
   byId('in').addEventListener('click', () => zoom(2));

@@ -109,7 +109,6 @@ function unpack() {
       moments.text[i] = number() - 1;
     }
     lane.moments = moments;
-    lane.hasTexts = moments.text.some((text) => text >= 0);
   }
   const count = number();
   for (let i = 0, from = 0; i < count; i++) {

@@ -13,7 +13,7 @@ let fills = [], pauseFill = '', theme = {};
 let view = { from: 0, to: data.span, top: 0 };
 let size = { width: 0, height: 0, gutter: 0 };
 /** Counts of the last frame. */
-const frame = { drawn: 0, looked: 0, ms: 0, number: 0, rows: 0, columns: 0 };
+const frame = { drawn: 0, looked: 0, ms: 0, number: 0, rows: 0, columns: 0, cut: 0 };
 let chosen = -1;
 
 /** The filling of each look, as a pattern where it has one. */
@@ -128,22 +128,21 @@ function drawShares(row, first, next, x, y, height) {
 
 /** How many there are at a time: one area above the other. */
 function drawBand(lane, y, height) {
-  const step = 1;
-  const base = new Float64Array(Math.ceil((size.width - size.gutter) / step) + 1);
+  const base = new Float64Array(Math.ceil(size.width - size.gutter) + 1);
   for (const level of lane.levels) {
     pen.beginPath();
     pen.moveTo(size.gutter, y + height);
     const floor = base.slice();
     let x = size.gutter;
-    for (let column = 0; column < base.length; column++, x += step) {
+    for (let column = 0; column < base.length; column++, x++) {
       frame.looked++;
-      base[column] += level.average(timeAt(x), timeAt(x + step));
+      base[column] += level.average(timeAt(x), timeAt(x + 1));
       const top = y + height - Math.min(1, base[column] / lane.most) * height;
       pen.lineTo(x, top);
-      pen.lineTo(x + step, top);
+      pen.lineTo(x + 1, top);
     }
     for (let column = base.length - 1; column >= 0; column--) {
-      pen.lineTo(size.gutter + (column + 1) * step, y + height - Math.min(1, floor[column] / lane.most) * height);
+      pen.lineTo(size.gutter + column + 1, y + height - Math.min(1, floor[column] / lane.most) * height);
     }
     pen.closePath();
     frame.drawn += base.length;
@@ -152,11 +151,12 @@ function drawBand(lane, y, height) {
   }
 }
 
-/** Moments: at most one glyph for each column and sign of a lane, and texts where there is room. */
+/** Moments: at most one glyph for each column and sign of a lane, and texts where there is room, the same one once. */
 function drawMoments(lane, y, height) {
   const { at, sign, text } = lane.moments;
   const last = new Map(), drawnAt = new Map();
-  let textEnd = 0;
+  const textEnds = new Array(lane.lines).fill(0);
+  let said = '';
   let i = firstIndex(0, at.length, (index) => at[index] >= view.from);
   const end = firstIndex(i, at.length, (index) => at[index] > view.to);
   const signs = lane.signs.length;
@@ -175,7 +175,13 @@ function drawMoments(lane, y, height) {
         glyph(data.signs[kind], x, y, height);
         drawnAt.set(kind, x);
       }
-      if (text[one] >= 0 && x > textEnd) textEnd = drawTextOf(data.texts[text[one]], x, y + height / 2 + ROW, textEnd);
+      const words = text[one] >= 0 ? data.texts[text[one]] : '';
+      if (words === '' || words === said) continue;
+      let line = data.signs[kind].low ? lane.lines - 1 : 0;
+      while (line < lane.lines && x <= textEnds[line]) line++;
+      if (line === lane.lines) continue;
+      textEnds[line] = drawTextOf(words, x, y + height / 2 + ROW * (line + 1), textEnds[line]);
+      said = words;
     }
     last.clear();
     i = next;
@@ -214,7 +220,7 @@ let wholeHeight = 0;
 
 /** A lane has its rows, its band, and a line of moments. */
 function heightOf(lane) {
-  const lines = data.lanes[lane.index].rows + (lane.signs.length ? 1 : 0) + (lane.hasTexts ? 1 : 0);
+  const lines = data.lanes[lane.index].rows + (lane.signs.length ? 1 : 0) + lane.lines;
   return Math.max(LEAST_LANE, PAD * 2 + lines * ROW + (lane.band ? BAND : 0));
 }
 
@@ -363,6 +369,15 @@ function drawLane(lane) {
   }
 }
 
+/** Paper has an end: says how many lanes are not on it. */
+function drawCut() {
+  frame.cut = isPrinting ? lanes.filter((lane) => AXIS + lane.y + lane.height > size.height).length : 0;
+  if (frame.cut === 0) return;
+  pen.fillStyle = theme.paper;
+  pen.fillRect(0, size.height - 24, size.width, 24);
+  label(`${many(frame.cut, 'lane')} more had no room on paper`, 12, size.height - 12, size.width - 24);
+}
+
 function draw() {
   const begin = performance.now();
   Object.assign(frame, { drawn: 0, looked: 0, rows: 0, number: frame.number + 1, columns: size.width - size.gutter });
@@ -380,6 +395,7 @@ function draw() {
   pen.restore();
   pen.restore();
   drawAxis();
+  drawCut();
   frame.ms = performance.now() - begin;
   byId('view').textContent = `${timeText(view.to - view.from)} shown, from ${clockText(view.from, Math.max(1, (view.to - view.from) / 1000))}`;
 }

@@ -271,6 +271,15 @@ impl Picture {
     }
 }
 
+/// Lines for the texts of these moments: another one where a connection comes and goes.
+pub(crate) fn text_lines(moments: &[Moment]) -> usize {
+    let has = |wanted: fn(&Moment) -> bool| moments.iter().any(wanted);
+    match has(|one| matches!(one.sign, Sign::Broken | Sign::AttemptFailed)) {
+        true => 2,
+        false => usize::from(has(|one| one.text.is_some())),
+    }
+}
+
 /// The lane of these, and where they begin and end.
 fn span(intervals: &[Interval]) -> (usize, u64, u64) {
     let end = intervals.iter().map(|one| one.to).max().unwrap_or(0);

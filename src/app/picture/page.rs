@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::levels::Levels;
 use super::look::{Doing, Sign};
-use super::model::{LaneKind, Picture};
+use super::model::{LaneKind, Picture, text_lines};
 use super::pack::pack;
 use super::text::{json_in_script, markup, plain};
 
@@ -79,6 +79,7 @@ fn data(picture: &Picture, words: &[&str]) -> serde_json::Value {
             },
             "most": most,
             "signs": signs,
+            "lines": text_lines(picture.moments_of(number)),
         })
     });
     let pauses = picture

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{GUTTER, Paper, RIGHT, ROW, SIGN_WIDTH, SMALL_WIDTH, Scale, Strip};
 use crate::app::picture::look::Sign;
-use crate::app::picture::model::{Moment, Picture};
+use crate::app::picture::model::{Moment, Picture, text_lines};
 
 /// Pixels from one sign to the next one of its kind. Nearer ones cannot be told apart.
 const APART: f64 = 8.0;
@@ -106,7 +106,7 @@ impl Paper {
         scale: Scale,
         y: f64,
     ) {
-        let mut free = vec![0.0; strip.text_lines()];
+        let mut free = vec![0.0; text_lines(&strip.moments)];
         for Said {
             sign,
             x,
@@ -120,9 +120,9 @@ impl Paper {
             };
             let width = text.chars().count() as f64 * SIGN_WIDTH;
             // Failed attempts leave the first line to what became of them.
-            let first = match sign {
-                Sign::AttemptFailed => free.len() - 1,
-                _ => 0,
+            let first = match sign.glyph().low {
+                true => free.len() - 1,
+                false => 0,
             };
             let Some(line) = (first..free.len()).find(|line| x >= free[*line]) else {
                 self.leaves_words_out = true;

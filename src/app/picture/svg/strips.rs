@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{BAND, LEAST_LANE, PAD, ROW};
 use crate::app::picture::levels::Levels;
-use crate::app::picture::look::{Doing, Sign};
-use crate::app::picture::model::{Interval, LaneKind, Moment, Picture};
+use crate::app::picture::look::Doing;
+use crate::app::picture::model::{Interval, LaneKind, Moment, Picture, text_lines};
 
 /// Lanes of one kind that are drawn one by one; the others become one band.
 const MOST_LANES: usize = 12;
@@ -112,16 +112,7 @@ impl Strip<'_> {
         let band = if self.band.is_empty() { 0.0 } else { BAND };
         let moments = if self.moments.is_empty() { 0.0 } else { ROW };
         // Below them.
-        let texts = self.text_lines() as f64 * ROW;
+        let texts = text_lines(&self.moments) as f64 * ROW;
         LEAST_LANE.max(rows + band + moments + texts + 2.0 * PAD)
-    }
-
-    /// Lines for texts: another one where a connection comes and goes.
-    pub(super) fn text_lines(&self) -> usize {
-        let has = |wanted: fn(&Moment) -> bool| self.moments.iter().any(wanted);
-        match has(|one| matches!(one.sign, Sign::Broken | Sign::AttemptFailed)) {
-            true => 2,
-            false => usize::from(has(|one| one.text.is_some())),
-        }
     }
 }
