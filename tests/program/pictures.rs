@@ -4,36 +4,122 @@
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::support::{ClosedPort, Fate, Finished, Mosquitto, Program, Proxy};
+use crate::support::report::Run;
+use crate::support::{ClosedPort, Fate, Finished, Mosquitto, Program, Proxy, Report};
+
+/// The files of a run: page, SVG and trace.
+struct Files {
+    _folder: TempDir,
+    paths: [PathBuf; 3],
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["run.html", "run.svg", "run.json"].map(|name| folder.path().join(name));
+        Files {
+            _folder: folder,
+            paths,
+        }
+    }
+
+    /// The program draws into them.
+    fn asked_of(&self, program: Program) -> Program {
+        let [page, svg, trace] = &self.paths;
+        let program = program.arg("--timeline").arg(page);
+        let program = program.arg("--timeline").arg(svg).arg("--trace").arg(trace);
+        program.args(["--output", "json", "--connect-interval", "0"])
+    }
+
+    fn read(&self) -> [String; 3] {
+        self.paths
+            .each_ref()
+            .map(|file| fs::read_to_string(file).unwrap())
+    }
+}
 
 /// Runs the program with all three files. Returns page, SVG and trace.
 fn draw(program: Program) -> (Finished, [String; 3]) {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let files = [at("run.html"), at("run.svg"), at("run.json")];
-    let done = program
-        .arg("--timeline")
-        .arg(&files[0])
-        .arg("--timeline")
-        .arg(&files[1])
-        .arg("--trace")
-        .arg(&files[2])
-        .args(["--output", "json", "--connect-interval", "0"])
-        .run();
-    (done, files.map(|file| fs::read_to_string(file).unwrap()))
+    let files = Files::new();
+    let done = files.asked_of(program).run();
+    (done, files.read())
 }
 
 /// Lives in a trace, by the beginning of their names.
 fn lives(trace: &str, what: &str) -> u64 {
+    ends(trace, what).values().sum()
+}
+
+/// The same by how they ended.
+fn ends(trace: &str, what: &str) -> BTreeMap<String, u64> {
     let trace: Value = serde_json::from_str(trace).unwrap();
-    let events = trace["traceEvents"].as_array().unwrap().iter();
-    let own = events
-        .filter(|event| event["ph"] == "b" && event["name"].as_str().unwrap().starts_with(what));
-    own.count() as u64
+    let mut ends = BTreeMap::new();
+    for event in trace["traceEvents"].as_array().unwrap() {
+        if event["ph"] == "b" && event["name"].as_str().unwrap().starts_with(what) {
+            let end = event["args"]["end"].as_str().unwrap().to_owned();
+            *ends.entry(end).or_default() += 1;
+        }
+    }
+    ends
+}
+
+/// Checks that a picture of the demo counts what its report counts.
+#[track_caller]
+fn expect_counts(done: &Finished, [page, svg, trace]: &[String; 3]) -> Run {
+    let mut report = Report::of(done);
+    let run = report.runs.pop().unwrap();
+    let mut published = ends(trace, "PUBLISH");
+    published.remove("handed back");
+    assert_eq!(
+        published.values().sum::<u64>(),
+        run.published,
+        "{published:?} {run:?}"
+    );
+    let acknowledged = published.get("delivered").copied().unwrap_or(0);
+    assert_eq!(acknowledged, run.acknowledged, "{published:?} {run:?}");
+    let came = ends(trace, "message");
+    let taken = came.get("taken").copied().unwrap_or(0);
+    assert_eq!(
+        taken,
+        run.received + run.duplicated + run.unexpected,
+        "{came:?} {run:?}"
+    );
+    let said = format!(
+        "{} messages published and {} received",
+        run.published, run.received
+    );
+    assert!(page.contains(&said) && svg.contains(&said), "{said}");
+    for (count, one, many) in [
+        (
+            run.published - run.acknowledged,
+            "was not delivered",
+            "were not delivered",
+        ),
+        (run.duplicated, "came twice", "came twice"),
+        (
+            run.dropped,
+            "found the inbox full and was dropped",
+            "found the inbox full and were dropped",
+        ),
+    ] {
+        let said = match count {
+            0 => {
+                assert!(!page.contains(one) && !page.contains(many), "{run:?}");
+                continue;
+            }
+            1 => format!("1 {one}"),
+            count => format!("{count} {many}"),
+        };
+        assert!(page.contains(&said), "{said}: {run:?}");
+    }
+    run
 }
 
 #[test]
@@ -112,6 +198,104 @@ fn a_lost_connection_is_drawn_with_its_cause() {
     }
     assert!(page.contains("the connection was lost once"));
     assert_eq!(lives(&trace, "PUBLISH"), 200);
+}
+
+#[test]
+fn messages_that_come_again_count_as_in_the_report() {
+    let broker = Mosquitto::start_fast();
+    let proxy = Proxy::start(broker.port()).unwrap();
+    let endpoint = proxy.address().to_string();
+    let program = Program::new()
+        .args(broker.arguments_through(&endpoint))
+        .args([
+            "--iterations",
+            "1",
+            "--publish-count",
+            "1000",
+            "--publish-delay",
+            "0",
+        ])
+        .args([
+            "--retry-base",
+            "1ms",
+            "--retry-max",
+            "5ms",
+            "--retry-for",
+            "0",
+        ]);
+    let cuts = (1..8).map(|number| Fate::cut_after(7_000 + 3_000 * number));
+    let whole = Fate::cut_after(u64::MAX);
+    proxy.decide([whole].into_iter().chain(cuts)).unwrap();
+    let (done, files) = draw(program);
+    done.expect_code(0);
+    let run = expect_counts(&done, &files);
+    assert!(run.reconnects > 0, "{run:?}");
+}
+
+#[test]
+fn messages_that_find_no_room_count_as_in_the_report() {
+    let broker = Mosquitto::start_fast();
+    let program = Program::new()
+        .args(broker.arguments())
+        .args([
+            "--iterations",
+            "1",
+            "--publish-count",
+            "2000",
+            "--publish-delay",
+            "0",
+        ])
+        .args(["--qos", "0", "--response-queue", "1"]);
+    let (done, files) = draw(program);
+    expect_counts(&done, &files);
+}
+
+#[test]
+fn where_the_broker_stays_away_the_counts_are_those_of_the_report() {
+    let broker = Mosquitto::start_fast();
+    let proxy = Proxy::start(broker.port()).unwrap();
+    let endpoint = proxy.address().to_string();
+    let files = Files::new();
+    let program = Program::new()
+        .args(broker.arguments_through(&endpoint))
+        .args([
+            "--iterations",
+            "1",
+            "--publish-count",
+            "600",
+            "--publish-delay",
+            "1ms",
+        ])
+        .args([
+            "--max-inflight",
+            "5",
+            "--command-queue",
+            "5",
+            "--retry-for",
+            "2s",
+            "-v",
+        ]);
+    let mut running = files.asked_of(program).spawn();
+    running.wait_for_line("received filter/sync/10");
+    proxy.refuse().unwrap();
+    proxy.cut_all().unwrap();
+    let done = running.finish();
+    done.expect_code(1);
+    let files = files.read();
+    let run = expect_counts(&done, &files);
+    let [_, _, trace] = &files;
+    assert!(run.published > run.acknowledged, "{run:?}");
+    let ends = ends(trace, "PUBLISH");
+    assert!(ends.contains_key("handed back"), "{ends:?}");
+    // It had waited for room until then.
+    assert!(
+        trace.contains("thread waits for room in the queue"),
+        "{trace}"
+    );
+    assert!(
+        trace.contains("failed: nothing listens on that port"),
+        "{trace}"
+    );
 }
 
 /// Nothing of the broker is known to whoever gets the picture.
