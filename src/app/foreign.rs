@@ -7,7 +7,7 @@ mod table;
 
 use std::ffi::OsString;
 
-use super::settings::{Task, keys, now_called, variable};
+use super::settings::{Task, flags, keys, now_called, variable};
 use super::verbs::{Beginning, Verb};
 use table::FOREIGN;
 use table::Here::{self, Flag, Nothing, OfDemo};
@@ -17,7 +17,16 @@ pub(super) const WITH_VALUE: &str = " with a value";
 
 /// Names that only flags have here, and what to give.
 const FLAGS_ALONE: [(&[&str], &str); 3] = [
-    (&["config", "configfile", "configpath"], "--config FILE"),
+    (
+        &[
+            "config",
+            "configfile",
+            "configpath",
+            "loadoptions",
+            "optionsfile",
+        ],
+        "--config FILE",
+    ),
     (
         &["verbose", "verbosity", "debug", "loglevel"],
         "-v, or set RUST_LOG",
@@ -33,6 +42,19 @@ pub(super) fn flag_alone(name: &str) -> Option<&'static str> {
         .iter()
         .find(|(names, _)| names.contains(&name.as_str()));
     row.map(|(_, flag)| *flag)
+}
+
+/// Whether a name is that of a flag here, perhaps a second or a former one.
+fn is_flag(name: &str) -> bool {
+    let alone = ["config", "verbose", "quiet", "help", "version"];
+    let mut settings = flags();
+    settings.build();
+    let mut settings = settings.get_arguments();
+    alone.contains(&name)
+        || settings.any(|arg| {
+            let others = arg.get_all_aliases().unwrap_or_default();
+            arg.get_long() == Some(name) || others.contains(&name)
+        })
 }
 
 /// A name in lower case and without hyphens.
@@ -72,7 +94,7 @@ fn of_flag(name: &str) -> Option<Here> {
 fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
     let name = argument.split(['=', ':']).next()?;
     let long = name.trim_start_matches('-');
-    let is_own = name.starts_with("--") && keys().iter().any(|key| key == long);
+    let is_own = name.starts_with("--") && is_flag(long);
     // With one hyphen these two are read as -h and -v.
     if long.len() == name.len() || is_own || ["-help", "-version"].contains(&name) {
         return None;
@@ -89,9 +111,11 @@ fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
     if let Some(here) = of_flag(name).or_else(|| of_flag(&format!("--{long}"))) {
         return Some((name.to_owned(), advice(name, here, task)));
     }
-    let config = (long == "config" && !name.starts_with("--")).then(|| long.to_owned());
-    if let Some(key) = spelt_otherwise(long).or(config) {
+    if let Some(key) = spelt_otherwise(long) {
         return Some((name.to_owned(), format!("for {name} use --{key}")));
+    }
+    if let Some(flag) = flag_alone(long) {
+        return Some((name.to_owned(), format!("for {name} use {flag}")));
     }
     // The value follows at once, as in -p1883.
     let short: String = name.chars().take(2).collect();
@@ -157,8 +181,6 @@ pub(super) fn meant_by(name: &str) -> Option<String> {
     match name.as_str() {
         // Directly in the environment.
         "password" | "pkcs12-password" => return None,
-        // The flag has this second name.
-        "root-ca" => return Some("ca-file".to_owned()),
         _ => {}
     }
     if now_called(&name) != name {
@@ -295,6 +317,60 @@ mod tests {
         ] {
             assert_eq!(found(line), names, "{line}");
         }
+    }
+
+    /// All flags of these tools but those for help and version, and those that are the same here.
+    #[test]
+    fn each_flag_of_the_usual_tools_is_known() {
+        let tools = [
+            // mosquitto_pub, mosquitto_sub and mosquitto_rr 2.1.
+            "-A -C -D -E -F -I -L -M -N -P -R -T -U -W -c -d -e -f -h -i -k -l -m -n -o -p -r -s -t -u -w -x \
+             --cafile --capath --ciphers --insecure --keyform --nodelay --no-tls --pretty --proxy --psk \
+             --psk-identity --random-filter --remove-retained --repeat --repeat-delay --retained-only \
+             --tls-alpn --tls-engine --tls-engine-kpass-sha1 --tls-keylog --tls-use-os-certs --tls-version \
+             --unix --will-payload --ws",
+            // MQTTX: conn, pub, sub and bench.
+            "-h -p -i -k -u -P -l -t -m -s -im -L -c -rp -up -se -rt -cd -ct -pf -ta -si -nl -rap -rh -wh -Wt -Wm -Wq \
+             -Wr -Wd -Wpf -Wct -Wrt -Wcd -Wup --mqtt-version --hostname --no-clean --keepalive --protocol --path \
+             --ws-headers --ca --insecure --reconnect-period --maximum-reconnect-times --user-properties \
+             --will-message --will-delay-interval --will-payload-format-indicator --save-options --load-options \
+             --file-write --file-save --debug --session-expiry-interval --rcv-max --maximum-packet-size \
+             --topic-alias-maximum --req-response-info --no-req-problem-info --count --interval --limit --split \
+             --retain --dup --message --message-interval --output-mode --stdin --format",
+            // mqtt of HiveMQ: pub, sub and shell.
+            "-h -p -i -ip -u -pw -pw:env -pw:file -t -m -m:file -r -k -c -se -Wt -Wd -Wq -Wr -Wm -s -V5 -ws -ws:path -d \
+             -J -T -of -b64 -up --host --identifier --identifierPrefix --user --password --topicName --message --retain \
+             --keepAlive --no-cleanStart --cleanStart --sessionExpiryInterval --willDelayInterval --willMessage \
+             --willRetain --secure --capath --ciphers --tls-version --keypw --keystore --keystore-password \
+             --ks-private-key-password --truststore --mqttVersion --jsonOutput --outputToFile --base64 --rcvMax --sendMax \
+             --maxPacketSize --sendMaxPacketSize --topicAliasMax --sendTopicAliasMax --no-reqProblemInfo \
+             --reqResponseInfo",
+            // The samples of the device SDKs of AWS IoT for Python (both versions) and C++.
+            "-e -r -c -k -p -w -id -t -m -M --rootCA --clientId --thingName --shadowClientId --ca_file --client_id \
+             --message --count --port_override --signing_region --proxy_host --proxy_port --verbosity --is_ci --thing_name \
+             --use_websocket --pkcs11_lib --pin --token_label --slot_id --key_label --pkcs12_file \
+             --custom_auth_username --custom_auth_authorizer_name --custom_auth_authorizer_signature \
+             --custom_auth_password --custom_auth_token_key_name",
+            // The samples of Paho for Python and C.
+            "-H -P -D -F -k --host --cacerts --use-tls --tls-version --insecure --keepalive --disable-clean-session \
+             --connection --qoslevel",
+        ];
+        let flags = tools.into_iter().flat_map(str::split_whitespace);
+        let is_own = |flag: &str| flag.strip_prefix("--").is_some_and(is_flag);
+        let unknown = flags.filter(|flag| of_argument(flag, Task::Demo).is_none() && !is_own(flag));
+        assert_eq!(unknown.collect::<Vec<_>>(), [""; 0]);
+    }
+
+    #[test]
+    fn second_and_former_names_of_flags_are_no_foreign_ones() {
+        let line = "program --root-ca a --response-queue 3 --config c --verbose --rootCA b";
+        let line: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let found = on_command_line(&line);
+        let advice = (
+            "--rootCA".to_owned(),
+            "for --rootCA use --ca-file FILE".to_owned(),
+        );
+        assert_eq!(found, [advice]);
     }
 
     #[test]

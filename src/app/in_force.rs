@@ -180,6 +180,10 @@ fn follows(key: &str, task: Task, config: &Config) -> Option<(Option<Value>, Str
             let size = size_text(options.max_packet_size);
             value(size.into(), "follows from --payload-size")
         }
+        ("clean-session", Job::Pub(_)) => {
+            let clean = options.clean_session.into();
+            value(clean, "follows from whether there is a --client-id")
+        }
         ("connect-interval", Job::Check(_)) => {
             let interval = duration_text(options.connect_interval);
             value(interval.into(), "follows from the broker")

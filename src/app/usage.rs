@@ -341,8 +341,8 @@ mod tests {
                 "reading the command line: --pkcs12-password is not known; give the password with ",
             ),
             (
-                &["-x"],
-                "reading the command line: -x is not known; see demo --help",
+                &["-y"],
+                "reading the command line: -y is not known; see demo --help",
             ),
             (
                 &["--quiet", "hunter2"],

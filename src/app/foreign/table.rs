@@ -15,10 +15,11 @@ pub(super) enum Here {
 
 /// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
 /// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
-pub(super) const FOREIGN: [(&[&str], Here); 36] = [
+pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     (
         &[
             "-h",
+            "-H",
             "-e",
             "-L",
             "host",
@@ -31,10 +32,16 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
             "brokerurl",
             "brokerhost",
             "serveruri",
+            "connection",
+            "brokeraddress",
+            "endpointurl",
         ],
         Flag("--endpoint HOST[:PORT]"),
     ),
-    (&["-p", "brokerport", "serverport"], Flag("--port PORT")),
+    (
+        &["-p", "brokerport", "serverport", "portoverride"],
+        Flag("--port PORT"),
+    ),
     (
         &[
             "-i",
@@ -47,12 +54,26 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
             "identifierprefix",
             "client",
             "thingname",
+            "clientidprefix",
+            "shadowclientid",
+            "deviceid",
         ],
         Flag("--client-id ID"),
     ),
-    (&["-u", "user", "login"], Flag("--username NAME")),
     (
-        &["-P", "-pw", "pw", "pwd", "pass", "passwd"],
+        &["-u", "user", "login", "customauthusername"],
+        Flag("--username NAME"),
+    ),
+    (
+        &[
+            "-P",
+            "-pw",
+            "pw",
+            "pwd",
+            "pass",
+            "passwd",
+            "customauthpassword",
+        ],
         Flag("--password-file FILE, or MQTT_PASSWORD"),
     ),
     (
@@ -63,6 +84,8 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
             "cacerts",
             "cacertificate",
             "rootcafile",
+            "rootca",
+            "cabundle",
             "truststore",
         ],
         Flag("--ca-file FILE"),
@@ -82,7 +105,42 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
         &["keyfile", "privatekey", "clientkey", "tlskey"],
         Flag("--key FILE"),
     ),
-    (&["p12", "pfx", "keystore"], Flag("--pkcs12 FILE")),
+    (
+        &["p12", "pfx", "keystore", "pkcs12file"],
+        Flag("--pkcs12 FILE"),
+    ),
+    (
+        &["keystorepassword", "kspassword"],
+        Flag("--pkcs12-password-file FILE, or MQTT_PKCS12_PASSWORD"),
+    ),
+    (
+        &["keypw", "keypassword", "ksprivatekeypassword"],
+        Nothing("a key is read without a pass phrase; openssl pkey takes it off"),
+    ),
+    (
+        &[
+            "customauthauthorizername",
+            "customauthauthorizersignature",
+            "customauthtokenkeyname",
+            "customauthtokenvalue",
+        ],
+        Flag(
+            "--username 'NAME?x-amz-customauthorizer-name=AUTHORIZER', and on port 443 --alpn mqtt",
+        ),
+    ),
+    (
+        &[
+            "pkcs11lib",
+            "pin",
+            "tokenlabel",
+            "slotid",
+            "keylabel",
+            "tlsengine",
+            "tlsenginekpasssha1",
+            "keyform",
+        ],
+        Nothing("the key comes from a file, and from no device"),
+    ),
     (&["tlsalpn", "alpnprotocols"], Flag("--alpn NAME")),
     (&["servername", "sni"], Flag("--tls-server-name NAME")),
     (
@@ -92,12 +150,23 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
         ),
     ),
     (&["qoslevel", "qualityofservice"], Flag("--qos LEVEL")),
+    (&["-Wt"], Flag("--will-topic TOPIC")),
+    (&["-Wq"], Flag("--will-qos LEVEL")),
+    (&["-Wr"], Flag("--will-retain")),
     (&["-k"], Flag("--keep-alive 60s, or --key FILE")),
     (
-        &["heartbeat", "pinginterval"],
+        &[
+            "heartbeat",
+            "pinginterval",
+            "keepaliveinterval",
+            "keepalivesecs",
+        ],
         Flag("--keep-alive DURATION"),
     ),
-    (&["clean", "cleanstart"], Flag("--clean-session")),
+    (
+        &["clean", "cleanstart", "cleanconnect"],
+        Flag("--clean-session"),
+    ),
     (
         &[
             "disablecleansession",
@@ -138,6 +207,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
             "payload",
             "payloadfile",
             "messagefile",
+            "stdin",
             "stdinline",
             "stdinfile",
         ],
@@ -146,7 +216,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
     (&["-r", "retained"], Flag("--retain with the command pub")),
     (&["size", "messagesize"], Flag("--payload-size SIZE")),
     (
-        &["willmessage", "willpayload"],
+        &["-Wm", "willmessage", "willpayload"],
         Flag("--will-payload-file FILE"),
     ),
     (
@@ -155,8 +225,23 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
     ),
     (&["connectiontimeout"], Flag("--connect-timeout DURATION")),
     (
-        &["-rp", "reconnectperiod", "reconnectdelay", "retrydelay"],
+        &[
+            "-rp",
+            "reconnectperiod",
+            "reconnectdelay",
+            "retrydelay",
+            "minreconnectdelay",
+            "reconnectmindelay",
+        ],
         Flag("--retry-base DURATION"),
+    ),
+    (
+        &["maxreconnectdelay", "reconnectmaxdelay", "maxretrydelay"],
+        Flag("--retry-max DURATION"),
+    ),
+    (
+        &["reconnect", "autoreconnect", "automaticreconnect"],
+        Flag("--retry-for DURATION"),
     ),
     (
         &[
@@ -168,7 +253,17 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
         Flag("--retry-attempts N"),
     ),
     (&["-d", "debug", "loglevel"], Flag("-v")),
-    (&["json", "format", "outputformat"], Flag("--output json")),
+    (
+        &[
+            "-J",
+            "json",
+            "format",
+            "outputformat",
+            "jsonoutput",
+            "outputmode",
+        ],
+        Flag("--output json"),
+    ),
     (
         &[
             "insecure",
@@ -183,15 +278,13 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
     ),
     (
         &[
-            "tls",
-            "ssl",
-            "secure",
-            "usetls",
-            "usessl",
-            "tlsuseoscerts",
-            "protocol",
+            "tls", "ssl", "secure", "usetls", "usessl", "notls", "protocol",
         ],
         Nothing("TLS is on unless the endpoint says mqtt://"),
+    ),
+    (
+        &["tlsuseoscerts"],
+        Nothing("the system's certificate authorities are trusted unless there is a --ca-file"),
     ),
     (
         &[
@@ -214,12 +307,144 @@ pub(super) const FOREIGN: [(&[&str], Here); 36] = [
     (
         &[
             "-w",
+            "-ws",
+            "-wh",
+            "ws",
+            "wsheaders",
+            "wspath",
             "websocket",
+            "websockets",
             "usewebsocket",
             "path",
-            "proxy",
-            "proxyhost",
-            "proxyport",
+            "signingregion",
+        ],
+        Nothing("the program speaks MQTT over TLS or TCP, and not over WebSocket"),
+    ),
+    (
+        &["proxy", "proxyhost", "proxyport", "unix", "-S", "srv"],
+        Nothing("the program connects to the endpoint itself, over TCP"),
+    ),
+    (
+        &["-A", "bind", "bindaddress", "ifaddr", "interface"],
+        Nothing("the system chooses the local address"),
+    ),
+    (
+        &["nodelay", "tcpnodelay"],
+        Nothing("small packets leave at once anyway"),
+    ),
+    (
+        &["region", "awsregion"],
+        Nothing("the endpoint has the region in its name"),
+    ),
+    (
+        &["-M", "inflight", "rcvmax", "receivemaximum", "sendmax"],
+        Flag("--max-inflight N, and with the command bench --window N"),
+    ),
+    (
+        &["maxpacket", "maximumpacketsize", "sendmaxpacketsize"],
+        Flag("--max-packet-size SIZE"),
+    ),
+    (
+        &["queuesize", "maxqueue", "requestchannelcapacity"],
+        OfDemo("--command-queue N", "it follows from --window"),
+    ),
+    (
+        &["rate", "maxrate", "ratelimit", "messagespersecond"],
+        Flag("--message-rate 100/s"),
+    ),
+    (
+        &[
+            "clients",
+            "connections",
+            "publishers",
+            "workers",
+            "concurrency",
+        ],
+        Flag("--threads N with the command bench; they share one connection"),
+    ),
+    (
+        &["-E"],
+        Nothing("the command check connects, subscribes and ends"),
+    ),
+    (
+        &["saveoptions"],
+        Nothing("the command settings prints them, for --config"),
+    ),
+    (
+        &[
+            "-D",
+            "-x",
+            "-se",
+            "-up",
+            "-rt",
+            "-cd",
+            "-ct",
+            "-pf",
+            "-ta",
+            "-si",
+            "-nl",
+            "-rap",
+            "-rh",
+            "-Wd",
+            "-We",
+            "-Wct",
+            "-Wcd",
+            "-Wrt",
+            "-Wpf",
+            "-Wup",
+            "property",
+            "sessionexpiryinterval",
+            "sessionexpiry",
+            "topicalias",
+            "topicaliasmax",
+            "topicaliasmaximum",
+            "sendtopicaliasmax",
+            "messageexpiryinterval",
+            "userproperty",
+            "userproperties",
+            "responsetopic",
+            "correlationdata",
+            "contenttype",
+            "payloadformatindicator",
+            "subscriptionidentifier",
+            "reqresponseinfo",
+            "noreqproblem",
+            "noreqprobleminfo",
+            "nolocal",
+            "retainaspublished",
+            "retainhandling",
+            "willdelayinterval",
+            "willcontenttype",
+            "willcorrelationdata",
+            "willresponsetopic",
+            "willmessageexpiryinterval",
+            "willpayloadformatindicator",
+            "willuserproperties",
+        ],
+        Nothing("it belongs to MQTT 5, and the program speaks MQTT 3.1.1"),
+    ),
+    (
+        &[
+            "-R",
+            "-U",
+            "-F",
+            "-N",
+            "-o",
+            "-of",
+            "-b64",
+            "retainedonly",
+            "removeretained",
+            "randomfilter",
+            "unsubscribe",
+            "pretty",
+            "dup",
+            "split",
+            "outputtofile",
+            "filewrite",
+            "filesave",
+            "base64",
+            "tlskeylog",
+            "isci",
         ],
         Nothing("the program has nothing like it"),
     ),

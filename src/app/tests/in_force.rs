@@ -107,6 +107,12 @@ fn values_that_follow_from_others_are_comments() {
             "broker",
         ),
         (&["check", aws], "connect-interval", "\"1s\"", "broker"),
+        (
+            &["pub", "--endpoint=a", "--topic=b"],
+            "clean-session",
+            "true",
+            "client-id",
+        ),
     ] {
         let text = text(args);
         let line = line(&text, key);
@@ -219,6 +225,10 @@ fn each_setting_can_be_read_back() {
     for task in Task::ALL {
         for key in keys().iter().filter(|key| task.takes(key)) {
             let value = sample(task, key);
+            let always: &[&str] = match task {
+                Task::Pub if key != "topic" => &["topic"],
+                _ => &[],
+            };
             let beside: &[&str] = match key.as_str() {
                 "endpoint" | "local" => &[],
                 "cert" => &["endpoint", "key"],
@@ -228,7 +238,10 @@ fn each_setting_can_be_read_back() {
                 "will-payload-file" | "will-qos" | "will-retain" => &["endpoint", "will-topic"],
                 _ => &["endpoint"],
             };
-            let beside = beside.iter().map(|key| (*key, sample(task, key)));
+            let beside = always
+                .iter()
+                .chain(beside)
+                .map(|key| (*key, sample(task, key)));
             let given: Vec<(&str, String)> = beside.chain([(key.as_str(), value)]).collect();
             let flags: Vec<String> = given
                 .iter()
