@@ -26,6 +26,8 @@ mod renewing;
 #[cfg(test)]
 mod resuming;
 #[cfg(test)]
+mod standing;
+#[cfg(test)]
 mod subscribing;
 #[cfg(test)]
 mod suspects;
