@@ -9,15 +9,15 @@
 //! | every packet is well formed and reads as one that a client may send | `harness.rs` |
 //! | no event comes for nothing, no timer spins, memory and output are bounded | `events.rs`, `harness.rs` |
 //! | a packet that the broker must not send is refused, and no other one is | `record.rs`, `receives` |
-//! | CONNECT first and once, nothing before CONNACK or after DISCONNECT [MQTT-3.1.0-1] [MQTT-3.14.4-2] | `record.rs` |
+//! | CONNECT first and once, nothing before CONNACK or after DISCONNECT [MQTT-3.1.0-1] [MQTT-3.14.4-2] | `record/output.rs` |
 //! | no identifier is used for two things [MQTT-2.3.1-2] | `record.rs` |
 //! | an identifier that PUBREC came for is in use until PUBCOMP, also where nothing was sent under it | `record.rs` |
-//! | DUP where the broker's session may have seen it, and only there [MQTT-3.3.1-1] | `record.rs` |
-//! | on each link PUBLISH packets leave once and in the order of their commands [MQTT-4.6.0-1] | `record.rs` |
+//! | DUP where the broker's session may have seen it, and only there [MQTT-3.3.1-1] | `record/output.rs` |
+//! | on each link PUBLISH packets leave once and in the order of their commands [MQTT-4.6.0-1] | `record/output.rs` |
 //! | PUBREL answers PUBREC at once, again on each link, in order [MQTT-4.6.0-4]; PUBCOMP answers PUBREL | `record.rs` |
-//! | at most eight filters in a packet; lost subscriptions are renewed before anything is published | `record.rs` |
-//! | between PUBLISH and PUBCOMP there are no more QoS 2 messages than their window allows | `record.rs` |
-//! | a message that could be delivered twice is not sent in another session | `record.rs` |
+//! | at most eight filters in a packet; lost subscriptions are renewed before anything is published | `record/output.rs` |
+//! | between PUBLISH and PUBCOMP there are no more QoS 2 messages than their window allows | `record/output.rs` |
+//! | a message that could be delivered twice is not sent in another session | `record/output.rs` |
 //! | each command ends once, because of the packet that ends it, and with what is true of its bytes | `events.rs` |
 //! | a SUBSCRIBE or UNSUBSCRIBE is answered only on a link on which it was sent | `record.rs` |
 //! | once an UNSUBSCRIBE has ended as delivered, its filters are neither served nor subscribed until a command asks for them | `events.rs`, `record.rs`, `harness.rs` |

@@ -1,14 +1,15 @@
 //! The record of everything that the session was told and sent. Pure.
 
+mod output;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::Rule;
 use super::arrivals::{Arrivals, Verdict};
 use super::trials::{Trials, Tried};
-use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming, QoS};
+use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming};
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
-use crate::mqtt::v4::tests::wire::FromClient;
 
 /// Names a command, in the order in which they were handed in. The payload of a PUBLISH begins with it.
 pub(crate) type Token = u16;
@@ -469,191 +470,15 @@ impl Record {
         }
     }
 
-    /// The session put a packet of `length` bytes into its output.
-    ///
-    /// # Errors
-    /// The rule that it breaks.
-    pub(super) fn sends(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
-        self.encoded += length;
-        match (&mut self.stage, packet) {
-            (
-                Stage::Greeting {
-                    clean_session,
-                    sent: sent @ false,
-                },
-                FromClient::Connect {
-                    clean_session: said,
-                },
-            ) if clean_session == said => {
-                *sent = true;
-                Ok(())
-            }
-            (Stage::Closing { sent: sent @ false }, FromClient::Disconnect) => {
-                *sent = true;
-                Ok(())
-            }
-            (Stage::Up, _) => self.sends_online(packet, length),
-            (stage, _) => Err(format!("{packet:.200?} is sent while {stage:?}")),
-        }
-    }
-
-    fn sends_online(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
-        match packet {
-            FromClient::Publish { .. } => self.sends_publish(packet, length),
-            FromClient::PubAck(id) => self.arrivals.acknowledges(*id, QoS::AtLeastOnce),
-            FromClient::PubRec(id) => self.arrivals.acknowledges(*id, QoS::ExactlyOnce),
-            FromClient::PubRel(id) => self.sends_pubrel(*id, length),
-            FromClient::PubComp(id) => due("PUBCOMP", *id, &mut self.completions_due),
-            FromClient::Subscribe { id, filters } => {
-                let names: Vec<_> = filters.iter().map(|(name, _)| (*name).to_owned()).collect();
-                if let Some(left) = names.iter().find(|name| self.left.contains(*name)) {
-                    return Err(format!("{left} was unsubscribed, and is subscribed again"));
-                }
-                self.takes_identifier(*id, InUse::Subscribe(names.clone()))?;
-                let begin = self.encoded - length;
-                let tried = Tried::Subscribe(names);
-                self.trials.sends(*id, tried, begin, self.encoded)?;
-                at_most_eight(filters.len())
-            }
-            FromClient::Unsubscribe { id, filters } => {
-                let names: Vec<_> = filters.iter().map(|name| (*name).to_owned()).collect();
-                self.takes_identifier(*id, InUse::Unsubscribe(names.clone()))?;
-                let begin = self.encoded - length;
-                let tried = Tried::Unsubscribe(names);
-                self.trials.sends(*id, tried, begin, self.encoded)?;
-                // A renewal may have been granted since the command, and a SUBSCRIBE wait that is made after it.
-                for filter in filters {
-                    self.granted.remove(*filter);
-                    self.renewals_due.remove(*filter);
-                }
-                at_most_eight(filters.len())
-            }
-            FromClient::PingReq => Ok(()),
-            FromClient::Connect { .. } | FromClient::Disconnect => {
-                Err(format!("{packet:?} is sent while the link is up"))
-            }
-        }
-    }
-
-    fn sends_pubrel(&mut self, id: u16, length: usize) -> Rule {
-        let begin = self.encoded - length;
-        let released = match self.in_use.get(&id) {
-            Some(InUse::Released(token)) => Some(*token),
-            _ => None,
-        };
-        if self.releases_due.front() == Some(&id) {
-            self.releases_due.pop_front();
-            self.trials.answers(id, begin, self.encoded);
-            return Ok(());
-        }
-        let Some(token) = released else {
-            return due("PUBREL", id, &mut self.releases_due);
-        };
-        let in_use = &self.in_use;
-        let is_released = |id: &u16| matches!(in_use.get(id), Some(InUse::Released(_)));
-        self.releases_later.retain(is_released);
-        due("PUBREL", id, &mut self.releases_later)?;
-        let tried = token.map_or(Tried::Release, Tried::Message);
-        self.trials.sends(id, tried, begin, self.encoded)
+    /// Whether a PUBLISH that was sent ends with the broker's session.
+    pub(super) fn may_not_come_twice(&self, qos: u8) -> bool {
+        qos == 2 || qos == 1 && self.on_session_lost == OnSessionLost::Fail
     }
 
     /// Whether a command was given up whose identifier is in use until the session ends.
     #[cfg(test)]
     pub(crate) fn is_given_up(&self, id: u16) -> bool {
         matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. }))
-    }
-
-    fn sends_publish(&mut self, packet: &FromClient<'_>, length: usize) -> Rule {
-        let wrong = |why: &str| Err(format!("{packet:.200?}: {why}"));
-        let FromClient::Publish {
-            dup,
-            qos,
-            id,
-            payload,
-            ..
-        } = packet
-        else {
-            return wrong("no PUBLISH");
-        };
-        let &[high, low, ..] = *payload else {
-            return wrong("nobody published that");
-        };
-        let token = Token::from_be_bytes([high, low]);
-        let Some(command) = self.commands.get_mut(&token) else {
-            return wrong("nobody published that, or it has ended");
-        };
-        let kind = Kind::Publish {
-            qos: *qos,
-            payload: payload.len(),
-        };
-        if command.kind != kind {
-            return wrong("published otherwise");
-        }
-        let is_next = self.latest.is_none_or(|latest| latest < token);
-        if !std::mem::take(&mut command.once_more) && !is_next {
-            return wrong("twice on this link, or out of order");
-        }
-        if *dup != command.sent_in_session {
-            return wrong("DUP is wrong");
-        }
-        if !self.renewals_due.is_empty() && !self.trials.is_trying {
-            return wrong("published before the subscription was renewed");
-        }
-        let may_have_come = command.touched && !command.sent_in_session;
-        let same = command.id == *id;
-        self.leaving.push_back(Leaving {
-            token,
-            begin: self.encoded - length,
-            end: self.encoded,
-            before: (command.sent, command.sent_in_session),
-        });
-        (command.sent, command.sent_in_session) = (true, true);
-        command.id = *id;
-        self.latest = self.latest.max(Some(token));
-        if may_have_come && self.may_not_come_twice(*qos) {
-            return wrong("the broker may have it from another session");
-        }
-        if *qos == 0 {
-            return self.trials.sends_unacknowledged();
-        }
-        if !same || self.in_use.get(id) != Some(&InUse::Publish(token)) {
-            // On a trial link those that are let stand do not count.
-            let counts = *qos == 2 && !self.trials.is_trying;
-            if counts && self.exactly_once() >= self.window_qos2 {
-                return wrong("more QoS 2 messages in flight than their window allows");
-            }
-            self.takes_identifier(*id, InUse::Publish(token))?;
-        }
-        let begin = self.encoded - length;
-        let tried = Tried::Message(token);
-        self.trials.sends(*id, tried, begin, self.encoded)
-    }
-
-    /// QoS 2 messages between PUBLISH and PUBCOMP.
-    fn exactly_once(&self) -> usize {
-        let is_exactly_once = |what: &&InUse| match what {
-            InUse::Released(_) => true,
-            InUse::Publish(token) => self.commands.get(token).is_some_and(
-                |command| matches!(command.kind, Kind::Publish { qos, .. } if qos == 2),
-            ),
-            _ => false,
-        };
-        self.in_use.values().filter(is_exactly_once).count()
-    }
-
-    /// Whether a PUBLISH that was sent ends with the broker's session.
-    pub(super) fn may_not_come_twice(&self, qos: u8) -> bool {
-        qos == 2 || qos == 1 && self.on_session_lost == OnSessionLost::Fail
-    }
-
-    fn takes_identifier(&mut self, id: u16, what: InUse) -> Rule {
-        match self.in_use.get(&id) {
-            None => {
-                self.in_use.insert(id, what);
-                Ok(())
-            }
-            Some(other) => Err(format!("identifier {id} for {what:?} is used by {other:?}")),
-        }
     }
 
     /// The PUBLISH of this quality of service that awaits its first acknowledgment under the identifier.
@@ -680,23 +505,5 @@ impl Record {
             }
             _ => true,
         }
-    }
-}
-
-/// The packet has to be the next of those that are due.
-fn due(name: &str, id: u16, due: &mut VecDeque<u16>) -> Rule {
-    match due.front() {
-        Some(first) if *first == id => {
-            due.pop_front();
-            Ok(())
-        }
-        _ => Err(format!("{name} {id}, due: {due:?}")),
-    }
-}
-
-fn at_most_eight(filters: usize) -> Rule {
-    match filters {
-        ..=8 => Ok(()),
-        more => Err(format!("{more} filters in a packet")),
     }
 }
