@@ -158,6 +158,16 @@ impl Browser {
         );
     }
 
+    /// Presses the right button, whose end a menu takes.
+    pub fn press_right(&mut self, x: f64, y: f64) {
+        self.mouse(
+            "mousePressed",
+            x,
+            y,
+            json!({ "button": "right", "clickCount": 1 }),
+        );
+    }
+
     pub fn drag_to(&mut self, x: f64, y: f64) {
         self.mouse(
             "mouseMoved",

@@ -10,6 +10,7 @@
 mod support;
 
 mod chromium;
+mod more_runs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use chromium::Browser;
 use serde_json::Value;
-use support::{Finished, Mosquitto, Program};
+use support::{Finished, Mosquitto, Program, Running};
 
 const WIDTH: u32 = 1280;
 const HEIGHT: u32 = 860;
@@ -37,13 +38,21 @@ struct Drawn {
     report: Value,
 }
 
-/// Runs the program, and has it draw.
+/// Runs the program against a broker, and has it draw.
+#[track_caller]
 fn draw(name: &str, broker: &Mosquitto, arguments: &[&str]) -> Drawn {
+    let program = Program::new().args(arguments).args(broker.arguments());
+    draw_run(name, program, Running::finish).expecting(0)
+}
+
+/// Has the program draw, and `run` runs it. Earlier files of this name are gone.
+fn draw_run(name: &str, program: Program, run: impl FnOnce(Running) -> Finished) -> Ended {
     let at = |ending: &str| folder().join(format!("{name}.{ending}"));
     let (page, svg, trace) = (at("html"), at("svg"), at("json"));
-    let done: Finished = Program::new()
-        .args(arguments)
-        .args(broker.arguments())
+    for file in [&page, &svg, &trace] {
+        let _ = fs::remove_file(file);
+    }
+    let running = program
         .args(["--connect-interval", "0", "--output", "json"])
         .arg("--timeline")
         .arg(&page)
@@ -51,14 +60,34 @@ fn draw(name: &str, broker: &Mosquitto, arguments: &[&str]) -> Drawn {
         .arg(&svg)
         .arg("--trace")
         .arg(&trace)
-        .run();
-    done.expect_code(0);
-    let report = serde_json::from_str(&done.stdout).expect("JSON");
-    Drawn {
+        .spawn();
+    Ended {
+        done: run(running),
         page,
         svg,
         trace,
-        report,
+    }
+}
+
+/// A run that is over, and its files.
+struct Ended {
+    done: Finished,
+    page: PathBuf,
+    svg: PathBuf,
+    trace: PathBuf,
+}
+
+impl Ended {
+    /// It has this exit status, and a report if there is one.
+    #[track_caller]
+    fn expecting(self, code: i32) -> Drawn {
+        self.done.expect_code(code);
+        Drawn {
+            page: self.page,
+            svg: self.svg,
+            trace: self.trace,
+            report: serde_json::from_str(&self.done.stdout).unwrap_or(Value::Null),
+        }
     }
 }
 
@@ -223,6 +252,15 @@ fn the_page_of_a_demo_shows_what_the_report_says_and_answers_mouse_and_keys() {
     browser.settle();
     let dragged = view(&mut browser);
     assert!(dragged.0 < after.0, "{after:?} and {dragged:?}");
+    // Another button drags nothing: a menu takes its end.
+    browser.press_right(x, y);
+    browser.move_to(x + 90.0, y);
+    browser.settle();
+    assert_eq!(view(&mut browser), dragged);
+    // With nothing to search the mark stays.
+    browser.evaluate("document.getElementById('identifier').value = ''");
+    browser.key("n", "n");
+    assert_eq!(browser.number("picture.chosen()") as u64, chosen);
 
     // Dark, and paper.
     let background = "getComputedStyle(document.body).backgroundColor";
