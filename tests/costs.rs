@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -629,12 +629,14 @@ fn switches() -> BTreeMap<u32, Switches> {
 
 /// How often the loop's thread and the readiness thread were woken so far.
 fn wake_ups() -> u64 {
+    wake_ups_of(LOOP_THREAD) + wake_ups_of("readiness")
+}
+
+/// How often the threads with this name were woken so far.
+fn wake_ups_of(name: &str) -> u64 {
     let threads = switches();
-    let of = |name: &str| -> u64 {
-        let of_name = threads.values().filter(|thread| thread.name == name);
-        of_name.map(|thread| thread.voluntary).sum()
-    };
-    of(LOOP_THREAD) + of("readiness")
+    let of_name = threads.values().filter(|thread| thread.name == name);
+    of_name.map(|thread| thread.voluntary).sum()
 }
 
 #[test]
@@ -656,6 +658,57 @@ fn many_messages_share_one_wake_up() {
     assert!(woken <= WAKE_UPS, "{woken} wake-ups a message");
     running.drop_all_and_join();
     drop(link);
+    server.join().expect("no panic in the server");
+}
+
+/// The loop reads and hands out many messages at a time. A thread that is woken for the first finds the others.
+#[test]
+fn many_received_messages_share_one_wake_up() {
+    const IN_FLIGHT: u16 = 500;
+    /// In practice four thousandths. With a wake-up for each message it would be one, of the receiving thread alone.
+    const WAKE_UPS: f64 = 0.1;
+    let _alone = alone();
+    let (running, mut link) = online();
+    let inbox = running
+        .handle()
+        .inbox(usize::from(IN_FLIGHT), WhenFull::WaitAside);
+    running.subscribe(&mut link, &inbox, "costs/message");
+    let mut messages = BytesMut::new();
+    for id in 1..=IN_FLIGHT {
+        let message = message("costs/message", id, "a payload that is not empty");
+        message.write(&mut messages, usize::MAX).expect("a packet");
+    }
+    let mut stream = link.stream().try_clone().expect("a second end");
+    let server = acknowledge(&mut link);
+    let (all_came, have_come) = mpsc::channel();
+    let receiving = thread::Builder::new().name("receiving".to_owned());
+    let receiving = receiving.spawn(move || {
+        for number in 1.. {
+            if inbox.recv().is_err() {
+                return;
+            }
+            if number % u64::from(IN_FLIGHT) == 0 {
+                all_came.send(()).expect("the test to wait");
+            }
+        }
+    });
+    let receiving = receiving.expect("a thread");
+    let mut receive = |count: u64| {
+        for _ in 0..count / u64::from(IN_FLIGHT) {
+            stream.write_all(&messages).expect("the client to read");
+            have_come.recv_timeout(HANG).expect("all of them");
+        }
+    };
+    let woken = || wake_ups() + wake_ups_of("receiving");
+    receive(WARM_UP);
+    let before = woken();
+    receive(COUNTED);
+    let woken = (woken() - before) as f64 / COUNTED as f64;
+    println!("{woken:.4} wake-ups a received message");
+    assert!(woken <= WAKE_UPS, "{woken} wake-ups a received message");
+    running.drop_all_and_join();
+    drop((link, stream));
+    receiving.join().expect("no panic in the receiving thread");
     server.join().expect("no panic in the server");
 }
 
