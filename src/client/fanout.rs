@@ -12,7 +12,7 @@
 mod orphans;
 mod queue;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use queue::{Put, Queue};
 
 /// The inboxes, and what waits for room in them.
 pub(crate) struct Fanout {
-    queues: HashMap<InboxId, Queue>,
+    queues: BTreeMap<InboxId, Queue>,
     /// The messages that not every inbox has.
     waiting: BTreeMap<DeliveryId, Undelivered>,
     /// Inboxes with something aside.
@@ -79,7 +79,7 @@ impl Fanout {
     pub(crate) fn new(unmatched: usize, recorder: Option<Recorder>) -> (Self, DefaultInbox) {
         let (unmatched, default_inbox) = Unmatched::new(unmatched, recorder.clone());
         let fanout = Fanout {
-            queues: HashMap::new(),
+            queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
             full: Vec::new(),
             late: Vec::new(),

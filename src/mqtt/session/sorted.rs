@@ -66,10 +66,11 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
         self.0.clear();
     }
 
-    /// Where the key is (`Ok`) or belongs (`Err`). The oldest key is asked for most.
+    /// Where the key is (`Ok`) or belongs (`Err`). The oldest key is asked for most, and one that is to come next.
     fn find(&self, key: K) -> Result<usize, usize> {
-        match self.0.front() {
-            Some((first, _)) if *first == key => Ok(0),
+        match (self.0.front(), self.0.back()) {
+            (Some((first, _)), _) if *first == key => Ok(0),
+            (_, Some((last, _))) if *last < key => Err(self.0.len()),
             _ => self.0.binary_search_by(|(other, _)| other.cmp(&key)),
         }
     }
