@@ -53,6 +53,7 @@ fn run_as(
     options.max_inflight = work.window;
     options.max_inflight_qos2 = work.window;
     options.command_queue = queue(work);
+    options.max_packet_size = options.max_packet_size.max(work.payload_size + 1024);
     options.recording = recording;
     let client = Client::new(options)?;
     let (send_handle, handle) = crossbeam_channel::bounded(1);
