@@ -22,7 +22,7 @@ const REMEMBERED: usize = 32;
 /// The warnings since something else happened.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    kinds: Vec<Kind>,
+    kinds: Vec<Warning>,
     /// The place of the kind that was shown last.
     last: Option<usize>,
     /// When an attempt was shown, or the count was told. `None` before the first attempt.
@@ -33,7 +33,7 @@ pub(super) struct Fold {
 
 /// A warning that was shown, without its delay.
 #[derive(Debug)]
-struct Kind {
+struct Warning {
     text: String,
     /// How many attempts of this kind came again and are not told yet.
     times: u64,
@@ -82,7 +82,7 @@ impl Fold {
             let text = text.to_owned();
             let has_room = self.kinds.len() < REMEMBERED;
             has_room.then(|| {
-                self.kinds.push(Kind {
+                self.kinds.push(Warning {
                     text,
                     times: 0,
                     attempts: 0,

@@ -83,7 +83,7 @@ pub(super) fn lines(seen: &Snapshot, columns: usize, colours: bool) -> Vec<ViewL
         lines.push(gauges(seen, width));
     }
     lines.extend(seen.notes.iter().map(|note| {
-        let mut line = Text::default();
+        let mut line = PaintedLine::default();
         line.push(&format!(" {note}"));
         line
     }));
@@ -111,8 +111,8 @@ pub(super) fn in_one_line(seen: &Snapshot) -> String {
     text
 }
 
-fn header(seen: &Snapshot, width: usize) -> Text {
-    let mut line = Text::default();
+fn header(seen: &Snapshot, width: usize) -> PaintedLine {
+    let mut line = PaintedLine::default();
     line.paint(Colour::Bold, &seen.title);
     let title = line.width();
     let fits = |text: &&String| title + 2 + text.len() <= width;
@@ -136,7 +136,7 @@ fn header(seen: &Snapshot, width: usize) -> Text {
 
 /// One line for each thread, in columns. A narrow terminal gets no bars, a very narrow one only what a thread does and how
 /// far it is: no figure stands without its name.
-fn rows(rows: &[Row], width: usize) -> Vec<Text> {
+fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
     let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let name = widest(&|row| row.name.len());
     let now = widest(&|row| row.now.len().max(row.room));
@@ -149,7 +149,7 @@ fn rows(rows: &[Row], width: usize) -> Vec<Text> {
     let bar = (bar >= SHORTEST_BAR).then_some(bar);
     let has_tail = bar.is_some() || fixed + tail <= width;
     let line = |row: &Row| {
-        let mut line = Text::default();
+        let mut line = PaintedLine::default();
         line.push(&format!(" {:name$} ", row.name));
         let colour = row
             .ended
@@ -173,7 +173,7 @@ fn rows(rows: &[Row], width: usize) -> Vec<Text> {
     rows.iter().map(line).collect()
 }
 
-fn gauges(seen: &Snapshot, width: usize) -> Text {
+fn gauges(seen: &Snapshot, width: usize) -> PaintedLine {
     let names = ["command queue", "in flight"];
     let counts = [seen.queue, seen.window].map(|(now, most)| {
         let most = Number(most).to_string();
@@ -191,7 +191,7 @@ fn gauges(seen: &Snapshot, width: usize) -> Text {
     // Around the bars, and between both gauges.
     let blanks = 1 + 3 + 2 * 4;
     let bar = (width.saturating_sub(fixed + blanks) / 2).min(LONGEST_GAUGE);
-    let mut line = Text::default();
+    let mut line = PaintedLine::default();
     for (place, (now, most)) in [seen.queue, seen.window].into_iter().enumerate() {
         line.push(if place == 0 { " " } else { "   " });
         line.push(names[place]);
@@ -206,7 +206,7 @@ fn gauges(seen: &Snapshot, width: usize) -> Text {
 }
 
 /// A bar is full only if all is there, and empty only if nothing is.
-fn push_bar(line: &mut Text, now: u64, most: u64, width: usize) {
+fn push_bar(line: &mut PaintedLine, now: u64, most: u64, width: usize) {
     let share = (now.min(most) as f64) / (most.max(1) as f64) * width as f64;
     let filled = match now {
         0 => 0,
@@ -317,11 +317,11 @@ impl fmt::Display for LatencyText {
 
 /// A line that is being made, in pieces of one colour each.
 #[derive(Default)]
-struct Text {
+struct PaintedLine {
     pieces: Vec<(Option<Colour>, String)>,
 }
 
-impl Text {
+impl PaintedLine {
     fn push(&mut self, text: &str) {
         self.pieces.push((None, text.to_owned()));
     }

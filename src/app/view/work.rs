@@ -22,7 +22,7 @@ pub(crate) struct Work {
     title: String,
     handle: Handle,
     bounds: Bounds,
-    workers: Vec<Worker>,
+    threads: Vec<ShownThreads>,
     /// The next thing to happen, and when it does.
     next: Option<(&'static str, Instant)>,
     /// The events of the connection, from the beginning of the work.
@@ -42,7 +42,7 @@ pub(crate) struct Bounds {
 }
 
 /// A thread, or several that do the same.
-struct Worker {
+struct ShownThreads {
     name: String,
     total: u64,
     role: Role,
@@ -88,7 +88,7 @@ impl Work {
             events: handle.events(),
             handle: handle.clone(),
             bounds,
-            workers: Vec::new(),
+            threads: Vec::new(),
             next: None,
             cause: None,
         }
@@ -145,7 +145,7 @@ impl Work {
 
     fn with(mut self, name: impl Into<String>, total: u64, role: Role) -> Self {
         let name = name.into();
-        self.workers.push(Worker { name, total, role });
+        self.threads.push(ShownThreads { name, total, role });
         self
     }
 
@@ -182,9 +182,9 @@ impl Work {
         now: Instant,
     ) -> Snapshot {
         let rows: Vec<Row> = self
-            .workers
+            .threads
             .iter_mut()
-            .map(|worker| worker.row(stats, now))
+            .map(|threads| threads.row(stats, now))
             .collect();
         let link = link(state, self.bounds.tls, now);
         let mut notes = Vec::new();
@@ -195,8 +195,8 @@ impl Work {
             notes.extend(meanwhile(link, stats));
         }
         // Elsewhere an inbox may accept only what is taken out of it, and the count has those, too.
-        let has_inbox = |worker: &Worker| matches!(worker.role, Role::Subscriber(..));
-        if self.workers.iter().any(has_inbox) {
+        let has_inbox = |threads: &ShownThreads| matches!(threads.role, Role::Subscriber(..));
+        if self.threads.iter().any(has_inbox) {
             notes.extend(aside(stats));
         }
         notes.extend(self.time_left());
@@ -224,11 +224,11 @@ impl Work {
     /// How long all flows together will take, or what they wait for.
     fn time_left(&self) -> Option<String> {
         let flows: Vec<(u64, f64)> = self
-            .workers
+            .threads
             .iter()
-            .filter_map(|worker| match &worker.role {
+            .filter_map(|threads| match &threads.role {
                 Role::Counted(flow) => {
-                    let missing = worker.total.saturating_sub((flow.count)());
+                    let missing = threads.total.saturating_sub((flow.count)());
                     Some((missing, flow.growth.per_second()))
                 }
                 _ => None,
@@ -255,18 +255,18 @@ impl Work {
 
     /// The end of a message on its way to the broker. Nobody acknowledges QoS 0.
     fn done_with(&self) -> &'static str {
-        let is_qos_0 = |worker: &Worker| match &worker.role {
+        let is_qos_0 = |threads: &ShownThreads| match &threads.role {
             Role::Counted(flow) => flow.qos == Some(QoS::AtMostOnce),
             _ => false,
         };
-        match self.workers.iter().any(is_qos_0) {
+        match self.threads.iter().any(is_qos_0) {
             true => "sent",
             false => "acknowledged",
         }
     }
 }
 
-impl Worker {
+impl ShownThreads {
     fn row(&mut self, stats: &Stats, now: Instant) -> Row {
         let total = self.total;
         let mut row = Row {
