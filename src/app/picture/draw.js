@@ -151,7 +151,7 @@ function drawBand(lane, y, height) {
   }
 }
 
-/** Moments: at most one glyph for each column and sign of a lane, and texts where there is room, the same one once. */
+/** Moments: at most one glyph for each column and sign of a lane, and texts where there is room, that of failed attempts once. */
 function drawMoments(lane, y, height) {
   const { at, sign, text } = lane.moments;
   const last = new Map(), drawnAt = new Map();
@@ -176,7 +176,7 @@ function drawMoments(lane, y, height) {
         drawnAt.set(kind, x);
       }
       const words = text[one] >= 0 ? data.texts[text[one]] : '';
-      if (words === '' || words === said) continue;
+      if (words === '' || (words === said && data.signs[kind].low)) continue;
       let line = data.signs[kind].low ? lane.lines - 1 : 0;
       while (line < lane.lines && x <= textEnds[line]) line++;
       if (line === lane.lines) continue;
@@ -265,7 +265,8 @@ function drawGrid() {
 function drawAxis() {
   let room = size.gutter;
   eachStep((at, x, step) => {
-    const text = clockText(at, step);
+    // Behind a pause no line is at a round time.
+    const text = clockText(at, data.pauses.length ? step / 10 : step);
     pen.font = FONT;
     const width = pen.measureText(text).width;
     if (x < room || x + width + 4 > size.width) return;

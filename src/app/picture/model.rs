@@ -271,10 +271,11 @@ impl Picture {
     }
 }
 
-/// Lines for the texts of these moments: another one where a connection comes and goes.
+/// Lines for the texts of these moments: two where a connection comes and goes.
 pub(crate) fn text_lines(moments: &[Moment]) -> usize {
     let has = |wanted: fn(&Moment) -> bool| moments.iter().any(wanted);
-    match has(|one| matches!(one.sign, Sign::Broken | Sign::AttemptFailed)) {
+    let made = has(|one| one.sign == Sign::Made);
+    match made && has(|one| matches!(one.sign, Sign::Broken | Sign::AttemptFailed)) {
         true => 2,
         false => usize::from(has(|one| one.text.is_some())),
     }

@@ -183,10 +183,10 @@ impl Story {
         };
         let mut names = LaneNames::default();
         for thread in &records.threads {
-            let name = names.own(&thread.name);
+            let name = &thread.name;
             let lane = match thread.number {
                 0 => self.lane(LaneKind::Loop, &format!("loop, in {name}")),
-                _ => self.lane(LaneKind::Thread, &name),
+                _ => self.lane(LaneKind::Thread, &names.own(name)),
             };
             places.threads.insert(thread.number, lane);
         }

@@ -266,6 +266,12 @@ impl Paper {
 
     fn axis(&mut self, picture: &Picture, scale: Scale, y: f64, height: f64) {
         let step = nice_step((scale.to - scale.from) / 8);
+        // Behind a pause no line is at a round time.
+        let exact = if picture.pauses.is_empty() {
+            step
+        } else {
+            step / 10
+        };
         let mut at = scale.from.div_ceil(step) * step;
         while at <= scale.to {
             let is_pause = picture
@@ -274,7 +280,7 @@ impl Paper {
                 .any(|pause| at > pause.from && at < pause.to);
             if !is_pause {
                 let last = picture.real(scale.to);
-                let (x, text) = (scale.x(at), clock_text(picture.real(at), step, last));
+                let (x, text) = (scale.x(at), clock_text(picture.real(at), exact, last));
                 let _ = writeln!(
                     self.out,
                     "<path class=\"edge\" d=\"M{x:.1} {:.1}v{height:.1}\"/>",

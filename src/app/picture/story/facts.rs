@@ -18,6 +18,8 @@ const HANDED_BACK: &str = "handed back";
 struct LaneLives {
     /// Begins and ends.
     spans: Vec<(u64, u64)>,
+    /// Whether one was acknowledged. Commands of QoS 0 are not.
+    is_acknowledged: bool,
 }
 
 impl Story {
@@ -47,7 +49,8 @@ impl Story {
                 told += 1;
                 let name = &self.picture.lanes[number].name;
                 let did = lives.did(&self.picture.pauses);
-                facts.push(format!("{name}: {did}; {}", self.waited(number)));
+                let waited = self.waited(number, lives.is_acknowledged);
+                facts.push(format!("{name}: {did}; {waited}"));
             }
         }
         if self.losses > 0 {
@@ -130,8 +133,9 @@ impl Story {
         let lives = self.lives.iter();
         for unplaced in lives.filter(|one| one.life.end != HANDED_BACK) {
             for intervals in unplaced.by_lane() {
-                let span = (unplaced.life.from, unplaced.life.to);
-                lanes[intervals[0].lane as usize].spans.push(span);
+                let lane = &mut lanes[intervals[0].lane as usize];
+                lane.spans.push((unplaced.life.from, unplaced.life.to));
+                lane.is_acknowledged |= unplaced.life.acknowledged.is_some();
             }
         }
         lanes.iter_mut().for_each(|lane| lane.spans.sort_unstable());
@@ -139,12 +143,13 @@ impl Story {
     }
 
     /// How long a thread waited, and for what.
-    fn waited(&self, lane: usize) -> String {
+    fn waited(&self, lane: usize, is_acknowledged: bool) -> String {
+        let ends = match is_acknowledged {
+            true => "acknowledgments",
+            false => "them to be sent",
+        };
         let waits = [
-            (
-                &[Doing::WaitsForOutcome, Doing::WaitsForBatch][..],
-                "acknowledgments",
-            ),
+            (&[Doing::WaitsForOutcome, Doing::WaitsForBatch][..], ends),
             (&[Doing::WaitsForMessage][..], "messages"),
             (&[Doing::WaitsForRoom][..], "room in the queue"),
         ];

@@ -615,7 +615,7 @@ fn a_loop_that_never_connected_has_its_attempts_with_their_causes() {
         (140, 0, What::Attempt { number: 3 }),
         (150, 0, What::LoopEnded),
     ];
-    let mut part = records(&["main"], all);
+    let mut part = records(&["main", "main"], all);
     part.causes = vec![
         None,
         Some("the name is unknown".to_owned()),
@@ -630,6 +630,8 @@ fn a_loop_that_never_connected_has_its_attempts_with_their_causes() {
         (140, 150, Doing::Connecting),
     ];
     assert_eq!(row(&picture, "connection", 0), link);
+    // The thread that runs the loop has pushed as well.
+    assert_eq!(picture.lanes[0].name, "main");
     assert_eq!(
         picture.texts,
         [
@@ -694,4 +696,30 @@ fn a_thread_that_waits_for_room_is_shown_waiting() {
     assert_eq!(row(&picture, "quick", 0), []);
     // The command is queued, or waits for it, until the loop takes it.
     assert_eq!(row(&picture, "publisher", 1)[0], (100, 200, Doing::Queued));
+}
+
+#[test]
+fn commands_that_nobody_acknowledges_are_waited_for_until_they_are_sent() {
+    let mut all = Vec::new();
+    for number in 1..=3 {
+        let at = 100 * number;
+        all.extend([
+            (at, 1, pushed(number)),
+            (at + 10, 1, What::Waits { command: number }),
+            (at + 60, 0, written(number)),
+            (
+                at + 60,
+                0,
+                What::Ended {
+                    command: number,
+                    end: CommandEnd::Delivered,
+                    answered: false,
+                },
+            ),
+            (at + 70, 1, What::Told { command: number }),
+        ]);
+    }
+    let picture = told(&[records(&["main", "publisher"], all)]);
+    let said = "publisher: 3 commands in 270 ns, one after the other; it waited 180 ns for them to be sent";
+    assert_eq!(picture.facts[1..], [said]);
 }

@@ -141,7 +141,18 @@ impl Paper {
     }
 }
 
-/// The texts of these moments; the same one several times in a row once.
+impl Said<'_> {
+    /// Whether this is the same failure once more.
+    fn is_again(&self, sign: Sign, text: &str) -> bool {
+        let is_failure = matches!(
+            sign,
+            Sign::AttemptFailed | Sign::Failure | Sign::MessageDropped
+        );
+        is_failure && (self.sign, self.text) == (sign, text)
+    }
+}
+
+/// The texts of these moments; the same failure several times in a row once.
 fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<Said<'p>> {
     let mut all: Vec<Said> = Vec::new();
     for moment in moments {
@@ -150,7 +161,7 @@ fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<Said
             continue;
         };
         match all.last_mut() {
-            Some(last) if (last.sign, last.text) == (moment.sign, text) => last.count += 1,
+            Some(last) if last.is_again(moment.sign, text) => last.count += 1,
             _ => all.push(Said {
                 sign: moment.sign,
                 x: scale.x(moment.at),
