@@ -20,7 +20,7 @@ use crate::client::lane::{Announcement, LaneSender, LinkRequest};
 use crate::client::meter::MeterReader;
 use crate::client::outlet::{ByHand, InboxId, InboxPolicy};
 use crate::client::push::{Pushing, PushingIn};
-use crate::client::queue::{CommandSender, Entry, NotQueued};
+use crate::client::queue::{CommandSender, NotQueued, QueueEntry};
 use crate::client::recording::{Recorder, Recording, What};
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
@@ -565,13 +565,13 @@ impl Handle {
             number = command.completion.recorded().into();
         }
         match self.commands.send(command, patience) {
-            Ok(Entry::AfterWaiting) => {
+            Ok(QueueEntry::AfterWaiting) => {
                 if let (Some(recorder), command @ 1..) = (&self.recorder, number) {
                     recorder.on_thread(What::LetIn { command });
                 }
                 Ok(())
             }
-            Ok(Entry::AtOnce) => Ok(()),
+            Ok(QueueEntry::AtOnce) => Ok(()),
             Err(not_queued) => {
                 let (command, reason) = match not_queued {
                     NotQueued::Full { command, waited } => {

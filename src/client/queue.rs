@@ -62,7 +62,7 @@ struct QueueState {
 
 /// How a command came into the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum QueueEntry {
     AtOnce,
     /// The thread waited for room.
     AfterWaiting,
@@ -122,7 +122,11 @@ pub(crate) fn command_queue(
 impl CommandSender {
     /// Queues a command. If there is no room, or threads wait for room already, waits behind them at most this
     /// long. A loop's thread, which would wait for itself, takes any room and never waits.
-    pub(crate) fn send(&self, command: Command, patience: Duration) -> Result<Entry, NotQueued> {
+    pub(crate) fn send(
+        &self,
+        command: Command,
+        patience: Duration,
+    ) -> Result<QueueEntry, NotQueued> {
         let shared = &*self.shared;
         if shared.ended.load(Ordering::Relaxed) {
             return Err(NotQueued::Ended(Box::new(command)));
@@ -133,7 +137,7 @@ impl CommandSender {
             match shared.offer(command) {
                 Ok(()) => {
                     shared.queued();
-                    return Ok(Entry::AtOnce);
+                    return Ok(QueueEntry::AtOnce);
                 }
                 Err(back) => command = back,
             }
@@ -198,7 +202,7 @@ impl CommandSender {
         self.shared.commands.len()
     }
 
-    fn wait_for_room(&self, command: Command, patience: Duration) -> Result<Entry, NotQueued> {
+    fn wait_for_room(&self, command: Command, patience: Duration) -> Result<QueueEntry, NotQueued> {
         let shared = &*self.shared;
         let now = Instant::now();
         let waits = Patience {
@@ -210,7 +214,7 @@ impl CommandSender {
         match shared.line.wait(command, waits, offer, is_closed) {
             Ok(()) => {
                 shared.queued();
-                Ok(Entry::AfterWaiting)
+                Ok(QueueEntry::AfterWaiting)
             }
             Err(NotAdmitted::TimedOut(command)) => {
                 // It may have let in others, and their threads may not run for a while.

@@ -21,7 +21,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
 use crate::app::lines::{Seconds, Shared};
-use crate::app::picture::{Counts, Recordings};
+use crate::app::picture::{MessageCounts, Recordings};
 use crate::app::print::SCHEMA;
 use crate::app::problems::{not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, Received};
@@ -189,10 +189,10 @@ fn report(seen: &Evidence<'_>) -> Result<BenchReport, Error> {
 }
 
 /// For a picture: as in the report.
-fn counts(seen: &Evidence<'_>) -> Counts {
+fn counts(seen: &Evidence<'_>) -> MessageCounts {
     let received = seen.measured.received;
     let missing = seen.missing().unwrap_or(0);
-    Counts {
+    MessageCounts {
         published: seen.tally.published(),
         acknowledged: seen.tally.acknowledged(),
         received: received.map(|received| received.distinct),

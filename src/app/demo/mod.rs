@@ -21,7 +21,7 @@ use crate::app::bench::settings::UNRECEIVED;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::quiet_library;
 use crate::app::names::as_given;
-use crate::app::picture::{Counts, Recordings};
+use crate::app::picture::{MessageCounts, Recordings};
 use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
 use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
 use crate::app::view::{Activity, Bounds, Now, View, Work};
@@ -207,7 +207,7 @@ fn connect_and_ping(
     if let Some(interrupt) = interrupt {
         interrupt.loop_ended(&ended);
     }
-    recordings.keep(recording, events, Counts::default());
+    recordings.keep(recording, events, MessageCounts::default());
     ended.result?;
     let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
     Ok((answered, ended.client))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::app::lines::{CameBack, Many, Micros, Shared, entry};
-use crate::app::picture::Counts;
+use crate::app::picture::MessageCounts;
 use crate::app::print::SCHEMA;
 use crate::app::traffic::Received;
 
@@ -127,8 +127,8 @@ impl DemoReport {
 
 impl Run {
     /// For a picture.
-    pub(super) fn counts(&self) -> Counts {
-        Counts {
+    pub(super) fn counts(&self) -> MessageCounts {
+        MessageCounts {
             published: self.published,
             acknowledged: self.acknowledged,
             received: Some(self.received),

@@ -18,7 +18,7 @@ mod text;
 mod trace;
 
 pub(crate) use files::PicturePaths;
-pub(crate) use story::{Counts, Recordings};
+pub(crate) use story::{MessageCounts, Recordings};
 
 use page::page;
 use story::picture;

@@ -21,8 +21,8 @@ use super::look::{Doing, Sign};
 use super::model::{Interval, LaneKind, Life, Moment, Picture, Swimlane, Unplaced, time_text};
 use commands::Commands;
 use messages::Messages;
-pub(crate) use recordings::{Counts, Recordings};
 use recordings::{LoopRecords, LoopThread};
+pub(crate) use recordings::{MessageCounts, Recordings};
 use states::States;
 
 /// The part of the whole that a pause takes at most.
@@ -62,7 +62,7 @@ struct Story {
     offset: u64,
     overwritten: u64,
     forgotten_threads: u64,
-    counts: Counts,
+    counts: MessageCounts,
     losses: u64,
     /// Older loops that are missing.
     left_out: u64,
@@ -96,7 +96,7 @@ impl Story {
             offset: 0,
             overwritten: 0,
             forgotten_threads: 0,
-            counts: Counts::default(),
+            counts: MessageCounts::default(),
             losses: 0,
             left_out: 0,
             bytes,

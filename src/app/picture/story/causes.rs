@@ -9,7 +9,7 @@ use mqtt_connection_sharing::{AttemptStep, ConnectionEvents, EventKind};
 
 /// How far an attempt has come with one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ReachedStep {
     Begun,
     /// The system is asked for the addresses.
     Name,
@@ -21,10 +21,10 @@ enum Stage {
 }
 
 /// One attempt, as far as it is known.
-struct Attempt {
-    stage: Stage,
+struct ToldAttempt {
+    stage: ReachedStep,
     /// The failure of the address that came furthest, or of the last one of several.
-    of_an_address: Option<(Stage, String)>,
+    of_an_address: Option<(ReachedStep, String)>,
     /// The return code of CONNACK.
     code: Option<u8>,
     cause: Option<String>,
@@ -38,15 +38,15 @@ pub(super) fn causes(events: ConnectionEvents, attempts: usize) -> Vec<Option<St
 
 /// The causes of the attempts for which there are events.
 fn told(mut events: ConnectionEvents) -> Vec<Option<String>> {
-    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut attempts: Vec<ToldAttempt> = Vec::new();
     while let Ok(event) = events.try_recv() {
         if let EventKind::Attempt { .. } = event.kind {
-            attempts.push(Attempt::new());
+            attempts.push(ToldAttempt::new());
             continue;
         }
         // The beginning of the first one may have been pushed out.
         if attempts.is_empty() && matches!(event.kind, EventKind::AttemptFailed { .. }) {
-            attempts.push(Attempt::new());
+            attempts.push(ToldAttempt::new());
         }
         if let Some(attempt) = attempts.last_mut() {
             attempt.take(&event.kind);
@@ -62,10 +62,10 @@ fn of_the_last(attempts: usize, causes: Vec<Option<String>>) -> Vec<Option<Strin
     unknown.into_iter().chain(known).collect()
 }
 
-impl Attempt {
+impl ToldAttempt {
     fn new() -> Self {
-        Attempt {
-            stage: Stage::Begun,
+        ToldAttempt {
+            stage: ReachedStep::Begun,
             of_an_address: None,
             code: None,
             cause: None,
@@ -80,14 +80,14 @@ impl Attempt {
                 if best.is_none_or(|best| best <= stage) {
                     self.of_an_address = Some((stage, words(stage, error, self.code)));
                 }
-                self.stage = Stage::Tcp;
+                self.stage = ReachedStep::Tcp;
             }
             EventKind::Step(step) => {
                 self.stage = match step {
-                    AttemptStep::Resolving { .. } => Stage::Name,
-                    AttemptStep::Resolved { .. } | AttemptStep::TcpBegan { .. } => Stage::Tcp,
-                    AttemptStep::TcpDone { .. } => Stage::Tls,
-                    AttemptStep::TlsDone { .. } | AttemptStep::ConnectSent => Stage::Mqtt,
+                    AttemptStep::Resolving { .. } => ReachedStep::Name,
+                    AttemptStep::Resolved { .. } | AttemptStep::TcpBegan { .. } => ReachedStep::Tcp,
+                    AttemptStep::TcpDone { .. } => ReachedStep::Tls,
+                    AttemptStep::TlsDone { .. } | AttemptStep::ConnectSent => ReachedStep::Mqtt,
                     _ => self.stage,
                 }
             }
@@ -103,7 +103,7 @@ impl Attempt {
 }
 
 /// The cause of a failure at this stage.
-fn words(stage: Stage, error: &Error, code: Option<u8>) -> String {
+fn words(stage: ReachedStep, error: &Error, code: Option<u8>) -> String {
     if let Some(code) = code {
         let refused = match code {
             1 => "the broker does not speak MQTT 3.1.1",
@@ -117,15 +117,17 @@ fn words(stage: Stage, error: &Error, code: Option<u8>) -> String {
     let source = error.source().and_then(|source| source.downcast_ref());
     let kind = source.map(io::Error::kind);
     let words = match (stage, kind) {
-        (Stage::Begun, _) => "it could not begin",
-        (Stage::Name, _) => "the broker's name was not found",
-        (Stage::Tcp, Some(io::ErrorKind::ConnectionRefused)) => "nothing listens on that port",
-        (Stage::Tcp, None | Some(io::ErrorKind::TimedOut)) => "no answer to TCP",
-        (Stage::Tcp, _) => "TCP did not get there",
-        (Stage::Tls, _) => "the TLS handshake failed",
-        (Stage::Mqtt, Some(io::ErrorKind::TimedOut)) => "CONNECT was not answered in time",
-        (Stage::Mqtt, _) if error.blame() == Blame::Tls => "the broker broke TLS off",
-        (Stage::Mqtt, _) => "the broker closed it in place of CONNACK",
+        (ReachedStep::Begun, _) => "it could not begin",
+        (ReachedStep::Name, _) => "the broker's name was not found",
+        (ReachedStep::Tcp, Some(io::ErrorKind::ConnectionRefused)) => {
+            "nothing listens on that port"
+        }
+        (ReachedStep::Tcp, None | Some(io::ErrorKind::TimedOut)) => "no answer to TCP",
+        (ReachedStep::Tcp, _) => "TCP did not get there",
+        (ReachedStep::Tls, _) => "the TLS handshake failed",
+        (ReachedStep::Mqtt, Some(io::ErrorKind::TimedOut)) => "CONNECT was not answered in time",
+        (ReachedStep::Mqtt, _) if error.blame() == Blame::Tls => "the broker broke TLS off",
+        (ReachedStep::Mqtt, _) => "the broker closed it in place of CONNACK",
     };
     words.to_owned()
 }
@@ -144,7 +146,7 @@ mod tests {
 
     /// The cause of an attempt of which these events came.
     fn cause_of(events: &[EventKind]) -> Option<String> {
-        let mut attempt = Attempt::new();
+        let mut attempt = ToldAttempt::new();
         events.iter().for_each(|event| attempt.take(event));
         attempt.cause
     }

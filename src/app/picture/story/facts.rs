@@ -1,6 +1,6 @@
 //! Sentences and notes about the whole: how many commands each thread had, how many at once, and how long they took.
 
-use super::{Counts, Doing, Interval, LaneKind, Life, Sign, Story, time_text};
+use super::{Doing, Interval, LaneKind, Life, MessageCounts, Sign, Story, time_text};
 use crate::app::lines::Many;
 use crate::app::picture::model::Pause;
 
@@ -187,7 +187,7 @@ impl Story {
     }
 }
 
-impl Counts {
+impl MessageCounts {
     /// The messages that were published and received.
     fn came_through(&self) -> String {
         let published = Many(self.published, "message");

@@ -25,7 +25,7 @@ pub(crate) struct Recordings {
 
 /// The messages of a loop, as its result counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct MessageCounts {
     /// Those that the loop took.
     pub(crate) published: u64,
     /// Those that the broker acknowledged (QoS 0: that went out).
@@ -48,7 +48,7 @@ pub(super) struct LoopRecords {
     pub(super) forgotten_threads: u32,
     /// Why attempts to connect failed: for each one that was recorded, in order.
     pub(super) causes: Vec<Option<String>>,
-    pub(super) counts: Counts,
+    pub(super) counts: MessageCounts,
 }
 
 /// A thread of one loop.
@@ -73,7 +73,7 @@ impl Recordings {
         &mut self,
         recording: Option<Recording>,
         events: ConnectionEvents,
-        counts: Counts,
+        counts: MessageCounts,
     ) {
         if let Some(mut recording) = recording {
             let reading = recording.read();
@@ -100,8 +100,8 @@ impl Recordings {
     }
 }
 
-impl Counts {
-    pub(super) fn add(&mut self, other: Counts) {
+impl MessageCounts {
+    pub(super) fn add(&mut self, other: MessageCounts) {
         self.published += other.published;
         self.acknowledged += other.acknowledged;
         self.received = match (self.received, other.received) {
@@ -114,7 +114,7 @@ impl Counts {
 }
 
 impl LoopRecords {
-    fn new(began: Instant, reading: &Reading, counts: Counts) -> Self {
+    fn new(began: Instant, reading: &Reading, counts: MessageCounts) -> Self {
         let records = reading.records.iter();
         let threads = reading.threads.iter().map(|thread| LoopThread {
             number: thread.number,
@@ -151,7 +151,11 @@ impl Recordings {
     /// Those of a loop in which nothing happened.
     pub(crate) fn of_nothing() -> Self {
         let mut recordings = Recordings::default();
-        let nothing = LoopRecords::new(Instant::now(), &Reading::default(), Counts::default());
+        let nothing = LoopRecords::new(
+            Instant::now(),
+            &Reading::default(),
+            MessageCounts::default(),
+        );
         recordings.keep_records(nothing, MOST_RECORDS);
         recordings
     }

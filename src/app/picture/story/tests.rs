@@ -25,7 +25,7 @@ fn records(threads: &[&str], all: Vec<(u64, u32, What)>) -> LoopRecords {
             .collect(),
         forgotten_threads: 0,
         causes: Vec::new(),
-        counts: Counts::default(),
+        counts: MessageCounts::default(),
     }
 }
 
@@ -523,14 +523,14 @@ fn inside_of_a_pause_time_runs_faster() {
 #[test]
 fn the_first_sentence_has_the_counts_of_the_result() {
     let counts = [
-        Counts {
+        MessageCounts {
             published: 3,
             acknowledged: 1,
             received: Some(1),
             duplicated: 1,
             dropped: 0,
         },
-        Counts {
+        MessageCounts {
             published: 1,
             acknowledged: 1,
             received: Some(0),
@@ -538,7 +538,7 @@ fn the_first_sentence_has_the_counts_of_the_result() {
             dropped: 1,
         },
     ];
-    let told_of = |all: &[Counts]| {
+    let told_of = |all: &[MessageCounts]| {
         let loops = all.iter().map(|counts| LoopRecords {
             counts: *counts,
             ..records(&["main"], Vec::new())
@@ -554,11 +554,11 @@ fn the_first_sentence_has_the_counts_of_the_result() {
                 .to_owned(),
         ]
     );
-    let one = Counts {
+    let one = MessageCounts {
         published: 1,
         acknowledged: 1,
         received: None,
-        ..Counts::default()
+        ..MessageCounts::default()
     };
     assert_eq!(told_of(&[one]), [format!("1 message published{none}")]);
 }

@@ -12,14 +12,14 @@ const APART: f64 = 8.0;
 const TICKS_APART: f64 = 1.5;
 
 /// A sign that stands for so many moments.
-struct Drawn {
+struct SignGroup {
     sign: Sign,
     x: f64,
     count: usize,
 }
 
 /// A text of so many moments, one after the other.
-struct Said<'p> {
+struct TextGroup<'p> {
     sign: Sign,
     x: f64,
     text: &'p str,
@@ -67,7 +67,7 @@ impl Paper {
 
     /// Signs. One that stands for several has a number, where there is room for it.
     fn signs(&mut self, moments: &[&Moment], scale: Scale, y: f64, height: f64) {
-        let mut drawn: Vec<Drawn> = Vec::new();
+        let mut drawn: Vec<SignGroup> = Vec::new();
         let mut last: [Option<usize>; Sign::ALL.len()] = [None; Sign::ALL.len()];
         for moment in moments {
             let (sign, x) = (moment.sign, scale.x(moment.at));
@@ -79,11 +79,11 @@ impl Paper {
                 }
                 _ => {
                     *last = Some(drawn.len());
-                    drawn.push(Drawn { sign, x, count: 1 });
+                    drawn.push(SignGroup { sign, x, count: 1 });
                 }
             }
         }
-        for (index, Drawn { sign, x, count }) in drawn.iter().enumerate() {
+        for (index, SignGroup { sign, x, count }) in drawn.iter().enumerate() {
             self.glyph(*sign, *x, y, height);
             // Nobody counts these.
             if *count < 2 || *sign == Sign::ProcessLoop {
@@ -107,7 +107,7 @@ impl Paper {
         y: f64,
     ) {
         let mut free = vec![0.0; text_lines(&strip.moments)];
-        for Said {
+        for TextGroup {
             sign,
             x,
             text,
@@ -141,7 +141,7 @@ impl Paper {
     }
 }
 
-impl Said<'_> {
+impl TextGroup<'_> {
     /// Whether this is the same failure once more.
     fn is_again(&self, sign: Sign, text: &str) -> bool {
         let is_failure = matches!(
@@ -153,8 +153,8 @@ impl Said<'_> {
 }
 
 /// The texts of these moments; the same failure several times in a row once.
-fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<Said<'p>> {
-    let mut all: Vec<Said> = Vec::new();
+fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<TextGroup<'p>> {
+    let mut all: Vec<TextGroup> = Vec::new();
     for moment in moments {
         let number = moment.text.map(|number| number as usize);
         let Some(text) = number.and_then(|number| picture.texts.get(number)) else {
@@ -162,7 +162,7 @@ fn said<'p>(picture: &'p Picture, moments: &[&Moment], scale: Scale) -> Vec<Said
         };
         match all.last_mut() {
             Some(last) if last.is_again(moment.sign, text) => last.count += 1,
-            _ => all.push(Said {
+            _ => all.push(TextGroup {
                 sign: moment.sign,
                 x: scale.x(moment.at),
                 text,
