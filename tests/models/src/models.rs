@@ -664,7 +664,7 @@ fn queue_times_out() {
     let sending = spawn(move || {
         let (ticket, command) = command(1);
         match sender.send(command, Duration::from_secs(1)) {
-            Ok(()) => drop(ticket.wait()),
+            Ok(_) => drop(ticket.wait()),
             Err(NotQueued::Full { command, .. } | NotQueued::Ended(command)) => {
                 command.completion.withdraw();
                 assert_eq!(ticket.outcome(), None);
