@@ -163,6 +163,20 @@ fn no_width_breaks_a_line_and_none_panics() {
 }
 
 #[test]
+fn a_terminal_that_is_too_narrow_for_the_columns_has_the_counts_first() {
+    let rows = |columns| -> Vec<String> {
+        let lines = lines(&iteration(), columns, false).into_iter();
+        lines.skip(1).take(3).map(|line| line.text).collect()
+    };
+    let expected = [
+        " sync publisher  3 of 4  message 4 wa...",
+        " async publisher 4 of 4  done",
+        " subscriber      7 of 8  receiving",
+    ];
+    assert_eq!(rows(41), expected);
+}
+
+#[test]
 fn colours_change_the_bytes_and_not_the_text() {
     let plain = |text: &str| {
         let mut parts = text.split('\x1b');
@@ -300,6 +314,13 @@ fn work_tells_what_waits_while_there_is_no_connection() {
     assert_eq!(notes(waiting.clone()), [both, aside]);
     let link = work.seen(&waiting, &stats, now).link;
     assert_eq!(link.to_string(), "no connection, attempt 3 in 1.2 s");
+    // The pause before the first attempt is no failure.
+    let first = ConnectionState::Connecting {
+        attempt: 1,
+        next_try: Some(now + Duration::from_millis(1200)),
+    };
+    let link = work.seen(&first, &stats, now).link;
+    assert_eq!(link.to_string(), "connecting in 1.2 s");
     work.set_next("next iteration", now + Duration::from_secs(3));
     let closed = work.seen(&ConnectionState::Ended, &Stats::default(), now);
     assert_eq!(closed.link, LinkNow::Closed);

@@ -30,6 +30,8 @@ pub(super) enum LinkNow {
     Offline,
     /// An attempt is under way.
     Connecting { attempt: u32 },
+    /// The first attempt begins after this time.
+    Soon { left: Duration },
     /// There is none until the next attempt, after this time.
     Waiting { attempt: u32, left: Duration },
     /// The broker has accepted it.
@@ -135,7 +137,7 @@ fn header(seen: &Snapshot, width: usize) -> PaintedLine {
 }
 
 /// One line for each thread, in columns. A narrow terminal gets no bars, a very narrow one only what a thread does and how
-/// far it is: no figure stands without its name.
+/// far it is: no figure stands without its name. Where that is too wide, too, the count comes first.
 fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
     let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let name = widest(&|row| row.name.len());
@@ -154,11 +156,16 @@ fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
         let colour = row
             .ended
             .map(|well| if well { Colour::Good } else { Colour::Bad });
-        let padded = format!("{:now$}", row.now);
-        match colour {
-            Some(colour) => line.paint(colour, &padded),
-            None => line.push(&padded),
+        let say = |line: &mut PaintedLine| match colour {
+            Some(colour) => line.paint(colour, &format!("{:now$}", row.now)),
+            None => line.push(&format!("{:now$}", row.now)),
+        };
+        if fixed > width {
+            line.push(&format!("{:count$}  ", row.count()));
+            say(&mut line);
+            return line;
         }
+        say(&mut line);
         line.push("  ");
         if let Some(bar) = bar {
             push_bar(&mut line, row.done, row.total, bar);
@@ -253,6 +260,7 @@ impl fmt::Display for LinkNow {
         match *self {
             LinkNow::Offline => f.write_str("not connected"),
             LinkNow::Connecting { attempt: ..=1 } => f.write_str("connecting"),
+            LinkNow::Soon { left } => write!(f, "connecting in {}", Countdown(left)),
             LinkNow::Connecting { attempt } => write!(f, "connecting, attempt {attempt}"),
             LinkNow::Waiting { attempt, left } => {
                 write!(f, "no connection, attempt {attempt} in {}", Countdown(left))

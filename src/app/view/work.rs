@@ -186,7 +186,7 @@ impl Work {
             .iter_mut()
             .map(|threads| threads.row(stats, now))
             .collect();
-        let link = link(state, self.bounds.tls, now);
+        let link = link(state, self.bounds.tls, self.cause.is_some(), now);
         let mut notes = Vec::new();
         if !matches!(link, LinkNow::Up { .. }) {
             notes.extend(self.cause.clone());
@@ -353,11 +353,13 @@ fn told(doing: &Activity, qos: QoS) -> (String, Option<bool>) {
     (text, None)
 }
 
-fn link(state: &ConnectionState, tls: bool, now: Instant) -> LinkNow {
+/// `has_failed`: the connection was lost, or an attempt has failed.
+fn link(state: &ConnectionState, tls: bool, has_failed: bool, now: Instant) -> LinkNow {
     match state {
         ConnectionState::Connecting { attempt, next_try } => {
             let left = next_try.map(|at| at.saturating_duration_since(now));
             match (*attempt, left) {
+                (..=1, Some(left)) if !has_failed => LinkNow::Soon { left },
                 (attempt, Some(left)) => LinkNow::Waiting { attempt, left },
                 (attempt, None) => LinkNow::Connecting { attempt },
             }
