@@ -83,8 +83,10 @@ pub(crate) struct CameBack {
     pub(crate) expected: u64,
     /// Those that came, and others.
     pub(crate) received: Received,
-    /// Those that did not, without those that were dropped.
+    /// Those that were published and did not, without those that were dropped.
     pub(crate) lost: u64,
+    /// Those that were not published.
+    pub(crate) unpublished: u64,
     /// Those that found the inbox full.
     pub(crate) dropped: u64,
 }
@@ -102,6 +104,7 @@ impl fmt::Display for CameBack {
             (self.lost, "lost", ""),
             (duplicated, "repeated", ""),
             (reordered, "out of order", ""),
+            (self.unpublished, "not published", ""),
             (self.dropped, "dropped", " (the inbox was full)"),
             (
                 unexpected,
@@ -196,6 +199,7 @@ mod tests {
             expected,
             received,
             lost,
+            unpublished: 0,
             dropped,
         };
         came.to_string()

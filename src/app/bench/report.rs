@@ -169,6 +169,8 @@ impl BenchReport {
                 unexpected: self.unexpected.unwrap_or_default(),
             },
             lost,
+            // Only those that were acknowledged are expected.
+            unpublished: 0,
             dropped,
         })
     }

@@ -240,6 +240,8 @@ impl fmt::Display for Run {
                 "  async publisher",
                 &self.told(&self.async_publisher, false),
             )?;
+            let messages = self.sync_publisher.messages + self.async_publisher.messages;
+            let unpublished = messages.saturating_sub(self.published).min(self.lost);
             let came_back = CameBack {
                 expected: self.received + self.lost + self.dropped,
                 received: Received {
@@ -248,7 +250,8 @@ impl fmt::Display for Run {
                     reordered: self.reordered,
                     unexpected: self.unexpected,
                 },
-                lost: self.lost,
+                lost: self.lost - unpublished,
+                unpublished,
                 dropped: self.dropped,
             };
             line("  subscriber", &came_back.to_string())?;
@@ -408,6 +411,25 @@ mod tests {
             "iteration 1: FAILED after 0.0 s without a connection\n\
              \x20 because           nobody is there"
         );
+    }
+
+    fn unfolded(run: &Run) -> String {
+        let lines = run.to_string();
+        lines.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn messages_that_were_not_published_are_not_told_as_lost() {
+        let mut interrupted = run(1, false);
+        interrupted.published = 5;
+        (interrupted.received, interrupted.lost) = (4, 4);
+        let text = unfolded(&interrupted);
+        let came = "4 of 8 received; 1 lost, 3 not published, nothing repeated or out of order";
+        assert!(text.contains(came), "{text}");
+        (interrupted.received, interrupted.lost) = (5, 3);
+        let text = unfolded(&interrupted);
+        let came = "5 of 8 received; 3 not published, nothing lost, repeated or out of order";
+        assert!(text.contains(came), "{text}");
     }
 
     #[test]
