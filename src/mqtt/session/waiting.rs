@@ -65,7 +65,7 @@ impl<T> Waiting<T> {
             return None;
         }
         let mut first = self.entries.pop_front()?;
-        first.has_overtaken =
+        first.has_overtaken |=
             !standing.is_empty() && find_request_before(&first, ring, &[]).is_some();
         Some(first)
     }

@@ -158,6 +158,32 @@ fn an_unsubscribe_that_overtook_the_rest_of_a_subscribe_is_sent_again_behind_it(
     }
 }
 
+/// Both wait then, and the UNSUBSCRIBE stands first.
+#[test]
+fn an_unsubscribe_that_overtook_a_rest_is_sent_again_behind_it_in_a_new_session_too() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected();
+    let asked = t.subscribe(&filters);
+    t.is_late_three_times(1);
+    t.sent.clear();
+    t.lets_stand();
+    let left = t.unsubscribe(&["f09"]);
+    t.sends("UNSUBSCRIBE id=2 f09").silent();
+    t.receives(suback(1, &[Some(1); 8])).silent();
+    t.reconnects(false).renewing(8);
+    t.sends(&format!("SUBSCRIBE id=3 {}", filters_text(1..=8, 1)));
+    t.receives(suback(3, &[Some(1); 8]));
+    t.sends("UNSUBSCRIBE id=4 f09").silent();
+    t.receives(unsuback(4)).sends("SUBSCRIBE id=5 f09:1");
+    t.silent().receives(suback(5, &[Some(1)]));
+    t.resolved(asked, "delivered x1 [1 1 1 1 1 1 1 1 1]");
+    t.sends("UNSUBSCRIBE id=6 f09").silent();
+    t.receives(unsuback(6)).resolved(left, "delivered x1");
+    assert!(t.session.is_subscribed("f08") && !t.session.is_subscribed("f09"));
+    t.finish();
+}
+
 /// The same, the other way round.
 #[test]
 fn a_subscribe_that_overtook_the_rest_of_an_unsubscribe_is_sent_again_behind_it() {

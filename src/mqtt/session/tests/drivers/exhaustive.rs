@@ -213,6 +213,20 @@ mod large {
     }
 
     #[test]
+    fn every_interleaving_of_requests_in_two_packets_that_stand_and_new_sessions() {
+        for filters in [[9, 1], [1, 9]] {
+            let budget = Budget {
+                publishes: [0, 0, 0],
+                losses: 2,
+                forgets: 1,
+                ..in_two_packets(filters)
+            };
+            let name = format!("{filters:?} filters and new sessions");
+            no_violation(&name, budget, 1, 10_000);
+        }
+    }
+
+    #[test]
     fn every_interleaving_of_more_publishes_and_losses() {
         let budget = Budget {
             publishes: [1, 2, 1],
