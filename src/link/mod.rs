@@ -32,8 +32,8 @@ use native_tls::TlsStream;
 
 use tls::hello::{Cipher, HelloReader, TlsVersion};
 
-/// Two of TLS's records.
-const READ_AHEAD: usize = 32 * 1024;
+/// Four of TLS's records. After each read the system tells the other side that there is room again, which wakes it.
+const READ_AHEAD: usize = 64 * 1024;
 
 /// A stream of bytes to and from the broker that never blocks.
 pub(crate) trait Link: Read + Write + Send {
