@@ -16,9 +16,13 @@ use crate::mqtt::topic::{InvalidName, check_received_topic, shortened};
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// The longest payload, in bytes, that is copied out of the read buffer. Without the copy, small payloads
-/// in a queue would keep large buffers alive.
-const SMALL_PAYLOAD: usize = 4096;
+/// The longest payload, in bytes, that is copied out of the read buffer. Without the copy, payloads in a queue would
+/// keep larger buffers alive, and each of them would make the next one necessary.
+const COPIED_PAYLOAD: usize = 32 * 1024;
+
+/// The most bytes for which room is made at once when a packet has come in part. A broker must not be able to claim
+/// more by stating a length.
+const ROOM: usize = 2 * 1024 * 1024;
 
 /// Problems that the codec finds, and the rules that they break.
 const NOT_UTF8: &str = "MQTT-1.5.3-1";
@@ -106,6 +110,8 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         return Err(fail(buffer, header.own_length, header.packet, problem));
     }
     if buffer.len() < header.length {
+        // A buffer that grew piece by piece would copy all that has come several times.
+        buffer.reserve((header.length - buffer.len()).min(ROOM));
         return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
@@ -173,7 +179,7 @@ fn take_publish(
         return Err((MISFIT.0.to_owned(), MISFIT.1));
     };
     let payload = &buffer[payload_begin..header.length];
-    let message = if payload.len() <= SMALL_PAYLOAD {
+    let message = if payload.len() <= COPIED_PAYLOAD {
         let message = Message::copied(topic, qos, payload);
         buffer.advance(header.length);
         message
@@ -533,6 +539,36 @@ mod tests {
     #[test]
     fn a_packet_above_the_limit_is_refused_before_its_body_comes() {
         assert_eq!(rule(b"\x30\xff\x7f"), "max-packet-size");
+    }
+
+    #[test]
+    fn a_packet_that_has_begun_finds_room_but_not_for_any_length() {
+        let mut begun = BytesMut::from(&b"\x30\x80\x80\x40"[..]);
+        assert_eq!(decode(&mut begun, usize::MAX), Ok(None));
+        assert!(begun.capacity() >= 4 + (1 << 20));
+        let mut largest = BytesMut::from(&b"\x30\xff\xff\xff\x7f"[..]);
+        assert_eq!(decode(&mut largest, usize::MAX), Ok(None));
+        assert!(largest.capacity() <= 2 * ROOM);
+    }
+
+    #[test]
+    fn only_a_large_payload_keeps_the_read_buffer_alive() {
+        for (length, is_shared) in [(COPIED_PAYLOAD, false), (COPIED_PAYLOAD + 1, true)] {
+            let remaining = length + 3;
+            let mut packet = vec![0x30];
+            packet.extend((0..3).map(|n| (remaining >> (7 * n)) as u8 & 0x7f | 0x80));
+            packet[3] &= 0x7f;
+            packet.extend(b"\x00\x01a");
+            packet.resize(packet.len() + length, 7);
+            let mut buffer = BytesMut::from(&packet[..]);
+            let memory = buffer.as_ptr_range();
+            let Ok(Some(Incoming::Publish { message, .. })) = decode(&mut buffer, usize::MAX)
+            else {
+                panic!("no message of {length} bytes");
+            };
+            assert_eq!((message.topic(), message.payload().len()), ("a", length));
+            assert_eq!(memory.contains(&message.payload().as_ptr()), is_shared);
+        }
     }
 
     #[test]
