@@ -12,9 +12,10 @@
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
 #             minutes once the dependencies are built
 #   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, AWS IoT on its real names
-#             and ports in namespaces, the package built from its own files, pictures in a browser, a storm of a million
-#             messages, a program that is killed 200 times in mid-work, and the fuzz targets for some minutes; for this
-#             it also installs shellcheck, tmux, chromium and iproute2
+#             and ports in namespaces, completions in real shells, the manual pages read by mandoc, the package built from
+#             its own files, pictures in a browser, a storm of a million messages, a program that is killed 200 times in
+#             mid-work, and the fuzz targets for some minutes; for this it also installs shellcheck, tmux, chromium,
+#             iproute2, zsh, fish and mandoc
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -65,6 +66,10 @@ missing_packages() {
         command -v shellcheck >/dev/null 2>&1 || echo shellcheck
         command -v tmux >/dev/null 2>&1 || echo tmux
         command -v chromium >/dev/null 2>&1 || echo chromium
+        local tool
+        for tool in zsh fish mandoc; do
+            command -v "$tool" >/dev/null 2>&1 || echo "$tool"
+        done
         command -v ip >/dev/null 2>&1 || echo iproute2
     fi
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
@@ -105,7 +110,7 @@ tools() {
     openssl version
 }
 
-shell_scripts=(scripts/*.sh .ci/run tests/program/aws_thing/aws.sh)
+shell_scripts=(scripts/*.sh .ci/run tests/*.sh tests/program/aws_thing/aws.sh)
 
 shell_syntax() {
     local file
@@ -173,6 +178,12 @@ package() {
     cargo package --locked --allow-dirty
 }
 
+# Completes in real shells, and has the manual pages read.
+completions() {
+    cargo build --locked --bins
+    tests/completions.sh "${CARGO_TARGET_DIR:-target}/debug/mqtt-connection-sharing"
+}
+
 storm() {
     env STORM_MESSAGES=1000000 cargo test --locked --release --test storm -- --nocapture --skip forgetting
 }
@@ -237,6 +248,7 @@ else
         cargo test --locked --test program view:: -- --ignored
     [[ $mode != --all ]] || step 'AWS IoT on real names and ports' \
         cargo test --locked --test program aws_thing::real_names:: -- --ignored
+    [[ $mode != --all ]] || step 'completions and manual pages' completions
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm

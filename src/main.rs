@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             logging::start(cli.logged());
             run(cli)
         }
+        Asked::Page(text) => print_page(&text),
         Asked::Settings(cli) => {
             logging::start(cli.verbosity());
             show_settings(cli)
@@ -46,15 +47,19 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
+fn print_page(text: &str) -> Result<u8, Error> {
+    let mut results = Results::new(Format::Text);
+    results.line(&text);
+    results.written().map(|()| 0)
+}
+
 fn show_settings(cli: Cli) -> Result<u8, Error> {
     let shown = in_force(cli, &Surroundings::of_this_process())?;
     for notice in &shown.notices {
         log::warn!("{notice}");
     }
-    let mut results = Results::new(Format::Text);
-    results.line(&shown.text);
-    results.written()?;
-    shown.problem.map_or(Ok(0), Err)
+    let status = print_page(&shown.text)?;
+    shown.problem.map_or(Ok(status), Err)
 }
 
 fn run(cli: Cli) -> Result<u8, Error> {

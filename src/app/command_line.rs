@@ -9,7 +9,9 @@ use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 
 use super::cli::Cli;
+use super::completions::{self, COMPLETIONS_HELP};
 use super::help::{command_of, front_command, settings_command};
+use super::man::{self, MAN_HELP};
 use super::usage::{not_help, usage_error};
 use super::verbs::{Beginning, Verb};
 
@@ -19,6 +21,8 @@ pub(crate) enum Asked {
     Run(Cli),
     /// To print the settings that it would run with.
     Settings(Cli),
+    /// To print a text.
+    Page(String),
 }
 
 /// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
@@ -31,6 +35,9 @@ pub(crate) fn parse() -> Result<Asked, Error> {
     if let Some(error) = not_help(&command_line) {
         return Err(error);
     }
+    if let Some(page) = page(&command_line) {
+        return page.map(Asked::Page);
+    }
     match parse_from(&command_line) {
         Ok(cli) => Ok(match Beginning::of(&command_line).verb {
             Some(Verb::Settings) => Asked::Settings(cli),
@@ -38,6 +45,21 @@ pub(crate) fn parse() -> Result<Asked, Error> {
         }),
         Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),
         Err(wanted) => wanted.exit(),
+    }
+}
+
+/// The text that a command line asks for with a command that knows no flag but --help; `None` if it asks for something
+/// else.
+pub(crate) fn page(command_line: &[OsString]) -> Option<Result<String, Error>> {
+    let words = command_line.iter().skip(2);
+    let words: Vec<&str> = words
+        .map(|word| word.to_str().unwrap_or_default())
+        .collect();
+    let is_help = words.iter().any(|word| ["-h", "--help"].contains(word));
+    match Beginning::of(command_line).verb {
+        Some(Verb::Completions) if !is_help => Some(completions::script(&words)),
+        Some(Verb::Man) if !is_help => Some(man::page(&words)),
+        _ => None,
     }
 }
 
@@ -53,17 +75,20 @@ where
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let beginning = Beginning::of(&args);
-    let flag = match beginning.verb {
-        Some(Verb::Help) => Some("--help"),
-        Some(Verb::Version) => Some("--version"),
-        _ => None,
+    let (flag, rest) = match beginning.verb {
+        Some(Verb::Help) => (Some("--help"), &args[1 + beginning.length()..]),
+        Some(Verb::Version) => (Some("--version"), &args[2..]),
+        Some(Verb::Completions | Verb::Man) => (Some("--help"), &args[..0]),
+        _ => (None, args.get(1 + beginning.length()..).unwrap_or_default()),
     };
     let name = args.iter().take(1).cloned();
-    let rest = args.iter().skip(1 + beginning.length()).cloned();
+    let rest = rest.iter().cloned();
     let args = name.chain(flag.map(OsString::from)).chain(rest);
     let mut command = match beginning.explained() {
         Some(Verb::Run(task)) => command_of(task),
         Some(Verb::Settings) => settings_command(beginning.flags_of()),
+        Some(Verb::Completions) => front_command().override_help(COMPLETIONS_HELP),
+        Some(Verb::Man) => front_command().override_help(MAN_HELP),
         Some(Verb::Help | Verb::Version) | None => front_command(),
     };
     let matches = command.try_get_matches_from_mut(args)?;

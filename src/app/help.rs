@@ -28,6 +28,9 @@ const BENCH_MEANINGS: [(&str, &str); 4] = [
     ),
 ];
 
+/// The name of the program.
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_NAME");
+
 const AFTER_HELP: &str = "\
 Settings:
   Each setting can come from four places; the first that has it wins:
@@ -255,7 +258,7 @@ pub(super) fn front_command() -> clap::Command {
         .override_help(front_page())
 }
 
-const SETTINGS_HELP: &str = "\
+pub(super) const SETTINGS_HELP: &str = "\
 Prints the settings in force, as TOML: each value with the place it comes from, a flag, a variable,
 the file or the defaults. Nothing is connected.
 
@@ -285,7 +288,7 @@ pub(super) fn settings_command(task: Task) -> clap::Command {
 }
 
 /// The help of the program: all commands in a list, and examples.
-fn front_page() -> String {
+pub(super) fn front_page() -> String {
     let list = Verb::ALL.map(|verb| format!("  {:<13}{}\n", verb.word(), verb.about()));
     [FRONT_BEFORE, &list.concat(), FRONT_AFTER].concat()
 }

@@ -16,6 +16,8 @@ mod chosen;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod cli;
 pub(crate) mod command_line;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod completions;
 pub(crate) mod demo;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod endpoint;
@@ -31,6 +33,8 @@ pub(crate) mod in_force;
 mod lines;
 pub(crate) mod local;
 pub(crate) mod logging;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod man;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod names;
 pub(crate) mod picture;

@@ -13,6 +13,10 @@ pub(super) enum Verb {
     Run(Task),
     /// To print the settings of a task.
     Settings,
+    /// To print the completions of a shell.
+    Completions,
+    /// To print the manual page of another verb.
+    Man,
     /// To print the help of another verb.
     Help,
     /// To print the version.
@@ -21,12 +25,14 @@ pub(super) enum Verb {
 
 impl Verb {
     /// All verbs, as the help lists them.
-    pub(super) const ALL: [Verb; 7] = [
+    pub(super) const ALL: [Verb; 9] = [
         Verb::Run(Task::Demo),
         Verb::Run(Task::Bench),
         Verb::Run(Task::Check),
         Verb::Run(Task::Pub),
         Verb::Settings,
+        Verb::Completions,
+        Verb::Man,
         Verb::Help,
         Verb::Version,
     ];
@@ -41,6 +47,8 @@ impl Verb {
         match self {
             Verb::Run(task) => task.word(),
             Verb::Settings => "settings",
+            Verb::Completions => "completions",
+            Verb::Man => "man",
             Verb::Help => "help",
             Verb::Version => "version",
         }
@@ -56,6 +64,8 @@ impl Verb {
             Verb::Run(Task::Check) => "tries each step of connecting, and says what is wrong",
             Verb::Run(Task::Pub) => "publishes a text, a file or lines, and waits for the broker",
             Verb::Settings => "prints the settings in force, and where each comes from",
+            Verb::Completions => "prints a script that completes flags in bash, zsh or fish",
+            Verb::Man => "prints the manual page of the program or of a command",
             Verb::Help => "prints the help of a command, as its flags -h and --help do",
             Verb::Version => "prints the version, as -V and --version do",
         }

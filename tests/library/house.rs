@@ -90,6 +90,8 @@ const LAWS: [Law; 8] = [
             LIBRARY,
             "bytes",
             "clap",
+            "clap_complete",
+            "clap_mangen",
             "crossbeam_channel",
             "ctrlc",
             "env_logger",

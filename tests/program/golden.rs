@@ -156,6 +156,8 @@ fn help() {
         ("help-check.txt", &["check", "--help"]),
         ("help-pub.txt", &["pub", "--help"]),
         ("help-settings.txt", &["settings", "--help"]),
+        ("help-completions.txt", &["completions", "--help"]),
+        ("help-man.txt", &["man", "--help"]),
         ("version.txt", &["--version"]),
     ] {
         let done = Program::new().args(arguments).run();

@@ -4,6 +4,7 @@
 //! `cargo test --bins readme`
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 
 use serde_json::Value;
@@ -30,7 +31,9 @@ fn program_paper() -> Paper {
 /// The arguments of the program in a command line that runs it.
 fn program_arguments(command: &str) -> Option<Vec<&str>> {
     let words = command.split_whitespace();
-    let words: Vec<&str> = words.take_while(|word| *word != ">").collect();
+    let words: Vec<&str> = words
+        .take_while(|word| ![">", "|"].contains(word))
+        .collect();
     let after = |word: &str| words.iter().position(|w| *w == word).map(|at| at + 1);
     if words[0] == "scripts/demo.sh" {
         let mut own = words[1..].to_vec();
@@ -110,7 +113,14 @@ fn every_command_line_parses() {
             let Some(arguments) = program_arguments(&command) else {
                 continue;
             };
-            if let Err(error) = command_line::parse_from([&[PROGRAM], &arguments[..]].concat()) {
+            let words = [&[PROGRAM], &arguments[..]].concat();
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            if let Some(page) = command_line::page(&words) {
+                assert!(page.is_ok(), "{}: {command}: {page:?}", paper.name);
+                parsed += 1;
+                continue;
+            }
+            if let Err(error) = command_line::parse_from(words) {
                 assert_eq!(error.exit_code(), 0, "{}: {command}\n{error}", paper.name);
             }
             parsed += 1;
