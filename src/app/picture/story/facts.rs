@@ -53,16 +53,7 @@ impl Story {
                 facts.push(format!("{name}: {did}; {waited}"));
             }
         }
-        if self.losses > 0 {
-            let times = match self.losses {
-                1 => "once".to_owned(),
-                times => format!("{times} times"),
-            };
-            let down = time_text(self.took(|one| one.doing == Doing::Down));
-            facts.push(format!(
-                "the connection was lost {times}, and the loop waited {down} for its attempts"
-            ));
-        }
+        facts.extend(self.lost());
         facts.extend(self.failed_attempts());
         if self.overwritten > 0 {
             let missing = match self.overwritten {
@@ -96,6 +87,46 @@ impl Story {
     fn signs(&self, sign: Sign) -> usize {
         let moments = self.picture.moments.iter();
         moments.filter(|one| one.sign == sign).count()
+    }
+
+    /// How often the connection was lost, and how long there was none.
+    fn lost(&self) -> Option<String> {
+        let away = time_text(self.away());
+        Some(match self.losses {
+            0 => return None,
+            1 => format!("the connection was lost once and was away for {away}"),
+            times => {
+                format!("the connection was lost {times} times and was away for {away} in all")
+            }
+        })
+    }
+
+    /// The time from each loss to the next connection, or to the end of the loop.
+    fn away(&self) -> u64 {
+        let pauses = &self.picture.pauses;
+        let end_of_loop = |at: u64| {
+            let next = pauses.partition_point(|pause| pause.from < at);
+            pauses.get(next).map_or(self.offset, |pause| pause.from)
+        };
+        let mut away = 0;
+        let mut lost: Option<u64> = None;
+        let mut ends = |lost: &mut Option<u64>, at: u64| {
+            if let Some(lost) = lost.take() {
+                away += at.min(end_of_loop(lost)) - lost;
+            }
+        };
+        for moment in &self.picture.moments {
+            match moment.sign {
+                Sign::Broken => {
+                    ends(&mut lost, moment.at);
+                    lost = Some(moment.at);
+                }
+                Sign::Made => ends(&mut lost, moment.at),
+                _ => {}
+            }
+        }
+        ends(&mut lost, u64::MAX);
+        away
     }
 
     /// The attempts to connect that failed, and what became of the last one.

@@ -226,7 +226,7 @@ fn a_lost_connection_leaves_what_was_on_its_way_unsent_until_it_is_sent_again() 
             (Sign::Made, "session resumed"),
         ]
     );
-    let said = "the connection was lost once, and the loop waited 150 ns for its attempts";
+    let said = "the connection was lost once and was away for 300 ns";
     assert!(
         picture.facts.iter().any(|fact| fact == said),
         "{:?}",
@@ -722,4 +722,31 @@ fn commands_that_nobody_acknowledges_are_waited_for_until_they_are_sent() {
     let picture = told(&[records(&["main", "publisher"], all)]);
     let said = "publisher: 3 commands in 270 ns, one after the other; it waited 180 ns for them to be sent";
     assert_eq!(picture.facts[1..], [said]);
+}
+
+#[test]
+fn a_connection_is_away_until_the_next_one_or_the_end_of_the_loop() {
+    let lost = What::Lost {
+        loss: Loss::PeerClosed,
+    };
+    let made = What::Connected {
+        session_present: true,
+    };
+    let loops = [
+        vec![
+            (100, 0, made),
+            (200, 0, lost),
+            (230, 0, made),
+            (300, 0, lost),
+            (350, 0, What::LoopEnded),
+        ],
+        vec![(500, 0, made), (600, 0, lost), (700, 0, What::LoopEnded)],
+    ];
+    let picture = told(&loops.map(|all| records(&["main"], all)));
+    let said = "the connection was lost 3 times and was away for 180 ns in all";
+    assert!(
+        picture.facts.iter().any(|fact| fact == said),
+        "{:?}",
+        picture.facts
+    );
 }
