@@ -1,5 +1,8 @@
 //! Short stories of records, and the lives, states and moments that come of them.
 
+mod facts;
+mod loops;
+
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::recording::{CommandEnd, PacketKind};
 
@@ -313,24 +316,6 @@ fn a_message_for_two_inboxes_has_a_life_in_each() {
 }
 
 #[test]
-fn two_loops_share_their_lanes_and_the_time_between_them_is_a_strip() {
-    let one = || records(&["main", "publisher"], one_publish());
-    let picture = told(&[one(), one()]);
-    assert_eq!(picture.lives.len(), 2);
-    assert_eq!(picture.lives[1].from, 1000 + 10 + 100);
-    assert_eq!(picture.real(1000), 1000);
-    assert_eq!(picture.real(1010), 5_000_001_000);
-    assert_eq!(
-        picture
-            .lanes
-            .iter()
-            .filter(|lane| lane.kind == LaneKind::Thread)
-            .count(),
-        1
-    );
-}
-
-#[test]
 fn the_loop_works_and_sleeps() {
     let all = vec![
         (100, 0, What::Sleeps),
@@ -357,26 +342,6 @@ fn the_loop_works_and_sleeps() {
         };
         assert_eq!((own.sign, own.bytes), (sign, bytes));
     }
-}
-
-#[test]
-fn overwritten_records_leave_a_gap_that_is_told() {
-    let mut part = records(&["main", "publisher"], one_publish().split_off(2));
-    part.threads[0].overwritten = 40;
-    part.threads[1].overwritten = 2;
-    let picture = told(&[part]);
-    assert_eq!(row(&picture, "publisher", 0), [(0, 1000, Doing::Missing)]);
-    assert_eq!(
-        row(&picture, "loop, in main", 0)[0],
-        (0, 200, Doing::Missing)
-    );
-    // Nobody knows any more which thread pushed the command.
-    assert!(picture.lives.is_empty());
-    assert!(
-        picture.facts[1].starts_with("42 older records"),
-        "{:?}",
-        picture.facts
-    );
 }
 
 #[test]
@@ -411,39 +376,6 @@ fn threads_are_in_the_order_of_their_numbers() {
         .map(|lane| &*lane.name)
         .collect();
     assert_eq!(names, ["publisher-9", "publisher-10", "publisher-9 (2)"]);
-}
-
-#[test]
-fn a_run_without_end_keeps_its_last_loops() {
-    let mut recordings = Recordings::default();
-    for _ in 0..5 {
-        recordings.keep_records(records(&["main", "publisher"], one_publish()), 15);
-    }
-    // Seven records each.
-    assert_eq!((recordings.loops.len(), recordings.left_out), (2, 3));
-    let picture = picture("a story", &recordings);
-    assert_eq!(picture.lives.len(), 2);
-    let said = "3 earlier iterations are left out";
-    assert!(picture.facts.iter().any(|fact| fact == said));
-    // One that is too large alone is kept all the same.
-    recordings.keep_records(records(&["main"], vec![(1, 0, What::Woke); 20]), 15);
-    assert_eq!((recordings.loops.len(), recordings.left_out), (1, 5));
-}
-
-#[test]
-fn many_pauses_leave_most_of_the_room_to_the_loops() {
-    let mut recordings = Recordings::default();
-    for _ in 0..100 {
-        recordings.keep_records(records(&["main", "publisher"], one_publish()), usize::MAX);
-    }
-    let picture = picture("a story", &recordings);
-    let pauses: u64 = picture
-        .pauses
-        .iter()
-        .map(|pause| pause.to - pause.from)
-        .sum();
-    assert_eq!(picture.pauses.len(), 99);
-    assert!(pauses < picture.span / 6, "{pauses} of {}", picture.span);
 }
 
 #[test]
@@ -485,121 +417,6 @@ fn commands_and_messages_of_one_time_are_in_the_order_of_their_numbers() {
     let identifiers: Vec<u16> = picture.lives.iter().map(|life| life.packet_id).collect();
     let expected: Vec<u16> = (1..=40).chain(101..=140).collect();
     assert_eq!(identifiers, expected);
-}
-
-#[test]
-fn a_pause_is_never_drawn_longer_than_it_lasted() {
-    let mut recordings = Recordings::default();
-    let mut one = records(&["main", "publisher"], one_publish());
-    recordings.keep_records(one, usize::MAX);
-    for lasted in [3, 0, 5_000_000_000] {
-        let before = recordings.loops.back().unwrap();
-        let ended = before.began + Duration::from_nanos(before.length());
-        one = records(&["main", "publisher"], one_publish());
-        one.began = ended + Duration::from_nanos(lasted);
-        recordings.keep_records(one, usize::MAX);
-    }
-    let picture = picture("a story", &recordings);
-    let drawn = picture
-        .pauses
-        .iter()
-        .map(|one| (one.to - one.from, one.lasted));
-    // 4,000 ns of loops: a pause takes a fortieth of them at the most, and has to be there.
-    let expected = [(3, 3), (1, 0), (100, 5_000_000_000)];
-    assert_eq!(drawn.collect::<Vec<_>>(), expected);
-    assert_eq!(picture.real(picture.span), 5_000_000_003 + 4_000);
-}
-
-#[test]
-fn inside_of_a_pause_time_runs_faster() {
-    let one = || records(&["main", "publisher"], one_publish());
-    // Each lasts 1,000 ns, and the pause of 5 s takes 10.
-    let picture = told(&[one(), one()]);
-    assert_eq!(picture.real(999), 999);
-    assert_eq!(picture.real(1_005), 1_000 + 2_500_000_000);
-    assert_eq!(picture.real(1_011), 1_000 + 5_000_000_001);
-}
-
-#[test]
-fn the_first_sentence_has_the_counts_of_the_result() {
-    let counts = [
-        MessageCounts {
-            published: 3,
-            acknowledged: 1,
-            received: Some(1),
-            duplicated: 1,
-            dropped: 0,
-        },
-        MessageCounts {
-            published: 1,
-            acknowledged: 1,
-            received: Some(0),
-            duplicated: 0,
-            dropped: 1,
-        },
-    ];
-    let told_of = |all: &[MessageCounts]| {
-        let loops = all.iter().map(|counts| LoopRecords {
-            counts: *counts,
-            ..records(&["main"], Vec::new())
-        });
-        told(&loops.collect::<Vec<_>>()).facts
-    };
-    let none = ": no connection was made";
-    assert_eq!(
-        told_of(&counts)[..2],
-        [
-            format!("4 messages published and 1 received{none}"),
-            "of the messages, 2 were not delivered, 1 came twice, 1 found the inbox full and was dropped"
-                .to_owned(),
-        ]
-    );
-    let one = MessageCounts {
-        published: 1,
-        acknowledged: 1,
-        received: None,
-        ..MessageCounts::default()
-    };
-    assert_eq!(told_of(&[one]), [format!("1 message published{none}")]);
-}
-
-#[test]
-fn one_of_a_kind_is_told_as_one() {
-    let mut part = records(&["main", "publisher"], Vec::new());
-    part.threads[1].overwritten = 1;
-    part.forgotten_threads = 1;
-    let mut recordings = Recordings::default();
-    recordings.loops.push_back(part);
-    recordings.left_out = 1;
-    assert_eq!(
-        picture("a story", &recordings).facts[1..],
-        [
-            "1 older record was overwritten and is missing",
-            "1 thread is missing",
-            "1 earlier iteration is left out",
-        ]
-    );
-}
-
-#[test]
-fn a_command_that_was_handed_back_and_pushed_again_counts_once() {
-    let mut all = vec![(50, 1, pushed(4)), (90, 1, What::HandedBack { command: 4 })];
-    all.extend(one_publish());
-    let picture = told(&[records(&["main", "publisher"], all)]);
-    assert_eq!(picture.lives.len(), 2);
-    assert_eq!(picture.lanes[lane(&picture, "publisher")].note, "1 command");
-}
-
-#[test]
-fn the_sentence_of_a_thread_is_about_all_iterations_without_their_pauses() {
-    let one = || records(&["main", "publisher"], one_publish());
-    let picture = told(&[one(), one(), one()]);
-    let said = "publisher: 3 commands in 2.70 µs, one after the other; it waited 2.67 µs for acknowledgments";
-    assert!(
-        picture.facts.iter().any(|fact| fact == said),
-        "{:?}",
-        picture.facts
-    );
 }
 
 #[test]
@@ -696,57 +513,4 @@ fn a_thread_that_waits_for_room_is_shown_waiting() {
     assert_eq!(row(&picture, "quick", 0), []);
     // The command is queued, or waits for it, until the loop takes it.
     assert_eq!(row(&picture, "publisher", 1)[0], (100, 200, Doing::Queued));
-}
-
-#[test]
-fn commands_that_nobody_acknowledges_are_waited_for_until_they_are_sent() {
-    let mut all = Vec::new();
-    for number in 1..=3 {
-        let at = 100 * number;
-        all.extend([
-            (at, 1, pushed(number)),
-            (at + 10, 1, What::Waits { command: number }),
-            (at + 60, 0, written(number)),
-            (
-                at + 60,
-                0,
-                What::Ended {
-                    command: number,
-                    end: CommandEnd::Delivered,
-                    answered: false,
-                },
-            ),
-            (at + 70, 1, What::Told { command: number }),
-        ]);
-    }
-    let picture = told(&[records(&["main", "publisher"], all)]);
-    let said = "publisher: 3 commands in 270 ns, one after the other; it waited 180 ns for them to be sent";
-    assert_eq!(picture.facts[1..], [said]);
-}
-
-#[test]
-fn a_connection_is_away_until_the_next_one_or_the_end_of_the_loop() {
-    let lost = What::Lost {
-        loss: Loss::PeerClosed,
-    };
-    let made = What::Connected {
-        session_present: true,
-    };
-    let loops = [
-        vec![
-            (100, 0, made),
-            (200, 0, lost),
-            (230, 0, made),
-            (300, 0, lost),
-            (350, 0, What::LoopEnded),
-        ],
-        vec![(500, 0, made), (600, 0, lost), (700, 0, What::LoopEnded)],
-    ];
-    let picture = told(&loops.map(|all| records(&["main"], all)));
-    let said = "the connection was lost 3 times and was away for 180 ns in all";
-    assert!(
-        picture.facts.iter().any(|fact| fact == said),
-        "{:?}",
-        picture.facts
-    );
 }
