@@ -131,8 +131,10 @@ function unpack() {
 }
 
 function timeText(nanos) {
-  const [value, unit] = nanos < 1e3 ? [nanos, 'ns'] : nanos < 1e6 ? [nanos / 1e3, 'µs'] : nanos < 1e9 ? [nanos / 1e6, 'ms'] : [nanos / 1e9, 's'];
-  return `${value.toFixed(unit === 'ns' || value >= 100 ? 0 : value >= 10 ? 1 : 2)} ${unit}`;
+  // Each unit begins where the one below it would be rounded up to it.
+  if (nanos < 999.5) return `${nanos.toFixed(0)} ns`;
+  const [value, unit] = nanos < 999.5e3 ? [nanos / 1e3, 'µs'] : nanos < 999.5e6 ? [nanos / 1e6, 'ms'] : [nanos / 1e9, 's'];
+  return `${value.toFixed(value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2)} ${unit}`;
 }
 
 /** The last pause that has begun by then, or null. */

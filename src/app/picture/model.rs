@@ -323,17 +323,42 @@ pub(crate) fn clock_text(at: u64, step: u64, last: u64) -> String {
 
 /// A time in words: three significant digits, and its unit.
 pub(crate) fn time_text(nanos: u64) -> String {
+    // Each unit begins where the one below it would be rounded up to it.
     let (value, unit) = match nanos {
         0 => return "0".to_owned(),
-        1..1_000 => (nanos as f64, "ns"),
-        1_000..1_000_000 => (nanos as f64 / 1e3, "µs"),
-        1_000_000..1_000_000_000 => (nanos as f64 / 1e6, "ms"),
+        1..1_000 => return format!("{nanos} ns"),
+        1_000..999_500 => (nanos as f64 / 1e3, "µs"),
+        999_500..999_500_000 => (nanos as f64 / 1e6, "ms"),
         _ => (nanos as f64 / 1e9, "s"),
     };
     let decimals = match value {
-        value if value >= 100.0 || unit == "ns" => 0,
-        value if value >= 10.0 => 1,
+        99.95.. => 0,
+        9.995.. => 1,
         _ => 2,
     };
     format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_three_digits_also_at_the_edge_of_a_unit() {
+        for (nanos, expected) in [
+            (0, "0"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (9_994, "9.99 µs"),
+            (9_996, "10.0 µs"),
+            (99_960, "100 µs"),
+            (999_499, "999 µs"),
+            (999_500, "1.00 ms"),
+            (999_499_999, "999 ms"),
+            (999_500_000, "1.00 s"),
+            (61_000_000_000, "61.0 s"),
+        ] {
+            assert_eq!(time_text(nanos), expected, "{nanos}");
+        }
+    }
 }

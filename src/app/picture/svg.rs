@@ -72,6 +72,10 @@ pub(crate) fn svg(picture: &Picture) -> String {
             "Where signs have no room, one stands for several of its kind.",
         ),
         (
+            paper.has_numbers,
+            "A number beside a sign says for how many.",
+        ),
+        (
             paper.leaves_words_out,
             "Words that have no room are left out; the page has them all.",
         ),
@@ -135,6 +139,8 @@ struct Paper {
     is_dense: bool,
     /// Whether a sign stands for several.
     is_crowded: bool,
+    /// Whether one of these has a number.
+    has_numbers: bool,
     leaves_words_out: bool,
 }
 

@@ -93,6 +93,7 @@ impl Paper {
             let until = drawn.get(index + 1).map_or(RIGHT, |next| next.x - APART);
             if x + APART + number.len() as f64 * SMALL_WIDTH < until {
                 self.text(x + 6.0, y + height, "in", &number);
+                self.has_numbers = true;
             }
         }
     }

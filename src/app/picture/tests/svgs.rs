@@ -114,7 +114,7 @@ fn failures_that_have_no_room_are_counted() {
     picture.moments.sort_by_key(|one| (one.lane, one.at));
     let file = svg(&picture);
     assert!(file.contains(">6</text>"), "{file}");
-    assert!(file.contains("one stands for several"));
+    assert!(file.contains("one stands for several of its kind. A number beside"));
     line_of(&file, "on each other (6 times)");
     // Words that differ have one line.
     let file = svg(&with_failures(&[
