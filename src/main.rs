@@ -15,7 +15,7 @@ use std::sync::Arc;
 use mqtt_connection_sharing::error::Error;
 
 use app::cli::Cli;
-use app::command_line::Asked;
+use app::command_line::CommandLine;
 use app::demo::Interrupt;
 use app::in_force::in_force;
 use app::picture::Recordings;
@@ -30,12 +30,12 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let result = command_line::parse().and_then(|asked| match asked {
-        Asked::Run(cli) => {
+        CommandLine::Run(cli) => {
             logging::start(cli.logged());
             run(cli)
         }
-        Asked::Page(text) => print_page(&text),
-        Asked::Settings(cli) => {
+        CommandLine::Page(text) => print_page(&text),
+        CommandLine::Settings(cli) => {
             logging::start(cli.verbosity());
             show_settings(cli)
         }

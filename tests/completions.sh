@@ -53,7 +53,7 @@ offered_by_zsh() {
         zpty -n -w shell "$2"$'"'\\t\\x18'"'
         zpty -r shell output "*<*>*"
         output=${output##*<}
-        print -r -- ${output%%>*}' zsh "$folder" "$name $*" | tr -s ' =' '\n\n'
+        print -r -- ${output%%>*}' zsh "$folder" "$name $*" | tr -s ' =' '\n'
 }
 
 # offers SHELL EXPECTED WORD...: fails unless this is among what the shell offers for the last word.

@@ -15,8 +15,8 @@ use super::man::{self, MAN_HELP};
 use super::usage::{not_help, usage_error};
 use super::verbs::{Beginning, Verb};
 
-/// The request of a command line.
-pub(crate) enum Asked {
+/// A command line that was understood.
+pub(crate) enum CommandLine {
     /// To run a task.
     Run(Cli),
     /// To print the settings that it would run with.
@@ -30,18 +30,18 @@ pub(crate) enum Asked {
 ///
 /// # Errors
 /// A usage error, as one line.
-pub(crate) fn parse() -> Result<Asked, Error> {
+pub(crate) fn parse() -> Result<CommandLine, Error> {
     let command_line: Vec<OsString> = std::env::args_os().collect();
     if let Some(error) = not_help(&command_line) {
         return Err(error);
     }
     if let Some(page) = page(&command_line) {
-        return page.map(Asked::Page);
+        return page.map(CommandLine::Page);
     }
     match parse_from(&command_line) {
         Ok(cli) => Ok(match Beginning::of(&command_line).verb {
-            Some(Verb::Settings) => Asked::Settings(cli),
-            _ => Asked::Run(cli),
+            Some(Verb::Settings) => CommandLine::Settings(cli),
+            _ => CommandLine::Run(cli),
         }),
         Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),
         Err(wanted) => wanted.exit(),
