@@ -12,6 +12,7 @@ mod papers;
 mod pictures;
 mod readme;
 pub(super) mod resolve;
+mod sample_files;
 mod secrets;
 mod sources;
 mod will;
