@@ -50,9 +50,9 @@ pub(crate) enum LaneKind {
     InFlight,
     Loop,
     Link,
-    /// What goes out on the link.
+    /// Bytes that go out on the link.
     BytesOut,
-    /// What comes in on it.
+    /// Bytes that come in on it.
     BytesIn,
     Inbox,
 }
