@@ -136,8 +136,8 @@ fn header(seen: &Snapshot, width: usize) -> PaintedLine {
     line
 }
 
-/// One line for each thread, in columns. A narrow terminal gets no bars, a very narrow one only what a thread does and how
-/// far it is: no figure stands without its name. Where that is too wide, too, the count comes first.
+/// One line for each thread, in columns. A narrow terminal gets short bars, a narrower one no last column, for no figure
+/// stands without its name, and then no bars. Where that is too wide, too, the count comes first.
 fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
     let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let name = widest(&|row| row.name.len());
@@ -147,9 +147,9 @@ fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
     // Latencies of one digit and of four.
     let tail = 2 + widest(&|row| row.tail().len()).max(13);
     let fixed = 1 + name + 1 + now + 2 + count;
-    let bar = width.saturating_sub(fixed + 1 + tail).min(LONGEST_BAR);
-    let bar = (bar >= SHORTEST_BAR).then_some(bar);
-    let has_tail = bar.is_some() || fixed + tail <= width;
+    let has_tail = fixed + tail <= width;
+    let room = width.saturating_sub(fixed + 1 + if has_tail { tail } else { 0 });
+    let bar = (room >= SHORTEST_BAR).then_some(room.min(LONGEST_BAR));
     let line = |row: &Row| {
         let mut line = PaintedLine::default();
         line.push(&format!(" {:name$} ", row.name));
