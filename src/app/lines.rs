@@ -83,10 +83,10 @@ pub(crate) struct CameBack {
     pub(crate) expected: u64,
     /// Those that came, and others.
     pub(crate) received: Received,
-    /// Those that were published and did not, without those that were dropped.
+    /// Those that were acknowledged and did not, without those that were dropped.
     pub(crate) lost: u64,
-    /// Those that were not published.
-    pub(crate) unpublished: u64,
+    /// Those that did not and were not acknowledged; perhaps they were not even published.
+    pub(crate) unacknowledged: u64,
     /// Those that found the inbox full.
     pub(crate) dropped: u64,
 }
@@ -104,7 +104,7 @@ impl fmt::Display for CameBack {
             (self.lost, "lost", ""),
             (duplicated, "repeated", ""),
             (reordered, "out of order", ""),
-            (self.unpublished, "not published", ""),
+            (self.unacknowledged, "not acknowledged", ""),
             (self.dropped, "dropped", " (the inbox was full)"),
             (
                 unexpected,
@@ -199,7 +199,7 @@ mod tests {
             expected,
             received,
             lost,
-            unpublished: 0,
+            unacknowledged: 0,
             dropped,
         };
         came.to_string()

@@ -170,7 +170,7 @@ impl BenchReport {
             },
             lost,
             // Only those that were acknowledged are expected.
-            unpublished: 0,
+            unacknowledged: 0,
             dropped,
         })
     }

@@ -241,7 +241,7 @@ impl fmt::Display for Run {
                 &self.told(&self.async_publisher, false),
             )?;
             let messages = self.sync_publisher.messages + self.async_publisher.messages;
-            let unpublished = messages.saturating_sub(self.published).min(self.lost);
+            let unacknowledged = messages.saturating_sub(self.acknowledged).min(self.lost);
             let came_back = CameBack {
                 expected: self.received + self.lost + self.dropped,
                 received: Received {
@@ -250,8 +250,8 @@ impl fmt::Display for Run {
                     reordered: self.reordered,
                     unexpected: self.unexpected,
                 },
-                lost: self.lost - unpublished,
-                unpublished,
+                lost: self.lost - unacknowledged,
+                unacknowledged,
                 dropped: self.dropped,
             };
             line("  subscriber", &came_back.to_string())?;
@@ -419,16 +419,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_were_not_published_are_not_told_as_lost() {
+    fn messages_that_were_not_acknowledged_are_not_told_as_lost() {
         let mut interrupted = run(1, false);
-        interrupted.published = 5;
+        interrupted.acknowledged = 5;
         (interrupted.received, interrupted.lost) = (4, 4);
         let text = unfolded(&interrupted);
-        let came = "4 of 8 received; 1 lost, 3 not published, nothing repeated or out of order";
+        let came = "4 of 8 received; 1 lost, 3 not acknowledged, nothing repeated or out of order";
         assert!(text.contains(came), "{text}");
         (interrupted.received, interrupted.lost) = (5, 3);
         let text = unfolded(&interrupted);
-        let came = "5 of 8 received; 3 not published, nothing lost, repeated or out of order";
+        let came = "5 of 8 received; 3 not acknowledged, nothing lost, repeated or out of order";
         assert!(text.contains(came), "{text}");
     }
 
