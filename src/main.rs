@@ -1,8 +1,8 @@
 //! The program: parse, resolve, log, run, print, exit status.
 //!
 //! Results go to standard output, logs and the error to standard error. Exit status: 0 success,
-//! 1 the demo, the bench, the check or pub failed, 2 usage or configuration, 3 no connection, 4 refused by the broker,
-//! 130 interrupted. The main thread owns the connection and runs the command loop.
+//! 1 the command failed, 2 usage or configuration, 3 no connection, 4 refused by the broker, 5 messages did not come in
+//! time, 130 interrupted. The main thread owns the connection and runs the command loop.
 
 mod app;
 #[cfg(test)]
@@ -16,10 +16,11 @@ use mqtt_connection_sharing::error::Error;
 
 use app::cli::Cli;
 use app::command_line::CommandLine;
-use app::demo::Interrupt;
+use app::demo::{DemoReport, Interrupt, Run};
+use app::events::Events;
 use app::in_force::in_force;
 use app::picture::Recordings;
-use app::print::{Results, print_error};
+use app::print::{Results, print_error, print_line};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
 use app::values::Format;
@@ -48,9 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn print_page(text: &str) -> Result<u8, Error> {
-    let mut results = Results::new(Format::Text);
-    results.line(&text);
-    results.written().map(|()| 0)
+    print_line(text).map(|()| 0)
 }
 
 fn show_settings(cli: Cli) -> Result<u8, Error> {
@@ -75,27 +74,57 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let _local = local::start(&mut config)?;
     log::info!("connecting to {}", config.options.address());
 
-    let mut results = Results::new(config.output);
+    let events = Events::new(
+        config.output == Format::Jsonl,
+        config.options.address(),
+        config.options.client_id.clone(),
+    );
+    let mut results = Results::new(config.output, Arc::clone(&events));
     let view = View::start(config.view, config.verbosity);
     let options = config.options;
     let mut recordings = Recordings::of(&options);
+    // The reader of standard output does not read, and nothing more can be written.
+    let mut is_stuck = false;
     let status = match &config.job {
         Job::Demo(demo) => {
-            let report = demo::run(options, demo, &interrupt, &mut recordings, &view, |run| {
-                results.line(run);
-            });
+            // JSON has them all in one object. Elsewhere a run may last for months.
+            let mut runs = (config.output == Format::Json).then(Vec::new);
+            let on_run = |run: Run| {
+                let is_read = results.iteration(&run);
+                if let Some(runs) = &mut runs {
+                    runs.push(run);
+                }
+                is_read
+            };
+            let watched = (&view, &events);
+            let report = demo::run(options, demo, &interrupt, &mut recordings, watched, on_run);
             drop(view);
-            report.map(|report| status_of(results.report(&report, report.success)))
+            report.map(|report| {
+                let report = DemoReport { runs, ..report };
+                status_of(results.report(&report, report.success))
+            })
         }
         Job::Bench(bench) => {
-            let report = bench::run(options, bench, &interrupt, &mut recordings, &view);
+            let report = bench::run(
+                options,
+                bench,
+                &interrupt,
+                &mut recordings,
+                (&view, &events),
+            );
             drop(view);
             report.map(|report| status_of(results.report(&report, report.success)))
         }
         Job::Check(settings) => {
-            let report = check::run(options, settings, &interrupt, &view, &mut |line| {
-                results.line(&line);
-            });
+            let report = check::run(
+                options,
+                settings,
+                &interrupt,
+                (&view, &events),
+                &mut |line| {
+                    results.line(&line);
+                },
+            );
             drop(view);
             report.map(|report| {
                 results.report(&report, report.success);
@@ -103,10 +132,23 @@ fn run(cli: Cli) -> Result<u8, Error> {
             })
         }
         Job::Pub(settings) => {
-            let report = pub_sub::publish(options, settings, &interrupt, &view);
+            let report = pub_sub::publish(options, settings, &interrupt, (&view, &events));
             drop(view);
             report.map(|report| {
                 results.report(&report, report.success);
+                report.exit_status
+            })
+        }
+        Job::Sub(settings) => {
+            let report = pub_sub::subscribe(options, settings, &interrupt, (&view, &events));
+            drop(view);
+            report.map(|report| {
+                log::info!("{report}");
+                if let Some(error) = report.error.as_ref().filter(|_| !report.interrupted) {
+                    print_error(error);
+                }
+                is_stuck = report.is_stuck;
+                results.keep(&report);
                 report.exit_status
             })
         }
@@ -114,19 +156,28 @@ fn run(cli: Cli) -> Result<u8, Error> {
     // The run is over: an interrupt that comes while the pictures are written ends nothing of it.
     let is_interrupted = interrupt.is_requested();
     let drawn = pictures.write(&config.job.title(), &recordings);
+    let (status, error) = match status {
+        _ if is_interrupted => (
+            signals::INTERRUPTED,
+            status.err().or(interrupt.unconnected()),
+        ),
+        Ok(status) => (status, None),
+        Err(error) => (error.exit_status(), Some(error)),
+    };
+    let written = match is_stuck {
+        true => Ok(()),
+        false => results.end(status, error.as_ref()),
+    };
     let mut is_written = true;
-    for error in [results.written().err(), drawn.err()].iter().flatten() {
+    for error in [written.err(), drawn.err()].iter().flatten() {
         print_error(error);
         is_written = false;
     }
-    if is_interrupted {
-        if let Some(error) = status.err().or(interrupt.unconnected()) {
-            print_error(&error);
-        }
-        return Ok(signals::INTERRUPTED);
+    if let Some(error) = &error {
+        print_error(error);
     }
-    let status = status?;
-    Ok(if is_written { status } else { FAILED })
+    let is_fine = is_written || is_interrupted || error.is_some();
+    Ok(if is_fine { status } else { FAILED })
 }
 
 fn status_of(success: bool) -> u8 {

@@ -3,15 +3,16 @@
 //! `settings.rs` says which flags there are, `help.rs` what is around them, `usage.rs` what is wrong with a command
 //! line. The main thread uses it, once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::FromArgMatches;
 use mqtt_connection_sharing::error::Error;
 
 use super::cli::Cli;
 use super::completions::{self, COMPLETIONS_HELP};
-use super::help::{command_of, front_command, settings_command};
+use super::help::{FILTERS, command_of, front_command, settings_command};
 use super::man::{self, MAN_HELP};
+use super::settings::Task;
 use super::usage::{not_help, usage_error};
 use super::verbs::{Beginning, Verb};
 
@@ -92,8 +93,13 @@ where
         Some(Verb::Help | Verb::Version) | None => front_command(),
     };
     let matches = command.try_get_matches_from_mut(args)?;
-    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     let task = beginning.flags_of();
+    if task == Task::Sub
+        && let Some(words) = matches.get_raw(FILTERS)
+    {
+        cli.given.add("filter", words.map(OsStr::to_owned));
+    }
     Ok(Cli { task, ..cli })
 }
 
@@ -101,7 +107,6 @@ where
 mod tests {
     use super::*;
     use crate::app::cli::Verbosity;
-    use crate::app::settings::Task;
     use crate::app::sources::Raw;
 
     fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {

@@ -143,7 +143,7 @@ mod tests {
             ("qos", "0 1 2"),
             ("will-qos", "0 1 2"),
             ("view", "auto off"),
-            ("output", "text json"),
+            ("output", "text json jsonl"),
             ("on-session-lost", "republish fail"),
             ("on-too-large", "skip close"),
             ("local", "true false"),

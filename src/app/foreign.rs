@@ -127,7 +127,7 @@ fn of_argument(argument: &str, task: Task) -> Option<(String, String)> {
 fn advice(name: &str, here: Here, task: Task) -> String {
     match (here, task) {
         (Flag(flag), _) | (OfDemo(flag, _), Task::Demo) => format!("for {name} use {flag}"),
-        (OfDemo(..), Task::Check | Task::Pub) => {
+        (OfDemo(..), Task::Check | Task::Pub | Task::Sub) => {
             format!(
                 "leave {name} out: the command {} has nothing like it",
                 task.word()
@@ -302,7 +302,7 @@ mod tests {
             ),
             (
                 "program --endpoint e --ca_file a --cert c --key k --client_id x --count 3 --topic t",
-                &["--ca_file", "--client_id", "--count"],
+                &["--ca_file", "--client_id"],
             ),
             (
                 "program -p1883 -Phunter2 -hhost",

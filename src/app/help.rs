@@ -3,11 +3,12 @@
 //! Texts only; the help of a flag stands at its field, in `settings.rs`, and defaults come from `config/demo.toml`. Runs
 //! on the main thread, once.
 
-use clap::CommandFactory;
+use clap::builder::OsStringValueParser;
+use clap::{Arg, CommandFactory};
 use toml::Table;
 
 use super::cli::Cli;
-use super::settings::{BENCH, CHECK, DEMO, PUB, Task};
+use super::settings::{BENCH, CHECK, DEMO, PUB, SUB, Task};
 use super::sources::defaults;
 use super::verbs::Verb;
 
@@ -198,6 +199,69 @@ Exit status:
   4    refused by the broker, also a message because of which it closes each connection
   130  interrupted; the result so far is printed";
 
+/// The words behind `sub`.
+pub(super) const FILTERS: &str = "FILTER";
+
+const SUB_AFTER_HELP: &str = "\
+Settings:
+  As for the demo: a flag, the environment (MQTT_COUNT=1), the --config file (count = 1), or the
+  default. Connection, TLS, tuning and output are the same settings for all commands.
+
+Messages:
+  text   a line with topic, tab and payload; line ends, control signs and bytes that are no text are
+         escaped, so that each message is one line and none changes the terminal
+  jsonl  a JSON object on a line, with time, topic, payload (or payload_base64 where it is no text),
+         qos, retain and duplicate
+  raw    the bytes of the payload, with nothing added before, behind or between
+  Each is written before it is acknowledged (QoS 1 and 2). A reader that is slow holds the broker
+  back, which keeps what it has room for: Mosquitto 1,000 messages. Of QoS 0 what finds 1,000
+  waiting is dropped, and told. A reader that goes away ends the run with status 0.
+
+Session:
+  Without --client-id the session is a clean one, and ends with the run. With it the session is
+  resumed and stays: a message that was not written comes again with the next run, as does one that
+  was written by a run that was killed in that moment. With --count message N+1 is not acknowledged.
+  To end such a session, run sub once more with --clean-session and --within 1s.
+
+Examples:
+  The next message, or status 5 after ten seconds:
+    mqtt-connection-sharing sub --endpoint broker.example rooms/1/light --count 1 --within 10s
+
+  Everything below two topics as JSON, for jq or a log:
+    mqtt-connection-sharing sub --endpoint broker.example rooms/# halls/# --format jsonl
+
+  A retained file, byte by byte:
+    mqtt-connection-sharing sub --endpoint broker.example maps/1 --count 1 --format raw > map.png
+
+Exit status:
+  0    --count messages came, --within is over without --count, or nobody reads any more
+  1    a message could not be written
+  2    wrong usage or configuration, also unreadable or mismatched certificates
+  3    no connection, or it was lost for too long: network or TLS
+  4    refused by the broker, also a subscription
+  5    --within was over before --count messages came
+  130  interrupted";
+
+const SUB_ABOUT: &str = "\
+Subscribes over one TLS connection and writes each message to standard output, before it is acknowledged";
+
+/// Settings that mean something else for sub.
+const SUB_MEANINGS: [(&str, &str); 4] = [
+    ("qos", "Quality of service of the subscriptions: 0, 1 or 2"),
+    (
+        "clean-session",
+        "Make the broker forget the session at each connection [default: true without --client-id]",
+    ),
+    (
+        "output",
+        "Form of standard output: text, the messages alone; or jsonl, also an object for each event",
+    ),
+    (
+        "verbose",
+        "Log more: -v what the connection does, -vv also each packet that comes",
+    ),
+];
+
 const PUB_ABOUT: &str = "\
 Publishes a text, a file or lines over one shared TLS connection, ends when all is acknowledged, and says how many \
 there were";
@@ -248,7 +312,7 @@ Examples:
     mqtt-connection-sharing demo --config demo.toml --iterations 1
 
 Settings come from flags, variables (MQTT_QOS=1), a --config file, or defaults, in this order.
-Exit status: 0 success, 1 failed, 2 wrong usage, 3 no connection, 4 refused, 130 interrupted.
+Exit status: 0 success, 1 failed, 2 wrong usage, 3 no connection, 4 refused, 5 late, 130 stopped.
 ";
 
 /// The command of a command line without a word: the flags are the demo's, and its help is the program's front page.
@@ -310,6 +374,18 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             .about(PUB_ABOUT)
             .long_about(None)
             .after_help(PUB_AFTER_HELP),
+        Task::Sub => Cli::command()
+            .about(SUB_ABOUT)
+            .long_about(None)
+            .after_help(SUB_AFTER_HELP)
+            .arg(
+                Arg::new(FILTERS)
+                    .help(
+                        "What to subscribe to, one filter or several; quote # and + for the shell",
+                    )
+                    .num_args(0..)
+                    .value_parser(OsStringValueParser::new()),
+            ),
     };
     let command = command.bin_name(format!("mqtt-connection-sharing {}", task.word()));
     let (meanings, heading): (&[_], _) = match task {
@@ -317,6 +393,7 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
         Task::Bench => (&BENCH_MEANINGS, BENCH),
         Task::Check => (&CHECK_MEANINGS, CHECK),
         Task::Pub => (&PUB_MEANINGS, PUB),
+        Task::Sub => (&SUB_MEANINGS, SUB),
     };
     let defaults = defaults(task);
     command.mut_args(|arg| {
@@ -352,7 +429,7 @@ fn default_text(defaults: &Table, task: Task, key: &str) -> Option<String> {
         // It follows from the broker.
         _ if task == Task::Check && key == "connect-interval" => None,
         // It follows from the client identifier.
-        _ if task == Task::Pub && key == "clean-session" => None,
+        _ if matches!(task, Task::Pub | Task::Sub) && key == "clean-session" => None,
         toml::Value::Boolean(false) => None,
         toml::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
@@ -409,6 +486,7 @@ mod tests {
             BENCH_AFTER_HELP,
             CHECK_AFTER_HELP,
             PUB_AFTER_HELP,
+            SUB_AFTER_HELP,
             SETTINGS_HELP,
         ];
         for text in all.into_iter().chain([front.as_str()]) {
@@ -435,6 +513,7 @@ mod tests {
             (BENCH_AFTER_HELP, 4),
             (CHECK_AFTER_HELP, 2),
             (PUB_AFTER_HELP, 2),
+            (SUB_AFTER_HELP, 3),
             (SETTINGS_HELP, 2),
         ] {
             let text = text.replace("\\\n", "");

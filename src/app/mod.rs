@@ -1,4 +1,4 @@
-//! The program: settings, demo, bench, check and pub.
+//! The program: settings, demo, bench, check, pub and sub.
 //!
 //! Compiled into the binary only. Uses the library's public interface and nothing else of it. The main
 //! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
@@ -21,6 +21,7 @@ mod completions;
 pub(crate) mod demo;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod endpoint;
+pub(crate) mod events;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod files;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]

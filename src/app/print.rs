@@ -1,16 +1,19 @@
-//! Results on standard output: lines for people or one JSON object. Errors on standard error.
+//! Results on standard output: lines for people, one JSON object, or one for each event. Errors on standard error.
 //!
 //! Runs on the main thread.
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use mqtt_connection_sharing::error::{Blame, Error};
 use serde::Serialize;
+use serde_json::Value;
 
+use super::demo::Run;
+use super::events::{Event, Events, write};
 use super::names::as_given;
 use super::values::Format;
-use super::view::screen::above;
 
 /// The version of the JSON's form. A change that is no addition raises it. See `config/output.schema.json`.
 pub(crate) const SCHEMA: u32 = 1;
@@ -18,14 +21,19 @@ pub(crate) const SCHEMA: u32 = 1;
 /// Writes results in the form that was asked for.
 pub(crate) struct Results {
     output: Format,
+    events: Arc<Events>,
+    /// The report, for the last event.
+    result: Option<Value>,
     /// The first error of writing.
     written: Result<(), Error>,
 }
 
 impl Results {
-    pub(crate) fn new(output: Format) -> Self {
+    pub(crate) fn new(output: Format, events: Arc<Events>) -> Self {
         Results {
             output,
+            events,
+            result: None,
             written: Ok(()),
         }
     }
@@ -37,17 +45,45 @@ impl Results {
         }
     }
 
+    /// An iteration of the demo is over. Returns whether anybody may still read of the next one.
+    pub(crate) fn iteration(&mut self, run: &Run) -> bool {
+        if self.output != Format::Jsonl {
+            self.line(run);
+            return true;
+        }
+        // Its error is kept.
+        let _ = self.events.tell(&Event::Iteration { run });
+        !self.events.is_closed()
+    }
+
     /// The report at the end. Returns whether it tells of success.
     pub(crate) fn report(&mut self, report: &(impl Display + Serialize), success: bool) -> bool {
-        self.print(&match self.output {
-            Format::Text => report.to_string(),
-            Format::Json => to_json(report),
-        });
+        match self.output {
+            Format::Text => self.print(&report.to_string()),
+            Format::Json => self.print(&to_json(report)),
+            Format::Jsonl => self.keep(report),
+        }
         success
     }
 
-    /// Whether everything could be written.
-    pub(crate) fn written(self) -> Result<(), Error> {
+    /// A report that stands in the last event alone.
+    pub(crate) fn keep(&mut self, report: &impl Serialize) {
+        self.result = serde_json::to_value(report).ok();
+    }
+
+    /// The run is over. Returns whether everything could be written.
+    pub(crate) fn end(mut self, exit_status: u8, error: Option<&Error>) -> Result<(), Error> {
+        if self.output == Format::Jsonl {
+            let error = error.map(|error| as_given(&error.to_string()).into_owned());
+            let result = self.result.take();
+            // Its error is kept.
+            let _ = self.events.tell(&Event::End {
+                exit_status,
+                error,
+                result,
+            });
+            self.written = judged(self.events.broken().map_or(Ok(()), Err));
+        }
         self.written
     }
 
@@ -66,11 +102,12 @@ pub(crate) fn to_json(report: &impl Serialize) -> String {
 }
 
 /// Writes a line. A reader that goes away early is no error of ours; output that cannot be stored is one.
-fn print_line(line: &str) -> Result<(), Error> {
-    let written = above(|| {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{line}").and_then(|()| out.flush())
-    });
+pub(crate) fn print_line(line: &str) -> Result<(), Error> {
+    judged(write(format!("{line}\n").as_bytes()))
+}
+
+/// The result of writing as an error of the program.
+fn judged(written: io::Result<()>) -> Result<(), Error> {
     match written {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -87,7 +124,7 @@ fn print_line(line: &str) -> Result<(), Error> {
 }
 
 /// Writes an error under the names that the person knows.
-pub(crate) fn print_error(error: &Error) {
+pub(crate) fn print_error(error: &impl Display) {
     // Without a standard error there is only the exit status.
     let _ = writeln!(io::stderr(), "error: {}", as_given(&error.to_string()));
 }

@@ -24,7 +24,8 @@ use super::demo::settings::DemoSettings;
 use super::lines::Many;
 use super::names::Names;
 use super::picture::PicturePaths;
-use super::pub_sub::settings::{MessageSource, PubSettings};
+use super::pub_sub::form::MessageForm;
+use super::pub_sub::settings::{MessageSource, PubSettings, SubSettings};
 use super::settings::{Settings, Task};
 use super::surroundings::Surroundings;
 use super::values::{Format, Given, Rule, ViewMode, wrong};
@@ -61,6 +62,7 @@ pub(crate) enum Job {
     Bench(BenchSettings),
     Check(CheckSettings),
     Pub(PubSettings),
+    Sub(SubSettings),
 }
 
 impl Job {
@@ -75,6 +77,7 @@ impl Job {
             ),
             Job::Check(_) => format!("{name} check"),
             Job::Pub(_) => format!("{name} pub"),
+            Job::Sub(_) => format!("{name} sub"),
             Job::Bench(bench) => format!(
                 "{name} bench: {} of {} from {}, {}, QoS {}",
                 Many(bench.messages, "message"),
@@ -192,12 +195,16 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
             notices.extend(rate_notices(&options));
             Job::Pub(publish)
         }
+        Task::Sub => {
+            keep_what_others_have(chosen, &mut options, made_up_id);
+            Job::Sub(subscribe(chosen, settings, made_up_id)?)
+        }
     };
     let pictures = pictures(chosen, settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
         Job::Bench(bench) => pictures.recording(bench.messages, bench.threads as u64),
-        Job::Check(_) | Job::Pub(_) => None,
+        Job::Check(_) | Job::Pub(_) | Job::Sub(_) => None,
     };
     Ok(Config {
         options,
@@ -283,6 +290,46 @@ fn publish(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<Pub
         retain: value(&settings.retain)?,
         messages,
         threads: value(&settings.threads)?,
+        made_up_id,
+    })
+}
+
+/// The settings of sub.
+fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<SubSettings, Error> {
+    let filters = settings.filter.iter().flatten();
+    let filters: Vec<String> = filters.map(|filter| filter.value.clone()).collect();
+    if filters.is_empty() {
+        return Err(wrong(
+            "preparing to subscribe",
+            "no filter is given",
+            "write one behind the word sub, in quotation marks where it has # or +",
+        ));
+    }
+    let (output, format) = (chosen.name("output"), chosen.name("format"));
+    let form = match (value(&settings.output)?, value(&settings.format)?) {
+        (Format::Text, form) => form,
+        (Format::Jsonl, MessageForm::Raw) => {
+            return Err(wrong(
+                "choosing the form of messages",
+                format!("{output} says jsonl, {format} says raw"),
+                "leave one of them out",
+            ));
+        }
+        (Format::Jsonl, _) => MessageForm::Jsonl,
+        (Format::Json, _) => {
+            return Err(wrong(
+                "choosing the form of messages",
+                format!("{output} says json, which is one object at the end"),
+                "use jsonl, an object for each message and each event",
+            ));
+        }
+    };
+    Ok(SubSettings {
+        filters,
+        qos: value(&settings.qos)?,
+        count: value(&settings.count)?,
+        within: value(&settings.within)?,
+        form,
         made_up_id,
     })
 }

@@ -8,6 +8,7 @@ use clap::{Args, Command};
 use mqtt_connection_sharing::options::{OnSessionLost, OnTooLarge};
 use serde::Deserialize;
 
+use super::pub_sub::form::MessageForm;
 use super::units::*;
 use super::values::*;
 
@@ -17,6 +18,7 @@ pub(super) const DEMO: &str = "Demo";
 pub(super) const BENCH: &str = "Bench";
 pub(super) const CHECK: &str = "Check";
 pub(super) const PUB: &str = "Pub";
+pub(super) const SUB: &str = "Sub";
 pub(super) const TUNING: &str = "Tuning";
 pub(super) const OUTPUT: &str = "Output";
 
@@ -35,10 +37,12 @@ pub(crate) enum Task {
     Check,
     /// `pub`: messages of a script, published.
     Pub,
+    /// `sub`: messages, written to standard output.
+    Sub,
 }
 
 /// The settings that belong to some commands only. Every other one belongs to all.
-const OF_SOME: [(&[Task], &[&str]); 9] = [
+const OF_SOME: [(&[Task], &[&str]); 12] = [
     (
         &[Task::Demo],
         &[
@@ -56,15 +60,16 @@ const OF_SOME: [(&[Task], &[&str]); 9] = [
     (&[Task::Check], &["wait"]),
     (&[Task::Check, Task::Pub], &["topic"]),
     (&[Task::Pub], &["message", "file", "lines", "retain"]),
+    (&[Task::Sub], &["filter", "count", "within", "format"]),
+    (
+        &[Task::Demo, Task::Bench, Task::Sub],
+        &["unmatched-hold", "max-packet-size", "on-too-large"],
+    ),
     // A check sends one message, over its own connections.
     (
-        &[Task::Demo, Task::Bench, Task::Pub],
+        &[Task::Demo, Task::Bench, Task::Pub, Task::Sub],
         &[
             "clean-session",
-            "on-session-lost",
-            "max-inflight-qos2",
-            "message-rate",
-            "byte-rate",
             "retry-base",
             "retry-max",
             "retry-for",
@@ -72,22 +77,22 @@ const OF_SOME: [(&[Task], &[&str]); 9] = [
         ],
     ),
     (
-        &[Task::Demo, Task::Bench],
+        &[Task::Demo, Task::Bench, Task::Pub],
         &[
-            "payload-size",
-            "topic-prefix",
-            "unmatched-hold",
-            "max-packet-size",
-            "on-too-large",
-            "timeline",
-            "trace",
-            "view",
+            "on-session-lost",
+            "max-inflight-qos2",
+            "message-rate",
+            "byte-rate",
         ],
+    ),
+    (
+        &[Task::Demo, Task::Bench],
+        &["payload-size", "topic-prefix", "timeline", "trace", "view"],
     ),
 ];
 
 impl Task {
-    pub(crate) const ALL: [Task; 4] = [Task::Demo, Task::Bench, Task::Check, Task::Pub];
+    pub(crate) const ALL: [Task; 5] = [Task::Demo, Task::Bench, Task::Check, Task::Pub, Task::Sub];
 
     /// The word that asks for it.
     pub(crate) fn word(self) -> &'static str {
@@ -96,6 +101,7 @@ impl Task {
             Task::Bench => BENCH_WORD,
             Task::Check => "check",
             Task::Pub => "pub",
+            Task::Sub => "sub",
         }
     }
 
@@ -239,6 +245,19 @@ pub(crate) struct Settings {
         default_missing_value = "true", help_heading = PUB)]
     pub(crate) retain: Option<Given<Switch>>,
 
+    /// What to subscribe to, as the words behind sub do; repeatable.
+    #[arg(long, value_name = "FILTER", help_heading = SUB)]
+    pub(crate) filter: Option<Vec<Given<TopicFilter>>>,
+    /// End after so many messages; 0 = do not end.
+    #[arg(long, value_name = "N", help_heading = SUB)]
+    pub(crate) count: Option<Given<Number>>,
+    /// End so long after the broker has granted the subscription; 0 = do not end.
+    #[arg(long, value_name = "DURATION", help_heading = SUB)]
+    pub(crate) within: Option<Given<Span>>,
+    /// Form of each message on standard output: text, jsonl or raw.
+    #[arg(long, value_name = "FORMAT", help_heading = SUB)]
+    pub(crate) format: Option<Given<Word<MessageForm>>>,
+
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) keep_alive: Option<Given<KeepAlive>>,
@@ -304,7 +323,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "WORD", help_heading = TUNING)]
     pub(crate) on_too_large: Option<Given<Word<OnTooLarge>>>,
 
-    /// Form of the result on standard output: text or json.
+    /// Form of the result on standard output: text, json, or jsonl, an object for each event.
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
     pub(crate) output: Option<Given<Word<Format>>>,
     /// Draw the run: what each thread waits for, each command and message. As .html to look around in,

@@ -236,6 +236,7 @@ fn of_type(error: &clap::Error) -> Option<Refusal> {
 pub(super) fn allowed(key: &str) -> String {
     match key {
         "alpn" => return values::Protocol::FORM.to_owned(),
+        "filter" => return values::TopicFilter::FORM.to_owned(),
         "timeline" => return values::TimelinePath::FORM.to_owned(),
         // No setting, but read as one.
         "config" => return FilePath::FORM.to_owned(),
@@ -281,6 +282,14 @@ impl Layer {
             }
         }
         layer
+    }
+
+    /// Adds texts to those of a setting.
+    pub(super) fn add(&mut self, key: &str, more: impl Iterator<Item = OsString>) {
+        let given = self.values.entry(key.to_owned());
+        if let Raw::Texts(texts) = given.or_insert_with(|| Raw::Texts(Vec::new())) {
+            texts.extend(more);
+        }
     }
 
     /// The settings in a file: its table `[bench]`, and all others.

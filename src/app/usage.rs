@@ -179,6 +179,9 @@ fn of_other_task(key: &str, task: Task) -> (String, String) {
         (Task::Bench, "max-inflight") => Some("use --window"),
         (Task::Bench, "publish-count") => Some("use --messages"),
         (Task::Bench, "command-queue" | "inbox") => Some("leave it out: it follows from --window"),
+        (Task::Sub, "topic" | "topic-prefix") => Some("write the filter behind the word sub"),
+        (Task::Demo, "count") => Some("use --publish-count"),
+        (Task::Bench, "count") => Some("use --messages"),
         (Task::Pub, "command-queue") => Some("leave it out: it follows from --max-inflight"),
         _ => None,
     };
@@ -308,7 +311,7 @@ mod tests {
             ),
             (
                 &["--output", "xml"],
-                "reading --output: \"xml\" is not possible; use text or json; see demo --help",
+                "reading --output: \"xml\" is not possible; use text, json or jsonl; see demo --help",
             ),
             (
                 &["--clean-session=maybe"],
@@ -398,9 +401,9 @@ mod tests {
                 "reading the command line: -p is not known; for -p use --port PORT; see demo --help",
             ),
             (
-                &["--count", "3"],
-                "reading the command line: --count is not known; for --count use --publish-count N, and with the \
-                 command bench --messages N; see demo --help",
+                &["--repeat", "3"],
+                "reading the command line: --repeat is not known; for --repeat use --count N with the command sub, \
+                 --messages N with bench, and else --publish-count N; see demo --help",
             ),
             (
                 &["--tls-version", "tlsv1.2"],

@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 use clap::builder::{OsStringValueParser, TryMapValueParser, TypedValueParser, ValueParserFactory};
 use mqtt_connection_sharing::error::{Blame, Error};
-use mqtt_connection_sharing::mqtt::topic::{check_string, check_topic, shortened};
+use mqtt_connection_sharing::mqtt::topic::{check_filter, check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::ranges;
 use mqtt_connection_sharing::{InvalidName, QoS};
 use serde::{Deserialize, Deserializer};
@@ -275,6 +275,11 @@ texts! {
     MessageText: String, "a text; --file takes any bytes", |text| Ok(text.to_owned());
     /// A topic to publish to.
     TopicName: String, "a topic, as a text, such as status/me", |text| topic(text, "a topic such as status/me");
+    /// A filter to subscribe to.
+    TopicFilter: String, "a filter, as a text, such as rooms/+/light", |text| match check_filter(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(problem) => Err(topic_refused(text, problem, "a filter such as rooms/+/light or rooms/#")),
+    };
     /// The first levels of topics.
     TopicPrefix: String, "one or more levels, as a text, such as filter or team/demo", |text| {
         const ALLOWED: &str = "one or more levels such as filter or team/demo";
@@ -405,6 +410,8 @@ pub(crate) enum Format {
     Text,
     /// One JSON object.
     Json,
+    /// A JSON object on a line for each event.
+    Jsonl,
 }
 
 impl FromStr for Format {
@@ -414,7 +421,8 @@ impl FromStr for Format {
         match text {
             "text" => Ok(Format::Text),
             "json" => Ok(Format::Json),
-            _ => Err("text or json"),
+            "jsonl" => Ok(Format::Jsonl),
+            _ => Err("text, json or jsonl"),
         }
     }
 }

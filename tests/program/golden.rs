@@ -155,6 +155,7 @@ fn help() {
         ("help-bench.txt", &["bench", "--help"]),
         ("help-check.txt", &["check", "--help"]),
         ("help-pub.txt", &["pub", "--help"]),
+        ("help-sub.txt", &["sub", "--help"]),
         ("help-settings.txt", &["settings", "--help"]),
         ("help-completions.txt", &["completions", "--help"]),
         ("help-man.txt", &["man", "--help"]),

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
+use crate::app::events::Events;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::picture::{MessageCounts, Recordings};
 use crate::app::print::SCHEMA;
@@ -64,7 +65,7 @@ pub(crate) fn run(
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
     recordings: &mut Recordings,
-    view: &View,
+    (view, told): (&View, &Arc<Events>),
 ) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
@@ -82,6 +83,7 @@ pub(crate) fn run(
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open();
     let (recording, events) = (handle.recording(), handle.events());
+    let watching = told.watch(&handle);
     view.show(work(settings, bounds, &handle, &tally, &received));
     // Nothing of the user's is in flight before the connection is there.
     interrupt.watch(handle.clone(), Duration::ZERO);
@@ -108,6 +110,7 @@ pub(crate) fn run(
         .spawn(move || conductor.conduct());
     let ended = agent.run();
     interrupt.loop_ended(&ended);
+    watching.end();
     let measured = match conductor.map(JoinHandle::join) {
         Ok(Ok(measured)) => measured,
         Ok(Err(_)) => Measured::nothing(panicked("the conducting thread")),

@@ -16,11 +16,13 @@ use mqtt_connection_sharing::{
 
 use super::settings::CheckSettings;
 use crate::app::demo::Interrupt;
+use crate::app::events::{Events, Watching};
 
 /// A loop that runs, and its events.
 pub(super) struct Connected {
     pub(super) handle: Handle,
     running: thread::JoinHandle<Ended>,
+    watching: Watching,
     pub(super) events: Receiver<Arc<ConnectionEvent>>,
     /// Whether a connection was lost.
     pub(super) has_lost: Arc<AtomicBool>,
@@ -31,8 +33,10 @@ impl Connected {
         client: Client,
         settings: &CheckSettings,
         interrupt: &Interrupt,
+        told: &Arc<Events>,
     ) -> Result<Self, Error> {
         let (agent, handle) = client.open();
+        let watching = told.watch(&handle);
         let seen = handle.events();
         let (events, receiver) = unbounded();
         let ends = handle.clone();
@@ -53,6 +57,7 @@ impl Connected {
         Ok(Connected {
             handle,
             running,
+            watching,
             events: receiver,
             has_lost,
         })
@@ -103,6 +108,7 @@ impl Connected {
             )
         })?;
         interrupt.loop_ended(&ended);
+        self.watching.end();
         Ok(ended)
     }
 }

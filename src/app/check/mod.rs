@@ -15,6 +15,7 @@ pub(crate) mod settings;
 mod walk;
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use mqtt_connection_sharing::{
 };
 
 use crate::app::demo::{Interrupt, leave_no_session};
+use crate::app::events::Events;
 use crate::app::names::as_given;
 use crate::app::print::SCHEMA;
 use crate::app::view::View;
@@ -55,7 +57,7 @@ pub(crate) fn run(
     mut options: Options,
     settings: &CheckSettings,
     interrupt: &Interrupt,
-    view: &View,
+    (view, events): (&View, &Arc<Events>),
     show: &mut dyn FnMut(&dyn Display),
 ) -> Result<CheckReport, Error> {
     options.clean_session = false;
@@ -80,7 +82,7 @@ pub(crate) fn run(
             ladder.options.client_id
         ));
     }
-    let connected = Connected::begin(client, settings, interrupt)?;
+    let connected = Connected::begin(client, settings, interrupt, events)?;
     let mut is_ours = false;
     climb(&mut ladder, &connected, &mut is_ours);
     let has_lost = connected.has_lost.load(Ordering::SeqCst);

@@ -74,6 +74,11 @@ impl Interrupt {
         lock(&self.unconnected).clone()
     }
 
+    /// Disconnected once the end is asked for.
+    pub(crate) fn requests(&self) -> &Receiver<()> {
+        &self.requests
+    }
+
     /// Waits this long, or until the end is asked for.
     pub(super) fn wait(&self, time: Duration) {
         // Nothing is ever sent: it ends by time, or by the request.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
+use crate::app::events::Events;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::quiet_library;
 use crate::app::names::as_given;
@@ -42,7 +43,7 @@ const EXTRA_PATIENCE: Duration = Duration::from_secs(8);
 /// Time for messages in flight to finish after an interrupt.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs the demo; `on_run` is told of each iteration when it is over. `recordings` gets theirs, if there are any.
+/// Runs the demo; `on_run` is told of each iteration when it is over, and whether to go on. `recordings` gets theirs, if there are any.
 ///
 /// # Errors
 /// When the options are wrong or no connection could be had at the beginning. Later failures are in
@@ -52,26 +53,33 @@ pub(crate) fn run(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
-    view: &View,
-    mut on_run: impl FnMut(&Run),
+    (view, events): (&View, &Arc<Events>),
+    mut on_run: impl FnMut(Run) -> bool,
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
     client = clear_session(client, interrupt, view, recordings)?;
-    let mut runs = Vec::new();
+    let mut report = DemoReport::default();
     let mut number = 0;
     let mut has_session = false;
     let mut has_failed = false;
     while !interrupt.is_requested() {
         number += 1;
-        let (run, ended) = iterate(number, client, settings, interrupt, recordings, view);
+        let (run, ended) = iterate(
+            number,
+            client,
+            settings,
+            interrupt,
+            recordings,
+            (view, events),
+        );
         client = ended.client;
         has_session |= ended.stats.connects > 0;
-        on_run(&run);
-        runs.push(run);
+        report.count(&run);
+        let is_read = on_run(run);
         let failure = ended.result.err();
         has_failed = failure.is_some();
         let pointless = failure.is_some_and(|error| error.is_permanent());
-        if pointless || settings.iterations != 0 && number >= settings.iterations {
+        if pointless || !is_read || settings.iterations != 0 && number >= settings.iterations {
             break;
         }
         view.count_down("next iteration", settings.iteration_delay);
@@ -80,7 +88,7 @@ pub(crate) fn run(
     if has_session && !client.options().clean_session {
         leave_no_session(client, interrupt, view, settings.made_up_id, has_failed);
     }
-    Ok(DemoReport::new(runs))
+    Ok(report)
 }
 
 /// Clears the session at the end. After an interrupt the program does so only for a made-up identifier, whose session
@@ -220,7 +228,7 @@ fn iterate(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
-    view: &View,
+    (view, told): (&View, &Arc<Events>),
 ) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);
@@ -231,6 +239,7 @@ fn iterate(
     let (agent, handle) = client.open();
     let recording = handle.recording();
     let events = handle.events();
+    let watching = told.watch(&handle);
     view.show(work(number, settings, &plan, &said, &handle, bounds));
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
@@ -296,6 +305,7 @@ fn iterate(
     drop(shared);
     let ended = agent.run();
     interrupt.loop_ended(&ended);
+    watching.end();
     drop(iteration);
     let sync_publisher = join("sync publisher", sync_publisher);
     let async_publisher = join("async publisher", async_publisher);

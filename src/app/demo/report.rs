@@ -106,22 +106,42 @@ pub(crate) struct DemoReport {
     pub(crate) succeeded: u64,
     /// More than half of them did, and at least one.
     pub(crate) success: bool,
-    /// One for each iteration, in order.
-    pub(crate) runs: Vec<Run>,
+    /// One for each iteration, in order, where somebody has kept them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runs: Option<Vec<Run>>,
+}
+
+impl Default for DemoReport {
+    fn default() -> Self {
+        DemoReport {
+            schema: SCHEMA,
+            iterations: 0,
+            succeeded: 0,
+            success: false,
+            runs: None,
+        }
+    }
+}
+
+#[cfg(test)]
+impl DemoReport {
+    /// With all of its iterations.
+    pub(crate) fn new(runs: Vec<Run>) -> Self {
+        let mut report = DemoReport::default();
+        for run in &runs {
+            report.count(run);
+        }
+        report.runs = Some(runs);
+        report
+    }
 }
 
 impl DemoReport {
-    /// The verdict over all iterations.
-    pub(crate) fn new(runs: Vec<Run>) -> Self {
-        let iterations = runs.len() as u64;
-        let succeeded = runs.iter().filter(|run| run.success).count() as u64;
-        DemoReport {
-            schema: SCHEMA,
-            iterations,
-            succeeded,
-            success: succeeded * 2 > iterations,
-            runs,
-        }
+    /// An iteration is over.
+    pub(crate) fn count(&mut self, run: &Run) {
+        self.iterations += 1;
+        self.succeeded += u64::from(run.success);
+        self.success = self.succeeded * 2 > self.iterations;
     }
 }
 

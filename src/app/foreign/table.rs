@@ -144,9 +144,9 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     (&["tlsalpn", "alpnprotocols"], Flag("--alpn NAME")),
     (&["servername", "sni"], Flag("--tls-server-name NAME")),
     (
-        &["-t", "-T", "topicname", "topicfilter", "filter"],
+        &["-t", "-T", "topicname", "topicfilter"],
         Flag(
-            "--topic TOPIC with the commands pub and check, and else --topic-prefix PREFIX, below which topics of its own are made",
+            "--topic TOPIC with the commands pub and check, a word of its own with sub, and else --topic-prefix PREFIX, below which topics are made",
         ),
     ),
     (&["qoslevel", "qualityofservice"], Flag("--qos LEVEL")),
@@ -179,16 +179,8 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     ),
     (&["-c"], Flag("--clean-session=false, or --cert FILE")),
     (
-        &[
-            "-C",
-            "-n",
-            "count",
-            "msgcount",
-            "messagecount",
-            "repeat",
-            "limit",
-        ],
-        Flag("--publish-count N, and with the command bench --messages N"),
+        &["-C", "-n", "msgcount", "messagecount", "repeat", "limit"],
+        Flag("--count N with the command sub, --messages N with bench, and else --publish-count N"),
     ),
     (
         &["-im", "interval", "delay", "repeatdelay", "messageinterval"],
@@ -221,7 +213,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     ),
     (
         &["-W", "timeout", "responsetimeout"],
-        Flag("--ack-timeout DURATION"),
+        Flag("--ack-timeout DURATION, and with the command sub --within DURATION"),
     ),
     (&["connectiontimeout"], Flag("--connect-timeout DURATION")),
     (
@@ -254,14 +246,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     ),
     (&["-d", "debug", "loglevel"], Flag("-v")),
     (
-        &[
-            "-J",
-            "json",
-            "format",
-            "outputformat",
-            "jsonoutput",
-            "outputmode",
-        ],
+        &["-J", "json", "outputformat", "jsonoutput", "outputmode"],
         Flag("--output json"),
     ),
     (

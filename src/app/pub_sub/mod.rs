@@ -1,14 +1,19 @@
 //! The commands `pub` and `sub`: messages of a script, over one shared connection.
 //!
 //! In both the main thread runs the loop. `publish.rs` has the threads of `pub`, and `input.rs` the one that reads its
-//! messages. `report.rs` tells the result.
+//! messages. `subscribe.rs` has the thread of `sub`, `form.rs` the forms in which it writes, and `pipe.rs` notices that its
+//! reader has gone. `report.rs` tells the results.
 
+pub(crate) mod form;
 mod input;
+mod pipe;
 mod publish;
 mod report;
 pub(crate) mod settings;
+mod subscribe;
 
 pub(crate) use publish::publish;
+pub(crate) use subscribe::subscribe;
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -25,6 +30,7 @@ const GRACE: Duration = Duration::from_secs(5);
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 const REFUSED: u8 = 4;
+const TOO_LATE: u8 = 5;
 
 /// The reason why a run ends early: a line for people, and the exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use super::report::PubReport;
 use super::settings::PubSettings;
 use super::{FAILED, GRACE, Problem, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
+use crate::app::events::Events;
 use crate::app::print::SCHEMA;
 use crate::app::view::View;
 
@@ -35,13 +36,14 @@ pub(crate) fn publish(
     options: Options,
     settings: &PubSettings,
     interrupt: &Interrupt,
-    view: &View,
+    (view, events): (&View, &Arc<Events>),
 ) -> Result<PubReport, Error> {
     let begin = Instant::now();
     let input = Input::open(&settings.messages)?;
     let client = Client::new(options)?;
     let grace = client.options().ack_timeout;
     let (agent, handle) = client.open();
+    let watching = events.watch(&handle);
     interrupt.watch(handle.clone(), GRACE);
     let shared = Arc::new(PubShared {
         handle,
@@ -61,6 +63,7 @@ pub(crate) fn publish(
     let ended = agent.run();
     drop::<Sender<()>>(runs);
     interrupt.loop_ended(&ended);
+    watching.end();
     if conductor.join().is_err() {
         shared.note(Problem::new(FAILED, "the conducting thread panicked"));
     }

@@ -55,17 +55,63 @@ impl fmt::Display for PubReport {
         if self.threads > 1 {
             write!(f, " from {} threads", self.threads)?;
         }
-        let seconds = self.elapsed_ms as f64 / 1000.0;
-        match self.connects {
-            0 => write!(f, " without a connection")?,
-            n => write!(f, " over {}", Many(n, "connection"))?,
-        }
-        write!(f, " in {seconds:.1} s")?;
+        over(f, self.connects, self.elapsed_ms)?;
         match &self.error {
             Some(error) => write!(f, "\nbecause {error}"),
             None => Ok(()),
         }
     }
+}
+
+/// The result of sub.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct SubReport {
+    /// The version of this form.
+    pub(crate) schema: u32,
+    pub(crate) filters: Vec<String>,
+    /// Quality of service that was asked for.
+    pub(crate) qos: u8,
+    pub(crate) success: bool,
+    /// Messages that were written.
+    pub(crate) received: u64,
+    /// Messages of QoS 0 that found the program's own inbox full.
+    pub(crate) dropped: u64,
+    /// Times the broker accepted the connection.
+    pub(crate) connects: u64,
+    /// How long all of it took, in milliseconds.
+    pub(crate) elapsed_ms: u64,
+    /// Whether it was interrupted.
+    pub(crate) interrupted: bool,
+    /// The exit status of the program.
+    pub(crate) exit_status: u8,
+    /// The first thing that went wrong.
+    pub(crate) error: Option<String>,
+    /// The thread that prints still waits for the reader of standard output.
+    #[serde(skip)]
+    pub(crate) is_stuck: bool,
+}
+
+impl fmt::Display for SubReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} received", Many(self.received, "message"))?;
+        if self.dropped > 0 {
+            write!(
+                f,
+                ", {} of QoS 0 dropped (the inbox was full)",
+                self.dropped
+            )?;
+        }
+        over(f, self.connects, self.elapsed_ms)
+    }
+}
+
+/// Adds over how many connections it went, and how long it took.
+fn over(f: &mut fmt::Formatter<'_>, connects: u64, elapsed_ms: u64) -> fmt::Result {
+    match connects {
+        0 => write!(f, " without a connection")?,
+        n => write!(f, " over {}", Many(n, "connection"))?,
+    }
+    write!(f, " in {:.1} s", elapsed_ms as f64 / 1000.0)
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! The settings of the command pub.
+//! The settings of the commands pub and sub.
 //!
 //! Pure; the main thread uses it, once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use mqtt_connection_sharing::QoS;
 
+use super::form::MessageForm;
 use crate::app::checks::Sent;
 
 /// The settings of pub.
@@ -29,6 +31,21 @@ pub(crate) enum MessageSource {
     Text(String),
     /// A file, or standard input. With `lines` each line is a message, else the whole is one.
     Read { file: Option<PathBuf>, lines: bool },
+}
+
+/// The settings of sub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SubSettings {
+    /// At least one.
+    pub(crate) filters: Vec<String>,
+    pub(crate) qos: QoS,
+    /// Messages after which it ends; 0 = it does not.
+    pub(crate) count: u64,
+    /// Time after which it ends; zero = it does not.
+    pub(crate) within: Duration,
+    pub(crate) form: MessageForm,
+    /// Whether the client identifier was made up for this run, so that nobody finds its session again.
+    pub(crate) made_up_id: bool,
 }
 
 impl PubSettings {

@@ -175,7 +175,7 @@ fn sample(task: Task, key: &str, is_file: bool, folder: &Path) -> String {
     let default = default.map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
     let (svg, json) = (path("a.svg"), path("a.json"));
     let texts = [
-        "true", "false", "2", "7", "3s", "300", "1/s", "sync", "json", "off", "fail", "close",
+        "true", "false", "2", "7", "3s", "300", "1/s", "sync", "jsonl", "off", "fail", "close",
         "x,y",
     ];
     let files = [svg.as_str(), &json];
@@ -227,6 +227,7 @@ fn each_setting_can_be_read_back() {
             let value = sample(task, key);
             let always: &[&str] = match task {
                 Task::Pub if key != "topic" => &["topic"],
+                Task::Sub if key != "filter" => &["filter"],
                 _ => &[],
             };
             let beside: &[&str] = match key.as_str() {

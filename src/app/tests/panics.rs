@@ -10,6 +10,7 @@ use mqtt_connection_sharing::options::Options;
 use crate::app::cli::Verbosity;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, DemoReport, Interrupt};
+use crate::app::events::Events;
 use crate::app::picture::Recordings;
 use crate::app::tests::demo_settings;
 use crate::app::values::ViewMode;
@@ -36,17 +37,23 @@ fn demo() -> DemoReport {
     let interrupt = Interrupt::default();
     let view = View::start(ViewMode::Off, Verbosity::Quiet);
     let mut recordings = Recordings::default();
+    let events = Events::new(false, String::new(), String::new());
+    let mut runs = Vec::new();
     promptly(|| {
         demo::run(
             options,
             &settings,
             &interrupt,
             &mut recordings,
-            &view,
-            |_| {},
+            (&view, &events),
+            |run| {
+                runs.push(run);
+                true
+            },
         )
     })
-    .unwrap()
+    .unwrap();
+    DemoReport::new(runs)
 }
 
 /// The report of a run that failed for this reason, which exit status 1 stands for.
@@ -54,7 +61,7 @@ fn demo() -> DemoReport {
 fn expect_failed(report: &DemoReport, reason: &str) {
     expect_panicked();
     assert!(!report.success, "{report:?}");
-    let [run] = &report.runs[..] else {
+    let Some([run]) = report.runs.as_deref() else {
         panic!("expected one run: {report:?}")
     };
     assert!(!run.success, "{run:?}");
@@ -68,7 +75,7 @@ fn a_publisher_of_the_demo() {
     let report = demo();
     expect_failed(&report, "the sync publisher panicked");
     // The other one finished its messages in flight.
-    let run = &report.runs[0];
+    let run = &report.runs.unwrap()[0];
     assert!(run.acknowledged > 0 && run.lost > 0, "{run:?}");
     assert!(run.received >= run.acknowledged, "{run:?}");
 }
@@ -78,7 +85,7 @@ fn a_callback_of_the_demo() {
     let _turn = panic_at("async publisher: message 5 ");
     let report = demo();
     expect_failed(&report, "a callback panicked");
-    let run = &report.runs[0];
+    let run = &report.runs.unwrap()[0];
     assert_eq!((run.received, run.lost), (COUNT, 0), "{run:?}");
     assert_eq!(run.acknowledged, COUNT - 1, "{run:?}");
 }
@@ -87,7 +94,7 @@ fn a_callback_of_the_demo() {
 fn the_subscriber_of_the_demo() {
     let _turn = panic_at("subscriber: received filter/sync/5");
     let report = demo();
-    let Some(run) = report.runs.first() else {
+    let Some(run) = report.runs.as_deref().and_then(<[_]>::first) else {
         panic!("expected a run: {report:?}")
     };
     // The publishers may be the first to say that the loop has ended.

@@ -373,7 +373,7 @@ fn a_flag_that_is_no_path_has_to_be_utf_8() {
         ("--client-id", "use a client identifier, as a text"),
         ("--qos", "use 0, 1 or 2"),
         ("--alpn", "use a list of names"),
-        ("--output", "use text or json"),
+        ("--output", "use text, json or jsonl"),
     ] {
         let args = [
             OsStr::new("program"),

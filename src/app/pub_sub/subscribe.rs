@@ -1,0 +1,274 @@
+//! The command sub: each message to standard output, and only then acknowledged.
+//!
+//! The main thread runs the loop. A printing thread takes message after message from the inbox and writes it, as slowly as
+//! its reader wants. With QoS 1 and 2 a message is acknowledged after it was written, so the broker holds back what has no
+//! room here. In a session that the broker keeps, a message that was not written comes again to the next run.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded, select};
+use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{
+    Accept, ByHand, Client, Filter, Handle, Inbox, InboxError, InboxMessage, Message, Outcome,
+    Ticket, Unacknowledged,
+};
+
+use super::form::{MessageForm, text};
+use super::report::SubReport;
+use super::settings::SubSettings;
+use super::{FAILED, Problem, REFUSED, TOO_LATE, pipe, spawn};
+use crate::app::demo::{Interrupt, leave_no_session};
+use crate::app::events::{Event, Events, write};
+use crate::app::print::SCHEMA;
+use crate::app::view::View;
+
+/// Messages that may wait for the printing thread. More of QoS 0 are dropped, of QoS 1 and 2 they stay with the broker.
+const INBOX: usize = 1_000;
+
+/// After an interrupt the printing thread has this long to end. It cannot where its reader does not read.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Subscribes and prints.
+///
+/// # Errors
+/// When the options or filters are wrong, or no connection could be had at the beginning. Later failures are in the
+/// report.
+pub(crate) fn subscribe(
+    options: Options,
+    settings: &SubSettings,
+    interrupt: &Arc<Interrupt>,
+    (view, events): (&View, &Arc<Events>),
+) -> Result<SubReport, Error> {
+    let begin = Instant::now();
+    let client = Client::new(options)?;
+    let keeps_session = !client.options().clean_session;
+    let (agent, handle) = client.open();
+    let watching = events.watch(&handle);
+    interrupt.watch(handle.clone(), Duration::ZERO);
+    let shared = Arc::new(SubShared {
+        handle: handle.clone(),
+        settings: settings.clone(),
+        interrupt: Arc::clone(interrupt),
+        events: Arc::clone(events),
+        received: AtomicU64::new(0),
+        dropped: AtomicU64::new(0),
+        is_closed: AtomicBool::new(false),
+    });
+    // Before the loop runs, so that what the session has stored finds its inbox.
+    let printing = match keeps_session {
+        true => {
+            let inbox = handle.inbox_by_hand(INBOX, ByHand::default());
+            start(&shared, inbox, Unacknowledged::done)?
+        }
+        // Nothing survives this process, so that it makes no difference.
+        false => start(&shared, handle.inbox(INBOX, Accept::OnceTaken), drop)?,
+    };
+    drop(handle);
+    let closed = Arc::clone(&shared);
+    pipe::when_closed(move || closed.close());
+    let ended = agent.run();
+    interrupt.loop_ended(&ended);
+    let printed = select! {
+        recv(printing) -> printed => Some(printed),
+        recv(interrupt.requests()) -> _ => match printing.recv_timeout(PATIENCE) {
+            Err(error) if error.is_timeout() => None,
+            printed => Some(printed.map_err(|_| crossbeam_channel::RecvError)),
+        },
+    };
+    // A thread that writes waits for the reader.
+    let is_stuck = printed.is_none();
+    if !is_stuck {
+        watching.end();
+    }
+    let interrupted = interrupt.is_requested();
+    let is_closed = shared.is_closed.load(Ordering::SeqCst);
+    let connects = ended.stats.connects;
+    let error = ended.result.err();
+    if let (Some(error), 0, false, false) = (&error, connects, interrupted, is_closed) {
+        return Err(error.clone());
+    }
+    let problem = match (interrupted, is_closed, &error, printed) {
+        (true, ..) => Some(Problem::new(FAILED, "interrupted")),
+        (false, true, ..) => None,
+        (false, false, Some(error), _) => Some(Problem::of_error(error)),
+        (false, false, None, Some(Ok(printed))) => printed.err(),
+        (false, false, None, _) => Some(Problem::new(FAILED, "the printing thread panicked")),
+    };
+    if settings.made_up_id && keeps_session && connects > 0 {
+        leave_no_session(ended.client, interrupt, view, true, error.is_some());
+    }
+    Ok(SubReport {
+        schema: SCHEMA,
+        filters: settings.filters.clone(),
+        qos: settings.qos as u8,
+        success: problem.is_none(),
+        received: shared.received.load(Ordering::SeqCst),
+        dropped: shared.dropped.load(Ordering::SeqCst),
+        connects,
+        elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+        interrupted,
+        exit_status: problem.as_ref().map_or(0, |problem| problem.exit_status),
+        error: problem.map(|problem| problem.text),
+        is_stuck,
+    })
+}
+
+/// Subscribes, and starts the thread that prints. The channel gives how it ended.
+fn start<M>(
+    shared: &Arc<SubShared>,
+    inbox: Inbox<M>,
+    done: fn(M),
+) -> Result<Receiver<Result<(), Problem>>, Error>
+where
+    M: InboxMessage + Deref<Target = Message> + 'static,
+{
+    let settings = &shared.settings;
+    let filter = |name: &String| Filter::new(name.as_str(), settings.qos);
+    let filters = settings.filters.iter().map(filter).collect();
+    let subscribed = shared.handle.subscribe(&inbox, filters)?;
+    let (sender, printed) = bounded(1);
+    let shared = Arc::clone(shared);
+    spawn("printer", move || {
+        let _ends = EndsLoop(&shared.handle);
+        let ended = shared.print(&inbox, subscribed, done);
+        shared.dropped.store(inbox.dropped(), Ordering::SeqCst);
+        // Nobody waits for it after an interrupt.
+        let _ = sender.send(ended);
+    })?;
+    Ok(printed)
+}
+
+/// Ends the loop when it is dropped, also in a panic.
+struct EndsLoop<'a>(&'a Handle);
+
+impl Drop for EndsLoop<'_> {
+    fn drop(&mut self) {
+        drop(self.0.terminate(Duration::ZERO));
+    }
+}
+
+/// What all threads of sub share.
+struct SubShared {
+    handle: Handle,
+    settings: SubSettings,
+    interrupt: Arc<Interrupt>,
+    events: Arc<Events>,
+    /// Messages that were written.
+    received: AtomicU64,
+    /// Messages of QoS 0 that found the inbox full.
+    dropped: AtomicU64,
+    /// Nobody reads standard output any more.
+    is_closed: AtomicBool,
+}
+
+impl SubShared {
+    /// Nobody reads any more.
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        drop(self.handle.terminate(Duration::ZERO));
+    }
+
+    fn is_over(&self) -> bool {
+        self.interrupt.is_requested() || self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Prints until there is a reason to end.
+    fn print<M>(&self, inbox: &Inbox<M>, subscribed: Ticket, done: fn(M)) -> Result<(), Problem>
+    where
+        M: InboxMessage + Deref<Target = Message>,
+    {
+        self.judge(subscribed.wait())?;
+        let SubSettings { count, within, .. } = self.settings;
+        let deadline = (!within.is_zero()).then(|| Instant::now() + within);
+        let mut received = 0;
+        while !self.is_over() && (count == 0 || received < count) {
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            let next = match left {
+                None => inbox.recv(),
+                Some(Duration::ZERO) => Err(InboxError::Timeout),
+                Some(left) => inbox.recv_timeout(left),
+            };
+            match next {
+                Ok(message) => {
+                    if let Err(error) = self.write(&message) {
+                        return self.not_written(&error);
+                    }
+                    done(message);
+                    received += 1;
+                    self.received.store(received, Ordering::SeqCst);
+                }
+                Err(InboxError::Timeout) if count > 0 => {
+                    let within = humantime::format_duration(within);
+                    let text = format!("{received} of {count} messages came within {within}");
+                    return Err(Problem::new(TOO_LATE, text));
+                }
+                Err(InboxError::SubscriptionRefused { filter }) => {
+                    return Err(refused(&[filter.as_str()]));
+                }
+                Err(problem) if problem.is_end() || problem == InboxError::Timeout => break,
+                // The log has told of a message that is too large.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the broker takes the subscription.
+    fn judge(&self, outcome: Outcome) -> Result<(), Problem> {
+        let SubSettings { filters, qos, .. } = &self.settings;
+        match outcome {
+            Outcome::Delivered { granted, .. } => {
+                for (filter, granted) in filters.iter().zip(granted) {
+                    if granted < *qos {
+                        log::warn!(
+                            "the broker grants QoS {} for {filter:?}, and {} was asked for",
+                            granted as u8,
+                            *qos as u8
+                        );
+                    }
+                }
+                Ok(())
+            }
+            Outcome::Refused { granted } => {
+                let refused_ones = filters.iter().zip(granted);
+                let names = refused_ones.filter(|(_, granted)| granted.is_none());
+                let names: Vec<&str> = names.map(|(filter, _)| filter.as_str()).collect();
+                Err(refused(&names))
+            }
+            other => Err(Problem::of_outcome("the SUBSCRIBE", &other)),
+        }
+    }
+
+    fn write(&self, message: &Message) -> io::Result<()> {
+        match self.settings.form {
+            MessageForm::Jsonl => self.events.tell(&Event::message(message)),
+            MessageForm::Text => write(text(message).as_bytes()),
+            MessageForm::Raw => write(message.payload()),
+        }
+    }
+
+    fn not_written(&self, error: &io::Error) -> Result<(), Problem> {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.close();
+            return Ok(());
+        }
+        let text = format!(
+            "writing a message to standard output: {error}; check where it is redirected to"
+        );
+        Err(Problem::new(FAILED, text))
+    }
+}
+
+fn refused(filters: &[&str]) -> Problem {
+    let filters: Vec<String> = filters.iter().map(|filter| format!("{filter:?}")).collect();
+    let text = format!(
+        "the broker refuses the subscription to {}; see what its rules allow this client",
+        filters.join(" and ")
+    );
+    Problem::new(REFUSED, text)
+}
