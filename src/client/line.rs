@@ -10,8 +10,10 @@
 //! Where many threads publish without a pause, waking one for each item would cost more than all the rest. So
 //! it is the turn of the threads that were let in last until others are: each may put a share of the room into the
 //! queue, although others wait. Others are let in once these threads stand in the line again, when little is queued,
-//! or when the loop has slept for a moment with room left. A turn ends when the first in the line is overdue, too:
-//! then each item is let in by itself, in the order of the line. Tasks have no shares.
+//! or when the loop has slept for a moment with room left. After such a moment the next share is half as large, so
+//! that more threads fill the room: threads that wait for each message use little of it. A thread that used its share
+//! at once makes the next one twice as large. A turn ends when the first in the line is overdue, too: then each item is
+//! let in by itself, in the order of the line. Tasks have no shares.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -26,6 +28,9 @@ use crate::client::waiter::Waiter;
 /// Threads that publish without a pause have used their shares by then.
 const TURN_TIME: Duration = Duration::from_millis(1);
 
+/// In a smaller share, no thread could show that it uses more.
+const SMALLEST_SHARE: usize = 2;
+
 thread_local! {
     /// The line that let this thread in last, by its place in memory, the round in which it did so, and how many
     /// items the thread has put into the room that was left for it. A thread that runs only after the next round has
@@ -35,8 +40,8 @@ thread_local! {
 
 /// The line. `T` is what threads want to put into the queue.
 pub(crate) struct Line<T> {
-    /// How many items a thread may put into the queue in its turn.
-    share: usize,
+    /// How many items a thread may put into the queue in its turn, at the most.
+    largest_share: usize,
     /// How many threads and tasks stand in the line. Written under the lock only.
     length: AtomicUsize,
     /// An item with a lower number is in the queue, unless it was taken back. Written under the lock only.
@@ -54,6 +59,8 @@ struct Places<T> {
     next_number: u64,
     /// `None` once all who were let in last have used their shares.
     turn: Option<Turn>,
+    /// The share of each thread in the next turn.
+    next_share: usize,
 }
 
 /// The turn of the threads that were let in last.
@@ -92,14 +99,15 @@ pub(crate) enum NotAdmitted<T> {
 
 impl<T> Line<T> {
     /// A line before a queue in which a thread may have so much room in its turn (at least 1).
-    pub(crate) fn new(share: usize) -> Self {
+    pub(crate) fn new(largest_share: usize) -> Self {
         let places = Places {
             waiting: VecDeque::new(),
             next_number: 0,
             turn: None,
+            next_share: largest_share,
         };
         Line {
-            share,
+            largest_share,
             length: AtomicUsize::new(0),
             admitted: AtomicU64::new(0),
             rounds: AtomicU64::new(0),
@@ -183,7 +191,7 @@ impl<T> Line<T> {
         let mut places = self.lock();
         if self.gives_no_shares(&places, now) {
             self.admit(room, 1, &mut places, offer, woken);
-        } else if places.turn.is_none() || room > self.share + self.share / 2 {
+        } else if places.turn.is_none() || room > places.next_share + places.next_share / 2 {
             self.begin_turn(room, now, &mut places, offer, woken);
         }
         drop(places);
@@ -191,7 +199,7 @@ impl<T> Line<T> {
     }
 
     /// For a loop that is about to sleep, with so much room: as [`Line::admit_in_turn`], but threads that do not use
-    /// their shares within a moment leave the room to all. Returns when to call this again, at the latest.
+    /// their shares within a moment leave the room to others. Returns when to call this again, at the latest.
     pub(crate) fn admit_before_sleep(
         &self,
         room: usize,
@@ -200,13 +208,14 @@ impl<T> Line<T> {
         woken: &mut Vec<Waiter>,
     ) -> Option<Instant> {
         let mut places = self.lock();
-        match &places.turn {
-            _ if self.gives_no_shares(&places, now) => {
-                self.admit(room, 1, &mut places, offer, woken);
+        let until = places.turn.as_ref().map(|turn| turn.until);
+        if self.gives_no_shares(&places, now) {
+            self.admit(room, 1, &mut places, offer, woken);
+        } else if until.is_none_or(|until| until <= now) {
+            if until.is_some() {
+                places.next_share = SMALLEST_SHARE.max(places.next_share / 2);
             }
-            Some(turn) if turn.until <= now => self.admit(room, 1, &mut places, offer, woken),
-            Some(_) => {}
-            None => self.begin_turn(room, now, &mut places, offer, woken),
+            self.begin_turn(room, now, &mut places, offer, woken);
         }
         let turn = places.turn.as_ref();
         let until = turn.map(|turn| turn.until);
@@ -228,7 +237,7 @@ impl<T> Line<T> {
     /// Whether each item waits in the line: the queue is small, or the first in the line is overdue.
     fn gives_no_shares(&self, places: &Places<T>, now: Instant) -> bool {
         let first = places.waiting.front();
-        self.share == 1 || first.is_none_or(|first| first.overdue <= now)
+        self.largest_share == 1 || first.is_none_or(|first| first.overdue <= now)
     }
 
     /// Lets in as many as fill this room, each thread with its share.
@@ -240,7 +249,7 @@ impl<T> Line<T> {
         offer: impl FnMut(T) -> Result<(), T>,
         woken: &mut Vec<Waiter>,
     ) {
-        self.admit(room, self.share, places, offer, woken);
+        self.admit(room, places.next_share, places, offer, woken);
         let threads = woken.iter().filter(|one| one.is_thread()).count();
         let until = now + TURN_TIME;
         places.turn = (threads > 0).then_some(Turn { threads, until });
@@ -374,7 +383,7 @@ impl<T> Line<T> {
 
     /// The calling thread was let in last perhaps, and is back.
     fn end_turn_of_caller(&self, places: &mut Places<T>) {
-        let (line, round, _) = TURN.get();
+        let (line, round, used) = TURN.get();
         TURN.set((0, 0, 0));
         if (line, round) == self.turn()
             && let Some(turn) = &mut places.turn
@@ -382,6 +391,9 @@ impl<T> Line<T> {
             turn.threads -= 1;
             if turn.threads == 0 {
                 places.turn = None;
+            }
+            if used >= self.share_now.load(Ordering::Relaxed) {
+                places.next_share = self.largest_share.min(places.next_share * 2);
             }
         }
     }
@@ -422,5 +434,10 @@ impl<T> Line<T> {
     /// How many threads stand in the line.
     pub(crate) fn length(&self) -> usize {
         self.length.load(Ordering::SeqCst)
+    }
+
+    /// How large the shares of the next turn are.
+    pub(crate) fn next_share(&self) -> usize {
+        self.lock().next_share
     }
 }

@@ -24,13 +24,13 @@ use crate::client::line::{Line, NotAdmitted, Patience};
 use crate::client::loop_thread;
 use crate::client::waiter::Waiter;
 
-/// From this capacity on a thread that is let in has a share of the queue: one of so many. In a smaller queue each
-/// command waits in the line.
+/// From this capacity on a thread that is let in has a share of the queue: one of so many, or less. In a smaller queue
+/// each command waits in the line.
 const LARGE: usize = 64;
 const SHARES: usize = 2;
 
 /// No thread waits for longer, or for a larger part of its patience, while others use their shares.
-const OVERDUE: Duration = Duration::from_millis(250);
+const OVERDUE: Duration = Duration::from_secs(1);
 const OVERDUE_PART: u32 = 4;
 
 /// The threads' end of the queue.

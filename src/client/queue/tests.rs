@@ -176,11 +176,47 @@ fn a_sleeping_loop_leaves_the_room_of_a_turn_to_others_after_a_moment() {
     assert!(moment.is_some_and(|at| at > begin && at < begin + OVERDUE));
     assert_eq!(queue.admit_waiting(begin), moment);
     assert_eq!(queue.shared.line.length(), 9);
-    assert_eq!(queue.admit_waiting(moment.unwrap()), None);
-    assert_eq!(queue.shared.line.length(), 0);
+    // Each time with half the share, so that more threads fill the room.
+    let mut left = Vec::new();
+    let mut next = moment;
+    while let Some(moment) = next {
+        next = queue.admit_waiting(moment);
+        left.push(queue.shared.line.length());
+    }
+    assert_eq!(left, [7, 5, 1, 0]);
     assert_eq!(numbers(&mut queue).len(), 64 + 2 + 9);
     for thread in threads {
         assert!(thread.join().unwrap());
+    }
+}
+
+#[test]
+fn a_thread_that_uses_its_share_makes_the_next_one_as_large_as_before() {
+    let begin = Instant::now();
+    let (sender, mut queue, mut threads) = full_queue_with_an_eager_thread(100);
+    queue.fetch(20, begin);
+    queue.admit_waiting(begin);
+    wait_for(|| queue.shared.commands.len() == 64 && queue.shared.line.length() == 10);
+    let last = thread::spawn(move || sender.send(publish(110), HANG * 2).is_ok());
+    threads.push(last);
+    wait_for(|| queue.shared.line.length() == 11);
+    assert_eq!(queue.shared.line.next_share(), 32, "the queue was full");
+    // Nine threads before the eager one have one command each.
+    queue.fetch(20, begin);
+    let mut next = queue.admit_waiting(begin);
+    let mut left = vec![queue.shared.line.length()];
+    while queue.shared.line.length() > 1 {
+        next = next.and_then(|moment| queue.admit_waiting(moment));
+        left.push(queue.shared.line.length());
+    }
+    assert_eq!(left, [10, 8, 5, 1]);
+    // It has a share of four, and doubles it.
+    wait_for(|| queue.shared.line.length() == 2);
+    assert_eq!(queue.shared.commands.len(), 44 + 9 + 4);
+    assert_eq!(queue.shared.line.next_share(), 8);
+    drop(queue);
+    for thread in threads {
+        let _ = thread.join().unwrap();
     }
 }
 
