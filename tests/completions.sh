@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Loads the program's completions into bash, zsh and fish, and completes a command, a flag, a word and a file in each;
-# then lets mandoc look at each manual page.
+# Has scripts/shell-files.sh write the program's completions and manual pages. Loads the completions into bash, zsh and
+# fish, completes a command, a flag, a word and a file in each, and has mandoc look at each page.
 #
 # usage: tests/completions.sh PROGRAM
 #
@@ -12,6 +12,7 @@ name=mqtt-connection-sharing
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 touch "$folder/settings.toml"
+"$(dirname -- "${BASH_SOURCE[0]}")/../scripts/shell-files.sh" "$program" "$folder"
 
 die() {
     printf 'completions.sh: %s\n' "$1" >&2
@@ -29,13 +30,14 @@ offered_by_bash() {
         function=${function##*-F }
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
         "${function%% *}" "$name" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}" 2>/dev/null
-        printf "%s\n" "${COMPREPLY[@]}"' bash "$folder/bash" "$name" "$@"
+        printf "%s\n" "${COMPREPLY[@]}"' bash "$folder/share/bash-completion/completions/$name" "$name" "$@"
 }
 
 # offered_by_fish WORD...: as above. Fish writes a description behind each.
 offered_by_fish() {
     # shellcheck disable=SC2016 # fish expands it
-    fish --no-config -c 'source $argv[1]; complete -C "$argv[2]"' "$folder/fish" "$name $*" | cut -f 1
+    fish --no-config -c 'source $argv[1]; complete -C "$argv[2]"' \
+        "$folder/share/fish/vendor_completions.d/$name.fish" "$name $*" | cut -f 1
 }
 
 # offered_by_zsh WORD...: the words of the line that Tab leaves in a zsh with a terminal. It completes the last one where
@@ -53,7 +55,7 @@ offered_by_zsh() {
         zpty -n -w shell "$2"$'"'\\t\\x18'"'
         zpty -r shell output "*<*>*"
         output=${output##*<}
-        print -r -- ${output%%>*}' zsh "$folder" "$name $*" | tr -s ' =' '\n'
+        print -r -- ${output%%>*}' zsh "$folder/share/zsh/site-functions" "$name $*" | tr -s ' =' '\n'
 }
 
 # offers SHELL EXPECTED WORD...: fails unless this is among what the shell offers for the last word.
@@ -66,10 +68,6 @@ offers() {
 }
 
 for shell in bash zsh fish; do
-    file=$folder/$shell
-    # Zsh finds it by its name in a folder.
-    [[ $shell != zsh ]] || file=$folder/_$name
-    "$program" completions "$shell" >"$file"
     offers "$shell" bench ben
     offers "$shell" --threads bench --thr
     offers "$shell" --publish-count demo --publish-c
@@ -84,13 +82,12 @@ for shell in bash fish; do
     ! "offered_by_$shell" demo --thr | grep -q . || die "$shell offers flags of bench for the demo"
 done
 
-pages=0
-# The list of commands in the help.
-for command in '' $("$program" --help | sed -n '/^Commands/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
-    # shellcheck disable=SC2086 # nothing, or one word
-    "$program" man $command >"$folder/page.1"
-    mandoc -T lint -W warning "$folder/page.1" || die "mandoc warns of the page of '$command'"
-    pages=$((pages + 1))
+# The next word behind a switch is none of its own.
+for shell in bash fish; do
+    ! "offered_by_$shell" demo --local tr | grep -qx true || die "$shell offers a value behind --local"
 done
-((pages > 5)) || die 'the help names no commands'
-printf 'mandoc: ok, %s pages\n' "$pages"
+
+pages=("$folder"/share/man/man1/*.1)
+((${#pages[@]} > 6)) || die 'there are too few manual pages'
+mandoc -T lint -W warning "${pages[@]}" || die 'mandoc warns of a manual page'
+printf 'mandoc: ok, %s pages\n' "${#pages[@]}"

@@ -3,7 +3,7 @@
 //! Made of the same declarations as the help. Pure; the main thread uses it.
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, Command, ValueHint};
+use clap::{Arg, ArgAction, Command, ValueHint};
 use clap_complete::{Shell, generate};
 use mqtt_connection_sharing::error::Error;
 
@@ -18,7 +18,7 @@ Prints a script that completes commands, flags, words and files of this program 
 
 Usage: mqtt-connection-sharing completions bash|zsh|fish
 
-Each script goes where its shell looks for it. The package has them there already.
+Each script goes where its shell looks for it. scripts/shell-files.sh writes all of them.
 
 Examples:
   For bash, with the package bash-completion:
@@ -99,6 +99,13 @@ fn with_flags(command: Command, task: Task) -> Command {
 
 /// The flag with the values that a shell offers for it.
 fn with_values(arg: Arg) -> Arg {
+    if arg.is_require_equals_set() {
+        // A switch takes its value in the same word, as in --local=false, and is given without one.
+        return arg
+            .num_args(0)
+            .require_equals(false)
+            .action(ArgAction::SetTrue);
+    }
     let key = arg.get_long().unwrap_or_default();
     let words = words(key);
     let is_file = arg
@@ -146,7 +153,6 @@ mod tests {
             ("output", "text json jsonl"),
             ("on-session-lost", "republish fail"),
             ("on-too-large", "skip close"),
-            ("local", "true false"),
         ] {
             assert_eq!(words(key).join(" "), expected, "{key}");
             assert!(with_words.iter().any(|known| known == key), "{key}");

@@ -17,8 +17,8 @@ Prints the manual page of the program, or of one of its commands, in the form th
 
 Usage: mqtt-connection-sharing man [COMMAND]
 
-The package has the pages installed: man mqtt-connection-sharing, and man mqtt-connection-sharing-bench
-and so on for the commands.
+The pages are called mqtt-connection-sharing, mqtt-connection-sharing-bench and so on.
+scripts/shell-files.sh writes all of them to where man looks.
 
 Examples:
   Read a page that is not installed:
