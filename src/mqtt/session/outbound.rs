@@ -9,20 +9,21 @@
 #[cfg(test)]
 mod inspect;
 mod links;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod trials;
 
 use std::time::Instant;
 
-use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, Unsubscribing};
+use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing};
 use super::event::{Events, FirstUnanswered, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
 use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
 use super::suspects::{Suspects, Suspicion};
-use super::waiting::{Waiting, is_rest_for};
+use super::waiting::Waiting;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
 use crate::mqtt::v4::Outgoing;
 
@@ -83,13 +84,6 @@ pub(super) struct Outbound<T> {
 fn sent<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Entry<T>> {
     ring.get_mut(id)
         .filter(|entry| entry.ever_sent || entry.is_release())
-}
-
-/// The request that an acknowledgment may be for. The session that a broker keeps has no requests in it, so it has
-/// to be one that was sent on this link.
-fn asked<T>(ring: &mut Ring<Entry<T>>, id: PacketId) -> Option<&mut Body> {
-    let entry = ring.get_mut(id).filter(|entry| entry.on_this_link)?;
-    Some(&mut entry.body)
 }
 
 /// Commands on their way into the output.
@@ -338,74 +332,6 @@ impl<T> Outbound<T> {
         }
         let expected = |body: &Body| matches!(body, Body::Release { .. });
         self.complete(id, expected, events, now)
-    }
-
-    /// The SUBSCRIBE that a SUBACK answers.
-    pub(super) fn subscribing(&mut self, id: PacketId) -> Option<&mut Subscribing> {
-        match asked(&mut self.ring, id)? {
-            Body::Subscribe(asked) => Some(asked),
-            _ => None,
-        }
-    }
-
-    /// The UNSUBSCRIBE that an UNSUBACK answers.
-    pub(super) fn unsubscribing(&mut self, id: PacketId) -> Option<&mut Unsubscribing> {
-        match asked(&mut self.ring, id)? {
-            Body::Unsubscribe(left) => Some(left),
-            _ => None,
-        }
-    }
-
-    /// The packet of the request under this identifier was answered. The request is done, or its next packet waits ahead
-    /// of every other command. A request that has overtaken the rest of an older one is made once more, behind that.
-    pub(super) fn handle_request_answered(
-        &mut self,
-        id: PacketId,
-        events: &mut Events<T>,
-        now: Instant,
-    ) {
-        let Some(entry) = self.ring.get(id) else {
-            return;
-        };
-        if entry.is_renewal() {
-            let filters = entry.filters();
-            filters.for_each(|filter| self.suspects.forget_renewal(filter));
-        }
-        let is_too_early = entry.has_overtaken && self.has_rest_for(id, entry);
-        if entry.is_answered() && !is_too_early {
-            self.complete(id, |_| true, events, now);
-            return;
-        }
-        self.handle_answered(id, true);
-        let Some(mut entry) = self.ring.remove(id) else {
-            return;
-        };
-        entry.sent_in_session = false;
-        entry.on_this_link = false;
-        entry.attempts = 0;
-        if std::mem::take(&mut entry.shares_identifier) {
-            let mut release = Entry::release(&mut self.next_release, now);
-            release.ever_sent = true;
-            release.on_this_link = true;
-            release.sent = entry.sent;
-            // The identifier was freed a moment ago.
-            self.exactly_once += usize::from(self.ring.insert(id, release).is_ok());
-        }
-        entry.suspicion = Suspicion::default();
-        if is_too_early {
-            entry.forget_answers();
-            self.waiting.push_behind(entry);
-        } else {
-            self.waiting.push_front(entry);
-        }
-    }
-
-    /// Whether more is to come of an older request for one of the filters of this one.
-    fn has_rest_for(&self, id: PacketId, request: &Entry<T>) -> bool {
-        let is_rest = is_rest_for(request);
-        let others = self.ring.iter().filter(|(other, _)| *other != id);
-        let mut others = others.map(|(_, other)| other).chain(self.waiting.iter());
-        others.any(is_rest)
     }
 
     /// Ends the command that the broker has answered, and frees its identifier; returns false if its entry awaits
