@@ -207,6 +207,27 @@ fn a_packet_that_is_still_to_be_sent_is_sent_once() {
     t.finish();
 }
 
+/// PUBREC can only speak of another message. The first PUBCOMP ends that one, and the second one ours.
+#[test]
+fn a_qos_2_publish_of_which_nothing_has_left_is_not_taken_for_the_one_that_pubrec_came_for() {
+    let mut t = Transcript::connected();
+    let first = t.publish("t", 1, &"x".repeat(300_000));
+    t.sent.clear();
+    t.stalls_after(0);
+    let second = t.publish("t", 2, "2");
+    t.loses_link().flows().links_up();
+    t.stalls_after(0).connack(true);
+    t.receives(pubrec(2)).flows();
+    t.sent.pop_front();
+    t.sends("PUBREL 2");
+    t.sends("PUBLISH id=2 qos=2 t \"2\"").silent();
+    t.receives(pubcomp(2)).silent();
+    t.receives(pubrec(2)).sends("PUBREL 2").silent();
+    t.receives(pubcomp(2)).resolved(second, "delivered x1");
+    t.receives(puback(1)).resolved(first, "delivered x2");
+    t.finish();
+}
+
 /// It costs the broker's client memory for each of its own identifiers at most, and no command but those that find
 /// no identifier.
 #[test]
