@@ -20,7 +20,7 @@ use super::names::as_given;
 use super::print::{SCHEMA, to_json};
 use super::view::screen::above;
 
-/// What a line tells.
+/// The content of a line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Event<'a> {

@@ -187,7 +187,7 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         Task::Pub => {
             let publish = publish(chosen, settings, made_up_id)?;
             keep_what_others_have(chosen, &mut options, made_up_id);
-            // What waits for a subscription of another client with this identifier is left with the broker.
+            // A message that waits for another client with this identifier stays with the broker.
             options.unmatched_hold = *ranges::DURATION.end();
             options.command_queue = usize::from(options.max_inflight);
             checks::limits(&options, &publish.sent(), &names)?;

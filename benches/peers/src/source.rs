@@ -12,7 +12,7 @@ pub fn filter(window: u16, payload_size: usize, threads: usize, thread: usize) -
     format!("source/{window}/{payload_size}/{threads}/{thread}")
 }
 
-/// What one connection gets.
+/// The messages that one connection gets.
 #[derive(Debug, Default)]
 pub struct Source {
     /// The parts of the filter that all threads have in common.

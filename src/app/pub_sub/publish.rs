@@ -102,7 +102,7 @@ pub(crate) fn publish(
     })
 }
 
-/// What all threads of pub share.
+/// The parts that all threads of pub share.
 struct PubShared {
     handle: Handle,
     settings: PubSettings,

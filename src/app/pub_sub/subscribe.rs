@@ -152,7 +152,7 @@ impl Drop for EndsLoop<'_> {
     }
 }
 
-/// What all threads of sub share.
+/// The parts that all threads of sub share.
 struct SubShared {
     handle: Handle,
     settings: SubSettings,

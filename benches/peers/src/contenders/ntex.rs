@@ -1,8 +1,8 @@
 //! ntex-mqtt's client for MQTT 3.1.1. Everything of it belongs to one runtime thread.
 //!
 //! Alone, it publishes on that thread, without a future for a message: a callback says what was acknowledged. Fed, it
-//! gets its messages from publisher threads over a channel of tokio, which it empties many at a time. What it receives
-//! it counts on the runtime thread, or hands to threads. Its TLS is OpenSSL, as that of all other contenders.
+//! gets its messages from publisher threads over a channel of tokio, which it empties many at a time. It counts
+//! received messages on the runtime thread, or hands them to threads. Its TLS is OpenSSL, as that of all other contenders.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
