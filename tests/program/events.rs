@@ -1,6 +1,9 @@
 //! `--output jsonl`: an object on a line for each event, against a real Mosquitto. Each line is held to the schema
 //! ([`Running::finish`](crate::support::Running::finish)).
 
+// Clippy knows tests by their attribute only, but this is test code all the same.
+#![allow(clippy::unwrap_used)]
+
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4;
 use serde_json::Value;

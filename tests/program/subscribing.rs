@@ -1,5 +1,8 @@
 //! `sub` against a real Mosquitto over mutual TLS: its forms, its ends, and what its reader does.
 
+// Clippy knows tests by their attribute only, but this is test code all the same.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::TcpStream;
 
