@@ -49,6 +49,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 "$repository/scripts/gen-certs.sh" "$folder/certs" >"$folder/gen-certs.log"
 cd -- "$repository/benches/peers"
+cargo build --locked --release --quiet --manifest-path ../../Cargo.toml --bin mqtt-connection-sharing
+program=${CARGO_TARGET_DIR:-$repository/target}/release/mqtt-connection-sharing
 cargo build --locked --release --quiet
 cargo run --locked --release --quiet -- suite --certs "$folder/certs" --rounds "$rounds" --seconds "$seconds" \
+    --program "$program" \
     ${outputs[@]+"${outputs[@]}"}

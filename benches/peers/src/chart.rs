@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::suite::{Against, Measured, OURS, RAW, RECORDED};
+use crate::suite::{Against, BENCH, BENCH_RECEIVE, Measured, OURS, RAW, RECORDED};
 use crate::table::short;
 use crate::work::Mode;
 
@@ -43,9 +43,13 @@ const STYLE: &str = "\
 
 /// Draws the most important tasks.
 pub fn svg(measured: &[Measured]) -> Result<String> {
-    // The idle task has no rate, and one task is enough to show Mosquitto.
+    // The idle task has no rate, and one task is enough to show Mosquitto. The table has the rest.
     let is_shown = |task: &&Measured| match task.task.against {
-        Against::Sink => task.task.mode != Mode::Idle && !task.task.is_large(),
+        Against::Sink => match task.task.mode {
+            Mode::Idle => false,
+            Mode::Receive => !task.task.is_large() && task.task.window == 1000,
+            Mode::Async | Mode::Sync => !task.task.is_large() && task.task.qos == 1,
+        },
         Against::Mosquitto => task.task.mode == Mode::Async && task.task.window == 1000,
     };
     let tasks: Vec<&Measured> = measured.iter().filter(is_shown).collect();
@@ -74,7 +78,7 @@ pub fn svg(measured: &[Measured]) -> Result<String> {
         for median in &task.medians {
             let class = match median.contender.as_str() {
                 RAW => "raw",
-                OURS | RECORDED => "ours",
+                OURS | RECORDED | BENCH | BENCH_RECEIVE => "ours",
                 _ => "peer",
             };
             let rate = median.messages_per_second;

@@ -57,6 +57,9 @@ enum Command {
         /// How long each contender publishes in a round.
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
+        /// This project's program. Without it, `bench` is left out.
+        #[arg(long)]
+        program: Option<PathBuf>,
         /// Write the figures here, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -92,10 +95,11 @@ fn main() -> Result<()> {
             certs,
             rounds,
             seconds,
+            program,
             json,
             chart,
         } => {
-            let suite = suite::run(&tls::check(&certs)?, rounds, seconds)?;
+            let suite = suite::run(&tls::check(&certs)?, program.as_deref(), rounds, seconds)?;
             print!("{}", table::text(&suite, seconds)?);
             if let Some(path) = json {
                 suite::write(&path, &table::json(&suite, seconds)?)?;

@@ -3,6 +3,7 @@
 //! A round takes the contenders in turn, so that other work of the machine affects all of them. The
 //! result is the median over the rounds.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -34,6 +35,7 @@ pub struct Task {
     pub threads: usize,
     pub window: u16,
     pub payload_size: usize,
+    pub qos: u8,
     /// The factor by which this task runs longer.
     #[serde(skip)]
     longer: f64,
@@ -47,6 +49,9 @@ pub const LONGER: f64 = 3.0;
 pub const RAW: &str = "raw";
 pub const OURS: &str = "mqtt-connection-sharing";
 pub const RECORDED: &str = "recorded";
+/// This project's program, and the same when it receives everything back.
+pub const BENCH: &str = "bench";
+pub const BENCH_RECEIVE: &str = "bench-receive";
 /// The peer that publishes on its own thread, and the same one fed by threads.
 pub const ALONE: &str = "ntex-mqtt";
 pub const FED: &str = "ntex-mqtt-fed";
@@ -66,10 +71,25 @@ const ALL: &[&str] = &[
     RUMQTTC,
     PAHO,
 ];
-const ALL_AND_RECORDED: &[&str] = &[
+const ALL_AND_OWN: &[&str] = &[
     RAW,
     OURS,
     RECORDED,
+    BENCH,
+    ALONE,
+    FED,
+    LIBMOSQUITTO,
+    RUMQTTC_NEXT,
+    RUMQTTC,
+    PAHO,
+];
+/// Those that know QoS 2.
+const EXACTLY_ONCE: &[&str] = &[OURS, BENCH, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
+const ALL_AND_BENCH: &[&str] = &[
+    RAW,
+    OURS,
+    BENCH,
+    BENCH_RECEIVE,
     ALONE,
     FED,
     LIBMOSQUITTO,
@@ -96,6 +116,7 @@ const fn task(name: &'static str, against: Against, threads: usize, window: u16)
         threads,
         window,
         payload_size: 64,
+        qos: 1,
         longer: 1.0,
         contenders: ALL,
     }
@@ -126,14 +147,19 @@ const fn large(name: &'static str, mode: Mode, payload_size: usize) -> Task {
 }
 
 /// All tasks, in the order of the table.
-pub const TASKS: [Task; 20] = [
+pub const TASKS: [Task; 21] = [
     Task {
-        contenders: ALL_AND_RECORDED,
+        contenders: ALL_AND_OWN,
         ..task("window 1000", Against::Sink, 4, 1000)
     },
     Task {
-        contenders: ALL_AND_RECORDED,
+        contenders: ALL_AND_OWN,
         ..task("window 100", Against::Sink, 4, 100)
+    },
+    Task {
+        qos: 2,
+        contenders: EXACTLY_ONCE,
+        ..task("QoS 2, window 20", Against::Sink, 4, 20)
     },
     Task {
         longer: LONGER,
@@ -149,7 +175,10 @@ pub const TASKS: [Task; 20] = [
         contenders: SHARED,
         ..task("idle", Against::Sink, 1, 1000)
     },
-    task("Mosquitto, window 1000", Against::Mosquitto, 4, 1000),
+    Task {
+        contenders: ALL_AND_BENCH,
+        ..task("Mosquitto, window 1000", Against::Mosquitto, 4, 1000)
+    },
     task("Mosquitto, window 100", Against::Mosquitto, 4, 100),
     Task {
         mode: Mode::Sync,
@@ -192,7 +221,8 @@ pub struct Median {
     pub latency_p50_us: Option<f64>,
     pub cpu_us_per_message: f64,
     pub cpu_seconds: f64,
-    pub waits: f64,
+    /// Unknown of a contender that runs another program.
+    pub waits: Option<f64>,
     pub peak_rss_bytes: f64,
 }
 
@@ -220,7 +250,7 @@ pub struct Suite {
 }
 
 /// Runs all tasks.
-pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Suite> {
+pub fn run(certs: &Certs, program: Option<&Path>, rounds: usize, seconds: f64) -> Result<Suite> {
     let sink = Server::sink(certs)?;
     let mosquitto = Server::mosquitto(certs)?;
     let mut all: Vec<Vec<Figures>> = vec![Vec::new(); TASKS.len()];
@@ -234,7 +264,11 @@ pub fn run(certs: &Certs, rounds: usize, seconds: f64) -> Result<Suite> {
                 Against::Mosquitto => &mosquitto,
             };
             for contender in task.contenders {
-                let run = one(contender, task, certs, server.port, task.longer * seconds);
+                if program.is_none() && [BENCH, BENCH_RECEIVE].contains(contender) {
+                    continue;
+                }
+                let seconds = task.longer * seconds;
+                let run = one(contender, task, certs, program, server.port, seconds);
                 figures.push(run.with_context(|| format!("{contender}, {}", task.name))?);
             }
         }
@@ -262,8 +296,16 @@ fn summary(figures: &[Vec<Figures>]) -> Vec<Measured> {
 }
 
 /// Runs one contender in a process of its own.
-fn one(contender: &str, task: &Task, certs: &Certs, port: u16, seconds: f64) -> Result<Figures> {
+fn one(
+    contender: &str,
+    task: &Task,
+    certs: &Certs,
+    program: Option<&Path>,
+    port: u16,
+    seconds: f64,
+) -> Result<Figures> {
     let mode = serde_json::to_value(task.mode)?;
+    let program = program.map(|program| [OsStr::new("--program"), program.as_os_str()]);
     let mut child = Command::new(std::env::current_exe()?)
         .args(["run", contender, "--certs"])
         .arg(&certs.0)
@@ -272,7 +314,9 @@ fn one(contender: &str, task: &Task, certs: &Certs, port: u16, seconds: f64) -> 
         .args(["--threads", &task.threads.to_string()])
         .args(["--window", &task.window.to_string()])
         .args(["--payload-size", &task.payload_size.to_string()])
+        .args(["--qos", &task.qos.to_string()])
         .args(["--seconds", &seconds.to_string()])
+        .args(program.into_iter().flatten())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -307,7 +351,7 @@ fn medians(contender: &str, figures: &[Figures]) -> Option<Median> {
         latency_p50_us: of(&|f| f.latency_us.map(|l| l.p50)),
         cpu_us_per_message: of(&|f| Some(f.cpu_us_per_message))?,
         cpu_seconds: of(&|f| Some(f.cpu_seconds))?,
-        waits: of(&|f| Some(f.waits as f64))?,
+        waits: of(&|f| Some(f.waits? as f64)),
         peak_rss_bytes: of(&|f| Some(f.peak_rss_bytes as f64))?,
     })
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::suite::{ALONE, FED, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite, Task};
+use crate::suite::{
+    ALONE, BENCH, BENCH_RECEIVE, FED, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite, Task,
+};
 use crate::work::Mode;
 
 /// In shorter rounds the beginning counts too much, because nothing is in the caches yet.
@@ -77,13 +79,17 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
         };
         writeln!(text, "{} ({threads})", task.task.name)?;
         for median in &task.medians {
-            let waits = median.waits;
+            let waits = median
+                .waits
+                .map_or("-".to_owned(), |waits| format!("{waits:.0}"));
             // These publish on one thread, whatever number of publisher threads the others have.
             let is_receiving = task.task.mode == Mode::Receive;
             let contender = match median.contender.as_str() {
                 RAW => "raw (1 thread)",
                 ALONE if !is_receiving => "ntex-mqtt (1 thread)",
                 FED => "ntex-mqtt, fed",
+                BENCH => "bench of this project",
+                BENCH_RECEIVE => "bench --receive",
                 RECORDED => "the same, recorded",
                 other => other,
             };
@@ -103,7 +109,7 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
             let memory = format!("{:.1} MiB", median.peak_rss_bytes / 1_048_576.0);
             writeln!(
                 text,
-                "  {contender:<26}{rate:>12}{trip:>12}{cpu:>16}{waits:>10.0}{memory:>12}"
+                "  {contender:<26}{rate:>12}{trip:>12}{cpu:>16}{waits:>10}{memory:>12}"
             )?;
         }
     }
@@ -198,6 +204,17 @@ fn of_medians(measured: &[Measured]) -> Vec<Ratio> {
         "window 100, times ntex-mqtt on its own thread",
         above(narrow, &[ALONE]),
         2.8,
+    );
+    let bench = |task: Option<&Measured>| Some(rate(task?, BENCH)? / rate(task?, FED)?);
+    ratios.at_least(
+        "window 1000, bench, times ntex-mqtt fed by 4",
+        bench(sink),
+        3.5,
+    );
+    ratios.at_least(
+        "window 100, bench, times ntex-mqtt fed by 4",
+        bench(narrow),
+        3.0,
     );
     ratios.tell("window 1000, times the best peer", above(sink, &PEERS));
     ratios.tell("window 100, times the best peer", above(narrow, &PEERS));

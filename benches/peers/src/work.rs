@@ -1,5 +1,6 @@
 //! The tasks of a contender, and the figures that it reports.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -51,6 +52,9 @@ pub struct Work {
     pub window: u16,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,
+    /// This project's program, for the contenders that run it.
+    #[arg(long)]
+    pub program: Option<PathBuf>,
 }
 
 impl Work {
@@ -171,7 +175,7 @@ pub struct Figures {
     pub cpu_seconds: f64,
     pub cpu_us_per_message: f64,
     /// How often a thread of the process gave up its processor to wait.
-    pub waits: i64,
+    pub waits: Option<i64>,
     pub peak_rss_bytes: i64,
 }
 
@@ -231,7 +235,9 @@ impl Meter {
             latency_us: latencies.map(|latencies| latencies.summary()),
             cpu_seconds,
             cpu_us_per_message: cpu_seconds * 1e6 / messages.max(1) as f64,
-            waits: usage.voluntary_context_switches() - self.usage.voluntary_context_switches(),
+            waits: Some(
+                usage.voluntary_context_switches() - self.usage.voluntary_context_switches(),
+            ),
             peak_rss_bytes: peak_since_exec().unwrap_or(usage.max_rss() * unit),
         })
     }

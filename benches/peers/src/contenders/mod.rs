@@ -1,5 +1,6 @@
 //! The contenders. Each works in its own way and through its public interface.
 
+mod bench;
 mod libmosquitto;
 mod ntex;
 mod paho;
@@ -19,9 +20,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::source;
 use crate::work::{Contender, Latencies, Meter, Mode, Quota, Start, Work};
 
-/// All contenders. The first is the limit that TLS sets, the second and third are this project,
-/// the rest are its peers.
-pub const ALL: [Contender; 9] = [
+/// All contenders. The first is the limit that TLS sets, the next four are this project, the rest are its peers.
+pub const ALL: [Contender; 11] = [
     Contender {
         name: "raw",
         what: "ready-made packets over TLS, no client at all",
@@ -36,6 +36,16 @@ pub const ALL: [Contender; 9] = [
         name: "recorded",
         what: "this project's library with a recording, which is read ten times a second",
         run: sharing::recorded,
+    },
+    Contender {
+        name: "bench",
+        what: "this project's program, its command bench",
+        run: bench::run,
+    },
+    Contender {
+        name: "bench-receive",
+        what: "the same, and it receives everything back",
+        run: bench::run_received,
     },
     Contender {
         name: "ntex-mqtt",
