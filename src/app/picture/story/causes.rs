@@ -93,9 +93,13 @@ impl ToldAttempt {
             }
             EventKind::Refused { code } => self.code = Some(*code),
             EventKind::AttemptFailed { error } => {
-                let of_an_address = self.of_an_address.take().map(|(_, words)| words);
-                let of_all = || words(self.stage, error, self.code);
-                self.cause = Some(of_an_address.unwrap_or_else(of_all));
+                // CONNACK may refuse at the address that follows one of no use.
+                let of_an_address = self.of_an_address.take();
+                let of_an_address = of_an_address.filter(|_| self.stage <= ReachedStep::Tcp);
+                self.cause = Some(match of_an_address {
+                    Some((_, words)) => words,
+                    None => words(self.stage, error, self.code),
+                });
             }
             _ => {}
         }
@@ -243,6 +247,24 @@ mod tests {
             cause_of(&events).as_deref(),
             Some("the TLS handshake failed")
         );
+    }
+
+    #[test]
+    fn a_refusal_counts_more_than_an_address_before_it() {
+        let to = "127.0.0.1:1".parse().unwrap();
+        let events = [
+            EventKind::Step(AttemptStep::TcpBegan { to }),
+            address_failed(io::ErrorKind::ConnectionRefused),
+            EventKind::Step(AttemptStep::TcpBegan { to }),
+            EventKind::Step(AttemptStep::TcpDone { to }),
+            EventKind::Step(AttemptStep::ConnectSent),
+            EventKind::Refused { code: 2 },
+            EventKind::AttemptFailed {
+                error: failure(Blame::Refused, None),
+            },
+        ];
+        let expected = "the broker refused the client identifier (return code 2)";
+        assert_eq!(cause_of(&events).as_deref(), Some(expected));
     }
 
     #[test]
