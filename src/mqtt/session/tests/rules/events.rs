@@ -192,7 +192,8 @@ impl Record {
         outcome: &Outcome,
         cause: &Cause,
     ) -> Rule {
-        let of_it = |filters: &[String]| filters.iter().all(|f| command.filters.contains(f));
+        // One of its packets, and not a renewal of one of its filters.
+        let of_it = |filters: &[String]| command.filters.chunks(8).any(|packet| packet == filters);
         let is_it = |id: u16, tried: &Tried| match tried {
             Tried::Message(tried) => *tried == token && id == command.id,
             Tried::Subscribe(filters) => command.kind == Kind::Subscribe && of_it(filters),
