@@ -17,7 +17,7 @@ use mqtt_connection_sharing::error::Error;
 use app::cli::Cli;
 use app::command_line::CommandLine;
 use app::demo::{DemoReport, Interrupt, Run};
-use app::events::Events;
+use app::events::EventOutput;
 use app::in_force::in_force;
 use app::picture::Recordings;
 use app::print::{Results, print_error, print_line};
@@ -74,7 +74,7 @@ fn run(cli: Cli) -> Result<u8, Error> {
     let _local = local::start(&mut config)?;
     log::info!("connecting to {}", config.options.address());
 
-    let events = Events::new(
+    let events = EventOutput::new(
         config.output == Format::Jsonl,
         config.options.address(),
         config.options.client_id.clone(),

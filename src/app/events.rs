@@ -15,15 +15,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::base64::base64;
-use super::demo::Run;
+use super::json::{SCHEMA, to_json};
 use super::names::as_given;
-use super::print::{SCHEMA, to_json};
 use super::view::screen::above;
 
 /// The content of a line.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Event<'a> {
+pub(crate) enum OutputEvent<'a> {
     /// The broker has accepted the connection.
     Connected {
         /// Whether the broker had kept the session: `new` or `resumed`.
@@ -46,7 +45,7 @@ pub(crate) enum Event<'a> {
     /// The reader was slow: so many events of the connection are left out here.
     Missed { count: u64 },
     /// An iteration of the demo is over.
-    Iteration { run: &'a Run },
+    Iteration { run: Value },
     /// A message came.
     Message {
         topic: &'a str,
@@ -90,11 +89,11 @@ impl Failure {
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> OutputEvent<'a> {
     /// A message that came.
     pub(crate) fn message(message: &'a Message) -> Self {
         let payload = std::str::from_utf8(message.payload()).ok();
-        Event::Message {
+        OutputEvent::Message {
             topic: message.topic(),
             payload,
             payload_base64: payload.is_none().then(|| base64(message.payload())),
@@ -106,19 +105,21 @@ impl<'a> Event<'a> {
 
     fn name(&self) -> &'static str {
         match self {
-            Event::Connected { .. } => "connected",
-            Event::Lost { .. } => "lost",
-            Event::AttemptFailed { .. } => "attempt_failed",
-            Event::Missed { .. } => "missed",
-            Event::Iteration { .. } => "iteration",
-            Event::Message { .. } => "message",
-            Event::End { .. } => "end",
+            OutputEvent::Connected { .. } => "connected",
+            OutputEvent::Lost { .. } => "lost",
+            OutputEvent::AttemptFailed { .. } => "attempt_failed",
+            OutputEvent::Missed { .. } => "missed",
+            OutputEvent::Iteration { .. } => "iteration",
+            OutputEvent::Message { .. } => "message",
+            OutputEvent::End { .. } => "end",
         }
     }
 
     fn failure(&mut self) -> Option<&mut Failure> {
         match self {
-            Event::Lost { failure, .. } | Event::AttemptFailed { failure } => Some(failure),
+            OutputEvent::Lost { failure, .. } | OutputEvent::AttemptFailed { failure } => {
+                Some(failure)
+            }
             _ => None,
         }
     }
@@ -126,7 +127,7 @@ impl<'a> Event<'a> {
 
 /// A line.
 #[derive(Serialize)]
-struct Line<'a> {
+struct EventLine<'a> {
     schema: u32,
     event: &'static str,
     /// As RFC 3339 has it, in UTC.
@@ -134,32 +135,32 @@ struct Line<'a> {
     endpoint: &'a str,
     client_id: &'a str,
     #[serde(flatten)]
-    what: &'a Event<'a>,
+    what: &'a OutputEvent<'a>,
 }
 
 /// Writes the lines of a run.
-pub(crate) struct Events {
+pub(crate) struct EventOutput {
     /// Whether more than messages is told.
     is_on: bool,
     endpoint: String,
     client_id: String,
-    state: Mutex<State>,
+    state: Mutex<EventState>,
 }
 
 #[derive(Default)]
-struct State {
+struct EventState {
     /// The events of the loop that runs.
     watched: Option<ConnectionEvents>,
     /// A failure, and when it was. It is told once it is known whether another attempt follows.
-    failed: Option<(Event<'static>, Instant)>,
+    failed: Option<(OutputEvent<'static>, Instant)>,
     /// The first error of writing.
     broken: Option<io::Error>,
 }
 
-impl Events {
+impl EventOutput {
     /// Of a run with this broker. Unless it `is_on`, messages alone are told.
     pub(crate) fn new(is_on: bool, endpoint: String, client_id: String) -> Arc<Self> {
-        Arc::new(Events {
+        Arc::new(EventOutput {
             is_on,
             endpoint,
             client_id,
@@ -196,7 +197,7 @@ impl Events {
     ///
     /// # Errors
     /// When it cannot be written, or an earlier one could not.
-    pub(crate) fn tell(&self, event: &Event<'_>) -> io::Result<()> {
+    pub(crate) fn tell(&self, event: &OutputEvent<'_>) -> io::Result<()> {
         let mut state = self.lock();
         self.catch_up(&mut state);
         self.write(&mut state, event, SystemTime::now());
@@ -220,37 +221,37 @@ impl Events {
     }
 
     /// Tells what has happened to the connection.
-    fn catch_up(&self, state: &mut State) {
+    fn catch_up(&self, state: &mut EventState) {
         while let Some(Ok(event)) = state.watched.as_mut().map(ConnectionEvents::try_recv) {
             self.take(state, &event);
         }
     }
 
-    fn take(&self, state: &mut State, event: &ConnectionEvent) {
+    fn take(&self, state: &mut EventState, event: &ConnectionEvent) {
         let told = match &event.kind {
             EventKind::Connected {
                 session_present,
                 address,
                 ..
-            } => Event::Connected {
+            } => OutputEvent::Connected {
                 session: match session_present {
                     true => "resumed",
                     false => "new",
                 },
                 address: address.map(|address| address.to_string()),
             },
-            EventKind::Missed { count } => Event::Missed { count: *count },
+            EventKind::Missed { count } => OutputEvent::Missed { count: *count },
             EventKind::Lost { error, lasted } => {
                 let failure = Failure::of(error);
                 let lasted_ms = milliseconds(*lasted);
                 self.tell_failed(state, None);
-                state.failed = Some((Event::Lost { failure, lasted_ms }, event.at));
+                state.failed = Some((OutputEvent::Lost { failure, lasted_ms }, event.at));
                 return;
             }
             EventKind::AttemptFailed { error } => {
                 let failure = Failure::of(error);
                 self.tell_failed(state, None);
-                state.failed = Some((Event::AttemptFailed { failure }, event.at));
+                state.failed = Some((OutputEvent::AttemptFailed { failure }, event.at));
                 return;
             }
             EventKind::Retrying { next_try, .. } => {
@@ -265,7 +266,7 @@ impl Events {
         self.write(state, &told, time_of(event.at));
     }
 
-    fn tell_failed(&self, state: &mut State, retry_in_ms: Option<u64>) {
+    fn tell_failed(&self, state: &mut EventState, retry_in_ms: Option<u64>) {
         if let Some((mut event, at)) = state.failed.take() {
             if let Some(failure) = event.failure() {
                 failure.retry_in_ms = retry_in_ms;
@@ -274,7 +275,7 @@ impl Events {
         }
     }
 
-    fn write(&self, state: &mut State, event: &Event<'_>, time: SystemTime) {
+    fn write(&self, state: &mut EventState, event: &OutputEvent<'_>, time: SystemTime) {
         if state.broken.is_some() {
             return;
         }
@@ -283,8 +284,8 @@ impl Events {
         state.broken = write(line.as_bytes()).err();
     }
 
-    fn line(&self, event: &Event<'_>, time: SystemTime) -> String {
-        to_json(&Line {
+    fn line(&self, event: &OutputEvent<'_>, time: SystemTime) -> String {
+        to_json(&EventLine {
             schema: SCHEMA,
             event: event.name(),
             time: humantime::format_rfc3339_millis(time).to_string(),
@@ -294,14 +295,14 @@ impl Events {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, EventState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The watch over a loop.
 #[must_use]
-pub(crate) struct Watching(Option<(Arc<Events>, JoinHandle<()>)>);
+pub(crate) struct Watching(Option<(Arc<EventOutput>, JoinHandle<()>)>);
 
 impl Watching {
     /// The loop has ended: waits until all of its events are told.
@@ -341,12 +342,13 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::demo::Run;
     use crate::support::schema::Schema;
     use mqtt_connection_sharing::QoS;
     use mqtt_connection_sharing::error::Blame;
 
-    fn line(event: &Event<'_>) -> Value {
-        let events = Events::new(true, "a:1".to_owned(), "me".to_owned());
+    fn line(event: &OutputEvent<'_>) -> Value {
+        let events = EventOutput::new(true, "a:1".to_owned(), "me".to_owned());
         let line = events.line(event, SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         assert!(!line.contains('\n'), "{line}");
         let value = serde_json::from_str(&line).unwrap();
@@ -358,22 +360,22 @@ mod tests {
     fn each_event_fits_the_schema_and_says_when_where_and_who() {
         let mut failure = Failure::of(&Error::new(Blame::Network, "t", "p", "do this"));
         failure.retry_in_ms = Some(3);
-        let run = Run::empty(1, 8);
+        let run = serde_json::to_value(Run::empty(1, 8)).unwrap();
         for event in [
-            Event::Connected {
+            OutputEvent::Connected {
                 session: "new",
                 address: None,
             },
-            Event::Lost {
+            OutputEvent::Lost {
                 failure: failure.clone(),
                 lasted_ms: 4,
             },
-            Event::AttemptFailed {
+            OutputEvent::AttemptFailed {
                 failure: Failure::of(&Error::new(Blame::Network, "t", "p", "")),
             },
-            Event::Missed { count: 3 },
-            Event::Iteration { run: &run },
-            Event::End {
+            OutputEvent::Missed { count: 3 },
+            OutputEvent::Iteration { run },
+            OutputEvent::End {
                 exit_status: 130,
                 error: Some("x".to_owned()),
                 result: None,
@@ -387,7 +389,7 @@ mod tests {
                 (&"a:1".into(), &"me".into())
             );
         }
-        let lost = line(&Event::Lost {
+        let lost = line(&OutputEvent::Lost {
             failure,
             lasted_ms: 4,
         });
@@ -400,11 +402,11 @@ mod tests {
     #[test]
     fn a_payload_is_a_text_or_else_base64() {
         let text = Message::new("a", QoS::AtLeastOnce, "\"on\"\n\u{1b}é");
-        let shown = line(&Event::message(&text));
+        let shown = line(&OutputEvent::message(&text));
         assert_eq!(shown["payload"], "\"on\"\n\u{1b}é");
         assert_eq!(shown.get("payload_base64"), None);
         let bytes = Message::new("a", QoS::AtMostOnce, vec![0xff, 0]);
-        let shown = line(&Event::message(&bytes));
+        let shown = line(&OutputEvent::message(&bytes));
         assert_eq!(
             (&shown["payload"], &shown["payload_base64"]),
             (&Value::Null, &"/wA=".into())

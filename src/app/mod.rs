@@ -31,6 +31,8 @@ mod help;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod in_force;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod json;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod lines;
 pub(crate) mod local;
 pub(crate) mod logging;

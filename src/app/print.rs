@@ -10,18 +10,15 @@ use mqtt_connection_sharing::error::{Blame, Error};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::demo::Run;
-use super::events::{Event, Events, write};
+use super::events::{EventOutput, OutputEvent, write};
+use super::json::to_json;
 use super::names::as_given;
 use super::values::Format;
-
-/// The version of the JSON's form. A change that is no addition raises it. See `config/output.schema.json`.
-pub(crate) const SCHEMA: u32 = 1;
 
 /// Writes results in the form that was asked for.
 pub(crate) struct Results {
     output: Format,
-    events: Arc<Events>,
+    events: Arc<EventOutput>,
     /// The report, for the last event.
     result: Option<Value>,
     /// The first error of writing.
@@ -29,7 +26,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    pub(crate) fn new(output: Format, events: Arc<Events>) -> Self {
+    pub(crate) fn new(output: Format, events: Arc<EventOutput>) -> Self {
         Results {
             output,
             events,
@@ -46,13 +43,15 @@ impl Results {
     }
 
     /// An iteration of the demo is over. Returns whether anybody may still read of the next one.
-    pub(crate) fn iteration(&mut self, run: &Run) -> bool {
+    pub(crate) fn iteration(&mut self, run: &(impl Display + Serialize)) -> bool {
         if self.output != Format::Jsonl {
             self.line(run);
             return true;
         }
         // Its error is kept.
-        let _ = self.events.tell(&Event::Iteration { run });
+        if let Ok(run) = serde_json::to_value(run) {
+            let _ = self.events.tell(&OutputEvent::Iteration { run });
+        }
         !self.events.is_closed()
     }
 
@@ -77,7 +76,7 @@ impl Results {
             let error = error.map(|error| as_given(&error.to_string()).into_owned());
             let result = self.result.take();
             // Its error is kept.
-            let _ = self.events.tell(&Event::End {
+            let _ = self.events.tell(&OutputEvent::End {
                 exit_status,
                 error,
                 result,
@@ -93,12 +92,6 @@ impl Results {
             self.written = result;
         }
     }
-}
-
-/// One JSON object on one line.
-pub(crate) fn to_json(report: &impl Serialize) -> String {
-    // Finite numbers, booleans and strings under string keys cannot fail to become JSON.
-    serde_json::to_string(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
 }
 
 /// Writes a line. A reader that goes away early is no error of ours; output that cannot be stored is one.

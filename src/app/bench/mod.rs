@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded};
 
 use crate::app::demo::{self, Interrupt};
-use crate::app::events::Events;
+use crate::app::events::EventOutput;
+use crate::app::json::SCHEMA;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::picture::{MessageCounts, Recordings};
-use crate::app::print::SCHEMA;
 use crate::app::problems::{not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, Received};
 use crate::app::values::BenchMode;
@@ -65,7 +65,7 @@ pub(crate) fn run(
     settings: &BenchSettings,
     interrupt: &Arc<Interrupt>,
     recordings: &mut Recordings,
-    (view, told): (&View, &Arc<Events>),
+    (view, told): (&View, &Arc<EventOutput>),
 ) -> Result<BenchReport, Error> {
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;

@@ -179,7 +179,7 @@ impl BenchReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::print::to_json;
+    use crate::app::json::to_json;
 
     fn report() -> BenchReport {
         BenchReport {

@@ -16,7 +16,7 @@ use mqtt_connection_sharing::{
 
 use super::settings::CheckSettings;
 use crate::app::demo::Interrupt;
-use crate::app::events::{Events, Watching};
+use crate::app::events::{EventOutput, Watching};
 
 /// A loop that runs, and its events.
 pub(super) struct Connected {
@@ -33,7 +33,7 @@ impl Connected {
         client: Client,
         settings: &CheckSettings,
         interrupt: &Interrupt,
-        told: &Arc<Events>,
+        told: &Arc<EventOutput>,
     ) -> Result<Self, Error> {
         let (agent, handle) = client.open();
         let watching = told.watch(&handle);

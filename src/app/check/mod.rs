@@ -26,9 +26,9 @@ use mqtt_connection_sharing::{
 };
 
 use crate::app::demo::{Interrupt, leave_no_session};
-use crate::app::events::Events;
+use crate::app::events::EventOutput;
+use crate::app::json::SCHEMA;
 use crate::app::names::as_given;
-use crate::app::print::SCHEMA;
 use crate::app::view::View;
 use causes::{Facts, FailureSeen, causes};
 use connected::{Connected, interrupted};
@@ -57,7 +57,7 @@ pub(crate) fn run(
     mut options: Options,
     settings: &CheckSettings,
     interrupt: &Interrupt,
-    (view, events): (&View, &Arc<Events>),
+    (view, events): (&View, &Arc<EventOutput>),
     show: &mut dyn FnMut(&dyn Display),
 ) -> Result<CheckReport, Error> {
     options.clean_session = false;

@@ -274,7 +274,7 @@ pub(crate) fn example() -> CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::print::SCHEMA;
+    use crate::app::json::SCHEMA;
 
     pub(super) fn failed() -> CheckLine {
         let mut line = CheckLine::new(

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
-use crate::app::events::Events;
+use crate::app::events::EventOutput;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::quiet_library;
 use crate::app::names::as_given;
@@ -53,7 +53,7 @@ pub(crate) fn run(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
-    (view, events): (&View, &Arc<Events>),
+    (view, events): (&View, &Arc<EventOutput>),
     mut on_run: impl FnMut(Run) -> bool,
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
@@ -228,7 +228,7 @@ fn iterate(
     settings: &DemoSettings,
     interrupt: &Interrupt,
     recordings: &mut Recordings,
-    (view, told): (&View, &Arc<Events>),
+    (view, told): (&View, &Arc<EventOutput>),
 ) -> (Run, Ended) {
     let begin = Instant::now();
     let plan = Plan::of_demo(settings);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::app::json::SCHEMA;
 use crate::app::lines::{CameBack, Many, Micros, Shared, entry};
 use crate::app::picture::MessageCounts;
-use crate::app::print::SCHEMA;
 use crate::app::traffic::Received;
 
 /// Where the texts of a block begin.
@@ -310,7 +310,7 @@ impl fmt::Display for DemoReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::print::to_json;
+    use crate::app::json::to_json;
 
     fn publisher() -> Published {
         Published {

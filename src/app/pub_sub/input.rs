@@ -11,14 +11,14 @@ use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 
 use super::settings::MessageSource;
-use super::{Problem, WRONG, spawn};
+use super::{EarlyEnd, WRONG, spawn};
 use crate::app::values::wrong;
 
 /// Messages that are read ahead.
 const AHEAD: usize = 16;
 
 /// A message, or the reason why there are no more.
-pub(super) type Read1 = Result<Vec<u8>, Problem>;
+pub(super) type Read1 = Result<Vec<u8>, EarlyEnd>;
 
 /// An open source of messages.
 pub(super) struct Input {
@@ -80,7 +80,7 @@ impl Input {
     }
 
     /// The next message; `None` at the end. A whole source that is empty is an empty message.
-    fn next(&mut self, number: u64) -> Result<Option<Vec<u8>>, Problem> {
+    fn next(&mut self, number: u64) -> Result<Option<Vec<u8>>, EarlyEnd> {
         let mut message = Vec::new();
         let mut bytes = self.bytes.by_ref().take(MAX_REMAINING_LENGTH as u64 + 1);
         let read = match self.lines {
@@ -92,7 +92,7 @@ impl Input {
             false => "the message".to_owned(),
         };
         let read =
-            read.map_err(|error| Problem::new(WRONG, format!("{which} cannot be read: {error}")))?;
+            read.map_err(|error| EarlyEnd::new(WRONG, format!("{which} cannot be read: {error}")))?;
         if self.lines && read == 0 {
             return Ok(None);
         }
@@ -103,7 +103,7 @@ impl Input {
             let problem = format!(
                 "{which} has more than {MAX_REMAINING_LENGTH} bytes, which no packet can have [MQTT 3.1.1, 2.2.3]"
             );
-            return Err(Problem::new(WRONG, problem));
+            return Err(EarlyEnd::new(WRONG, problem));
         }
         Ok(Some(message))
     }

@@ -34,15 +34,15 @@ const TOO_LATE: u8 = 5;
 
 /// The reason why a run ends early: a line for people, and the exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Problem {
+struct EarlyEnd {
     text: String,
     exit_status: u8,
 }
 
-impl Problem {
+impl EarlyEnd {
     fn new(exit_status: u8, text: impl Into<String>) -> Self {
         let text = as_given(&text.into()).into_owned();
-        Problem { text, exit_status }
+        EarlyEnd { text, exit_status }
     }
 
     /// A command that was not delivered, by its name.
@@ -53,11 +53,11 @@ impl Problem {
             | Outcome::Refused { .. } => REFUSED,
             _ => FAILED,
         };
-        Problem::new(exit_status, format!("{command} was {outcome}"))
+        EarlyEnd::new(exit_status, format!("{command} was {outcome}"))
     }
 
     fn of_error(error: &Error) -> Self {
-        Problem::new(error.exit_status(), error.to_string())
+        EarlyEnd::new(error.exit_status(), error.to_string())
     }
 }
 

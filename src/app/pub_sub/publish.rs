@@ -18,10 +18,10 @@ use mqtt_connection_sharing::{Batch, Client, Handle, Publish, QoS};
 use super::input::{Input, Read1};
 use super::report::PubReport;
 use super::settings::PubSettings;
-use super::{FAILED, GRACE, Problem, spawn};
+use super::{EarlyEnd, FAILED, GRACE, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
-use crate::app::events::Events;
-use crate::app::print::SCHEMA;
+use crate::app::events::EventOutput;
+use crate::app::json::SCHEMA;
 use crate::app::view::View;
 
 /// Stack of a publisher: there may be thousands of them.
@@ -36,7 +36,7 @@ pub(crate) fn publish(
     options: Options,
     settings: &PubSettings,
     interrupt: &Interrupt,
-    (view, events): (&View, &Arc<Events>),
+    (view, events): (&View, &Arc<EventOutput>),
 ) -> Result<PubReport, Error> {
     let begin = Instant::now();
     let input = Input::open(&settings.messages)?;
@@ -55,7 +55,7 @@ pub(crate) fn publish(
     });
     // Dropped when the loop has ended: nobody waits for further messages then.
     let (runs, ended) = bounded(0);
-    let conductor = Conductor {
+    let conductor = PubConductor {
         shared: Arc::clone(&shared),
         grace,
     };
@@ -65,7 +65,7 @@ pub(crate) fn publish(
     interrupt.loop_ended(&ended);
     watching.end();
     if conductor.join().is_err() {
-        shared.note(Problem::new(FAILED, "the conducting thread panicked"));
+        shared.note(EarlyEnd::new(FAILED, "the conducting thread panicked"));
     }
     let interrupted = interrupt.is_requested();
     let connects = ended.stats.connects;
@@ -75,11 +75,11 @@ pub(crate) fn publish(
     }
     // The messages have failed because of it.
     let problem = match error.as_ref() {
-        Some(error) => Some(Problem::of_error(error)),
+        Some(error) => Some(EarlyEnd::of_error(error)),
         None => shared.problem(),
     };
     let problem = match interrupted {
-        true => Some(Problem::new(FAILED, "interrupted")),
+        true => Some(EarlyEnd::new(FAILED, "interrupted")),
         false => problem,
     };
     if settings.made_up_id && !ended.client.options().clean_session && connects > 0 {
@@ -109,20 +109,20 @@ struct PubShared {
     published: AtomicU64,
     acknowledged: AtomicU64,
     /// The first thing that went wrong.
-    problem: Mutex<Option<Problem>>,
+    problem: Mutex<Option<EarlyEnd>>,
     /// Nothing more is to be published.
     is_over: AtomicBool,
 }
 
 impl PubShared {
     /// Something went wrong: the run ends once those in flight have ended.
-    fn note(&self, problem: Problem) {
+    fn note(&self, problem: EarlyEnd) {
         lock(&self.problem).get_or_insert(problem);
         self.is_over.store(true, Ordering::SeqCst);
         drop(self.handle.terminate(GRACE));
     }
 
-    fn problem(&self) -> Option<Problem> {
+    fn problem(&self) -> Option<EarlyEnd> {
         lock(&self.problem).clone()
     }
 
@@ -132,26 +132,26 @@ impl PubShared {
 }
 
 /// Runs the publishers. Dropping it, also in a panic, ends the loop.
-struct Conductor {
+struct PubConductor {
     shared: Arc<PubShared>,
     grace: Duration,
 }
 
-impl Drop for Conductor {
+impl Drop for PubConductor {
     fn drop(&mut self) {
         drop(self.shared.handle.terminate(self.grace));
     }
 }
 
-impl Conductor {
+impl PubConductor {
     fn conduct(self, input: Input, ended: &Receiver<()>) {
         let publishers = match self.start(input, ended) {
             Ok(publishers) => publishers,
-            Err(error) => return self.shared.note(Problem::of_error(&error)),
+            Err(error) => return self.shared.note(EarlyEnd::of_error(&error)),
         };
         for publisher in publishers {
             if publisher.join().is_err() {
-                let problem = Problem::new(FAILED, "a publishing thread panicked");
+                let problem = EarlyEnd::new(FAILED, "a publishing thread panicked");
                 self.shared.note(problem);
             }
         }
@@ -170,7 +170,7 @@ impl Conductor {
             Err(_) => return,
         };
         if !outcome.is_delivered() {
-            let problem = Problem::of_outcome("the PINGREQ after the last message", &outcome);
+            let problem = EarlyEnd::of_outcome("the PINGREQ after the last message", &outcome);
             self.shared.note(problem);
         }
     }
@@ -189,7 +189,7 @@ impl Conductor {
                 Ok(publisher) => publishers.push(publisher),
                 Err(error) => {
                     let text = format!("only {number} threads could be started: {error}");
-                    self.shared.note(Problem::new(FAILED, text));
+                    self.shared.note(EarlyEnd::new(FAILED, text));
                     break;
                 }
             }
@@ -206,7 +206,7 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
         true => {
             tells.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
-        false => tells.note(Problem::of_outcome("a message", outcome)),
+        false => tells.note(EarlyEnd::of_outcome("a message", outcome)),
     });
     let settings = &shared.settings;
     while !shared.is_over() {
@@ -230,7 +230,7 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
                 shared.published.fetch_add(1, Ordering::Relaxed);
             }
             Err(rejected) => {
-                shared.note(Problem::of_error(&Error::from(rejected)));
+                shared.note(EarlyEnd::of_error(&Error::from(rejected)));
                 break;
             }
         }

@@ -117,7 +117,7 @@ fn over(f: &mut fmt::Formatter<'_>, connects: u64, elapsed_ms: u64) -> fmt::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::print::SCHEMA;
+    use crate::app::json::SCHEMA;
 
     #[test]
     fn it_says_how_many_over_how_many_connections() {

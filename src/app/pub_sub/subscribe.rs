@@ -21,10 +21,10 @@ use mqtt_connection_sharing::{
 use super::form::{MessageForm, text};
 use super::report::SubReport;
 use super::settings::SubSettings;
-use super::{FAILED, Problem, REFUSED, TOO_LATE, pipe, spawn};
+use super::{EarlyEnd, FAILED, REFUSED, TOO_LATE, pipe, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
-use crate::app::events::{Event, Events, write};
-use crate::app::print::SCHEMA;
+use crate::app::events::{EventOutput, OutputEvent, write};
+use crate::app::json::SCHEMA;
 use crate::app::view::View;
 
 /// Messages that may wait for the printing thread. More of QoS 0 are dropped, of QoS 1 and 2 they stay with the broker.
@@ -42,7 +42,7 @@ pub(crate) fn subscribe(
     options: Options,
     settings: &SubSettings,
     interrupt: &Arc<Interrupt>,
-    (view, events): (&View, &Arc<Events>),
+    (view, events): (&View, &Arc<EventOutput>),
 ) -> Result<SubReport, Error> {
     let begin = Instant::now();
     let client = Client::new(options)?;
@@ -93,11 +93,11 @@ pub(crate) fn subscribe(
         return Err(error.clone());
     }
     let problem = match (interrupted, is_closed, &error, printed) {
-        (true, ..) => Some(Problem::new(FAILED, "interrupted")),
+        (true, ..) => Some(EarlyEnd::new(FAILED, "interrupted")),
         (false, true, ..) => None,
-        (false, false, Some(error), _) => Some(Problem::of_error(error)),
+        (false, false, Some(error), _) => Some(EarlyEnd::of_error(error)),
         (false, false, None, Some(Ok(printed))) => printed.err(),
-        (false, false, None, _) => Some(Problem::new(FAILED, "the printing thread panicked")),
+        (false, false, None, _) => Some(EarlyEnd::new(FAILED, "the printing thread panicked")),
     };
     if settings.made_up_id && keeps_session && connects > 0 {
         leave_no_session(ended.client, interrupt, view, true, error.is_some());
@@ -123,7 +123,7 @@ fn start<M>(
     shared: &Arc<SubShared>,
     inbox: Inbox<M>,
     done: fn(M),
-) -> Result<Receiver<Result<(), Problem>>, Error>
+) -> Result<Receiver<Result<(), EarlyEnd>>, Error>
 where
     M: InboxMessage + Deref<Target = Message> + 'static,
 {
@@ -157,7 +157,7 @@ struct SubShared {
     handle: Handle,
     settings: SubSettings,
     interrupt: Arc<Interrupt>,
-    events: Arc<Events>,
+    events: Arc<EventOutput>,
     /// Messages that were written.
     received: AtomicU64,
     /// Messages of QoS 0 that found the inbox full.
@@ -178,7 +178,7 @@ impl SubShared {
     }
 
     /// Prints until there is a reason to end.
-    fn print<M>(&self, inbox: &Inbox<M>, subscribed: Ticket, done: fn(M)) -> Result<(), Problem>
+    fn print<M>(&self, inbox: &Inbox<M>, subscribed: Ticket, done: fn(M)) -> Result<(), EarlyEnd>
     where
         M: InboxMessage + Deref<Target = Message>,
     {
@@ -205,7 +205,7 @@ impl SubShared {
                 Err(InboxError::Timeout) if count > 0 => {
                     let within = humantime::format_duration(within);
                     let text = format!("{received} of {count} messages came within {within}");
-                    return Err(Problem::new(TOO_LATE, text));
+                    return Err(EarlyEnd::new(TOO_LATE, text));
                 }
                 Err(InboxError::SubscriptionRefused { filter }) => {
                     return Err(refused(&[filter.as_str()]));
@@ -219,7 +219,7 @@ impl SubShared {
     }
 
     /// Whether the broker takes the subscription.
-    fn judge(&self, outcome: Outcome) -> Result<(), Problem> {
+    fn judge(&self, outcome: Outcome) -> Result<(), EarlyEnd> {
         let SubSettings { filters, qos, .. } = &self.settings;
         match outcome {
             Outcome::Delivered { granted, .. } => {
@@ -240,19 +240,19 @@ impl SubShared {
                 let names: Vec<&str> = names.map(|(filter, _)| filter.as_str()).collect();
                 Err(refused(&names))
             }
-            other => Err(Problem::of_outcome("the SUBSCRIBE", &other)),
+            other => Err(EarlyEnd::of_outcome("the SUBSCRIBE", &other)),
         }
     }
 
     fn write(&self, message: &Message) -> io::Result<()> {
         match self.settings.form {
-            MessageForm::Jsonl => self.events.tell(&Event::message(message)),
+            MessageForm::Jsonl => self.events.tell(&OutputEvent::message(message)),
             MessageForm::Text => write(text(message).as_bytes()),
             MessageForm::Raw => write(message.payload()),
         }
     }
 
-    fn not_written(&self, error: &io::Error) -> Result<(), Problem> {
+    fn not_written(&self, error: &io::Error) -> Result<(), EarlyEnd> {
         if error.kind() == io::ErrorKind::BrokenPipe {
             self.close();
             return Ok(());
@@ -260,15 +260,15 @@ impl SubShared {
         let text = format!(
             "writing a message to standard output: {error}; check where it is redirected to"
         );
-        Err(Problem::new(FAILED, text))
+        Err(EarlyEnd::new(FAILED, text))
     }
 }
 
-fn refused(filters: &[&str]) -> Problem {
+fn refused(filters: &[&str]) -> EarlyEnd {
     let filters: Vec<String> = filters.iter().map(|filter| format!("{filter:?}")).collect();
     let text = format!(
         "the broker refuses the subscription to {}; see what its rules allow this client",
         filters.join(" and ")
     );
-    Problem::new(REFUSED, text)
+    EarlyEnd::new(REFUSED, text)
 }

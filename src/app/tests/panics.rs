@@ -10,7 +10,7 @@ use mqtt_connection_sharing::options::Options;
 use crate::app::cli::Verbosity;
 use crate::app::demo::settings::DemoSettings;
 use crate::app::demo::{self, DemoReport, Interrupt};
-use crate::app::events::Events;
+use crate::app::events::EventOutput;
 use crate::app::picture::Recordings;
 use crate::app::tests::demo_settings;
 use crate::app::values::ViewMode;
@@ -37,7 +37,7 @@ fn demo() -> DemoReport {
     let interrupt = Interrupt::default();
     let view = View::start(ViewMode::Off, Verbosity::Quiet);
     let mut recordings = Recordings::default();
-    let events = Events::new(false, String::new(), String::new());
+    let events = EventOutput::new(false, String::new(), String::new());
     let mut runs = Vec::new();
     promptly(|| {
         demo::run(

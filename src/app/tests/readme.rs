@@ -15,7 +15,7 @@ use crate::app::check;
 use crate::app::command_line;
 use crate::app::demo::{DemoReport, Published};
 use crate::app::help::command_of;
-use crate::app::print::{SCHEMA, to_json};
+use crate::app::json::{SCHEMA, to_json};
 use crate::app::settings::Task;
 use crate::app::sources::defaults;
 use crate::support::schema::Schema;
