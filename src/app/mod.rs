@@ -21,6 +21,7 @@ mod completions;
 pub(crate) mod demo;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod endpoint;
+mod ends_loop;
 pub(crate) mod events;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod files;

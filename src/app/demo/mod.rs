@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::app::bench::settings::UNRECEIVED;
+use crate::app::ends_loop::EndsLoop;
 use crate::app::events::EventOutput;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::quiet_library;
@@ -32,7 +33,7 @@ use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind, Handle};
 use report::SessionFound;
 use settings::DemoSettings;
-use threads::{DemoShared, EndsLoop, PublisherResult, Receiving, Said, SubscriberResult};
+use threads::{DemoShared, PublisherResult, Receiving, Said, SubscriberResult};
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{DemoReport, Published, Run};

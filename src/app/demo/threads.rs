@@ -72,24 +72,6 @@ pub(super) struct SubscriberResult {
     pub(super) problem: Option<String>,
 }
 
-/// Ends the loop when the thread that holds it is gone, also by a panic or because it could not be
-/// started: without the subscriber nobody else would, and without a publisher the subscriber would
-/// wait for messages that never come.
-pub(super) struct EndsLoop {
-    pub(super) handle: Handle,
-    pub(super) grace: Duration,
-    /// Cleared by a thread that has done its work while others go on.
-    pub(super) needed: bool,
-}
-
-impl Drop for EndsLoop {
-    fn drop(&mut self) {
-        if self.needed {
-            drop(self.handle.terminate(self.grace));
-        }
-    }
-}
-
 /// Publishes one message after the other, each once the one before is acknowledged.
 pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> PublisherResult {
     let mut result = PublisherResult::default();

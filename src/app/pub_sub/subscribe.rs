@@ -23,6 +23,7 @@ use super::report::SubReport;
 use super::settings::SubSettings;
 use super::{EarlyEnd, FAILED, REFUSED, TOO_LATE, pipe, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
+use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
 use crate::app::json::SCHEMA;
 use crate::app::view::View;
@@ -134,22 +135,17 @@ where
     let (sender, printed) = bounded(1);
     let shared = Arc::clone(shared);
     spawn("printer", move || {
-        let _ends = EndsLoop(&shared.handle);
+        let _ends = EndsLoop {
+            handle: shared.handle.clone(),
+            grace: Duration::ZERO,
+            needed: true,
+        };
         let ended = shared.print(&inbox, subscribed, done);
         shared.dropped.store(inbox.dropped(), Ordering::SeqCst);
         // Nobody waits for it after an interrupt.
         let _ = sender.send(ended);
     })?;
     Ok(printed)
-}
-
-/// Ends the loop when it is dropped, also in a panic.
-struct EndsLoop<'a>(&'a Handle);
-
-impl Drop for EndsLoop<'_> {
-    fn drop(&mut self) {
-        drop(self.0.terminate(Duration::ZERO));
-    }
 }
 
 /// The parts that all threads of sub share.
