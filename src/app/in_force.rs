@@ -180,7 +180,7 @@ fn follows(key: &str, task: Task, config: &Config) -> Option<(Option<Value>, Str
             let size = size_text(options.max_packet_size);
             value(size.into(), "follows from --payload-size")
         }
-        ("clean-session", Job::Pub(_)) => {
+        ("clean-session", Job::Pub(_) | Job::Sub(_)) => {
             let clean = options.clean_session.into();
             value(clean, "follows from whether there is a --client-id")
         }

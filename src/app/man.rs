@@ -66,9 +66,9 @@ fn command_page(verb: Verb) -> String {
     let text = match verb {
         Verb::Run(task) => {
             let command = command_of(task);
+            let usage = command.clone().render_usage().to_string();
             let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
             let about = command.get_about().map(ToString::to_string);
-            let usage = format!("Usage: {PROGRAM} {} [OPTIONS]", verb.word());
             let after = command.get_after_help().map(ToString::to_string);
             let text = format!(
                 "{}\n\n{usage}\n\n{}",
@@ -201,6 +201,8 @@ mod tests {
                 );
             }
             assert!(page.contains("\n.SH \"EXIT STATUS\"\n"), "{page}");
+            let synopsis = format!("\\fR {} [OPTIONS]", task.word());
+            assert!(page.contains(&synopsis), "{page}");
         }
         for verb in Verb::ALL {
             let page = page(&[verb.word()]).unwrap();

@@ -113,6 +113,12 @@ fn values_that_follow_from_others_are_comments() {
             "true",
             "client-id",
         ),
+        (
+            &["sub", "--endpoint=a", "b/#"],
+            "clean-session",
+            "true",
+            "client-id",
+        ),
     ] {
         let text = text(args);
         let line = line(&text, key);
