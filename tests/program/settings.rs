@@ -136,7 +136,10 @@ fn flags_that_cannot_be_read_name_the_possible_values() {
             ],
         ),
         (&["--host", "a"], &["for --host use --endpoint HOST[:PORT]"]),
-        (&["--count", "3"], &["--publish-count N", "--messages N"]),
+        (
+            &["--count", "3"],
+            &["use --publish-count, or write: mqtt-connection-sharing sub"],
+        ),
         (&["-t", "a", "--endpoint", "a"], &["--topic-prefix PREFIX"]),
         (&["--clientId=me"], &["for --clientId use --client-id"]),
     ] {
