@@ -138,7 +138,8 @@ fn codec(criterion: &mut Criterion) {
             black_box(out.len())
         });
     });
-    for size in [64, 16 * 1024] {
+    // In place, copied, and shared with the read buffer.
+    for size in [64, 16 * 1024, 64 * 1024] {
         let mut publish = Publish::new("plant/line-07/sensor-003", QoS::AtLeastOnce, vec![1; size]);
         let mut bytes = BytesMut::new();
         v4::encode_publish(&mut publish, id, false, &mut String::new(), &mut bytes);
