@@ -380,9 +380,7 @@ pub(crate) fn command_of(task: Task) -> clap::Command {
             .after_help(SUB_AFTER_HELP)
             .arg(
                 Arg::new(FILTERS)
-                    .help(
-                        "What to subscribe to, one filter or several; quote # and + for the shell",
-                    )
+                    .help("Filters to subscribe to, one or several; quote # and + for the shell")
                     .num_args(0..)
                     .value_parser(OsStringValueParser::new()),
             ),

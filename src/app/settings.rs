@@ -245,7 +245,7 @@ pub(crate) struct Settings {
         default_missing_value = "true", help_heading = PUB)]
     pub(crate) retain: Option<Given<Switch>>,
 
-    /// What to subscribe to, as the words behind sub do; repeatable.
+    /// Filter to subscribe to, as the words behind sub; repeatable.
     #[arg(long, value_name = "FILTER", help_heading = SUB)]
     pub(crate) filter: Option<Vec<Given<TopicFilter>>>,
     /// End after so many messages; 0 = do not end.

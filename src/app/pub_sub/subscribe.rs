@@ -14,8 +14,8 @@ use crossbeam_channel::{Receiver, bounded, select};
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
-    Accept, ByHand, Client, Filter, Handle, Inbox, InboxError, InboxMessage, Message, Outcome,
-    Ticket, Unacknowledged,
+    Accept, ByHand, Client, ConnectionState, Filter, Handle, Inbox, InboxError, InboxMessage,
+    Message, Outcome, Ticket, Unacknowledged,
 };
 
 use super::form::{MessageForm, text};
@@ -135,7 +135,7 @@ where
     let (sender, printed) = bounded(1);
     let shared = Arc::clone(shared);
     spawn("printer", move || {
-        let _ends = EndsLoop {
+        let ends = EndsLoop {
             handle: shared.handle.clone(),
             grace: Duration::ZERO,
             needed: true,
@@ -144,6 +144,10 @@ where
         shared.dropped.store(inbox.dropped(), Ordering::SeqCst);
         // Nobody waits for it after an interrupt.
         let _ = sender.send(ended);
+        drop(ends);
+        // Without its inbox the loop would unsubscribe, in a session that is to stay as it is.
+        let is_ended = ConnectionState::is_ended;
+        let _ = shared.handle.wait_for_connection(Duration::MAX, is_ended);
     })?;
     Ok(printed)
 }
