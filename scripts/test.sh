@@ -13,9 +13,9 @@
 #             minutes once the dependencies are built
 #   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, AWS IoT on its real names
 #             and ports in namespaces, completions in real shells, the manual pages read by mandoc, the package built from
-#             its own files, pictures in a browser, a storm of a million messages, a program that is killed 200 times in
-#             mid-work, and the fuzz targets for some minutes; for this it also installs shellcheck, tmux, chromium,
-#             iproute2, zsh, fish and mandoc
+#             its own files, the .deb and the tarball made, installed and run, pictures in a browser, a storm of a million
+#             messages, a program that is killed 200 times in mid-work, and the fuzz targets for some minutes; for this
+#             it also installs shellcheck, tmux, chromium, iproute2, dpkg-dev, zsh, fish and mandoc
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -71,6 +71,7 @@ missing_packages() {
             command -v "$tool" >/dev/null 2>&1 || echo "$tool"
         done
         command -v ip >/dev/null 2>&1 || echo iproute2
+        command -v dpkg-shlibdeps >/dev/null 2>&1 || echo dpkg-dev
     fi
     have_openssl_headers || printf '%s\n' pkg-config libssl-dev
 }
@@ -110,7 +111,7 @@ tools() {
     openssl version
 }
 
-shell_scripts=(scripts/*.sh .ci/run tests/*.sh tests/program/aws_thing/aws.sh)
+shell_scripts=(scripts/*.sh scripts/package/*.sh .ci/run tests/*.sh tests/program/aws_thing/aws.sh)
 
 shell_syntax() {
     local file
@@ -184,6 +185,14 @@ completions() {
     tests/completions.sh "${CARGO_TARGET_DIR:-target}/debug/mqtt-connection-sharing"
 }
 
+# Makes the packages of the program, installs the one, and runs both.
+packages() {
+    local folder=${CARGO_TARGET_DIR:-target}/packages as_root=()
+    [[ $(id -u) == 0 ]] || as_root=(sudo -n "PATH=$PATH")
+    scripts/package.sh "$folder"
+    ${as_root[@]+"${as_root[@]}"} scripts/package/try.sh "$folder"
+}
+
 storm() {
     env STORM_MESSAGES=1000000 cargo test --locked --release --test storm -- --nocapture --skip forgetting
 }
@@ -250,6 +259,7 @@ else
         cargo test --locked --test program aws_thing::real_names:: -- --ignored
     [[ $mode != --all ]] || step 'completions and manual pages' completions
     [[ $mode != --all ]] || step 'package' package
+    [[ $mode != --all ]] || step 'packages of the program' packages
     [[ $mode != --all ]] || step 'pictures in a browser' pictures
     [[ $mode != --all ]] || step 'storm of a million messages' storm
     [[ $mode != --all ]] || step '200 kills in mid-work' kills
