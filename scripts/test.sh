@@ -6,7 +6,7 @@
 # The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; the models of what
 # threads share, checked with loom; clippy with the default features, with local-broker, and of the library alone; all
 # tests, and those that local-broker changes; the largest explorations of the session, optimised; documentation; the
-# smoke test; a short soak run.
+# smoke test; a page of shell; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
@@ -14,8 +14,9 @@
 #   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, AWS IoT on its real names
 #             and ports in namespaces, completions in real shells, the manual pages read by mandoc, the package built from
 #             its own files, the .deb and the tarball made, installed and run, pictures in a browser, a storm of a million
-#             messages, a program that is killed 200 times in mid-work, and the fuzz targets for some minutes; for this
-#             it also installs shellcheck, tmux, chromium, iproute2, dpkg-dev, zsh, fish and mandoc
+#             messages, a program that is killed 200 times in mid-work, the page of shell in other shells, and the fuzz
+#             targets for some minutes; for this it also installs shellcheck, tmux, chromium, iproute2, dpkg-dev, zsh,
+#             fish, mandoc, dash and busybox
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -65,6 +66,8 @@ missing_packages() {
     if [[ $mode == --all ]]; then
         command -v shellcheck >/dev/null 2>&1 || echo shellcheck
         command -v tmux >/dev/null 2>&1 || echo tmux
+        command -v dash >/dev/null 2>&1 || echo dash
+        command -v busybox >/dev/null 2>&1 || echo busybox
         command -v chromium >/dev/null 2>&1 || echo chromium
         local tool
         for tool in zsh fish mandoc; do
@@ -212,6 +215,17 @@ pictures() {
     cargo test --locked --test browser -- --nocapture --test-threads 1
 }
 
+# Uses the program in a page of shell, under each of these shells.
+shell_page() {
+    local shell words
+    find_or_build_program
+    for shell in "$@"; do
+        printf '%s:\n' "$shell"
+        read -ra words <<<"$shell"
+        scripts/broker.sh --fast -- "${words[@]}" tests/shell.sh "$program_file"
+    done
+}
+
 fuzzing() {
     scripts/fuzz.sh decode --minutes 2
     scripts/fuzz.sh decode5 --minutes 2
@@ -252,6 +266,8 @@ else
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
     step 'smoke test' scripts/smoke.sh
+    step 'a page of shell' shell_page sh
+    [[ $mode != --all ]] || step 'a page of shell, other shells' shell_page bash dash 'busybox ash'
     step 'short soak run' scripts/soak.sh --dev 0.25
     [[ $mode != --all ]] || step 'live view in a terminal' \
         cargo test --locked --test program view:: -- --ignored
