@@ -201,7 +201,10 @@ impl Record {
             Tried::Release => false,
         };
         let (name, qos) = match command.kind {
-            Kind::Publish { qos, .. } => ("PUB", Some(qos)),
+            Kind::Publish { qos, .. } => match self.in_use.get(&command.id) {
+                Some(InUse::Released(_)) => ("PUBREL", Some(qos)),
+                _ => ("PUBLISH", Some(qos)),
+            },
             Kind::Subscribe => ("SUBSCRIBE", None),
             Kind::Unsubscribe => ("UNSUBSCRIBE", None),
             Kind::Ping => return Err("PINGREQ is given up".to_owned()),
