@@ -27,7 +27,8 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// The values of these layers that count for a task. A certificate and key in PEM and a PKCS#12 archive
-    /// are two ways to say the same, so that the one in a stronger layer replaces the other; so are the two of a message.
+    /// are two ways to say the same, so that the one in a stronger layer replaces the other; so are the two of a message, and a
+    /// message in a stronger layer has no lines.
     pub(super) fn new(mut layers: Vec<Layer>, task: Task) -> Self {
         let mut values = BTreeMap::new();
         let mut formerly = BTreeSet::new();
@@ -45,7 +46,11 @@ impl Chosen {
             for key in replaced {
                 values.remove(*key);
             }
-            for (given, other) in [("message", "file"), ("file", "message")] {
+            for (given, other) in [
+                ("message", "file"),
+                ("file", "message"),
+                ("message", "lines"),
+            ] {
                 if gives(given) && !gives(other) {
                     values.remove(other);
                 }

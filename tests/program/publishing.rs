@@ -62,6 +62,7 @@ fn a_text_a_file_and_standard_input_arrive_byte_by_byte() {
         (
             publishing(&broker)
                 .env("MQTT_FILE", "/nowhere")
+                .env("MQTT_LINES", "true")
                 .arg("--message=z"),
             b"z",
         ),
