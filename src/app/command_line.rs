@@ -84,7 +84,8 @@ where
     };
     let name = args.iter().take(1).cloned();
     let rest = rest.iter().cloned();
-    let args = name.chain(flag.map(OsString::from)).chain(rest);
+    // The flag comes last: what stands before it is read, so that a word that means nothing is refused.
+    let args = name.chain(rest).chain(flag.map(OsString::from));
     let mut command = match beginning.explained() {
         Some(Verb::Run(task)) => command_of(task),
         Some(Verb::Settings) => settings_command(beginning.flags_of()),

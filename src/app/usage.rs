@@ -241,16 +241,25 @@ fn stray_word(word: &str, command_line: &[OsString]) -> Error {
             format!("did you mean {near}? Otherwise leave it out"),
         )
     } else {
-        (
-            " (not shown: it may be a password)".to_owned(),
-            "flags begin with --".to_owned(),
-        )
+        let is_first = command_line.get(1).is_some_and(|first| *first == word);
+        let advice = match is_first {
+            true => format!("flags begin with --, and commands are {}", all_verbs()),
+            false => "flags begin with --".to_owned(),
+        };
+        (" (not shown: it may be a password)".to_owned(), advice)
     };
     wrong(
         "reading the command line",
         format!("{place}{shown} is a word that belongs to no flag"),
         format!("{advice}; {see_help}"),
     )
+}
+
+/// The words of all verbs, for a sentence.
+fn all_verbs() -> String {
+    let words = Verb::ALL.map(Verb::word);
+    let (last, others) = words.split_last().unwrap_or((&"", &[]));
+    format!("{} and {last}", others.join(", "))
 }
 
 /// The verb that a word is nearly, so that it is a slip and no password.
@@ -346,6 +355,17 @@ mod tests {
             (
                 &["-y"],
                 "reading the command line: -y is not known; see demo --help",
+            ),
+            (
+                &["hunter2"],
+                "reading the command line: argument 1 (not shown: it may be a password) is a word that belongs to no \
+                 flag; flags begin with --, and commands are demo, bench, check, pub, sub, settings, completions, man, \
+                 help and version; see --help",
+            ),
+            (
+                &["help", "hunter2"],
+                "reading the command line: argument 2 (not shown: it may be a password) is a word that belongs to no \
+                 flag; flags begin with --; see --help",
             ),
             (
                 &["--quiet", "hunter2"],
