@@ -27,8 +27,8 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// The values of these layers that count for a task. A certificate and key in PEM and a PKCS#12 archive
-    /// are two ways to say the same, so that the one in a stronger layer replaces the other; so are the two of a message, and a
-    /// message in a stronger layer has no lines.
+    /// are two ways to say the same, so that the one in a stronger layer replaces the other. So are the text and the
+    /// file of a message, and a text in a stronger layer has no lines.
     pub(super) fn new(mut layers: Vec<Layer>, task: Task) -> Self {
         let mut values = BTreeMap::new();
         let mut formerly = BTreeSet::new();
