@@ -64,6 +64,8 @@ struct Awaited {
     has_left: bool,
     /// Whether it left in its turn, and not because PUBREC came.
     is_tried: bool,
+    /// Whether it may be tried although it left because PUBREC came: nothing else was.
+    may_be_tried: bool,
     since: Instant,
 }
 
@@ -248,6 +250,7 @@ impl Trials {
             touched: false,
             has_left: false,
             is_tried,
+            may_be_tried: is_tried || self.idle_until.is_some() && self.tries_nothing(),
             since: self.now,
         };
         self.awaited.entry(id).or_insert(awaited);
@@ -269,6 +272,12 @@ impl Trials {
             Some(current) => Err(format!("it is sent beside one that is tried: {current:?}")),
             None => Ok(()),
         }
+    }
+
+    /// Whether each packet that was tried has stood for so long that the next one has its turn.
+    fn tries_nothing(&self) -> bool {
+        let mut awaited = self.awaited.values();
+        awaited.all(|awaited| !awaited.may_be_tried || self.is_late(awaited))
     }
 
     /// Whether it has stood without an answer for so long that others may be tried.
@@ -411,10 +420,7 @@ impl Trials {
             Reason::Parked => self.guilty.take_if(|(id, tried)| matches(*id, tried)),
             Reason::Unanswered if self.has_witness && self.has_pong => {
                 let mut standing: Vec<_> = self.awaited.iter().collect();
-                // A PUBREL for an unknown message is tried where nothing else is.
-                let was_tried =
-                    |awaited: &Awaited| awaited.is_tried || awaited.tried == Some(Tried::Release);
-                standing.retain(|(_, awaited)| was_tried(awaited) && self.is_late(awaited));
+                standing.retain(|(_, awaited)| awaited.may_be_tried && self.is_late(awaited));
                 standing.sort_by_key(|(_, awaited)| awaited.since);
                 let standing = standing.into_iter();
                 let mut standing =
