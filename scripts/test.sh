@@ -16,9 +16,10 @@
 #             its own files, the .deb and the tarball made, installed and run, pictures in a browser, a storm of a million
 #             messages, a program that is killed 200 times in mid-work, the page of shell in other shells, and the fuzz
 #             targets for some minutes; for this it also installs shellcheck, tmux, chromium, iproute2, dpkg-dev, zsh,
-#             fish, mandoc, dash and busybox
+#             fish, mandoc, dash, busybox and g++. It needs root or sudo, because it installs the .deb, and the network,
+#             for cargo-deb
 #
-# The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config and a C compiler. It installs those that are
+# The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config, a C compiler and script(1). It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
 # and clippy with rustup. Install Rust itself first: https://rustup.rs
 #
@@ -63,6 +64,7 @@ missing_packages() {
     command -v cc >/dev/null 2>&1 || echo build-essential
     command -v openssl >/dev/null 2>&1 || echo openssl
     command -v mosquitto >/dev/null 2>&1 || echo mosquitto
+    command -v script >/dev/null 2>&1 || echo bsdutils
     if [[ $mode == --all ]]; then
         command -v shellcheck >/dev/null 2>&1 || echo shellcheck
         command -v tmux >/dev/null 2>&1 || echo tmux
@@ -73,6 +75,7 @@ missing_packages() {
         for tool in zsh fish mandoc; do
             command -v "$tool" >/dev/null 2>&1 || echo "$tool"
         done
+        command -v c++ >/dev/null 2>&1 || echo g++
         command -v ip >/dev/null 2>&1 || echo iproute2
         command -v dpkg-shlibdeps >/dev/null 2>&1 || echo dpkg-dev
     fi
@@ -100,6 +103,9 @@ tools() {
         hash -r
         missing=$(missing_packages | tr '\n' ' ')
         [[ -z $missing ]] || die "still missing after installing: $missing: see apt-get's messages above" 127
+    fi
+    if [[ $mode == --all && $(id -u) != 0 ]]; then
+        sudo -n true 2>/dev/null || die '--all installs a package of the program: run it as root, or allow sudo' 2
     fi
     need_cargo
     local component
@@ -130,6 +136,15 @@ fuzz_targets() {
     local work=${CARGO_TARGET_DIR:-target}/fuzz
     env RUSTFLAGS='--cfg fuzzing -D warnings' CUSTOM_LIBFUZZER_PATH="$PWD/tests/fuzz/Cargo.toml" \
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
+}
+
+# selected COMMAND...: runs tests that a word of their names selects. Without any, nothing would be checked.
+selected() {
+    local output
+    output=$(mktemp)
+    "$@" 2>&1 | tee "$output"
+    grep -Eq '^test result: ok\. [1-9]' "$output" || die 'no test has such a name any more: see above'
+    rm -f "$output"
 }
 
 # Runs all tests. Most of them wait for a broker, a process or a time-out, so more run at a time than there are
@@ -177,7 +192,10 @@ library_alone() {
 package() {
     local files
     files=$(cargo package --locked --allow-dirty --list)
-    ! git check-ignore --stdin <<<"$files" || die 'the package has files that git ignores'
+    local status=0
+    git check-ignore --stdin <<<"$files" || status=$?
+    # 1 means that none is ignored.
+    ((status == 1)) || die "the package has files that git ignores, or git cannot tell (status $status)"
     ! grep -E '\.(pem|key|crt|p12)$' <<<"$files" || die 'the package has certificates or keys'
     cargo package --locked --allow-dirty
 }
@@ -201,7 +219,7 @@ storm() {
 }
 
 kills() {
-    env KILLS=200 cargo test --locked --test library -- --nocapture kills::
+    selected env KILLS=200 cargo test --locked --test library -- --nocapture kills::
 }
 
 # Explores every interleaving of the threads' meeting points within a bound, and puts faults into them.
@@ -239,8 +257,8 @@ step 'sentences' scripts/sentences.sh --most 5
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 if [[ $mode == --quick ]]; then
     step 'unit tests' cargo test --locked --lib --bins
-    step 'floor plan' cargo test --locked --test library house
-    step 'against Mosquitto' cargo test --locked --test program the_default_run
+    step 'floor plan' selected cargo test --locked --test library house
+    step 'against Mosquitto' selected cargo test --locked --test program the_default_run
 else
     [[ $mode != --all ]] || step 'shellcheck' shellcheck "${shell_scripts[@]}"
     step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
@@ -257,12 +275,12 @@ else
     step 'the library alone' library_alone
     step 'tests' all_tests
     # Only the tests that this feature adds or changes: the rest is the same code as above.
-    step 'tests, local-broker' env RUST_TEST_THREADS="$threads" \
+    step 'tests, local-broker' selected env RUST_TEST_THREADS="$threads" \
         cargo test --locked --features local-broker --test program -- \
         local_broker:: local_links:: secrets:: settings:: golden::
-    step 'examples, local-broker' cargo test --locked --features local-broker --test library examples::
-    step 'unit tests, local-broker' cargo test --locked --features local-broker --lib local::
-    step 'documentation tests, local-broker' cargo test --locked --features local-broker --doc local
+    step 'examples, local-broker' selected cargo test --locked --features local-broker --test library examples::
+    step 'unit tests, local-broker' selected cargo test --locked --features local-broker --lib local::
+    step 'documentation tests, local-broker' selected cargo test --locked --features local-broker --doc local
     step 'exploration' exploration
     step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
     step 'smoke test' scripts/smoke.sh
@@ -270,9 +288,9 @@ else
     [[ $mode != --all ]] || step 'a page of shell, other shells' shell_page bash dash 'busybox ash'
     step 'short soak run' scripts/soak.sh --dev 0.25
     [[ $mode != --all ]] || step 'live view in a terminal' \
-        cargo test --locked --test program view:: -- --ignored
+        selected cargo test --locked --test program view:: -- --ignored
     [[ $mode != --all ]] || step 'AWS IoT on real names and ports' \
-        cargo test --locked --test program aws_thing::real_names:: -- --ignored
+        selected cargo test --locked --test program aws_thing::real_names:: -- --ignored
     [[ $mode != --all ]] || step 'completions and manual pages' completions
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'packages of the program' packages
