@@ -208,8 +208,10 @@ impl Trials {
     /// PUBREC came, and PUBREL answers it. `first` says what awaits PUBCOMP from then on; `None` if it is a repeated
     /// PUBREC, or one for an identifier that another packet has.
     pub(super) fn releases(&mut self, id: u16, first: Option<Tried>, is_known: bool) {
-        let is_tried = |awaited: &Awaited| awaited.is_tried;
-        let is_tried = is_known && self.awaited.get(&id).is_some_and(is_tried);
+        // One that stands, and has another behind it, is tried no more.
+        let tried = self.awaited.iter().filter(|(_, awaited)| awaited.is_tried);
+        let latest = tried.max_by_key(|(_, awaited)| awaited.since);
+        let is_tried = is_known && latest.is_some_and(|(latest, _)| *latest == id);
         self.has_company |= self.is_trying && !is_tried;
         self.may_have_company |= self.is_trying;
         let Some(first) = first else {
