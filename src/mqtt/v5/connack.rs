@@ -38,8 +38,6 @@ pub struct ConnAck5 {
     pub shared_available: bool,
     /// The keep alive, in seconds, that holds in place of the one in CONNECT.
     pub server_keep_alive: Option<u16>,
-    /// The beginning of response topics.
-    pub response_information: Option<String>,
     /// Another server to use.
     pub server_reference: Option<String>,
     /// The server's own words on it.
@@ -63,14 +61,22 @@ pub(super) fn read(body: &[u8]) -> Result<ConnAck5, Problem> {
         identifiers_available: true,
         shared_available: true,
         server_keep_alive: None,
-        response_information: None,
         server_reference: None,
         details: Details::default(),
     };
-    if body.len() == 2 {
-        connack.is_of_3_1_1 = true;
-        connack.code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
-        return Ok(connack);
+    match *body {
+        // MQTT 3.1.1, 3.2.2.3: the version is not acceptable.
+        [0, 1] => {
+            connack.is_of_3_1_1 = true;
+            connack.code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
+            return Ok(connack);
+        }
+        [flags, code] => {
+            let problem =
+                format!("it ends behind its code, as in MQTT 3.1.1: {flags:02x} {code:02x}");
+            return Err(Problem::malformed(problem, "MQTT 5, 3.2.2.3"));
+        }
+        _ => {}
     }
     let mut reader = Reader { bytes: body, at: 0 };
     let head = reader.take(2)?;
@@ -123,13 +129,9 @@ fn take(connack: &mut ConnAck5, property: Property, value: Value<'_>) {
         (Property::ServerKeepAlive, Value::Number(seconds)) => {
             connack.server_keep_alive = Some(two(seconds));
         }
-        (Property::ResponseInformation, Value::Text(text)) => {
-            connack.response_information = Some(text.to_owned());
-        }
         (Property::ServerReference, Value::Text(text)) => {
             connack.server_reference = Some(text.to_owned());
         }
-        // Enhanced authentication is not asked for, so what is said about it means nothing.
         _ => connack.details.take(property, value),
     }
 }

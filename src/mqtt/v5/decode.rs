@@ -230,7 +230,7 @@ fn check_header(header: &Header) -> Result<(), Problem> {
         // No CONNECT of ours names an authentication method.
         FromServer::Auth => Err(Problem::forbidden(
             "no authentication method was asked for",
-            "MQTT-4.12.0-1",
+            "MQTT-4.12.0-6",
         )),
         _ => Ok(()),
     }

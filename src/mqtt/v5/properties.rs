@@ -21,9 +21,6 @@ pub(super) enum Property {
     SessionExpiry,
     AssignedClientId,
     ServerKeepAlive,
-    AuthenticationMethod,
-    AuthenticationData,
-    ResponseInformation,
     ServerReference,
     ReasonString,
     ReceiveMaximum,
@@ -109,9 +106,10 @@ const ALL: &[Carrier] = &[
     Carrier::Disconnect,
 ];
 
-/// All that a server may send to a client that has asked for no enhanced authentication [MQTT 5, 2.2.2.2]. A session
-/// expiry interval in DISCONNECT is the client's alone [MQTT-3.14.2-2].
-const RULES: [PropertyRule; 24] = [
+/// All that a server may send to a client that has asked for neither enhanced authentication [MQTT-4.12.0-6] nor
+/// response information [MQTT-3.1.2-28] [MQTT 5, 2.2.2.2]. A session expiry interval in DISCONNECT is the client's alone
+/// [MQTT-3.14.2-2].
+const RULES: [PropertyRule; 21] = [
     rule(
         1,
         "payload format indicator",
@@ -173,27 +171,6 @@ const RULES: [PropertyRule; 24] = [
         "server keep alive",
         Property::ServerKeepAlive,
         ValueForm::Two,
-        CONNACK,
-    ),
-    rule(
-        21,
-        "authentication method",
-        Property::AuthenticationMethod,
-        ValueForm::Text,
-        CONNACK,
-    ),
-    rule(
-        22,
-        "authentication data",
-        Property::AuthenticationData,
-        ValueForm::Binary,
-        CONNACK,
-    ),
-    rule(
-        26,
-        "response information",
-        Property::ResponseInformation,
-        ValueForm::Text,
         CONNACK,
     ),
     rule(
@@ -282,9 +259,6 @@ const RULES: [PropertyRule; 24] = [
     ),
 ];
 
-/// Properties that only a client sends, or AUTH carries: numbers that a server's packet must not have.
-const OF_OTHERS: [u8; 3] = [23, 24, 25];
-
 /// Reads the length of the properties at the beginning of `bytes` and each property after it, in order. Returns how
 /// many bytes all of this has.
 ///
@@ -311,12 +285,21 @@ pub(super) fn walk<'a>(
     while reader.at < end {
         let number = reader.varint("the number of a property")?;
         let Some(rule) = RULES.iter().find(|rule| usize::from(rule.number) == number) else {
-            let is_known = OF_OTHERS.iter().any(|other| usize::from(*other) == number);
-            let problem = match is_known {
-                true => format!("property {number} is not for this packet"),
-                false => format!("there is no property {number}"),
-            };
-            return Err(Problem::malformed(problem, "MQTT 5, 2.2.2.2"));
+            return Err(match (number, carrier) {
+                (21 | 22, Carrier::ConnAck) => {
+                    Problem::forbidden("no authentication method was asked for", "MQTT-4.12.0-6")
+                }
+                (26, Carrier::ConnAck) => {
+                    Problem::forbidden("no response information was asked for", "MQTT-3.1.2-28")
+                }
+                (21..=26, _) => Problem::malformed(
+                    format!("property {number} is not for this packet"),
+                    "MQTT 5, 2.2.2.2",
+                ),
+                _ => {
+                    Problem::malformed(format!("there is no property {number}"), "MQTT 5, 2.2.2.2")
+                }
+            });
         };
         let name = rule.name;
         if !rule.carriers.contains(&carrier) {
@@ -455,36 +438,66 @@ mod tests {
         assert_eq!(found, Ok(expected.map(str::to_owned).to_vec()));
     }
 
+    /// The table of the standard [MQTT 5, 2.2.2.2], for what a server may send: number, a value, and the packets: C for
+    /// CONNACK, P for PUBLISH, A for acknowledgments, D for DISCONNECT.
+    const TABLE: [(u8, &[u8], &str); 21] = [
+        (1, &[1], "P"),
+        (2, &[0, 0, 0, 1], "P"),
+        (3, &[0, 1, b'x'], "P"),
+        (8, &[0, 1, b'x'], "P"),
+        (9, &[0, 1, 0xff], "P"),
+        (11, &[1], "P"),
+        (17, &[0, 0, 0, 1], "C"),
+        (18, &[0, 1, b'x'], "C"),
+        (19, &[0, 1], "C"),
+        (28, &[0, 1, b'x'], "CD"),
+        (31, &[0, 1, b'x'], "CAD"),
+        (33, &[0, 1], "C"),
+        (34, &[0, 1], "C"),
+        (35, &[0, 1], "P"),
+        (36, &[1], "C"),
+        (37, &[1], "C"),
+        (38, &[0, 1, b'x', 0, 1, b'y'], "CPAD"),
+        (39, &[0, 0, 0, 1], "C"),
+        (40, &[1], "C"),
+        (41, &[1], "C"),
+        (42, &[1], "C"),
+    ];
+
     #[test]
     fn every_property_comes_once_for_its_packets_alone() {
-        for rule in &RULES {
-            let mut value = vec![rule.number];
-            value.extend_from_slice(match rule.form {
-                ValueForm::Byte | ValueForm::Varint => &[1],
-                ValueForm::Two => &[0, 1],
-                ValueForm::Four => &[0, 0, 0, 1],
-                ValueForm::Text | ValueForm::Binary => &[0, 1, b'x'],
-                ValueForm::Pair => &[0, 1, b'x', 0, 1, b'y'],
-            });
+        for number in 0..=127 {
+            let row = TABLE.iter().find(|row| row.0 == number);
+            let (value, packets) = row.map_or((&[1][..], ""), |row| (row.1, row.2));
+            let value = [&[number], value].concat();
             let bytes = |times: usize| {
                 let values = value.repeat(times);
                 let length = u8::try_from(values.len()).unwrap();
                 [&[length], &values[..]].concat()
             };
-            for carrier in ALL {
-                let once = walked(&bytes(1), *carrier);
-                let is_allowed = rule.carriers.contains(carrier);
-                assert_eq!(once.is_ok(), is_allowed, "{} {carrier:?}", rule.name);
-                let twice = walked(&bytes(2), *carrier);
-                let may_repeat = matches!(rule.number, 11 | 38);
-                assert_eq!(twice.is_ok(), is_allowed && may_repeat, "{}", rule.name);
+            for (carrier, letter) in [
+                (Carrier::ConnAck, 'C'),
+                (Carrier::Publish, 'P'),
+                (Carrier::Acknowledgment, 'A'),
+                (Carrier::Disconnect, 'D'),
+            ] {
+                let is_allowed = packets.contains(letter);
+                let once = walked(&bytes(1), carrier);
+                assert_eq!(once.is_ok(), is_allowed, "{number} {carrier:?} {once:?}");
+                let twice = walked(&bytes(2), carrier);
+                let may_repeat = matches!(number, 11 | 38);
+                assert_eq!(
+                    twice.is_ok(),
+                    is_allowed && may_repeat,
+                    "{number} {twice:?}"
+                );
                 let with_length = bytes(1);
                 let (_, shorter) = with_length.split_last().unwrap();
-                assert!(walked(shorter, *carrier).is_err(), "{}", rule.name);
+                assert!(walked(shorter, carrier).is_err(), "{number}");
                 // The length of the properties fits, and the value does not.
                 let mut cut = shorter.to_vec();
                 cut[0] -= 1;
-                assert!(walked(&cut, *carrier).is_err(), "{}", rule.name);
+                assert!(walked(&cut, carrier).is_err(), "{number}");
             }
         }
     }
@@ -564,6 +577,18 @@ mod tests {
                 b"\x03\x0b\x80\x00",
                 Carrier::Publish,
                 "more bytes than it needs [MQTT-1.5.5-1] 0x81 (malformed packet)".to_owned(),
+            ),
+            (
+                b"\x05\x15\x00\x02ab",
+                Carrier::ConnAck,
+                "no authentication method was asked for [MQTT-4.12.0-6] 0x82 (protocol error)"
+                    .to_owned(),
+            ),
+            (
+                b"\x04\x1a\x00\x01r",
+                Carrier::ConnAck,
+                "no response information was asked for [MQTT-3.1.2-28] 0x82 (protocol error)"
+                    .to_owned(),
             ),
             (
                 b"\x02\x17\x01",

@@ -133,7 +133,7 @@ fn allowed() -> impl Strategy<Value = Vec<u8>> {
             packet(first, &[id, properties, codes].concat())
         })
     };
-    const OF_CONNACK: &[u8] = &[17, 18, 19, 26, 28, 31, 33, 34, 36, 37, 38, 39, 40, 41, 42];
+    const OF_CONNACK: &[u8] = &[17, 18, 19, 28, 31, 33, 34, 36, 37, 38, 39, 40, 41, 42];
     let connack = (
         of(&[0, 0x80, 0x87, 0x9f]),
         any::<bool>(),

@@ -146,7 +146,6 @@ fn connack(connack: &ConnAck5, out: &mut BytesMut) {
     flag(41, unless(connack.identifiers_available), it);
     flag(42, unless(connack.shared_available), it);
     two(19, connack.server_keep_alive, it);
-    text(26, connack.response_information.as_deref(), it);
     text(28, connack.server_reference.as_deref(), it);
     of_details(&connack.details, it);
     with_length(&properties, out);
