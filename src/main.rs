@@ -136,6 +136,9 @@ fn run(cli: Cli) -> Result<u8, Error> {
             drop(view);
             report.map(|report| {
                 results.report(&report, report.success);
+                if let Some(error) = report.error.as_ref().filter(|_| !report.interrupted) {
+                    print_error(error);
+                }
                 report.exit_status
             })
         }
