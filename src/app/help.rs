@@ -193,7 +193,7 @@ Examples:
 
 Exit status:
   0    every message was acknowledged (with QoS 0: went out, and the broker answered after it)
-  1    a message failed
+  1    a message failed, or with QoS 0 a link was lost on the way, so that some may be missing
   2    wrong usage or configuration, also a message that is too large or cannot be read
   3    no connection, or it was lost for too long: network or TLS
   4    refused by the broker, also a message because of which it closes each connection

@@ -76,7 +76,9 @@ pub(crate) fn publish(
     // The messages have failed because of it.
     let problem = match error.as_ref() {
         Some(error) => Some(EarlyEnd::of_error(error)),
-        None => shared.problem(),
+        None => shared
+            .problem()
+            .or_else(|| perhaps_missing(settings.qos, connects)),
     };
     let problem = match interrupted {
         true => Some(EarlyEnd::new(FAILED, "interrupted")),
@@ -100,6 +102,12 @@ pub(crate) fn publish(
         exit_status: problem.as_ref().map_or(0, |problem| problem.exit_status),
         error: problem.map(|problem| problem.text),
     })
+}
+
+/// The answer after the last message speaks for the last link alone.
+fn perhaps_missing(qos: QoS, connects: u64) -> Option<EarlyEnd> {
+    let text = "a link was lost, and messages of QoS 0 are not sent again, so some may be missing; use --qos 1";
+    (qos == QoS::AtMostOnce && connects > 1).then(|| EarlyEnd::new(FAILED, text))
 }
 
 /// The parts that all threads of pub share.
