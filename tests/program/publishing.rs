@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::process::Command;
 
 use native_tls::TlsStream;
 use rumqttc::mqttbytes::{QoS, v4};
@@ -214,14 +215,6 @@ fn a_broker_that_closes_on_a_message_refuses_it_and_the_result_counts_the_others
             link.close();
         }
     });
-    let quick = [
-        "--connect-interval",
-        "0",
-        "--retry-base",
-        "1ms",
-        "--retry-max",
-        "1ms",
-    ];
     let (reader, mut writer) = io::pipe().unwrap();
     let mut running = Program::new()
         .args([
@@ -233,7 +226,7 @@ fn a_broker_that_closes_on_a_message_refuses_it_and_the_result_counts_the_others
             "--endpoint",
             &endpoint,
         ])
-        .args(quick)
+        .args(QUICK)
         .stdin(reader)
         .spawn();
     writeln!(writer, "good").unwrap();
@@ -248,6 +241,78 @@ fn a_broker_that_closes_on_a_message_refuses_it_and_the_result_counts_the_others
         "{done}"
     );
     script.join().unwrap();
+}
+
+/// Brings the program quickly to a broker that has closed the connection.
+const QUICK: [&str; 6] = [
+    "--connect-interval",
+    "0",
+    "--retry-base",
+    "1ms",
+    "--retry-max",
+    "1ms",
+];
+
+#[test]
+fn messages_of_qos_0_are_no_success_where_a_link_was_lost() {
+    let mut broker = ScriptedBroker::bind();
+    let endpoint = broker.endpoint();
+    let (reader, mut writer) = io::pipe().unwrap();
+    let running = Program::new()
+        .args(["pub", "--topic", "a", "--lines", "--qos", "0"])
+        .args(["--endpoint", &endpoint])
+        .args(QUICK)
+        .stdin(reader)
+        .spawn();
+    let (mut link, _) = broker.accept_client(false);
+    writeln!(writer, "one").unwrap();
+    assert_eq!(link.expect_publish().payload.as_ref(), b"one");
+    link.close();
+    let (mut link, _) = broker.accept_client(false);
+    writeln!(writer, "two").unwrap();
+    assert_eq!(link.expect_publish().payload.as_ref(), b"two");
+    drop(writer);
+    assert_eq!(link.read_packet(), v4::Packet::PingReq);
+    link.send_packet(v4::Packet::PingResp);
+    let done = running.finish();
+    done.expect_code(1);
+    assert!(
+        done.stdout
+            .starts_with("FAILED: 2 of 2 messages sent over 2 connections"),
+        "{done}"
+    );
+    assert!(done.stderr.contains("error: a link was lost"), "{done}");
+}
+
+#[cfg(unix)]
+#[test]
+fn one_signal_ends_the_wait_for_somebody_who_writes_a_named_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success(), "{made}");
+    let mut running = Program::new()
+        .args(["pub", "-v", "--topic", "a", "--endpoint", "broker.invalid"])
+        .arg("--file")
+        .arg(&path)
+        .spawn();
+    running.wait_for_line("opening ");
+    running.signal("TERM");
+    let done = running.finish();
+    done.expect_code(130);
+    assert!(done.stdout.starts_with("FAILED: 0 of 0 messages"), "{done}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_on_standard_error() {
+    let broker = Mosquitto::start();
+    let done = publishing(&broker).arg("--file").arg("/").run();
+    done.expect_code(2);
+    assert!(
+        done.stderr.contains("error: the message cannot be read: "),
+        "{done}"
+    );
+    assert!(done.stdout.starts_with("FAILED: "), "{done}");
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! The messages of pub, read from a text, a file or standard input.
 //!
-//! A thread of its own reads, since standard input may give nothing for hours: neither the loop nor the end of the run
-//! waits for it. Memory is bounded by the messages that a channel holds and by the largest message of MQTT.
+//! A thread of its own opens and reads, since standard input may give nothing for hours, and nobody may write to a named
+//! pipe: neither the loop nor the end of the run waits for it. Memory is bounded by the messages that a channel holds and by the largest message of MQTT.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 
 use super::settings::MessageSource;
 use super::{EarlyEnd, WRONG, spawn};
+use crate::app::demo::Interrupt;
 use crate::app::values::wrong;
 
 /// Messages that are read ahead.
@@ -44,6 +45,7 @@ impl Input {
                 file: Some(path),
                 lines,
             } => {
+                log::debug!("opening {}", path.display());
                 let opened = File::open(path).map_err(|error| {
                     wrong(
                         format!("opening the message {}", path.display()),
@@ -57,11 +59,30 @@ impl Input {
         Ok(Input { bytes, lines })
     }
 
-    /// Starts the thread that reads. It ends when everything was read, or soon after the receiver is dropped. While
-    /// nothing comes it stays, and the end of the program ends it.
-    pub(super) fn start(self) -> Result<Receiver<Read1>, Error> {
+    /// Starts the thread that opens the source and reads. It ends when everything was read, or soon after the receiver is
+    /// dropped. While nothing comes it stays, and the end of the program ends it.
+    ///
+    /// Returns once the source is open, or the end of the run was asked for.
+    ///
+    /// # Errors
+    /// When the source cannot be opened.
+    pub(super) fn start(
+        open: impl FnOnce() -> Result<Input, Error> + Send + 'static,
+        interrupt: &Interrupt,
+    ) -> Result<Receiver<Read1>, Error> {
         let (sender, messages) = bounded(AHEAD);
-        spawn("input", move || self.read(&sender))?;
+        let (tell, opened) = bounded(1);
+        spawn("input", move || match open() {
+            Ok(input) => {
+                let _ = tell.send(Ok(()));
+                input.read(&sender);
+            }
+            Err(error) => drop(tell.send(Err(error))),
+        })?;
+        select! {
+            recv(opened) -> opened => opened.unwrap_or(Ok(()))?,
+            recv(interrupt.requests()) -> _ => {}
+        }
         Ok(messages)
     }
 
@@ -113,13 +134,17 @@ impl Input {
 mod tests {
     use super::*;
 
+    fn started(input: Input) -> Receiver<Read1> {
+        Input::start(move || Ok(input), &Interrupt::default()).unwrap()
+    }
+
     fn read(bytes: &'static [u8], lines: bool) -> Vec<Vec<u8>> {
         let input = Input {
             // Comes in pieces, as from a pipe.
             bytes: Box::new(BufReader::with_capacity(2, bytes)),
             lines,
         };
-        let messages = input.start().unwrap();
+        let messages = started(input);
         messages.iter().map(Result::unwrap).collect()
     }
 
@@ -147,7 +172,7 @@ mod tests {
             bytes: Box::new(BufReader::new(io::repeat(b'\n'))),
             lines: true,
         };
-        let messages = input.start().unwrap();
+        let messages = started(input);
         assert_eq!(messages.iter().take(1_000).count(), 1_000);
         assert!(messages.len() <= AHEAD);
     }
@@ -164,7 +189,7 @@ mod tests {
             bytes: Box::new(BufReader::new((&b"one\n"[..]).chain(Broken))),
             lines: true,
         };
-        let messages: Vec<Read1> = input.start().unwrap().iter().collect();
+        let messages: Vec<Read1> = started(input).iter().collect();
         assert_eq!(messages[0], Ok(b"one".to_vec()));
         let problem = messages[1].clone().unwrap_err();
         assert_eq!(problem.text, "line 2 cannot be read: broken");

@@ -39,7 +39,8 @@ pub(crate) fn publish(
     (view, events): (&View, &Arc<EventOutput>),
 ) -> Result<PubReport, Error> {
     let begin = Instant::now();
-    let input = Input::open(&settings.messages)?;
+    let source = settings.messages.clone();
+    let messages = Input::start(move || Input::open(&source), interrupt)?;
     let client = Client::new(options)?;
     let grace = client.options().ack_timeout;
     let (agent, handle) = client.open();
@@ -59,7 +60,7 @@ pub(crate) fn publish(
         shared: Arc::clone(&shared),
         grace,
     };
-    let conductor = spawn("conductor", move || conductor.conduct(input, &ended))?;
+    let conductor = spawn("conductor", move || conductor.conduct(&messages, &ended))?;
     let ended = agent.run();
     drop::<Sender<()>>(runs);
     interrupt.loop_ended(&ended);
@@ -152,12 +153,8 @@ impl Drop for PubConductor {
 }
 
 impl PubConductor {
-    fn conduct(self, input: Input, ended: &Receiver<()>) {
-        let publishers = match self.start(input, ended) {
-            Ok(publishers) => publishers,
-            Err(error) => return self.shared.note(EarlyEnd::of_error(&error)),
-        };
-        for publisher in publishers {
+    fn conduct(self, messages: &Receiver<Read1>, ended: &Receiver<()>) {
+        for publisher in self.start(messages, ended) {
             if publisher.join().is_err() {
                 let problem = EarlyEnd::new(FAILED, "a publishing thread panicked");
                 self.shared.note(problem);
@@ -183,8 +180,7 @@ impl PubConductor {
         }
     }
 
-    fn start(&self, input: Input, ended: &Receiver<()>) -> Result<Vec<JoinHandle<()>>, Error> {
-        let messages = input.start()?;
+    fn start(&self, messages: &Receiver<Read1>, ended: &Receiver<()>) -> Vec<JoinHandle<()>> {
         let mut publishers = Vec::new();
         for number in 0..self.shared.settings.threads {
             let (shared, messages, ended) =
@@ -202,7 +198,7 @@ impl PubConductor {
                 }
             }
         }
-        Ok(publishers)
+        publishers
     }
 }
 
