@@ -314,7 +314,7 @@ key = \"../certs/$name/${key##*/}\""
 
 # delete_certificate ARN: deletes it, or sets `used` if other things use it.
 delete_certificate() {
-    local arn=$1 id=${1##*/} status others one
+    local arn=$1 id=${1##*/} status things others one
     if ! finds 'looking at the certificate' iot describe-certificate --certificate-id "$id" \
         --query certificateDescription.status; then
         report gone "certificate $arn"
@@ -322,8 +322,10 @@ delete_certificate() {
     fi
     status=$answer
     ask "asking for the certificate's things" iot list-principal-things --principal "$arn" --query things
-    others=$(without "$name" "$answer")
-    if [[ $answer != "$others" && -n $answer ]]; then
+    # The answer has its words in one line.
+    things=$(without '' "$answer")
+    others=$(without "$name" "$things")
+    if [[ $things != "$others" ]]; then
         change 'detaching the certificate from the thing' iot detach-thing-principal --thing-name "$name" --principal "$arn"
     fi
     if [[ -n $others ]]; then

@@ -386,3 +386,25 @@ fn what_others_use_is_kept() {
     assert_eq!(world.names("account/policies").len(), 1);
     assert!(!world.exists("certs/my-thing"), "{done}");
 }
+
+#[test]
+fn a_deletion_may_be_repeated_while_several_others_use_the_certificate() {
+    let world = World::new();
+    let broker = world.broker(false);
+    world.lead_to(broker.port());
+    world.run(&["my-thing"]).expect_code(0);
+    let mine = world.certificates().remove(0);
+    for other in ["one", "two"] {
+        world.write(&format!("account/certificates/{mine}/things/{other}"), "");
+    }
+    for _ in 0..2 {
+        let done = world.run(&["--delete", "--yes", "my-thing"]);
+        done.expect_code(0);
+        assert!(done.stdout.contains("other things use: one, two"), "{done}");
+        assert_eq!(world.names("account/things"), [""; 0]);
+    }
+    fs::remove_dir_all(world.file(&format!("account/certificates/{mine}/things"))).expect("one");
+    world.run(&["--delete", "--yes", "my-thing"]).expect_code(0);
+    assert_eq!(world.certificates(), [""; 0]);
+    assert_eq!(world.names("certs"), [""; 0]);
+}
