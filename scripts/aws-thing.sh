@@ -248,7 +248,7 @@ ensure_certificate() {
         if finds 'looking at the certificate' iot describe-certificate --certificate-id "$id" \
             --query certificateDescription.status; then
             [[ $answer == ACTIVE ]] ||
-                die "the certificate $arn is $answer: activate it (aws iot update-certificate --certificate-id $id --new-status ACTIVE), or remove 'certs/$name' to have another one made"
+                die "the certificate $arn is $answer: activate it (aws iot update-certificate --certificate-id $id --new-status ACTIVE), or remove 'certs/$name/${key##*/}' to have another one made"
             if [[ ! -s $certificate && $dry == no ]]; then
                 ask 'fetching the certificate' iot describe-certificate --certificate-id "$id" \
                     --query certificateDescription.certificatePem

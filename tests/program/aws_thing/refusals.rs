@@ -223,6 +223,20 @@ fn what_is_there_and_differs_is_named_and_left_alone() {
         "{done}"
     );
     assert_eq!(world.read(&status), "INACTIVE\n");
+
+    // The other way out that it names ends with a set-up that can be undone.
+    assert!(
+        done.stderr
+            .contains("remove 'certs/my-thing/private.pem.key'"),
+        "{done}"
+    );
+    fs::remove_file(world.file("certs/my-thing/private.pem.key")).expect("a file");
+    world.run(&["my-thing"]).expect_code(0);
+    assert_eq!(world.certificates().len(), 2);
+    let done = world.run(&["--delete", "--yes", "my-thing"]);
+    done.expect_code(0);
+    assert_eq!(world.certificates(), [""; 0], "{done}");
+    assert_eq!(world.names("account/things"), [""; 0], "{done}");
 }
 
 /// The broker closes the connection before CONNACK, or on the packet; it says nothing. The check names the right.
