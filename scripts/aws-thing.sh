@@ -84,8 +84,16 @@ export AWS_PAGER=''
 work=$(mktemp -d) || die 'cannot make a temporary folder: set TMPDIR'
 new=''
 trap 'rm -rf -- "$work" ${new:+"$new"}' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+
+# stop STATUS: ends the script at a signal.
+stop() {
+    [[ -z $new ]] ||
+        printf "%s: AWS may have made a certificate whose key is lost: see 'aws iot list-certificates', and delete the newest\n" \
+            "${0##*/}" >&2
+    exit "$1"
+}
 
 # call SERVICE ACTION ARGUMENTS...: runs aws. Sets `answer` to its output, or, if it fails, `problem` to what it says.
 call() {
@@ -282,6 +290,8 @@ ensure_certificate() {
     mv -f -- "$new/certificate.pem.crt" "$certificate"
     mv -f -- "$new/private.pem.key" "$key"
     chmod 600 -- "$key"
+    rmdir -- "$new"
+    new=''
     report made "certificate $arn"
     for other in $older; do
         printf 'note: the thing has another certificate, whose key is not here: %s\n' "$other"

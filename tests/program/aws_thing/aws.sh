@@ -10,6 +10,7 @@
 #   policies/NAME/VERSION       the text of a version; `default` names the one in force
 #   certificates/ID/            status, pem, and the folders policies/ and things/ with a file for each that it has
 #   lagging                     while it exists, the next deletion is refused, as AWS does some seconds after detaching
+#   interrupting                while it exists, the next certificate that is made interrupts the process group
 #   key-modes                   the permissions of each private key in the moment in which it was written
 set -euo pipefail
 cd -- "$AWS_STAND_IN"
@@ -163,6 +164,10 @@ case "$service $action $query" in
         mv made.pem "certificates/$id/pem"
         rm made.key
         echo ACTIVE >"certificates/$id/status"
+        if [[ -e interrupting ]]; then
+            rm interrupting
+            kill -INT 0
+        fi
         echo "arn:aws:iot:$region:$account:cert/$id"
         ;;
     'iot describe-certificate certificateDescription.status')

@@ -239,6 +239,28 @@ fn what_is_there_and_differs_is_named_and_left_alone() {
     assert_eq!(world.names("account/things"), [""; 0], "{done}");
 }
 
+/// AWS has made a certificate then, and only its list tells which.
+#[test]
+fn an_interruption_while_a_certificate_is_made_says_where_to_look_for_it() {
+    let world = World::new();
+    world.lead_to(1);
+    world.write("account/interrupting", "");
+    // The stand-in interrupts its process group, as Ctrl-C does: one of its own here.
+    let done = world
+        .command("setsid")
+        .args(["--wait", "bash"])
+        .arg(world.file("scripts/aws-thing.sh"))
+        .arg("my-thing")
+        .run();
+    done.expect_code(130);
+    assert!(
+        done.stderr.contains("see 'aws iot list-certificates'"),
+        "{done}"
+    );
+    assert_eq!(world.certificates().len(), 1);
+    assert!(!world.exists("certs/my-thing/private.pem.key"));
+}
+
 /// The broker closes the connection before CONNACK, or on the packet; it says nothing. The check names the right.
 #[test]
 fn the_check_at_the_end_names_the_right_that_is_missing() {
