@@ -7,18 +7,19 @@
 # The script makes the thing NAME, an active certificate with its key, and the policy mqtt-connection-sharing-NAME from
 # config/aws-iot-policy.json. It attaches them to each other and asks for the account's endpoint. NAME is the client
 # identifier, too: 1 to 100 letters, digits, _ and -, with a letter or digit first. The files:
-#   certs/NAME/        private.pem.key, certificate.pem.crt, policy.json, and the certificate's name at AWS
+#   certs/NAME/        private.pem.key, certificate.pem.crt, policy.json, the certificate's name at AWS, and what else was made
 #   config/NAME.toml   endpoint, client identifier, certificate and key
 # At the end it runs: mqtt-connection-sharing check --config config/NAME.toml. The exit status is that of this check: 0 if
 # all is well. Before that: 2 usage, 127 a tool is missing, 1 anything else.
 #
 # A second run takes up what is there. It makes no second certificate while the files are there and the certificate is
-# active, and it changes no policy of that name that has another text. No authority is downloaded: the program trusts
+# active, and it changes no policy of that name that has another text. A key or certificate that is in certs/NAME and was
+# not made by this script stops it. No authority is downloaded: the program trusts
 # those of the system, which know Amazon's.
 #
 #   --port 443       write config/NAME.toml for port 443 (8883 otherwise), where firewalls let nothing else out
-#   --delete         undo all of it: detach, deactivate and delete the certificates made here; delete policy and thing,
-#                    unless other certificates use them; delete the files. It may be repeated
+#   --delete         undo what was made here: detach, deactivate and delete the certificates; delete policy and thing, unless
+#                    they were there before or other certificates use them; delete the files. It may be repeated
 #   --yes            delete without asking
 #   --dry-run        read what is there, print the calls that would change anything, and make none of them
 #   --region REGION  AWS's region, in place of that of the environment or the profile
@@ -71,12 +72,19 @@ key=$folder/private.pem.key
 certificate=$folder/certificate.pem.crt
 # The names at AWS of the certificates that this script has made, one a line, the one in use last.
 arns=$folder/certificate-arns
+# What else it has made at AWS, one a line: thing, policy. A folder without this file is not of this script.
+record=$folder/made-here
 document=$folder/policy.json
 configuration=$repository/config/$name.toml
 mark="# Made by scripts/aws-thing.sh for the thing $name."
 
 [[ ! -e $configuration || $(head -n 1 -- "$configuration") == "$mark"* ]] ||
     die "'config/$name.toml' is there and is not of this script: choose another name" 2
+# AWS gives a key once.
+for file in "$key" "$certificate"; do
+    [[ $delete == yes || ! -e $file || -e $arns ]] ||
+        die "'certs/$name/${file##*/}' is there and is not of this script: choose another name" 2
+done
 need_command aws "install AWS's command line: https://aws.amazon.com/cli/"
 forget_program_settings
 # The aws command would show long answers in a pager.
@@ -191,6 +199,15 @@ report() {
     [[ $dry == yes && $state != kept ]] || printf '%s  %s\n' "$state" "$*"
 }
 
+# note_made thing|policy: keeps it for --delete.
+note_made() {
+    [[ $dry == yes ]] || printf '%s\n' "$1" >>"$record"
+}
+
+was_made() {
+    grep -qxF -- "$1" "$record" 2>/dev/null
+}
+
 # without WORD TEXT: the words of TEXT that are not WORD, one a line.
 without() {
     # shellcheck disable=SC2086 # several words
@@ -221,6 +238,7 @@ ensure_thing() {
         report kept "thing $name"
     else
         change 'making the thing' iot create-thing --thing-name "$name"
+        note_made thing
         report made "thing $name"
     fi
 }
@@ -243,6 +261,7 @@ ensure_policy() {
                     --policy-document "file://$document" --set-as-default)"
     else
         change 'making the policy' iot create-policy --policy-name "$policy" --policy-document "file://$document"
+        note_made policy
         report made "policy $policy"
     fi
 }
@@ -353,6 +372,13 @@ delete_certificate() {
     report gone "certificate $arn"
 }
 
+# keep_foreign WORDS SERVICE ACTION...: reports as kept what this script has not made, with the call that deletes it.
+keep_foreign() {
+    report kept "$1, which was not made by this script here. To delete it:"
+    shift
+    printf '  aws%s\n' "$(printf ' %q' ${options[@]+"${options[@]}"} "$@")"
+}
+
 # others_of WORDS: those that are not certificates of this script.
 others_of() {
     local left=$1 one
@@ -372,6 +398,10 @@ delete_policy() {
         return
     elif [[ -n $others ]]; then
         report kept "policy $policy, which other certificates have: ${others//$'\n'/, }"
+        ! was_made policy || left=yes
+        return
+    elif ! was_made policy; then
+        keep_foreign "policy $policy" iot delete-policy --policy-name "$policy"
         return
     fi
     ask "asking for the policy's versions" iot list-policy-versions --policy-name "$policy" \
@@ -389,6 +419,10 @@ delete_thing() {
         others=$(others_of "$answer")
         if [[ -n $others ]]; then
             report kept "thing $name, which has certificates that were not made here: ${others//$'\n'/, }"
+            ! was_made thing || left=yes
+            return
+        elif ! was_made thing; then
+            keep_foreign "thing $name" iot delete-thing --thing-name "$name"
             return
         fi
         change_when_free 'deleting the thing' iot delete-thing --thing-name "$name"
@@ -401,31 +435,47 @@ delete_files() {
         report kept "certs/$name and config/$name.toml, since other things use the certificate"
         return
     fi
-    if [[ $dry == yes ]]; then
-        printf 'would remove: certs/%s, config/%s.toml\n' "$name" "$name"
-        return
-    fi
-    rm -f -- "$key" "$certificate" "$arns" "$document" "$configuration" "$configuration.old"
-    if [[ -d $folder ]] && ! rmdir -- "$folder" 2>/dev/null; then
+    local files=("$document" "$configuration" "$configuration.old") file
+    # The two lists go last: a deletion that is interrupted can be repeated.
+    if [[ -e $arns ]]; then files+=("$key" "$certificate" "$arns"); fi
+    if [[ $left == no ]]; then files+=("$record"); fi
+    for file in "${files[@]}"; do
+        [[ -e $file ]] || continue
+        if [[ $dry == yes ]]; then
+            printf 'would remove: %s\n' "${file#"$repository/"}"
+        else
+            rm -f -- "$file"
+            report gone "${file#"$repository/"}"
+        fi
+    done
+    [[ $dry == no ]] || return 0
+    if [[ $left == yes ]]; then
+        report kept "${record#"$repository/"}, from which --delete can go on"
+    elif ! rmdir -- "$folder" 2>/dev/null; then
         report kept "certs/$name, which has other files"
     fi
-    report gone "the files in certs/$name, and config/$name.toml"
 }
 
 # Reads the names of the certificates that were made here into `made`.
-made=() used=no
+made=() used=no left=no
 read_made() {
     local one
     while read -r one; do made+=("$one"); done < <(cat -- "$arns" 2>/dev/null)
 }
 
 if [[ $delete == yes ]]; then
+    if [[ ! -e $arns && ! -e $record ]]; then
+        printf "'certs/%s' names nothing that was made by this script here: nothing is deleted\n" "$name"
+        exit 0
+    fi
     locate
     read_made
     if [[ $yes == no && $dry == no ]]; then
         [[ -t 0 ]] || die 'deleting needs a terminal to ask on, or --yes' 2
         printf 'To be deleted from %s, with the files in certs/%s and config/%s.toml:\n' "$prefix" "$name" "$name"
-        printf '  %s\n' "thing $name" "policy $policy" ${made[@]+"${made[@]/#/certificate }"}
+        ! was_made thing || printf '  thing %s\n' "$name"
+        ! was_made policy || printf '  policy %s\n' "$policy"
+        for one in ${made[@]+"${made[@]}"}; do printf '  certificate %s\n' "$one"; done
         read -r -p 'Delete these? [y/N] ' answer || answer=n
         [[ $answer == [yY]* ]] || die 'nothing is deleted'
     fi
@@ -442,6 +492,7 @@ if [[ $dry == no ]]; then
     # Nothing that is made from here on is for others to read.
     umask 077
     if ! mkdir -p -- "$folder" || ! chmod 700 -- "$folder"; then die "cannot make 'certs/$name': check the permissions of 'certs'"; fi
+    : >>"$record"
 fi
 ensure_thing
 ensure_policy

@@ -384,6 +384,14 @@ fn what_others_use_is_kept() {
     assert_eq!(done.stdout.matches(":cert/other").count(), 2, "{done}");
     assert_eq!(world.names("account/things"), ["my-thing"]);
     assert_eq!(world.names("account/policies").len(), 1);
+
+    // Both were made here, and go when they are free.
+    assert_eq!(world.names("certs/my-thing"), ["made-here"], "{done}");
+    fs::remove_dir_all(world.file("account/certificates/other")).expect("a folder");
+    let done = world.run(&["--delete", "--yes", "my-thing"]);
+    done.expect_code(0);
+    assert_eq!(world.names("account/things"), [""; 0], "{done}");
+    assert_eq!(world.names("account/policies"), [""; 0], "{done}");
     assert!(!world.exists("certs/my-thing"), "{done}");
 }
 
@@ -407,4 +415,8 @@ fn a_deletion_may_be_repeated_while_several_others_use_the_certificate() {
     world.run(&["--delete", "--yes", "my-thing"]).expect_code(0);
     assert_eq!(world.certificates(), [""; 0]);
     assert_eq!(world.names("certs"), [""; 0]);
+    // Nothing was there to remove, and so the script tells of nothing.
+    let done = world.run(&["--delete", "--yes", "my-thing"]);
+    done.expect_code(0);
+    assert!(!done.stdout.contains("gone  "), "{done}");
 }

@@ -239,6 +239,75 @@ fn what_is_there_and_differs_is_named_and_left_alone() {
     assert_eq!(world.names("account/things"), [""; 0], "{done}");
 }
 
+/// AWS gives a key once, and nobody else has it.
+#[test]
+fn a_key_or_certificate_that_was_not_made_here_is_left_alone() {
+    let world = World::new();
+    world.lead_to(1);
+    fs::create_dir(world.file("account/things")).expect("a folder");
+    for file in ["private.pem.key", "certificate.pem.crt"] {
+        let folder = format!("certs/by-hand-{}", file.len());
+        let name = &folder["certs/".len()..];
+        fs::create_dir(world.file(&folder)).expect("a folder");
+        world.write(&format!("{folder}/{file}"), "by hand\n");
+        world.write(&format!("account/things/{name}"), "");
+        let done = world.run(&[name]);
+        done.expect_code(2);
+        assert!(
+            done.stderr.contains(&format!("'{folder}/{file}' is there")),
+            "{done}"
+        );
+        for arguments in [&["--delete", "--dry-run"], &["--delete", "--yes"]] {
+            let done = world.run(&[&arguments[..], &[name]].concat());
+            done.expect_code(0);
+            assert!(
+                done.stdout.contains("was made by this script here"),
+                "{done}"
+            );
+            assert_eq!(done.stdout.lines().count(), 1, "{done}");
+        }
+        assert_eq!(world.names(&folder), [file]);
+        assert_eq!(world.read(&format!("{folder}/{file}")), "by hand\n");
+        assert!(world.exists(&format!("account/things/{name}")));
+    }
+    assert!(!change(&world.calls()));
+}
+
+/// They may have attributes, a shadow or another text, which nobody could make again.
+#[test]
+fn a_thing_and_a_policy_that_were_there_before_outlast_the_deletion() {
+    let world = World::new();
+    let broker = world.broker(false);
+    world.lead_to(broker.port());
+    world.run(&["my-thing"]).expect_code(0);
+    // As if another computer had made them.
+    fs::rename(world.file("certs/my-thing"), world.file("certs/other")).expect("a folder");
+    let done = world.run(&["--delete", "--yes", "my-thing"]);
+    done.expect_code(0);
+    assert_eq!(world.certificates().len(), 1, "{done}");
+    fs::remove_dir_all(world.file("account/certificates")).expect("a folder");
+
+    world.run(&["my-thing"]).expect_code(0);
+    let done = world.run(&["--delete", "--yes", "my-thing"]);
+    done.expect_code(0);
+    assert_eq!(world.certificates(), [""; 0], "{done}");
+    for (folder, name, command) in [
+        ("things", "my-thing", "delete-thing --thing-name my-thing"),
+        (
+            "policies",
+            "mqtt-connection-sharing-my-thing",
+            "delete-policy --policy-name mqtt-connection-sharing-my-thing",
+        ),
+    ] {
+        assert_eq!(world.names(&format!("account/{folder}")), [name], "{done}");
+        assert!(
+            done.stdout.contains(&format!("aws iot {command}\n")),
+            "{done}"
+        );
+    }
+    assert!(!world.exists("certs/my-thing"), "{done}");
+}
+
 /// AWS has made a certificate then, and only its list tells which.
 #[test]
 fn an_interruption_while_a_certificate_is_made_says_where_to_look_for_it() {
