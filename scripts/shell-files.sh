@@ -20,10 +20,11 @@ case ${1:-} in
     -h | --help) help_from_header && exit 0 ;;
 esac
 (($# == 2)) || die 'it takes the program and a folder: see --help' 2
-program_path=$1 share=$2/share name=mqtt-connection-sharing
+program_path=$1 prefix=${2%/} name=mqtt-connection-sharing
 [[ -x $program_path ]] || die "'$program_path' is no program: build it first, with cargo build --release" 2
+share=$prefix/share
 zsh_folder=$share/zsh/site-functions
-[[ $2 != */usr ]] || zsh_folder=$share/zsh/vendor-completions
+[[ $prefix != */usr ]] || zsh_folder=$share/zsh/vendor-completions
 
 # write FILE ARGUMENTS...: writes what the program prints, with the folder for it.
 write() {

@@ -12,12 +12,19 @@ name=mqtt-connection-sharing
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 touch "$folder/settings.toml"
-"$(dirname -- "${BASH_SOURCE[0]}")/../scripts/shell-files.sh" "$program" "$folder"
+shell_files=$(dirname -- "${BASH_SOURCE[0]}")/../scripts/shell-files.sh
+"$shell_files" "$program" "$folder"
 
 die() {
     printf 'completions.sh: %s\n' "$1" >&2
     exit 1
 }
+
+# A slash at the end is no other folder.
+for prefix in "$folder"/one/usr "$folder"/two/usr/; do
+    "$shell_files" "$program" "$prefix"
+    [[ -e $prefix/share/zsh/vendor-completions/_$name ]] || die "'$prefix' got no file for Debian's zsh"
+done
 
 # offered_by_bash WORD...: prints what bash offers for the last of the words.
 offered_by_bash() {
