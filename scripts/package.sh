@@ -34,12 +34,15 @@ need_cargo
 for tool in dpkg-deb dpkg-shlibdeps objdump strip; do need_command "$tool" 'on Debian and Ubuntu: apt-get install dpkg-dev'; done
 have_openssl_headers || die "OpenSSL's headers are missing: apt-get install pkg-config libssl-dev" 127
 need_vendored_tools
+packages=${1:-}
+# The script goes to another folder.
+[[ -z $packages || $packages == /* ]] || packages=$PWD/$packages
 cd -- "$repository"
 forget_program_settings
 unset MQTT_CONNECTION_SHARING_BIN
 
 target=${CARGO_TARGET_DIR:-target}
-packages=${1:-$target/packages}
+packages=${packages:-$target/packages}
 # Cargo.toml names this folder. It has the completions and the manual pages.
 files=target/package-files
 mkdir -p -- "$packages" || die "cannot make the folder '$packages': choose another one"
