@@ -18,6 +18,8 @@
 #
 #   -h, --help   this text
 set -euo pipefail
+# The packages have the permissions of these files.
+umask 022
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
