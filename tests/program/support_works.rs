@@ -225,7 +225,7 @@ fn the_schema_of_the_output_catches_each_offence() {
     let publisher = json!({"messages": 1, "published": 1, "acknowledged": 1, "median_us": 1.5,
         "longest_us": null, "queued_us": 2});
     let run = json!({"iteration": 1, "success": true, "published": 2, "acknowledged": 2,
-        "received": 2, "lost": 0, "dropped": 0, "duplicated": 0, "unexpected": 0, "reordered": 0,
+        "received": 2, "lost": 0, "unacknowledged": 0, "dropped": 0, "duplicated": 0, "unexpected": 0, "reordered": 0,
         "connects": 1, "session": "new", "reconnects": 0, "resumed": 0, "resubscribed": 0, "rate_limited_ms": 0,
         "sync_publisher": publisher, "async_publisher": publisher, "in_flight_most": 2,
         "queued_most": 1, "packets_sent": 9, "packets_received": 9, "bytes_sent": 99,

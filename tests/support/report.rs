@@ -24,6 +24,7 @@ pub struct Run {
     pub acknowledged: u64,
     pub received: u64,
     pub lost: u64,
+    pub unacknowledged: u64,
     pub dropped: u64,
     pub duplicated: u64,
     pub unexpected: u64,
@@ -104,6 +105,7 @@ impl Run {
             && self.acknowledged == count
             && self.received == count
             && self.lost == 0
+            && self.unacknowledged == 0
             && self.unexpected == 0
             && self.error.is_none();
         assert!(whole, "expected all of {count} messages: {self:?}");

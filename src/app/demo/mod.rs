@@ -394,6 +394,7 @@ fn add_publisher(
     }
 }
 
+/// Comes after the publishers: only an acknowledged message can be lost.
 fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, String>) {
     match result {
         Ok(result) => {
@@ -402,11 +403,9 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
                 dropped,
                 problem,
             } = result;
-            let missing = total - received.distinct;
             run.received = received.distinct;
             // Messages of others may have been dropped as well.
-            run.dropped = dropped.min(missing);
-            run.lost = missing - run.dropped;
+            run.dropped = dropped.min(total - run.received);
             run.duplicated = received.duplicated;
             run.unexpected = received.unexpected;
             run.reordered = received.reordered;
@@ -418,6 +417,9 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
             run.error.get_or_insert(problem);
         }
     }
+    let missing = total - run.received - run.dropped;
+    run.unacknowledged = total.saturating_sub(run.acknowledged).min(missing);
+    run.lost = missing - run.unacknowledged;
 }
 
 /// An iteration as the view shows it.
@@ -477,6 +479,7 @@ mod tests {
     fn a_message_that_found_no_room_here_is_dropped_and_not_lost() {
         for (distinct, dropped, expected) in [(10, 0, (0, 0)), (6, 3, (3, 1)), (9, 5, (1, 0))] {
             let mut run = Run::empty(1, 10);
+            run.acknowledged = 10;
             let received = Received {
                 distinct,
                 ..Received::default()
@@ -489,6 +492,33 @@ mod tests {
             add_subscriber(&mut run, 10, Ok(result));
             assert_eq!((run.dropped, run.lost), expected);
             assert_eq!(run.received + run.dropped + run.lost, 10);
+            assert_eq!(run.unacknowledged, 0);
+        }
+    }
+
+    #[test]
+    fn only_an_acknowledged_message_is_lost() {
+        // Acknowledged, received, and of the others: lost, not acknowledged.
+        for (acknowledged, received, expected) in [
+            (7, Some(6), (1, 3)),
+            (7, Some(7), (0, 3)),
+            // Some were received, and the link was lost before their acknowledgment.
+            (7, Some(9), (0, 1)),
+            (0, Some(0), (0, 10)),
+            (7, None, (7, 3)),
+        ] {
+            let mut run = Run::empty(1, 10);
+            run.acknowledged = acknowledged;
+            let result = received.map(|distinct| SubscriberResult {
+                received: Received {
+                    distinct,
+                    ..Received::default()
+                },
+                dropped: 0,
+                problem: None,
+            });
+            add_subscriber(&mut run, 10, result.ok_or_else(|| "it panicked".to_owned()));
+            assert_eq!((run.lost, run.unacknowledged), expected, "{run:?}");
         }
     }
 }

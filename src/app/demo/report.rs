@@ -29,8 +29,10 @@ pub(crate) struct Run {
     pub(crate) acknowledged: u64,
     /// Distinct expected messages that came back.
     pub(crate) received: u64,
-    /// Expected messages that did not, without those that were dropped.
+    /// Acknowledged messages that did not, without those that were dropped.
     pub(crate) lost: u64,
+    /// Messages that did not and were not acknowledged; perhaps they were not even published.
+    pub(crate) unacknowledged: u64,
     /// Expected messages of QoS 0 that came and found the inbox full.
     pub(crate) dropped: u64,
     /// Expected messages that came again.
@@ -165,7 +167,8 @@ impl Run {
             published: 0,
             acknowledged: 0,
             received: 0,
-            lost: total,
+            lost: 0,
+            unacknowledged: total,
             dropped: 0,
             duplicated: 0,
             unexpected: 0,
@@ -260,18 +263,16 @@ impl fmt::Display for Run {
                 "  async publisher",
                 &self.told(&self.async_publisher, false),
             )?;
-            let messages = self.sync_publisher.messages + self.async_publisher.messages;
-            let unacknowledged = messages.saturating_sub(self.acknowledged).min(self.lost);
             let came_back = CameBack {
-                expected: self.received + self.lost + self.dropped,
+                expected: self.received + self.lost + self.unacknowledged + self.dropped,
                 received: Received {
                     distinct: self.received,
                     duplicated: self.duplicated,
                     reordered: self.reordered,
                     unexpected: self.unexpected,
                 },
-                lost: self.lost - unacknowledged,
-                unacknowledged,
+                lost: self.lost,
+                unacknowledged: self.unacknowledged,
                 dropped: self.dropped,
             };
             line("  subscriber", &came_back.to_string())?;
@@ -329,7 +330,7 @@ mod tests {
             published: 8,
             acknowledged: 8,
             received: 8,
-            lost: 0,
+            unacknowledged: 0,
             connects: 1,
             session: Some(SessionFound::New),
             sync_publisher: publisher(),
@@ -367,7 +368,7 @@ mod tests {
         let expected = [
             r#"{"schema":1,"iterations":1,"succeeded":0,"success":false,"runs":[{"iteration":1,"#,
             r#""success":false,"published":8,"acknowledged":8,"received":8,"lost":0,"#,
-            r#""dropped":0,"duplicated":0,"unexpected":0,"reordered":0,"connects":1,"#,
+            r#""unacknowledged":0,"dropped":0,"duplicated":0,"unexpected":0,"reordered":0,"connects":1,"#,
             r#""session":"new","reconnects":0,"resumed":0,"resubscribed":0,"rate_limited_ms":0,"#,
             r#""sync_publisher":"#,
             publisher,
@@ -441,12 +442,12 @@ mod tests {
     #[test]
     fn messages_that_were_not_acknowledged_are_not_told_as_lost() {
         let mut interrupted = run(1, false);
-        interrupted.acknowledged = 5;
-        (interrupted.received, interrupted.lost) = (4, 4);
+        (interrupted.acknowledged, interrupted.received) = (5, 4);
+        (interrupted.lost, interrupted.unacknowledged) = (1, 3);
         let text = unfolded(&interrupted);
         let came = "4 of 8 received; 1 lost, 3 not acknowledged, nothing repeated or out of order";
         assert!(text.contains(came), "{text}");
-        (interrupted.received, interrupted.lost) = (5, 3);
+        (interrupted.received, interrupted.lost) = (5, 0);
         let text = unfolded(&interrupted);
         let came = "5 of 8 received; 3 not acknowledged, nothing lost, repeated or out of order";
         assert!(text.contains(came), "{text}");
