@@ -99,8 +99,8 @@ fn expect_counts(done: &Finished, [page, svg, trace]: &[String; 3]) -> Run {
     for (count, one, many) in [
         (
             run.published - run.acknowledged,
-            "was not delivered",
-            "were not delivered",
+            "was not acknowledged",
+            "were not acknowledged",
         ),
         (run.duplicated, "came twice", "came twice"),
         (

@@ -201,6 +201,7 @@ fn counts(seen: &Evidence<'_>) -> MessageCounts {
         received: received.map(|received| received.distinct),
         duplicated: received.map_or(0, |received| received.duplicated),
         dropped: missing.min(seen.measured.dropped),
+        qos: seen.settings.qos as u8,
     }
 }
 

@@ -156,6 +156,7 @@ impl Run {
             received: Some(self.received),
             duplicated: self.duplicated,
             dropped: self.dropped,
+            qos: self.qos,
         }
     }
 

@@ -230,9 +230,13 @@ impl MessageCounts {
 
     /// The other ones.
     fn went_wrong(&self) -> Option<String> {
-        let undelivered = self.published.saturating_sub(self.acknowledged);
+        let missing = self.published.saturating_sub(self.acknowledged);
+        let (one, many) = match self.qos {
+            0 => ("was not sent", "were not sent"),
+            _ => ("was not acknowledged", "were not acknowledged"),
+        };
         let counts = [
-            (undelivered, "was not delivered", "were not delivered"),
+            (missing, one, many),
             (self.duplicated, "came twice", "came twice"),
             (
                 self.dropped,

@@ -36,6 +36,8 @@ pub(crate) struct MessageCounts {
     pub(crate) duplicated: u64,
     /// Those that came and found the inbox full.
     pub(crate) dropped: u64,
+    /// Their quality of service: 0, 1 or 2.
+    pub(crate) qos: u8,
 }
 
 /// The records of one loop as a story takes them.
@@ -110,6 +112,7 @@ impl MessageCounts {
         };
         self.duplicated += other.duplicated;
         self.dropped += other.dropped;
+        self.qos = self.qos.max(other.qos);
     }
 }
 

@@ -31,6 +31,7 @@ fn the_first_sentence_has_the_counts_of_the_result() {
             received: Some(1),
             duplicated: 1,
             dropped: 0,
+            qos: 1,
         },
         MessageCounts {
             published: 1,
@@ -38,6 +39,7 @@ fn the_first_sentence_has_the_counts_of_the_result() {
             received: Some(0),
             duplicated: 0,
             dropped: 1,
+            qos: 1,
         },
     ];
     let told_of = |all: &[MessageCounts]| {
@@ -52,7 +54,7 @@ fn the_first_sentence_has_the_counts_of_the_result() {
         told_of(&counts)[..2],
         [
             format!("4 messages published and 1 received{none}"),
-            "of the messages, 2 were not delivered, 1 came twice, 1 found the inbox full and was dropped"
+            "of the messages, 2 were not acknowledged, 1 came twice, 1 found the inbox full and was dropped"
                 .to_owned(),
         ]
     );
@@ -63,6 +65,20 @@ fn the_first_sentence_has_the_counts_of_the_result() {
         ..MessageCounts::default()
     };
     assert_eq!(told_of(&[one]), [format!("1 message published{none}")]);
+    // Nobody acknowledges QoS 0.
+    let missing = |qos| {
+        let counts = MessageCounts {
+            acknowledged: 0,
+            qos,
+            ..one
+        };
+        told_of(&[MessageCounts::default(), counts]).swap_remove(1)
+    };
+    assert_eq!(
+        [0, 1, 2].map(missing),
+        ["sent", "acknowledged", "acknowledged"]
+            .map(|end| format!("of the messages, 1 was not {end}"))
+    );
 }
 
 #[test]
