@@ -1,11 +1,12 @@
 //! The signals that ask the program to end: Ctrl-C (SIGINT), SIGTERM and, unless it was started to
 //! ignore that, SIGHUP.
 //!
-//! The first signal asks for an orderly end, the second one leaves at once. A thread of its own waits for
-//! them.
+//! The first signal asks for an orderly end, the second one leaves at once. `timeout` and managers of services signal the
+//! program and then its group, so a signal right after the first is the same request. A thread of its own waits for them.
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 
@@ -15,13 +16,22 @@ use super::view::screen::step_aside;
 /// The exit status of an interrupted program.
 pub(crate) const INTERRUPTED: u8 = 130;
 
+/// No person asks twice in this time.
+const ONE_REQUEST: Duration = Duration::from_millis(100);
+
 /// From now on a signal ends what runs.
 pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
+    let mut first = None;
     on_each(move || {
+        let now = Instant::now();
         if interrupt.is_requested() {
+            if is_same_request(first, now) {
+                return;
+            }
             step_aside();
             std::process::exit(i32::from(INTERRUPTED));
         }
+        first = Some(now);
         // First, because the program may end as soon as it is asked to.
         log::info!("interrupted: finishing what is in flight; again to leave at once");
         interrupt.request();
@@ -34,6 +44,11 @@ pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
             exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
         )
     })
+}
+
+/// Whether a signal only repeats the first one.
+fn is_same_request(first: Option<Instant>, now: Instant) -> bool {
+    first.is_some_and(|first| now.saturating_duration_since(first) < ONE_REQUEST)
 }
 
 /// From now on each such signal calls `act` instead of ending the program.
@@ -75,10 +90,23 @@ fn is_ignored(signal: i32, status: &str) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_signal_right_after_the_first_is_the_same_request() {
+        let first = Instant::now();
+        let repeats = |ms| is_same_request(Some(first), first + Duration::from_millis(ms));
+        assert_eq!(
+            [0, 1, 99, 100, 5_000].map(repeats),
+            [true, true, true, false, false]
+        );
+        // The end was asked for in another way: this signal is no repetition.
+        assert!(!is_same_request(None, first));
+    }
+
+    #[cfg(unix)]
     #[test]
     fn the_mask_of_ignored_signals_is_read_bit_by_bit() {
         let status =
