@@ -50,6 +50,11 @@ pub(super) struct Take {
     pub(super) itself: bool,
 }
 
+/// Whether the line says that there is a connection.
+pub(super) fn is_connection(text: &str) -> bool {
+    text.starts_with("connected to ") || text.starts_with("reconnected to ")
+}
+
 impl Fold {
     /// A line is to be logged.
     pub(super) fn take(&mut self, level: Level, text: &str, now: Instant) -> Take {
