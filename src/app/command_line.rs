@@ -146,6 +146,31 @@ mod tests {
     }
 
     #[test]
+    fn a_message_may_begin_with_hyphens_and_hyphens_alone() {
+        for text in [
+            "-hello",
+            "- item",
+            "--- x ---",
+            "-5",
+            "-5x",
+            "-v",
+            "-q",
+            "-h",
+            "-h x",
+            "--",
+            "--topic",
+            "-p",
+        ] {
+            let words = ["program", "pub", "--message", text, "--topic", "a"];
+            assert_eq!(texts(&words[1..], "message").unwrap(), [text]);
+            assert_eq!(texts(&words[1..], "topic").unwrap(), ["a"]);
+            assert_eq!(not_help(&words.map(OsString::from)), None, "{text}");
+        }
+        let words = ["program", "pub", "--message", "-h", "x", "-h", "y"].map(OsString::from);
+        assert!(not_help(&words).is_some());
+    }
+
+    #[test]
     fn root_ca_is_another_name_for_ca_file() {
         assert_eq!(
             texts(&["--root-ca", "ca.crt"], "ca-file").unwrap(),

@@ -142,12 +142,18 @@ fn advice(name: &str, here: Here, task: Task) -> String {
 /// The flags of other tools on a command line, the program's name at its beginning: each, without its value,
 /// with what to do. `-h` and `-V` are flags of this program unless a value follows.
 pub(super) fn on_command_line(command_line: &[OsString]) -> Vec<(String, String)> {
-    let words: Vec<&str> = command_line
-        .iter()
-        .skip(1)
+    let rest = command_line.iter().skip(1);
+    let mut rest = rest
         .map(|word| word.to_str().unwrap_or_default())
-        .take_while(|word| *word != "--")
-        .collect();
+        .peekable();
+    let mut words = Vec::new();
+    while let Some(word) = rest.next_if(|word| *word != "--") {
+        words.push(word);
+        if word == "--message" {
+            // Its text may look like a flag.
+            rest.next();
+        }
+    }
     let mut found = Vec::new();
     for (at, word) in words.iter().enumerate() {
         let value = words.get(at + 1).filter(|next| !next.starts_with('-'));

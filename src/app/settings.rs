@@ -231,7 +231,7 @@ pub(crate) struct Settings {
     pub(crate) wait: Option<Given<Span>>,
 
     /// Text of the message. Without it and --file, standard input is the message.
-    #[arg(long, value_name = "TEXT", help_heading = PUB)]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = PUB)]
     pub(crate) message: Option<Given<MessageText>>,
     /// File that is the message, whatever its bytes.
     #[arg(long, value_name = "FILE", help_heading = PUB)]
