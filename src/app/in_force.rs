@@ -15,6 +15,7 @@ use super::chosen::Chosen;
 use super::cli::Cli;
 use super::files;
 use super::help::command_of;
+use super::pub_sub::form::MessageForm;
 use super::remote;
 use super::resolve::{Config, Job, configure};
 use super::settings::{Task, keys};
@@ -183,6 +184,9 @@ fn follows(key: &str, task: Task, config: &Config) -> Option<(Option<Value>, Str
         ("clean-session", Job::Pub(_) | Job::Sub(_)) => {
             let clean = options.clean_session.into();
             value(clean, "follows from whether there is a --client-id")
+        }
+        ("format", Job::Sub(sub)) if sub.form == MessageForm::Jsonl => {
+            value("jsonl".into(), "follows from --output")
         }
         ("connect-interval", Job::Check(_)) => {
             let interval = duration_text(options.connect_interval);

@@ -308,14 +308,21 @@ fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<S
     let (output, format) = (chosen.name("output"), chosen.name("format"));
     let form = match (value(&settings.output)?, value(&settings.format)?) {
         (Format::Text, form) => form,
-        (Format::Jsonl, MessageForm::Raw) => {
-            return Err(wrong(
-                "choosing the form of messages",
-                format!("{output} says jsonl, {format} says raw"),
-                "leave one of them out",
-            ));
+        (Format::Jsonl, form) => {
+            let other = match form {
+                MessageForm::Raw => Some("raw"),
+                MessageForm::Text if !chosen.is_default("format") => Some("text"),
+                MessageForm::Text | MessageForm::Jsonl => None,
+            };
+            if let Some(other) = other {
+                return Err(wrong(
+                    "choosing the form of messages",
+                    format!("{output} says jsonl, {format} says {other}"),
+                    "leave one of them out",
+                ));
+            }
+            MessageForm::Jsonl
         }
-        (Format::Jsonl, _) => MessageForm::Jsonl,
         (Format::Json, _) => {
             return Err(wrong(
                 "choosing the form of messages",

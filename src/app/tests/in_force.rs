@@ -119,6 +119,12 @@ fn values_that_follow_from_others_are_comments() {
             "true",
             "client-id",
         ),
+        (
+            &["sub", "--endpoint=a", "b/#", "--output=jsonl"],
+            "format",
+            "\"jsonl\"",
+            "output",
+        ),
     ] {
         let text = text(args);
         let line = line(&text, key);
