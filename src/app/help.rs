@@ -213,9 +213,10 @@ Messages:
   jsonl  a JSON object on a line, with time, topic, payload (or payload_base64 where it is no text),
          qos, retain and duplicate
   raw    the bytes of the payload, with nothing added before, behind or between
-  Each is written before it is acknowledged (QoS 1 and 2). A reader that is slow holds the broker
-  back, which keeps what it has room for: Mosquitto 1,000 messages. Of QoS 0 what finds 1,000
-  waiting is dropped, and told. A reader that goes away ends the run with status 0.
+  With --client-id each is written before it is acknowledged (QoS 1 and 2); without, it is
+  acknowledged when its turn comes to be written. A reader that is slow holds the broker back, which
+  keeps what it has room for: Mosquitto 1,000 messages. Of QoS 0 what finds 1,000 waiting is
+  dropped, and told. A reader that goes away ends the run with status 0.
 
 Session:
   Without --client-id the session is a clean one, and ends with the run. With it the session is
@@ -243,7 +244,7 @@ Exit status:
   130  interrupted";
 
 const SUB_ABOUT: &str = "\
-Subscribes over one TLS connection and writes each message to standard output, before it is acknowledged";
+Subscribes over one TLS connection and writes each message to standard output";
 
 /// Settings that mean something else for sub.
 const SUB_MEANINGS: [(&str, &str); 4] = [

@@ -64,7 +64,7 @@ impl Verb {
             Verb::Run(Task::Bench) => "publishes as fast as it can, and measures that",
             Verb::Run(Task::Check) => "tries each step of connecting, and says what is wrong",
             Verb::Run(Task::Pub) => "publishes a text, a file or lines, and waits for the broker",
-            Verb::Run(Task::Sub) => "prints messages, each before it is acknowledged",
+            Verb::Run(Task::Sub) => "prints messages as they come",
             Verb::Settings => "prints the settings in force, and where each comes from",
             Verb::Completions => "prints a script that completes flags in bash, zsh or fish",
             Verb::Man => "prints the manual page of the program or of a command",
