@@ -205,6 +205,25 @@ fn a_reader_that_is_slow_loses_nothing_and_the_connection_stays() {
 }
 
 #[test]
+fn the_time_is_over_also_where_the_reader_does_not_read() {
+    let broker = Mosquitto::start();
+    let mut publisher = broker.client("publisher", true);
+    for (count, status) in [("0", 0), ("2", 5)] {
+        let (mut running, reader) =
+            reading(subscribing(&broker).args(["a", "--within", "500ms", "--count", count]));
+        running.wait_for_line("received SUBACK");
+        // More than the pipe holds.
+        publish(&mut publisher, "a", QoS::AtLeastOnce, &[b'x'; 200_000]);
+        let done = running.finish();
+        done.expect_code(status);
+        assert!(done.stderr.contains("sending DISCONNECT"), "{done}");
+        let told = "0 of 2 messages came within 500ms";
+        assert_eq!(done.stderr.contains(told), status == 5, "{done}");
+        drop(reader);
+    }
+}
+
+#[test]
 fn a_signal_ends_it_also_where_its_reader_does_not_read() {
     let broker = Mosquitto::start();
     let mut publisher = broker.client("publisher", true);
@@ -306,6 +325,10 @@ fn what_cannot_be_subscribed_is_told_before_anything_is_connected() {
         (
             &["--topic", "a"],
             &["--topic", "write the filter behind the word sub"],
+        ),
+        (
+            &["a", "--output", "jsonl", "--format", "text"],
+            &["--output says jsonl, --format says text"],
         ),
         (&["a", "--format", "xml"], &["text, jsonl or raw"]),
     ] {

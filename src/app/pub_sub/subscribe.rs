@@ -1,8 +1,9 @@
-//! The command sub: each message to standard output, and only then acknowledged.
+//! The command sub: each message to standard output, and then acknowledged.
 //!
 //! The main thread runs the loop. A printing thread takes message after message from the inbox and writes it, as slowly as
-//! its reader wants. With QoS 1 and 2 a message is acknowledged after it was written, so the broker holds back what has no
-//! room here. In a session that the broker keeps, a message that was not written comes again to the next run.
+//! its reader wants. In a session that the broker keeps, a message of QoS 1 and 2 is acknowledged after it was written, and
+//! one that was not written comes again to the next run. In a clean session it is acknowledged when it is taken to be
+//! written. In both the broker holds back what has no room here.
 
 use std::io;
 use std::ops::Deref;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
@@ -31,7 +32,8 @@ use crate::app::view::View;
 /// Messages that may wait for the printing thread. More of QoS 0 are dropped, of QoS 1 and 2 they stay with the broker.
 const INBOX: usize = 1_000;
 
-/// After an interrupt the printing thread has this long to end. It cannot where its reader does not read.
+/// After an interrupt, or when the time is over, the printing thread has this long to end. It cannot where its reader does
+/// not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Subscribes and prints.
@@ -81,8 +83,11 @@ pub(crate) fn subscribe(
             printed => Some(printed.map_err(|_| crossbeam_channel::RecvError)),
         },
     };
-    // A thread that writes waits for the reader.
-    let is_stuck = printed.is_none();
+    let (printed, is_stuck) = match printed {
+        Some(Ok(Printed { ended, is_stuck })) => (Some(ended), is_stuck),
+        Some(Err(_)) => (None, false),
+        None => (None, true),
+    };
     if !is_stuck {
         watching.end();
     }
@@ -97,8 +102,8 @@ pub(crate) fn subscribe(
         (true, ..) => Some(EarlyEnd::new(FAILED, "interrupted")),
         (false, true, ..) => None,
         (false, false, Some(error), _) => Some(EarlyEnd::of_error(error)),
-        (false, false, None, Some(Ok(printed))) => printed.err(),
-        (false, false, None, _) => Some(EarlyEnd::new(FAILED, "the printing thread panicked")),
+        (false, false, None, Some(printed)) => printed.err(),
+        (false, false, None, None) => Some(EarlyEnd::new(FAILED, "the printing thread panicked")),
     };
     if settings.made_up_id && keeps_session && connects > 0 {
         leave_no_session(ended.client, interrupt, view, true, error.is_some());
@@ -119,12 +124,19 @@ pub(crate) fn subscribe(
     })
 }
 
-/// Subscribes, and starts the thread that prints. The channel gives how it ended.
+/// How the printing ended.
+struct Printed {
+    ended: Result<(), EarlyEnd>,
+    /// The thread that prints still writes, and waits for the reader.
+    is_stuck: bool,
+}
+
+/// Subscribes, and starts the thread that prints. The first value of the channel is how it ended.
 fn start<M>(
     shared: &Arc<SubShared>,
     inbox: Inbox<M>,
     done: fn(M),
-) -> Result<Receiver<Result<(), EarlyEnd>>, Error>
+) -> Result<Receiver<Printed>, Error>
 where
     M: InboxMessage + Deref<Target = Message> + 'static,
 {
@@ -132,7 +144,8 @@ where
     let filter = |name: &String| Filter::new(name.as_str(), settings.qos);
     let filters = settings.filters.iter().map(filter).collect();
     let subscribed = shared.handle.subscribe(&inbox, filters)?;
-    let (sender, printed) = bounded(1);
+    // One of the thread that prints, one of the thread that watches its time.
+    let (sender, printed) = bounded(2);
     let shared = Arc::clone(shared);
     spawn("printer", move || {
         let ends = EndsLoop {
@@ -140,10 +153,11 @@ where
             grace: Duration::ZERO,
             needed: true,
         };
-        let ended = shared.print(&inbox, subscribed, done);
+        let ended = shared.print(&inbox, subscribed, done, &sender);
         shared.dropped.store(inbox.dropped(), Ordering::SeqCst);
         // Nobody waits for it after an interrupt.
-        let _ = sender.send(ended);
+        let is_stuck = false;
+        let _ = sender.send(Printed { ended, is_stuck });
         drop(ends);
         // Without its inbox the loop would unsubscribe, in a session that is to stay as it is.
         let is_ended = ConnectionState::is_ended;
@@ -178,13 +192,26 @@ impl SubShared {
     }
 
     /// Prints until there is a reason to end.
-    fn print<M>(&self, inbox: &Inbox<M>, subscribed: Ticket, done: fn(M)) -> Result<(), EarlyEnd>
+    fn print<M>(
+        self: &Arc<Self>,
+        inbox: &Inbox<M>,
+        subscribed: Ticket,
+        done: fn(M),
+        printed: &Sender<Printed>,
+    ) -> Result<(), EarlyEnd>
     where
         M: InboxMessage + Deref<Target = Message>,
     {
         self.judge(subscribed.wait())?;
         let SubSettings { count, within, .. } = self.settings;
         let deadline = (!within.is_zero()).then(|| Instant::now() + within);
+        // Dropped at the end.
+        let (_prints, ends) = bounded(0);
+        if deadline.is_some() {
+            let (shared, printed) = (Arc::clone(self), printed.clone());
+            spawn("deadline", move || shared.end_in_time(&ends, &printed))
+                .map_err(|error| EarlyEnd::of_error(&error))?;
+        }
         let mut received = 0;
         while !self.is_over() && (count == 0 || received < count) {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
@@ -202,20 +229,38 @@ impl SubShared {
                     received += 1;
                     self.received.store(received, Ordering::SeqCst);
                 }
-                Err(InboxError::Timeout) if count > 0 => {
-                    let within = humantime::format_duration(within);
-                    let text = format!("{received} of {count} messages came within {within}");
-                    return Err(EarlyEnd::new(TOO_LATE, text));
-                }
+                Err(InboxError::Timeout) => return self.time_is_over(),
                 Err(InboxError::SubscriptionRefused { filter }) => {
                     return Err(refused(&[filter.as_str()]));
                 }
-                Err(problem) if problem.is_end() || problem == InboxError::Timeout => break,
+                Err(problem) if problem.is_end() => break,
                 // The log has told of a message that is too large.
                 Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Ends the run soon after its time is over if the thread that prints cannot, because its reader does not read.
+    fn end_in_time(&self, ends: &Receiver<()>, printed: &Sender<Printed>) {
+        let patience = self.settings.within.saturating_add(PATIENCE);
+        if ends.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+            let (ended, is_stuck) = (self.time_is_over(), true);
+            let _ = printed.send(Printed { ended, is_stuck });
+            drop(self.handle.terminate(Duration::ZERO));
+        }
+    }
+
+    /// How a run ends that has not had all of its messages in time.
+    fn time_is_over(&self) -> Result<(), EarlyEnd> {
+        let SubSettings { count, within, .. } = self.settings;
+        if count == 0 {
+            return Ok(());
+        }
+        let received = self.received.load(Ordering::SeqCst);
+        let within = humantime::format_duration(within);
+        let text = format!("{received} of {count} messages came within {within}");
+        Err(EarlyEnd::new(TOO_LATE, text))
     }
 
     /// Whether the broker takes the subscription.
