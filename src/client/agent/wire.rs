@@ -11,13 +11,7 @@ use bytes::BytesMut;
 use crate::link::Link;
 use crate::link::readiness::Readiness;
 use crate::mqtt::packet::{Incoming, Logged, ProtocolError, SHOWN_BYTES};
-use crate::mqtt::v4::{self, Decoder};
-
-/// Bytes read at once: a TLS record holds at most 16 KiB.
-const READ_SIZE: usize = 16 * 1024;
-
-/// Memory for received bytes that is kept while there are none. Larger packets' memory is given back.
-const KEPT: usize = 1024 * 1024;
+use crate::mqtt::v4::{self, Decoder, READ_SIZE};
 
 /// The link, if there is one, and the bytes that came over it.
 pub(super) struct Wire {
@@ -33,8 +27,6 @@ pub(super) struct Wire {
     received: BytesMut,
     /// How many bytes had come over the socket when the link last handed some out.
     handed_out: u64,
-    /// Whether `received` has grown beyond what is kept.
-    received_is_large: bool,
     /// Packets may be left in `received` that the session has not seen yet. Never so at the end of a turn.
     unhandled: bool,
     bytes_read: u64,
@@ -67,7 +59,6 @@ impl Wire {
             decoder,
             received: BytesMut::new(),
             handed_out: 0,
-            received_is_large: false,
             unhandled: false,
             bytes_read: 0,
             bytes_written: 0,
@@ -193,13 +184,9 @@ impl Wire {
     pub(super) fn next_packet(&mut self) -> Result<Option<ReceivedPacket>, ProtocolError> {
         self.unhandled = true;
         let length = self.received.len();
-        self.received_is_large |= length > KEPT;
         let bytes = v4::beginning(&self.received);
         let Some(packet) = self.decoder.decode(&mut self.received)? else {
             self.unhandled = false;
-            if self.received.is_empty() && std::mem::take(&mut self.received_is_large) {
-                self.received = BytesMut::new();
-            }
             return Ok(None);
         };
         let length = length - self.received.len();
@@ -224,7 +211,8 @@ impl Wire {
 
     /// Forgets what was received and not handled.
     pub(super) fn discard(&mut self) {
-        self.received.clear();
+        // Room was made perhaps for a packet that did not end.
+        self.received = BytesMut::new();
         self.decoder.reset();
         self.unhandled = false;
     }
@@ -305,7 +293,7 @@ mod tests {
     use crate::mqtt::v4::OnTooLarge;
 
     const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
-    const LIMIT: usize = 2 * KEPT;
+    const LIMIT: usize = 2 * 1024 * 1024;
 
     #[test]
     fn a_link_is_read_until_it_would_block_and_again_after_a_look() {
@@ -352,23 +340,37 @@ mod tests {
     }
 
     #[test]
-    fn what_a_large_packet_needed_is_given_back() {
-        for (size, is_kept) in [(KEPT / 2, true), (KEPT + 1, false)] {
-            let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
-            let (link, peer) = memory_link();
-            wire.attach(link);
-            let mut packet = vec![0x30];
-            let length = size + 3;
-            packet.extend((0..3).map(|n| (length >> (7 * n)) as u8 | 0x80));
-            *packet.last_mut().unwrap() &= 0x7f;
-            packet.extend([0, 1, b'x']);
-            packet.resize(packet.len() + size, 7);
-            let pieces = packet.chunks(READ_SIZE).map(<[u8]>::to_vec);
-            peer.lock().unwrap().to_read.extend(pieces);
-            while let Some(1..) = wire.read().unwrap() {}
-            assert!(wire.next_packet().unwrap().is_some());
-            assert!(wire.next_packet().unwrap().is_none());
-            assert_eq!(wire.received.capacity() > 0, is_kept);
+    fn what_a_large_packet_needed_goes_with_its_message() {
+        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let (link, peer) = memory_link();
+        wire.attach(link);
+        // 1 MiB and the topic.
+        let mut packet = b"\x30\x83\x80\x40\x00\x01x".to_vec();
+        packet.resize(packet.len() + (1 << 20), 7);
+        packet.extend(CONNACK);
+        let pieces = packet.chunks(READ_SIZE).map(<[u8]>::to_vec);
+        peer.lock().unwrap().to_read.extend(pieces);
+        let mut names = Vec::new();
+        while let Some(1..) = wire.read().unwrap() {
+            while let Some(received) = wire.next_packet().unwrap() {
+                names.push(received.packet.name());
+            }
         }
+        assert_eq!(names, ["PUBLISH", "CONNACK"]);
+        assert!(wire.received.capacity() <= 2 * READ_SIZE);
+    }
+
+    #[test]
+    fn what_a_packet_needed_goes_with_the_link_on_which_it_did_not_end() {
+        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let (link, peer) = memory_link();
+        wire.attach(link);
+        let beginning = [0x30, 0xff, 0xff, 0x3f];
+        peer.lock().unwrap().to_read.push_back(beginning.to_vec());
+        wire.read().unwrap();
+        assert!(wire.next_packet().unwrap().is_none());
+        assert!(wire.received.capacity() > LIMIT / 2);
+        wire.drop_link();
+        assert_eq!(wire.received.capacity(), 0);
     }
 }

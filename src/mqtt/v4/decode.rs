@@ -16,13 +16,16 @@ use crate::mqtt::topic::{InvalidName, check_received_topic, shortened};
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
 
-/// The longest payload, in bytes, that is copied out of the read buffer. Without the copy, payloads in a queue would
-/// keep larger buffers alive, and each of them would make the next one necessary.
+/// The longest payload, in bytes, that is always copied out of the read buffer. A longer one takes the buffer's memory
+/// along, and makes new memory necessary, unless it is shorter than what comes behind it.
 const COPIED_PAYLOAD: usize = 32 * 1024;
 
 /// The most bytes for which room is made at once when a packet has come in part. A broker must not be able to claim
 /// more by stating a length.
 const ROOM: usize = 2 * 1024 * 1024;
+
+/// Bytes are read in pieces of at most this length: a TLS record holds no more.
+pub const READ_SIZE: usize = 16 * 1024;
 
 /// Problems that the codec finds, and the rules that they break.
 const NOT_UTF8: &str = "MQTT-1.5.3-1";
@@ -110,8 +113,10 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         return Err(fail(buffer, header.own_length, header.packet, problem));
     }
     if buffer.len() < header.length {
-        // A buffer that grew piece by piece would copy all that has come several times.
-        buffer.reserve((header.length - buffer.len()).min(ROOM));
+        // A buffer that grew piece by piece would copy all that has come several times. The last piece may go past
+        // the packet's end.
+        let end = header.length.min((buffer.len() / ROOM + 1) * ROOM);
+        buffer.reserve(end - buffer.len() + READ_SIZE);
         return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
@@ -179,15 +184,19 @@ fn take_publish(
         return Err((MISFIT.0.to_owned(), MISFIT.1));
     };
     let payload = &buffer[payload_begin..header.length];
-    let message = if payload.len() <= COPIED_PAYLOAD {
+    let behind = &buffer[header.length..];
+    let message = if payload.len() <= COPIED_PAYLOAD.max(behind.len()) {
         let message = Message::copied(topic, qos, payload);
         buffer.advance(header.length);
         message
     } else {
         let (topic_begin, topic) = (header.own_length + 2, topic.len());
-        let packet = buffer.split_to(header.length).freeze();
-        let bytes = packet.slice(topic_begin..);
-        Message::shared(bytes, topic, payload_begin - topic_begin, qos)
+        // What comes behind it goes on in memory of its own: another message there would keep all of this alive.
+        let behind = BytesMut::from(behind);
+        let mut packet = std::mem::replace(buffer, behind);
+        packet.truncate(header.length);
+        packet.advance(topic_begin);
+        Message::shared(packet.freeze(), topic, payload_begin - topic_begin, qos)
     };
     let message = flagged(message, header);
     Ok(Incoming::Publish { id, message })

@@ -90,32 +90,86 @@ fn a_packet_above_the_limit_is_refused_before_its_body_comes() {
     assert_eq!(rule(b"\x30\xff\x7f"), "max-packet-size");
 }
 
+/// A PUBLISH of QoS 0 to `a` with a payload of this length, at least 16 KiB.
+fn publish(length: usize) -> Vec<u8> {
+    let remaining = length + 3;
+    let mut packet = vec![0x30];
+    packet.extend((0..3).map(|n| (remaining >> (7 * n)) as u8 & 0x7f | 0x80));
+    packet[3] &= 0x7f;
+    packet.extend(b"\x00\x01a");
+    packet.resize(packet.len() + length, 7);
+    packet
+}
+
+fn decoded_publish(buffer: &mut BytesMut) -> Option<Message> {
+    match decode(buffer, usize::MAX).unwrap()? {
+        Incoming::Publish { message, .. } => Some(message),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_packet_that_has_begun_finds_room_but_not_for_any_length() {
-    let mut begun = BytesMut::from(&b"\x30\x80\x80\x40"[..]);
-    assert_eq!(decode(&mut begun, usize::MAX), Ok(None));
-    assert!(begun.capacity() >= 4 + (1 << 20));
-    let mut largest = BytesMut::from(&b"\x30\xff\xff\xff\x7f"[..]);
-    assert_eq!(decode(&mut largest, usize::MAX), Ok(None));
-    assert!(largest.capacity() <= 2 * ROOM);
+fn a_packet_is_not_moved_once_its_length_is_known_also_with_another_behind_it() {
+    const LENGTH: usize = 200_000;
+    let mut buffer = BytesMut::new();
+    let mut messages = 0;
+    for piece in publish(LENGTH).repeat(2).chunks(READ_SIZE) {
+        let (has_begun, capacity) = (!buffer.is_empty(), buffer.capacity());
+        buffer.extend_from_slice(piece);
+        assert!(!has_begun || buffer.capacity() == capacity);
+        while let Some(message) = decoded_publish(&mut buffer) {
+            assert_eq!(message.payload().len(), LENGTH);
+            messages += 1;
+        }
+        assert!(buffer.capacity() <= LENGTH + 2 * READ_SIZE);
+    }
+    assert_eq!(messages, 2);
+}
+
+#[test]
+fn a_packet_finds_no_more_room_than_its_stated_length_makes_likely() {
+    let mut buffer = BytesMut::from(&b"\x30\xff\xff\xff\x7f"[..]);
+    let mut capacities = Vec::new();
+    while buffer.len() < ROOM - READ_SIZE {
+        assert_eq!(decode(&mut buffer, usize::MAX), Ok(None));
+        capacities.push(buffer.capacity());
+        buffer.extend_from_slice(&[b'a'; READ_SIZE]);
+    }
+    assert!(capacities.iter().all(|one| *one == ROOM + READ_SIZE));
+    while buffer.len() < 5 * ROOM {
+        assert_eq!(decode(&mut buffer, usize::MAX), Ok(None));
+        assert!(buffer.capacity() <= 2 * (buffer.len() + ROOM));
+        let capacity = buffer.capacity();
+        buffer.extend_from_slice(&[b'a'; READ_SIZE]);
+        assert_eq!(buffer.capacity(), capacity, "room was made before");
+    }
 }
 
 #[test]
 fn only_a_large_payload_keeps_the_read_buffer_alive() {
     for (length, is_shared) in [(COPIED_PAYLOAD, false), (COPIED_PAYLOAD + 1, true)] {
-        let remaining = length + 3;
-        let mut packet = vec![0x30];
-        packet.extend((0..3).map(|n| (remaining >> (7 * n)) as u8 & 0x7f | 0x80));
-        packet[3] &= 0x7f;
-        packet.extend(b"\x00\x01a");
-        packet.resize(packet.len() + length, 7);
-        let mut buffer = BytesMut::from(&packet[..]);
+        let mut buffer = BytesMut::from(&publish(length)[..]);
         let memory = buffer.as_ptr_range();
-        let Ok(Some(Incoming::Publish { message, .. })) = decode(&mut buffer, usize::MAX) else {
-            panic!("no message of {length} bytes");
-        };
+        let message = decoded_publish(&mut buffer).unwrap();
         assert_eq!((message.topic(), message.payload().len()), ("a", length));
         assert_eq!(memory.contains(&message.payload().as_ptr()), is_shared);
+    }
+}
+
+#[test]
+fn a_payload_keeps_no_memory_of_the_packets_beside_it_alive() {
+    const LARGE: usize = 250_000;
+    const SMALLER: usize = COPIED_PAYLOAD + 1;
+    for lengths in [[LARGE, SMALLER], [SMALLER, LARGE]] {
+        let packets = lengths.map(publish).concat();
+        let mut buffer = BytesMut::from(&packets[..]);
+        let memory = buffer.as_ptr_range();
+        let messages = lengths.map(|_| decoded_publish(&mut buffer).unwrap());
+        for (message, length) in messages.iter().zip(lengths) {
+            assert_eq!(message.payload(), vec![7; length]);
+            let is_shared = memory.contains(&message.payload().as_ptr());
+            assert!(length == LARGE || !is_shared);
+        }
     }
 }
 
