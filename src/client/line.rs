@@ -141,27 +141,29 @@ impl<T> Line<T> {
     }
 
     /// Puts an item into the queue, behind those that wait already, with patience. `offer` gives the item back if
-    /// the queue is full; `is_closed` says whether the queue takes nothing any more.
+    /// the queue is full; `is_closed` says whether the queue takes nothing any more. Returns whether the thread had to
+    /// wait: there may be room by now.
     pub(crate) fn wait(
         &self,
         item: T,
         patience: Patience,
         mut offer: impl FnMut(T) -> Result<(), T>,
         is_closed: impl Fn() -> bool,
-    ) -> Result<(), NotAdmitted<T>> {
+    ) -> Result<bool, NotAdmitted<T>> {
         let waiter = Waiter::current();
         let overdue = patience.overdue;
         let Some(number) = self.enter(item, waiter, overdue, &mut offer, &is_closed)? else {
-            return Ok(());
+            return Ok(false);
         };
         loop {
             if self.is_admitted(number) {
                 let (line, round) = self.turn();
                 TURN.set((line, round, 1));
-                return Ok(());
+                return Ok(true);
             }
             if is_closed() {
-                return self.leave(number).map_err(NotAdmitted::Closed);
+                let left = self.leave(number).map_err(NotAdmitted::Closed);
+                return left.map(|()| true);
             }
             match patience
                 .deadline
@@ -172,7 +174,8 @@ impl<T> Line<T> {
                 Some(_) => {
                     // There may be room that the loop has not given away yet.
                     self.admit_all(offer, &mut Vec::new());
-                    return self.leave(number).map_err(NotAdmitted::TimedOut);
+                    let left = self.leave(number).map_err(NotAdmitted::TimedOut);
+                    return left.map(|()| true);
                 }
             }
         }

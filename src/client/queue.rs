@@ -212,9 +212,12 @@ impl CommandSender {
         let offer = |command| shared.offer(command);
         let is_closed = || shared.ended.load(Ordering::Relaxed);
         match shared.line.wait(command, waits, offer, is_closed) {
-            Ok(()) => {
+            Ok(has_waited) => {
                 shared.queued();
-                Ok(QueueEntry::AfterWaiting)
+                Ok(match has_waited {
+                    true => QueueEntry::AfterWaiting,
+                    false => QueueEntry::AtOnce,
+                })
             }
             Err(NotAdmitted::TimedOut(command)) => {
                 // It may have let in others, and their threads may not run for a while.

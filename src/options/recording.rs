@@ -16,8 +16,8 @@ pub struct RecordingSize {
     /// Records of the loop's thread, 1 to 16,777,216. A message that is published takes five of them, one that comes four
     /// to six. 131,072 (4 MiB) by default.
     pub of_loop: usize,
-    /// Records of each other thread that uses the connection, 1 to 16,777,216. A message takes one or two. 4,096 (128 KiB)
-    /// by default.
+    /// Records of each other thread that uses the connection, 1 to 16,777,216. A message takes one to three. 4,096 (128
+    /// KiB) by default.
     pub of_thread: usize,
     /// Threads that have ended and whose records are kept, up to 16,777,216. Those that began last stay. 256 by default.
     pub ended_threads: usize,

@@ -308,6 +308,15 @@ fn a_thread_is_not_refused_while_there_is_room_for_it() {
 }
 
 #[test]
+fn a_thread_has_not_waited_if_there_is_room_once_it_would_stand_in_line() {
+    let (sender, mut queue) = command_queue(1, Arc::default());
+    // As if the loop had made room meanwhile.
+    let entry = sender.wait_for_room(publish(0), HANG);
+    assert!(matches!(entry, Ok(QueueEntry::AtOnce)));
+    assert_eq!(numbers(&mut queue), [0]);
+}
+
+#[test]
 fn threads_in_the_line_get_their_commands_back_when_the_loop_ends() {
     let (sender, mut queue, threads) = full_queue(2, 3);
     queue.close();
