@@ -14,8 +14,7 @@
 #
 # A second run takes up what is there. It makes no second certificate while the files are there and the certificate is
 # active, and it changes no policy of that name that has another text. A key or certificate that is in certs/NAME and was
-# not made by this script stops it. No authority is downloaded: the program trusts
-# those of the system, which know Amazon's.
+# not made by this script stops it. No authority is downloaded: the program trusts those of the system, which know Amazon's.
 #
 #   --port 443       write config/NAME.toml for port 443 (8883 otherwise), where firewalls let nothing else out
 #   --delete         undo what was made here: detach, deactivate and delete the certificates; delete policy and thing, unless
