@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::base64::base64;
 use super::json::{SCHEMA, to_json};
 use super::names::as_given;
+use super::stuck::on_main_thread;
 use super::view::screen::above;
 
 /// The content of a line.
@@ -305,14 +306,16 @@ impl EventOutput {
 pub(crate) struct Watching(Option<(Arc<EventOutput>, JoinHandle<()>)>);
 
 impl Watching {
-    /// The loop has ended: waits until all of its events are told.
+    /// The loop has ended, and the main thread waits until all of its events are told.
     pub(crate) fn end(self) {
         if let Some((events, thread)) = self.0 {
-            // Its panic is in the log.
-            let _ = thread.join();
-            let mut state = events.lock();
-            events.catch_up(&mut state);
-            state.watched = None;
+            on_main_thread(|| {
+                // Its panic is in the log.
+                let _ = thread.join();
+                let mut state = events.lock();
+                events.catch_up(&mut state);
+                state.watched = None;
+            });
         }
     }
 }

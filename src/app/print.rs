@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::events::{EventOutput, OutputEvent, write};
 use super::json::to_json;
 use super::names::as_given;
+use super::stuck::on_main_thread;
 use super::values::Format;
 
 /// Writes results in the form that was asked for.
@@ -50,7 +51,7 @@ impl Results {
         }
         // Its error is kept.
         if let Ok(run) = serde_json::to_value(run) {
-            let _ = self.events.tell(&OutputEvent::Iteration { run });
+            let _ = on_main_thread(|| self.events.tell(&OutputEvent::Iteration { run }));
         }
         !self.events.is_closed()
     }
@@ -76,11 +77,12 @@ impl Results {
             let error = error.map(|error| as_given(&error.to_string()).into_owned());
             let result = self.result.take();
             // Its error is kept.
-            let _ = self.events.tell(&OutputEvent::End {
+            let end = OutputEvent::End {
                 exit_status,
                 error,
                 result,
-            });
+            };
+            let _ = on_main_thread(|| self.events.tell(&end));
             self.written = judged(self.events.broken().map_or(Ok(()), Err));
         }
         self.written
@@ -96,7 +98,8 @@ impl Results {
 
 /// Writes a line. A reader that goes away early is no error of ours; output that cannot be stored is one.
 pub(crate) fn print_line(line: &str) -> Result<(), Error> {
-    judged(write(format!("{line}\n").as_bytes()))
+    let line = format!("{line}\n");
+    judged(on_main_thread(|| write(line.as_bytes())))
 }
 
 /// The result of writing as an error of the program.

@@ -1,8 +1,9 @@
 //! The signals that ask the program to end: Ctrl-C (SIGINT), SIGTERM and, unless it was started to
 //! ignore that, SIGHUP.
 //!
-//! The first signal asks for an orderly end, the second one leaves at once. `timeout` and managers of services signal the
-//! program and then its group, so a signal right after the first is the same request. A thread of its own waits for them.
+//! The first signal asks for an orderly end, the second one leaves at once; so does the first where nobody reads
+//! standard output. `timeout` and managers of services signal the program and then its group, so a signal right after the
+//! first is the same request. A thread of its own waits for them.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 
 use super::demo::Interrupt;
+use super::stuck::leave_when_stuck;
 use super::view::screen::step_aside;
 
 /// The exit status of an interrupted program.
@@ -28,10 +30,10 @@ pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
             if is_same_request(first, now) {
                 return;
             }
-            step_aside();
-            std::process::exit(i32::from(INTERRUPTED));
+            leave();
         }
         first = Some(now);
+        leave_when_stuck(|| leave());
         // First, because the program may end as soon as it is asked to.
         log::info!("interrupted: finishing what is in flight; again to leave at once");
         interrupt.request();
@@ -49,6 +51,12 @@ pub(crate) fn stop(interrupt: Arc<Interrupt>) -> Result<(), Error> {
 /// Whether a signal only repeats the first one.
 fn is_same_request(first: Option<Instant>, now: Instant) -> bool {
     first.is_some_and(|first| now.saturating_duration_since(first) < ONE_REQUEST)
+}
+
+/// Ends the program at once.
+fn leave() -> ! {
+    step_aside();
+    std::process::exit(i32::from(INTERRUPTED));
 }
 
 /// From now on each such signal calls `act` instead of ending the program.

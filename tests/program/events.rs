@@ -4,6 +4,10 @@
 // Clippy knows tests by their attribute only, but this is test code all the same.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4;
 use serde_json::Value;
@@ -212,4 +216,46 @@ fn a_probe_whose_reader_has_gone_ends_after_the_iteration() {
     running.wait_for_line("connected to ");
     drop(reader);
     running.finish().expect_code(0);
+}
+
+/// A standard output that has no room and that nobody reads, and its other end.
+fn full_output() -> (OwnedFd, UnixStream) {
+    let (mut output, reader) = UnixStream::pair().unwrap();
+    output.set_nonblocking(true).unwrap();
+    let error = loop {
+        if let Err(error) = output.write(&[b'x'; 1_000]) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    output.set_nonblocking(false).unwrap();
+    (output.into(), reader)
+}
+
+#[test]
+fn one_signal_ends_a_program_whose_output_nobody_reads() {
+    let broker = Mosquitto::start();
+    for (arguments, line) in [
+        (
+            &["demo", "--output", "jsonl", "--iterations", "0"][..],
+            "connected to ",
+        ),
+        (
+            &["pub", "--topic", "a", "--message", "x"],
+            "sending DISCONNECT",
+        ),
+        (&["sub", "a", "--output", "jsonl"], "received SUBACK"),
+    ] {
+        let (output, reader) = full_output();
+        let mut running = Program::new()
+            .args(arguments)
+            .arg("-vv")
+            .args(broker.arguments())
+            .stdout(output)
+            .spawn();
+        running.wait_for_line(line);
+        running.signal("TERM");
+        running.finish().expect_code(130);
+        drop(reader);
+    }
 }

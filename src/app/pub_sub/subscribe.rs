@@ -27,14 +27,11 @@ use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
 use crate::app::json::SCHEMA;
+use crate::app::stuck::PATIENCE;
 use crate::app::view::View;
 
 /// Messages that may wait for the printing thread. More of QoS 0 are dropped, of QoS 1 and 2 they stay with the broker.
 const INBOX: usize = 1_000;
-
-/// After an interrupt, or when the time is over, the printing thread has this long to end. It cannot where its reader does
-/// not read.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Subscribes and prints.
 ///
@@ -78,6 +75,7 @@ pub(crate) fn subscribe(
     interrupt.loop_ended(&ended);
     let printed = select! {
         recv(printing) -> printed => Some(printed),
+        // The printing thread cannot end where its reader does not read.
         recv(interrupt.requests()) -> _ => match printing.recv_timeout(PATIENCE) {
             Err(error) if error.is_timeout() => None,
             printed => Some(printed.map_err(|_| crossbeam_channel::RecvError)),
