@@ -171,6 +171,15 @@ impl EventOutput {
 
     /// From now on the events of this connection are told.
     pub(crate) fn watch(self: &Arc<Self>, handle: &Handle) -> Watching {
+        self.watch_or(handle, || {})
+    }
+
+    /// As [`EventOutput::watch`]. After an error of writing each further event calls `broken`, too.
+    pub(crate) fn watch_or(
+        self: &Arc<Self>,
+        handle: &Handle,
+        broken: impl Fn() + Send + 'static,
+    ) -> Watching {
         if !self.is_on {
             return Watching(None);
         }
@@ -182,6 +191,9 @@ impl EventOutput {
             while wakes.recv().is_ok() {
                 let mut state = told.lock();
                 told.catch_up(&mut state);
+                if state.broken.is_some() {
+                    broken();
+                }
             }
         };
         let spawned = thread::Builder::new().name("events".to_owned()).spawn(tell);
@@ -213,12 +225,6 @@ impl EventOutput {
         let state = self.lock();
         let broken = state.broken.as_ref();
         broken.map(|error| io::Error::new(error.kind(), error.to_string()))
-    }
-
-    /// Whether nobody reads any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.broken()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Tells what has happened to the connection.

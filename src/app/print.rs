@@ -43,7 +43,7 @@ impl Results {
         }
     }
 
-    /// An iteration of the demo is over. Returns whether anybody may still read of the next one.
+    /// An iteration of the demo is over. Returns whether the next one can be told of.
     pub(crate) fn iteration(&mut self, run: &(impl Display + Serialize)) -> bool {
         if self.output != Format::Jsonl {
             self.line(run);
@@ -53,7 +53,7 @@ impl Results {
         if let Ok(run) = serde_json::to_value(run) {
             let _ = on_main_thread(|| self.events.tell(&OutputEvent::Iteration { run }));
         }
-        !self.events.is_closed()
+        self.events.broken().is_none()
     }
 
     /// The report at the end. Returns whether it tells of success.

@@ -4,6 +4,8 @@
 // Clippy knows tests by their attribute only, but this is test code all the same.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(target_os = "linux")]
+use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -216,6 +218,30 @@ fn a_probe_whose_reader_has_gone_ends_after_the_iteration() {
     running.wait_for_line("connected to ");
     drop(reader);
     running.finish().expect_code(0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_error_of_writing_ends_probe_and_sub_and_is_told() {
+    let broker = Mosquitto::start();
+    let probe = ["--iterations", "0", "--output", "jsonl", "-q"];
+    for arguments in [&probe[..], &["sub", "a", "--output", "jsonl", "-q"]] {
+        let done = Program::new()
+            .args(arguments)
+            .args(broker.arguments())
+            .stdout(File::options().write(true).open("/dev/full").unwrap())
+            .run();
+        done.expect_code(1);
+        assert_eq!(
+            done.stderr.matches("error: ").count(),
+            1,
+            "{arguments:?}: {done}"
+        );
+        assert!(
+            done.stderr.contains("No space left"),
+            "{arguments:?}: {done}"
+        );
+    }
 }
 
 /// A standard output that has no room and that nobody reads, and its other end.

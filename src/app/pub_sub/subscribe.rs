@@ -48,7 +48,6 @@ pub(crate) fn subscribe(
     let client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     let (agent, handle) = client.open();
-    let watching = events.watch(&handle);
     interrupt.watch(handle.clone(), Duration::ZERO);
     let shared = Arc::new(SubShared {
         handle: handle.clone(),
@@ -59,6 +58,9 @@ pub(crate) fn subscribe(
         dropped: AtomicU64::new(0),
         is_closed: AtomicBool::new(false),
     });
+    let unwritten = Arc::clone(&shared);
+    // The end of the run tells the error.
+    let watching = events.watch_or(&handle, move || unwritten.close());
     // Before the loop runs, so that what the session has stored finds its inbox.
     let printing = match keeps_session {
         true => {
@@ -174,12 +176,12 @@ struct SubShared {
     received: AtomicU64,
     /// Messages of QoS 0 that found the inbox full.
     dropped: AtomicU64,
-    /// Nobody reads standard output any more.
+    /// Standard output takes nothing any more.
     is_closed: AtomicBool,
 }
 
 impl SubShared {
-    /// Nobody reads any more.
+    /// Standard output takes nothing any more.
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         drop(self.handle.terminate(Duration::ZERO));
