@@ -191,7 +191,7 @@ fn take_publish(
         message
     } else {
         let (topic_begin, topic) = (header.own_length + 2, topic.len());
-        // What comes behind it goes on in memory of its own: another message there would keep all of this alive.
+        // The rest goes on in memory of its own: another message there would keep all of this alive.
         let behind = BytesMut::from(behind);
         let mut packet = std::mem::replace(buffer, behind);
         packet.truncate(header.length);
