@@ -70,7 +70,7 @@ pub(crate) fn run(
     let mut client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     if keeps_session {
-        client = demo::clear_session(client, interrupt, view, recordings)?;
+        client = demo::clear_session(client, interrupt, (view, Some(told)), recordings)?;
     }
     let tally = Arc::new(Tally::new()?);
     let plan = Plan::of_bench(settings);

@@ -58,7 +58,7 @@ pub(crate) fn run(
     mut on_run: impl FnMut(Run) -> bool,
 ) -> Result<DemoReport, Error> {
     let mut client = Client::new(options)?;
-    client = clear_session(client, interrupt, view, recordings)?;
+    client = clear_session(client, interrupt, (view, Some(events)), recordings)?;
     let mut report = DemoReport::default();
     let mut number = 0;
     let mut has_session = false;
@@ -105,7 +105,7 @@ pub(crate) fn leave_no_session(
     // A picture is of what came before.
     let aside = &mut Recordings::default();
     let mut cleared = match (interrupt.is_requested(), has_failed) {
-        (false, false) => clear_session(client, interrupt, view, aside),
+        (false, false) => clear_session(client, interrupt, (view, None), aside),
         (false, true) => clear_quickly(client, view),
         (true, _) => Ok(client),
     };
@@ -123,7 +123,8 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
     log::debug!("clearing the session at {address}");
     let _quiet = quiet_library();
     let recordings = &mut Recordings::default();
-    let (answered, client) = connect_and_ping(client, GRACE, view, None, recordings)?;
+    let shown = (view, None);
+    let (answered, client) = connect_and_ping(client, GRACE, shown, None, recordings)?;
     match answered {
         true => Ok(client),
         false => Err(Error::new(
@@ -138,14 +139,15 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
 /// Connects with a clean session, so that nothing of an earlier run is left at the broker, makes
 /// sure that it answers, and disconnects. A connection that breaks in between is made again.
 /// `recordings` gets those of its loops if it fails or is interrupted: nothing else will have run then.
+/// The output tells of its events before a run, not after it.
 pub(crate) fn clear_session(
     client: Client,
     interrupt: &Interrupt,
-    view: &View,
+    shown: (&View, Option<&Arc<EventOutput>>),
     recordings: &mut Recordings,
 ) -> Result<Client, Error> {
     let mut own = Recordings::of(client.options());
-    let cleared = try_to_clear(client, interrupt, view, &mut own);
+    let cleared = try_to_clear(client, interrupt, shown, &mut own);
     if cleared.is_err() || interrupt.is_requested() {
         *recordings = own;
     }
@@ -155,7 +157,7 @@ pub(crate) fn clear_session(
 fn try_to_clear(
     mut client: Client,
     interrupt: &Interrupt,
-    view: &View,
+    shown: (&View, Option<&Arc<EventOutput>>),
     recordings: &mut Recordings,
 ) -> Result<Client, Error> {
     let address = client.options().address();
@@ -168,7 +170,7 @@ fn try_to_clear(
         let answered;
         // Every attempt may use all of its time: TERMINATE must not cut one short.
         let time = Duration::MAX;
-        (answered, client) = connect_and_ping(client, time, view, Some(interrupt), recordings)?;
+        (answered, client) = connect_and_ping(client, time, shown, Some(interrupt), recordings)?;
         if answered || interrupt.is_requested() {
             break;
         }
@@ -196,7 +198,7 @@ fn try_to_clear(
 fn connect_and_ping(
     client: Client,
     time: Duration,
-    view: &View,
+    (view, told): (&View, Option<&Arc<EventOutput>>),
     interrupt: Option<&Interrupt>,
     recordings: &mut Recordings,
 ) -> Result<(bool, Client), Error> {
@@ -204,6 +206,7 @@ fn connect_and_ping(
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open_clean();
     let (recording, events) = (handle.recording(), handle.events());
+    let watching = told.map(|told| told.watch(&handle));
     view.show(Work::new(title, &handle, bounds));
     if let Some(interrupt) = interrupt {
         // There is nothing worth finishing.
@@ -215,6 +218,9 @@ fn connect_and_ping(
     let ended = agent.run();
     if let Some(interrupt) = interrupt {
         interrupt.loop_ended(&ended);
+    }
+    if let Some(watching) = watching {
+        watching.end();
     }
     recordings.keep(recording, events, MessageCounts::default());
     ended.result?;
