@@ -57,6 +57,7 @@ pub(crate) mod settings;
 pub(crate) mod signals;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod sources;
+mod streams;
 mod stuck;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 pub(crate) mod surroundings;

@@ -138,6 +138,27 @@ fn each_line_leaves_before_the_next_one_is_there_and_a_signal_ends_the_wait() {
     drop(writer);
 }
 
+#[cfg(unix)]
+#[test]
+fn standard_input_may_be_one_that_does_not_block() {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    let broker = Mosquitto::start();
+    let mut watch = watch(&broker, QoS::AtMostOnce);
+    let (mut writer, reader) = UnixStream::pair().unwrap();
+    reader.set_nonblocking(true).unwrap();
+    let running = publishing(&broker)
+        .args(["--lines"])
+        .stdin(OwnedFd::from(reader))
+        .spawn();
+    for line in ["one", "two"] {
+        writeln!(writer, "{line}").unwrap();
+        assert_eq!(next(&mut watch).1, line.as_bytes());
+    }
+    drop(writer);
+    running.finish().expect_code(0);
+}
+
 #[test]
 fn a_retained_message_stays_and_an_empty_one_clears_it() {
     let broker = Mosquitto::start();

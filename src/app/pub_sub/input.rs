@@ -13,6 +13,7 @@ use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 use super::settings::MessageSource;
 use super::{EarlyEnd, WRONG, spawn};
 use crate::app::demo::Interrupt;
+use crate::app::streams;
 use crate::app::values::wrong;
 
 /// Messages that are read ahead.
@@ -39,7 +40,7 @@ impl Input {
                 if io::stdin().is_terminal() {
                     log::info!("reading from the terminal; Ctrl-D on a line of its own ends it");
                 }
-                (Box::new(BufReader::new(io::stdin())), *lines)
+                (Box::new(BufReader::new(streams::Input::new())), *lines)
             }
             MessageSource::Read {
                 file: Some(path),
