@@ -76,10 +76,9 @@ fn has(screen: &[String], text: &str) -> bool {
 /// Everything was sent, and nothing acknowledged.
 fn all_wait(screen: &[String], link: &str) -> bool {
     let is_link = |line: &String| line.starts_with("iteration 1 of 1") && line.ends_with(link);
-    screen.iter().any(is_link)
-        && has(screen, "message 1 waits for PUBACK")
-        && has(screen, "2 messages wait for PUBACK")
-        && has(screen, " 3 of 100")
+    // A narrow terminal gets no numbers of messages.
+    let waiting = screen.iter().filter(|line| line.contains(" for PUBACK"));
+    screen.iter().any(is_link) && has(screen, " 3 of 100") && waiting.count() == 2
 }
 
 #[test]
@@ -152,6 +151,12 @@ fn an_interrupt_leaves_the_terminal_whole() {
     terminal.press("C-c");
     let screen = terminal.wait_for("interrupted: ");
     assert_eq!(view(&screen).len(), 5, "{screen:#?}");
+    // The seconds of the connection go on twice: this is no repetition of the same request.
+    let link = |screen: &[String]| screen.iter().find(|line| line.contains(", up ")).cloned();
+    let mut seen = link(&screen);
+    for _ in 0..2 {
+        seen = link(&terminal.wait_until("the next second", |screen| link(screen) != seen));
+    }
     // The messages in flight have their time; this ends it at once.
     terminal.press("C-c");
     let screen = terminal.wait_for("status 130");

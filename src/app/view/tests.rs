@@ -1,4 +1,4 @@
-//! The view's text at four widths, word for word: `src/app/view/expected.txt`, which
+//! The view's text at five widths, word for word: `src/app/view/expected.txt`, which
 //! `UPDATE_GOLDEN=1 cargo test --bins view::tests` writes anew.
 
 use std::path::Path;
@@ -15,13 +15,15 @@ use crate::app::values::ViewMode;
 use mqtt_connection_sharing::QoS;
 use std::sync::Arc;
 
-const WIDTHS: [usize; 4] = [60, 80, 120, 200];
+const WIDTHS: [usize; 5] = [60, 80, 100, 120, 200];
 
 fn row(name: &str, now: &str, done: u64, total: u64) -> Row {
     Row {
         name: name.to_owned(),
         now: now.to_owned(),
         room: 26,
+        short: now.to_owned(),
+        short_room: 16,
         ended: (now == "done").then_some(true),
         done,
         total,
@@ -41,6 +43,7 @@ fn iteration() -> Snapshot {
         rows: vec![
             Row {
                 last: last("0.31 ms"),
+                short: "waits for PUBACK".to_owned(),
                 ..row("sync publisher", "message 4 waits for PUBACK", 3, 4)
             },
             Row {
@@ -56,6 +59,23 @@ fn iteration() -> Snapshot {
         window: (1, 100),
         notes: Vec::new(),
     }
+}
+
+/// With as many messages as a long run has.
+fn long_iteration() -> Snapshot {
+    let mut seen = iteration();
+    let done = [248, 49_999, 50_246];
+    let totals = [50_000, 50_000, 100_000];
+    for (row, (done, total)) in seen.rows.iter_mut().zip(done.into_iter().zip(totals)) {
+        (row.done, row.total, row.ended) = (done, total, None);
+        row.room = "message 50,000 waits for PUBACK".len();
+    }
+    seen.rows[0].now = "message 249 waits for PUBACK".to_owned();
+    seen.rows[1].now = "1 message waits for PUBACK".to_owned();
+    seen.rows[1].short = "waits for PUBACK".to_owned();
+    seen.rows[2].last = Some(("inbox", "0 of 1,000".to_owned()));
+    (seen.queue, seen.window) = ((100, 100), (100, 100));
+    seen
 }
 
 fn pause() -> Snapshot {
@@ -127,6 +147,7 @@ fn the_text_at_each_width_is_as_expected() {
     let mut text = String::new();
     let snapshots = [
         ("an iteration", iteration()),
+        ("an iteration of 100,000 messages", long_iteration()),
         ("the pause before the next one", pause()),
         ("a link that was cut", cut()),
         ("the beginning", clearing()),
@@ -153,10 +174,35 @@ fn the_text_at_each_width_is_as_expected() {
 
 #[test]
 fn no_width_breaks_a_line_and_none_panics() {
-    for seen in [iteration(), pause(), cut(), clearing(), bench()] {
+    for seen in [
+        iteration(),
+        long_iteration(),
+        pause(),
+        cut(),
+        clearing(),
+        bench(),
+    ] {
         for width in 0..250 {
             for line in lines(&seen, width, true) {
                 assert!(line.width < width.max(1), "{width}: {line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn from_60_columns_on_a_row_says_what_its_thread_does_and_the_last_latency() {
+    for seen in [iteration(), long_iteration(), pause(), cut()] {
+        for width in 60..=200 {
+            let lines = lines(&seen, width, false).into_iter().skip(1);
+            for (line, row) in lines.zip(&seen.rows) {
+                let (name, value) = row.last.as_ref().unwrap();
+                let value = value.split(" of ").next().unwrap();
+                let last = format!("  {name} {value}");
+                let done = Number(row.done).to_string();
+                for text in [&row.short, &done, &last] {
+                    assert!(line.text.contains(text), "{width}: {text:?} in {line:?}");
+                }
             }
         }
     }
@@ -169,7 +215,7 @@ fn a_terminal_that_is_too_narrow_for_the_columns_has_the_counts_first() {
         lines.skip(1).take(3).map(|line| line.text).collect()
     };
     let expected = [
-        " sync publisher  3 of 4  message 4 wa...",
+        " sync publisher  3 of 4  waits for PU...",
         " async publisher 4 of 4  done",
         " subscriber      7 of 8  receiving",
     ];
@@ -259,11 +305,17 @@ fn a_row_says_what_its_thread_says() {
         doing.is(what);
         work.seen(&online(now), &Stats::default(), now).rows[0].clone()
     };
-    assert_eq!(look(Now::Awaiting(17)).now, "message 17 waits for PUBCOMP");
+    let row = look(Now::Awaiting(17));
+    assert_eq!(row.now, "message 17 waits for PUBCOMP");
+    assert_eq!(row.short, "waits for PUBCOMP");
     let row = look(Now::Queuing(1_234));
-    assert_eq!(row.now, "queuing message 1,234");
+    assert_eq!(
+        (&*row.now, &*row.short),
+        ("queuing message 1,234", "queuing")
+    );
     // Its last message has one digit.
     assert_eq!(row.room, "message 4 waits for PUBCOMP".len());
+    assert_eq!(row.short_room, "waits for PUBCOMP".len());
     assert_eq!(look(Now::AwaitingAll(3)).now, "3 messages wait for PUBCOMP");
     assert_eq!(look(Now::Failed).ended, Some(false));
     doing.one_done(Duration::from_micros(310));

@@ -51,6 +51,9 @@ pub(super) struct Row {
     pub(super) now: String,
     /// Columns for that, so that the next ones stay where they are.
     pub(super) room: usize,
+    /// The same for a narrow terminal, without the number of a message.
+    pub(super) short: String,
+    pub(super) short_room: usize,
     /// Whether it has ended: well, or not.
     pub(super) ended: Option<bool>,
     pub(super) done: u64,
@@ -98,7 +101,7 @@ pub(super) fn in_one_line(seen: &Snapshot) -> String {
     let mut text = format!("{}: {}", seen.title, seen.link.short());
     for row in &seen.rows {
         let Row { name, now, .. } = row;
-        text.push_str(&format!("; {name}: {}", row.count().trim_start()));
+        text.push_str(&format!("; {name}: {}", row.count(true).trim_start()));
         if !now.is_empty() {
             text.push_str(&format!(", {now}"));
         }
@@ -136,18 +139,30 @@ fn header(seen: &Snapshot, width: usize) -> PaintedLine {
     line
 }
 
-/// One line for each thread, in columns. A narrow terminal gets short bars, a narrower one no last column, for no figure
-/// stands without its name, and then no bars. Where that is too wide, too, the count comes first.
+/// One line for each thread, in columns. A terminal that is too narrow gives up the numbers of messages, then the totals,
+/// and then the last column, for no figure stands without its name. Bars take the room that is left. Where all this is too
+/// wide, too, the count comes first.
 fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
     let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let name = widest(&|row| row.name.len());
-    let now = widest(&|row| row.now.len().max(row.room));
-    // As wide as it will ever be.
-    let count = widest(&|row| 4 + 2 * Number(row.total).to_string().len());
-    // Latencies of one digit and of four.
-    let tail = 2 + widest(&|row| row.tail().len()).max(13);
-    let fixed = 1 + name + 1 + now + 2 + count;
-    let has_tail = fixed + tail <= width;
+    let columns = |short: bool, totals: bool| {
+        let now = widest(&|row| {
+            let (now, room) = row.now(short);
+            now.len().max(room)
+        });
+        let count = widest(&|row| row.widest_count(totals));
+        // Latencies of one digit and of four.
+        let tail = 2 + widest(&|row| row.tail(totals).len()).max(13);
+        (now, count, 1 + name + 1 + now + 2 + count, tail)
+    };
+    let forms = [(false, true), (true, true), (true, false)];
+    let whole = forms.into_iter().find(|(short, totals)| {
+        let (_, _, fixed, tail) = columns(*short, *totals);
+        fixed + tail <= width
+    });
+    let has_tail = whole.is_some();
+    let (short, totals) = whole.unwrap_or((true, true));
+    let (now, count, fixed, tail) = columns(short, totals);
     let room = width.saturating_sub(fixed + 1 + if has_tail { tail } else { 0 });
     let bar = (room >= SHORTEST_BAR).then_some(room.min(LONGEST_BAR));
     let line = |row: &Row| {
@@ -156,12 +171,15 @@ fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
         let colour = row
             .ended
             .map(|well| if well { Colour::Good } else { Colour::Bad });
-        let say = |line: &mut PaintedLine| match colour {
-            Some(colour) => line.paint(colour, &format!("{:now$}", row.now)),
-            None => line.push(&format!("{:now$}", row.now)),
+        let say = |line: &mut PaintedLine| {
+            let text = format!("{:now$}", row.now(short).0);
+            match colour {
+                Some(colour) => line.paint(colour, &text),
+                None => line.push(&text),
+            }
         };
         if fixed > width {
-            line.push(&format!("{:count$}  ", row.count()));
+            line.push(&format!("{:count$}  ", row.count(totals)));
             say(&mut line);
             return line;
         }
@@ -171,9 +189,12 @@ fn rows(rows: &[Row], width: usize) -> Vec<PaintedLine> {
             push_bar(&mut line, row.done, row.total, bar);
             line.push(" ");
         }
-        line.push(&format!("{:count$}", row.count()));
+        line.push(&match totals {
+            true => format!("{:count$}", row.count(totals)),
+            false => format!("{:>count$}", row.count(totals)),
+        });
         if has_tail {
-            line.push(&format!("  {}", row.tail()));
+            line.push(&format!("  {}", row.tail(totals)));
         }
         line
     };
@@ -225,14 +246,35 @@ fn push_bar(line: &mut PaintedLine, now: u64, most: u64, width: usize) {
 }
 
 impl Row {
-    fn count(&self) -> String {
-        let total = Number(self.total).to_string();
-        format!("{:>1$} of {total}", Number(self.done), total.len())
+    /// The work of the thread, and the columns for it.
+    fn now(&self, short: bool) -> (&str, usize) {
+        match short {
+            true => (&self.short, self.short_room),
+            false => (&self.now, self.room),
+        }
     }
 
-    fn tail(&self) -> String {
-        let last = self.last.as_ref();
-        last.map_or(String::new(), |(name, value)| format!("{name} {value}"))
+    fn count(&self, totals: bool) -> String {
+        let total = Number(self.total).to_string();
+        match totals {
+            true => format!("{:>1$} of {total}", Number(self.done), total.len()),
+            false => Number(self.done).to_string(),
+        }
+    }
+
+    /// As wide as it will ever be.
+    fn widest_count(&self, totals: bool) -> usize {
+        let total = Number(self.total).to_string().len();
+        if totals { 4 + 2 * total } else { total }
+    }
+
+    fn tail(&self, totals: bool) -> String {
+        let Some((name, value)) = &self.last else {
+            return String::new();
+        };
+        let done = value.split_once(" of ").map(|(done, _)| done);
+        let value = done.filter(|_| !totals).unwrap_or(value);
+        format!("{name} {value}")
     }
 }
 

@@ -273,6 +273,8 @@ impl ShownThreads {
             name: self.name.clone(),
             now: String::new(),
             room: 0,
+            short: String::new(),
+            short_room: 0,
             ended: None,
             done: 0,
             total,
@@ -280,16 +282,17 @@ impl ShownThreads {
         };
         match &mut self.role {
             Role::Publisher(doing, qos) => {
-                (row.now, row.ended) = told(doing, *qos);
+                (row.now, row.short, row.ended) = told(doing, *qos);
                 // Those of the last message: all others have as many or fewer.
                 row.room = awaiting(total, *qos).len();
+                row.short_room = format!("waits {}", end(*qos)).len();
                 row.done = doing.done();
                 row.last = doing
                     .last()
                     .map(|took| ("last", LatencyText(took).to_string()));
             }
             Role::Subscriber(doing, inbox, places) => {
-                (row.now, row.ended) = told(doing, QoS::AtMostOnce);
+                (row.now, row.short, row.ended) = told(doing, QoS::AtMostOnce);
                 row.done = doing.done();
                 let inbox = inbox.get().and_then(Weak::upgrade);
                 row.last = inbox.map(|inbox| {
@@ -298,7 +301,7 @@ impl ShownThreads {
                 });
             }
             Role::Counted(flow) => {
-                row.room = RATE;
+                (row.room, row.short_room) = (RATE, RATE);
                 row.done = (flow.count)();
                 flow.growth.add(row.done, now);
                 let (still, rate) = (flow.growth.still(now), flow.growth.per_second());
@@ -309,6 +312,7 @@ impl ShownThreads {
                     None if rate < 1.0 => String::new(),
                     None => format!("{}/s", Number(rate.round() as u64)),
                 };
+                row.short = row.now.clone();
                 let round_trip = stats.latencies.quantile(0.5);
                 let round_trip = round_trip.filter(|_| flow.qos.is_some());
                 row.last = round_trip.map(|took| ("round trip", LatencyText(took).to_string()));
@@ -332,25 +336,35 @@ fn awaiting(number: u64, qos: QoS) -> String {
     format!("message {} waits {}", Number(number), end(qos))
 }
 
-/// The words for the work of a thread, and whether it has ended well.
-fn told(doing: &Activity, qos: QoS) -> (String, Option<bool>) {
-    let text = match doing.now() {
-        Now::Starting => "waiting to begin".to_owned(),
-        Now::Queuing(number) => format!("queuing message {}", Number(number)),
-        Now::Awaiting(number) => awaiting(number, qos),
+/// The words for the work of a thread, the same in at most 17 columns, and whether it has ended well.
+fn told(doing: &Activity, qos: QoS) -> (String, String, Option<bool>) {
+    let now = doing.now();
+    let waits = format!("waits {}", end(qos));
+    let (text, short) = match now {
+        Now::Starting => ("waiting to begin".to_owned(), "starting"),
+        Now::Queuing(number) => (format!("queuing message {}", Number(number)), "queuing"),
+        Now::Awaiting(number) => (awaiting(number, qos), &*waits),
         Now::AwaitingAll(queued) => match queued.saturating_sub(doing.done()) {
-            1 => format!("1 message waits {}", end(qos)),
-            waiting => format!("{} messages wait {}", Number(waiting), end(qos)),
+            1 => (format!("1 message {waits}"), &*waits),
+            waiting => (
+                format!("{} messages wait {}", Number(waiting), end(qos)),
+                &*waits,
+            ),
         },
-        Now::Pausing => "pausing".to_owned(),
-        Now::Subscribing => "waiting for SUBACK".to_owned(),
-        Now::Receiving => "receiving".to_owned(),
-        Now::Unsubscribing => "waiting for UNSUBACK".to_owned(),
-        Now::Ending => "ending the connection".to_owned(),
-        Now::Done => return ("done".to_owned(), Some(true)),
-        Now::Failed => return ("failed".to_owned(), Some(false)),
+        Now::Pausing => ("pausing".to_owned(), "pausing"),
+        Now::Subscribing => ("waiting for SUBACK".to_owned(), "subscribing"),
+        Now::Receiving => ("receiving".to_owned(), "receiving"),
+        Now::Unsubscribing => ("waiting for UNSUBACK".to_owned(), "unsubscribing"),
+        Now::Ending => ("ending the connection".to_owned(), "ending"),
+        Now::Done => ("done".to_owned(), "done"),
+        Now::Failed => ("failed".to_owned(), "failed"),
     };
-    (text, None)
+    let ended = match now {
+        Now::Done => Some(true),
+        Now::Failed => Some(false),
+        _ => None,
+    };
+    (text, short.to_owned(), ended)
 }
 
 /// `has_failed`: the connection was lost, or an attempt has failed.
