@@ -290,3 +290,30 @@ fn one_signal_ends_a_program_whose_output_nobody_reads() {
         drop(reader);
     }
 }
+
+#[test]
+fn the_result_of_an_interrupted_run_has_the_status_of_the_program() {
+    let broker = Mosquitto::start();
+    for (arguments, line) in [
+        (&["pub", "--topic", "a", "--lines"][..], "connected to "),
+        (&["sub", "a"], "received SUBACK"),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut running = Program::new()
+            .args(arguments)
+            .args(["--output", "jsonl", "-vv"])
+            .args(broker.arguments())
+            .stdin(reader)
+            .spawn();
+        running.wait_for_line(line);
+        running.signal("TERM");
+        let done = running.finish();
+        done.expect_code(130);
+        let lines = lines(&done);
+        let end = lines.last().unwrap();
+        for told in [end, &end["result"]] {
+            assert_eq!(told["exit_status"], 130, "{end}");
+        }
+        drop(writer);
+    }
+}

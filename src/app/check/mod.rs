@@ -29,6 +29,7 @@ use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
 use crate::app::names::as_given;
+use crate::app::signals::INTERRUPTED;
 use crate::app::view::View;
 use causes::{Facts, FailureSeen, causes};
 use connected::{Connected, interrupted};
@@ -89,6 +90,9 @@ pub(crate) fn run(
     let ended = connected.end(interrupt)?;
     if is_ours && (settings.made_up_id || !has_lost) {
         leave_no_session(ended.client, interrupt, view, true, true);
+    }
+    if interrupt.is_requested() {
+        ladder.exit_status = INTERRUPTED;
     }
     Ok(ladder.report())
 }

@@ -22,6 +22,7 @@ use super::{EarlyEnd, FAILED, GRACE, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
+use crate::app::signals::INTERRUPTED;
 use crate::app::view::View;
 
 /// Stack of a publisher: there may be thousands of them.
@@ -82,7 +83,7 @@ pub(crate) fn publish(
             .or_else(|| perhaps_missing(settings.qos, connects)),
     };
     let problem = match interrupted {
-        true => Some(EarlyEnd::new(FAILED, "interrupted")),
+        true => Some(EarlyEnd::new(INTERRUPTED, "interrupted")),
         false => problem,
     };
     if settings.made_up_id && !ended.client.options().clean_session && connects > 0 {

@@ -27,6 +27,7 @@ use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
 use crate::app::json::SCHEMA;
+use crate::app::signals::INTERRUPTED;
 use crate::app::stuck::PATIENCE;
 use crate::app::view::View;
 
@@ -99,7 +100,7 @@ pub(crate) fn subscribe(
         return Err(error.clone());
     }
     let problem = match (interrupted, is_closed, &error, printed) {
-        (true, ..) => Some(EarlyEnd::new(FAILED, "interrupted")),
+        (true, ..) => Some(EarlyEnd::new(INTERRUPTED, "interrupted")),
         (false, true, ..) => None,
         (false, false, Some(error), _) => Some(EarlyEnd::of_error(error)),
         (false, false, None, Some(printed)) => printed.err(),

@@ -168,3 +168,19 @@ fn an_interrupt_ends_it() {
     check.signal("INT");
     check.finish().expect_code(130);
 }
+
+#[test]
+fn the_result_of_an_interrupted_check_has_the_status_of_the_program() {
+    let hole = BlackHole::open(Ipv4Addr::LOCALHOST);
+    let endpoint = format!("mqtt://{}", hole.address());
+    let mut check = Program::new()
+        .args(["check", "--endpoint", &endpoint, "--wait", "60s"])
+        .args(["--output", "json", "-vv"])
+        .spawn();
+    check.wait_for_line("connecting to ");
+    check.signal("INT");
+    let done = check.finish();
+    done.expect_code(130);
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(report["exit_status"], 130, "{report}");
+}
