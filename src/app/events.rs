@@ -63,7 +63,7 @@ pub(crate) enum OutputEvent<'a> {
     /// The run is over.
     End {
         exit_status: u8,
-        /// The reason why it ended early.
+        /// The reason why it failed or ended early.
         error: Option<String>,
         /// The object that `--output json` prints.
         result: Option<Value>,

@@ -74,14 +74,17 @@ impl Results {
     /// The run is over. Returns whether everything could be written.
     pub(crate) fn end(mut self, exit_status: u8, error: Option<&Error>) -> Result<(), Error> {
         if self.output == Format::Jsonl {
-            let error = error.map(|error| as_given(&error.to_string()).into_owned());
             let result = self.result.take();
-            // Its error is kept.
+            let error = match error {
+                Some(error) => Some(as_given(&error.to_string()).into_owned()),
+                None => error_of(result.as_ref()),
+            };
             let end = OutputEvent::End {
                 exit_status,
                 error,
                 result,
             };
+            // Its error is kept.
             let _ = on_main_thread(|| self.events.tell(&end));
             self.written = judged(self.events.broken().map_or(Ok(()), Err));
         }
@@ -94,6 +97,11 @@ impl Results {
             self.written = result;
         }
     }
+}
+
+/// The reason that a report gives for its failure.
+fn error_of(report: Option<&Value>) -> Option<String> {
+    report?.get("error")?.as_str().map(str::to_owned)
 }
 
 /// Writes a line. A reader that goes away early is no error of ours; output that cannot be stored is one.

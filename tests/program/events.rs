@@ -292,7 +292,7 @@ fn one_signal_ends_a_program_whose_output_nobody_reads() {
 }
 
 #[test]
-fn the_result_of_an_interrupted_run_has_the_status_of_the_program() {
+fn the_result_of_an_interrupted_run_has_the_status_and_the_reason_of_its_end() {
     let broker = Mosquitto::start();
     for (arguments, line) in [
         (&["pub", "--topic", "a", "--lines"][..], "connected to "),
@@ -312,8 +312,27 @@ fn the_result_of_an_interrupted_run_has_the_status_of_the_program() {
         let lines = lines(&done);
         let end = lines.last().unwrap();
         for told in [end, &end["result"]] {
-            assert_eq!(told["exit_status"], 130, "{end}");
+            assert_eq!(
+                (&told["exit_status"], &told["error"]),
+                (&130.into(), &"interrupted".into()),
+                "{end}"
+            );
         }
         drop(writer);
     }
+}
+
+#[test]
+fn the_end_names_the_error_of_the_result() {
+    let broker = Mosquitto::start();
+    let done = Program::new()
+        .args(["sub", "a", "--count", "2", "--within", "1ms"])
+        .args(["--output", "jsonl"])
+        .args(broker.arguments())
+        .run();
+    done.expect_code(5);
+    let lines = lines(&done);
+    let end = lines.last().unwrap();
+    assert_eq!(end["error"], "0 of 2 messages came within 1ms", "{end}");
+    assert_eq!(end["error"], end["result"]["error"], "{end}");
 }
