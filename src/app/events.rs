@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::base64::base64;
 use super::json::{SCHEMA, to_json};
 use super::names::as_given;
-use super::streams::Output;
+use super::streams::StandardOutput;
 use super::stuck::on_main_thread;
 use super::view::screen::above;
 
@@ -331,7 +331,7 @@ impl Watching {
 /// for a reader that is slow, because the loop would wait with it: so only a terminal is shared.
 pub(crate) fn write(bytes: &[u8]) -> io::Result<()> {
     let write = || {
-        let mut out = Output::new();
+        let mut out = StandardOutput::new();
         out.write_all(bytes).and_then(|()| out.flush())
     };
     match io::stdout().is_terminal() {

@@ -6,50 +6,50 @@
 use std::io::{self, ErrorKind, Read, Stdin, StdoutLock, Write};
 
 /// Standard input.
-pub(crate) struct Input(Stdin);
+pub(crate) struct StandardInput(Stdin);
 
-impl Input {
+impl StandardInput {
     pub(crate) fn new() -> Self {
-        Input(io::stdin())
+        StandardInput(io::stdin())
     }
 }
 
-impl Read for Input {
+impl Read for StandardInput {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        waiting(Way::In, || self.0.read(bytes))
+        waiting(Standard::In, || self.0.read(bytes))
     }
 }
 
 /// Standard output, locked.
-pub(crate) struct Output(StdoutLock<'static>);
+pub(crate) struct StandardOutput(StdoutLock<'static>);
 
-impl Output {
+impl StandardOutput {
     pub(crate) fn new() -> Self {
-        Output(io::stdout().lock())
+        StandardOutput(io::stdout().lock())
     }
 }
 
-impl Write for Output {
+impl Write for StandardOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        waiting(Way::Out, || self.0.write(bytes))
+        waiting(Standard::Out, || self.0.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        waiting(Way::Out, || self.0.flush())
+        waiting(Standard::Out, || self.0.flush())
     }
 }
 
 #[derive(Clone, Copy)]
-enum Way {
+enum Standard {
     In,
     Out,
 }
 
 /// Calls until it need not wait.
-fn waiting<T>(way: Way, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+fn waiting<T>(stream: Standard, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(way, error)?,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => wait(stream, error)?,
             done => return done,
         }
     }
@@ -57,16 +57,16 @@ fn waiting<T>(way: Way, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
 
 /// Waits until a call can do something.
 #[cfg(unix)]
-fn wait(way: Way, _: io::Error) -> io::Result<()> {
+fn wait(stream: Standard, _: io::Error) -> io::Result<()> {
     use std::os::fd::AsFd;
 
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     let (input, out) = (io::stdin(), io::stdout());
-    let mut watched = match way {
-        Way::In => [PollFd::new(input.as_fd(), PollFlags::POLLIN)],
-        Way::Out => [PollFd::new(out.as_fd(), PollFlags::POLLOUT)],
+    let mut watched = match stream {
+        Standard::In => [PollFd::new(input.as_fd(), PollFlags::POLLIN)],
+        Standard::Out => [PollFd::new(out.as_fd(), PollFlags::POLLOUT)],
     };
     match poll(&mut watched, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
@@ -76,6 +76,6 @@ fn wait(way: Way, _: io::Error) -> io::Result<()> {
 
 /// Elsewhere all calls wait by themselves.
 #[cfg(not(unix))]
-fn wait(_: Way, error: io::Error) -> io::Result<()> {
+fn wait(_: Standard, error: io::Error) -> io::Result<()> {
     Err(error)
 }

@@ -40,7 +40,10 @@ impl Input {
                 if io::stdin().is_terminal() {
                     log::info!("reading from the terminal; Ctrl-D on a line of its own ends it");
                 }
-                (Box::new(BufReader::new(streams::Input::new())), *lines)
+                (
+                    Box::new(BufReader::new(streams::StandardInput::new())),
+                    *lines,
+                )
             }
             MessageSource::Read {
                 file: Some(path),
