@@ -94,11 +94,11 @@ fn with_flags(command: Command, task: Task) -> Command {
     let shown = flags.get_arguments().filter(|arg| !arg.is_hide_set());
     command
         .disable_help_subcommand(true)
-        .args(shown.cloned().map(with_values))
+        .args(shown.cloned().map(|arg| with_values(arg, task)))
 }
 
 /// The flag with the values that a shell offers for it.
-fn with_values(arg: Arg) -> Arg {
+fn with_values(arg: Arg, task: Task) -> Arg {
     if arg.is_require_equals_set() {
         // A switch takes its value in the same word, as in --local=false, and is given without one.
         return arg
@@ -107,7 +107,11 @@ fn with_values(arg: Arg) -> Arg {
             .action(ArgAction::SetTrue);
     }
     let key = arg.get_long().unwrap_or_default();
-    let words = words(key);
+    let mut words = words(key);
+    if (task, key) == (Task::Sub, "output") {
+        // That is one object at the end.
+        words.retain(|word| word != "json");
+    }
     let is_file = arg
         .get_value_names()
         .is_some_and(|names| names[0] == "FILE");

@@ -193,8 +193,7 @@ fn of_other_task(key: &str, task: Task) -> (String, String) {
         _ => None,
     };
     let advice = match (instead, there) {
-        (Some(instead), Some(there)) => format!("{instead}, or {there}"),
-        (Some(instead), None) => instead.to_owned(),
+        (Some(instead), _) => instead.to_owned(),
         (None, Some(there)) => there,
         (None, None) => format!("leave it out; {word} --help shows what there is"),
     };
@@ -472,6 +471,16 @@ mod tests {
             (
                 &["-i", "me", "-u", "me", "-Phunter2"],
                 "reading the command line: -i, -u and -P are not known; for -i use --client-id ID, for -u use",
+            ),
+            (
+                &["pub", "-m", "hunter2", "-l"],
+                "reading the command line: -m and -l are not known; for -m use --message TEXT with the command pub, for \
+                 -l use --lines with the command pub; see pub --help",
+            ),
+            (
+                &["sub", "a", "-J", "-F", "%p"],
+                "reading the command line: -J and -F are not known; for -J use --output json, or with the command sub \
+                 --format jsonl, for -F use --format text, jsonl or raw with the command sub; see sub --help",
             ),
             (
                 &["--", "hunter2"],

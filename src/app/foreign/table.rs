@@ -15,7 +15,7 @@ pub(super) enum Here {
 
 /// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
 /// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
-pub(super) const FOREIGN: [(&[&str], Here); 59] = [
+pub(super) const FOREIGN: [(&[&str], Here); 63] = [
     (
         &[
             "-h",
@@ -190,20 +190,21 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
         ),
     ),
     (
-        &[
-            "-m",
-            "-f",
-            "-l",
-            "-s",
-            "msg",
-            "payload",
-            "payloadfile",
-            "messagefile",
-            "stdin",
-            "stdinline",
-            "stdinfile",
-        ],
-        Flag("--message, --file or --lines, all with the command pub"),
+        &["-m", "msg", "payload"],
+        Flag("--message TEXT with the command pub"),
+    ),
+    (
+        &["-f", "payloadfile", "messagefile"],
+        Flag("--file FILE with the command pub"),
+    ),
+    (&["-l", "stdinline"], Flag("--lines with the command pub")),
+    (
+        &["-s", "stdin", "stdinfile"],
+        Flag("the command pub without --message"),
+    ),
+    (
+        &["-F"],
+        Flag("--format text, jsonl or raw with the command sub"),
     ),
     (&["-r", "retained"], Flag("--retain with the command pub")),
     (&["size", "messagesize"], Flag("--payload-size SIZE")),
@@ -247,7 +248,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
     (&["-d", "debug", "loglevel"], Flag("-v")),
     (
         &["-J", "json", "outputformat", "jsonoutput", "outputmode"],
-        Flag("--output json"),
+        Flag("--output json, or with the command sub --format jsonl"),
     ),
     (
         &[
@@ -412,7 +413,6 @@ pub(super) const FOREIGN: [(&[&str], Here); 59] = [
         &[
             "-R",
             "-U",
-            "-F",
             "-N",
             "-o",
             "-of",
