@@ -17,7 +17,7 @@ use super::files;
 use super::help::command_of;
 use super::pub_sub::form::MessageForm;
 use super::remote;
-use super::resolve::{Config, Job, configure};
+use super::resolve::{Config, Job, STANDARD_INPUT, configure};
 use super::settings::{Task, keys};
 use super::sources::{Raw, Source};
 use super::surroundings::Surroundings;
@@ -228,6 +228,9 @@ const NO_UTF_8: &str = "its path is not UTF-8";
 /// A path, or a list of them, as TOML: from the root, so that it means the same in any file.
 fn in_full(key: &str, raw: &Raw, chosen: &Chosen) -> Result<Value, &'static str> {
     let full = |text: &str| {
+        if key == "file" && text == STANDARD_INPUT {
+            return Ok(Value::from(text));
+        }
         let path = files::in_full(&chosen.path(key, Path::new(text)));
         if key.ends_with("password-file") && !path.exists() {
             return Err("there is no such file, and it may be the password itself");

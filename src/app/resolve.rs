@@ -250,6 +250,9 @@ fn demo(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<DemoSe
     Ok(demo)
 }
 
+/// Stands for standard input where a file could be.
+pub(super) const STANDARD_INPUT: &str = "-";
+
 /// The settings of pub.
 fn publish(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<PubSettings, Error> {
     let Some(topic) = &settings.topic else {
@@ -280,7 +283,9 @@ fn publish(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<Pub
         }
         (Some(message), None) => MessageSource::Text(message.value.clone()),
         (None, file) => MessageSource::Read {
-            file: file.map(|file| chosen.path("file", &file.value)),
+            file: file
+                .filter(|file| file.value.as_os_str() != STANDARD_INPUT)
+                .map(|file| chosen.path("file", &file.value)),
             lines,
         },
     };

@@ -50,6 +50,10 @@ fn a_text_a_file_and_standard_input_arrive_byte_by_byte() {
         (publishing(&broker).args(["--message", ""]), b""),
         (publishing(&broker).arg("--file").arg(&path), &bytes),
         (publishing(&broker).input(&bytes), &bytes),
+        (
+            publishing(&broker).args(["--file", "-"]).input(&bytes),
+            &bytes,
+        ),
         (publishing(&broker), b""),
         (
             publishing(&broker).args(["--qos", "0", "--message=x"]),
@@ -175,6 +179,19 @@ fn a_retained_message_stays_and_an_empty_one_clears_it() {
         .expect_code(0);
     assert_eq!(next(&mut first).1, b"");
     drop(first);
+    for (input, status) in [(&b"new"[..], false), (b"", true)] {
+        let done = Program::new()
+            .args(["pub", "--topic", "a/b", "--retain"])
+            .args(broker.arguments())
+            .input(input)
+            .run();
+        done.expect_code(0);
+        assert_eq!(
+            done.stderr.contains("the message is empty"),
+            status,
+            "{done}"
+        );
+    }
     publishing(&broker)
         .arg("--message=new")
         .run()

@@ -17,7 +17,7 @@ use mqtt_connection_sharing::{Batch, Client, Handle, Publish, QoS};
 
 use super::input::{Input, Read1};
 use super::report::PubReport;
-use super::settings::PubSettings;
+use super::settings::{MessageSource, PubSettings};
 use super::{EarlyEnd, FAILED, GRACE, spawn};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
@@ -214,6 +214,8 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
         false => tells.note(EarlyEnd::of_outcome("a message", outcome)),
     });
     let settings = &shared.settings;
+    // Nobody writes it by mistake.
+    let empty = MessageSource::Text(String::new());
     while !shared.is_over() {
         let next = select! {
             recv(messages) -> next => next,
@@ -228,6 +230,9 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
             // There are no more.
             Err(_) => break,
         };
+        if settings.retain && payload.is_empty() && settings.messages != empty {
+            log::warn!("the message is empty: it clears what the broker has kept for the topic");
+        }
         let message = Publish::new(settings.topic.as_str(), settings.qos, payload);
         let message = message.with_retain(settings.retain);
         match shared.handle.publish_in(message, &mut batch) {

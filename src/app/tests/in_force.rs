@@ -73,6 +73,13 @@ fn each_value_has_the_place_that_it_comes_from() {
 }
 
 #[test]
+fn the_word_for_standard_input_is_no_path() {
+    let text = shown(&["pub", "--endpoint=a", "--topic=b", "--file=-"], &[]).text;
+    let line = line(&text, "file");
+    assert!(line.starts_with("file = \"-\" "), "{line}");
+}
+
+#[test]
 fn values_that_follow_from_others_are_comments() {
     let text = |args: &[&str]| shown(args, &[]).text;
     let aws = "--endpoint=abc-ats.iot.eu-central-1.amazonaws.com";
