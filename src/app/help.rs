@@ -171,10 +171,11 @@ Settings:
   the default. Connection, TLS, tuning and output are the same settings for all commands.
 
 Messages:
-  One of --message, --file and standard input. The whole of it is one message, as it is: a line
-  feed at its end is part of it. With --lines each line is a message, without its line feed; an
-  empty line is an empty message, and the last line needs no line feed. Lines are published as they
-  come and are never all in memory. With --threads above 1 they keep no order.
+  One of --message, --file and standard input, which is also --file -. The whole of it is one
+  message, as it is: a line feed at its end is part of it. With --lines each line is a message,
+  without its line feed; an empty line is an empty message, and the last line needs no line feed.
+  Lines are published as they come and are never all in memory. With --threads above 1 they keep no
+  order.
 
 Session:
   Without --client-id the session is a clean one. With it the session is resumed and stays, so that
@@ -208,8 +209,9 @@ Settings:
   default. Connection, TLS, tuning and output are the same settings for all commands.
 
 Messages:
-  text   a line with topic, tab and payload; line ends, control signs and bytes that are no text are
-         escaped, so that each message is one line and none changes the terminal
+  text   a line with topic, tab and payload; line ends, control signs, backslashes and bytes
+         that are no text are escaped, so that each message is one line and none changes the
+         terminal
   jsonl  a JSON object on a line, with time, topic, payload (or payload_base64 where it is no text),
          qos, retain and duplicate
   raw    the bytes of the payload, with nothing added before, behind or between

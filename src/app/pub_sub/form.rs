@@ -10,7 +10,7 @@ use mqtt_connection_sharing::Message;
 /// The form of each message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MessageForm {
-    /// A line: topic, tab, payload; what is no text or moves a cursor is escaped.
+    /// A line: topic, tab, payload; a backslash and what is no text or moves a cursor are escaped.
     Text,
     /// A JSON object on a line.
     Jsonl,
@@ -49,6 +49,8 @@ fn push(line: &mut String, bytes: &[u8]) {
                 '\n' => line.push_str("\\n"),
                 '\r' => line.push_str("\\r"),
                 '\t' => line.push_str("\\t"),
+                // So that what is escaped can be told from what came with a backslash.
+                '\\' => line.push_str("\\\\"),
                 sign if is_harmful(sign) => line.extend(sign.escape_unicode()),
                 sign => line.push(sign),
             }
@@ -80,7 +82,7 @@ mod tests {
         for (topic, payload, line) in [
             ("a/b", &b"on"[..], "a/b\ton\n"),
             ("a b", b"", "a b\t\n"),
-            ("a", "é \"x\" \\".as_bytes(), "a\té \"x\" \\\n"),
+            ("a", "é \"x\" \\n".as_bytes(), "a\té \"x\" \\\\n\n"),
             (
                 "a",
                 b"one\ntwo\r\n\t\x1b[2J\0",
