@@ -117,17 +117,17 @@ impl<T> Outbound<T> {
         standing.filter(is_suspect).collect()
     }
 
-    /// Lets requests wait for those for the same filters that they overtook because these were suspected. Otherwise both
-    /// would be sent again at once, and might be answered in any order.
+    /// Lets requests wait for those for the same filters that they overtook because these were suspected, and for one that
+    /// waits so itself. Otherwise both would be sent again at once, and might be answered in any order.
     pub(super) fn wait_again(&mut self) {
         let requests = self.ring.in_order().filter(|(_, entry)| entry.is_request());
         let mut known = BTreeSet::new();
         let mut later = Vec::new();
         for (id, entry) in requests {
-            match entry.filters().any(|filter| known.contains(filter)) {
-                true => later.push(id),
-                false => known.extend(entry.filters()),
+            if entry.filters().any(|filter| known.contains(filter)) {
+                later.push(id);
             }
+            known.extend(entry.filters());
         }
         for id in later.into_iter().rev() {
             let entry = self.ring.remove(id);

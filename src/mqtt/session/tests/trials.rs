@@ -207,6 +207,51 @@ fn a_subscribe_that_overtook_the_rest_of_an_unsubscribe_is_sent_again_behind_it(
     t.finish();
 }
 
+/// Three requests left, because those before were suspected. The last has no filter of the first, and waits for the second
+/// all the same.
+#[test]
+fn requests_that_overtook_each_other_go_on_in_their_order_on_the_next_link() {
+    for is_taken_back in [true, false] {
+        let mut t = Transcript::connected_with(|options| options.suspected_after = 1);
+        let first = t.subscribe(&[("a", 1)]);
+        t.sends("SUBSCRIBE id=1 a:1");
+        t.is_late(1).ends_link(LinkEnd::Otherwise);
+        t.links_up().connack(true).connected = None;
+        t.sends("PINGREQ").receives(Incoming::PingResp).later(250);
+        t.sends("SUBSCRIBE id=1 a:1").lets_stand();
+        let second = match is_taken_back {
+            true => t.subscribe(&[("a", 1), ("b", 1)]),
+            false => t.unsubscribe(&["a", "b"]),
+        };
+        t.lets_stand();
+        let third = match is_taken_back {
+            true => t.unsubscribe(&["b"]),
+            false => t.subscribe(&[("b", 1)]),
+        };
+        t.sent.clear();
+        // So late an end shows nothing, and everything leaves on the next link.
+        t.later(1_000).reconnects(true).renewing(0);
+        t.sends("SUBSCRIBE id=1 a:1").silent();
+        t.receives(suback(1, &[Some(1)]));
+        t.resolved(first, "delivered x3 [1]");
+        if is_taken_back {
+            t.sends("SUBSCRIBE id=4 a:1 b:1").silent();
+            t.receives(suback(4, &[Some(1), Some(1)]));
+            t.resolved(second, "delivered x2 [1 1]");
+            t.sends("UNSUBSCRIBE id=5 b").receives(unsuback(5));
+            t.resolved(third, "delivered x2");
+        } else {
+            t.sends("UNSUBSCRIBE id=4 a b").silent();
+            t.receives(unsuback(4)).resolved(second, "delivered x2");
+            t.sends("SUBSCRIBE id=5 b:1");
+            t.receives(suback(5, &[Some(1)]));
+            t.resolved(third, "delivered x2 [1]");
+        }
+        assert_eq!(t.session.is_subscribed("b"), !is_taken_back);
+        t.finish();
+    }
+}
+
 /// A PUBCOMP without a PUBREL is no answer to the PUBLISH that is tried.
 #[test]
 fn a_pubcomp_that_was_not_asked_for_ends_no_trial() {
