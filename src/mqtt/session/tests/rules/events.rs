@@ -139,13 +139,12 @@ impl Record {
                 Incoming::PubAck(_) => qos == Some(1) && *ended == Some(token),
                 Incoming::PubComp(_) => qos == Some(2) && *ended == Some(token),
                 Incoming::SubAck { granted: said, .. } => {
+                    self.request_ends(token, &command);
                     let mut both = granted.iter().rev().zip(said.iter().rev());
                     kind == Kind::Subscribe && both.all(|(granted, said)| Some(*granted) == *said)
                 }
                 Incoming::UnsubAck(_) => {
-                    let left = command.filters.iter();
-                    let left = left.filter(|filter| !self.wanted.contains(*filter));
-                    self.left.extend(left.cloned());
+                    self.request_ends(token, &command);
                     kind == Kind::Unsubscribe
                 }
                 Incoming::PingResp => kind == Kind::Ping,

@@ -124,6 +124,8 @@ pub(crate) struct Record {
     pub(super) wanted: BTreeSet<String>,
     /// Filters whose UNSUBSCRIBE has ended, because the broker answered it, and that no command has asked for since.
     pub(super) left: BTreeSet<String>,
+    /// Filters whose SUBSCRIBE has ended, because the broker granted it, and that no command has renounced since.
+    pub(super) joined: BTreeSet<String>,
     pub(super) granted: BTreeSet<String>,
     /// The broker lost these subscriptions: they come before every PUBLISH.
     pub(super) renewals_due: BTreeSet<String>,
@@ -153,6 +155,7 @@ impl Record {
             trials: Trials::new(options, now),
             wanted: BTreeSet::new(),
             left: BTreeSet::new(),
+            joined: BTreeSet::new(),
             granted: BTreeSet::new(),
             renewals_due: BTreeSet::new(),
             arrivals: Arrivals::new(options.max_waiting_bytes),
@@ -196,8 +199,29 @@ impl Record {
         }
         for filter in filters {
             self.wanted.remove(filter);
+            self.joined.remove(filter);
             self.granted.remove(filter);
             self.renewals_due.remove(filter);
+        }
+    }
+
+    /// The broker has answered all of a SUBSCRIBE or UNSUBSCRIBE. A filter counts only if no later command for the opposite
+    /// is open: that one is still to be sent, and another that stands behind it, too.
+    pub(super) fn request_ends(&mut self, token: Token, command: &Command) {
+        let is_subscribe = command.kind == Kind::Subscribe;
+        let opposite = match is_subscribe {
+            true => Kind::Unsubscribe,
+            false => Kind::Subscribe,
+        };
+        let is_latest = |filter: &&String| {
+            let mut later = self.commands.range(token + 1..).map(|(_, later)| later);
+            self.wanted.contains(*filter) == is_subscribe
+                && !later.any(|later| later.kind == opposite && later.filters.contains(filter))
+        };
+        let latest = command.filters.iter().filter(is_latest).cloned();
+        match is_subscribe {
+            true => self.joined.extend(latest),
+            false => self.left.extend(latest),
         }
     }
 

@@ -61,6 +61,11 @@ impl Record {
             }
             FromClient::Unsubscribe { id, filters } => {
                 let names: Vec<_> = filters.iter().map(|name| (*name).to_owned()).collect();
+                if let Some(joined) = names.iter().find(|name| self.joined.contains(*name)) {
+                    return Err(format!(
+                        "{joined} was subscribed, and is unsubscribed again"
+                    ));
+                }
                 self.takes_identifier(*id, InUse::Unsubscribe(names.clone()))?;
                 let begin = self.encoded - length;
                 let tried = Tried::Unsubscribe(names);
