@@ -561,3 +561,15 @@ fn the_workflow_runs_the_commands_of_the_readme() {
         );
     }
 }
+
+/// A change of the form is an addition, or raises its number.
+#[test]
+fn what_the_first_programs_of_this_schema_wrote_still_fits() {
+    let written = include_str!("../../../tests/program/golden_files/schema_1.jsonl");
+    assert_eq!(written.lines().count(), 3, "demo, bench and check");
+    for line in written.lines() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value["schema"], SCHEMA);
+        assert_eq!(Schema::of_the_output().offences(&value), [""; 0], "{line}");
+    }
+}
