@@ -84,10 +84,13 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// Whether more is to come of an older request for one of the filters of this one.
+    /// Whether more is to come of an older request for one of the filters of this one, which is answered: that gives up what
+    /// is suspected and stands without an answer.
     fn has_rest_for(&self, id: PacketId, request: &Entry<T>) -> bool {
         let is_rest = is_rest_for(request);
-        let others = self.ring.iter().filter(|(other, _)| *other != id);
+        let standing = self.standing_suspects();
+        let is_other = |other: &PacketId| *other != id && !standing.contains(other);
+        let others = self.ring.iter().filter(|(other, _)| is_other(other));
         let mut others = others.map(|(_, other)| other).chain(self.waiting.iter());
         others.any(is_rest)
     }

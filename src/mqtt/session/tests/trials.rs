@@ -252,6 +252,33 @@ fn requests_that_overtook_each_other_go_on_in_their_order_on_the_next_link() {
     }
 }
 
+/// The answer to the UNSUBSCRIBE gives up the rest that it overtook. It is not made once more: that would be behind the
+/// SUBSCRIBE, which is the later command.
+#[test]
+fn an_unsubscribe_that_overtook_a_rest_that_is_given_up_is_sent_once() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected_with(|options| options.suspected_after = 1);
+    let first = t.subscribe(&filters);
+    t.sent.clear();
+    t.receives(suback(1, &[Some(1); 8]));
+    t.sends("SUBSCRIBE id=2 f09:1");
+    t.is_late(2).ends_link(LinkEnd::Otherwise);
+    t.links_up().connack(true).connected = None;
+    t.sends("PINGREQ").receives(Incoming::PingResp).later(250);
+    t.sends("SUBSCRIBE id=2 f09:1").lets_stand();
+    let second = t.unsubscribe(&["f09", "b"]);
+    t.sends("UNSUBSCRIBE id=3 f09 b").lets_stand();
+    let third = t.subscribe(&[("b", 1)]);
+    t.sends("SUBSCRIBE id=4 b:1").silent();
+    t.receives(unsuback(3)).resolved(second, "delivered x1");
+    t.resolved(first, "perhaps Unanswered").silent();
+    t.receives(suback(4, &[Some(1)]));
+    t.resolved(third, "delivered x1 [1]").silent();
+    assert!(t.session.is_subscribed("b") && !t.session.is_subscribed("f09"));
+    t.finish();
+}
+
 /// A PUBCOMP without a PUBREL is no answer to the PUBLISH that is tried.
 #[test]
 fn a_pubcomp_that_was_not_asked_for_ends_no_trial() {
