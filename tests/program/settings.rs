@@ -147,7 +147,7 @@ fn flags_that_cannot_be_read_name_the_possible_values() {
     // A flag of another command is no riddle: the line says where it belongs.
     let done = Program::new().args(["--count", "3"]).run();
     done.expect_code(2);
-    let phrases = ["use --publish-count, or write: mqtt-connection-sharing sub --count"];
+    let phrases = ["it is a flag of the command sub, not of the demo; use --publish-count"];
     expect_one_line("--count", &done, &phrases);
 }
 
