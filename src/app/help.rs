@@ -334,7 +334,7 @@ Usage: mqtt-connection-sharing settings [COMMAND] [OPTIONS]
 COMMAND is the one that the settings are for, the demo if there is none. OPTIONS are its flags:
 see demo --help, bench --help and so on.
 
-What it prints can be read back with --config, and gives the same settings. Paths are written in
+The output can be read back with --config, and gives the same settings. Paths are written in
 full. No password is printed: there is the path of its file, or the name of its variable.
 Values that follow from others are in comments, such as a port that follows from the endpoint.
 

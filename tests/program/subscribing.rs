@@ -271,7 +271,7 @@ fn a_program_that_is_killed_has_acknowledged_nothing_that_it_has_not_written() {
     let acknowledged = || running.stderr().matches("sending PUBACK").count();
     wait_until("a full pipe", || acknowledged() >= 20);
     running.signal("KILL");
-    // What the pipe holds was written; a line may be cut off.
+    // The bytes in the pipe were written; a line may be cut off.
     let mut written = Vec::new();
     reader.read_to_end(&mut written).unwrap();
     let whole = String::from_utf8(written).unwrap();

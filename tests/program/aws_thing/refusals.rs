@@ -1,4 +1,4 @@
-//! What stops `scripts/aws-thing.sh`, and what the check at its end finds: each error says what to do.
+//! The faults that stop `scripts/aws-thing.sh` or that the check at its end finds: each error says what to do.
 
 use std::fs;
 use std::os::unix::fs::symlink;
