@@ -8,6 +8,8 @@
 //! before it is queued and to encode a small message. The loop's thread uses them for everything else.
 
 mod message;
+mod properties;
+mod reason;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,6 +21,8 @@ use crate::mqtt::topic::Topic;
 use crate::mqtt::topic::{InvalidName, check_filter, check_topic};
 use crate::secret::Secret;
 pub use message::Message;
+pub use properties::{Details, MessageProperties};
+pub use reason::ReasonCode;
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
 pub const MAX_REMAINING_LENGTH: usize = 268_435_455;

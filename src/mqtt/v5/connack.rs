@@ -1,11 +1,10 @@
 //! CONNACK of MQTT 5: the answer to CONNECT, and what the server allows on this connection [MQTT 5, 3.2]. Pure.
 
-use crate::mqtt::packet::QoS;
-use crate::mqtt::v5::message::Details;
+use crate::mqtt::packet::{Details, QoS, ReasonCode};
+use crate::mqtt::v5::codes;
 use crate::mqtt::v5::problem::Problem;
-use crate::mqtt::v5::properties::{Carrier, Property, Value, walk};
+use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, walk};
 use crate::mqtt::v5::reader::Reader;
-use crate::mqtt::v5::reason::{self, ReasonCode};
 
 /// The answer to CONNECT. Where the server says nothing, a field has the value that the standard gives it then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -85,7 +84,7 @@ pub(super) fn read(body: &[u8]) -> Result<ConnAck5, Problem> {
         return Err(Problem::malformed("reserved bits are set", "MQTT-3.2.2-1"));
     }
     connack.session_present = flags == 1;
-    connack.code = ReasonCode::checked(code, reason::CONNACK)?;
+    connack.code = ReasonCode::checked(code, codes::CONNACK)?;
     if connack.session_present && connack.code != ReasonCode::SUCCESS {
         let problem = "session present together with a refusal";
         return Err(Problem::forbidden(problem, "MQTT-3.2.2-6"));
@@ -132,6 +131,6 @@ fn take(connack: &mut ConnAck5, property: Property, value: Value<'_>) {
         (Property::ServerReference, Value::Text(text)) => {
             connack.server_reference = Some(text.to_owned());
         }
-        _ => connack.details.take(property, value),
+        _ => take_detail(&mut connack.details, property, value),
     }
 }

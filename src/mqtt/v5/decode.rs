@@ -9,14 +9,13 @@ use std::num::NonZeroU16;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::mqtt::packet::{PacketId, QoS};
+use crate::mqtt::packet::{Details, MessageProperties, PacketId, QoS, ReasonCode};
 use crate::mqtt::topic::{check_received_topic, shortened};
+use crate::mqtt::v5::codes;
 use crate::mqtt::v5::connack::{self, ConnAck5};
-use crate::mqtt::v5::message::{Details, MessageProperties};
 use crate::mqtt::v5::problem::{Problem, Violation};
-use crate::mqtt::v5::properties::{Carrier, Property, Value, walk};
+use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, take_of_message, walk};
 use crate::mqtt::v5::reader::Reader;
-use crate::mqtt::v5::reason::{self, ReasonCode};
 use crate::mqtt::v5::varint;
 
 /// How many characters of a bad topic an error shows.
@@ -240,12 +239,12 @@ fn check_header(header: &Header) -> Result<(), Problem> {
 fn answer(kind: FromServer, body: &[u8]) -> Result<Incoming5, Problem> {
     match kind {
         FromServer::ConnAck => Ok(Incoming5::ConnAck(Box::new(connack::read(body)?))),
-        FromServer::PubAck => acknowledgment(body, reason::PUBACK, Incoming5::PubAck),
-        FromServer::PubRec => acknowledgment(body, reason::PUBACK, Incoming5::PubRec),
-        FromServer::PubRel => acknowledgment(body, reason::PUBREL, Incoming5::PubRel),
-        FromServer::PubComp => acknowledgment(body, reason::PUBREL, Incoming5::PubComp),
-        FromServer::SubAck => several(body, reason::SUBACK, Incoming5::SubAck),
-        FromServer::UnsubAck => several(body, reason::UNSUBACK, Incoming5::UnsubAck),
+        FromServer::PubAck => acknowledgment(body, codes::PUBACK, Incoming5::PubAck),
+        FromServer::PubRec => acknowledgment(body, codes::PUBACK, Incoming5::PubRec),
+        FromServer::PubRel => acknowledgment(body, codes::PUBREL, Incoming5::PubRel),
+        FromServer::PubComp => acknowledgment(body, codes::PUBREL, Incoming5::PubComp),
+        FromServer::SubAck => several(body, codes::SUBACK, Incoming5::SubAck),
+        FromServer::UnsubAck => several(body, codes::UNSUBACK, Incoming5::UnsubAck),
         FromServer::Disconnect => disconnect(body),
         // `check_header` has refused AUTH, and PUBLISH is read elsewhere.
         FromServer::PingResp | FromServer::Auth | FromServer::Publish => Ok(Incoming5::PingResp),
@@ -280,7 +279,7 @@ fn code_and_details(
     let code = ReasonCode::checked(code, codes)?;
     if !properties.is_empty() {
         let length = walk(properties, carrier, |property, value| {
-            details.take(property, value);
+            take_detail(&mut details, property, value);
             other(property, value);
         })?;
         if length != properties.len() {
@@ -300,7 +299,7 @@ fn several(
     let id = identifier(reader.two()?)?;
     let mut details = Details::default();
     let length = walk(&body[2..], Carrier::Acknowledgment, |property, value| {
-        details.take(property, value);
+        take_detail(&mut details, property, value);
     })?;
     let found = &body[2 + length..];
     if found.is_empty() {
@@ -314,7 +313,7 @@ fn disconnect(body: &[u8]) -> Result<Incoming5, Problem> {
     let mut server_reference = None;
     let (code, details) = code_and_details(
         body,
-        reason::DISCONNECT,
+        codes::DISCONNECT,
         Carrier::Disconnect,
         |property, value| {
             if let (Property::ServerReference, Value::Text(text)) = (property, value) {
@@ -380,7 +379,7 @@ fn take(publish: &mut ReceivedPublish, property: Property, value: Value<'_>) {
         (Property::TopicAlias, Value::Number(alias)) => {
             publish.alias = u16::try_from(alias).ok().and_then(NonZeroU16::new);
         }
-        _ => publish.properties.take(property, value),
+        _ => take_of_message(&mut publish.properties, property, value),
     }
 }
 

@@ -12,9 +12,9 @@ use std::num::NonZeroU16;
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{self, v5};
 
-use crate::mqtt::packet::{Ack, Credentials, Filter, PacketId, Publish, QoS, Will};
-use crate::mqtt::v5::message::MessageProperties;
-use crate::mqtt::v5::reason::ReasonCode;
+use crate::mqtt::packet::{
+    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode, Will,
+};
 use crate::mqtt::v5::varint;
 
 /// The fields of CONNECT.

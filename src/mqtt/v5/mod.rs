@@ -4,14 +4,13 @@
 //! byte would have to be read before it. A reader that has read every byte has decoded the packet. The session does not
 //! speak MQTT 5 yet, so nothing uses this but its tests. Pure.
 
+mod codes;
 mod connack;
 mod decode;
 mod encode;
-mod message;
 mod problem;
 mod properties;
 mod reader;
-mod reason;
 mod varint;
 
 #[cfg(any(test, fuzzing))]
@@ -22,6 +21,4 @@ pub use decode::{Incoming5, ReceivedPublish, decode5};
 pub use encode::{Connect5, RetainHandling, SubscribeOptions, WillProperties};
 pub use encode::{encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
 pub use encode::{encode_subscribe5, encode_unsubscribe5};
-pub use message::{Details, MessageProperties};
 pub use problem::Violation;
-pub use reason::ReasonCode;

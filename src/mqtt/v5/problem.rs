@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::mqtt::packet::ProtocolError;
-use crate::mqtt::v5::reason::ReasonCode;
+use crate::mqtt::packet::{ProtocolError, ReasonCode};
 use crate::mqtt::v5::varint::BadVarint;
 
 /// A packet that a server must not send, and the reason code to disconnect with.

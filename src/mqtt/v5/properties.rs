@@ -1,10 +1,12 @@
 //! The properties of a packet: which there are, which packet may carry them, how often, and with which values
 //! [MQTT 5, 2.2.2]. Pure.
 
+use bytes::Bytes;
+
+use crate::mqtt::packet::{Details, MessageProperties, ReasonCode};
 use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::problem::Problem;
 use crate::mqtt::v5::reader::Reader;
-use crate::mqtt::v5::reason::ReasonCode;
 
 /// How many characters of a bad text an error shows.
 const SHOWN_CHARACTERS: usize = 40;
@@ -258,6 +260,34 @@ const RULES: [PropertyRule; 21] = [
         CONNACK,
     ),
 ];
+
+/// Takes a property of a received message over. The walk has checked that it may stand there and fits its form.
+pub(super) fn take_of_message(of: &mut MessageProperties, property: Property, value: Value<'_>) {
+    match (property, value) {
+        (Property::PayloadFormat, Value::Number(format)) => of.payload_is_text = format == 1,
+        (Property::MessageExpiry, Value::Number(seconds)) => of.expiry = Some(seconds),
+        (Property::ContentType, Value::Text(text)) => of.content_type = Some(text.to_owned()),
+        (Property::ResponseTopic, Value::Text(text)) => of.response_topic = Some(text.to_owned()),
+        (Property::CorrelationData, Value::Binary(data)) => {
+            of.correlation_data = Some(Bytes::copy_from_slice(data));
+        }
+        (Property::UserPair, Value::Pair(name, value)) => {
+            of.user_properties.push((name.to_owned(), value.to_owned()));
+        }
+        _ => {}
+    }
+}
+
+/// Takes a property of a server's answer over, as [`take_of_message`] does.
+pub(super) fn take_detail(of: &mut Details, property: Property, value: Value<'_>) {
+    match (property, value) {
+        (Property::ReasonString, Value::Text(text)) => of.reason = Some(text.to_owned()),
+        (Property::UserPair, Value::Pair(name, value)) => {
+            of.user_properties.push((name.to_owned(), value.to_owned()));
+        }
+        _ => {}
+    }
+}
 
 /// Reads the length of the properties at the beginning of `bytes` and each property after it, in order. Returns how
 /// many bytes all of this has.

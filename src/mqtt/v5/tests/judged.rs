@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
 use super::{decoded, packet};
-use crate::mqtt::packet::{Ack, Filter, PacketId, Publish, QoS};
+use crate::mqtt::packet::{Ack, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode};
 use crate::mqtt::v5::{
-    Incoming5, MessageProperties, ReasonCode, RetainHandling, SubscribeOptions, encode_ack5,
-    encode_disconnect5, encode_publish5, encode_subscribe5,
+    Incoming5, RetainHandling, SubscribeOptions, encode_ack5, encode_disconnect5, encode_publish5,
+    encode_subscribe5,
 };
 
 /// The judge reads these bytes, and writes again.

@@ -5,10 +5,8 @@ use std::num::NonZeroU16;
 use bytes::{Bytes, BytesMut};
 
 use super::{LIMIT, decoded, packet};
-use crate::mqtt::packet::{PacketId, QoS};
-use crate::mqtt::v5::{
-    Details, Incoming5, MessageProperties, ReasonCode, ReceivedPublish, decode5,
-};
+use crate::mqtt::packet::{Details, MessageProperties, PacketId, QoS, ReasonCode};
+use crate::mqtt::v5::{Incoming5, ReceivedPublish, decode5};
 
 fn good(bytes: &[u8]) -> Incoming5 {
     for cut in 0..bytes.len() {

@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::mqtt::packet::{PacketId, QoS};
-use crate::mqtt::v5::{ConnAck5, Details, Incoming5, ReasonCode, ReceivedPublish, varint};
+use crate::mqtt::packet::{Details, PacketId, QoS, ReasonCode};
+use crate::mqtt::v5::{ConnAck5, Incoming5, ReceivedPublish, varint};
 
 /// The bytes of a packet from a server.
 pub(super) fn written(packet: &Incoming5) -> Vec<u8> {

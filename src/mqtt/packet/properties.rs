@@ -4,7 +4,6 @@
 use bytes::Bytes;
 
 use crate::mqtt::topic::{InvalidName, check_string, check_topic};
-use crate::mqtt::v5::properties::{Property, Value};
 
 /// The additions of a publisher to its message. The server hands all of it on, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -47,26 +46,6 @@ impl MessageProperties {
             _ => Ok(()),
         }
     }
-
-    /// Takes a property of a received message over. The walk has checked that it may stand there and fits its form.
-    pub(super) fn take(&mut self, property: Property, value: Value<'_>) {
-        match (property, value) {
-            (Property::PayloadFormat, Value::Number(format)) => self.payload_is_text = format == 1,
-            (Property::MessageExpiry, Value::Number(seconds)) => self.expiry = Some(seconds),
-            (Property::ContentType, Value::Text(text)) => self.content_type = Some(text.to_owned()),
-            (Property::ResponseTopic, Value::Text(text)) => {
-                self.response_topic = Some(text.to_owned());
-            }
-            (Property::CorrelationData, Value::Binary(data)) => {
-                self.correlation_data = Some(Bytes::copy_from_slice(data));
-            }
-            (Property::UserPair, Value::Pair(name, value)) => {
-                self.user_properties
-                    .push((name.to_owned(), value.to_owned()));
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The additions of a server to an answer, for people.
@@ -76,17 +55,4 @@ pub struct Details {
     pub reason: Option<String>,
     /// Pairs of a name and a value, in their order; a name may come more than once.
     pub user_properties: Vec<(String, String)>,
-}
-
-impl Details {
-    pub(super) fn take(&mut self, property: Property, value: Value<'_>) {
-        match (property, value) {
-            (Property::ReasonString, Value::Text(text)) => self.reason = Some(text.to_owned()),
-            (Property::UserPair, Value::Pair(name, value)) => {
-                self.user_properties
-                    .push((name.to_owned(), value.to_owned()));
-            }
-            _ => {}
-        }
-    }
 }
