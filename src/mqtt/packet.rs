@@ -7,6 +7,9 @@
 //! Pure: no thread, socket, channel or clock. A caller's thread uses these types to check a command
 //! before it is queued and to encode a small message. The loop's thread uses them for everything else.
 
+mod connack;
+mod connect;
+mod filter;
 mod message;
 mod properties;
 mod reason;
@@ -18,8 +21,10 @@ use std::num::NonZeroU16;
 use bytes::Bytes;
 
 use crate::mqtt::topic::Topic;
-use crate::mqtt::topic::{InvalidName, check_filter, check_topic};
-use crate::secret::Secret;
+use crate::mqtt::topic::{InvalidName, check_topic};
+pub use connack::ConnAck5;
+pub use connect::{Connect, Credentials, Will, WillProperties};
+pub use filter::{Filter, RetainHandling, SubscribeOptions};
 pub use message::Message;
 pub use properties::{Details, MessageProperties};
 pub use reason::ReasonCode;
@@ -155,122 +160,6 @@ impl fmt::Debug for Publish {
     }
 }
 
-/// A last will: the message that the broker publishes for this client when the connection ends without
-/// DISCONNECT [MQTT-3.1.2-8], because the program died, the network failed, or one side broke the protocol.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Will {
-    /// Topic name: no wildcards, 1 to 65,535 bytes.
-    pub topic: String,
-    /// Application message; any bytes, may be empty, at most [`Will::LARGEST_PAYLOAD`].
-    pub payload: Bytes,
-    /// Quality of service at which the broker publishes it.
-    pub qos: QoS,
-    /// Whether the broker keeps it for later subscribers.
-    pub retain: bool,
-}
-
-impl Will {
-    /// The largest payload of a will, in bytes. CONNECT states its length in two bytes
-    /// [MQTT 3.1.1, 3.1.3.3].
-    pub const LARGEST_PAYLOAD: usize = u16::MAX as usize;
-
-    /// A will that the broker is not to retain.
-    pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
-        Will {
-            topic: topic.into(),
-            payload: payload.into(),
-            qos,
-            retain: false,
-        }
-    }
-
-    /// Says what makes it impossible to send, if anything.
-    ///
-    /// # Errors
-    /// An invalid topic name, or a payload that CONNECT cannot carry.
-    pub fn check(&self) -> Result<(), InvalidName> {
-        check_topic(&self.topic)?;
-        if self.payload.len() > Will::LARGEST_PAYLOAD {
-            return Err(InvalidName::WillTooLarge);
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Will {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Will")
-            .field("topic", &self.topic)
-            .field("payload_bytes", &self.payload.len())
-            .field("qos", &self.qos)
-            .field("retain", &self.retain)
-            .finish()
-    }
-}
-
-/// User name and password of CONNECT.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name, at least one byte.
-    pub username: String,
-    /// Password, up to 65,535 bytes of any kind. CONNECT carries no password if this is empty.
-    pub password: Secret,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A topic filter and the quality of service that SUBSCRIBE asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Filter {
-    /// Topic filter, possibly with wildcards, possibly with a prefix that the broker reads as a request. A message
-    /// belongs to `$share/<name>/<filter>` if its topic matches `<filter>`, and to `$queue/<filter>`,
-    /// `$exclusive/<filter>` or `$q/<filter>` if its topic matches that text or `<filter>`. For other prefixes
-    /// there is [`Filter::matching`].
-    pub filter: String,
-    /// Highest quality of service at which messages are to arrive.
-    pub qos: QoS,
-    /// The filter that topics are matched with, if it is not `filter`.
-    pub(in crate::mqtt) matching: Option<String>,
-}
-
-impl Filter {
-    /// A filter with a requested quality of service.
-    pub fn new(filter: impl Into<String>, qos: QoS) -> Self {
-        Filter {
-            filter: filter.into(),
-            qos,
-            matching: None,
-        }
-    }
-
-    /// The same filter, for a broker that sends its messages on other topics than the filter's text says: those
-    /// that match `filter`, literally. Without this, messages that come on such topics go to the default inbox.
-    ///
-    /// ```
-    /// use mqtt_connection_sharing::{Filter, QoS};
-    /// // Messages come on `alarms/1` and the like.
-    /// let filter = Filter::new("$myqueue/alarms/+", QoS::AtLeastOnce).matching("alarms/+");
-    /// ```
-    #[must_use]
-    pub fn matching(mut self, filter: impl Into<String>) -> Self {
-        self.matching = Some(filter.into());
-        self
-    }
-
-    /// Says what makes it impossible to subscribe to, if anything: the text, and the rule that it breaks.
-    pub(crate) fn check(&self) -> Result<(), (&str, InvalidName)> {
-        let texts = [Some(&self.filter), self.matching.as_ref()];
-        let mut texts = texts.into_iter().flatten();
-        texts.try_for_each(|text| check_filter(text).map_err(|problem| (text.as_str(), problem)))
-    }
-}
-
 /// The broker's answer to CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectReturnCode {
@@ -375,21 +264,6 @@ impl fmt::Display for Logged {
         }
         write!(f, ", {} bytes", self.bytes)
     }
-}
-
-/// The fields of CONNECT.
-#[derive(Debug, Clone)]
-pub struct Connect<'a> {
-    /// Client identifier.
-    pub client_id: &'a str,
-    /// Whether the broker is to start a new session.
-    pub clean_session: bool,
-    /// Keep alive in seconds; 0 turns it off.
-    pub keep_alive: u16,
-    /// The message that the broker publishes when the link ends without DISCONNECT.
-    pub last_will: Option<&'a Will>,
-    /// User name and password.
-    pub credentials: Option<&'a Credentials>,
 }
 
 /// The acknowledgments that a client sends for messages, and PUBREL.

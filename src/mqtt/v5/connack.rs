@@ -1,47 +1,10 @@
-//! CONNACK of MQTT 5: the answer to CONNECT, and what the server allows on this connection [MQTT 5, 3.2]. Pure.
+//! Decodes CONNACK of MQTT 5 [MQTT 5, 3.2]. Pure.
 
-use crate::mqtt::packet::{Details, QoS, ReasonCode};
+use crate::mqtt::packet::{ConnAck5, Details, QoS, ReasonCode};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::problem::Problem;
 use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, walk};
 use crate::mqtt::v5::reader::Reader;
-
-/// The answer to CONNECT. Where the server says nothing, a field has the value that the standard gives it then.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ConnAck5 {
-    /// Whether the server kept this client's session.
-    pub session_present: bool,
-    /// Success, or why the server refused.
-    pub code: ReasonCode,
-    /// Whether this is a CONNACK of MQTT 3.1.1: the server does not speak MQTT 5, and `code` says so.
-    pub is_of_3_1_1: bool,
-    /// Seconds that the server keeps the session after the connection, if not as long as CONNECT asked for.
-    pub session_expiry: Option<u32>,
-    /// How many PUBLISHes of QoS 1 and 2 the server takes at one time, at least 1.
-    pub receive_maximum: u16,
-    /// The highest quality of service that the server takes.
-    pub maximum_qos: QoS,
-    /// Whether the server keeps retained messages.
-    pub retain_available: bool,
-    /// The largest packet, in bytes, that the server takes; `None` without a limit.
-    pub maximum_packet_size: Option<u32>,
-    /// The client identifier that the server has chosen, because CONNECT had none.
-    pub assigned_client_id: Option<String>,
-    /// The highest topic alias that the server takes; 0 allows none.
-    pub topic_alias_maximum: u16,
-    /// Whether the server takes filters with wildcards.
-    pub wildcard_available: bool,
-    /// Whether the server takes subscription identifiers.
-    pub identifiers_available: bool,
-    /// Whether the server takes shared subscriptions.
-    pub shared_available: bool,
-    /// The keep alive, in seconds, that holds in place of the one in CONNECT.
-    pub server_keep_alive: Option<u16>,
-    /// Another server to use.
-    pub server_reference: Option<String>,
-    /// The server's own words on it.
-    pub details: Details,
-}
 
 /// Reads what follows the fixed header. `body` is all of it.
 pub(super) fn read(body: &[u8]) -> Result<ConnAck5, Problem> {

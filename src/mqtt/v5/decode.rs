@@ -9,10 +9,10 @@ use std::num::NonZeroU16;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::mqtt::packet::{Details, MessageProperties, PacketId, QoS, ReasonCode};
+use crate::mqtt::packet::{ConnAck5, Details, MessageProperties, PacketId, QoS, ReasonCode};
 use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::codes;
-use crate::mqtt::v5::connack::{self, ConnAck5};
+use crate::mqtt::v5::connack;
 use crate::mqtt::v5::problem::{Problem, Violation};
 use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, take_of_message, walk};
 use crate::mqtt::v5::reader::Reader;

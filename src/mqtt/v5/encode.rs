@@ -13,7 +13,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{self, v5};
 
 use crate::mqtt::packet::{
-    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode, Will,
+    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode,
+    RetainHandling, SubscribeOptions, Will, WillProperties,
 };
 use crate::mqtt::v5::varint;
 
@@ -40,38 +41,6 @@ pub struct Connect5<'a> {
     pub credentials: Option<&'a Credentials>,
     /// Pairs of a name and a value.
     pub user_properties: &'a [(String, String)],
-}
-
-/// What MQTT 5 adds to a will.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct WillProperties {
-    /// Seconds after the end of the connection before it is published; 0 at once.
-    pub delay: u32,
-    /// As of any message.
-    pub message: MessageProperties,
-}
-
-/// What MQTT 5 adds to a subscription [MQTT 5, 3.8.3.1].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct SubscribeOptions {
-    /// Whether messages of this client itself are left out. Not for shared subscriptions [MQTT-3.8.3-4].
-    pub no_local: bool,
-    /// Whether messages keep the retain flag with which they were published.
-    pub retain_as_published: bool,
-    /// Which retained messages come.
-    pub retain_handling: RetainHandling,
-}
-
-/// Which retained messages come when a filter is subscribed to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum RetainHandling {
-    /// 0: all that match.
-    #[default]
-    Always,
-    /// 1: all that match, unless the server has this subscription already.
-    IfNew,
-    /// 2: none.
-    Never,
 }
 
 /// Appends CONNECT. Of the password there is no copy but the one in `out`.

@@ -16,9 +16,7 @@ mod varint;
 #[cfg(any(test, fuzzing))]
 pub(super) mod tests;
 
-pub use connack::ConnAck5;
 pub use decode::{Incoming5, ReceivedPublish, decode5};
-pub use encode::{Connect5, RetainHandling, SubscribeOptions, WillProperties};
-pub use encode::{encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
+pub use encode::{Connect5, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
 pub use encode::{encode_subscribe5, encode_unsubscribe5};
 pub use problem::Violation;

@@ -5,11 +5,12 @@ use std::num::NonZeroU16;
 use bytes::{Bytes, BytesMut};
 
 use crate::mqtt::packet::{
-    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode, Will,
+    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode,
+    RetainHandling, SubscribeOptions, Will, WillProperties,
 };
 use crate::mqtt::v5::{
-    Connect5, RetainHandling, SubscribeOptions, WillProperties, encode_ack5, encode_connect5,
-    encode_disconnect5, encode_publish5, encode_subscribe5, encode_unsubscribe5,
+    Connect5, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5, encode_subscribe5,
+    encode_unsubscribe5,
 };
 use crate::secret::Secret;
 

@@ -10,10 +10,12 @@ use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
 use super::{decoded, packet};
-use crate::mqtt::packet::{Ack, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode};
+use crate::mqtt::packet::{
+    Ack, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode, RetainHandling,
+    SubscribeOptions,
+};
 use crate::mqtt::v5::{
-    Incoming5, RetainHandling, SubscribeOptions, encode_ack5, encode_disconnect5, encode_publish5,
-    encode_subscribe5,
+    Incoming5, encode_ack5, encode_disconnect5, encode_publish5, encode_subscribe5,
 };
 
 /// The judge reads these bytes, and writes again.

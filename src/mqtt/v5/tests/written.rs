@@ -2,8 +2,8 @@
 
 use bytes::{BufMut, BytesMut};
 
-use crate::mqtt::packet::{Details, PacketId, QoS, ReasonCode};
-use crate::mqtt::v5::{ConnAck5, Incoming5, ReceivedPublish, varint};
+use crate::mqtt::packet::{ConnAck5, Details, PacketId, QoS, ReasonCode};
+use crate::mqtt::v5::{Incoming5, ReceivedPublish, varint};
 
 /// The bytes of a packet from a server.
 pub(super) fn written(packet: &Incoming5) -> Vec<u8> {
