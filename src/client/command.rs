@@ -13,9 +13,9 @@ use crate::client::recording::{PacketKind, Recorder, What};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{Filter, Publish, QoS};
 use crate::mqtt::topic::{InvalidName, shortened};
-use crate::mqtt::v4::Outgoing;
 
 /// Characters of a topic or filter that a refusal shows.
 const SHOWN_CHARACTERS: usize = 100;

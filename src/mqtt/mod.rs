@@ -11,10 +11,12 @@
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
+pub mod outgoing;
 pub mod packet;
 mod rate;
 pub mod session;
 pub mod subscriptions;
+pub(crate) mod taken;
 pub mod topic;
 pub mod v4;
 pub mod v5;

@@ -11,7 +11,8 @@ use bytes::BytesMut;
 use crate::link::Link;
 use crate::link::readiness::Readiness;
 use crate::mqtt::packet::{Incoming, Logged, ProtocolError, SHOWN_BYTES};
-use crate::mqtt::v4::{self, Decoder, READ_SIZE};
+use crate::mqtt::taken::{READ_SIZE, beginning};
+use crate::mqtt::v4::Decoder;
 
 /// The link, if there is one, and the bytes that came over it.
 pub(super) struct Wire {
@@ -184,7 +185,7 @@ impl Wire {
     pub(super) fn next_packet(&mut self) -> Result<Option<ReceivedPacket>, ProtocolError> {
         self.unhandled = true;
         let length = self.received.len();
-        let bytes = v4::beginning(&self.received);
+        let bytes = beginning(&self.received);
         let Some(packet) = self.decoder.decode(&mut self.received)? else {
             self.unhandled = false;
             return Ok(None);

@@ -46,15 +46,15 @@ impl Message {
     /// A message as the broker would send it, neither retained nor repeated. It is meant for tests of
     /// code that handles messages.
     pub fn new(topic: impl Into<String>, qos: QoS, payload: impl Into<Bytes>) -> Self {
-        Message::copied(&topic.into(), qos, &payload.into())
+        Message::copied(topic.into().as_bytes(), qos, &payload.into())
     }
 
-    /// A message with bytes of its own, neither retained nor repeated.
-    pub(in crate::mqtt) fn copied(topic: &str, qos: QoS, payload: &[u8]) -> Self {
+    /// A message with bytes of its own, neither retained nor repeated. The topic was checked.
+    pub(in crate::mqtt) fn copied(topic: &[u8], qos: QoS, payload: &[u8]) -> Self {
         let length = topic.len() + payload.len();
         let text = if length <= SHORT {
             let mut bytes = [0; SHORT];
-            bytes[..topic.len()].copy_from_slice(topic.as_bytes());
+            bytes[..topic.len()].copy_from_slice(topic);
             bytes[topic.len()..length].copy_from_slice(payload);
             Text::Short {
                 topic: topic.len() as u8,
@@ -65,7 +65,7 @@ impl Message {
             Text::Long {
                 topic: topic.len(),
                 payload_begin: topic.len(),
-                bytes: [topic.as_bytes(), payload].concat().into(),
+                bytes: [topic, payload].concat().into(),
             }
         };
         Message::of(text, qos)
@@ -235,10 +235,10 @@ mod tests {
     fn only_the_parts_of_a_message_make_it_the_same() {
         let packet = Bytes::from_static(b"topic\x00\x07payload");
         let shared = Message::shared(packet, 5, 7, QoS::AtLeastOnce);
-        let copied = Message::copied("topic", QoS::AtLeastOnce, b"payload");
+        let copied = Message::copied(b"topic", QoS::AtLeastOnce, b"payload");
         assert_eq!(shared, copied);
         assert_eq!(shared.size(), copied.size());
-        let other = Message::copied("topicp", QoS::AtLeastOnce, b"ayload");
+        let other = Message::copied(b"topicp", QoS::AtLeastOnce, b"ayload");
         assert_ne!(copied, other);
     }
 }

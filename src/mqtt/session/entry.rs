@@ -7,9 +7,9 @@ use std::time::Instant;
 use super::event::OnSessionLost;
 use super::outcome::{Outcome, Reason};
 use super::suspects::Suspicion;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{Filter, ProtocolError, QoS};
 use crate::mqtt::topic::shortened;
-use crate::mqtt::v4::Outgoing;
 
 /// How many characters of a topic or filter a line shows.
 const SHOWN_CHARACTERS: usize = 40;

@@ -55,11 +55,11 @@ pub(crate) mod tests;
 use std::ops::Range;
 use std::time::Instant;
 
+use crate::mqtt::outgoing::Outgoing;
 #[cfg(any(test, fuzzing))]
 use crate::mqtt::packet::PacketId;
 use crate::mqtt::packet::{Connect, Filter, Incoming, ProtocolError, QoS};
 use crate::mqtt::rate::Rate;
-use crate::mqtt::v4::Outgoing;
 
 pub use account::DeliveryId;
 use entry::{Body, Entry, Subscribing, Unsubscribing};

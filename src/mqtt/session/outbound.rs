@@ -24,8 +24,8 @@ use super::recovery::Recovery;
 use super::ring::Ring;
 use super::suspects::{Suspects, Suspicion};
 use super::waiting::Waiting;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{Filter, PacketId, QoS};
-use crate::mqtt::v4::Outgoing;
 
 /// Identifiers that new commands leave free for renewals and for the next packets of commands with many
 /// filters.

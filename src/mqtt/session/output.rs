@@ -7,9 +7,9 @@
 use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{Ack, Connect, Filter, Logged, PacketId};
 use crate::mqtt::v4;
-use crate::mqtt::v4::Outgoing;
 
 /// Bytes waiting for the link above which no further command is taken.
 pub(super) const HIGH_WATER: usize = 256 * 1024;

@@ -11,21 +11,11 @@ use rumqttc::mqttbytes::{self, v4};
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
+use crate::mqtt::taken::{beginning, make_room, take_message};
 use crate::mqtt::topic::{InvalidName, check_received_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
-
-/// The longest payload, in bytes, that is always copied out of the read buffer. A longer one takes the buffer's memory
-/// along, and makes new memory necessary, unless it is shorter than what comes behind it.
-const COPIED_PAYLOAD: usize = 32 * 1024;
-
-/// The most bytes for which room is made at once when a packet has come in part. A broker must not be able to claim
-/// more by stating a length.
-const ROOM: usize = 2 * 1024 * 1024;
-
-/// Bytes are read in pieces of at most this length: a TLS record holds no more.
-pub const READ_SIZE: usize = 16 * 1024;
 
 /// Problems that the codec finds, and the rules that they break.
 const NOT_UTF8: &str = "MQTT-1.5.3-1";
@@ -113,10 +103,7 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         return Err(fail(buffer, header.own_length, header.packet, problem));
     }
     if buffer.len() < header.length {
-        // A buffer that grew piece by piece would copy all that has come several times. The last piece may go past
-        // the packet's end.
-        let end = header.length.min((buffer.len() / ROOM + 1) * ROOM);
-        buffer.reserve(end - buffer.len() + READ_SIZE);
+        make_room(buffer, header.length);
         return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
@@ -169,7 +156,7 @@ pub(super) fn begin_publish(
     let message = Message {
         // A packet that states its length has no more bytes than that.
         too_large: u32::try_from(header.length).unwrap_or(u32::MAX),
-        ..flagged(Message::copied(topic, qos, &[]), header)
+        ..flagged(Message::copied(topic.as_bytes(), qos, &[]), header)
     };
     Ok(Some((id, message, end)))
 }
@@ -183,21 +170,9 @@ fn take_publish(
         // The whole packet is there.
         return Err((MISFIT.0.to_owned(), MISFIT.1));
     };
-    let payload = &buffer[payload_begin..header.length];
-    let behind = &buffer[header.length..];
-    let message = if payload.len() <= COPIED_PAYLOAD.max(behind.len()) {
-        let message = Message::copied(topic, qos, payload);
-        buffer.advance(header.length);
-        message
-    } else {
-        let (topic_begin, topic) = (header.own_length + 2, topic.len());
-        // The rest goes on in memory of its own: another message there would keep all of this alive.
-        let behind = BytesMut::from(behind);
-        let mut packet = std::mem::replace(buffer, behind);
-        packet.truncate(header.length);
-        packet.advance(topic_begin);
-        Message::shared(packet.freeze(), topic, payload_begin - topic_begin, qos)
-    };
+    let topic_begin = header.own_length + 2;
+    let topic = topic_begin..topic_begin + topic.len();
+    let message = take_message(buffer, header.length, topic, payload_begin, qos);
     let message = flagged(message, header);
     Ok(Incoming::Publish { id, message })
 }
@@ -248,15 +223,6 @@ fn begin_of_publish<'a>(
         _ => None,
     };
     Ok(Some((id, qos, topic, end)))
-}
-
-/// The first bytes. Zeros stand for bytes that are missing.
-pub fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
-    bytes.first_chunk().copied().unwrap_or_else(|| {
-        let mut beginning = [0; SHOWN_BYTES];
-        beginning[..bytes.len()].copy_from_slice(bytes);
-        beginning
-    })
 }
 
 /// Reads type, flags and remaining length. Returns `None` while some of their bytes are missing.

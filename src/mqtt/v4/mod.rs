@@ -3,13 +3,10 @@
 mod decode;
 mod decoder;
 mod encode;
-mod outgoing;
 #[cfg(any(test, fuzzing))]
 pub(super) mod tests;
 
 pub use decode::decode;
-pub(crate) use decode::{READ_SIZE, beginning};
 pub use decoder::{Decoder, OnTooLarge};
 pub use encode::{encode_ack, encode_connect, encode_disconnect, encode_ping};
 pub use encode::{encode_publish, encode_subscribe, encode_unsubscribe};
-pub use outgoing::Outgoing;

@@ -1,6 +1,7 @@
 //! The decoder of one packet: what it takes, what it refuses, and the memory that it needs.
 
 use super::*;
+use crate::mqtt::taken::{COPIED_PAYLOAD, READ_SIZE, ROOM};
 
 fn decoded(bytes: &[u8]) -> Result<Option<Incoming>, ProtocolError> {
     decode(&mut BytesMut::from(bytes), 1024)

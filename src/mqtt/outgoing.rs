@@ -12,9 +12,9 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::encode::encode_publish;
 use crate::mqtt::packet::{PacketId, Publish, QoS};
 use crate::mqtt::topic::Topic;
+use crate::mqtt::v4::encode_publish;
 
 /// The largest packet, in bytes, that the publishing thread encodes. With a packet of this size, a command
 /// and the channel's stamp beside it fill two cache lines. One byte states its remaining length.

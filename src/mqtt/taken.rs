@@ -1,0 +1,62 @@
+//! \[5\] What both decoders do with the bytes that came: room for a packet, a message out of them. Pure.
+
+use std::ops::Range;
+
+use bytes::{Buf, BytesMut};
+
+use crate::mqtt::packet::{Message, QoS, SHOWN_BYTES};
+
+/// The longest payload, in bytes, that is always copied out of the read buffer. A longer one takes the buffer's memory
+/// along, and makes new memory necessary, unless it is shorter than what comes behind it.
+pub(super) const COPIED_PAYLOAD: usize = 32 * 1024;
+
+/// The most bytes for which room is made at once when a packet has come in part. A broker must not be able to claim
+/// more by stating a length.
+pub(super) const ROOM: usize = 2 * 1024 * 1024;
+
+/// Bytes are read in pieces of at most this length: a TLS record holds no more.
+pub(crate) const READ_SIZE: usize = 16 * 1024;
+
+/// Makes room for the rest of a packet of this length. A buffer that grew piece by piece would copy all that has come
+/// several times. The last piece may go past the packet's end.
+pub(super) fn make_room(buffer: &mut BytesMut, length: usize) {
+    let end = length.min((buffer.len() / ROOM + 1) * ROOM);
+    buffer.reserve(end - buffer.len() + READ_SIZE);
+}
+
+/// Takes a whole PUBLISH of this length out of the buffer. The topic, which was checked, and the payload stand there.
+pub(super) fn take_message(
+    buffer: &mut BytesMut,
+    length: usize,
+    topic: Range<usize>,
+    payload_begin: usize,
+    qos: QoS,
+) -> Message {
+    let payload = &buffer[payload_begin..length];
+    let behind = &buffer[length..];
+    if payload.len() <= COPIED_PAYLOAD.max(behind.len()) {
+        let message = Message::copied(&buffer[topic], qos, payload);
+        buffer.advance(length);
+        return message;
+    }
+    // The rest goes on in memory of its own: another message there would keep all of this alive.
+    let behind = BytesMut::from(behind);
+    let mut packet = std::mem::replace(buffer, behind);
+    packet.truncate(length);
+    packet.advance(topic.start);
+    Message::shared(
+        packet.freeze(),
+        topic.len(),
+        payload_begin - topic.start,
+        qos,
+    )
+}
+
+/// The first bytes. Zeros stand for bytes that are missing.
+pub(crate) fn beginning(bytes: &[u8]) -> [u8; SHOWN_BYTES] {
+    bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut beginning = [0; SHOWN_BYTES];
+        beginning[..bytes.len()].copy_from_slice(bytes);
+        beginning
+    })
+}
