@@ -64,6 +64,7 @@ fn online(now: Instant) -> Session<u32> {
         keep_alive: 60,
         last_will: None,
         credentials: None,
+        terms: None,
     };
     session.handle_link_up(&connect, now);
     session.handle_written(session.output().len(), now);

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::outlet::InboxId;
+use crate::client::queue::RequestMark;
 use crate::client::recording::{PacketKind, Recorder, What};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
@@ -37,12 +38,14 @@ pub(crate) enum Request {
         number: u64,
         inbox: InboxId,
         filters: Vec<Filter>,
+        _mark: RequestMark,
     },
     Unsubscribe {
         inbox: InboxId,
         filters: Vec<String>,
+        _mark: RequestMark,
     },
-    Ping,
+    Ping(#[expect(dead_code, reason = "it counts as long as it lives")] RequestMark),
 }
 
 /// A command that was not queued, with what it was made of.
@@ -109,7 +112,7 @@ impl Request {
                 let bytes = filters.iter().map(String::len).sum();
                 (PacketKind::Unsubscribe, None, bytes)
             }
-            Request::Ping => (PacketKind::PingReq, None, 0),
+            Request::Ping(_) => (PacketKind::PingReq, None, 0),
         }
     }
 

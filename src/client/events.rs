@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::link::steps::AttemptStep;
 use crate::link::tls::TlsDetails;
+use crate::mqtt::packet::ConnAck5;
 use crate::mqtt::session::Reason;
 
 /// Where the connection is: see [`Handle::connection`](crate::Handle::connection).
@@ -35,6 +36,8 @@ pub enum ConnectionState {
         tls: Option<Arc<TlsDetails>>,
         /// When CONNACK came.
         since: Instant,
+        /// What the broker allows on this connection. `None` with MQTT 3.1.1.
+        negotiated: Option<Arc<ConnAck5>>,
     },
     /// The loop has ended, or was dropped before it ran. Nothing follows.
     Ended,

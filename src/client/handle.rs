@@ -95,7 +95,8 @@ impl Handle {
     /// When the queue stays full for the block time, and when the loop has ended.
     pub fn ping(&self) -> Result<Ticket, Rejected<()>> {
         let (ticket, completion) = Ticket::new();
-        self.queue(Request::Ping, completion, self.block_time)
+        let request = Request::Ping(self.commands.mark_request());
+        self.queue(request, completion, self.block_time)
             .map_err(|rejected| rejected.map(|_| ()))?;
         Ok(ticket)
     }
@@ -103,7 +104,8 @@ impl Handle {
     /// As [`Handle::ping`], for a task of any executor: a future that waits for room in the queue, and then gives the
     /// ticket.
     pub fn ping_async(&self) -> Pushing<'_, ()> {
-        Pushing::new(&self.commands, Ok(Request::Ping), |_| ()).recorded(self.recorder.as_ref())
+        let request = Request::Ping(self.commands.mark_request());
+        Pushing::new(&self.commands, Ok(request), |_| ()).recorded(self.recorder.as_ref())
     }
 
     /// DISCONNECT, after the commands that are queued now have been sent. The loop stays, offline:

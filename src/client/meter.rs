@@ -279,7 +279,13 @@ mod tests {
         meter.command_ended(&Outcome::PerhapsDelivered(Reason::LinkLost), false);
         meter.command_ended(&Outcome::Cancelled(Reason::LinkLost), false);
         let granted = vec![None];
-        meter.command_ended(&Outcome::Refused { granted }, true);
+        meter.command_ended(
+            &Outcome::Refused {
+                granted,
+                answer: None,
+            },
+            true,
+        );
         let stats = reader.read(3);
         let by_outcome = [
             stats.delivered,

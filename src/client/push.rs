@@ -525,6 +525,7 @@ mod tests {
                 number,
                 inbox,
                 filters,
+                _mark: commands.mark_request(),
             };
             let take_back = Request::into_filters;
             Pushing::new(&commands, Ok(request), take_back).announced(&lane, number)

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,8 @@ struct QueueState {
     commands: Receiver<Command>,
     capacity: usize,
     ended: AtomicBool,
+    /// Commands other than PUBLISH that are queued or wait for room.
+    requests: Arc<AtomicUsize>,
     doorbell: Arc<Doorbell>,
     line: Line<Command>,
 }
@@ -66,6 +68,19 @@ pub(crate) enum QueueEntry {
     AtOnce,
     /// The thread waited for room.
     AfterWaiting,
+}
+
+/// Tells the loop that there is a command other than PUBLISH, from when it is made until the loop takes it or the thread
+/// gets it back: each such command has one.
+#[derive(Debug, Default)]
+pub(crate) struct RequestMark(Option<Arc<AtomicUsize>>);
+
+impl Drop for RequestMark {
+    fn drop(&mut self) {
+        if let Some(requests) = &self.0 {
+            requests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Why a command was not queued; it comes back.
@@ -102,6 +117,7 @@ pub(crate) fn command_queue(
         commands,
         capacity,
         ended: AtomicBool::new(false),
+        requests: Arc::default(),
         doorbell,
         line: Line::new(match capacity {
             LARGE.. => capacity / SHARES,
@@ -193,6 +209,14 @@ impl CommandSender {
         }
     }
 
+    /// A mark for a command other than PUBLISH.
+    pub(crate) fn mark_request(&self) -> RequestMark {
+        let requests = &self.shared.requests;
+        // The bell is rung behind the command, so the loop that looks for it sees this.
+        requests.fetch_add(1, Ordering::Relaxed);
+        RequestMark(Some(Arc::clone(requests)))
+    }
+
     /// Whether the loop has ended, so that nothing is queued any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.shared.ended.load(Ordering::Relaxed)
@@ -280,6 +304,11 @@ impl CommandQueue {
         let offer = |command| shared.offer(command);
         let line = &shared.line;
         line.admit_before_sleep(room, now, offer, &mut self.woken)
+    }
+
+    /// Whether commands other than PUBLISH are queued, or wait for room.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.shared.requests.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the next command was fetched with an earlier one.

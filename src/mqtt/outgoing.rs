@@ -1,20 +1,25 @@
-//! A message on its way from the thread that publishes it to its acknowledgment.
+//! \[5\] A message on its way from the thread that publishes it to its acknowledgment.
 //!
 //! The thread that publishes a small message encodes it into the command. Only the identifier is missing;
 //! the loop writes it when it copies the packet to the output. So the loop does little for each message, finds
 //! all of its bytes side by side, and frees no memory of another thread. Memory that another processor has just
 //! written or allocated costs more than everything else: the first must be fetched, the second handed back.
 //!
-//! The loop encodes a large message, straight into the output. Pure.
+//! That packet is one of MQTT 3.1.1. MQTT 5 has one byte more in it, which the loop puts there.
+//!
+//! The loop encodes a large message, straight into the output, and one with properties of MQTT 5. Pure.
 
 use std::cell::RefCell;
 use std::fmt;
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::mqtt::packet::{PacketId, Publish, QoS};
 use crate::mqtt::topic::Topic;
 use crate::mqtt::v4::encode_publish;
+use crate::mqtt::v5::{PublishParts, encode_publish5};
 
 /// The largest packet, in bytes, that the publishing thread encodes. With a packet of this size, a command
 /// and the channel's stamp beside it fill two cache lines. One byte states its remaining length.
@@ -38,7 +43,8 @@ pub struct Outgoing(Storage);
 enum Storage {
     /// The encoded packet, and zeros behind it.
     Small([u8; SMALL]),
-    Large(Publish),
+    /// With the time from which on it is not sent any more, if it was not sent before.
+    Large(Publish, Option<Instant>),
 }
 
 thread_local! {
@@ -62,8 +68,8 @@ impl From<Publish> for Outgoing {
         };
         let after_topic = if id.is_some() { 2 } else { 0 };
         let length = BEFORE_TOPIC + publish.topic.len() + after_topic + publish.payload.len();
-        if length > SMALL {
-            return Outgoing(Storage::Large(publish));
+        if length > SMALL || publish.properties.is_some() {
+            return Outgoing(Storage::Large(publish, None));
         }
         let mut bytes = [0; SMALL];
         let mut encode = |scratch: &mut Scratch| {
@@ -92,12 +98,13 @@ impl From<Outgoing> for Publish {
     /// Returns the message as it was before it was encoded.
     fn from(outgoing: Outgoing) -> Self {
         match outgoing.0 {
-            Storage::Large(publish) => publish,
+            Storage::Large(publish, _) => publish,
             Storage::Small(bytes) => Publish {
                 topic: Topic::from(topic(&bytes)),
                 payload: Bytes::copy_from_slice(payload(&bytes)),
                 qos: qos(&bytes),
                 retain: bytes[0] & 1 == 1,
+                properties: None,
             },
         }
     }
@@ -114,7 +121,7 @@ impl Outgoing {
         out: &mut BytesMut,
     ) {
         match &mut self.0 {
-            Storage::Large(publish) => encode_publish(publish, id, dup, scratch, out),
+            Storage::Large(publish, _) => encode_publish(publish, id, dup, scratch, out),
             Storage::Small(bytes) => {
                 let begin = out.len();
                 out.extend_from_slice(packet(bytes));
@@ -129,11 +136,104 @@ impl Outgoing {
         }
     }
 
+    /// A message that is pushed now: its expiry counts from here.
+    pub fn pushed(publish: Publish, now: Instant) -> Self {
+        let expiry = publish.properties().and_then(|all| all.expiry);
+        let outgoing = Outgoing::from(publish);
+        match (outgoing.0, expiry) {
+            (Storage::Large(publish, _), Some(seconds)) => {
+                let expires = now.checked_add(Duration::from_secs(seconds.into()));
+                Outgoing(Storage::Large(publish, expires))
+            }
+            (storage, _) => Outgoing(storage),
+        }
+    }
+
+    /// Appends PUBLISH of MQTT 5 to `out`, with an identifier unless it is QoS 0. `alias` is the alias of its topic, if it
+    /// has one, and whether the broker knows it.
+    pub(super) fn encode5(
+        &self,
+        id: Option<PacketId>,
+        dup: bool,
+        expiry: Option<u32>,
+        (alias, topic_is_known): (Option<NonZeroU16>, bool),
+        out: &mut BytesMut,
+    ) {
+        if let (Storage::Small(bytes), None) = (&self.0, alias) {
+            let begin = out.len();
+            let packet = packet(bytes);
+            let split = packet.len() - payload(bytes).len();
+            out.extend_from_slice(&packet[..split]);
+            // No properties.
+            out.put_u8(0);
+            out.extend_from_slice(&packet[split..]);
+            out[begin + 1] += 1;
+            if dup {
+                out[begin] |= DUP;
+            }
+            if let Some(id) = id {
+                let at = begin + split - 2;
+                out[at..at + 2].copy_from_slice(&id.value().to_be_bytes());
+            }
+            return;
+        }
+        let (payload, retain, properties) = match &self.0 {
+            Storage::Small(bytes) => (payload(bytes), bytes[0] & 1 == 1, None),
+            Storage::Large(publish, _) => (publish.payload(), publish.retain, publish.properties()),
+        };
+        let parts = PublishParts {
+            topic: self.topic(),
+            payload,
+            qos: self.qos(),
+            retain,
+            dup,
+            id,
+            properties,
+            expiry,
+            alias,
+            topic_is_known,
+        };
+        encode_publish5(&parts, out);
+    }
+
+    /// At least as many bytes as its packet has in MQTT 5, without an alias.
+    pub(super) fn length5(&self) -> usize {
+        let properties = match &self.0 {
+            Storage::Small(_) => None,
+            Storage::Large(publish, _) => publish.properties(),
+        };
+        // Type, the longest length, the lengths of the topic and of no properties, and the identifier.
+        5 + 2 + 1 + 2 + self.size() + properties.map_or(0, |all| all.most_bytes())
+    }
+
+    /// Whether the broker keeps it for later subscribers.
+    pub fn retain(&self) -> bool {
+        match &self.0 {
+            Storage::Small(bytes) => bytes[0] & 1 == 1,
+            Storage::Large(publish, _) => publish.retain,
+        }
+    }
+
+    /// When it expires, if it does.
+    pub fn expires(&self) -> Option<Instant> {
+        match &self.0 {
+            Storage::Small(_) => None,
+            Storage::Large(_, expires) => *expires,
+        }
+    }
+
+    /// Seconds that are left of its expiry, at least 1. It may be sent again after its expiry [MQTT-4.3.3-7].
+    pub(super) fn expiry(&self, now: Instant) -> Option<u32> {
+        let left = self.expires()?.saturating_duration_since(now);
+        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1))
+    }
+
     /// Quality of service.
     pub fn qos(&self) -> QoS {
         match &self.0 {
             Storage::Small(bytes) => qos(bytes),
-            Storage::Large(publish) => publish.qos,
+            Storage::Large(publish, _) => publish.qos,
         }
     }
 
@@ -141,7 +241,7 @@ impl Outgoing {
     pub fn size(&self) -> usize {
         match &self.0 {
             Storage::Small(bytes) => topic_length(bytes) + payload(bytes).len(),
-            Storage::Large(publish) => publish.topic.len() + publish.payload.len(),
+            Storage::Large(publish, _) => publish.topic.len() + publish.payload.len(),
         }
     }
 
@@ -149,7 +249,7 @@ impl Outgoing {
     pub fn topic(&self) -> &str {
         match &self.0 {
             Storage::Small(bytes) => topic(bytes),
-            Storage::Large(publish) => &publish.topic,
+            Storage::Large(publish, _) => &publish.topic,
         }
     }
 }

@@ -7,11 +7,13 @@
 //! Pure: no thread, socket, channel or clock. A caller's thread uses these types to check a command
 //! before it is queued and to encode a small message. The loop's thread uses them for everything else.
 
+mod answer;
 mod connack;
 mod connect;
 mod filter;
 mod message;
 mod properties;
+mod protocol;
 mod reason;
 
 use std::fmt;
@@ -22,11 +24,13 @@ use bytes::Bytes;
 
 use crate::mqtt::topic::Topic;
 use crate::mqtt::topic::{InvalidName, check_topic};
+pub use answer::{Answer, Answering, BrokerDisconnect};
 pub use connack::ConnAck5;
-pub use connect::{Connect, Credentials, Will, WillProperties};
+pub use connect::{Connect, ConnectTerms, Credentials, Will, WillProperties};
 pub use filter::{Filter, RetainHandling, SubscribeOptions};
-pub use message::Message;
+pub use message::{Message, Received};
 pub use properties::{Details, MessageProperties};
+pub use protocol::{BrokerLimit, Protocol};
 pub use reason::ReasonCode;
 
 /// Largest remaining length that a packet can state [MQTT 3.1.1, 2.2.3].
@@ -96,6 +100,8 @@ pub struct Publish {
     pub(in crate::mqtt) payload: Bytes,
     pub(in crate::mqtt) qos: QoS,
     pub(in crate::mqtt) retain: bool,
+    /// `None` if there are none.
+    pub(in crate::mqtt) properties: Option<Box<MessageProperties>>,
 }
 
 impl Publish {
@@ -106,6 +112,7 @@ impl Publish {
             payload: payload.into(),
             qos,
             retain: false,
+            properties: None,
         }
     }
 
@@ -136,13 +143,30 @@ impl Publish {
         self.retain
     }
 
+    /// The same message with these properties, which only MQTT 5 carries. A connection of MQTT 3.1.1 leaves them out.
+    #[must_use]
+    pub fn with_properties(mut self, properties: MessageProperties) -> Self {
+        self.properties = (!properties.is_empty()).then(|| Box::new(properties));
+        self
+    }
+
+    /// The properties of MQTT 5; `None` if there are none.
+    pub fn properties(&self) -> Option<&MessageProperties> {
+        self.properties.as_deref()
+    }
+
     /// Says what makes it impossible to send, if anything.
     ///
     /// # Errors
-    /// An invalid topic name, or a size that no packet can state.
+    /// An invalid topic name, invalid properties, or a size that no packet can state.
     pub fn check(&self) -> Result<(), InvalidName> {
         check_topic(&self.topic)?;
-        if self.topic.len() + self.payload.len() + 4 > MAX_REMAINING_LENGTH {
+        let mut properties = 0;
+        if let Some(all) = &self.properties {
+            all.check()?;
+            properties = all.most_bytes();
+        }
+        if self.topic.len() + self.payload.len() + properties + 4 > MAX_REMAINING_LENGTH {
             return Err(InvalidName::PacketTooLarge);
         }
         Ok(())
@@ -156,6 +180,7 @@ impl fmt::Debug for Publish {
             .field("payload_bytes", &self.payload.len())
             .field("qos", &self.qos)
             .field("retain", &self.retain)
+            .field("properties", &self.properties)
             .finish()
     }
 }
@@ -213,6 +238,19 @@ pub enum Incoming {
     UnsubAck(PacketId),
     /// Answer to PINGREQ.
     PingResp,
+    /// Answer to CONNECT of MQTT 5.
+    ConnAck5(Box<ConnAck5>),
+    /// An acknowledgment of MQTT 5 that says more than that it was done as asked. UNSUBACK is always one.
+    Answered {
+        /// Its packet.
+        packet: Answering,
+        /// The identifier of the packet that it answers.
+        id: PacketId,
+        /// The answer.
+        answer: Box<Answer>,
+    },
+    /// The broker closes the connection, and says why (MQTT 5).
+    Disconnect(Box<BrokerDisconnect>),
 }
 
 impl Incoming {
@@ -228,6 +266,9 @@ impl Incoming {
             Incoming::SubAck { .. } => "SUBACK",
             Incoming::UnsubAck(_) => "UNSUBACK",
             Incoming::PingResp => "PINGRESP",
+            Incoming::ConnAck5(_) => "CONNACK",
+            Incoming::Answered { packet, .. } => packet.name(),
+            Incoming::Disconnect(_) => "DISCONNECT",
         }
     }
 
@@ -240,8 +281,12 @@ impl Incoming {
             | Incoming::PubRel(id)
             | Incoming::PubComp(id)
             | Incoming::SubAck { id, .. }
+            | Incoming::Answered { id, .. }
             | Incoming::UnsubAck(id) => Some(*id),
-            Incoming::ConnAck { .. } | Incoming::PingResp => None,
+            Incoming::ConnAck { .. }
+            | Incoming::ConnAck5(_)
+            | Incoming::Disconnect(_)
+            | Incoming::PingResp => None,
         }
     }
 }
@@ -300,6 +345,7 @@ pub struct ProtocolError {
     pub(super) beginning: Vec<u8>,
     /// Of the bytes that break the rule.
     digest: u64,
+    answer: ReasonCode,
 }
 
 /// How many of a bad packet's bytes an error shows.
@@ -319,7 +365,19 @@ impl ProtocolError {
             rule,
             beginning: Vec::new(),
             digest: 0,
+            answer: ReasonCode::PROTOCOL_ERROR,
         }
+    }
+
+    /// The same error, for which DISCONNECT of MQTT 5 has this code.
+    #[must_use]
+    pub(super) fn answered(self, answer: ReasonCode) -> Self {
+        ProtocolError { answer, ..self }
+    }
+
+    /// What DISCONNECT of MQTT 5 says before the link is closed because of it [MQTT 5, 4.13.1].
+    pub fn answer(&self) -> ReasonCode {
+        self.answer
     }
 
     /// The same error with the first of the packet's `bytes`. An error that shows bytes already keeps them.

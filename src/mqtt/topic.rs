@@ -243,6 +243,16 @@ fn behind_prefix(filter: &str) -> Option<&str> {
     (!behind.is_empty()).then_some(behind)
 }
 
+/// Whether the filter has a wildcard.
+pub(crate) fn has_wildcards(filter: &str) -> bool {
+    filter.contains(['+', '#'])
+}
+
+/// Whether it is a shared subscription.
+pub(crate) fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
+}
+
 /// `<filter>` of `$share/<name>/<filter>`; any other filter as it is.
 pub fn filter_without_share(filter: &str) -> &str {
     filter

@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Credentials, Options, ranges};
+use super::{Credentials, Options, Protocol, ranges};
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::Will;
 
@@ -38,7 +38,8 @@ impl Options {
                 "choose another one",
             );
         }
-        if self.client_id.is_empty() && !self.clean_session {
+        // With MQTT 5 the broker chooses one, and says which.
+        if self.client_id.is_empty() && !self.clean_session && self.protocol == Protocol::V3_1_1 {
             return wrong(
                 "the client identifier",
                 "it is empty, which a broker accepts only with a clean session [MQTT-3.1.3-7]"
@@ -47,8 +48,9 @@ impl Options {
             );
         }
         if let Some(credentials) = &self.credentials {
-            check_credentials(credentials)?;
+            check_credentials(credentials, self.protocol)?;
         }
+        self.version5.check()?;
         if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
             return wrong("the last will", problem.to_string(), "change it");
         }
@@ -182,8 +184,12 @@ impl Options {
 }
 
 /// Checks user name and password.
-pub(crate) fn check_credentials(credentials: &Credentials) -> Result<(), Error> {
-    if credentials.username.is_empty() {
+pub(crate) fn check_credentials(
+    credentials: &Credentials,
+    protocol: Protocol,
+) -> Result<(), Error> {
+    // MQTT 5 allows a password alone [MQTT-3.1.2-19].
+    if credentials.username.is_empty() && protocol == Protocol::V3_1_1 {
         return wrong(
             "the user name",
             "a password needs a user name [MQTT-3.1.2-22]".into(),
@@ -203,7 +209,7 @@ pub(crate) fn check_credentials(credentials: &Credentials) -> Result<(), Error> 
     Ok(())
 }
 
-fn wrong(what: &str, problem: String, advice: &str) -> Result<(), Error> {
+pub(super) fn wrong(what: &str, problem: String, advice: &str) -> Result<(), Error> {
     Err(Error::new(
         Blame::Configuration,
         format!("checking {what}"),

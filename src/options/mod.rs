@@ -9,12 +9,13 @@ mod check;
 mod material;
 mod provider;
 mod recording;
+mod version5;
 
 use std::time::Duration;
 
 use crate::mqtt::limits::{Limits, is_aws_iot};
-pub use crate::mqtt::packet::Credentials;
 use crate::mqtt::packet::Will;
+pub use crate::mqtt::packet::{Credentials, Protocol};
 pub use crate::mqtt::session::OnSessionLost;
 pub use crate::mqtt::v4::OnTooLarge;
 pub use crate::secret::Secret;
@@ -23,6 +24,7 @@ pub use material::{Identity, Material};
 pub(crate) use provider::Failure;
 pub use provider::{Fresh, NextAttempt, Provider};
 pub use recording::RecordingSize;
+pub use version5::Version5;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
@@ -89,6 +91,10 @@ pub struct Options {
     pub port: u16,
     /// TLS (the default) or plain TCP.
     pub security: Security,
+    /// The version of MQTT. The broker has to speak it: no other one is tried.
+    pub protocol: Protocol,
+    /// What MQTT 5 adds. A connection of MQTT 3.1.1 leaves it out.
+    pub version5: Version5,
     /// MQTT client identifier, at most 65,535 bytes (128 on AWS IoT).
     pub client_id: String,
     /// User name and password for CONNECT.
@@ -270,6 +276,8 @@ impl Options {
             host,
             port: 8883,
             security: Security::Tls(TlsOptions::default()),
+            protocol: Protocol::default(),
+            version5: Version5::default(),
             client_id: client_id.into(),
             credentials: None,
             provider: None,

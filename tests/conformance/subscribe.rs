@@ -148,7 +148,13 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
     link.expect_bytes(b"\x82\x0e\x00\x02\x00\x01x\x01\x00\x01y\x01\x00\x01z\x01");
     link.send(b"\x90\x05\x00\x02\x01\x80\x00");
     let granted = vec![Some(QOS[1]), None, Some(QOS[0])];
-    assert_eq!(told(ticket), Outcome::Refused { granted });
+    assert_eq!(
+        told(ticket),
+        Outcome::Refused {
+            granted,
+            answer: None
+        }
+    );
     for topic in ["x", "z"] {
         link.send(&message(0x32, topic, 1, topic.as_bytes()));
         link.expect_bytes(ack(0x40, 1));
@@ -171,7 +177,13 @@ fn mqtt_3_9_3_1_suback_codes_are_taken_in_the_order_of_the_filters() {
     link.send(&[b"\x90\x03", &second[2..4], &[0]].concat());
     let mut granted = vec![Some(QOS[1]); 9];
     (granted[2], granted[6], granted[8]) = (Some(QOS[0]), None, Some(QOS[0]));
-    assert_eq!(told(ticket), Outcome::Refused { granted });
+    assert_eq!(
+        told(ticket),
+        Outcome::Refused {
+            granted,
+            answer: None
+        }
+    );
 
     // A broker that has forgotten everything is asked for the granted filters, and for no refused one.
     link.close();
@@ -282,7 +294,8 @@ fn mqtt_3_9_3_2_a_reserved_code_is_no_grant() {
     assert_eq!(
         told(ticket),
         Outcome::Refused {
-            granted: vec![None]
+            granted: vec![None],
+            answer: None,
         }
     );
     terminate(running, link);

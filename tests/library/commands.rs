@@ -131,6 +131,7 @@ fn a_delivered_outcome_has_the_attempts_and_the_latency() {
             attempts: 2,
             latency,
             granted,
+            answer: None,
         } => {
             assert!(latency >= least && latency <= start.elapsed());
             assert!(granted.is_empty());
@@ -162,7 +163,13 @@ fn row_18_and_row_07_every_command_ends_with_a_true_outcome() {
     let codes = vec![v4::SubscribeReasonCode::Failure];
     link.send_packet(v4::Packet::SubAck(v4::SubAck::new(id, codes)));
     let granted = vec![None];
-    assert_eq!(told(refused), Outcome::Refused { granted });
+    assert_eq!(
+        told(refused),
+        Outcome::Refused {
+            granted,
+            answer: None
+        }
+    );
     // Some commands are sent and not answered, others wait behind a full window.
     let sent = [running.publish("t", "1"), subscribe(&["a"])];
     link.expect_publish();

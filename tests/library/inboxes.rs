@@ -389,7 +389,13 @@ fn row_06_a_refused_subscription_is_told_and_undone() {
     ];
     link.send_packet(v4::Packet::SubAck(v4::SubAck::new(id, codes)));
     let granted = vec![Some(QoS::AtMostOnce), None];
-    assert_eq!(told(ticket), Outcome::Refused { granted });
+    assert_eq!(
+        told(ticket),
+        Outcome::Refused {
+            granted,
+            answer: None
+        }
+    );
     send_at_once(&mut link, [message("no", 1, "n"), message("yes", 2, "y")]);
     assert_eq!(next(&inbox), "y");
     let unmatched = handle.unmatched().recv_timeout(HANG).unwrap();

@@ -372,6 +372,7 @@ fn delivered() -> Outcome {
         attempts: 1,
         latency: Duration::ZERO,
         granted: Vec::new(),
+        answer: None,
     }
 }
 

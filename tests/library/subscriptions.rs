@@ -34,7 +34,8 @@ fn the_last_inbox_leaves_while_a_later_subscribe_is_refused() {
     assert_eq!(
         told(later),
         Outcome::Refused {
-            granted: vec![None]
+            granted: vec![None],
+            answer: None,
         }
     );
     // The broker still serves the subscription of the first inbox, which nobody wants any more.

@@ -280,7 +280,7 @@ impl SubShared {
                 }
                 Ok(())
             }
-            Outcome::Refused { granted } => {
+            Outcome::Refused { granted, .. } => {
                 let refused_ones = filters.iter().zip(granted);
                 let names = refused_ones.filter(|(_, granted)| granted.is_none());
                 let names: Vec<&str> = names.map(|(filter, _)| filter.as_str()).collect();

@@ -293,6 +293,7 @@ fn online(now: Instant) -> ConnectionState {
         address: None,
         tls: None,
         since: now,
+        negotiated: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Client {
     /// Where the next loop's packet identifiers begin on the circle: behind those of the last one, which the broker
     /// may hold. The first loop's begin at a random place, because the broker may hold those of an earlier process.
     pub(super) next_identifier: u16,
+    /// The client identifier that a broker has chosen, because the options have none: MQTT 5 only.
+    assigned_client_id: Option<String>,
 }
 
 impl Client {
@@ -59,6 +61,7 @@ impl Client {
             was_connected: false,
             last_address: None,
             next_identifier: random_identifier(),
+            assigned_client_id: None,
         })
     }
 
@@ -156,6 +159,21 @@ impl Client {
     pub(super) fn accepted(&mut self, from: Option<SocketAddr>) {
         self.was_connected = true;
         self.last_address = from;
+    }
+
+    /// The client identifier: that of the options or, if it is empty, the one that the broker has chosen [MQTT-3.2.2-16].
+    pub(super) fn client_id(&self) -> &str {
+        match &self.assigned_client_id {
+            Some(assigned) if self.options.client_id.is_empty() => assigned,
+            _ => &self.options.client_id,
+        }
+    }
+
+    /// The broker has chosen the client identifier, or has not.
+    pub(super) fn assign_client_id(&mut self, assigned: Option<String>) {
+        if assigned.is_some() {
+            self.assigned_client_id = assigned;
+        }
     }
 
     /// The options of a session of this client.

@@ -180,6 +180,7 @@ impl Agent {
                     resubscribing,
                 } => self.connected(session_present, resubscribing, now),
                 Event::ConnectRefused(code) => self.refused(code, now),
+                Event::ConnectRefused5(connack) => self.refused5(&connack, now),
                 Event::Close(loss) => {
                     self.handle_what_is_left(now);
                     self.link_lost(loss, now);
@@ -247,15 +248,20 @@ impl Agent {
                 number,
                 inbox,
                 filters,
+                _mark: _,
             } => {
                 self.take_news(now);
                 self.subscribe(inbox, filters, completion, now);
                 self.subscriptions.end_announcement(number);
             }
-            Request::Unsubscribe { inbox, filters } => {
+            Request::Unsubscribe {
+                inbox,
+                filters,
+                _mark: _,
+            } => {
                 self.unsubscribe(inbox, &filters, completion, now);
             }
-            Request::Ping => self.session.ping(Pending::Plain(completion), now),
+            Request::Ping(_) => self.session.ping(Pending::Plain(completion), now),
         }
     }
 
@@ -350,7 +356,7 @@ impl Agent {
                 let (completion, added) = *subscribed;
                 let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
                     Outcome::Delivered { .. } => (added, Vec::new()),
-                    Outcome::Refused { granted } => {
+                    Outcome::Refused { granted, .. } => {
                         let answers = added.into_iter().zip(granted);
                         let (yes, no): (Vec<_>, Vec<_>) = answers.partition(|(_, g)| g.is_some());
                         let interest = |(interest, _)| interest;

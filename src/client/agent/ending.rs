@@ -10,6 +10,7 @@ use super::connection::Phase;
 use super::{Agent, BATCH, Ended};
 use crate::client::recording::What;
 use crate::client::ticket::Completions;
+use crate::mqtt::packet::ReasonCode;
 use crate::mqtt::session::{Outcome, Reason};
 
 /// After the grace of TERMINATE, or once nothing is left to do: how long everything may take that leaving needs,
@@ -52,9 +53,9 @@ impl Agent {
 
     /// Whether commands may be taken out of the queue now.
     pub(super) fn takes_commands(&self) -> bool {
-        self.session.wants_commands()
-            && self.pace.window_is_open()
-            && self.requests.let_commands_pass()
+        let is_wanted = self.session.wants_commands() && self.pace.window_is_open()
+            || self.session.wants_requests() && self.commands.has_requests();
+        is_wanted && self.requests.let_commands_pass()
     }
 
     /// Sends DISCONNECT once what goes before it is sent, or stays offline if the link went first.
@@ -156,7 +157,7 @@ impl Agent {
     /// Sends DISCONNECT and closes the link once it is out.
     fn close(&mut self, done: Completions, now: Instant) {
         if self.connection.is_online() {
-            self.session.disconnect();
+            self.session.disconnect(ReasonCode::SUCCESS);
             // Earlier bytes go out first, however slowly the link takes them.
             let deadline = match self.requests.ending_deadline() {
                 Some(end_of_grace) => end_of_grace.min(now) + LEAVING_TIME,

@@ -129,7 +129,13 @@ impl Agent {
         }
         // Packets before the violation count, CONNACK for one.
         self.handle_events(now);
-        if let Err(error) = result {
+        if let Err(error) = result
+            && self.wire.is_up()
+        {
+            if self.session.break_off(error.answer()) {
+                // As far as the link takes it at once.
+                self.transmit(now);
+            }
             self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
         }
     }

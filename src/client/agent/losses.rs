@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::words5;
 use crate::error::{Blame, Error};
 use crate::mqtt::session::{FirstUnanswered, LinkEnd, LinkLoss};
 
@@ -81,6 +82,7 @@ impl Losses {
             (LinkLoss::Protocol(_), _) => {
                 "mend the broker, or whatever stands between it and this client"
             }
+            (LinkLoss::Disconnected(said), _) => words5::advice(said.code),
             (LinkLoss::PeerClosed | LinkLoss::Reset(_), first) if lasted < LASTING => match first {
                 // Two clients with one identifier take turns in throwing each other out.
                 None if self.in_a_row > 1 => {

@@ -22,7 +22,8 @@
 //!
 //! - `dispatch.rs`: requests and commands into the session, events out of it
 //! - `exchange.rs`: one portion of commands and packets in, packets out
-//! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`: what its errors say
+//! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`,
+//!   `words5.rs`: what its errors say
 //! - `ending.rs`: DISCONNECT and TERMINATE
 //! - `reporting.rs`: the state and the events of the connection, for threads that watch it
 //! - `recording.rs`: the records of all of this, if there is a recording
@@ -53,6 +54,7 @@ mod requests;
 mod slow_links;
 mod violations;
 mod wire;
+mod words5;
 
 use std::fmt;
 use std::io;
@@ -73,9 +75,11 @@ use crate::client::stats::Stats;
 use crate::client::watch::{Reporter, watch};
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
+use crate::mqtt::codec::Decoder;
+use crate::mqtt::packet::Protocol;
 use crate::mqtt::session::Outcome;
 use crate::mqtt::subscriptions::Subscriptions;
-use crate::mqtt::v4::Decoder;
+use crate::mqtt::{v4, v5};
 
 pub use client::Client;
 use connection::Connection;
@@ -150,7 +154,16 @@ impl Agent {
         );
         let single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
         let resolver = Resolver::new(move || sender.inject_process_loop());
-        let decoder = Decoder::new(options.max_packet_size, options.on_too_large);
+        let decoder = match options.protocol {
+            Protocol::V3_1_1 => {
+                let limit = options.max_packet_size;
+                Decoder::V4(v4::Decoder::new(limit, options.on_too_large))
+            }
+            Protocol::V5 => {
+                let aliases = options.version5.topic_alias_maximum;
+                Decoder::V5(v5::Decoder5::new(options.max_packet_size, aliases))
+            }
+        };
         let agent = Agent {
             session: LoopSession::new(client.session_options(), recorder.is_some(), now),
             commands,

@@ -13,7 +13,7 @@ use crate::error::{Blame, Error, exhaustion};
 use crate::link::errand::Errand;
 use crate::link::tls::{self, Connector};
 use crate::options::{
-    Credentials, Failure, NextAttempt, Options, Provider, TlsOptions, check_credentials,
+    Credentials, Failure, NextAttempt, Options, Protocol, Provider, TlsOptions, check_credentials,
 };
 
 /// Prepares attempts, one at a time. It outlives the loop, so that a provider that hangs costs one thread in all. A loop that
@@ -28,6 +28,7 @@ pub(super) const FRESH_FOR: Duration = Duration::from_secs(60);
 pub(super) struct Preparation {
     provider: Option<Provider>,
     next: NextAttempt,
+    protocol: Protocol,
     /// The phrase for what is tried.
     tried: String,
     /// The options and the digest that the connector in force was made with.
@@ -56,6 +57,7 @@ impl Preparation {
         Some(Preparation {
             provider,
             next,
+            protocol: options.protocol,
             tried: tried(options),
             tls: connector.map(Connector::made_with),
         })
@@ -77,7 +79,9 @@ impl Preparation {
                     tls.ca = fresh.ca.or(tls.ca.take());
                     tls.identity = fresh.identity.or(tls.identity.take());
                 }
-                match fresh.credentials.as_ref().map_or(Ok(()), check_credentials) {
+                let protocol = self.protocol;
+                let check = |credentials| check_credentials(credentials, protocol);
+                match fresh.credentials.as_ref().map_or(Ok(()), check) {
                     Ok(()) => prepared.credentials = fresh.credentials,
                     Err(error) => prepared.problems.push(error),
                 }

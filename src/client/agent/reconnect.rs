@@ -5,6 +5,7 @@
 //! wrong. This file connects them with the wire, the session and the requests. The loop's thread.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -13,6 +14,7 @@ use super::Agent;
 use super::advice;
 use super::connection::{NextStep, Phase};
 use super::violations;
+use super::words5;
 use crate::client::events::{ConnectionState, EventKind};
 use crate::client::recording::{Loss, What};
 use crate::client::ticket::Completions;
@@ -22,7 +24,7 @@ use crate::link::connect::Attempt;
 use crate::link::plain;
 use crate::link::steps::AttemptStep;
 use crate::link::tls;
-use crate::mqtt::packet::{Connect, ConnectReturnCode};
+use crate::mqtt::packet::{ConnAck5, Connect, ConnectReturnCode, ReasonCode};
 use crate::mqtt::session::{LinkEnd, LinkLoss, Outcome, Reason};
 use crate::mqtt::v4;
 
@@ -73,6 +75,11 @@ impl Agent {
         let address = attempt.and_then(Attempt::reached);
         let tls = attempt.and_then(Attempt::tls);
         self.client.accepted(address);
+        let negotiated = self.session.negotiated().cloned().map(Arc::new);
+        let assigned = negotiated
+            .as_ref()
+            .and_then(|it| it.assigned_client_id.clone());
+        self.client.assign_client_id(assigned);
         self.connection.go_online(now);
         self.meter.online.start(now);
         let again = self.meter.connects.get() > 0;
@@ -92,7 +99,7 @@ impl Agent {
             if again { "reconnected" } else { "connected" },
             self.client.options.address(),
             told.map_or(String::new(), |address| format!(" ({address})")),
-            self.client.options.client_id,
+            self.client.client_id(),
             if session_present { "resumed" } else { "new" },
             match resubscribing {
                 0 => String::new(),
@@ -105,6 +112,7 @@ impl Agent {
             address,
             tls,
             since: now,
+            negotiated,
         };
         self.reporter.change_with(state, || EventKind::Connected {
             session_present,
@@ -121,6 +129,19 @@ impl Agent {
         self.reporter
             .tell(|| EventKind::Refused { code: code as u8 });
         let refusal = advice::refusal(&self.client, code);
+        let refusal = match self.connection.attempt() {
+            Some(attempt) => attempt.named(refusal),
+            None => refusal,
+        };
+        self.attempt_failed(refusal, now);
+    }
+
+    /// The broker answered CONNECT of MQTT 5 with no.
+    pub(super) fn refused5(&mut self, connack: &ConnAck5, now: Instant) {
+        self.drop_link(now);
+        let code = connack.code.value();
+        self.reporter.tell(|| EventKind::Refused { code });
+        let refusal = words5::refusal5(&self.client, connack);
         let refusal = match self.connection.attempt() {
             Some(attempt) => attempt.named(refusal),
             None => refusal,
@@ -180,7 +201,10 @@ impl Agent {
                     .delay_after_loss(&loss, progress, lasted, now);
                 let times = self.connection.count_violation(&loss, lasted);
                 let retry = self.client.options.retry;
-                let (error, delay) = if times < violations::ENOUGH {
+                let (error, delay) = if was_taken_over(&loss) {
+                    // The other client would be thrown out in its turn, and so on.
+                    (error.permanent(), None)
+                } else if times < violations::ENOUGH {
                     (with_cause(error), delay)
                 } else {
                     let error = advice::on_so_many_links(&error, &loss, times);
@@ -260,13 +284,16 @@ impl Agent {
         self.record(What::LinkUp);
         self.client.connected_at(now);
         let options = &self.client.options;
+        let terms = options.connect_terms();
+        let has_session = terms.is_none() || self.session.keeps_session(now);
         let connect = Connect {
-            client_id: &options.client_id,
-            clean_session: self.connection.clean_session(),
+            client_id: self.client.client_id(),
+            clean_session: self.connection.clean_session() || !has_session,
             // `Options::check` keeps it in range.
             keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
             last_will: options.last_will.as_ref(),
             credentials: options.credentials.as_ref(),
+            terms: terms.as_ref(),
         };
         self.session.handle_link_up(&connect, now);
         self.connection.greet(deadline);
@@ -317,6 +344,11 @@ impl Agent {
             }
         }
     }
+}
+
+/// Whether another client has taken the session over, and the broker has said so.
+fn was_taken_over(loss: &LinkLoss) -> bool {
+    matches!(loss, LinkLoss::Disconnected(said) if said.code == ReasonCode::SESSION_TAKEN_OVER)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use bytes::BytesMut;
 
 use crate::link::Link;
 use crate::link::readiness::Readiness;
+use crate::mqtt::codec::Decoder;
 use crate::mqtt::packet::{Incoming, Logged, ProtocolError, SHOWN_BYTES};
 use crate::mqtt::taken::{READ_SIZE, beginning};
-use crate::mqtt::v4::Decoder;
 
 /// The link, if there is one, and the bytes that came over it.
 pub(super) struct Wire {
@@ -291,14 +291,18 @@ fn would_block(result: io::Result<usize>, may_succeed: &mut bool) -> io::Result<
 mod tests {
     use super::super::memory::memory_link;
     use super::*;
-    use crate::mqtt::v4::OnTooLarge;
+    use crate::mqtt::v4::{self, OnTooLarge};
 
     const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
     const LIMIT: usize = 2 * 1024 * 1024;
 
+    fn decoder() -> Decoder {
+        Decoder::V4(v4::Decoder::new(LIMIT, OnTooLarge::Close))
+    }
+
     #[test]
     fn a_link_is_read_until_it_would_block_and_again_after_a_look() {
-        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let mut wire = Wire::new(decoder());
         assert_eq!(wire.read().unwrap(), None, "without a link");
         let (link, peer) = memory_link();
         wire.attach(link);
@@ -327,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_dropped_link_takes_what_was_not_handled_with_it() {
-        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let mut wire = Wire::new(decoder());
         let (link, peer) = memory_link();
         wire.attach(link);
         peer.lock().unwrap().to_read.push_back(CONNACK.repeat(2));
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn what_a_large_packet_needed_goes_with_its_message() {
-        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let mut wire = Wire::new(decoder());
         let (link, peer) = memory_link();
         wire.attach(link);
         // 1 MiB and the topic.
@@ -363,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_a_packet_needed_goes_with_the_link_on_which_it_did_not_end() {
-        let mut wire = Wire::new(Decoder::new(LIMIT, OnTooLarge::Close));
+        let mut wire = Wire::new(decoder());
         let (link, peer) = memory_link();
         wire.attach(link);
         let beginning = [0x30, 0xff, 0xff, 0x3f];

@@ -2,13 +2,14 @@
 //!
 //! A message that breaks a rule comes back before it is queued. Any thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Handle;
 use crate::client::batch::Batch;
 use crate::client::command::{RejectReason, Rejected, Request};
 use crate::client::push::{Pushing, PushingIn};
 use crate::client::ticket::{Completion, Ticket};
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::Publish;
 use crate::mqtt::session::Outcome;
 
@@ -144,7 +145,7 @@ impl Handle {
 
     fn publish_request(&self, publish: Publish) -> Result<Request, Rejected<Publish>> {
         match self.check_publish(&publish) {
-            Ok(()) => Ok(Request::Publish(publish.into())),
+            Ok(()) => Ok(Request::Publish(outgoing(publish))),
             Err(reason) => Err(Rejected {
                 command: publish,
                 reason,
@@ -163,5 +164,14 @@ impl Handle {
             name: name(),
             exceeded,
         })
+    }
+}
+
+/// The message on its way. Its expiry, if it has one, counts from now.
+fn outgoing(publish: Publish) -> Outgoing {
+    let expires = publish.properties().is_some_and(|all| all.expiry.is_some());
+    match expires {
+        true => Outgoing::pushed(publish, Instant::now()),
+        false => publish.into(),
     }
 }

@@ -90,6 +90,7 @@ impl Handle {
         let request = Request::Unsubscribe {
             inbox: inbox.id(),
             filters,
+            _mark: self.commands.mark_request(),
         };
         self.queue(request, completion, self.block_time)
             .map_err(|rejected| rejected.map(Request::into_names))?;
@@ -107,6 +108,7 @@ impl Handle {
             Ok(()) => Ok(Request::Unsubscribe {
                 inbox: inbox.id(),
                 filters,
+                _mark: self.commands.mark_request(),
             }),
             Err(reason) => Err(Rejected {
                 command: filters,
@@ -150,6 +152,7 @@ impl Handle {
             number,
             inbox,
             filters,
+            _mark: self.commands.mark_request(),
         };
         (request, number)
     }

@@ -12,7 +12,7 @@ const HANG: Duration = Duration::from_secs(60);
 
 fn ping() -> Command {
     Command {
-        request: Request::Ping,
+        request: Request::Ping(RequestMark::default()),
         completion: Completion::nobody(),
     }
 }
@@ -367,7 +367,7 @@ fn what_was_fetched_is_cancelled_when_the_queue_goes_away() {
     let (sender, mut queue) = command_queue(4, Arc::new(Doorbell::default()));
     let (ticket, completion) = Ticket::new();
     let command = Command {
-        request: Request::Ping,
+        request: Request::Ping(RequestMark::default()),
         completion,
     };
     assert!(sender.send(command, Duration::ZERO).is_ok());

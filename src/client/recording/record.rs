@@ -263,7 +263,7 @@ impl From<&Outcome> for CommandEnd {
 impl From<&LinkLoss> for Loss {
     fn from(loss: &LinkLoss) -> Self {
         match loss {
-            LinkLoss::PeerClosed => Loss::PeerClosed,
+            LinkLoss::PeerClosed | LinkLoss::Disconnected(_) => Loss::PeerClosed,
             LinkLoss::Reset(_) => Loss::Reset,
             LinkLoss::Network(_) => Loss::Network,
             LinkLoss::KeepAliveExpired => Loss::KeepAliveExpired,

@@ -21,6 +21,39 @@ pub struct Connect<'a> {
     pub last_will: Option<&'a Will>,
     /// User name and password.
     pub credentials: Option<&'a Credentials>,
+    /// What MQTT 5 adds; `None` for MQTT 3.1.1.
+    pub terms: Option<&'a ConnectTerms>,
+}
+
+/// What CONNECT of MQTT 5 says beyond that of 3.1.1 [MQTT 5, 3.1.2.11].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ConnectTerms {
+    /// Seconds that the session outlives the connection; `u32::MAX` for ever.
+    pub session_expiry: u32,
+    /// How many messages of QoS 1 and 2 may wait for our acknowledgment, at least 1.
+    pub receive_maximum: u16,
+    /// The largest packet, in bytes, that we take; `None` without a limit.
+    pub maximum_packet_size: Option<u32>,
+    /// The highest topic alias that we take; 0 allows none.
+    pub topic_alias_maximum: u16,
+    /// Topic aliases that we use at most; fewer if the broker allows fewer. CONNECT does not carry it.
+    pub topic_aliases: u16,
+    /// Pairs of a name and a value.
+    pub user_properties: Vec<(String, String)>,
+}
+
+impl Default for ConnectTerms {
+    /// What the standard takes for granted where CONNECT says nothing.
+    fn default() -> Self {
+        ConnectTerms {
+            session_expiry: 0,
+            receive_maximum: u16::MAX,
+            maximum_packet_size: None,
+            topic_alias_maximum: 0,
+            topic_aliases: 0,
+            user_properties: Vec::new(),
+        }
+    }
 }
 
 /// A last will: the message that the broker publishes for this client when the connection ends without
@@ -35,6 +68,8 @@ pub struct Will {
     pub qos: QoS,
     /// Whether the broker keeps it for later subscribers.
     pub retain: bool,
+    /// What MQTT 5 adds. A connection of MQTT 3.1.1 leaves it out.
+    pub properties: WillProperties,
 }
 
 impl Will {
@@ -49,6 +84,7 @@ impl Will {
             payload: payload.into(),
             qos,
             retain: false,
+            properties: WillProperties::default(),
         }
     }
 
@@ -58,6 +94,7 @@ impl Will {
     /// An invalid topic name, or a payload that CONNECT cannot carry.
     pub fn check(&self) -> Result<(), InvalidName> {
         check_topic(&self.topic)?;
+        self.properties.message.check()?;
         if self.payload.len() > Will::LARGEST_PAYLOAD {
             return Err(InvalidName::WillTooLarge);
         }

@@ -1,5 +1,7 @@
 //! \[5\] What SUBSCRIBE asks for. Pure data.
 
+use std::num::NonZeroU32;
+
 use super::QoS;
 use crate::mqtt::topic::{InvalidName, check_filter};
 
@@ -13,6 +15,8 @@ pub struct Filter {
     pub filter: String,
     /// Highest quality of service at which messages are to arrive.
     pub qos: QoS,
+    /// What MQTT 5 adds. A connection of MQTT 3.1.1 leaves it out.
+    pub options: SubscribeOptions,
     /// The filter that topics are matched with, if it is not `filter`.
     pub(in crate::mqtt) matching: Option<String>,
 }
@@ -23,6 +27,7 @@ impl Filter {
         Filter {
             filter: filter.into(),
             qos,
+            options: SubscribeOptions::default(),
             matching: None,
         }
     }
@@ -38,6 +43,13 @@ impl Filter {
     #[must_use]
     pub fn matching(mut self, filter: impl Into<String>) -> Self {
         self.matching = Some(filter.into());
+        self
+    }
+
+    /// The same filter with these options, which only MQTT 5 carries.
+    #[must_use]
+    pub fn with_options(mut self, options: SubscribeOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -58,6 +70,11 @@ pub struct SubscribeOptions {
     pub retain_as_published: bool,
     /// Which retained messages come.
     pub retain_handling: RetainHandling,
+    /// A number that comes with each message for this subscription ([`Received::subscription_identifiers`]), 1 to
+    /// 268,435,455. It is left out where the broker takes none.
+    ///
+    /// [`Received::subscription_identifiers`]: super::Received::subscription_identifiers
+    pub identifier: Option<NonZeroU32>,
 }
 
 /// Which retained messages come when a filter is subscribed to.

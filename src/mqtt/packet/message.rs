@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
-use super::QoS;
+use super::{MessageProperties, QoS};
 
 /// The most bytes that topic and payload have together if they are kept in place. So many make a message and the two
 /// counts of an `Arc` fit into two cache lines.
@@ -23,6 +23,19 @@ pub struct Message {
     pub(in crate::mqtt) dup: bool,
     /// The size of its packet if that is above the limit, and the payload was read away; 0 otherwise.
     pub(in crate::mqtt) too_large: u32,
+    /// `None` if MQTT 5 added nothing to it.
+    pub(in crate::mqtt) received: Option<Box<Received>>,
+}
+
+/// What MQTT 5 adds to a message that came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Received {
+    /// The additions of its publisher. The expiry is what the broker left of it.
+    pub properties: MessageProperties,
+    /// The identifiers of the subscriptions for which it came ([`SubscribeOptions::identifier`]).
+    ///
+    /// [`SubscribeOptions::identifier`]: super::SubscribeOptions::identifier
+    pub subscription_identifiers: Vec<u32>,
 }
 
 /// A topic, which is valid UTF-8, and a payload behind it.
@@ -94,6 +107,7 @@ impl Message {
             retain: false,
             dup: false,
             too_large: 0,
+            received: None,
         }
     }
 
@@ -151,6 +165,11 @@ impl Message {
         self.dup
     }
 
+    /// What MQTT 5 adds; `None` where it adds nothing, as always with MQTT 3.1.1.
+    pub fn received(&self) -> Option<&Received> {
+        self.received.as_deref()
+    }
+
     /// The size of its packet if that was too large, so that only the rest of it is here.
     pub(crate) fn too_large(&self) -> Option<usize> {
         Some(self.too_large as usize).filter(|size| *size > 0)
@@ -169,7 +188,7 @@ impl Message {
     }
 
     /// All that makes two messages the same.
-    fn parts(&self) -> (&str, &[u8], QoS, bool, bool, u32) {
+    fn parts(&self) -> (&str, &[u8], QoS, bool, bool, u32, Option<&Received>) {
         let Message {
             qos,
             retain,
@@ -177,7 +196,16 @@ impl Message {
             too_large,
             ..
         } = *self;
-        (self.topic(), self.payload(), qos, retain, dup, too_large)
+        let received = self.received();
+        (
+            self.topic(),
+            self.payload(),
+            qos,
+            retain,
+            dup,
+            too_large,
+            received,
+        )
     }
 }
 

@@ -29,6 +29,21 @@ impl MessageProperties {
         *self == MessageProperties::default()
     }
 
+    /// At least as many bytes as they take in a packet, their length included.
+    pub(in crate::mqtt) fn most_bytes(&self) -> usize {
+        // Each property has one byte for its number, and each text two for its length.
+        let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 3 + text.len());
+        let pairs = self.user_properties.iter();
+        let pairs = pairs.map(|(name, value)| 5 + name.len() + value.len());
+        let data = self.correlation_data.as_ref();
+        let rest =
+            4 + 2 * usize::from(self.payload_is_text) + 5 * usize::from(self.expiry.is_some());
+        rest + text(&self.content_type)
+            + text(&self.response_topic)
+            + data.map_or(0, |data| 3 + data.len())
+            + pairs.sum::<usize>()
+    }
+
     /// Says what makes them impossible to send, if anything.
     ///
     /// # Errors
@@ -55,4 +70,11 @@ pub struct Details {
     pub reason: Option<String>,
     /// Pairs of a name and a value, in their order; a name may come more than once.
     pub user_properties: Vec<(String, String)>,
+}
+
+impl Details {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Details::default()
+    }
 }

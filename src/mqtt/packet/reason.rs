@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::QoS;
+
 /// A reason code. 0x80 and above mean failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReasonCode(u8);
 
 impl ReasonCode {
@@ -17,8 +19,14 @@ impl ReasonCode {
     pub const PROTOCOL_ERROR: ReasonCode = ReasonCode(0x82);
     /// 0x84: the server does not speak this version.
     pub const UNSUPPORTED_PROTOCOL_VERSION: ReasonCode = ReasonCode(0x84);
+    /// 0x8E: another client has connected with the same client identifier.
+    pub const SESSION_TAKEN_OVER: ReasonCode = ReasonCode(0x8e);
     /// 0x92: the packet identifier is not in use.
     pub const PACKET_IDENTIFIER_NOT_FOUND: ReasonCode = ReasonCode(0x92);
+    /// 0x93: more messages than the receive maximum allows.
+    pub const RECEIVE_MAXIMUM_EXCEEDED: ReasonCode = ReasonCode(0x93);
+    /// 0x94: a topic alias above the limit that was stated.
+    pub const TOPIC_ALIAS_INVALID: ReasonCode = ReasonCode(0x94);
     /// 0x95: a packet above the limit that was stated.
     pub const PACKET_TOO_LARGE: ReasonCode = ReasonCode(0x95);
 
@@ -35,6 +43,11 @@ impl ReasonCode {
     /// Whether it says that what was asked for was not done.
     pub const fn is_failure(self) -> bool {
         self.0 >= 0x80
+    }
+
+    /// The quality of service that it grants in SUBACK; `None` if it refuses the filter.
+    pub fn granted(self) -> Option<QoS> {
+        QoS::try_from(self.0).ok()
     }
 
     /// Its name in the standard [MQTT 5, 2.4]; `None` if the standard does not define it.

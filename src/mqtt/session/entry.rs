@@ -8,7 +8,7 @@ use super::event::OnSessionLost;
 use super::outcome::{Outcome, Reason};
 use super::suspects::Suspicion;
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::packet::{Filter, ProtocolError, QoS};
+use crate::mqtt::packet::{Answer, Filter, ProtocolError, QoS};
 use crate::mqtt::topic::shortened;
 
 /// How many characters of a topic or filter a line shows.
@@ -39,6 +39,8 @@ pub(super) struct Entry<T> {
     /// Whether it is a request that left although an older one for one of its filters was unanswered: that one was
     /// suspected, and stood without an answer.
     pub(super) has_overtaken: bool,
+    /// Whether it counts among the PUBLISHes that the broker takes at one time: MQTT 5 only.
+    pub(super) in_quota: bool,
     pub(super) since: Instant,
     /// When its packet left, or was encoded if it has not left yet, by the clock of answers.
     pub(super) sent: Instant,
@@ -71,6 +73,8 @@ pub(super) enum Body {
 pub(super) struct Subscribing {
     filters: Vec<Filter>,
     granted: Vec<Option<QoS>>,
+    /// The broker's words on them so far.
+    answer: Option<Box<Answer>>,
     pub(super) renewal: bool,
 }
 
@@ -79,6 +83,8 @@ pub(super) struct Subscribing {
 pub(super) struct Unsubscribing {
     filters: Vec<String>,
     done: usize,
+    /// The broker's words on those that are done.
+    answer: Option<Box<Answer>>,
 }
 
 impl<T> Entry<T> {
@@ -93,6 +99,7 @@ impl<T> Entry<T> {
             shares_identifier: false,
             follows_release: false,
             has_overtaken: false,
+            in_quota: false,
             since: now,
             sent: now,
             end: 0,
@@ -107,25 +114,37 @@ impl<T> Entry<T> {
         Entry::new(None, Body::Release { order }, now)
     }
 
-    /// How the command ends, now that the broker has answered all of it. Takes the answers of a SUBSCRIBE.
-    pub(super) fn outcome(&mut self, now: Instant) -> Outcome {
-        if self.body.is_publish(QoS::ExactlyOnce) {
+    /// How the command ends, now that the broker has answered all of it, the last time like this. Takes the answers of a
+    /// SUBSCRIBE.
+    pub(super) fn outcome(&mut self, answer: Option<Box<Answer>>, now: Instant) -> Outcome {
+        let answer = self.body.whole_answer(answer);
+        let is_refused = answer
+            .as_ref()
+            .is_some_and(|answer| answer.code.is_failure() && !self.is_release());
+        if !is_refused && self.body.is_publish(QoS::ExactlyOnce) {
             // PUBACK came, and PUBREC will not.
             return Outcome::PerhapsDelivered(Reason::AnsweredAsQos1);
         }
         let attempts = self.attempts;
         let latency = now.saturating_duration_since(self.since);
-        let Body::Subscribe(asked) = &mut self.body else {
-            return Outcome::delivered(attempts, latency);
+        let granted = match &mut self.body {
+            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
+            _ if is_refused => {
+                return Outcome::Refused {
+                    granted: Vec::new(),
+                    answer,
+                };
+            }
+            _ => Vec::new(),
         };
-        let granted = std::mem::take(&mut asked.granted);
         match granted.iter().copied().collect() {
             Some(granted) => Outcome::Delivered {
                 attempts,
                 latency,
                 granted,
+                answer,
             },
-            None => Outcome::Refused { granted },
+            None => Outcome::Refused { granted, answer },
         }
     }
 
@@ -142,8 +161,14 @@ impl<T> Entry<T> {
     /// Forgets the answers to a request, which is made once more.
     pub(super) fn forget_answers(&mut self) {
         match &mut self.body {
-            Body::Subscribe(asked) => asked.granted.clear(),
-            Body::Unsubscribe(left) => left.done = 0,
+            Body::Subscribe(asked) => {
+                asked.granted.clear();
+                asked.answer = None;
+            }
+            Body::Unsubscribe(left) => {
+                left.done = 0;
+                left.answer = None;
+            }
             Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => {}
         }
     }
@@ -151,6 +176,11 @@ impl<T> Entry<T> {
     /// Whether it is a request whose filters were all answered.
     pub(super) fn is_answered(&self) -> bool {
         self.filters_left() == 0
+    }
+
+    /// Whether it is a message of QoS 1 or 2 that awaits its first acknowledgment.
+    pub(super) fn is_publish(&self) -> bool {
+        matches!(self.body, Body::Publish(_))
     }
 
     /// Whether it is a SUBSCRIBE or an UNSUBSCRIBE.
@@ -233,6 +263,16 @@ impl Body {
         *next += 1;
     }
 
+    /// The broker's words on all of the command, of which this answer is the last.
+    fn whole_answer(&mut self, last: Option<Box<Answer>>) -> Option<Box<Answer>> {
+        let before = match self {
+            Body::Subscribe(asked) => asked.answer.take(),
+            Body::Unsubscribe(left) => left.answer.take(),
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => None,
+        };
+        before.or(last)
+    }
+
     /// Whether it is a message of this quality of service that awaits its first acknowledgment.
     pub(super) fn is_publish(&self, qos: QoS) -> bool {
         matches!(self, Body::Publish(message) if message.qos() == qos)
@@ -271,6 +311,7 @@ impl Subscribing {
         Box::new(Subscribing {
             filters,
             granted: Vec::new(),
+            answer: None,
             renewal,
         })
     }
@@ -289,14 +330,18 @@ impl Subscribing {
     }
 
     /// The answers to the filters of the present packet.
-    pub(super) fn answer(&mut self, answers: &[Option<QoS>]) {
+    pub(super) fn answer(&mut self, answers: &[Option<QoS>], words: Option<Box<Answer>>) {
         self.granted.extend_from_slice(answers);
+        add_words(&mut self.answer, words);
     }
 
-    /// The filters of the present packet.
+    /// The filters of the present packet: all have the same subscription identifier.
     pub(super) fn packet(&self) -> &[Filter] {
         let left = self.left();
-        &left[..left.len().min(FILTERS_PER_PACKET)]
+        let first = left.first().and_then(|first| first.options.identifier);
+        let mut same = left.iter().take(FILTERS_PER_PACKET);
+        let other = same.position(|filter| filter.options.identifier != first);
+        &left[..other.unwrap_or(left.len().min(FILTERS_PER_PACKET))]
     }
 
     /// The filters that are not answered.
@@ -307,12 +352,30 @@ impl Subscribing {
 
 impl Unsubscribing {
     pub(super) fn new(filters: Vec<String>) -> Box<Self> {
-        Box::new(Unsubscribing { filters, done: 0 })
+        Box::new(Unsubscribing {
+            filters,
+            done: 0,
+            answer: None,
+        })
+    }
+
+    /// Whether there is an answer to each filter of the present packet [MQTT-3.11.3-1].
+    pub(super) fn check(&self, words: &Answer) -> Result<(), ProtocolError> {
+        let expected = self.packet().len();
+        if words.codes.len() == expected {
+            return Ok(());
+        }
+        Err(ProtocolError::unexpected(
+            "UNSUBACK",
+            format!("{} reason codes for {expected} filters", words.codes.len()),
+            "MQTT-3.11.3-1",
+        ))
     }
 
     /// The present packet was answered.
-    pub(super) fn answer(&mut self) {
+    pub(super) fn answer(&mut self, words: Option<Box<Answer>>) {
         self.done += self.packet().len();
+        add_words(&mut self.answer, words);
     }
 
     /// The filters of the present packet.
@@ -324,6 +387,13 @@ impl Unsubscribing {
     /// The filters that are not answered.
     fn left(&self) -> &[String] {
         &self.filters[self.done..]
+    }
+}
+
+fn add_words(all: &mut Option<Box<Answer>>, more: Option<Box<Answer>>) {
+    match (all, more) {
+        (Some(all), Some(more)) => all.append(*more),
+        (all, more) => *all = more.or(all.take()),
     }
 }
 
@@ -347,11 +417,11 @@ mod tests {
                 panic!("a SUBSCRIBE");
             };
             assert_eq!(asked.packet().len(), answers);
-            asked.answer(&vec![Some(QoS::AtMostOnce); answers]);
+            asked.answer(&vec![Some(QoS::AtMostOnce); answers], None);
             assert!(!entry.has_rest());
             assert_eq!(entry.is_answered(), answered);
         }
-        let Outcome::Delivered { granted, .. } = entry.outcome(entry.since) else {
+        let Outcome::Delivered { granted, .. } = entry.outcome(None, entry.since) else {
             panic!("all were granted");
         };
         assert_eq!(granted, [QoS::AtMostOnce; 10]);
@@ -366,7 +436,7 @@ mod tests {
                 panic!("an UNSUBSCRIBE");
             };
             assert_eq!(left.packet().len(), answers);
-            left.answer();
+            left.answer(None);
             assert_eq!(entry.is_answered(), answered);
         }
     }
@@ -376,9 +446,12 @@ mod tests {
         let filters = vec![Filter::new("a", QoS::AtLeastOnce); 2];
         let mut asked = Subscribing::new(filters, false);
         let answers = vec![Some(QoS::AtLeastOnce), None];
-        asked.answer(&answers);
+        asked.answer(&answers, None);
         let mut entry = Entry::new(Some(1), Body::Subscribe(asked), Instant::now());
-        let refused = Outcome::Refused { granted: answers };
-        assert_eq!(entry.outcome(entry.since), refused);
+        let refused = Outcome::Refused {
+            granted: answers,
+            answer: None,
+        };
+        assert_eq!(entry.outcome(None, entry.since), refused);
     }
 }

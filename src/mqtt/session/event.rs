@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DeliveryId, Outcome, Reason};
-use crate::mqtt::packet::{ConnectReturnCode, Message, PacketId, ProtocolError};
+use crate::mqtt::packet::{
+    BrokerDisconnect, ConnAck5, ConnectReturnCode, Message, PacketId, ProtocolError, ReasonCode,
+};
 use crate::mqtt::rate::RateLimits;
 
 /// The settings of a session.
@@ -76,6 +78,8 @@ pub enum Event<T> {
     },
     /// The broker refused CONNECT; it closes the link.
     ConnectRefused(ConnectReturnCode),
+    /// The broker refused CONNECT of MQTT 5; it closes the link.
+    ConnectRefused5(Box<ConnAck5>),
     /// A command has ended.
     Resolved {
         /// The token that was handed in with it.
@@ -207,6 +211,8 @@ pub enum LinkLoss {
     LeftWithBroker,
     /// The broker sent what it must not send [MQTT-4.8.0-1].
     Protocol(Box<ProtocolError>),
+    /// The broker closed it with DISCONNECT of MQTT 5, and said why.
+    Disconnected(Box<BrokerDisconnect>),
 }
 
 impl LinkLoss {
@@ -214,9 +220,19 @@ impl LinkLoss {
     pub fn end(&self) -> LinkEnd {
         match self {
             LinkLoss::PeerClosed | LinkLoss::Reset(_) => LinkEnd::ByBroker,
+            LinkLoss::Disconnected(said) if !has_other_cause(said.code) => LinkEnd::ByBroker,
             _ => LinkEnd::Otherwise,
         }
     }
+}
+
+/// Whether DISCONNECT with this code has a cause other than a command of ours: the broker is busy, shut down or
+/// administered, another client took the session over, or another server is to be used [MQTT 5, 3.14.2.1].
+fn has_other_cause(code: ReasonCode) -> bool {
+    matches!(
+        code.value(),
+        0x89 | 0x8b | 0x8d | 0x8e | 0x98 | 0x9c | 0x9d | 0x9f | 0xa0
+    )
 }
 
 impl fmt::Display for LinkLoss {
@@ -238,6 +254,9 @@ impl fmt::Display for LinkLoss {
                 "a thread reads its inbox again, and the broker is to send what was left with it",
             ),
             LinkLoss::Protocol(error) => write!(f, "the broker broke the protocol: {error}"),
+            LinkLoss::Disconnected(said) => {
+                write!(f, "the broker closed the connection with DISCONNECT {said}")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mqtt::packet::{Filter, QoS};
+use crate::mqtt::packet::{Filter, QoS, RetainHandling};
 
 /// Where a filter stands with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,10 +15,10 @@ enum Standing {
     Owed,
 }
 
-/// The filters, each with the QoS that was asked for.
+/// The filters, each as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Filters {
-    standings: BTreeMap<String, (QoS, Standing)>,
+    standings: BTreeMap<String, (Filter, Standing)>,
     /// Renewals that were sent on this link and are not answered.
     renewals: usize,
 }
@@ -35,13 +35,19 @@ impl Filters {
         if renewal {
             self.renewals = self.renewals.saturating_sub(1);
         }
-        for (Filter { filter, qos, .. }, answer) in filters.iter().zip(answers) {
+        for (asked, answer) in filters.iter().zip(answers) {
+            let filter = &asked.filter;
             // A SUBSCRIBE sent behind the renewal may have been answered before it.
             let owed = matches!(self.standings.get(filter), Some((_, Standing::Owed)));
             match answer {
                 _ if renewal && !owed => {}
                 Some(_) => {
-                    let standing = (*qos, Standing::Granted);
+                    // A renewal asks for retained messages in another way.
+                    if let (true, Some((_, standing))) = (renewal, self.standings.get_mut(filter)) {
+                        *standing = Standing::Granted;
+                        continue;
+                    }
+                    let standing = (asked.clone(), Standing::Granted);
                     self.standings.insert(filter.clone(), standing);
                 }
                 // A filter that was granted before stays granted.
@@ -84,10 +90,18 @@ impl Filters {
     }
 
     /// The filters that have to be subscribed again, in the order of their names.
-    pub(super) fn owed(&self) -> impl Iterator<Item = (&str, QoS)> {
-        let all = self.standings.iter();
-        let owed = all.filter(|(_, (_, standing))| *standing == Standing::Owed);
-        owed.map(|(filter, (qos, _))| (filter.as_str(), *qos))
+    ///
+    /// With MQTT 5, the broker is not to send retained messages of a subscription that it still has.
+    pub(super) fn owed(&self) -> impl Iterator<Item = Filter> {
+        let all = self.standings.values();
+        let owed = all.filter(|(_, standing)| *standing == Standing::Owed);
+        owed.map(|(filter, _)| {
+            let mut renewal = filter.clone();
+            if renewal.options.retain_handling == RetainHandling::Always {
+                renewal.options.retain_handling = RetainHandling::IfNew;
+            }
+            renewal
+        })
     }
 
     /// Whether the broker has granted this filter, or is to be asked for it again.
@@ -110,8 +124,8 @@ mod tests {
         names.iter().map(filter).collect()
     }
 
-    fn owed(filters: &Filters) -> Vec<&str> {
-        filters.owed().map(|(filter, _)| filter).collect()
+    fn owed(filters: &Filters) -> Vec<String> {
+        filters.owed().map(|owed| owed.filter).collect()
     }
 
     fn granted(names: &[&str]) -> Filters {

@@ -103,6 +103,16 @@ pub(crate) struct Inbound {
     unreleased: Sorted<PacketId, ()>,
     /// The size of the first message that had no room on this link. No message behind it may overtake it.
     left_with_broker: Option<usize>,
+    /// With MQTT 5: the messages of this link that are not finished. All are taken, whatever waits.
+    unfinished: Option<Unfinished>,
+}
+
+/// Messages of QoS 1 and 2 that count against the number that the broker may send at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Unfinished {
+    receive_maximum: u16,
+    /// Until PUBACK or PUBCOMP.
+    ids: Sorted<PacketId, ()>,
 }
 
 impl Inbound {
@@ -121,6 +131,9 @@ impl Inbound {
     /// Nothing that is owed makes way. The broker sends messages again in their order [MQTT-4.6.0-1],
     /// so a message that is still known may follow behind one that is not known any more.
     pub(crate) fn has_room_for(&mut self, id: PacketId, message: &Message) -> bool {
+        if self.unfinished.is_some() {
+            return true;
+        }
         let bytes = bytes_of(message);
         let has_room = self.account.has_room_for(bytes) && !self.has_left_some()
             || self.is_same_as_owed(id, message)
@@ -142,6 +155,28 @@ impl Inbound {
         self.left_with_broker.is_some_and(has_room)
     }
 
+    /// A link is up. With MQTT 5 the broker was told how many messages it may send at one time.
+    pub(crate) fn handle_link_up(&mut self, receive_maximum: Option<u16>) {
+        self.unfinished = receive_maximum.map(|receive_maximum| Unfinished {
+            receive_maximum,
+            ids: Sorted::default(),
+        });
+    }
+
+    /// A PUBLISH arrived. Returns whether the broker may send it: not beyond the number that it was told [MQTT-3.3.4-9].
+    pub(crate) fn counts(&mut self, id: PacketId) -> bool {
+        self.unfinished.as_mut().is_none_or(|unfinished| {
+            unfinished.ids.insert(id, ());
+            unfinished.ids.len() <= usize::from(unfinished.receive_maximum)
+        })
+    }
+
+    fn finish(&mut self, id: PacketId) {
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.ids.remove(id);
+        }
+    }
+
     /// A PUBLISH arrived.
     pub(crate) fn handle_publish(&mut self, id: Option<PacketId>, message: Message) -> Arrival {
         let Some(id) = id else {
@@ -161,11 +196,13 @@ impl Inbound {
         Arrival::Deliver(message, Some(delivery))
     }
 
-    /// PUBREL: the identifier may be used for a new message from now on.
-    pub(crate) fn handle_pubrel(&mut self, id: PacketId) {
-        self.unreleased.remove(id);
+    /// PUBREL: the identifier may be used for a new message from now on. Returns whether there was a message under it.
+    pub(crate) fn handle_pubrel(&mut self, id: PacketId) -> bool {
+        self.finish(id);
+        let is_known = self.unreleased.remove(id).is_some();
         // A release answers our PUBREC, so nothing is owed under it any more.
         self.forget(id);
+        is_known
     }
 
     /// Every inbox has the message.
@@ -219,6 +256,9 @@ impl Inbound {
                     };
                     self.order.pop_front();
                     self.forget(id);
+                    if ack == Ack::PubAck {
+                        self.finish(id);
+                    }
                     return Some((ack, id, delivery));
                 }
                 None => {
@@ -237,6 +277,7 @@ impl Inbound {
     /// The link is gone. From now on an acknowledgment is owed only if the broker sends its message again.
     pub(crate) fn handle_link_lost(&mut self) {
         self.left_with_broker = None;
+        self.unfinished = None;
         self.order.clear();
         for owed in self.owed.values_mut() {
             owed.on_this_link = false;

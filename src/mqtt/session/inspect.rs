@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::filters::Filters;
 use super::{DeliveryId, LinkState, Outcome, Session};
-use crate::mqtt::packet::{Ack, Message, PacketId};
+use crate::mqtt::packet::{Ack, Message, PacketId, ReasonCode};
 
 /// For reading.
 impl<T> Session<T> {
@@ -159,6 +159,7 @@ impl<T> Session<T> {
 
     /// Acknowledges out of order.
     pub(crate) fn break_order(&mut self, id: PacketId) {
-        self.output.acknowledge(Ack::PubAck, id);
+        self.output
+            .acknowledge(Ack::PubAck, id, ReasonCode::SUCCESS);
     }
 }

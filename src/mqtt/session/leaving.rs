@@ -186,7 +186,7 @@ mod tests {
             let Body::Publish(message) = &mut entry.body else {
                 panic!("a PUBLISH");
             };
-            self.output.publish(message, Some(id), false);
+            self.output.publish(message, Some(id), false, None);
             entry.attempts += 1;
             entry.ever_sent = true;
             entry.on_this_link = true;
@@ -197,7 +197,7 @@ mod tests {
         fn send_unacknowledged(&mut self, token: u8) {
             let begin = self.output.position();
             let message = Publish::new("t", QoS::AtMostOnce, "x");
-            self.output.publish(&mut message.into(), None, false);
+            self.output.publish(&mut message.into(), None, false, None);
             self.leaving
                 .push_unacknowledged(token, begin, &self.output, self.now);
         }

@@ -62,6 +62,8 @@ struct Timers([Option<Instant>; TIMERS]);
 #[derive(Debug, Clone)]
 pub(super) struct Liveness<T> {
     /// Zero turns it off.
+    wanted_keep_alive: Duration,
+    /// The one that is in force on this link.
     keep_alive: Duration,
     ack_timeout: Duration,
     clock: AnswerClock,
@@ -82,6 +84,7 @@ pub(super) struct Liveness<T> {
 impl<T> Liveness<T> {
     pub(super) fn new(options: &SessionOptions, now: Instant) -> Self {
         Liveness {
+            wanted_keep_alive: options.keep_alive,
             keep_alive: options.keep_alive,
             ack_timeout: options.ack_timeout,
             clock: AnswerClock::new(options.ack_timeout, now),
@@ -107,8 +110,10 @@ impl<T> Liveness<T> {
         self.hear(now);
     }
 
-    /// The broker accepted CONNECT.
-    pub(super) fn handle_connected(&mut self) {
+    /// The broker accepted CONNECT. A broker that speaks MQTT 5 may have set another keep alive [MQTT-3.1.2-21].
+    pub(super) fn handle_connected(&mut self, server_keep_alive: Option<u16>) {
+        let seconds = server_keep_alive.map(|seconds| Duration::from_secs(seconds.into()));
+        self.keep_alive = seconds.unwrap_or(self.wanted_keep_alive);
         self.set_keep_alive();
     }
 

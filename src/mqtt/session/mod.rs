@@ -14,6 +14,7 @@
 //! | `../rate.rs` | how much may leave in one second |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
 //! | with `account.rs` | incoming messages that wait for a receiver |
+//! | `server.rs` | what the broker of MQTT 5 allows |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
 //! | `notes.rs` | notes of each packet, for a caller that records them |
 //!
@@ -43,6 +44,7 @@ mod output;
 mod reactions;
 mod recovery;
 mod ring;
+mod server;
 mod sorted;
 mod suspects;
 mod waiting;
@@ -58,7 +60,7 @@ use std::time::Instant;
 use crate::mqtt::outgoing::Outgoing;
 #[cfg(any(test, fuzzing))]
 use crate::mqtt::packet::PacketId;
-use crate::mqtt::packet::{Connect, Filter, Incoming, ProtocolError, QoS};
+use crate::mqtt::packet::{ConnAck5, Connect, Filter, Incoming, ProtocolError, QoS, ReasonCode};
 use crate::mqtt::rate::Rate;
 
 pub use account::DeliveryId;
@@ -73,6 +75,7 @@ pub use notes::{Note, Noted, PacketKind};
 use outbound::Outbound;
 pub use outcome::{NotDelivered, Outcome, Reason};
 use output::Output;
+use server::Server;
 
 /// Whether packets can be exchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +101,7 @@ pub struct Session<T> {
     liveness: Liveness<T>,
     rate: Rate,
     inbound: Inbound,
+    server: Server,
     /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
     events: Events<T>,
@@ -116,6 +120,7 @@ impl<T> Session<T> {
             liveness: Liveness::new(&options, now),
             rate: Rate::new(options.rate, now),
             inbound: Inbound::new(options.max_waiting_bytes),
+            server: Server::default(),
             unsolicited: 0,
             events: Events::default(),
             notes: None,
@@ -131,6 +136,10 @@ impl<T> Session<T> {
         self.link = LinkState::Greeting {
             clean_session: connect.clean_session,
         };
+        self.server.handle_link_up(connect.terms);
+        self.inbound
+            .handle_link_up(self.server.own_receive_maximum());
+        self.outbound.set_quota(None);
         self.liveness.handle_link_up(now);
     }
 
@@ -153,6 +162,7 @@ impl<T> Session<T> {
         self.note_link_lost();
         self.liveness.stop();
         self.inbound.handle_link_lost();
+        self.server.handle_link_lost(now);
         self.filters.forget_renewals();
         self.events.handle_link_lost();
         let given_up = self
@@ -302,6 +312,15 @@ impl<T> Session<T> {
 impl<T> Session<T> {
     /// PUBLISH.
     pub fn publish(&mut self, message: Outgoing, token: T, now: Instant) {
+        if let Some(limit) = self.server.refuses(&message) {
+            let reason = Reason::BrokerLimit(limit);
+            return self.events.resolve(token, Outcome::NeverSent(reason));
+        }
+        if message.expires().is_some_and(|expires| expires <= now) && self.server.is_version_5() {
+            return self
+                .events
+                .resolve(token, Outcome::NeverSent(Reason::Expired));
+        }
         match message.qos() {
             QoS::AtMostOnce => {
                 let begin = self.output.position();
@@ -322,14 +341,14 @@ impl<T> Session<T> {
                     );
                 }
             }
-            QoS::AtLeastOnce => {
+            QoS::AtLeastOnce if self.outbound.lets_publish() => {
                 let entry = Entry::new(Some(token), Body::Publish(message), now);
                 if let Some(id) = self.outbound.reserve(entry) {
                     self.send(id, now);
                 }
             }
             // Its window may be full. Then no further command is taken, so that all keep their order.
-            QoS::ExactlyOnce => {
+            QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 self.outbound.wait(token, Body::Publish(message), now);
                 self.send_waiting(now);
             }
@@ -338,6 +357,10 @@ impl<T> Session<T> {
 
     /// SUBSCRIBE, eight filters to a packet.
     pub fn subscribe(&mut self, filters: Vec<Filter>, token: T, now: Instant) {
+        if let Some(limit) = self.server.refuses_filters(&filters) {
+            let reason = Reason::BrokerLimit(limit);
+            return self.events.resolve(token, Outcome::NeverSent(reason));
+        }
         let body = Body::Subscribe(Subscribing::new(filters, false));
         self.outbound.wait(token, body, now);
         self.send_waiting(now);
@@ -370,14 +393,28 @@ impl<T> Session<T> {
         );
     }
 
-    /// DISCONNECT: nothing is sent after it. Without a connection it does nothing.
-    pub fn disconnect(&mut self) {
+    /// DISCONNECT: nothing is sent after it. Without a connection it does nothing. MQTT 3.1.1 carries no code.
+    pub fn disconnect(&mut self, code: ReasonCode) {
         if self.link == LinkState::Up {
             let begin = self.output.position();
-            self.output.disconnect();
+            self.output.disconnect(code);
             self.note_own(PacketKind::Disconnect, 0, begin);
             self.close();
         }
+    }
+
+    /// The link is to be closed because of what the broker sent: with MQTT 5, DISCONNECT says why [MQTT 5, 4.13.1].
+    /// Returns whether there is something to be written.
+    pub fn break_off(&mut self, code: ReasonCode) -> bool {
+        let is_told = self.server.is_version_5()
+            && matches!(self.link, LinkState::Up | LinkState::Greeting { .. });
+        if is_told {
+            let begin = self.output.position();
+            self.output.disconnect(code);
+            self.note_own(PacketKind::Disconnect, 0, begin);
+            self.close();
+        }
+        is_told
     }
 
     /// Ends every command that has not ended: nobody will carry it on. This one may be called at any time.
@@ -390,9 +427,18 @@ impl<T> Session<T> {
     /// Whether a new command may be handed in now. While not, commands stay in the queue: that is
     /// the backpressure.
     pub fn wants_commands(&self) -> bool {
+        self.outbound.has_room() && self.may_take_commands()
+    }
+
+    /// Whether commands may be handed in although [`Session::wants_commands`] says no, if others than PUBLISH are among
+    /// them: with MQTT 5, a broker that takes no further PUBLISH must not delay those [MQTT-3.3.4-8].
+    pub fn wants_requests(&self) -> bool {
+        self.outbound.has_room_for_requests() && self.may_take_commands()
+    }
+
+    fn may_take_commands(&self) -> bool {
         self.link == LinkState::Up
             && (!self.filters.is_renewing() || self.outbound.is_trying())
-            && self.outbound.has_room()
             && self.liveness.has_room()
             && self.rate.is_open()
             && !self.output.is_full()
@@ -425,6 +471,17 @@ impl<T> Session<T> {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn is_free(&self, id: PacketId) -> bool {
         self.outbound.is_free(id)
+    }
+
+    /// What the broker of MQTT 5 allows on this link; `None` with MQTT 3.1.1, and before CONNACK.
+    pub fn negotiated(&self) -> Option<&ConnAck5> {
+        self.server.connack()
+    }
+
+    /// Whether there is a session of MQTT 5 that the broker may still keep. Without one, CONNECT asks for a clean start
+    /// [MQTT-3.2.2-4].
+    pub fn keeps_session(&self, now: Instant) -> bool {
+        self.server.keeps_session(now)
     }
 
     /// Whether the broker has granted this filter, or is to be asked for it again.

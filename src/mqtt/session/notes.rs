@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::Session;
 use super::account::DeliveryId;
-use crate::mqtt::packet::{Ack, Incoming, PacketId};
+use crate::mqtt::packet::{Ack, Answering, Incoming, PacketId};
 
 /// The types of MQTT control packets, by their numbers [MQTT-2.2.1].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,6 +137,19 @@ impl From<Ack> for PacketKind {
     }
 }
 
+impl From<Answering> for PacketKind {
+    fn from(packet: Answering) -> Self {
+        match packet {
+            Answering::PubAck => PacketKind::PubAck,
+            Answering::PubRec => PacketKind::PubRec,
+            Answering::PubRel => PacketKind::PubRel,
+            Answering::PubComp => PacketKind::PubComp,
+            Answering::SubAck => PacketKind::SubAck,
+            Answering::UnsubAck => PacketKind::UnsubAck,
+        }
+    }
+}
+
 impl DeliveryId {
     /// The number of the message: odd. (A caller can number messages of QoS 0, which have no such name, evenly.)
     pub fn number(self) -> u64 {
@@ -231,7 +244,9 @@ impl<T> Session<T> {
         };
         let (packet, id) = match packet {
             Incoming::Publish { .. } => return,
-            Incoming::ConnAck { .. } => (PacketKind::ConnAck, None),
+            Incoming::ConnAck { .. } | Incoming::ConnAck5(_) => (PacketKind::ConnAck, None),
+            Incoming::Disconnect(_) => (PacketKind::Disconnect, None),
+            Incoming::Answered { packet, id, .. } => ((*packet).into(), Some(id)),
             Incoming::PubAck(id) => (PacketKind::PubAck, Some(id)),
             Incoming::PubRec(id) => (PacketKind::PubRec, Some(id)),
             Incoming::PubRel(id) => (PacketKind::PubRel, Some(id)),

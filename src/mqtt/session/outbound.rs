@@ -19,17 +19,21 @@ use std::time::Instant;
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing};
 use super::event::{Events, FirstUnanswered, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
+use super::outcome::{Outcome, Reason};
 use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
 use super::suspects::{Suspects, Suspicion};
-use super::waiting::Waiting;
+use super::waiting::{Room, Waiting};
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::packet::{Filter, PacketId, QoS};
+use crate::mqtt::packet::{Answer, Filter, PacketId, QoS};
 
 /// Identifiers that new commands leave free for renewals and for the next packets of commands with many
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
+
+/// Commands that may be handed in beyond the broker's quota. There are no more identifiers than that.
+const MOST_WAITING: usize = 65_535;
 
 /// The answer that a PUBREC asks for: PUBREL, unless the command was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(super) enum Released {
     UnknownInUse,
     /// None: a PUBREL was given up, and nothing more is sent under its identifier.
     GivenUp,
+    /// With MQTT 5: nothing is known of the message, and PUBREL says so [MQTT-3.6.2-1].
+    NotFound,
 }
 
 /// A packet that awaits an acknowledgment.
@@ -64,6 +70,10 @@ pub(super) struct Outbound<T> {
     window: u16,
     /// How many of them may be QoS 2 messages.
     window_qos2: u16,
+    /// How many PUBLISHes of QoS 1 and 2 the broker takes at one time [MQTT-4.9.0-1]: with MQTT 5 alone.
+    quota: Option<u16>,
+    /// How many of those that were sent on this link have not ended.
+    in_quota: usize,
     on_session_lost: OnSessionLost,
     ring: Ring<Entry<T>>,
     /// QoS 2 messages in the ring between PUBLISH and PUBCOMP that were not given up.
@@ -94,6 +104,8 @@ impl<T> Outbound<T> {
         Outbound {
             window: options.max_inflight.min(most),
             window_qos2: options.max_inflight_qos2.max(1),
+            quota: None,
+            in_quota: 0,
             on_session_lost: options.on_session_lost,
             ring: Ring::new(options.identifiers, options.first_identifier),
             exactly_once: 0,
@@ -116,7 +128,8 @@ impl<T> Outbound<T> {
         now: Instant,
     ) {
         let begin = output.position();
-        output.publish(&mut message, None, false);
+        let expiry = message.expiry(now);
+        output.publish(&mut message, None, false, expiry);
         self.suspects.note_company();
         self.leaving.push_unacknowledged(token, begin, output, now);
     }
@@ -133,7 +146,10 @@ impl<T> Outbound<T> {
             true => FILTERS_PER_PACKET,
             false => 1,
         };
-        for filters in filters.chunks(size).rev() {
+        let same =
+            |one: &Filter, other: &Filter| one.options.identifier == other.options.identifier;
+        let packets = filters.chunk_by(same).flat_map(|same| same.chunks(size));
+        for filters in packets.collect::<Vec<_>>().into_iter().rev() {
             let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
             let mut entry = Entry::new(None, body, now);
             if let [alone] = filters {
@@ -171,10 +187,15 @@ impl<T> Outbound<T> {
         if let Some(id) = self.poll_renewal() {
             return Some(id);
         }
-        if let Some(id) = self.recovery.poll_unsent(&self.ring) {
+        let has_quota = self.has_quota();
+        if let Some(id) = self.recovery.poll_unsent(&self.ring, has_quota) {
             return Some(id);
         }
-        let has_room = self.qos2_in_flight() < usize::from(self.window_qos2);
+        let has_room = Room {
+            qos2: self.qos2_in_flight() < usize::from(self.window_qos2),
+            quota: has_quota,
+            requests_pass: self.quota.is_some(),
+        };
         let standing = self.standing_suspects();
         let is_renewing = is_renewing && self.suspects.is_off();
         let entry = self
@@ -204,7 +225,12 @@ impl<T> Outbound<T> {
         let entry = self.ring.get_mut(id).filter(|entry| !entry.is_given_up())?;
         self.leaving.push(id, entry, output);
         match &mut entry.body {
-            Body::Publish(message) => output.publish(message, Some(id), entry.sent_in_session),
+            Body::Publish(message) => {
+                let expiry = message.expiry(now);
+                output.publish(message, Some(id), entry.sent_in_session, expiry);
+                entry.in_quota = self.quota.is_some();
+                self.in_quota += usize::from(entry.in_quota);
+            }
             Body::Release { .. } => output.release(id),
             Body::Subscribe(asked) => output.subscribe(id, asked.packet()),
             Body::Unsubscribe(left) => output.unsubscribe(id, left.packet()),
@@ -248,12 +274,25 @@ impl<T> Outbound<T> {
     pub(super) fn handle_puback(
         &mut self,
         id: PacketId,
+        answer: Option<Box<Answer>>,
         events: &mut Events<T>,
         now: Instant,
     ) -> bool {
         // A broker without QoS 2 answers it in the same way.
         let expected = |body: &Body| matches!(body, Body::Publish(_));
-        self.complete(id, expected, events, now)
+        self.complete(id, expected, answer, events, now)
+    }
+
+    /// PUBREC of MQTT 5 with a failure: it ends the message, and no PUBREL follows [MQTT-4.3.3-4].
+    pub(super) fn handle_refusal(
+        &mut self,
+        id: PacketId,
+        answer: Box<Answer>,
+        events: &mut Events<T>,
+        now: Instant,
+    ) -> bool {
+        let expected = |body: &Body| body.is_publish(QoS::ExactlyOnce);
+        self.complete(id, expected, Some(answer), events, now)
     }
 
     /// From the first PUBREC on the message itself is never sent again [MQTT-4.3.3-1].
@@ -263,6 +302,10 @@ impl<T> Outbound<T> {
     /// identifier is in use until PUBCOMP, or until the broker has lost the session. That of a command that was given up
     /// is, too, unless it was a PUBREL.
     pub(super) fn handle_pubrec(&mut self, id: PacketId, now: Instant) -> Released {
+        if self.quota.is_some() && !self.awaits_pubrec(id) {
+            self.suspects.note_company();
+            return Released::NotFound;
+        }
         if self.ring.is_free(id) {
             let release = Entry::release(&mut self.next_release, now);
             self.suspects.note_company();
@@ -315,6 +358,7 @@ impl<T> Outbound<T> {
     pub(super) fn handle_pubcomp(
         &mut self,
         id: PacketId,
+        answer: Option<Box<Answer>>,
         events: &mut Events<T>,
         now: Instant,
     ) -> bool {
@@ -331,7 +375,7 @@ impl<T> Outbound<T> {
             return true;
         }
         let expected = |body: &Body| matches!(body, Body::Release { .. });
-        self.complete(id, expected, events, now)
+        self.complete(id, expected, answer, events, now)
     }
 
     /// Ends the command that the broker has answered, and frees its identifier; returns false if its entry awaits
@@ -340,11 +384,15 @@ impl<T> Outbound<T> {
         &mut self,
         id: PacketId,
         expected: impl Fn(&Body) -> bool,
+        answer: Option<Box<Answer>>,
         events: &mut Events<T>,
         now: Instant,
     ) -> bool {
         let entry = sent(&mut self.ring, id).filter(|entry| expected(&entry.body));
         let Some(entry) = entry else {
+            let late = self.ring.get_mut(id).filter(|entry| entry.is_given_up());
+            let was_in_quota = late.is_some_and(|entry| std::mem::take(&mut entry.in_quota));
+            self.in_quota -= usize::from(was_in_quota);
             return false;
         };
         let token = entry.token.take();
@@ -352,7 +400,8 @@ impl<T> Outbound<T> {
             self.suspects.note_answer();
         }
         let is_witness = entry.on_this_link && !entry.is_release();
-        let outcome = entry.outcome(now);
+        let outcome = entry.outcome(answer, now);
+        self.in_quota -= usize::from(std::mem::take(&mut entry.in_quota));
         if std::mem::take(&mut entry.shares_identifier) {
             self.exactly_once += usize::from(!entry.is_exactly_once());
             entry.body.release(&mut self.next_release);
@@ -381,9 +430,73 @@ impl<T> Outbound<T> {
 
 /// Questions.
 impl<T> Outbound<T> {
+    /// With MQTT 5, the broker takes so many PUBLISHes of QoS 1 and 2 at one time on this link; with MQTT 3.1.1 it says
+    /// nothing.
+    pub(super) fn set_quota(&mut self, quota: Option<u16>) {
+        self.quota = quota;
+    }
+
+    /// Whether the broker takes one more PUBLISH of QoS 1 or 2 [MQTT-4.9.0-2].
+    pub(super) fn has_quota(&self) -> bool {
+        let has_some = |quota| self.in_quota < usize::from(quota);
+        self.quota.is_none_or(has_some)
+    }
+
+    /// Whether a PUBLISH of QoS 1 may be sent at once. With MQTT 3.1.1 it was asked before the command was handed in.
+    pub(super) fn lets_publish(&self) -> bool {
+        self.quota.is_none() || self.has_quota() && !self.has_waiting()
+    }
+
+    /// Whether commands may be handed in although there is no room for a PUBLISH, because others are among them that the
+    /// broker's quota must not delay [MQTT-3.3.4-8].
+    pub(super) fn has_room_for_requests(&self) -> bool {
+        self.quota.is_some()
+            && self.suspects.is_off()
+            && self.ring.room() > 0
+            && self.waiting.len() < MOST_WAITING
+    }
+
+    /// Whether PUBREC may come for this identifier, and be answered as one of ours.
+    fn awaits_pubrec(&self, id: PacketId) -> bool {
+        self.ring.get(id).is_some_and(|entry| {
+            entry.is_given_up() || entry.is_release() || entry.body.is_publish(QoS::ExactlyOnce)
+        })
+    }
+
+    /// The command under this identifier, of which a packet is to be sent.
+    pub(super) fn entry(&self, id: PacketId) -> Option<&Entry<T>> {
+        self.ring.get(id)
+    }
+
+    /// The command under this identifier is not sent. Returns the filters of a renewal.
+    pub(super) fn end_unsent(
+        &mut self,
+        id: PacketId,
+        reason: Reason,
+        events: &mut Events<T>,
+    ) -> Vec<String> {
+        let Some(entry) = self.ring.remove(id) else {
+            return Vec::new();
+        };
+        self.exactly_once -= usize::from(entry.is_exactly_once());
+        let outcome = match entry.ever_sent {
+            false => Outcome::NeverSent(reason),
+            true => Outcome::PerhapsDelivered(reason),
+        };
+        let filters = match entry.is_renewal() {
+            true => entry.filters().map(str::to_owned).collect(),
+            false => Vec::new(),
+        };
+        if let Some(token) = entry.token {
+            events.resolve(token, outcome);
+        }
+        filters
+    }
+
     /// Whether one more command may be handed in.
     pub(super) fn has_room(&self) -> bool {
         !self.has_waiting()
+            && self.has_quota()
             && match self.suspects.is_off() {
                 true => self.in_flight() < usize::from(self.window),
                 // One that shows whether the broker answers.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::mqtt::packet::QoS;
+use crate::mqtt::packet::{Answer, BrokerLimit, QoS};
 
 /// How a command ended. Each variant says what is known about the broker's side.
 ///
@@ -41,6 +41,8 @@ pub enum Outcome {
         latency: Duration,
         /// SUBSCRIBE only: the granted quality of service, filter by filter.
         granted: Vec<QoS>,
+        /// MQTT 5 only: the broker's words, if it said more than yes.
+        answer: Option<Box<Answer>>,
     },
     /// Nothing of it went out: it is safe to do it again.
     NeverSent(Reason),
@@ -50,6 +52,8 @@ pub enum Outcome {
     Refused {
         /// SUBSCRIBE: the granted quality of service, filter by filter, `None` where refused. Granted filters stay.
         granted: Vec<Option<QoS>>,
+        /// MQTT 5 only: why.
+        answer: Option<Box<Answer>>,
     },
     /// The loop ended, or was told to, before anything of it went out.
     Cancelled(Reason),
@@ -86,6 +90,12 @@ pub enum Reason {
     /// later one it stood alone for the acknowledgment time-out, and then the broker answered another command. So it is
     /// not sent again.
     Unanswered,
+    /// Its expiry passed before it was sent ([`MessageProperties::expiry`]). MQTT 5 only.
+    ///
+    /// [`MessageProperties::expiry`]: crate::mqtt::packet::MessageProperties::expiry
+    Expired,
+    /// It exceeds a limit that the broker stated when the connection was made. MQTT 5 only.
+    BrokerLimit(BrokerLimit),
 }
 
 impl Outcome {
@@ -95,6 +105,17 @@ impl Outcome {
             attempts,
             latency,
             granted: Vec::new(),
+            answer: None,
+        }
+    }
+
+    /// The broker's words on it: with MQTT 5, of a command that was refused, or that was done and more was said of it.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Outcome::Delivered { answer, .. } | Outcome::Refused { answer, .. } => {
+                answer.as_deref()
+            }
+            _ => None,
         }
     }
 
@@ -148,12 +169,17 @@ impl fmt::Display for Outcome {
             },
             Outcome::NeverSent(reason) => write!(f, "never sent: {reason}"),
             Outcome::PerhapsDelivered(reason) => write!(f, "perhaps delivered: {reason}"),
-            Outcome::Refused { granted } => write!(
-                f,
-                "refused by the broker ({} of {} filters)",
-                granted.iter().filter(|g| g.is_none()).count(),
-                granted.len()
-            ),
+            Outcome::Refused { granted, answer } => {
+                f.write_str("refused by the broker")?;
+                if !granted.is_empty() {
+                    let refused = granted.iter().filter(|g| g.is_none()).count();
+                    write!(f, " ({refused} of {} filters)", granted.len())?;
+                }
+                match answer {
+                    Some(answer) => write!(f, ", {answer}"),
+                    None => Ok(()),
+                }
+            }
             Outcome::Cancelled(reason) => write!(f, "cancelled: {reason}"),
         }
     }
@@ -162,6 +188,8 @@ impl fmt::Display for Outcome {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Reason::BrokerLimit(limit) => return limit.fmt(f),
+            Reason::Expired => "it expired before it could be sent",
             Reason::LinkLost => "the link was lost",
             Reason::SessionLost => "the broker lost the session",
             Reason::Terminated => "the loop was told to end",
@@ -196,6 +224,7 @@ mod tests {
             (
                 Outcome::Refused {
                     granted: vec![None, Some(QoS::AtMostOnce)],
+                    answer: None,
                 },
                 "the command was not delivered: refused by the broker (1 of 2 filters)",
             ),

@@ -7,8 +7,9 @@
 use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
+use crate::mqtt::codec::Encoder;
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::packet::{Ack, Connect, Filter, Logged, PacketId};
+use crate::mqtt::packet::{Ack, ConnAck5, Connect, Filter, Logged, PacketId, ReasonCode};
 use crate::mqtt::v4;
 
 /// Bytes waiting for the link above which no further command is taken.
@@ -25,6 +26,7 @@ const ACKNOWLEDGING_LIMIT: usize = 1024 * 1024;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Output {
     bytes: BytesMut,
+    encoder: Encoder,
     /// Whether `bytes` has grown beyond what is kept.
     is_large: bool,
     /// Bytes that ever left the buffer: the link took them, or they were dropped with a link.
@@ -45,36 +47,55 @@ impl Output {
     /// CONNECT, the first packet on a link [MQTT-3.1.0-1].
     pub(super) fn connect(&mut self, connect: &Connect<'_>) {
         self.bytes.clear();
-        v4::encode_connect(connect, &mut self.bytes);
+        self.encoder = Encoder::connect(connect, &mut self.bytes);
         self.secret_end = self.position();
         self.count("CONNECT", None, 0);
     }
 
-    /// PUBLISH, with an identifier unless it is QoS 0.
-    pub(super) fn publish(&mut self, message: &mut Outgoing, id: Option<PacketId>, dup: bool) {
+    /// CONNACK of MQTT 5 has stated what the broker takes. Of topic aliases no more than `most_aliases` are used.
+    pub(super) fn agree(&mut self, connack: &ConnAck5, most_aliases: u16) {
+        let largest = connack.maximum_packet_size.unwrap_or(u32::MAX);
+        self.encoder.agree(
+            connack.topic_alias_maximum.min(most_aliases),
+            usize::try_from(largest).unwrap_or(usize::MAX),
+            connack.identifiers_available,
+        );
+    }
+
+    /// PUBLISH, with an identifier unless it is QoS 0. The broker drops it after `expiry` seconds.
+    pub(super) fn publish(
+        &mut self,
+        message: &mut Outgoing,
+        id: Option<PacketId>,
+        dup: bool,
+        expiry: Option<u32>,
+    ) {
         let before = self.bytes.len();
-        message.encode(id, dup, &mut self.scratch, &mut self.bytes);
+        let (scratch, out) = (&mut self.scratch, &mut self.bytes);
+        self.encoder.publish(message, id, dup, expiry, scratch, out);
         self.count("PUBLISH", id, before);
     }
 
     /// PUBREL.
     pub(super) fn release(&mut self, id: PacketId) {
         let before = self.bytes.len();
-        v4::encode_ack(Ack::PubRel, id, &mut self.bytes);
+        let done = ReasonCode::SUCCESS;
+        self.encoder
+            .acknowledge(Ack::PubRel, id, done, &mut self.bytes);
         self.count("PUBREL", Some(id), before);
     }
 
     /// SUBSCRIBE with at least one filter.
     pub(super) fn subscribe(&mut self, id: PacketId, filters: &[Filter]) {
         let before = self.bytes.len();
-        v4::encode_subscribe(id, filters, &mut self.bytes);
+        self.encoder.subscribe(id, filters, &mut self.bytes);
         self.count("SUBSCRIBE", Some(id), before);
     }
 
     /// UNSUBSCRIBE with at least one filter.
     pub(super) fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
         let before = self.bytes.len();
-        v4::encode_unsubscribe(id, filters, &mut self.bytes);
+        self.encoder.unsubscribe(id, filters, &mut self.bytes);
         self.count("UNSUBSCRIBE", Some(id), before);
     }
 
@@ -85,17 +106,17 @@ impl Output {
         self.count("PINGREQ", None, before);
     }
 
-    /// DISCONNECT, the last packet on a link [MQTT-3.14.4-2].
-    pub(super) fn disconnect(&mut self) {
+    /// DISCONNECT, the last packet on a link [MQTT-3.14.4-2]. MQTT 3.1.1 has no code in it.
+    pub(super) fn disconnect(&mut self, code: ReasonCode) {
         let before = self.bytes.len();
-        v4::encode_disconnect(&mut self.bytes);
+        self.encoder.disconnect(code, &mut self.bytes);
         self.count("DISCONNECT", None, before);
     }
 
     /// The answer to a packet of the broker. See [`Output::is_behind_with_acks`].
-    pub(super) fn acknowledge(&mut self, ack: Ack, id: PacketId) {
+    pub(super) fn acknowledge(&mut self, ack: Ack, id: PacketId, code: ReasonCode) {
         let before = self.bytes.len();
-        v4::encode_ack(ack, id, &mut self.bytes);
+        self.encoder.acknowledge(ack, id, code, &mut self.bytes);
         self.acknowledging += self.bytes.len() - before;
         self.acknowledging_end = self.position();
         self.count(ack.name(), Some(id), before);
@@ -208,7 +229,7 @@ mod tests {
 
     fn publish(output: &mut Output, bytes: usize) {
         let message = Publish::new("t", QoS::AtMostOnce, vec![1; bytes]);
-        output.publish(&mut message.into(), None, false);
+        output.publish(&mut message.into(), None, false, None);
     }
 
     #[test]
@@ -241,12 +262,13 @@ mod tests {
             keep_alive: 60,
             last_will: None,
             credentials: Some(&credentials),
+            terms: None,
         };
         let mut output = Output::default();
         output.ping();
         output.advance(2);
         output.connect(&connect);
-        output.disconnect();
+        output.disconnect(ReasonCode::SUCCESS);
         let disconnect = [0xe0, 0];
         let length = output.bytes().len() - disconnect.len();
         assert!(output.bytes().ends_with(b"hunter2\xe0\x00"));
@@ -266,7 +288,7 @@ mod tests {
     fn acknowledgments_count_until_the_last_of_them_has_left() {
         let mut output = Output::default();
         while !output.is_behind_with_acks() {
-            output.acknowledge(Ack::PubAck, id(1));
+            output.acknowledge(Ack::PubAck, id(1), ReasonCode::SUCCESS);
         }
         let acknowledgments = output.bytes().len();
         output.ping();
@@ -280,7 +302,7 @@ mod tests {
     fn acknowledgments_that_a_lost_link_did_not_take_count_no_more() {
         let mut output = Output::default();
         while !output.is_behind_with_acks() {
-            output.acknowledge(Ack::PubRec, id(1));
+            output.acknowledge(Ack::PubRec, id(1), ReasonCode::SUCCESS);
         }
         output.handle_link_lost();
         assert!(!output.is_behind_with_acks());

@@ -9,9 +9,11 @@ use super::entry::Body;
 use super::event::{Event, LinkLoss};
 use super::inbound::Arrival;
 use super::outbound::Released;
+use super::outcome::Reason;
 use super::{LinkState, Noted, PacketKind, Session};
 use crate::mqtt::packet::{
-    Ack, ConnectReturnCode, Filter, Incoming, Message, PacketId, ProtocolError, QoS,
+    Ack, Answer, Answering, ConnAck5, ConnectReturnCode, Filter, Incoming, Message, PacketId,
+    ProtocolError, QoS, ReasonCode,
 };
 
 impl<T> Session<T> {
@@ -21,11 +23,15 @@ impl<T> Session<T> {
         clean_session: bool,
         now: Instant,
     ) -> Result<(), ProtocolError> {
+        if let Incoming::ConnAck5(connack) = packet {
+            return self.handle_connack5(connack, clean_session, now);
+        }
         let Incoming::ConnAck {
             session_present,
             code,
         } = packet
         else {
+            // MQTT 5 has a statement of its own for DISCONNECT [MQTT-3.14.0-1].
             return Err(ProtocolError::unexpected(
                 packet.name(),
                 "it came where CONNACK was expected",
@@ -48,19 +54,49 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    /// CONNACK of MQTT 5. A client that has no session asks for a clean start, so that the broker cannot have one
+    /// [MQTT-3.2.2-4].
+    fn handle_connack5(
+        &mut self,
+        connack: Box<ConnAck5>,
+        clean_start: bool,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        if connack.code.is_failure() {
+            self.link = LinkState::Down;
+            self.events.push(Event::ConnectRefused5(connack));
+            return Ok(());
+        }
+        if connack.session_present && clean_start {
+            return Err(ProtocolError::unexpected(
+                "CONNACK",
+                "session present after a clean start was asked for",
+                "MQTT-3.2.2-2",
+            ));
+        }
+        let session_present = connack.session_present;
+        let aliases = self.server.terms().map_or(0, |terms| terms.topic_aliases);
+        self.output.agree(&connack, aliases);
+        self.outbound.set_quota(Some(connack.receive_maximum));
+        self.server.handle_connected(connack);
+        self.on_connected(session_present, now);
+        Ok(())
+    }
+
     /// With the session kept, the packets in flight are sent again. Without it, every subscription is renewed before
     /// anything else, and the packets in flight are sent as new ones.
     pub(super) fn on_connected(&mut self, session_present: bool, now: Instant) {
         self.link = LinkState::Up;
         self.outbound.handle_connected(now);
-        self.liveness.handle_connected();
+        let connack = self.server.connack();
+        let keep_alive = connack.and_then(|connack| connack.server_keep_alive);
+        self.liveness.handle_connected(keep_alive);
         if !session_present {
             self.inbound.handle_session_lost();
             self.filters.owe_all();
             self.outbound.handle_session_lost(&mut self.events);
         }
-        let owed = self.filters.owed();
-        let owed: Vec<_> = owed.map(|(filter, qos)| Filter::new(filter, qos)).collect();
+        let owed: Vec<_> = self.filters.owed().collect();
         if self.outbound.begin_trials(&owed, now) {
             let begin = self.output.position();
             self.liveness.send_ping(None, &mut self.output, now);
@@ -85,21 +121,22 @@ impl<T> Session<T> {
         now: Instant,
     ) -> Result<(), ProtocolError> {
         match packet {
-            Incoming::Publish { id, message } => self.on_publish(id, message),
-            Incoming::PubRel(id) => {
-                self.inbound.handle_pubrel(id);
-                let begin = self.output.position();
-                self.output.acknowledge(Ack::PubComp, id);
-                self.note_own(PacketKind::PubComp, id.value(), begin);
-                self.send_acks();
-            }
-            Incoming::PubAck(id) => self.on_puback(id, now),
+            Incoming::Publish { id, message } => self.on_publish(id, message)?,
+            Incoming::PubRel(id) => self.on_pubrel(id),
+            Incoming::PubAck(id) => self.on_puback(id, None, now),
             Incoming::PubRec(id) => self.on_pubrec(id, now),
-            Incoming::PubComp(id) => self.on_pubcomp(id, now),
-            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, now)?,
-            Incoming::UnsubAck(id) => self.on_unsuback(id, now),
+            Incoming::PubComp(id) => self.on_pubcomp(id, None, now),
+            Incoming::SubAck { id, granted } => self.on_suback(id, &granted, None, now)?,
+            Incoming::UnsubAck(id) => self.on_unsuback(id, None, now)?,
+            Incoming::Answered { packet, id, answer } => {
+                return self.handle_answer(packet, id, answer, now);
+            }
+            Incoming::Disconnect(said) => {
+                self.close();
+                self.events.push(Event::Close(LinkLoss::Disconnected(said)));
+            }
             Incoming::PingResp => self.on_pingresp(now),
-            Incoming::ConnAck { .. } => {
+            Incoming::ConnAck { .. } | Incoming::ConnAck5(_) => {
                 return Err(ProtocolError::unexpected(
                     packet.name(),
                     "a second one on this connection",
@@ -110,25 +147,78 @@ impl<T> Session<T> {
         Ok(())
     }
 
+    /// An acknowledgment of MQTT 5 that says more than that it was done as asked.
+    fn handle_answer(
+        &mut self,
+        packet: Answering,
+        id: PacketId,
+        answer: Box<Answer>,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
+        let is_failure = answer.code.is_failure();
+        match packet {
+            Answering::PubAck => self.on_puback(id, Some(answer), now),
+            Answering::PubRec if is_failure => {
+                let events = &mut self.events;
+                let awaited = self.outbound.handle_refusal(id, answer, events, now);
+                self.on_answer("PUBREC", id, awaited, now);
+            }
+            Answering::PubRec => self.on_pubrec(id, now),
+            Answering::PubRel => self.on_pubrel(id),
+            Answering::PubComp => self.on_pubcomp(id, Some(answer), now),
+            Answering::SubAck => {
+                let granted: Vec<_> = answer.codes.iter().map(|code| code.granted()).collect();
+                self.on_suback(id, &granted, Some(answer), now)?;
+            }
+            Answering::UnsubAck => self.on_unsuback(id, Some(answer), now)?,
+        }
+        Ok(())
+    }
+
     /// The link is about to go. A packet that only ends a message or a PINGREQ still counts. SUBACK and UNSUBACK
     /// could be followed by another packet of ours.
     pub(super) fn handle_last_packet(&mut self, packet: &Incoming, now: Instant) {
         match packet {
-            Incoming::PubAck(id) => self.on_puback(*id, now),
-            Incoming::PubComp(id) => self.on_pubcomp(*id, now),
+            Incoming::PubAck(id) => self.on_puback(*id, None, now),
+            Incoming::PubComp(id) => self.on_pubcomp(*id, None, now),
             Incoming::PingResp => self.on_pingresp(now),
+            Incoming::Answered { packet, id, answer } => match packet {
+                Answering::PubAck => self.on_puback(*id, Some(answer.clone()), now),
+                Answering::PubComp => self.on_pubcomp(*id, Some(answer.clone()), now),
+                _ => {}
+            },
             _ => {}
         }
     }
 
-    pub(super) fn on_publish(&mut self, id: Option<PacketId>, message: Message) {
+    fn on_pubrel(&mut self, id: PacketId) {
+        let code = match self.inbound.handle_pubrel(id) {
+            true => ReasonCode::SUCCESS,
+            false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
+        };
+        let begin = self.output.position();
+        self.output.acknowledge(Ack::PubComp, id, code);
+        self.note_own(PacketKind::PubComp, id.value(), begin);
+        self.send_acks();
+    }
+
+    pub(super) fn on_publish(
+        &mut self,
+        id: Option<PacketId>,
+        message: Message,
+    ) -> Result<(), ProtocolError> {
+        if id.is_some_and(|id| !self.inbound.counts(id)) {
+            let problem = "more messages than the receive maximum allows are not acknowledged";
+            let error = ProtocolError::unexpected("PUBLISH", problem, "MQTT-3.3.4-9");
+            return Err(error.answered(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
+        }
         let left_some = self.inbound.has_left_some();
         if id.is_some_and(|id| !self.inbound.has_room_for(id, &message)) {
             if !left_some {
                 self.events.push(Event::Unread);
             }
             self.send_acks();
-            return;
+            return Ok(());
         }
         match self.inbound.handle_publish(id, message) {
             Arrival::Deliver(message, delivery) => {
@@ -139,10 +229,12 @@ impl<T> Session<T> {
         }
         // It may have taken the place of a message that the next acknowledgment waited for.
         self.send_acks();
+        Ok(())
     }
 
-    pub(super) fn on_puback(&mut self, id: PacketId, now: Instant) {
-        let awaited = self.outbound.handle_puback(id, &mut self.events, now);
+    pub(super) fn on_puback(&mut self, id: PacketId, answer: Option<Box<Answer>>, now: Instant) {
+        let events = &mut self.events;
+        let awaited = self.outbound.handle_puback(id, answer, events, now);
         self.on_answer("PUBACK", id, awaited, now);
     }
 
@@ -163,19 +255,27 @@ impl<T> Session<T> {
                     Released::Again => self.before_sending(id).map_or(0, |(number, _)| number),
                     _ => 0,
                 };
-                self.output.acknowledge(Ack::PubRel, id);
+                self.output
+                    .acknowledge(Ack::PubRel, id, ReasonCode::SUCCESS);
                 let (packet, id) = (PacketKind::PubRel, id.value());
                 self.note_encoded(Noted { packet, number, id }, true, begin);
             }
+            Released::NotFound => {
+                let begin = self.output.position();
+                let code = ReasonCode::PACKET_IDENTIFIER_NOT_FOUND;
+                self.output.acknowledge(Ack::PubRel, id, code);
+                self.note_own(PacketKind::PubRel, id.value(), begin);
+            }
             Released::GivenUp => self.ignore_unsolicited("PUBREC", Some(id)),
         }
-        if let Released::Unknown | Released::UnknownInUse = released {
+        if let Released::Unknown | Released::UnknownInUse | Released::NotFound = released {
             self.note_unsolicited("PUBREC", Some(id), "answered with PUBREL");
         }
     }
 
-    pub(super) fn on_pubcomp(&mut self, id: PacketId, now: Instant) {
-        let awaited = self.outbound.handle_pubcomp(id, &mut self.events, now);
+    pub(super) fn on_pubcomp(&mut self, id: PacketId, answer: Option<Box<Answer>>, now: Instant) {
+        let events = &mut self.events;
+        let awaited = self.outbound.handle_pubcomp(id, answer, events, now);
         self.on_answer("PUBCOMP", id, awaited, now);
     }
 
@@ -183,6 +283,7 @@ impl<T> Session<T> {
         &mut self,
         id: PacketId,
         answers: &[Option<QoS>],
+        words: Option<Box<Answer>>,
         now: Instant,
     ) -> Result<(), ProtocolError> {
         let Some(asked) = self.outbound.subscribing(id) else {
@@ -213,25 +314,34 @@ impl<T> Session<T> {
         for filter in refused {
             self.events.push(Event::SubscriptionRefused { filter });
         }
-        asked.answer(answers);
+        asked.answer(answers, words);
         self.outbound
             .handle_request_answered(id, &mut self.events, now);
         self.on_answer("SUBACK", id, true, now);
         Ok(())
     }
 
-    pub(super) fn on_unsuback(&mut self, id: PacketId, now: Instant) {
+    pub(super) fn on_unsuback(
+        &mut self,
+        id: PacketId,
+        words: Option<Box<Answer>>,
+        now: Instant,
+    ) -> Result<(), ProtocolError> {
         let left = self.outbound.unsubscribing(id);
         let awaited = left.is_some();
         if let Some(left) = left {
+            if let Some(words) = &words {
+                left.check(words)?;
+            }
             // A SUBSCRIBE that stood without an answer may have been granted behind it.
             let filters = left.packet().iter();
             filters.for_each(|filter| self.filters.remove(filter));
-            left.answer();
+            left.answer(words);
             self.outbound
                 .handle_request_answered(id, &mut self.events, now);
         }
         self.on_answer("UNSUBACK", id, awaited, now);
+        Ok(())
     }
 
     pub(super) fn on_pingresp(&mut self, now: Instant) {
@@ -304,6 +414,9 @@ impl<T> Session<T> {
 
     /// Puts the packet under this identifier into the output.
     pub(super) fn send(&mut self, id: PacketId, now: Instant) {
+        if self.server.is_version_5() && self.ends_unsent(id, now) {
+            return;
+        }
         let clock = self.liveness.clock(now);
         let begin = self.output.position();
         let before = self.before_sending(id);
@@ -334,6 +447,28 @@ impl<T> Session<T> {
         self.liveness.handle_sent(now);
     }
 
+    /// Ends the command under this identifier if the broker takes no such packet, or if the message has expired before it
+    /// was sent. What was sent once goes on after its expiry [MQTT-4.3.3-7].
+    fn ends_unsent(&mut self, id: PacketId, now: Instant) -> bool {
+        let Some(entry) = self.outbound.entry(id) else {
+            return false;
+        };
+        let expires = match &entry.body {
+            Body::Publish(message) if !entry.ever_sent => message.expires(),
+            _ => None,
+        };
+        let reason = match self.server.refuses_packet(&entry.body) {
+            Some(limit) => Reason::BrokerLimit(limit),
+            None if expires.is_some_and(|expires| expires <= now) => Reason::Expired,
+            None => return false,
+        };
+        for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
+            self.filters.remove(&filter);
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+        true
+    }
+
     /// A message stands in the output from this position on.
     pub(super) fn note_published(&mut self, begin: u64, now: Instant) {
         let bytes = self.output.position() - begin;
@@ -346,7 +481,7 @@ impl<T> Session<T> {
         }
         while let Some((ack, id, delivery)) = self.inbound.poll_ack() {
             let begin = self.output.position();
-            self.output.acknowledge(ack, id);
+            self.output.acknowledge(ack, id, ReasonCode::SUCCESS);
             let (packet, number, id) = (ack.into(), delivery.number(), id.value());
             self.note_encoded(Noted { packet, number, id }, false, begin);
         }

@@ -55,15 +55,26 @@ impl Recovery {
         }
     }
 
-    /// Takes the next packet that is to be sent again.
-    pub(super) fn poll_unsent<T>(&mut self, ring: &Ring<Entry<T>>) -> Option<PacketId> {
-        while let Some(id) = self.resending.pop_front() {
-            // It may have been answered meanwhile.
-            if ring.get(id).is_some_and(|entry| !entry.on_this_link) {
-                return Some(id);
-            }
+    /// Takes the next packet that is to be sent again. Without quota that is no PUBLISH.
+    pub(super) fn poll_unsent<T>(
+        &mut self,
+        ring: &Ring<Entry<T>>,
+        has_quota: bool,
+    ) -> Option<PacketId> {
+        // Some may have been answered meanwhile.
+        let is_unsent = |id: &PacketId| ring.get(*id).is_some_and(|entry| !entry.on_this_link);
+        while self.resending.front().is_some_and(|id| !is_unsent(id)) {
+            self.resending.pop_front();
         }
-        None
+        if has_quota {
+            return self.resending.pop_front();
+        }
+        let is_publish = |entry: &Entry<T>| matches!(entry.body, Body::Publish(_));
+        let mut ids = self.resending.iter();
+        let place = ids.position(|id| {
+            is_unsent(id) && ring.get(*id).is_some_and(|entry| !is_publish(entry))
+        })?;
+        self.resending.remove(place)
     }
 
     /// The link was of use: the broker acknowledged something.
@@ -128,11 +139,11 @@ mod tests {
         let mut recovery = Recovery::default();
         let releases = recovery.resume(&ring);
         assert_eq!(releases.into_iter().map(value).collect::<Vec<_>>(), [4, 2]);
-        assert_eq!(recovery.poll_unsent(&ring).map(value), Some(1));
+        assert_eq!(recovery.poll_unsent(&ring, true).map(value), Some(1));
         assert!(recovery.is_resending());
         // It was answered before its turn came.
         ring.remove(PacketId::new(3).unwrap());
-        assert_eq!(recovery.poll_unsent(&ring), None);
+        assert_eq!(recovery.poll_unsent(&ring, true), None);
         assert!(!recovery.is_resending());
     }
 

@@ -20,6 +20,17 @@ pub(super) struct Waiting<T> {
     held_by: Option<PacketId>,
 }
 
+/// The room for messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// For one of QoS 2.
+    pub(super) qos2: bool,
+    /// For one of QoS 1 or 2, by the broker's quota.
+    pub(super) quota: bool,
+    /// Whether SUBSCRIBE and UNSUBSCRIBE pass messages that wait for room [MQTT-3.3.4-8].
+    pub(super) requests_pass: bool,
+}
+
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
         Waiting {
@@ -50,21 +61,33 @@ impl<T> Waiting<T> {
 
     /// Takes the first command if it may be sent. While subscriptions are being renewed, only renewals may. The
     /// requests in `standing` hold nothing back: they are suspected, and the next answer to another command ends them.
-    /// A QoS 2 message may if there is room for one.
+    /// A message may if there is room for it.
     pub(super) fn poll(
         &mut self,
         ring: &Ring<Entry<T>>,
         is_renewing: bool,
         standing: &[PacketId],
-        has_room_for_qos2: bool,
+        room: Room,
     ) -> Option<Entry<T>> {
         let first = self.entries.front()?;
-        let held_back =
-            is_renewing && !first.is_renewal() || !has_room_for_qos2 && first.is_exactly_once();
-        if held_back || ring.room() == 0 || self.would_overtake(ring, standing) {
+        if is_renewing && !first.is_renewal() || ring.room() == 0 {
             return None;
         }
-        let mut first = self.entries.pop_front()?;
+        let is_held_back =
+            !room.qos2 && first.is_exactly_once() || !room.quota && first.is_publish();
+        let place = match is_held_back {
+            false if self.would_overtake(ring, standing) => return None,
+            false => 0,
+            true if !room.requests_pass => return None,
+            true => {
+                let place = self.entries.iter().position(Entry::is_request)?;
+                if find_request_before(&self.entries[place], ring, standing).is_some() {
+                    return None;
+                }
+                place
+            }
+        };
+        let mut first = self.entries.remove(place)?;
         first.has_overtaken |=
             !standing.is_empty() && find_request_before(&first, ring, &[]).is_some();
         Some(first)
@@ -91,6 +114,10 @@ impl<T> Waiting<T> {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
@@ -155,6 +182,14 @@ mod tests {
         Entry::new(Some(1), body, Instant::now())
     }
 
+    fn room(qos2: bool) -> Room {
+        Room {
+            qos2,
+            quota: true,
+            requests_pass: false,
+        }
+    }
+
     fn publish() -> Entry<u8> {
         let body = Body::Publish(Publish::new("t", QoS::AtLeastOnce, "x").into());
         Entry::new(Some(1), body, Instant::now())
@@ -168,11 +203,11 @@ mod tests {
         waiting.push_front(subscribe("a", true));
         assert!(
             waiting
-                .poll(&ring, true, &[], true)
+                .poll(&ring, true, &[], room(true))
                 .is_some_and(|e| e.is_renewal())
         );
-        assert_eq!(waiting.poll(&ring, true, &[], true), None);
-        assert!(waiting.poll(&ring, false, &[], true).is_some());
+        assert_eq!(waiting.poll(&ring, true, &[], room(true)), None);
+        assert!(waiting.poll(&ring, false, &[], room(true)).is_some());
         assert!(waiting.is_empty());
     }
 
@@ -182,13 +217,13 @@ mod tests {
         let under_way = ring.push(subscribe("a", false)).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(unsubscribe("a"));
-        assert_eq!(waiting.poll(&ring, false, &[], true), None);
+        assert_eq!(waiting.poll(&ring, false, &[], room(true)), None);
         // A request for another filter does not wait, but it goes in its turn.
         waiting.push_front(unsubscribe("b"));
-        assert!(waiting.poll(&ring, false, &[], true).is_some());
-        assert_eq!(waiting.poll(&ring, false, &[], true), None);
+        assert!(waiting.poll(&ring, false, &[], room(true)).is_some());
+        assert_eq!(waiting.poll(&ring, false, &[], room(true)), None);
         ring.remove(under_way);
-        assert!(waiting.poll(&ring, false, &[], true).is_some());
+        assert!(waiting.poll(&ring, false, &[], room(true)).is_some());
     }
 
     #[test]
@@ -199,10 +234,10 @@ mod tests {
         let message = Entry::new(Some(2), Body::Publish(message), Instant::now());
         waiting.push_back(message);
         waiting.push_back(publish());
-        assert_eq!(waiting.poll(&ring, false, &[], false), None);
+        assert_eq!(waiting.poll(&ring, false, &[], room(false)), None);
         waiting.push_front(subscribe("a", true));
         for (has_room, token) in [(false, None), (true, Some(2)), (false, Some(1))] {
-            let next = waiting.poll(&ring, false, &[], has_room);
+            let next = waiting.poll(&ring, false, &[], room(has_room));
             assert_eq!(next.map(|entry| entry.token), Some(token));
         }
     }
@@ -213,7 +248,7 @@ mod tests {
         ring.push(publish()).unwrap();
         let mut waiting = Waiting::default();
         waiting.push_back(subscribe("a", true));
-        assert_eq!(waiting.poll(&ring, false, &[], true), None);
+        assert_eq!(waiting.poll(&ring, false, &[], room(true)), None);
         assert_eq!(waiting.poll_renewal(&ring), None);
     }
 

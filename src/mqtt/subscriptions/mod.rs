@@ -100,6 +100,7 @@ impl<S: Copy + Ord> Subscriptions<S> {
         for Filter {
             filter,
             qos,
+            options,
             matching,
         } in filters
         {
@@ -123,7 +124,8 @@ impl<S: Copy + Ord> Subscriptions<S> {
             let highest = staying.map(|interest| interest.qos).max();
             self.insert(&name, matching.as_ref(), subscriber);
             self.interests.insert(id, name);
-            wanted.push(Filter::new(filter.clone(), highest.unwrap_or(*qos)));
+            let asked = Filter::new(filter.clone(), highest.unwrap_or(*qos));
+            wanted.push(asked.with_options(*options));
             added.push(id);
         }
         (wanted, added)

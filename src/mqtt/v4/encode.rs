@@ -165,6 +165,7 @@ mod tests {
             keep_alive: 60,
             last_will: None,
             credentials: Some(&credentials),
+            terms: None,
         };
         assert_eq!(
             bytes(|out| encode_connect(&connect, out)),
@@ -184,6 +185,7 @@ mod tests {
             keep_alive: 60,
             last_will: None,
             credentials: Some(&credentials),
+            terms: None,
         };
         let encoded = bytes(|out| encode_connect(&connect, out));
         assert!(
@@ -204,6 +206,7 @@ mod tests {
             keep_alive: 60,
             last_will: None,
             credentials: Some(&credentials),
+            terms: None,
         };
         let mut out = BytesMut::new();
         encode_connect(&connect, &mut out);
@@ -225,6 +228,7 @@ mod tests {
                 keep_alive: 60,
                 last_will: Some(will),
                 credentials,
+                terms: None,
             };
             bytes(|out| encode_connect(&connect, out))
         };
@@ -254,6 +258,7 @@ mod tests {
             keep_alive: 0,
             last_will: Some(&will),
             credentials: None,
+            terms: None,
         };
         let encoded = bytes(|out| encode_connect(&connect, out));
         // Remaining length: 10 + 4 + 3 + 2 + 65,535.

@@ -6,10 +6,14 @@
 //! before its body is buffered. Pure. Runs on the loop's thread.
 
 use std::num::NonZeroU16;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::mqtt::packet::{ConnAck5, Details, MessageProperties, PacketId, QoS, ReasonCode};
+use crate::mqtt::taken::make_room;
+#[cfg(any(test, fuzzing))]
+use crate::mqtt::taken::take_message;
 use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::connack;
@@ -20,10 +24,6 @@ use crate::mqtt::v5::varint;
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
-
-/// The longest payload, in bytes, that is copied out of the read buffer. Without the copy, small payloads in a queue
-/// would keep large buffers alive.
-const SMALL_PAYLOAD: usize = 4096;
 
 /// A packet from a server that has passed every check.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -105,15 +105,61 @@ struct Header {
     own_length: usize,
 }
 
+/// The packet that stands first in the buffer.
+pub(super) enum Found {
+    /// It was taken out.
+    Packet(Incoming5),
+    /// It is still there.
+    Publish(FoundPublish),
+}
+
+/// A whole PUBLISH in the buffer.
+pub(super) struct FoundPublish {
+    /// Without topic and payload.
+    pub(super) publish: ReceivedPublish,
+    /// Where its topic stands in the packet.
+    pub(super) topic: Range<usize>,
+    pub(super) payload_begin: usize,
+    /// The length of the packet.
+    pub(super) length: usize,
+}
+
 /// Takes the first packet out of `buffer`. Returns `None` while the packet is not complete.
 ///
 /// # Errors
 /// [`Violation`] when the bytes are not a packet that a server may send, or the packet is larger than
 /// `max_packet_size` (fixed header included). The content of the buffer is then of no more use.
+#[cfg(any(test, fuzzing))]
 pub fn decode5(
     buffer: &mut BytesMut,
     max_packet_size: usize,
 ) -> Result<Option<Incoming5>, Violation> {
+    let found = match read(buffer, max_packet_size)? {
+        None => return Ok(None),
+        Some(Found::Packet(packet)) => return Ok(Some(packet)),
+        Some(Found::Publish(found)) => found,
+    };
+    let mut publish = found.publish;
+    let message = take_message(
+        buffer,
+        found.length,
+        found.topic,
+        found.payload_begin,
+        publish.qos,
+    );
+    publish.topic = message.topic().to_owned();
+    publish.payload = message.to_payload();
+    Ok(Some(Incoming5::Publish(Box::new(publish))))
+}
+
+/// Takes the first packet out of `buffer`, unless it is a PUBLISH. Returns `None` while the packet is not complete.
+///
+/// # Errors
+/// As `decode5`.
+pub(super) fn read(
+    buffer: &mut BytesMut,
+    max_packet_size: usize,
+) -> Result<Option<Found>, Violation> {
     let Some(header) = header(buffer)? else {
         return Ok(None);
     };
@@ -128,27 +174,23 @@ pub fn decode5(
     }
     check_header(&header).map_err(of_header)?;
     if buffer.len() < header.length {
+        make_room(buffer, header.length);
         return Ok(None);
     }
     let body = &buffer[header.own_length..header.length];
     let of_packet = |problem: Problem| problem.of(header.packet, buffer, header.length);
-    let received = match header.kind {
-        FromServer::Publish => {
-            let (mut publish, begin) = publish(body, header.flags).map_err(of_packet)?;
-            let begin = header.own_length + begin;
-            if header.length - begin > SMALL_PAYLOAD {
-                let mut packet = buffer.split_to(header.length);
-                packet.advance(begin);
-                publish.payload = packet.freeze();
-                return Ok(Some(Incoming5::Publish(Box::new(publish))));
-            }
-            publish.payload = Bytes::copy_from_slice(&buffer[begin..header.length]);
-            Incoming5::Publish(Box::new(publish))
-        }
-        kind => answer(kind, body).map_err(of_packet)?,
-    };
+    if header.kind == FromServer::Publish {
+        let (publish, topic, begin) = publish(body, header.flags).map_err(of_packet)?;
+        return Ok(Some(Found::Publish(FoundPublish {
+            publish,
+            topic: header.own_length + 2..header.own_length + 2 + topic,
+            payload_begin: header.own_length + begin,
+            length: header.length,
+        })));
+    }
+    let received = answer(header.kind, body).map_err(of_packet)?;
     buffer.advance(header.length);
-    Ok(Some(received))
+    Ok(Some(Found::Packet(received)))
 }
 
 /// Reads type, flags and remaining length. Returns `None` while some of their bytes are missing.
@@ -328,8 +370,8 @@ fn disconnect(body: &[u8]) -> Result<Incoming5, Problem> {
     })
 }
 
-/// Reads a PUBLISH up to its payload. Returns where that begins, too.
-fn publish(body: &[u8], flags: u8) -> Result<(ReceivedPublish, usize), Problem> {
+/// Reads a PUBLISH up to its payload. Returns the length of its topic and where its payload begins, too.
+fn publish(body: &[u8], flags: u8) -> Result<(ReceivedPublish, usize, usize), Problem> {
     let mut reader = Reader { bytes: body, at: 0 };
     let topic = reader.text("topic")?;
     let qos = match (flags >> 1) & 3 {
@@ -366,8 +408,7 @@ fn publish(body: &[u8], flags: u8) -> Result<(ReceivedPublish, usize), Problem> 
             }
         })?;
     }
-    publish.topic = topic.to_owned();
-    Ok((publish, begin + length))
+    Ok((publish, topic.len(), begin + length))
 }
 
 /// Takes a property over. The walk has checked that it may stand here and fits its form.

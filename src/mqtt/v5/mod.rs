@@ -1,12 +1,13 @@
 //! \[5\] MQTT 5: encodes packets as bytes through rumqttc's codec, and decodes bytes by a walk of its own.
 //!
 //! rumqttc's decoder takes most packets that MQTT 5 forbids, and refuses or spoils some that it allows, so that every
-//! byte would have to be read before it. A reader that has read every byte has decoded the packet. The session does not
-//! speak MQTT 5 yet, so nothing uses this but its tests. Pure.
+//! byte would have to be read before it. A reader that has read every byte has decoded the packet. Pure.
 
+mod aliases;
 mod codes;
 mod connack;
 mod decode;
+mod decoder;
 mod encode;
 mod problem;
 mod properties;
@@ -16,7 +17,11 @@ mod varint;
 #[cfg(any(test, fuzzing))]
 pub(super) mod tests;
 
-pub use decode::{Incoming5, ReceivedPublish, decode5};
-pub use encode::{Connect5, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
+pub(crate) use aliases::{SentAlias, SentAliases};
+#[cfg(any(test, fuzzing))]
+pub use decode::decode5;
+pub use decode::{Incoming5, ReceivedPublish};
+pub use decoder::Decoder5;
+pub use encode::{PublishParts, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
 pub use encode::{encode_subscribe5, encode_unsubscribe5};
 pub use problem::Violation;

@@ -22,6 +22,12 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
+impl From<Violation> for ProtocolError {
+    fn from(violation: Violation) -> Self {
+        violation.error.answered(violation.answer)
+    }
+}
+
 /// The rule that a packet breaks.
 #[derive(Debug)]
 pub(super) struct Problem {

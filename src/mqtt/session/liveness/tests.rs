@@ -38,7 +38,7 @@ impl Fixture {
         let base = Instant::now();
         let mut liveness = Liveness::new(&options, base);
         liveness.handle_link_up(base);
-        liveness.handle_connected();
+        liveness.handle_connected(None);
         Fixture {
             liveness,
             output: Output::default(),
@@ -96,7 +96,7 @@ impl Fixture {
 
     fn publish(&mut self, bytes: usize) {
         let message = Publish::new("t", QoS::AtMostOnce, vec![0; bytes]);
-        self.output.publish(&mut message.into(), None, false);
+        self.output.publish(&mut message.into(), None, false, None);
     }
 
     /// The link takes all of the output.

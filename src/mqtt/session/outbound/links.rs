@@ -27,6 +27,7 @@ impl<T> Outbound<T> {
     ) -> Option<String> {
         self.leaving.take_back(taken, &mut self.ring);
         self.recovery.handle_link_lost();
+        self.in_quota = 0;
         self.waiting.handle_link_lost();
         let guilty = self.count_loss(taken, end, now);
         let refused = guilty.and_then(|id| self.give_up(id, Reason::Parked, events));
@@ -34,6 +35,7 @@ impl<T> Outbound<T> {
         for (id, entry) in self.ring.iter_mut() {
             entry.on_this_link = false;
             entry.shares_identifier = false;
+            entry.in_quota = false;
             entry.follows_release = false;
             if entry.is_renewal() {
                 self.suspects.keep_renewal(entry.filters(), entry.suspicion);

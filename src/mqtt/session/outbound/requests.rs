@@ -57,7 +57,7 @@ impl<T> Outbound<T> {
         }
         let is_too_early = entry.has_overtaken && self.has_rest_for(id, entry);
         if entry.is_answered() && !is_too_early {
-            self.complete(id, |_| true, events, now);
+            self.complete(id, |_| true, None, events, now);
             return;
         }
         self.handle_answered(id, true);

@@ -75,7 +75,7 @@ fn each_quality_of_service_ends_with_its_own_acknowledgment() {
     let mut t = Fixture::new();
     let once = t.publish(1, QoS::AtLeastOnce);
     let exactly = t.publish(2, QoS::ExactlyOnce);
-    assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
+    assert!(t.outbound.handle_puback(once, None, &mut t.events, t.now));
     assert_eq!(
         t.resolved(),
         Some((1, Outcome::delivered(1, Duration::ZERO)))
@@ -85,12 +85,18 @@ fn each_quality_of_service_ends_with_its_own_acknowledgment() {
     let pubrec = t.outbound.handle_pubrec(exactly, t.now);
     assert_eq!(pubrec, Released::Again);
     assert_eq!(t.resolved(), None);
-    assert!(t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
+    assert!(
+        t.outbound
+            .handle_pubcomp(exactly, None, &mut t.events, t.now)
+    );
     assert_eq!(
         t.resolved(),
         Some((2, Outcome::delivered(1, Duration::ZERO)))
     );
-    assert!(!t.outbound.handle_pubcomp(exactly, &mut t.events, t.now));
+    assert!(
+        !t.outbound
+            .handle_pubcomp(exactly, None, &mut t.events, t.now)
+    );
     assert_eq!(t.outbound.in_flight(), 0);
 }
 
@@ -109,9 +115,9 @@ fn a_pubrec_for_what_is_not_known_takes_the_identifier_until_pubcomp() {
         assert_eq!(t.outbound.handle_pubrec(id, t.now), expected);
     }
     assert_eq!((t.outbound.in_flight(), t.outbound.unresolved()), (2, 1));
-    assert!(t.outbound.handle_puback(once, &mut t.events, t.now));
+    assert!(t.outbound.handle_puback(once, None, &mut t.events, t.now));
     assert_eq!((t.outbound.in_flight(), t.outbound.unresolved()), (2, 0));
-    assert!(t.outbound.handle_pubcomp(once, &mut t.events, t.now));
+    assert!(t.outbound.handle_pubcomp(once, None, &mut t.events, t.now));
     assert_eq!(t.outbound.in_flight(), 1);
 }
 
@@ -129,7 +135,7 @@ fn without_an_identifier_a_command_waits_ahead_of_the_others() {
     assert!(t.outbound.has_unsent() && !t.outbound.has_room());
     assert_eq!(t.outbound.poll_unsent(false), None);
     let first = PacketId::new(1).unwrap();
-    assert!(t.outbound.handle_puback(first, &mut t.events, t.now));
+    assert!(t.outbound.handle_puback(first, None, &mut t.events, t.now));
     assert_eq!(t.outbound.poll_unsent(true), None);
     assert_eq!(t.outbound.poll_unsent(false), Some(first));
     assert_eq!(t.outbound.unresolved(), 9);

@@ -133,7 +133,7 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
                 false => format!("delivered x{attempts} [{}]", granted.join(" ")),
             }
         }
-        Outcome::Refused { granted } => {
+        Outcome::Refused { granted, .. } => {
             let granted: Vec<_> = granted
                 .iter()
                 .map(|g| g.map_or("-".to_owned(), |qos| qos.to_string()))

@@ -23,7 +23,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::v4;
 
 use super::packets::{connack, outcome_text, packet_text, puback, suback};
-use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS};
+use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS, ReasonCode};
 use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{
     DeliveryId, Event, LinkEnd, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
@@ -174,6 +174,7 @@ impl Transcript {
             keep_alive: 60,
             last_will: None,
             credentials: None,
+            terms: None,
         };
         self.session.handle_link_up(&connect, self.now);
         self.step();
@@ -232,7 +233,7 @@ impl Transcript {
     }
 
     pub(super) fn disconnect(&mut self) -> &mut Self {
-        self.session.disconnect();
+        self.session.disconnect(ReasonCode::SUCCESS);
         self.step();
         self
     }
@@ -426,6 +427,9 @@ impl Transcript {
                 resubscribing,
             } => self.connected = Some((session_present, resubscribing)),
             Event::ConnectRefused(code) => self.notes.push_back(format!("refused {code:?}")),
+            Event::ConnectRefused5(connack) => {
+                self.notes.push_back(format!("refused {}", connack.code));
+            }
             Event::Resolved { token, outcome, .. } => {
                 assert!(self.open.remove(&token), "{token} ended twice: {outcome}");
                 self.outcomes.insert(token, outcome);

@@ -247,6 +247,7 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
                 payload: message.to_payload(),
                 qos: message.qos,
                 retain: message.retain,
+                properties: None,
             };
             // Control characters may arrive, but U+0000.
             let may_arrive = |problem: &InvalidName| matches!(problem, InvalidName::Character { character, .. } if *character != '\0');

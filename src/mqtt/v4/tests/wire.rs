@@ -339,6 +339,9 @@ pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
         }
         Incoming::UnsubAck(id) => (0xb0, number(id)),
         Incoming::PingResp => (0xd0, Vec::new()),
+        Incoming::ConnAck5(_) | Incoming::Answered { .. } | Incoming::Disconnect(_) => {
+            unreachable!("a packet of MQTT 5")
+        }
     };
     let mut bytes = vec![first];
     let mut length = body.len();

@@ -1,16 +1,16 @@
 //! Packets to a server, byte by byte.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::mqtt::packet::{
-    Ack, Credentials, Filter, MessageProperties, PacketId, Publish, QoS, ReasonCode,
-    RetainHandling, SubscribeOptions, Will, WillProperties,
+    Ack, Connect, ConnectTerms, Credentials, Filter, MessageProperties, PacketId, Publish, QoS,
+    ReasonCode, RetainHandling, SubscribeOptions, Will, WillProperties,
 };
 use crate::mqtt::v5::{
-    Connect5, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5, encode_subscribe5,
-    encode_unsubscribe5,
+    PublishParts, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5,
+    encode_subscribe5, encode_unsubscribe5,
 };
 use crate::secret::Secret;
 
@@ -25,33 +25,30 @@ fn bytes(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     out[6..].to_vec()
 }
 
-fn connect<'a>() -> Connect5<'a> {
-    Connect5 {
+fn connect<'a>() -> Connect<'a> {
+    Connect {
         client_id: "me",
-        clean_start: true,
+        clean_session: true,
         keep_alive: 60,
-        session_expiry: 0,
-        receive_maximum: 65_535,
-        maximum_packet_size: None,
-        topic_alias_maximum: 0,
         last_will: None,
         credentials: None,
-        user_properties: &[],
+        terms: None,
     }
 }
 
 #[test]
 fn connect_leaves_out_what_the_standard_has_by_default() {
+    let terms = ConnectTerms::default();
     assert_eq!(
-        bytes(|out| encode_connect5(&connect(), out)),
+        bytes(|out| encode_connect5(&connect(), &terms, out)),
         b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x02me"
     );
-    let empty = Connect5 {
+    let empty = Connect {
         client_id: "",
         ..connect()
     };
     assert_eq!(
-        bytes(|out| encode_connect5(&empty, out)),
+        bytes(|out| encode_connect5(&empty, &terms, out)),
         b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"
     );
 }
@@ -62,25 +59,27 @@ fn connect_states_our_limits_the_will_and_the_password() {
         username: "u".into(),
         password: Secret::from(vec![0, 0xff]),
     };
-    let pairs = [("a".to_owned(), "b".to_owned())];
-    let will = Will::new("w", QoS::AtLeastOnce, &b"gone"[..]);
-    let more = WillProperties {
+    let mut will = Will::new("w", QoS::AtLeastOnce, &b"gone"[..]);
+    will.properties = WillProperties {
         delay: 5,
         message: MessageProperties {
             payload_is_text: true,
             ..MessageProperties::default()
         },
     };
-    let full = Connect5 {
-        clean_start: false,
+    let full = Connect {
+        clean_session: false,
+        last_will: Some(&will),
+        credentials: Some(&credentials),
+        ..connect()
+    };
+    let terms = ConnectTerms {
         session_expiry: 3600,
         receive_maximum: 20,
         maximum_packet_size: Some(131_072),
         topic_alias_maximum: 8,
-        last_will: Some((&will, &more)),
-        credentials: Some(&credentials),
-        user_properties: &pairs,
-        ..connect()
+        topic_aliases: 5,
+        user_properties: vec![("a".to_owned(), "b".to_owned())],
     };
     let properties =
         b"\x11\x00\x00\x0e\x10\x21\x00\x14\x27\x00\x02\x00\x00\x22\x00\x08\x26\x00\x01a\x00\x01b";
@@ -92,7 +91,7 @@ fn connect_states_our_limits_the_will_and_the_password() {
     ]
     .concat();
     assert_eq!(
-        bytes(|out| encode_connect5(&full, out)),
+        bytes(|out| encode_connect5(&full, &terms, out)),
         super::packet(0x10, &expected)
     );
 }
@@ -103,7 +102,19 @@ fn publish_has_properties_between_identifier_and_payload() {
     let mut publish = Publish::new("a/b", QoS::AtMostOnce, &b"xy"[..]);
     let encoded = |publish: &Publish, properties: &MessageProperties, id, dup, alias, known| {
         let alias = NonZeroU16::new(alias);
-        bytes(|out| encode_publish5(publish, properties, id, dup, alias, known, out))
+        let parts = PublishParts {
+            topic: publish.topic(),
+            payload: publish.payload(),
+            qos: publish.qos(),
+            retain: publish.retain(),
+            dup,
+            id,
+            properties: (!properties.is_empty()).then_some(properties),
+            expiry: properties.expiry,
+            alias,
+            topic_is_known: known,
+        };
+        bytes(|out| encode_publish5(&parts, out))
     };
     assert_eq!(
         encoded(&publish, &none, None, false, 0, false),
@@ -156,6 +167,7 @@ fn subscribe_has_options_for_each_filter_and_no_reserved_bit() {
         no_local,
         retain_as_published,
         retain_handling,
+        identifier: None,
     };
     let handlings = [
         RetainHandling::Always,
@@ -171,10 +183,8 @@ fn subscribe_has_options_for_each_filter_and_no_reserved_bit() {
             for (no_local, published) in
                 [(false, false), (true, false), (false, true), (true, true)]
             {
-                let filters = [(
-                    Filter::new("a", qos),
-                    options(no_local, published, handling),
-                )];
+                let options = options(no_local, published, handling);
+                let filters = [Filter::new("a", qos).with_options(options)];
                 let option = bits | level | u8::from(no_local) << 2 | u8::from(published) << 3;
                 let expected = [&b"\x82\x07\x00\x05\x00\x00\x01a"[..], &[option]].concat();
                 assert_eq!(
@@ -184,12 +194,9 @@ fn subscribe_has_options_for_each_filter_and_no_reserved_bit() {
             }
         }
     }
-    let filters = [(
-        Filter::new("#", QoS::AtMostOnce),
-        SubscribeOptions::default(),
-    )];
+    let filters = [Filter::new("#", QoS::AtMostOnce)];
     assert_eq!(
-        bytes(|out| encode_subscribe5(id(5), &filters, Some(128), out)),
+        bytes(|out| encode_subscribe5(id(5), &filters, NonZeroU32::new(128), out)),
         b"\x82\x0a\x00\x05\x03\x0b\x80\x01\x00\x01#\x00"
     );
     assert_eq!(

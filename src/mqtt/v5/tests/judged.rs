@@ -3,6 +3,8 @@
 //! That codec takes some packets that MQTT 5 forbids and refuses none that it allows. So it must take all that is taken
 //! here, and find the same in it: what it writes again reads the same.
 
+use std::num::NonZeroU32;
+
 use bytes::BytesMut;
 use mqtt5_protocol::packet::MqttPacket;
 use mqtt5_protocol::{FixedHeader, Packet};
@@ -15,7 +17,7 @@ use crate::mqtt::packet::{
     SubscribeOptions,
 };
 use crate::mqtt::v5::{
-    Incoming5, encode_ack5, encode_disconnect5, encode_publish5, encode_subscribe5,
+    Incoming5, PublishParts, encode_ack5, encode_disconnect5, encode_publish5, encode_subscribe5,
 };
 
 /// The judge reads these bytes, and writes again.
@@ -232,7 +234,18 @@ proptest! {
         let publish = Publish::new(topic.clone(), qos, &b"payload"[..]).with_retain(flags[0]);
         let mut out = BytesMut::new();
         let of_publish = (level > 0).then_some(id);
-        encode_publish5(&publish, &properties, of_publish, flags[1] && level > 0, None, false, &mut out);
+        encode_publish5(&PublishParts {
+            topic: &topic,
+            payload: publish.payload(),
+            qos,
+            retain: flags[0],
+            dup: flags[1] && level > 0,
+            id: of_publish,
+            properties: Some(&properties),
+            expiry,
+            alias: None,
+            topic_is_known: false,
+        }, &mut out);
         check(&out)?;
         prop_assert!(matches!(decoded(&out), Ok(Some(Incoming5::Publish(it)))
             if it.topic == topic && it.properties == properties && it.id == of_publish));
@@ -250,8 +263,9 @@ proptest! {
             no_local: flags[0],
             retain_as_published: flags[1],
             retain_handling: if flags[2] { RetainHandling::IfNew } else { RetainHandling::Never },
+            identifier: None,
         };
-        encode_subscribe5(id, &[(Filter::new(topic, qos), options)], Some(7), &mut out);
+        encode_subscribe5(id, &[Filter::new(topic, qos).with_options(options)], NonZeroU32::new(7), &mut out);
         prop_assert_eq!(judged(&out), Ok(out.to_vec()));
     }
 }

@@ -150,7 +150,7 @@ impl Record {
                 Incoming::PingResp => kind == Kind::Ping,
                 _ => false,
             },
-            (Refused { granted }, Cause::Packet(Incoming::SubAck { granted: said, .. }, _)) => {
+            (Refused { granted, .. }, Cause::Packet(Incoming::SubAck { granted: said, .. }, _)) => {
                 kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
             }
             (NeverSent(_), Cause::LinkLost) => qos == Some(0) && !touched,

@@ -10,7 +10,7 @@ use super::arrivals::Verdict;
 use super::record::{Cause, Kind, Record, Token};
 use super::server::level;
 use super::{Fault, Rule};
-use crate::mqtt::packet::{Connect, Filter, Incoming, Message, Publish};
+use crate::mqtt::packet::{Connect, Filter, Incoming, Message, Publish, ReasonCode};
 use crate::mqtt::session::{DeliveryId, Event, LinkEnd, Outcome, Reason, Session, SessionOptions};
 use crate::mqtt::v4::tests::wire::{self, FromClient};
 
@@ -125,7 +125,7 @@ impl Harness {
 
     pub(crate) fn disconnect(&mut self) -> Rule {
         self.record.disconnect();
-        self.session.disconnect();
+        self.session.disconnect(ReasonCode::SUCCESS);
         self.look(&Cause::Other)
     }
 
@@ -173,6 +173,7 @@ impl Harness {
             keep_alive: 10,
             credentials: None,
             last_will: None,
+            terms: None,
         };
         self.session.handle_link_up(&connect, self.now);
         self.look(&Cause::Other)
@@ -400,7 +401,9 @@ impl Harness {
                     delivery => self.unaccepted.extend(delivery),
                 }
             }
-            Event::Close(_) | Event::ConnectRefused(_) => self.closing = true,
+            Event::Close(_) | Event::ConnectRefused(_) | Event::ConnectRefused5(_) => {
+                self.closing = true;
+            }
             Event::SubscriptionRefused { filter } => self.refused.push(filter),
             Event::Connected { .. }
             | Event::GivenUp { .. }

@@ -337,6 +337,12 @@ impl Record {
             (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => self.trials.pong(),
             // Nothing else counts.
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
+            (
+                Stage::Up,
+                Incoming::ConnAck5(_) | Incoming::Answered { .. } | Incoming::Disconnect(_),
+            ) => {
+                unreachable!("these worlds speak MQTT 3.1.1")
+            }
             (Stage::Up, Incoming::PubRec(id)) => self.releases(id.value(), is_free),
             // An answer to a request that was not sent on this link ends nothing.
             (Stage::Up, Incoming::SubAck { id, granted }) => {
