@@ -29,6 +29,7 @@ use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::client::watch::{ConnectionEvents, NotReached, Watch};
 use crate::mqtt::limits::Limits;
+use crate::mqtt::packet::ConnAck5;
 use crate::options::Options;
 
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
@@ -210,6 +211,15 @@ impl Handle {
         is_reached: impl FnMut(&ConnectionState) -> bool,
     ) -> Result<ConnectionState, NotReached> {
         self.watch.wait_for(timeout, is_reached)
+    }
+
+    /// What the broker of MQTT 5 said in its last CONNACK: what it allows on this connection. `None` with MQTT 3.1.1, and
+    /// while there is no connection.
+    pub fn negotiated(&self) -> Option<Arc<ConnAck5>> {
+        match self.connection() {
+            ConnectionState::Online { negotiated, .. } => negotiated,
+            _ => None,
+        }
     }
 
     /// A new observer of the connection: what happens to it from now on, step by step. There may be any number of them, and

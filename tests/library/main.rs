@@ -38,5 +38,6 @@ mod subscriptions;
 mod suspects;
 mod too_large;
 mod unread;
+mod version5;
 mod violations;
 mod watching;

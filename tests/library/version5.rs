@@ -1,0 +1,73 @@
+//! MQTT 5 with a real broker: messages with their properties, and what the broker allows.
+
+use std::time::Duration;
+
+use crate::support::running::{Running, security, told};
+use crate::support::{HANG, Mosquitto};
+use mqtt_connection_sharing::options::Options;
+use mqtt_connection_sharing::{
+    Filter, MessageProperties, Outcome, Protocol, Publish, QoS, ReasonCode, WhenFull,
+};
+
+fn options(broker: &Mosquitto) -> Options {
+    let mut options = Options::new("127.0.0.1", "five");
+    options.port = broker.port();
+    options.connect_interval = Duration::ZERO;
+    options.security = security(broker.certs());
+    options.protocol = Protocol::V5;
+    options
+}
+
+#[test]
+fn messages_of_each_qos_come_with_what_their_publisher_added() {
+    let broker = Mosquitto::start();
+    let running = Running::start(options(&broker));
+    let handle = running.handle();
+    let inbox = handle.inbox(8, WhenFull::WaitAside);
+    let filters = vec![Filter::new("t/+", QoS::ExactlyOnce)];
+    let granted = told(handle.subscribe(&inbox, filters).unwrap());
+    assert!(granted.is_delivered(), "{granted}");
+    let negotiated = handle.negotiated().unwrap();
+    assert!(negotiated.receive_maximum > 0 && !negotiated.session_present);
+    let properties = MessageProperties {
+        expiry: Some(60),
+        content_type: Some("text/plain".to_owned()),
+        user_properties: vec![("a".to_owned(), "b".to_owned())],
+        ..MessageProperties::default()
+    };
+    for (level, payload) in [
+        (0, "x".to_owned()),
+        (1, "y".to_owned()),
+        (2, "z".repeat(500)),
+    ] {
+        let qos = QoS::try_from(level).unwrap();
+        for properties in [MessageProperties::default(), properties.clone()] {
+            let message = Publish::new("t/1", qos, payload.clone());
+            let message = message.with_properties(properties.clone());
+            let outcome = told(handle.publish(message).unwrap());
+            assert!(outcome.is_delivered(), "{outcome}");
+            let came = inbox.recv_timeout(HANG).unwrap();
+            assert_eq!((came.qos(), came.payload()), (qos, payload.as_bytes()));
+            let received = came.received().map(|received| received.properties.clone());
+            assert_eq!(
+                received.unwrap_or_default().user_properties,
+                properties.user_properties
+            );
+        }
+    }
+    // Nobody has subscribed to it.
+    let outcome = told(
+        handle
+            .publish(Publish::new("u", QoS::AtLeastOnce, "x"))
+            .unwrap(),
+    );
+    let Outcome::Delivered { answer, .. } = outcome else {
+        panic!("{outcome}");
+    };
+    assert_eq!(
+        answer.map(|answer| answer.code),
+        Some(ReasonCode::new(0x10))
+    );
+    assert!(told(handle.terminate(HANG)).is_delivered());
+    assert!(running.join().result.is_ok());
+}
