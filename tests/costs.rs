@@ -21,7 +21,8 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use bytes::BytesMut;
-use mqtt_connection_sharing::options::{RecordingSize, Security, TlsOptions};
+use mqtt_connection_sharing::options::{Options, RecordingSize, Security, TlsOptions};
+use mqtt_connection_sharing::recording::What;
 use mqtt_connection_sharing::{Batch, ByHand, Client, EventKind, Handle, Ticket, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS, Topic};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
@@ -507,14 +508,16 @@ impl Stream for TlsStream<Records> {
     }
 }
 
-/// One write becomes one record, or one for each 16 KiB.
-#[test]
-fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
-    /// Six records hold the messages; there are more if the loop wakes before all are queued.
-    const RECORDS: u64 = 8;
-    /// One record holds the answers if the broker's messages are read at once.
-    const ANSWERS: u64 = 2;
-    let _alone = alone();
+/// A loop with so many messages queued, and the link with TLS on which the server expects them.
+fn secured(
+    message: impl Fn() -> Publish,
+    change: impl FnOnce(&mut Options),
+) -> (
+    Connection<TlsStream<Records>>,
+    Connection,
+    Running,
+    Vec<Ticket>,
+) {
     let certs = Certs::generate();
     let pem = |file| fs::read(file).expect("a PEM file");
     let server = certs.server();
@@ -522,14 +525,14 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     let acceptor = TlsAcceptor::new(identity.expect("an identity")).expect("an acceptor");
     let mut broker = ScriptedBroker::bind();
     let mut options = options(&broker);
-    options.max_inflight = WINDOW;
-    options.command_queue = usize::from(WINDOW);
+    change(&mut options);
+    let count = options.command_queue;
     let mut tls = TlsOptions::default();
     tls.ca = Some(certs.ca().into());
     options.security = Security::Tls(tls);
     let running = Running::start(options);
-    let queued: Vec<_> = (0..WINDOW)
-        .map(|_| running.handle().publish(publish()).expect("room"))
+    let queued = (0..count)
+        .map(|_| running.handle().publish(message()).expect("room"))
         .collect();
     let mut plain = broker.accept();
     let records = Records {
@@ -541,6 +544,21 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     let tls = acceptor.accept(records).expect("a handshake");
     let mut link = Connection::over(tls);
     link.expect_connect();
+    (link, plain, running, queued)
+}
+
+/// One write becomes one record, or one for each 16 KiB.
+#[test]
+fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
+    /// Six records hold the messages; there are more if the loop wakes before all are queued.
+    const RECORDS: u64 = 8;
+    /// One record holds the answers if the broker's messages are read at once.
+    const ANSWERS: u64 = 2;
+    let _alone = alone();
+    let (mut link, plain, running, queued) = secured(publish, |options| {
+        options.max_inflight = WINDOW;
+        options.command_queue = usize::from(WINDOW);
+    });
     let count = |link: &mut Connection<_>| -> u64 {
         let tls: &mut TlsStream<Records> = link.stream();
         tls.get_ref().count
@@ -577,6 +595,42 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
     let records = count(&mut link) - before;
     println!("{WINDOW} acknowledgments in {records} records");
     assert!(records <= ANSWERS, "{WINDOW} acknowledgments in {records}");
+    let end = running.handle().terminate(Duration::ZERO);
+    link.expect_disconnect();
+    link.expect_closed();
+    link.close();
+    plain.close();
+    assert!(running.join().result.is_ok());
+    assert!(told(end).is_delivered());
+}
+
+/// TLS makes a record of each 16 KiB. Several of them leave with one call of the system.
+#[test]
+fn large_messages_leave_with_fewer_calls_than_records() {
+    const MESSAGES: usize = 32;
+    /// Writes for each record. Before records were gathered it was 1.
+    const WRITES: f64 = 0.5;
+    let _alone = alone();
+    let message = || Publish::new("costs", QoS::AtLeastOnce, vec![b'x'; 16 * 1024]);
+    let (mut link, plain, running, queued) = secured(message, |options| {
+        options.command_queue = MESSAGES;
+        options.max_inflight = WINDOW;
+        options.recording = Some(RecordingSize::default());
+    });
+    link.send_connack(v4::ConnectReturnCode::Success, false);
+    let ids: Vec<_> = (0..MESSAGES).map(|_| link.expect_publish().pkid).collect();
+    ids.into_iter().for_each(|id| link.send_puback(id));
+    expect_delivered(queued);
+    let reading = running.handle().recording().expect("it is on").read();
+    let writes = reading.records.iter();
+    let writes = writes.filter(|record| matches!(record.what, What::Write { .. }));
+    let (writes, records) = (writes.count(), running.handle().stats().writes);
+    println!("{records} records in {writes} writes");
+    assert!(records as usize >= MESSAGES, "{records} records");
+    assert!(
+        writes as f64 <= WRITES * records as f64,
+        "{writes} writes of {records} records"
+    );
     let end = running.handle().terminate(Duration::ZERO);
     link.expect_disconnect();
     link.expect_closed();

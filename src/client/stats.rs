@@ -57,7 +57,7 @@ pub struct Stats {
     pub packets_sent: u64,
     /// MQTT packets of all kinds that came.
     pub packets_received: u64,
-    /// Writes that links took. With OpenSSL, the TLS library on Linux, each is one record of at most 16 KiB.
+    /// Writes that links took. With TLS these are its records of at most 16 KiB, several of which may leave at once.
     pub writes: u64,
 
     /// Commands in the queue now. Threads that wait for room in it are not counted.

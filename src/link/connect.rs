@@ -21,6 +21,7 @@ use crate::link::look::Look;
 use crate::link::race::{Race, RaceEvent};
 use crate::link::readiness::Readiness;
 use crate::link::resolve::Resolver;
+use crate::link::secured::SecuredLink;
 use crate::link::steps::AttemptStep;
 use crate::link::tls::{self, Connector, TlsDetails};
 use crate::link::{Link, Socket};
@@ -370,7 +371,8 @@ impl Attempt {
                 let tls = Arc::new(details(&mut stream));
                 self.tls = Some(Arc::clone(&tls));
                 self.step(AttemptStep::TlsDone { tls });
-                return Some(AttemptProgress::Done(Box::new(stream), deadline));
+                let link = Box::new(SecuredLink::new(stream));
+                return Some(AttemptProgress::Done(link, deadline));
             }
             Err(HandshakeError::WouldBlock(handshake)) => {
                 self.stage = AttemptStage::Handshaking {

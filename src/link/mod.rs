@@ -20,6 +20,7 @@ mod look;
 mod race;
 pub(crate) mod readiness;
 pub(crate) mod resolve;
+mod secured;
 pub(crate) mod steps;
 pub(crate) mod tls;
 
@@ -28,7 +29,6 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 
 use mio::net::TcpStream;
-use native_tls::TlsStream;
 
 use tls::hello::{Cipher, HelloReader, TlsVersion};
 
@@ -47,12 +47,18 @@ pub(crate) trait Link: Read + Write + Send {
     /// are there already. So no read that would block need follow one that took less than it could have.
     fn trust_short_reads(&mut self);
 
+    /// How many pieces so many bytes leave in that it took at once: one, or with TLS one for each record.
+    fn pieces(&self, _bytes: usize) -> u64 {
+        1
+    }
+
     /// Says that nothing more will be sent. Bytes that were sent are still delivered.
     fn finish(&mut self);
 }
 
 /// A socket that is read in large pieces. TLS asks for the header of a record, then for its body,
-/// then for the next header: three system calls where one does.
+/// then for the next header: three system calls where one does. Several records that TLS writes leave together, if
+/// they are gathered (`secured.rs`).
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
@@ -65,6 +71,10 @@ pub(crate) struct Socket {
     trusts_short_reads: bool,
     /// The last read took less than it could have: there was no more.
     drained: bool,
+    /// Bytes to send, whether TLS adds to them, and how many of them the system has taken.
+    gathered: Vec<u8>,
+    gathers: bool,
+    sent: usize,
 }
 
 impl Socket {
@@ -77,6 +87,9 @@ impl Socket {
             filled: 0..0,
             trusts_short_reads: false,
             drained: false,
+            gathered: Vec::new(),
+            gathers: false,
+            sent: 0,
         }
     }
 
@@ -91,6 +104,31 @@ impl Socket {
     /// Takes the version and the cipher suite that the server has chosen. From now on nothing is looked at any more.
     pub(crate) fn take_chosen(&mut self) -> Option<(TlsVersion, Cipher)> {
         self.hello.take()?.chosen()
+    }
+
+    /// Writes stay in memory until [`Socket::end_gathering`]. Call it when all that was gathered has left.
+    fn gather(&mut self) {
+        self.gathered.clear();
+        self.sent = 0;
+        self.gathers = true;
+    }
+
+    fn end_gathering(&mut self) {
+        self.gathers = false;
+    }
+
+    /// How many bytes were gathered, those that have left included.
+    fn gathered(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Has the system take what was gathered, with one call. Returns how much of it has left, with this call and
+    /// before.
+    fn send_gathered(&mut self) -> io::Result<usize> {
+        if self.sent < self.gathered.len() {
+            self.sent += self.stream.write(&self.gathered[self.sent..])?;
+        }
+        Ok(self.sent)
     }
 }
 
@@ -118,6 +156,14 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.gathers {
+            self.gathered.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        // TLS answers by itself, an update of keys for one. Its bytes keep their place behind the others.
+        if self.send_gathered()? < self.gathered.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.stream.write(bytes)
     }
 
@@ -143,26 +189,6 @@ impl Link for Socket {
 
     fn finish(&mut self) {
         ignore_lost(self.stream.shutdown(Shutdown::Write));
-    }
-}
-
-/// TLS over TCP.
-impl Link for TlsStream<Socket> {
-    fn socket(&mut self) -> &mut TcpStream {
-        &mut self.get_mut().stream
-    }
-
-    fn received(&self) -> u64 {
-        self.get_ref().received
-    }
-
-    fn trust_short_reads(&mut self) {
-        self.get_mut().trust_short_reads();
-    }
-
-    fn finish(&mut self) {
-        ignore_lost(TlsStream::shutdown(self));
-        ignore_lost(self.socket().shutdown(Shutdown::Write));
     }
 }
 

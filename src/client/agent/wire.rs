@@ -144,12 +144,14 @@ impl Wire {
             return Ok(None);
         };
         let length = would_block(link.write(bytes), &mut self.writable)?;
-        self.bytes_written += length.unwrap_or(0) as u64;
-        self.writes += u64::from(length.is_some());
+        if let Some(length) = length {
+            self.bytes_written += length as u64;
+            self.writes += link.pieces(length);
+        }
         Ok(length)
     }
 
-    /// How many writes all links took.
+    /// How many writes all links took, or records if they had TLS.
     pub(super) fn writes(&self) -> u64 {
         self.writes
     }

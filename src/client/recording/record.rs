@@ -175,7 +175,7 @@ pub enum What {
         /// How many.
         bytes: u64,
     },
-    /// The link took bytes: one TLS record, or one for each 16 KiB.
+    /// The link took bytes at once: one TLS record, or one for each 16 KiB.
     Write {
         /// How many.
         bytes: u64,
