@@ -9,7 +9,7 @@ use std::time::Duration;
 use mqtt_connection_sharing::Ended;
 use mqtt_connection_sharing::options::Security;
 
-use super::traffic::Received;
+use super::traffic::ReceivedCounts;
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
@@ -82,7 +82,7 @@ pub(crate) struct CameBack {
     /// Messages that should have come.
     pub(crate) expected: u64,
     /// Those that came, and others.
-    pub(crate) received: Received,
+    pub(crate) received: ReceivedCounts,
     /// Those that were acknowledged and did not, without those that were dropped.
     pub(crate) lost: u64,
     /// Those that did not and were not acknowledged; perhaps they were not even published.
@@ -93,7 +93,7 @@ pub(crate) struct CameBack {
 
 impl fmt::Display for CameBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Received {
+        let ReceivedCounts {
             distinct,
             duplicated,
             reordered,
@@ -193,7 +193,7 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn came(received: Received, lost: u64, dropped: u64) -> String {
+    fn came(received: ReceivedCounts, lost: u64, dropped: u64) -> String {
         let expected = received.distinct + lost + dropped;
         let came = CameBack {
             expected,
@@ -243,9 +243,9 @@ mod tests {
 
     #[test]
     fn zeros_are_words_and_other_counts_are_numbers() {
-        let all = Received {
+        let all = ReceivedCounts {
             distinct: 8,
-            ..Received::default()
+            ..ReceivedCounts::default()
         };
         assert_eq!(
             came(all, 0, 0),
@@ -253,7 +253,7 @@ mod tests {
         );
         assert_eq!(
             came(
-                Received {
+                ReceivedCounts {
                     duplicated: 2,
                     ..all
                 },
@@ -262,7 +262,7 @@ mod tests {
             ),
             "8 of 8 received; 2 repeated, nothing lost or out of order"
         );
-        let some = Received {
+        let some = ReceivedCounts {
             distinct: 5,
             duplicated: 1,
             reordered: 2,
@@ -275,7 +275,7 @@ mod tests {
         );
         assert_eq!(
             came(
-                Received {
+                ReceivedCounts {
                     reordered: 0,
                     ..some
                 },

@@ -258,7 +258,7 @@ impl Begun {
 
 /// Counts of the messages that came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedCounts {
     /// Distinct messages of the plan.
     pub(crate) distinct: u64,
     /// Those that came again.
@@ -276,7 +276,7 @@ pub(crate) struct Account {
     /// Without it every message of the plan is expected.
     begun: Option<Arc<Begun>>,
     seen: Vec<Seen>,
-    received: Received,
+    received: ReceivedCounts,
 }
 
 /// The messages of one publisher that came back.
@@ -298,7 +298,7 @@ impl Account {
             seen: seen.collect(),
             plan: plan.clone(),
             begun: None,
-            received: Received::default(),
+            received: ReceivedCounts::default(),
         }
     }
 
@@ -337,7 +337,7 @@ impl Account {
         self.received.distinct == self.plan.total()
     }
 
-    pub(crate) fn received(&self) -> Received {
+    pub(crate) fn received(&self) -> ReceivedCounts {
         self.received
     }
 }
@@ -382,8 +382,8 @@ mod tests {
         message(publish.topic(), publish.payload())
     }
 
-    fn received(distinct: u64, duplicated: u64, reordered: u64, unexpected: u64) -> Received {
-        Received {
+    fn received(distinct: u64, duplicated: u64, reordered: u64, unexpected: u64) -> ReceivedCounts {
+        ReceivedCounts {
             distinct,
             duplicated,
             reordered,

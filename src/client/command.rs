@@ -9,8 +9,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::client::outlet::InboxId;
-use crate::client::queue::RequestMark;
 use crate::client::recording::{PacketKind, Recorder, What};
+use crate::client::request_mark::RequestMark;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;

@@ -27,6 +27,7 @@ pub(crate) mod outlet;
 pub(crate) mod push;
 pub(crate) mod queue;
 pub mod recording;
+pub(crate) mod request_mark;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticket;

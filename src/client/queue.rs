@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::line::{Line, NotAdmitted, Patience};
 use crate::client::loop_thread;
+use crate::client::request_mark::RequestMark;
 use crate::client::waiter::Waiter;
 
 /// From this capacity on a thread that is let in has a share of the queue: one of so many, or less. In a smaller queue
@@ -57,7 +58,7 @@ struct QueueState {
     capacity: usize,
     ended: AtomicBool,
     /// Commands other than PUBLISH that are queued or wait for room.
-    requests: Arc<AtomicUsize>,
+    requests: Arc<AtomicU64>,
     doorbell: Arc<Doorbell>,
     line: Line<Command>,
 }
@@ -68,19 +69,6 @@ pub(crate) enum QueueEntry {
     AtOnce,
     /// The thread waited for room.
     AfterWaiting,
-}
-
-/// Tells the loop that there is a command other than PUBLISH, from when it is made until the loop takes it or the thread
-/// gets it back: each such command has one.
-#[derive(Debug, Default)]
-pub(crate) struct RequestMark(Option<Arc<AtomicUsize>>);
-
-impl Drop for RequestMark {
-    fn drop(&mut self) {
-        if let Some(requests) = &self.0 {
-            requests.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// Why a command was not queued; it comes back.
@@ -211,10 +199,7 @@ impl CommandSender {
 
     /// A mark for a command other than PUBLISH.
     pub(crate) fn mark_request(&self) -> RequestMark {
-        let requests = &self.shared.requests;
-        // The bell is rung behind the command, so the loop that looks for it sees this.
-        requests.fetch_add(1, Ordering::Relaxed);
-        RequestMark(Some(Arc::clone(requests)))
+        RequestMark::new(&self.shared.requests)
     }
 
     /// Whether the loop has ended, so that nothing is queued any more.

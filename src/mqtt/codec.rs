@@ -14,19 +14,19 @@ const ALIAS_BYTES: usize = 3;
 
 /// The decoder of one link.
 #[derive(Debug, Clone)]
-pub enum Decoder {
+pub enum LinkDecoder {
     /// Of MQTT 3.1.1.
     V4(v4::Decoder),
     /// Of MQTT 5.
     V5(v5::Decoder5),
 }
 
-impl Decoder {
+impl LinkDecoder {
     /// The bytes of a new link will come.
     pub fn reset(&mut self) {
         match self {
-            Decoder::V4(decoder) => decoder.reset(),
-            Decoder::V5(decoder) => decoder.reset(),
+            LinkDecoder::V4(decoder) => decoder.reset(),
+            LinkDecoder::V5(decoder) => decoder.reset(),
         }
     }
 
@@ -37,17 +37,17 @@ impl Decoder {
     #[inline]
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
         match self {
-            Decoder::V4(decoder) => decoder.decode(buffer),
-            Decoder::V5(decoder) => decoder.decode(buffer),
+            LinkDecoder::V4(decoder) => decoder.decode(buffer),
+            LinkDecoder::V5(decoder) => decoder.decode(buffer),
         }
     }
 
     /// How many bytes were taken of a message that is being read away.
     pub fn skipped(&self) -> usize {
         match self {
-            Decoder::V4(decoder) => decoder.skipped(),
+            LinkDecoder::V4(decoder) => decoder.skipped(),
             // The broker was told the limit, so that a larger packet breaks the protocol.
-            Decoder::V5(_) => 0,
+            LinkDecoder::V5(_) => 0,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::app::json::SCHEMA;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::picture::{MessageCounts, Recordings};
 use crate::app::problems::{not_started, panicked, were_dropped};
-use crate::app::traffic::{Account, Plan, Received};
+use crate::app::traffic::{Account, Plan, ReceivedCounts};
 use crate::app::values::BenchMode;
 use crate::app::view::{Bounds, View, Work};
 use mqtt_connection_sharing::Outcome;
@@ -239,7 +239,7 @@ fn work(
 struct Measured {
     took: Duration,
     cpu_seconds: Option<f64>,
-    received: Option<Received>,
+    received: Option<ReceivedCounts>,
     /// Messages of QoS 0 that found the receiver's inbox full.
     dropped: u64,
     /// The first thing that went wrong.
@@ -393,7 +393,7 @@ impl Conductor {
 
 /// The receiver's result.
 struct Receipt {
-    received: Received,
+    received: ReceivedCounts,
     /// Messages of QoS 0 that found its inbox full.
     dropped: u64,
     /// The first thing that went wrong.

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::app::lines::{CameBack, JOINT, Many, Micros, Shared, entry};
-use crate::app::traffic::Received;
+use crate::app::traffic::ReceivedCounts;
 
 /// Where the texts of the lines begin.
 const COLUMN: usize = 14;
@@ -162,7 +162,7 @@ impl BenchReport {
         let dropped = self.dropped.unwrap_or_default();
         Some(CameBack {
             expected: received + lost + dropped,
-            received: Received {
+            received: ReceivedCounts {
                 distinct: received,
                 duplicated: self.duplicated.unwrap_or_default(),
                 reordered: self.reordered.unwrap_or_default(),

@@ -207,7 +207,7 @@ fn not_acknowledged(count: u64) -> String {
 mod tests {
     use super::*;
     use crate::app::tests::bench_settings;
-    use crate::app::traffic::Received;
+    use crate::app::traffic::ReceivedCounts;
     use mqtt_connection_sharing::options::Options;
     use mqtt_connection_sharing::{Client, Outcome};
 
@@ -325,9 +325,9 @@ mod tests {
         };
         let tally = Tally::new().unwrap();
         (0..3).for_each(|_| tally.was_acknowledged());
-        let received = Received {
+        let received = ReceivedCounts {
             distinct: came,
-            ..Received::default()
+            ..ReceivedCounts::default()
         };
         let measured = Measured {
             received: Some(received),

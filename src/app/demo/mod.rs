@@ -479,16 +479,16 @@ fn join<T>(name: &str, thread: Spawned<T>) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::traffic::Received;
+    use crate::app::traffic::ReceivedCounts;
 
     #[test]
     fn a_message_that_found_no_room_here_is_dropped_and_not_lost() {
         for (distinct, dropped, expected) in [(10, 0, (0, 0)), (6, 3, (3, 1)), (9, 5, (1, 0))] {
             let mut run = Run::empty(1, 10);
             run.acknowledged = 10;
-            let received = Received {
+            let received = ReceivedCounts {
                 distinct,
-                ..Received::default()
+                ..ReceivedCounts::default()
             };
             let result = SubscriberResult {
                 received,
@@ -516,9 +516,9 @@ mod tests {
             let mut run = Run::empty(1, 10);
             run.acknowledged = acknowledged;
             let result = received.map(|distinct| SubscriberResult {
-                received: Received {
+                received: ReceivedCounts {
                     distinct,
-                    ..Received::default()
+                    ..ReceivedCounts::default()
                 },
                 dropped: 0,
                 problem: None,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::app::json::SCHEMA;
 use crate::app::lines::{CameBack, Many, Micros, Shared, entry};
 use crate::app::picture::MessageCounts;
-use crate::app::traffic::Received;
+use crate::app::traffic::ReceivedCounts;
 
 /// Where the texts of a block begin.
 const COLUMN: usize = 20;
@@ -266,7 +266,7 @@ impl fmt::Display for Run {
             )?;
             let came_back = CameBack {
                 expected: self.received + self.lost + self.unacknowledged + self.dropped,
-                received: Received {
+                received: ReceivedCounts {
                     distinct: self.received,
                     duplicated: self.duplicated,
                     reordered: self.reordered,

@@ -16,7 +16,7 @@ use mqtt_connection_sharing::{
 use super::took::Took;
 use crate::app::lines::Seconds;
 use crate::app::problems::{panicked, were_dropped};
-use crate::app::traffic::{ASYNC, Account, Begun, Plan, Received, SYNC};
+use crate::app::traffic::{ASYNC, Account, Begun, Plan, ReceivedCounts, SYNC};
 use crate::app::view::{Activity, Now, SharedInbox};
 
 /// The subscriber waits that long with QoS 0, once everything was published.
@@ -65,7 +65,7 @@ pub(super) struct PublisherResult {
 /// The result of the subscriber.
 #[derive(Debug)]
 pub(super) struct SubscriberResult {
-    pub(super) received: Received,
+    pub(super) received: ReceivedCounts,
     /// Messages of QoS 0 that found no room in the inbox.
     pub(super) dropped: u64,
     /// The first thing that went wrong.

@@ -75,7 +75,7 @@ use crate::client::stats::Stats;
 use crate::client::watch::{Reporter, watch};
 use crate::error::{Blame, Error, exhaustion};
 use crate::link::resolve::Resolver;
-use crate::mqtt::codec::Decoder;
+use crate::mqtt::codec::LinkDecoder;
 use crate::mqtt::packet::Protocol;
 use crate::mqtt::session::Outcome;
 use crate::mqtt::subscriptions::Subscriptions;
@@ -157,11 +157,11 @@ impl Agent {
         let decoder = match options.protocol {
             Protocol::V3_1_1 => {
                 let limit = options.max_packet_size;
-                Decoder::V4(v4::Decoder::new(limit, options.on_too_large))
+                LinkDecoder::V4(v4::Decoder::new(limit, options.on_too_large))
             }
             Protocol::V5 => {
                 let aliases = options.version5.topic_alias_maximum;
-                Decoder::V5(v5::Decoder5::new(options.max_packet_size, aliases))
+                LinkDecoder::V5(v5::Decoder5::new(options.max_packet_size, aliases))
             }
         };
         let agent = Agent {

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 
 use crate::link::Link;
 use crate::link::readiness::Readiness;
-use crate::mqtt::codec::Decoder;
+use crate::mqtt::codec::LinkDecoder;
 use crate::mqtt::packet::{Incoming, Logged, ProtocolError, SHOWN_BYTES};
 use crate::mqtt::taken::{READ_SIZE, beginning};
 
@@ -24,7 +24,7 @@ pub(super) struct Wire {
     readable: bool,
     /// Whether another write may be taken.
     writable: bool,
-    decoder: Decoder,
+    decoder: LinkDecoder,
     received: BytesMut,
     /// How many bytes had come over the socket when the link last handed some out.
     handed_out: u64,
@@ -50,7 +50,7 @@ pub(super) struct Shown {
 }
 
 impl Wire {
-    pub(super) fn new(decoder: Decoder) -> Self {
+    pub(super) fn new(decoder: LinkDecoder) -> Self {
         Wire {
             link: None,
             readiness: Readiness::default(),
@@ -183,7 +183,7 @@ impl Wire {
     /// unhandled.
     ///
     /// # Errors
-    /// As [`Decoder::decode`].
+    /// As [`LinkDecoder::decode`].
     pub(super) fn next_packet(&mut self) -> Result<Option<ReceivedPacket>, ProtocolError> {
         self.unhandled = true;
         let length = self.received.len();
@@ -298,8 +298,8 @@ mod tests {
     const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
     const LIMIT: usize = 2 * 1024 * 1024;
 
-    fn decoder() -> Decoder {
-        Decoder::V4(v4::Decoder::new(LIMIT, OnTooLarge::Close))
+    fn decoder() -> LinkDecoder {
+        LinkDecoder::V4(v4::Decoder::new(LIMIT, OnTooLarge::Close))
     }
 
     #[test]

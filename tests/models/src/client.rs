@@ -20,6 +20,8 @@ pub(crate) mod loop_thread;
 pub(crate) mod outlet;
 #[path = "../../../src/client/queue.rs"]
 pub(crate) mod queue;
+#[path = "../../../src/client/request_mark.rs"]
+pub(crate) mod request_mark;
 #[path = "../../../src/client/recording/ring.rs"]
 pub(crate) mod ring;
 #[path = "../../../src/client/tasks.rs"]

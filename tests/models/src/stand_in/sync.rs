@@ -112,6 +112,12 @@ pub mod atomic {
                     let order = fence_before(faults::ordering("fetch_add", order));
                     self.0.fetch_add(more, order)
                 }
+
+                #[track_caller]
+                pub fn fetch_sub(&self, less: u64, order: Ordering) -> u64 {
+                    let order = fence_before(faults::ordering("fetch_sub", order));
+                    self.0.fetch_sub(less, order)
+                }
             }
         };
     }
