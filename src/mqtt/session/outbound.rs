@@ -532,8 +532,10 @@ impl<T> Outbound<T> {
         self.has_waiting() || self.ring.iter().any(|(_, entry)| entry.has_rest())
     }
 
+    /// How many commands may be in flight at one time. A broker that takes fewer PUBLISHes makes it smaller.
     pub(super) fn window(&self) -> u16 {
-        self.window
+        self.quota
+            .map_or(self.window, |quota| quota.min(self.window))
     }
 
     /// How many commands are awaited that have an identifier.
