@@ -113,12 +113,16 @@ impl Message {
 
     /// The topic that it was published to.
     pub fn topic(&self) -> &str {
-        let topic = match &self.text {
+        // It was a `str`, or checked, when the message was made.
+        std::str::from_utf8(self.topic_bytes()).unwrap_or_default()
+    }
+
+    /// The topic, where nothing depends on its being a text.
+    pub(crate) fn topic_bytes(&self) -> &[u8] {
+        match &self.text {
             Text::Short { topic, bytes, .. } => &bytes[..usize::from(*topic)],
             Text::Long { topic, bytes, .. } => &bytes[..*topic],
-        };
-        // It was a `str`, or checked, when the message was made.
-        std::str::from_utf8(topic).unwrap_or_default()
+        }
     }
 
     /// Application message.
@@ -188,7 +192,7 @@ impl Message {
     }
 
     /// All that makes two messages the same.
-    fn parts(&self) -> (&str, &[u8], QoS, bool, bool, u32, Option<&Received>) {
+    fn parts(&self) -> (&[u8], &[u8], QoS, bool, bool, u32, Option<&Received>) {
         let Message {
             qos,
             retain,
@@ -198,7 +202,7 @@ impl Message {
         } = *self;
         let received = self.received();
         (
-            self.topic(),
+            self.topic_bytes(),
             self.payload(),
             qos,
             retain,

@@ -12,7 +12,7 @@ use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
 use crate::mqtt::taken::{beginning, make_room, take_message};
-use crate::mqtt::topic::{InvalidName, check_received_topic, shortened};
+use crate::mqtt::topic::{InvalidName, check_received_topic, is_plain_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
@@ -156,7 +156,7 @@ pub(super) fn begin_publish(
     let message = Message {
         // A packet that states its length has no more bytes than that.
         too_large: u32::try_from(header.length).unwrap_or(u32::MAX),
-        ..flagged(Message::copied(topic.as_bytes(), qos, &[]), header)
+        ..flagged(Message::copied(topic, qos, &[]), header)
     };
     Ok(Some((id, message, end)))
 }
@@ -187,7 +187,7 @@ fn flagged(message: Message, header: &FixedHeader) -> Message {
 }
 
 /// The parts of a PUBLISH before its payload, and where that begins.
-type BeginOfPublish<'a> = (Option<PacketId>, QoS, &'a str, usize);
+type BeginOfPublish<'a> = (Option<PacketId>, QoS, &'a [u8], usize);
 
 /// Reads identifier, QoS and topic of a PUBLISH. Returns where its payload begins, too, or `None` while some of the
 /// bytes are missing.
@@ -213,11 +213,9 @@ fn begin_of_publish<'a>(
         return Ok(None);
     }
     let topic = &buffer[topic_begin..topic_end];
-    let topic = std::str::from_utf8(topic).map_err(|_| {
-        let shown = shortened(&String::from_utf8_lossy(topic), SHOWN_CHARACTERS);
-        (format!("topic {shown} is not UTF-8"), NOT_UTF8)
-    })?;
-    check_incoming_topic(topic)?;
+    if !is_plain_topic(topic) {
+        check_incoming_topic(topic)?;
+    }
     let id = match buffer[topic_end..end] {
         [high, low] => Some(identifier(u16::from_be_bytes([high, low]))?),
         _ => None,
@@ -375,7 +373,11 @@ fn connack(ack: &v4::ConnAck) -> Result<Incoming, (String, &'static str)> {
     })
 }
 
-fn check_incoming_topic(topic: &str) -> Result<(), (String, &'static str)> {
+fn check_incoming_topic(topic: &[u8]) -> Result<(), (String, &'static str)> {
+    let topic = std::str::from_utf8(topic).map_err(|_| {
+        let shown = shortened(&String::from_utf8_lossy(topic), SHOWN_CHARACTERS);
+        (format!("topic {shown} is not UTF-8"), NOT_UTF8)
+    })?;
     check_received_topic(topic).map_err(|problem| {
         let rule = match problem {
             InvalidName::Character { .. } => "MQTT-1.5.3-2",
