@@ -261,7 +261,7 @@ impl Fanout {
         now: Instant,
     ) -> Option<bool> {
         let mut matched = std::mem::take(&mut self.matched);
-        subscriptions.matching(message.topic(), &mut matched);
+        subscriptions.matching(message.topic_bytes(), &mut matched);
         matched
             .subscribers
             .retain(|inbox| self.queues.contains_key(inbox));

@@ -252,8 +252,9 @@ impl<S: Copy + Ord> Subscriptions<S> {
     }
 
     /// Finds each subscriber that wants this topic. It is found once, however many of its filters match.
-    pub fn matching(&self, topic: &str, matches: &mut Matches<S>) {
+    pub fn matching(&self, topic: impl AsRef<[u8]>, matches: &mut Matches<S>) {
         let Matches { subscribers, open } = matches;
+        let topic = topic.as_ref();
         subscribers.clear();
         self.tree.matching(topic, open, |one| subscribers.push(one));
         subscribers.sort_unstable();

@@ -26,7 +26,7 @@ pub(super) type Open = Vec<(usize, usize)>;
 #[derive(Debug)]
 pub(super) struct LevelTree<S> {
     /// Filters without wildcards, which equal the topics that they match.
-    exact: HashMap<Arc<str>, Wanted<S>, BuildHasherDefault<LevelHasher>>,
+    exact: HashMap<Arc<[u8]>, Wanted<S>, BuildHasherDefault<LevelHasher>>,
     /// The others, level by level.
     branches: Vec<Branch<S>>,
     /// Branches that are not in use.
@@ -57,7 +57,7 @@ struct Branch<S> {
 /// A level, kept as a part of a filter that has it. Two levels with the same text are equal.
 #[derive(Debug)]
 struct Level {
-    filter: Arc<str>,
+    filter: Arc<[u8]>,
     begin: usize,
     end: usize,
 }
@@ -74,18 +74,18 @@ enum Next<S> {
 impl<S: Copy + PartialEq> LevelTree<S> {
     /// Adds a valid filter, which matches literally.
     pub(super) fn insert(&mut self, filter: &Arc<str>, subscriber: S) {
-        if !has_wildcard(filter) {
-            match self.exact.get_mut(filter) {
+        let filter = Arc::<[u8]>::from(Arc::clone(filter));
+        if !has_wildcard(&filter) {
+            match self.exact.get_mut(&filter) {
                 Some(wanted) => wanted.more.push(subscriber),
                 None => {
                     let (first, more) = (subscriber, Vec::new());
-                    self.exact
-                        .insert(Arc::clone(filter), Wanted { first, more });
+                    self.exact.insert(filter, Wanted { first, more });
                 }
             }
             return;
         }
-        let mut to_place = vec![(ROOT, Arc::clone(filter), 0, subscriber)];
+        let mut to_place = vec![(ROOT, filter, 0, subscriber)];
         while let Some((at, filter, begin, subscriber)) = to_place.pop() {
             let branch = &mut self.branches[at];
             let level = match level_at(&filter, begin) {
@@ -93,7 +93,7 @@ impl<S: Copy + PartialEq> LevelTree<S> {
                     branch.here.push(subscriber);
                     continue;
                 }
-                Some("#") => {
+                Some(b"#") => {
                     branch.below.push(subscriber);
                     continue;
                 }
@@ -122,6 +122,7 @@ impl<S: Copy + PartialEq> LevelTree<S> {
 
     /// Removes a filter that [`LevelTree::insert`] added, and the branches that no filter needs any more.
     pub(super) fn remove(&mut self, filter: &str, subscriber: S) {
+        let filter = filter.as_bytes();
         if !has_wildcard(filter) {
             if let Some(wanted) = self.exact.get_mut(filter) {
                 if wanted.first != subscriber {
@@ -140,7 +141,7 @@ impl<S: Copy + PartialEq> LevelTree<S> {
             let branch = &mut self.branches[at];
             let level = match level_at(filter, begin) {
                 None => break remove_one(&mut branch.here, subscriber),
-                Some("#") => break remove_one(&mut branch.below, subscriber),
+                Some(b"#") => break remove_one(&mut branch.below, subscriber),
                 Some(level) => level,
             };
             begin += level.len() + 1;
@@ -168,17 +169,20 @@ impl<S: Copy + PartialEq> LevelTree<S> {
 
     /// Calls `found` with the subscriber of each filter that matches `topic`, byte for byte
     /// [MQTT-4.7.3-4].
-    pub(super) fn matching(&self, topic: &str, open: &mut Open, mut found: impl FnMut(S)) {
+    pub(super) fn matching(&self, topic: &[u8], open: &mut Open, mut found: impl FnMut(S)) {
         if let Some(wanted) = self.exact.get(topic) {
             found(wanted.first);
             wanted.more.iter().for_each(|one| found(*one));
+        }
+        if self.branches[ROOT].is_empty() {
+            return;
         }
         open.clear();
         open.push((ROOT, 0));
         while let Some((at, begin)) = open.pop() {
             let branch = &self.branches[at];
             // A wildcard does not match the first level of `$` topics [MQTT-4.7.2-1].
-            let wildcards = begin > 0 || !topic.starts_with('$');
+            let wildcards = begin > 0 || !topic.starts_with(b"$");
             if wildcards {
                 branch.below.iter().for_each(|one| found(*one));
             }
@@ -187,7 +191,7 @@ impl<S: Copy + PartialEq> LevelTree<S> {
                 continue;
             };
             let end = begin + level.len();
-            let any_level = branch.get("+").filter(|_| wildcards);
+            let any_level = branch.get(b"+").filter(|_| wildcards);
             for (level, next) in [branch.get(level), any_level].into_iter().flatten() {
                 match next {
                     Next::Branch(next) => open.push((*next, end + 1)),
@@ -201,23 +205,23 @@ impl<S: Copy + PartialEq> LevelTree<S> {
 
 impl<S> Branch<S> {
     fn insert(&mut self, level: Level, next: Next<S>) {
-        if level.text() == "+" {
+        if level.text() == b"+" {
             self.any_level = Some((level, next));
         } else {
             self.levels.insert(level, next);
         }
     }
 
-    fn remove(&mut self, level: &str) -> Option<(Level, Next<S>)> {
+    fn remove(&mut self, level: &[u8]) -> Option<(Level, Next<S>)> {
         match level {
-            "+" => self.any_level.take(),
+            b"+" => self.any_level.take(),
             _ => self.levels.remove_entry(level),
         }
     }
 
-    fn get(&self, level: &str) -> Option<(&Level, &Next<S>)> {
+    fn get(&self, level: &[u8]) -> Option<(&Level, &Next<S>)> {
         match level {
-            "+" => self.any_level.as_ref().map(|(level, next)| (level, next)),
+            b"+" => self.any_level.as_ref().map(|(level, next)| (level, next)),
             _ => self.levels.get_key_value(level),
         }
     }
@@ -232,20 +236,20 @@ impl<S> Branch<S> {
 
 impl Level {
     #[inline]
-    fn text(&self) -> &str {
+    fn text(&self) -> &[u8] {
         &self.filter[self.begin..self.end]
     }
 
     /// The text of the filter after this level: empty, or with a `/` at its head.
     #[inline]
-    fn rest(&self) -> &str {
+    fn rest(&self) -> &[u8] {
         &self.filter[self.end..]
     }
 }
 
-impl Borrow<str> for Level {
+impl Borrow<[u8]> for Level {
     #[inline]
-    fn borrow(&self) -> &str {
+    fn borrow(&self) -> &[u8] {
         self.text()
     }
 }
@@ -285,9 +289,9 @@ impl Hasher for LevelHasher {
         }
     }
 
-    /// Ignores the byte that `str` adds at the end of its text.
+    /// Ignores the length that a slice adds before its bytes.
     #[inline]
-    fn write_u8(&mut self, _end: u8) {}
+    fn write_usize(&mut self, _length: usize) {}
 
     #[inline]
     fn finish(&self) -> u64 {
@@ -316,26 +320,25 @@ impl<S> Default for Branch<S> {
     }
 }
 
-fn has_wildcard(filter: &str) -> bool {
-    filter.contains(['+', '#'])
+fn has_wildcard(filter: &[u8]) -> bool {
+    filter.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
 /// The level that begins at `begin`, or `None` if the text ends before it.
 #[inline]
-fn level_at(text: &str, begin: usize) -> Option<&str> {
+fn level_at(text: &[u8], begin: usize) -> Option<&[u8]> {
     let rest = text.get(begin..)?;
-    let end = rest.bytes().position(|byte| byte == b'/');
+    let end = rest.iter().position(|byte| *byte == b'/');
     Some(&rest[..end.unwrap_or(rest.len())])
 }
 
 /// Whether the rest of a filter matches the rest of a topic. Both follow a level.
 #[inline]
-fn rest_matches(filter: &str, topic: &str) -> bool {
+fn rest_matches(mut filter: &[u8], mut topic: &[u8]) -> bool {
     // Equal texts are found fastest as a whole.
     if filter == topic {
         return true;
     }
-    let (mut filter, mut topic) = (filter.as_bytes(), topic.as_bytes());
     loop {
         let same = filter.iter().zip(topic).take_while(|(a, b)| a == b).count();
         (filter, topic) = (&filter[same..], &topic[same..]);
@@ -386,7 +389,7 @@ mod tests {
     /// The subscribers of all filters that match, in ascending order.
     fn found(tree: &LevelTree<u32>, topic: &str, open: &mut Open) -> Vec<u32> {
         let mut subscribers = Vec::new();
-        tree.matching(topic, open, |one| subscribers.push(one));
+        tree.matching(topic.as_bytes(), open, |one| subscribers.push(one));
         subscribers.sort_unstable();
         subscribers
     }
