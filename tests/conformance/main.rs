@@ -30,5 +30,6 @@ mod session;
 mod strings;
 mod subscribe;
 mod table;
+mod v5;
 mod violations;
 mod will;

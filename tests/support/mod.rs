@@ -27,6 +27,7 @@ pub mod report;
 pub mod running;
 pub mod schema;
 pub mod scripted;
+pub mod scripted5;
 pub mod secrets;
 pub mod storm;
 pub mod tmux;
