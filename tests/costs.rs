@@ -57,6 +57,9 @@ const FOR_A_MESSAGE: f64 = 1.0;
 /// The same, and topic and payload together.
 const FOR_A_LONGER_MESSAGE: f64 = 2.0;
 
+/// Topic and payload have the memory of an earlier message.
+const FOR_A_LARGE_MESSAGE: f64 = 1.0;
+
 /// One test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -246,6 +249,7 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
     let mut stream = link.stream().try_clone().expect("a second end");
     let server = acknowledge(&mut link);
     let longer = "a longer payload ".repeat(10);
+    let large = longer.repeat(50);
     for (payload, expected, what) in [
         (
             "a payload that is not empty",
@@ -256,6 +260,11 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
             &longer,
             FOR_A_LONGER_MESSAGE,
             "longer, received into two queues",
+        ),
+        (
+            &large,
+            FOR_A_LARGE_MESSAGE,
+            "large, received into two queues",
         ),
     ] {
         let mut messages = BytesMut::new();
@@ -278,7 +287,7 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
     running.drop_all_and_join();
     drop((link, stream));
     let seen = server.join().expect("no panic in the server");
-    assert_eq!(seen.acknowledgments, 2 * (WARM_UP + COUNTED));
+    assert_eq!(seen.acknowledgments, 3 * (WARM_UP + COUNTED));
 }
 
 /// The loop keeps a message that is not done: a part of a node in two trees, and a part of a block of what it hears.

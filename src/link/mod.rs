@@ -32,8 +32,9 @@ use mio::net::TcpStream;
 
 use tls::hello::{Cipher, HelloReader, TlsVersion};
 
-/// Four of TLS's records. After each read the system tells the other side that there is room again, which wakes it.
-const READ_AHEAD: usize = 64 * 1024;
+/// Eight of TLS's records. After each read the system tells the other side that there is room again, which wakes it.
+/// The system gives memory for what is read once so much has come.
+const READ_AHEAD: usize = 128 * 1024;
 
 /// A stream of bytes to and from the broker that never blocks.
 pub(crate) trait Link: Read + Write + Send {

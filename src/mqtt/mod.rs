@@ -11,6 +11,7 @@ pub(crate) mod codec;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod kept;
 pub mod limits;
 pub mod outgoing;
 pub mod packet;

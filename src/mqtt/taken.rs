@@ -4,7 +4,11 @@ use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 
+use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{Message, QoS, SHOWN_BYTES};
+
+/// The shortest payload, in bytes, that gets memory which is kept for the next one.
+const KEPT_PAYLOAD: usize = 4 * 1024;
 
 /// The longest payload, in bytes, that is always copied out of the read buffer. A longer one takes the buffer's memory
 /// along, and makes new memory necessary, unless it is shorter than what comes behind it.
@@ -19,9 +23,16 @@ pub(crate) const READ_SIZE: usize = 16 * 1024;
 
 /// Makes room for the rest of a packet of this length. A buffer that grew piece by piece would copy all that has come
 /// several times. The last piece may go past the packet's end.
-pub(super) fn make_room(buffer: &mut BytesMut, length: usize) {
+pub(super) fn make_room(buffer: &mut BytesMut, length: usize, memory: &mut KeptMemory) {
     let end = length.min((buffer.len() / ROOM + 1) * ROOM);
-    buffer.reserve(end - buffer.len() + READ_SIZE);
+    let room = end + READ_SIZE;
+    if length <= COPIED_PAYLOAD {
+        buffer.reserve(room - buffer.len());
+    } else if buffer.capacity() < room {
+        let mut large = memory.take(room);
+        large.extend_from_slice(buffer);
+        *buffer = large;
+    }
 }
 
 /// Takes a whole PUBLISH of this length out of the buffer. The topic, which was checked, and the payload stand there.
@@ -31,11 +42,19 @@ pub(super) fn take_message(
     topic: Range<usize>,
     payload_begin: usize,
     qos: QoS,
+    memory: &mut KeptMemory,
 ) -> Message {
     let payload = &buffer[payload_begin..length];
     let behind = &buffer[length..];
     if payload.len() <= COPIED_PAYLOAD.max(behind.len()) {
-        let message = Message::copied(&buffer[topic], qos, payload);
+        let message = if payload.len() < KEPT_PAYLOAD {
+            Message::copied(&buffer[topic], qos, payload)
+        } else {
+            let mut copy = memory.take(topic.len() + payload.len());
+            copy.extend_from_slice(&buffer[topic.clone()]);
+            copy.extend_from_slice(payload);
+            Message::shared(memory.share(copy), topic.len(), topic.len(), qos)
+        };
         buffer.advance(length);
         return message;
     }
@@ -45,7 +64,7 @@ pub(super) fn take_message(
     packet.truncate(length);
     packet.advance(topic.start);
     Message::shared(
-        packet.freeze(),
+        memory.share(packet),
         topic.len(),
         payload_begin - topic.start,
         qos,

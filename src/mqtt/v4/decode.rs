@@ -8,6 +8,7 @@
 use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
+use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
@@ -55,7 +56,7 @@ pub fn decode(
     buffer: &mut BytesMut,
     max_packet_size: usize,
 ) -> Result<Option<Incoming>, ProtocolError> {
-    match read(buffer, max_packet_size)? {
+    match read(buffer, max_packet_size, &mut KeptMemory::default())? {
         Read::Packet(packet) => Ok(Some(packet)),
         Read::Incomplete => Ok(None),
         Read::TooLarge(header) => Err(too_large(buffer, &header, max_packet_size)),
@@ -90,7 +91,11 @@ pub(super) fn too_large(
 }
 
 /// As [`decode`], and leaves the decision about a packet above the limit to the caller.
-pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read, ProtocolError> {
+pub(super) fn read(
+    buffer: &mut BytesMut,
+    max_packet_size: usize,
+    memory: &mut KeptMemory,
+) -> Result<Read, ProtocolError> {
     let header = match fixed_header(buffer) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Read::Incomplete),
@@ -103,7 +108,7 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
         return Err(fail(buffer, header.own_length, header.packet, problem));
     }
     if buffer.len() < header.length {
-        make_room(buffer, header.length);
+        make_room(buffer, header.length, memory);
         return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
@@ -119,7 +124,7 @@ pub(super) fn read(buffer: &mut BytesMut, max_packet_size: usize) -> Result<Read
     }
     if header.is_publish() {
         // The codec would allocate topic and payload for each of them.
-        return match take_publish(buffer, &header) {
+        return match take_publish(buffer, &header, memory) {
             Ok(packet) => Ok(Read::Packet(packet)),
             Err(problem) => Err(fail(buffer, header.length, header.packet, problem)),
         };
@@ -165,6 +170,7 @@ pub(super) fn begin_publish(
 fn take_publish(
     buffer: &mut BytesMut,
     header: &FixedHeader,
+    memory: &mut KeptMemory,
 ) -> Result<Incoming, (String, &'static str)> {
     let Some((id, qos, topic, payload_begin)) = begin_of_publish(buffer, header)? else {
         // The whole packet is there.
@@ -172,7 +178,7 @@ fn take_publish(
     };
     let topic_begin = header.own_length + 2;
     let topic = topic_begin..topic_begin + topic.len();
-    let message = take_message(buffer, header.length, topic, payload_begin, qos);
+    let message = take_message(buffer, header.length, topic, payload_begin, qos, memory);
     let message = flagged(message, header);
     Ok(Incoming::Publish { id, message })
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use bytes::{Buf, BytesMut};
 
 use super::decode::{FixedHeader, Read, begin_publish, read, too_large};
+use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{Incoming, Message, PacketId, ProtocolError};
 
 /// The reaction to a message above the largest packet that is accepted.
@@ -43,6 +44,8 @@ pub struct Decoder {
     /// A packet has come on this link, so CONNACK has.
     has_begun: bool,
     skipping: Option<Skipping>,
+    /// For large messages. It goes when the link does, and when the broker answers a ping: the link was quiet then.
+    memory: KeptMemory,
 }
 
 /// A message that is being read away.
@@ -62,6 +65,7 @@ impl Decoder {
             on_too_large,
             has_begun: false,
             skipping: None,
+            memory: KeptMemory::default(),
         }
     }
 
@@ -69,6 +73,7 @@ impl Decoder {
     pub fn reset(&mut self) {
         self.has_begun = false;
         self.skipping = None;
+        self.memory.clear();
     }
 
     /// Takes the first packet out of `buffer`. Returns `None` while the packet is not complete.
@@ -77,9 +82,12 @@ impl Decoder {
     /// As [`decode`](super::decode), but for a PUBLISH that is read away.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
         if self.skipping.is_none() {
-            match read(buffer, self.max_packet_size)? {
+            match read(buffer, self.max_packet_size, &mut self.memory)? {
                 Read::Packet(packet) => {
                     self.has_begun = true;
+                    if packet == Incoming::PingResp {
+                        self.memory.clear();
+                    }
                     return Ok(Some(packet));
                 }
                 Read::Incomplete => return Ok(None),

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{ConnAck5, Details, MessageProperties, PacketId, QoS, ReasonCode};
 use crate::mqtt::taken::make_room;
 #[cfg(any(test, fuzzing))]
@@ -134,7 +135,8 @@ pub fn decode5(
     buffer: &mut BytesMut,
     max_packet_size: usize,
 ) -> Result<Option<Incoming5>, Violation> {
-    let found = match read(buffer, max_packet_size)? {
+    let memory = &mut KeptMemory::default();
+    let found = match read(buffer, max_packet_size, memory)? {
         None => return Ok(None),
         Some(Found::Packet(packet)) => return Ok(Some(packet)),
         Some(Found::Publish(found)) => found,
@@ -146,6 +148,7 @@ pub fn decode5(
         found.topic,
         found.payload_begin,
         publish.qos,
+        memory,
     );
     publish.topic = message.topic().to_owned();
     publish.payload = message.to_payload();
@@ -159,6 +162,7 @@ pub fn decode5(
 pub(super) fn read(
     buffer: &mut BytesMut,
     max_packet_size: usize,
+    memory: &mut KeptMemory,
 ) -> Result<Option<Found>, Violation> {
     let Some(header) = header(buffer)? else {
         return Ok(None);
@@ -174,7 +178,7 @@ pub(super) fn read(
     }
     check_header(&header).map_err(of_header)?;
     if buffer.len() < header.length {
-        make_room(buffer, header.length);
+        make_room(buffer, header.length, memory);
         return Ok(None);
     }
     let body = &buffer[header.own_length..header.length];

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 
 use bytes::{Buf, BytesMut};
 
+use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{Answer, Answering, BrokerDisconnect, Details, Incoming, Message};
 use crate::mqtt::packet::{PacketId, ProtocolError, ReasonCode, Received};
 use crate::mqtt::taken::take_message;
@@ -21,6 +22,8 @@ pub struct Decoder5 {
     max_packet_size: usize,
     alias_maximum: u16,
     aliases: ReceivedAliases,
+    /// For large messages. It goes when the link does, and when the broker answers a ping: the link was quiet then.
+    memory: KeptMemory,
 }
 
 impl Decoder5 {
@@ -30,12 +33,14 @@ impl Decoder5 {
             max_packet_size,
             alias_maximum,
             aliases: ReceivedAliases::default(),
+            memory: KeptMemory::default(),
         }
     }
 
     /// The bytes of a new link will come.
     pub fn reset(&mut self) {
         self.aliases.clear();
+        self.memory.clear();
     }
 
     /// Takes the first packet out of `buffer`. Returns `None` while the packet is not complete.
@@ -48,8 +53,12 @@ impl Decoder5 {
             buffer.advance(SHORT_ACKNOWLEDGMENT);
             return Ok(Some(packet));
         }
-        match read(buffer, self.max_packet_size)? {
+        match read(buffer, self.max_packet_size, &mut self.memory)? {
             None => Ok(None),
+            Some(Found::Packet(Incoming5::PingResp)) => {
+                self.memory.clear();
+                Ok(Some(Incoming::PingResp))
+            }
             Some(Found::Packet(packet)) => Ok(Some(neutral(packet))),
             Some(Found::Publish(found)) => self.message(buffer, found).map(Some),
         }
@@ -87,7 +96,14 @@ impl Decoder5 {
             }
         };
         let message = match known {
-            None => take_message(buffer, length, topic, payload_begin, publish.qos),
+            None => take_message(
+                buffer,
+                length,
+                topic,
+                payload_begin,
+                publish.qos,
+                &mut self.memory,
+            ),
             Some(known) => {
                 let payload = &buffer[payload_begin..length];
                 let message = Message::copied(known.as_bytes(), publish.qos, payload);
