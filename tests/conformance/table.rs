@@ -146,7 +146,7 @@ fn table(statements: &[Statement<'_>], tests: &[Named]) -> Result<String, Vec<St
     }
 }
 
-fn repository() -> &'static Path {
+pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -154,7 +154,7 @@ fn own_file(name: &str) -> PathBuf {
     repository().join("tests/conformance").join(name)
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

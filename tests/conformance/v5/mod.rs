@@ -7,3 +7,4 @@
 //! `cargo test --test conformance v5`
 
 mod connect;
+mod table;
