@@ -32,6 +32,8 @@ pub(crate) struct Fanout {
     queues: BTreeMap<InboxId, Queue>,
     /// The messages that not every inbox has.
     waiting: BTreeMap<DeliveryId, Undelivered>,
+    /// Inboxes that have accepted something that their threads cannot see yet.
+    ready: Vec<InboxId>,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
     /// Inboxes whose messages count as accepted only once they are taken, or done.
@@ -81,6 +83,7 @@ impl Fanout {
         let fanout = Fanout {
             queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            ready: Vec::new(),
             full: Vec::new(),
             late: Vec::new(),
             orphans: Orphans::default(),
@@ -161,7 +164,8 @@ impl Fanout {
     }
 
     /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether it counts as accepted
-    /// and waits for none; otherwise [`Fanout::poll`] tells.
+    /// and waits for none; otherwise [`Fanout::poll`] tells. Its threads see it after [`Fanout::hand_over`], which has to
+    /// come before its acknowledgment is written.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
@@ -215,6 +219,7 @@ impl Fanout {
                 None => self.unmatched.keep(delivery, message),
             }
         }
+        self.hand_over();
     }
 
     /// Has inboxes that accept by hand take the place of those that were dropped. No inbox gets a message twice.
@@ -236,7 +241,7 @@ impl Fanout {
             }
             for inbox in &matched.subscribers {
                 let item = Item::ByHand(orphan.held.clone());
-                if let Put::Waits { delays } = self.put(*inbox, item, Some(delivery), now)
+                if let Some(Put::Waits { delays }) = self.put(*inbox, item, Some(delivery), now)
                     && let Some(one) = self.waiting.get_mut(&delivery)
                 {
                     one.inboxes += 1;
@@ -262,20 +267,19 @@ impl Fanout {
     ) -> Option<bool> {
         let mut matched = std::mem::take(&mut self.matched);
         subscriptions.matching(message.topic_bytes(), &mut matched);
-        matched
-            .subscribers
-            .retain(|inbox| self.queues.contains_key(inbox));
-        let is_wanted = !matched.subscribers.is_empty();
-        if message.too_large().is_some() && delivery.is_none() {
-            // There is nothing to receive, and the broker awaits nothing.
-            let passed_over = matched.subscribers.drain(..);
-            let queues = passed_over.filter_map(|inbox| self.queues.get(&inbox));
-            queues.for_each(Queue::count_dropped);
-        }
-        let (mut inboxes, mut delaying) = (0, 0);
+        // Then there is nothing to receive, and the broker awaits nothing.
+        let is_passed_over = message.too_large().is_some() && delivery.is_none();
+        let (mut is_wanted, mut inboxes, mut delaying) = (false, 0, 0);
         for inbox in &matched.subscribers {
-            let item = Item::Message(Arc::clone(message), number);
-            if let Put::Waits { delays } = self.put(*inbox, item, delivery, now) {
+            let put = match is_passed_over {
+                true => self.pass_over(*inbox),
+                false => {
+                    let item = Item::Message(Arc::clone(message), number);
+                    self.put(*inbox, item, delivery, now)
+                }
+            };
+            is_wanted |= put.is_some();
+            if let Some(Put::Waits { delays }) = put {
                 inboxes += 1;
                 delaying += usize::from(delays);
             }
@@ -303,27 +307,45 @@ impl Fanout {
     pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str, now: Instant) {
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None, now);
+        self.hand_over();
     }
 
+    /// Returns `None` if there is no such inbox any more.
     fn put(
         &mut self,
         inbox: InboxId,
         item: Item,
         delivery: Option<DeliveryId>,
         now: Instant,
-    ) -> Put {
-        let Some(queue) = self.queues.get_mut(&inbox) else {
-            return Put::Accepted;
-        };
-        let had_aside = queue.has_aside();
+    ) -> Option<Put> {
+        let queue = self.queues.get_mut(&inbox)?;
+        let (had_aside, had_ready) = (queue.has_aside(), queue.has_ready());
         let put = queue.put(item, delivery, now);
         if !had_aside && queue.has_aside() {
             self.full.push(inbox);
         }
+        if !had_ready && queue.has_ready() {
+            self.ready.push(inbox);
+        }
         if queue.take_overflow() {
             self.overflows.push(inbox);
         }
-        put
+        Some(put)
+    }
+
+    /// An inbox gets nothing of a message, and counts it. Returns `None` if there is no such inbox any more.
+    fn pass_over(&self, inbox: InboxId) -> Option<Put> {
+        self.queues.get(&inbox)?.count_dropped();
+        Some(Put::Accepted)
+    }
+
+    /// Gives the threads the messages that were delivered since the last call.
+    pub(crate) fn hand_over(&mut self) {
+        for inbox in self.ready.drain(..) {
+            if let Some(queue) = self.queues.get_mut(&inbox) {
+                queue.hand_over();
+            }
+        }
     }
 
     /// Looks what was taken, offers again what waits aside, and does what is due by now.
