@@ -19,12 +19,11 @@ use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
 /// An acknowledgment that we owe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Owed {
+    delivery: DeliveryId,
     id: PacketId,
     qos: QoS,
     content: Content,
     accepted: bool,
-    /// Arrived on the link that is up now.
-    on_this_link: bool,
 }
 
 /// How a redelivered message is recognised.
@@ -36,6 +35,11 @@ enum Content {
 }
 
 impl Owed {
+    /// Whether the message is this one.
+    fn is_for(&self, message: &Message) -> bool {
+        self.qos == message.qos && self.content.is_of(message)
+    }
+
     /// The bytes that the message counts while its acceptance is awaited.
     fn unaccepted_bytes(&self) -> Option<usize> {
         match &self.content {
@@ -50,19 +54,21 @@ fn bytes_of(message: &Message) -> usize {
     message.size() + KEEPING
 }
 
+/// All that a redelivered message has in common with the first one.
+fn parts(message: &Message) -> (&[u8], &[u8], u32) {
+    (message.topic_bytes(), message.payload(), message.too_large)
+}
+
 impl Content {
     fn digest(message: &Message) -> Self {
         let mut hasher = DefaultHasher::new();
-        (message.topic(), message.payload(), message.too_large).hash(&mut hasher);
+        parts(message).hash(&mut hasher);
         Content::Digest(hasher.finish())
     }
 
     fn is_of(&self, message: &Message) -> bool {
         match self {
-            Content::Whole(known) => {
-                (known.topic(), known.payload(), known.too_large)
-                    == (message.topic(), message.payload(), message.too_large)
-            }
+            Content::Whole(known) => parts(known) == parts(message),
             Content::Digest(_) => *self == Content::digest(message),
         }
     }
@@ -84,19 +90,18 @@ pub(crate) enum Arrival {
     Known,
 }
 
-/// Places in the order of acknowledgments that may be stale, beside one for each acknowledgment owed. A
-/// broker that uses an identifier again and again behind a message that nobody accepts must not make the
-/// order grow.
-const SPARE_PLACES: usize = 32;
-
 /// State of the receiving half.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Inbound {
     next_delivery: u64,
-    owed: Sorted<DeliveryId, Owed>,
+    /// The acknowledgments owed on this link, in order of arrival.
+    owed: VecDeque<Owed>,
+    /// The broker sent messages again in another order than at first, so `owed` is not sorted by delivery.
+    is_disordered: bool,
+    /// The acknowledgments owed once the broker sends the messages again.
+    unrepeated: Sorted<DeliveryId, Owed>,
+    /// The delivery of each acknowledgment owed.
     by_identifier: Sorted<PacketId, DeliveryId>,
-    /// The acknowledgments owed on this link, in order of arrival. Some may be owed no more.
-    order: VecDeque<DeliveryId>,
     /// The messages that wait for an inbox, whether anything is owed for them or not.
     account: WaitingAccount,
     /// QoS 2 messages that arrived and were not released by PUBREL [MQTT-4.3.3-2].
@@ -207,7 +212,7 @@ impl Inbound {
 
     /// Every inbox has the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
-        let owed = self.owed.get(delivery);
+        let owed = self.owed(delivery);
         let unaccepted = owed.and_then(Owed::unaccepted_bytes);
         self.account.remove(delivery, unaccepted);
         self.mark_accepted(delivery);
@@ -217,7 +222,7 @@ impl Inbound {
     /// The message still waits for so many inboxes, and counts as accepted because none of them may delay others.
     /// Returns whether the account allows it. If not, it counts as accepted as soon as the account does.
     pub(crate) fn accept_early(&mut self, delivery: DeliveryId, inboxes: usize) -> bool {
-        let owed = self.owed.get(delivery);
+        let owed = self.owed(delivery);
         let Some(bytes) = owed.and_then(Owed::unaccepted_bytes) else {
             return true;
         };
@@ -233,11 +238,15 @@ impl Inbound {
     }
 
     fn mark_accepted(&mut self, delivery: DeliveryId) {
-        // The next one is acknowledged at once: it needs no digest.
-        let is_next = self.order.front() == Some(&delivery);
-        if let Some(owed) = self.owed.get_mut(delivery) {
+        let place = self.place(delivery);
+        let owed = match place {
+            Some(place) => self.owed.get_mut(place),
+            None => self.unrepeated.get_mut(delivery),
+        };
+        if let Some(owed) = owed {
             owed.accepted = true;
-            if !is_next {
+            // The next one is acknowledged at once: it needs no digest.
+            if place != Some(0) {
                 owed.content.shorten();
             }
         }
@@ -245,58 +254,46 @@ impl Inbound {
 
     /// The next acknowledgment that may leave now, and its message.
     pub(crate) fn poll_ack(&mut self) -> Option<(Ack, PacketId, DeliveryId)> {
-        while let Some(&delivery) = self.order.front() {
-            match self.owed.get(delivery) {
-                Some(owed) if !owed.accepted => return None,
-                Some(owed) => {
-                    let id = owed.id;
-                    let ack = match owed.qos {
-                        QoS::ExactlyOnce => Ack::PubRec,
-                        _ => Ack::PubAck,
-                    };
-                    self.order.pop_front();
-                    self.forget(id);
-                    if ack == Ack::PubAck {
-                        self.finish(id);
-                    }
-                    return Some((ack, id, delivery));
-                }
-                None => {
-                    self.order.pop_front();
-                }
-            }
+        self.owed.front().filter(|owed| owed.accepted)?;
+        let Owed {
+            delivery, id, qos, ..
+        } = self.owed.pop_front()?;
+        self.by_identifier.remove(id);
+        if qos == QoS::ExactlyOnce {
+            return Some((Ack::PubRec, id, delivery));
         }
-        None
+        self.finish(id);
+        Some((Ack::PubAck, id, delivery))
     }
 
     /// Whether an acknowledgment is owed, on this link or once the broker has sent the message again.
     pub(crate) fn is_owed(&self, delivery: DeliveryId) -> bool {
-        self.owed.get(delivery).is_some()
+        self.owed(delivery).is_some()
     }
 
     /// The link is gone. From now on an acknowledgment is owed only if the broker sends its message again.
     pub(crate) fn handle_link_lost(&mut self) {
         self.left_with_broker = None;
         self.unfinished = None;
-        self.order.clear();
-        for owed in self.owed.values_mut() {
-            owed.on_this_link = false;
+        self.is_disordered = false;
+        for mut owed in self.owed.drain(..) {
             if owed.accepted {
                 owed.content.shorten();
             }
+            self.unrepeated.insert(owed.delivery, owed);
         }
     }
 
     /// The broker forgot the session: it sends none of its messages again. Messages that wait for an inbox wait on.
     pub(crate) fn handle_session_lost(&mut self) {
-        for (delivery, owed) in self.owed.iter() {
+        for owed in self.owed.iter().chain(self.unrepeated.values()) {
             if let Some(bytes) = owed.unaccepted_bytes() {
-                self.account.settle(delivery, bytes);
+                self.account.settle(owed.delivery, bytes);
             }
         }
         self.owed.clear();
+        self.unrepeated.clear();
         self.by_identifier.clear();
-        self.order.clear();
         self.unreleased.clear();
     }
 
@@ -308,15 +305,18 @@ impl Inbound {
         let Some(&delivery) = self.by_identifier.get(id) else {
             return false;
         };
-        if let Some(owed) = self.owed.get_mut(delivery)
-            && owed.qos == message.qos
-            && owed.content.is_of(message)
-            && (owed.on_this_link || message.dup || message.qos == QoS::ExactlyOnce)
-        {
-            if !owed.on_this_link {
-                owed.on_this_link = true;
-                self.order.push_back(delivery);
-            }
+        let may_repeat = message.dup || message.qos == QoS::ExactlyOnce;
+        let place = self.place(delivery);
+        if place.is_some_and(|place| self.owed[place].is_for(message)) {
+            return true;
+        }
+        let unrepeated = self.unrepeated.get(delivery);
+        if unrepeated.is_some_and(|owed| owed.is_for(message) && may_repeat) {
+            self.is_disordered |= self
+                .owed
+                .back()
+                .is_some_and(|last| last.delivery > delivery);
+            self.owed.extend(self.unrepeated.remove(delivery));
             return true;
         }
         self.forget(id);
@@ -327,30 +327,53 @@ impl Inbound {
     fn owe(&mut self, id: PacketId, qos: QoS, content: Content, accepted: bool) -> DeliveryId {
         let delivery = DeliveryId(self.next_delivery);
         self.next_delivery += 1;
-        if self.order.len() > 2 * self.owed.len() + SPARE_PLACES {
-            self.order
-                .retain(|delivery| self.owed.get(*delivery).is_some());
-        }
-        self.order.push_back(delivery);
         self.by_identifier.insert(id, delivery);
         let owed = Owed {
+            delivery,
             id,
             qos,
             content,
             accepted,
-            on_this_link: true,
         };
         self.account.add(owed.unaccepted_bytes().unwrap_or(0));
-        self.owed.insert(delivery, owed);
+        self.owed.push_back(owed);
         delivery
     }
 
     fn forget(&mut self, id: PacketId) {
-        if let Some(delivery) = self.by_identifier.remove(id)
-            && let Some(owed) = self.owed.remove(delivery)
-            && let Some(bytes) = owed.unaccepted_bytes()
-        {
+        let Some(delivery) = self.by_identifier.remove(id) else {
+            return;
+        };
+        let owed = match self.place(delivery) {
+            Some(place) => self.owed.remove(place),
+            None => self.unrepeated.remove(delivery),
+        };
+        if let Some(bytes) = owed.and_then(|owed| owed.unaccepted_bytes()) {
             self.account.settle(delivery, bytes);
+        }
+    }
+
+    /// Where it stands among those that are owed on this link. It is mostly the first.
+    fn place(&self, delivery: DeliveryId) -> Option<usize> {
+        let first = self.owed.front()?;
+        if first.delivery == delivery {
+            return Some(0);
+        }
+        match self.is_disordered {
+            true => self.owed.iter().position(|owed| owed.delivery == delivery),
+            false => {
+                let found = self
+                    .owed
+                    .binary_search_by_key(&delivery, |owed| owed.delivery);
+                found.ok()
+            }
+        }
+    }
+
+    fn owed(&self, delivery: DeliveryId) -> Option<&Owed> {
+        match self.place(delivery) {
+            Some(place) => self.owed.get(place),
+            None => self.unrepeated.get(delivery),
         }
     }
 }
@@ -364,14 +387,14 @@ impl Inbound {
     /// Takes a message for one that arrived.
     pub(super) fn break_left(&mut self, id: PacketId, message: Message) {
         if let Arrival::Deliver(_, Some(delivery)) = self.handle_publish(Some(id), message) {
-            let owed = self.owed.get(delivery);
+            let owed = self.owed(delivery);
             let unaccepted = owed.and_then(Owed::unaccepted_bytes);
             self.account.remove(delivery, unaccepted);
         }
     }
 
     pub(super) fn break_account(&mut self) {
-        if self.owed.len() == 0 {
+        if self.by_identifier.len() == 0 {
             self.account.break_all();
         }
     }
@@ -386,9 +409,15 @@ impl<T> super::Session<T> {
 
 #[cfg(any(test, fuzzing))]
 impl<T> super::Session<T> {
-    /// How many acknowledgments are owed, and how many places there are in their order.
+    /// How many acknowledgments are owed, and how many identifiers are kept for them.
     pub(crate) fn acknowledgments_owed(&self) -> (usize, usize) {
-        (self.inbound.owed.len(), self.inbound.order.len())
+        let Inbound {
+            owed,
+            unrepeated,
+            by_identifier,
+            ..
+        } = &self.inbound;
+        (owed.len() + unrepeated.len(), by_identifier.len())
     }
 }
 
@@ -472,6 +501,32 @@ mod tests {
     }
 
     #[test]
+    fn acknowledgments_leave_in_the_order_in_which_messages_came_again() {
+        let mut inbound = Inbound::new(usize::MAX);
+        let qos = QoS::AtLeastOnce;
+        let [first, second, third, fourth] =
+            [1, 2, 3, 4].map(|at| deliver(&mut inbound, at, qos, "same"));
+        inbound.handle_link_lost();
+        for at in [4, 3, 1] {
+            let repeated = inbound.handle_publish(Some(id(at)), again(qos, "same"));
+            assert_eq!(repeated, Arrival::Known);
+        }
+        let new = deliver(&mut inbound, 5, qos, "new");
+        for delivery in [first, second, third, new, fourth] {
+            assert!(inbound.is_owed(delivery));
+            assert_eq!(poll_ack(&mut inbound), None);
+            inbound.accept(delivery);
+        }
+        for at in [4, 3, 1, 5] {
+            assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(at))));
+        }
+        assert_eq!(poll_ack(&mut inbound), None);
+        let repeated = inbound.handle_publish(Some(id(2)), again(qos, "same"));
+        assert_eq!(repeated, Arrival::Known);
+        assert_eq!(poll_ack(&mut inbound), Some((Ack::PubAck, id(2))));
+    }
+
+    #[test]
     fn a_message_that_still_waits_is_not_delivered_again_on_the_same_link() {
         let mut inbound = Inbound::new(usize::MAX);
         let delivery = deliver(&mut inbound, 1, QoS::AtLeastOnce, "a");
@@ -513,8 +568,7 @@ mod tests {
             let payload = if turn % 2 == 0 { "even" } else { "odd" };
             last = Some(deliver(&mut inbound, 2, QoS::AtLeastOnce, payload));
         }
-        assert_eq!(inbound.owed.len(), 2);
-        assert!(inbound.order.len() < 50, "{}", inbound.order.len());
+        assert_eq!((inbound.owed.len(), inbound.by_identifier.len()), (2, 2));
         inbound.accept(last.unwrap());
         assert_eq!(poll_ack(&mut inbound), None);
         inbound.accept(first);

@@ -343,10 +343,10 @@ impl Harness {
                 "{left} was unsubscribed, and the session goes on with it"
             ));
         }
-        let (owed, order) = self.session.acknowledgments_owed();
-        if order > 2 * owed + 64 {
+        let (owed, identifiers) = self.session.acknowledgments_owed();
+        if owed != identifiers {
             return Err(format!(
-                "{order} places in the order of {owed} that are owed"
+                "{identifiers} identifiers for {owed} acknowledgments owed"
             ));
         }
         if self.session.output().len() > self.allowance {
