@@ -19,6 +19,7 @@ mod reason;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,6 +29,7 @@ pub use answer::{Answer, Answering, BrokerDisconnect};
 pub use connack::ConnAck5;
 pub use connect::{Connect, ConnectTerms, Credentials, Will, WillProperties};
 pub use filter::{Filter, RetainHandling, SubscribeOptions};
+pub(in crate::mqtt) use message::Text;
 pub use message::{Message, Received};
 pub use properties::{Details, MessageProperties};
 pub use protocol::{BrokerLimit, Protocol};
@@ -217,7 +219,7 @@ pub enum Incoming {
         /// Identifier to acknowledge; `None` for QoS 0.
         id: Option<PacketId>,
         /// The message.
-        message: Message,
+        message: Arc<Message>,
     },
     /// Acknowledges a QoS 1 PUBLISH.
     PubAck(PacketId),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Buf, BytesMut};
 
 use crate::mqtt::kept::KeptMemory;
-use crate::mqtt::packet::{Message, QoS, SHOWN_BYTES};
+use crate::mqtt::packet::{SHOWN_BYTES, Text};
 
 /// The shortest payload, in bytes, that gets memory which is kept for the next one.
 const KEPT_PAYLOAD: usize = 4 * 1024;
@@ -36,39 +36,41 @@ pub(super) fn make_room(buffer: &mut BytesMut, length: usize, memory: &mut KeptM
 }
 
 /// Takes a whole PUBLISH of this length out of the buffer. The topic, which was checked, and the payload stand there.
-pub(super) fn take_message(
+pub(super) fn take_text(
     buffer: &mut BytesMut,
     length: usize,
     topic: Range<usize>,
     payload_begin: usize,
-    qos: QoS,
     memory: &mut KeptMemory,
-) -> Message {
+) -> Text {
     let payload = &buffer[payload_begin..length];
     let behind = &buffer[length..];
     if payload.len() <= COPIED_PAYLOAD.max(behind.len()) {
-        let message = if payload.len() < KEPT_PAYLOAD {
-            Message::copied(&buffer[topic], qos, payload)
+        let text = if payload.len() < KEPT_PAYLOAD {
+            Text::copied(&buffer[topic], payload)
         } else {
             let mut copy = memory.take(topic.len() + payload.len());
             copy.extend_from_slice(&buffer[topic.clone()]);
             copy.extend_from_slice(payload);
-            Message::shared(memory.share(copy), topic.len(), topic.len(), qos)
+            Text::Long {
+                topic: topic.len(),
+                payload_begin: topic.len(),
+                bytes: memory.share(copy),
+            }
         };
         buffer.advance(length);
-        return message;
+        return text;
     }
     // The rest goes on in memory of its own: another message there would keep all of this alive.
     let behind = BytesMut::from(behind);
     let mut packet = std::mem::replace(buffer, behind);
     packet.truncate(length);
     packet.advance(topic.start);
-    Message::shared(
-        memory.share(packet),
-        topic.len(),
-        payload_begin - topic.start,
-        qos,
-    )
+    Text::Long {
+        topic: topic.len(),
+        payload_begin: payload_begin - topic.start,
+        bytes: memory.share(packet),
+    }
 }
 
 /// The first bytes. Zeros stand for bytes that are missing.

@@ -55,6 +55,28 @@ pub(in crate::mqtt) enum Text {
     },
 }
 
+impl Text {
+    /// In memory of its own. The topic was checked.
+    pub(in crate::mqtt) fn copied(topic: &[u8], payload: &[u8]) -> Self {
+        let length = topic.len() + payload.len();
+        if length > SHORT {
+            return Text::Long {
+                topic: topic.len(),
+                payload_begin: topic.len(),
+                bytes: [topic, payload].concat().into(),
+            };
+        }
+        let mut bytes = [0; SHORT];
+        bytes[..topic.len()].copy_from_slice(topic);
+        bytes[topic.len()..length].copy_from_slice(payload);
+        Text::Short {
+            topic: topic.len() as u8,
+            payload: payload.len() as u8,
+            bytes,
+        }
+    }
+}
+
 impl Message {
     /// A message as the broker would send it, neither retained nor repeated. It is meant for tests of
     /// code that handles messages.
@@ -64,45 +86,8 @@ impl Message {
 
     /// A message with bytes of its own, neither retained nor repeated. The topic was checked.
     pub(in crate::mqtt) fn copied(topic: &[u8], qos: QoS, payload: &[u8]) -> Self {
-        let length = topic.len() + payload.len();
-        let text = if length <= SHORT {
-            let mut bytes = [0; SHORT];
-            bytes[..topic.len()].copy_from_slice(topic);
-            bytes[topic.len()..length].copy_from_slice(payload);
-            Text::Short {
-                topic: topic.len() as u8,
-                payload: payload.len() as u8,
-                bytes,
-            }
-        } else {
-            Text::Long {
-                topic: topic.len(),
-                payload_begin: topic.len(),
-                bytes: [topic, payload].concat().into(),
-            }
-        };
-        Message::of(text, qos)
-    }
-
-    /// A message that shares `bytes`, neither retained nor repeated. They begin with a topic of this length, which was
-    /// checked, and end with the payload.
-    pub(in crate::mqtt) fn shared(
-        bytes: Bytes,
-        topic: usize,
-        payload_begin: usize,
-        qos: QoS,
-    ) -> Self {
-        let text = Text::Long {
-            topic,
-            payload_begin,
-            bytes,
-        };
-        Message::of(text, qos)
-    }
-
-    fn of(text: Text, qos: QoS) -> Self {
         Message {
-            text,
+            text: Text::copied(topic, payload),
             qos,
             retain: false,
             dup: false,
@@ -266,7 +251,12 @@ mod tests {
     #[test]
     fn only_the_parts_of_a_message_make_it_the_same() {
         let packet = Bytes::from_static(b"topic\x00\x07payload");
-        let shared = Message::shared(packet, 5, 7, QoS::AtLeastOnce);
+        let mut shared = Message::new("", QoS::AtLeastOnce, "");
+        shared.text = Text::Long {
+            topic: 5,
+            payload_begin: 7,
+            bytes: packet,
+        };
         let copied = Message::copied(b"topic", QoS::AtLeastOnce, b"payload");
         assert_eq!(shared, copied);
         assert_eq!(shared.size(), copied.size());

@@ -183,9 +183,13 @@ impl Inbound {
     }
 
     /// A PUBLISH arrived.
-    pub(crate) fn handle_publish(&mut self, id: Option<PacketId>, message: Message) -> Arrival {
+    pub(crate) fn handle_publish(
+        &mut self,
+        id: Option<PacketId>,
+        message: Arc<Message>,
+    ) -> Arrival {
         let Some(id) = id else {
-            return Arrival::Deliver(Arc::new(message), None);
+            return Arrival::Deliver(message, None);
         };
         if self.is_same_as_owed(id, &message) {
             return Arrival::Known;
@@ -195,7 +199,6 @@ impl Inbound {
             self.owe(id, message.qos, Content::digest(&message), true);
             return Arrival::Known;
         }
-        let message = Arc::new(message);
         let content = Content::Whole(Arc::clone(&message));
         let delivery = self.owe(id, message.qos, content, false);
         Arrival::Deliver(message, Some(delivery))
@@ -385,7 +388,7 @@ impl Inbound {
     }
 
     /// Takes a message for one that arrived.
-    pub(super) fn break_left(&mut self, id: PacketId, message: Message) {
+    pub(super) fn break_left(&mut self, id: PacketId, message: Arc<Message>) {
         if let Arrival::Deliver(_, Some(delivery)) = self.handle_publish(Some(id), message) {
             let owed = self.owed(delivery);
             let unaccepted = owed.and_then(Owed::unaccepted_bytes);
@@ -434,15 +437,14 @@ mod tests {
         PacketId::new(value).unwrap()
     }
 
-    fn message(qos: QoS, payload: &'static str) -> Message {
-        Message::new("t", qos, payload)
+    fn message(qos: QoS, payload: &'static str) -> Arc<Message> {
+        Message::new("t", qos, payload).into()
     }
 
-    fn again(qos: QoS, payload: &'static str) -> Message {
-        Message {
-            dup: true,
-            ..message(qos, payload)
-        }
+    fn again(qos: QoS, payload: &'static str) -> Arc<Message> {
+        let mut again = Message::new("t", qos, payload);
+        again.dup = true;
+        again.into()
     }
 
     fn deliver(inbound: &mut Inbound, at: u16, qos: QoS, payload: &'static str) -> DeliveryId {

@@ -3,6 +3,7 @@
 //! Built for tests only. A test that needs anything else of the session calls its methods. Pure.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::filters::Filters;
@@ -142,7 +143,7 @@ impl<T> Session<T> {
     }
 
     /// Remembers a message that was left with the broker as one that arrived.
-    pub(crate) fn break_left(&mut self, id: PacketId, message: Message) {
+    pub(crate) fn break_left(&mut self, id: PacketId, message: Arc<Message>) {
         self.inbound.break_left(id, message);
     }
 

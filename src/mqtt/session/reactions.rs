@@ -3,6 +3,7 @@
 //! The front door in `mod.rs` says what may come now; here stands what follows from each packet. Pure; the loop's
 //! thread.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::entry::Body;
@@ -205,7 +206,7 @@ impl<T> Session<T> {
     pub(super) fn on_publish(
         &mut self,
         id: Option<PacketId>,
-        message: Message,
+        message: Arc<Message>,
     ) -> Result<(), ProtocolError> {
         if id.is_some_and(|id| !self.inbound.counts(id)) {
             let problem = "more messages than the receive maximum allows are not acknowledged";

@@ -5,6 +5,8 @@
 //! after it [MQTT-4.8.0-1]. A packet above the limit is refused on its fixed header alone, before its body
 //! is buffered. Pure. Runs on the loop's thread.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
 
@@ -12,7 +14,7 @@ use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
-use crate::mqtt::taken::{beginning, make_room, take_message};
+use crate::mqtt::taken::{beginning, make_room, take_text};
 use crate::mqtt::topic::{InvalidName, check_received_topic, is_plain_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
@@ -35,6 +37,14 @@ pub(super) struct FixedHeader {
 impl FixedHeader {
     pub(super) fn is_publish(&self) -> bool {
         self.kind == 3
+    }
+
+    fn is_retained(&self) -> bool {
+        self.flags & 1 != 0
+    }
+
+    fn is_repeated(&self) -> bool {
+        self.flags & 8 != 0
     }
 }
 
@@ -161,7 +171,9 @@ pub(super) fn begin_publish(
     let message = Message {
         // A packet that states its length has no more bytes than that.
         too_large: u32::try_from(header.length).unwrap_or(u32::MAX),
-        ..flagged(Message::copied(topic, qos, &[]), header)
+        retain: header.is_retained(),
+        dup: header.is_repeated(),
+        ..Message::copied(topic, qos, &[])
     };
     Ok(Some((id, message, end)))
 }
@@ -178,18 +190,15 @@ fn take_publish(
     };
     let topic_begin = header.own_length + 2;
     let topic = topic_begin..topic_begin + topic.len();
-    let message = take_message(buffer, header.length, topic, payload_begin, qos, memory);
-    let message = flagged(message, header);
+    let message = Arc::new(Message {
+        text: take_text(buffer, header.length, topic, payload_begin, memory),
+        qos,
+        retain: header.is_retained(),
+        dup: header.is_repeated(),
+        too_large: 0,
+        received: None,
+    });
     Ok(Incoming::Publish { id, message })
-}
-
-/// The same message with the flags of its fixed header.
-fn flagged(message: Message, header: &FixedHeader) -> Message {
-    Message {
-        retain: header.flags & 1 != 0,
-        dup: header.flags & 8 != 0,
-        ..message
-    }
 }
 
 /// The parts of a PUBLISH before its payload, and where that begins.

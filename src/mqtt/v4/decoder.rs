@@ -5,6 +5,7 @@
 //! above the limit is an error, and so is every one before CONNACK. Pure. Runs on the loop's thread.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
@@ -124,6 +125,7 @@ impl Decoder {
             return None;
         }
         let Skipping { id, message, .. } = self.skipping.take()?;
+        let message = Arc::new(message);
         Some(Incoming::Publish { id, message })
     }
 }

@@ -13,8 +13,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{ConnAck5, Details, MessageProperties, PacketId, QoS, ReasonCode};
 use crate::mqtt::taken::make_room;
-#[cfg(any(test, fuzzing))]
-use crate::mqtt::taken::take_message;
 use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::connack;
@@ -22,6 +20,8 @@ use crate::mqtt::v5::problem::{Problem, Violation};
 use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, take_of_message, walk};
 use crate::mqtt::v5::reader::Reader;
 use crate::mqtt::v5::varint;
+#[cfg(any(test, fuzzing))]
+use crate::mqtt::{packet::Message, taken::take_text};
 
 /// How many characters of a bad topic an error shows.
 const SHOWN_CHARACTERS: usize = 40;
@@ -142,14 +142,12 @@ pub fn decode5(
         Some(Found::Publish(found)) => found,
     };
     let mut publish = found.publish;
-    let message = take_message(
-        buffer,
-        found.length,
-        found.topic,
-        found.payload_begin,
-        publish.qos,
-        memory,
-    );
+    let (topic, payload_begin) = (found.topic, found.payload_begin);
+    let text = take_text(buffer, found.length, topic, payload_begin, memory);
+    let message = Message {
+        text,
+        ..Message::copied(&[], publish.qos, &[])
+    };
     publish.topic = message.topic().to_owned();
     publish.payload = message.to_payload();
     Ok(Some(Incoming5::Publish(Box::new(publish))))

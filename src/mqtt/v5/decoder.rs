@@ -2,13 +2,14 @@
 //! their aliases, so that nothing behind it knows aliases. Pure. Runs on the loop's thread.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 
 use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{Answer, Answering, BrokerDisconnect, Details, Incoming, Message};
-use crate::mqtt::packet::{PacketId, ProtocolError, ReasonCode, Received};
-use crate::mqtt::taken::take_message;
+use crate::mqtt::packet::{PacketId, ProtocolError, ReasonCode, Received, Text};
+use crate::mqtt::taken::take_text;
 use crate::mqtt::v5::aliases::ReceivedAliases;
 use crate::mqtt::v5::decode::{Found, FoundPublish, Incoming5, read};
 use crate::mqtt::v5::problem::Problem;
@@ -95,20 +96,13 @@ impl Decoder5 {
                 None
             }
         };
-        let message = match known {
-            None => take_message(
-                buffer,
-                length,
-                topic,
-                payload_begin,
-                publish.qos,
-                &mut self.memory,
-            ),
+        let text = match known {
+            None => take_text(buffer, length, topic, payload_begin, &mut self.memory),
             Some(known) => {
                 let payload = &buffer[payload_begin..length];
-                let message = Message::copied(known.as_bytes(), publish.qos, payload);
+                let text = Text::copied(known.as_bytes(), payload);
                 buffer.advance(length);
-                message
+                text
             }
         };
         let received = Received {
@@ -117,12 +111,14 @@ impl Decoder5 {
         };
         let is_plain =
             received.properties.is_empty() && received.subscription_identifiers.is_empty();
-        let message = Message {
+        let message = Arc::new(Message {
+            text,
+            qos: publish.qos,
             retain: publish.retain,
             dup: publish.dup,
+            too_large: 0,
             received: (!is_plain).then(|| Box::new(received)),
-            ..message
-        };
+        });
         let id = publish.id;
         Ok(Incoming::Publish { id, message })
     }
@@ -194,7 +190,8 @@ fn neutral(packet: Incoming5) -> Incoming {
         // It is found as such, not taken as a packet.
         Incoming5::Publish(publish) => Incoming::Publish {
             id: publish.id,
-            message: Message::copied(publish.topic.as_bytes(), publish.qos, &publish.payload),
+            message: Message::copied(publish.topic.as_bytes(), publish.qos, &publish.payload)
+                .into(),
         },
     }
 }

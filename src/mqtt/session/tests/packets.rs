@@ -1,5 +1,7 @@
 //! Short constructors for the broker's packets, and packets, filters and outcomes as text.
 
+use std::sync::Arc;
+
 use rumqttc::mqttbytes::v4;
 
 use super::QOS;
@@ -61,10 +63,10 @@ pub(super) fn message_again(value: u16, qos: usize, payload: &str) -> Incoming {
 fn incoming(value: u16, qos: usize, payload: &str, dup: bool) -> Incoming {
     Incoming::Publish {
         id: (qos > 0).then(|| id(value)),
-        message: Message {
+        message: Arc::new(Message {
             dup,
             ..Message::new("t", QOS[qos], payload.to_owned())
-        },
+        }),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The decoder of one packet: what it takes, what it refuses, and the memory that it needs.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::mqtt::taken::{COPIED_PAYLOAD, READ_SIZE, ROOM};
 
@@ -102,7 +104,7 @@ fn publish(length: usize) -> Vec<u8> {
     packet
 }
 
-fn decoded_publish(buffer: &mut BytesMut) -> Option<Message> {
+fn decoded_publish(buffer: &mut BytesMut) -> Option<Arc<Message>> {
     match decode(buffer, usize::MAX).unwrap()? {
         Incoming::Publish { message, .. } => Some(message),
         other => panic!("{other:?}"),

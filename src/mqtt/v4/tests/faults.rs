@@ -1,5 +1,7 @@
 //! Decoders with a deliberate fault each. The corpus has to find every fault.
 
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
 
 use super::{Decode, LIMITS, check, check_link};
@@ -87,7 +89,7 @@ fn a_decoder_that_alters_a_message_is_noticed() {
         |buffer: &mut BytesMut, limit| {
             let mut packet = v4::decode(buffer, limit);
             if let Ok(Some(Incoming::Publish { message, .. })) = &mut packet {
-                message.retain = false;
+                Arc::make_mut(message).retain = false;
             }
             packet
         }

@@ -1,6 +1,8 @@
 //! A second reader and writer of packets, written from the text of MQTT 3.1.1 alone. It uses neither the codec
 //! nor the checks of the crate, so that it does not repeat their mistakes. Pure.
 
+use std::sync::Arc;
+
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId, QoS};
 
 /// A packet of the client.
@@ -160,7 +162,7 @@ pub(in crate::mqtt) fn from_server_without_payload(
     };
     let mut packet = server_packet(*first, body).ok_or("a malformed packet")?;
     if let Incoming::Publish { message, .. } = &mut packet {
-        message.too_large = whole as u32;
+        Arc::make_mut(message).too_large = whole as u32;
     }
     Ok((bytes.len() >= whole).then_some((packet, whole)))
 }
@@ -203,6 +205,7 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
                 dup: first & 8 != 0,
                 ..Message::new(topic, qos, fields.0.to_vec())
             };
+            let message = Arc::new(message);
             Some(Incoming::Publish { id, message })
         }
         9 => {

@@ -7,6 +7,7 @@
 //! everything is abandoned, or a server that does what the standard says takes over, and everything comes to
 //! rest.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -334,6 +335,7 @@ impl<'a> Story<'a> {
             QoS::AtMostOnce => None,
             _ => PacketId::new(u16::from(which & 0x0f) + 1),
         };
+        let message = Arc::new(message);
         self.serve(&Incoming::Publish { id, message })
     }
 

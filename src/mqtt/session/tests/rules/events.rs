@@ -104,7 +104,7 @@ impl Record {
         let Incoming::Publish { id, message: came } = packet else {
             return Err(format!("{message:?} was delivered for {packet:?}"));
         };
-        if **message != *came || delivery.is_some() != id.is_some() {
+        if message != came || delivery.is_some() != id.is_some() {
             return Err(format!(
                 "{came:?} was delivered as {message:?}, {delivery:?}"
             ));

@@ -1,5 +1,7 @@
 //! All faults, and those inside the session, which are committed through `inspect.rs`. For tests only.
 
+use std::sync::Arc;
+
 use super::{Fault, Harness, Verdict};
 use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
@@ -152,7 +154,7 @@ impl Harness {
             return;
         }
         match self.fault {
-            Fault::LeftIsKnown => self.session.break_left(*id, message.clone()),
+            Fault::LeftIsKnown => self.session.break_left(*id, Arc::clone(message)),
             Fault::LeftIsAcknowledged => self.session.break_order(*id),
             _ => {}
         }

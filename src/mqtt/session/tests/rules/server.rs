@@ -1,7 +1,8 @@
 //! The simulated server. It does as the standard says, and no more. Pure.
 
-#[cfg(test)]
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+#[cfg(test)]
+use std::sync::Arc;
 
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, PacketId, QoS};
 use crate::mqtt::v4::tests::wire::FromClient;
@@ -165,6 +166,7 @@ impl Server {
                 received: false,
             });
         }
+        let message = Arc::new(message);
         Incoming::Publish { id, message }
     }
 }
@@ -176,10 +178,10 @@ impl Held {
             true => Incoming::PubRel(self.id),
             false => Incoming::Publish {
                 id: Some(self.id),
-                message: Message {
+                message: Arc::new(Message {
                     dup: true,
                     ..self.message.clone()
-                },
+                }),
             },
         }
     }
