@@ -82,7 +82,7 @@ impl Plan {
         let threads = settings.threads as u64;
         // The run has a level of its own, so that two runs that use one broker at a time do not even receive
         // each other's messages.
-        let own = format!("{prefix}/{mode}/{}", settings.run);
+        let own = format!("{prefix}/{mode}/{}", settings.level_of_run());
         let publishers = (0..threads).map(|thread| Publisher {
             topic: format!("{own}/{thread}").into(),
             count: settings.messages / threads + u64::from(thread < settings.messages % threads),
@@ -400,6 +400,23 @@ mod tests {
         assert_eq!((plan.count(SYNC), plan.count(ASYNC)), (4, 3));
         let padded = demo(30, 7).message(SYNC, 1);
         assert_eq!(padded.payload(), b"Hello World! Sync: 1..........");
+    }
+
+    #[test]
+    fn a_message_of_a_bench_with_a_thousand_threads_is_one_that_its_publisher_encodes() {
+        /// Bytes of the largest packet that a publisher encodes, and those of its headers.
+        const MOST: usize = 95;
+        const HEADERS: usize = 6;
+        let plan = Plan::of_bench(&BenchSettings {
+            run: "0123456789ab".to_owned(),
+            threads: 1_024,
+            messages: 1_024,
+            payload_size: 64,
+            ..bench_settings()
+        });
+        let message = plan.message(1_023, 0);
+        let packet = HEADERS + message.topic().len() + message.payload().len();
+        assert!(packet <= MOST, "{packet} bytes to {}", message.topic());
     }
 
     #[test]

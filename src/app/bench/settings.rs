@@ -27,7 +27,7 @@ pub(crate) struct BenchSettings {
     pub(crate) topic_prefix: String,
     /// Whether to subscribe and to receive everything back.
     pub(crate) receive: bool,
-    /// A word that no other run has, for a level of all topics.
+    /// A word that no other run has. Its beginning is a level of all topics.
     pub(crate) run: String,
     /// Whether the client identifier was made up for this run, so that nobody finds its session again.
     pub(crate) made_up_id: bool,
@@ -43,7 +43,16 @@ const LARGEST_USUAL_WINDOW: u16 = 1000;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
+/// Letters of the run's word in a topic: enough to tell runs apart, and so few that a message with a payload of the
+/// usual size is a small one for the library, which its publisher encodes.
+const RUN_IN_TOPICS: usize = 7;
+
 impl BenchSettings {
+    /// The level of all topics that no other run has.
+    pub(crate) fn level_of_run(&self) -> &str {
+        self.run.get(..RUN_IN_TOPICS).unwrap_or(&self.run)
+    }
+
     /// How many messages of its own an asynchronous thread may have outstanding: its share of twice
     /// the window, one half on its way, the other ready for when room is made; less where payloads
     /// are large, since all of that is held in memory.
@@ -80,7 +89,7 @@ impl BenchSettings {
 
     /// The largest message that it will send.
     pub(crate) fn sent(&self) -> Sent {
-        let (mode, run) = (self.mode.name(), &self.run);
+        let (mode, run) = (self.mode.name(), self.level_of_run());
         // Thread and number at their longest.
         let longest = format!("{}-{}", self.threads, self.messages);
         Sent {
