@@ -6,11 +6,13 @@
 //! [`Rejected`]. Pure data; made on any thread, consumed on the loop's.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::client::outlet::InboxId;
 use crate::client::recording::{PacketKind, Recorder, What};
 use crate::client::request_mark::RequestMark;
+use crate::client::response::ResponseState;
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::limits::LimitExceeded;
@@ -33,6 +35,8 @@ pub(crate) struct Command {
 #[derive(Debug)]
 pub(crate) enum Request {
     Publish(Outgoing),
+    /// PUBLISH that awaits a response.
+    Ask(Box<Asking>),
     Subscribe {
         /// The number under which the lane announced it.
         number: u64,
@@ -46,6 +50,20 @@ pub(crate) enum Request {
         _mark: RequestMark,
     },
     Ping(#[expect(dead_code, reason = "it counts as long as it lives")] RequestMark),
+}
+
+/// A message that awaits a response. The loop adds where the response is to come.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) publish: Publish,
+    pub(crate) state: Arc<ResponseState>,
+    /// There must be a response by then.
+    pub(crate) deadline: Instant,
+}
+
+impl Asking {
+    /// Bytes of its correlation data.
+    pub(crate) const CORRELATION: usize = 16;
 }
 
 /// A command that was not queued, with what it was made of.
@@ -87,6 +105,9 @@ pub enum RejectReason {
     /// [`Options::clean_session`](crate::options::Options::clean_session), or
     /// [`Client::open_clean`](crate::Client::open_clean). It would forget the messages that are not done.
     CleanSession,
+    /// A request, and the connection speaks MQTT 3.1.1, which has neither response topics nor correlation data: see
+    /// [`Options::protocol`](crate::options::Options::protocol).
+    NeedsVersion5,
     /// The loop has ended.
     Terminated,
 }
@@ -96,6 +117,7 @@ impl Request {
     pub(crate) fn into_publish(self) -> Publish {
         match self {
             Request::Publish(message) => message.into(),
+            Request::Ask(asking) => asking.publish,
             _ => Publish::new(String::new(), QoS::AtMostOnce, Vec::new()),
         }
     }
@@ -104,6 +126,11 @@ impl Request {
     fn recorded(&self) -> (PacketKind, Option<QoS>, usize) {
         match self {
             Request::Publish(message) => (PacketKind::Publish, Some(message.qos()), message.size()),
+            Request::Ask(asking) => {
+                let publish = &asking.publish;
+                let bytes = publish.topic().len() + publish.payload().len();
+                (PacketKind::Publish, Some(publish.qos()), bytes)
+            }
             Request::Subscribe { filters, .. } => {
                 let bytes = filters.iter().map(|one| one.filter.len()).sum();
                 (PacketKind::Subscribe, None, bytes)
@@ -192,6 +219,9 @@ impl fmt::Display for RejectReason {
             RejectReason::CleanSession => f.write_str(
                 "an inbox that accepts by hand needs a session that the broker keeps, and this one is clean",
             ),
+            RejectReason::NeedsVersion5 => {
+                f.write_str("a request needs MQTT 5, and this connection speaks MQTT 3.1.1")
+            }
             RejectReason::Terminated => f.write_str("the loop has ended"),
         }
     }
@@ -217,6 +247,7 @@ impl<T> From<Rejected<T>> for Error {
             | RejectReason::Limit { .. }
             | RejectReason::NoFilter
             | RejectReason::CleanSession
+            | RejectReason::NeedsVersion5
             | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
         };
         let problem = rejected.reason.to_string();

@@ -18,11 +18,12 @@ use std::time::Instant;
 
 use crate::client::default_inbox::DefaultInbox;
 use crate::client::lane::HandEnd;
-use crate::client::outlet::{InboxId, Item, Outlet};
+use crate::client::outlet::{InboxId, Item, Outlet, RESPONSES};
 use crate::client::recording::{Recorder, What};
+use crate::client::responses::Responses;
 use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
-use crate::mqtt::session::DeliveryId;
+use crate::mqtt::session::{DeliveryId, Outcome};
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
 use orphans::{Orphan, Orphans};
 use queue::{Put, Queue};
@@ -40,6 +41,7 @@ pub(crate) struct Fanout {
     late: Vec<InboxId>,
     orphans: Orphans,
     unmatched: Unmatched,
+    responses: Responses,
     matched: Matches<InboxId>,
     acceptances: VecDeque<Acceptance>,
     /// Inboxes that do not keep up, and of which the loop has not told yet.
@@ -88,6 +90,7 @@ impl Fanout {
             late: Vec::new(),
             orphans: Orphans::default(),
             unmatched,
+            responses: Responses::default(),
             matched: Matches::default(),
             acceptances: VecDeque::new(),
             overflows: Vec::new(),
@@ -107,6 +110,11 @@ impl Fanout {
 
     pub(crate) fn is_open(&self, inbox: InboxId) -> bool {
         self.queues.contains_key(&inbox)
+    }
+
+    /// The requests that await a response.
+    pub(crate) fn responses(&mut self) -> &mut Responses {
+        &mut self.responses
     }
 
     pub(crate) fn is_by_hand(&self, inbox: InboxId) -> bool {
@@ -271,6 +279,11 @@ impl Fanout {
         let is_passed_over = message.too_large().is_some() && delivery.is_none();
         let (mut is_wanted, mut inboxes, mut delaying) = (false, 0, 0);
         for inbox in &matched.subscribers {
+            if *inbox == RESPONSES {
+                self.responses.take(message);
+                is_wanted = true;
+                continue;
+            }
             let put = match is_passed_over {
                 true => self.pass_over(*inbox),
                 false => {
@@ -305,6 +318,13 @@ impl Fanout {
 
     /// Tells an inbox that one of its subscriptions is gone. The news waits aside like a message.
     pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str, now: Instant) {
+        if inbox == RESPONSES {
+            let refused = Outcome::Refused {
+                granted: vec![None],
+                answer: None,
+            };
+            return self.responses.not_subscribed(&refused);
+        }
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None, now);
         self.hand_over();
@@ -356,6 +376,7 @@ impl Fanout {
             full,
             late,
             unmatched,
+            responses,
             acceptances,
             overflows,
             ..
@@ -382,6 +403,7 @@ impl Fanout {
                 });
             }
         }
+        responses.handle_timeout(now);
         unmatched.handle_timeout(now, |delivery| {
             acceptances.push_back(Acceptance::Complete(delivery));
         });
@@ -391,7 +413,8 @@ impl Fanout {
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let full = self.full.iter().filter_map(|inbox| self.queues.get(inbox));
         let slow = full.filter_map(Queue::slow_at).min();
-        slow.into_iter().chain(self.unmatched.next_timer()).min()
+        let others = [self.unmatched.next_timer(), self.responses.next_timer()];
+        slow.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// The next news for the session.
@@ -423,6 +446,16 @@ impl Fanout {
     /// How many messages wait for an inbox, or for a subscription.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.len() + self.unmatched.held()
+    }
+
+    /// How many requests were answered, and how many responses were late or unknown.
+    pub(crate) fn response_counts(&self) -> (u64, u64, u64) {
+        self.responses.counts()
+    }
+
+    /// Whether a thread or a task awaits a response.
+    pub(crate) fn awaits_response(&self) -> bool {
+        self.responses.are_awaited()
     }
 
     /// How many messages found neither a subscription nor room in the default inbox.

@@ -3,10 +3,11 @@
 //! A handle is cheap to clone and never touches the connection. It checks commands on the caller's
 //! thread and queues them; a full queue makes the caller wait up to the block time, behind the threads that
 //! wait already. DISCONNECT, RECONNECT, TERMINATE and PROCESSLOOP take the urgent lane, so that neither a full
-//! queue nor a lost link keeps them waiting. `handle/publish.rs` has the ways to publish, `handle/subscribe.rs` has
-//! SUBSCRIBE and UNSUBSCRIBE.
+//! queue nor a lost link keeps them waiting. `handle/publish.rs` has the ways to publish, `handle/request.rs`
+//! requests that have a response, `handle/subscribe.rs` SUBSCRIBE and UNSUBSCRIBE.
 
 mod publish;
+mod request;
 mod subscribe;
 
 use std::fmt;
@@ -32,6 +33,8 @@ use crate::mqtt::limits::Limits;
 use crate::mqtt::packet::ConnAck5;
 use crate::options::Options;
 
+pub use request::RequestError;
+
 /// Inboxes are numbered over all loops, so that one loop's is never taken for another's.
 static NEXT_INBOX: AtomicU64 = AtomicU64::new(0);
 
@@ -52,6 +55,8 @@ pub struct Handle {
     recorder: Option<Recorder>,
     /// Whether the broker is asked to keep the session.
     keeps_session: bool,
+    /// Where responses to requests come, or why there can be none.
+    response_topic: Arc<Result<String, RejectReason>>,
     /// Notices when the last handle is dropped.
     _last: Arc<LastHandle>,
 }
@@ -86,6 +91,7 @@ impl Handle {
             watch,
             recorder,
             keeps_session,
+            response_topic: Arc::new(request::response_topic(options)),
             _last: Arc::new(last),
         }
     }
@@ -135,7 +141,8 @@ impl Handle {
         ticket
     }
 
-    /// TERMINATE: commands that are queued and in flight now may take `grace` to finish. Then the loop sends
+    /// TERMINATE: commands that are queued and in flight now may take `grace` to finish, and so may requests whose responses
+    /// are awaited. Then the loop sends
     /// DISCONNECT, the rest ends as cancelled (or perhaps delivered, where it had been sent), and the
     /// loop ends, at most a second after the grace, whatever the broker sends or does not take. Asking again
     /// can only shorten the grace. Once the loop has ended, the tickets of TERMINATE, DISCONNECT, RECONNECT and

@@ -28,6 +28,8 @@ pub(crate) mod push;
 pub(crate) mod queue;
 pub mod recording;
 pub(crate) mod request_mark;
+pub(crate) mod response;
+mod responses;
 pub(crate) mod stats;
 pub(crate) mod tasks;
 pub(crate) mod ticket;

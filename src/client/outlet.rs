@@ -23,6 +23,9 @@ use crate::options::ranges;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct InboxId(pub(crate) u64);
 
+/// In place of an inbox: the loop itself takes the responses to requests (`responses.rs`). No inbox has this number.
+pub(crate) const RESPONSES: InboxId = InboxId(u64::MAX);
+
 /// The policy for a message for which an inbox has no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]

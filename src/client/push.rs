@@ -74,7 +74,8 @@ impl<'a, T> Pushing<'a, T> {
 }
 
 impl<'a, T, S> Pushing<'a, T, S> {
-    fn with(
+    /// With this for the task once the command is in.
+    pub(crate) fn with(
         commands: &'a CommandSender,
         request: Result<Request, Rejected<T>>,
         take_back: fn(Request) -> T,

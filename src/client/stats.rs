@@ -31,6 +31,13 @@ pub struct Stats {
     /// Messages above `max_packet_size` that were read away.
     pub too_large: u64,
 
+    /// Requests of [`Handle::request`](crate::Handle::request) that were answered in time. MQTT 5 only, as the next two.
+    pub responses: u64,
+    /// Responses to requests that had ended, or that nobody awaited any more, and responses that came a second time.
+    pub late_responses: u64,
+    /// Messages on the topic of responses that belong to no request of this loop.
+    pub unknown_responses: u64,
+
     /// Commands that ended as [`Outcome::Delivered`](crate::Outcome::Delivered). Commands are PUBLISH, SUBSCRIBE,
     /// UNSUBSCRIBE and PING that threads have queued. One that was handed back instead of queued counts nowhere.
     pub delivered: u64,

@@ -152,6 +152,16 @@ impl Publish {
         self
     }
 
+    /// The same message as a request whose response is to come on this topic with this correlation data. Unless it has an
+    /// expiry, it has this one.
+    pub(crate) fn into_request(mut self, topic: String, correlation: Bytes, expiry: u32) -> Self {
+        let properties = self.properties.get_or_insert_default();
+        properties.response_topic = Some(topic);
+        properties.correlation_data = Some(correlation);
+        properties.expiry.get_or_insert(expiry);
+        self
+    }
+
     /// The properties of MQTT 5; `None` if there are none.
     pub fn properties(&self) -> Option<&MessageProperties> {
         self.properties.as_deref()

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::check::wrong;
 use super::{Options, ranges};
 use crate::error::Error;
-use crate::mqtt::packet::{ConnectTerms, Protocol};
-use crate::mqtt::topic::check_string;
+use crate::mqtt::packet::{ConnectTerms, Filter, Protocol, QoS, RetainHandling, SubscribeOptions};
+use crate::mqtt::topic::{check_string, check_topic};
 
 /// What CONNECT of MQTT 5 asks for beyond that of MQTT 3.1.1, which leaves all of it out. Start from the default:
 ///
@@ -17,6 +17,7 @@ use crate::mqtt::topic::check_string;
 /// assert_eq!(version5.session_expiry, Duration::from_secs(3600));
 /// assert_eq!((version5.receive_maximum, version5.topic_alias_maximum), (None, 8));
 /// assert_eq!(version5.topic_aliases, 0);
+/// assert_eq!(version5.response_prefix, "responses");
 /// version5.user_properties.push(("site".to_owned(), "7".to_owned()));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,10 @@ pub struct Version5 {
     /// after that. The topic that was not used for the longest time makes way. 0, the default, uses none: some brokers
     /// have faults with them.
     pub topic_aliases: u16,
+    /// Where responses to requests of [`Handle::request`](crate::Handle::request) come: on topics below
+    /// `PREFIX/CLIENT-ID`. A topic name without wildcards, which the broker has to allow this client to subscribe to, and
+    /// the side that answers to publish to.
+    pub response_prefix: String,
     /// Pairs of a name and a value in CONNECT.
     pub user_properties: Vec<(String, String)>,
 }
@@ -46,6 +51,7 @@ impl Default for Version5 {
             receive_maximum: None,
             topic_alias_maximum: 8,
             topic_aliases: 0,
+            response_prefix: "responses".to_owned(),
             user_properties: Vec::new(),
         }
     }
@@ -66,6 +72,10 @@ impl Version5 {
             let problem = "it is 0, so the broker could send nothing [MQTT 5, 3.1.2.11.3]";
             return wrong("the receive maximum", problem.into(), "use at least 1");
         }
+        if let Err(problem) = check_topic(&self.response_prefix) {
+            let advice = "use for example the word responses";
+            return wrong("the prefix of response topics", problem.to_string(), advice);
+        }
         for (name, value) in &self.user_properties {
             for text in [name, value] {
                 if let Err(problem) = check_string(text) {
@@ -74,6 +84,20 @@ impl Version5 {
             }
         }
         Ok(())
+    }
+}
+
+impl Version5 {
+    /// The topic on which responses come to the client with this identifier, and the filter that it subscribes to.
+    pub(crate) fn response_names(&self, client_id: &str) -> (String, Filter) {
+        let begin = format!("{}/{client_id}/", self.response_prefix);
+        let options = SubscribeOptions {
+            // A retained response would be one of an earlier request.
+            retain_handling: RetainHandling::Never,
+            ..SubscribeOptions::default()
+        };
+        let filter = Filter::new(format!("{begin}#"), QoS::AtLeastOnce).with_options(options);
+        (begin + "response", filter)
     }
 }
 
@@ -88,6 +112,7 @@ impl Options {
             receive_maximum,
             topic_alias_maximum,
             topic_aliases,
+            response_prefix: _,
             user_properties,
         } = &self.version5;
         let session_expiry = match self.clean_session {

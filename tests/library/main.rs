@@ -30,6 +30,7 @@ mod recording;
 // Sees the client's certificate by the TLS library of these systems.
 #[cfg(not(any(target_os = "windows", target_vendor = "apple")))]
 mod renewal;
+mod requests;
 mod retained;
 mod scale;
 mod slow;

@@ -16,6 +16,7 @@ use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Filter, Message};
 use crate::mqtt::session::{DeliveryId, Event, Outcome, Reason};
+use crate::mqtt::subscriptions::InterestId;
 use crate::mqtt::topic::shortened;
 
 /// How many characters of a topic or filter a line of the log shows.
@@ -148,7 +149,8 @@ impl Agent {
                 self.note_queued();
             }
             taken += 1;
-            messages += u64::from(matches!(command.request, Request::Publish(_)));
+            let is_message = matches!(command.request, Request::Publish(_) | Request::Ask(_));
+            messages += u64::from(is_message);
             self.record_taken(&command, fetches);
             self.requests.command_taken();
             self.dispatch(command, now);
@@ -251,6 +253,7 @@ impl Agent {
                 self.session
                     .publish(publish, Pending::Plain(completion), now);
             }
+            Request::Ask(asking) => self.ask(*asking, completion, now),
             Request::Subscribe {
                 number,
                 inbox,
@@ -283,19 +286,26 @@ impl Agent {
             self.tell(completion, Outcome::NeverSent(Reason::InboxClosed));
             return;
         }
-        if self.subscriptions.len() + filters.len() > self.client.options.max_subscriptions {
-            self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
-            return;
-        }
-        let count = self.subscriptions.filters_with(&filters);
-        if let Err(exceeded) = self.client.options.limits.check_subscriptions(count) {
-            log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
+        if !self.has_room_for(&filters) {
             self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
             return;
         }
         let (wanted, added) = self.subscriptions.add(inbox, &filters);
         let pending = Pending::Subscribe(Box::new((completion, added)));
         self.session.subscribe(wanted, pending, now);
+    }
+
+    /// Whether so many subscriptions are allowed.
+    pub(super) fn has_room_for(&self, filters: &[Filter]) -> bool {
+        if self.subscriptions.len() + filters.len() > self.client.options.max_subscriptions {
+            return false;
+        }
+        let count = self.subscriptions.filters_with(filters);
+        let checked = self.client.options.limits.check_subscriptions(count);
+        if let Err(exceeded) = &checked {
+            log::warn!("a SUBSCRIBE is not sent: with it there would be {exceeded}");
+        }
+        checked.is_ok()
     }
 
     fn unsubscribe(
@@ -352,7 +362,7 @@ impl Agent {
 
     fn resolved(&mut self, token: Pending, outcome: Outcome, answered: bool) {
         self.pace.command_ended();
-        if !matches!(token, Pending::Own) {
+        if !matches!(token, Pending::Own | Pending::Responses(_)) {
             self.meter.command_ended(&outcome, answered);
             self.record_end(token.recorded(), &outcome, answered);
         }
@@ -361,25 +371,15 @@ impl Agent {
             Pending::Own => {}
             Pending::Subscribe(subscribed) => {
                 let (completion, added) = *subscribed;
-                let (granted, refused): (Vec<_>, Vec<_>) = match &outcome {
-                    Outcome::Delivered { .. } => (added, Vec::new()),
-                    Outcome::Refused { granted, .. } => {
-                        let answers = added.into_iter().zip(granted);
-                        let (yes, no): (Vec<_>, Vec<_>) = answers.partition(|(_, g)| g.is_some());
-                        let interest = |(interest, _)| interest;
-                        (
-                            yes.into_iter().map(interest).collect(),
-                            no.into_iter().map(interest).collect(),
-                        )
-                    }
-                    _ => (Vec::new(), added),
-                };
-                self.subscriptions.grant(&granted);
-                let mut unwanted = self.subscriptions.remove(&refused);
-                // The broker has to be told of an earlier grant that no inbox wants any more.
-                unwanted.retain(|filter| self.session.is_subscribed(filter));
-                self.requests.abandon(unwanted);
+                self.take_granted(added, &outcome);
                 completion.tell(outcome);
+            }
+            Pending::Responses(added) => {
+                self.take_granted(added, &outcome);
+                if !outcome.is_delivered() {
+                    log::warn!("responses to requests cannot come: {outcome}");
+                    self.fanout.responses().not_subscribed(&outcome);
+                }
             }
             Pending::Unsubscribe(left) => {
                 let (completion, leaving) = *left;
@@ -387,6 +387,28 @@ impl Agent {
                 completion.tell(outcome);
             }
         }
+    }
+
+    /// SUBSCRIBE has ended: the broker has granted the interests that were added for it, or has not.
+    fn take_granted(&mut self, added: Vec<InterestId<InboxId>>, outcome: &Outcome) {
+        let (granted, refused): (Vec<_>, Vec<_>) = match outcome {
+            Outcome::Delivered { .. } => (added, Vec::new()),
+            Outcome::Refused { granted, .. } => {
+                let answers = added.into_iter().zip(granted);
+                let (yes, no): (Vec<_>, Vec<_>) = answers.partition(|(_, g)| g.is_some());
+                let interest = |(interest, _)| interest;
+                (
+                    yes.into_iter().map(interest).collect(),
+                    no.into_iter().map(interest).collect(),
+                )
+            }
+            _ => (Vec::new(), added),
+        };
+        self.subscriptions.grant(&granted);
+        let mut unwanted = self.subscriptions.remove(&refused);
+        // The broker has to be told of an earlier grant that no inbox wants any more.
+        unwanted.retain(|filter| self.session.is_subscribed(filter));
+        self.requests.abandon(unwanted);
     }
 
     fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>, now: Instant) {

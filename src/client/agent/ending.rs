@@ -112,6 +112,7 @@ impl Agent {
             self.requests.end_is_next()
                 && self.session.unresolved() == 0
                 && self.session.output().is_empty()
+                && !self.fanout.awaits_response()
         };
         self.requests.grace_is_over(now) || nothing_left()
     }
@@ -140,6 +141,7 @@ impl Agent {
             left += 1;
             self.tell(command.completion, Outcome::Cancelled(reason));
         }
+        self.fanout.responses().end(reason);
         self.requests.end(reason);
         self.read_gauges();
         self.record(What::LoopEnded);

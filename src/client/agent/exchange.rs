@@ -60,6 +60,10 @@ impl Agent {
         meter.waiting_messages.set(self.fanout.waiting() as u64);
         meter.waiting_bytes.set(self.session.bytes_waiting() as u64);
         meter.unmatched_dropped.set(self.fanout.unmatched_dropped());
+        let (responses, late, unknown) = self.fanout.response_counts();
+        meter.responses.set(responses);
+        meter.late_responses.set(late);
+        meter.unknown_responses.set(unknown);
         meter.bytes_received.set(self.wire.bytes_read());
         meter.bytes_sent.set(self.wire.bytes_written());
         meter.packets_received.set(self.wire.packets_read());

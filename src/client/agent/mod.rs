@@ -24,6 +24,7 @@
 //! - `exchange.rs`: one portion of commands and packets in, packets out
 //! - `reconnect.rs`: from offline to online and back, RECONNECT; `advice.rs`, `losses.rs`,
 //!   `words5.rs`: what its errors say
+//! - `responding.rs`: requests that await a response
 //! - `ending.rs`: DISCONNECT and TERMINATE
 //! - `reporting.rs`: the state and the events of the connection, for threads that watch it
 //! - `recording.rs`: the records of all of this, if there is a recording
@@ -50,6 +51,7 @@ mod recording;
 mod replaced;
 mod reporting;
 mod requests;
+mod responding;
 #[cfg(test)]
 mod slow_links;
 mod violations;

@@ -23,6 +23,8 @@ pub(super) enum Pending {
     Own,
     /// With the interests that were added for it.
     Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
+    /// SUBSCRIBE of the loop itself, to the responses: with the interests that were added for it.
+    Responses(Vec<InterestId<InboxId>>),
     /// With the interests that are leaving.
     Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
 }
@@ -67,7 +69,7 @@ impl Pending {
     pub(super) fn recorded(&self) -> u64 {
         let number = match self {
             Pending::Plain(completion) => completion.recorded(),
-            Pending::Own => 0,
+            Pending::Own | Pending::Responses(_) => 0,
             Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0.recorded(),
         };
         number.into()
@@ -76,7 +78,7 @@ impl Pending {
     fn into_completion(self) -> Completion {
         match self {
             Pending::Plain(completion) => completion,
-            Pending::Own => Completion::nobody(),
+            Pending::Own | Pending::Responses(_) => Completion::nobody(),
             Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
         }
     }

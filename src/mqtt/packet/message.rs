@@ -84,6 +84,17 @@ impl Message {
         Message::copied(topic.into().as_bytes(), qos, &payload.into())
     }
 
+    /// The same message as a publisher of MQTT 5 has added this to it. It is meant for tests of code that handles messages.
+    #[must_use]
+    pub fn with_properties(mut self, properties: MessageProperties) -> Self {
+        let received = Received {
+            properties,
+            ..self.received.map_or_else(Received::default, |it| *it)
+        };
+        self.received = (received != Received::default()).then(|| Box::new(received));
+        self
+    }
+
     /// A message with bytes of its own, neither retained nor repeated. The topic was checked.
     pub(in crate::mqtt) fn copied(topic: &[u8], qos: QoS, payload: &[u8]) -> Self {
         Message {

@@ -13,6 +13,8 @@ impl ReasonCode {
     pub const SUCCESS: ReasonCode = ReasonCode(0x00);
     /// 0x04: a DISCONNECT after which the will is published.
     pub const DISCONNECT_WITH_WILL: ReasonCode = ReasonCode(0x04);
+    /// 0x10: a message was taken, and nobody has subscribed to its topic.
+    pub const NO_MATCHING_SUBSCRIBERS: ReasonCode = ReasonCode(0x10);
     /// 0x81: a packet could not be read.
     pub const MALFORMED_PACKET: ReasonCode = ReasonCode(0x81);
     /// 0x82: a packet that must not come so, or not now.

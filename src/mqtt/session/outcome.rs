@@ -94,6 +94,9 @@ pub enum Reason {
     ///
     /// [`MessageProperties::expiry`]: crate::mqtt::packet::MessageProperties::expiry
     Expired,
+    /// The client identifier that the broker has chosen makes no topic for responses
+    /// ([`Version5::response_prefix`](crate::options::Version5::response_prefix)). MQTT 5 only.
+    NoResponseTopic,
     /// It exceeds a limit that the broker stated when the connection was made. MQTT 5 only.
     BrokerLimit(BrokerLimit),
 }
@@ -189,6 +192,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::BrokerLimit(limit) => return limit.fmt(f),
+            Reason::NoResponseTopic => "the client identifier makes no topic for responses",
             Reason::Expired => "it expired before it could be sent",
             Reason::LinkLost => "the link was lost",
             Reason::SessionLost => "the broker lost the session",

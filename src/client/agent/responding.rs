@@ -1,0 +1,61 @@
+//! Requests that await a response: the loop adds where the response is to come, and subscribes to that before the first
+//! one. The loop's thread; it does not wait here.
+
+use std::time::Instant;
+
+use super::Agent;
+use super::pending::Pending;
+use crate::client::command::Asking;
+use crate::client::outlet::RESPONSES;
+use crate::client::ticket::Completion;
+use crate::mqtt::outgoing::Outgoing;
+use crate::mqtt::packet::Filter;
+use crate::mqtt::session::{Outcome, Reason};
+use crate::mqtt::topic::check_topic;
+
+impl Agent {
+    /// PUBLISH of a request. `completion` ends the request where the end of PUBLISH does.
+    pub(super) fn ask(&mut self, asking: Asking, completion: Completion, now: Instant) {
+        let Asking {
+            publish,
+            state,
+            deadline,
+        } = asking;
+        // The thread may have given up just now.
+        if deadline <= now || !state.take() {
+            self.tell(completion, Outcome::NeverSent(Reason::Expired));
+            return;
+        }
+        let options = &self.client.options.version5;
+        let (topic, filter) = options.response_names(self.client.client_id());
+        if check_topic(&topic).is_err() {
+            self.tell(completion, Outcome::NeverSent(Reason::NoResponseTopic));
+            return;
+        }
+        if !self.fanout.responses().is_subscribed() && !self.subscribe_to_responses(filter, now) {
+            self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
+            return;
+        }
+        let correlation = self.fanout.responses().open(state, deadline);
+        // Up to the next whole second: the broker must not drop what is still awaited.
+        let seconds = (deadline - now).as_millis().div_ceil(1000);
+        let expiry = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let request = publish.into_request(topic, correlation, expiry);
+        let outgoing = Outgoing::pushed(request, now);
+        self.session
+            .publish(outgoing, Pending::Plain(completion), now);
+    }
+
+    /// SUBSCRIBE goes out ahead of the first request. Returns `false` if there is no room for a subscription.
+    fn subscribe_to_responses(&mut self, filter: Filter, now: Instant) -> bool {
+        let filters = [filter];
+        if !self.has_room_for(&filters) {
+            return false;
+        }
+        let (wanted, added) = self.subscriptions.add(RESPONSES, &filters);
+        self.fanout.responses().subscribing();
+        self.session
+            .subscribe(wanted, Pending::Responses(added), now);
+        true
+    }
+}
