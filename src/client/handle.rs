@@ -20,7 +20,7 @@ use crate::client::command::{Command, RejectReason, Rejected, Request};
 use crate::client::default_inbox::DefaultInbox;
 use crate::client::events::ConnectionState;
 use crate::client::inbox::Inbox;
-use crate::client::lane::{LaneSender, LinkRequest};
+use crate::client::lane::{LaneSender, Leave, LinkRequest};
 use crate::client::meter::MeterReader;
 use crate::client::outlet::{ByHand, InboxId, InboxPolicy};
 use crate::client::push::Pushing;
@@ -119,8 +119,22 @@ impl Handle {
     /// commands wait until [`Handle::reconnect`]. The ticket resolves as delivered once the link is closed, and at once where
     /// there is none.
     pub fn disconnect(&self) -> Ticket {
+        self.disconnect_so(Leave::Quietly)
+    }
+
+    /// As [`Handle::disconnect`], but the broker publishes the last will
+    /// ([`Options::last_will`](crate::options::Options::last_will)): with MQTT 5, DISCONNECT says so with reason code 0x04
+    /// [MQTT-3.14.4-3], and a delay of the will counts from then on. MQTT 3.1.1 has no way to say it: the link is closed
+    /// without DISCONNECT, which has the same effect [MQTT-3.1.2-8], and which no broker can tell from a lost link. Where
+    /// several threads ask for DISCONNECT together, one that asks so is enough.
+    pub fn disconnect_with_will(&self) -> Ticket {
+        self.disconnect_so(Leave::WithWill)
+    }
+
+    fn disconnect_so(&self, leave: Leave) -> Ticket {
         let (ticket, completion) = Ticket::new();
-        self.lane.change_link(LinkRequest::Disconnect, completion);
+        let request = LinkRequest::Disconnect(leave);
+        self.lane.change_link(request, completion);
         ticket
     }
 
@@ -148,8 +162,17 @@ impl Handle {
     /// can only shorten the grace. Once the loop has ended, the tickets of TERMINATE, DISCONNECT, RECONNECT and
     /// PROCESSLOOP resolve as cancelled.
     pub fn terminate(&self, grace: Duration) -> Ticket {
+        self.terminate_so(grace, Leave::Quietly)
+    }
+
+    /// As [`Handle::terminate`], but the broker publishes the last will, as after [`Handle::disconnect_with_will`].
+    pub fn terminate_with_will(&self, grace: Duration) -> Ticket {
+        self.terminate_so(grace, Leave::WithWill)
+    }
+
+    fn terminate_so(&self, grace: Duration, leave: Leave) -> Ticket {
         let (ticket, completion) = Ticket::new();
-        self.lane.terminate(grace, completion);
+        self.lane.terminate(grace, leave, completion);
         ticket
     }
 
@@ -314,7 +337,8 @@ impl Handle {
 
 impl Drop for LastHandle {
     fn drop(&mut self) {
-        self.lane.terminate(self.grace, Completion::nobody());
+        self.lane
+            .terminate(self.grace, Leave::Quietly, Completion::nobody());
     }
 }
 

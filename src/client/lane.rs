@@ -68,7 +68,7 @@ pub(crate) struct Urgent {
     /// At most one of each kind. The last one decides where the connection ends up.
     pub(crate) link_requests: Vec<(LinkRequest, Completions)>,
     /// Comes after the link requests: with the earliest end of grace that a thread asked for.
-    pub(crate) terminate: Option<(Instant, Completions)>,
+    pub(crate) terminate: Option<(Instant, Leave, Completions)>,
     /// PROCESSLOOPs of threads that wait for the end of it.
     pub(crate) process_loops: Completions,
     /// The readiness thread has ended: the loop would never hear of the socket again.
@@ -98,8 +98,29 @@ pub(crate) struct Announcement {
 /// A request that changes what becomes of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkRequest {
-    Disconnect,
+    Disconnect(Leave),
     Reconnect,
+}
+
+/// Whether the broker publishes the last will of a client that leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Leave {
+    /// It forgets the will.
+    Quietly,
+    WithWill,
+}
+
+impl LinkRequest {
+    /// A request for both in one, if they are of one kind.
+    fn join(self, other: LinkRequest) -> Option<LinkRequest> {
+        match (self, other) {
+            (LinkRequest::Disconnect(one), LinkRequest::Disconnect(other)) => {
+                Some(LinkRequest::Disconnect(one.max(other)))
+            }
+            (LinkRequest::Reconnect, LinkRequest::Reconnect) => Some(self),
+            _ => None,
+        }
+    }
 }
 
 /// A lane to the loop that sleeps at this doorbell.
@@ -149,12 +170,13 @@ impl LaneSender {
     }
 
     /// TERMINATE. The grace begins now, however busy the loop is.
-    pub(crate) fn terminate(&self, grace: Duration, completion: Completion) {
+    pub(crate) fn terminate(&self, grace: Duration, leave: Leave, completion: Completion) {
         let end = Instant::now() + grace.min(LONGEST_GRACE);
         self.send(|urgent| {
-            let none_yet = || (end, Completions::default());
-            let (earliest, done) = urgent.terminate.get_or_insert_with(none_yet);
+            let none_yet = || (end, leave, Completions::default());
+            let (earliest, how, done) = urgent.terminate.get_or_insert_with(none_yet);
             *earliest = end.min(*earliest);
+            *how = leave.max(*how);
             done.push(completion);
         });
     }
@@ -291,18 +313,22 @@ impl Urgent {
     /// Joins an earlier request of the same kind. Of these only the last one counts: a DISCONNECT that
     /// a RECONNECT follows has no time to leave, and a RECONNECT before a DISCONNECT only drops the link.
     fn change_link(&mut self, request: LinkRequest, completion: Completion) {
-        if let Some((_, done)) = &mut self.terminate {
+        if let Some((_, how, done)) = &mut self.terminate {
             match request {
                 // TERMINATE disconnects as soon as it can.
-                LinkRequest::Disconnect => done.push(completion),
+                LinkRequest::Disconnect(leave) => {
+                    *how = leave.max(*how);
+                    done.push(completion);
+                }
                 LinkRequest::Reconnect => completion.tell(Outcome::Cancelled(Reason::Terminated)),
             }
             return;
         }
-        let earlier = self.link_requests.iter().position(|(r, _)| *r == request);
-        let mut done = match earlier {
-            Some(place) => self.link_requests.remove(place).1,
-            None => Completions::default(),
+        let mut all = self.link_requests.iter().enumerate();
+        let earlier = all.find_map(|(place, (earlier, _))| Some((place, earlier.join(request)?)));
+        let (request, mut done) = match earlier {
+            Some((place, joined)) => (joined, self.link_requests.remove(place).1),
+            None => (request, Completions::default()),
         };
         done.push(completion);
         self.link_requests.push((request, done));
@@ -332,7 +358,7 @@ mod tests {
 
     fn terminate(sender: &LaneSender, grace: Duration) -> Ticket {
         let (ticket, completion) = Ticket::new();
-        sender.terminate(grace, completion);
+        sender.terminate(grace, Leave::Quietly, completion);
         ticket
     }
 
@@ -340,11 +366,19 @@ mod tests {
     fn requests_of_one_kind_become_one_that_every_ticket_learns_of() {
         use LinkRequest::{Disconnect, Reconnect};
         let (sender, lane) = lane();
-        let tickets = [Reconnect, Disconnect, Reconnect, Disconnect];
+        let tickets = [
+            Reconnect,
+            Disconnect(Leave::WithWill),
+            Reconnect,
+            Disconnect(Leave::Quietly),
+        ];
         let tickets = tickets.map(|request| change_link(&sender, request));
         let requests = lane.take().unwrap().link_requests;
         assert_eq!(requests.len(), 2, "the last one of each kind, in order");
-        assert_eq!((requests[0].0, requests[1].0), (Reconnect, Disconnect));
+        assert_eq!(
+            (requests[0].0, requests[1].0),
+            (Reconnect, Disconnect(Leave::WithWill))
+        );
         for ((_, done), attempts) in requests.into_iter().zip(1..) {
             done.tell(&Outcome::delivered(attempts, Duration::ZERO));
         }
@@ -358,14 +392,14 @@ mod tests {
         let (sender, lane) = lane();
         let first = terminate(&sender, GRACE);
         let reconnect = change_link(&sender, LinkRequest::Reconnect);
-        let disconnect = change_link(&sender, LinkRequest::Disconnect);
+        let disconnect = change_link(&sender, LinkRequest::Disconnect(Leave::Quietly));
         let second = terminate(&sender, GRACE * 2);
         let third = terminate(&sender, GRACE / 2);
         let cancelled = Outcome::Cancelled(Reason::Terminated);
         assert_eq!(reconnect.outcome(), Some(cancelled));
         let urgent = lane.take().unwrap();
         assert!(urgent.link_requests.is_empty());
-        let (end, done) = urgent.terminate.unwrap();
+        let (end, _, done) = urgent.terminate.unwrap();
         assert!(end <= Instant::now() + GRACE / 2, "the shortest grace");
         let outcome = Outcome::delivered(1, Duration::ZERO);
         done.tell(&outcome);

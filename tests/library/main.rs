@@ -17,6 +17,7 @@ mod house;
 mod idle;
 mod inboxes;
 mod kills;
+mod leaving;
 mod limits;
 mod loop_thread;
 mod malformed;

@@ -45,12 +45,12 @@ impl Agent {
             }
             for (request, done) in urgent.link_requests {
                 match request {
-                    LinkRequest::Disconnect => self.disconnect(done, now),
+                    LinkRequest::Disconnect(leave) => self.disconnect(leave, done, now),
                     LinkRequest::Reconnect => self.reconnect(done, now),
                 }
             }
-            if let Some((end_of_grace, done)) = urgent.terminate {
-                self.terminate(end_of_grace, done);
+            if let Some((end_of_grace, leave, done)) = urgent.terminate {
+                self.terminate(end_of_grace, leave, done);
             }
             self.requests.process_loop(urgent.process_loops);
             if let Some(error) = urgent.watch_failure {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::Phase;
 use super::{Agent, BATCH, Ended};
+use crate::client::lane::Leave;
 use crate::client::recording::What;
 use crate::client::ticket::Completions;
-use crate::mqtt::packet::ReasonCode;
+use crate::mqtt::packet::{Protocol, ReasonCode};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// After the grace of TERMINATE, or once nothing is left to do: how long everything may take that leaving needs,
@@ -20,12 +21,13 @@ const LEAVING_TIME: Duration = Duration::from_millis(900);
 
 impl Agent {
     /// DISCONNECT.
-    pub(super) fn disconnect(&mut self, done: Completions, now: Instant) {
-        let Some(done) = self.requests.join_disconnect(done) else {
+    pub(super) fn disconnect(&mut self, leave: Leave, done: Completions, now: Instant) {
+        let Some(done) = self.requests.join_disconnect(leave, done) else {
             return;
         };
         if self.connection.is_online() {
-            self.requests.disconnect_after(self.commands.len(), done);
+            let before = self.commands.len();
+            self.requests.disconnect_after(before, leave, done);
         } else if let Some(done) = self.connection.join_closing(done) {
             log::info!("DISCONNECT while not connected: staying offline until RECONNECT");
             self.drop_link(now);
@@ -38,10 +40,11 @@ impl Agent {
     }
 
     /// TERMINATE. Asking again can only bring the end nearer.
-    pub(super) fn terminate(&mut self, end_of_grace: Instant, done: Completions) {
+    pub(super) fn terminate(&mut self, end_of_grace: Instant, leave: Leave, done: Completions) {
         self.connection.close_by(end_of_grace + LEAVING_TIME);
         let before = self.commands.len();
-        self.requests.terminate_after(before, end_of_grace, done);
+        self.requests
+            .terminate_after(before, end_of_grace, leave, done);
     }
 
     /// From when on TERMINATE leaves no time to read what a broker sends without end. The rest of the time is for
@@ -69,8 +72,8 @@ impl Agent {
         if online && (before > 0 || unsent()) {
             return;
         }
-        if let Some(done) = self.requests.take_disconnect() {
-            self.close(done, now);
+        if let Some((leave, done)) = self.requests.take_disconnect() {
+            self.close(leave, done, now);
         }
     }
 
@@ -88,7 +91,8 @@ impl Agent {
         if due {
             self.read_the_rest(now);
             if self.connection.is_online() {
-                self.close(Completions::default(), now);
+                let leave = self.requests.ending_leave();
+                self.close(leave, Completions::default(), now);
             }
         }
         due
@@ -157,9 +161,16 @@ impl Agent {
     }
 
     /// Sends DISCONNECT and closes the link once it is out.
-    fn close(&mut self, done: Completions, now: Instant) {
+    fn close(&mut self, leave: Leave, done: Completions, now: Instant) {
         if self.connection.is_online() {
-            self.session.disconnect(ReasonCode::SUCCESS);
+            match (leave, self.client.options.protocol) {
+                (Leave::Quietly, _) => self.session.disconnect(ReasonCode::SUCCESS),
+                (Leave::WithWill, Protocol::V5) => {
+                    self.session.disconnect(ReasonCode::DISCONNECT_WITH_WILL);
+                }
+                // To the broker it is a lost link [MQTT-3.1.2-8].
+                (Leave::WithWill, _) => self.session.close_unsaid(),
+            }
             // Earlier bytes go out first, however slowly the link takes them.
             let deadline = match self.requests.ending_deadline() {
                 Some(end_of_grace) => end_of_grace.min(now) + LEAVING_TIME,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::client::lane::Leave;
 use crate::client::ticket::Completions;
 use crate::mqtt::session::{Outcome, Reason};
 
@@ -27,6 +28,7 @@ pub(super) struct Requests {
 #[derive(Debug)]
 struct GoingOffline {
     commands_before: usize,
+    leave: Leave,
     done: Completions,
 }
 
@@ -35,6 +37,7 @@ struct GoingOffline {
 struct Ending {
     commands_before: usize,
     deadline: Instant,
+    leave: Leave,
     done: Completions,
 }
 
@@ -75,10 +78,30 @@ impl Requests {
 
     /// Has DISCONNECT come with TERMINATE, or with an earlier DISCONNECT that still waits. Gives it back
     /// if there is neither.
-    pub(super) fn join_disconnect(&mut self, done: Completions) -> Option<Completions> {
+    pub(super) fn join_disconnect(
+        &mut self,
+        leave: Leave,
+        done: Completions,
+    ) -> Option<Completions> {
         match (&mut self.ending, &mut self.going_offline) {
             // TERMINATE disconnects as soon as it can.
-            (Some(Ending { done: all, .. }), _) | (_, Some(GoingOffline { done: all, .. })) => {
+            (
+                Some(Ending {
+                    leave: how,
+                    done: all,
+                    ..
+                }),
+                _,
+            )
+            | (
+                _,
+                Some(GoingOffline {
+                    leave: how,
+                    done: all,
+                    ..
+                }),
+            ) => {
+                *how = leave.max(*how);
                 all.append(done);
                 None
             }
@@ -87,9 +110,15 @@ impl Requests {
     }
 
     /// DISCONNECT, once so many commands are taken.
-    pub(super) fn disconnect_after(&mut self, commands_before: usize, done: Completions) {
+    pub(super) fn disconnect_after(
+        &mut self,
+        commands_before: usize,
+        leave: Leave,
+        done: Completions,
+    ) {
         self.going_offline = Some(GoingOffline {
             commands_before,
+            leave,
             done,
         });
     }
@@ -100,20 +129,24 @@ impl Requests {
         &mut self,
         commands_before: usize,
         deadline: Instant,
+        mut leave: Leave,
         mut done: Completions,
     ) {
         if let Some(ending) = &mut self.ending {
             ending.deadline = ending.deadline.min(deadline);
+            ending.leave = ending.leave.max(leave);
             ending.done.append(done);
             return;
         }
         // A DISCONNECT that still waits for commands before it comes with the end.
         if let Some(going) = self.going_offline.take() {
+            leave = leave.max(going.leave);
             done.append(going.done);
         }
         self.ending = Some(Ending {
             commands_before,
             deadline,
+            leave,
             done,
         });
     }
@@ -150,8 +183,16 @@ impl Requests {
     }
 
     /// Takes the DISCONNECT that waits, to carry it out.
-    pub(super) fn take_disconnect(&mut self) -> Option<Completions> {
-        self.going_offline.take().map(|going| going.done)
+    pub(super) fn take_disconnect(&mut self) -> Option<(Leave, Completions)> {
+        let going = self.going_offline.take()?;
+        Some((going.leave, going.done))
+    }
+
+    /// How TERMINATE leaves the broker.
+    pub(super) fn ending_leave(&self) -> Leave {
+        self.ending
+            .as_ref()
+            .map_or(Leave::Quietly, |ending| ending.leave)
     }
 
     /// Whether TERMINATE was asked for.
@@ -177,7 +218,7 @@ impl Requests {
 
     /// The loop has ended: tells every thread that still waits.
     pub(super) fn end(&mut self, reason: Reason) {
-        if let Some(done) = self.take_disconnect() {
+        if let Some((_, done)) = self.take_disconnect() {
             done.tell(&Outcome::Cancelled(reason));
         }
         self.end_reconnects(&Outcome::Cancelled(reason));
@@ -203,7 +244,7 @@ mod tests {
     fn commands_pass_until_those_before_disconnect_are_taken() {
         let mut requests = Requests::default();
         assert!(requests.let_commands_pass());
-        requests.disconnect_after(2, request().1);
+        requests.disconnect_after(2, Leave::Quietly, request().1);
         requests.command_taken();
         assert!(requests.let_commands_pass());
         requests.command_taken();
@@ -211,7 +252,7 @@ mod tests {
         assert_eq!(requests.before_disconnect(), Some(0));
         assert!(requests.take_disconnect().is_some());
         assert!(requests.let_commands_pass());
-        requests.terminate_after(7, Instant::now(), request().1);
+        requests.terminate_after(7, Instant::now(), Leave::Quietly, request().1);
         requests.queue_is_empty();
         assert!(!requests.let_commands_pass());
         assert!(requests.end_is_next());
@@ -233,17 +274,18 @@ mod tests {
         let now = Instant::now();
         let mut requests = Requests::default();
         let (first, done) = request();
-        let done = requests.join_disconnect(done).unwrap();
-        requests.disconnect_after(5, done);
+        let done = requests.join_disconnect(Leave::Quietly, done).unwrap();
+        requests.disconnect_after(5, Leave::Quietly, done);
         let (second, done) = request();
-        assert!(requests.join_disconnect(done).is_none());
+        assert!(requests.join_disconnect(Leave::WithWill, done).is_none());
         let (terminate, done) = request();
-        requests.terminate_after(3, now + Duration::from_secs(2), done);
+        requests.terminate_after(3, now + Duration::from_secs(2), Leave::Quietly, done);
         assert_eq!(requests.before_disconnect(), None);
         let (third, done) = request();
-        assert!(requests.join_disconnect(done).is_none());
+        assert!(requests.join_disconnect(Leave::Quietly, done).is_none());
         let (sooner, done) = request();
-        requests.terminate_after(100, now + Duration::from_secs(1), done);
+        requests.terminate_after(100, now + Duration::from_secs(1), Leave::Quietly, done);
+        assert_eq!(requests.ending_leave(), Leave::WithWill, "one asked so");
         assert!(requests.grace_is_over(now + Duration::from_secs(1)));
         assert!(!requests.grace_is_over(now));
         let (reconnect, done) = request();

@@ -403,6 +403,13 @@ impl<T> Session<T> {
         }
     }
 
+    /// The link is to be closed without DISCONNECT: nothing more is sent.
+    pub fn close_unsaid(&mut self) {
+        if self.link == LinkState::Up {
+            self.close();
+        }
+    }
+
     /// The link is to be closed because of what the broker sent: with MQTT 5, DISCONNECT says why [MQTT 5, 4.13.1].
     /// Returns whether there is something to be written.
     pub fn break_off(&mut self, code: ReasonCode) -> bool {
