@@ -87,7 +87,8 @@ pub enum RejectReason {
     },
     /// Something in it cannot be sent; which part, and the rule.
     Invalid {
-        /// The offending topic or filter.
+        /// The offending topic or filter, or the name of the property of MQTT 5: a field of
+        /// [`MessageProperties`](crate::MessageProperties).
         name: String,
         /// The rule that it breaks.
         problem: InvalidName,

@@ -112,6 +112,12 @@ pub enum InvalidName {
     /// `$share` without a name or without a filter.
     #[error("a shared subscription reads $share/<name>/<filter>, the name without wildcards")]
     MalformedShare,
+    /// A shared subscription that is to leave out messages of its own client: MQTT 5 forbids it.
+    #[error("a shared subscription cannot have no_local [MQTT-3.8.3-4]")]
+    NoLocalOnShare,
+    /// A subscription identifier above 268,435,455.
+    #[error("a subscription identifier is at most 268,435,455 [MQTT 5, 3.8.2.1.2]")]
+    IdentifierTooLarge,
     /// A packet longer than its length field can state.
     #[error("the packet would be larger than MQTT's 268,435,455 bytes [MQTT 3.1.1, 2.2.3]")]
     PacketTooLarge,

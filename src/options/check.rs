@@ -51,6 +51,10 @@ impl Options {
             check_credentials(credentials, self.protocol)?;
         }
         self.version5.check()?;
+        let properties = self.last_will.as_ref().map(|will| &will.properties.message);
+        if let Some(Err((field, problem))) = properties.map(|it| it.check_fields()) {
+            return wrong("the last will", format!("{field}: {problem}"), "change it");
+        }
         if let Some(Err(problem)) = self.last_will.as_ref().map(Will::check) {
             return wrong("the last will", problem.to_string(), "change it");
         }

@@ -153,7 +153,12 @@ impl Handle {
         }
     }
 
-    fn check_publish(&self, publish: &Publish) -> Result<(), RejectReason> {
+    pub(super) fn check_publish(&self, publish: &Publish) -> Result<(), RejectReason> {
+        let checked = publish.properties().map_or(Ok(()), |it| it.check_fields());
+        checked.map_err(|(field, problem)| RejectReason::Invalid {
+            name: field.to_owned(),
+            problem,
+        })?;
         let name = || publish.topic().to_string();
         publish.check().map_err(|problem| RejectReason::Invalid {
             name: name(),

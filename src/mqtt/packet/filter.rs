@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 
 use super::QoS;
-use crate::mqtt::topic::{InvalidName, check_filter};
+use crate::mqtt::topic::{InvalidName, check_filter, is_shared};
+
+/// The largest subscription identifier [MQTT 5, 3.8.2.1.2].
+const LARGEST_IDENTIFIER: u32 = 268_435_455;
 
 /// A topic filter and the quality of service that SUBSCRIBE asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,7 +60,19 @@ impl Filter {
     pub(crate) fn check(&self) -> Result<(), (&str, InvalidName)> {
         let texts = [Some(&self.filter), self.matching.as_ref()];
         let mut texts = texts.into_iter().flatten();
-        texts.try_for_each(|text| check_filter(text).map_err(|problem| (text.as_str(), problem)))
+        texts
+            .try_for_each(|text| check_filter(text).map_err(|problem| (text.as_str(), problem)))?;
+        let problem = match self.options {
+            SubscribeOptions { no_local: true, .. } if is_shared(&self.filter) => {
+                InvalidName::NoLocalOnShare
+            }
+            SubscribeOptions {
+                identifier: Some(identifier),
+                ..
+            } if identifier.get() > LARGEST_IDENTIFIER => InvalidName::IdentifierTooLarge,
+            _ => return Ok(()),
+        };
+        Err((&self.filter, problem))
     }
 }
 

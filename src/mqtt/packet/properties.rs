@@ -49,15 +49,30 @@ impl MessageProperties {
     /// # Errors
     /// The rule that a text breaks. [`InvalidName::TooLong`] for correlation data of more than 65,535 bytes.
     pub fn check(&self) -> Result<(), InvalidName> {
-        self.response_topic.as_deref().map_or(Ok(()), check_topic)?;
-        self.content_type.as_deref().map_or(Ok(()), check_string)?;
+        self.check_fields().map_err(|(_, problem)| problem)
+    }
+
+    /// As [`MessageProperties::check`], with the name of the field.
+    pub(crate) fn check_fields(&self) -> Result<(), (&'static str, InvalidName)> {
+        let of = |field| move |problem| (field, problem);
+        let topic = self.response_topic.as_deref();
+        topic
+            .map_or(Ok(()), check_topic)
+            .map_err(of("response_topic"))?;
+        let content_type = self.content_type.as_deref();
+        content_type
+            .map_or(Ok(()), check_string)
+            .map_err(of("content_type"))?;
         let mut texts = self.user_properties.iter();
-        texts.try_for_each(|(name, value)| {
+        let checked = texts.try_for_each(|(name, value)| {
             check_string(name)?;
             check_string(value)
-        })?;
+        });
+        checked.map_err(of("user_properties"))?;
         match &self.correlation_data {
-            Some(data) if data.len() > usize::from(u16::MAX) => Err(InvalidName::TooLong),
+            Some(data) if data.len() > usize::from(u16::MAX) => {
+                Err(("correlation_data", InvalidName::TooLong))
+            }
             _ => Ok(()),
         }
     }
