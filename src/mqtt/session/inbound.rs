@@ -51,7 +51,7 @@ impl Owed {
 
 /// The bytes that a message counts while it waits for one receiver.
 fn bytes_of(message: &Message) -> usize {
-    message.size() + KEEPING
+    message.waiting_bytes() + KEEPING
 }
 
 /// All that a redelivered message has in common with the first one.
