@@ -283,7 +283,9 @@ pub use link::steps::AttemptStep;
 pub use link::tls::hello::{Cipher, TlsVersion};
 pub use link::tls::{BrokerCertificate, ClientCertificate, TlsDetails};
 pub use mqtt::limits;
-pub use mqtt::packet::{Answer, BrokerLimit, ConnAck5, Details, MessageProperties, ReasonCode};
+pub use mqtt::packet::{
+    Answer, BrokerDisconnect, BrokerLimit, ConnAck5, Details, MessageProperties, ReasonCode,
+};
 pub use mqtt::packet::{Credentials, Filter, Message, Protocol, Publish, QoS, Will};
 pub use mqtt::packet::{Received, RetainHandling, SubscribeOptions, WillProperties};
 pub use mqtt::session::{NotDelivered, Outcome, Reason};

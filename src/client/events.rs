@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::link::steps::AttemptStep;
 use crate::link::tls::TlsDetails;
-use crate::mqtt::packet::ConnAck5;
+use crate::mqtt::packet::{BrokerDisconnect, ConnAck5, ReasonCode};
 use crate::mqtt::session::Reason;
 
 /// Where the connection is: see [`Handle::connection`](crate::Handle::connection).
@@ -36,7 +36,7 @@ pub enum ConnectionState {
         tls: Option<Arc<TlsDetails>>,
         /// When CONNACK came.
         since: Instant,
-        /// What the broker allows on this connection. `None` with MQTT 3.1.1.
+        /// The broker's terms for this connection. `None` with MQTT 3.1.1.
         negotiated: Option<Arc<ConnAck5>>,
     },
     /// The loop has ended, or was dropped before it ran. Nothing follows.
@@ -100,6 +100,13 @@ pub enum EventKind {
     AttemptFailed {
         /// The cause.
         error: Error,
+    },
+    /// The broker of MQTT 5 closes the connection and says why [MQTT 5, 3.14]. [`EventKind::Lost`] follows.
+    BrokerDisconnected {
+        /// Its code, its words, and another server if it names one.
+        disconnect: Box<BrokerDisconnect>,
+        /// The remedy.
+        advice: &'static str,
     },
     /// A connection is lost that the broker had accepted. [`EventKind::Retrying`] or [`EventKind::Ended`] follows.
     Lost {
@@ -237,7 +244,13 @@ impl fmt::Display for EventKind {
                     n => write!(f, ", renewing {n} subscriptions"),
                 }
             }
-            EventKind::Refused { code } => write!(f, "CONNACK refuses with return code {code}"),
+            EventKind::Refused { code } => match ReasonCode::new(*code) {
+                code if code.is_failure() => write!(f, "CONNACK refuses with {code}"),
+                _ => write!(f, "CONNACK refuses with return code {code}"),
+            },
+            EventKind::BrokerDisconnected { disconnect, advice } => {
+                write!(f, "DISCONNECT from the broker: {disconnect}; {advice}")
+            }
             EventKind::AttemptFailed { error } | EventKind::Lost { error, .. } => error.fmt(f),
             EventKind::Retrying { attempt, .. } => write!(f, "attempt {attempt} will follow"),
             EventKind::Reconnecting => f.write_str("RECONNECT"),

@@ -38,6 +38,7 @@ mod slow;
 mod slow_links;
 mod subscriptions;
 mod suspects;
+mod told5;
 mod too_large;
 mod unread;
 mod version5;

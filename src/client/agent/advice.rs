@@ -65,16 +65,7 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
         ),
         ConnectReturnCode::NotAuthorized => (
             "the broker refused access (return code 5)".to_owned(),
-            match client.options.credentials {
-                Some(_) => {
-                    "check `username` and `password`, the client certificate, and what the broker \
-                     allows this client identifier"
-                }
-                None => {
-                    "give `username` and `password` if the broker wants them; else check the client certificate, \
-                     and what the broker allows this client identifier"
-                }
-            },
+            with_no_access(client),
             true,
         ),
     };
@@ -82,8 +73,22 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
     if permanent { error.permanent() } else { error }
 }
 
+/// The advice where the broker refuses access.
+pub(super) fn with_no_access(client: &Client) -> &'static str {
+    match client.options.credentials {
+        Some(_) => {
+            "check `username` and `password`, the client certificate, and what the broker \
+             allows this client identifier"
+        }
+        None => {
+            "give `username` and `password` if the broker wants them; else check the client certificate, \
+             and what the broker allows this client identifier"
+        }
+    }
+}
+
 /// A broker may take the user name from the client's certificate: what that has, and what to do.
-fn without_user_name(client: &Client) -> (String, &'static str) {
+pub(super) fn without_user_name(client: &Client) -> (String, &'static str) {
     let connector = client.connector.as_ref();
     match connector.and_then(Connector::common_name) {
         Some(Some(name)) => (

@@ -33,7 +33,10 @@ impl Losses {
             self.in_a_row += 1;
         }
         let count = unanswered.as_ref().map_or(0, |unanswered| unanswered.count);
-        let is_late = matches!(loss, LinkLoss::AckTimeout(_)) || loss.end() == LinkEnd::ByBroker;
+        // A broker that says why is believed.
+        let is_said = matches!(loss, LinkLoss::Disconnected(_));
+        let is_late =
+            matches!(loss, LinkLoss::AckTimeout(_)) || loss.end() == LinkEnd::ByBroker && !is_said;
         let lacks_qos2 = is_late && unanswered.as_ref().is_some_and(|first| first.lacks_qos2);
         self.first = unanswered.map(|unanswered| {
             let before = self.first.take();
@@ -42,7 +45,9 @@ impl Losses {
         });
         let mut problem = format!("lost after {} ms: {loss}", lasted.as_millis());
         match &self.first {
-            None if loss.end() == LinkEnd::ByBroker => problem += "; nothing was unanswered",
+            None if loss.end() == LinkEnd::ByBroker && !is_said => {
+                problem += "; nothing was unanswered"
+            }
             None => {}
             Some((name, times)) => {
                 problem += &format!("; {name} was the first of {count} unanswered");
@@ -116,6 +121,7 @@ fn links(count: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::packet::{BrokerDisconnect, Details, ReasonCode};
 
     const SOON: Duration = Duration::from_millis(104);
 
@@ -198,6 +204,42 @@ mod tests {
         // A link that lasted begins a new row, and says nothing of a cause.
         assert_eq!(lost(LASTING).advice(), "");
         assert!(lost(SOON).advice().starts_with("if it happens again"));
+    }
+
+    #[test]
+    fn a_broker_that_says_why_is_believed() {
+        let unanswered = FirstUnanswered {
+            name: "PUBLISH to \"p\"".to_owned(),
+            count: 1,
+            lacks_qos2: true,
+        };
+        let said = |code, server: Option<&str>| {
+            let disconnect = BrokerDisconnect {
+                code: ReasonCode::new(code),
+                server_reference: server.map(str::to_owned),
+                details: Details {
+                    reason: Some("so it is".to_owned()),
+                    ..Details::default()
+                },
+            };
+            LinkLoss::Disconnected(Box::new(disconnect))
+        };
+        let mut losses = Losses::default();
+        let line = losses.lost("a:1", &said(0x97, None), SOON, Some(unanswered));
+        assert_eq!(
+            line.to_string(),
+            "connection to a:1: lost after 104 ms: the broker closed the connection with DISCONNECT 0x97 (quota \
+             exceeded): \"so it is\"; PUBLISH to \"p\" was the first of 1 unanswered; stay below the broker's quota, \
+             or have it raised"
+        );
+        let moved = said(0x9d, Some("b.example"));
+        let line = Losses::default().lost("a:1", &moved, SOON, None);
+        assert_eq!(
+            line.to_string(),
+            "connection to a:1: lost after 104 ms: the broker closed the connection with DISCONNECT 0x9D (server \
+             moved): \"so it is\", server reference \"b.example\"; give the server that the broker names as `host`, or \
+             ask who runs the broker which one to use"
+        );
     }
 
     #[test]

@@ -216,6 +216,13 @@ impl Agent {
                 self.record(What::Lost {
                     loss: Loss::from(&loss),
                 });
+                if let LinkLoss::Disconnected(said) = &loss {
+                    let advice = words5::advice(said.code);
+                    self.reporter.tell(|| EventKind::BrokerDisconnected {
+                        disconnect: said.clone(),
+                        advice,
+                    });
+                }
                 self.tell_lost(&error, lasted);
                 self.try_again(error, delay, now);
             }
