@@ -243,7 +243,7 @@ impl Handle {
         self.watch.wait_for(timeout, is_reached)
     }
 
-    /// What the broker of MQTT 5 said in its last CONNACK: what it allows on this connection. `None` with MQTT 3.1.1, and
+    /// The last CONNACK of a broker of MQTT 5: it says what the broker allows on this connection. `None` with MQTT 3.1.1, and
     /// while there is no connection.
     pub fn negotiated(&self) -> Option<Arc<ConnAck5>> {
         match self.connection() {

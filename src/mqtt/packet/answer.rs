@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Details, ReasonCode};
 
-/// What the broker answered to a command, where MQTT 5 says more than that it was done as asked.
+/// The broker's answer to a command, where MQTT 5 says more than that it was done as asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Answer {

@@ -43,7 +43,7 @@ pub struct ConnectTerms {
 }
 
 impl Default for ConnectTerms {
-    /// What the standard takes for granted where CONNECT says nothing.
+    /// The values that hold where CONNECT says nothing.
     fn default() -> Self {
         ConnectTerms {
             session_expiry: 0,

@@ -1,4 +1,4 @@
-//! What the broker allows on this link: it says so in CONNACK of MQTT 5. With MQTT 3.1.1 it says nothing, and nothing is
+//! The broker's limits on this link: it states them in CONNACK of MQTT 5. With MQTT 3.1.1 it says nothing, and nothing is
 //! refused here. It also knows how long the broker keeps the session of MQTT 5. Pure; the loop's thread.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const AROUND_FILTERS: usize = 5 + 2 + 1 + 5;
 /// Bytes of each filter beside its text: its length, and its options.
 const AROUND_FILTER: usize = 3;
 
-/// What is known of the broker.
+/// The knowledge of the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     /// The terms of CONNECT on this link; `None` with MQTT 3.1.1.
