@@ -24,13 +24,14 @@ use bytes::BytesMut;
 use mqtt_connection_sharing::options::{Options, RecordingSize, Security, TlsOptions};
 use mqtt_connection_sharing::recording::What;
 use mqtt_connection_sharing::{Batch, ByHand, Client, EventKind, Handle, Ticket, WhenFull};
-use mqtt_connection_sharing::{Filter, Publish, QoS, Topic};
+use mqtt_connection_sharing::{Filter, Inbox, Protocol, Publish, QoS, Topic};
 use native_tls::{Identity, TlsAcceptor, TlsStream};
 use rumqttc::mqttbytes::v4;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use support::acknowledger::acknowledge;
 use support::running::{LOOP_THREAD, Running, expect_delivered, message, options, told};
 use support::scripted::Stream;
+use support::scripted5::{answers5, message5, options5};
 use support::{Certs, Connection, HANG, ScriptedBroker, wait_for};
 
 #[global_allocator]
@@ -41,6 +42,9 @@ const COUNTED: u64 = 20_000;
 const WARM_UP: u64 = 5_000;
 
 const WINDOW: u16 = 1_000;
+
+/// A message costs the same in both versions.
+const BOTH: [Protocol; 2] = [Protocol::V3_1_1, Protocol::V5];
 
 /// Allocations that many messages share.
 const NOW_AND_THEN: f64 = 0.05;
@@ -83,6 +87,41 @@ fn online_recorded(recording: Option<RecordingSize>) -> (Running, Connection) {
     Running::online_with(options, &mut broker)
 }
 
+/// As [`online`], in this version.
+fn online_in(protocol: Protocol) -> (Running, Connection) {
+    if protocol == Protocol::V3_1_1 {
+        return online();
+    }
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options5(&broker);
+    options.max_inflight = WINDOW;
+    Running::online5_with(options, &mut broker, &[])
+}
+
+/// Subscribes to `costs/#`.
+fn subscribe_in(protocol: Protocol, running: &Running, link: &mut Connection, inbox: &Inbox) {
+    if protocol == Protocol::V3_1_1 {
+        return running.subscribe(link, inbox, "costs/#");
+    }
+    let filters = vec![Filter::new("costs/#", QoS::AtLeastOnce)];
+    let subscribed = running.handle().subscribe(inbox, filters).expect("room");
+    let subscribe = link.read_bytes();
+    let id = u16::from_be_bytes([subscribe[2], subscribe[3]]);
+    link.send(&answers5(0x90, id, &[1]));
+    assert!(told(subscribed).is_delivered());
+}
+
+/// A message of QoS 1 from the broker, as bytes.
+fn message_in(protocol: Protocol, id: u16, payload: &str) -> Vec<u8> {
+    if protocol == Protocol::V5 {
+        return message5(0x32, "costs/message", id, &[], payload.as_bytes());
+    }
+    let mut bytes = BytesMut::new();
+    let message = message("costs/message", id, payload);
+    message.write(&mut bytes, usize::MAX).expect("a packet");
+    bytes.to_vec()
+}
+
 /// Calls `each` with this many messages, all acknowledged when this returns.
 fn publish_all(handle: &Handle, count: u64, mut each: impl FnMut(&Handle, Publish)) {
     for _ in 1..count {
@@ -114,7 +153,13 @@ fn assert_allocations(found: f64, expected: f64, what: &str) {
 #[test]
 fn a_publish_allocates_nothing_but_the_callers_own() {
     let _alone = alone();
-    let (running, mut link) = online();
+    BOTH.into_iter()
+        .for_each(publish_allocates_nothing_but_the_callers_own);
+}
+
+fn publish_allocates_nothing_but_the_callers_own(protocol: Protocol) {
+    println!("MQTT {protocol}");
+    let (running, mut link) = online_in(protocol);
     let server = acknowledge(&mut link);
     let handle = running.handle();
 
@@ -158,13 +203,14 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
             ended.fetch_add(1, Ordering::Relaxed);
         }
     });
-    for (mut batch, what) in [
-        (Batch::new(), "batch, one topic"),
-        (counting, "batch with a callback, one topic"),
+    for (mut batch, length, what) in [
+        (Batch::new(), 64, "batch, one topic"),
+        (counting, 64, "batch with a callback, one topic"),
+        (Batch::new(), 300, "batch, one topic, encoded by the loop"),
     ] {
         let together = allocations(|count| {
             for _ in 0..count {
-                let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; 64]);
+                let publish = Publish::new(&topic, QoS::AtLeastOnce, vec![b'x'; length]);
                 handle.publish_in(publish, &mut batch).expect("room");
             }
             assert_eq!(batch.wait_timeout(HANG), Some(Vec::new()));
@@ -177,7 +223,7 @@ fn a_publish_allocates_nothing_but_the_callers_own() {
     running.drop_all_and_join();
     drop(link);
     let seen = server.join().expect("no panic in the server");
-    assert_eq!(seen.publishes, 5 * (WARM_UP + COUNTED));
+    assert_eq!(seen.publishes, 6 * (WARM_UP + COUNTED));
 }
 
 /// Observers that nobody reads, one that waits, and a thread that reads the counts again and again.
@@ -236,15 +282,21 @@ fn a_watched_connection_costs_a_message_nothing() {
 
 #[test]
 fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
-    const IN_FLIGHT: u16 = 500;
     let _alone = alone();
-    let (running, mut link) = online();
+    BOTH.into_iter()
+        .for_each(message_allocates_nothing_but_the_parts_that_inboxes_share);
+}
+
+fn message_allocates_nothing_but_the_parts_that_inboxes_share(protocol: Protocol) {
+    const IN_FLIGHT: u16 = 500;
+    println!("MQTT {protocol}");
+    let (running, mut link) = online_in(protocol);
     let inboxes = [(); 2].map(|()| {
         let room = usize::from(IN_FLIGHT);
         running.handle().inbox(room, WhenFull::WaitAside)
     });
     for inbox in &inboxes {
-        running.subscribe(&mut link, inbox, "costs/#");
+        subscribe_in(protocol, &running, &mut link, inbox);
     }
     let mut stream = link.stream().try_clone().expect("a second end");
     let server = acknowledge(&mut link);
@@ -267,11 +319,8 @@ fn a_message_allocates_nothing_but_the_parts_that_inboxes_share() {
             "large, received into two queues",
         ),
     ] {
-        let mut messages = BytesMut::new();
-        for id in 1..=IN_FLIGHT {
-            let message = message("costs/message", id, payload);
-            message.write(&mut messages, usize::MAX).expect("a packet");
-        }
+        let messages = (1..=IN_FLIGHT).flat_map(|id| message_in(protocol, id, payload));
+        let messages: Vec<_> = messages.collect();
         let found = allocations(|count| {
             for _ in 0..count / u64::from(IN_FLIGHT) {
                 stream.write_all(&messages).expect("the client to read");
