@@ -137,7 +137,8 @@ pub struct Options {
     ///
     /// It also bounds the incoming messages that may wait for threads that do not read their inboxes: four times as
     /// many bytes, and never less than 64 MiB. All that waits is on one account, acknowledged or not, also when the
-    /// broker has lost the session. Each message counts its topic, its payload, and 256 bytes for each inbox. So many
+    /// broker has lost the session. Each message counts its topic, its payload, the memory of what MQTT 5
+    /// adds to it, and 256 bytes for each inbox. So many
     /// bytes may be acknowledged although they wait. Beyond that a message waits unacknowledged, and other inboxes
     /// may have to wait for theirs, since the broker sends no more than its window. That may come to a quarter
     /// more. The next message, and all behind it, stay with the broker while everything else goes on. Once the

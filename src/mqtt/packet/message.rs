@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
-use super::{MessageProperties, QoS};
+use super::{MessageProperties, Publish, QoS};
 
 /// The most bytes that topic and payload have together if they are kept in place. So many make a message and the two
 /// counts of an `Arc` fit into two cache lines.
@@ -188,6 +188,18 @@ impl Message {
         self.received.as_deref()
     }
 
+    /// The response to this message, if it asks for one: to its response topic, with its correlation data, and at its
+    /// quality of service [MQTT 5, 4.10.1]. `None` for a message without a response topic.
+    pub fn response(&self, payload: impl Into<Bytes>) -> Option<Publish> {
+        let asked = &self.received()?.properties;
+        let topic = asked.response_topic.as_deref()?;
+        let properties = MessageProperties {
+            correlation_data: asked.correlation_data.clone(),
+            ..MessageProperties::default()
+        };
+        Some(Publish::new(topic, self.qos, payload).with_properties(properties))
+    }
+
     /// The size of its packet if that was too large, so that only the rest of it is here.
     pub(crate) fn too_large(&self) -> Option<usize> {
         Some(self.too_large as usize).filter(|size| *size > 0)
@@ -296,6 +308,27 @@ mod tests {
         let waiting = plain.with_properties(properties).waiting_bytes();
         let pairs = 1_000 * (size_of::<(String, String)>() + 1);
         assert!((pairs + 100..2 * pairs).contains(&waiting), "{waiting}");
+    }
+
+    #[test]
+    fn a_response_goes_to_the_topic_that_was_asked_for_with_the_correlation_data() {
+        let request = Message::new("t", QoS::AtLeastOnce, "7");
+        assert_eq!(request.response("49"), None);
+        let mut properties = MessageProperties {
+            content_type: Some("text/plain".to_owned()),
+            response_topic: Some("r/1".to_owned()),
+            ..MessageProperties::default()
+        };
+        let plain = request.clone().with_properties(properties.clone());
+        let expected = Publish::new("r/1", QoS::AtLeastOnce, "49");
+        assert_eq!(plain.response("49"), Some(expected.clone()));
+        properties.correlation_data = Some(Bytes::from_static(&[0, 255]));
+        let correlation = MessageProperties {
+            correlation_data: properties.correlation_data.clone(),
+            ..MessageProperties::default()
+        };
+        let response = request.with_properties(properties).response("49");
+        assert_eq!(response, Some(expected.with_properties(correlation)));
     }
 
     #[test]
