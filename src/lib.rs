@@ -101,8 +101,8 @@
 //!   bounded queue. The thread holds the [`Ticket`].
 //! - \[3\] `client/agent/`: the loop takes the command and hands it to the session.
 //! - \[4\] `mqtt/session/` reserves a packet identifier and a slot, and puts the packet into its output.
-//! - \[5\] `mqtt/packet.rs`, `mqtt/v4/`: packets, their checks, and their bytes. `mqtt/v5/` has those of MQTT 5, which
-//!   the session does not speak yet.
+//! - \[5\] `mqtt/packet.rs`, `mqtt/v4/`, `mqtt/v5/`: packets, their checks, and their bytes in each version.
+//!   `mqtt/codec.rs` has one face for both, so that the session knows neither.
 //! - \[6\] `link/mod.rs`: the loop writes the output to the TLS link.
 //!
 //! Back:
@@ -124,6 +124,8 @@
 //! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
 //!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
 //! - `client/recording/`, `mqtt/session/notes.rs`: what a [`recording`] keeps.
+//! - `client/handle/request.rs`, `client/response.rs`, `client/responses.rs`: requests that have a response.
+//!   `mqtt/session/server.rs`: the limits that a broker of MQTT 5 states.
 //! - `client/outlet.rs`: the loop's end of an inbox. `client/by_hand.rs`: messages that a thread acknowledges.
 //!   `client/default_inbox.rs`: messages that no inbox wants.
 //! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
@@ -148,6 +150,49 @@
 //! [`options`] knows the nouns of `mqtt`. [`limits`] has what a broker allows within what MQTT allows. `local/` is the
 //! embedded broker of the feature `local-broker`, for `--local` and for the tests of applications; it uses `error` and
 //! `options`. The head of each `mod.rs` says what is in its room; `CONTRIBUTING.md` says how the walls are checked.
+//!
+//! # MQTT 5
+//!
+//! [`Options::protocol`](options::Options::protocol) says which version a connection speaks: MQTT 3.1.1 unless it says
+//! [`Protocol::V5`]. The broker has to speak it, too. No other version is tried in its place: the error says that the broker
+//! does not speak MQTT 5. [`Options::version5`](options::Options::version5) has the settings that MQTT 5 adds.
+//!
+//! It gives an application:
+//!
+//! - **Reasons.** A refused message says why: [`Outcome::answer`] has the code, such as 0x87 (not authorized), and the
+//!   broker's own words. A broker that closes the connection says why, too ([`EventKind::BrokerDisconnected`]). After 0x8E,
+//!   another client with the same identifier, the loop ends, because the two would throw each other out in turn.
+//! - **Properties.** [`Publish::with_properties`] adds [`MessageProperties`]; [`Message::received`] has those that came. A
+//!   message that expires before it could be sent ends as never sent ([`Reason::Expired`]); its time counts from the
+//!   moment it is pushed.
+//! - **Requests.** [`Handle::request`] publishes a message and waits for the response to it. [`Handle::start_request`] and
+//!   [`Handle::request_async`] have any number of them under way; [`Message::response`] is the other side.
+//!   [`NoResponse`] tells apart why there is none.
+//! - **Subscriptions.** [`Filter::with_options`] says whether own messages come, and which retained ones
+//!   ([`SubscribeOptions`]). A subscription that is renewed asks for no retained messages that it had.
+//! - **The broker's limits.** [`Handle::negotiated`] has them. A message or filter beyond one is not sent
+//!   ([`Reason::BrokerLimit`]). The broker also says how many messages it takes at one time (receive maximum): further ones
+//!   wait, and SUBSCRIBE, UNSUBSCRIBE and PING pass them.
+//! - **The last will.** It may have a delay and properties. [`Handle::disconnect_with_will`] has it published, with 3.1.1 as
+//!   well.
+//!
+//! It differs in this:
+//!
+//! - The first connection of a loop asks for a new session. A broker of MQTT 5 that answers with an old one would have
+//!   acknowledgments of which this process knows nothing, and the client would have to close the connection [MQTT-3.2.2-4]. So messages and subscriptions of an earlier process
+//!   do not come, also without `clean_session`; on the following connections of the same loop the session goes on. Where a
+//!   message must outlive the process that receives it, use MQTT 3.1.1.
+//! - The broker keeps the session for
+//!   [`Version5::session_expiry`](options::Version5::session_expiry) after a connection, or for another time that it
+//!   states. After a longer time offline the loop begins a new session without asking.
+//! - How many messages the broker may send without an acknowledgment is stated in CONNECT
+//!   ([`Version5::receive_maximum`](options::Version5::receive_maximum)). More are an error of the broker.
+//! - Several inboxes that subscribe to the same filter share one subscription at the broker, and so its options: those that
+//!   were asked for last [MQTT-3.8.4-3].
+//! - A broken rule of the broker is answered with DISCONNECT and its code before the link is closed.
+//! - Properties and options of MQTT 5 are left out on a connection of MQTT 3.1.1, and nothing is refused because of them,
+//!   unless no version could send them. A request is refused at once ([`RejectReason::NeedsVersion5`]).
+//! - Enhanced authentication (AUTH) is not there. A broker that asks for it is told so and left.
 //!
 //! # Messages before their subscription
 //!
@@ -208,6 +253,7 @@
 //!
 //! - The broker has to keep the session, so [`Handle::subscribe`] refuses such an inbox with `clean_session`
 //!   ([`RejectReason::CleanSession`]).
+//! - With [MQTT 5](#mqtt-5) a new process begins a new session, and does not get them: use MQTT 3.1.1 for this.
 //! - A message that is dropped undone, also by a thread that panics, is offered to the same inbox again, before those that
 //!   wait aside. [`Unacknowledged::attempts`] counts. After 5 times ([`ByHand::told_after`]) an event names it
 //!   ([`EventKind::DroppedUndone`]). It is offered again all the same, and at once: a thread that cannot do its work at

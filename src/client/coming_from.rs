@@ -10,7 +10,8 @@
 //!   renews subscriptions. It returns when it is asked to, or when its patience is over
 //!   ([`Options::retry`](crate::options::Options::retry)).
 //!
-//! This library speaks MQTT 3.1.1 over TCP and TLS. It has neither MQTT 5 nor WebSocket, and keeps nothing on disk.
+//! This library speaks MQTT 3.1.1 and MQTT 5 over TCP and TLS. It has no WebSocket, and keeps nothing on disk. The last table
+//! has the calls for MQTT 5.
 //!
 //! # From rumqttc
 //!
@@ -186,3 +187,24 @@
 //! | `MQTT_AGENT_MAX_OUTSTANDING_ACKS`, 20 | [`Options::max_inflight`](crate::options::Options::max_inflight), 100 |
 //! | `MQTT_AGENT_MAX_EVENT_QUEUE_WAIT_TIME`, 1 s | none: the loop sleeps until there is something to do |
 //! | a callback must not block | the same ([`Handle::publish_then`](crate::Handle::publish_then)); waiting in it is an error at once |
+//!
+//! # MQTT 5
+//!
+//! rumqttc has a module `v5` beside its other one, and Paho a property list. Here
+//! [`Options::protocol`](crate::options::Options::protocol) chooses the version, and everything else stays.
+//!
+//! | rumqttc (`v5`), Paho | here |
+//! |---|---|
+//! | `v5::MqttOptions`, `CreateOptionsBuilder::mqtt_version(5)` | [`Options::protocol`](crate::options::Options::protocol), [`Protocol::V5`](crate::Protocol) |
+//! | `ConnectProperties`, `PropertyCode::SessionExpiryInterval` and the like | [`Options::version5`](crate::options::Options::version5) |
+//! | `set_clean_start`, `clean_start` | the first connection of a client begins a new session, the next ones go on with it |
+//! | `PublishProperties`, `MessageBuilder::properties` | [`Publish::with_properties`](crate::Publish::with_properties) |
+//! | `publish.properties`, `message.properties()` | [`Message::received`](crate::Message::received) |
+//! | `PubAckReason`, `ReasonCode` of a token's error | [`Outcome::answer`](crate::Outcome::answer) |
+//! | `ConnAckProperties`, `ServerResponse::properties` of `connect` | [`Handle::negotiated`](crate::Handle::negotiated) |
+//! | `SubscribeFilter { nolocal, preserve_retain, retain_forward_rule, .. }`, `SubscribeOptions` | [`Filter::with_options`](crate::Filter::with_options) with [`SubscribeOptions`](crate::SubscribeOptions) |
+//! | a response topic and correlation data of yours, and a map of open requests | [`Handle::request`](crate::Handle::request), [`Handle::start_request`](crate::Handle::start_request), [`Message::response`](crate::Message::response) |
+//! | `LastWillProperties`, `WillDelayInterval` | [`Will::properties`](crate::Will) |
+//! | `set_topic_alias_max` | [`Version5::topic_alias_maximum`](crate::options::Version5::topic_alias_maximum); the loop puts the topic in |
+//! | `Packet::Disconnect(…)`, `set_disconnected_callback` with its reason code | [`EventKind::BrokerDisconnected`](crate::EventKind::BrokerDisconnected) |
+//! | `disconnect_with_properties` with reason 0x04, `DisconnectOptionsBuilder::reason_code` | [`Handle::disconnect_with_will`](crate::Handle::disconnect_with_will), [`Handle::terminate_with_will`](crate::Handle::terminate_with_will) |
