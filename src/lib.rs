@@ -179,8 +179,9 @@
 //! It differs in this:
 //!
 //! - The first connection of a loop asks for a new session. A broker of MQTT 5 that answers with an old one would have
-//!   acknowledgments of which this process knows nothing, and the client would have to close the connection [MQTT-3.2.2-4]. So messages and subscriptions of an earlier process
-//!   do not come, also without `clean_session`; on the following connections of the same loop the session goes on. Where a
+//!   acknowledgments of which this process knows nothing, and the client would have to close the connection
+//!   [MQTT-3.2.2-4]. So messages and subscriptions of an earlier process do not come, also without `clean_session`; on the
+//!   following connections of the same loop the session goes on. Where a
 //!   message must outlive the process that receives it, use MQTT 3.1.1.
 //! - The broker keeps the session for
 //!   [`Version5::session_expiry`](options::Version5::session_expiry) after a connection, or for another time that it
