@@ -96,7 +96,7 @@
 //! Out:
 //!
 //! - \[0\] `app/demo/`: a publisher thread, in the program or in yours, calls [`Handle::publish`].
-//! - \[1\] `client/handle.rs` checks the message. A small message is encoded there (\[5\] `mqtt/v4/outgoing.rs`).
+//! - \[1\] `client/handle.rs` checks the message. A small message is encoded there (\[5\] `mqtt/outgoing.rs`).
 //! - \[2\] `client/command.rs`, `client/ticket.rs`, `client/queue.rs`: the command and its completion wait in the
 //!   bounded queue. The thread holds the [`Ticket`].
 //! - \[3\] `client/agent/`: the loop takes the command and hands it to the session.
