@@ -33,8 +33,6 @@ pub(crate) struct Fanout {
     queues: BTreeMap<InboxId, Queue>,
     /// The messages that not every inbox has.
     waiting: BTreeMap<DeliveryId, Undelivered>,
-    /// Inboxes that have accepted something that their threads cannot see yet.
-    ready: Vec<InboxId>,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
     /// Inboxes whose messages count as accepted only once they are taken, or done.
@@ -85,7 +83,6 @@ impl Fanout {
         let fanout = Fanout {
             queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            ready: Vec::new(),
             full: Vec::new(),
             late: Vec::new(),
             orphans: Orphans::default(),
@@ -172,8 +169,7 @@ impl Fanout {
     }
 
     /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether it counts as accepted
-    /// and waits for none; otherwise [`Fanout::poll`] tells. Its threads see it after [`Fanout::hand_over`], which has to
-    /// come before its acknowledgment is written.
+    /// and waits for none; otherwise [`Fanout::poll`] tells.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
@@ -227,7 +223,6 @@ impl Fanout {
                 None => self.unmatched.keep(delivery, message),
             }
         }
-        self.hand_over();
     }
 
     /// Has inboxes that accept by hand take the place of those that were dropped. No inbox gets a message twice.
@@ -327,7 +322,6 @@ impl Fanout {
         }
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None, now);
-        self.hand_over();
     }
 
     /// Returns `None` if there is no such inbox any more.
@@ -339,13 +333,10 @@ impl Fanout {
         now: Instant,
     ) -> Option<Put> {
         let queue = self.queues.get_mut(&inbox)?;
-        let (had_aside, had_ready) = (queue.has_aside(), queue.has_ready());
+        let had_aside = queue.has_aside();
         let put = queue.put(item, delivery, now);
         if !had_aside && queue.has_aside() {
             self.full.push(inbox);
-        }
-        if !had_ready && queue.has_ready() {
-            self.ready.push(inbox);
         }
         if queue.take_overflow() {
             self.overflows.push(inbox);
@@ -357,15 +348,6 @@ impl Fanout {
     fn pass_over(&self, inbox: InboxId) -> Option<Put> {
         self.queues.get(&inbox)?.count_dropped();
         Some(Put::Accepted)
-    }
-
-    /// Gives the threads the messages that were delivered since the last call.
-    pub(crate) fn hand_over(&mut self) {
-        for inbox in self.ready.drain(..) {
-            if let Some(queue) = self.queues.get_mut(&inbox) {
-                queue.hand_over();
-            }
-        }
     }
 
     /// Looks what was taken, offers again what waits aside, and does what is due by now.

@@ -252,18 +252,11 @@ impl Outlet {
         offer
     }
 
-    /// Puts items into the queue, which has room for them, and wakes the tasks that await them.
-    pub(crate) fn hand_over(&self, items: impl Iterator<Item = Item>) {
-        // An inbox that was dropped meanwhile accepts all.
-        items.for_each(|item| drop(self.items.try_send(item)));
-        self.tasks.wake_all();
-    }
-
     fn put(&self, item: Item) -> Offer {
         let message = number_of(&item);
         match self.items.try_send(item) {
             Ok(()) => {
-                self.record_offered(message);
+                self.record(message, |message, inbox| What::Offered { message, inbox });
                 Offer::Accepted
             }
             Err(TrySendError::Disconnected(_)) => Offer::Gone,
@@ -279,7 +272,7 @@ impl Outlet {
                     self.drop_oldest();
                     match self.items.try_send(item) {
                         Ok(()) => {
-                            self.record_offered(message);
+                            self.record(message, |message, inbox| What::Offered { message, inbox });
                             Offer::Accepted
                         }
                         Err(TrySendError::Disconnected(_)) => Offer::Accepted,
@@ -340,12 +333,6 @@ impl Outlet {
         self.flow.taken.load(Ordering::Acquire)
     }
 
-    /// For how many items the queue has room, or for more by now.
-    pub(crate) fn room(&self) -> usize {
-        let capacity = self.items.capacity().unwrap_or(0);
-        capacity.saturating_sub(self.items.len())
-    }
-
     /// How many items are in the queue.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
@@ -369,11 +356,6 @@ impl Outlet {
 
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A message goes into the queue.
-    pub(crate) fn record_offered(&self, number: u64) {
-        self.record(number, |message, inbox| What::Offered { message, inbox });
     }
 
     /// A message waits aside.

@@ -170,15 +170,8 @@ impl Agent {
         self.meter.queued_most.raise(queued as u64);
     }
 
-    /// Handles what the session has to say, and has threads see the messages among it.
+    /// Handles what the session has to say.
     pub(super) fn handle_events(&mut self, now: Instant) -> bool {
-        let busy = self.handle_some_events(now);
-        self.fanout.hand_over();
-        busy
-    }
-
-    /// As [`Agent::handle_events`], where more come at once.
-    pub(super) fn handle_some_events(&mut self, now: Instant) -> bool {
         let mut busy = false;
         self.record_packets();
         while let Some(event) = self.session.poll_event() {

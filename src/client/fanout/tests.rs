@@ -15,7 +15,6 @@ use crate::client::default_inbox::DefaultInbox;
 use crate::client::inbox::{Inbox, InboxError};
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, WhenFull};
-use crate::client::waiter::tests::Task;
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::session::tests::Transcript;
@@ -68,10 +67,8 @@ impl Queues {
 
     fn deliver(&mut self, payload: &str, qos: QoS, delivery: Option<DeliveryId>) -> bool {
         let message = Arc::new(Message::new("t", qos, payload.to_owned()));
-        let now = self.now;
-        let accepted = self.fanout.deliver(&self.table, &message, delivery, now);
-        self.fanout.hand_over();
-        accepted
+        self.fanout
+            .deliver(&self.table, &message, delivery, self.now)
     }
 
     /// The deliveries that every inbox has by now and had not before.
@@ -393,33 +390,6 @@ fn row_02_a_full_queue_keeps_messages_aside_in_order_and_unacknowledged() {
     assert_eq!(queues.retry(), [third]);
     assert_eq!(payload(&inbox), "3");
     assert_eq!(inbox.try_recv(), Err(InboxError::Timeout));
-}
-
-#[test]
-fn what_comes_together_is_handed_over_together_and_wakes_a_task_once() {
-    let mut queues = Queues::new();
-    let inbox = queues.subscribed(ME, 300, WhenFull::WaitAside);
-    let task = Arc::<Task>::default();
-    let mut next = inbox.recv_async();
-    assert!(task.poll(&mut next).is_pending());
-    let text = |number: usize| number.to_string();
-    let mut deliver = |number: usize| {
-        let message = Arc::new(Message::new("t", QoS::AtMostOnce, text(number)));
-        let fanout = &mut queues.fanout;
-        assert!(fanout.deliver(&queues.table, &message, None, queues.now));
-    };
-    (0..100).for_each(&mut deliver);
-    assert_eq!((inbox.waiting(), task.woken()), (0, 0));
-    (100..200).for_each(&mut deliver);
-    assert_eq!(inbox.waiting(), 129, "no more wait for the rest");
-    assert_eq!(task.woken(), 1);
-    (200..301).for_each(&mut deliver);
-    queues.fanout.hand_over();
-    assert_eq!((inbox.waiting(), task.woken()), (300, 1));
-    for number in 0..300 {
-        assert_eq!(payload(&inbox), text(number));
-    }
-    assert!(inbox.try_recv().is_err(), "of QoS 0, and without room");
 }
 
 #[test]
