@@ -33,7 +33,7 @@ use mio::net::TcpStream;
 use tls::hello::{Cipher, HelloReader, TlsVersion};
 
 /// Eight of TLS's records. After each read the system tells the other side that there is room again, which wakes it.
-/// The system gives memory for what is read once so much has come.
+/// The part that no read has filled takes no memory of the system.
 const READ_AHEAD: usize = 128 * 1024;
 
 /// A stream of bytes to and from the broker that never blocks.

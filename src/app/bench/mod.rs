@@ -52,6 +52,9 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Messages that may wait for the receiver. Large, because QoS 0 finds its room here or nowhere.
 const INBOX: usize = 16 * 1024;
 
+/// The publishers get room for messages that came, few as they are, if no other one comes for this long.
+const MOMENT: Duration = Duration::from_millis(5);
+
 /// Stack of a publisher: there may be thousands of them.
 const STACK: usize = 256 * 1024;
 
@@ -400,6 +403,46 @@ struct Receipt {
     problem: Option<String>,
 }
 
+/// The room that received messages have made for others. The publishers get it in portions: each of them is woken for
+/// many messages, and not for each one.
+struct Room<'a> {
+    arrived: Option<&'a Receiver<()>>,
+    /// Messages that came, and for which the publishers have no room again yet.
+    messages: usize,
+    portion: usize,
+}
+
+impl<'a> Room<'a> {
+    fn new(arrived: Option<&'a Receiver<()>>) -> Self {
+        let room = arrived.and_then(Receiver::capacity).unwrap_or(0);
+        Room {
+            arrived,
+            messages: 0,
+            portion: room.div_ceil(4),
+        }
+    }
+
+    /// A message came. Where no other one is on its way, the publishers get the room at once.
+    fn add_one(&mut self) {
+        self.messages += 1;
+        let on_their_way = self.arrived.map_or(0, Receiver::len);
+        if self.messages >= self.portion || self.messages >= on_their_way {
+            self.give();
+        }
+    }
+
+    fn is_owed(&self) -> bool {
+        self.messages > 0
+    }
+
+    fn give(&mut self) {
+        for _ in 0..std::mem::take(&mut self.messages) {
+            // A message that came twice makes one room too many, which does no harm.
+            self.arrived.map(Receiver::try_recv);
+        }
+    }
+}
+
 /// Receives until everything is there, until the loop has ended, or until nothing comes any more
 /// although everything was published, or the publishers wait. `arrived` lets them go on.
 fn receive(
@@ -411,14 +454,16 @@ fn receive(
     patience: Duration,
 ) -> Receipt {
     let mut problem = None;
+    let mut room = Room::new(arrived);
     while !account.is_complete() {
-        match inbox.recv_timeout(patience) {
+        let wait = if room.is_owed() { MOMENT } else { patience };
+        match inbox.recv_timeout(wait) {
             Ok(message) => {
                 account.add(&message);
                 so_far.store(account.received().distinct, Ordering::Relaxed);
-                // One that came twice is one too many, which does no harm.
-                arrived.map(Receiver::try_recv);
+                room.add_one();
             }
+            Err(InboxError::Timeout) if room.is_owed() => room.give(),
             Err(InboxError::Timeout) => {
                 let waited_for = arrived.is_some_and(Receiver::is_full);
                 if waited_for || over.load(Ordering::Relaxed) {
@@ -444,5 +489,28 @@ fn receive(
         received: account.received(),
         dropped,
         problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn publishers_get_room_in_portions_and_at_once_where_nothing_else_is_on_its_way() {
+        let (on_their_way, arrived) = bounded(100);
+        let mut room = Room::new(Some(&arrived));
+        (0..40).for_each(|_| on_their_way.try_send(()).unwrap());
+        // A quarter of all the room.
+        for (came, left) in [(24, 40), (1, 15), (14, 15), (1, 0), (1, 0)] {
+            (0..came).for_each(|_| room.add_one());
+            assert_eq!(
+                (arrived.len(), room.is_owed()),
+                (left, [24, 14].contains(&came))
+            );
+        }
+        on_their_way.try_send(()).unwrap();
+        room.add_one();
+        assert!(arrived.is_empty(), "a message came twice before");
     }
 }

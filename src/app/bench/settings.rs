@@ -34,7 +34,7 @@ pub(crate) struct BenchSettings {
 }
 
 /// Fewer outstanding messages than this in a thread, and one that is woken finds hardly anything to do.
-const LEAST_OUTSTANDING: usize = 64;
+const LEAST_OUTSTANDING: usize = 128;
 /// Messages that may be on their way to the receiver. Mosquitto keeps 1,000 for a subscriber, beside the 20 that it has
 /// sent, and drops the rest.
 pub(crate) const UNRECEIVED: usize = 500;
