@@ -8,7 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::running::{Running, options, told};
-use crate::support::scripted5::{ack5, answers5, connack5, message5, options5, with_length};
+use crate::support::scripted5::{ACCEPTED5, RESUMED5, ack5, answers5, connack5};
+use crate::support::scripted5::{message5, options5, with_length};
 use crate::support::{Connection, HANG, ScriptedBroker, wait_until};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
@@ -306,4 +307,73 @@ fn terminate_waits_for_a_response_that_is_awaited_as_long_as_its_grace() {
     link.close();
     assert!(told(ended).is_delivered());
     assert!(running.join().result.is_ok());
+}
+
+/// Nobody waits, so the loop's own timer ends it; also while there is no connection.
+#[test]
+fn the_loop_ends_a_request_in_time() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, &[]);
+    let timeout = Duration::from_secs(3);
+    let pending = running.handle().start_request(request("q"), timeout);
+    expect_subscribe(&mut link, 1);
+    let one = expect_request(&mut link, 3);
+    link.send(&ack5(0x40, one.id, 0));
+    wait_until("the acknowledgment", || {
+        running.handle().stats().delivered == 1
+    });
+    link.close();
+    let pending = pending.unwrap();
+    wait_until("the end of its time", || pending.outcome().is_some());
+    assert_eq!(pending.outcome(), Some(Err(NoResponse::TimedOut)));
+    let (link, _) = running.greet5(&mut broker, RESUMED5);
+    running.terminate5(link);
+}
+
+#[test]
+fn a_task_awaits_its_response() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, &[]);
+    let handle = running.handle().clone();
+    let task = thread::spawn(move || {
+        let executor = tokio::runtime::Builder::new_current_thread().build();
+        executor.unwrap().block_on(async move {
+            let response = handle.request_async(request("q"), HANG).await?.await?;
+            Ok::<_, RequestError>(response.payload().to_vec())
+        })
+    });
+    expect_subscribe(&mut link, 1);
+    let one = expect_request(&mut link, 30);
+    link.send(&response(&one.correlation, b"49"));
+    assert_eq!(task.join().unwrap(), Ok(b"49".to_vec()));
+    running.terminate5(link);
+}
+
+/// The broker has forgotten the subscription and does not grant it again: what is awaited ends, and what comes later
+/// subscribes anew.
+#[test]
+fn a_subscription_that_is_not_renewed_ends_the_requests() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, &[]);
+    let pending = start(&running, "q");
+    expect_subscribe(&mut link, 1);
+    let one = expect_request(&mut link, 30);
+    link.send(&ack5(0x40, one.id, 0));
+    wait_until("the acknowledgment", || {
+        running.handle().stats().delivered == 1
+    });
+    link.close();
+    let (mut link, _) = running.greet5(&mut broker, ACCEPTED5);
+    let renewal = link.read_bytes();
+    assert_eq!((renewal[0], &renewal[4..]), (0x82, SUBSCRIBED));
+    let id = u16::from_be_bytes([renewal[2], renewal[3]]);
+    link.send(&answers5(0x90, id, &[0x87]));
+    let told = pending.wait().unwrap_err();
+    assert!(matches!(told, NoResponse::NotSubscribed(_)), "{told}");
+    let pending = start(&running, "q");
+    expect_subscribe(&mut link, 1);
+    let one = expect_request(&mut link, 30);
+    link.send(&response(&one.correlation, b"1"));
+    assert_eq!(payload(pending.wait()), b"1");
+    running.terminate5(link);
 }

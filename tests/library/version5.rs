@@ -6,7 +6,8 @@ use crate::support::running::{Running, security, told};
 use crate::support::{HANG, Mosquitto};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
-    Filter, MessageProperties, Outcome, Protocol, Publish, QoS, ReasonCode, WhenFull,
+    Filter, MessageProperties, NoResponse, Outcome, Protocol, Publish, QoS, ReasonCode,
+    RequestError, WhenFull,
 };
 
 fn options(broker: &Mosquitto) -> Options {
@@ -68,6 +69,13 @@ fn messages_of_each_qos_come_with_what_their_publisher_added() {
         answer.map(|answer| answer.code),
         Some(ReasonCode::new(0x10))
     );
+    // The same for a request, whose response is awaited otherwise.
+    let request = Publish::new("u", QoS::AtLeastOnce, "x");
+    let error = handle.request(request, HANG).unwrap_err();
+    let RequestError::NoResponse(NoResponse::NoSubscribers(answer)) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(answer.code, ReasonCode::NO_MATCHING_SUBSCRIBERS);
     assert!(told(handle.terminate(HANG)).is_delivered());
     assert!(running.join().result.is_ok());
 }
