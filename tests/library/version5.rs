@@ -1,5 +1,6 @@
 //! MQTT 5 with a real broker: messages with their properties, and what the broker allows.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::support::running::{Running, security, told};
@@ -78,4 +79,57 @@ fn messages_of_each_qos_come_with_what_their_publisher_added() {
     assert_eq!(answer.code, ReasonCode::NO_MATCHING_SUBSCRIBERS);
     assert!(told(handle.terminate(HANG)).is_delivered());
     assert!(running.join().result.is_ok());
+}
+
+/// Requests of several threads in flight together, answered by a client of its own.
+#[test]
+fn hundreds_of_requests_under_way_have_each_their_own_response() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 200;
+    let broker = Mosquitto::start();
+    let mut of_server = options(&broker);
+    of_server.client_id = "server".to_owned();
+    let server = Running::start(of_server);
+    let requests = server.handle().inbox(1_000, WhenFull::WaitAside);
+    let filters = vec![Filter::new("square", QoS::AtLeastOnce)];
+    assert!(told(server.handle().subscribe(&requests, filters).unwrap()).is_delivered());
+    let serving = thread::spawn({
+        let handle = server.handle().clone();
+        move || {
+            for _ in 0..THREADS * EACH {
+                let request = requests.recv_timeout(HANG).unwrap();
+                let number: u64 = String::from_utf8_lossy(request.payload()).parse().unwrap();
+                let response = request.response((number * number).to_string());
+                drop(handle.publish(response.unwrap()).unwrap());
+            }
+        }
+    });
+    let running = Running::start(options(&broker));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let handle = running.handle().clone();
+            thread::spawn(move || {
+                let ask = |number: u64| {
+                    let request = Publish::new("square", QoS::AtLeastOnce, number.to_string());
+                    (number, handle.start_request(request, HANG).unwrap())
+                };
+                let open: Vec<_> = (thread * EACH..(thread + 1) * EACH).map(ask).collect();
+                for (number, pending) in open {
+                    let response = pending.wait().unwrap();
+                    let square = (number * number).to_string();
+                    assert_eq!(response.payload(), square.as_bytes());
+                }
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    serving.join().unwrap();
+    assert!(told(server.handle().terminate(HANG)).is_delivered());
+    assert!(server.join().result.is_ok());
+    assert!(told(running.handle().terminate(HANG)).is_delivered());
+    let stats = running.join().stats;
+    assert_eq!(stats.responses, THREADS * EACH);
+    assert_eq!((stats.late_responses, stats.unknown_responses), (0, 0));
 }
