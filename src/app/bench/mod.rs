@@ -405,17 +405,17 @@ struct Receipt {
 
 /// The room that received messages have made for others. The publishers get it in portions: each of them is woken for
 /// many messages, and not for each one.
-struct Room<'a> {
+struct OwedRoom<'a> {
     arrived: Option<&'a Receiver<()>>,
     /// Messages that came, and for which the publishers have no room again yet.
     messages: usize,
     portion: usize,
 }
 
-impl<'a> Room<'a> {
+impl<'a> OwedRoom<'a> {
     fn new(arrived: Option<&'a Receiver<()>>) -> Self {
         let room = arrived.and_then(Receiver::capacity).unwrap_or(0);
-        Room {
+        OwedRoom {
             arrived,
             messages: 0,
             portion: room.div_ceil(4),
@@ -454,7 +454,7 @@ fn receive(
     patience: Duration,
 ) -> Receipt {
     let mut problem = None;
-    let mut room = Room::new(arrived);
+    let mut room = OwedRoom::new(arrived);
     while !account.is_complete() {
         let wait = if room.is_owed() { MOMENT } else { patience };
         match inbox.recv_timeout(wait) {
@@ -499,7 +499,7 @@ mod tests {
     #[test]
     fn publishers_get_room_in_portions_and_at_once_where_nothing_else_is_on_its_way() {
         let (on_their_way, arrived) = bounded(100);
-        let mut room = Room::new(Some(&arrived));
+        let mut room = OwedRoom::new(Some(&arrived));
         (0..40).for_each(|_| on_their_way.try_send(()).unwrap());
         // A quarter of all the room.
         for (came, left) in [(24, 40), (1, 15), (14, 15), (1, 0), (1, 0)] {
