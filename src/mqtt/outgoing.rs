@@ -9,7 +9,6 @@
 //!
 //! The loop encodes a large message, straight into the output, and one with properties of MQTT 5. Pure.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -29,7 +28,10 @@ const SMALL: usize = 95;
 const BEFORE_TOPIC: usize = 4;
 
 /// The identifier in an encoded packet until the loop writes the real one.
-const PLACEHOLDER: u16 = 1;
+const PLACEHOLDER: [u8; 2] = [0, 1];
+
+/// The type of the packet, without flags.
+const PUBLISH: u8 = 0x30;
 
 /// The flag of a packet that was sent before [MQTT-3.3.1-1].
 const DUP: u8 = 0b1000;
@@ -47,49 +49,27 @@ enum Storage {
     Large(Publish, Option<Instant>),
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
-/// Memory to encode in. Each thread keeps its own, because the codec's types serve one packet only and
-/// would allocate for each.
-#[derive(Default)]
-struct Scratch {
-    topic: String,
-    packet: BytesMut,
-}
-
 impl From<Publish> for Outgoing {
-    /// `publish` is mutable because the codec takes its payload for a moment.
-    fn from(mut publish: Publish) -> Self {
-        let id = match publish.qos {
-            QoS::AtMostOnce => None,
-            QoS::AtLeastOnce | QoS::ExactlyOnce => PacketId::new(PLACEHOLDER),
+    fn from(publish: Publish) -> Self {
+        let (topic, payload) = (publish.topic.as_bytes(), &publish.payload);
+        let after_topic: &[u8] = match publish.qos {
+            QoS::AtMostOnce => &[],
+            QoS::AtLeastOnce | QoS::ExactlyOnce => &PLACEHOLDER,
         };
-        let after_topic = if id.is_some() { 2 } else { 0 };
-        let length = BEFORE_TOPIC + publish.topic.len() + after_topic + publish.payload.len();
+        let topic_end = BEFORE_TOPIC + topic.len();
+        let payload_begin = topic_end + after_topic.len();
+        let length = payload_begin + payload.len();
         if length > SMALL || publish.properties.is_some() {
             return Outgoing(Storage::Large(publish, None));
         }
         let mut bytes = [0; SMALL];
-        let mut encode = |scratch: &mut Scratch| {
-            scratch.packet.clear();
-            encode_publish(
-                &mut publish,
-                id,
-                false,
-                &mut scratch.topic,
-                &mut scratch.packet,
-            );
-            bytes[..scratch.packet.len()].copy_from_slice(&scratch.packet);
-        };
-        // A thread that is ending may have freed its scratch memory already.
-        if SCRATCH
-            .try_with(|scratch| encode(&mut scratch.borrow_mut()))
-            .is_err()
-        {
-            encode(&mut Scratch::default());
-        }
+        bytes[0] = PUBLISH | (publish.qos as u8) << 1 | u8::from(publish.retain);
+        // Both are below 128, which one byte states.
+        bytes[1] = (length - 2) as u8;
+        bytes[3] = topic.len() as u8;
+        bytes[BEFORE_TOPIC..topic_end].copy_from_slice(topic);
+        bytes[topic_end..payload_begin].copy_from_slice(after_topic);
+        bytes[payload_begin..length].copy_from_slice(payload);
         Outgoing(Storage::Small(bytes))
     }
 }
