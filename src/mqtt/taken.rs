@@ -1,11 +1,12 @@
-//! \[5\] What both decoders do with the bytes that came: room for a packet, a message out of them. Pure.
+//! \[5\] What both decoders do with the bytes that came: room for a packet, an acknowledgment or a message out of them.
+//! Pure.
 
 use std::ops::Range;
 
 use bytes::{Buf, BytesMut};
 
 use crate::mqtt::kept::KeptMemory;
-use crate::mqtt::packet::{SHOWN_BYTES, Text};
+use crate::mqtt::packet::{Incoming, PacketId, SHOWN_BYTES, Text};
 
 /// The shortest payload, in bytes, that gets memory which is kept for the next one.
 const KEPT_PAYLOAD: usize = 4 * 1024;
@@ -33,6 +34,25 @@ pub(super) fn make_room(buffer: &mut BytesMut, length: usize, memory: &mut KeptM
         large.extend_from_slice(buffer);
         *buffer = large;
     }
+}
+
+/// Takes an acknowledgment without code and properties out of the buffer, if one is the first packet. Under load nearly
+/// every packet is one.
+#[inline]
+pub(super) fn take_acknowledgment(buffer: &mut BytesMut) -> Option<Incoming> {
+    let &[first, 2, high, low, ..] = &**buffer else {
+        return None;
+    };
+    let packet = match first {
+        0x40 => Incoming::PubAck,
+        0x50 => Incoming::PubRec,
+        0x62 => Incoming::PubRel,
+        0x70 => Incoming::PubComp,
+        _ => return None,
+    };
+    let id = PacketId::new(u16::from_be_bytes([high, low]))?;
+    buffer.advance(4);
+    Some(packet(id))
 }
 
 /// Takes a whole PUBLISH of this length out of the buffer. The topic, which was checked, and the payload stand there.

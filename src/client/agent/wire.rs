@@ -194,12 +194,14 @@ impl Wire {
         };
         let length = length - self.received.len();
         self.packets_read += 1;
-        let logged = Logged {
-            name: packet.name(),
-            id: packet.id(),
-            bytes: length,
-        };
-        log::trace!("received {logged}");
+        log::trace!(
+            "received {}",
+            Logged {
+                name: packet.name(),
+                id: packet.id(),
+                bytes: length,
+            }
+        );
         let shown = Shown { bytes, length };
         Ok(Some(ReceivedPacket { packet, shown }))
     }

@@ -14,7 +14,7 @@ use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{
     ConnectReturnCode, Incoming, Message, PacketId, ProtocolError, QoS, SHOWN_BYTES,
 };
-use crate::mqtt::taken::{beginning, make_room, take_text};
+use crate::mqtt::taken::{beginning, make_room, take_acknowledgment, take_text};
 use crate::mqtt::topic::{InvalidName, check_received_topic, is_plain_topic, shortened};
 
 /// How many characters of a bad topic an error shows.
@@ -106,6 +106,9 @@ pub(super) fn read(
     max_packet_size: usize,
     memory: &mut KeptMemory,
 ) -> Result<Read, ProtocolError> {
+    if let Some(packet) = take_acknowledgment(buffer) {
+        return Ok(Read::Packet(packet));
+    }
     let header = match fixed_header(buffer) {
         Ok(Some(header)) => header,
         Ok(None) => return Ok(Read::Incomplete),
@@ -122,8 +125,6 @@ pub(super) fn read(
         return Ok(Read::Incomplete);
     }
     if let Some(answer) = answer_with_identifier(&header) {
-        // Under load nearly every packet is one of these, four bytes long. The codec would split the
-        // buffer for each of them.
         return match identifier(u16::from_be_bytes([buffer[2], buffer[3]])) {
             Ok(id) => {
                 buffer.advance(header.length);

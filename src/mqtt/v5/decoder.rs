@@ -9,13 +9,10 @@ use bytes::{Buf, BytesMut};
 use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{Answer, Answering, BrokerDisconnect, Details, Incoming, Message};
 use crate::mqtt::packet::{PacketId, ProtocolError, ReasonCode, Received, Text};
-use crate::mqtt::taken::take_text;
+use crate::mqtt::taken::{take_acknowledgment, take_text};
 use crate::mqtt::v5::aliases::ReceivedAliases;
 use crate::mqtt::v5::decode::{Found, FoundPublish, Incoming5, read};
 use crate::mqtt::v5::problem::Problem;
-
-/// Bytes of an acknowledgment without code and properties.
-const SHORT_ACKNOWLEDGMENT: usize = 4;
 
 /// The decoder.
 #[derive(Debug, Clone)]
@@ -50,8 +47,7 @@ impl Decoder5 {
     /// [`ProtocolError`] when the bytes are not a packet that a server may send, when the packet is above the limit, and
     /// for an alias that is unknown, or above the limit. The content of the buffer is then of no more use.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
-        if let Some(packet) = short_acknowledgment(buffer) {
-            buffer.advance(SHORT_ACKNOWLEDGMENT);
+        if let Some(packet) = take_acknowledgment(buffer) {
             return Ok(Some(packet));
         }
         match read(buffer, self.max_packet_size, &mut self.memory)? {
@@ -122,21 +118,6 @@ impl Decoder5 {
         let id = publish.id;
         Ok(Incoming::Publish { id, message })
     }
-}
-
-/// An acknowledgment without code and properties at the beginning of the buffer. Under load nearly every packet is one.
-fn short_acknowledgment(buffer: &[u8]) -> Option<Incoming> {
-    let &[first, 2, high, low, ..] = buffer else {
-        return None;
-    };
-    let packet = match first {
-        0x40 => Incoming::PubAck,
-        0x50 => Incoming::PubRec,
-        0x62 => Incoming::PubRel,
-        0x70 => Incoming::PubComp,
-        _ => return None,
-    };
-    PacketId::new(u16::from_be_bytes([high, low])).map(packet)
 }
 
 fn unknown_alias(alias: NonZeroU16, buffer: &[u8], length: usize) -> ProtocolError {
