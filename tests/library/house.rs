@@ -47,7 +47,7 @@ const LAWS: [Law; 8] = [
     Law {
         room: "mqtt",
         uses: &["error", "secret"],
-        crates: &["bytes", "log", "rumqttc", "slab", "thiserror", "zeroize"],
+        crates: &["bytes", "log", "rumqttc", "thiserror", "zeroize"],
     },
     Law {
         room: "link",

@@ -10,8 +10,6 @@
 //! cache. Entries are numbered as they come and sorted when their order is asked for, which is rare. The kind of
 //! entry does not matter here. Pure; the loop's thread.
 
-use slab::Slab;
-
 use crate::mqtt::packet::PacketId;
 
 /// The identifiers in use, with their entries.
@@ -21,9 +19,35 @@ pub(crate) struct Ring<E> {
     next: u16,
     /// Where the entry of each identifier stands, counted from 1; 0 if the identifier is free.
     places: Vec<u16>,
-    entries: Slab<Numbered<E>>,
+    entries: Vec<Place<E>>,
+    /// The next place to be used. Each free one has the one after it.
+    free: usize,
+    occupied: usize,
     /// How many entries there ever were.
     count: u64,
+}
+
+/// One of the places. An entry is large, so it ends where it stands.
+#[derive(Debug, Clone)]
+enum Place<E> {
+    Free(usize),
+    Taken(Numbered<E>),
+}
+
+impl<E> Place<E> {
+    fn taken(&self) -> Option<&Numbered<E>> {
+        match self {
+            Place::Free(_) => None,
+            Place::Taken(numbered) => Some(numbered),
+        }
+    }
+
+    fn taken_mut(&mut self) -> Option<&mut Numbered<E>> {
+        match self {
+            Place::Free(_) => None,
+            Place::Taken(numbered) => Some(numbered),
+        }
+    }
 }
 
 /// An entry and its place in the order.
@@ -41,7 +65,9 @@ impl<E> Ring<E> {
         Ring {
             next: first % identifiers,
             places: vec![0; usize::from(identifiers)],
-            entries: Slab::new(),
+            entries: Vec::new(),
+            free: 0,
+            occupied: 0,
             count: 0,
         }
     }
@@ -69,66 +95,98 @@ impl<E> Ring<E> {
     fn append(&mut self, id: PacketId, entry: E) {
         let number = self.count;
         self.count += 1;
-        let place = self.entries.insert(Numbered { number, id, entry });
+        let place = self.free;
+        let taken = Place::Taken(Numbered { number, id, entry });
+        match self.entries.get_mut(place) {
+            Some(free) => {
+                if let Place::Free(next) = free {
+                    self.free = *next;
+                }
+                *free = taken;
+            }
+            None => {
+                self.entries.push(taken);
+                self.free = place + 1;
+            }
+        }
+        self.occupied += 1;
         // There are no more entries than identifiers.
         self.places[position(id)] = u16::try_from(place + 1).unwrap_or_default();
     }
 
     /// Takes the entry out and frees its identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<E> {
-        let place = self.place(id)?;
-        self.places[position(id)] = 0;
-        Some(self.entries.remove(place).entry)
+        let free = Place::Free(self.free);
+        let place = self.vacate(id)?;
+        match std::mem::replace(&mut self.entries[place], free) {
+            Place::Free(_) => None,
+            Place::Taken(numbered) => Some(numbered.entry),
+        }
     }
 
     /// Frees the identifier of an entry that has ended. [`Ring::remove`] would copy the entry once more.
     pub(crate) fn free(&mut self, id: PacketId) {
-        if let Some(place) = self.place(id) {
-            self.places[position(id)] = 0;
-            drop(self.entries.remove(place));
+        let free = Place::Free(self.free);
+        if let Some(place) = self.vacate(id) {
+            self.entries[place] = free;
         }
+    }
+
+    /// The place of the entry is the next one to be used. The caller has to free it.
+    fn vacate(&mut self, id: PacketId) -> Option<usize> {
+        let place = self.place(id)?;
+        self.places[position(id)] = 0;
+        self.free = place;
+        self.occupied -= 1;
+        Some(place)
     }
 
     /// Takes everything out, oldest first. Later identifiers go on from where the circle was.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = E> + use<E> {
         self.places.fill(0);
-        let mut drained: Vec<_> = self.entries.drain().collect();
+        (self.free, self.occupied) = (0, 0);
+        let all = self.entries.drain(..).filter_map(|place| match place {
+            Place::Free(_) => None,
+            Place::Taken(numbered) => Some(numbered),
+        });
+        let mut drained: Vec<_> = all.collect();
         drained.sort_unstable_by_key(|one| one.number);
         drained.into_iter().map(|one| one.entry)
     }
 
     pub(crate) fn get(&self, id: PacketId) -> Option<&E> {
-        let numbered = self.entries.get(self.place(id)?)?;
+        let numbered = self.entries.get(self.place(id)?)?.taken()?;
         Some(&numbered.entry)
     }
 
     pub(crate) fn get_mut(&mut self, id: PacketId) -> Option<&mut E> {
         let place = self.place(id)?;
-        let numbered = self.entries.get_mut(place)?;
+        let numbered = self.entries.get_mut(place)?.taken_mut()?;
         Some(&mut numbered.entry)
     }
 
     /// All entries with their identifiers, oldest first. They are sorted for it.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (PacketId, &E)> {
-        let mut all: Vec<_> = self.entries.iter().map(|(_, one)| one).collect();
+        let mut all: Vec<_> = self.entries.iter().filter_map(Place::taken).collect();
         all.sort_unstable_by_key(|one| one.number);
         all.into_iter().map(|one| (one.id, &one.entry))
     }
 
     /// All entries with their identifiers, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &E)> {
-        self.entries.iter().map(|(_, one)| (one.id, &one.entry))
+        let all = self.entries.iter().filter_map(Place::taken);
+        all.map(|one| (one.id, &one.entry))
     }
 
     /// As [`Ring::iter`].
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut E)> {
-        let all = self.entries.iter_mut();
-        all.map(|(_, one)| (one.id, &mut one.entry))
+        let all = self.entries.iter_mut().filter_map(Place::taken_mut);
+        all.map(|one| (one.id, &mut one.entry))
     }
 
     /// How many entries there are.
     pub(crate) fn occupied(&self) -> usize {
-        self.entries.len()
+        self.occupied
     }
 
     /// Position on the circle of the next identifier. It may be in use.
@@ -143,7 +201,7 @@ impl<E> Ring<E> {
 
     /// How many entries can still be pushed.
     pub(crate) fn room(&self) -> usize {
-        self.places.len() - self.entries.len()
+        self.places.len() - self.occupied
     }
 
     /// Goes on to the next identifier that is free.
