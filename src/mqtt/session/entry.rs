@@ -128,23 +128,27 @@ impl<T> Entry<T> {
         let attempts = self.attempts;
         let latency = now.saturating_duration_since(self.since);
         let granted = match &mut self.body {
-            Body::Subscribe(asked) => std::mem::take(&mut asked.granted),
+            Body::Subscribe(asked) => {
+                let answers = std::mem::take(&mut asked.granted);
+                match answers.iter().copied().collect() {
+                    Some(granted) => granted,
+                    None => {
+                        let granted = answers;
+                        return Outcome::Refused { granted, answer };
+                    }
+                }
+            }
             _ if is_refused => {
-                return Outcome::Refused {
-                    granted: Vec::new(),
-                    answer,
-                };
+                let granted = Vec::new();
+                return Outcome::Refused { granted, answer };
             }
             _ => Vec::new(),
         };
-        match granted.iter().copied().collect() {
-            Some(granted) => Outcome::Delivered {
-                attempts,
-                latency,
-                granted,
-                answer,
-            },
-            None => Outcome::Refused { granted, answer },
+        Outcome::Delivered {
+            attempts,
+            latency,
+            granted,
+            answer,
         }
     }
 
