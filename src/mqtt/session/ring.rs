@@ -19,7 +19,7 @@ pub(crate) struct Ring<E> {
     next: u16,
     /// Where the entry of each identifier stands, counted from 1; 0 if the identifier is free.
     places: Vec<u16>,
-    entries: Vec<Place<E>>,
+    entries: Vec<Slot<E>>,
     /// The next place to be used. Each free one has the one after it.
     free: usize,
     occupied: usize,
@@ -27,25 +27,25 @@ pub(crate) struct Ring<E> {
     count: u64,
 }
 
-/// One of the places. An entry is large, so it ends where it stands.
+/// A place. An entry is large, so it ends where it stands.
 #[derive(Debug, Clone)]
-enum Place<E> {
+enum Slot<E> {
     Free(usize),
     Taken(Numbered<E>),
 }
 
-impl<E> Place<E> {
+impl<E> Slot<E> {
     fn taken(&self) -> Option<&Numbered<E>> {
         match self {
-            Place::Free(_) => None,
-            Place::Taken(numbered) => Some(numbered),
+            Slot::Free(_) => None,
+            Slot::Taken(numbered) => Some(numbered),
         }
     }
 
     fn taken_mut(&mut self) -> Option<&mut Numbered<E>> {
         match self {
-            Place::Free(_) => None,
-            Place::Taken(numbered) => Some(numbered),
+            Slot::Free(_) => None,
+            Slot::Taken(numbered) => Some(numbered),
         }
     }
 }
@@ -96,15 +96,16 @@ impl<E> Ring<E> {
         let number = self.count;
         self.count += 1;
         let place = self.free;
-        let taken = Place::Taken(Numbered { number, id, entry });
+        // An entry is moved once: each of the two ways has a value of its own.
         match self.entries.get_mut(place) {
             Some(free) => {
-                if let Place::Free(next) = free {
+                if let Slot::Free(next) = free {
                     self.free = *next;
                 }
-                *free = taken;
+                *free = Slot::Taken(Numbered { number, id, entry });
             }
             None => {
+                let taken = Slot::Taken(Numbered { number, id, entry });
                 self.entries.push(taken);
                 self.free = place + 1;
             }
@@ -116,17 +117,17 @@ impl<E> Ring<E> {
 
     /// Takes the entry out and frees its identifier.
     pub(crate) fn remove(&mut self, id: PacketId) -> Option<E> {
-        let free = Place::Free(self.free);
+        let free = Slot::Free(self.free);
         let place = self.vacate(id)?;
         match std::mem::replace(&mut self.entries[place], free) {
-            Place::Free(_) => None,
-            Place::Taken(numbered) => Some(numbered.entry),
+            Slot::Free(_) => None,
+            Slot::Taken(numbered) => Some(numbered.entry),
         }
     }
 
     /// Frees the identifier of an entry that has ended. [`Ring::remove`] would copy the entry once more.
     pub(crate) fn free(&mut self, id: PacketId) {
-        let free = Place::Free(self.free);
+        let free = Slot::Free(self.free);
         if let Some(place) = self.vacate(id) {
             self.entries[place] = free;
         }
@@ -146,8 +147,8 @@ impl<E> Ring<E> {
         self.places.fill(0);
         (self.free, self.occupied) = (0, 0);
         let all = self.entries.drain(..).filter_map(|place| match place {
-            Place::Free(_) => None,
-            Place::Taken(numbered) => Some(numbered),
+            Slot::Free(_) => None,
+            Slot::Taken(numbered) => Some(numbered),
         });
         let mut drained: Vec<_> = all.collect();
         drained.sort_unstable_by_key(|one| one.number);
@@ -167,20 +168,20 @@ impl<E> Ring<E> {
 
     /// All entries with their identifiers, oldest first. They are sorted for it.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = (PacketId, &E)> {
-        let mut all: Vec<_> = self.entries.iter().filter_map(Place::taken).collect();
+        let mut all: Vec<_> = self.entries.iter().filter_map(Slot::taken).collect();
         all.sort_unstable_by_key(|one| one.number);
         all.into_iter().map(|one| (one.id, &one.entry))
     }
 
     /// All entries with their identifiers, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PacketId, &E)> {
-        let all = self.entries.iter().filter_map(Place::taken);
+        let all = self.entries.iter().filter_map(Slot::taken);
         all.map(|one| (one.id, &one.entry))
     }
 
     /// As [`Ring::iter`].
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut E)> {
-        let all = self.entries.iter_mut().filter_map(Place::taken_mut);
+        let all = self.entries.iter_mut().filter_map(Slot::taken_mut);
         all.map(|one| (one.id, &mut one.entry))
     }
 
