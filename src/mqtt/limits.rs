@@ -1,9 +1,11 @@
-//! The limits of a broker within those of MQTT 3.1.1. The limits of AWS IoT Core are known here; an
+//! The limits of a broker within those of MQTT. The limits of AWS IoT Core are known here; an
 //! application can set them for any other broker.
 //!
 //! A broker answers a request above its limits with silence, or closes the connection without a reason.
 //! So these checks refuse the request before anything is sent, and the refusal names the limit. Pure
 //! functions, for any thread.
+
+mod version5;
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -47,6 +49,18 @@ pub struct Limits {
     /// and publishers with them once it is full. AWS IoT: 100 messages, of which it acknowledges no more, and
     /// 524,288 bytes (512 KiB).
     pub rate: RateLimits,
+    /// MQTT 5: seconds that a message may state as its expiry. AWS IoT: 1 to 604,800 (7 days).
+    pub message_expiry_seconds: RangeInclusive<u32>,
+    /// MQTT 5: seconds that a session may outlive its connection. AWS IoT: at most 604,800 (7 days); it cuts a larger wish.
+    pub session_expiry_seconds: u32,
+    /// MQTT 5: most topic aliases that a client uses. AWS IoT: 8.
+    pub topic_aliases: u16,
+    /// MQTT 5: most messages of QoS 1 and 2 that a client may let wait for its acknowledgment. AWS IoT: 100.
+    pub receive_maximum: u16,
+    /// MQTT 5: whether filters may have subscription identifiers. AWS IoT: no.
+    pub subscription_identifiers: bool,
+    /// MQTT 5: whether a will may have a delay. AWS IoT: no.
+    pub will_delay: bool,
 }
 
 /// Names one of the [`Limits`].
@@ -69,6 +83,18 @@ pub enum Limit {
     Subscriptions,
     /// [`Limits::reserved_topics`].
     ReservedTopic,
+    /// [`Limits::message_expiry_seconds`].
+    MessageExpiry,
+    /// [`Limits::session_expiry_seconds`].
+    SessionExpiry,
+    /// [`Limits::topic_aliases`].
+    TopicAliases,
+    /// [`Limits::receive_maximum`].
+    ReceiveMaximum,
+    /// [`Limits::subscription_identifiers`].
+    SubscriptionIdentifiers,
+    /// [`Limits::will_delay`].
+    WillDelay,
 }
 
 /// A request exceeds a limit of the broker.
@@ -94,7 +120,7 @@ impl fmt::Display for LimitExceeded {
 impl std::error::Error for LimitExceeded {}
 
 impl Limits {
-    /// No limits beyond those of MQTT 3.1.1. Other code checks most of those.
+    /// No limits beyond those of MQTT. Other code checks most of those.
     pub fn mqtt() -> Self {
         Limits {
             of: "MQTT 3.1.1",
@@ -107,6 +133,12 @@ impl Limits {
             subscriptions: usize::MAX,
             reserved_topics: false,
             rate: RateLimits::default(),
+            message_expiry_seconds: 0..=u32::MAX,
+            session_expiry_seconds: u32::MAX,
+            topic_aliases: u16::MAX,
+            receive_maximum: u16::MAX,
+            subscription_identifiers: true,
+            will_delay: true,
         }
     }
 
@@ -126,6 +158,12 @@ impl Limits {
                 publishes: NonZeroU32::new(100),
                 bytes: NonZeroU64::new(512 * 1024),
             },
+            message_expiry_seconds: 1..=604_800,
+            session_expiry_seconds: 604_800,
+            topic_aliases: 8,
+            receive_maximum: 100,
+            subscription_identifiers: false,
+            will_delay: false,
         }
     }
 
@@ -146,6 +184,9 @@ impl Limits {
     pub fn check_publish(&self, publish: &Publish) -> Result<(), LimitExceeded> {
         self.check_qos(publish.qos)?;
         self.check_topic(&publish.topic)?;
+        if let Some(properties) = publish.properties() {
+            self.check_message_expiry(properties.expiry)?;
+        }
         self.check_payload(publish.payload.len())
     }
 
@@ -156,6 +197,8 @@ impl Limits {
     pub fn check_will(&self, will: &Will) -> Result<(), LimitExceeded> {
         self.check_qos(will.qos)?;
         self.check_topic(&will.topic)?;
+        self.check_will_delay(will.properties.delay)?;
+        self.check_message_expiry(will.properties.message.expiry)?;
         self.check_payload(will.payload.len())
     }
 
@@ -165,6 +208,7 @@ impl Limits {
     /// The first limit that it exceeds.
     pub fn check_filter(&self, filter: &Filter) -> Result<(), LimitExceeded> {
         self.check_qos(filter.qos)?;
+        self.check_subscription_identifier(filter.options.identifier)?;
         self.check_filter_name(&filter.filter)
     }
 

@@ -59,7 +59,28 @@ impl Options {
             return wrong("the last will", problem.to_string(), "change it");
         }
         let will = self.last_will.as_ref();
+        let (expiry, aliases, received) = match self.protocol {
+            Protocol::V5 => {
+                let asked = &self.version5;
+                let expiry = (!self.clean_session).then_some(asked.session_expiry);
+                (expiry, Some(asked.topic_aliases), asked.receive_maximum)
+            }
+            Protocol::V3_1_1 => (None, None, None),
+        };
+        let limits = &self.limits;
         for (what, result) in [
+            (
+                "the session expiry",
+                expiry.map_or(Ok(()), |expiry| limits.check_session_expiry(expiry)),
+            ),
+            (
+                "the topic aliases",
+                aliases.map_or(Ok(()), |aliases| limits.check_topic_aliases(aliases)),
+            ),
+            (
+                "the receive maximum",
+                received.map_or(Ok(()), |most| limits.check_receive_maximum(most)),
+            ),
             (
                 "the client identifier",
                 self.limits.check_client_id(&self.client_id),

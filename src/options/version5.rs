@@ -25,10 +25,11 @@ use crate::mqtt::topic::{check_string, check_topic};
 pub struct Version5 {
     /// How long the broker is to keep the session after a connection, in whole seconds, at most 366 days. The broker may
     /// choose another time. With [`Options::clean_session`] it is zero. Offline for longer than that, a loop begins a new
-    /// session. AWS IoT Core allows 7 days.
+    /// session. AWS IoT Core allows 7 days ([`Limits`](crate::limits::Limits)).
     pub session_expiry: Duration,
     /// How many messages of QoS 1 and 2 the broker may send before one of them is acknowledged, 1 to 65,535. `None`: as
-    /// many as may wait for threads that do not read their inboxes, if each is as large as `max_packet_size` allows.
+    /// many as may wait for threads that do not read their inboxes, if each is as large as `max_packet_size` allows, and
+    /// no more than [`Options::limits`] allow.
     pub receive_maximum: Option<u16>,
     /// Topic aliases that the broker may use. Each may keep 65,535 bytes. 0 allows none.
     pub topic_alias_maximum: u16,
@@ -121,7 +122,8 @@ impl Options {
             false => u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX),
         };
         let that_fit = self.max_waiting_bytes() / self.max_packet_size.max(1);
-        let that_fit = u16::try_from(that_fit).unwrap_or(u16::MAX).max(1);
+        let that_fit = u16::try_from(that_fit).unwrap_or(u16::MAX);
+        let that_fit = that_fit.min(self.limits.receive_maximum).max(1);
         Some(ConnectTerms {
             session_expiry,
             receive_maximum: receive_maximum.unwrap_or(that_fit),

@@ -184,3 +184,77 @@ fn hosts_of_aws_iot_are_known_by_their_name() {
     assert_eq!(limits("s3.amazonaws.com"), "MQTT 3.1.1");
     assert_eq!(limits("abc.iot.amazonaws.com.example"), "MQTT 3.1.1");
 }
+
+#[test]
+fn aws_iot_has_limits_of_its_own_for_what_mqtt_5_adds() {
+    use crate::mqtt::packet::{MessageProperties, SubscribeOptions};
+    let limits = Limits::aws_iot();
+    let expires = |expiry| {
+        let user = ("site".to_owned(), "7".to_owned());
+        MessageProperties {
+            expiry,
+            user_properties: vec![user],
+            ..MessageProperties::default()
+        }
+    };
+    let publish = |expiry| {
+        let publish = Publish::new("a", QOS_1, "").with_properties(expires(expiry));
+        limits.check_publish(&publish).map_err(|it| it.limit())
+    };
+    let will = |delay, expiry| {
+        let mut will = Will::new("a", QOS_1, "");
+        will.properties.delay = delay;
+        will.properties.message = expires(expiry);
+        limits.check_will(&will).map_err(|it| it.limit())
+    };
+    for (expiry, possible) in [
+        (None, true),
+        (Some(0), false),
+        (Some(1), true),
+        (Some(604_800), true),
+        (Some(604_801), false),
+    ] {
+        let expected = if possible {
+            Ok(())
+        } else {
+            Err(Limit::MessageExpiry)
+        };
+        assert_eq!(
+            (publish(expiry), will(0, expiry)),
+            (expected, expected),
+            "{expiry:?}"
+        );
+    }
+    assert_eq!(will(1, None), Err(Limit::WillDelay));
+    let filter = |identifier| {
+        let options = SubscribeOptions {
+            no_local: true,
+            identifier: NonZeroU32::new(identifier),
+            ..SubscribeOptions::default()
+        };
+        let filter = Filter::new("a", QOS_1).with_options(options);
+        limits.check_filter(&filter).map_err(|it| it.limit())
+    };
+    assert_eq!(
+        (filter(0), filter(1)),
+        (Ok(()), Err(Limit::SubscriptionIdentifiers))
+    );
+    let week = Duration::from_secs(604_800);
+    assert_eq!(limits.check_session_expiry(week), Ok(()));
+    let exceeded = limits.check_session_expiry(week + Duration::from_secs(1));
+    assert_eq!(
+        exceeded.unwrap_err().to_string(),
+        "a session expiry of 604801s, and AWS IoT allows at most 604800s"
+    );
+    assert_eq!(limits.check_topic_aliases(8), Ok(()));
+    let exceeded = limits.check_topic_aliases(9).unwrap_err();
+    assert_eq!(
+        exceeded.to_string(),
+        "9 topic aliases, and AWS IoT allows at most 8"
+    );
+    assert_eq!(limits.check_receive_maximum(100), Ok(()));
+    assert_eq!(
+        limits.check_receive_maximum(101).map_err(|it| it.limit()),
+        Err(Limit::ReceiveMaximum)
+    );
+}
