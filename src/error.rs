@@ -42,6 +42,7 @@ pub struct Error {
     tried: String,
     problem: String,
     advice: String,
+    reason_code: Option<u8>,
     /// Shared, because errors of the system cannot be cloned.
     source: Option<Arc<Behind>>,
 }
@@ -78,6 +79,7 @@ impl Error {
             tried: one_line(tried.into()),
             problem: one_line(problem.into()),
             advice: one_line(advice.into()),
+            reason_code: None,
             source: None,
         }
     }
@@ -92,6 +94,13 @@ impl Error {
     #[must_use]
     pub(crate) fn caused_by(mut self, source: AnyError) -> Self {
         self.source = Some(Arc::new(Behind(Some(source))));
+        self
+    }
+
+    /// The same error, of a broker that gave this reason code.
+    #[must_use]
+    pub(crate) fn with_reason_code(mut self, code: u8) -> Self {
+        self.reason_code = Some(code);
         self
     }
 
@@ -156,6 +165,12 @@ impl Error {
         &self.advice
     }
 
+    /// The reason code of MQTT 5 with which the broker refused or closed the connection, where it gave one
+    /// [MQTT 5, 2.4].
+    pub fn reason_code(&self) -> Option<u8> {
+        self.reason_code
+    }
+
     /// The exit status of the program for this error: 2 configuration or misuse, 3 no connection,
     /// 4 refused by the broker.
     pub fn exit_status(&self) -> u8 {
@@ -191,6 +206,7 @@ impl PartialEq for Error {
             && self.tried == other.tried
             && self.problem == other.problem
             && self.advice == other.advice
+            && self.reason_code == other.reason_code
     }
 }
 

@@ -74,7 +74,11 @@ impl Losses {
             true => "use `qos` 1 if the broker has no QoS 2; else see what its log says",
             false => self.advice(loss, lasted),
         };
-        Error::new(blame, format!("connection to {address}"), problem, advice)
+        let error = Error::new(blame, format!("connection to {address}"), problem, advice);
+        match loss {
+            LinkLoss::Disconnected(said) => error.with_reason_code(said.code.value()),
+            _ => error,
+        }
     }
 
     /// The causes to look at, in the order of their likelihood after what was seen.

@@ -107,6 +107,12 @@ impl Agent {
                 n => format!(", renewing {n} subscriptions"),
             },
         );
+        let shorter = negotiated
+            .as_ref()
+            .and_then(|connack| words5::shorter_session(&self.client, connack));
+        if let Some(line) = shorter.filter(|_| !again) {
+            log::warn!("{line}");
+        }
         let state = ConnectionState::Online {
             session_present,
             address,

@@ -33,10 +33,23 @@ pub(super) fn refusal5(client: &Client, connack: &ConnAck5) -> Error {
         problem += &format!("; it names another server: {server:?}");
     }
     let error = Error::new(Blame::Refused, connecting(client), problem, advice);
+    let error = error.with_reason_code(connack.code.value());
     match is_permanent(connack.code) {
         true => error.permanent(),
         false => error,
     }
+}
+
+/// The line that the broker keeps the session for a shorter time than was asked for, if it does.
+pub(super) fn shorter_session(client: &Client, connack: &ConnAck5) -> Option<String> {
+    let asked = client.options.connect_terms()?.session_expiry;
+    let kept = connack.session_expiry?;
+    (kept < asked).then(|| {
+        format!(
+            "the broker keeps the session for {kept} s, and {asked} s were asked for: after a longer loss of the \
+             connection it is a new one"
+        )
+    })
 }
 
 /// Whether the same CONNECT would be refused again.
