@@ -452,12 +452,16 @@ fn refusals_of_a_broker() {
         let broker = ScriptedBroker::bind();
         let (endpoint, port) = (broker.endpoint(), broker.port());
         let script = broker.in_thread(move |mut broker| {
-            while let Some(mut link) = broker.accept_within(std::time::Duration::from_secs(1)) {
-                link.expect_connect();
-                link.send_connack(code, false);
-                if code != v4::ConnectReturnCode::ServiceUnavailable {
-                    break;
-                }
+            let mut link = Some(broker.accept());
+            while let Some(mut greeted) = link {
+                greeted.expect_connect();
+                greeted.send_connack(code, false);
+                link = match code {
+                    v4::ConnectReturnCode::ServiceUnavailable => {
+                        broker.accept_within(std::time::Duration::from_secs(1))
+                    }
+                    _ => None,
+                };
             }
         });
         let program = Program::new().args(["--endpoint", &endpoint, "-q", "--client-id", "me"]);
