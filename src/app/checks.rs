@@ -6,7 +6,7 @@ use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::mqtt::packet::MAX_REMAINING_LENGTH;
 use mqtt_connection_sharing::mqtt::topic::check_topic;
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{QoS, Will};
+use mqtt_connection_sharing::{Protocol, QoS, Will};
 
 use super::names::Names;
 use super::values::wrong;
@@ -21,6 +21,8 @@ pub(crate) struct Sent {
     pub(crate) named: (&'static str, &'static str),
     pub(crate) payload_size: usize,
     pub(crate) qos: QoS,
+    /// Its expiry in seconds, if it has one.
+    pub(crate) expiry: Option<u32>,
     /// Whether the program also receives it.
     pub(crate) comes_back: bool,
 }
@@ -71,7 +73,33 @@ pub(crate) fn limits(options: &Options, sent: &Sent, names: &Names) -> Result<()
     let limits = &options.limits;
     let will = options.last_will.as_ref();
     let will = |check: &dyn Fn(&Will) -> _| will.map_or(Ok(()), check);
+    let version5 = (options.protocol == Protocol::V5).then_some(&options.version5);
+    let session_expiry = version5.filter(|_| !options.clean_session);
     for (key, checked, advice) in [
+        (
+            "session-expiry",
+            session_expiry.map_or(Ok(()), |asked| {
+                limits.check_session_expiry(asked.session_expiry)
+            }),
+            "lower it",
+        ),
+        (
+            "topic-aliases",
+            version5.map_or(Ok(()), |asked| {
+                limits.check_topic_aliases(asked.topic_aliases)
+            }),
+            "lower it",
+        ),
+        (
+            "message-expiry",
+            limits.check_message_expiry(sent.expiry),
+            "change it",
+        ),
+        (
+            "will-delay",
+            will(&|will| limits.check_will_delay(will.properties.delay)),
+            "leave it out",
+        ),
         ("qos", limits.check_qos(sent.qos), "use 0 or 1"),
         (
             "will-qos",

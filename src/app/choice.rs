@@ -53,6 +53,7 @@ impl Choice {
             unused::leave_out_for_broker(&mut chosen, surroundings, &mut notices)?;
             remote::settle_password_file(&mut chosen, surroundings)?;
         }
+        unused::leave_out_version_5(&mut chosen, &mut notices)?;
         unused::leave_out_will(&mut chosen, &mut notices);
         let settings = chosen.settings()?;
         notices.extend(likely_slips(&chosen, task, local, surroundings));

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::base64::base64;
 use super::json::{SCHEMA, to_json};
 use super::names::as_given;
+use super::properties::ReceivedProperties;
 use super::streams::StandardOutput;
 use super::stuck::on_main_thread;
 use super::view::screen::above;
@@ -59,6 +60,9 @@ pub(crate) enum OutputEvent<'a> {
         qos: u8,
         retain: bool,
         duplicate: bool,
+        /// What MQTT 5 adds to it, if anything.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        properties: Option<ReceivedProperties<'a>>,
     },
     /// The run is over.
     End {
@@ -75,6 +79,9 @@ pub(crate) enum OutputEvent<'a> {
 pub(crate) struct Failure {
     reason: String,
     remedy: Option<String>,
+    /// The broker's reason code, if it gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_code: Option<u8>,
     /// Milliseconds until the next attempt; `None` if there is none.
     retry_in_ms: Option<u64>,
 }
@@ -86,6 +93,7 @@ impl Failure {
         Failure {
             reason: told(error.problem()),
             remedy: (!advice.is_empty()).then(|| told(advice)),
+            reason_code: error.reason_code(),
             retry_in_ms: None,
         }
     }
@@ -102,6 +110,7 @@ impl<'a> OutputEvent<'a> {
             qos: message.qos() as u8,
             retain: message.retain(),
             duplicate: message.dup(),
+            properties: message.received().and_then(ReceivedProperties::of),
         }
     }
 

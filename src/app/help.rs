@@ -122,6 +122,7 @@ Steps:
   files, name, TCP, TLS, CONNECT, SUBSCRIBE, PUBLISH, session, DISCONNECT. The check stops at the
   first one that fails, and lists the causes, the likeliest first, each with what tells or mends it.
   PUBLISH includes that the message comes back, session that a second connection finds the session.
+  Then it says which versions of MQTT the broker speaks, with the limits that it states with MQTT 5.
 
 What it leaves alone:
   It cleans no session that it has not made. Under a --client-id that has a session already it
@@ -185,6 +186,10 @@ Examples:
   One message, waiting for its acknowledgment:
     mqtt-connection-sharing pub --endpoint broker.example --topic rooms/1/light --message on
 
+  With MQTT 5, a message that no subscriber gets after a minute:
+    mqtt-connection-sharing pub --endpoint broker.example --topic rooms/1/light --message on \\
+      --mqtt 5 --message-expiry 60s --user-property site=7
+
   A file as one retained message:
     mqtt-connection-sharing pub --endpoint broker.example --topic maps/1 --file map.png --retain
 
@@ -213,7 +218,7 @@ Messages:
          that are no text are escaped, so that each message is one line and none changes the
          terminal
   jsonl  a JSON object on a line, with time, topic, payload (or payload_base64 where it is no text),
-         qos, retain and duplicate
+         qos, retain and duplicate, and with MQTT 5 the properties that it came with
   raw    the bytes of the payload, with nothing added before, behind or between
   With --client-id each is written before it is acknowledged (QoS 1 and 2); without, it is
   acknowledged when its turn comes to be written. A reader that is slow holds the broker back, which
@@ -224,7 +229,8 @@ Session:
   Without --client-id the session is a clean one, and ends with the run. With it the session is
   resumed and stays: a message that was not written comes again with the next run, as does one that
   was written by a run that was killed in that moment. With --count message N+1 is not acknowledged.
-  To end such a session, run sub once more with --clean-session and --within 1s.
+  To end such a session, run sub once more with --clean-session and --within 1s. With --mqtt 5 each
+  run begins a new session: messages that come between two runs are lost.
 
 Examples:
   The next message, or status 5 after ten seconds:

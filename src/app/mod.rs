@@ -4,6 +4,8 @@
 //! thread runs it; each file says which other threads it starts. Settings are made of what is passed in: their
 //! files read no clock and wait for nothing, which a lint holds.
 
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod answers;
 mod base64;
 pub(crate) mod bench;
 pub(crate) mod check;
@@ -45,6 +47,8 @@ pub(crate) mod picture;
 pub(crate) mod print;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod problems;
+#[cfg_attr(not(test), deny(clippy::disallowed_methods))]
+mod properties;
 pub(crate) mod pub_sub;
 #[cfg_attr(not(test), deny(clippy::disallowed_methods))]
 mod refusal;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Each option that the library names with the setting that holds its value.
-const SETTINGS: [(&str, &str); 15] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("alpn", "alpn"),
     ("ca", "ca-file"),
     ("cert", "cert"),
@@ -21,6 +21,7 @@ const SETTINGS: [(&str, &str); 15] = [
     ("password", "password-file"),
     ("pkcs12", "pkcs12"),
     ("pkcs12_password", "pkcs12-password-file"),
+    ("protocol", "mqtt"),
     ("qos", "qos"),
     ("security", "endpoint"),
     ("server_name", "tls-server-name"),

@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::limits::Limits;
 use mqtt_connection_sharing::options::{Options, ranges};
+use mqtt_connection_sharing::{MessageProperties, Protocol, QoS, SubscribeOptions};
 
 use super::bench::settings::BenchSettings;
 use super::check::settings::CheckSettings;
@@ -127,6 +127,9 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         };
         remote::options(chosen, settings, client_id, surroundings, remarks)?
     };
+    options.protocol = value(&settings.mqtt)?;
+    options.version5.session_expiry = value(&settings.session_expiry)?;
+    options.version5.topic_aliases = value(&settings.topic_aliases)?;
     options.last_will = will::last_will(chosen, settings)?;
     options.keep_alive = value(&settings.keep_alive)?;
     options.clean_session = value(&settings.clean_session)?;
@@ -197,6 +200,13 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         }
         Task::Sub => {
             keep_what_others_have(chosen, &mut options, made_up_id);
+            if options.protocol == Protocol::V5 && !options.clean_session {
+                notices.push(
+                    "MQTT 5 begins a new session with each program, so that messages that come between two runs \
+                     are lost; --mqtt 3.1.1 resumes it"
+                        .to_owned(),
+                );
+            }
             Job::Sub(subscribe(chosen, settings, made_up_id)?)
         }
     };
@@ -293,10 +303,28 @@ fn publish(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<Pub
         topic: topic.value.clone(),
         qos: value(&settings.qos)?,
         retain: value(&settings.retain)?,
+        properties: properties(settings),
         messages,
         threads: value(&settings.threads)?,
         made_up_id,
     })
+}
+
+/// The additions of MQTT 5 to each message of pub.
+fn properties(settings: &Settings) -> MessageProperties {
+    let pairs = settings.user_property.iter().flatten();
+    // The range of durations is far below.
+    let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+    MessageProperties {
+        expiry: settings
+            .message_expiry
+            .as_ref()
+            .map(|expiry| seconds(expiry.value)),
+        content_type: settings.content_type.as_ref().map(|it| it.value.clone()),
+        response_topic: settings.response_topic.as_ref().map(|it| it.value.clone()),
+        user_properties: pairs.map(|pair| pair.value.clone()).collect(),
+        ..MessageProperties::default()
+    }
 }
 
 /// The settings of sub.
@@ -339,6 +367,12 @@ fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<S
     Ok(SubSettings {
         filters,
         qos: value(&settings.qos)?,
+        options: SubscribeOptions {
+            no_local: value(&settings.no_local)?,
+            retain_as_published: value(&settings.retain_as_published)?,
+            retain_handling: value(&settings.retain_handling)?,
+            ..SubscribeOptions::default()
+        },
         count: value(&settings.count)?,
         within: value(&settings.within)?,
         form,
@@ -397,7 +431,7 @@ fn limit<R: Rule>(given: &Option<Given<R>>, of_broker: R::Value) -> R::Value {
 fn aws_notices(options: &Options) -> Vec<String> {
     let remarks = [
         (
-            options.max_inflight > 100,
+            options.max_inflight > 100 && options.protocol == Protocol::V3_1_1,
             "AWS IoT takes 100 publishes in flight on one connection and does not acknowledge what \
              exceeds that: lower --max-inflight",
         ),

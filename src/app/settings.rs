@@ -19,6 +19,7 @@ pub(super) const BENCH: &str = "Bench";
 pub(super) const CHECK: &str = "Check";
 pub(super) const PUB: &str = "Pub";
 pub(super) const SUB: &str = "Sub";
+pub(super) const VERSION_5: &str = "MQTT 5";
 pub(super) const TUNING: &str = "Tuning";
 pub(super) const OUTPUT: &str = "Output";
 
@@ -42,7 +43,7 @@ pub(crate) enum Task {
 }
 
 /// The settings that belong to some commands only. Every other one belongs to all.
-const OF_SOME: [(&[Task], &[&str]); 12] = [
+const OF_SOME: [(&[Task], &[&str]); 13] = [
     (
         &[Task::Demo],
         &[
@@ -59,8 +60,32 @@ const OF_SOME: [(&[Task], &[&str]); 12] = [
     (&[Task::Bench, Task::Pub], &["threads"]),
     (&[Task::Check], &["wait"]),
     (&[Task::Check, Task::Pub], &["topic"]),
-    (&[Task::Pub], &["message", "file", "lines", "retain"]),
-    (&[Task::Sub], &["filter", "count", "within", "format"]),
+    (
+        &[Task::Pub],
+        &[
+            "message",
+            "file",
+            "lines",
+            "retain",
+            "content-type",
+            "message-expiry",
+            "response-topic",
+            "user-property",
+        ],
+    ),
+    (
+        &[Task::Sub],
+        &[
+            "filter",
+            "count",
+            "within",
+            "format",
+            "no-local",
+            "retain-as-published",
+            "retain-handling",
+        ],
+    ),
+    (&[Task::Demo, Task::Bench, Task::Pub], &["topic-aliases"]),
     (
         &[Task::Demo, Task::Bench, Task::Sub],
         &["unmatched-hold", "max-packet-size", "on-too-large"],
@@ -89,6 +114,20 @@ const OF_SOME: [(&[Task], &[&str]); 12] = [
         &[Task::Demo, Task::Bench],
         &["payload-size", "topic-prefix", "timeline", "trace", "view"],
     ),
+];
+
+/// The settings that only MQTT 5 has a place for.
+pub(super) const OF_VERSION_5: [&str; 10] = [
+    "session-expiry",
+    "topic-aliases",
+    "will-delay",
+    "content-type",
+    "message-expiry",
+    "response-topic",
+    "user-property",
+    "no-local",
+    "retain-as-published",
+    "retain-handling",
 ];
 
 impl Task {
@@ -134,6 +173,9 @@ pub(crate) struct Settings {
     /// TCP port, if not in the endpoint [default: 8883, with mqtt:// 1883].
     #[arg(long, value_name = "PORT", help_heading = CONNECTION)]
     pub(crate) port: Option<Given<Port>>,
+    /// Version of MQTT: 3.1.1 or 5.
+    #[arg(long, value_name = "VERSION", help_heading = CONNECTION)]
+    pub(crate) mqtt: Option<Given<MqttVersion>>,
     /// Client identifier. A broker drops the older of two connections with the same one [default:
     /// mqtt-connection-sharing-HOST-RANDOM].
     #[arg(long, value_name = "ID", help_heading = CONNECTION)]
@@ -179,7 +221,7 @@ pub(crate) struct Settings {
     pub(crate) pkcs12_password_file: Option<Given<FilePath>>,
     /// Application protocols to offer (ALPN), in order; repeatable, or separated by commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = TLS)]
-    pub(crate) alpn: Option<Vec<Given<Protocol>>>,
+    pub(crate) alpn: Option<Vec<Given<AlpnName>>>,
     /// Name expected in the broker's certificate, if it is not the endpoint's.
     #[arg(long, value_name = "NAME", help_heading = TLS)]
     pub(crate) tls_server_name: Option<Given<ServerName>>,
@@ -245,6 +287,19 @@ pub(crate) struct Settings {
         default_missing_value = "true", help_heading = PUB)]
     pub(crate) retain: Option<Given<Switch>>,
 
+    /// Type of the payload, such as application/json (MQTT 5).
+    #[arg(long, value_name = "TYPE", help_heading = PUB)]
+    pub(crate) content_type: Option<Given<PropertyText>>,
+    /// How long a broker may keep the message for a subscriber, in whole seconds (MQTT 5).
+    #[arg(long, value_name = "DURATION", help_heading = PUB)]
+    pub(crate) message_expiry: Option<Given<Lifetime>>,
+    /// Topic for an answer (MQTT 5).
+    #[arg(long, value_name = "TOPIC", help_heading = PUB)]
+    pub(crate) response_topic: Option<Given<TopicName>>,
+    /// A name and a value that go with the message (MQTT 5); repeatable.
+    #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true, help_heading = PUB)]
+    pub(crate) user_property: Option<Vec<Given<UserProperty>>>,
+
     /// Filter to subscribe to, as the words behind sub; repeatable.
     #[arg(long, value_name = "FILTER", help_heading = SUB)]
     pub(crate) filter: Option<Vec<Given<TopicFilter>>>,
@@ -257,6 +312,28 @@ pub(crate) struct Settings {
     /// Form of each message on standard output: text, jsonl or raw.
     #[arg(long, value_name = "FORMAT", help_heading = SUB)]
     pub(crate) format: Option<Given<Word<MessageForm>>>,
+
+    /// Leave out what this client has published itself (MQTT 5).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = SUB)]
+    pub(crate) no_local: Option<Given<Switch>>,
+    /// Show the retain flags of the publishers (MQTT 5).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", help_heading = SUB)]
+    pub(crate) retain_as_published: Option<Given<Switch>>,
+    /// Retained messages to get: always, new (where the subscription is a new one), or never (MQTT 5).
+    #[arg(long, value_name = "WORD", help_heading = SUB)]
+    pub(crate) retain_handling: Option<Given<RetainWord>>,
+
+    /// How long the broker keeps the session after a connection, in whole seconds; 0 = not at all.
+    #[arg(long, value_name = "DURATION", help_heading = VERSION_5)]
+    pub(crate) session_expiry: Option<Given<WholeSeconds>>,
+    /// Topics that are sent as a number after the first time, if the broker takes as many.
+    #[arg(long, value_name = "N", help_heading = VERSION_5)]
+    pub(crate) topic_aliases: Option<Given<Aliases>>,
+    /// Pause between the end of the connection and the will, in whole seconds.
+    #[arg(long, value_name = "DURATION", help_heading = VERSION_5)]
+    pub(crate) will_delay: Option<Given<WholeSeconds>>,
 
     /// Longest silence on the connection, in whole seconds; 0 = no limit.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]

@@ -235,9 +235,10 @@ fn of_type(error: &clap::Error) -> Option<Refusal> {
 /// type says it of a value of another kind.
 pub(super) fn allowed(key: &str) -> String {
     match key {
-        "alpn" => return values::Protocol::FORM.to_owned(),
+        "alpn" => return values::AlpnName::FORM.to_owned(),
         "filter" => return values::TopicFilter::FORM.to_owned(),
         "timeline" => return values::TimelinePath::FORM.to_owned(),
+        "user-property" => return values::UserProperty::FORM.to_owned(),
         // No setting, but read as one.
         "config" => return FilePath::FORM.to_owned(),
         _ => {}

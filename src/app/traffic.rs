@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use mqtt_connection_sharing::{Message, Outcome, Publish, QoS, Reason, Topic};
 
+use super::answers::{self, Attempted};
 use super::bench::settings::BenchSettings;
 use super::demo::settings::DemoSettings;
 use super::names::as_given;
@@ -128,7 +129,8 @@ impl Plan {
             }
             _ => "",
         };
-        as_given(&format!("{outcome}{remedy}")).into_owned()
+        let told = answers::told(Attempted::Publish, outcome);
+        as_given(&format!("{told}{remedy}")).into_owned()
     }
 
     /// The broker granted less than was asked for.

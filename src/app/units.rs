@@ -73,6 +73,46 @@ impl Rule for KeepAlive {
     }
 }
 
+/// A time in whole seconds, perhaps none.
+pub(crate) struct WholeSeconds;
+
+/// A time in whole seconds, at least one.
+pub(crate) struct Lifetime;
+
+impl Rule for WholeSeconds {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        let duration = Span::read(text)?;
+        if duration.subsec_nanos() != 0 {
+            let problem = format!(
+                "{} is not a whole number of seconds",
+                duration_text(duration)
+            );
+            return Err(Refusal::value(problem, "for example 60s, or 0"));
+        }
+        Ok(duration)
+    }
+}
+
+impl Rule for Lifetime {
+    type Value = Duration;
+    const TOML: Toml = Span::TOML;
+    const FORM: &'static str = DURATION;
+
+    fn read(text: &str) -> Result<Duration, Refusal> {
+        match WholeSeconds::read(text)? {
+            Duration::ZERO => {
+                let problem = "with 0 no subscriber could ever get it";
+                Err(Refusal::value(problem, "for example 60s"))
+            }
+            duration => Ok(duration),
+        }
+    }
+}
+
 /// A duration as it may be written.
 pub(super) fn duration_text(duration: Duration) -> String {
     match (duration.as_secs(), duration.subsec_nanos()) {

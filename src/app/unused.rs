@@ -4,11 +4,12 @@
 //! breaks nothing. A flag was given to this run: there it contradicts the others and is refused, and so is what one
 //! file says twice. Pure; the main thread uses it, once.
 
+use mqtt_connection_sharing::Protocol;
 use mqtt_connection_sharing::error::Error;
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, value};
 use super::remote;
-use super::settings::Task;
+use super::settings::{OF_VERSION_5, Task};
 use super::sources::{Layer, Source};
 use super::surroundings::Surroundings;
 use super::values::wrong;
@@ -111,8 +112,38 @@ pub(super) fn leave_out_for_broker(
 
 /// Variables for a will that has no topic.
 pub(super) fn leave_out_will(chosen: &mut Chosen, notices: &mut Vec<String>) {
-    let details = ["will-payload-file", "will-qos", "will-retain"];
+    let details = ["will-payload-file", "will-qos", "will-retain", "will-delay"];
     leave_out_variables(chosen, "will-topic", &details, notices);
+}
+
+/// Settings of MQTT 5 where another version is spoken.
+pub(super) fn leave_out_version_5(
+    chosen: &mut Chosen,
+    notices: &mut Vec<String>,
+) -> Result<(), Error> {
+    let version: Protocol = value(&chosen.judge("mqtt")?.mqtt)?;
+    if version == Protocol::V5 {
+        return Ok(());
+    }
+    for key in OF_VERSION_5 {
+        let name = chosen.name(key);
+        match chosen.source(key) {
+            None => continue,
+            Some(Source::CommandLine) => {
+                return Err(wrong(
+                    format!("reading {name}"),
+                    format!("it belongs to MQTT 5, and MQTT {version} is to be spoken"),
+                    "add --mqtt 5, or leave it out",
+                ));
+            }
+            Some(_) if chosen.is_default(key) => {}
+            Some(_) => notices.push(format!(
+                "{name} is not used: it belongs to MQTT 5, and there is no --mqtt 5"
+            )),
+        }
+        chosen.leave_out(key);
+    }
+    Ok(())
 }
 
 /// Leaves out the variables for these settings, unless some source has the one that they need.

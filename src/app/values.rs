@@ -16,7 +16,7 @@ use clap::builder::{OsStringValueParser, TryMapValueParser, TypedValueParser, Va
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::mqtt::topic::{check_filter, check_string, check_topic, shortened};
 use mqtt_connection_sharing::options::ranges;
-use mqtt_connection_sharing::{InvalidName, QoS};
+use mqtt_connection_sharing::{InvalidName, Protocol, QoS, RetainHandling};
 use serde::{Deserialize, Deserializer};
 
 use super::endpoint::{self, Endpoint};
@@ -198,6 +198,8 @@ whole_numbers! {
     Threads: usize, (1..=10_000), WHOLE, |n| format!("{n} is not possible");
     /// Commands or messages that may await their acknowledgment.
     InFlight: u16, ranges::MAX_INFLIGHT, WHOLE_16, |n| format!("{n} lets nothing out");
+    /// Topic aliases, perhaps none.
+    Aliases: u16, (0..=u16::MAX), "a whole number from 0 to 65535", |n| format!("{n} is not possible");
     /// Entries of a queue.
     QueueSize: usize, ranges::QUEUE, WHOLE, |n| format!("{n} is not possible");
 }
@@ -218,6 +220,19 @@ impl Rule for Port {
             ),
             false => refusal,
         })
+    }
+}
+
+/// A version of MQTT.
+pub(crate) struct MqttVersion;
+
+impl Rule for MqttVersion {
+    type Value = Protocol;
+    const TOML: Toml = Toml::TextOrNumber;
+    const FORM: &'static str = "3.1.1 or 5";
+
+    fn read(text: &str) -> Result<Protocol, Refusal> {
+        text.parse().map_err(|_| Refusal::form(Self::FORM))
     }
 }
 
@@ -275,6 +290,20 @@ texts! {
     MessageText: String, "a text; --file takes any bytes", |text| Ok(text.to_owned());
     /// A topic to publish to.
     TopicName: String, "a topic, as a text, such as status/me", |text| topic(text, "a topic such as status/me");
+    /// A text that goes with a message.
+    PropertyText: String, "a text", |text| string(text, "another one");
+    /// A name and a value that go with a message.
+    UserProperty: (String, String), "NAME=VALUE", |text| {
+        let (name, value) = text.split_once('=').ok_or_else(|| Refusal::form("NAME=VALUE"))?;
+        Ok((string(name, "another name")?, string(value, "another value")?))
+    };
+    /// The retained messages that come with a subscription.
+    RetainWord: RetainHandling, "always, new or never", |text| match text {
+        "always" => Ok(RetainHandling::Always),
+        "new" => Ok(RetainHandling::IfNew),
+        "never" => Ok(RetainHandling::Never),
+        _ => Err(Refusal::form("always, new or never")),
+    };
     /// A filter to subscribe to.
     TopicFilter: String, "a filter, as a text, such as rooms/+/light", |text| match check_filter(text) {
         Ok(()) => Ok(text.to_owned()),
@@ -302,7 +331,7 @@ texts! {
         _ => Ok(text.to_owned()),
     };
     /// An application protocol.
-    Protocol: String, "a list of names", |text| match text.len() {
+    AlpnName: String, "a list of names", |text| match text.len() {
         1..=255 => Ok(text.to_owned()),
         bytes => Err(Refusal::value(
             format!("a name has {bytes} bytes"),

@@ -1,4 +1,4 @@
-//! The last will of four settings: topic, payload file, quality of service, retain.
+//! The last will of five settings: topic, payload file, quality of service, retain, delay.
 //!
 //! Decides which of them go together. The payload is read through `files.rs`. Runs on the main
 //! thread.
@@ -29,6 +29,12 @@ pub(super) fn last_will(chosen: &Chosen, settings: &Settings) -> Result<Option<W
     let qos = settings.will_qos.as_ref().map(|qos| qos.value);
     let mut will = Will::new(&topic.value, qos.unwrap_or_default(), payload);
     will.retain = retain(settings);
+    // The range of durations is far below.
+    let delay = settings
+        .will_delay
+        .as_ref()
+        .map(|delay| delay.value.as_secs());
+    will.properties.delay = u32::try_from(delay.unwrap_or_default()).unwrap_or(u32::MAX);
     Ok(Some(will))
 }
 
@@ -37,6 +43,7 @@ fn without_topic(chosen: &Chosen, settings: &Settings) -> Result<(), Error> {
         ("will-payload-file", settings.will_payload_file.is_some()),
         ("will-qos", settings.will_qos.is_some()),
         ("will-retain", retain(settings)),
+        ("will-delay", settings.will_delay.is_some()),
     ] {
         if given {
             return Err(wrong(

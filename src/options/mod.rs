@@ -30,7 +30,7 @@ pub use version5::Version5;
 /// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
 /// its password, and `qos` the quality of service of messages and filters. A program whose settings have other names
 /// can replace these names by its own.
-pub const NAMED_IN_TEXTS: [&str; 15] = [
+pub const NAMED_IN_TEXTS: [&str; 16] = [
     "alpn",
     "ca",
     "cert",
@@ -42,6 +42,7 @@ pub const NAMED_IN_TEXTS: [&str; 15] = [
     "password",
     "pkcs12",
     "pkcs12_password",
+    "protocol",
     "qos",
     "security",
     "server_name",

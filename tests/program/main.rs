@@ -30,4 +30,5 @@ mod stopped;
 mod subscribing;
 mod support_works;
 mod untrusted;
+mod version5;
 mod view;

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use crate::app::answers::{self, Attempted};
 use crate::app::demo::{self, Interrupt};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -190,6 +191,7 @@ fn report(seen: &Evidence<'_>) -> Result<BenchReport, Error> {
         rate_limited_seconds: rounded(ended.stats.rate_limited.as_secs_f64()),
         shared: Shared::of(ended),
         interrupted,
+        reason_code: error.as_ref().and_then(|_| seen.reason_code()),
         error,
     })
 }
@@ -352,7 +354,13 @@ impl Conductor {
             Outcome::Delivered { granted, .. } => {
                 return Err(self.shared.plan.granted_less(&granted));
             }
-            other => return Err(format!("the subscription: {other}")),
+            other => {
+                if let Some(code) = answers::reason_code(&other) {
+                    self.shared.tally.has_reason_code(code);
+                }
+                let told = answers::told(Attempted::Subscribe, &other);
+                return Err(format!("the subscription: {told}"));
+            }
         }
         let (account, over) = (Account::new(&self.shared.plan), Arc::clone(over));
         let (patience, arrived) = (self.patience, self.arrived.take());

@@ -13,8 +13,8 @@ use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
 
 use super::GRACE;
+use crate::app::answers::{self, Attempted};
 use crate::app::demo::Interrupt;
-use crate::app::names::as_given;
 use crate::app::traffic::Plan;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::{Batch, Handle, Outcome, Reason};
@@ -68,6 +68,8 @@ pub(super) struct Tally {
     has_problem: AtomicBool,
     /// Why the first message ended that was sent and not acknowledged.
     unanswered: OnceLock<Reason>,
+    /// The reason code with which the broker refused the first message that it refused.
+    reason_code: OnceLock<u8>,
 }
 
 impl Tally {
@@ -84,6 +86,7 @@ impl Tally {
             problem: Mutex::new(None),
             has_problem: AtomicBool::new(false),
             unanswered: OnceLock::new(),
+            reason_code: OnceLock::new(),
         })
     }
 
@@ -111,6 +114,16 @@ impl Tally {
         self.unanswered.get().copied()
     }
 
+    /// The reason code with which the broker refused a message. `None` where it refused none, or gave none.
+    pub(super) fn reason_code(&self) -> Option<u8> {
+        self.reason_code.get().copied()
+    }
+
+    /// The broker refused a command with this code.
+    pub(super) fn has_reason_code(&self, code: u8) {
+        let _ = self.reason_code.set(code);
+    }
+
     pub(super) fn note(&self, problem: impl FnOnce() -> String) {
         lock(&self.problem).get_or_insert_with(problem);
         self.has_problem.store(true, Ordering::SeqCst);
@@ -126,8 +139,15 @@ impl Tally {
         if let Outcome::PerhapsDelivered(reason) = outcome {
             let _ = self.unanswered.set(*reason);
         }
-        let told = || format!("a message was {outcome}");
-        self.note(|| as_given(&told()).into_owned());
+        if let Some(code) = answers::reason_code(outcome) {
+            self.has_reason_code(code);
+        }
+        self.note(|| {
+            format!(
+                "a message was {}",
+                answers::told(Attempted::Publish, outcome)
+            )
+        });
     }
 
     /// Takes the times of messages that have ended into the histogram.

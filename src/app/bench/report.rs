@@ -68,6 +68,9 @@ pub(crate) struct BenchReport {
     pub(crate) interrupted: bool,
     /// The first thing that went wrong.
     pub(crate) error: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_code: Option<u8>,
 }
 
 /// Quantiles of the time from the call to the acknowledgment, in microseconds.
@@ -224,6 +227,7 @@ mod tests {
             },
             interrupted: false,
             error: None,
+            reason_code: None,
         }
     }
 

@@ -97,6 +97,7 @@ impl BenchSettings {
             named: ("topic-prefix", "payload-size"),
             payload_size: self.payload_size,
             qos: self.qos,
+            expiry: None,
             comes_back: self.receive,
         }
     }

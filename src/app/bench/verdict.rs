@@ -89,6 +89,15 @@ impl Evidence<'_> {
         first
     }
 
+    /// The reason code of MQTT 5 in the first thing that went wrong.
+    pub(super) fn reason_code(&self) -> Option<u8> {
+        match &self.ended.result {
+            _ if self.is_interrupted => None,
+            Err(error) => error.reason_code(),
+            Ok(()) => self.tally.reason_code(),
+        }
+    }
+
     /// The first thing that went wrong.
     fn first_problem(&self) -> Option<String> {
         if self.is_interrupted {

@@ -10,10 +10,11 @@ use std::path::Path;
 
 use mqtt_connection_sharing::error::{Blame, Error, shell_word};
 use mqtt_connection_sharing::options::{Options, Security};
-use mqtt_connection_sharing::{ClientCertificate, QoS};
+use mqtt_connection_sharing::{ClientCertificate, QoS, ReasonCode};
 
 use super::aws::Aws;
 use super::report::Cause;
+use crate::app::answers::{self, Attempted};
 
 /// A failure, as far as it was seen.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +29,10 @@ pub(super) enum FailureSeen<'a> {
     Tls(&'a Error),
     /// CONNECT went out, and no CONNACK that accepts it came.
     Connect(&'a Error),
-    /// SUBACK refuses the filter.
-    SubscribeRefused,
+    /// SUBACK refuses the filter; with MQTT 5 it says why.
+    SubscribeRefused(Option<ReasonCode>),
+    /// The broker refuses the message; its code says why, unless it is one of its limits.
+    PublishRefused(Option<ReasonCode>),
     /// The connection was lost after SUBSCRIBE.
     LostSubscribing(&'a Error),
     /// The connection was lost after PUBLISH, or PUBLISH was not acknowledged.
@@ -86,7 +89,8 @@ pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
         FailureSeen::Tcp(error) => facts.unreachable(error),
         FailureSeen::Tls(error) => facts.handshake(error),
         FailureSeen::Connect(error) => facts.not_accepted(error),
-        FailureSeen::SubscribeRefused => facts.subscribe_refused(),
+        FailureSeen::SubscribeRefused(code) => facts.refused(Attempted::Subscribe, code),
+        FailureSeen::PublishRefused(code) => facts.refused(Attempted::Publish, code),
         FailureSeen::LostSubscribing(error) => facts.lost(error, "iot:Subscribe", "topicfilter"),
         FailureSeen::LostPublishing(error) => facts.lost(error, "iot:Publish", "topic"),
         FailureSeen::NoEcho => facts.no_echo(),
@@ -390,10 +394,19 @@ impl Facts<'_> {
         )
     }
 
-    fn subscribe_refused(&self) -> Vec<Cause> {
-        match self.aws() {
-            Some(aws) => vec![self.aws_right(&aws, "iot:Subscribe", "topicfilter")],
-            None => vec![self.rule("subscribe to")],
+    /// The broker refuses a command. Unless it says otherwise, its rules do not allow it.
+    fn refused(&self, asked: Attempted, code: Option<ReasonCode>) -> Vec<Cause> {
+        let (doing, action, kind) = match asked {
+            Attempted::Subscribe => ("subscribe to", "iot:Subscribe", "topicfilter"),
+            Attempted::Publish => ("publish to", "iot:Publish", "topic"),
+        };
+        match (code.map(ReasonCode::value), self.aws()) {
+            (None | Some(0x80 | 0x87), Some(aws)) => vec![self.aws_right(&aws, action, kind)],
+            (None | Some(0x80 | 0x87), None) => vec![self.rule(doing)],
+            (Some(code), _) => {
+                let code = ReasonCode::new(code);
+                vec![cause(code.to_string(), answers::of_code(asked, code))]
+            }
         }
     }
 
@@ -518,7 +531,7 @@ mod tests {
                 format!("iot:Connect on {arn}:client/my-client "),
             ),
             (
-                FailureSeen::SubscribeRefused,
+                FailureSeen::SubscribeRefused(None),
                 format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
             ),
             (

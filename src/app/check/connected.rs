@@ -3,6 +3,7 @@
 //! The observer ends the loop at the first failure for which the check has no patience, so that nothing is tried twice
 //! and nothing hides behind a retry. The main thread holds [`Connected`].
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -141,14 +142,17 @@ fn spawn<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<thread::JoinHandle<T>, Error> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
-    spawned.map_err(|error| {
-        Error::new(
-            Blame::Configuration,
-            format!("starting the thread {name}"),
-            error.to_string(),
-            "free some of the system's threads or memory",
-        )
-    })
+    spawned.map_err(no_thread)
+}
+
+/// The system has no thread left.
+pub(super) fn no_thread(error: io::Error) -> Error {
+    Error::new(
+        Blame::Configuration,
+        "starting a thread",
+        error.to_string(),
+        "free some of the system's threads or memory",
+    )
 }
 
 pub(super) fn interrupted(tried: &str) -> Error {

@@ -10,8 +10,10 @@ mod aws;
 mod causes;
 mod connected;
 mod files;
+mod limits;
 mod report;
 pub(crate) mod settings;
+mod versions;
 mod walk;
 
 use std::fmt::Display;
@@ -22,9 +24,11 @@ use std::time::{Duration, Instant};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{
-    Client, ClientCertificate, EventKind, Filter, Inbox, Outcome, Publish, QoS, WhenFull,
+    Client, ClientCertificate, ConnAck5, EventKind, Filter, Inbox, Outcome, Protocol, Publish, QoS,
+    WhenFull,
 };
 
+use crate::app::answers;
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -82,6 +86,12 @@ pub(crate) fn run(
             "a client that is connected as {:?} loses its connection now",
             ladder.options.client_id
         ));
+        if ladder.options.protocol == Protocol::V5 {
+            ladder.remark(
+                "a session of that name ends now: with MQTT 5 a new program begins a new one"
+                    .to_owned(),
+            );
+        }
     }
     let connected = Connected::begin(client, settings, interrupt, events)?;
     let mut is_ours = false;
@@ -89,7 +99,12 @@ pub(crate) fn run(
     let has_lost = connected.has_lost.load(Ordering::SeqCst);
     let ended = connected.end(interrupt)?;
     if is_ours && (settings.made_up_id || !has_lost) {
-        leave_no_session(ended.client, interrupt, view, true, true);
+        let is_clear = ladder.versions(interrupt)?;
+        if !is_clear {
+            leave_no_session(ended.client, interrupt, view, true, true);
+        }
+    } else {
+        ladder.without_other_version();
     }
     if interrupt.is_requested() {
         ladder.exit_status = INTERRUPTED;
@@ -101,6 +116,7 @@ pub(crate) fn run(
 fn climb(ladder: &mut Ladder<'_>, connected: &Connected, is_ours: &mut bool) -> Option<()> {
     let found = ladder.connect(connected)?;
     *is_ours = !found;
+    ladder.connack = connected.handle.negotiated();
     let inbox = ladder.subscribe(connected, found)?;
     ladder.publish(connected, inbox.as_ref())?;
     ladder.session(connected, found)?;
@@ -117,6 +133,10 @@ struct Ladder<'a> {
     remarks: Vec<String>,
     lines: Vec<CheckLine>,
     exit_status: u8,
+    /// The broker's answer to CONNECT of MQTT 5.
+    connack: Option<Arc<ConnAck5>>,
+    /// The earliest moment for another connection.
+    next_connection: Instant,
 }
 
 impl<'a> Ladder<'a> {
@@ -134,6 +154,8 @@ impl<'a> Ladder<'a> {
             remarks: Vec::new(),
             lines: Vec::new(),
             exit_status: 0,
+            connack: None,
+            next_connection: Instant::now(),
         };
         for remark in &settings.remarks {
             ladder.remark(remark.clone());
@@ -170,7 +192,10 @@ impl<'a> Ladder<'a> {
             | FailureSeen::LostSubscribing(error)
             | FailureSeen::LostPublishing(error)
             | FailureSeen::Lost(error) => error,
-            FailureSeen::SubscribeRefused | FailureSeen::NoEcho | FailureSeen::NoSession => return,
+            FailureSeen::SubscribeRefused(_)
+            | FailureSeen::PublishRefused(_)
+            | FailureSeen::NoEcho
+            | FailureSeen::NoSession => return,
         };
         let tried = match seen {
             FailureSeen::Files(_) => format!("{}: ", error.tried()),
@@ -182,6 +207,9 @@ impl<'a> Ladder<'a> {
             seen,
             error.exit_status(),
         );
+        if let Some(line) = self.lines.last_mut() {
+            line.reason_code = error.reason_code();
+        }
     }
 
     /// The step failed: the detail, the causes, the exit status.
@@ -209,6 +237,74 @@ impl<'a> Ladder<'a> {
         line.causes = named.collect();
         self.exit_status = exit_status;
         self.push(line);
+    }
+
+    /// Connections keep their distance from now on.
+    fn has_connected(&mut self) {
+        self.next_connection = Instant::now() + self.options.connect_interval;
+    }
+
+    /// The step failed because the broker refused the command: its words are the detail.
+    fn refused(
+        &mut self,
+        step: CheckStep,
+        refused: &str,
+        outcome: &Outcome,
+        seen: FailureSeen<'_>,
+    ) {
+        let said = match outcome {
+            Outcome::Refused {
+                answer: Some(answer),
+                ..
+            } => format!(" with {answer}"),
+            Outcome::NeverSent(reason) => format!(": {reason}"),
+            _ => String::new(),
+        };
+        self.fails(step, format!("{refused}{said}"), seen, REFUSED);
+        if let Some(line) = self.lines.last_mut() {
+            line.reason_code = answers::reason_code(outcome);
+        }
+    }
+
+    /// The lines of both versions, where all steps are well. The other one is tried, which also ends the session of the
+    /// check. Returns whether it did.
+    fn versions(&mut self, interrupt: &Interrupt) -> Result<bool, Error> {
+        let is_well = self.lines.iter().all(|line| line.status != Status::Failed);
+        if !is_well || interrupt.is_requested() {
+            return Ok(false);
+        }
+        let version = self.options.protocol;
+        let (line, is_clear) = versions::try_other(
+            &self.options,
+            versions::other(version),
+            self.next_connection,
+            interrupt,
+        )?;
+        let own = versions::spoken(version, self.connack.as_deref());
+        self.both(own, line);
+        Ok(is_clear)
+    }
+
+    /// The lines of both versions, where all steps are well and there is a session that the check has to leave alone.
+    fn without_other_version(&mut self) {
+        if self.lines.iter().any(|line| line.status == Status::Failed) {
+            return;
+        }
+        let version = self.options.protocol;
+        let own = versions::spoken(version, self.connack.as_deref());
+        let reason = "it would end the session that is there; another --client-id has none";
+        self.both(own, versions::not_tried(versions::other(version), reason));
+    }
+
+    /// MQTT 5 first.
+    fn both(&mut self, own: CheckLine, other: CheckLine) {
+        let lines = match self.options.protocol {
+            Protocol::V5 => [own, other],
+            _ => [other, own],
+        };
+        for line in lines {
+            self.push(line);
+        }
     }
 
     /// Up to CONNACK. Returns whether the broker had a session already.
@@ -263,6 +359,7 @@ impl<'a> Ladder<'a> {
             return None;
         }
         let found = walk.session_present?;
+        self.has_connected();
         let id = &self.options.client_id;
         let session = match found {
             true => "a session of that name is there, and is left alone",
@@ -325,14 +422,10 @@ impl<'a> Ladder<'a> {
                 self.push(line.within(Some(began.elapsed())));
                 Some(Some(inbox))
             }
-            Outcome::Refused { .. } => {
-                let detail = format!("the broker refuses the subscription to {topic:?}");
-                self.fails(
-                    CheckStep::Subscribe,
-                    detail,
-                    FailureSeen::SubscribeRefused,
-                    REFUSED,
-                );
+            outcome if answers::is_refused(&outcome) => {
+                let refused = format!("the broker refuses the subscription to {topic:?}");
+                let seen = FailureSeen::SubscribeRefused(outcome.answer().map(|it| it.code));
+                self.refused(CheckStep::Subscribe, &refused, &outcome, seen);
                 None
             }
             other => {
@@ -362,6 +455,12 @@ impl<'a> Ladder<'a> {
                 return None;
             }
         };
+        if answers::is_refused(&outcome) {
+            let refused = format!("the broker refuses the message to {topic:?}");
+            let seen = FailureSeen::PublishRefused(outcome.answer().map(|it| it.code));
+            self.refused(CheckStep::Publish, &refused, &outcome, seen);
+            return None;
+        }
         if !outcome.is_delivered() {
             let error = connected.loss(&outcome);
             self.failed(CheckStep::Publish, FailureSeen::LostPublishing(&error));
@@ -420,7 +519,9 @@ impl<'a> Ladder<'a> {
         }
         let began = Instant::now();
         drop(connected.handle.reconnect());
-        match connected.next_connection() {
+        let next = connected.next_connection();
+        self.has_connected();
+        match next {
             Ok(true) => {
                 self.ok(
                     CheckStep::Session,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::aws::{ACCOUNT, TELLS_ACCOUNT};
+use super::limits::StatedLimits;
 use crate::app::lines::Many;
 
 /// The columns of a line.
@@ -32,9 +33,12 @@ pub(crate) enum CheckStep {
     Publish,
     Session,
     Disconnect,
+    Version5,
+    Version311,
 }
 
 impl CheckStep {
+    /// Those that a check tries until one fails. The versions are told after all of them.
     pub(crate) const ALL: [CheckStep; 9] = [
         CheckStep::Files,
         CheckStep::Name,
@@ -58,6 +62,8 @@ impl CheckStep {
             CheckStep::Publish => "PUBLISH",
             CheckStep::Session => "session",
             CheckStep::Disconnect => "DISCONNECT",
+            CheckStep::Version5 => "MQTT 5",
+            CheckStep::Version311 => "MQTT 3.1.1",
         }
     }
 }
@@ -97,6 +103,12 @@ pub(crate) struct CheckLine {
     pub(crate) remarks: Vec<String>,
     /// Where it failed: the causes, the likeliest first.
     pub(crate) causes: Vec<Cause>,
+    /// Where it failed: the broker's reason code, if it gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_code: Option<u8>,
+    /// The limits that the broker states with MQTT 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<StatedLimits>,
 }
 
 /// The result of the whole check.
@@ -129,6 +141,8 @@ impl CheckLine {
             ms: None,
             remarks: Vec::new(),
             causes: Vec::new(),
+            reason_code: None,
+            limits: None,
         }
     }
 

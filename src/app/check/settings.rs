@@ -41,6 +41,7 @@ impl CheckSettings {
             named: ("topic", "topic"),
             payload_size: PAYLOAD_ROOM,
             qos: self.qos,
+            expiry: None,
             comes_back: true,
         }
     }

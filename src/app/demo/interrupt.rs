@@ -80,7 +80,7 @@ impl Interrupt {
     }
 
     /// Waits this long, or until the end is asked for.
-    pub(super) fn wait(&self, time: Duration) {
+    pub(crate) fn wait(&self, time: Duration) {
         // Nothing is ever sent: it ends by time, or by the request.
         let _ = self.requests.recv_timeout(time);
     }

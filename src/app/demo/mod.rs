@@ -326,7 +326,13 @@ fn iterate(
         let failure = ended.result.as_ref().err();
         failure.map(|error| as_given(&error.to_string()).into_owned())
     });
+    let failure = ended.result.as_ref().err();
+    let reason_code = match interrupt.is_requested() {
+        true => None,
+        false => failure.and_then(Error::reason_code),
+    };
     let mut run = Run {
+        reason_code,
         connects: ended.stats.connects,
         session: first_session(events.clone()),
         reconnects: ended.stats.reconnects,
@@ -389,6 +395,7 @@ fn add_publisher(
     run.acknowledged += result.acknowledged;
     if run.error.is_none() {
         run.error = result.problem;
+        run.reason_code = result.reason_code;
     }
     Published {
         messages,

@@ -67,6 +67,9 @@ pub(crate) struct Run {
     pub(crate) qos: u8,
     /// The first thing that went wrong.
     pub(crate) error: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_code: Option<u8>,
 }
 
 /// Whether the broker had kept the session.
@@ -186,6 +189,7 @@ impl Run {
             elapsed_ms: 0,
             qos: 1,
             error: None,
+            reason_code: None,
         }
     }
 

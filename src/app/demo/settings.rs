@@ -56,6 +56,7 @@ impl DemoSettings {
             named: ("topic-prefix", "payload-size"),
             payload_size: self.payload_size.max(TEXT_ROOM),
             qos: self.qos,
+            expiry: None,
             comes_back: true,
         }
     }

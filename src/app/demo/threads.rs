@@ -14,6 +14,7 @@ use mqtt_connection_sharing::{
 };
 
 use super::took::Took;
+use crate::app::answers::{self, Attempted};
 use crate::app::lines::Seconds;
 use crate::app::problems::{panicked, were_dropped};
 use crate::app::traffic::{ASYNC, Account, Begun, Plan, ReceivedCounts, SYNC};
@@ -60,6 +61,8 @@ pub(super) struct PublisherResult {
     pub(super) queuing: Took,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    pub(super) reason_code: Option<u8>,
 }
 
 /// The result of the subscriber.
@@ -108,6 +111,9 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
             false => {
                 let told = shared.plan.told(&outcome, result.acknowledged);
                 let problem = format!("synchronous message {number} of {count}: {told}");
+                if result.problem.is_none() {
+                    result.reason_code = answers::reason_code(&outcome);
+                }
                 result.problem.get_or_insert(problem);
             }
         }
@@ -167,6 +173,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     if let (None, Some((number, outcome))) = (&result.problem, &ends.failed) {
         let told = shared.plan.told(outcome, ends.acknowledged);
         result.problem = Some(format!("asynchronous message {number} of {count}: {told}"));
+        result.reason_code = answers::reason_code(outcome);
     }
     result
 }
@@ -316,7 +323,10 @@ fn expect<T>(
     })?;
     match outcome {
         Outcome::Delivered { granted, .. } => Ok(granted),
-        _ => Err(format!("{command}: {outcome}")),
+        _ => Err(format!(
+            "{command}: {}",
+            answers::told(Attempted::Subscribe, &outcome)
+        )),
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) enum Here {
 
 /// The names of other tools. Those of several letters stand in lower case and without hyphens, because tools write
 /// one name in many ways: `--will-payload`, `--willPayload`, `--will_payload`.
-pub(super) const FOREIGN: [(&[&str], Here); 63] = [
+pub(super) const FOREIGN: [(&[&str], Here); 74] = [
     (
         &[
             "-h",
@@ -288,7 +288,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 63] = [
     ),
     (
         &["-V", "mqttversion", "protocolversion"],
-        Nothing("the program speaks MQTT 3.1.1"),
+        Flag("--mqtt VERSION, 3.1.1 or 5"),
     ),
     (
         &[
@@ -357,49 +357,65 @@ pub(super) const FOREIGN: [(&[&str], Here); 63] = [
         Nothing("the command settings prints them, for --config"),
     ),
     (
+        &["-D", "property"],
+        Flag(
+            "--user-property NAME=VALUE, --content-type, --message-expiry or --response-topic with the command pub, and --session-expiry",
+        ),
+    ),
+    (
+        &["-up", "userproperties"],
+        Flag("--user-property NAME=VALUE with the command pub"),
+    ),
+    (&["-ct"], Flag("--content-type TYPE with the command pub")),
+    (
+        &["-rt"],
+        Flag("--response-topic TOPIC with the command pub"),
+    ),
+    (
+        &["messageexpiryinterval"],
+        Flag("--message-expiry DURATION with the command pub"),
+    ),
+    (
+        &["-x", "-se", "sessionexpiryinterval"],
+        Flag("--session-expiry DURATION"),
+    ),
+    (
         &[
-            "-D",
-            "-x",
-            "-se",
-            "-up",
-            "-rt",
-            "-cd",
-            "-ct",
-            "-pf",
             "-ta",
+            "topicalias",
+            "topicaliasmax",
+            "topicaliasmaximum",
+            "sendtopicaliasmax",
+        ],
+        Flag("--topic-aliases N"),
+    ),
+    (&["-nl"], Flag("--no-local with the command sub")),
+    (
+        &["-rap"],
+        Flag("--retain-as-published with the command sub"),
+    ),
+    (
+        &["-rh"],
+        Flag("--retain-handling WORD with the command sub"),
+    ),
+    (&["-Wd", "willdelayinterval"], Flag("--will-delay DURATION")),
+    (
+        &[
+            "-cd",
+            "-pf",
             "-si",
-            "-nl",
-            "-rap",
-            "-rh",
-            "-Wd",
             "-We",
             "-Wct",
             "-Wcd",
             "-Wrt",
             "-Wpf",
             "-Wup",
-            "property",
-            "sessionexpiryinterval",
-            "sessionexpiry",
-            "topicalias",
-            "topicaliasmax",
-            "topicaliasmaximum",
-            "sendtopicaliasmax",
-            "messageexpiryinterval",
-            "userproperty",
-            "userproperties",
-            "responsetopic",
             "correlationdata",
-            "contenttype",
             "payloadformatindicator",
             "subscriptionidentifier",
             "reqresponseinfo",
             "noreqproblem",
             "noreqprobleminfo",
-            "nolocal",
-            "retainaspublished",
-            "retainhandling",
-            "willdelayinterval",
             "willcontenttype",
             "willcorrelationdata",
             "willresponsetopic",
@@ -407,7 +423,7 @@ pub(super) const FOREIGN: [(&[&str], Here); 63] = [
             "willpayloadformatindicator",
             "willuserproperties",
         ],
-        Nothing("it belongs to MQTT 5, and the program speaks MQTT 3.1.1"),
+        Nothing("the library can set this property of MQTT 5, and the program does not"),
     ),
     (
         &[

@@ -22,6 +22,7 @@ use std::time::Duration;
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
 use mqtt_connection_sharing::{Outcome, Reason};
 
+use crate::app::answers::{self, Attempted};
 use crate::app::names::as_given;
 
 /// Time for what is in flight to finish after an interrupt or a failure.
@@ -32,32 +33,44 @@ const WRONG: u8 = 2;
 const REFUSED: u8 = 4;
 const TOO_LATE: u8 = 5;
 
-/// The reason why a run ends early: a line for people, and the exit status.
+/// The reason why a run ends early: a line for people, the exit status, and the broker's reason code if it gave one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EarlyEnd {
     text: String,
     exit_status: u8,
+    reason_code: Option<u8>,
 }
 
 impl EarlyEnd {
     fn new(exit_status: u8, text: impl Into<String>) -> Self {
         let text = as_given(&text.into()).into_owned();
-        EarlyEnd { text, exit_status }
+        EarlyEnd {
+            text,
+            exit_status,
+            reason_code: None,
+        }
     }
 
     /// A command that was not delivered, by its name.
-    fn of_outcome(command: &str, outcome: &Outcome) -> Self {
+    fn of_outcome(command: &str, asked: Attempted, outcome: &Outcome) -> Self {
         let exit_status = match outcome {
             // Brokers that allow a command to nobody close the connection, or do not answer.
-            Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered)
-            | Outcome::Refused { .. } => REFUSED,
+            Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered) => REFUSED,
+            _ if answers::is_refused(outcome) => REFUSED,
             _ => FAILED,
         };
-        EarlyEnd::new(exit_status, format!("{command} was {outcome}"))
+        let told = answers::told(asked, outcome);
+        EarlyEnd {
+            reason_code: answers::reason_code(outcome),
+            ..EarlyEnd::new(exit_status, format!("{command} was {told}"))
+        }
     }
 
     fn of_error(error: &Error) -> Self {
-        EarlyEnd::new(error.exit_status(), error.to_string())
+        EarlyEnd {
+            reason_code: error.reason_code(),
+            ..EarlyEnd::new(error.exit_status(), error.to_string())
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::input::{Input, Read1};
 use super::report::PubReport;
 use super::settings::{MessageSource, PubSettings};
 use super::{EarlyEnd, FAILED, GRACE, spawn};
+use crate::app::answers::Attempted;
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -102,6 +103,7 @@ pub(crate) fn publish(
         elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
         interrupted,
         exit_status: problem.as_ref().map_or(0, |problem| problem.exit_status),
+        reason_code: problem.as_ref().and_then(|problem| problem.reason_code),
         error: problem.map(|problem| problem.text),
     })
 }
@@ -176,7 +178,11 @@ impl PubConductor {
             Err(_) => return,
         };
         if !outcome.is_delivered() {
-            let problem = EarlyEnd::of_outcome("the PINGREQ after the last message", &outcome);
+            let problem = EarlyEnd::of_outcome(
+                "the PINGREQ after the last message",
+                Attempted::Publish,
+                &outcome,
+            );
             self.shared.note(problem);
         }
     }
@@ -211,7 +217,11 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
         true => {
             tells.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
-        false => tells.note(EarlyEnd::of_outcome("a message", outcome)),
+        false => tells.note(EarlyEnd::of_outcome(
+            "a message",
+            Attempted::Publish,
+            outcome,
+        )),
     });
     let settings = &shared.settings;
     // Nobody writes it by mistake.
@@ -235,6 +245,10 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
         }
         let message = Publish::new(settings.topic.as_str(), settings.qos, payload);
         let message = message.with_retain(settings.retain);
+        let message = match settings.properties.is_empty() {
+            true => message,
+            false => message.with_properties(settings.properties.clone()),
+        };
         match shared.handle.publish_in(message, &mut batch) {
             Ok(()) => {
                 shared.published.fetch_add(1, Ordering::Relaxed);

@@ -35,6 +35,9 @@ pub(crate) struct PubReport {
     pub(crate) exit_status: u8,
     /// The first thing that went wrong.
     pub(crate) error: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_code: Option<u8>,
 }
 
 impl fmt::Display for PubReport {
@@ -82,6 +85,9 @@ pub(crate) struct SubReport {
     pub(crate) exit_status: u8,
     /// The first thing that went wrong.
     pub(crate) error: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason_code: Option<u8>,
     /// The thread that prints still waits for the reader of standard output.
     #[serde(skip)]
     pub(crate) is_stuck: bool,
@@ -131,6 +137,7 @@ mod tests {
             interrupted: false,
             exit_status: 0,
             error: None,
+            reason_code: None,
         };
         assert_eq!(
             report.to_string(),

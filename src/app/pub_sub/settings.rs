@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::{MessageProperties, QoS, SubscribeOptions};
 
 use super::form::MessageForm;
 use crate::app::checks::Sent;
@@ -17,6 +17,8 @@ pub(crate) struct PubSettings {
     pub(crate) qos: QoS,
     /// Whether the broker keeps the message for later subscribers.
     pub(crate) retain: bool,
+    /// The additions of MQTT 5.
+    pub(crate) properties: MessageProperties,
     pub(crate) messages: MessageSource,
     /// Threads that publish; at least 1.
     pub(crate) threads: usize,
@@ -39,6 +41,8 @@ pub(crate) struct SubSettings {
     /// At least one.
     pub(crate) filters: Vec<String>,
     pub(crate) qos: QoS,
+    /// The additions of MQTT 5.
+    pub(crate) options: SubscribeOptions,
     /// Messages after which it ends; 0 = it does not.
     pub(crate) count: u64,
     /// Time after which it ends; zero = it does not.
@@ -59,6 +63,7 @@ impl PubSettings {
                 MessageSource::Read { .. } => 0,
             },
             qos: self.qos,
+            expiry: self.properties.expiry,
             comes_back: false,
         }
     }

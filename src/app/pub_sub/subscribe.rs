@@ -15,14 +15,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
-    Accept, ByHand, Client, ConnectionState, Filter, Handle, Inbox, InboxError, InboxMessage,
-    Message, Outcome, Ticket, Unacknowledged,
+    Accept, Answer, ByHand, Client, ConnectionState, Filter, Handle, Inbox, InboxError,
+    InboxMessage, Message, Outcome, Ticket, Unacknowledged,
 };
 
 use super::form::{MessageForm, text};
 use super::report::SubReport;
 use super::settings::SubSettings;
 use super::{EarlyEnd, FAILED, REFUSED, TOO_LATE, pipe, spawn};
+use crate::app::answers::{self, Attempted};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
@@ -120,6 +121,7 @@ pub(crate) fn subscribe(
         elapsed_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
         interrupted,
         exit_status: problem.as_ref().map_or(0, |problem| problem.exit_status),
+        reason_code: problem.as_ref().and_then(|problem| problem.reason_code),
         error: problem.map(|problem| problem.text),
         is_stuck,
     })
@@ -142,7 +144,8 @@ where
     M: InboxMessage + Deref<Target = Message> + 'static,
 {
     let settings = &shared.settings;
-    let filter = |name: &String| Filter::new(name.as_str(), settings.qos);
+    let filter =
+        |name: &String| Filter::new(name.as_str(), settings.qos).with_options(settings.options);
     let filters = settings.filters.iter().map(filter).collect();
     let subscribed = shared.handle.subscribe(&inbox, filters)?;
     // One of the thread that prints, one of the thread that watches its time.
@@ -232,7 +235,7 @@ impl SubShared {
                 }
                 Err(InboxError::Timeout) => return self.time_is_over(),
                 Err(InboxError::SubscriptionRefused { filter }) => {
-                    return Err(refused(&[filter.as_str()]));
+                    return Err(refused(&[filter.as_str()], None));
                 }
                 Err(problem) if problem.is_end() => break,
                 // The log has told of a message that is too large.
@@ -280,13 +283,16 @@ impl SubShared {
                 }
                 Ok(())
             }
-            Outcome::Refused { granted, .. } => {
+            Outcome::Refused { granted, answer } => {
                 let refused_ones = filters.iter().zip(granted);
                 let names = refused_ones.filter(|(_, granted)| granted.is_none());
                 let names: Vec<&str> = names.map(|(filter, _)| filter.as_str()).collect();
-                Err(refused(&names))
+                Err(refused(&names, answer.as_deref()))
             }
-            other => Err(EarlyEnd::of_outcome("the SUBSCRIBE", &other)),
+            other => {
+                let command = "the SUBSCRIBE";
+                Err(EarlyEnd::of_outcome(command, Attempted::Subscribe, &other))
+            }
         }
     }
 
@@ -310,11 +316,22 @@ impl SubShared {
     }
 }
 
-fn refused(filters: &[&str]) -> EarlyEnd {
+/// The broker refuses these filters; with MQTT 5 it says why.
+fn refused(filters: &[&str], answer: Option<&Answer>) -> EarlyEnd {
     let filters: Vec<String> = filters.iter().map(|filter| format!("{filter:?}")).collect();
+    let (why, remedy) = match answer {
+        Some(answer) => (
+            format!(" with {answer}"),
+            answers::of_answer(Attempted::Subscribe, answer),
+        ),
+        None => (String::new(), "see what its rules allow this client"),
+    };
     let text = format!(
-        "the broker refuses the subscription to {}; see what its rules allow this client",
+        "the broker refuses the subscription to {}{why}; {remedy}",
         filters.join(" and ")
     );
-    EarlyEnd::new(REFUSED, text)
+    EarlyEnd {
+        reason_code: answer.map(|answer| answer.code.value()),
+        ..EarlyEnd::new(REFUSED, text)
+    }
 }

@@ -8,7 +8,7 @@ use crate::app::command_line::parse_from;
 use crate::app::help::command_of;
 use crate::app::in_force::{InForce, in_force};
 use crate::app::names::Names;
-use crate::app::settings::{Task, keys};
+use crate::app::settings::{OF_VERSION_5, Task, keys};
 use crate::app::sources::{Raw, defaults};
 
 fn shown(args: &[&str], environment: &[(&str, &str)]) -> InForce {
@@ -195,7 +195,7 @@ fn sample(task: Task, key: &str, is_file: bool, folder: &Path) -> String {
     let (svg, json) = (path("a.svg"), path("a.json"));
     let texts = [
         "true", "false", "2", "7", "3s", "300", "1/s", "sync", "jsonl", "off", "fail", "close",
-        "x,y",
+        "x,y", "a=b", "never", "5",
     ];
     let files = [svg.as_str(), &json];
     let any = path("file");
@@ -256,6 +256,8 @@ fn each_setting_can_be_read_back() {
                 "password-file" => &["endpoint", "username"],
                 "pkcs12-password-file" => &["endpoint", "pkcs12"],
                 "will-payload-file" | "will-qos" | "will-retain" => &["endpoint", "will-topic"],
+                "will-delay" => &["endpoint", "will-topic", "mqtt"],
+                key if OF_VERSION_5.contains(&key) => &["endpoint", "mqtt"],
                 _ => &["endpoint"],
             };
             let beside = always

@@ -378,6 +378,7 @@ fn the_json_example_of_the_bench_is_a_real_report() {
         shared: serde_json::from_value(value.clone()).unwrap(),
         interrupted: value["interrupted"].as_bool().unwrap(),
         error: value["error"].as_str().map(str::to_owned),
+        reason_code: None,
     };
     let real = to_json(&real);
     assert_eq!(value, serde_json::from_str::<Value>(&real).unwrap());

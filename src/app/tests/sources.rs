@@ -64,6 +64,8 @@ fn each_key_is_a_flag_a_variable_and_a_key_of_the_file() {
             (None, "alpn") => "[\"1\"]".to_owned(),
             (None, "timeline") => "[\"a.svg\"]".to_owned(),
             (None, "filter") => "[\"a\"]".to_owned(),
+            (None, "user-property") => "[\"a=b\"]".to_owned(),
+            (None, "message-expiry" | "will-delay") => "\"1s\"".to_owned(),
             (None, "trace") => "\"a.json\"".to_owned(),
             (None, "port" | "will-qos") => "1".to_owned(),
             (None, "retry-for") => "\"1s\"".to_owned(),

@@ -35,7 +35,7 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
         ConnectReturnCode::Accepted => ("the broker accepted".to_owned(), "", false),
         ConnectReturnCode::UnacceptableProtocolVersion => (
             "the broker does not speak MQTT 3.1.1 (return code 1)".to_owned(),
-            "use a broker that does",
+            "use MQTT 5 (`protocol`) if the broker speaks that, else another broker",
             true,
         ),
         ConnectReturnCode::IdentifierRejected => (

@@ -42,6 +42,8 @@ fn on_a_good_set_up_every_step_is_well_and_nothing_is_left() {
             "PUBLISH",
             "session",
             "DISCONNECT",
+            "MQTT 5",
+            "MQTT 3.1.1",
         ];
         assert_eq!(names, all, "{done}");
         assert!(steps.iter().all(|step| step["status"] == "ok"), "{done}");
@@ -59,7 +61,7 @@ fn on_a_good_set_up_every_step_is_well_and_nothing_is_left() {
         let text = Program::new().arg("check").args(arguments()).run();
         text.expect_code(0);
         assert_eq!(text.stderr, "");
-        assert!(text.stdout.contains("\nok: 9 steps in "), "{text}");
+        assert!(text.stdout.contains("\nok: 11 steps in "), "{text}");
         let mut connect = v4::Connect::new("me");
         connect.clean_session = false;
         let (mut client, answer) = broker.client_with(connect);
