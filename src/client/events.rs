@@ -93,7 +93,7 @@ pub enum EventKind {
     },
     /// CONNACK came: the broker refuses the connection. [`EventKind::AttemptFailed`] follows and says it in words.
     Refused {
-        /// The return code: 1 to 5 (MQTT 3.1.1, table 3.1).
+        /// The return code of MQTT 3.1.1, 1 to 5 (table 3.1 there), or the reason code of MQTT 5, 0x80 and above.
         code: u8,
     },
     /// The attempt has failed, at each address. [`EventKind::Retrying`] or [`EventKind::Ended`] follows.
