@@ -377,3 +377,19 @@ fn a_subscription_that_is_not_renewed_ends_the_requests() {
     assert_eq!(payload(pending.wait()), b"1");
     running.terminate5(link);
 }
+
+/// Wildcard subscription available: 0.
+#[test]
+fn a_broker_without_wildcards_is_asked_for_the_one_topic() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, b"\x28\x00");
+    let pending = start(&running, "q");
+    let subscribe = link.read_bytes();
+    assert_eq!(subscribe[4..], *b"\x00\x00\x17responses/loop/response\x21");
+    let id = u16::from_be_bytes([subscribe[2], subscribe[3]]);
+    link.send(&answers5(0x90, id, &[1]));
+    let one = expect_request(&mut link, 30);
+    link.send(&response(&one.correlation, b"1"));
+    assert_eq!(payload(pending.wait()), b"1");
+    running.terminate5(link);
+}

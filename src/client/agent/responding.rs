@@ -9,7 +9,7 @@ use crate::client::command::Asking;
 use crate::client::outlet::RESPONSES;
 use crate::client::ticket::Completion;
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::packet::Filter;
+use crate::mqtt::packet::{ConnAck5, Filter};
 use crate::mqtt::session::{Outcome, Reason};
 use crate::mqtt::topic::check_topic;
 
@@ -32,6 +32,12 @@ impl Agent {
             self.tell(completion, Outcome::NeverSent(Reason::NoResponseTopic));
             return;
         }
+        let has_wildcards = |it: &ConnAck5| it.wildcard_available;
+        let filter = match self.session.negotiated().is_none_or(has_wildcards) {
+            true => filter,
+            // One topic is enough.
+            false => Filter::new(&topic, filter.qos).with_options(filter.options),
+        };
         if !self.fanout.responses().is_subscribed() && !self.subscribe_to_responses(filter, now) {
             self.tell(completion, Outcome::NeverSent(Reason::SubscriptionLimit));
             return;

@@ -31,7 +31,7 @@ impl Handle {
     ///
     /// The loop sets the request's response topic, `PREFIX/CLIENT-ID/response`, and its correlation data, a number of its
     /// own; they replace those of `publish`. It subscribes to `PREFIX/CLIENT-ID/#` before the first request, and keeps that
-    /// subscription; [`Version5::response_prefix`](crate::options::Version5::response_prefix) is the prefix. The side that
+    /// subscription (to that topic alone at a broker that takes no wildcards); [`Version5::response_prefix`](crate::options::Version5::response_prefix) is the prefix. The side that
     /// answers publishes to the response topic and hands the correlation data back ([`Message::response`] does both). Any number of threads
     /// may have any number of requests under way; each response goes to its own.
     ///
