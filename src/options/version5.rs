@@ -25,23 +25,23 @@ use crate::mqtt::topic::{check_string, check_topic};
 pub struct Version5 {
     /// How long the broker is to keep the session after a connection, in whole seconds, at most 366 days. The broker may
     /// choose another time. With [`Options::clean_session`] it is zero. Offline for longer than that, a loop begins a new
-    /// session. AWS IoT Core allows 7 days ([`Limits`](crate::limits::Limits)).
+    /// session. AWS IoT Core allows 7 days ([`Limits`](crate::limits::Limits)). [MQTT 5, 3.1.2.11.2]
     pub session_expiry: Duration,
     /// How many messages of QoS 1 and 2 the broker may send before one of them is acknowledged, 1 to 65,535. `None`: as
     /// many as may wait for threads that do not read their inboxes, if each is as large as `max_packet_size` allows, and
-    /// no more than [`Options::limits`] allow.
+    /// no more than [`Options::limits`] allow. [MQTT 5, 3.1.2.11.3]
     pub receive_maximum: Option<u16>,
-    /// Topic aliases that the broker may use. Each may keep 65,535 bytes. 0 allows none.
+    /// Topic aliases that the broker may use. Each may keep 65,535 bytes. 0 allows none. [MQTT 5, 3.1.2.11.5]
     pub topic_alias_maximum: u16,
     /// Topic aliases that we use, if the broker allows as many: a topic is sent once on each connection, and its number
     /// after that. The topic that was not used for the longest time makes way. 0, the default, uses none: some brokers
-    /// have faults with them.
+    /// have faults with them. [MQTT 5, 3.3.2.3.4]
     pub topic_aliases: u16,
     /// Where responses to requests of [`Handle::request`](crate::Handle::request) come: on topics below
     /// `PREFIX/CLIENT-ID`. A topic name without wildcards, which the broker has to allow this client to subscribe to, and
     /// the side that answers to publish to.
     pub response_prefix: String,
-    /// Pairs of a name and a value in CONNECT.
+    /// Pairs of a name and a value in CONNECT. [MQTT 5, 3.1.2.11.8]
     pub user_properties: Vec<(String, String)>,
 }
 

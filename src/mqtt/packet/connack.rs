@@ -11,29 +11,30 @@ pub struct ConnAck5 {
     pub code: ReasonCode,
     /// Whether this is a CONNACK of MQTT 3.1.1: the server does not speak MQTT 5, and `code` says so.
     pub is_of_3_1_1: bool,
-    /// Seconds that the server keeps the session after the connection, if not as long as CONNECT asked for.
+    /// Seconds that the server keeps the session after the connection, if not as long as CONNECT asked for
+    /// [MQTT 5, 3.2.2.3.2].
     pub session_expiry: Option<u32>,
-    /// How many PUBLISHes of QoS 1 and 2 the server takes at one time, at least 1.
+    /// How many PUBLISHes of QoS 1 and 2 the server takes at one time, at least 1 [MQTT 5, 3.2.2.3.3].
     pub receive_maximum: u16,
-    /// The highest quality of service that the server takes.
+    /// The highest quality of service that the server takes [MQTT 5, 3.2.2.3.4].
     pub maximum_qos: QoS,
-    /// Whether the server keeps retained messages.
+    /// Whether the server keeps retained messages [MQTT 5, 3.2.2.3.5].
     pub retain_available: bool,
-    /// The largest packet, in bytes, that the server takes; `None` without a limit.
+    /// The largest packet, in bytes, that the server takes; `None` without a limit [MQTT 5, 3.2.2.3.6].
     pub maximum_packet_size: Option<u32>,
-    /// The client identifier that the server has chosen, because CONNECT had none.
+    /// The client identifier that the server has chosen, because CONNECT had none [MQTT-3.2.2-16].
     pub assigned_client_id: Option<String>,
-    /// The highest topic alias that the server takes; 0 allows none.
+    /// The highest topic alias that the server takes; 0 allows none [MQTT 5, 3.2.2.3.8].
     pub topic_alias_maximum: u16,
-    /// Whether the server takes filters with wildcards.
+    /// Whether the server takes filters with wildcards [MQTT 5, 3.2.2.3.11].
     pub wildcard_available: bool,
-    /// Whether the server takes subscription identifiers.
+    /// Whether the server takes subscription identifiers [MQTT 5, 3.2.2.3.12].
     pub identifiers_available: bool,
-    /// Whether the server takes shared subscriptions.
+    /// Whether the server takes shared subscriptions [MQTT 5, 3.2.2.3.13].
     pub shared_available: bool,
-    /// The keep alive, in seconds, that holds in place of the one in CONNECT.
+    /// The keep alive, in seconds, that holds in place of the one in CONNECT [MQTT-3.2.2-21].
     pub server_keep_alive: Option<u16>,
-    /// Another server to use.
+    /// Another server to use [MQTT 5, 3.2.2.3.16].
     pub server_reference: Option<String>,
     /// The server's own words on it.
     pub details: Details,

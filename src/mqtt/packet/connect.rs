@@ -133,7 +133,7 @@ impl fmt::Debug for Credentials {
 /// What MQTT 5 adds to a will.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WillProperties {
-    /// Seconds after the end of the connection before it is published; 0 at once.
+    /// Seconds after the end of the connection before it is published; 0 at once [MQTT 5, 3.1.3.2.2].
     pub delay: u32,
     /// As of any message.
     pub message: MessageProperties,

@@ -8,18 +8,18 @@ use crate::mqtt::topic::{InvalidName, check_string, check_topic};
 /// The additions of a publisher to its message. The server hands all of it on, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MessageProperties {
-    /// Whether the payload is UTF-8 text.
+    /// Whether the payload is UTF-8 text [MQTT 5, 3.3.2.3.2].
     pub payload_is_text: bool,
     /// Seconds after which the server drops the message if it could not hand it on. In a message that came: the rest
-    /// of them.
+    /// of them [MQTT 5, 3.3.2.3.3].
     pub expiry: Option<u32>,
-    /// The type of the payload, such as `application/json`.
+    /// The type of the payload, such as `application/json` [MQTT 5, 3.3.2.3.9].
     pub content_type: Option<String>,
-    /// The topic for an answer: a topic name without wildcards.
+    /// The topic for an answer: a topic name without wildcards [MQTT-3.3.2-14].
     pub response_topic: Option<String>,
-    /// Bytes that an answer has to carry, at most 65,535 of any kind.
+    /// Bytes that an answer has to carry, at most 65,535 of any kind [MQTT 5, 3.3.2.3.6].
     pub correlation_data: Option<Bytes>,
-    /// Pairs of a name and a value; a name may come more than once.
+    /// Pairs of a name and a value; a name may come more than once [MQTT 5, 3.3.2.3.7].
     pub user_properties: Vec<(String, String)>,
 }
 
