@@ -14,7 +14,7 @@ pub(super) fn refusal5(client: &Client, connack: &ConnAck5) -> Error {
         true => (
             "the broker answered as one of MQTT 3.1.1 that does not speak MQTT 5 (return code 1)"
                 .to_owned(),
-            "use MQTT 3.1.1, or a broker that speaks MQTT 5",
+            "use MQTT 3.1.1 (`protocol`), or a broker that speaks MQTT 5",
         ),
         false => (
             format!("the broker refused with CONNACK {said}"),
@@ -66,7 +66,7 @@ fn refusal_advice(client: &Client, code: ReasonCode) -> &'static str {
         0x81 | 0x82 => {
             "see what the broker's log says of it: it takes this CONNECT for a broken one"
         }
-        0x84 => "use MQTT 3.1.1, or a broker that speaks MQTT 5",
+        0x84 => "use MQTT 3.1.1 (`protocol`), or a broker that speaks MQTT 5",
         0x85 => "give another one with `client_id`",
         0x86 if client.options.credentials.is_none() => without_user_name(client).1,
         0x86 => "check `username` and `password`",
