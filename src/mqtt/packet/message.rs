@@ -11,8 +11,10 @@ use bytes::Bytes;
 use super::{MessageProperties, Publish, QoS};
 
 /// The most bytes that topic and payload have together if they are kept in place. So many make a message and the two
-/// counts of an `Arc` fit into two cache lines.
-const SHORT: usize = 93;
+/// counts of an `Arc` fit into two cache lines, together with the eight bytes that glibc keeps of a piece of memory. Of
+/// such pieces glibc takes back any number without a lock. For each larger one the thread that drops the message would
+/// wait for the loop's thread, which needs memory for the next message, and the other way round.
+const SHORT: usize = 85;
 
 /// A message that came from the broker.
 #[derive(Clone)]
@@ -276,9 +278,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_message_fills_two_cache_lines_at_most() {
+    fn a_short_message_is_given_back_without_a_lock() {
         let counts = 2 * size_of::<usize>();
-        assert!(size_of::<Message>() + counts <= 2 * 64);
+        let kept_by_glibc = size_of::<usize>();
+        assert!(size_of::<Message>() + counts + kept_by_glibc <= 2 * 64);
     }
 
     #[test]
