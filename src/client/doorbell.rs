@@ -20,6 +20,8 @@ const ASLEEP: u8 = 2;
 const PAUSING: u8 = 3;
 /// A thread has rung, and the loop has not woken up yet.
 const RUNG: u8 = 4;
+/// It sleeps and takes no PUBLISH: the urgent lane wakes it, and so does any other command.
+const TAKES_REQUESTS: u8 = 5;
 
 /// The loop's doorbell.
 #[derive(Debug, Default)]
@@ -42,6 +44,14 @@ impl Doorbell {
         // the command.
         fence(Ordering::SeqCst);
         if matches!(self.state.load(Ordering::Relaxed), ASLEEP | RUNG) {
+            self.wake();
+        }
+    }
+
+    /// A command other than PUBLISH is in the queue. Call [`Doorbell::ring_for_command`] first.
+    pub(crate) fn ring_for_request(&self) {
+        let state = self.state.load(Ordering::Relaxed);
+        if matches!(state, TAKES_REQUESTS | RUNG) {
             self.wake();
         }
     }
@@ -74,6 +84,15 @@ impl Doorbell {
             TAKES_NO_COMMANDS
         };
         self.sleep_in(state, deadline, is_needed);
+    }
+
+    /// As [`Doorbell::sleep`]. No PUBLISH wakes the loop, and any other command does.
+    pub(crate) fn sleep_for_requests(
+        &self,
+        deadline: Option<Instant>,
+        is_needed: impl Fn() -> bool,
+    ) {
+        self.sleep_in(TAKES_REQUESTS, deadline, is_needed);
     }
 
     fn sleep_in(&self, state: u8, deadline: Option<Instant>, is_needed: impl Fn() -> bool) {
@@ -148,6 +167,21 @@ mod tests {
             assert_eq!(rung, takes_commands);
             bell.ring();
             assert_eq!(bell.state.load(Ordering::Relaxed), RUNG);
+        }
+    }
+
+    #[test]
+    fn a_loop_that_takes_no_publish_is_woken_by_any_other_command() {
+        let bell = Doorbell::default();
+        bell.state.store(TAKES_REQUESTS, Ordering::Relaxed);
+        bell.ring_for_command();
+        assert_eq!(bell.state.load(Ordering::Relaxed), TAKES_REQUESTS);
+        bell.ring_for_request();
+        assert_eq!(bell.state.load(Ordering::Relaxed), RUNG);
+        for state in [TAKES_NO_COMMANDS, PAUSING, AWAKE] {
+            bell.state.store(state, Ordering::Relaxed);
+            bell.ring_for_request();
+            assert_eq!(bell.state.load(Ordering::Relaxed), state);
         }
     }
 

@@ -355,6 +355,10 @@ impl QueueState {
     /// sees that the loop has ended, or the loop sees what was queued.
     fn queued(&self) {
         self.doorbell.ring_for_command();
+        // The mark was made before the command was queued. With another thread's, the loop is woken for that.
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            self.doorbell.ring_for_request();
+        }
         // The bell's fence stands between the queueing and this.
         if self.ended.load(Ordering::Relaxed) {
             self.cancel_if_ended();

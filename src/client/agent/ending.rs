@@ -56,9 +56,14 @@ impl Agent {
 
     /// Whether commands may be taken out of the queue now.
     pub(super) fn takes_commands(&self) -> bool {
-        let is_wanted = self.session.wants_commands() && self.pace.window_is_open()
-            || self.session.wants_requests() && self.commands.has_requests();
+        let is_wanted = self.session.wants_commands() && self.pace.window_is_open();
         is_wanted && self.requests.let_commands_pass()
+            || self.takes_requests() && self.commands.has_requests()
+    }
+
+    /// Whether commands other than PUBLISH may be taken now, with those that stand before them.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.session.wants_requests() && self.requests.let_commands_pass()
     }
 
     /// Sends DISCONNECT once what goes before it is sent, or stays offline if the link went first.

@@ -305,9 +305,18 @@ impl Agent {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.record_sleep();
-        self.lane.doorbell().sleep(takes_commands, deadline, || {
-            !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
-        });
+        let doorbell = self.lane.doorbell();
+        if !takes_commands && self.takes_requests() {
+            // One may have come since `takes_commands` was asked.
+            doorbell.sleep_for_requests(deadline, || {
+                let has_some = !self.commands.is_empty() && self.commands.has_requests();
+                has_some || !self.lane.is_empty()
+            });
+        } else {
+            doorbell.sleep(takes_commands, deadline, || {
+                !self.lane.is_empty() || takes_commands && !self.commands.is_empty()
+            });
+        }
         self.record_wake_up();
         self.pace.slept(now.elapsed());
         self.wire.unwatch();

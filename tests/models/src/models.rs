@@ -44,6 +44,11 @@ pub(crate) const ALL: &[Model] = &[
         3,
         doorbell_for_urgent,
     ),
+    model(
+        "doorbell: a loop that takes no PUBLISH",
+        3,
+        doorbell_for_requests,
+    ),
     model("ends: two commands end, a thread waits", 3, ends),
     model("ticket: told after a time-out, and dropped", 3, ticket),
     model("batch: two messages end", 3, batch),
@@ -151,6 +156,29 @@ fn doorbell_for_urgent() {
     bell.pause(Instant::now() + Duration::from_secs(1), is_there);
     while urgent.compare_exchange(1, 2, Relaxed, Relaxed).is_err() {
         bell.sleep(false, None, is_there);
+    }
+}
+
+/// Threads: the loop, which sleeps and takes no PUBLISH; one that queues a PUBLISH; one that queues another command. The
+/// latter wakes the loop.
+fn doorbell_for_requests() {
+    let bell = Arc::new(Doorbell::default());
+    let requests = Arc::new(AtomicUsize::new(0));
+    for is_request in [false, true] {
+        let (bell, requests) = (Arc::clone(&bell), Arc::clone(&requests));
+        spawn(move || {
+            if is_request {
+                requests.swap(1, Relaxed);
+            }
+            bell.ring_for_command();
+            if requests.load(Relaxed) == 1 {
+                bell.ring_for_request();
+            }
+        });
+    }
+    bell.set_thread();
+    while requests.compare_exchange(1, 2, Relaxed, Relaxed).is_err() {
+        bell.sleep_for_requests(None, || requests.load(Relaxed) == 1);
     }
 }
 
