@@ -27,12 +27,18 @@ impl<T> Session<T> {
         if let Incoming::ConnAck5(connack) = packet {
             return self.handle_connack5(connack, clean_session, now);
         }
+        if let Incoming::Disconnect(said) = packet {
+            return Err(ProtocolError::unexpected(
+                "DISCONNECT",
+                format!("it came where CONNACK was expected, with {said}"),
+                "MQTT-3.14.0-1",
+            ));
+        }
         let Incoming::ConnAck {
             session_present,
             code,
         } = packet
         else {
-            // MQTT 5 has a statement of its own for DISCONNECT [MQTT-3.14.0-1].
             return Err(ProtocolError::unexpected(
                 packet.name(),
                 "it came where CONNACK was expected",
@@ -138,11 +144,12 @@ impl<T> Session<T> {
             }
             Incoming::PingResp => self.on_pingresp(now),
             Incoming::ConnAck { .. } | Incoming::ConnAck5(_) => {
-                return Err(ProtocolError::unexpected(
-                    packet.name(),
-                    "a second one on this connection",
-                    "MQTT-3.2.0-1",
-                ));
+                let rule = match packet {
+                    Incoming::ConnAck5(_) => "MQTT-3.2.0-2",
+                    _ => "MQTT-3.2.0-1",
+                };
+                let problem = "a second one on this connection";
+                return Err(ProtocolError::unexpected(packet.name(), problem, rule));
             }
         }
         Ok(())

@@ -165,7 +165,10 @@ pub(super) fn read(
     let Some(header) = header(buffer)? else {
         return Ok(None);
     };
-    let of_header = |problem: Problem| problem.of(header.packet, buffer, header.own_length);
+    let of_header = |problem: Problem| {
+        let come = buffer.len().min(header.length);
+        problem.of(header.packet, &buffer[..come], header.own_length)
+    };
     if header.length > max_packet_size {
         let problem = format!(
             "{} bytes, above the limit of {max_packet_size}",
@@ -180,7 +183,8 @@ pub(super) fn read(
         return Ok(None);
     }
     let body = &buffer[header.own_length..header.length];
-    let of_packet = |problem: Problem| problem.of(header.packet, buffer, header.length);
+    let packet = &buffer[..header.length];
+    let of_packet = |problem: Problem| problem.of(header.packet, packet, header.length);
     if header.kind == FromServer::Publish {
         let (publish, topic, begin) = publish(body, header.flags).map_err(of_packet)?;
         return Ok(Some(Found::Publish(FoundPublish {
@@ -287,8 +291,10 @@ fn answer(kind: FromServer, body: &[u8]) -> Result<Incoming5, Problem> {
         FromServer::PubRec => acknowledgment(body, codes::PUBACK, Incoming5::PubRec),
         FromServer::PubRel => acknowledgment(body, codes::PUBREL, Incoming5::PubRel),
         FromServer::PubComp => acknowledgment(body, codes::PUBREL, Incoming5::PubComp),
-        FromServer::SubAck => several(body, codes::SUBACK, Incoming5::SubAck),
-        FromServer::UnsubAck => several(body, codes::UNSUBACK, Incoming5::UnsubAck),
+        FromServer::SubAck => several(body, codes::SUBACK, "MQTT-3.9.3-1", Incoming5::SubAck),
+        FromServer::UnsubAck => {
+            several(body, codes::UNSUBACK, "MQTT-3.11.3-1", Incoming5::UnsubAck)
+        }
         FromServer::Disconnect => disconnect(body),
         // `check_header` has refused AUTH, and PUBLISH is read elsewhere.
         FromServer::PingResp | FromServer::Auth | FromServer::Publish => Ok(Incoming5::PingResp),
@@ -333,10 +339,11 @@ fn code_and_details(
     Ok((code, details))
 }
 
-/// Reads a packet with an identifier, properties, and a code for each filter.
+/// Reads a packet with an identifier, properties, and a code for each filter. `rule` asks for the codes.
 fn several(
     body: &[u8],
     codes: &[u8],
+    rule: &'static str,
     make: fn(PacketId, Vec<ReasonCode>, Details) -> Incoming5,
 ) -> Result<Incoming5, Problem> {
     let mut reader = Reader { bytes: body, at: 0 };
@@ -347,7 +354,7 @@ fn several(
     })?;
     let found = &body[2 + length..];
     if found.is_empty() {
-        return Err(Problem::forbidden("no reason code", "MQTT 5, 3.9.3"));
+        return Err(Problem::forbidden("no reason code", rule));
     }
     let found = found.iter().map(|code| ReasonCode::checked(*code, codes));
     Ok(make(id, found.collect::<Result<_, _>>()?, details))

@@ -79,7 +79,7 @@ impl Decoder5 {
                 let problem = format!("topic alias {alias}, above {}", self.alias_maximum);
                 let problem = Problem::forbidden(problem, "MQTT-3.1.2-26");
                 let problem = problem.answered(ReasonCode::TOPIC_ALIAS_INVALID);
-                return Err(problem.of("PUBLISH", buffer, length).into());
+                return Err(problem.of("PUBLISH", &buffer[..length], length).into());
             }
             Some(alias) if topic.is_empty() => match self.aliases.get(alias) {
                 Some(known) => Some(known),
@@ -123,7 +123,7 @@ impl Decoder5 {
 fn unknown_alias(alias: NonZeroU16, buffer: &[u8], length: usize) -> ProtocolError {
     let problem = format!("no topic was stated for topic alias {alias}");
     let problem = Problem::forbidden(problem, "MQTT 5, 3.3.2.3.4");
-    problem.of("PUBLISH", buffer, length).into()
+    problem.of("PUBLISH", &buffer[..length], length).into()
 }
 
 /// The packet as both versions have it.

@@ -55,11 +55,11 @@ impl Problem {
         Problem { answer, ..self }
     }
 
-    /// The same problem of the packet at the beginning of `buffer`. It is known by its first `known` bytes.
-    pub(super) fn of(self, packet: &'static str, buffer: &[u8], known: usize) -> Violation {
+    /// The same problem of the packet of which these bytes have come. It is known by its first `known` bytes.
+    pub(super) fn of(self, packet: &'static str, bytes: &[u8], known: usize) -> Violation {
         let error = ProtocolError::unexpected(packet, self.text, self.rule)
-            .with_beginning(buffer)
-            .about(&buffer[..known.min(buffer.len())]);
+            .with_beginning(bytes)
+            .about(&bytes[..known.min(bytes.len())]);
         Violation {
             error,
             answer: self.answer,

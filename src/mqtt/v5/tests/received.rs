@@ -263,7 +263,7 @@ fn a_packet_that_a_server_must_not_send_is_refused_by_its_rule_and_answered() {
         (b"\x20\x03\x00\x01\x00", "MQTT 5, 2.4", 0x81),
         (b"\xe0\x01\x04", "MQTT 5, 2.4", 0x81),
         (b"\x90\x03\x00\x01\x00", "MQTT 5, 4.13.1", 0x81),
-        (b"\xb0\x08\x00\x01\x05\x1f\x00\x02no", "MQTT 5, 3.9.3", 0x82),
+        (b"\xb0\x08\x00\x01\x05\x1f\x00\x02no", "MQTT-3.11.3-1", 0x82),
         // CONNACK.
         (b"\x20\x03\x02\x00\x00", "MQTT-3.2.2-1", 0x81),
         (b"\x20\x03\x01\x87\x00", "MQTT-3.2.2-6", 0x82),
