@@ -6,5 +6,14 @@
 //!
 //! `cargo test --test conformance v5`
 
+mod acknowledgments;
+mod codes;
+mod connack;
 mod connect;
+mod disconnected;
+mod malformed;
+mod pieces;
+mod properties;
+mod received;
 mod table;
+mod violations;
