@@ -114,7 +114,7 @@ impl Encoder {
                 aliases, largest, ..
             } => {
                 // A message that comes again carries its topic.
-                let has_room = !dup && message.length5() + ALIAS_BYTES <= *largest;
+                let has_room = !dup && message.most_length5() + ALIAS_BYTES <= *largest;
                 let alias = if has_room {
                     aliases.of(message.topic())
                 } else {

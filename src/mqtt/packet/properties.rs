@@ -29,19 +29,23 @@ impl MessageProperties {
         *self == MessageProperties::default()
     }
 
-    /// At least as many bytes as they take in a packet, their length included.
-    pub(in crate::mqtt) fn most_bytes(&self) -> usize {
+    /// The bytes that they take in a packet, behind their length.
+    pub(in crate::mqtt) fn bytes(&self) -> usize {
         // Each property has one byte for its number, and each text two for its length.
         let text = |text: &Option<String>| text.as_ref().map_or(0, |text| 3 + text.len());
         let pairs = self.user_properties.iter();
         let pairs = pairs.map(|(name, value)| 5 + name.len() + value.len());
         let data = self.correlation_data.as_ref();
-        let rest =
-            4 + 2 * usize::from(self.payload_is_text) + 5 * usize::from(self.expiry.is_some());
+        let rest = 2 * usize::from(self.payload_is_text) + 5 * usize::from(self.expiry.is_some());
         rest + text(&self.content_type)
             + text(&self.response_topic)
             + data.map_or(0, |data| 3 + data.len())
             + pairs.sum::<usize>()
+    }
+
+    /// At least as many bytes as they take in a packet, their length included.
+    pub(in crate::mqtt) fn most_bytes(&self) -> usize {
+        4 + self.bytes()
     }
 
     /// Says what makes them impossible to send, if anything.

@@ -7,13 +7,7 @@ use super::entry::Body;
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{BrokerLimit, ConnAck5, ConnectTerms, Filter};
 use crate::mqtt::topic::{has_wildcards, is_shared};
-
-/// Bytes of SUBSCRIBE or UNSUBSCRIBE beside its filters: type, the longest length, identifier, the length of the
-/// properties, and a subscription identifier with its number.
-const AROUND_FILTERS: usize = 5 + 2 + 1 + 5;
-
-/// Bytes of each filter beside its text: its length, and its options.
-const AROUND_FILTER: usize = 3;
+use crate::mqtt::v5::{subscribe_length5, unsubscribe_length5};
 
 /// The knowledge of the broker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -96,7 +90,8 @@ impl Server {
         if message.retain() && !connack.retain_available {
             return Some(BrokerLimit::RetainAvailable);
         }
-        self.refuses_length(message.length5())
+        self.refuses_length(message.most_length5())
+            .and_then(|_| self.refuses_length(message.length5()))
     }
 
     /// The limit that a filter exceeds, if any.
@@ -114,22 +109,17 @@ impl Server {
 
     /// The limit that the packet exceeds that is to be sent next, if any.
     pub(super) fn refuses_packet(&self, body: &Body) -> Option<BrokerLimit> {
-        self.connack.as_ref()?;
-        let length = |filters: &mut dyn Iterator<Item = usize>| {
-            AROUND_FILTERS + filters.map(|length| AROUND_FILTER + length).sum::<usize>()
-        };
+        let connack = self.connack.as_ref()?;
         match body {
             Body::Publish(message) => self.refuses(message),
             Body::Subscribe(asked) => {
                 let packet = asked.packet();
-                let mut lengths = packet.iter().map(|filter| filter.filter.len());
+                let identifier = packet.first().and_then(|first| first.options.identifier);
+                let identifier = identifier.filter(|_| connack.identifiers_available);
                 let refused = self.refuses_filters(packet);
-                refused.or_else(|| self.refuses_length(length(&mut lengths)))
+                refused.or_else(|| self.refuses_length(subscribe_length5(packet, identifier)))
             }
-            Body::Unsubscribe(left) => {
-                let mut lengths = left.packet().iter().map(String::len);
-                self.refuses_length(length(&mut lengths))
-            }
+            Body::Unsubscribe(left) => self.refuses_length(unsubscribe_length5(left.packet())),
             Body::Release { .. } | Body::GivenUp { .. } => None,
         }
     }

@@ -202,6 +202,33 @@ pub fn encode_unsubscribe5(id: PacketId, filters: &[String], out: &mut BytesMut)
     written(packet.write(out));
 }
 
+/// The bytes of a packet, type and length included, that has so many behind them.
+pub(crate) fn packet_length5(behind: usize) -> usize {
+    1 + varint::length(behind) + behind
+}
+
+/// The bytes that properties take, their length included.
+pub(crate) fn properties_length5(bytes: usize) -> usize {
+    varint::length(bytes) + bytes
+}
+
+/// The bytes of a SUBSCRIBE.
+pub(crate) fn subscribe_length5(
+    filters: &[Filter],
+    subscription_identifier: Option<NonZeroU32>,
+) -> usize {
+    let number = subscription_identifier.map(|id| 1 + varint::length(id.get() as usize));
+    // Each filter has its length and its options, and the packet its identifier.
+    let filters = filters.iter().map(|filter| 3 + filter.filter.len());
+    packet_length5(2 + properties_length5(number.unwrap_or(0)) + filters.sum::<usize>())
+}
+
+/// The bytes of an UNSUBSCRIBE.
+pub(crate) fn unsubscribe_length5(filters: &[String]) -> usize {
+    let filters = filters.iter().map(|filter| 2 + filter.len());
+    packet_length5(2 + properties_length5(0) + filters.sum::<usize>())
+}
+
 /// Appends DISCONNECT. A normal end is left out [MQTT 5, 3.14.2.1].
 pub fn encode_disconnect5(code: ReasonCode, out: &mut BytesMut) {
     match code {

@@ -24,4 +24,7 @@ pub use decode::{Incoming5, ReceivedPublish};
 pub use decoder::Decoder5;
 pub use encode::{PublishParts, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5};
 pub use encode::{encode_subscribe5, encode_unsubscribe5};
+pub(crate) use encode::{
+    packet_length5, properties_length5, subscribe_length5, unsubscribe_length5,
+};
 pub use problem::Violation;

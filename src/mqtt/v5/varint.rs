@@ -47,6 +47,16 @@ pub(super) fn write(mut value: usize, out: &mut BytesMut) {
     }
 }
 
+/// How many bytes the number takes, which is at most [`LARGEST`].
+pub(super) fn length(value: usize) -> usize {
+    match value {
+        ..0x80 => 1,
+        0x80..0x4000 => 2,
+        0x4000..0x20_0000 => 3,
+        _ => 4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use crate::mqtt::packet::{
 };
 use crate::mqtt::v5::{
     PublishParts, encode_ack5, encode_connect5, encode_disconnect5, encode_publish5,
-    encode_subscribe5, encode_unsubscribe5,
+    encode_subscribe5, encode_unsubscribe5, subscribe_length5, unsubscribe_length5,
 };
 use crate::secret::Secret;
 
@@ -203,4 +203,22 @@ fn subscribe_has_options_for_each_filter_and_no_reserved_bit() {
         bytes(|out| encode_unsubscribe5(id(6), &["a".to_owned()], out)),
         b"\xa2\x06\x00\x06\x00\x00\x01a"
     );
+}
+
+#[test]
+fn the_lengths_of_requests_are_those_of_their_bytes() {
+    for length in [
+        1, 119, 120, 121, 122, 123, 16_375, 16_376, 16_377, 16_378, 16_379,
+    ] {
+        for number in [0, 127, 128, 268_435_455] {
+            let name = "f".repeat(length);
+            let identifier = NonZeroU32::new(number);
+            let filters = [name.as_str(), "g"].map(|name| Filter::new(name, QoS::AtLeastOnce));
+            let subscribe = bytes(|out| encode_subscribe5(id(5), &filters, identifier, out));
+            assert_eq!(subscribe_length5(&filters, identifier), subscribe.len());
+            let names = [name, "g".to_owned()];
+            let unsubscribe = bytes(|out| encode_unsubscribe5(id(5), &names, out));
+            assert_eq!(unsubscribe_length5(&names), unsubscribe.len());
+        }
+    }
 }
