@@ -2,7 +2,7 @@
 //!
 //! Eight publishers and two subscribers share one connection at full rate while a proxy cuts it and the
 //! broker is killed. The first argument is the number of minutes (1 unless given; fractions are fine),
-//! the second the seed of all random choices. Prints a line each second, then a summary. The exit status
+//! the second the seed of all random choices, the third the version of MQTT (3.1.1 unless given). Prints a line each second, then a summary. The exit status
 //! is 1 if a message was lost, had no outcome, or an untrue one, or if memory grew by more than a
 //! quarter after the first 10,000 messages. Needs mosquitto.
 
@@ -15,6 +15,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mqtt_connection_sharing::Protocol;
 use support::storm::{Progress, Storm, resident_memory};
 
 /// Memory may grow by one part in so many: a quarter. The torture test is stricter. Here the machine may
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}: give MINUTES, and perhaps a SEED");
+            eprintln!("error: {error}: give MINUTES, and perhaps a SEED and a version of MQTT");
             ExitCode::from(2)
         }
     }
@@ -37,7 +38,11 @@ fn soak() -> Result<bool, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let minutes: f64 = arguments.next().map_or(Ok(1.0), |text| text.parse())?;
     let seed: u64 = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    let protocol: Protocol = arguments
+        .next()
+        .map_or(Ok(Protocol::default()), |text| text.parse())?;
     let storm = Storm {
+        protocol,
         round: 10_000,
         rounds: u64::MAX,
         time: Duration::try_from_secs_f64(minutes * 60.0)?,
@@ -48,7 +53,7 @@ fn soak() -> Result<bool, Box<dyn Error>> {
         rate: None,
         seed,
     };
-    println!("seed {seed}, {minutes} minutes");
+    println!("seed {seed}, {minutes} minutes, MQTT {protocol}");
     let (stop, stopped) = channel::<()>();
     let mut reporter = None;
     let figures = storm.run(|progress| {

@@ -10,7 +10,7 @@
 //! The long form has a tenth of so many messages: `STORM_MESSAGES=1000000 cargo test --release --test storm executors`
 
 // Helpers outside of tests may panic, as the tests that call them may.
-#![allow(clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Batch, Filter, Handle, Inbox, Message, Publish, QoS};
+use mqtt_connection_sharing::{Batch, Filter, Handle, Inbox, Message, Protocol, Publish, QoS};
 use mqtt_connection_sharing::{
     InboxError, Outcome, RejectReason, Rejected, Ticket, WhenFull, wait_any,
 };
@@ -166,6 +166,15 @@ fn count(counter: &AtomicU64) {
 
 #[test]
 fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
+    share(Protocol::V3_1_1);
+}
+
+#[test]
+fn threads_and_the_tasks_of_three_executors_share_a_loop_of_mqtt_5_and_nothing_is_lost() {
+    share(Protocol::V5);
+}
+
+fn share(protocol: Protocol) {
     let _alone = crate::alone();
     let messages = std::env::var("STORM_MESSAGES").map_or(SHORT, |text| {
         let all: u64 = text.parse().expect("a number of messages");
@@ -179,7 +188,9 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
     proxy
         .decide(RandomFates::new(23, 1..150_000, None, spare))
         .unwrap();
-    let running = Running::start(options(&broker, &proxy));
+    let mut options = options(&broker, &proxy);
+    options.protocol = protocol;
+    let running = Running::start(options);
     let handle = running.handle();
     let watchers = Watchers::start(handle);
 
@@ -196,7 +207,7 @@ fn threads_and_the_tasks_of_three_executors_share_a_loop_and_nothing_is_lost() {
     let all_seen = || (ledger.missing() == 0).then_some(());
     let seen = look_for(HANG, all_seen);
     let figures = figures(&ledger, &proxy);
-    println!("{figures}");
+    println!("MQTT {protocol}: {figures}");
     assert!(
         seen.is_some(),
         "{} are missing; {figures}",

@@ -3,14 +3,26 @@
 
 use std::time::Duration;
 
+use mqtt_connection_sharing::Protocol;
+
 use crate::support::storm::Storm;
+
+#[test]
+fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
+    forget(Protocol::V3_1_1);
+}
+
+#[test]
+fn a_broker_of_mqtt_5_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
+    forget(Protocol::V5);
+}
 
 /// The outcomes of messages in flight are true: those of QoS 1 are sent again, those of QoS 2 may have
 /// arrived.
-#[test]
-fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_else() {
+fn forget(protocol: Protocol) {
     let _alone = crate::alone();
     let storm = Storm {
+        protocol,
         round: 2_000,
         rounds: 3,
         time: Duration::MAX,
@@ -22,7 +34,7 @@ fn a_broker_that_comes_back_without_the_session_costs_what_is_told_and_nothing_e
         seed: 11,
     };
     let figures = storm.run(|_| {});
-    println!("{figures}");
+    println!("MQTT {protocol}: {figures}");
     assert!(figures.is_faultless(), "{figures}");
     assert!(figures.with_session > 0, "{figures}");
     assert_eq!(figures.delivered[1], figures.messages[1], "{figures}");

@@ -6,11 +6,22 @@
 
 use std::time::Duration;
 
+use mqtt_connection_sharing::Protocol;
+
 use crate::support::storm::Storm;
 
-/// A message that takes long is not late while its bytes pass, and it is no reason to give anything up.
 #[test]
 fn large_messages_get_through_slow_links_that_are_cut() {
+    get_through(Protocol::V3_1_1);
+}
+
+#[test]
+fn large_messages_get_through_slow_links_that_are_cut_with_mqtt_5() {
+    get_through(Protocol::V5);
+}
+
+/// A message that takes long is not late while its bytes pass, and it is no reason to give anything up.
+fn get_through(protocol: Protocol) {
     let _alone = crate::alone();
     let is_long = std::env::var_os("STORM_MESSAGES").is_some();
     let (largest, rate, cut_after) = match is_long {
@@ -18,6 +29,7 @@ fn large_messages_get_through_slow_links_that_are_cut() {
         false => (100_000, 64_000, 64_000..256_000),
     };
     let storm = Storm {
+        protocol,
         round: 80,
         rounds: 1,
         time: Duration::MAX,
@@ -29,7 +41,7 @@ fn large_messages_get_through_slow_links_that_are_cut() {
         seed: 5,
     };
     let figures = storm.run(|_| {});
-    println!("{figures}");
+    println!("MQTT {protocol}: {figures}");
     assert!(figures.is_faultless(), "{figures}");
     assert_eq!(figures.delivered[1..], figures.messages[1..], "{figures}");
     assert!(figures.cuts > 0, "{figures}");

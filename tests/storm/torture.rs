@@ -3,7 +3,12 @@
 //!
 //! The long form: `STORM_MESSAGES=1000000 cargo test --release --test storm torture -- --nocapture`
 
+// Helpers outside of tests may panic, as the tests that call them may.
+#![allow(clippy::expect_used)]
+
 use std::time::Duration;
+
+use mqtt_connection_sharing::Protocol;
 
 use crate::support::storm::{EARLY, Storm};
 
@@ -12,6 +17,15 @@ const SHORT: u64 = 20_000;
 
 #[test]
 fn nothing_is_lost_unresolved_or_untrue() {
+    torture(Protocol::V3_1_1);
+}
+
+#[test]
+fn nothing_is_lost_unresolved_or_untrue_with_mqtt_5() {
+    torture(Protocol::V5);
+}
+
+fn torture(protocol: Protocol) {
     let _alone = crate::alone();
     let messages = std::env::var("STORM_MESSAGES")
         .map_or(SHORT, |text| text.parse().expect("a number of messages"));
@@ -20,6 +34,7 @@ fn nothing_is_lost_unresolved_or_untrue() {
     let rounds = messages.div_ceil(round);
     let kill_every = (rounds / 25).max(1);
     let storm = Storm {
+        protocol,
         round,
         rounds,
         time: Duration::MAX,
@@ -31,7 +46,7 @@ fn nothing_is_lost_unresolved_or_untrue() {
         seed: 7,
     };
     let figures = storm.run(|_| {});
-    println!("{figures}");
+    println!("MQTT {protocol}: {figures}");
     assert!(figures.is_faultless(), "{figures}");
     assert!(figures.messages[1] >= messages, "{figures}");
     assert_eq!(figures.delivered[1], figures.messages[1], "{figures}");

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Filter, QoS};
+use mqtt_connection_sharing::{Filter, Protocol, QoS};
 use mqtt_connection_sharing::{Handle, Stats, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
 
@@ -67,6 +67,8 @@ const LONG_PAUSE: Duration = Duration::from_millis(1_500);
 /// The parameters of a storm.
 #[derive(Debug, Clone)]
 pub struct Storm {
+    /// The version that the loop speaks. Witness and heir of the session speak 3.1.1.
+    pub protocol: Protocol,
     /// QoS 1 messages of a round, all publishers together; messages of other QoS come on top.
     pub round: u64,
     /// The storm ends after this many rounds,
@@ -243,6 +245,7 @@ impl Storm {
             .unwrap();
         let mut witness = Witness::start(&broker, &account, Default::default());
         let mut options = options(&broker, &proxy);
+        options.protocol = self.protocol;
         options.max_packet_size = options.max_packet_size.max(2 * self.largest as usize);
         if self.rate.is_some() {
             // The bytes that the system keeps of a slow link take a while.
