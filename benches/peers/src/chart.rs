@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::suite::{Against, BENCH, BENCH_RECEIVE, Measured, OURS, RAW, RECORDED};
+use crate::suite::{Against, BENCH, BENCH_RECEIVE, Measured, OURS, OURS_5, RAW, RECORDED};
 use crate::table::short;
 use crate::work::Mode;
 
@@ -78,7 +78,7 @@ pub fn svg(measured: &[Measured]) -> Result<String> {
         for median in &task.medians {
             let class = match median.contender.as_str() {
                 RAW => "raw",
-                OURS | RECORDED | BENCH | BENCH_RECEIVE => "ours",
+                OURS | OURS_5 | RECORDED | BENCH | BENCH_RECEIVE => "ours",
                 _ => "peer",
             };
             let rate = median.messages_per_second;

@@ -1,4 +1,4 @@
-//! As much of MQTT 3.1.1 as the sink and the raw loop need. Written by hand, because with a general
+//! As much of MQTT 3.1.1 as the sink and the raw loop need, and of MQTT 5 as the sink needs for publishers. Written by hand, because with a general
 //! codec the codec would be measured.
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,6 +37,20 @@ impl Packet<'_> {
             [high, low, ..] => Ok([*high, *low]),
             _ => bail!("a packet of type {} has no identifier", self.kind()),
         }
+    }
+
+    /// The window that the client identifier of a CONNECT of MQTT 5 ends in; `None` with MQTT 3.1.1.
+    pub fn window5(&self) -> Result<Option<u16>> {
+        if self.body.get(6) != Some(&5) {
+            return Ok(None);
+        }
+        // A clean start, without will, user name and password: the client identifier comes last.
+        let digits = self.body.rsplit(|byte| !byte.is_ascii_digit()).next();
+        let window = std::str::from_utf8(digits.unwrap_or_default())?;
+        let window = window.parse();
+        Ok(Some(window.context(
+            "a client identifier of MQTT 5 without a window",
+        )?))
     }
 
     /// The first filter of a SUBSCRIBE.
@@ -96,6 +110,12 @@ pub fn connect(client_id: &str, keep_alive: u16) -> Result<Vec<u8>> {
     body.extend(keep_alive.to_be_bytes());
     push_string(&mut body, client_id)?;
     Ok(framed(CONNECT << 4, &body))
+}
+
+/// CONNACK of MQTT 5 with a receive maximum.
+pub fn connack5(window: u16) -> [u8; 8] {
+    let [high, low] = window.to_be_bytes();
+    [CONNACK << 4, 6, 0, 0, 3, 0x21, high, low]
 }
 
 /// PUBLISH. A QoS 0 packet has no identifier.

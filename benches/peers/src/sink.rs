@@ -1,7 +1,7 @@
 //! The sink: a server over mutual TLS that acknowledges everything as fast as it can and keeps nothing.
 //!
-//! It reads all bytes that are there, looks at the packets in place, and answers with one write. A subscription gets
-//! messages if its filter asks for them (`source.rs`). Each connection has a thread.
+//! It reads all bytes that are there, looks at the packets in place, and answers with one write. To a client of MQTT 5 it
+//! states the window as its receive maximum. A subscription gets messages if its filter asks for them (`source.rs`). Each connection has a thread.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -99,7 +99,11 @@ fn respond(packet: &Packet<'_>, source: &mut Source, answers: &mut Vec<u8>) -> R
             let [high, low] = packet.identifier()?;
             answers.extend([packets::PUBCOMP << 4, 2, high, low]);
         }
-        packets::CONNECT => answers.extend([packets::CONNACK << 4, 2, 0, 0]),
+        // Acknowledgments are the same in both versions. Only publishers speak MQTT 5.
+        packets::CONNECT => match packet.window5()? {
+            None => answers.extend([packets::CONNACK << 4, 2, 0, 0]),
+            Some(window) => answers.extend(packets::connack5(window)),
+        },
         packets::PINGREQ => answers.extend([0xd0, 0]),
         packets::SUBSCRIBE => {
             let [high, low] = packet.identifier()?;

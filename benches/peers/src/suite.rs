@@ -59,7 +59,11 @@ const LIBMOSQUITTO: &str = "libmosquitto";
 const RUMQTTC_NEXT: &str = "rumqttc-next";
 const RUMQTTC: &str = "rumqttc";
 const PAHO: &str = "paho-mqtt";
-/// All contenders but this project and the raw loop.
+/// The same with MQTT 5.
+pub const OURS_5: &str = "mqtt-connection-sharing-5";
+/// All contenders with MQTT 5 but this project.
+pub const PEERS_5: [&str; 4] = ["ntex-mqtt-5", "ntex-mqtt-fed-5", "rumqttc-5", "paho-mqtt-5"];
+/// All contenders but this project and the raw loop, with MQTT 3.1.1.
 pub const PEERS: [&str; 6] = [ALONE, FED, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];
 const ALL: &[&str] = &[
     RAW,
@@ -71,6 +75,7 @@ const ALL: &[&str] = &[
     RUMQTTC,
     PAHO,
 ];
+/// Those with MQTT 5 come last.
 const ALL_AND_OWN: &[&str] = &[
     RAW,
     OURS,
@@ -82,6 +87,11 @@ const ALL_AND_OWN: &[&str] = &[
     RUMQTTC_NEXT,
     RUMQTTC,
     PAHO,
+    OURS_5,
+    PEERS_5[0],
+    PEERS_5[1],
+    PEERS_5[2],
+    PEERS_5[3],
 ];
 /// Those that know QoS 2.
 const EXACTLY_ONCE: &[&str] = &[OURS, BENCH, LIBMOSQUITTO, RUMQTTC_NEXT, RUMQTTC, PAHO];

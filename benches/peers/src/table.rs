@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::suite::{
-    ALONE, BENCH, BENCH_RECEIVE, FED, LONGER, Measured, OURS, PEERS, RAW, RECORDED, Suite, Task,
+    ALONE, BENCH, BENCH_RECEIVE, FED, LONGER, Measured, OURS, OURS_5, PEERS, PEERS_5, RAW,
+    RECORDED, Suite, Task,
 };
 use crate::work::Mode;
 
@@ -91,6 +92,8 @@ pub fn text(suite: &Suite, seconds: f64) -> Result<String> {
                 BENCH => "bench of this project",
                 BENCH_RECEIVE => "bench --receive",
                 RECORDED => "the same, recorded",
+                "ntex-mqtt-5" => "ntex-mqtt-5 (1 thread)",
+                "ntex-mqtt-fed-5" => "ntex-mqtt-5, fed",
                 other => other,
             };
             let is_idle = task.task.mode == Mode::Idle;
@@ -222,6 +225,20 @@ fn of_medians(measured: &[Measured]) -> Vec<Ratio> {
     let many = find("1024 threads", 1024).zip(sink);
     let scaled = many.and_then(|(many, few)| Some(rate(many, OURS)? / rate(few, OURS)?));
     ratios.at_least("1024 threads, of the rate of 4", scaled, 0.8);
+    let version5 = |task: Option<&Measured>| Some(rate(task?, OURS_5)? / rate(task?, OURS)?);
+    ratios.at_least(
+        "window 1000 in MQTT 5, of the rate of 3.1.1",
+        version5(sink),
+        0.9,
+    );
+    ratios.tell(
+        "window 100 in MQTT 5, of the rate of 3.1.1",
+        version5(narrow),
+    );
+    let above5 =
+        |task: Option<&Measured>| Some(rate(task?, OURS_5)? / peers(task?, &rate, &PEERS_5)?.1);
+    ratios.tell("window 1000 in MQTT 5, times the best peer", above5(sink));
+    ratios.tell("window 100 in MQTT 5, times the best peer", above5(narrow));
     let recorded = |task: Option<&Measured>| Some(rate(task?, RECORDED)? / rate(task?, OURS)?);
     ratios.at_least(
         "window 1000, recorded, of the rate without",

@@ -3,9 +3,11 @@
 mod bench;
 mod libmosquitto;
 mod ntex;
+mod ntex5;
 mod paho;
 mod raw;
 mod rumqttc;
+mod rumqttc5;
 mod rumqttc_next;
 mod sharing;
 
@@ -21,7 +23,7 @@ use crate::source;
 use crate::work::{Contender, Latencies, Meter, Mode, Quota, Start, Work};
 
 /// All contenders. The first is the limit that TLS sets, the next four are this project, the rest are its peers.
-pub const ALL: [Contender; 11] = [
+pub const ALL: [Contender; 16] = [
     Contender {
         name: "raw",
         what: "ready-made packets over TLS, no client at all",
@@ -77,6 +79,31 @@ pub const ALL: [Contender; 11] = [
         what: "Eclipse Paho for Rust, over the Paho C library",
         run: paho::run,
     },
+    Contender {
+        name: "mqtt-connection-sharing-5",
+        what: "this project's library, with MQTT 5",
+        run: sharing::run5,
+    },
+    Contender {
+        name: "ntex-mqtt-5",
+        what: "ntex-mqtt with MQTT 5, which publishes on its own runtime thread",
+        run: ntex5::run,
+    },
+    Contender {
+        name: "ntex-mqtt-fed-5",
+        what: "the same, whose runtime thread gets its messages from threads over a channel",
+        run: ntex5::run_fed,
+    },
+    Contender {
+        name: "rumqttc-5",
+        what: "rumqttc's synchronous client, with MQTT 5",
+        run: rumqttc5::run,
+    },
+    Contender {
+        name: "paho-mqtt-5",
+        what: "Eclipse Paho for Rust, with MQTT 5",
+        run: paho::run5,
+    },
 ];
 
 /// Messages that may wait for their turn, whatever the window, with contenders that have a queue for
@@ -104,6 +131,11 @@ fn topic(thread: usize) -> String {
 /// A client identifier that no other run uses at the same time.
 fn client_id(name: &str) -> String {
     format!("peers-{name}-{}", std::process::id())
+}
+
+/// The same for MQTT 5, which the sink reads the window from.
+fn client_id5(name: &str, work: &Work) -> String {
+    format!("{}-w{}", client_id(name), work.window)
 }
 
 /// Publisher threads, each with a clone of `publish`, which waits for room. Ends when the tally has counted an

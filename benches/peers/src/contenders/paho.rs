@@ -10,18 +10,45 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use paho_mqtt::{
-    AsyncClient, ConnectOptionsBuilder, CreateOptionsBuilder, DeliveryToken, Message,
+    AsyncClient, ConnectOptionsBuilder, CreateOptionsBuilder, DeliveryToken, Message, MqttVersion,
     PersistenceType, SslOptionsBuilder,
 };
 
-use super::{Receiving, client_id, join, spawn, topic};
+use super::{Receiving, client_id, client_id5, join, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
-    let client = CreateOptionsBuilder::new_v3()
+    let connect = ConnectOptionsBuilder::new_v3();
+    run_as("paho-mqtt", client_id("paho"), connect, work, certs)
+}
+
+/// With MQTT 5.
+pub fn run5(work: &Work, certs: &Certs) -> Result<Figures> {
+    let connect = ConnectOptionsBuilder::new_v5();
+    run_as(
+        "paho-mqtt-5",
+        client_id5("paho", work),
+        connect,
+        work,
+        certs,
+    )
+}
+
+fn run_as(
+    name: &str,
+    client_id: String,
+    mut connect: ConnectOptionsBuilder,
+    work: &Work,
+    certs: &Certs,
+) -> Result<Figures> {
+    let builder = match name.ends_with('5') {
+        true => CreateOptionsBuilder::new().mqtt_version(MqttVersion::V5),
+        false => CreateOptionsBuilder::new_v3(),
+    };
+    let client = builder
         .server_uri(format!("ssl://localhost:{}", work.port))
-        .client_id(client_id("paho"))
+        .client_id(client_id)
         .persistence(PersistenceType::None)
         .max_buffered_messages(i32::from(work.window) * 2 + work.threads as i32)
         .create_client()?;
@@ -31,8 +58,11 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
         .private_key(certs.file("client.key"))?
         .verify(true)
         .finalize();
-    let connect = ConnectOptionsBuilder::new_v3()
-        .clean_session(true)
+    match name.ends_with('5') {
+        true => connect.clean_start(true),
+        false => connect.clean_session(true),
+    };
+    let connect = connect
         .max_inflight(i32::from(work.window))
         .keep_alive_interval(Duration::from_secs(60))
         .ssl_options(tls)
@@ -86,7 +116,7 @@ pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
             latencies = Some(all);
         }
     }
-    meter.stop("paho-mqtt", work, messages, latencies)
+    meter.stop(name, work, messages, latencies)
 }
 
 fn pipelined(client: &AsyncClient, work: &Work, index: usize, mut quota: Quota) -> Result<u64> {

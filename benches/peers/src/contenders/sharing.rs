@@ -12,9 +12,9 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use mqtt_connection_sharing::options::{Identity, Options, RecordingSize, Security, TlsOptions};
 use mqtt_connection_sharing::recording::Recording;
 use mqtt_connection_sharing::{Batch, Client, Filter, Handle};
-use mqtt_connection_sharing::{Publish, QoS, Topic, WhenFull};
+use mqtt_connection_sharing::{Protocol, Publish, QoS, Topic, WhenFull};
 
-use super::{client_id, filters, join, queue, spawn, topic};
+use super::{client_id, client_id5, filters, join, queue, spawn, topic};
 use crate::tls::Certs;
 use crate::work::{Figures, Latencies, Meter, Mode, Quota, Work};
 
@@ -25,22 +25,39 @@ const LARGE: usize = 1024;
 const HEALTH: Duration = Duration::from_millis(100);
 
 pub fn run(work: &Work, certs: &Certs) -> Result<Figures> {
-    run_as("mqtt-connection-sharing", work, certs, None)
+    run_as(
+        "mqtt-connection-sharing",
+        work,
+        certs,
+        Protocol::V3_1_1,
+        None,
+    )
+}
+
+/// With MQTT 5.
+pub fn run5(work: &Work, certs: &Certs) -> Result<Figures> {
+    run_as("mqtt-connection-sharing-5", work, certs, Protocol::V5, None)
 }
 
 /// With a recording of its default size, which the thread that reads the counts reads as well.
 pub fn recorded(work: &Work, certs: &Certs) -> Result<Figures> {
     let size = Some(RecordingSize::default());
-    run_as("recorded", work, certs, size)
+    run_as("recorded", work, certs, Protocol::V3_1_1, size)
 }
 
 fn run_as(
     name: &str,
     work: &Work,
     certs: &Certs,
+    protocol: Protocol,
     recording: Option<RecordingSize>,
 ) -> Result<Figures> {
-    let mut options = Options::new("localhost", client_id("sharing"));
+    let client_id = match protocol {
+        Protocol::V5 => client_id5("sharing", work),
+        _ => client_id("sharing"),
+    };
+    let mut options = Options::new("localhost", client_id);
+    options.protocol = protocol;
     options.port = work.port;
     let mut tls = TlsOptions::default();
     tls.ca = Some(certs.0.join("ca.pem").into());
