@@ -113,6 +113,13 @@ impl Mosquitto {
         self.start_again();
     }
 
+    /// Starts it anew with these rules of who may read and write which topics.
+    pub fn restart_with_rules(&mut self, rules: &str) {
+        let file = self.folder.path().join("rules");
+        fs::write(&file, rules).expect("a file of rules");
+        self.restart_with(&format!("acl_file {}", file.display()));
+    }
+
     /// Removes its database, so that it has no session and no message when it starts again.
     pub fn remove_database(&mut self) {
         assert!(self.child.is_none(), "it would write it again: kill first");
@@ -384,7 +391,7 @@ fn read_from(file: &Path, begin: u64) -> String {
 }
 
 /// A port that was free a moment ago. Mosquitto cannot be told to choose one.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
 }
