@@ -1,0 +1,156 @@
+//! The causes, by what was seen.
+
+use super::*;
+
+const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
+
+fn first(host: &str, port: u16, seen: FailureSeen<'_>) -> String {
+    let mut options = Options::new(host, "my-client");
+    options.port = port;
+    let facts = Facts {
+        options: &options,
+        certificate: None,
+        topic: "my/topic",
+        qos: QoS::AtLeastOnce,
+    };
+    let found = causes(seen, &facts);
+    let Cause {
+        cause,
+        remedy,
+        command,
+    } = &found[0];
+    format!(
+        "{cause}: {remedy} {}",
+        command.as_deref().unwrap_or_default()
+    )
+}
+
+fn network(kind: io::ErrorKind) -> Error {
+    let error = Error::new(
+        Blame::Network,
+        "connecting to a:1",
+        "something",
+        "do something",
+    );
+    error.with_source(io::Error::from(kind))
+}
+
+#[test]
+fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
+    let closed = network(io::ErrorKind::UnexpectedEof);
+    let arn = "arn:aws:iot:eu-central-1:ACCOUNT";
+    for (seen, expected) in [
+        (
+            FailureSeen::Connect(&closed),
+            format!("iot:Connect on {arn}:client/my-client "),
+        ),
+        (
+            FailureSeen::SubscribeRefused(None),
+            format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
+        ),
+        (
+            FailureSeen::LostSubscribing(&closed),
+            format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
+        ),
+        (
+            FailureSeen::LostPublishing(&closed),
+            format!("iot:Publish on {arn}:topic/my/topic "),
+        ),
+        (
+            FailureSeen::NoEcho,
+            format!("iot:Receive on {arn}:topic/my/topic "),
+        ),
+        (
+            FailureSeen::NoSession,
+            format!("iot:Connect on {arn}:client/my-client without"),
+        ),
+    ] {
+        let text = first(AWS, 8883, seen);
+        assert!(text.contains(&expected), "{seen:?}: {text}");
+    }
+}
+
+#[test]
+fn a_broker_on_this_machine_is_not_hidden_by_the_address_it_listens_on() {
+    let refused = network(io::ErrorKind::ConnectionRefused);
+    let hidden = |host: &str| {
+        let facts = Facts {
+            options: &Options::new(host, "my-client"),
+            certificate: None,
+            topic: "",
+            qos: QoS::AtLeastOnce,
+        };
+        let found = causes(FailureSeen::Tcp(&refused), &facts);
+        found.iter().any(|it| it.cause.contains("127.0.0.1 alone"))
+    };
+    assert!(hidden("broker.example") && hidden("192.0.2.7"));
+    assert!(!hidden("localhost") && !hidden("127.0.0.1") && !hidden("::1"));
+}
+
+#[test]
+fn the_order_follows_what_was_seen() {
+    let error = |text: &str| Error::new(Blame::Network, "connecting to a:1", text, "check it");
+    let (refused, silent) = (
+        network(io::ErrorKind::ConnectionRefused),
+        error("no answer within 10s"),
+    );
+    let (unknown, no_server) = (
+        error("the host name cannot be resolved (Name or service not known)"),
+        error("the host name cannot be resolved (Temporary failure in name resolution)"),
+    );
+    let late = network(io::ErrorKind::TimedOut);
+    for (host, port, seen, expected) in [
+        (
+            "a",
+            8883,
+            FailureSeen::Tcp(&refused),
+            "nothing listens on port 8883",
+        ),
+        (
+            "a",
+            8883,
+            FailureSeen::Tcp(&silent),
+            "a firewall on the way",
+        ),
+        (
+            AWS,
+            8883,
+            FailureSeen::Tcp(&silent),
+            ":443 --alpn x-amzn-mqtt-ca nc -vz -w 5 abc-ats",
+        ),
+        (AWS, 443, FailureSeen::Tcp(&silent), "a firewall on the way"),
+        (
+            "a",
+            8883,
+            FailureSeen::Name(&unknown),
+            "the name is misspelt",
+        ),
+        (
+            AWS,
+            8883,
+            FailureSeen::Name(&unknown),
+            "aws iot describe-endpoint --endpoint-type iot:Data-ATS",
+        ),
+        (
+            "a",
+            8883,
+            FailureSeen::Name(&no_server),
+            "this machine reaches no name server",
+        ),
+        (
+            "a",
+            8883,
+            FailureSeen::Connect(&late),
+            "something: do something",
+        ),
+        (
+            "a",
+            8883,
+            FailureSeen::Lost(&late),
+            "another client connected as \"my-client\"",
+        ),
+    ] {
+        let text = first(host, port, seen);
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
