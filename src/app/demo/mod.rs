@@ -415,6 +415,7 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
                 received,
                 dropped,
                 problem,
+                reason_code,
             } = result;
             run.received = received.distinct;
             // Messages of others may have been dropped as well.
@@ -424,6 +425,7 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
             run.reordered = received.reordered;
             if run.error.is_none() {
                 run.error = problem;
+                run.reason_code = reason_code;
             }
         }
         Err(problem) => {
@@ -501,6 +503,7 @@ mod tests {
                 received,
                 dropped,
                 problem: None,
+                reason_code: None,
             };
             add_subscriber(&mut run, 10, Ok(result));
             assert_eq!((run.dropped, run.lost), expected);
@@ -529,6 +532,7 @@ mod tests {
                 },
                 dropped: 0,
                 problem: None,
+                reason_code: None,
             });
             add_subscriber(&mut run, 10, result.ok_or_else(|| "it panicked".to_owned()));
             assert_eq!((run.lost, run.unacknowledged), expected, "{run:?}");

@@ -73,6 +73,24 @@ pub(super) struct SubscriberResult {
     pub(super) dropped: u64,
     /// The first thing that went wrong.
     pub(super) problem: Option<String>,
+    /// The reason code of MQTT 5 in that.
+    pub(super) reason_code: Option<u8>,
+}
+
+/// Why a subscriber could not go on.
+struct Trouble {
+    text: String,
+    /// The broker's reason code, if it gave one.
+    reason_code: Option<u8>,
+}
+
+impl From<String> for Trouble {
+    fn from(text: String) -> Self {
+        Trouble {
+            text,
+            reason_code: None,
+        }
+    }
 }
 
 /// Publishes one message after the other, each once the one before is acknowledged.
@@ -205,7 +223,7 @@ pub(super) fn subscriber(
     let mut problem = receive_all(shared, start, &inbox, &mut account, receiving).err();
     let dropped = inbox.dropped();
     if let (Some(problem), 1..) = (&mut problem, dropped) {
-        problem.push_str(&format!(
+        problem.text.push_str(&format!(
             "; the inbox was full and {}, raise --inbox or --publish-delay",
             were_dropped(dropped)
         ));
@@ -226,12 +244,13 @@ pub(super) fn subscriber(
     let end = shared.handle.terminate(receiving.grace).wait();
     let problem = problem.or_else(|| match end.is_delivered() {
         true => None,
-        false => Some(format!("TERMINATE: {end}")),
+        false => Some(format!("TERMINATE: {end}").into()),
     });
     SubscriberResult {
         received: account.received(),
         dropped,
-        problem,
+        reason_code: problem.as_ref().and_then(|problem| problem.reason_code),
+        problem: problem.map(|problem| problem.text),
     }
 }
 
@@ -241,7 +260,7 @@ fn receive_all(
     inbox: &Inbox,
     account: &mut Account,
     receiving: &Receiving,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     let patience = receiving.patience;
     let doing = &shared.said.subscriber;
     doing.is(Now::Subscribing);
@@ -250,7 +269,7 @@ fn receive_all(
     let ticket = shared.handle.subscribe(inbox, subscribe);
     let granted = expect("SUBSCRIBE", ticket, patience)?;
     if granted.iter().any(|granted| *granted < shared.qos) {
-        return Err(format!("SUBSCRIBE: {}", shared.plan.granted_less(&granted)));
+        return Err(format!("SUBSCRIBE: {}", shared.plan.granted_less(&granted)).into());
     }
     log::debug!("subscriber: the broker granted {filter}");
     // Both wait for one of these; if one is gone already, its own result says why.
@@ -286,17 +305,20 @@ fn receive_all(
                         account.received().distinct,
                         shared.plan.total()
                     );
-                    return Err(match inbox.dropped() {
+                    let told = match inbox.dropped() {
                         0 => format!("{told}; {}", remedy_for_silence(shared)),
                         // That has a remedy of its own.
                         _ => told,
-                    });
+                    };
+                    return Err(told.into());
                 }
             }
             Err(problem @ InboxError::SubscriptionRefused { .. }) => {
-                return Err(format!("receiving: {problem}"));
+                return Err(format!("receiving: {problem}").into());
             }
-            Err(problem) if problem.is_end() => return Err(format!("receiving: {problem}")),
+            Err(problem) if problem.is_end() => {
+                return Err(format!("receiving: {problem}").into());
+            }
             // None of ours: the settings are refused if ours are too large.
             Err(problem) => log::debug!("subscriber: {problem}"),
         }
@@ -312,7 +334,7 @@ fn expect<T>(
     command: &str,
     ticket: Result<Ticket, Rejected<T>>,
     patience: Duration,
-) -> Result<Vec<QoS>, String> {
+) -> Result<Vec<QoS>, Trouble> {
     let mut ticket = ticket.map_err(|rejected| format!("{command}: {}", rejected.reason))?;
     let outcome = ticket.wait_timeout(patience).ok_or_else(|| {
         format!(
@@ -323,10 +345,13 @@ fn expect<T>(
     })?;
     match outcome {
         Outcome::Delivered { granted, .. } => Ok(granted),
-        _ => Err(format!(
-            "{command}: {}",
-            answers::told(Attempted::Subscribe, &outcome)
-        )),
+        _ => {
+            let told = answers::told(Attempted::Subscribe, &outcome);
+            Err(Trouble {
+                text: format!("{command}: {told}"),
+                reason_code: answers::reason_code(&outcome),
+            })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A broker that behaves like AWS IoT Core with MQTT 5, over plain TCP: it takes QoS 0 and 1, 100 messages in flight and
 //! eight topic aliases, keeps a session for seven days at most, and says why it refuses.
 //!
-//! Below `forbidden/` nothing may be published or subscribed to. It acknowledges so many messages of a connection and
+//! Below `forbidden/` nothing may be published or subscribed to, below `readonly/` nothing published. It acknowledges so many messages of a connection and
 //! refuses the rest for its quota. The older of two connections with one client identifier is told that it is taken over.
 //! A message goes back to the connection that has sent it, and to no other. A thread serves each connection.
 
@@ -251,7 +251,10 @@ fn packets(link: &mut Connection, shared: &Aws5Shared) -> Option<()> {
                     Some(alias) => drop(aliases.insert(alias, topic.clone())),
                     None => {}
                 }
-                if topic.starts_with("forbidden/") {
+                if ["forbidden/", "readonly/"]
+                    .iter()
+                    .any(|it| topic.starts_with(it))
+                {
                     say(link, &puback(id, 0x87, "no policy allows it"))?;
                     continue;
                 }
