@@ -9,7 +9,7 @@ use crate::support::{Connection, ScriptedBroker};
 
 /// Checks that PUBLISH with this topic is handed back, at each QoS.
 #[track_caller]
-fn expect_topic_refused(running: &Running, topic: &str, problem: InvalidName) {
+pub fn expect_topic_refused(running: &Running, topic: &str, problem: InvalidName) {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
         let publish = Publish::new(topic, qos, "payload");
         let rejected = running.handle().publish(publish.clone());
@@ -21,7 +21,7 @@ fn expect_topic_refused(running: &Running, topic: &str, problem: InvalidName) {
 
 /// Checks that SUBSCRIBE and UNSUBSCRIBE with this filter are handed back, also together with good ones.
 #[track_caller]
-fn expect_filter_refused(running: &Running, inbox: &Inbox, filter: &str, problem: InvalidName) {
+pub fn expect_filter_refused(running: &Running, inbox: &Inbox, filter: &str, problem: InvalidName) {
     for filters in [vec![filter], vec!["good", filter], vec![filter, "good"]] {
         let asked: Vec<_> = filters
             .iter()

@@ -14,7 +14,7 @@ use crate::violations::{Bad, bad, expect_each_closes};
 
 /// Characters of each length that UTF-8 has, at the ends of its ranges, around the surrogates,
 /// and a byte order mark; no control characters and no non-characters.
-const TEXTS: [&str; 6] = [
+pub const TEXTS: [&str; 6] = [
     "a \u{7e}",
     "\u{a0}\u{7ff}\u{e4}",
     "\u{800}\u{d7ff}\u{e000}",
@@ -24,7 +24,7 @@ const TEXTS: [&str; 6] = [
 ];
 
 /// The same texts in bytes.
-const TEXT_BYTES: [&[u8]; 6] = [
+pub const TEXT_BYTES: [&[u8]; 6] = [
     b"\x61\x20\x7e",
     b"\xc2\xa0\xdf\xbf\xc3\xa4",
     b"\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80",

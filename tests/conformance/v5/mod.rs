@@ -7,13 +7,24 @@
 //! `cargo test --test conformance v5`
 
 mod acknowledgments;
+mod aliases;
+mod answers;
 mod codes;
 mod connack;
 mod connect;
 mod disconnected;
+mod keep_alive;
+mod leaving;
+mod limits;
 mod malformed;
+mod names;
 mod pieces;
 mod properties;
+mod publish;
+mod qos2;
+mod quota;
 mod received;
+mod session;
+mod subscribe;
 mod table;
 mod violations;
