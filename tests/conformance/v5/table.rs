@@ -109,8 +109,6 @@ fn table(
     statements: &[Statement<'_>],
     proofs: &[Proof],
     exists: impl Fn(&str) -> bool,
-    // While tests are still being written.
-    may_lack_tests: bool,
 ) -> Result<String, Vec<String>> {
     let mut problems = Vec::new();
     let key = |statement: &Statement<'_>| (statement.id.to_owned(), statement.side.to_owned());
@@ -173,7 +171,6 @@ fn table(
             let shown = match (tests.is_empty(), side) {
                 (false, _) => tests.join("<br>"),
                 (true, "server") => "none".to_owned(),
-                (true, _) if may_lack_tests => "no test yet".to_owned(),
                 (true, _) => {
                     problems.push(format!("[MQTT-{id}], {side}: no test names it"));
                     continue;
@@ -235,7 +232,7 @@ fn the_table_is_up_to_date() {
     let count = |side| statements.iter().filter(|row| row.side == side).count();
     let counts = SIDES.map(|(side, _)| count(side));
     assert_eq!(counts, [109, 11, 33, 20, 88]);
-    let made = table(&statements, &own_tests(), exists, true);
+    let made = table(&statements, &own_tests(), exists);
     let made = made.unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
     if std::env::var_os("UPDATE_TABLE").is_some() {
         fs::write(own_file("TABLE.md"), &made).expect("a file to write");
@@ -287,12 +284,7 @@ fn source(tests: &[(&str, &str)]) -> String {
 
 fn made(tests: &[(&str, &str)]) -> Result<String, Vec<String>> {
     let tests = tests_in("a.rs", &source(tests));
-    table(
-        &statements(SAMPLE),
-        &tests,
-        |test| test == "src/a.rs::b",
-        false,
-    )
+    table(&statements(SAMPLE), &tests, |test| test == "src/a.rs::b")
 }
 
 #[test]
@@ -340,7 +332,7 @@ fn a_statement_without_a_test_and_a_test_without_a_statement_are_noticed() {
         assert_eq!(problems(&[&GOOD[..], &[("d", doc)]].concat()), expected);
     }
     let tests = tests_in("a.rs", &source(&GOOD));
-    let missing = table(&statements(SAMPLE), &tests, |_| false, false).expect_err("problems");
+    let missing = table(&statements(SAMPLE), &tests, |_| false).expect_err("problems");
     assert_eq!(
         missing,
         ["[MQTT-3.1.0-1], check: there is no test src/a.rs::b"]
@@ -348,7 +340,7 @@ fn a_statement_without_a_test_and_a_test_without_a_statement_are_noticed() {
     let twice = SAMPLE
         .replace("3.1.0-10", "3.1.0-1")
         .replace("keep", "check");
-    let twice = table(&statements(&twice), &[], |_| true, false).expect_err("problems");
+    let twice = table(&statements(&twice), &[], |_| true).expect_err("problems");
     assert!(twice.contains(&"[MQTT-3.1.0-1], check: it stands there twice".to_owned()));
 }
 
