@@ -6,7 +6,8 @@
 //! bytes on the wire between the real loop (or program) and a scripted broker; expected bytes are
 //! written out by hand.
 //!
-//! `cargo test --test conformance`
+//! MQTT 5 has its own table and its own tests, in the folder `v5`.
+//!
 //! `cargo test --test conformance`
 
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
