@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::mqtt::kept::KeptMemory;
 use crate::mqtt::packet::{ConnAck5, Details, MessageProperties, PacketId, QoS, ReasonCode};
 use crate::mqtt::taken::make_room;
-use crate::mqtt::topic::{check_received_topic, shortened};
+use crate::mqtt::topic::{check_received_topic, is_plain_topic, shortened};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::connack;
 use crate::mqtt::v5::problem::{Problem, Violation};
@@ -404,7 +404,8 @@ fn publish(body: &[u8], flags: u8) -> Result<(ReceivedPublish, usize, usize), Pr
         take(&mut publish, property, value);
     })?;
     // An empty topic needs an alias [MQTT 5, 3.3.2.1].
-    if !(topic.is_empty() && publish.alias.is_some()) {
+    let is_checked = is_plain_topic(topic.as_bytes());
+    if !is_checked && !(topic.is_empty() && publish.alias.is_some()) {
         check_received_topic(topic).map_err(|problem| {
             let shown = shortened(topic, SHOWN_CHARACTERS);
             let text = format!("{shown} is not a topic name: {problem}");
