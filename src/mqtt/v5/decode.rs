@@ -404,8 +404,8 @@ fn publish(body: &[u8], flags: u8) -> Result<(ReceivedPublish, usize, usize), Pr
         take(&mut publish, property, value);
     })?;
     // An empty topic needs an alias [MQTT 5, 3.3.2.1].
-    let is_checked = is_plain_topic(topic.as_bytes());
-    if !is_checked && !(topic.is_empty() && publish.alias.is_some()) {
+    let is_plain = is_plain_topic(topic.as_bytes());
+    if !(is_plain || topic.is_empty() && publish.alias.is_some()) {
         check_received_topic(topic).map_err(|problem| {
             let shown = shortened(topic, SHOWN_CHARACTERS);
             let text = format!("{shown} is not a topic name: {problem}");
