@@ -18,7 +18,7 @@ check_broker() {
     local file=$1 out
     shift
     out=$(env "$@" "$file" check --topic a/b) || die "'$file check' failed: $out"
-    [[ $out == *'ok: 9 steps in '* ]] || die "'$file check' has not tried every step: $out"
+    [[ $out == *'ok: 11 steps in '* ]] || die "'$file check' has not tried every step: $out"
 }
 
 # broker.sh runs this part of the script beside the broker.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Client, ConnAck5, ConnectionState, Protocol};
+use mqtt_connection_sharing::{Client, ConnAck5, ConnectionState, EventKind, Protocol};
 
 use super::limits::StatedLimits;
 use super::report::{CheckLine, CheckStep, Status};
@@ -83,6 +83,7 @@ pub(super) fn try_other(
     let began = Instant::now();
     let (agent, handle) = Client::new(options)?.open();
     interrupt.watch(handle.clone(), Duration::ZERO);
+    let mut events = handle.events();
     let waits = thread::Builder::new()
         .name("version".to_owned())
         .spawn(move || {
@@ -105,8 +106,19 @@ pub(super) fn try_other(
             };
             (line.within(Some(took)), true)
         }
-        (_, Err(error)) => {
-            let told = format!("not spoken: {}", as_given(error.problem()));
+        (_, Err(ended)) => {
+            let mut error = ended;
+            while let Ok(event) = events.try_recv() {
+                if let EventKind::AttemptFailed { error: attempt } = &event.kind {
+                    error = attempt.clone();
+                }
+            }
+            // More is not known where the broker gave no answer.
+            let what = match error.blame() {
+                Blame::Refused => "not spoken",
+                _ => "no answer",
+            };
+            let told = format!("{what}: {}", as_given(error.problem()));
             let mut line = CheckLine::new(step(version), Status::Skipped, told);
             line.reason_code = error.reason_code();
             (line, false)

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use bytes::BytesMut;
 use openssl::hash::MessageDigest;
 use openssl::ssl::{
     AlpnError, SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerifyMode, select_next_proto,
@@ -22,6 +23,7 @@ use rumqttc::mqttbytes::{has_wildcards, matches};
 use super::policy::Policies;
 use crate::support::certs::Pair;
 use crate::support::scripted::Stream;
+use crate::support::wire::Bytes;
 use crate::support::{Connection, Event, HANG};
 
 /// The application protocol of port 443, with its length before it.
@@ -153,7 +155,16 @@ fn serve(stream: SslStream<TcpStream>, shared: &Shared) -> Result<(), String> {
     let id: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let policies = || Policies::of(&shared.account, &id);
     let mut link = Connection::over(stream);
-    let Event::Packet(v4::Packet::Connect(connect), _) = link.read_event(HANG) else {
+    let Bytes::Packet(first) = link.read_bytes_within(HANG) else {
+        return Err("no CONNECT came first".to_owned());
+    };
+    if first.get(8) == Some(&5) {
+        // This stand-in speaks MQTT 3.1.1 alone.
+        link.send_connack(ConnectReturnCode::RefusedProtocolVersion, false);
+        return Ok(());
+    }
+    let read = v4::Packet::read(&mut BytesMut::from(&first[..]), first.len());
+    let Ok(v4::Packet::Connect(connect)) = read else {
         return Err("no CONNECT came first".to_owned());
     };
     let client = connect.client_id.clone();

@@ -188,7 +188,7 @@ fn a_thing_is_made_and_checked_and_taken_up_and_undone() {
 
     let done = world.run(&["my-thing"]);
     done.expect_code(0);
-    assert!(done.stdout.contains("\nok: 9 steps in "), "{done}");
+    assert!(done.stdout.contains("\nok: 10 steps in "), "{done}");
     assert!(done.stdout.contains("accepted as \"my-thing\""), "{done}");
     assert_eq!(broker.closings(), [""; 0], "{done}");
     let [certificate] = &world.certificates()[..] else {
@@ -332,7 +332,7 @@ fn a_lost_key_gets_another_certificate_and_the_old_one_is_named() {
         )),
         "{done}"
     );
-    assert!(done.stdout.contains("\nok: 9 steps in "), "{done}");
+    assert!(done.stdout.contains("\nok: 10 steps in "), "{done}");
     assert_eq!(world.certificates().len(), 2);
     // Both were made here.
     world.run(&["--delete", "--yes", "my-thing"]).expect_code(0);

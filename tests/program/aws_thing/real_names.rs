@@ -67,7 +67,7 @@ fn inside() {
     for (port, broker) in ["8883", "443"].into_iter().zip(&brokers) {
         let done = world.run(&["--port", port, "my-thing"]);
         done.expect_code(0);
-        assert!(done.stdout.contains("\nok: 9 steps in "), "{done}");
+        assert!(done.stdout.contains("\nok: 10 steps in "), "{done}");
         assert!(done.stdout.contains(&format!("127.0.0.1:{port}")), "{done}");
         let demo = Program::new()
             .args(["--iterations=1", "--publish-delay=0", "--config"])

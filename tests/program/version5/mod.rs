@@ -1,12 +1,15 @@
 //! The program with MQTT 5: against a broker that behaves like AWS IoT Core, each refusal is one line with the code, its
 //! name, the broker's words and the remedy; against Mosquitto, properties and options reach the other side.
 
+// Clippy knows tests by their attribute only, but the helpers are test code as well.
+#![allow(clippy::expect_used)]
+
 mod broker;
 
 use serde_json::Value;
 
 use self::broker::Aws5;
-use crate::support::{Finished, Mosquitto, Program};
+use crate::support::{Finished, Mosquitto, Program, ScriptedBroker};
 
 /// A command of the program with MQTT 5 against this endpoint.
 fn program(command: &str, endpoint: &str) -> Program {
@@ -284,9 +287,8 @@ fn a_check_says_which_versions_there_are_and_what_the_broker_allows() {
     }
 }
 
-/// A broker of MQTT 3.1.1 alone is no failure, and the line says that it is one.
 #[test]
-fn a_version_that_the_broker_does_not_speak_is_no_failure() {
+fn a_limit_that_mosquitto_sets_is_shown_by_a_check() {
     let mut mosquitto = Mosquitto::start();
     mosquitto.restart_with("max_keepalive 30");
     let done = Program::new()
@@ -295,6 +297,47 @@ fn a_version_that_the_broker_does_not_speak_is_no_failure() {
         .run();
     done.expect_code(0);
     assert!(done.stdout.contains("keep alive 30 s"), "{done}");
+}
+
+/// The check goes back to the version that the broker speaks to end its own session.
+#[test]
+fn a_version_that_the_broker_does_not_speak_is_no_failure() {
+    let broker = ScriptedBroker::bind();
+    let endpoint = broker.endpoint();
+    let script = broker.in_thread(|mut broker| {
+        for session_present in [false, true] {
+            let (mut link, _) = broker.accept_client(session_present);
+            link.read_until_closed();
+            link.close();
+        }
+        let mut link = broker.accept();
+        let connect = link.read_bytes();
+        link.send(b"\x20\x02\x00\x01");
+        link.close();
+        let (mut link, last) = broker.accept_client(false);
+        link.expect_pingreq();
+        link.send(b"\xd0\x00");
+        link.read_until_closed();
+        (connect[8], last.clean_session)
+    });
+    let done = Program::new()
+        .args(["check", "--endpoint", &endpoint])
+        .run();
+    done.expect_code(0);
+    let told = " --  MQTT 5     not spoken: the broker answered as one of MQTT 3.1.1";
+    assert!(done.stdout.contains(told), "{done}");
+    assert!(
+        done.stdout
+            .contains(" ok  MQTT 3.1.1 spoken by the steps above"),
+        "{done}"
+    );
+    assert_eq!(done.stderr, "");
+    let tried = script.join().expect("the broker's script");
+    assert_eq!(
+        tried,
+        (5, true),
+        "the version that was tried, and how the session ended"
+    );
 }
 
 /// The messages are retained, so that nothing has to wait for the subscription.
