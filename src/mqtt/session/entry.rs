@@ -8,7 +8,7 @@ use super::event::OnSessionLost;
 use super::outcome::{Outcome, Reason};
 use super::suspects::Suspicion;
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::packet::{Answer, Filter, ProtocolError, QoS};
+use crate::mqtt::packet::{Answer, Details, Filter, ProtocolError, QoS, ReasonCode};
 use crate::mqtt::topic::shortened;
 
 /// How many characters of a topic or filter a line shows.
@@ -58,6 +58,8 @@ pub(super) enum Body {
     /// [MQTT-4.6.0-4].
     Release {
         order: u64,
+        /// The broker's words in PUBREC.
+        answer: Option<Box<Answer>>,
     },
     Subscribe(Box<Subscribing>),
     Unsubscribe(Box<Unsubscribing>),
@@ -111,7 +113,8 @@ impl<T> Entry<T> {
     pub(super) fn release(next: &mut u64, now: Instant) -> Self {
         let order = *next;
         *next += 1;
-        Entry::new(None, Body::Release { order }, now)
+        let answer = None;
+        Entry::new(None, Body::Release { order, answer }, now)
     }
 
     /// How the command ends, now that the broker has answered all of it, the last time like this. Takes the answers of a
@@ -154,7 +157,12 @@ impl<T> Entry<T> {
 
     /// Whether it is a long request with further packets to come.
     pub(super) fn has_rest(&self) -> bool {
-        self.filters_left() > FILTERS_PER_PACKET
+        let (left, next) = match &self.body {
+            Body::Subscribe(asked) => (asked.left().len(), asked.packet().len()),
+            Body::Unsubscribe(left) => (left.left().len(), left.packet().len()),
+            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => (0, 0),
+        };
+        left > next
     }
 
     /// Whether it is a long request of which a packet was answered, and more is to come.
@@ -182,7 +190,12 @@ impl<T> Entry<T> {
         self.filters_left() == 0
     }
 
-    /// Whether it is a message of QoS 1 or 2 that awaits its first acknowledgment.
+    /// Whether it is a message of QoS 0, which awaits nothing.
+    pub(super) fn is_unacknowledged(&self) -> bool {
+        self.body.is_publish(QoS::AtMostOnce)
+    }
+
+    /// Whether it is a message that awaits its first acknowledgment, if it has one.
     pub(super) fn is_publish(&self) -> bool {
         matches!(self.body, Body::Publish(_))
     }
@@ -262,8 +275,9 @@ impl<T> Entry<T> {
 
 impl Body {
     /// PUBREC came: the message is dropped, and its release takes the next place in the order of PUBRELs.
-    pub(super) fn release(&mut self, next: &mut u64) {
-        *self = Body::Release { order: *next };
+    pub(super) fn release(&mut self, next: &mut u64, answer: Option<Box<Answer>>) {
+        let order = *next;
+        *self = Body::Release { order, answer };
         *next += 1;
     }
 
@@ -272,7 +286,8 @@ impl Body {
         let before = match self {
             Body::Subscribe(asked) => asked.answer.take(),
             Body::Unsubscribe(left) => left.answer.take(),
-            Body::Publish(_) | Body::Release { .. } | Body::GivenUp { .. } => None,
+            Body::Release { answer, .. } => answer.take(),
+            Body::Publish(_) | Body::GivenUp { .. } => None,
         };
         before.or(last)
     }
@@ -335,8 +350,18 @@ impl Subscribing {
 
     /// The answers to the filters of the present packet.
     pub(super) fn answer(&mut self, answers: &[Option<QoS>], words: Option<Box<Answer>>) {
+        let before = self.granted.len();
         self.granted.extend_from_slice(answers);
-        add_words(&mut self.answer, words);
+        if words.is_none() && self.answer.is_none() {
+            return;
+        }
+        // With MQTT 5 a packet may have said no more than yes: each filter has its code all the same.
+        let mut all = match self.answer.take() {
+            Some(all) => all,
+            None => Box::new(granting(&self.granted[..before])),
+        };
+        all.append(words.map_or_else(|| granting(answers), |words| *words));
+        self.answer = Some(all);
     }
 
     /// The filters of the present packet: all have the same subscription identifier.
@@ -392,6 +417,13 @@ impl Unsubscribing {
     fn left(&self) -> &[String] {
         &self.filters[self.done..]
     }
+}
+
+/// The answer of a packet that says no more than this.
+fn granting(granted: &[Option<QoS>]) -> Answer {
+    let code = |qos: &Option<QoS>| qos.map_or(0x80, |qos| qos as u8);
+    let codes = granted.iter().map(|qos| ReasonCode::new(code(qos)));
+    Answer::of_each(codes.collect(), Details::default())
 }
 
 fn add_words(all: &mut Option<Box<Answer>>, more: Option<Box<Answer>>) {

@@ -204,8 +204,22 @@ impl Inbound {
         Arrival::Deliver(message, Some(delivery))
     }
 
+    /// With MQTT 5: whether a QoS 2 message came under this identifier on this link, and PUBREC was not sent for it. A
+    /// broker that releases such a message could send others without end while nobody reads them.
+    pub(crate) fn awaits_our_pubrec(&self, id: PacketId) -> bool {
+        let place = self
+            .by_identifier
+            .get(id)
+            .and_then(|delivery| self.place(*delivery));
+        self.unfinished.is_some()
+            && place.is_some_and(|place| self.owed[place].qos == QoS::ExactlyOnce)
+    }
+
     /// PUBREL: the identifier may be used for a new message from now on. Returns whether there was a message under it.
     pub(crate) fn handle_pubrel(&mut self, id: PacketId) -> bool {
+        if self.unfinished.is_some() && self.unreleased.get(id).is_none() {
+            return false;
+        }
         self.finish(id);
         let is_known = self.unreleased.remove(id).is_some();
         // A release answers our PUBREC, so nothing is owed under it any more.

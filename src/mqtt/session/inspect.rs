@@ -39,6 +39,39 @@ impl<T> Session<T> {
 
 /// For breaking.
 impl<T> Session<T> {
+    /// How many PUBLISHes the broker takes.
+    pub(crate) fn quota(&self) -> Option<u16> {
+        self.outbound.quota()
+    }
+
+    /// Takes another number for the one that the broker said.
+    pub(crate) fn break_quota(&mut self, quota: Option<u16>) {
+        self.outbound.set_quota(quota);
+    }
+
+    /// Lets no request pass while this is done.
+    pub(crate) fn break_passing(&mut self, done: impl FnOnce(&mut Self)) {
+        let quota = self.outbound.quota();
+        self.outbound.set_quota(None);
+        done(self);
+        self.outbound.set_quota(quota);
+    }
+
+    /// The message under this identifier makes room.
+    pub(crate) fn break_place(&mut self, id: PacketId) {
+        self.outbound.break_place(id, true);
+    }
+
+    /// The message under this identifier will never make room.
+    pub(crate) fn break_counting(&mut self, id: PacketId) {
+        self.outbound.break_place(id, false);
+    }
+
+    /// Forgets the maximum QoS that the broker stated.
+    pub(crate) fn break_limits(&mut self) {
+        self.server.break_limits();
+    }
+
     /// Forgets every filter, so that none is renewed.
     pub(crate) fn break_filters(&mut self) {
         self.filters = Filters::default();

@@ -89,6 +89,8 @@ enum LinkState {
     /// DISCONNECT is out: nothing more may follow it [MQTT-3.14.4-2]. Or the link has to be closed
     /// before anything more is taken from it.
     Closing,
+    /// DISCONNECT of the broker came: nothing follows it on either side.
+    Told,
 }
 
 /// The state machine.
@@ -153,7 +155,7 @@ impl<T> Session<T> {
             self.filters.owe_all();
         }
         let end = match self.link {
-            LinkState::Up => Some(end),
+            LinkState::Up | LinkState::Told => Some(end),
             LinkState::Closing => Some(LinkEnd::Otherwise),
             LinkState::Down | LinkState::Greeting { .. } => None,
         };
@@ -188,7 +190,7 @@ impl<T> Session<T> {
                 self.handle_last_packet(&packet, now);
                 Ok(())
             }
-            LinkState::Down => Ok(()),
+            LinkState::Down | LinkState::Told => Ok(()),
         }
     }
 
@@ -312,34 +314,12 @@ impl<T> Session<T> {
 impl<T> Session<T> {
     /// PUBLISH.
     pub fn publish(&mut self, message: Outgoing, token: T, now: Instant) {
-        if let Some(limit) = self.server.refuses(&message) {
-            let reason = Reason::BrokerLimit(limit);
+        if let Some(reason) = self.reason_not_to_send(&message, now) {
             return self.events.resolve(token, Outcome::NeverSent(reason));
         }
-        if message.expires().is_some_and(|expires| expires <= now) && self.server.is_version_5() {
-            return self
-                .events
-                .resolve(token, Outcome::NeverSent(Reason::Expired));
-        }
         match message.qos() {
-            QoS::AtMostOnce => {
-                let begin = self.output.position();
-                let number = self.number_of(&token);
-                self.outbound
-                    .send_unacknowledged(message, token, &mut self.output, now);
-                self.note_published(begin, now);
-                if let Some(number) = number {
-                    let packet = PacketKind::Publish;
-                    self.note_encoded(
-                        Noted {
-                            packet,
-                            number,
-                            id: 0,
-                        },
-                        false,
-                        begin,
-                    );
-                }
+            QoS::AtMostOnce if self.outbound.lets_pass() => {
+                self.send_unacknowledged(message, token, now, now);
             }
             QoS::AtLeastOnce if self.outbound.lets_publish() => {
                 let entry = Entry::new(Some(token), Body::Publish(message), now);
@@ -348,7 +328,7 @@ impl<T> Session<T> {
                 }
             }
             // Its window may be full. Then no further command is taken, so that all keep their order.
-            QoS::AtLeastOnce | QoS::ExactlyOnce => {
+            QoS::AtMostOnce | QoS::AtLeastOnce | QoS::ExactlyOnce => {
                 self.outbound.wait(token, Body::Publish(message), now);
                 self.send_waiting(now);
             }

@@ -119,19 +119,21 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// Encodes a QoS 0 PUBLISH.
+    /// Encodes a QoS 0 PUBLISH, whose command began at `since`.
     pub(super) fn send_unacknowledged(
         &mut self,
         mut message: Outgoing,
         token: T,
         output: &mut Output,
+        since: Instant,
         now: Instant,
     ) {
         let begin = output.position();
         let expiry = message.expiry(now);
         output.publish(&mut message, None, false, expiry);
         self.suspects.note_company();
-        self.leaving.push_unacknowledged(token, begin, output, now);
+        self.leaving
+            .push_unacknowledged(token, begin, output, since);
     }
 
     /// Lets a command wait for its turn.
@@ -140,9 +142,9 @@ impl<T> Outbound<T> {
     }
 
     /// Lets renewals of these filters wait, ahead of every other command: one filter to a packet if each packet
-    /// is to be tried alone.
-    pub(super) fn renew(&mut self, filters: &[Filter], now: Instant) {
-        let size = match self.suspects.is_off() {
+    /// is to be tried alone, or `alone` says so.
+    pub(super) fn renew(&mut self, filters: &[Filter], alone: bool, now: Instant) {
+        let size = match self.suspects.is_off() && !alone {
             true => FILTERS_PER_PACKET,
             false => 1,
         };
@@ -193,7 +195,7 @@ impl<T> Outbound<T> {
         }
         let has_room = Room {
             qos2: self.qos2_in_flight() < usize::from(self.window_qos2),
-            quota: has_quota,
+            quota: has_quota && self.has_window(),
             requests_pass: self.quota.is_some(),
         };
         let standing = self.standing_suspects();
@@ -202,6 +204,23 @@ impl<T> Outbound<T> {
             .waiting
             .poll(&self.ring, is_renewing, &standing, has_room)?;
         self.reserve(entry)
+    }
+
+    /// With MQTT 5, messages of QoS 0 wait behind others: the next of them, if it may be sent now, and since when its
+    /// command waits.
+    pub(super) fn poll_unacknowledged(
+        &mut self,
+        is_renewing: bool,
+    ) -> Option<(Outgoing, T, Instant)> {
+        let is_renewing = is_renewing && self.suspects.is_off();
+        if self.quota.is_none()
+            || is_renewing
+            || self.recovery.is_resending()
+            || !self.suspects.lets_send()
+        {
+            return None;
+        }
+        self.waiting.poll_unacknowledged()
     }
 
     /// The next renewal, if it may be sent and there is an identifier for it.
@@ -292,7 +311,9 @@ impl<T> Outbound<T> {
         now: Instant,
     ) -> bool {
         let expected = |body: &Body| body.is_publish(QoS::ExactlyOnce);
-        self.complete(id, expected, Some(answer), events, now)
+        let awaited = self.complete(id, expected, Some(answer), events, now);
+        self.has_qos2 |= awaited;
+        awaited
     }
 
     /// From the first PUBREC on the message itself is never sent again [MQTT-4.3.3-1].
@@ -301,7 +322,12 @@ impl<T> Outbound<T> {
     /// released, the broker may take another message under its identifier for the same one, and swallow it. So the
     /// identifier is in use until PUBCOMP, or until the broker has lost the session. That of a command that was given up
     /// is, too, unless it was a PUBREL.
-    pub(super) fn handle_pubrec(&mut self, id: PacketId, now: Instant) -> Released {
+    pub(super) fn handle_pubrec(
+        &mut self,
+        id: PacketId,
+        answer: Option<Box<Answer>>,
+        now: Instant,
+    ) -> Released {
         if self.quota.is_some() && !self.awaits_pubrec(id) {
             self.suspects.note_company();
             return Released::NotFound;
@@ -328,14 +354,14 @@ impl<T> Outbound<T> {
                 ..
             }) => Released::GivenUp,
             Some(entry) if entry.is_given_up() => {
-                entry.body.release(&mut self.next_release);
+                entry.body.release(&mut self.next_release, None);
                 self.given_up -= 1;
                 self.exactly_once += 1;
                 Released::Unknown
             }
             Some(entry) if entry.ever_sent && entry.body.is_publish(QoS::ExactlyOnce) => {
                 self.has_qos2 = true;
-                entry.body.release(&mut self.next_release);
+                entry.body.release(&mut self.next_release, answer);
                 entry.suspicion = Suspicion::default();
                 let is_witness = entry.on_this_link;
                 self.handle_answered(id, is_witness);
@@ -404,7 +430,7 @@ impl<T> Outbound<T> {
         self.in_quota -= usize::from(std::mem::take(&mut entry.in_quota));
         if std::mem::take(&mut entry.shares_identifier) {
             self.exactly_once += usize::from(!entry.is_exactly_once());
-            entry.body.release(&mut self.next_release);
+            entry.body.release(&mut self.next_release, None);
             entry.suspicion = Suspicion::default();
             // Its time goes on from the PUBLISH, if that was sent on this link. PUBREL was.
             if !std::mem::replace(&mut entry.on_this_link, true) {
@@ -444,22 +470,44 @@ impl<T> Outbound<T> {
 
     /// Whether a PUBLISH of QoS 1 may be sent at once. With MQTT 3.1.1 it was asked before the command was handed in.
     pub(super) fn lets_publish(&self) -> bool {
-        self.quota.is_none() || self.has_quota() && !self.has_waiting()
+        self.quota.is_none() || self.has_quota() && self.has_window() && !self.has_waiting()
+    }
+
+    /// Whether a PUBLISH of QoS 0 may be sent at once: with MQTT 5 it overtakes no message that waits.
+    pub(super) fn lets_pass(&self) -> bool {
+        self.quota.is_none() || !self.has_waiting()
+    }
+
+    /// Whether the window has room for one more message. With MQTT 3.1.1 it was asked before the command was handed in.
+    fn has_window(&self) -> bool {
+        self.quota.is_none() || self.in_flight() < usize::from(self.window)
+    }
+
+    /// A message that was given up, where such messages are all that the broker takes at one time. It counts them until it
+    /// answers them, so that no other could be sent on this link.
+    pub(super) fn holds_all_of_the_quota(&self) -> Option<PacketId> {
+        let quota = usize::from(self.quota.filter(|_| self.given_up > 0)?);
+        let is_held = |entry: &Entry<T>| entry.is_given_up() && entry.in_quota;
+        let mut held = self.ring.iter().filter(|(_, entry)| is_held(entry));
+        let (id, _) = held.next()?;
+        (1 + held.count() >= quota).then_some(id)
     }
 
     /// Whether commands may be handed in although there is no room for a PUBLISH, because others are among them that the
     /// broker's quota must not delay [MQTT-3.3.4-8].
     pub(super) fn has_room_for_requests(&self) -> bool {
         self.quota.is_some()
-            && self.suspects.is_off()
+            && (self.suspects.is_off() || self.suspects.wants_witness())
             && self.ring.room() > 0
             && self.waiting.len() < MOST_WAITING
     }
 
     /// Whether PUBREC may come for this identifier, and be answered as one of ours.
     fn awaits_pubrec(&self, id: PacketId) -> bool {
-        self.ring.get(id).is_some_and(|entry| {
-            entry.is_given_up() || entry.is_release() || entry.body.is_publish(QoS::ExactlyOnce)
+        self.ring.get(id).is_some_and(|entry| match &entry.body {
+            Body::Release { .. } => true,
+            Body::GivenUp { until_session_ends } => *until_session_ends,
+            body => entry.ever_sent && body.is_publish(QoS::ExactlyOnce),
         })
     }
 
@@ -468,13 +516,26 @@ impl<T> Outbound<T> {
         self.ring.get(id)
     }
 
-    /// The command under this identifier is not sent. Returns the filters of a renewal.
+    /// The command under this identifier is not sent. A message of QoS 2 that the broker may hold is released. Returns the
+    /// filters of a renewal.
     pub(super) fn end_unsent(
         &mut self,
         id: PacketId,
         reason: Reason,
         events: &mut Events<T>,
     ) -> Vec<String> {
+        if let Some(entry) = self.ring.get_mut(id)
+            && entry.sent_in_session
+            && entry.body.is_publish(QoS::ExactlyOnce)
+        {
+            entry.body.release(&mut self.next_release, None);
+            entry.suspicion = Suspicion::default();
+            self.recovery.send_again(id);
+            if let Some(token) = entry.token.take() {
+                events.resolve(token, Outcome::PerhapsDelivered(reason));
+            }
+            return Vec::new();
+        }
         let Some(entry) = self.ring.remove(id) else {
             return Vec::new();
         };

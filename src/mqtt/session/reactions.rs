@@ -10,8 +10,9 @@ use super::entry::Body;
 use super::event::{Event, LinkLoss};
 use super::inbound::Arrival;
 use super::outbound::Released;
-use super::outcome::Reason;
+use super::outcome::{Outcome, Reason};
 use super::{LinkState, Noted, PacketKind, Session};
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{
     Ack, Answer, Answering, ConnAck5, ConnectReturnCode, Filter, Incoming, Message, PacketId,
     ProtocolError, QoS, ReasonCode,
@@ -103,7 +104,13 @@ impl<T> Session<T> {
             self.filters.owe_all();
             self.outbound.handle_session_lost(&mut self.events);
         }
-        let owed: Vec<_> = self.filters.owed().collect();
+        let owed = self.filters.owed();
+        let is_taken = |filter: &Filter| self.server.takes_filter(filter);
+        let (owed, refused): (Vec<_>, Vec<_>) = owed.partition(is_taken);
+        for Filter { filter, .. } in refused {
+            self.filters.remove(&filter);
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
         if self.outbound.begin_trials(&owed, now) {
             let begin = self.output.position();
             self.liveness.send_ping(None, &mut self.output, now);
@@ -129,9 +136,9 @@ impl<T> Session<T> {
     ) -> Result<(), ProtocolError> {
         match packet {
             Incoming::Publish { id, message } => self.on_publish(id, message)?,
-            Incoming::PubRel(id) => self.on_pubrel(id),
+            Incoming::PubRel(id) => self.on_pubrel(id)?,
             Incoming::PubAck(id) => self.on_puback(id, None, now),
-            Incoming::PubRec(id) => self.on_pubrec(id, now),
+            Incoming::PubRec(id) => self.on_pubrec(id, None, now),
             Incoming::PubComp(id) => self.on_pubcomp(id, None, now),
             Incoming::SubAck { id, granted } => self.on_suback(id, &granted, None, now)?,
             Incoming::UnsubAck(id) => self.on_unsuback(id, None, now)?,
@@ -140,6 +147,7 @@ impl<T> Session<T> {
             }
             Incoming::Disconnect(said) => {
                 self.close();
+                self.link = LinkState::Told;
                 self.events.push(Event::Close(LinkLoss::Disconnected(said)));
             }
             Incoming::PingResp => self.on_pingresp(now),
@@ -166,13 +174,9 @@ impl<T> Session<T> {
         let is_failure = answer.code.is_failure();
         match packet {
             Answering::PubAck => self.on_puback(id, Some(answer), now),
-            Answering::PubRec if is_failure => {
-                let events = &mut self.events;
-                let awaited = self.outbound.handle_refusal(id, answer, events, now);
-                self.on_answer("PUBREC", id, awaited, now);
-            }
-            Answering::PubRec => self.on_pubrec(id, now),
-            Answering::PubRel => self.on_pubrel(id),
+            Answering::PubRec if is_failure => self.on_refusal(id, answer, now),
+            Answering::PubRec => self.on_pubrec(id, Some(answer), now),
+            Answering::PubRel => self.on_pubrel(id)?,
             Answering::PubComp => self.on_pubcomp(id, Some(answer), now),
             Answering::SubAck => {
                 let granted: Vec<_> = answer.codes.iter().map(|code| code.granted()).collect();
@@ -193,13 +197,23 @@ impl<T> Session<T> {
             Incoming::Answered { packet, id, answer } => match packet {
                 Answering::PubAck => self.on_puback(*id, Some(answer.clone()), now),
                 Answering::PubComp => self.on_pubcomp(*id, Some(answer.clone()), now),
+                Answering::PubRec if answer.code.is_failure() => {
+                    self.on_refusal(*id, answer.clone(), now);
+                }
                 _ => {}
             },
             _ => {}
         }
     }
 
-    fn on_pubrel(&mut self, id: PacketId) {
+    fn on_pubrel(&mut self, id: PacketId) -> Result<(), ProtocolError> {
+        if self.inbound.awaits_our_pubrec(id) {
+            return Err(ProtocolError::unexpected(
+                "PUBREL",
+                format!("it came before PUBREC of packet identifier {}", id.value()),
+                "MQTT-4.3.3-4",
+            ));
+        }
         let code = match self.inbound.handle_pubrel(id) {
             true => ReasonCode::SUCCESS,
             false => ReasonCode::PACKET_IDENTIFIER_NOT_FOUND,
@@ -208,6 +222,7 @@ impl<T> Session<T> {
         self.output.acknowledge(Ack::PubComp, id, code);
         self.note_own(PacketKind::PubComp, id.value(), begin);
         self.send_acks();
+        Ok(())
     }
 
     pub(super) fn on_publish(
@@ -246,8 +261,15 @@ impl<T> Session<T> {
         self.on_answer("PUBACK", id, awaited, now);
     }
 
-    pub(super) fn on_pubrec(&mut self, id: PacketId, now: Instant) {
-        let released = self.outbound.handle_pubrec(id, now);
+    /// PUBREC with a failure.
+    fn on_refusal(&mut self, id: PacketId, answer: Box<Answer>, now: Instant) {
+        let events = &mut self.events;
+        let awaited = self.outbound.handle_refusal(id, answer, events, now);
+        self.on_answer("PUBREC", id, awaited, now);
+    }
+
+    pub(super) fn on_pubrec(&mut self, id: PacketId, answer: Option<Box<Answer>>, now: Instant) {
+        let released = self.outbound.handle_pubrec(id, answer, now);
         match released {
             Released::First => {
                 self.send(id, now);
@@ -366,7 +388,12 @@ impl<T> Session<T> {
     /// An acknowledgment came. If it was awaited, there may be room for another packet.
     pub(super) fn on_answer(&mut self, name: &str, id: PacketId, awaited: bool, now: Instant) {
         if !awaited {
-            return self.ignore_unsolicited(name, Some(id));
+            self.ignore_unsolicited(name, Some(id));
+            if self.server.is_version_5() {
+                // A late answer to a command that was given up makes room for another message.
+                self.send_waiting(now);
+            }
+            return;
         }
         if self.outbound.is_trying() {
             self.judge(now);
@@ -385,6 +412,9 @@ impl<T> Session<T> {
             // Those that stood without an answer are awaited again.
             self.liveness.handle_sent(now);
         }
+        if let Some(id) = self.outbound.holds_all_of_the_quota() {
+            self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
+        }
     }
 
     /// The renewals of these filters are given up.
@@ -398,7 +428,8 @@ impl<T> Session<T> {
     /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
     /// that waits.
     pub(super) fn send_renewals(&mut self, owed: &[Filter], now: Instant) {
-        self.outbound.renew(owed, now);
+        let alone = !self.server.takes_together(owed);
+        self.outbound.renew(owed, alone, now);
         while let Some(id) = self.outbound.poll_renewal() {
             self.send(id, now);
         }
@@ -411,13 +442,56 @@ impl<T> Session<T> {
         if !self.outbound.has_waiting() {
             return;
         }
-        while self.link == LinkState::Up
-            && !self.output.is_full()
-            && self.rate.is_open()
-            && let Some(id) = self.outbound.poll_unsent(self.filters.is_renewing())
-        {
-            self.send(id, now);
+        while self.link == LinkState::Up && !self.output.is_full() && self.rate.is_open() {
+            let is_renewing = self.filters.is_renewing();
+            if let Some((message, token, since)) = self.outbound.poll_unacknowledged(is_renewing) {
+                self.send_unacknowledged(message, token, since, now);
+            } else if let Some(id) = self.outbound.poll_unsent(is_renewing) {
+                self.send(id, now);
+            } else {
+                return;
+            }
         }
+    }
+
+    /// Puts a QoS 0 PUBLISH into the output. Its command began at `since`.
+    pub(super) fn send_unacknowledged(
+        &mut self,
+        message: Outgoing,
+        token: T,
+        since: Instant,
+        now: Instant,
+    ) {
+        if let Some(reason) = self.reason_not_to_send(&message, now) {
+            return self.events.resolve(token, Outcome::NeverSent(reason));
+        }
+        let begin = self.output.position();
+        let number = self.number_of(&token);
+        self.outbound
+            .send_unacknowledged(message, token, &mut self.output, since, now);
+        self.note_published(begin, now);
+        if let Some(number) = number {
+            let packet = PacketKind::Publish;
+            self.note_encoded(
+                Noted {
+                    packet,
+                    number,
+                    id: 0,
+                },
+                false,
+                begin,
+            );
+        }
+    }
+
+    /// With MQTT 5: why a message that was never sent must not be, if anything forbids it.
+    pub(super) fn reason_not_to_send(&self, message: &Outgoing, now: Instant) -> Option<Reason> {
+        if !self.server.is_version_5() {
+            return None;
+        }
+        let limit = self.server.refuses(message).map(Reason::BrokerLimit);
+        let has_expired = message.expires().is_some_and(|expires| expires <= now);
+        limit.or(has_expired.then_some(Reason::Expired))
     }
 
     /// Puts the packet under this identifier into the output.
@@ -461,14 +535,12 @@ impl<T> Session<T> {
         let Some(entry) = self.outbound.entry(id) else {
             return false;
         };
-        let expires = match &entry.body {
-            Body::Publish(message) if !entry.ever_sent => message.expires(),
-            _ => None,
+        let reason = match &entry.body {
+            Body::Publish(message) if !entry.ever_sent => self.reason_not_to_send(message, now),
+            body => self.server.refuses_packet(body).map(Reason::BrokerLimit),
         };
-        let reason = match self.server.refuses_packet(&entry.body) {
-            Some(limit) => Reason::BrokerLimit(limit),
-            None if expires.is_some_and(|expires| expires <= now) => Reason::Expired,
-            None => return false,
+        let Some(reason) = reason else {
+            return false;
         };
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);

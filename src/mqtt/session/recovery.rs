@@ -35,7 +35,7 @@ impl Recovery {
         for (id, entry) in ring.in_order() {
             match entry.body {
                 _ if entry.on_this_link || entry.is_given_up() => {}
-                Body::Release { order } => releases.push((order, id)),
+                Body::Release { order, .. } => releases.push((order, id)),
                 _ => self.resending.push_back(id),
             }
         }
@@ -126,7 +126,8 @@ mod tests {
     }
 
     fn release(order: u64) -> Body {
-        Body::Release { order }
+        let answer = None;
+        Body::Release { order, answer }
     }
 
     fn value(id: PacketId) -> u16 {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::entry::Body;
+use super::entry::{Body, FILTERS_PER_PACKET};
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{BrokerLimit, ConnAck5, ConnectTerms, Filter};
 use crate::mqtt::topic::{has_wildcards, is_shared};
@@ -107,17 +107,35 @@ impl Server {
         None
     }
 
+    /// Whether the broker takes a SUBSCRIBE for this filter alone.
+    pub(super) fn takes_filter(&self, filter: &Filter) -> bool {
+        let alone = std::slice::from_ref(filter);
+        self.refuses_filters(alone).is_none() && self.takes_together(alone)
+    }
+
+    /// Whether none of the packets is too large that have as many of these filters as they can.
+    pub(super) fn takes_together(&self, filters: &[Filter]) -> bool {
+        let mut packets = filters.chunks(FILTERS_PER_PACKET);
+        packets.all(|packet| self.refuses_subscribe(packet).is_none())
+    }
+
+    /// The limit that SUBSCRIBE for these filters exceeds by its length, if it does.
+    fn refuses_subscribe(&self, packet: &[Filter]) -> Option<BrokerLimit> {
+        let takes_identifiers = self.connack.as_ref()?.identifiers_available;
+        let identifier = packet.first().and_then(|first| first.options.identifier);
+        let identifier = identifier.filter(|_| takes_identifiers);
+        self.refuses_length(subscribe_length5(packet, identifier))
+    }
+
     /// The limit that the packet exceeds that is to be sent next, if any.
     pub(super) fn refuses_packet(&self, body: &Body) -> Option<BrokerLimit> {
-        let connack = self.connack.as_ref()?;
+        self.connack.as_ref()?;
         match body {
             Body::Publish(message) => self.refuses(message),
             Body::Subscribe(asked) => {
                 let packet = asked.packet();
-                let identifier = packet.first().and_then(|first| first.options.identifier);
-                let identifier = identifier.filter(|_| connack.identifiers_available);
                 let refused = self.refuses_filters(packet);
-                refused.or_else(|| self.refuses_length(subscribe_length5(packet, identifier)))
+                refused.or_else(|| self.refuses_subscribe(packet))
             }
             Body::Unsubscribe(left) => self.refuses_length(unsubscribe_length5(left.packet())),
             Body::Release { .. } | Body::GivenUp { .. } => None,
@@ -133,5 +151,14 @@ impl Server {
     /// How many the broker may send.
     pub(super) fn own_receive_maximum(&self) -> Option<u16> {
         Some(self.terms.as_ref()?.receive_maximum)
+    }
+}
+
+#[cfg(test)]
+impl Server {
+    pub(super) fn break_limits(&mut self) {
+        if let Some(connack) = &mut self.connack {
+            connack.maximum_qos = crate::mqtt::packet::QoS::ExactlyOnce;
+        }
     }
 }

@@ -7,9 +7,11 @@
 //! loop's thread.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
-use super::entry::Entry;
+use super::entry::{Body, Entry};
 use super::ring::Ring;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::PacketId;
 
 /// The commands, in order.
@@ -18,6 +20,8 @@ pub(super) struct Waiting<T> {
     entries: VecDeque<Entry<T>>,
     /// The request under way that the first must not overtake, if one was found.
     held_by: Option<PacketId>,
+    /// How many of them are requests.
+    requests: usize,
 }
 
 /// The room for messages.
@@ -36,18 +40,21 @@ impl<T> Default for Waiting<T> {
         Waiting {
             entries: VecDeque::new(),
             held_by: None,
+            requests: 0,
         }
     }
 }
 
 impl<T> Waiting<T> {
     pub(super) fn push_back(&mut self, entry: Entry<T>) {
+        self.requests += usize::from(entry.is_request());
         self.entries.push_back(entry);
     }
 
     pub(super) fn push_front(&mut self, entry: Entry<T>) {
         // Another request may have held the one that stood first until now.
         self.held_by = None;
+        self.requests += usize::from(entry.is_request());
         self.entries.push_front(entry);
     }
 
@@ -56,6 +63,7 @@ impl<T> Waiting<T> {
         self.held_by = None;
         let rest = self.entries.iter().rposition(is_rest_for(&request));
         let place = rest.map_or(0, |place| place + 1);
+        self.requests += 1;
         self.entries.insert(place, request);
     }
 
@@ -75,10 +83,12 @@ impl<T> Waiting<T> {
         }
         let is_held_back =
             !room.qos2 && first.is_exactly_once() || !room.quota && first.is_publish();
+        // One of QoS 0 has no identifier, and another way out.
+        let is_held_back = is_held_back || first.is_unacknowledged();
         let place = match is_held_back {
             false if self.would_overtake(ring, standing) => return None,
             false => 0,
-            true if !room.requests_pass => return None,
+            true if !room.requests_pass || self.requests == 0 => return None,
             true => {
                 let place = self.entries.iter().position(Entry::is_request)?;
                 if find_request_before(&self.entries[place], ring, standing).is_some() {
@@ -88,6 +98,7 @@ impl<T> Waiting<T> {
             }
         };
         let mut first = self.entries.remove(place)?;
+        self.requests -= usize::from(first.is_request());
         first.has_overtaken |=
             !standing.is_empty() && find_request_before(&first, ring, &[]).is_some();
         Some(first)
@@ -98,17 +109,44 @@ impl<T> Waiting<T> {
         if ring.room() == 0 || !self.entries.front()?.is_renewal() {
             return None;
         }
+        self.requests -= 1;
         self.entries.pop_front()
+    }
+
+    /// Takes the first command if it is a message of QoS 0, and since when it waits.
+    pub(super) fn poll_unacknowledged(&mut self) -> Option<(Outgoing, T, Instant)> {
+        if !self.entries.front()?.is_unacknowledged() {
+            return None;
+        }
+        let first = self.entries.pop_front()?;
+        match (first.body, first.token) {
+            (Body::Publish(message), Some(token)) => Some((message, token, first.since)),
+            _ => None,
+        }
+    }
+
+    /// Takes every message of QoS 0.
+    pub(super) fn take_unacknowledged(&mut self) -> Vec<T> {
+        let (gone, left) = self
+            .entries
+            .drain(..)
+            .partition(|entry| entry.is_unacknowledged());
+        self.entries = left;
+        let gone: VecDeque<Entry<T>> = gone;
+        gone.into_iter().filter_map(|entry| entry.token).collect()
     }
 
     /// The link is gone. Renewals are made anew on the next one.
     pub(super) fn handle_link_lost(&mut self) {
         self.held_by = None;
         self.entries.retain(|entry| !entry.is_renewal());
+        let requests = self.entries.iter().filter(|entry| entry.is_request());
+        self.requests = requests.count();
     }
 
     /// Takes all of them out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry<T>> + use<T> {
+        self.requests = 0;
         std::mem::take(&mut self.entries).into_iter()
     }
 
@@ -165,9 +203,7 @@ fn overlaps<'a, T>(filters: impl Iterator<Item = &'a str>) -> impl Fn(&Entry<T>)
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use super::super::entry::{Body, Subscribing, Unsubscribing};
+    use super::super::entry::{Subscribing, Unsubscribing};
     use super::*;
     use crate::mqtt::packet::{Filter, Publish, QoS};
 

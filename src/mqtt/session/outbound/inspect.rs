@@ -24,8 +24,21 @@ impl<T> Outbound<T> {
         use std::hash::Hash;
 
         (&self.ring, &self.waiting, &self.leaving).hash(state);
+        (self.quota, self.in_quota).hash(state);
         self.recovery.hash_state(state);
         self.suspects.hash_state(state);
+    }
+
+    pub(in crate::mqtt::session) fn quota(&self) -> Option<u16> {
+        self.quota
+    }
+
+    pub(in crate::mqtt::session) fn break_place(&mut self, id: PacketId, makes_room: bool) {
+        if let Some(entry) = self.ring.get_mut(id)
+            && std::mem::take(&mut entry.in_quota)
+        {
+            self.in_quota -= usize::from(makes_room);
+        }
     }
 
     pub(in crate::mqtt::session) fn suspects_to_break(&mut self) -> &mut Suspects {

@@ -53,6 +53,11 @@ impl<T> Outbound<T> {
         self.wait_again();
         self.leaving
             .end_unacknowledged(taken, Outcome::NeverSent, Reason::LinkLost, events);
+        if self.quota.is_some() {
+            for token in self.waiting.take_unacknowledged() {
+                events.resolve(token, Outcome::NeverSent(Reason::LinkLost));
+            }
+        }
         refused
     }
 

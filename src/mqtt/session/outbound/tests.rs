@@ -80,9 +80,9 @@ fn each_quality_of_service_ends_with_its_own_acknowledgment() {
         t.resolved(),
         Some((1, Outcome::delivered(1, Duration::ZERO)))
     );
-    let pubrec = t.outbound.handle_pubrec(exactly, t.now);
+    let pubrec = t.outbound.handle_pubrec(exactly, None, t.now);
     assert_eq!(pubrec, Released::First);
-    let pubrec = t.outbound.handle_pubrec(exactly, t.now);
+    let pubrec = t.outbound.handle_pubrec(exactly, None, t.now);
     assert_eq!(pubrec, Released::Again);
     assert_eq!(t.resolved(), None);
     assert!(
@@ -112,7 +112,7 @@ fn a_pubrec_for_what_is_not_known_takes_the_identifier_until_pubcomp() {
         // There are only eight.
         (beyond, Released::UnknownInUse),
     ] {
-        assert_eq!(t.outbound.handle_pubrec(id, t.now), expected);
+        assert_eq!(t.outbound.handle_pubrec(id, None, t.now), expected);
     }
     assert_eq!((t.outbound.in_flight(), t.outbound.unresolved()), (2, 1));
     assert!(t.outbound.handle_puback(once, None, &mut t.events, t.now));

@@ -195,7 +195,7 @@ impl<T> Outbound<T> {
         entry.on_this_link = false;
         if entry.body.is_publish(QoS::ExactlyOnce) {
             // The broker may hold the identifier: it is free on both sides after PUBREL and PUBCOMP.
-            entry.body.release(&mut self.next_release);
+            entry.body.release(&mut self.next_release, None);
             self.recovery.send_again(id);
         } else {
             let until_session_ends = entry.is_release();

@@ -37,6 +37,8 @@ mod timing;
 mod transcript;
 #[cfg(test)]
 mod trials;
+#[cfg(test)]
+mod version5;
 
 #[cfg(test)]
 pub(crate) use transcript::Transcript;

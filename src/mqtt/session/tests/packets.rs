@@ -5,10 +5,12 @@ use std::sync::Arc;
 use rumqttc::mqttbytes::v4;
 
 use super::QOS;
-use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message, PacketId};
+use crate::mqtt::packet::{Answer, ConnectReturnCode, Incoming, Message, PacketId};
 use crate::mqtt::session::Outcome;
+use crate::mqtt::v4::tests::wire::FromClient;
+use crate::mqtt::v5::tests::wire::FromClient5;
 
-fn id(value: u16) -> PacketId {
+pub(super) fn id(value: u16) -> PacketId {
     PacketId::new(value).unwrap()
 }
 
@@ -123,16 +125,94 @@ pub(super) fn packet_text(packet: &v4::Packet) -> String {
     }
 }
 
-/// `delivered x2`, `delivered x1 [1 0]`, `refused [1 -]`, `perhaps LinkLost`, `cancelled ...`.
+/// As [`packet_text`], with what MQTT 5 adds where there is any: `PUBREL 1 0x92`, `SUBSCRIBE id=1 sub=7 a:1/nl/rap/rh1`.
+pub(super) fn packet_text5(FromClient5 { packet, more }: &FromClient5<'_>) -> String {
+    let code = match more.code {
+        0 => String::new(),
+        code => format!(" 0x{code:02X}"),
+    };
+    match packet {
+        FromClient::Connect { clean_session } => {
+            let clean = u8::from(*clean_session);
+            format!("CONNECT clean={clean} keep={}", more.keep_alive)
+        }
+        FromClient::Publish {
+            dup,
+            qos,
+            retain,
+            topic,
+            id,
+            payload,
+        } => {
+            let mut text = String::from("PUBLISH");
+            if *id != 0 {
+                text += &format!(" id={id}");
+            }
+            text += &format!(" qos={qos}");
+            for (is_set, name) in [(dup, " dup"), (retain, " retain")] {
+                if *is_set {
+                    text += name;
+                }
+            }
+            if let Some(seconds) = more.expiry {
+                text += &format!(" expiry={seconds}");
+            }
+            let payload = String::from_utf8_lossy(payload);
+            format!("{text} {topic} {payload:?}")
+        }
+        FromClient::PubAck(id) => format!("PUBACK {id}{code}"),
+        FromClient::PubRec(id) => format!("PUBREC {id}{code}"),
+        FromClient::PubRel(id) => format!("PUBREL {id}{code}"),
+        FromClient::PubComp(id) => format!("PUBCOMP {id}{code}"),
+        FromClient::Subscribe { id, filters } => {
+            let mut text = format!("SUBSCRIBE id={id}");
+            if let Some(identifier) = more.identifier {
+                text += &format!(" sub={identifier}");
+            }
+            for ((filter, qos), options) in filters.iter().zip(&more.options) {
+                text += &format!(" {filter}:{qos}");
+                for (bits, name) in [(4, "/nl"), (8, "/rap"), (0x10, "/rh1"), (0x20, "/rh2")] {
+                    if options & bits != 0 {
+                        text += name;
+                    }
+                }
+            }
+            text
+        }
+        FromClient::Unsubscribe { id, filters } => {
+            format!("UNSUBSCRIBE id={id} {}", filters.join(" "))
+        }
+        FromClient::PingReq => "PINGREQ".into(),
+        FromClient::Disconnect => format!("DISCONNECT{code}"),
+    }
+}
+
+/// ` 0x87`, or ` 0x87 [0x01 0x87]` where there is a code for each filter.
+fn answer_text(answer: Option<&Answer>) -> String {
+    let Some(answer) = answer else {
+        return String::new();
+    };
+    let codes = answer.codes.iter();
+    let codes: Vec<_> = codes
+        .map(|code| format!("0x{:02X}", code.value()))
+        .collect();
+    match codes.is_empty() {
+        true => format!(" 0x{:02X}", answer.code.value()),
+        false => format!(" 0x{:02X} [{}]", answer.code.value(), codes.join(" ")),
+    }
+}
+
+/// `delivered x2`, `delivered x1 [1 0]`, `refused [1 -]`, with MQTT 5 `refused [] 0x87`, `perhaps LinkLost`, `cancelled ...`.
 pub(super) fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered {
             attempts, granted, ..
         } => {
             let granted: Vec<_> = granted.iter().map(ToString::to_string).collect();
+            let words = answer_text(outcome.answer());
             match granted.is_empty() {
-                true => format!("delivered x{attempts}"),
-                false => format!("delivered x{attempts} [{}]", granted.join(" ")),
+                true => format!("delivered x{attempts}{words}"),
+                false => format!("delivered x{attempts} [{}]{words}", granted.join(" ")),
             }
         }
         Outcome::Refused { granted, .. } => {
@@ -140,7 +220,8 @@ pub(super) fn outcome_text(outcome: &Outcome) -> String {
                 .iter()
                 .map(|g| g.map_or("-".to_owned(), |qos| qos.to_string()))
                 .collect();
-            format!("refused [{}]", granted.join(" "))
+            let words = answer_text(outcome.answer());
+            format!("refused [{}]{words}", granted.join(" "))
         }
         Outcome::NeverSent(reason) => format!("never sent {reason:?}"),
         Outcome::PerhapsDelivered(reason) => format!("perhaps {reason:?}"),

@@ -57,7 +57,7 @@ impl Transcript {
         self
     }
 
-    fn waits_for_answers(&mut self) {
+    pub(super) fn waits_for_answers(&mut self) {
         while self.notes.is_empty() {
             self.passes_one_timer();
         }
@@ -69,6 +69,10 @@ impl Transcript {
         self.at(due);
         while let Some(at) = self.sent.iter().position(|sent| *sent == Packet::PingReq) {
             self.sent.remove(at);
+            self.receives(Incoming::PingResp);
+        }
+        while let Some(at) = self.sent5.iter().position(|sent| sent == "PINGREQ") {
+            self.sent5.remove(at);
             self.receives(Incoming::PingResp);
         }
     }

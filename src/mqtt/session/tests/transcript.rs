@@ -19,15 +19,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::v4;
 
-use super::packets::{connack, outcome_text, packet_text, puback, suback};
-use crate::mqtt::packet::{Connect, ConnectReturnCode, Filter, Incoming, Publish, QoS, ReasonCode};
+use super::packets::{connack, outcome_text, packet_text, packet_text5, puback, suback};
+use crate::mqtt::outgoing::Outgoing;
+use crate::mqtt::packet::{
+    Connect, ConnectReturnCode, ConnectTerms, Filter, Incoming, Publish, QoS, ReasonCode,
+};
 use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{
     DeliveryId, Event, LinkEnd, LinkLoss, OnSessionLost, Outcome, Reason, Session, SessionOptions,
 };
+use crate::mqtt::v5::tests::wire::from_client5;
 
 /// A test that takes longer does more work than it should.
 pub(super) const HANG: Duration = Duration::from_secs(30);
@@ -41,6 +45,8 @@ pub(super) type Token = u32;
 pub(crate) struct Transcript {
     pub(super) session: Session<Token>,
     pub(super) clean_session: bool,
+    /// The terms of CONNECT of MQTT 5; without them the link speaks MQTT 3.1.1.
+    pub(super) terms: Option<ConnectTerms>,
     pub(super) base: Instant,
     pub(super) now: Instant,
     /// Whether the link takes no bytes.
@@ -48,6 +54,8 @@ pub(crate) struct Transcript {
     /// Bytes that the link took and that are not a whole packet yet.
     pub(super) partial: BytesMut,
     pub(super) sent: VecDeque<v4::Packet>,
+    /// As text, in place of `sent` where the link speaks MQTT 5.
+    pub(super) sent5: VecDeque<String>,
     pub(super) next_token: Token,
     pub(super) open: BTreeSet<Token>,
     pub(super) outcomes: BTreeMap<Token, Outcome>,
@@ -88,11 +96,13 @@ impl Transcript {
         Transcript {
             session: Session::new(options, now),
             clean_session: false,
+            terms: None,
             base: now,
             now,
             stalled: false,
             partial: BytesMut::new(),
             sent: VecDeque::new(),
+            sent5: VecDeque::new(),
             next_token: 0,
             open: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -168,20 +178,19 @@ impl Transcript {
 
     /// A link is there; CONNECT goes out and nothing else.
     pub(super) fn links_up(&mut self) -> &mut Self {
+        let has_session = self.terms.is_none() || self.session.keeps_session(self.now);
         let connect = Connect {
             client_id: "me",
-            clean_session: self.clean_session,
+            clean_session: self.clean_session || !has_session,
             keep_alive: 60,
             last_will: None,
             credentials: None,
-            terms: None,
+            terms: self.terms.as_ref(),
         };
         self.session.handle_link_up(&connect, self.now);
+        let clean = u8::from(connect.clean_session);
         self.step();
-        self.sends(&format!(
-            "CONNECT clean={} keep=60",
-            u8::from(self.clean_session)
-        ))
+        self.sends(&format!("CONNECT clean={clean} keep=60"))
     }
 
     pub(super) fn connack(&mut self, session_present: bool) -> &mut Self {
@@ -213,6 +222,16 @@ impl Transcript {
     pub(super) fn publish(&mut self, topic: &str, qos: usize, payload: &str) -> Token {
         let publish = Publish::new(topic, QOS[qos], payload.to_owned());
         self.command(|session, token, now| session.publish(publish.into(), token, now))
+    }
+
+    /// A message whose expiry counts from now.
+    pub(super) fn publish_all(&mut self, publish: Publish) -> Token {
+        let outgoing = Outgoing::pushed(publish, self.now);
+        self.command(|session, token, now| session.publish(outgoing, token, now))
+    }
+
+    pub(super) fn subscribe_with(&mut self, filters: Vec<Filter>) -> Token {
+        self.command(|session, token, now| session.subscribe(filters, token, now))
     }
 
     pub(super) fn subscribe(&mut self, filters: &[(&str, u8)]) -> Token {
@@ -279,6 +298,15 @@ impl Transcript {
         error.rule()
     }
 
+    /// The broker sends what it must not send. The session says so, and the link is to be closed. Gives the violated
+    /// clause.
+    pub(super) fn breaks_off(&mut self, packet: Incoming) -> &'static str {
+        let error = self.session.handle_packet(packet, self.now).unwrap_err();
+        assert!(self.session.break_off(error.answer()));
+        self.step();
+        error.rule()
+    }
+
     /// The link takes this many bytes and then no more until [`Transcript::flows`].
     pub(super) fn stalls_after(&mut self, bytes: usize) -> &mut Self {
         self.stalled = false;
@@ -295,8 +323,9 @@ impl Transcript {
     }
 
     fn command(&mut self, submit: impl FnOnce(&mut Session<Token>, Token, Instant)) -> Token {
+        let wants_requests = self.terms.is_some() && self.session.wants_requests();
         assert!(
-            self.session.wants_commands(),
+            self.session.wants_commands() || wants_requests,
             "the session takes no command now"
         );
         let token = self.next_token;
@@ -312,8 +341,9 @@ impl Transcript {
 impl Transcript {
     /// The next packet on the wire.
     pub(crate) fn sends(&mut self, packet: &str) -> &mut Self {
-        let sent = self.sent.pop_front();
-        assert_eq!(sent.as_ref().map(packet_text).as_deref(), Some(packet));
+        let sent = self.sent.pop_front().as_ref().map(packet_text);
+        let sent = sent.or_else(|| self.sent5.pop_front());
+        assert_eq!(sent.as_deref(), Some(packet));
         self
     }
 
@@ -359,6 +389,7 @@ impl Transcript {
     pub(crate) fn silent(&mut self) -> &mut Self {
         let sent: Vec<_> = self.sent.iter().map(packet_text).collect();
         assert_eq!(sent, [""; 0]);
+        assert_eq!(self.sent5, [""; 0]);
         assert_eq!(self.outcomes, BTreeMap::new());
         assert!(self.messages.is_empty(), "{:?}", self.messages);
         assert!(self.notes.is_empty(), "{:?}", self.notes);
@@ -411,6 +442,16 @@ impl Transcript {
         if taken > 0 {
             self.session.handle_written(taken, self.now);
         }
+        while self.terms.is_some() && !self.partial.is_empty() {
+            match from_client5(&self.partial) {
+                Ok((packet, length)) => {
+                    self.sent5.push_back(packet_text5(&packet));
+                    self.partial.advance(length);
+                }
+                Err(error) if error.contains("sends half a") => return,
+                Err(error) => panic!("{error}"),
+            }
+        }
         while !self.partial.is_empty() {
             match v4::Packet::read(&mut self.partial, 1 << 20) {
                 Ok(packet) => self.sent.push_back(packet),
@@ -448,6 +489,11 @@ impl Transcript {
             Event::Close(LinkLoss::Protocol(error)) => panic!("{error}"),
             Event::Close(LinkLoss::AckTimeout(id)) => {
                 self.notes.push_back(format!("close AckTimeout {id}"));
+            }
+            Event::Close(LinkLoss::Disconnected(said)) => {
+                let code = said.code.value();
+                self.notes
+                    .push_back(format!("close DISCONNECT 0x{code:02X}"));
             }
             Event::Close(loss) => self.notes.push_back(format!("close {loss:?}")),
         }

@@ -37,7 +37,7 @@ pub(in crate::mqtt) enum FromClient<'a> {
 
 /// The length of the fixed header and of the whole packet [2.2.3]. Returns `None` while bytes of the remaining
 /// length are missing.
-fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
+pub(in crate::mqtt) fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
     let mut remaining = 0;
     for place in 1..=4 {
         let Some(byte) = bytes.get(place) else {
@@ -54,25 +54,25 @@ fn lengths(bytes: &[u8]) -> Result<Option<(usize, usize)>, &'static str> {
 }
 
 /// Takes fields off the front of a packet's body. Each method returns `None` for a field that is cut off or wrong.
-struct Fields<'a>(&'a [u8]);
+pub(in crate::mqtt) struct Fields<'a>(pub(in crate::mqtt) &'a [u8]);
 
 impl<'a> Fields<'a> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(in crate::mqtt) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<u16> {
+    pub(in crate::mqtt) fn number(&mut self) -> Option<u16> {
         Some(u16::from(self.byte()?) << 8 | u16::from(self.byte()?))
     }
 
-    fn identifier(&mut self) -> Option<u16> {
+    pub(in crate::mqtt) fn identifier(&mut self) -> Option<u16> {
         self.number().filter(|id| *id != 0)
     }
 
     /// A string as [1.5.3] defines it: UTF-8, without U+0000.
-    fn text(&mut self) -> Option<&'a str> {
+    pub(in crate::mqtt) fn text(&mut self) -> Option<&'a str> {
         let length = usize::from(self.number()?);
         let bytes = self.0.get(..length)?;
         self.0 = &self.0[length..];
@@ -80,17 +80,17 @@ impl<'a> Fields<'a> {
         (!bytes.contains(&0)).then_some(text)
     }
 
-    fn topic(&mut self) -> Option<&'a str> {
+    pub(in crate::mqtt) fn topic(&mut self) -> Option<&'a str> {
         let topic = self.text()?;
         let wrong = topic.is_empty() || topic.bytes().any(|b| b == b'+' || b == b'#');
         (!wrong).then_some(topic)
     }
 
-    fn filter(&mut self) -> Option<&'a str> {
+    pub(in crate::mqtt) fn filter(&mut self) -> Option<&'a str> {
         self.text().filter(|filter| !filter.is_empty())
     }
 
-    fn end<T>(self, whole: T) -> Option<T> {
+    pub(in crate::mqtt) fn end<T>(self, whole: T) -> Option<T> {
         self.0.is_empty().then_some(whole)
     }
 }

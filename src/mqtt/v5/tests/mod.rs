@@ -7,6 +7,7 @@ mod judged;
 #[cfg(test)]
 mod received;
 mod stream;
+pub(in crate::mqtt) mod wire;
 mod written;
 
 pub use stream::decode5_stream;

@@ -7,7 +7,8 @@
 
 mod exploration;
 
-use super::super::rules::{FAULTS, Fault, needs_suspects};
+use super::super::rules::{FAULTS, Fault, needs_suspects, needs_version5};
+use super::world::Offer;
 use exploration::{Budget, explore};
 
 /// Fewer bytes than any two messages of the server have.
@@ -198,11 +199,152 @@ fn every_interleaving_of_requests_that_links_are_lost_with() {
     no_violation("requests that are suspected", budget, 1, 10_000);
 }
 
+/// A broker of MQTT 5 that takes so many messages at one time, on the first link and on the others.
+const fn takes(receive_maximum: [u16; 2]) -> Option<Offer> {
+    Some(Offer {
+        receive_maximum,
+        maximum_qos: [2, 2],
+    })
+}
+
+#[test]
+fn every_interleaving_of_publishes_within_a_quota_and_losses() {
+    let budget = Budget {
+        publishes: [1, 1, 1],
+        losses: 2,
+        forgets: 1,
+        refusals: 1,
+        offer: takes([2, 1]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: a quota and losses", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_requests_that_pass_messages() {
+    let budget = Budget {
+        publishes: [0, 2, 0],
+        subscribes: 1,
+        unsubscribes: 1,
+        losses: 1,
+        refusals: 1,
+        offer: takes([1, 1]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: requests that pass messages", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_refusals() {
+    let budget = Budget {
+        publishes: [0, 2, 1],
+        losses: 1,
+        refusals: 2,
+        disconnects: 1,
+        offer: takes([1, 2]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: refusals", budget, 1, 10_000);
+}
+
+/// The broker of the second link takes less.
+#[test]
+fn every_interleaving_of_limits_that_change_with_the_link() {
+    let budget = Budget {
+        publishes: [1, 1, 2],
+        losses: 2,
+        forgets: 1,
+        offer: Some(Offer {
+            receive_maximum: [2, 2],
+            maximum_qos: [2, 1],
+        }),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: limits that change", budget, 1, 10_000);
+}
+
+#[test]
+fn every_interleaving_of_stray_acknowledgments_of_mqtt_5() {
+    let budget = Budget {
+        publishes: [0, 1, 1],
+        subscribes: 1,
+        losses: 1,
+        strays: 1,
+        offer: takes([1, 1]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: stray acknowledgments", budget, 1, 5_000);
+}
+
+#[test]
+fn every_interleaving_of_messages_of_mqtt_5() {
+    let budget = Budget {
+        subscribes: 1,
+        messages: [1, 1],
+        early: 1,
+        losses: 2,
+        forgets: 1,
+        disconnects: 1,
+        offer: takes([1, 1]),
+        room: ROOM_FOR_ONE,
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: messages", budget, 1, 10_000);
+}
+
+/// One that stands without an answer takes all of the quota, and only a request can be the witness.
+#[test]
+fn every_interleaving_of_suspects_that_take_the_quota() {
+    let budget = Budget {
+        publishes: [0, 2, 0],
+        subscribes: 1,
+        losses: 1,
+        suspects: Some((1, 2)),
+        waits: 4,
+        disconnects: 1,
+        offer: takes([1, 1]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: suspects and the quota", budget, 1, 10_000);
+}
+
 /// The largest worlds. They take minutes in a build that is not optimised, so only an optimised one without debug
 /// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
 #[cfg(not(debug_assertions))]
 mod large {
-    use super::{Budget, ROOM_FOR_ONE, in_two_packets, no_violation};
+    use super::{Budget, Offer, ROOM_FOR_ONE, in_two_packets, no_violation, takes};
+
+    #[test]
+    fn every_interleaving_of_more_publishes_within_a_quota_and_losses() {
+        let budget = Budget {
+            publishes: [1, 2, 1],
+            subscribes: 1,
+            losses: 2,
+            forgets: 1,
+            refusals: 1,
+            offer: takes([2, 1]),
+            ..Budget::default()
+        };
+        no_violation("MQTT 5: more within a quota", budget, 16, 100_000);
+    }
+
+    #[test]
+    fn every_interleaving_of_everything_in_mqtt_5() {
+        let budget = Budget {
+            publishes: [0, 1, 2],
+            subscribes: 1,
+            messages: [1, 0],
+            losses: 2,
+            refusals: 1,
+            disconnects: 1,
+            offer: Some(Offer {
+                receive_maximum: [1, 2],
+                maximum_qos: [2, 1],
+            }),
+            ..Budget::default()
+        };
+        no_violation("MQTT 5: everything", budget, 16, 100_000);
+    }
 
     #[test]
     fn every_interleaving_of_requests_in_two_packets_that_stand_beside_a_publish() {
@@ -355,8 +497,42 @@ fn every_fault_is_noticed() {
         unsubscribes: 1,
         ..Budget::default()
     };
+    let within_a_quota = Budget {
+        publishes: [0, 2, 0],
+        losses: 1,
+        refusals: 1,
+        offer: takes([1, 1]),
+        ..Budget::default()
+    };
     for (fault, words) in FAULTS {
         let budget = match fault {
+            Fault::QuotaOfEarlierLink => Budget {
+                offer: takes([2, 1]),
+                ..within_a_quota
+            },
+            Fault::QuotaFreedAtPubrec | Fault::RefusalIsReleased => Budget {
+                publishes: [0, 1, 1],
+                ..within_a_quota
+            },
+            Fault::RequestHeld => Budget {
+                publishes: [0, 0, 2],
+                subscribes: 1,
+                ..within_a_quota
+            },
+            Fault::LimitIgnored => Budget {
+                publishes: [0, 0, 1],
+                offer: Some(Offer {
+                    receive_maximum: [1, 1],
+                    maximum_qos: [1, 1],
+                }),
+                ..within_a_quota
+            },
+            Fault::SentAndNeverSent => Budget {
+                publishes: [0, 0, 1],
+                forgets: 1,
+                ..within_a_quota
+            },
+            _ if needs_version5(fault) => within_a_quota,
             Fault::GivenUpAtOnce | Fault::IdleCut => suspected_twice,
             Fault::CompanyForgotten => suspected_with_company,
             Fault::GivenUpWithoutWitness => standing_while_pinged,

@@ -8,8 +8,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::super::options;
-use super::super::rules::{FAULTS, Fault, Rule, needs_suspects};
-use super::world::{Step, World};
+use super::super::rules::{FAULTS, Fault, Rule, needs_suspects, needs_version5};
+use super::world::{Offer, Step, World};
 use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::SessionOptions;
 
@@ -42,6 +42,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Step(Step::Ping)),
         4 => (0..3_u8).prop_map(|qos| Happening::Step(Step::Message(qos))),
         6 => (1..4_u8).prop_map(Happening::Takes),
+        1 => Just(Happening::Step(Step::Refuse)),
         8 => any::<usize>().prop_map(|place| Happening::Step(Step::Receive(place))),
         1 => any::<usize>().prop_map(|place| Happening::Step(Step::Accept(place))),
         2 => any::<usize>().prop_map(|place| Happening::Step(Step::AcceptEarly(place))),
@@ -67,7 +68,16 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
     prop::collection::vec(happening(), 1..120)
 }
 
-fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
+fn play(story: &Story, fault: Fault) -> Rule {
+    play_with(story, None, fault)
+}
+
+/// With an offer the links speak MQTT 5.
+fn play_with(
+    (story, few_identifiers, little_room): &Story,
+    offer: Option<Offer>,
+    fault: Fault,
+) -> Rule {
     let options = SessionOptions {
         max_inflight: 20,
         max_inflight_qos2: 3,
@@ -81,10 +91,18 @@ fn play((story, few_identifiers, little_room): &Story, fault: Fault) -> Rule {
         given_up_after: 5,
         ..options()
     };
-    let mut world = World::new(options, true, fault, Instant::now());
+    let identifiers = options.identifiers;
+    // A client without a session asks for a clean start, so that it is never mistaken.
+    let mut world = World::new(options, offer.is_none(), fault, Instant::now());
+    if let Some(offer) = offer {
+        world = world.speaks_version5(offer, identifiers);
+    }
     connect(&mut world)?;
     for happening in story {
         match happening {
+            // MQTT 5 alone has such a server, and such an answer to what is not known.
+            Happening::Step(Step::Refuse) if offer.is_none() => {}
+            Happening::Step(Step::Stray(_)) if offer.is_some() => {}
             Happening::Step(step) => apply_if_possible(&mut world, step)?,
             Happening::Takes(packets) => {
                 for _ in 0..*packets {
@@ -139,6 +157,7 @@ fn apply_if_possible(world: &mut World, step: &Step) -> Rule {
     let harness = &world.harness;
     let step = match step {
         Step::Serve if harness.sent.is_empty() => None,
+        Step::Refuse => world.may_refuse().then_some(Step::Refuse),
         Step::Receive(_) if harness.closing => None,
         Step::Stray(packet) => {
             let can_come = harness.session.is_up() && !harness.record.expects(packet);
@@ -151,7 +170,7 @@ fn apply_if_possible(world: &mut World, step: &Step) -> Rule {
             at.map(Step::AcceptEarly)
         }
         Step::Serve | Step::Message(_) => Some(step.clone()),
-        command => harness.session.wants_commands().then(|| command.clone()),
+        command => harness.takes_commands().then(|| command.clone()),
     };
     step.map_or(Ok(()), |step| world.apply(&step))
 }
@@ -163,13 +182,25 @@ proptest! {
     fn every_command_ends_once_and_truly(story in story()) {
         play(&story, Fault::None).map_err(TestCaseError::fail)?;
     }
+
+    #[test]
+    fn every_command_of_mqtt_5_ends_once_and_truly(
+        story in story(),
+        receive_maximum in [1..6_u16, 1..6_u16],
+        maximum_qos in [0..3_u8, 1..3_u8],
+    ) {
+        let offer = Offer { receive_maximum, maximum_qos };
+        play_with(&story, Some(offer), Fault::None).map_err(TestCaseError::fail)?;
+    }
 }
 
 #[test]
 fn every_fault_is_noticed() {
     // This server commits no violation.
-    let of_the_session =
-        |fault: &Fault| *fault != Fault::ViolationIgnored && !needs_suspects(*fault);
+    let of_the_session = |fault: &Fault| {
+        let is_here = !needs_suspects(*fault) && !needs_version5(*fault);
+        *fault != Fault::ViolationIgnored && is_here
+    };
     for (fault, words) in FAULTS
         .into_iter()
         .filter(|(fault, _)| of_the_session(fault))

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 
-use super::super::rules::server::{Server, level};
+use super::super::rules::server::{Server, level, refusal, version5};
 use super::super::rules::{Fault, Harness, Kind, Rule, Token, Verdict};
-use crate::mqtt::packet::{Filter, Incoming, QoS};
+use crate::mqtt::packet::{ConnectTerms, Filter, Incoming, QoS};
 use crate::mqtt::session::{Outcome, Reason, SessionOptions};
-use crate::mqtt::v4::tests::wire;
+use crate::mqtt::v4::tests::wire::{self, FromClient};
+use crate::mqtt::v5::tests::wire::from_client5;
 
 /// One thing that can happen next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub(super) enum Step {
     Ping,
     /// The server handles the first packet under way to it.
     Serve,
+    /// The same, and with MQTT 5 it says no.
+    Refuse,
+    /// With MQTT 5 the server closes the link with this DISCONNECT.
+    Disconnect(Incoming),
     /// The session is given the packet at this place of those under way to it.
     Receive(usize),
     Message(u8),
@@ -56,6 +61,17 @@ pub(super) struct World {
     /// A server that begins a session whose CONNACK never arrives keeps it. Otherwise it drops that session, so
     /// that the client is never mistaken.
     keeps_unknown_session: bool,
+    /// Where the links speak MQTT 5.
+    offer: Option<Offer>,
+    /// How many of them there were, two at most.
+    links: usize,
+}
+
+/// What a server of MQTT 5 takes, on the first link and on those after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Offer {
+    pub(super) receive_maximum: [u16; 2],
+    pub(super) maximum_qos: [u8; 2],
 }
 
 impl World {
@@ -76,7 +92,20 @@ impl World {
             unknown: BTreeSet::new(),
             delivered: BTreeSet::new(),
             keeps_unknown_session,
+            offer: None,
+            links: 0,
         }
+    }
+
+    /// The links speak MQTT 5.
+    pub(super) fn speaks_version5(mut self, offer: Offer, identifiers: u16) -> Self {
+        let terms = ConnectTerms {
+            session_expiry: u32::MAX,
+            ..ConnectTerms::default()
+        };
+        self.harness = self.harness.speaks_version5(terms, identifiers);
+        self.offer = Some(offer);
+        self
     }
 
     /// Lets one thing happen. The link takes everything at once.
@@ -101,8 +130,27 @@ impl World {
             Step::Ping => harness.ping()?,
             Step::Serve => {
                 let bytes = harness.sent.pop_front().ok_or("nothing to serve")?;
-                let (packet, _) = wire::from_client(&bytes)?;
-                self.server.serve(&packet, &mut self.to_client)?;
+                match self.offer {
+                    None => {
+                        let (packet, _) = wire::from_client(&bytes)?;
+                        self.server.serve(&packet, &mut self.to_client)?;
+                    }
+                    Some(offer) => self.serve5(&from_client5(&bytes)?.0.packet, offer)?,
+                }
+            }
+            Step::Refuse => {
+                let bytes = harness.sent.pop_front().ok_or("nothing to refuse")?;
+                let packet = from_client5(&bytes)?.0.packet;
+                if let FromClient::Publish { payload, .. } = packet {
+                    self.server
+                        .refused
+                        .insert(Token::from_be_bytes([payload[0], payload[1]]));
+                }
+                self.to_client.extend(refusal(&packet));
+            }
+            Step::Disconnect(packet) => {
+                self.server.connected = false;
+                self.receive(packet.clone())?;
             }
             Step::Receive(place) => {
                 let packet = self.to_client.remove(*place).ok_or("nothing to receive")?;
@@ -125,6 +173,39 @@ impl World {
             self.harness.transmit(usize::MAX)?;
         }
         self.check_ended()
+    }
+
+    /// A server of MQTT 5 handles a packet.
+    fn serve5(&mut self, packet: &FromClient<'_>, offer: Offer) -> Rule {
+        if let FromClient::Connect { clean_session } = packet {
+            if *clean_session {
+                self.server.forget();
+            }
+            self.links = (self.links + 1).min(2);
+        }
+        let before = self.to_client.len();
+        self.server.serve(packet, &mut self.to_client)?;
+        let link = self.links.saturating_sub(1);
+        for answer in self.to_client.iter_mut().skip(before) {
+            let quota = offer.receive_maximum[link];
+            let qos = level(offer.maximum_qos[link]);
+            *answer = version5(answer, packet, quota, qos);
+        }
+        Ok(())
+    }
+
+    /// Whether the server may say no to the packet that is next under way to it.
+    pub(super) fn may_refuse(&self) -> bool {
+        let next = self.harness.sent.front();
+        let next = next.and_then(|bytes| from_client5(bytes).ok());
+        match next.map(|(next, _)| next.packet) {
+            // What was taken is not refused when it comes again.
+            Some(FromClient::Publish { qos, id, .. }) => {
+                qos > 0 && !self.server.unreleased.contains(&id)
+            }
+            Some(FromClient::Subscribe { .. } | FromClient::Unsubscribe { .. }) => true,
+            _ => false,
+        }
     }
 
     /// A request for these filters was made.
@@ -150,13 +231,15 @@ impl World {
 
     fn lose(&mut self) -> Rule {
         let is_new_session = |packet: &Incoming| {
-            matches!(
-                packet,
-                Incoming::ConnAck {
-                    session_present: false,
-                    ..
-                }
-            )
+            let is_of_5 = matches!(packet, Incoming::ConnAck5(connack) if !connack.session_present);
+            is_of_5
+                || matches!(
+                    packet,
+                    Incoming::ConnAck {
+                        session_present: false,
+                        ..
+                    }
+                )
         };
         if self.to_client.iter().any(is_new_session) {
             match self.keeps_unknown_session {
@@ -183,6 +266,17 @@ impl World {
                 }
                 (Kind::Publish { qos: 2, .. }, Outcome::PerhapsDelivered(Reason::SessionLost)) => {
                     taken <= 1 || mistaken
+                }
+                (Kind::Publish { .. }, Outcome::Refused { .. }) => {
+                    self.server.refused.contains(&token)
+                }
+                (Kind::Publish { .. }, Outcome::NeverSent(Reason::BrokerLimit(_))) => taken == 0,
+                (Kind::Publish { .. }, Outcome::PerhapsDelivered(Reason::BrokerLimit(_))) => true,
+                (Kind::Publish { qos: 0, .. }, Outcome::NeverSent(Reason::LinkLost)) => taken == 0,
+                (Kind::Subscribe | Kind::Unsubscribe, Outcome::Refused { .. }) => {
+                    let last = self.requests.iter().filter(|(_, last)| **last == token);
+                    self.unknown.extend(last.map(|(filter, _)| filter.clone()));
+                    true
                 }
                 // Whether that was right is a rule of its own.
                 (
@@ -266,6 +360,7 @@ impl World {
         self.harness.hash_state(state);
         (&self.server, &self.to_client).hash(state);
         (&self.wanted, &self.requests, &self.unknown, &self.delivered).hash(state);
+        self.links.hash(state);
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Arrivals {
     unreleased: BTreeSet<u16>,
     /// The size of the first message that was left with the broker on this link.
     left: Option<usize>,
+    /// With MQTT 5 the broker was told how many it may send, and all of those are taken.
+    pub(super) takes_all: bool,
 }
 
 impl Arrivals {
@@ -76,7 +78,7 @@ impl Arrivals {
         };
         let waiting = self.bytes_waiting();
         let bound = self.limit.saturating_add(self.limit / 4);
-        let fits = waiting == 0 || waiting + bytes(message) <= bound;
+        let fits = self.takes_all || waiting == 0 || waiting + bytes(message) <= bound;
         match again {
             true => Verdict::Known,
             false if fits && self.left.is_none() => Verdict::Deliver,
@@ -127,6 +129,17 @@ impl Arrivals {
             };
             self.waiting.insert(delivery, waiting);
         }
+    }
+
+    /// Whether a QoS 2 message came under this identifier on this link, and PUBREC was not sent for it.
+    pub(super) fn awaits_our_pubrec(&self, id: u16) -> bool {
+        let known = self.known.get(&id);
+        known.is_some_and(|known| known.on_this_link && known.message.qos == QoS::ExactlyOnce)
+    }
+
+    /// Whether a QoS 2 message came under this identifier, and was not released.
+    pub(super) fn is_unreleased(&self, id: u16) -> bool {
+        self.unreleased.contains(&id)
     }
 
     /// PUBREL came.
@@ -240,6 +253,7 @@ impl Arrivals {
             .for_each(|waiting| waiting.settled = true);
         *self = Arrivals {
             left: self.left,
+            takes_all: self.takes_all,
             waiting,
             ..Arrivals::new(self.limit)
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Rule;
 use super::record::{Cause, Command, InUse, Kind, Record, Stage, Token};
 use super::trials::Tried;
+use super::version5::plain;
 use crate::mqtt::packet::{ConnectReturnCode, Incoming, Message};
 use crate::mqtt::session::Outcome::{Cancelled, Delivered, NeverSent, PerhapsDelivered, Refused};
 use crate::mqtt::session::{DeliveryId, Event, LinkLoss, Outcome, Reason};
@@ -45,9 +46,27 @@ impl Record {
                 Event::ConnectRefused(code),
                 Cause::Packet(Incoming::ConnAck { code: said, .. }, _),
             ) => code == said && *code != ConnectReturnCode::Accepted,
-            (Event::Renewed { filters }, Cause::Packet(Incoming::SubAck { granted, .. }, _)) => {
-                (1..=granted.iter().flatten().count()).contains(&filters.len())
+            (
+                Event::Connected {
+                    session_present, ..
+                },
+                Cause::Packet(Incoming::ConnAck5(said), _),
+            ) => *session_present == said.session_present && !said.code.is_failure(),
+            (Event::ConnectRefused5(told), Cause::Packet(Incoming::ConnAck5(said), _)) => {
+                told == said && said.code.is_failure()
             }
+            (
+                Event::Close(LinkLoss::Disconnected(told)),
+                Cause::Packet(Incoming::Disconnect(said), _),
+            ) => told == said,
+            // Messages that were given up leave no room for another one.
+            (Event::Close(LinkLoss::AckTimeout(_)), Cause::Packet(..)) => self.is_blocked(),
+            (Event::Renewed { filters }, Cause::Packet(packet, _)) => match plain(packet).0 {
+                Incoming::SubAck { granted, .. } => {
+                    (1..=granted.iter().flatten().count()).contains(&filters.len())
+                }
+                _ => false,
+            },
             // Its outcome, or the end of its renewal, follows.
             (Event::GivenUp { command, reason }, cause) => {
                 self.trials.gives_up(command);
@@ -56,12 +75,17 @@ impl Record {
             (Event::SubscriptionRefused { filter }, cause) => {
                 self.granted.remove(filter);
                 self.renewals_due.remove(filter);
-                match cause {
-                    Cause::Packet(Incoming::SubAck { granted, .. }, _)
-                        if !self.trials.has_given_up("SUBSCRIBE") =>
-                    {
-                        granted.contains(&None)
-                    }
+                let granted = match cause {
+                    Cause::Packet(packet, _) => match plain(packet).0 {
+                        Incoming::SubAck { granted, .. } => Some(granted),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let is_given_up = self.trials.has_given_up("SUBSCRIBE");
+                match granted {
+                    _ if !is_given_up && self.may_refuse_renewals() => true,
+                    Some(granted) if !is_given_up => granted.contains(&None),
                     // Its renewal is given up.
                     _ => {
                         let renewal = Tried::Subscribe(vec![filter.clone()]);
@@ -132,11 +156,37 @@ impl Record {
         if let PerhapsDelivered(Reason::Parked | Reason::Unanswered) = outcome {
             self.command_given_up(&command, token, outcome, cause)?;
         }
+        let (packet, is_refused) = match cause {
+            Cause::Packet(packet, _) => plain(packet),
+            _ => (Incoming::PingResp, false),
+        };
         let right = match (outcome, cause) {
+            (NeverSent(Reason::BrokerLimit(_)) | PerhapsDelivered(Reason::BrokerLimit(_)), _) => {
+                self.ends_at_limit(&command, outcome)
+            }
+            (Refused { granted, .. }, Cause::Packet(_, ended)) if is_refused => match &packet {
+                Incoming::PubAck(_) => matches!(qos, Some(1 | 2)) && *ended == Some(token),
+                Incoming::PubRec(_) => qos == Some(2) && *ended == Some(token),
+                Incoming::SubAck { granted: said, .. } => {
+                    kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
+                }
+                Incoming::UnsubAck(_) => {
+                    self.request_ends(token, &command);
+                    kind == Kind::Unsubscribe
+                }
+                _ => false,
+            },
+            // An earlier packet of it was refused.
+            (Refused { .. }, Cause::Packet(Incoming::Answered { .. }, _))
+                if matches!(packet, Incoming::UnsubAck(_)) =>
+            {
+                self.request_ends(token, &command);
+                kind == Kind::Unsubscribe && command.filters.len() > 8
+            }
             (PerhapsDelivered(Reason::Parked | Reason::Unanswered), _) => true,
             (Delivered { .. }, Cause::Written) => qos == Some(0) && has_left,
-            (Delivered { granted, .. }, Cause::Packet(packet, ended)) => match packet {
-                Incoming::PubAck(_) => qos == Some(1) && *ended == Some(token),
+            (Delivered { granted, .. }, Cause::Packet(_, ended)) => match &packet {
+                Incoming::PubAck(_) => !is_refused && qos == Some(1) && *ended == Some(token),
                 Incoming::PubComp(_) => qos == Some(2) && *ended == Some(token),
                 Incoming::SubAck { granted: said, .. } => {
                     self.request_ends(token, &command);
@@ -145,19 +195,23 @@ impl Record {
                 }
                 Incoming::UnsubAck(_) => {
                     self.request_ends(token, &command);
-                    kind == Kind::Unsubscribe
+                    !is_refused && kind == Kind::Unsubscribe
                 }
                 Incoming::PingResp => kind == Kind::Ping,
                 _ => false,
             },
-            (Refused { granted, .. }, Cause::Packet(Incoming::SubAck { granted: said, .. }, _)) => {
-                kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
-            }
+            (Refused { granted, .. }, Cause::Packet(..)) => match &packet {
+                Incoming::SubAck { granted: said, .. } => {
+                    kind == Kind::Subscribe && granted.contains(&None) && granted.ends_with(said)
+                }
+                _ => false,
+            },
             (NeverSent(_), Cause::LinkLost) => qos == Some(0) && !touched,
-            (
-                PerhapsDelivered(Reason::AnsweredAsQos1),
-                Cause::Packet(Incoming::PubAck(_), ended),
-            ) => qos == Some(2) && *ended == Some(token),
+            (PerhapsDelivered(Reason::AnsweredAsQos1), Cause::Packet(_, ended))
+                if matches!(packet, Incoming::PubAck(_)) && !is_refused =>
+            {
+                qos == Some(2) && *ended == Some(token)
+            }
             (PerhapsDelivered(_), Cause::LinkLost) => {
                 kind == Kind::Ping || qos == Some(0) && touched
             }
@@ -167,7 +221,8 @@ impl Record {
                     Incoming::ConnAck {
                         session_present: false,
                         ..
-                    },
+                    }
+                    | Incoming::ConnAck5(_),
                     _,
                 ),
             ) => command.sent && qos.is_some_and(|qos| self.may_not_come_twice(qos)),

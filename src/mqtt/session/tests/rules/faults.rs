@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use super::version5::plain;
 use super::{Fault, Harness, Verdict};
 use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 35] = [
+pub(crate) const FAULTS: [(Fault, &str); 45] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -49,6 +50,19 @@ pub(crate) const FAULTS: [(Fault, &str); 35] = [
     ),
     (Fault::OvertakenForgotten, "was unsubscribed, and"),
     (Fault::GivenUpIsFree, "is used by GivenUp"),
+    (Fault::QuotaIgnored, "that the broker takes"),
+    (Fault::QuotaOfEarlierLink, "that the broker takes"),
+    (Fault::QuotaFreedAtPubrec, "that the broker takes"),
+    (
+        Fault::QuotaKeptByRefused,
+        "the session takes no further command",
+    ),
+    (Fault::RequestHeld, "is held back"),
+    (Fault::RefusalIsReleased, ", due: []"),
+    (Fault::RefusalUnheard, "was answered, and has not ended"),
+    (Fault::RefusalUntold, "ends as Delivered"),
+    (Fault::LimitIgnored, "is above the maximum QoS"),
+    (Fault::SentAndNeverSent, "ends as NeverSent"),
 ];
 
 /// Whether the fault shows only where commands are suspected.
@@ -65,6 +79,23 @@ pub(crate) fn needs_suspects(fault: Fault) -> bool {
             | Fault::RestIsSentAtOnce
             | Fault::OvertakenForgotten
             | Fault::GivenUpIsFree
+    )
+}
+
+/// Whether the fault shows only where links speak MQTT 5.
+pub(crate) fn needs_version5(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::QuotaIgnored
+            | Fault::QuotaOfEarlierLink
+            | Fault::QuotaFreedAtPubrec
+            | Fault::QuotaKeptByRefused
+            | Fault::RequestHeld
+            | Fault::RefusalIsReleased
+            | Fault::RefusalUnheard
+            | Fault::RefusalUntold
+            | Fault::LimitIgnored
+            | Fault::SentAndNeverSent
     )
 }
 
@@ -92,6 +123,11 @@ impl Harness {
     }
 
     pub(super) fn break_before(&mut self, packet: &Incoming) {
+        if let (Fault::QuotaKeptByRefused, (Incoming::PubAck(id), true)) =
+            (self.fault, plain(packet))
+        {
+            self.session.break_counting(id);
+        }
         let is_new_session = matches!(
             packet,
             Incoming::ConnAck {
@@ -126,6 +162,18 @@ impl Harness {
     pub(super) fn break_after(&mut self, packet: &Incoming) {
         if let (Fault::UnknownIsFree, Incoming::PubRec(id)) = (self.fault, packet) {
             self.session.break_unknown(*id);
+        }
+        match (self.fault, packet) {
+            (Fault::QuotaIgnored, Incoming::ConnAck5(_)) => {
+                self.session.break_quota(Some(u16::MAX));
+            }
+            (Fault::QuotaOfEarlierLink, Incoming::ConnAck5(_)) => {
+                let first = *self.first_quota.get_or_insert(self.session.quota());
+                self.session.break_quota(first);
+            }
+            (Fault::QuotaFreedAtPubrec, Incoming::PubRec(id)) => self.session.break_place(*id),
+            (Fault::LimitIgnored, Incoming::ConnAck5(_)) => self.session.break_limits(),
+            _ => {}
         }
         match (self.fault, packet) {
             (Fault::GivenUpWithoutWitness, Incoming::PingResp) => {

@@ -9,10 +9,14 @@ use bytes::Bytes;
 use super::arrivals::Verdict;
 use super::record::{Cause, Kind, Record, Token};
 use super::server::level;
+use super::version5::Link5;
 use super::{Fault, Rule};
-use crate::mqtt::packet::{Connect, Filter, Incoming, Message, Publish, ReasonCode};
+use crate::mqtt::packet::{
+    Answering, Connect, ConnectTerms, Filter, Incoming, Message, Publish, ReasonCode,
+};
 use crate::mqtt::session::{DeliveryId, Event, LinkEnd, Outcome, Reason, Session, SessionOptions};
 use crate::mqtt::v4::tests::wire::{self, FromClient};
+use crate::mqtt::v5::tests::wire::from_client5;
 
 /// Output that may wait for the link, beyond what commands and acknowledgments allow.
 const OUTPUT: usize = 256 * 1024 + 50_000;
@@ -25,9 +29,13 @@ pub(crate) struct Harness {
     pub(super) fault: Fault,
     pub(crate) now: Instant,
     clean_session: bool,
+    /// Where the links speak MQTT 5.
+    terms: Option<ConnectTerms>,
     pub(crate) linked: bool,
     /// The session wants the link closed.
     pub(crate) closing: bool,
+    /// The side that ends the link then.
+    closing_end: LinkEnd,
     /// Whether the link stays until the driver closes it.
     pub(crate) lingers: bool,
     /// How much of the session's output was looked at.
@@ -41,6 +49,9 @@ pub(crate) struct Harness {
     pub(crate) refused: Vec<String>,
     /// Commands that ended, until the driver takes them.
     pub(crate) ended: Vec<(Token, Kind, Outcome)>,
+    /// For a fault: what the broker of the first link takes.
+    #[cfg(test)]
+    pub(super) first_quota: Option<Option<u16>>,
     /// Bytes that may wait for the link because of commands and packets.
     allowance: usize,
 }
@@ -59,8 +70,10 @@ impl Harness {
             fault,
             now,
             clean_session,
+            terms: None,
             linked: false,
             closing: false,
+            closing_end: LinkEnd::Otherwise,
             lingers: false,
             looked_at: 0,
             sent: VecDeque::new(),
@@ -68,8 +81,24 @@ impl Harness {
             messages: Vec::new(),
             refused: Vec::new(),
             ended: Vec::new(),
+            #[cfg(test)]
+            first_quota: None,
             allowance: OUTPUT,
         }
+    }
+
+    /// The links speak MQTT 5, and the session has so many identifiers.
+    pub(crate) fn speaks_version5(mut self, terms: ConnectTerms, identifiers: u16) -> Self {
+        let version5 = Link5::new(terms.receive_maximum, identifiers);
+        self.record.version5 = Some(version5);
+        self.record.arrivals.takes_all = true;
+        self.terms = Some(terms);
+        self
+    }
+
+    /// Whether the session takes commands. With MQTT 5 the loop hands in those in front of a request, too.
+    pub(crate) fn takes_commands(&self) -> bool {
+        self.session.wants_commands() || self.terms.is_some() && self.session.wants_requests()
     }
 
     /// A message of that many bytes, the two of its token included.
@@ -90,6 +119,12 @@ impl Harness {
             return Ok(());
         };
         self.record.asks_for(token, &filters);
+        #[cfg(test)]
+        if self.fault == Fault::RequestHeld {
+            self.session
+                .break_passing(|session| session.subscribe(filters, token, self.now));
+            return self.look(&Cause::Other);
+        }
         self.session.subscribe(filters, token, self.now);
         self.look(&Cause::Other)
     }
@@ -116,7 +151,7 @@ impl Harness {
 
     /// Names a command that allows so many bytes of output; `None` while the session takes none.
     fn new_command(&mut self, kind: Kind, length: usize) -> Option<Token> {
-        if !self.session.wants_commands() {
+        if !self.takes_commands() {
             return None;
         }
         self.allowance += length;
@@ -166,14 +201,16 @@ impl Harness {
         self.linked = true;
         #[cfg(test)]
         self.break_at_beginning();
-        self.record.link_up(self.clean_session);
+        let has_session = self.terms.is_none() || self.session.keeps_session(self.now);
+        let clean_session = self.clean_session || !has_session;
+        self.record.link_up(clean_session);
         let connect = Connect {
             client_id: "c",
-            clean_session: self.clean_session,
+            clean_session,
             keep_alive: 10,
             credentials: None,
             last_will: None,
-            terms: None,
+            terms: self.terms.as_ref(),
         };
         self.session.handle_link_up(&connect, self.now);
         self.look(&Cause::Other)
@@ -186,7 +223,7 @@ impl Harness {
         }
         self.linked = false;
         let end = match std::mem::take(&mut self.closing) {
-            true => LinkEnd::Otherwise,
+            true => self.closing_end,
             false => LinkEnd::ByBroker,
         };
         self.record.link_lost(end == LinkEnd::ByBroker);
@@ -255,7 +292,8 @@ impl Harness {
     /// Hands a packet to the session; says whether the session took it for a violation.
     pub(crate) fn receive(&mut self, packet: Incoming) -> Result<bool, String> {
         self.messages.clear();
-        self.allowance += 4;
+        // An acknowledgment, with its code.
+        self.allowance += 5;
         let deliveries = match &packet {
             Incoming::Publish { id, message } => {
                 usize::from(self.record.arrivals.verdict(*id, message) == Verdict::Deliver)
@@ -270,10 +308,15 @@ impl Harness {
         };
         let cause = self.record.receives(&packet, is_free);
         let name = packet.name();
-        let result = self.session.handle_packet(packet.clone(), self.now);
+        let heard = match self.fault {
+            Fault::RefusalIsReleased | Fault::RefusalUnheard => self.mishear(&packet),
+            _ => packet.clone(),
+        };
+        let result = self.session.handle_packet(heard, self.now);
         #[cfg(test)]
         self.break_after(&packet);
-        if matches!(packet, Incoming::ConnAck { .. }) && self.session.is_trying() {
+        let is_connack = matches!(packet, Incoming::ConnAck { .. } | Incoming::ConnAck5(_));
+        if is_connack && self.session.is_trying() {
             self.record.begins_trials();
         }
         match (cause, result) {
@@ -297,6 +340,24 @@ impl Harness {
         }
     }
 
+    /// The packet as a session hears it that does not listen to reason codes.
+    fn mishear(&self, packet: &Incoming) -> Incoming {
+        match packet {
+            Incoming::Answered { packet, id, answer } if answer.code.is_failure() => match packet {
+                Answering::PubRec if self.fault == Fault::RefusalIsReleased => {
+                    Incoming::PubRec(*id)
+                }
+                Answering::PubAck if self.fault == Fault::RefusalUnheard => Incoming::PingResp,
+                _ => Incoming::Answered {
+                    packet: *packet,
+                    id: *id,
+                    answer: answer.clone(),
+                },
+            },
+            other => other.clone(),
+        }
+    }
+
     /// So many bytes of a packet have come, and more are to come.
     pub(crate) fn receive_part(&mut self, bytes: usize) {
         self.session.handle_unfinished(bytes, self.now);
@@ -304,6 +365,11 @@ impl Harness {
 
     /// The broker sent what it must not send: the link is closed.
     pub(crate) fn close_after_violation(&mut self) -> Rule {
+        if self.session.break_off(ReasonCode::PROTOCOL_ERROR) {
+            self.record.breaks_off();
+            self.look(&Cause::Other)?;
+            self.record.has_left()?;
+        }
         if self.fault != Fault::ViolationIgnored {
             self.lose_link()?;
         }
@@ -368,13 +434,27 @@ impl Harness {
                 "{open} have not ended, the session has {unresolved}"
             ));
         }
+        let wants_requests = self.closing || self.takes_commands();
+        let output = self.session.output().len();
+        self.record.requests_are_out(wants_requests, output)?;
         match self.closing && !self.lingers {
             true => self.lose_link(),
             false => Ok(()),
         }
     }
 
-    fn look_at_event(&mut self, event: Event<Token>, cause: &Cause) -> Rule {
+    fn look_at_event(&mut self, mut event: Event<Token>, cause: &Cause) -> Rule {
+        if let Event::Resolved { outcome, .. } = &mut event {
+            match (self.fault, &outcome) {
+                (Fault::RefusalUntold, Outcome::Refused { .. }) => {
+                    *outcome = Outcome::delivered(1, Duration::ZERO);
+                }
+                (Fault::SentAndNeverSent, Outcome::PerhapsDelivered(reason)) => {
+                    *outcome = Outcome::NeverSent(*reason);
+                }
+                _ => {}
+            }
+        }
         let kind = match &event {
             Event::Resolved { .. } if self.fault == Fault::OutcomeLost => return Ok(()),
             Event::GivenUp { .. } if self.fault == Fault::GivenUpUntold => return Ok(()),
@@ -401,8 +481,13 @@ impl Harness {
                     delivery => self.unaccepted.extend(delivery),
                 }
             }
-            Event::Close(_) | Event::ConnectRefused(_) | Event::ConnectRefused5(_) => {
+            Event::Close(loss) => {
                 self.closing = true;
+                self.closing_end = loss.end();
+            }
+            Event::ConnectRefused(_) | Event::ConnectRefused5(_) => {
+                self.closing = true;
+                self.closing_end = LinkEnd::Otherwise;
             }
             Event::SubscriptionRefused { filter } => self.refused.push(filter),
             Event::Connected { .. }
@@ -415,6 +500,14 @@ impl Harness {
 
     fn look_at_packet(&mut self) -> Rule {
         let output = &self.session.output()[self.looked_at..];
+        if self.terms.is_some() {
+            let (sent, length) = from_client5(output)?;
+            self.record.sends5(&sent, length)?;
+            self.sent
+                .push_back(Bytes::copy_from_slice(&output[..length]));
+            self.looked_at += length;
+            return Ok(());
+        }
         let (mut packet, length) = wire::from_client(output)?;
         match (self.fault, &mut packet) {
             (Fault::NoDup, FromClient::Publish { dup, .. }) => *dup = false,
@@ -440,6 +533,7 @@ impl Harness {
         use std::hash::Hash;
         self.session.hash_state(state);
         (&self.record, self.linked, self.closing).hash(state);
+        self.closing_end.hash(state);
         (&self.sent, &self.unaccepted).hash(state);
     }
 }

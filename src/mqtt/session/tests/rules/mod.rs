@@ -34,6 +34,11 @@
 //! | giving up is told, and then the outcome of the command or the end of the renewal | `events.rs` |
 //! | the identifier of a PUBREL that is given up is never used again | `record.rs` |
 //! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
+//! | MQTT 5: no more PUBLISHes of QoS 1 and 2 are under way than the broker takes on this link [MQTT-3.3.4-7] | `version5.rs` |
+//! | MQTT 5: no request waits for that, or is left in the queue because of it [MQTT-3.3.4-8] | `version5.rs` |
+//! | MQTT 5: a message that the broker refused has ended, is told as refused, and is not sent again [MQTT-4.4.0-2] | `version5.rs`, `events.rs` |
+//! | MQTT 5: nothing leaves beyond the limits of CONNACK, and what ends because of them is told truly | `version5.rs` |
+//! | MQTT 5: what is not known is answered with 0x92; the broker sends no more messages than it was told | `version5.rs` |
 
 mod arrivals;
 mod events;
@@ -43,11 +48,13 @@ mod harness;
 mod record;
 pub(super) mod server;
 mod trials;
+mod version5;
 
 pub(super) use harness::Harness;
 #[cfg(test)]
 pub(super) use {
-    arrivals::Verdict, faults::FAULTS, faults::needs_suspects, record::Kind, record::Token,
+    arrivals::Verdict, faults::FAULTS, faults::needs_suspects, faults::needs_version5,
+    record::Kind, record::Token,
 };
 
 /// The result of a check: nothing, or the rule that was broken.
@@ -128,4 +135,24 @@ pub(super) enum Fault {
     OvertakenForgotten,
     /// The identifier of a PUBREL that is given up is used again.
     GivenUpIsFree,
+    /// More PUBLISHes leave than the broker takes at one time.
+    QuotaIgnored,
+    /// The number of the first link holds on each.
+    QuotaOfEarlierLink,
+    /// A message of QoS 2 makes room when PUBREC comes.
+    QuotaFreedAtPubrec,
+    /// A message that was refused takes its place on.
+    QuotaKeptByRefused,
+    /// Requests wait behind messages.
+    RequestHeld,
+    /// PUBREC that refuses counts as one that does not.
+    RefusalIsReleased,
+    /// The message that a PUBACK refuses is sent on.
+    RefusalUnheard,
+    /// A message that was refused is told as delivered.
+    RefusalUntold,
+    /// A message leaves although its QoS is above the broker's maximum.
+    LimitIgnored,
+    /// A message is told as never sent, and was.
+    SentAndNeverSent,
 }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::Rule;
 use super::arrivals::{Arrivals, Verdict};
 use super::trials::{Trials, Tried};
-use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming};
+use super::version5::Link5;
+use crate::mqtt::packet::{ConnectReturnCode, Filter, Incoming, QoS};
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
 
 /// Names a command, in the order in which they were handed in. The payload of a PUBLISH begins with it.
@@ -46,7 +47,7 @@ pub(super) struct Command {
     /// Whether its PUBLISH was put into the output; not where a link was lost that took no byte of it.
     pub(super) sent: bool,
     /// The same, in the broker's present session.
-    sent_in_session: bool,
+    pub(super) sent_in_session: bool,
     /// Whether any byte of it was taken by a link.
     pub(super) touched: bool,
     /// Whether it may be sent once more on this link: the broker said that it held another message under its
@@ -93,6 +94,8 @@ pub(super) enum Stage {
     Closing {
         sent: bool,
     },
+    /// DISCONNECT of the broker came.
+    Told,
 }
 
 /// The record.
@@ -104,7 +107,7 @@ pub(crate) struct Record {
     next_token: Token,
     pub(super) stage: Stage,
     /// Bytes put into the output, and bytes taken out of it, since it was empty last.
-    encoded: usize,
+    pub(super) encoded: usize,
     written: usize,
     pub(super) leaving: VecDeque<Leaving>,
     /// The PUBLISH that was put into the output last on this link.
@@ -116,7 +119,7 @@ pub(crate) struct Record {
     releases_due: VecDeque<u16>,
     /// Identifiers in use under which the broker holds an unknown message, too: PUBREL is due or out on this link.
     shared: BTreeSet<u16>,
-    completions_due: VecDeque<u16>,
+    pub(super) completions_due: VecDeque<u16>,
     /// PUBRELs that wait for their turn, because the link that came up is a trial link.
     pub(super) releases_later: VecDeque<u16>,
     pub(super) trials: Trials,
@@ -132,6 +135,8 @@ pub(crate) struct Record {
     pub(crate) arrivals: Arrivals,
     /// The session has to say that it leaves messages with the broker.
     pub(super) unread_due: bool,
+    /// Where the links speak MQTT 5.
+    pub(super) version5: Option<Link5>,
 }
 
 impl Record {
@@ -160,6 +165,7 @@ impl Record {
             renewals_due: BTreeSet::new(),
             arrivals: Arrivals::new(options.max_waiting_bytes),
             unread_due: false,
+            version5: None,
         }
     }
 
@@ -238,10 +244,26 @@ impl Record {
         }
     }
 
+    /// The broker broke the protocol, and DISCONNECT says so.
+    pub(super) fn breaks_off(&mut self) {
+        self.stage = Stage::Closing { sent: false };
+    }
+
+    /// DISCONNECT is due.
+    ///
+    /// # Errors
+    /// If it is not out.
+    pub(super) fn has_left(&self) -> Rule {
+        match self.stage {
+            Stage::Closing { sent: true } => Ok(()),
+            _ => Err("no DISCONNECT says why the link is closed".to_owned()),
+        }
+    }
+
     /// The link is gone; call it before the session is told.
     pub(super) fn link_lost(&mut self, by_broker: bool) {
         match self.stage {
-            Stage::Up => self.trials.link_lost(by_broker),
+            Stage::Up | Stage::Told => self.trials.link_lost(by_broker),
             Stage::Closing { .. } => self.trials.link_lost(false),
             Stage::Greeting { .. } | Stage::Down => {}
         }
@@ -273,6 +295,9 @@ impl Record {
         self.completions_due.clear();
         self.renewals_due.clear();
         self.arrivals.link_lost();
+        if let Some(version5) = &mut self.version5 {
+            version5.link_lost();
+        }
     }
 
     /// The link took so many bytes; call it before the session is told.
@@ -295,8 +320,11 @@ impl Record {
     pub(super) fn receives(&mut self, packet: &Incoming, is_free: bool) -> Option<Cause> {
         let mut ends = None;
         self.trials.has_witness = false;
+        if self.version5.is_some() {
+            return self.receives5(packet);
+        }
         match (self.stage, packet) {
-            (Stage::Down, _) => return None,
+            (Stage::Down | Stage::Told, _) => return None,
             (
                 Stage::Greeting { clean_session, .. },
                 Incoming::ConnAck {
@@ -308,18 +336,7 @@ impl Record {
                     if *session_present && clean_session {
                         return None;
                     }
-                    self.stage = Stage::Up;
-                    if !session_present {
-                        self.session_lost();
-                    }
-                    self.trials.connected();
-                    for id in &self.releases {
-                        if let Some(InUse::Released(token)) = self.in_use.get(id) {
-                            let tried = token.map_or(Tried::Release, Tried::Message);
-                            self.trials.resumes(*id, tried);
-                            self.releases_due.push_back(*id);
-                        }
-                    }
+                    self.accepted(*session_present);
                 }
             }
             (Stage::Greeting { .. }, _) | (Stage::Up, Incoming::ConnAck { .. }) => return None,
@@ -341,24 +358,17 @@ impl Record {
                 Stage::Up,
                 Incoming::ConnAck5(_) | Incoming::Answered { .. } | Incoming::Disconnect(_),
             ) => {
-                unreachable!("these worlds speak MQTT 3.1.1")
+                unreachable!("a packet of MQTT 5")
             }
             (Stage::Up, Incoming::PubRec(id)) => self.releases(id.value(), is_free),
             // An answer to a request that was not sent on this link ends nothing.
             (Stage::Up, Incoming::SubAck { id, granted }) => {
-                let Some(InUse::Subscribe(filters)) = self.in_use.get(&id.value()) else {
+                if !self.is_subscribing(id.value()) {
                     return Some(Cause::Other);
-                };
-                if filters.len() != granted.len() {
+                }
+                if !self.is_answered(id.value(), granted) {
                     return None;
                 }
-                for (filter, granted) in filters.iter().zip(granted) {
-                    self.renewals_due.remove(filter);
-                    if granted.is_some() && self.wanted.contains(filter) {
-                        self.granted.insert(filter.clone());
-                    }
-                }
-                self.frees(id.value());
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
                 let Some(InUse::Unsubscribe(_)) = self.in_use.get(&id.value()) else {
@@ -379,8 +389,47 @@ impl Record {
         Some(Cause::Packet(packet.clone(), ends))
     }
 
+    /// CONNACK came, and accepts.
+    pub(super) fn accepted(&mut self, session_present: bool) {
+        self.stage = Stage::Up;
+        if !session_present {
+            self.session_lost();
+        }
+        self.trials.connected();
+        for id in &self.releases {
+            if let Some(InUse::Released(token)) = self.in_use.get(id) {
+                let tried = token.map_or(Tried::Release, Tried::Message);
+                self.trials.resumes(*id, tried);
+                self.releases_due.push_back(*id);
+            }
+        }
+    }
+
+    /// Whether a SUBSCRIBE awaits its answer under this identifier.
+    pub(super) fn is_subscribing(&self, id: u16) -> bool {
+        matches!(self.in_use.get(&id), Some(InUse::Subscribe(_)))
+    }
+
+    /// SUBACK came for it. Returns whether it answers each filter.
+    pub(super) fn is_answered(&mut self, id: u16, granted: &[Option<QoS>]) -> bool {
+        let Some(InUse::Subscribe(filters)) = self.in_use.get(&id) else {
+            return false;
+        };
+        if filters.len() != granted.len() {
+            return false;
+        }
+        for (filter, granted) in filters.iter().zip(granted) {
+            self.renewals_due.remove(filter);
+            if granted.is_some() && self.wanted.contains(filter) {
+                self.granted.insert(filter.clone());
+            }
+        }
+        self.frees(id);
+        true
+    }
+
     /// PUBREC came, which PUBREL has to answer at once. The identifier is in use until PUBCOMP.
-    fn releases(&mut self, id: u16, is_free: bool) {
+    pub(super) fn releases(&mut self, id: u16, is_free: bool) {
         let given_up = match self.in_use.get(&id) {
             Some(InUse::GivenUp { until_session_ends }) => Some(*until_session_ends),
             _ => None,
@@ -417,7 +466,7 @@ impl Record {
     }
 
     /// PUBCOMP came. Returns the command that it ends, if any.
-    fn completes(&mut self, id: u16) -> Option<Token> {
+    pub(super) fn completes(&mut self, id: u16) -> Option<Token> {
         if self.shared.remove(&id) {
             if self.awaits(id, 1).is_some()
                 && let Some(command) = self.published(id)
@@ -440,7 +489,7 @@ impl Record {
     }
 
     /// The packet under this identifier was answered.
-    fn frees(&mut self, id: u16) {
+    pub(super) fn frees(&mut self, id: u16) {
         self.trials.ends(id);
         if self.shared.remove(&id) {
             self.trials.remains(id);
@@ -470,6 +519,9 @@ impl Record {
     pub(super) fn begins_trials(&mut self) {
         self.releases_later = std::mem::take(&mut self.releases_due);
         self.trials.begins();
+        if let Some(version5) = &mut self.version5 {
+            version5.was_trial = true;
+        }
     }
 
     /// After the session handled a packet and its events and output were taken.
@@ -480,6 +532,7 @@ impl Record {
         if std::mem::take(&mut self.unread_due) {
             return Err("a message was taken for which there is no room".to_owned());
         }
+        self.handled5()?;
         let (releases, completions) = (&self.releases_due, &self.completions_due);
         match self.stage {
             Stage::Up if !releases.is_empty() || !completions.is_empty() => Err(format!(
@@ -523,6 +576,7 @@ impl Record {
     /// Whether an acknowledgment answers something, a repeated PUBREC included.
     #[cfg(test)]
     pub(crate) fn expects(&self, packet: &Incoming) -> bool {
+        let (packet, _) = &super::version5::plain(packet);
         let is_released = |id| matches!(self.in_use.get(&id), Some(InUse::Released(_)));
         match packet {
             Incoming::PubAck(id) => [1, 2]

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[cfg(test)]
 use std::sync::Arc;
 
-use crate::mqtt::packet::{ConnectReturnCode, Incoming, PacketId, QoS};
+use crate::mqtt::packet::{
+    Answer, Answering, ConnAck5, ConnectReturnCode, Details, Incoming, PacketId, QoS, ReasonCode,
+};
 use crate::mqtt::v4::tests::wire::FromClient;
 #[cfg(test)]
 use {
@@ -32,6 +34,86 @@ pub(crate) fn answer(packet: &FromClient<'_>) -> Option<Incoming> {
         FromClient::PingReq => Incoming::PingResp,
         FromClient::PubAck(_) | FromClient::PubComp(_) | FromClient::Disconnect => return None,
     })
+}
+
+/// The answer as a server of MQTT 5 gives it, which takes so many messages at one time, and none above this QoS.
+pub(crate) fn version5(
+    answer: &Incoming,
+    packet: &FromClient<'_>,
+    receive_maximum: u16,
+    maximum_qos: QoS,
+) -> Incoming {
+    match (answer, packet) {
+        (
+            Incoming::ConnAck {
+                session_present, ..
+            },
+            _,
+        ) => {
+            let connack = ConnAck5 {
+                session_present: *session_present,
+                receive_maximum,
+                maximum_qos,
+                ..accepting()
+            };
+            Incoming::ConnAck5(Box::new(connack))
+        }
+        (Incoming::UnsubAck(id), FromClient::Unsubscribe { filters, .. }) => {
+            each(Answering::UnsubAck, *id, vec![0; filters.len()])
+        }
+        (other, _) => other.clone(),
+    }
+}
+
+/// CONNACK without a limit.
+pub(crate) fn accepting() -> ConnAck5 {
+    ConnAck5 {
+        session_present: false,
+        code: ReasonCode::SUCCESS,
+        is_of_3_1_1: false,
+        session_expiry: None,
+        receive_maximum: u16::MAX,
+        maximum_qos: QoS::ExactlyOnce,
+        retain_available: true,
+        maximum_packet_size: None,
+        assigned_client_id: None,
+        topic_alias_maximum: 0,
+        wildcard_available: true,
+        identifiers_available: true,
+        shared_available: true,
+        server_keep_alive: None,
+        server_reference: None,
+        details: Details::default(),
+    }
+}
+
+/// The packet with which a server of MQTT 5 says no to this one, if it can.
+pub(crate) fn refusal(packet: &FromClient<'_>) -> Option<Incoming> {
+    let one = |packet, id: u16| {
+        let answer = Answer::new(ReasonCode::new(0x97), Details::default());
+        let answer = Box::new(answer);
+        let id = PacketId::new(id)?;
+        Some(Incoming::Answered { packet, id, answer })
+    };
+    match packet {
+        FromClient::Publish { qos: 1, id, .. } => one(Answering::PubAck, *id),
+        FromClient::Publish { qos: 2, id, .. } => one(Answering::PubRec, *id),
+        FromClient::Subscribe { id, filters } => {
+            let id = PacketId::new(*id)?;
+            Some(each(Answering::SubAck, id, vec![0x87; filters.len()]))
+        }
+        FromClient::Unsubscribe { id, filters } => {
+            let id = PacketId::new(*id)?;
+            Some(each(Answering::UnsubAck, id, vec![0x87; filters.len()]))
+        }
+        _ => None,
+    }
+}
+
+fn each(packet: Answering, id: PacketId, codes: Vec<u8>) -> Incoming {
+    let codes = codes.into_iter().map(ReasonCode::new).collect();
+    let answer = Box::new(Answer::of_each(codes, Details::default()));
+    Incoming::Answered { packet, id, answer }
 }
 
 pub(crate) fn level(qos: u8) -> QoS {
@@ -62,6 +144,8 @@ pub(crate) struct Server {
     /// In the order in which they were sent first.
     pub(crate) held: Vec<Held>,
     messages: u8,
+    /// Messages that were refused. Such a one may be taken when it comes again, because nobody heard of that.
+    pub(crate) refused: BTreeSet<Token>,
     /// How often the message of each command was taken.
     pub(crate) taken: BTreeMap<Token, u8>,
 }
@@ -138,7 +222,8 @@ impl Server {
             return Err(format!("QoS 2 message {token} was taken twice"));
         }
         // Each first arrival in the order of publishing [MQTT-4.6.0-1].
-        if *taken == 1 && latest.is_some_and(|latest| latest > token) {
+        let is_late = latest.is_some_and(|latest| latest > token);
+        if *taken == 1 && is_late && !self.refused.contains(&token) {
             return Err(format!("message {token} arrived after {latest:?}"));
         }
         Ok(())

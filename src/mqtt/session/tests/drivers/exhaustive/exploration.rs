@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::super::super::options;
 use super::super::super::rules::{Fault, Rule};
-use super::super::world::{Step, World};
-use crate::mqtt::packet::{Incoming, PacketId, QoS};
+use super::super::world::{Offer, Step, World};
+use crate::mqtt::packet::{BrokerDisconnect, Details, Incoming, PacketId, QoS, ReasonCode};
 use crate::mqtt::session::SessionOptions;
 
 /// How much may happen.
@@ -41,6 +41,11 @@ pub(super) struct Budget {
     /// Losses after which a command is suspected, if one ever is, and links closed with it alone after which it is
     /// given up.
     pub(super) suspects: Option<(u32, u32)>,
+    /// Where the links speak MQTT 5.
+    pub(super) offer: Option<Offer>,
+    /// How often the server says no, and how often it closes the link with DISCONNECT: with MQTT 5 alone.
+    pub(super) refusals: u8,
+    pub(super) disconnects: u8,
     /// How often time may pass until the next timer rings.
     pub(super) waits: u8,
 }
@@ -64,10 +69,13 @@ impl State {
             given_up_after: budget.suspects.map_or(u32::MAX, |(_, links)| links),
             ..options()
         };
-        State {
-            world: World::new(options, false, fault, base),
-            budget,
-        }
+        let identifiers = options.identifiers;
+        let world = World::new(options, false, fault, base);
+        let world = match budget.offer {
+            Some(offer) => world.speaks_version5(offer, identifiers),
+            None => world,
+        };
+        State { world, budget }
     }
 
     /// Everything that can happen next.
@@ -75,7 +83,7 @@ impl State {
         let State { world, budget } = self;
         let harness = &world.harness;
         let mut steps = Vec::new();
-        if harness.session.wants_commands() {
+        if harness.takes_commands() {
             let publishes = (0..3).filter(|qos| budget.publishes[usize::from(*qos)] > 0);
             steps.extend(publishes.map(Step::Publish));
             let last_ones = |count| (9 - count..9).collect();
@@ -92,8 +100,22 @@ impl State {
         }
         if !harness.sent.is_empty() {
             steps.push(Step::Serve);
+            if budget.refusals > 0 && world.may_refuse() {
+                steps.push(Step::Refuse);
+            }
         }
-        let greeting = matches!(world.to_client.front(), Some(Incoming::ConnAck { .. }));
+        if budget.disconnects > 0 && harness.session.is_up() && !harness.closing {
+            let said = BrokerDisconnect {
+                code: ReasonCode::new(0x97),
+                server_reference: None,
+                details: Details::default(),
+            };
+            steps.push(Step::Disconnect(Incoming::Disconnect(Box::new(said))));
+        }
+        let greeting = matches!(
+            world.to_client.front(),
+            Some(Incoming::ConnAck { .. } | Incoming::ConnAck5(_))
+        );
         for (place, packet) in world.to_client.iter().enumerate() {
             // A server may acknowledge in any order, but nothing comes before CONNACK and messages
             // keep theirs.
@@ -138,7 +160,12 @@ impl State {
                         granted: vec![Some(QoS::ExactlyOnce)],
                     },
                 ];
-                let strays = strays.into_iter().filter(|p| !harness.record.expects(p));
+                // With MQTT 5 no identifier is in use because of a PUBREC for what is not known, and PUBCOMP follows.
+                let may_come = |p: &Incoming| {
+                    let is_5 = budget.offer.is_some();
+                    !(is_5 && matches!(p, Incoming::PubRec(_))) && !harness.record.expects(p)
+                };
+                let strays = strays.into_iter().filter(may_come);
                 steps.extend(strays.map(Step::Stray));
             }
         }
@@ -157,6 +184,8 @@ impl State {
             Step::Stray(_) => budget.strays -= 1,
             Step::AcceptEarly(_) => budget.early -= 1,
             Step::Wait => budget.waits -= 1,
+            Step::Refuse => budget.refusals -= 1,
+            Step::Disconnect(_) => budget.disconnects -= 1,
             // The first that is left with the server on a link costs another link.
             Step::Receive(place) if !world.has_left_some() => {
                 let costs_a_link = world.would_be_left(&world.to_client[*place]);

@@ -1,0 +1,434 @@
+//! The rules that MQTT 5 adds: what each side takes at one time, reason codes, and what nothing may delay. Pure.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Rule;
+use super::record::{Cause, Command, InUse, Kind, Record, Stage, Token};
+use crate::mqtt::packet::{Answering, BrokerLimit, ConnAck5, Incoming, PacketId};
+use crate::mqtt::session::{Outcome, Reason};
+use crate::mqtt::topic::{has_wildcards, is_shared};
+use crate::mqtt::v4::tests::wire::FromClient;
+use crate::mqtt::v5::tests::wire::FromClient5;
+
+/// The code of PUBREL and PUBCOMP for an identifier that is not known.
+const NOT_FOUND: u8 = 0x92;
+
+/// Output beyond which the session may hold requests back.
+const MUCH_OUTPUT: usize = 200_000;
+
+/// The record of a link of MQTT 5.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Link5 {
+    /// How many messages the broker may send at one time.
+    receive_maximum: u16,
+    /// How many identifiers the session has.
+    identifiers: usize,
+    /// What the broker takes on this link.
+    limits: Option<Box<ConnAck5>>,
+    /// PUBLISHes that the broker counts.
+    in_quota: BTreeSet<u16>,
+    /// Messages of the broker that we count.
+    unfinished: BTreeSet<u16>,
+    /// PUBRELs and PUBCOMPs that have to say that an identifier is not known.
+    not_found_due: VecDeque<(&'static str, u16)>,
+    /// Whether the link is, or was, a trial link.
+    pub(super) was_trial: bool,
+    /// The command that the last packet answers.
+    answered: Option<Token>,
+}
+
+impl Link5 {
+    pub(super) fn new(receive_maximum: u16, identifiers: u16) -> Self {
+        Link5 {
+            receive_maximum,
+            identifiers: usize::from(identifiers),
+            limits: None,
+            in_quota: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
+            not_found_due: VecDeque::new(),
+            was_trial: false,
+            answered: None,
+        }
+    }
+
+    /// The link is gone.
+    pub(super) fn link_lost(&mut self) {
+        self.limits = None;
+        self.in_quota.clear();
+        self.unfinished.clear();
+        self.not_found_due.clear();
+        self.was_trial = false;
+        self.answered = None;
+    }
+
+    /// Whether every PUBLISH that the broker counts was given up.
+    fn is_full_of(&self, is_given_up: impl Fn(u16) -> bool) -> bool {
+        let given_up = self.in_quota.iter().filter(|id| is_given_up(**id));
+        let quota = self.limits.as_ref().map(|limits| limits.receive_maximum);
+        quota.is_some_and(|quota| given_up.count() >= usize::from(quota))
+    }
+}
+
+/// A packet as MQTT 3.1.1 has it, and whether it says no.
+pub(super) fn plain(packet: &Incoming) -> (Incoming, bool) {
+    let Incoming::Answered { packet, id, answer } = packet else {
+        return (packet.clone(), false);
+    };
+    let plain: fn(PacketId) -> Incoming = match packet {
+        Answering::PubAck => Incoming::PubAck,
+        Answering::PubRec => Incoming::PubRec,
+        Answering::PubRel => Incoming::PubRel,
+        Answering::PubComp => Incoming::PubComp,
+        Answering::UnsubAck => Incoming::UnsubAck,
+        Answering::SubAck => {
+            let granted = answer.codes.iter().map(|code| code.granted()).collect();
+            let is_refused = answer.code.is_failure();
+            return (Incoming::SubAck { id: *id, granted }, is_refused);
+        }
+    };
+    (plain(*id), answer.code.is_failure())
+}
+
+impl Record {
+    /// As [`Record::receives`], on a link of MQTT 5.
+    pub(super) fn receives5(&mut self, packet: &Incoming) -> Option<Cause> {
+        let (plain, is_refused) = plain(packet);
+        let ends = match (self.stage, &plain) {
+            (Stage::Down, _) | (Stage::Up, Incoming::ConnAck { .. } | Incoming::ConnAck5(_)) => {
+                return None;
+            }
+            (Stage::Told, _) => return Some(Cause::Other),
+            (Stage::Greeting { clean_session, .. }, Incoming::ConnAck5(connack)) => {
+                if connack.session_present && clean_session {
+                    return None;
+                }
+                if !connack.code.is_failure() {
+                    self.accepted(connack.session_present);
+                    self.version5.as_mut()?.limits = Some(connack.clone());
+                }
+                None
+            }
+            (Stage::Greeting { .. }, _) => return None,
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubRec(id)) if is_refused => {
+                let token = self.awaits(id.value(), 2);
+                self.answers_publish(id.value(), token)
+            }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubAck(id)) => {
+                let token = self.awaits(id.value(), 1);
+                let token = token.or_else(|| self.awaits(id.value(), 2));
+                self.answers_publish(id.value(), token)
+            }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PubComp(id)) => {
+                let is_known = matches!(
+                    self.in_use.get(&id.value()),
+                    Some(InUse::Released(_) | InUse::GivenUp { .. })
+                );
+                if is_known {
+                    self.version5.as_mut()?.in_quota.remove(&id.value());
+                }
+                self.completes(id.value())
+            }
+            (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {
+                self.trials.pong();
+                None
+            }
+            (Stage::Closing { .. }, _) => return Some(Cause::Other),
+            (Stage::Up, Incoming::Disconnect(_)) => {
+                self.stage = Stage::Told;
+                None
+            }
+            (Stage::Up, Incoming::PubRec(id)) => {
+                self.releases5(id.value());
+                None
+            }
+            (Stage::Up, Incoming::SubAck { id, granted }) => {
+                if !self.is_subscribing(id.value()) {
+                    return Some(Cause::Other);
+                }
+                if !self.is_answered(id.value(), granted) {
+                    return None;
+                }
+                None
+            }
+            (Stage::Up, Incoming::UnsubAck(id)) => {
+                let Some(InUse::Unsubscribe(filters)) = self.in_use.get(&id.value()) else {
+                    return Some(Cause::Other);
+                };
+                if let Incoming::Answered { answer, .. } = packet
+                    && answer.codes.len() != filters.len()
+                {
+                    return None;
+                }
+                self.frees(id.value());
+                None
+            }
+            (Stage::Up, Incoming::PubRel(id)) => {
+                if self.arrivals.awaits_our_pubrec(id.value()) {
+                    return None;
+                }
+                let version5 = self.version5.as_mut()?;
+                if self.arrivals.is_unreleased(id.value()) {
+                    version5.unfinished.remove(&id.value());
+                    self.completions_due.push_back(id.value());
+                    self.arrivals.releases(id.value());
+                } else {
+                    version5.not_found_due.push_back(("PUBCOMP", id.value()));
+                }
+                None
+            }
+            (Stage::Up, Incoming::Publish { id, message }) => {
+                let version5 = self.version5.as_mut()?;
+                version5.unfinished.extend(id.map(PacketId::value));
+                if version5.unfinished.len() > usize::from(version5.receive_maximum) {
+                    return None;
+                }
+                self.arrivals.arrives(*id, message);
+                None
+            }
+            (_, Incoming::Answered { .. }) => unreachable!("it was made plain"),
+        };
+        self.version5.as_mut()?.answered = ends;
+        Some(Cause::Packet(packet.clone(), ends))
+    }
+
+    /// PUBACK, or PUBREC that refuses, which is the end of a message.
+    fn answers_publish(&mut self, id: u16, token: Option<Token>) -> Option<Token> {
+        let is_given_up = matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. }));
+        if let Some(version5) = &mut self.version5
+            && (is_given_up || token.is_some())
+        {
+            version5.in_quota.remove(&id);
+        }
+        if token.is_some() {
+            self.frees(id);
+        }
+        token
+    }
+
+    /// PUBREC that does not refuse: an identifier that is not known is not in use afterwards either.
+    fn releases5(&mut self, id: u16) {
+        let is_given_up = matches!(
+            self.in_use.get(&id),
+            Some(InUse::GivenUp {
+                until_session_ends: true
+            })
+        );
+        let is_released = matches!(self.in_use.get(&id), Some(InUse::Released(_)));
+        if is_given_up || is_released || self.awaits(id, 2).is_some() {
+            return self.releases(id, false);
+        }
+        self.trials.releases(id, None, false);
+        if let Some(version5) = &mut self.version5 {
+            version5.not_found_due.push_back(("PUBREL", id));
+        }
+    }
+
+    /// The session put a packet of `length` bytes into its output.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(super) fn sends5(&mut self, sent: &FromClient5<'_>, length: usize) -> Rule {
+        let FromClient5 { packet, more } = sent;
+        let is_up = self.stage == Stage::Up;
+        if let Some(version5) = self.version5.as_mut().filter(|_| is_up) {
+            version5.takes(packet, length)?;
+            match packet {
+                FromClient::Publish { id, qos: 1.., .. } => version5.counts(*id)?,
+                FromClient::PubAck(id) => drop(version5.unfinished.remove(id)),
+                FromClient::PubRel(id) | FromClient::PubComp(id) if more.code == NOT_FOUND => {
+                    let name = match packet {
+                        FromClient::PubRel(_) => "PUBREL",
+                        _ => "PUBCOMP",
+                    };
+                    self.encoded += length;
+                    let due = version5.not_found_due.pop_front();
+                    return match due == Some((name, *id)) {
+                        true => Ok(()),
+                        false => Err(format!("{name} {id} is not known, due: {due:?}")),
+                    };
+                }
+                _ => {}
+            }
+        }
+        let may_have_code = matches!(packet, FromClient::Disconnect);
+        if more.code != 0 && !may_have_code {
+            return Err(format!("{packet:.200?} has the code {:#04x}", more.code));
+        }
+        self.sends(packet, length)
+    }
+
+    /// After the session handled a packet.
+    ///
+    /// # Errors
+    /// The command that was answered and did not end, or the answer that did not come at once.
+    pub(super) fn handled5(&mut self) -> Rule {
+        let Some(version5) = &mut self.version5 else {
+            return Ok(());
+        };
+        if let Some(token) = version5.answered.take()
+            && self.commands.contains_key(&token)
+        {
+            return Err(format!("{token} was answered, and has not ended"));
+        }
+        match version5.not_found_due.front() {
+            Some(due) if self.stage == Stage::Up => Err(format!("{due:?} is due")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing but other requests, renewals, trials and the lack of identifiers delays a request [MQTT-3.3.4-8].
+    ///
+    /// # Errors
+    /// The request that is held back.
+    pub(super) fn requests_are_out(&self, wants_requests: bool, output: usize) -> Rule {
+        let Some(version5) = &self.version5 else {
+            return Ok(());
+        };
+        let is_request =
+            |command: &&Command| matches!(command.kind, Kind::Subscribe | Kind::Unsubscribe);
+        let requests = || self.commands.values().filter(is_request);
+        let is_own = |filters: &Vec<String>| requests().any(|own| own.filters == *filters);
+        let is_renewal = |what: &InUse| match what {
+            InUse::Subscribe(filters) => !is_own(filters),
+            _ => false,
+        };
+        let may_wait = self.stage != Stage::Up
+            || version5.was_trial
+            || output > MUCH_OUTPUT
+            || self.in_use.len() >= version5.identifiers
+            || !self.renewals_due.is_empty()
+            || self.in_use.values().any(is_renewal)
+            || requests().any(|own| own.filters.len() > 8);
+        if may_wait {
+            return Ok(());
+        }
+        let mut busy = BTreeSet::new();
+        for own in requests() {
+            let is_out = self.in_use.values().any(|what| match what {
+                InUse::Subscribe(filters) => own.kind == Kind::Subscribe && *filters == own.filters,
+                InUse::Unsubscribe(filters) => {
+                    own.kind == Kind::Unsubscribe && *filters == own.filters
+                }
+                _ => false,
+            });
+            let is_free = own.filters.iter().all(|filter| !busy.contains(filter));
+            match (is_out, is_free) {
+                (true, _) => {}
+                (false, true) => return Err(format!("{own:?} is held back")),
+                // Requests keep their order.
+                (false, false) => break,
+            }
+            busy.extend(&own.filters);
+        }
+        let has_ping = self.commands.values().any(|own| own.kind == Kind::Ping);
+        match wants_requests || has_ping {
+            true => Ok(()),
+            false => Err("the session takes no request".to_owned()),
+        }
+    }
+
+    /// A command ended because of a limit of the broker, or because it has expired. Returns whether that is true.
+    pub(super) fn ends_at_limit(&mut self, command: &Command, outcome: &Outcome) -> bool {
+        let Some(limits) = self.version5.as_ref().and_then(|v| v.limits.as_ref()) else {
+            return false;
+        };
+        let (Outcome::NeverSent(reason) | Outcome::PerhapsDelivered(reason)) = outcome else {
+            return false;
+        };
+        let was_sent = matches!(outcome, Outcome::PerhapsDelivered(_));
+        let qos = match command.kind {
+            Kind::Publish { qos, .. } => Some(qos),
+            _ => None,
+        };
+        let mut filters = command.filters.iter();
+        let exceeds = match reason {
+            Reason::BrokerLimit(BrokerLimit::MaximumQos) => {
+                qos.is_some_and(|qos| qos > limits.maximum_qos as u8)
+            }
+            Reason::BrokerLimit(BrokerLimit::MaximumPacketSize) => {
+                limits.maximum_packet_size.is_some()
+            }
+            Reason::BrokerLimit(BrokerLimit::WildcardAvailable) => {
+                !limits.wildcard_available && filters.any(|filter| has_wildcards(filter))
+            }
+            Reason::BrokerLimit(BrokerLimit::SharedAvailable) => {
+                !limits.shared_available && filters.any(|filter| is_shared(filter))
+            }
+            _ => false,
+        };
+        if qos == Some(2) && was_sent && command.sent_in_session {
+            self.in_use.insert(command.id, InUse::Released(None));
+            self.releases.push(command.id);
+            self.releases_later.push_back(command.id);
+        } else if qos.is_some() && was_sent {
+            self.in_use.remove(&command.id);
+        }
+        exceeds && (qos.is_none() || was_sent == command.sent)
+    }
+
+    /// Whether the link has to go, because messages that were given up are all that the broker takes at one time.
+    pub(super) fn is_blocked(&self) -> bool {
+        let is_given_up = |id: u16| matches!(self.in_use.get(&id), Some(InUse::GivenUp { .. }));
+        let version5 = self.version5.as_ref();
+        version5.is_some_and(|version5| version5.is_full_of(is_given_up))
+    }
+
+    /// Whether a filter that is renewed may be beyond the broker's limits.
+    pub(super) fn may_refuse_renewals(&self) -> bool {
+        let limits = self.version5.as_ref().and_then(|v| v.limits.as_ref());
+        limits.is_some_and(|limits| {
+            !limits.wildcard_available
+                || !limits.shared_available
+                || limits.maximum_packet_size.is_some()
+        })
+    }
+}
+
+impl Link5 {
+    /// Whether the broker takes such a packet.
+    fn takes(&self, packet: &FromClient<'_>, length: usize) -> Rule {
+        let Some(limits) = &self.limits else {
+            return Ok(());
+        };
+        let beyond = |limit: &str| Err(format!("{packet:.200?} is above {limit}"));
+        match packet {
+            FromClient::Publish { qos, .. } if *qos > limits.maximum_qos as u8 => {
+                return beyond("the maximum QoS");
+            }
+            FromClient::Publish { retain: true, .. } if !limits.retain_available => {
+                return beyond("what the broker retains");
+            }
+            FromClient::Subscribe { filters, .. } => {
+                let mut names = filters.iter().map(|(name, _)| *name);
+                if !limits.wildcard_available && names.clone().any(has_wildcards)
+                    || !limits.shared_available && names.any(is_shared)
+                {
+                    return beyond("what the broker lets subscribe");
+                }
+            }
+            FromClient::Publish { .. } | FromClient::Unsubscribe { .. } => {}
+            _ => return Ok(()),
+        }
+        let largest = limits.maximum_packet_size.unwrap_or(u32::MAX);
+        match length > largest as usize {
+            true => beyond("the maximum packet size"),
+            false => Ok(()),
+        }
+    }
+
+    /// A PUBLISH of QoS 1 or 2 leaves.
+    fn counts(&mut self, id: u16) -> Rule {
+        self.in_quota.insert(id);
+        let quota = self
+            .limits
+            .as_ref()
+            .map_or(0, |limits| limits.receive_maximum);
+        match self.in_quota.len() > usize::from(quota) {
+            true => Err(format!(
+                "{:?} are more than the {quota} that the broker takes",
+                self.in_quota
+            )),
+            false => Ok(()),
+        }
+    }
+}
