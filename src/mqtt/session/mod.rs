@@ -20,7 +20,7 @@
 //!
 //! Several parts write to the output and to the events. Apart from that the parts do not know each other: this
 //! file knows them all and the state of the link, and it passes on to the others what one part has seen
-//! (`reactions.rs`, for packets).
+//! (`greeting.rs` for CONNACK, `reactions.rs` for what follows).
 //!
 //! The caller tells the session what happened (`handle_*`) and asks it what to do (`poll_event`, `output`,
 //! `next_timer`). The session knows no thread, socket, channel or clock: `now` is passed in, and the caller
@@ -34,6 +34,7 @@ mod clock;
 mod entry;
 mod event;
 mod filters;
+mod greeting;
 mod inbound;
 mod leaving;
 mod liveness;

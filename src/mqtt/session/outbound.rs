@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod inspect;
 mod links;
+mod quota;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,6 @@ use crate::mqtt::packet::{Answer, Filter, PacketId, QoS};
 /// Identifiers that new commands leave free for renewals and for the next packets of commands with many
 /// filters.
 const SPARE_IDENTIFIERS: u16 = 16;
-
-/// Commands that may be handed in beyond the broker's quota. There are no more identifiers than that.
-const MOST_WAITING: usize = 65_535;
 
 /// The answer that a PUBREC asks for: PUBREL, unless the command was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,23 +202,6 @@ impl<T> Outbound<T> {
             .waiting
             .poll(&self.ring, is_renewing, &standing, has_room)?;
         self.reserve(entry)
-    }
-
-    /// With MQTT 5, messages of QoS 0 wait behind others: the next of them, if it may be sent now, and since when its
-    /// command waits.
-    pub(super) fn poll_unacknowledged(
-        &mut self,
-        is_renewing: bool,
-    ) -> Option<(Outgoing, T, Instant)> {
-        let is_renewing = is_renewing && self.suspects.is_off();
-        if self.quota.is_none()
-            || is_renewing
-            || self.recovery.is_resending()
-            || !self.suspects.lets_send()
-        {
-            return None;
-        }
-        self.waiting.poll_unacknowledged()
     }
 
     /// The next renewal, if it may be sent and there is an identifier for it.
@@ -456,52 +437,6 @@ impl<T> Outbound<T> {
 
 /// Questions.
 impl<T> Outbound<T> {
-    /// With MQTT 5, the broker takes so many PUBLISHes of QoS 1 and 2 at one time on this link; with MQTT 3.1.1 it says
-    /// nothing.
-    pub(super) fn set_quota(&mut self, quota: Option<u16>) {
-        self.quota = quota;
-    }
-
-    /// Whether the broker takes one more PUBLISH of QoS 1 or 2 [MQTT-4.9.0-2].
-    pub(super) fn has_quota(&self) -> bool {
-        let has_some = |quota| self.in_quota < usize::from(quota);
-        self.quota.is_none_or(has_some)
-    }
-
-    /// Whether a PUBLISH of QoS 1 may be sent at once. With MQTT 3.1.1 it was asked before the command was handed in.
-    pub(super) fn lets_publish(&self) -> bool {
-        self.quota.is_none() || self.has_quota() && self.has_window() && !self.has_waiting()
-    }
-
-    /// Whether a PUBLISH of QoS 0 may be sent at once: with MQTT 5 it overtakes no message that waits.
-    pub(super) fn lets_pass(&self) -> bool {
-        self.quota.is_none() || !self.has_waiting()
-    }
-
-    /// Whether the window has room for one more message. With MQTT 3.1.1 it was asked before the command was handed in.
-    fn has_window(&self) -> bool {
-        self.quota.is_none() || self.in_flight() < usize::from(self.window)
-    }
-
-    /// A message that was given up, where such messages are all that the broker takes at one time. It counts them until it
-    /// answers them, so that no other could be sent on this link.
-    pub(super) fn holds_all_of_the_quota(&self) -> Option<PacketId> {
-        let quota = usize::from(self.quota.filter(|_| self.given_up > 0)?);
-        let is_held = |entry: &Entry<T>| entry.is_given_up() && entry.in_quota;
-        let mut held = self.ring.iter().filter(|(_, entry)| is_held(entry));
-        let (id, _) = held.next()?;
-        (1 + held.count() >= quota).then_some(id)
-    }
-
-    /// Whether commands may be handed in although there is no room for a PUBLISH, because others are among them that the
-    /// broker's quota must not delay [MQTT-3.3.4-8].
-    pub(super) fn has_room_for_requests(&self) -> bool {
-        self.quota.is_some()
-            && (self.suspects.is_off() || self.suspects.wants_witness())
-            && self.ring.room() > 0
-            && self.waiting.len() < MOST_WAITING
-    }
-
     /// Whether PUBREC may come for this identifier, and be answered as one of ours.
     fn awaits_pubrec(&self, id: PacketId) -> bool {
         self.ring.get(id).is_some_and(|entry| match &entry.body {
