@@ -2,8 +2,8 @@
 # Fuzzes the decoders and a whole session with hostile bytes from libFuzzer, in release mode with debug assertions
 # and overflow checks. It works with stable Rust and needs a C++ compiler.
 #
-# usage: scripts/fuzz.sh [decode|decode5|session|all] [--runs N | --minutes M] [--jobs N] [--seed N] [--grow]
-#        scripts/fuzz.sh decode|decode5|session --replay FILE...
+# usage: scripts/fuzz.sh [decode|decode5|session|session5|all] [--runs N | --minutes M] [--jobs N] [--seed N] [--grow]
+#        scripts/fuzz.sh decode|decode5|session|session5 --replay FILE...
 #
 # All targets run one after the other unless one is named, each for a minute unless told otherwise. A target
 # begins with the corpus in tests/fuzz/corpus and with the inputs that earlier runs found (in the target folder).
@@ -20,12 +20,12 @@
 #   -h, --help   this text
 #
 # The targets are in src/mqtt/v4/tests (MQTT 3.1.1), src/mqtt/v5/tests (MQTT 5) and
-# src/mqtt/session/tests/drivers/bytes.rs, which explain what an input means. `cargo test --lib corpus` replays the corpus without libFuzzer.
+# src/mqtt/session/tests/drivers/bytes.rs and bytes5.rs, which explain what an input means. `cargo test --lib corpus` replays the corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 
-targets=(decode decode5 session) runs='' minutes='' jobs=1 seed=0 grow='' replay=()
+targets=(decode decode5 session session5) runs='' minutes='' jobs=1 seed=0 grow='' replay=()
 
 # number NAME VALUE: ends the script unless VALUE is a whole number above 0.
 number() {
@@ -33,7 +33,7 @@ number() {
 }
 
 case ${1:-} in
-    decode | decode5 | session) targets=("$1") && shift ;;
+    decode | decode5 | session | session5) targets=("$1") && shift ;;
     all) shift ;;
 esac
 while (($#)); do
@@ -57,7 +57,7 @@ done
 [[ -z $runs || -z $minutes ]] || die 'either --runs or --minutes' 2
 [[ -n $runs ]] || minutes=${minutes:-1}
 if ((${#replay[@]})); then
-    ((${#targets[@]} == 1)) || die '--replay wants a target before it: decode, decode5 or session' 2
+    ((${#targets[@]} == 1)) || die '--replay wants a target before it: decode, decode5, session or session5' 2
     for i in "${!replay[@]}"; do
         [[ -r ${replay[i]} ]] || die "cannot read ${replay[i]}" 2
         [[ ${replay[i]} == /* ]] || replay[i]=$PWD/${replay[i]}

@@ -248,6 +248,7 @@ fuzzing() {
     scripts/fuzz.sh decode --minutes 2
     scripts/fuzz.sh decode5 --minutes 2
     scripts/fuzz.sh session --minutes 2
+    scripts/fuzz.sh session5 --minutes 2
 }
 
 step 'tools' tools

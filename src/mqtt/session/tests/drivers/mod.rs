@@ -2,6 +2,7 @@
 //! larger one, and bytes from an enemy. Pure; built for tests and fuzzing only.
 
 pub(in crate::mqtt) mod bytes;
+pub(in crate::mqtt) mod bytes5;
 #[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
