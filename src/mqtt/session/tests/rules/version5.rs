@@ -302,15 +302,19 @@ impl Record {
         if may_wait {
             return Ok(());
         }
+        let mut out: Vec<_> = self.in_use.values().collect();
         let mut busy = BTreeSet::new();
         for own in requests() {
-            let is_out = self.in_use.values().any(|what| match what {
+            let is_of_it = |what: &&InUse| match what {
                 InUse::Subscribe(filters) => own.kind == Kind::Subscribe && *filters == own.filters,
                 InUse::Unsubscribe(filters) => {
                     own.kind == Kind::Unsubscribe && *filters == own.filters
                 }
                 _ => false,
-            });
+            };
+            // Another one may ask for the same.
+            let place = out.iter().position(is_of_it);
+            let is_out = place.map(|place| out.swap_remove(place)).is_some();
             let is_free = own.filters.iter().all(|filter| !busy.contains(filter));
             match (is_out, is_free) {
                 (true, _) => {}
@@ -360,7 +364,8 @@ impl Record {
             self.in_use.insert(command.id, InUse::Released(None));
             self.releases.push(command.id);
             self.releases_later.push_back(command.id);
-        } else if qos.is_some() && was_sent {
+        } else if let Some(InUse::Publish(_)) = self.in_use.get(&command.id) {
+            // One of which no link took a byte had its identifier, too.
             self.in_use.remove(&command.id);
         }
         exceeds && (qos.is_none() || was_sent == command.sent)
