@@ -45,6 +45,9 @@ fn no_message_is_retained_where_the_broker_keeps_none_3_2_2_14() {
     t.resolved(token, "delivered x1").finish();
 }
 
+/// Something that an application does.
+type Act = Box<dyn Fn(&mut Transcript)>;
+
 /// The length of the packet that this puts into the output.
 fn length_of(act: impl FnOnce(&mut Transcript)) -> u32 {
     let mut t = Transcript::connected5(|_| {});
@@ -75,7 +78,7 @@ fn no_packet_is_above_the_maximum_packet_size_3_2_2_15() {
         identifier: NonZeroU32::new(n),
         ..SubscribeOptions::default()
     };
-    let mut acts: Vec<Box<dyn Fn(&mut Transcript)>> = Vec::new();
+    let mut acts: Vec<Act> = Vec::new();
     for payload in [1, 20, 110, 119, 120, 121, 130, 16_370, 16_380, 20_000] {
         for qos in 0..3 {
             acts.push(Box::new(publishes(qos, payload, false)));
@@ -139,7 +142,8 @@ fn a_long_request_ends_where_one_of_its_packets_is_too_large() {
 
 #[test]
 fn no_filter_is_asked_for_that_the_broker_does_not_take() {
-    let cases: [(fn(&mut ConnAck5), &str, &str); 4] = [
+    type Limit = fn(&mut ConnAck5);
+    let cases: [(Limit, &str, &str); 4] = [
         (|c| c.wildcard_available = false, "a/+", "WildcardAvailable"),
         (
             |c| c.wildcard_available = false,
