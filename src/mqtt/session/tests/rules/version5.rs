@@ -289,7 +289,11 @@ impl Record {
         let requests = || self.commands.values().filter(is_request);
         let is_own = |filters: &Vec<String>| requests().any(|own| own.filters == *filters);
         let is_renewal = |what: &InUse| match what {
-            InUse::Subscribe(filters) => !is_own(filters),
+            InUse::Subscribe(filters) => {
+                // A command may ask for a filter that is renewed, too.
+                let is_granted = |filter: &String| self.granted.contains(filter);
+                !is_own(filters) || filters.iter().any(is_granted)
+            }
             _ => false,
         };
         let may_wait = self.stage != Stage::Up
