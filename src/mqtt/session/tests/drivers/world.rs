@@ -67,7 +67,7 @@ pub(super) struct World {
     links: usize,
 }
 
-/// What a server of MQTT 5 takes, on the first link and on those after it.
+/// The limits of a server of MQTT 5, on the first link and on those after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Offer {
     pub(super) receive_maximum: [u16; 2],
@@ -199,7 +199,7 @@ impl World {
         let next = self.harness.sent.front();
         let next = next.and_then(|bytes| from_client5(bytes).ok());
         match next.map(|(next, _)| next.packet) {
-            // What was taken is not refused when it comes again.
+            // A message that was taken is not refused when it comes again.
             Some(FromClient::Publish { qos, id, .. }) => {
                 qos > 0 && !self.server.unreleased.contains(&id)
             }

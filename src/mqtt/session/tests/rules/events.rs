@@ -48,10 +48,16 @@ impl Record {
             ) => code == said && *code != ConnectReturnCode::Accepted,
             (
                 Event::Connected {
-                    session_present, ..
+                    session_present,
+                    resubscribing,
                 },
                 Cause::Packet(Incoming::ConnAck5(said), _),
-            ) => *session_present == said.session_present && !said.code.is_failure(),
+            ) => {
+                if let Some(version5) = &mut self.version5 {
+                    version5.requests_may_wait |= *resubscribing > 0;
+                }
+                *session_present == said.session_present && !said.code.is_failure()
+            }
             (Event::ConnectRefused5(told), Cause::Packet(Incoming::ConnAck5(said), _)) => {
                 told == said && said.code.is_failure()
             }

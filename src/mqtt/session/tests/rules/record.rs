@@ -520,7 +520,7 @@ impl Record {
         self.releases_later = std::mem::take(&mut self.releases_due);
         self.trials.begins();
         if let Some(version5) = &mut self.version5 {
-            version5.was_trial = true;
+            version5.requests_may_wait = true;
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Link5 {
     receive_maximum: u16,
     /// How many identifiers the session has.
     identifiers: usize,
-    /// What the broker takes on this link.
+    /// The broker's limits on this link.
     limits: Option<Box<ConnAck5>>,
     /// PUBLISHes that the broker counts.
     in_quota: BTreeSet<u16>,
@@ -31,8 +31,8 @@ pub(super) struct Link5 {
     unfinished: BTreeSet<u16>,
     /// PUBRELs and PUBCOMPs that have to say that an identifier is not known.
     not_found_due: VecDeque<(&'static str, u16)>,
-    /// Whether the link is, or was, a trial link.
-    pub(super) was_trial: bool,
+    /// Whether requests may wait: the link is, or was, a trial link, or subscriptions are renewed on it.
+    pub(super) requests_may_wait: bool,
     /// The command that the last packet answers.
     answered: Option<Token>,
 }
@@ -46,7 +46,7 @@ impl Link5 {
             in_quota: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             not_found_due: VecDeque::new(),
-            was_trial: false,
+            requests_may_wait: false,
             answered: None,
         }
     }
@@ -57,7 +57,7 @@ impl Link5 {
         self.in_quota.clear();
         self.unfinished.clear();
         self.not_found_due.clear();
-        self.was_trial = false;
+        self.requests_may_wait = false;
         self.answered = None;
     }
 
@@ -297,7 +297,7 @@ impl Record {
             _ => false,
         };
         let may_wait = self.stage != Stage::Up
-            || version5.was_trial
+            || version5.requests_may_wait
             || output > MUCH_OUTPUT
             || self.in_use.len() >= version5.identifiers
             || !self.renewals_due.is_empty()

@@ -23,7 +23,7 @@ fn nothing_follows_a_disconnect_of_the_broker() {
     t.receives(disconnect5(0x8b)).notes("close DISCONNECT 0x8B");
     assert!(!t.wants_commands() && !t.session.wants_requests());
     assert_eq!(t.next_timer(), None);
-    // Whatever comes behind it.
+    // Nothing that comes behind it counts.
     t.receives(message(1, 1, "m"))
         .receives(pubrel(3))
         .receives(puback(1));

@@ -1,4 +1,4 @@
-//! What the broker takes, as its CONNACK says: a command beyond it ends without being sent.
+//! The limits that CONNACK states: a command beyond one of them ends without being sent.
 
 use std::num::NonZeroU32;
 

@@ -77,7 +77,7 @@ fn nothing_but_publish_waits_for_the_broker_to_take_more_3_3_4_8() {
     t.sends("UNSUBSCRIBE id=3 b");
     let pinged = t.ping();
     t.sends("PINGREQ").silent();
-    // What comes is answered [MQTT-4.9.0-3].
+    // Messages are answered [MQTT-4.9.0-3].
     t.receives(message(7, 1, "m"));
     let delivery = t.delivers("t \"m\"").unwrap();
     t.accept(delivery).sends("PUBACK 7");
