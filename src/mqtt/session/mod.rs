@@ -461,7 +461,7 @@ impl<T> Session<T> {
         self.outbound.is_free(id)
     }
 
-    /// What the broker of MQTT 5 allows on this link; `None` with MQTT 3.1.1, and before CONNACK.
+    /// The broker's CONNACK of MQTT 5, with all that it allows on this link; `None` with MQTT 3.1.1, and before CONNACK.
     pub fn negotiated(&self) -> Option<&ConnAck5> {
         self.server.connack()
     }

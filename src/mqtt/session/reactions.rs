@@ -419,7 +419,7 @@ impl<T> Session<T> {
     }
 
     /// Ends the command under this identifier if the broker takes no such packet, or if the message has expired before it
-    /// was sent. What was sent once goes on after its expiry [MQTT-4.3.3-7].
+    /// was sent. A message that was sent once goes on after its expiry [MQTT-4.3.3-7].
     fn ends_unsent(&mut self, id: PacketId, now: Instant) -> bool {
         let Some(entry) = self.outbound.entry(id) else {
             return false;

@@ -61,7 +61,7 @@ struct Story<'a> {
     received: BytesMut,
     /// Whether the CONNECT of this link asks for a clean start.
     is_clean: bool,
-    /// What a server that does as it should still owes: its answer, and the one that says no.
+    /// The answers that a well-behaved server still owes, each with the one that says no.
     answers: Vec<(Incoming, Option<Incoming>)>,
 }
 

@@ -1,8 +1,10 @@
 //! The simulated server. It does as the standard says, and no more. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[cfg(test)]
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::mqtt::packet::{
     Answer, Answering, ConnAck5, ConnectReturnCode, Details, Incoming, PacketId, QoS, ReasonCode,
