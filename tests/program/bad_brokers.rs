@@ -155,7 +155,7 @@ fn each_refusal_of_connect_has_its_words_and_only_the_passing_one_is_tried_again
             1,
             [
                 "does not speak MQTT 3.1.1 (return code 1)",
-                "; use a broker",
+                "; use MQTT 5 (--mqtt)",
             ],
         ),
         (
