@@ -7,8 +7,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Largest single request: above the session's high-water mark of 256 KiB, doubled by growing.
-const ONE_REQUEST: usize = 2 << 20;
+/// Largest single request: the room that a decoder makes for a packet of which a part has come, 2 MiB and one read.
+const ONE_REQUEST: usize = (2 << 20) + (16 << 10);
 
 /// Largest sum of the memory allocated at one time.
 const TOGETHER: usize = 16 << 20;
