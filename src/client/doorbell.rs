@@ -48,7 +48,7 @@ impl Doorbell {
         }
     }
 
-    /// A command other than PUBLISH is in the queue. Call [`Doorbell::ring_for_command`] first.
+    /// A command other than PUBLISH is in the queue, or in the line before it. Call [`Doorbell::ring_for_command`] first.
     pub(crate) fn ring_for_request(&self) {
         let state = self.state.load(Ordering::Relaxed);
         if matches!(state, TAKES_REQUESTS | RUNG) {

@@ -141,20 +141,23 @@ impl<T> Line<T> {
     }
 
     /// Puts an item into the queue, behind those that wait already, with patience. `offer` gives the item back if
-    /// the queue is full; `is_closed` says whether the queue takes nothing any more. Returns whether the thread had to
-    /// wait: there may be room by now.
+    /// the queue is full; `is_closed` says whether the queue takes nothing any more; `in_line` is called once the item
+    /// stands in the line. Returns whether the thread had to wait: there may be room by now.
     pub(crate) fn wait(
         &self,
         item: T,
         patience: Patience,
         mut offer: impl FnMut(T) -> Result<(), T>,
         is_closed: impl Fn() -> bool,
+        in_line: impl FnOnce(),
     ) -> Result<bool, NotAdmitted<T>> {
         let waiter = Waiter::current();
         let overdue = patience.overdue;
         let Some(number) = self.enter(item, waiter, overdue, &mut offer, &is_closed)? else {
             return Ok(false);
         };
+        // Not under the lock: the loop that is woken takes it.
+        in_line();
         loop {
             if self.is_admitted(number) {
                 let (line, round) = self.turn();

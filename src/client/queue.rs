@@ -220,7 +220,8 @@ impl CommandSender {
         };
         let offer = |command| shared.offer(command);
         let is_closed = || shared.ended.load(Ordering::Relaxed);
-        match shared.line.wait(command, waits, offer, is_closed) {
+        let in_line = || shared.stands_in_line();
+        match shared.line.wait(command, waits, offer, is_closed, in_line) {
             Ok(has_waited) => {
                 shared.queued();
                 Ok(match has_waited {
@@ -348,6 +349,9 @@ impl QueueState {
         let waiter = Waiter::Task(waker.clone());
         let overdue = Instant::now() + OVERDUE;
         let entered = (self.line).enter(command, waiter, overdue, &mut offer, &is_closed);
+        if let Ok(Some(_)) = entered {
+            self.stands_in_line();
+        }
         entered.map_err(|(NotAdmitted::TimedOut(back) | NotAdmitted::Closed(back))| back)
     }
 
@@ -362,6 +366,17 @@ impl QueueState {
         // The bell's fence stands between the queueing and this.
         if self.ended.load(Ordering::Relaxed) {
             self.cancel_if_ended();
+        }
+    }
+
+    /// Call this after a command took a place in the line. A loop that takes no PUBLISH makes room for another command
+    /// only if it is awake.
+    fn stands_in_line(&self) {
+        // With another thread's mark, the loop is woken for that. The own one was made before.
+        if self.requests.load(Ordering::Relaxed) > 0 {
+            // First for its fence: the loop sees the mark, or this thread sees that the loop sleeps.
+            self.doorbell.ring_for_command();
+            self.doorbell.ring_for_request();
         }
     }
 

@@ -25,6 +25,7 @@ mod pace;
 mod provider;
 mod proxy_works;
 mod queue;
+mod quota;
 mod rate;
 mod reconnect;
 mod recording;

@@ -1,10 +1,12 @@
 //! The queue and the line before it: real threads and tasks, and the loop's end in the test's hands. The time is passed in.
 
+use std::future::poll_fn;
 use std::thread;
 
 use super::*;
 use crate::client::command::Request;
 use crate::client::ticket::{Completion, Ticket};
+use crate::client::waiter::tests::block_on;
 use crate::mqtt::packet::{Publish, QoS};
 use crate::mqtt::session::{Outcome, Reason};
 
@@ -376,4 +378,48 @@ fn what_was_fetched_is_cancelled_when_the_queue_goes_away() {
     drop(queue);
     let cancelled = Outcome::Cancelled(Reason::LoopEnded);
     assert_eq!(ticket.outcome(), Some(cancelled));
+}
+
+/// A thread and a task that find the queue full of PUBLISHes, of which the loop takes none.
+#[test]
+fn a_request_that_waits_for_room_wakes_a_loop_that_takes_no_publish() {
+    for is_task in [false, true] {
+        let bell = Arc::new(Doorbell::default());
+        let (sender, queue) = command_queue(1, Arc::clone(&bell));
+        assert!(sender.send(publish(0), Duration::ZERO).is_ok());
+        let has_looked = Arc::new(AtomicBool::new(false));
+        let sleeping = thread::spawn({
+            let has_looked = Arc::clone(&has_looked);
+            move || {
+                bell.set_thread();
+                let start = Instant::now();
+                bell.sleep_for_requests(Some(start + HANG), || {
+                    let is_needed = queue.has_requests();
+                    has_looked.store(true, Ordering::Release);
+                    is_needed
+                });
+                assert!(start.elapsed() < HANG, "nothing has woken the loop");
+                queue
+            }
+        });
+        wait_for(|| has_looked.load(Ordering::Acquire));
+        let pushing = thread::spawn(move || {
+            let request = Command {
+                request: Request::Ping(sender.mark_request()),
+                completion: Completion::nobody(),
+            };
+            if is_task {
+                let mut entering = Entering::Command(request);
+                let push = poll_fn(|context| sender.poll_send(&mut entering, context.waker()));
+                block_on(push).is_ok()
+            } else {
+                sender.send(request, HANG * 2).is_ok()
+            }
+        });
+        let mut queue = sleeping.join().unwrap();
+        assert_eq!(queue.take(1, Instant::now()).map(number), Some(0));
+        let next = queue.take(1, Instant::now()).unwrap();
+        assert!(matches!(next.request, Request::Ping(_)));
+        assert!(pushing.join().unwrap());
+    }
 }

@@ -80,6 +80,7 @@ pub(crate) const ALL: &[Model] = &[
     ),
     model("queue: a task gives up", 3, queue_given_up),
     model("queue: time is over", 3, queue_times_out),
+    model("queue: a request at a full queue", 3, queue_with_a_request),
     model("ring: records are overwritten while read", 3, ring),
 ];
 
@@ -593,6 +594,37 @@ fn push(sender: &CommandSender, entering: &mut Entering) -> Result<(), Box<Comma
             sender.poll_send(entering, context.waker())
         })),
     }
+}
+
+/// Threads: the loop, which takes commands only while a request is marked, and sleeps; one that brings a request into a
+/// queue for one, which is full already. Both commands are taken.
+fn queue_with_a_request() {
+    let bell = Arc::new(Doorbell::default());
+    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
+    let (_first, filling) = command(0);
+    assert!(sender.send(filling, Duration::ZERO).is_ok());
+    let sending = spawn(move || {
+        let mark = sender.mark_request();
+        let (ticket, command) = command(1);
+        assert!(sender.send(command, LONG).is_ok());
+        drop(ticket);
+        mark
+    });
+    bell.set_thread();
+    let mut taken = 0;
+    while taken < 2 {
+        if queue.has_requests()
+            && let Some(command) = queue.take(1, Instant::now())
+        {
+            taken += 1;
+            command.completion.withdraw();
+        }
+        queue.admit_waiting(Instant::now());
+        if taken < 2 {
+            bell.sleep_for_requests(None, || !queue.is_empty() && queue.has_requests());
+        }
+    }
+    drop(sending.join().unwrap());
 }
 
 /// Threads: the loop, which takes commands, lets in a task that waits, and sleeps; a task that brings a command into a
