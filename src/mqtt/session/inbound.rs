@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::account::{DeliveryId, KEEPING, WaitingAccount};
 use super::sorted::Sorted;
+use super::unfinished::Unfinished;
 use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
 
 /// An acknowledgment that we owe.
@@ -112,14 +113,6 @@ pub(crate) struct Inbound {
     unfinished: Option<Unfinished>,
 }
 
-/// Messages of QoS 1 and 2 that count against the number that the broker may send at one time.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Unfinished {
-    receive_maximum: u16,
-    /// Until PUBACK or PUBCOMP.
-    ids: Sorted<PacketId, ()>,
-}
-
 impl Inbound {
     /// Nothing has arrived. Messages of `limit` bytes may count as accepted while they wait.
     pub(crate) fn new(limit: usize) -> Self {
@@ -162,23 +155,18 @@ impl Inbound {
 
     /// A link is up. With MQTT 5 the broker was told how many messages it may send at one time.
     pub(crate) fn handle_link_up(&mut self, receive_maximum: Option<u16>) {
-        self.unfinished = receive_maximum.map(|receive_maximum| Unfinished {
-            receive_maximum,
-            ids: Sorted::default(),
-        });
+        self.unfinished = receive_maximum.map(Unfinished::new);
     }
 
     /// A PUBLISH arrived. Returns whether the broker may send it: not beyond the number that it was told [MQTT-3.3.4-9].
     pub(crate) fn counts(&mut self, id: PacketId) -> bool {
-        self.unfinished.as_mut().is_none_or(|unfinished| {
-            unfinished.ids.insert(id, ());
-            unfinished.ids.len() <= usize::from(unfinished.receive_maximum)
-        })
+        let unfinished = self.unfinished.as_mut();
+        unfinished.is_none_or(|unfinished| unfinished.counts(id))
     }
 
     fn finish(&mut self, id: PacketId) {
         if let Some(unfinished) = &mut self.unfinished {
-            unfinished.ids.remove(id);
+            unfinished.finish(id);
         }
     }
 

@@ -14,6 +14,7 @@
 //! | `../rate.rs` | how much may leave in one second |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
 //! | with `account.rs` | incoming messages that wait for a receiver |
+//! | with `unfinished.rs` | incoming messages that count against our receive maximum |
 //! | `server.rs` | what the broker of MQTT 5 allows |
 //! | `event.rs`, `outcome.rs` | the events for the caller |
 //! | `notes.rs` | notes of each packet, for a caller that records them |
@@ -48,6 +49,7 @@ mod ring;
 mod server;
 mod sorted;
 mod suspects;
+mod unfinished;
 mod waiting;
 
 #[cfg(test)]

@@ -1,0 +1,33 @@
+//! The messages of one link of MQTT 5 that count against our receive maximum [MQTT 5, 4.9]. Pure; the loop's thread.
+
+use super::sorted::Sorted;
+use crate::mqtt::packet::PacketId;
+
+/// Messages of QoS 1 and 2 that count against the number that the broker may send at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Unfinished {
+    receive_maximum: u16,
+    /// Until PUBACK or PUBCOMP.
+    ids: Sorted<PacketId, ()>,
+}
+
+impl Unfinished {
+    /// The broker was told this number.
+    pub(super) fn new(receive_maximum: u16) -> Self {
+        Unfinished {
+            receive_maximum,
+            ids: Sorted::default(),
+        }
+    }
+
+    /// A message arrived. Returns whether the broker may send it.
+    pub(super) fn counts(&mut self, id: PacketId) -> bool {
+        self.ids.insert(id, ());
+        self.ids.len() <= usize::from(self.receive_maximum)
+    }
+
+    /// PUBACK or PUBCOMP goes out for it.
+    pub(super) fn finish(&mut self, id: PacketId) {
+        self.ids.remove(id);
+    }
+}
