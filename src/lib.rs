@@ -187,7 +187,8 @@
 //!   [`Version5::session_expiry`](options::Version5::session_expiry) after a connection, or for another time that it
 //!   states. After a longer time offline the loop begins a new session without asking.
 //! - How many messages the broker may send without an acknowledgment is stated in CONNECT
-//!   ([`Version5::receive_maximum`](options::Version5::receive_maximum)). More are an error of the broker.
+//!   ([`Version5::receive_maximum`](options::Version5::receive_maximum)). More are
+//!   taken while there is room for them, and counted in the log; beyond that the connection ends.
 //! - Several inboxes that subscribe to the same filter share one subscription at the broker, and so its options: those that
 //!   were asked for last [MQTT-3.8.4-3].
 //! - A broken rule of the broker is answered with DISCONNECT and its code before the link is closed.

@@ -30,6 +30,9 @@ pub struct Version5 {
     /// How many messages of QoS 1 and 2 the broker may send before one of them is acknowledged, 1 to 65,535. `None`: as
     /// many as may wait for threads that do not read their inboxes, if each is as large as `max_packet_size` allows, and
     /// no more than [`Options::limits`] allow. [MQTT 5, 3.1.2.11.3]
+    ///
+    /// Some brokers send more under load. Such a message is taken as long as the messages that wait have room for it (see
+    /// [`Options::max_packet_size`]), and the log says so. Without room the link ends with 0x93 [MQTT-3.3.4-9].
     pub receive_maximum: Option<u16>,
     /// Topic aliases that the broker may use. Each may keep 65,535 bytes. 0 allows none. [MQTT 5, 3.1.2.11.5]
     pub topic_alias_maximum: u16,

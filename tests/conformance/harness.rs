@@ -222,6 +222,13 @@ impl Log {
         assert!(!timeout.timed_out(), "the loop is not online");
     }
 
+    /// The log lines with this text, also those of other loops.
+    pub fn with(&self, text: &str) -> Vec<String> {
+        let all = lines();
+        let own = all[self.from..].iter().filter(|line| line.contains(text));
+        own.cloned().collect()
+    }
+
     /// The log lines about connections to this broker that failed or were lost.
     pub fn failures(&self) -> Vec<String> {
         let about = format!("127.0.0.1:{}: ", self.port);

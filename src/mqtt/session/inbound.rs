@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::account::{DeliveryId, KEEPING, WaitingAccount};
 use super::sorted::Sorted;
-use super::unfinished::Unfinished;
+use super::unfinished::{Excess, Unfinished};
 use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
 
 /// An acknowledgment that we owe.
@@ -109,7 +109,7 @@ pub(crate) struct Inbound {
     unreleased: Sorted<PacketId, ()>,
     /// The size of the first message that had no room on this link. No message behind it may overtake it.
     left_with_broker: Option<usize>,
-    /// With MQTT 5: the messages of this link that are not finished. All are taken, whatever waits.
+    /// With MQTT 5: the messages of this link that are not finished. As many as CONNECT allows are taken, whatever waits.
     unfinished: Option<Unfinished>,
 }
 
@@ -158,10 +158,24 @@ impl Inbound {
         self.unfinished = receive_maximum.map(Unfinished::new);
     }
 
-    /// A PUBLISH arrived. Returns whether the broker may send it: not beyond the number that it was told [MQTT-3.3.4-9].
-    pub(crate) fn counts(&mut self, id: PacketId) -> bool {
-        let unfinished = self.unfinished.as_mut();
-        unfinished.is_none_or(|unfinished| unfinished.counts(id))
+    /// A PUBLISH arrived. Returns by how much it is beyond the number that the broker was told, if it is [MQTT-3.3.4-9].
+    pub(crate) fn counts(&mut self, id: PacketId) -> Option<Excess> {
+        self.unfinished.as_mut()?.counts(id)
+    }
+
+    /// Whether a PUBLISH beyond that number is taken all the same: there is room for it on the account, or it is known
+    /// and costs nothing. Nothing changes: the link ends if it is not.
+    pub(crate) fn takes_beyond(&self, id: PacketId, message: &Message) -> bool {
+        let is_known = match self.by_identifier.get(id) {
+            Some(&delivery) => {
+                let owed = self.owed(delivery);
+                let may_repeat = message.dup || message.qos == QoS::ExactlyOnce;
+                owed.is_some_and(|owed| owed.is_for(message))
+                    && (may_repeat || self.place(delivery).is_some())
+            }
+            None => message.qos == QoS::ExactlyOnce && self.unreleased.get(id).is_some(),
+        };
+        is_known || self.account.has_room_for(bytes_of(message))
     }
 
     fn finish(&mut self, id: PacketId) {

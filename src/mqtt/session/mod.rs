@@ -109,6 +109,8 @@ pub struct Session<T> {
     server: Server,
     /// Acknowledgments that answered nothing of ours.
     unsolicited: u64,
+    /// Messages beyond our receive maximum that were taken.
+    beyond_maximum: u64,
     events: Events<T>,
     notes: Option<Box<Notes<T>>>,
 }
@@ -127,6 +129,7 @@ impl<T> Session<T> {
             inbound: Inbound::new(options.max_waiting_bytes),
             server: Server::default(),
             unsolicited: 0,
+            beyond_maximum: 0,
             events: Events::default(),
             notes: None,
         }

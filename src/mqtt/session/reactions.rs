@@ -11,6 +11,7 @@ use super::event::{Event, LinkLoss};
 use super::inbound::Arrival;
 use super::outbound::Released;
 use super::outcome::{Outcome, Reason};
+use super::unfinished::Excess;
 use super::{LinkState, Noted, PacketKind, Session};
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{
@@ -119,10 +120,17 @@ impl<T> Session<T> {
         id: Option<PacketId>,
         message: Arc<Message>,
     ) -> Result<(), ProtocolError> {
-        if id.is_some_and(|id| !self.inbound.counts(id)) {
-            let problem = "more messages than the receive maximum allows are not acknowledged";
-            let error = ProtocolError::unexpected("PUBLISH", problem, "MQTT-3.3.4-9");
-            return Err(error.answered(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
+        if let Some(id) = id
+            && let Some(excess) = self.inbound.counts(id)
+        {
+            // Brokers do this under load. The standard lets a client close the link, and does not force it to.
+            if !self.inbound.takes_beyond(id, &message) {
+                let problem = "more messages than the receive maximum allows are not acknowledged, and there is no \
+                               room for another one";
+                let error = ProtocolError::unexpected("PUBLISH", problem, "MQTT-3.3.4-9");
+                return Err(error.answered(ReasonCode::RECEIVE_MAXIMUM_EXCEEDED));
+            }
+            self.note_excess(excess);
         }
         let left_some = self.inbound.has_left_some();
         if id.is_some_and(|id| !self.inbound.has_room_for(id, &message)) {
@@ -474,6 +482,19 @@ impl<T> Session<T> {
 
     pub(super) fn ignore_unsolicited(&mut self, name: &str, id: Option<PacketId>) {
         self.note_unsolicited(name, id, "ignored");
+    }
+
+    /// More messages have come than CONNECT allows, and this one is taken.
+    fn note_excess(&mut self, Excess { come, stated }: Excess) {
+        self.beyond_maximum += 1;
+        // Ever more rarely, as below.
+        if self.beyond_maximum.is_power_of_two() {
+            log::warn!(
+                "the broker has sent {come} messages without an end to their exchange, and the receive maximum in \
+                 CONNECT is {stated}: such a message is taken while there is room for it; {} so far",
+                self.beyond_maximum
+            );
+        }
     }
 
     pub(super) fn note_unsolicited(&mut self, name: &str, id: Option<PacketId>, done: &str) {

@@ -3,6 +3,15 @@
 use super::sorted::Sorted;
 use crate::mqtt::packet::PacketId;
 
+/// More messages than the broker may send at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Excess {
+    /// How many are not finished.
+    pub(crate) come: usize,
+    /// How many CONNECT allows.
+    pub(crate) stated: u16,
+}
+
 /// Messages of QoS 1 and 2 that count against the number that the broker may send at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unfinished {
@@ -20,10 +29,14 @@ impl Unfinished {
         }
     }
 
-    /// A message arrived. Returns whether the broker may send it.
-    pub(super) fn counts(&mut self, id: PacketId) -> bool {
+    /// A message arrived. Returns how many have, if they are more than the broker may send.
+    pub(super) fn counts(&mut self, id: PacketId) -> Option<Excess> {
         self.ids.insert(id, ());
-        self.ids.len() <= usize::from(self.receive_maximum)
+        let excess = Excess {
+            come: self.ids.len(),
+            stated: self.receive_maximum,
+        };
+        (excess.come > usize::from(excess.stated)).then_some(excess)
     }
 
     /// PUBACK or PUBCOMP goes out for it.

@@ -55,7 +55,7 @@ pub(crate) struct Arrivals {
     unreleased: BTreeSet<u16>,
     /// The size of the first message that was left with the broker on this link.
     left: Option<usize>,
-    /// With MQTT 5 the broker was told how many it may send, and all of those are taken.
+    /// With MQTT 5 the broker was told how many it may send, and all of those are taken. Others need room.
     pub(super) takes_all: bool,
 }
 
@@ -69,6 +69,15 @@ impl Arrivals {
 
     /// The session's task if this message arrives now.
     pub(crate) fn verdict(&self, id: Option<PacketId>, message: &Message) -> Verdict {
+        self.judged(id, message, self.takes_all)
+    }
+
+    /// Whether a message beyond the number that the broker was told may be taken.
+    pub(super) fn has_room_for(&self, id: Option<PacketId>, message: &Message) -> bool {
+        self.judged(id, message, false) != Verdict::Leave
+    }
+
+    fn judged(&self, id: Option<PacketId>, message: &Message, takes_all: bool) -> Verdict {
         let Some(id) = id.map(PacketId::value) else {
             return Verdict::Deliver;
         };
@@ -78,7 +87,7 @@ impl Arrivals {
         };
         let waiting = self.bytes_waiting();
         let bound = self.limit.saturating_add(self.limit / 4);
-        let fits = self.takes_all || waiting == 0 || waiting + bytes(message) <= bound;
+        let fits = takes_all || waiting == 0 || waiting + bytes(message) <= bound;
         match again {
             true => Verdict::Known,
             false if fits && self.left.is_none() => Verdict::Deliver,

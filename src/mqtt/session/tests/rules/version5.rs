@@ -179,7 +179,8 @@ impl Record {
             (Stage::Up, Incoming::Publish { id, message }) => {
                 let version5 = self.version5.as_mut()?;
                 version5.unfinished.extend(id.map(PacketId::value));
-                if version5.unfinished.len() > usize::from(version5.receive_maximum) {
+                let is_beyond = version5.unfinished.len() > usize::from(version5.receive_maximum);
+                if is_beyond && !self.arrivals.has_room_for(*id, message) {
                     return None;
                 }
                 self.arrivals.arrives(*id, message);

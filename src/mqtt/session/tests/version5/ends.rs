@@ -1,10 +1,10 @@
 //! DISCONNECT, from either side; and packets that are for nothing of ours.
 
 use super::super::Transcript;
-use super::super::packets::{message, puback, pubcomp, pubrec, pubrel};
+use super::super::packets::{message, message_again, puback, pubcomp, pubrec, pubrel};
 use super::{connack5, disconnect5};
 use crate::mqtt::packet::{ConnectTerms, Incoming};
-use crate::mqtt::session::LinkEnd;
+use crate::mqtt::session::{LinkEnd, SessionOptions};
 
 #[test]
 fn disconnect_comes_in_place_of_no_connack_3_14_0_1() {
@@ -114,14 +114,65 @@ fn links_that_end_for_another_cause_count_against_no_message() {
         .finish();
 }
 
-#[test]
-fn more_messages_than_we_take_are_a_protocol_error_3_3_4_9() {
-    let mut t = Transcript::of_version5(|_| {});
+/// A transcript in which the broker may send two messages at one time.
+fn that_takes_two(change: impl FnOnce(&mut SessionOptions)) -> Transcript {
+    let mut t = Transcript::of_version5(change);
     t.terms = Some(ConnectTerms {
         receive_maximum: 2,
         ..t.terms.unwrap()
     });
     t.links_up().accepted(false, |_| {}).renewing(0);
+    t
+}
+
+/// Brokers do so under load, and the standard does not force a client to close the link.
+#[test]
+fn more_messages_than_connect_says_are_taken_while_there_is_room_3_3_4_9() {
+    let mut t = that_takes_two(|_| {});
+    let mut deliveries = Vec::new();
+    for (id, qos) in [(1, 1), (2, 2), (3, 1), (4, 2)] {
+        t.receives(message(id, qos, "m"));
+        deliveries.extend(t.delivers("t \"m\""));
+    }
+    for (delivery, sent) in deliveries
+        .into_iter()
+        .zip(["PUBACK 1", "PUBREC 2", "PUBACK 3", "PUBREC 4"])
+    {
+        t.accept(delivery).sends(sent);
+    }
+    for id in [2, 4] {
+        t.receives(pubrel(id)).sends(&format!("PUBCOMP {id}"));
+    }
+    t.silent().finish();
+}
+
+/// A message of one letter counts 258 bytes, and a quarter more than 600 bytes may wait.
+#[test]
+fn more_messages_than_connect_says_need_room_also_where_each_has_waited_before() {
+    let mut t = that_takes_two(|o| o.max_waiting_bytes = 600);
+    for (id, qos) in [(1, 1), (2, 2)] {
+        t.receives(message(id, qos, "m")).delivers("t \"m\"");
+    }
+    assert_eq!(t.breaks_off(message(3, 1, "m")), "MQTT-3.3.4-9");
+    t.sends("DISCONNECT 0x93").silent();
+    t.terms = Some(ConnectTerms {
+        receive_maximum: 1,
+        ..t.terms.unwrap()
+    });
+    t.reconnects5(true, |_| {});
+    // Those that are known cost nothing.
+    t.receives(message_again(1, 1, "m"))
+        .receives(message_again(2, 2, "m"))
+        .silent();
+    // Another message under an identifier that is in use costs as much as any.
+    assert_eq!(t.breaks_off(message(1, 1, "n")), "MQTT-3.3.4-9");
+    t.sends("DISCONNECT 0x93").silent();
+    t.finish();
+}
+
+#[test]
+fn more_messages_than_there_is_room_for_are_a_protocol_error_3_3_4_9() {
+    let mut t = that_takes_two(|o| o.max_waiting_bytes = 400);
     t.receives(message(1, 1, "a")).receives(message(2, 2, "b"));
     let first = t.delivers("t \"a\"").unwrap();
     let second = t.delivers("t \"b\"").unwrap();
