@@ -46,8 +46,7 @@ impl LinkDecoder {
     pub fn skipped(&self) -> usize {
         match self {
             LinkDecoder::V4(decoder) => decoder.skipped(),
-            // The broker was told the limit, so that a larger packet breaks the protocol.
-            LinkDecoder::V5(_) => 0,
+            LinkDecoder::V5(decoder) => decoder.skipped(),
         }
     }
 }

@@ -146,7 +146,8 @@ pub struct Options {
     /// threads have read half of the waiting bytes, the loop makes a new link, and the broker sends the rest again
     /// (with `clean_session` it forgets the rest).
     pub max_packet_size: usize,
-    /// The reaction to a message above `max_packet_size`. By default it is read away and acknowledged, and the
+    /// The reaction to a message above `max_packet_size`, also with MQTT 5, where CONNECT states that size and some brokers
+    /// do not keep to it. By default it is read away and acknowledged, and the
     /// inboxes that it was for are told ([`InboxError::TooLarge`](crate::InboxError::TooLarge)). A broker sends a
     /// message of QoS 1 and 2 again on each link until it is acknowledged.
     pub on_too_large: OnTooLarge,

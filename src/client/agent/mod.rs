@@ -163,7 +163,8 @@ impl Agent {
             }
             Protocol::V5 => {
                 let aliases = options.version5.topic_alias_maximum;
-                LinkDecoder::V5(v5::Decoder5::new(options.max_packet_size, aliases))
+                let limit = options.max_packet_size;
+                LinkDecoder::V5(v5::Decoder5::new(limit, aliases, options.on_too_large))
             }
         };
         let agent = Agent {

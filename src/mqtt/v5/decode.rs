@@ -2,7 +2,7 @@
 //!
 //! Each byte is read once, by one rule: flags, lengths, identifiers, codes, properties (`properties.rs`) and texts. A
 //! packet that the standard forbids a server to send is a [`Violation`], with the reason code that DISCONNECT carries
-//! before the client closes the link [MQTT 5, 4.13]. A packet above the limit is refused on its fixed header alone,
+//! before the client closes the link [MQTT 5, 4.13]. A packet above the limit is told by its fixed header alone,
 //! before its body is buffered. Pure. Runs on the loop's thread.
 
 use std::num::NonZeroU16;
@@ -97,13 +97,26 @@ enum FromServer {
     Auth,
 }
 
-struct Header {
+/// Type, flags and lengths of a packet.
+pub(super) struct Header {
     kind: FromServer,
     packet: &'static str,
     flags: u8,
     /// The length of the packet, and how much of it this header is.
-    length: usize,
+    pub(super) length: usize,
     own_length: usize,
+}
+
+impl Header {
+    pub(super) fn is_publish(&self) -> bool {
+        self.kind == FromServer::Publish
+    }
+
+    /// The packet has this problem. It is known by so many of its first bytes.
+    fn violation(&self, problem: Problem, buffer: &[u8], known: usize) -> Violation {
+        let come = buffer.len().min(self.length);
+        problem.of(self.packet, &buffer[..come], known)
+    }
 }
 
 /// The packet that stands first in the buffer.
@@ -112,16 +125,18 @@ pub(super) enum Found {
     Packet(Incoming5),
     /// It is still there.
     Publish(FoundPublish),
+    /// It is above the limit, and the part of it that has come is still there.
+    TooLarge(Header),
 }
 
-/// A whole PUBLISH in the buffer.
+/// A PUBLISH in the buffer.
 pub(super) struct FoundPublish {
     /// Without topic and payload.
     pub(super) publish: ReceivedPublish,
     /// Where its topic stands in the packet.
     pub(super) topic: Range<usize>,
     pub(super) payload_begin: usize,
-    /// The length of the packet.
+    /// How much of the packet is there: all of it, or all that stands before its payload.
     pub(super) length: usize,
 }
 
@@ -140,6 +155,7 @@ pub fn decode5(
         None => return Ok(None),
         Some(Found::Packet(packet)) => return Ok(Some(packet)),
         Some(Found::Publish(found)) => found,
+        Some(Found::TooLarge(header)) => return Err(too_large(buffer, &header, max_packet_size)),
     };
     let mut publish = found.publish;
     let (topic, payload_begin) = (found.topic, found.payload_begin);
@@ -153,10 +169,11 @@ pub fn decode5(
     Ok(Some(Incoming5::Publish(Box::new(publish))))
 }
 
-/// Takes the first packet out of `buffer`, unless it is a PUBLISH. Returns `None` while the packet is not complete.
+/// Takes the first packet out of `buffer`, unless it is a PUBLISH or above the limit. Returns `None` while the packet is
+/// not complete.
 ///
 /// # Errors
-/// As `decode5`.
+/// [`Violation`] when the bytes are not a packet that a server may send.
 pub(super) fn read(
     buffer: &mut BytesMut,
     max_packet_size: usize,
@@ -165,18 +182,10 @@ pub(super) fn read(
     let Some(header) = header(buffer)? else {
         return Ok(None);
     };
-    let of_header = |problem: Problem| {
-        let come = buffer.len().min(header.length);
-        problem.of(header.packet, &buffer[..come], header.own_length)
-    };
     if header.length > max_packet_size {
-        let problem = format!(
-            "{} bytes, above the limit of {max_packet_size}",
-            header.length
-        );
-        let problem = Problem::forbidden(problem, "max-packet-size");
-        return Err(of_header(problem.answered(ReasonCode::PACKET_TOO_LARGE)));
+        return Ok(Some(Found::TooLarge(header)));
     }
+    let of_header = |problem| header.violation(problem, buffer, header.own_length);
     check_header(&header).map_err(of_header)?;
     if buffer.len() < header.length {
         make_room(buffer, header.length, memory);
@@ -197,6 +206,94 @@ pub(super) fn read(
     let received = answer(header.kind, body).map_err(of_packet)?;
     buffer.advance(header.length);
     Ok(Some(Found::Packet(received)))
+}
+
+/// A packet above the limit that is not read away.
+pub(super) fn too_large(buffer: &[u8], header: &Header, max_packet_size: usize) -> Violation {
+    let problem = format!(
+        "{} bytes, above the limit of {max_packet_size}",
+        header.length
+    );
+    let problem = Problem::forbidden(problem, "max-packet-size");
+    let problem = problem.answered(ReasonCode::PACKET_TOO_LARGE);
+    header.violation(problem, buffer, header.own_length)
+}
+
+/// Reads what stands before the payload of a PUBLISH above the limit. Returns `None` while some of it is missing.
+///
+/// # Errors
+/// As `decode5`. It is above the limit, too, where this part of it alone is.
+pub(super) fn begin_publish(
+    buffer: &[u8],
+    header: &Header,
+    max_packet_size: usize,
+) -> Result<Option<FoundPublish>, Violation> {
+    let of_header = |problem| header.violation(problem, buffer, header.own_length);
+    check_header(header).map_err(of_header)?;
+    let come = &buffer[header.own_length..buffer.len().min(header.length)];
+    let most = max_packet_size.saturating_sub(header.own_length);
+    let end = match length_before_payload(come, header, most).map_err(of_header)? {
+        None => return Ok(None),
+        Some(BeforePayload::TooLarge) => return Err(too_large(buffer, header, max_packet_size)),
+        Some(BeforePayload::Come(end)) => end,
+    };
+    let length = header.own_length + end;
+    let of_beginning = |problem: Problem| problem.of(header.packet, &buffer[..length], length);
+    let (publish, topic, begin) = publish(&come[..end], header.flags).map_err(of_beginning)?;
+    Ok(Some(FoundPublish {
+        publish,
+        topic: header.own_length + 2..header.own_length + 2 + topic,
+        payload_begin: header.own_length + begin,
+        length,
+    }))
+}
+
+/// How much of a PUBLISH stands before its payload.
+enum BeforePayload {
+    /// So many bytes, fixed header not included. All of them have come.
+    Come(usize),
+    /// More than the limit.
+    TooLarge,
+}
+
+/// How much of the body of a PUBLISH stands before its payload. Returns `None` while that cannot be told, or some of it is
+/// missing. No more than `most` bytes are waited for.
+fn length_before_payload(
+    come: &[u8],
+    header: &Header,
+    most: usize,
+) -> Result<Option<BeforePayload>, Problem> {
+    let remaining = header.length - header.own_length;
+    let Some(&[high, low]) = come.first_chunk() else {
+        return Ok(None);
+    };
+    let id = if header.flags & 6 == 0 { 0 } else { 2 };
+    let properties = 2 + usize::from(u16::from_be_bytes([high, low])) + id;
+    if properties >= remaining {
+        return Err(Problem::misfit());
+    }
+    if properties >= most {
+        return Ok(Some(BeforePayload::TooLarge));
+    }
+    let Some(rest) = come.get(properties..) else {
+        return Ok(None);
+    };
+    let end = match varint::read(rest) {
+        Ok(Some((length, own_length))) => properties + own_length + length,
+        Ok(None) if come.len() == remaining => return Err(Problem::misfit()),
+        Ok(None) => return Ok(None),
+        Err(bad) => return Err(Problem::varint("the length of the properties", bad)),
+    };
+    if end > remaining {
+        return Err(Problem::malformed(
+            "the properties do not fit into the packet",
+            "MQTT 5, 2.2.2.1",
+        ));
+    }
+    if end > most {
+        return Ok(Some(BeforePayload::TooLarge));
+    }
+    Ok((come.len() >= end).then_some(BeforePayload::Come(end)))
 }
 
 /// Reads type, flags and remaining length. Returns `None` while some of their bytes are missing.

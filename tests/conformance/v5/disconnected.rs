@@ -5,6 +5,7 @@ use std::io::Write;
 
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::Blame;
+use mqtt_connection_sharing::options::OnTooLarge;
 
 use super::codes::DISCONNECT;
 use super::violations::{expect_told, malformed, subscribed};
@@ -92,6 +93,7 @@ fn nothing_is_sent_after_a_disconnect_with_a_reason() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options5(&broker);
     options.max_packet_size = 1000;
+    options.on_too_large = OnTooLarge::Close;
     let (running, mut link) = Running::online5_with(options, &mut broker, b"");
     let inbox = subscribed(&running, &mut link, "in");
     for (violation, code) in [

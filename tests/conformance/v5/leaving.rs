@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use mqtt_connection_sharing::QoS;
+use mqtt_connection_sharing::options::OnTooLarge;
 
 use crate::harness::{Submit, recorded};
 use crate::support::running::{Running, expect_delivered, told};
@@ -72,7 +73,9 @@ fn the_link_ends_with_the_code_of_what_was_wrong() {
         (0x95, &too_large),
     ];
     let mut broker = ScriptedBroker::bind();
-    let running = Running::start(options5(&broker));
+    let mut options = options5(&broker);
+    options.on_too_large = OnTooLarge::Close;
+    let running = Running::start(options);
     let mut links = 0;
     for (code, bad) in rows {
         let connack = connack5(links > 0, b"\x21\x00\x01");

@@ -1,5 +1,6 @@
 //! Messages that come: what a thread gets of them, topic aliases, and the limits that CONNECT states.
 
+use mqtt_connection_sharing::options::OnTooLarge;
 use mqtt_connection_sharing::{Accept, InboxError, Received, WhenFull};
 
 use super::pieces::{CARRIERS, PROPERTIES};
@@ -219,13 +220,14 @@ fn any_topic_alias_ends_the_link_where_none_is_allowed() {
     running.terminate5(link);
 }
 
-/// A packet of the largest size is taken, and a larger one of any kind ends the link with the code for it, on its
+/// A packet of the largest size is taken. A larger one of any kind, where such messages are not read away, ends the link with the code for it, on its
 /// beginning alone [MQTT-3.1.2-24].
 #[test]
 fn a_packet_above_the_largest_size_ends_the_link() {
     let mut broker = ScriptedBroker::bind();
     let mut options = options5(&broker);
     options.max_packet_size = 1000;
+    options.on_too_large = OnTooLarge::Close;
     let log = Log::of(&broker);
     let running = Running::start(options);
     let (mut link, connect) = running.greet5(&mut broker, b"\x20\x03\x00\x00\x00");
@@ -264,6 +266,55 @@ fn a_packet_above_the_largest_size_ends_the_link() {
         &message5(0x30, "in", 0, b"", &[b'x'; 992])[3..],
     ));
     assert_eq!(next(&inbox).len(), 992);
+    running.terminate5(link);
+}
+
+/// A message above the size that CONNECT states is read away, acknowledged and told, whichever way its topic is stated. Any
+/// other packet above it ends the link [MQTT-3.1.2-24].
+#[test]
+fn a_message_above_the_largest_size_is_read_away() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options5(&broker);
+    options.max_packet_size = 1000;
+    let (running, mut link) = Running::online5_with(options, &mut broker, b"");
+    let inbox = subscribed(&running, &mut link, "in");
+    let payload = [b'x'; 2000];
+    let told = |sent: &[u8]| match inbox.recv_timeout(HANG) {
+        Err(InboxError::TooLarge { topic, size }) => {
+            assert_eq!((&*topic, size), ("in", sent.len()))
+        }
+        other => panic!("{other:?}"),
+    };
+    let sent = message5(0x32, "in", 3, ALIAS_1, &payload);
+    let (last, before) = sent.split_last().expect("bytes");
+    link.send(before);
+    link.send(&[*last]);
+    link.expect_bytes(ack(0x40, 3));
+    told(&sent);
+    let sent = message5(0x34, "", 4, ALIAS_1, &payload);
+    for _ in 0..2 {
+        link.send(&sent);
+        link.expect_bytes(ack(0x50, 4));
+    }
+    link.send(&ack(0x62, 4));
+    link.expect_bytes(ack(0x70, 4));
+    told(&sent);
+    // With QoS 0 it is counted and nothing more.
+    link.send(&message5(0x30, "", 0, ALIAS_1, &payload));
+    link.send(&message5(0x32, "", 5, ALIAS_1, b"small"));
+    assert_eq!(next(&inbox), "small");
+    link.expect_bytes(ack(0x40, 5));
+    assert_eq!(inbox.dropped(), 1);
+    assert_eq!(inbox.try_recv(), Err(InboxError::Timeout));
+    for bytes in [b"\x40\xe6\x07", b"\x90\xe6\x07", b"\xe0\xe6\x07"] {
+        link.send(bytes);
+        link.expect_disconnect5(0x95);
+        link = running.resume5(&mut broker, link);
+    }
+    // Neither is a message read away whose properties alone are above it.
+    link.send(b"\x30\xe6\x0f\x00\x02in\xe6\x07");
+    link.expect_disconnect5(0x95);
+    link = running.resume5(&mut broker, link);
     running.terminate5(link);
 }
 

@@ -16,6 +16,7 @@ use crate::mqtt::packet::{
 };
 use crate::mqtt::rate::RateLimits;
 use crate::mqtt::session::{OnSessionLost, SessionOptions};
+use crate::mqtt::v4::OnTooLarge;
 use crate::mqtt::v4::tests::wire::FromClient;
 use crate::mqtt::v5::Decoder5;
 use crate::mqtt::v5::tests::wire::{from_client5, server_bytes5};
@@ -150,7 +151,7 @@ impl<'a> Story<'a> {
         Story {
             input,
             harness: harness.speaks_version5(terms, identifiers),
-            decoder: Decoder5::new(LIMIT, ALIASES),
+            decoder: Decoder5::new(LIMIT, ALIASES, OnTooLarge::Close),
             received: BytesMut::new(),
             is_clean: false,
             answers: Vec::new(),
