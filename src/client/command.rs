@@ -42,14 +42,14 @@ pub(crate) enum Request {
         number: u64,
         inbox: InboxId,
         filters: Vec<Filter>,
-        _mark: RequestMark,
+        mark: RequestMark,
     },
     Unsubscribe {
         inbox: InboxId,
         filters: Vec<String>,
-        _mark: RequestMark,
+        mark: RequestMark,
     },
-    Ping(#[expect(dead_code, reason = "it counts as long as it lives")] RequestMark),
+    Ping(RequestMark),
 }
 
 /// A message that awaits a response. The loop adds where the response is to come.
@@ -114,6 +114,16 @@ pub enum RejectReason {
 }
 
 impl Request {
+    /// It is about to be pushed. Marks it, unless it is a PUBLISH.
+    pub(crate) fn mark(&mut self, new_mark: impl FnOnce() -> RequestMark) {
+        match self {
+            Request::Publish(_) | Request::Ask(_) => {}
+            Request::Subscribe { mark, .. }
+            | Request::Unsubscribe { mark, .. }
+            | Request::Ping(mark) => *mark = new_mark(),
+        }
+    }
+
     /// The message of a PUBLISH that comes back.
     pub(crate) fn into_publish(self) -> Publish {
         match self {

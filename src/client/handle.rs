@@ -26,6 +26,7 @@ use crate::client::outlet::{ByHand, InboxId, InboxPolicy};
 use crate::client::push::Pushing;
 use crate::client::queue::{CommandSender, NotQueued, QueueEntry};
 use crate::client::recording::{Recorder, Recording, What};
+use crate::client::request_mark::RequestMark;
 use crate::client::stats::Stats;
 use crate::client::ticket::{Completion, Ticket};
 use crate::client::watch::{ConnectionEvents, NotReached, Watch};
@@ -102,7 +103,7 @@ impl Handle {
     /// When the queue stays full for the block time, and when the loop has ended.
     pub fn ping(&self) -> Result<Ticket, Rejected<()>> {
         let (ticket, completion) = Ticket::new();
-        let request = Request::Ping(self.commands.mark_request());
+        let request = Request::Ping(RequestMark::default());
         self.queue(request, completion, self.block_time)
             .map_err(|rejected| rejected.map(|_| ()))?;
         Ok(ticket)
@@ -111,7 +112,7 @@ impl Handle {
     /// As [`Handle::ping`], for a task of any executor: a future that waits for room in the queue, and then gives the
     /// ticket.
     pub fn ping_async(&self) -> Pushing<'_, ()> {
-        let request = Request::Ping(self.commands.mark_request());
+        let request = Request::Ping(RequestMark::default());
         Pushing::new(&self.commands, Ok(request), |_| ()).recorded(self.recorder.as_ref())
     }
 
@@ -298,6 +299,7 @@ impl Handle {
             request,
             completion,
         };
+        command.request.mark(|| self.commands.mark_request());
         let mut number = 0;
         if let Some(recorder) = &self.recorder {
             command.record_push(recorder);

@@ -170,9 +170,12 @@ impl<T, S> Future for Pushing<'_, T, S> {
         match std::mem::replace(&mut this.state, State::Over) {
             State::Refused(rejected) => Poll::Ready(Err(rejected)),
             State::Enters(mut entering, done) => {
-                if let (Some(recorder), Entering::Command(command)) = (this.recorder, &mut entering)
-                {
-                    command.record_push(recorder);
+                if let Entering::Command(command) = &mut entering {
+                    // Not before: a future that nobody awaits must not have the loop take what is queued.
+                    command.request.mark(|| this.commands.mark_request());
+                    if let Some(recorder) = this.recorder {
+                        command.record_push(recorder);
+                    }
                 }
                 match this.commands.poll_send(&mut entering, context.waker()) {
                     Poll::Ready(Ok(())) => Poll::Ready(Ok(done)),
@@ -296,6 +299,7 @@ mod tests {
     use crate::client::loop_thread;
     use crate::client::outlet::InboxId;
     use crate::client::queue::{CommandQueue, command_queue};
+    use crate::client::request_mark::RequestMark;
     use crate::client::waiter::tests::{Task, block_on};
     use crate::mqtt::packet::{Filter, QoS};
     use crate::mqtt::session::{Outcome, Reason};
@@ -526,21 +530,25 @@ mod tests {
                 number,
                 inbox,
                 filters,
-                _mark: commands.mark_request(),
+                mark: RequestMark::default(),
             };
             let take_back = Request::into_filters;
             Pushing::new(&commands, Ok(request), take_back).announced(&lane, number)
         };
         let task = Arc::<Task>::default();
         let (mut kept, mut dropped) = (subscribe(1), subscribe(2));
+        assert!(!queue.has_requests(), "none is pushed yet");
         assert!(task.poll(&mut kept).is_pending());
         assert!(task.poll(&mut dropped).is_pending());
         assert_eq!(take(&mut queue, 1), [0]);
         drop(dropped);
         drop(kept);
+        assert!(queue.has_requests());
         let news = taken.take_news().unwrap();
         let announced: Vec<u64> = news.announced.iter().map(|one| one.number).collect();
         assert_eq!(announced, [1], "it was in the queue before");
         assert_eq!(queue.len(), 1);
+        drop(queue.take(1, Instant::now()));
+        assert!(!queue.has_requests());
     }
 }

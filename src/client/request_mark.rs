@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts as long as it lives: each such command has one, from when it is made until the loop takes it or the thread gets
-/// it back.
+/// Counts as long as it lives: each such command has one, from when it is pushed until the loop takes it or the thread gets
+/// it back. The default one counts nothing: that of a command which is not pushed yet.
 #[derive(Debug, Default)]
 pub(crate) struct RequestMark(Option<Arc<AtomicU64>>);
 

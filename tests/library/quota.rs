@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::support::running::{Running, told};
 use crate::support::scripted5::options5;
 use crate::support::{Connection, HANG, ScriptedBroker};
-use mqtt_connection_sharing::{Handle, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Handle, Publish, QoS, WhenFull};
 
 /// So many messages are far more than a small queue and the loop hold together.
 const MANY: usize = 500;
@@ -55,5 +55,23 @@ fn a_request_reaches_the_broker_from_behind_a_full_queue() {
         link.send(b"\xd0\x00");
         assert!(told(pinging.join().unwrap()).is_delivered());
     }
+    running.terminate5(link);
+}
+
+#[test]
+fn a_request_that_nobody_awaits_takes_no_publish_out_of_the_queue() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, link) = online(&mut broker);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let filters = vec![Filter::new("f", QoS::AtLeastOnce)];
+    let futures = (
+        handle.ping_async(),
+        handle.subscribe_async(&inbox, filters),
+        handle.unsubscribe_async(&inbox, vec!["f".to_owned()]),
+    );
+    let queued = fill(handle);
+    assert!(queued < MANY, "the queue does not stay full");
+    drop(futures);
     running.terminate5(link);
 }

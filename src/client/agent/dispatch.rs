@@ -251,7 +251,7 @@ impl Agent {
                 number,
                 inbox,
                 filters,
-                _mark: _,
+                mark: _,
             } => {
                 self.take_news(now);
                 self.subscribe(inbox, filters, completion, now);
@@ -260,7 +260,7 @@ impl Agent {
             Request::Unsubscribe {
                 inbox,
                 filters,
-                _mark: _,
+                mark: _,
             } => {
                 self.unsubscribe(inbox, &filters, completion, now);
             }

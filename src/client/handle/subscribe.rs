@@ -11,6 +11,7 @@ use crate::client::inbox::Inbox;
 use crate::client::lane::Announcement;
 use crate::client::outlet::InboxId;
 use crate::client::push::Pushing;
+use crate::client::request_mark::RequestMark;
 use crate::client::ticket::Ticket;
 use crate::mqtt::limits::LimitExceeded;
 use crate::mqtt::packet::Filter;
@@ -90,7 +91,7 @@ impl Handle {
         let request = Request::Unsubscribe {
             inbox: inbox.id(),
             filters,
-            _mark: self.commands.mark_request(),
+            mark: RequestMark::default(),
         };
         self.queue(request, completion, self.block_time)
             .map_err(|rejected| rejected.map(Request::into_names))?;
@@ -108,7 +109,7 @@ impl Handle {
             Ok(()) => Ok(Request::Unsubscribe {
                 inbox: inbox.id(),
                 filters,
-                _mark: self.commands.mark_request(),
+                mark: RequestMark::default(),
             }),
             Err(reason) => Err(Rejected {
                 command: filters,
@@ -152,7 +153,7 @@ impl Handle {
             number,
             inbox,
             filters,
-            _mark: self.commands.mark_request(),
+            mark: RequestMark::default(),
         };
         (request, number)
     }
