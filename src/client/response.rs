@@ -17,7 +17,7 @@ use crate::mqtt::session::{Outcome, Reason};
 
 /// The message waits in the queue.
 const QUEUED: u8 = 0;
-/// The loop has taken it to send it.
+/// The loop has taken it to send it. It may wait there for the broker to take more.
 const TAKEN: u8 = 1;
 /// The thread gave up before: the loop is not to send it.
 const GIVEN_UP: u8 = 2;
@@ -46,8 +46,8 @@ pub(crate) struct ResponseState {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoResponse {
-    /// Nothing of the request went out: it is safe to repeat it. [`Reason::Expired`]: its time was over before, as where
-    /// there was no connection.
+    /// Nothing of the request went out: it is safe to repeat it. [`Reason::Expired`]: its time was over before the loop took
+    /// it, as where there was no connection, or before the message could be sent.
     NeverSent(Reason),
     /// The broker refused the request's message, and says why: a reason code of 0x80 and above in PUBACK or PUBREC
     /// [MQTT 5, 3.4.2.1]. With QoS 0 no broker can say so.
@@ -58,7 +58,8 @@ pub enum NoResponse {
     /// The broker did not grant the filter on which responses come, and this is the end of its SUBSCRIBE. The request
     /// itself may have been answered.
     NotSubscribed(Box<Outcome>),
-    /// The request was sent, and no response came in time.
+    /// No response came in time. The request was perhaps sent. It may also wait for the broker to take more messages: then
+    /// it still goes out, until it expires.
     TimedOut,
     /// The request was sent, or perhaps sent, and no response can be told any more, for this reason.
     PerhapsDelivered(Reason),
@@ -216,9 +217,9 @@ impl fmt::Display for NoResponse {
                     "no response can come, its topic is not subscribed: {outcome}"
                 )
             }
-            NoResponse::TimedOut => {
-                f.write_str("the request was sent, and no response came in time")
-            }
+            NoResponse::TimedOut => f.write_str(
+                "no response came in time; the request was perhaps sent, or still will be",
+            ),
             NoResponse::PerhapsDelivered(reason) => write!(
                 f,
                 "the request was perhaps delivered, and no response can be told: {reason}"
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_waits_ends_it_in_time_and_says_whether_it_was_sent() {
+    fn a_thread_that_waits_ends_it_in_time_and_says_whether_the_loop_had_it() {
         let (pending, state) = PendingResponse::new(Instant::now());
         assert_eq!(pending.wait(), Err(NoResponse::NeverSent(Reason::Expired)));
         assert!(!state.take(), "the loop is not to send it");

@@ -13,8 +13,8 @@ use crate::support::scripted5::{message5, options5, with_length};
 use crate::support::{Connection, HANG, ScriptedBroker, wait_until};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
-    Client, Message, NoResponse, Outcome, PendingResponse, Publish, QoS, Reason, ReasonCode,
-    RejectReason, RequestError,
+    Client, Message, MessageProperties, NoResponse, Outcome, PendingResponse, Publish, QoS, Reason,
+    ReasonCode, RejectReason, RequestError,
 };
 
 /// SUBSCRIBE of the client `loop`, without its identifier: QoS 1, no retained messages.
@@ -243,6 +243,35 @@ fn a_request_that_is_not_sent_in_time_is_never_sent() {
     assert_eq!(&packet[2..8], b"\x00\x04next");
     wait_until("its end", || running.handle().stats().never_sent == 1);
     running.terminate5(link);
+}
+
+/// The broker takes one message at a time, and has one. The request outlives the wait for its response.
+#[test]
+fn a_request_that_still_waits_for_the_broker_is_not_told_as_sent() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, b"\x21\x00\x01");
+    let handle = running.handle();
+    drop(handle.publish(request("first")).unwrap());
+    assert_eq!(link.read_bytes()[0], 0x32);
+    let lasting = request("q").with_properties(MessageProperties {
+        expiry: Some(600),
+        ..MessageProperties::default()
+    });
+    // PING has the loop take the request, too [MQTT-3.3.4-8].
+    let pending = handle.start_request(lasting, Duration::from_secs(2));
+    let ping = handle.ping().unwrap();
+    expect_subscribe(&mut link, 1);
+    assert_eq!(link.read_bytes(), b"\xc0\x00");
+    link.send(b"\xd0\x00");
+    assert!(told(ping).is_delivered());
+    let end = pending.unwrap().wait().unwrap_err();
+    assert_eq!(end, NoResponse::TimedOut);
+    assert_eq!(
+        end.to_string(),
+        "no response came in time; the request was perhaps sent, or still will be"
+    );
+    let rest = running.terminate5(link);
+    assert!(rest.iter().all(|packet| packet[0] != 0x32), "{rest:?}");
 }
 
 #[test]

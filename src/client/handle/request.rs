@@ -224,6 +224,10 @@ impl From<RequestError> for Error {
                 Blame::Misuse,
                 "start the program that answers, or change the topic",
             ),
+            NoResponse::TimedOut | NoResponse::PerhapsDelivered(_) => (
+                Blame::Network,
+                "try again if the request may be carried out twice",
+            ),
             _ => (Blame::Network, "try again"),
         };
         Error::new(blame, "making a request", no_response.to_string(), advice)
