@@ -23,7 +23,7 @@ use crate::client::recording::{Recorder, What};
 use crate::client::responses::Responses;
 use crate::client::unmatched::Unmatched;
 use crate::mqtt::packet::Message;
-use crate::mqtt::session::{DeliveryId, Outcome};
+use crate::mqtt::session::DeliveryId;
 use crate::mqtt::subscriptions::{Matches, Subscriptions};
 use orphans::{Orphan, Orphans};
 use queue::{Put, Queue};
@@ -314,11 +314,7 @@ impl Fanout {
     /// Tells an inbox that one of its subscriptions is gone. The news waits aside like a message.
     pub(crate) fn tell_refused(&mut self, inbox: InboxId, filter: &str, now: Instant) {
         if inbox == RESPONSES {
-            let refused = Outcome::Refused {
-                granted: vec![None],
-                answer: None,
-            };
-            return self.responses.not_subscribed(&refused);
+            return self.responses.not_renewed();
         }
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None, now);

@@ -58,6 +58,10 @@ pub enum NoResponse {
     /// The broker did not grant the filter on which responses come, and this is the end of its SUBSCRIBE. The request
     /// itself may have been answered.
     NotSubscribed(Box<Outcome>),
+    /// After a reconnect the subscription on which responses come was not renewed: the broker refused it, or allows no such
+    /// filter on this connection, or gave no answer. The request itself may have been answered. The next request subscribes
+    /// again.
+    NotRenewed,
     /// No response came in time. The request was perhaps sent. It may also wait for the broker to take more messages: then
     /// it still goes out, until it expires.
     TimedOut,
@@ -217,6 +221,9 @@ impl fmt::Display for NoResponse {
                     "no response can come, its topic is not subscribed: {outcome}"
                 )
             }
+            NoResponse::NotRenewed => f.write_str(
+                "no response can come, the subscription to its topic was not renewed after a reconnect",
+            ),
             NoResponse::TimedOut => f.write_str(
                 "no response came in time; the request was perhaps sent, or still will be",
             ),

@@ -73,6 +73,12 @@ impl Responses {
         self.end_all(|| NoResponse::NotSubscribed(Box::new(outcome.clone())));
     }
 
+    /// The filter was granted, and is not granted again after a reconnect: as with [`Responses::not_subscribed`].
+    pub(crate) fn not_renewed(&mut self) {
+        self.is_subscribed = false;
+        self.end_all(|| NoResponse::NotRenewed);
+    }
+
     /// A request is about to be sent. Returns its correlation data.
     pub(crate) fn open(&mut self, state: Arc<ResponseState>, deadline: Instant) -> Bytes {
         if self.open.len() >= self.forget_at {

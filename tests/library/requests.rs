@@ -398,12 +398,33 @@ fn a_subscription_that_is_not_renewed_ends_the_requests() {
     let id = u16::from_be_bytes([renewal[2], renewal[3]]);
     link.send(&answers5(0x90, id, &[0x87]));
     let told = pending.wait().unwrap_err();
-    assert!(matches!(told, NoResponse::NotSubscribed(_)), "{told}");
+    assert!(matches!(told, NoResponse::NotRenewed), "{told}");
     let pending = start(&running, "q");
     expect_subscribe(&mut link, 1);
     let one = expect_request(&mut link, 30);
     link.send(&response(&one.correlation, b"1"));
     assert_eq!(payload(pending.wait()), b"1");
+    running.terminate5(link);
+}
+
+/// Wildcard subscription available: 0, from a broker that has forgotten the session. Nothing asks it for the filter with a
+/// wildcard, so it has refused nothing.
+#[test]
+fn a_subscription_that_the_next_broker_cannot_take_is_not_told_as_refused() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, &[]);
+    let pending = start(&running, "q");
+    expect_subscribe(&mut link, 1);
+    let one = expect_request(&mut link, 30);
+    link.send(&ack5(0x40, one.id, 0));
+    wait_until("the acknowledgment", || {
+        running.handle().stats().delivered == 1
+    });
+    link.close();
+    let (link, _) = running.greet5(&mut broker, &connack5(false, b"\x28\x00"));
+    let told = pending.wait().unwrap_err();
+    assert_eq!(told, NoResponse::NotRenewed);
+    assert!(!told.to_string().contains("refused"), "{told}");
     running.terminate5(link);
 }
 

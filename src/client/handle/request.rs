@@ -224,7 +224,7 @@ impl From<RequestError> for Error {
                 Blame::Misuse,
                 "start the program that answers, or change the topic",
             ),
-            NoResponse::TimedOut | NoResponse::PerhapsDelivered(_) => (
+            NoResponse::NotRenewed | NoResponse::TimedOut | NoResponse::PerhapsDelivered(_) => (
                 Blame::Network,
                 "try again if the request may be carried out twice",
             ),
