@@ -163,6 +163,12 @@ impl Inbound {
         self.unfinished.as_mut()?.counts(id)
     }
 
+    /// Whether a message came under this identifier on this link of MQTT 5, and is not finished.
+    pub(crate) fn is_unfinished(&self, id: PacketId) -> bool {
+        let unfinished = self.unfinished.as_ref();
+        unfinished.is_some_and(|unfinished| unfinished.has(id))
+    }
+
     /// Whether a PUBLISH beyond that number is taken all the same: there is room for it on the account, or it is known
     /// and costs nothing. Nothing changes: the link ends if it is not.
     pub(crate) fn takes_beyond(&self, id: PacketId, message: &Message) -> bool {

@@ -121,6 +121,18 @@ impl<T> Session<T> {
         message: Arc<Message>,
     ) -> Result<(), ProtocolError> {
         if let Some(id) = id
+            && self.inbound.is_unfinished(id)
+            && !self.inbound.takes_beyond(id, &message)
+        {
+            let problem = "its packet identifier is that of another message that is not acknowledged, and there is no \
+                           room for another one";
+            return Err(ProtocolError::unexpected(
+                "PUBLISH",
+                problem,
+                "MQTT-2.2.1-4",
+            ));
+        }
+        if let Some(id) = id
             && let Some(excess) = self.inbound.counts(id)
         {
             // Brokers do this under load. The standard lets a client close the link, and does not force it to.

@@ -39,6 +39,11 @@ impl Unfinished {
         (excess.come > usize::from(excess.stated)).then_some(excess)
     }
 
+    /// Whether a message came under this identifier.
+    pub(super) fn has(&self, id: PacketId) -> bool {
+        self.ids.get(id).is_some()
+    }
+
     /// PUBACK or PUBCOMP goes out for it.
     pub(super) fn finish(&mut self, id: PacketId) {
         self.ids.remove(id);

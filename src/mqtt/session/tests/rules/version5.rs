@@ -178,9 +178,10 @@ impl Record {
             }
             (Stage::Up, Incoming::Publish { id, message }) => {
                 let version5 = self.version5.as_mut()?;
-                version5.unfinished.extend(id.map(PacketId::value));
+                let is_again = id.is_some_and(|id| !version5.unfinished.insert(id.value()));
                 let is_beyond = version5.unfinished.len() > usize::from(version5.receive_maximum);
-                if is_beyond && !self.arrivals.has_room_for(*id, message) {
+                // An identifier in use counts once, and must not let messages wait without end.
+                if (is_again || is_beyond) && !self.arrivals.has_room_for(*id, message) {
                     return None;
                 }
                 self.arrivals.arrives(*id, message);

@@ -165,9 +165,26 @@ fn more_messages_than_connect_says_need_room_also_where_each_has_waited_before()
         .receives(message_again(2, 2, "m"))
         .silent();
     // Another message under an identifier that is in use costs as much as any.
-    assert_eq!(t.breaks_off(message(1, 1, "n")), "MQTT-3.3.4-9");
-    t.sends("DISCONNECT 0x93").silent();
+    assert_eq!(t.breaks_off(message(1, 1, "n")), "MQTT-2.2.1-4");
+    t.sends("DISCONNECT 0x82").silent();
     t.finish();
+}
+
+/// They would wait without end, and the number that CONNECT says would not bound them.
+#[test]
+fn messages_under_one_identifier_need_room_as_others_do_2_2_1_4() {
+    for qos in [1, 2] {
+        let mut t = that_takes_two(|o| o.max_waiting_bytes = 600);
+        for payload in ["a", "b"] {
+            t.receives(message(1, qos, payload));
+            t.delivers(&format!("t {payload:?}"));
+        }
+        // The one that came last is known, and costs nothing.
+        t.receives(message(1, qos, "b")).silent();
+        assert_eq!(t.breaks_off(message(1, qos, "c")), "MQTT-2.2.1-4");
+        t.sends("DISCONNECT 0x82").silent();
+        t.finish();
+    }
 }
 
 #[test]
