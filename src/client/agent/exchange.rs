@@ -137,8 +137,7 @@ impl Agent {
             && self.wire.is_up()
         {
             if self.session.break_off(error.answer()) {
-                // As far as the link takes it at once.
-                self.transmit(now);
+                self.write_last_words(now);
             }
             self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
         }
@@ -161,6 +160,21 @@ impl Agent {
         }
         self.note_unfinished(now);
         Ok(())
+    }
+
+    /// Writes what the session wants sent as far as the link takes it at once. A failure changes nothing: the link goes
+    /// for another reason, and nothing more is read from it.
+    fn write_last_words(&mut self, now: Instant) {
+        while self.wire.is_writable() && !self.session.output().is_empty() {
+            match self.wire.write(self.session.output()) {
+                Ok(Some(length)) if length > 0 => {
+                    self.record_write(length);
+                    self.session.handle_written(length, now);
+                }
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
     }
 
     /// Writes what the session wants sent until the link takes no more.
@@ -229,8 +243,9 @@ mod tests {
         Peer, WINDOW, acknowledge, client, client_with, connected, memory_link, turn,
     };
     use super::*;
+    use crate::client::batch::Batch;
     use crate::client::outlet::WhenFull;
-    use crate::mqtt::packet::{Filter, Publish, QoS};
+    use crate::mqtt::packet::{Filter, Protocol, Publish, QoS};
     use crate::mqtt::v4;
 
     const PINGRESP: [u8; 2] = [0xd0, 0];
@@ -457,5 +472,33 @@ mod tests {
             }
             drop((agent, handle));
         }
+    }
+
+    /// A broker that sends a bad packet and closes with something unread resets the link.
+    #[test]
+    fn a_violation_is_told_and_nothing_behind_it_counts_where_the_link_takes_no_disconnect() {
+        let client = client_with(|options| options.protocol = Protocol::V5);
+        let (mut agent, handle) = client.open();
+        let (link, peer) = memory_link();
+        let now = Instant::now();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        let connack = vec![0x20, 3, 0, 0, 0];
+        peer.lock().unwrap().to_read.push_back(connack.clone());
+        agent.exchange(now);
+        let mut batch = Batch::new();
+        let message = Publish::new("t", QoS::AtLeastOnce, "x");
+        handle.publish_in(message, &mut batch).unwrap();
+        let first = agent.session.next_identifier() + 1;
+        turn(&mut agent);
+        peer.lock().unwrap().is_broken = true;
+        peer.lock().unwrap().to_read.push_back(connack);
+        acknowledge(&peer, first..=first);
+        turn(&mut agent);
+        assert!(!agent.wire.is_up());
+        assert_eq!(batch.outstanding(), 1);
+        let trouble = agent.connection.trouble(&agent.client, Instant::now());
+        let trouble = trouble.map(|error| error.to_string()).unwrap_or_default();
+        assert!(trouble.contains("MQTT-3.2.0-2"), "{trouble}");
+        drop((agent, handle));
     }
 }
