@@ -94,6 +94,8 @@ enum LinkState {
     Closing,
     /// DISCONNECT of the broker came: nothing follows it on either side.
     Told,
+    /// The link has to be closed because of what came in the place of CONNACK. With MQTT 5, DISCONNECT may be out.
+    Unwelcome,
 }
 
 /// The state machine.
@@ -155,7 +157,9 @@ impl<T> Session<T> {
     /// command that would never be acknowledged ends here.
     pub fn handle_link_lost(&mut self, end: LinkEnd, now: Instant) {
         let greeting = matches!(self.link, LinkState::Greeting { .. });
-        if greeting && self.output.is_empty() {
+        // The output may hold DISCONNECT then, and the broker has had CONNECT.
+        let unwelcome = self.link == LinkState::Unwelcome;
+        if greeting && self.output.is_empty() || unwelcome {
             // The broker may have begun a session with a CONNACK that never arrived. That session may be
             // present on the next link, and it has none of the subscriptions of the one before it.
             self.filters.owe_all();
@@ -163,7 +167,7 @@ impl<T> Session<T> {
         let end = match self.link {
             LinkState::Up | LinkState::Told => Some(end),
             LinkState::Closing => Some(LinkEnd::Otherwise),
-            LinkState::Down | LinkState::Greeting { .. } => None,
+            LinkState::Down | LinkState::Greeting { .. } | LinkState::Unwelcome => None,
         };
         self.link = LinkState::Down;
         let taken = self.output.handle_link_lost();
@@ -196,7 +200,7 @@ impl<T> Session<T> {
                 self.handle_last_packet(&packet, now);
                 Ok(())
             }
-            LinkState::Down | LinkState::Told => Ok(()),
+            LinkState::Down | LinkState::Told | LinkState::Unwelcome => Ok(()),
         }
     }
 
@@ -405,7 +409,11 @@ impl<T> Session<T> {
             let begin = self.output.position();
             self.output.disconnect(code);
             self.note_own(PacketKind::Disconnect, 0, begin);
+            let had_connack = self.link == LinkState::Up;
             self.close();
+            if !had_connack {
+                self.link = LinkState::Unwelcome;
+            }
         }
         is_told
     }

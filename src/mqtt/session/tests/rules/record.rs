@@ -96,6 +96,8 @@ pub(super) enum Stage {
     },
     /// DISCONNECT of the broker came.
     Told,
+    /// DISCONNECT answers what came in the place of CONNACK: whether it is sent.
+    Unwelcome(bool),
 }
 
 /// The record.
@@ -246,7 +248,10 @@ impl Record {
 
     /// The broker broke the protocol, and DISCONNECT says so.
     pub(super) fn breaks_off(&mut self) {
-        self.stage = Stage::Closing { sent: false };
+        self.stage = match self.stage {
+            Stage::Greeting { .. } => Stage::Unwelcome(false),
+            _ => Stage::Closing { sent: false },
+        };
     }
 
     /// DISCONNECT is due.
@@ -255,7 +260,7 @@ impl Record {
     /// If it is not out.
     pub(super) fn has_left(&self) -> Rule {
         match self.stage {
-            Stage::Closing { sent: true } => Ok(()),
+            Stage::Closing { sent: true } | Stage::Unwelcome(true) => Ok(()),
             _ => Err("no DISCONNECT says why the link is closed".to_owned()),
         }
     }
@@ -265,7 +270,7 @@ impl Record {
         match self.stage {
             Stage::Up | Stage::Told => self.trials.link_lost(by_broker),
             Stage::Closing { .. } => self.trials.link_lost(false),
-            Stage::Greeting { .. } | Stage::Down => {}
+            Stage::Greeting { .. } | Stage::Unwelcome(_) | Stage::Down => {}
         }
         self.releases_later.clear();
         self.stage = Stage::Down;
@@ -324,7 +329,7 @@ impl Record {
             return self.receives5(packet);
         }
         match (self.stage, packet) {
-            (Stage::Down | Stage::Told, _) => return None,
+            (Stage::Down | Stage::Told | Stage::Unwelcome(_), _) => return None,
             (
                 Stage::Greeting { clean_session, .. },
                 Incoming::ConnAck {

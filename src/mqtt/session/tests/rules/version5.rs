@@ -97,7 +97,7 @@ impl Record {
             (Stage::Down, _) | (Stage::Up, Incoming::ConnAck { .. } | Incoming::ConnAck5(_)) => {
                 return None;
             }
-            (Stage::Told, _) => return Some(Cause::Other),
+            (Stage::Told | Stage::Unwelcome(_), _) => return Some(Cause::Other),
             (Stage::Greeting { clean_session, .. }, Incoming::ConnAck5(connack)) => {
                 if connack.session_present && clean_session {
                     return None;

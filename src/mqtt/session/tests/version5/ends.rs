@@ -1,7 +1,7 @@
 //! DISCONNECT, from either side; and packets that are for nothing of ours.
 
 use super::super::Transcript;
-use super::super::packets::{message, message_again, puback, pubcomp, pubrec, pubrel};
+use super::super::packets::{message, message_again, puback, pubcomp, pubrec, pubrel, suback};
 use super::{connack5, disconnect5};
 use crate::mqtt::packet::{ConnectTerms, Incoming};
 use crate::mqtt::session::{LinkEnd, SessionOptions};
@@ -291,5 +291,26 @@ fn nothing_but_connack_comes_first_3_2_0_1() {
         assert_eq!(t.breaks_off(packet), "MQTT-3.2.0-1");
         t.sends("DISCONNECT 0x82").silent();
         t.finish();
+    }
+}
+
+/// The broker may have begun a session that has none of the subscriptions, and the next link finds that session.
+#[test]
+fn what_breaks_off_before_connack_leaves_every_subscription_owed() {
+    for breaks in [false, true] {
+        let mut t = Transcript::connected5(|_| {});
+        let token = t.subscribe(&[("a", 1)]);
+        t.sends("SUBSCRIBE id=1 a:1")
+            .receives(suback(1, &[Some(1)]));
+        t.resolved(token, "delivered x1 [1]");
+        t.loses_link().links_up();
+        if breaks {
+            t.breaks_off(message(1, 1, "m"));
+            t.sends("DISCONNECT 0x82").silent();
+        }
+        t.reconnects5(true, |_| {}).renewing(1);
+        t.sends("SUBSCRIBE id=2 a:1/rh1")
+            .receives(suback(2, &[Some(1)]));
+        assert!(t.session.is_subscribed("a"));
     }
 }

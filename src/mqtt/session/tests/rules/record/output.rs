@@ -32,7 +32,10 @@ impl Record {
                 *sent = true;
                 Ok(())
             }
-            (Stage::Closing { sent: sent @ false }, FromClient::Disconnect) => {
+            (
+                Stage::Closing { sent: sent @ false } | Stage::Unwelcome(sent @ false),
+                FromClient::Disconnect,
+            ) => {
                 *sent = true;
                 Ok(())
             }
