@@ -17,6 +17,8 @@ impl<T> Session<T> {
             return self.handle_connack5(connack, clean_session, now);
         }
         if let Incoming::Disconnect(said) = packet {
+            // Nothing follows it on either side.
+            self.link = LinkState::Unwelcome;
             return Err(ProtocolError::unexpected(
                 "DISCONNECT",
                 format!("it came where CONNACK was expected, with {said}"),

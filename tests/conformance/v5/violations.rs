@@ -78,8 +78,8 @@ pub fn expect_each_ends_the_link(rows: &[Bad]) {
     assert_eq!(running.terminate5(link), [b"\xe0\x00"]);
 }
 
-/// Checks that each row ends a link that waits for CONNACK, with DISCONNECT and the code of the row. A waiting message
-/// is not lost.
+/// Checks that each row ends a link that waits for CONNACK, with DISCONNECT and the code of the row, but without a word
+/// where the broker has said DISCONNECT. A waiting message is not lost.
 #[track_caller]
 pub fn expect_each_ends_the_link_instead_of_connack(rows: &[Bad]) {
     let mut broker = ScriptedBroker::bind();
@@ -95,7 +95,11 @@ pub fn expect_each_ends_the_link_instead_of_connack(rows: &[Bad]) {
         }
         link.send(&row.bytes);
         let rest = link.read_to_end();
-        assert_eq!(rest, [[0xe0, 1, row.code]], "{}", described(row));
+        let last: &[u8] = match row.rule {
+            "MQTT-3.14.0-1" => &[],
+            _ => &[0xe0, 1, row.code],
+        };
+        assert_eq!(rest.concat(), last, "{}", described(row));
         link.close();
     }
     let (mut link, connect) = running.greet5(&mut broker, ACCEPTED5);

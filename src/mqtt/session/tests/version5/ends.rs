@@ -3,16 +3,18 @@
 use super::super::Transcript;
 use super::super::packets::{message, message_again, puback, pubcomp, pubrec, pubrel, suback};
 use super::{connack5, disconnect5};
-use crate::mqtt::packet::{ConnectTerms, Incoming};
+use crate::mqtt::packet::{ConnectTerms, Incoming, ReasonCode};
 use crate::mqtt::session::{LinkEnd, SessionOptions};
 
 #[test]
 fn disconnect_comes_in_place_of_no_connack_3_14_0_1() {
     let mut t = Transcript::of_version5(|_| {});
     t.links_up();
-    assert_eq!(t.breaks_off(disconnect5(0x87)), "MQTT-3.14.0-1");
-    t.sends("DISCONNECT 0x82").silent();
-    t.finish();
+    let error = t.session.handle_packet(disconnect5(0x87), t.now);
+    assert_eq!(error.unwrap_err().rule(), "MQTT-3.14.0-1");
+    // The broker has said its last word.
+    assert!(!t.session.break_off(ReasonCode::PROTOCOL_ERROR));
+    t.silent().finish();
 }
 
 #[test]
