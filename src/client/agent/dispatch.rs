@@ -376,7 +376,11 @@ impl Agent {
             }
             Pending::Unsubscribe(left) => {
                 let (completion, leaving) = *left;
-                self.subscriptions.remove(&leaving);
+                match outcome {
+                    // The broker goes on sending.
+                    Outcome::NeverSent(Reason::BrokerLimit(_)) => self.subscriptions.stay(&leaving),
+                    _ => drop(self.subscriptions.remove(&leaving)),
+                }
                 completion.tell(outcome);
             }
         }

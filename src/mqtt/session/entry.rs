@@ -85,6 +85,8 @@ pub(super) struct Subscribing {
 pub(super) struct Unsubscribing {
     filters: Vec<String>,
     done: usize,
+    /// How many filters go into one packet.
+    most: usize,
     /// The broker's words on those that are done.
     answer: Option<Box<Answer>>,
 }
@@ -384,8 +386,14 @@ impl Unsubscribing {
         Box::new(Unsubscribing {
             filters,
             done: 0,
+            most: FILTERS_PER_PACKET,
             answer: None,
         })
+    }
+
+    /// The broker does not take the present packet: each filter that is left gets a packet of its own.
+    pub(super) fn send_one_by_one(&mut self) {
+        self.most = 1;
     }
 
     /// Whether there is an answer to each filter of the present packet [MQTT-3.11.3-1].
@@ -410,7 +418,7 @@ impl Unsubscribing {
     /// The filters of the present packet.
     pub(super) fn packet(&self) -> &[String] {
         let left = self.left();
-        &left[..left.len().min(FILTERS_PER_PACKET)]
+        &left[..left.len().min(self.most)]
     }
 
     /// The filters that are not answered.

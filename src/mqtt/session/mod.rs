@@ -356,8 +356,13 @@ impl<T> Session<T> {
         self.send_waiting(now);
     }
 
-    /// UNSUBSCRIBE, eight filters to a packet.
+    /// UNSUBSCRIBE, eight filters to a packet, or one where the broker takes no more. If it takes not even that, all
+    /// filters stay subscribed.
     pub fn unsubscribe(&mut self, filters: Vec<String>, token: T, now: Instant) {
+        if let Some(limit) = self.server.refuses_unsubscribe(&filters) {
+            let reason = Reason::BrokerLimit(limit);
+            return self.events.resolve(token, Outcome::NeverSent(reason));
+        }
         for filter in &filters {
             self.filters.remove(filter);
         }

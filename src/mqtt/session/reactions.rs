@@ -441,6 +441,13 @@ impl<T> Session<T> {
     /// Ends the command under this identifier if the broker takes no such packet, or if the message has expired before it
     /// was sent. A message that was sent once goes on after its expiry [MQTT-4.3.3-7].
     fn ends_unsent(&mut self, id: PacketId, now: Instant) -> bool {
+        // Filters that were subscribed one by one may be too long for one packet.
+        if let Some(entry) = self.outbound.entry(id)
+            && matches!(entry.body, Body::Unsubscribe(_))
+            && self.server.refuses_packet(&entry.body).is_some()
+        {
+            self.outbound.send_one_by_one(id);
+        }
         let Some(entry) = self.outbound.entry(id) else {
             return false;
         };

@@ -127,6 +127,12 @@ impl Server {
         self.refuses_length(subscribe_length5(packet, identifier))
     }
 
+    /// The limit that UNSUBSCRIBE for one of these filters exceeds by its length, if one does.
+    pub(super) fn refuses_unsubscribe(&self, filters: &[String]) -> Option<BrokerLimit> {
+        let mut each = filters.chunks(1);
+        each.find_map(|alone| self.refuses_length(unsubscribe_length5(alone)))
+    }
+
     /// The limit that the packet exceeds that is to be sent next, if any.
     pub(super) fn refuses_packet(&self, body: &Body) -> Option<BrokerLimit> {
         self.connack.as_ref()?;

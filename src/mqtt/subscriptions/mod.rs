@@ -158,6 +158,17 @@ impl<S: Copy + Ord> Subscriptions<S> {
         (unwanted, leaving)
     }
 
+    /// UNSUBSCRIBE for these interests was not sent: they stay.
+    pub fn stay(&mut self, staying: &[InterestId<S>]) {
+        for id in staying {
+            let filter = self.interests.get(id).cloned();
+            let interests = filter.and_then(|filter| self.filters.get_mut(&filter));
+            for interest in interests.into_iter().flatten() {
+                interest.leaving &= interest.id != *id;
+            }
+        }
+    }
+
     /// Marks interests that the broker granted. They replace earlier interests of the same subscriber in the
     /// same filter, because subscribing again makes no second subscription.
     pub fn grant(&mut self, granted: &[InterestId<S>]) {
@@ -471,6 +482,15 @@ mod tests {
         for topic in ["a", "b", "$queue/b"] {
             assert_eq!(matching(&table, topic), [0; 0]);
         }
+    }
+
+    #[test]
+    fn one_that_stays_is_wanted_again() {
+        let mut table = Subscriptions::default();
+        table.add(A, &filters(&["a"]));
+        let (_, leaving) = table.leave(A, &names(&["a"]));
+        table.stay(&leaving);
+        assert_eq!(table.remove_subscriber(A), names(&["a"]));
     }
 
     #[test]

@@ -29,6 +29,15 @@ impl<T> Outbound<T> {
         }
     }
 
+    /// The next packet of the UNSUBSCRIBE under this identifier is too large for the broker.
+    pub(in crate::mqtt::session) fn send_one_by_one(&mut self, id: PacketId) {
+        if let Some(entry) = self.ring.get_mut(id)
+            && let Body::Unsubscribe(left) = &mut entry.body
+        {
+            left.send_one_by_one();
+        }
+    }
+
     /// The UNSUBSCRIBE that an UNSUBACK answers.
     pub(in crate::mqtt::session) fn unsubscribing(
         &mut self,

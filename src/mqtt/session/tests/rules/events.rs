@@ -187,7 +187,7 @@ impl Record {
                 if matches!(packet, Incoming::UnsubAck(_)) =>
             {
                 self.request_ends(token, &command);
-                kind == Kind::Unsubscribe && command.filters.len() > 8
+                kind == Kind::Unsubscribe && command.filters.len() > 1
             }
             (PerhapsDelivered(Reason::Parked | Reason::Unanswered), _) => true,
             (Delivered { .. }, Cause::Written) => qos == Some(0) && has_left,

@@ -314,7 +314,8 @@ impl Record {
             let is_of_it = |what: &&InUse| match what {
                 InUse::Subscribe(filters) => own.kind == Kind::Subscribe && *filters == own.filters,
                 InUse::Unsubscribe(filters) => {
-                    own.kind == Kind::Unsubscribe && *filters == own.filters
+                    let is_own = |filter| own.filters.contains(filter);
+                    own.kind == Kind::Unsubscribe && filters.iter().all(is_own)
                 }
                 _ => false,
             };
