@@ -12,8 +12,7 @@ pub(super) fn refusal5(client: &Client, connack: &ConnAck5) -> Error {
     let said = Answer::new(connack.code, connack.details.clone());
     let (mut problem, advice) = match connack.is_of_3_1_1 {
         true => (
-            "the broker answered as one of MQTT 3.1.1 that does not speak MQTT 5 (return code 1)"
-                .to_owned(),
+            "the broker answered as one of MQTT 3.1.1 that does not speak MQTT 5".to_owned(),
             "use MQTT 3.1.1 (`protocol`), or a broker that speaks MQTT 5",
         ),
         false => (
@@ -33,7 +32,11 @@ pub(super) fn refusal5(client: &Client, connack: &ConnAck5) -> Error {
         problem += &format!("; it names another server: {server:?}");
     }
     let error = Error::new(Blame::Refused, connecting(client), problem, advice);
-    let error = error.with_reason_code(connack.code.value());
+    // A broker of MQTT 3.1.1 gave none.
+    let error = match connack.is_of_3_1_1 {
+        true => error,
+        false => error.with_reason_code(connack.code.value()),
+    };
     match is_permanent(connack.code) {
         true => error.permanent(),
         false => error,

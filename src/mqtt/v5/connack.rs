@@ -27,8 +27,9 @@ pub(super) fn read(body: &[u8]) -> Result<ConnAck5, Problem> {
         details: Details::default(),
     };
     match *body {
-        // MQTT 3.1.1, 3.2.2.3: the version is not acceptable.
-        [0, 1] => {
+        // MQTT 3.1.1, 3.2.2: flags and a return code, and nothing behind them. The code is mostly 1, the version is not
+        // acceptable; the others have no meaning for MQTT 5.
+        [0 | 1, 0..=5] => {
             connack.is_of_3_1_1 = true;
             connack.code = ReasonCode::UNSUPPORTED_PROTOCOL_VERSION;
             return Ok(connack);

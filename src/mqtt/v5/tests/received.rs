@@ -98,11 +98,17 @@ fn a_refusal_says_its_code_and_a_server_of_3_1_1_is_known_by_its_connack() {
     };
     assert_eq!(connack.code.to_string(), "0x87 (not authorized)");
     assert_eq!(connack.details, said("no"));
-    let Incoming5::ConnAck(connack) = good(b"\x20\x02\x00\x01") else {
-        panic!("no CONNACK");
-    };
-    assert!(connack.is_of_3_1_1);
-    assert_eq!(connack.code, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+    for bytes in [
+        b"\x20\x02\x00\x01",
+        b"\x20\x02\x01\x00",
+        b"\x20\x02\x00\x05",
+    ] {
+        let Incoming5::ConnAck(connack) = good(bytes) else {
+            panic!("no CONNACK");
+        };
+        assert!(connack.is_of_3_1_1 && !connack.session_present);
+        assert_eq!(connack.code, ReasonCode::UNSUPPORTED_PROTOCOL_VERSION);
+    }
 }
 
 #[test]
@@ -268,8 +274,8 @@ fn a_packet_that_a_server_must_not_send_is_refused_by_its_rule_and_answered() {
         (b"\x20\x03\x02\x00\x00", "MQTT-3.2.2-1", 0x81),
         (b"\x20\x03\x01\x87\x00", "MQTT-3.2.2-6", 0x82),
         (b"\x20\x04\x00\x00\x00\x00", "MQTT 5, 4.13.1", 0x81),
-        (b"\x20\x02\x00\x00", "MQTT 5, 3.2.2.3", 0x81),
-        (b"\x20\x02\x00\x05", "MQTT 5, 3.2.2.3", 0x81),
+        (b"\x20\x02\x00\x06", "MQTT 5, 3.2.2.3", 0x81),
+        (b"\x20\x02\x02\x00", "MQTT 5, 3.2.2.3", 0x81),
         (b"\x20\x07\x00\x00\x04\x15\x00\x01x", "MQTT-4.12.0-6", 0x82),
         (b"\x20\x06\x00\x00\x03\x21\x00\x00", "MQTT 5, 2.2.2.2", 0x82),
         // Bytes behind the properties.
