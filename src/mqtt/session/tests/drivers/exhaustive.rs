@@ -276,43 +276,43 @@ fn every_interleaving_of_stray_acknowledgments_of_mqtt_5() {
     no_violation("MQTT 5: stray acknowledgments", budget, 1, 5_000);
 }
 
-#[test]
-fn every_interleaving_of_messages_of_mqtt_5() {
-    let budget = Budget {
-        subscribes: 1,
-        messages: [1, 1],
-        early: 1,
-        losses: 2,
-        forgets: 1,
-        disconnects: 1,
-        offer: takes([1, 1]),
-        room: ROOM_FOR_ONE,
-        ..Budget::default()
-    };
-    no_violation("MQTT 5: messages", budget, 1, 10_000);
-}
-
-/// One that stands without an answer takes all of the quota, and only a request can be the witness.
-#[test]
-fn every_interleaving_of_suspects_that_take_the_quota() {
-    let budget = Budget {
-        publishes: [0, 2, 0],
-        subscribes: 1,
-        losses: 1,
-        suspects: Some((1, 2)),
-        waits: 4,
-        disconnects: 1,
-        offer: takes([1, 1]),
-        ..Budget::default()
-    };
-    no_violation("MQTT 5: suspects and the quota", budget, 1, 10_000);
-}
-
 /// The largest worlds. They take minutes in a build that is not optimised, so only an optimised one without debug
 /// assertions has them: `scripts/test.sh` makes it in its step `exploration`.
 #[cfg(not(debug_assertions))]
 mod large {
     use super::{Budget, Offer, ROOM_FOR_ONE, in_two_packets, no_violation, takes};
+
+    /// One that stands without an answer takes all of the quota, and only a request can be the witness.
+    #[test]
+    fn every_interleaving_of_suspects_that_take_the_quota() {
+        let budget = Budget {
+            publishes: [0, 2, 0],
+            subscribes: 1,
+            losses: 1,
+            suspects: Some((1, 2)),
+            waits: 4,
+            disconnects: 1,
+            offer: takes([1, 1]),
+            ..Budget::default()
+        };
+        no_violation("MQTT 5: suspects and the quota", budget, 1, 10_000);
+    }
+
+    #[test]
+    fn every_interleaving_of_messages_of_mqtt_5() {
+        let budget = Budget {
+            subscribes: 1,
+            messages: [1, 1],
+            early: 1,
+            losses: 2,
+            forgets: 1,
+            disconnects: 1,
+            offer: takes([1, 1]),
+            room: ROOM_FOR_ONE,
+            ..Budget::default()
+        };
+        no_violation("MQTT 5: messages", budget, 1, 10_000);
+    }
 
     #[test]
     fn every_interleaving_of_more_publishes_within_a_quota_and_losses() {
