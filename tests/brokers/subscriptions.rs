@@ -69,7 +69,7 @@ pub fn as_published(peer: &Peer) -> String {
     word
 }
 
-/// What comes at the first SUBSCRIBE, and at a second one with the same filter.
+/// The messages that come at the first SUBSCRIBE, and at a second one with the same filter.
 pub fn handling(peer: &Peer) -> String {
     let publisher = Party::join(peer.options("publisher"));
     publisher.retain("handling/1", "kept", MessageProperties::default());

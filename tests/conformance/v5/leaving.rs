@@ -31,7 +31,7 @@ fn the_link_ends_with_disconnect() {
         });
         drop(running.handle().reconnect());
         (link, _) = running.greet5(&mut broker, RESUMED5);
-        // What was sent before DISCONNECT comes again, and the rest for the first time.
+        // The message that was sent before DISCONNECT comes again, and the rest for the first time.
         let mut acknowledged = 0;
         while acknowledged < 3 {
             let packet = link.read_bytes();

@@ -35,7 +35,7 @@ fn all_properties() -> (MessageProperties, &'static [u8]) {
 fn publish_has_flags_topic_identifier_properties_and_payload() {
     let mut broker = ScriptedBroker::bind();
     let (running, mut link) = Running::online5(&mut broker, b"");
-    // What comes in has no influence on what goes out: DUP, retain, a subscription identifier, a user property.
+    // A message that comes in has no influence on one that goes out: DUP, retain, a subscription identifier, a user property.
     link.send(&message5(
         0x3b,
         "a",
