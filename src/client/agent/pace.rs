@@ -13,9 +13,6 @@ const REFILL_TIME: Duration = Duration::from_millis(1);
 /// to be woken twice. Anything later comes rarely enough to be woken for.
 const LOOKING_TIME: Duration = Duration::from_micros(50);
 
-/// The same while acknowledgments come many at a time: the broker has more to do between two looks.
-const LOOKING_TIME_FOR_MANY: Duration = Duration::from_micros(100);
-
 /// Commands in flight above which the loop does not look again, unless acknowledgments come fast: many are
 /// better read at once.
 const FEW: usize = 4;
@@ -85,8 +82,8 @@ impl Pace {
 
     /// There was nothing to do: whether to look again at once, with so many commands in flight.
     pub(super) fn looks_again(&mut self, in_flight: usize, now: Instant) -> bool {
-        let time = self.arrivals.looking_time(in_flight);
-        self.spin.looks_again(now, time)
+        let is_worth_it = self.arrivals.come_soon(in_flight);
+        self.spin.looks_again(now, is_worth_it)
     }
 
     /// How long to let acknowledgments come together, with so many awaited.
@@ -166,8 +163,6 @@ struct Spin {
     /// On a single core nobody can answer while the loop looks.
     single_core: bool,
     looking: bool,
-    /// How long it looked, or would have looked, before it slept.
-    time: Duration,
     /// How often more it may be in vain.
     trust: u8,
 }
@@ -178,7 +173,6 @@ impl Spin {
             busy_at: now,
             single_core,
             looking: false,
-            time: LOOKING_TIME,
             trust: TRUST,
         }
     }
@@ -191,11 +185,11 @@ impl Spin {
         self.busy_at = now;
     }
 
-    /// There was nothing to do: whether to look again at once, and at most for this `time`.
-    fn looks_again(&mut self, now: Instant, time: Option<Duration>) -> bool {
-        self.time = time.unwrap_or(LOOKING_TIME);
+    /// There was nothing to do: whether to look again at once, if it is worth it at all.
+    fn looks_again(&mut self, now: Instant, is_worth_it: bool) -> bool {
         let again = self.trust > 0
-            && time.is_some_and(|time| now.saturating_duration_since(self.busy_at) < time)
+            && is_worth_it
+            && now.saturating_duration_since(self.busy_at) < LOOKING_TIME
             && !self.single_core;
         if !again && std::mem::take(&mut self.looking) {
             self.trust -= 1;
@@ -206,7 +200,7 @@ impl Spin {
 
     /// The loop slept. If that was short, looking again would have been better.
     fn slept(&mut self, lasted: Duration) {
-        if self.trust == 0 && lasted < self.time {
+        if self.trust == 0 && lasted < LOOKING_TIME {
             self.trust = 1;
         }
     }
@@ -243,14 +237,10 @@ impl AckArrivals {
         self.came = true;
     }
 
-    /// How long to look for the next acknowledgment, where it is likely to come before a sleeping loop
-    /// could be woken: with so few awaited, or because they come that fast.
-    fn looking_time(&self, in_flight: usize) -> Option<Duration> {
-        if in_flight <= FEW {
-            return Some(LOOKING_TIME);
-        }
-        let fast = self.interval.is_some_and(|interval| interval < FAST);
-        fast.then_some(LOOKING_TIME_FOR_MANY)
+    /// Whether the next acknowledgment is likely to come before a sleeping loop could be woken: with so
+    /// few awaited, or because they come that fast.
+    fn come_soon(&self, in_flight: usize) -> bool {
+        in_flight <= FEW || self.interval.is_some_and(|interval| interval < FAST)
     }
 
     /// How long to let more acknowledgments come, with so many awaited.
@@ -277,7 +267,6 @@ mod tests {
     use super::*;
 
     const MOMENT: Duration = Duration::from_micros(1);
-    const LOOKING: Option<Duration> = Some(LOOKING_TIME);
 
     #[test]
     fn a_window_that_was_full_opens_for_a_quarter() {
@@ -373,30 +362,29 @@ mod tests {
         let start = Instant::now();
         let mut spin = Spin::new(false, start);
         spin.was_busy(start);
-        assert!(spin.looks_again(start + MOMENT, LOOKING));
-        assert!(!spin.looks_again(start + LOOKING_TIME, LOOKING));
-        assert!(!spin.looks_again(start + LOOKING_TIME * 1000, LOOKING));
+        assert!(spin.looks_again(start + MOMENT, true));
+        assert!(!spin.looks_again(start + LOOKING_TIME, true));
+        assert!(!spin.looks_again(start + LOOKING_TIME * 1000, true));
     }
 
     #[test]
-    fn it_looks_longer_for_many_and_not_at_all_for_slow_ones() {
+    fn it_looks_for_few_or_fast_acknowledgments_and_not_for_many_slow_ones() {
         let (mut fast, now) = arrivals(Duration::from_nanos(400));
         fast.pause(now, 1000);
-        assert_eq!(fast.looking_time(1000), Some(LOOKING_TIME_FOR_MANY));
-        assert_eq!(fast.looking_time(FEW), LOOKING);
+        assert!(fast.come_soon(1000) && fast.come_soon(FEW));
         let (mut slow, now) = arrivals(FAST);
         slow.pause(now, 1000);
-        assert_eq!(slow.looking_time(1000), None);
-        assert_eq!(slow.looking_time(1), LOOKING);
+        assert!(!slow.come_soon(1000));
+        assert!(slow.come_soon(1));
     }
 
     #[test]
     fn it_never_looks_again_under_load_or_on_a_single_core() {
         let start = Instant::now();
         let mut spin = Spin::new(false, start);
-        assert!(!spin.looks_again(start, None));
+        assert!(!spin.looks_again(start, false));
         let mut spin = Spin::new(true, start);
-        assert!(!spin.looks_again(start, LOOKING));
+        assert!(!spin.looks_again(start, true));
     }
 
     #[test]
@@ -406,15 +394,15 @@ mod tests {
         let mut in_vain = 0;
         for _ in 0..100 {
             spin.was_busy(now);
-            in_vain += u32::from(spin.looks_again(now, LOOKING));
+            in_vain += u32::from(spin.looks_again(now, true));
             now += LOOKING_TIME;
-            assert!(!spin.looks_again(now, LOOKING));
+            assert!(!spin.looks_again(now, true));
             spin.slept(LOOKING_TIME);
         }
         assert_eq!(in_vain, u32::from(TRUST));
         spin.slept(LOOKING_TIME - MOMENT);
         spin.was_busy(now);
-        assert!(spin.looks_again(now, LOOKING));
+        assert!(spin.looks_again(now, true));
         // Not in vain.
         spin.was_busy(now);
         assert_eq!(spin.trust, TRUST);
