@@ -19,8 +19,8 @@
 #   --replay     run the inputs in these files, each once, and say which rule they break
 #   -h, --help   this text
 #
-# The targets are in src/mqtt/v4/tests (MQTT 3.1.1), src/mqtt/v5/tests (MQTT 5) and
-# src/mqtt/session/tests/drivers/bytes.rs and bytes5.rs, which explain what an input means. `cargo test --lib corpus` replays the corpus without libFuzzer.
+# The targets are in src/mqtt/v4/tests (MQTT 3.1.1), src/mqtt/v5/tests (MQTT 5) and src/mqtt/session/tests/drivers (the
+# sessions of both), which explain what an input means. `cargo test --lib corpus` replays the corpus without libFuzzer.
 set -euo pipefail
 # shellcheck source=common.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"

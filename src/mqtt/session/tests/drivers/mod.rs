@@ -7,5 +7,6 @@ pub(in crate::mqtt) mod bytes5;
 mod exhaustive;
 #[cfg(test)]
 mod random;
+mod story;
 #[cfg(test)]
 mod world;
