@@ -2,24 +2,21 @@
 //!
 //! An input is one byte for the limit and for a long tail, one byte for the cuts, and the stream. The check
 //! decodes the stream in one piece and compares each packet with that of the reader in `wire.rs`. Then it
-//! decodes the stream again in pieces. The same packets have to come, each as soon as its last byte is there,
-//! and then the same error. Each packet is encoded again and has to give the same bytes. While a packet is not
-//! complete, the buffer stays below the limit. At last it decodes the stream behind CONNACK as a link's decoder does,
-//! which reads messages above the limit away.
+//! decodes the stream again in pieces (`pieces.rs`). Each packet is encoded again and has to give the same bytes. At
+//! last it decodes the stream behind CONNACK as a link's decoder does, which reads messages above the limit away.
 
 #[cfg(test)]
 mod faults;
+pub(in crate::mqtt) mod pieces;
 pub(in crate::mqtt) mod wire;
 
 use bytes::{Bytes, BytesMut};
 
+use self::pieces::{Cuts, LONGEST_TEXT, Rule, Whole, in_pieces, kept_is_bounded};
 use crate::mqtt::packet;
 use crate::mqtt::packet::{Ack, Incoming, ProtocolError, Publish};
 use crate::mqtt::topic::InvalidName;
 use crate::mqtt::v4::{self, Decoder, OnTooLarge};
-
-/// The result of a check: nothing, or the rule that was broken.
-type Rule = Result<(), String>;
 
 /// Limits of packet size to choose from. The last is above every size that a packet can state.
 const LIMITS: [usize; 4] = [16, 128, 256 * 1024, packet::MAX_REMAINING_LENGTH + 5];
@@ -27,9 +24,6 @@ const LIMITS: [usize; 4] = [16, 128, 256 * 1024, packet::MAX_REMAINING_LENGTH + 
 /// How many zeros a long tail has. With them a packet can be longer than any input, and its payload larger
 /// than a small one.
 const TAIL: usize = 5000;
-
-/// The longest text that an error may have, in bytes.
-const LONGEST_TEXT: usize = 400;
 
 /// The decoder, or one with a deliberate fault.
 trait Decode: FnMut(&mut BytesMut, usize) -> Result<Option<Incoming>, ProtocolError> {}
@@ -105,15 +99,12 @@ fn check(input: &[u8], mut decode: impl Decode) -> Rule {
     let tail = stream.len();
     let stream = buffer.clone().freeze();
     let whole = in_one_piece(&stream, buffer, limit, &mut decode)?;
-    in_pieces(&stream, tail, *cuts, limit, &mut decode, &whole)
-}
-
-/// The result of a whole stream.
-struct Decoded {
-    packets: Vec<Incoming>,
-    /// The position in the stream at which each packet ends.
-    ends: Vec<usize>,
-    error: Option<ProtocolError>,
+    // In pieces the error may show fewer bytes, because those behind the fixed header may not have come yet.
+    let is_same = |error: &ProtocolError, whole: &ProtocolError| {
+        whole.to_string().starts_with(&error.to_string())
+    };
+    let cuts = Cuts::new(*cuts);
+    in_pieces(&stream, tail, cuts, limit, &mut decode, &whole, is_same)
 }
 
 fn in_one_piece(
@@ -121,12 +112,8 @@ fn in_one_piece(
     mut buffer: BytesMut,
     limit: usize,
     decode: &mut impl Decode,
-) -> Result<Decoded, String> {
-    let mut decoded = Decoded {
-        packets: Vec::new(),
-        ends: Vec::new(),
-        error: None,
-    };
+) -> Result<Whole<Incoming, ProtocolError>, String> {
+    let mut packets = Vec::new();
     let mut at = 0;
     loop {
         let rest = &stream[at..];
@@ -136,15 +123,14 @@ fn in_one_piece(
                     return Err(format!("bytes went away with no packet, at {at}"));
                 }
                 kept_is_bounded(&buffer, limit)?;
-                return Ok(decoded);
+                return Ok((packets, None));
             }
             (Err(_), Err(error)) => {
                 let text = error.to_string();
                 if text.len() > LONGEST_TEXT {
                     return Err(format!("an error of {} bytes: {text}", text.len()));
                 }
-                decoded.error = Some(error);
-                return Ok(decoded);
+                return Ok((packets, Some(error)));
             }
             (Ok(Some((expected, length))), Ok(Some(packet))) => {
                 if packet != expected {
@@ -155,84 +141,12 @@ fn in_one_piece(
                 }
                 written_again(&packet, &rest[..length])?;
                 at += length;
-                decoded.packets.push(packet);
-                decoded.ends.push(at);
+                packets.push((packet, at));
             }
             (expected, got) => {
                 return Err(format!("at {at}: {got:?} where this stands: {expected:?}"));
             }
         }
-    }
-}
-
-fn in_pieces(
-    stream: &[u8],
-    tail: usize,
-    cuts: u8,
-    limit: usize,
-    decode: &mut impl Decode,
-    whole: &Decoded,
-) -> Rule {
-    let mut cuts = Cuts::new(cuts);
-    let mut buffer = BytesMut::new();
-    let mut packets = 0;
-    let mut fed = 0;
-    while fed < stream.len() {
-        let piece = match tail.saturating_sub(fed) {
-            0 => stream.len() - fed,
-            left => cuts.next(left),
-        };
-        buffer.extend_from_slice(&stream[fed..fed + piece]);
-        fed += piece;
-        loop {
-            match decode(&mut buffer, limit) {
-                Ok(None) => break,
-                Ok(Some(packet)) => {
-                    if whole.packets.get(packets) != Some(&packet) {
-                        return Err(format!("in pieces, packet {packets} is {packet:?}"));
-                    }
-                    packets += 1;
-                }
-                Err(error) => return same_error(&error, whole, packets),
-            }
-        }
-        let due = whole.ends[packets..].iter().take_while(|end| **end <= fed);
-        let late = due.count();
-        if late > 0 {
-            return Err(format!(
-                "{late} packets of the first {fed} bytes did not come"
-            ));
-        }
-        kept_is_bounded(&buffer, limit)?;
-    }
-    match &whole.error {
-        None => Ok(()),
-        Some(error) => Err(format!("in pieces this went unnoticed: {error}")),
-    }
-}
-
-/// Compares the error in pieces with the one in one piece. In pieces, the error may show fewer bytes, because
-/// those behind the fixed header may not have come yet.
-fn same_error(error: &ProtocolError, whole: &Decoded, packets: usize) -> Rule {
-    let expected = whole.error.as_ref().map(ToString::to_string);
-    let expected = expected.as_deref().unwrap_or("no error");
-    if packets != whole.packets.len() || !expected.starts_with(&error.to_string()) {
-        return Err(format!(
-            "in pieces, after {packets} packets: {error}; in one piece, after {}: {expected}",
-            whole.packets.len()
-        ));
-    }
-    Ok(())
-}
-
-/// Checks that the bytes of an incomplete packet stay within the limit.
-fn kept_is_bounded(buffer: &BytesMut, limit: usize) -> Rule {
-    match buffer.len() < limit.max(5) {
-        true => Ok(()),
-        false => Err(format!(
-            "{} bytes are kept, the limit is {limit}",
-            buffer.len()
-        )),
     }
 }
 
@@ -267,34 +181,5 @@ fn written_again(packet: &Incoming, bytes: &[u8]) -> Rule {
     match out == bytes {
         true => Ok(()),
         false => Err(format!("{bytes:02x?} was written again as {out:02x?}")),
-    }
-}
-
-/// Lengths of pieces, made from one byte. 0 cuts after each byte.
-pub(in crate::mqtt) struct Cuts {
-    state: u32,
-    longest: u32,
-}
-
-impl Cuts {
-    pub(in crate::mqtt) fn new(seed: u8) -> Self {
-        Cuts {
-            state: u32::from(seed).wrapping_mul(0x9e37_79b9) | 1,
-            longest: match seed {
-                0 => 1,
-                1..64 => 4,
-                64..192 => 32,
-                192.. => 700,
-            },
-        }
-    }
-
-    /// The next length, at most `most`.
-    pub(in crate::mqtt) fn next(&mut self, most: usize) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 17;
-        self.state ^= self.state << 5;
-        let length = 1 + (self.state >> 8) % self.longest;
-        most.min(length as usize)
     }
 }

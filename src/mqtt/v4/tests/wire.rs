@@ -240,6 +240,17 @@ fn server_packet(first: u8, body: &[u8]) -> Option<Incoming> {
 /// # Errors
 /// A packet that the standard forbids a client to send.
 pub(in crate::mqtt) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usize), String> {
+    complete(bytes, client_packet)
+}
+
+/// The first packet of a client, and its length; `read` takes its first byte and its body.
+///
+/// # Errors
+/// A packet that is not complete, or that `read` refuses.
+pub(in crate::mqtt) fn complete<'a, P>(
+    bytes: &'a [u8],
+    read: impl FnOnce(u8, &'a [u8]) -> Option<P>,
+) -> Result<(P, usize), String> {
     let refused = |why: &str| {
         let shown = &bytes[..bytes.len().min(40)];
         format!("the client sends {why}: {shown:02x?}")
@@ -250,7 +261,7 @@ pub(in crate::mqtt) fn from_client(bytes: &[u8]) -> Result<(FromClient<'_>, usiz
     let body = bytes
         .get(header..whole)
         .ok_or_else(|| refused("half a packet"))?;
-    let packet = client_packet(bytes[0], body).ok_or_else(|| refused("a malformed packet"))?;
+    let packet = read(bytes[0], body).ok_or_else(|| refused("a malformed packet"))?;
     Ok((packet, whole))
 }
 
@@ -288,12 +299,7 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
         }
         0x40 | 0x50 | 0x62 | 0x70 => {
             let id = fields.identifier()?;
-            fields.end(match first {
-                0x40 => FromClient::PubAck(id),
-                0x50 => FromClient::PubRec(id),
-                0x62 => FromClient::PubRel(id),
-                _ => FromClient::PubComp(id),
-            })
+            fields.end(acknowledgment(first, id))
         }
         0x82 => {
             let (id, mut filters) = (fields.identifier()?, Vec::new());
@@ -312,6 +318,16 @@ fn client_packet(first: u8, body: &[u8]) -> Option<FromClient<'_>> {
         0xc0 => fields.end(FromClient::PingReq),
         0xe0 => fields.end(FromClient::Disconnect),
         _ => None,
+    }
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP.
+pub(in crate::mqtt) fn acknowledgment<'a>(first: u8, id: u16) -> FromClient<'a> {
+    match first {
+        0x40 => FromClient::PubAck(id),
+        0x50 => FromClient::PubRec(id),
+        0x62 => FromClient::PubRel(id),
+        _ => FromClient::PubComp(id),
     }
 }
 
@@ -346,6 +362,11 @@ pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
             unreachable!("a packet of MQTT 5")
         }
     };
+    whole(first, &body)
+}
+
+/// A packet with its length between its first byte and its body.
+pub(in crate::mqtt) fn whole(first: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     let mut length = body.len();
     while length >= 128 {
@@ -353,6 +374,6 @@ pub(in crate::mqtt) fn server_bytes(packet: &Incoming) -> Vec<u8> {
         length /= 128;
     }
     bytes.push(length as u8);
-    bytes.extend(body);
+    bytes.extend_from_slice(body);
     bytes
 }

@@ -2,23 +2,16 @@
 //!
 //! An input is one byte for the limit, one byte for the cuts, and the stream. The check decodes the stream in one
 //! piece: each packet takes as many bytes as its fixed header says, and reads the same when it is written again. Then
-//! it decodes the stream in pieces. The same packets have to come, each as soon as its last byte is there, and then the
-//! same error. While a packet is not complete, the buffer stays below the limit.
+//! it decodes the stream in pieces (`pieces.rs`).
 
 use bytes::BytesMut;
 
 use super::written::written;
-use crate::mqtt::v4::tests::Cuts;
+use crate::mqtt::v4::tests::pieces::{Cuts, LONGEST_TEXT, Rule, Whole, in_pieces, kept_is_bounded};
 use crate::mqtt::v5::{Incoming5, Violation, decode5, varint};
-
-/// The result of a check: nothing, or the rule that was broken.
-type Rule = Result<(), String>;
 
 /// Limits of packet size to choose from. The last is above every size that a packet can state.
 const LIMITS: [usize; 4] = [16, 128, 256 * 1024, varint::LARGEST + 5];
-
-/// The longest text that an error may have, in bytes.
-const LONGEST_TEXT: usize = 400;
 
 /// Runs one input of the fuzzer.
 ///
@@ -42,14 +35,16 @@ pub(super) fn check(input: &[u8], decode: Decode) -> Rule {
         return Ok(());
     };
     let limit = LIMITS[usize::from(mode & 3)];
-    let (packets, end) = in_one_piece(stream, limit, decode)?;
-    in_pieces(stream, Cuts::new(*cuts), limit, decode, &packets, end)
+    let whole = in_one_piece(stream, limit, decode)?;
+    let (tail, cuts) = (stream.len(), Cuts::new(*cuts));
+    in_pieces(stream, tail, cuts, limit, decode, &whole, is_same)
 }
 
-/// The packets of a stream, each with the position of its end, and the error behind them.
-type Whole = (Vec<(Incoming5, usize)>, Option<Violation>);
-
-fn in_one_piece(stream: &[u8], limit: usize, decode: Decode) -> Result<Whole, String> {
+fn in_one_piece(
+    stream: &[u8],
+    limit: usize,
+    decode: Decode,
+) -> Result<Whole<Incoming5, Violation>, String> {
     let mut buffer = BytesMut::from(stream);
     let mut packets = Vec::new();
     let mut at = 0;
@@ -89,63 +84,12 @@ fn in_one_piece(stream: &[u8], limit: usize, decode: Decode) -> Result<Whole, St
     }
 }
 
-fn in_pieces(
-    stream: &[u8],
-    mut cuts: Cuts,
-    limit: usize,
-    decode: Decode,
-    packets: &[(Incoming5, usize)],
-    end: Option<Violation>,
-) -> Rule {
-    let mut buffer = BytesMut::new();
-    let mut due = packets.iter();
-    let mut fed = 0;
-    while fed < stream.len() {
-        let piece = cuts.next(stream.len() - fed);
-        buffer.extend_from_slice(&stream[fed..fed + piece]);
-        fed += piece;
-        loop {
-            match (decode(&mut buffer, limit), due.as_slice().first()) {
-                (Ok(None), Some((packet, end))) if *end <= fed => {
-                    return Err(format!("of the first {fed} bytes {packet:?} did not come"));
-                }
-                (Ok(None), _) => break,
-                (Ok(Some(packet)), Some((expected, _))) if packet == *expected => {
-                    due.next();
-                }
-                (Err(error), None) if is_same(&error, end.as_ref()) => return Ok(()),
-                (got, expected) => {
-                    return Err(format!("in pieces {got:?}, in one {expected:?}, {end:?}"));
-                }
-            }
-        }
-        kept_is_bounded(&buffer, limit)?;
-    }
-    match end {
-        None => Ok(()),
-        Some(error) => Err(format!("in pieces this went unnoticed: {error}")),
-    }
-}
-
 /// Whether this is the error that came in one piece. In pieces it may show fewer bytes, because those behind the fixed
 /// header may not have come yet.
-fn is_same(error: &Violation, whole: Option<&Violation>) -> bool {
-    whole.is_some_and(|whole| {
-        whole.answer == error.answer
-            && whole.error.is_same_as(&error.error)
-            && whole.to_string().starts_with(&error.to_string())
-    })
-}
-
-/// Checks that the bytes of an incomplete packet stay within the limit.
-fn kept_is_bounded(buffer: &BytesMut, limit: usize) -> Rule {
-    match buffer.len() < limit.max(5) {
-        true => Ok(()),
-        false => Err(format!(
-            "{} bytes are kept, the limit is {limit}",
-            buffer.len()
-        )),
-    }
+fn is_same(error: &Violation, whole: &Violation) -> bool {
+    whole.answer == error.answer
+        && whole.error.is_same_as(&error.error)
+        && whole.to_string().starts_with(&error.to_string())
 }
 
 #[cfg(test)]

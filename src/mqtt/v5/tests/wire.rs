@@ -2,7 +2,9 @@
 //! They use neither the codec nor the checks of the crate. Pure.
 
 use crate::mqtt::packet::{Answer, Answering, ConnAck5, Incoming, QoS};
-use crate::mqtt::v4::tests::wire::{Fields, FromClient, lengths, server_bytes};
+use crate::mqtt::v4::tests::wire::{
+    Fields, FromClient, acknowledgment, complete, lengths, server_bytes, whole,
+};
 
 /// A packet of the client: the parts that MQTT 3.1.1 has, too, and those that it has not.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,20 +35,9 @@ pub(in crate::mqtt) struct More {
 /// # Errors
 /// A packet that the standard forbids a client to send.
 pub(in crate::mqtt) fn from_client5(bytes: &[u8]) -> Result<(FromClient5<'_>, usize), String> {
-    let refused = |why: &str| {
-        let shown = &bytes[..bytes.len().min(40)];
-        format!("the client sends {why}: {shown:02x?}")
-    };
-    let (header, whole) = lengths(bytes)
-        .map_err(refused)?
-        .ok_or_else(|| refused("half a fixed header"))?;
-    let body = bytes
-        .get(header..whole)
-        .ok_or_else(|| refused("half a packet"))?;
     let mut more = More::default();
-    let packet = client_packet(bytes[0], body, &mut more);
-    let packet = packet.ok_or_else(|| refused("a malformed packet"))?;
-    Ok((FromClient5 { packet, more }, whole))
+    let (packet, length) = complete(bytes, |first, body| client_packet(first, body, &mut more))?;
+    Ok((FromClient5 { packet, more }, length))
 }
 
 fn client_packet<'a>(first: u8, body: &'a [u8], more: &mut More) -> Option<FromClient<'a>> {
@@ -96,12 +87,7 @@ fn client_packet<'a>(first: u8, body: &'a [u8], more: &mut More) -> Option<FromC
                 }
                 _ => false,
             };
-            is_defined.then_some(match first {
-                0x40 => FromClient::PubAck(id),
-                0x50 => FromClient::PubRec(id),
-                0x62 => FromClient::PubRel(id),
-                _ => FromClient::PubComp(id),
-            })
+            is_defined.then_some(acknowledgment(first, id))
         }
         0x82 => {
             let (id, mut filters) = (fields.identifier()?, Vec::new());
@@ -195,6 +181,7 @@ fn integer(fields: &mut Fields<'_>) -> Option<u32> {
     }
     None
 }
+
 /// Encodes a broker's packet.
 pub(in crate::mqtt) fn server_bytes5(packet: &Incoming) -> Vec<u8> {
     let (first, body) = match packet {
@@ -222,15 +209,7 @@ pub(in crate::mqtt) fn server_bytes5(packet: &Incoming) -> Vec<u8> {
         Incoming::Disconnect(said) => (0xe0, vec![said.code.value()]),
         _ => return server_bytes(packet),
     };
-    let mut bytes = vec![first];
-    let mut length = body.len();
-    while length >= 128 {
-        bytes.push(0x80 | (length % 128) as u8);
-        length /= 128;
-    }
-    bytes.push(length as u8);
-    bytes.extend(body);
-    bytes
+    whole(first, &body)
 }
 
 fn first_byte(packet: Answering) -> u8 {
