@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
-use crate::client::inbox::{AnyInbox, InboxError, InboxIter, NextMessage};
+use crate::client::inbox_error::InboxError;
 use crate::client::loop_thread;
+use crate::client::next_message::{AnyInbox, InboxIter, NextMessage};
 use crate::client::recording::{DEFAULT_INBOX, Recorder, What};
 use crate::client::tasks::Tasks;
 use crate::mqtt::packet::Message;

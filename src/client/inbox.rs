@@ -5,16 +5,16 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Select, TryRecvError};
 
 use crate::client::by_hand::{Hold, InboxMessage, Unacknowledged};
+use crate::client::inbox_error::InboxError;
 use crate::client::lane::{HandEnd, LaneSender};
 use crate::client::loop_thread;
+use crate::client::next_message::{AnyInbox, InboxIter, NextMessage};
 use crate::client::outlet::{ByHand, Flow, Held, InboxId, InboxPolicy, Item, Outlet};
 use crate::client::recording::{Recorder, What};
 use crate::client::tasks::Tasks;
@@ -37,55 +37,6 @@ pub struct Inbox<M = Arc<Message>> {
     flow: Arc<Flow>,
     lane: LaneSender,
     gives: PhantomData<fn() -> M>,
-}
-
-/// Why there is no message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InboxError {
-    /// None came in time.
-    #[error("no message arrived in time")]
-    Timeout,
-    /// The loop has ended and everything that waited for this inbox was taken.
-    #[error("the loop has ended")]
-    Closed,
-    /// The inbox is empty, and the calling thread runs a loop, as inside a callback of
-    /// [`Handle::publish_then`](crate::Handle::publish_then): it must not wait, because the loop would wait for itself.
-    #[error(
-        "a loop's own thread cannot wait for a message; receive on another thread, not inside a callback of `publish_then`"
-    )]
-    OnLoopThread,
-    /// A message for this inbox is above `max_packet_size`. It was read away, and receiving goes on.
-    #[error(
-        "a message on {topic:?} of {size} bytes is above `max_packet_size` and was passed over"
-    )]
-    TooLarge {
-        /// The topic that it was published to.
-        topic: String,
-        /// Bytes of its packet, fixed header included.
-        size: usize,
-    },
-    /// After a reconnect the broker refused to subscribe to this filter again.
-    #[error("the broker refused to subscribe again to {filter:?}")]
-    SubscriptionRefused {
-        /// The filter that is no longer subscribed.
-        filter: String,
-    },
-}
-
-impl InboxError {
-    /// Whether a loop that receives is to end: nothing will ever come any more, or this thread may not wait for it.
-    pub fn is_end(&self) -> bool {
-        matches!(self, InboxError::Closed | InboxError::OnLoopThread)
-    }
-
-    /// The error that an empty inbox gives to a thread that must not wait.
-    pub(crate) fn where_none_may_wait(self) -> Self {
-        match self {
-            InboxError::Timeout => InboxError::OnLoopThread,
-            other => other,
-        }
-    }
 }
 
 impl Inbox {
@@ -323,18 +274,6 @@ impl<M> Inbox<M> {
     }
 }
 
-/// An inbox of a thread, or the default inbox.
-pub(crate) trait AnyInbox<M>: fmt::Debug + Sync {
-    /// As [`Inbox::recv`].
-    fn receive(&self) -> Result<M, InboxError>;
-
-    /// As [`Inbox::try_recv`].
-    fn try_receive(&self) -> Result<M, InboxError>;
-
-    /// The tasks that wait for a message.
-    fn tasks(&self) -> &Tasks;
-}
-
 impl<M: InboxMessage> AnyInbox<M> for Inbox<M> {
     fn receive(&self) -> Result<M, InboxError> {
         self.recv()
@@ -348,94 +287,6 @@ impl<M: InboxMessage> AnyInbox<M> for Inbox<M> {
         &self.flow.tasks
     }
 }
-
-/// The next message of an inbox: see [`Inbox::recv_async`].
-#[derive(Debug)]
-#[must_use = "a future does nothing unless it is awaited"]
-pub struct NextMessage<'a, M = Arc<Message>> {
-    inbox: &'a dyn AnyInbox<M>,
-    /// Under which the task waits.
-    number: Option<u64>,
-}
-
-impl<M> Future for NextMessage<'_, M> {
-    type Output = Result<M, InboxError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let inbox = this.inbox;
-        let received = match inbox.try_receive() {
-            Err(InboxError::Timeout) => {
-                let tasks = inbox.tasks();
-                tasks.enter(&mut this.number, context.waker());
-                inbox.try_receive()
-            }
-            received => received,
-        };
-        match received {
-            Err(InboxError::Timeout) => Poll::Pending,
-            received => {
-                this.wait_no_more();
-                Poll::Ready(received)
-            }
-        }
-    }
-}
-
-impl<'a, M> NextMessage<'a, M> {
-    pub(crate) fn of(inbox: &'a dyn AnyInbox<M>) -> Self {
-        NextMessage {
-            inbox,
-            number: None,
-        }
-    }
-
-    fn wait_no_more(&mut self) {
-        if let Some(number) = self.number.take() {
-            self.inbox.tasks().leave(number);
-        }
-    }
-}
-
-impl<M> Drop for NextMessage<'_, M> {
-    fn drop(&mut self) {
-        self.wait_no_more();
-    }
-}
-
-/// All that comes into an inbox: see [`Inbox::iter`].
-#[derive(Debug)]
-pub struct InboxIter<'a, M = Arc<Message>> {
-    inbox: &'a dyn AnyInbox<M>,
-    has_ended: bool,
-}
-
-impl<'a, M> InboxIter<'a, M> {
-    pub(crate) fn of(inbox: &'a dyn AnyInbox<M>) -> Self {
-        InboxIter {
-            inbox,
-            has_ended: false,
-        }
-    }
-}
-
-impl<M> Iterator for InboxIter<'_, M> {
-    type Item = Result<M, InboxError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.has_ended {
-            return None;
-        }
-        let received = self.inbox.receive();
-        self.has_ended = received.as_ref().is_err_and(InboxError::is_end);
-        match received {
-            Err(InboxError::Closed) => None,
-            received => Some(received),
-        }
-    }
-}
-
-impl<M> std::iter::FusedIterator for InboxIter<'_, M> {}
 
 impl<'a, M: InboxMessage> IntoIterator for &'a Inbox<M> {
     type Item = Result<M, InboxError>;

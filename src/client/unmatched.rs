@@ -166,7 +166,7 @@ mod tests {
     use crossbeam_channel::Select;
 
     use super::*;
-    use crate::client::inbox::InboxError;
+    use crate::client::inbox_error::InboxError;
     use crate::client::waiter::tests::{Task, block_on};
     use crate::mqtt::packet::QoS;
     use crate::mqtt::session::tests::Transcript;

@@ -12,7 +12,8 @@ use proptest::prelude::*;
 
 use super::{Acceptance, Fanout};
 use crate::client::default_inbox::DefaultInbox;
-use crate::client::inbox::{Inbox, InboxError};
+use crate::client::inbox::Inbox;
+use crate::client::inbox_error::InboxError;
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, WhenFull};
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};

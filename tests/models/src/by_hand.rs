@@ -5,7 +5,8 @@ use std::thread::{spawn, yield_now};
 
 use crate::client::by_hand::Unacknowledged;
 use crate::client::doorbell::Doorbell;
-use crate::client::inbox::{Inbox, InboxError};
+use crate::client::inbox::Inbox;
+use crate::client::inbox_error::InboxError;
 use crate::client::lane::{HandEnd, urgent_lane};
 use crate::client::outlet::{ByHand, Held, InboxId, Item, Offer};
 use crate::mqtt::packet::Message;

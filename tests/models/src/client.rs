@@ -10,12 +10,16 @@ pub(crate) mod doorbell;
 pub(crate) mod ends;
 #[path = "../../../src/client/inbox.rs"]
 pub(crate) mod inbox;
+#[path = "../../../src/client/inbox_error.rs"]
+pub(crate) mod inbox_error;
 #[path = "../../../src/client/lane.rs"]
 pub(crate) mod lane;
 #[path = "../../../src/client/line.rs"]
 pub(crate) mod line;
 #[path = "../../../src/client/loop_thread.rs"]
 pub(crate) mod loop_thread;
+#[path = "../../../src/client/next_message.rs"]
+pub(crate) mod next_message;
 #[path = "../../../src/client/outlet.rs"]
 pub(crate) mod outlet;
 #[path = "../../../src/client/queue.rs"]
