@@ -3,7 +3,8 @@
 use crate::mqtt::packet::{ConnAck5, Details, QoS, ReasonCode};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::problem::Problem;
-use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, walk};
+use crate::mqtt::v5::properties::{Value, take_detail, walk};
+use crate::mqtt::v5::property::{Carrier, Property};
 use crate::mqtt::v5::reader::Reader;
 
 /// Reads what follows the fixed header. `body` is all of it.

@@ -17,7 +17,8 @@ use crate::mqtt::topic::{check_received_topic, is_plain_topic, shortened};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::connack;
 use crate::mqtt::v5::problem::{Problem, Violation};
-use crate::mqtt::v5::properties::{Carrier, Property, Value, take_detail, take_of_message, walk};
+use crate::mqtt::v5::properties::{Value, take_detail, take_of_message, walk};
+use crate::mqtt::v5::property::{Carrier, Property};
 use crate::mqtt::v5::reader::Reader;
 use crate::mqtt::v5::varint;
 #[cfg(any(test, fuzzing))]

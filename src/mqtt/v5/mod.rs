@@ -11,6 +11,7 @@ mod decoder;
 mod encode;
 mod problem;
 mod properties;
+mod property;
 mod reader;
 mod varint;
 

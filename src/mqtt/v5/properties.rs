@@ -1,4 +1,4 @@
-//! The properties of a packet: which there are, which packet may carry them, how often, and with which values
+//! The properties of a packet, one after the other: whether this packet may carry them, how often, and with which values
 //! [MQTT 5, 2.2.2]. Pure.
 
 use bytes::Bytes;
@@ -6,58 +6,11 @@ use bytes::Bytes;
 use crate::mqtt::packet::{Details, MessageProperties, ReasonCode};
 use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::problem::Problem;
+use crate::mqtt::v5::property::{Carrier, Property, PropertyRule, RULES, ValueForm};
 use crate::mqtt::v5::reader::Reader;
 
 /// How many characters of a bad text an error shows.
 const SHOWN_CHARACTERS: usize = 40;
-
-/// The property with this number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Property {
-    PayloadFormat,
-    MessageExpiry,
-    ContentType,
-    ResponseTopic,
-    CorrelationData,
-    SubscriptionIdentifier,
-    SessionExpiry,
-    AssignedClientId,
-    ServerKeepAlive,
-    ServerReference,
-    ReasonString,
-    ReceiveMaximum,
-    TopicAliasMaximum,
-    TopicAlias,
-    MaximumQos,
-    RetainAvailable,
-    UserPair,
-    MaximumPacketSize,
-    WildcardAvailable,
-    IdentifiersAvailable,
-    SharedAvailable,
-}
-
-/// The packets from a server that have properties.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Carrier {
-    ConnAck,
-    Publish,
-    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
-    Acknowledgment,
-    Disconnect,
-}
-
-/// The forms that values have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ValueForm {
-    Byte,
-    Two,
-    Four,
-    Varint,
-    Text,
-    Binary,
-    Pair,
-}
 
 /// A value as it stands in the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,199 +20,6 @@ pub(super) enum Value<'a> {
     Binary(&'a [u8]),
     Pair(&'a str, &'a str),
 }
-
-/// A property's number, name and form, and the packets from a server that may carry it.
-struct PropertyRule {
-    number: u8,
-    name: &'static str,
-    property: Property,
-    form: ValueForm,
-    carriers: &'static [Carrier],
-}
-
-const fn rule(
-    number: u8,
-    name: &'static str,
-    property: Property,
-    form: ValueForm,
-    carriers: &'static [Carrier],
-) -> PropertyRule {
-    PropertyRule {
-        number,
-        name,
-        property,
-        form,
-        carriers,
-    }
-}
-
-const CONNACK: &[Carrier] = &[Carrier::ConnAck];
-const PUBLISH: &[Carrier] = &[Carrier::Publish];
-const REASONS: &[Carrier] = &[
-    Carrier::ConnAck,
-    Carrier::Acknowledgment,
-    Carrier::Disconnect,
-];
-const REFERENCES: &[Carrier] = &[Carrier::ConnAck, Carrier::Disconnect];
-const ALL: &[Carrier] = &[
-    Carrier::ConnAck,
-    Carrier::Publish,
-    Carrier::Acknowledgment,
-    Carrier::Disconnect,
-];
-
-/// All that a server may send to a client that has asked for neither enhanced authentication [MQTT-4.12.0-6] nor
-/// response information [MQTT-3.1.2-28] [MQTT 5, 2.2.2.2]. A session expiry interval in DISCONNECT is the client's alone
-/// [MQTT-3.14.2-2].
-const RULES: [PropertyRule; 21] = [
-    rule(
-        1,
-        "payload format indicator",
-        Property::PayloadFormat,
-        ValueForm::Byte,
-        PUBLISH,
-    ),
-    rule(
-        2,
-        "message expiry interval",
-        Property::MessageExpiry,
-        ValueForm::Four,
-        PUBLISH,
-    ),
-    rule(
-        3,
-        "content type",
-        Property::ContentType,
-        ValueForm::Text,
-        PUBLISH,
-    ),
-    rule(
-        8,
-        "response topic",
-        Property::ResponseTopic,
-        ValueForm::Text,
-        PUBLISH,
-    ),
-    rule(
-        9,
-        "correlation data",
-        Property::CorrelationData,
-        ValueForm::Binary,
-        PUBLISH,
-    ),
-    rule(
-        11,
-        "subscription identifier",
-        Property::SubscriptionIdentifier,
-        ValueForm::Varint,
-        PUBLISH,
-    ),
-    rule(
-        17,
-        "session expiry interval",
-        Property::SessionExpiry,
-        ValueForm::Four,
-        CONNACK,
-    ),
-    rule(
-        18,
-        "assigned client identifier",
-        Property::AssignedClientId,
-        ValueForm::Text,
-        CONNACK,
-    ),
-    rule(
-        19,
-        "server keep alive",
-        Property::ServerKeepAlive,
-        ValueForm::Two,
-        CONNACK,
-    ),
-    rule(
-        28,
-        "server reference",
-        Property::ServerReference,
-        ValueForm::Text,
-        REFERENCES,
-    ),
-    rule(
-        31,
-        "reason string",
-        Property::ReasonString,
-        ValueForm::Text,
-        REASONS,
-    ),
-    rule(
-        33,
-        "receive maximum",
-        Property::ReceiveMaximum,
-        ValueForm::Two,
-        CONNACK,
-    ),
-    rule(
-        34,
-        "topic alias maximum",
-        Property::TopicAliasMaximum,
-        ValueForm::Two,
-        CONNACK,
-    ),
-    rule(
-        35,
-        "topic alias",
-        Property::TopicAlias,
-        ValueForm::Two,
-        PUBLISH,
-    ),
-    rule(
-        36,
-        "maximum QoS",
-        Property::MaximumQos,
-        ValueForm::Byte,
-        CONNACK,
-    ),
-    rule(
-        37,
-        "retain available",
-        Property::RetainAvailable,
-        ValueForm::Byte,
-        CONNACK,
-    ),
-    rule(
-        38,
-        "user property",
-        Property::UserPair,
-        ValueForm::Pair,
-        ALL,
-    ),
-    rule(
-        39,
-        "maximum packet size",
-        Property::MaximumPacketSize,
-        ValueForm::Four,
-        CONNACK,
-    ),
-    rule(
-        40,
-        "wildcard subscription available",
-        Property::WildcardAvailable,
-        ValueForm::Byte,
-        CONNACK,
-    ),
-    rule(
-        41,
-        "subscription identifiers available",
-        Property::IdentifiersAvailable,
-        ValueForm::Byte,
-        CONNACK,
-    ),
-    rule(
-        42,
-        "shared subscription available",
-        Property::SharedAvailable,
-        ValueForm::Byte,
-        CONNACK,
-    ),
-];
 
 /// Takes a property of a received message over. The walk has checked that it may stand there and fits its form.
 pub(super) fn take_of_message(of: &mut MessageProperties, property: Property, value: Value<'_>) {
@@ -433,15 +193,6 @@ mod tests {
                 "{} [{}] {}",
                 problem.text, problem.rule, problem.answer
             )),
-        }
-    }
-
-    #[test]
-    fn no_two_rules_have_one_number_or_one_property() {
-        for (index, rule) in RULES.iter().enumerate() {
-            for other in &RULES[index + 1..] {
-                assert!(rule.number < other.number && rule.property != other.property);
-            }
         }
     }
 
