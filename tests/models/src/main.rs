@@ -3,7 +3,7 @@
 //!
 //! The library's own sources are compiled here, unchanged: `std` and `crossbeam_channel` are the names of this
 //! package's stand-ins (`stand_in/`), and the nouns of MQTT are a few lines below. Each model states what its threads
-//! do (`models.rs`).
+//! do (`models.rs` and the files that it names).
 //!
 //! usage: models [--faults | WORD]
 //!
@@ -80,7 +80,9 @@ mod options {
 
 mod by_hand;
 mod faults;
+mod inboxes;
 mod models;
+mod queues;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,13 @@
-//! The models. `main.rs` prints how many executions each has.
+//! All models, and those of what threads ring, end and announce; those of inboxes and of the command queue are in
+//! `inboxes.rs`, `by_hand.rs` and `queues.rs`. `main.rs` prints how many executions each has.
 //!
 //! Left out in all of them: wake-ups without a reason, threads that panic, the last drop of an `Arc`, and the
 //! callbacks of publishes. A task is a future that a thread asks, whose waker wakes that thread.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{Thread, spawn, yield_now};
+use std::thread::{Thread, spawn};
 use std::time::{Duration, Instant};
 
 use stand_in::loom::model::Builder;
@@ -18,15 +18,13 @@ use crate::client::batch::Batch;
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::ends::Ends;
-use crate::client::inbox::Inbox;
-use crate::client::inbox_error::InboxError;
 use crate::client::lane::{Announcement, LinkRequest, urgent_lane};
-use crate::client::outlet::{Accept, InboxId, InboxPolicy, Item, Offer, WhenFull};
-use crate::client::queue::{CommandSender, Entering, NotQueued, command_queue};
+use crate::client::outlet::InboxId;
+use crate::client::queue::command_queue;
 use crate::client::ring::RecordRing;
 use crate::client::ticket::{Completion, Ticket};
-use crate::mqtt::packet::Message;
 use crate::mqtt::session::{Outcome, Reason};
+use crate::{inboxes, queues};
 
 pub(crate) struct Model {
     pub(crate) name: &'static str,
@@ -58,30 +56,34 @@ pub(crate) const ALL: &[Model] = &[
     model("lane: PROCESSLOOP and a request", 2, lane),
     model("lane: an announced SUBSCRIBE", 3, lane_announces),
     model("lane: the loop ends", 3, lane_ends),
-    model("inbox: a message waits aside", 3, inbox),
-    model("inbox: accepted once taken", 3, inbox_once_taken),
+    model("inbox: a message waits aside", 3, inboxes::waits_aside),
+    model("inbox: accepted once taken", 3, inboxes::once_taken),
     model("inbox: accepted by hand", 3, inbox_by_hand),
-    model("inbox: the loop ends", 3, inbox_ends),
-    model("inbox: two messages are awaited", 3, inbox_awaited),
-    model("inbox: two tasks await, one gives up", 2, inbox_given_up),
-    model("inbox: its end is awaited", 3, inbox_end_awaited),
-    model("queue: a thread at a full queue", 3, queue_with_one),
-    model("queue: two threads at a full queue", 2, queue_with_two),
-    model("queue: the loop ends", 3, queue_ends),
-    model("queue: a task at a full queue", 3, queue_with_a_task),
+    model("inbox: the loop ends", 3, inboxes::ends),
+    model("inbox: two messages are awaited", 3, inboxes::awaited),
+    model("inbox: two tasks await, one gives up", 2, inboxes::given_up),
+    model("inbox: its end is awaited", 3, inboxes::end_awaited),
+    model("queue: a thread at a full queue", 3, queues::with_one),
+    model("queue: two threads at a full queue", 2, queues::with_two),
+    model("queue: the loop ends", 3, queues::ends),
+    model("queue: a task at a full queue", 3, queues::with_a_task),
     model(
         "queue: the loop ends before a task",
         3,
-        queue_ends_before_a_task,
+        queues::ends_before_a_task,
     ),
     model(
         "queue: the loop ends before a thread",
         3,
-        queue_ends_before_a_thread,
+        queues::ends_before_a_thread,
     ),
-    model("queue: a task gives up", 3, queue_given_up),
-    model("queue: time is over", 3, queue_times_out),
-    model("queue: a request at a full queue", 3, queue_with_a_request),
+    model("queue: a task gives up", 3, queues::given_up),
+    model("queue: time is over", 3, queues::times_out),
+    model(
+        "queue: a request at a full queue",
+        3,
+        queues::with_a_request,
+    ),
     model("ring: records are overwritten while read", 3, ring),
 ];
 
@@ -282,12 +284,12 @@ fn waker() -> Waker {
     Waker::from(Arc::new(Sleeper(std::thread::current())))
 }
 
-fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+pub(crate) fn poll<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(waker))
 }
 
 /// Runs a task on this thread, which sleeps until it is woken.
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     loop {
         if let Poll::Ready(output) = poll(future.as_mut(), &waker()) {
@@ -377,367 +379,6 @@ fn lane_ends() {
     drop(lane);
     let outcome = asking.join().unwrap();
     assert!(outcome == Outcome::Delivered || outcome == Outcome::Cancelled(Reason::LoopEnded));
-}
-
-fn item(number: u64) -> Item {
-    Item::Message(Arc::new(Message(number)), 0)
-}
-
-/// Receives so many messages and checks their order.
-fn receive(inbox: &Inbox, numbers: std::ops::Range<u64>) {
-    for number in numbers {
-        loop {
-            match inbox.try_recv() {
-                Ok(message) => break assert_eq!(message.0, number),
-                Err(InboxError::Timeout) => yield_now(),
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
-/// Threads: the loop, which delivers two messages to an inbox for one and sleeps while one waits aside; one that
-/// receives both. The loop waits aside as `fanout` does: it asks to be woken, and then offers once more.
-fn inbox() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, lane) = urgent_lane(Arc::clone(&bell));
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
-    let receiving = spawn(move || receive(&inbox, 0..2));
-    bell.set_thread();
-    let mut number = 0;
-    let mut is_waiting = false;
-    while number < 2 {
-        match outlet.offer(item(number)) {
-            Offer::Accepted => {
-                number += 1;
-                if is_waiting {
-                    outlet.wait_no_more();
-                    is_waiting = false;
-                }
-            }
-            Offer::Full(_) if !is_waiting => {
-                outlet.wait_for_room();
-                is_waiting = true;
-            }
-            Offer::Full(_) => {
-                bell.sleep(true, None, || !lane.is_empty());
-                lane.take_process_loop();
-            }
-            Offer::Gone => break,
-        }
-    }
-    receiving.join().unwrap();
-}
-
-/// Threads: the loop, which delivers two messages and sleeps until both are taken; one that receives both.
-fn inbox_once_taken() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, lane) = urgent_lane(Arc::clone(&bell));
-    let policy = InboxPolicy::from(Accept::OnceTaken);
-    let (inbox, outlet) = Inbox::new(InboxId(0), 2, policy, sender, None);
-    let receiving = spawn(move || {
-        receive(&inbox, 0..2);
-        inbox
-    });
-    bell.set_thread();
-    assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
-    assert!(matches!(outlet.offer(item(1)), Offer::Accepted));
-    while outlet.taken() < 2 {
-        bell.sleep(true, None, || !lane.is_empty());
-        lane.take_process_loop();
-    }
-    drop(receiving.join().unwrap());
-}
-
-/// Threads: the loop, which delivers one message, leaves another that waits aside, and ends; one that receives until
-/// the end. It gets both, and then `Closed`.
-fn inbox_ends() {
-    let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
-    let receiving = spawn(move || {
-        receive(&inbox, 0..2);
-        assert_eq!(inbox.recv().unwrap_err(), InboxError::Closed);
-    });
-    assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
-    outlet.leave(std::iter::once(item(1)));
-    drop(outlet);
-    receiving.join().unwrap();
-    drop(lane);
-}
-
-/// Threads: the loop, which delivers two messages; a task that awaits both.
-fn inbox_awaited() {
-    let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 2, WhenFull::WaitAside.into(), sender, None);
-    let delivering = spawn(move || {
-        assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
-        assert!(matches!(outlet.offer(item(1)), Offer::Accepted));
-        outlet
-    });
-    for number in 0..2 {
-        assert_eq!(block_on(inbox.recv_async()).unwrap().0, number);
-    }
-    drop(delivering.join().unwrap());
-    drop(lane);
-}
-
-/// Threads: the loop, which delivers one message; a task that awaits it; another that asks for it once and gives up.
-/// One of them has it in the end.
-fn inbox_given_up() {
-    let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
-    let inbox = Arc::new(inbox);
-    let delivering = spawn(move || {
-        assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
-        outlet
-    });
-    let awaiting = {
-        let inbox = Arc::clone(&inbox);
-        spawn(move || block_on(inbox.recv_async()).is_ok())
-    };
-    let mut given_up = inbox.recv_async();
-    let has_it = poll(Pin::new(&mut given_up), Waker::noop()).is_ready();
-    drop(given_up);
-    // The loop's end tells the task that there is none for it.
-    drop(delivering.join().unwrap());
-    assert!(awaiting.join().unwrap() != has_it);
-    drop(lane);
-}
-
-/// Threads: the loop, which leaves a message that waits aside, and ends; a task that awaits the message and the end.
-fn inbox_end_awaited() {
-    let (sender, lane) = urgent_lane(Arc::default());
-    let (inbox, outlet) = Inbox::new(InboxId(0), 1, WhenFull::WaitAside.into(), sender, None);
-    let ending = spawn(move || {
-        outlet.leave(std::iter::once(item(0)));
-        drop(outlet);
-    });
-    assert_eq!(block_on(inbox.recv_async()).unwrap().0, 0);
-    let end = block_on(inbox.recv_async());
-    assert_eq!(end.unwrap_err(), InboxError::Closed);
-    ending.join().unwrap();
-    drop(lane);
-}
-
-fn command(number: u64) -> (Ticket, Command) {
-    let (ticket, completion) = Ticket::new();
-    (ticket, Command { number, completion })
-}
-
-const LONG: Duration = Duration::MAX;
-
-fn queue_with_one() {
-    queue_with(1);
-}
-
-/// With three preemptions it has more executions than a minute is enough for.
-fn queue_with_two() {
-    queue_with(2);
-}
-
-/// Threads: the loop, which takes commands, lets in those that wait, and sleeps; some that queue one command each in
-/// a queue for one, which is full already. All are taken.
-fn queue_with(threads: u64) {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    for number in 1..=threads {
-        let sender = sender.clone();
-        spawn(move || {
-            let (ticket, command) = command(number);
-            assert!(sender.send(command, LONG).is_ok());
-            drop(ticket);
-        });
-    }
-    bell.set_thread();
-    let mut taken = 0;
-    while taken <= threads {
-        // One at a time, as if the window had room for no more.
-        if let Some(command) = queue.take(1, Instant::now()) {
-            taken += 1;
-            command.completion.withdraw();
-        }
-        queue.admit_waiting(Instant::now());
-        if taken <= threads {
-            bell.sleep(true, None, || !queue.is_empty());
-        }
-    }
-}
-
-/// Threads: the loop, which takes one command at the most and ends; one that queues two commands in a queue for one.
-/// Each command that was queued has an end; each other one comes back.
-fn queue_ends() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let sending = spawn(move || {
-        for number in 0..2 {
-            let (ticket, command) = command(number);
-            match sender.send(command, LONG) {
-                Ok(_) => drop(ticket.wait()),
-                Err(NotQueued::Ended(command)) => command.completion.withdraw(),
-                Err(NotQueued::Full { .. }) => panic!("it waits without end"),
-            }
-        }
-    });
-    bell.set_thread();
-    drop(queue.take(1, Instant::now()));
-    drop(queue);
-    sending.join().unwrap();
-}
-
-/// Asks with a waker that wakes nobody, and then brings a command into the queue as a task does.
-fn push(sender: &CommandSender, entering: &mut Entering) -> Result<(), Box<Command>> {
-    let early = sender.poll_send(entering, Waker::noop());
-    match early {
-        Poll::Ready(sent) => sent,
-        Poll::Pending => block_on(poll_fn(|context| {
-            sender.poll_send(entering, context.waker())
-        })),
-    }
-}
-
-/// Threads: the loop, which takes commands only while a request is marked, and sleeps; one that brings a request into a
-/// queue for one, which is full already. Both commands are taken.
-fn queue_with_a_request() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let sending = spawn(move || {
-        let mark = sender.mark_request();
-        let (ticket, command) = command(1);
-        assert!(sender.send(command, LONG).is_ok());
-        drop(ticket);
-        mark
-    });
-    bell.set_thread();
-    let mut taken = 0;
-    while taken < 2 {
-        if queue.has_requests()
-            && let Some(command) = queue.take(1, Instant::now())
-        {
-            taken += 1;
-            command.completion.withdraw();
-        }
-        queue.admit_waiting(Instant::now());
-        if taken < 2 {
-            bell.sleep_for_requests(None, || !queue.is_empty() && queue.has_requests());
-        }
-    }
-    drop(sending.join().unwrap());
-}
-
-/// Threads: the loop, which takes commands, lets in a task that waits, and sleeps; a task that brings a command into a
-/// queue for one, which is full already. Both are taken.
-fn queue_with_a_task() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let task = spawn(move || {
-        let (ticket, command) = command(1);
-        assert!(push(&sender, &mut Entering::Command(command)).is_ok());
-        assert_eq!(block_on(ticket), Outcome::Delivered);
-    });
-    bell.set_thread();
-    let mut taken = 0;
-    while taken < 2 {
-        if let Some(command) = queue.take(1, Instant::now()) {
-            taken += 1;
-            command.completion.tell(Outcome::Delivered);
-        }
-        queue.admit_waiting(Instant::now());
-        if taken < 2 {
-            bell.sleep(true, None, || !queue.is_empty());
-        }
-    }
-    task.join().unwrap();
-}
-
-fn queue_ends_before_a_task() {
-    queue_ends_before(|sender, command| {
-        push(sender, &mut Entering::Command(command)).map_err(|command| *command)
-    });
-}
-
-fn queue_ends_before_a_thread() {
-    queue_ends_before(|sender, command| {
-        let sent = sender.send(command, LONG).map(|_| ());
-        sent.map_err(|(NotQueued::Ended(command) | NotQueued::Full { command, .. })| *command)
-    });
-}
-
-/// Threads: the loop, which ends; a task or a thread that brings a command into a queue for one, which is full already.
-/// It has an end, or comes back.
-fn queue_ends_before(push: fn(&CommandSender, Command) -> Result<(), Command>) {
-    let (sender, queue) = command_queue(1, Arc::default());
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let pushing = spawn(move || {
-        let (ticket, command) = command(1);
-        match push(&sender, command) {
-            Ok(()) => drop(ticket.wait()),
-            Err(command) => command.completion.withdraw(),
-        }
-    });
-    drop(queue);
-    pushing.join().unwrap();
-}
-
-/// Threads: the loop, which takes what it sees and ends; a task that asks once for room in a full queue and gives up.
-/// Its command is queued or comes back, and never both.
-fn queue_given_up() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let task = spawn(move || {
-        let (ticket, command) = command(1);
-        let mut entering = Entering::Command(command);
-        let back = match sender.poll_send(&mut entering, Waker::noop()) {
-            Poll::Pending => sender.give_up(&mut entering),
-            Poll::Ready(sent) => sent.err().map(|command| *command),
-        };
-        match back {
-            None => drop(block_on(ticket)),
-            Some(command) => {
-                command.completion.withdraw();
-                assert_eq!(ticket.outcome(), None);
-            }
-        }
-    });
-    bell.set_thread();
-    drop(queue.take(1, Instant::now()));
-    queue.admit_waiting(Instant::now());
-    drop(queue.take(1, Instant::now()));
-    drop(queue);
-    task.join().unwrap();
-}
-
-/// Threads: the loop, which takes what it sees and ends; one whose time is over while it waits at a full queue. Its
-/// command is queued or comes back, and never both.
-fn queue_times_out() {
-    let bell = Arc::new(Doorbell::default());
-    let (sender, mut queue) = command_queue(1, Arc::clone(&bell));
-    let (_first, filling) = command(0);
-    assert!(sender.send(filling, Duration::ZERO).is_ok());
-    let sending = spawn(move || {
-        let (ticket, command) = command(1);
-        match sender.send(command, Duration::from_secs(1)) {
-            Ok(_) => drop(ticket.wait()),
-            Err(NotQueued::Full { command, .. } | NotQueued::Ended(command)) => {
-                command.completion.withdraw();
-                assert_eq!(ticket.outcome(), None);
-            }
-        }
-    });
-    bell.set_thread();
-    drop(queue.take(1, Instant::now()));
-    queue.admit_waiting(Instant::now());
-    drop(queue.take(1, Instant::now()));
-    drop(queue);
-    sending.join().unwrap();
 }
 
 /// Threads: one that writes three records into a ring for one; one that reads, and reads again. Each record that it gets
