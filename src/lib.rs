@@ -121,13 +121,14 @@
 //! - `client/push.rs`, `client/tasks.rs`, `client/waiter.rs`: how a task brings a command into the queue, waits for a
 //!   message, and is woken.
 //! - `client/lane.rs`, `client/doorbell.rs`: the urgent lane ahead of the queue, and the bell that wakes the loop.
-//! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection. `link/steps.rs`, `link/tls/hello.rs`: the
-//!   steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`] reads.
+//! - `client/watch.rs`, `client/events.rs`, `client/next_event.rs`: how threads and tasks watch the connection.
+//!   `link/steps.rs`, `link/tls/hello.rs`: the steps of an attempt. `client/meter.rs`: the counts that [`Handle::stats`]
+//!   reads.
 //! - `client/recording/`, `mqtt/session/notes.rs`: what a [`recording`] keeps.
 //! - `client/handle/request.rs`, `client/response.rs`, `client/responses.rs`: requests that have a response.
 //!   `mqtt/session/server.rs`: the limits that a broker of MQTT 5 states.
-//! - `client/outlet.rs`: the loop's end of an inbox. `client/by_hand.rs`: messages that a thread acknowledges.
-//!   `client/default_inbox.rs`: messages that no inbox wants.
+//! - `client/outlet.rs`: the loop's end of an inbox. `client/next_message.rs`: how a task awaits what comes into it.
+//!   `client/by_hand.rs`: messages that a thread acknowledges. `client/default_inbox.rs`: messages that no inbox wants.
 //! - `client/agent/prepare.rs`, `link/errand.rs`: a thread asks the provider and reads files again before each attempt.
 //! - `link/resolve.rs`, `link/connect.rs`, `link/race.rs`, `link/tls/`, `link/backoff.rs`: how a link comes up, and when
 //!   it is tried again.

@@ -1,8 +1,8 @@
 //! \[5\] The packets of MQTT 3.1.1 and 5, as types of this crate.
 //!
-//! These types do not depend on rumqttc's codec. `v4/` and `v5/` adapt them to it, each for its version, and
-//! make every check that the codec leaves out. `codec.rs` chooses between them for a link. `topic.rs` checks
-//! topics, filters and other strings. `outgoing.rs` holds a message on its way.
+//! These types do not depend on rumqttc's codec. `v4/` adapts them to it and makes every check that the codec leaves
+//! out. `v5/` decodes without it, and encodes some packets through it. `codec.rs` chooses between them for a link.
+//! `topic.rs` checks topics, filters and other strings. `outgoing.rs` holds a message on its way.
 //!
 //! Pure: no thread, socket, channel or clock. A caller's thread uses these types to check a command
 //! before it is queued and to encode a small message. The loop's thread uses them for everything else.

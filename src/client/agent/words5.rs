@@ -1,4 +1,5 @@
-//! The words of a broker that speaks MQTT 5, as errors: the code, its name, the broker's own reason, and what to do. Pure.
+//! The words of a broker that speaks MQTT 5, as errors: the code, its name, the broker's own reason, and what to do.
+//! Pure.
 
 use super::advice::{connecting, with_no_access, without_user_name};
 use super::client::Client;

@@ -2,7 +2,8 @@
 //! their aliases, so that nothing behind it knows aliases.
 //!
 //! CONNECT states the largest packet. Brokers send larger messages all the same. Such a message is read away as with
-//! MQTT 3.1.1: all that stands before its payload is checked as always, and its alias counts. Pure. Runs on the loop's thread.
+//! MQTT 3.1.1: all that stands before its payload is checked as always, and its alias counts. Pure. Runs on the loop's
+//! thread.
 
 use std::num::NonZeroU16;
 use std::sync::Arc;

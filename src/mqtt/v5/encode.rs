@@ -5,7 +5,8 @@
 //! [`MessageProperties::check`]. PUBLISH, acknowledgments and DISCONNECT are written here, except for properties. All
 //! functions append to `out`.
 //!
-//! Pure. Runs on the loop's thread, and on the thread that publishes a small message.
+//! Pure. Runs on the loop's thread: a thread that publishes a small message encodes it for MQTT 3.1.1, and the loop
+//! changes that packet (`outgoing.rs`).
 
 use std::num::{NonZeroU16, NonZeroU32};
 

@@ -1,7 +1,10 @@
-//! \[5\] MQTT 5: encodes packets as bytes through rumqttc's codec, and decodes bytes by a walk of its own.
+//! \[5\] MQTT 5: encodes packets as bytes, partly through rumqttc's codec (`encode.rs`), and decodes bytes by a walk of its
+//! own (`decode.rs`).
 //!
 //! rumqttc's decoder takes most packets that MQTT 5 forbids, and refuses or spoils some that it allows, so that every
-//! byte would have to be read before it. A reader that has read every byte has decoded the packet. Pure.
+//! byte would have to be read before it. A reader that has read every byte has decoded the packet.
+//!
+//! All files here are pure and run on the loop's thread.
 
 mod aliases;
 mod codes;

@@ -1,4 +1,5 @@
-//! Packets that a server must not send: the rule that one breaks, and the code that DISCONNECT carries then [MQTT 5, 4.13]. Pure.
+//! Packets that a server must not send: the rule that one breaks, and the code that DISCONNECT carries then
+//! [MQTT 5, 4.13]. Pure.
 
 use std::fmt;
 
