@@ -130,32 +130,11 @@ pub(super) fn try_other(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mqtt_connection_sharing::{Details, QoS, ReasonCode};
-
-    fn silent() -> ConnAck5 {
-        ConnAck5 {
-            session_present: false,
-            code: ReasonCode::SUCCESS,
-            is_of_3_1_1: false,
-            session_expiry: None,
-            receive_maximum: u16::MAX,
-            maximum_qos: QoS::ExactlyOnce,
-            retain_available: true,
-            maximum_packet_size: None,
-            assigned_client_id: None,
-            topic_alias_maximum: 0,
-            wildcard_available: true,
-            identifiers_available: true,
-            shared_available: true,
-            server_keep_alive: None,
-            server_reference: None,
-            details: Details::default(),
-        }
-    }
+    use mqtt_connection_sharing::QoS;
 
     #[test]
     fn limits_and_what_aws_iot_has_in_their_place_are_told() {
-        let line = of_connack(&silent());
+        let line = of_connack(&ConnAck5::default());
         assert_eq!(
             line.detail,
             "65535 in flight, QoS up to 2, packets of any size, no topic aliases"
@@ -174,7 +153,7 @@ mod tests {
             maximum_packet_size: Some(149_504),
             server_keep_alive: Some(1200),
             session_expiry: Some(604_800),
-            ..silent()
+            ..ConnAck5::default()
         };
         let line = of_connack(&as_aws);
         assert_eq!(

@@ -138,26 +138,12 @@ pub(super) fn advice(code: ReasonCode) -> &'static str {
 mod tests {
     use super::super::memory::client_with;
     use super::*;
-    use crate::mqtt::packet::{Credentials, Details, QoS};
+    use crate::mqtt::packet::Credentials;
 
     fn connack(code: u8) -> ConnAck5 {
         ConnAck5 {
-            session_present: false,
             code: ReasonCode::new(code),
-            is_of_3_1_1: false,
-            session_expiry: None,
-            receive_maximum: u16::MAX,
-            maximum_qos: QoS::ExactlyOnce,
-            retain_available: true,
-            maximum_packet_size: None,
-            assigned_client_id: None,
-            topic_alias_maximum: 0,
-            wildcard_available: true,
-            identifiers_available: true,
-            shared_available: true,
-            server_keep_alive: None,
-            server_reference: None,
-            details: Details::default(),
+            ..ConnAck5::default()
         }
     }
 

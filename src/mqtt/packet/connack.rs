@@ -39,3 +39,27 @@ pub struct ConnAck5 {
     /// The server's own words on it.
     pub details: Details,
 }
+
+/// CONNACK that accepts the connection and states nothing else: what the standard has for each part that is left out.
+impl Default for ConnAck5 {
+    fn default() -> Self {
+        ConnAck5 {
+            session_present: false,
+            code: ReasonCode::SUCCESS,
+            is_of_3_1_1: false,
+            session_expiry: None,
+            receive_maximum: u16::MAX,
+            maximum_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            maximum_packet_size: None,
+            assigned_client_id: None,
+            topic_alias_maximum: 0,
+            wildcard_available: true,
+            identifiers_available: true,
+            shared_available: true,
+            server_keep_alive: None,
+            server_reference: None,
+            details: Details::default(),
+        }
+    }
+}

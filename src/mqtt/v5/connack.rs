@@ -1,6 +1,6 @@
 //! Decodes CONNACK of MQTT 5 [MQTT 5, 3.2]. Pure.
 
-use crate::mqtt::packet::{ConnAck5, Details, QoS, ReasonCode};
+use crate::mqtt::packet::{ConnAck5, QoS, ReasonCode};
 use crate::mqtt::v5::codes;
 use crate::mqtt::v5::problem::Problem;
 use crate::mqtt::v5::properties::{Value, take_detail, walk};
@@ -9,24 +9,7 @@ use crate::mqtt::v5::reader::Reader;
 
 /// Reads what follows the fixed header. `body` is all of it.
 pub(super) fn read(body: &[u8]) -> Result<ConnAck5, Problem> {
-    let mut connack = ConnAck5 {
-        session_present: false,
-        code: ReasonCode::SUCCESS,
-        is_of_3_1_1: false,
-        session_expiry: None,
-        receive_maximum: u16::MAX,
-        maximum_qos: QoS::ExactlyOnce,
-        retain_available: true,
-        maximum_packet_size: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        wildcard_available: true,
-        identifiers_available: true,
-        shared_available: true,
-        server_keep_alive: None,
-        server_reference: None,
-        details: Details::default(),
-    };
+    let mut connack = ConnAck5::default();
     match *body {
         // MQTT 3.1.1, 3.2.2: flags and a return code, and nothing behind them. The code is mostly 1, the version is not
         // acceptable; the others have no meaning for MQTT 5.

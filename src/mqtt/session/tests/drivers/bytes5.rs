@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use super::super::rules::server::{accepting, answer, refusal, version5};
+use super::super::rules::server::{answer, refusal, version5};
 use super::super::rules::{Fault, Harness, Rule};
 use super::story::{Answers, Decoded, LIMIT, Story, Version, play};
 use crate::mqtt::packet::{ConnAck5, ConnectTerms, Incoming, QoS, ReasonCode};
@@ -51,7 +51,7 @@ fn limited(byte: u8) -> ConnAck5 {
         shared_available: byte & 0x20 == 0,
         server_keep_alive: (byte & 0x40 != 0).then_some(5),
         session_expiry: (byte & 0x80 != 0).then_some(30),
-        ..accepting()
+        ..ConnAck5::default()
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn version5(
                 session_present: *session_present,
                 receive_maximum,
                 maximum_qos,
-                ..accepting()
+                ..ConnAck5::default()
             };
             Incoming::ConnAck5(Box::new(connack))
         }
@@ -64,28 +64,6 @@ pub(crate) fn version5(
             each(Answering::UnsubAck, *id, vec![0; filters.len()])
         }
         (other, _) => other.clone(),
-    }
-}
-
-/// CONNACK without a limit.
-pub(crate) fn accepting() -> ConnAck5 {
-    ConnAck5 {
-        session_present: false,
-        code: ReasonCode::SUCCESS,
-        is_of_3_1_1: false,
-        session_expiry: None,
-        receive_maximum: u16::MAX,
-        maximum_qos: QoS::ExactlyOnce,
-        retain_available: true,
-        maximum_packet_size: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        wildcard_available: true,
-        identifiers_available: true,
-        shared_available: true,
-        server_keep_alive: None,
-        server_reference: None,
-        details: Details::default(),
     }
 }
 

@@ -10,7 +10,7 @@ mod requests;
 use super::Transcript;
 use super::packets::id;
 use crate::mqtt::packet::{
-    Answer, Answering, BrokerDisconnect, ConnAck5, ConnectTerms, Details, Incoming, QoS, ReasonCode,
+    Answer, Answering, BrokerDisconnect, ConnAck5, ConnectTerms, Details, Incoming, ReasonCode,
 };
 use crate::mqtt::session::SessionOptions;
 
@@ -21,21 +21,7 @@ const SESSION_EXPIRY: u32 = 3_600;
 fn connack5(session_present: bool, change: impl FnOnce(&mut ConnAck5)) -> Incoming {
     let mut connack = ConnAck5 {
         session_present,
-        code: ReasonCode::SUCCESS,
-        is_of_3_1_1: false,
-        session_expiry: None,
-        receive_maximum: u16::MAX,
-        maximum_qos: QoS::ExactlyOnce,
-        retain_available: true,
-        maximum_packet_size: None,
-        assigned_client_id: None,
-        topic_alias_maximum: 0,
-        wildcard_available: true,
-        identifiers_available: true,
-        shared_available: true,
-        server_keep_alive: None,
-        server_reference: None,
-        details: Details::default(),
+        ..ConnAck5::default()
     };
     change(&mut connack);
     Incoming::ConnAck5(Box::new(connack))
