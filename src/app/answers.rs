@@ -14,6 +14,8 @@ pub(crate) enum Attempted {
     Subscribe,
 }
 
+const SMALLER_MESSAGE: &str = "make the message smaller, or have the broker allow larger packets";
+
 /// How a command ended that was not done, and the remedy if one is known.
 pub(crate) fn told(asked: Attempted, outcome: &Outcome) -> String {
     let told = match remedy(asked, outcome) {
@@ -44,7 +46,7 @@ fn remedy(asked: Attempted, outcome: &Outcome) -> Option<&'static str> {
             answer: Some(answer),
             ..
         } => Some(of_answer(asked, answer)),
-        Outcome::NeverSent(Reason::BrokerLimit(limit)) => of_limit(*limit),
+        Outcome::NeverSent(Reason::BrokerLimit(limit)) => of_limit(asked, *limit),
         Outcome::NeverSent(Reason::Expired) => {
             Some("raise --message-expiry, or see why there was no connection in that time")
         }
@@ -71,7 +73,7 @@ pub(crate) fn of_code(asked: Attempted, code: ReasonCode) -> &'static str {
         (0x91, _) => {
             "give --clean-session or another --client-id: the broker still holds an earlier message under that number"
         }
-        (0x95, _) => "make the message smaller",
+        (0x95, _) => SMALLER_MESSAGE,
         (0x96, _) => "publish less often, for example with --message-rate",
         (0x97, Attempted::Publish) => {
             "stay below the broker's quota, for example with a lower --message-rate, or have it raised"
@@ -88,13 +90,16 @@ pub(crate) fn of_code(asked: Attempted, code: ReasonCode) -> &'static str {
 }
 
 /// The remedy for a limit that the broker has stated.
-fn of_limit(limit: BrokerLimit) -> Option<&'static str> {
-    Some(match limit {
-        BrokerLimit::MaximumQos => "use a lower `qos`",
-        BrokerLimit::RetainAvailable => "leave --retain out",
-        BrokerLimit::MaximumPacketSize => "make the message smaller",
-        BrokerLimit::WildcardAvailable => "subscribe without + and #",
-        BrokerLimit::SharedAvailable => "subscribe without $share",
+pub(crate) fn of_limit(asked: Attempted, limit: BrokerLimit) -> Option<&'static str> {
+    Some(match (limit, asked) {
+        (BrokerLimit::MaximumQos, _) => "use a lower `qos`",
+        (BrokerLimit::RetainAvailable, _) => "leave --retain out",
+        (BrokerLimit::MaximumPacketSize, Attempted::Publish) => SMALLER_MESSAGE,
+        (BrokerLimit::MaximumPacketSize, Attempted::Subscribe) => {
+            "subscribe to a shorter filter, or have the broker allow larger packets"
+        }
+        (BrokerLimit::WildcardAvailable, _) => "subscribe without + and #",
+        (BrokerLimit::SharedAvailable, _) => "subscribe without $share",
         _ => return None,
     })
 }

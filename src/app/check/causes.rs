@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mqtt_connection_sharing::error::{Blame, Error, shell_word};
 use mqtt_connection_sharing::options::{Options, Security};
-use mqtt_connection_sharing::{ClientCertificate, QoS, ReasonCode};
+use mqtt_connection_sharing::{ClientCertificate, Outcome, QoS, Reason, ReasonCode};
 
 use super::aws::Aws;
 use super::report::Cause;
@@ -29,10 +29,8 @@ pub(super) enum FailureSeen<'a> {
     Tls(&'a Error),
     /// CONNECT went out, and no CONNACK that accepts it came.
     Connect(&'a Error),
-    /// SUBACK refuses the filter; with MQTT 5 it says why.
-    SubscribeRefused(Option<ReasonCode>),
-    /// The broker refuses the message; its code says why, unless it is one of its limits.
-    PublishRefused(Option<ReasonCode>),
+    /// The broker refuses the filter or the message, or a limit that it has stated kept the command from being sent.
+    Refused(Attempted, &'a Outcome),
     /// The connection was lost after SUBSCRIBE.
     LostSubscribing(&'a Error),
     /// The connection was lost after PUBLISH, or PUBLISH was not acknowledged.
@@ -89,8 +87,7 @@ pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
         FailureSeen::Tcp(error) => facts.unreachable(error),
         FailureSeen::Tls(error) => facts.handshake(error),
         FailureSeen::Connect(error) => facts.not_accepted(error),
-        FailureSeen::SubscribeRefused(code) => facts.refused(Attempted::Subscribe, code),
-        FailureSeen::PublishRefused(code) => facts.refused(Attempted::Publish, code),
+        FailureSeen::Refused(asked, outcome) => facts.refused(asked, outcome),
         FailureSeen::LostSubscribing(error) => facts.lost(error, "iot:Subscribe", "topicfilter"),
         FailureSeen::LostPublishing(error) => facts.lost(error, "iot:Publish", "topic"),
         FailureSeen::NoEcho => facts.no_echo(),
@@ -395,7 +392,12 @@ impl Facts<'_> {
     }
 
     /// The broker refuses a command. Unless it says otherwise, its rules do not allow it.
-    fn refused(&self, asked: Attempted, code: Option<ReasonCode>) -> Vec<Cause> {
+    fn refused(&self, asked: Attempted, outcome: &Outcome) -> Vec<Cause> {
+        if let Outcome::NeverSent(Reason::BrokerLimit(limit)) = outcome {
+            let remedy = answers::of_limit(asked, *limit).unwrap_or_default();
+            return vec![cause(limit.to_string(), remedy)];
+        }
+        let code = outcome.answer().map(|answer| answer.code);
         let (doing, action, kind) = match asked {
             Attempted::Subscribe => ("subscribe to", "iot:Subscribe", "topicfilter"),
             Attempted::Publish => ("publish to", "iot:Publish", "topic"),

@@ -28,7 +28,7 @@ use mqtt_connection_sharing::{
     WhenFull,
 };
 
-use crate::app::answers;
+use crate::app::answers::{self, Attempted};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -192,10 +192,7 @@ impl<'a> Ladder<'a> {
             | FailureSeen::LostSubscribing(error)
             | FailureSeen::LostPublishing(error)
             | FailureSeen::Lost(error) => error,
-            FailureSeen::SubscribeRefused(_)
-            | FailureSeen::PublishRefused(_)
-            | FailureSeen::NoEcho
-            | FailureSeen::NoSession => return,
+            FailureSeen::Refused(..) | FailureSeen::NoEcho | FailureSeen::NoSession => return,
         };
         let tried = match seen {
             FailureSeen::Files(_) => format!("{}: ", error.tried()),
@@ -244,23 +241,20 @@ impl<'a> Ladder<'a> {
         self.next_connection = Instant::now() + self.options.connect_interval;
     }
 
-    /// The step failed because the broker refused the command: its words are the detail.
-    fn refused(
-        &mut self,
-        step: CheckStep,
-        refused: &str,
-        outcome: &Outcome,
-        seen: FailureSeen<'_>,
-    ) {
-        let said = match outcome {
-            Outcome::Refused {
-                answer: Some(answer),
-                ..
-            } => format!(" with {answer}"),
-            Outcome::NeverSent(reason) => format!(": {reason}"),
-            _ => String::new(),
+    /// The step failed because the broker refused the command, or has stated a limit that the command exceeds.
+    fn refused(&mut self, asked: Attempted, topic: &str, outcome: &Outcome) {
+        let (step, what) = match asked {
+            Attempted::Subscribe => (CheckStep::Subscribe, "the subscription to"),
+            Attempted::Publish => (CheckStep::Publish, "the message to"),
         };
-        self.fails(step, format!("{refused}{said}"), seen, REFUSED);
+        let detail = match outcome {
+            Outcome::NeverSent(_) => format!("{what} {topic:?} was {outcome}"),
+            _ => match outcome.answer() {
+                Some(answer) => format!("the broker refuses {what} {topic:?} with {answer}"),
+                None => format!("the broker refuses {what} {topic:?}"),
+            },
+        };
+        self.fails(step, detail, FailureSeen::Refused(asked, outcome), REFUSED);
         if let Some(line) = self.lines.last_mut() {
             line.reason_code = answers::reason_code(outcome);
         }
@@ -423,9 +417,7 @@ impl<'a> Ladder<'a> {
                 Some(Some(inbox))
             }
             outcome if answers::is_refused(&outcome) => {
-                let refused = format!("the broker refuses the subscription to {topic:?}");
-                let seen = FailureSeen::SubscribeRefused(outcome.answer().map(|it| it.code));
-                self.refused(CheckStep::Subscribe, &refused, &outcome, seen);
+                self.refused(Attempted::Subscribe, &topic, &outcome);
                 None
             }
             other => {
@@ -456,9 +448,7 @@ impl<'a> Ladder<'a> {
             }
         };
         if answers::is_refused(&outcome) {
-            let refused = format!("the broker refuses the message to {topic:?}");
-            let seen = FailureSeen::PublishRefused(outcome.answer().map(|it| it.code));
-            self.refused(CheckStep::Publish, &refused, &outcome, seen);
+            self.refused(Attempted::Publish, &topic, &outcome);
             return None;
         }
         if !outcome.is_delivered() {

@@ -1,5 +1,7 @@
 //! The causes, by what was seen.
 
+use mqtt_connection_sharing::BrokerLimit;
+
 use super::*;
 
 const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
@@ -38,6 +40,10 @@ fn network(kind: io::ErrorKind) -> Error {
 #[test]
 fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
     let closed = network(io::ErrorKind::UnexpectedEof);
+    let refused = Outcome::Refused {
+        granted: vec![None],
+        answer: None,
+    };
     let arn = "arn:aws:iot:eu-central-1:ACCOUNT";
     for (seen, expected) in [
         (
@@ -45,7 +51,7 @@ fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
             format!("iot:Connect on {arn}:client/my-client "),
         ),
         (
-            FailureSeen::SubscribeRefused(None),
+            FailureSeen::Refused(Attempted::Subscribe, &refused),
             format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
         ),
         (
@@ -67,6 +73,51 @@ fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
     ] {
         let text = first(AWS, 8883, seen);
         assert!(text.contains(&expected), "{seen:?}: {text}");
+    }
+}
+
+/// No rule was asked.
+#[test]
+fn a_limit_that_the_broker_has_stated_is_the_cause_with_the_remedy_of_pub() {
+    for (asked, limit, remedy) in [
+        (
+            Attempted::Publish,
+            BrokerLimit::MaximumQos,
+            "use a lower `qos`",
+        ),
+        (
+            Attempted::Publish,
+            BrokerLimit::RetainAvailable,
+            "leave --retain out",
+        ),
+        (
+            Attempted::Publish,
+            BrokerLimit::MaximumPacketSize,
+            "make the message smaller",
+        ),
+        (
+            Attempted::Subscribe,
+            BrokerLimit::MaximumPacketSize,
+            "subscribe to a shorter filter",
+        ),
+        (
+            Attempted::Subscribe,
+            BrokerLimit::WildcardAvailable,
+            "subscribe without + and #",
+        ),
+        (
+            Attempted::Subscribe,
+            BrokerLimit::SharedAvailable,
+            "subscribe without $share",
+        ),
+    ] {
+        let outcome = Outcome::NeverSent(Reason::BrokerLimit(limit));
+        for host in ["a", AWS] {
+            let text = first(host, 8883, FailureSeen::Refused(asked, &outcome));
+            assert!(text.starts_with(&format!("{limit}: {remedy}")), "{text}");
+            let told = answers::told(asked, &outcome);
+            assert!(told.contains(&remedy.replace("`qos`", "--qos")), "{told}");
+        }
     }
 }
 

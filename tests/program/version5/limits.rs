@@ -1,0 +1,74 @@
+//! Limits that Mosquitto states with MQTT 5, as its operator has set them: each command names the limit, and a remedy for
+//! that.
+
+use serde_json::Value;
+
+use super::{error_line, json};
+use crate::support::{Finished, Mosquitto, Program};
+
+/// A broker with these limits.
+fn limited(limits: &[&str]) -> Mosquitto {
+    let mut broker = Mosquitto::start();
+    broker.restart_with(&limits.join("\n"));
+    broker
+}
+
+/// A command with MQTT 5 against this broker.
+fn run(broker: &Mosquitto, command: &[&str]) -> Finished {
+    Program::new()
+        .args(command)
+        .args(["--mqtt", "5"])
+        .args(broker.arguments())
+        .run()
+}
+
+/// The step at which a check has stopped.
+fn last_step(done: &Finished) -> Value {
+    let steps = json(done)["steps"].as_array().cloned().unwrap_or_default();
+    steps.last().cloned().unwrap_or_default()
+}
+
+/// The check tells what `pub` tells: no access rule was asked, since the message was not sent.
+#[test]
+fn a_limit_is_the_cause_that_a_check_names() {
+    let broker = limited(&["max_qos 1"]);
+    let check = ["check", "--topic", "a", "--qos", "2", "--output", "json"];
+    let done = run(&broker, &check);
+    done.expect_code(4);
+    let step = last_step(&done);
+    assert_eq!(
+        step["detail"], "the message to \"a\" was never sent: a QoS above the broker's maximum",
+        "{done}"
+    );
+    assert_eq!(
+        step["causes"],
+        serde_json::json!([{
+            "cause": "a QoS above the broker's maximum",
+            "remedy": "use a lower --qos",
+            "command": null,
+        }]),
+        "{done}"
+    );
+    let publish = ["pub", "--topic", "a", "--qos", "2", "--message", "x"];
+    let done = run(&broker, &publish);
+    assert!(
+        error_line(&done).ends_with("a QoS above the broker's maximum; use a lower --qos"),
+        "{done}"
+    );
+
+    let broker = limited(&["max_packet_size 200"]);
+    let topic = "a".repeat(250);
+    let done = run(&broker, &["check", "--topic", &topic, "--output", "json"]);
+    done.expect_code(4);
+    let step = last_step(&done);
+    let cause = &step["causes"][0];
+    assert_eq!(
+        cause["cause"], "a packet above the broker's maximum packet size",
+        "{done}"
+    );
+    let remedy = cause["remedy"].as_str().unwrap_or_default();
+    assert!(
+        remedy.ends_with("or have the broker allow larger packets"),
+        "{done}"
+    );
+}
