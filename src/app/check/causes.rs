@@ -10,7 +10,7 @@ use std::path::Path;
 
 use mqtt_connection_sharing::error::{Blame, Error, shell_word};
 use mqtt_connection_sharing::options::{Options, Security};
-use mqtt_connection_sharing::{ClientCertificate, Outcome, QoS, Reason, ReasonCode};
+use mqtt_connection_sharing::{ClientCertificate, Outcome, Protocol, QoS, Reason, ReasonCode};
 
 use super::aws::Aws;
 use super::report::Cause;
@@ -240,7 +240,7 @@ impl Facts<'_> {
                 causes.extend(self.aws_certificate(&aws));
                 causes
             }
-            (None, Blame::Network) if closed => self.closed(error),
+            (None, Blame::Network) if closed => self.closed(),
             (_, Blame::Network) if silent => self.silent(error),
             (None, Blame::Refused) => {
                 let mut first = named(error);
@@ -301,7 +301,7 @@ impl Facts<'_> {
         ]
     }
 
-    fn closed(&self, error: &Error) -> Vec<Cause> {
+    fn closed(&self) -> Vec<Cause> {
         let mut causes = Vec::new();
         let log = "see the broker's log";
         let Security::Tls(tls) = &self.options.security else {
@@ -315,10 +315,12 @@ impl Facts<'_> {
                     log,
                 ));
             }
+            causes.extend(self.will());
             causes.push(cause(
                 "the broker does not accept this client identifier",
                 log,
             ));
+            causes.extend(self.version());
             return causes;
         };
         if self.options.credentials.is_some() {
@@ -335,6 +337,7 @@ impl Facts<'_> {
                 "give --cert and --key",
             ));
         }
+        causes.extend(self.will());
         causes.push(cause(
             format!(
                 "the broker does not accept the client identifier {:?}",
@@ -342,10 +345,31 @@ impl Facts<'_> {
             ),
             "give one that its rules allow: --client-id ID",
         ));
-        if causes.is_empty() {
-            causes.push(named(error));
-        }
+        causes.extend(self.version());
         causes
+    }
+
+    /// A broker of MQTT 3.1.1 has no other way to refuse a will.
+    fn will(&self) -> Option<Cause> {
+        let will = self.options.last_will.as_ref()?;
+        let mut changes = vec!["leave --will-topic out"];
+        if will.qos > QoS::AtMostOnce {
+            changes.push("give a lower --will-qos");
+        }
+        if will.retain {
+            changes.push("leave --will-retain out");
+        }
+        let remedy = format!(
+            "to see whether that is the cause, {}",
+            changes.join(", or ")
+        );
+        Some(cause("the broker does not accept the last will", remedy))
+    }
+
+    /// A broker that does not know a version may close the connection in place of an answer.
+    fn version(&self) -> Option<Cause> {
+        let is_new = self.options.protocol == Protocol::V5;
+        is_new.then(|| cause("the broker does not speak MQTT 5", "try --mqtt 3.1.1"))
     }
 
     fn silent(&self, error: &Error) -> Vec<Cause> {
@@ -436,19 +460,26 @@ impl Facts<'_> {
                 "give --topic one without it",
             )];
         }
+        let slow = cause(
+            "the broker is slow, or its queue for this client is full",
+            "see its log",
+        );
         match self.aws() {
             Some(aws) => vec![
                 self.aws_right(&aws, "iot:Receive", "topic"),
                 cause("the broker is slow", "try again"),
             ],
-            None => vec![
-                // Mosquitto acknowledges a message that a rule forbids, and drops it.
-                self.rule("publish to or read"),
+            // A broker of MQTT 5 can say that a rule forbids a message, and has acknowledged this one.
+            None if self.options.protocol == Protocol::V5 && self.qos > QoS::AtMostOnce => vec![
+                self.rule("read"),
+                slow,
                 cause(
-                    "the broker is slow, or its queue for this client is full",
-                    "see its log",
+                    "the broker acknowledges messages that its rules forbid, and drops them",
+                    format!("allow this client to publish to {:?}", self.topic),
                 ),
             ],
+            // Mosquitto acknowledges a message of MQTT 3.1.1 that a rule forbids, and drops it.
+            None => vec![self.rule("publish to or read"), slow],
         }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use super::Client;
 use crate::error::{Blame, Error};
 use crate::link::tls::Connector;
-use crate::mqtt::packet::ConnectReturnCode;
+use crate::mqtt::packet::{ConnectReturnCode, Protocol};
 use crate::mqtt::session::LinkLoss;
 use crate::options::Security;
 
@@ -141,17 +141,10 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
             "check that the authorizer accepts {credentials} and allows iot:Connect for this \
              client identifier"
         ),
-        (_, Security::Tls(tls), credentials) => {
-            let certificate = tls.identity.as_ref().map(|_| "this certificate");
-            let given = credentials.into_iter().chain(certificate);
-            let given: Vec<_> = given.chain(["this client identifier"]).collect();
-            let given = given.join(", or ");
-            format!("see the broker's log: it may not accept {given}")
+        (_, security, credentials) => {
+            let log = "see the broker's log: ".to_owned();
+            log + &possible_causes(client, security, credentials).join(", or ")
         }
-        (_, Security::Plain, Some(credentials)) => format!(
-            "see the broker's log: it may not accept {credentials}, or the port may expect TLS"
-        ),
-        (_, Security::Plain, None) => "see the broker's log: the port may expect TLS".to_owned(),
     };
     let problem = format!("{loss}, {moment}");
     // With some brokers this is all the answer that a certificate gets.
@@ -168,6 +161,37 @@ fn lost_early(client: &Client, loss: &LinkLoss) -> Error {
             .with_source(io::Error::from(io::ErrorKind::ConnectionReset)),
         _ => Error::new(blame, tried, problem, advice),
     }
+}
+
+/// Possible causes where a broker closed the connection without a word.
+fn possible_causes(
+    client: &Client,
+    security: &Security,
+    credentials: Option<&'static str>,
+) -> Vec<String> {
+    let (certificate, client_id) = match security {
+        Security::Tls(tls) => (
+            tls.identity.as_ref().map(|_| "this certificate"),
+            Some("this client identifier"),
+        ),
+        // Nothing shows that the broker has read so far.
+        Security::Plain => (None, None),
+    };
+    let will = client.options.last_will.as_ref();
+    let will = will.map(|_| "the last will");
+    let given = [credentials, certificate, will, client_id].into_iter();
+    let given: Vec<_> = given.flatten().collect();
+    let mut causes = Vec::new();
+    if !given.is_empty() {
+        causes.push(format!("it may not accept {}", given.join(", or ")));
+    }
+    if matches!(security, Security::Plain) {
+        causes.push("the port may expect TLS".to_owned());
+    }
+    if client.options.protocol == Protocol::V5 {
+        causes.push("it may not speak MQTT 5, so try MQTT 3.1.1 (`protocol`)".to_owned());
+    }
+    causes
 }
 
 /// Names the other side if it is something well known that does not speak MQTT.
@@ -211,6 +235,7 @@ mod tests {
 
     use super::super::memory::client_with;
     use super::*;
+    use crate::mqtt::packet::{QoS, Will};
     use crate::options::{Credentials, Identity, Options, TlsOptions};
 
     const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
@@ -271,6 +296,25 @@ mod tests {
                 advice(|o| o.credentials = credentials("")),
             ),
             (
+                "it may not accept the last will, or the port may expect TLS",
+                "MQTT",
+                advice(|o| o.last_will = Some(Will::new("w", QoS::ExactlyOnce, ""))),
+            ),
+            (
+                "the port may expect TLS, or it may not speak MQTT 5, so try MQTT 3.1.1 (`protocol`)",
+                "will",
+                advice(|o| o.protocol = Protocol::V5),
+            ),
+            (
+                "this certificate, or the last will, or this client identifier, or it may not speak MQTT 5",
+                "TLS",
+                advice(|o| {
+                    tls(o, true);
+                    o.protocol = Protocol::V5;
+                    o.last_will = Some(Will::new("w", QoS::AtMostOnce, ""));
+                }),
+            ),
+            (
                 "accept this client identifier",
                 "certificate",
                 advice(|o| tls(o, false)),
@@ -294,6 +338,7 @@ mod tests {
                 advice(|o| {
                     tls(o, true);
                     o.host = "abc-ats.iot.eu-central-1.amazonaws.com".into();
+                    o.protocol = Protocol::V5;
                 }),
             ),
             (

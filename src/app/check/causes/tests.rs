@@ -1,21 +1,26 @@
 //! The causes, by what was seen.
 
-use mqtt_connection_sharing::BrokerLimit;
+use mqtt_connection_sharing::options::TlsOptions;
+use mqtt_connection_sharing::{BrokerLimit, Will};
 
 use super::*;
 
 const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
-fn first(host: &str, port: u16, seen: FailureSeen<'_>) -> String {
-    let mut options = Options::new(host, "my-client");
-    options.port = port;
+fn found(options: &Options, seen: FailureSeen<'_>) -> Vec<Cause> {
     let facts = Facts {
-        options: &options,
+        options,
         certificate: None,
         topic: "my/topic",
         qos: QoS::AtLeastOnce,
     };
-    let found = causes(seen, &facts);
+    causes(seen, &facts)
+}
+
+fn first(host: &str, port: u16, seen: FailureSeen<'_>) -> String {
+    let mut options = Options::new(host, "my-client");
+    options.port = port;
+    let found = found(&options, seen);
     let Cause {
         cause,
         remedy,
@@ -74,6 +79,49 @@ fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
         let text = first(AWS, 8883, seen);
         assert!(text.contains(&expected), "{seen:?}: {text}");
     }
+}
+
+#[test]
+fn a_will_and_the_version_may_be_why_a_broker_closes_without_an_answer() {
+    let closed = network(io::ErrorKind::UnexpectedEof);
+    let told = |options: &Options| {
+        let found = found(options, FailureSeen::Connect(&closed));
+        let texts = found
+            .iter()
+            .map(|it| format!("{}: {}", it.cause, it.remedy));
+        texts.collect::<Vec<_>>().join("\n")
+    };
+    let mut will = Will::new("w", QoS::ExactlyOnce, "");
+    will.retain = true;
+    for security in [Security::Plain, Security::Tls(TlsOptions::default())] {
+        let mut options = Options::new("a", "my-client");
+        options.security = security;
+        let text = told(&options);
+        assert!(!text.contains("will") && !text.contains("MQTT 5"), "{text}");
+        options.protocol = Protocol::V5;
+        options.last_will = Some(will.clone());
+        let text = told(&options);
+        let expected = "the broker does not accept the last will: to see whether that is the cause, leave --will-topic \
+             out, or give a lower --will-qos, or leave --will-retain out\n";
+        assert!(text.contains(expected), "{text}");
+        let expected = "the broker does not speak MQTT 5: try --mqtt 3.1.1";
+        assert!(text.ends_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_message_that_mqtt_5_acknowledges_without_a_word_was_not_seen_to_be_forbidden() {
+    let mut options = Options::new("a", "my-client");
+    let rule = |options: &Options| found(options, FailureSeen::NoEcho)[0].cause.clone();
+    assert_eq!(
+        rule(&options),
+        "the broker's access rules do not let this client publish to or read \"my/topic\""
+    );
+    options.protocol = Protocol::V5;
+    assert_eq!(
+        rule(&options),
+        "the broker's access rules do not let this client read \"my/topic\""
+    );
 }
 
 /// No rule was asked.
