@@ -235,25 +235,38 @@ impl Plan {
 
 /// Which messages the publishers have begun to publish. All threads share it.
 #[derive(Debug)]
-pub(crate) struct Begun(Vec<Vec<AtomicU64>>);
+pub(crate) struct Begun {
+    numbers: Vec<Vec<AtomicU64>>,
+    /// Those of them that may come back, or have.
+    may_come: AtomicU64,
+}
 
 impl Begun {
     pub(crate) fn new(plan: &Plan) -> Self {
         let words = |own: &Publisher| (0..words(own.count)).map(|_| AtomicU64::new(0)).collect();
-        Begun(plan.publishers.iter().map(words).collect())
+        Begun {
+            numbers: plan.publishers.iter().map(words).collect(),
+            may_come: AtomicU64::new(0),
+        }
     }
 
     /// To be called before the message is pushed, so that it cannot come back earlier.
     pub(crate) fn begin(&self, publisher: usize, number: u64) {
         let (word, bit) = place(number);
-        if let Some(word) = self.0[publisher].get(word) {
+        if let Some(word) = self.numbers[publisher].get(word) {
             word.fetch_or(bit, Ordering::Release);
         }
+        self.may_come.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The broker does not have a message that was begun.
+    pub(crate) fn cannot_come(&self) {
+        self.may_come.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn has(&self, (publisher, number): (usize, u64)) -> bool {
         let (word, bit) = place(number);
-        let word = self.0[publisher].get(word);
+        let word = self.numbers[publisher].get(word);
         word.is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
     }
 }
@@ -337,6 +350,15 @@ impl Account {
     /// Whether everything of the plan is there.
     pub(crate) fn is_complete(&self) -> bool {
         self.received.distinct == self.plan.total()
+    }
+
+    /// Whether everything is there that may come, once the publishers have ended.
+    pub(crate) fn has_all_that_may_come(&self) -> bool {
+        let begun = self.begun.as_ref();
+        let may_come = begun.map_or(self.plan.total(), |begun| {
+            begun.may_come.load(Ordering::SeqCst)
+        });
+        self.received.distinct >= may_come
     }
 
     pub(crate) fn received(&self) -> ReceivedCounts {
@@ -502,6 +524,17 @@ mod tests {
         account.add(&delivered(&plan, SYNC, 1));
         assert!(account.is_complete());
         assert_eq!(account.received(), received(4, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_message_may_come_until_it_has_or_the_broker_does_not_have_it() {
+        let (plan, begun, mut account) = demo_account(4);
+        begun.begin(SYNC, 0);
+        begun.begin(ASYNC, 0);
+        begun.cannot_come();
+        assert!(!account.has_all_that_may_come());
+        account.add(&delivered(&plan, SYNC, 0));
+        assert!(account.has_all_that_may_come() && !account.is_complete());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! `report.rs` tells the result, `interrupt.rs` stops it.
 
 mod interrupt;
+mod on_their_way;
 mod report;
 pub(crate) mod settings;
 mod threads;
@@ -25,12 +26,13 @@ use crate::app::logging::quiet_library;
 use crate::app::names::as_given;
 use crate::app::picture::{MessageCounts, Recordings};
 use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
-use crate::app::traffic::{ASYNC, Begun, Plan, SYNC};
+use crate::app::traffic::{ASYNC, Plan, SYNC};
 use crate::app::view::{Activity, Bounds, Now, View, Work};
 use mqtt_connection_sharing::QoS;
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind, Handle};
+use on_their_way::OnTheirWay;
 use report::SessionFound;
 use settings::DemoSettings;
 use threads::{DemoShared, PublisherResult, Receiving, Said, SubscriberResult};
@@ -250,14 +252,16 @@ fn iterate(
     view.show(work(number, settings, &plan, &said, &handle, bounds));
     interrupt.watch(handle.clone(), GRACE);
     let (iteration, over) = bounded(0);
-    let (on_their_way, arrived) = bounded(UNRECEIVED);
     let shared = DemoShared {
         handle,
-        begun: Arc::new(Begun::new(&plan)),
-        plan,
         qos: settings.qos,
         publish_delay: settings.publish_delay,
-        on_their_way: (settings.qos != QoS::AtMostOnce).then_some(on_their_way),
+        // One of QoS 0 may be lost on its way.
+        on_their_way: OnTheirWay::new(
+            &plan,
+            (settings.qos != QoS::AtMostOnce).then_some(UNRECEIVED),
+        ),
+        plan,
         over,
         said,
     };
@@ -268,7 +272,6 @@ fn iterate(
         patience,
         grace: ack_timeout,
         published,
-        arrived,
     };
     let ends_loop = || EndsLoop {
         handle: shared.handle.clone(),

@@ -13,27 +13,28 @@ use mqtt_connection_sharing::{
     WhenFull,
 };
 
+use super::on_their_way::OnTheirWay;
 use super::took::Took;
 use crate::app::answers::{self, Attempted};
 use crate::app::lines::Seconds;
 use crate::app::problems::{panicked, were_dropped};
-use crate::app::traffic::{ASYNC, Account, Begun, Plan, ReceivedCounts, SYNC};
+use crate::app::traffic::{ASYNC, Account, Plan, ReceivedCounts, SYNC};
 use crate::app::view::{Activity, Now, SharedInbox};
 
 /// The subscriber waits that long with QoS 0, once everything was published.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a subscriber to which nothing comes looks whether something can still come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Things that every thread of an iteration knows.
 #[derive(Clone)]
 pub(super) struct DemoShared {
     pub(super) handle: Handle,
     pub(super) plan: Plan,
-    pub(super) begun: Arc<Begun>,
     pub(super) qos: QoS,
     pub(super) publish_delay: Duration,
-    /// Takes one item for each message that is on its way to the subscriber, and makes the publishers wait when there
-    /// are too many. `None` with QoS 0, where a message may be lost on its way.
-    pub(super) on_their_way: Option<Sender<()>>,
+    pub(super) on_their_way: OnTheirWay,
     /// Disconnected when the iteration is over: nobody needs to wait for anything any more.
     pub(super) over: Receiver<()>,
     pub(super) said: Said,
@@ -105,7 +106,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         let number = index + 1;
         doing.is(Now::Queuing(number));
         let push = |publish| shared.handle.publish(publish);
-        wait_for_the_subscriber(shared);
+        shared.on_their_way.begin(SYNC, index, &shared.over);
         let begin = Instant::now();
         let ticket = match publish(shared, SYNC, index, push) {
             Ok(ticket) => ticket,
@@ -118,6 +119,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         doing.is(Now::Awaiting(number));
         let outcome = ticket.wait();
         let took = begin.elapsed();
+        shared.on_their_way.ended(&outcome);
         result.published += 1;
         log::debug!("sync publisher: message {number} of {count} {outcome}");
         match outcome.is_delivered() {
@@ -154,17 +156,18 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     for index in 0..count {
         let number = index + 1;
         doing.is(Now::Queuing(number));
-        wait_for_the_subscriber(shared);
+        shared.on_their_way.begin(ASYNC, index, &shared.over);
         let begin = Instant::now();
         let push = |message| {
             let (ends, is_there) = (Arc::clone(&ends), callback_is_there.clone());
-            let doing = Arc::clone(doing);
+            let (doing, on_their_way) = (Arc::clone(doing), shared.on_their_way.clone());
             let callback = move |outcome: Outcome| {
                 log::debug!("async publisher: message {number} of {count} {outcome}");
                 let took = begin.elapsed();
                 if outcome.is_delivered() {
                     doing.one_done(took);
                 }
+                on_their_way.ended(&outcome);
                 lock(&ends).note(number, outcome, took);
                 drop(is_there);
             };
@@ -206,8 +209,6 @@ pub(super) struct Receiving {
     pub(super) grace: Duration,
     /// Disconnected once both publishers have ended, and with them all that they published.
     pub(super) published: Receiver<()>,
-    /// Gives one item back for each message that came: it lets the publishers go on.
-    pub(super) arrived: Receiver<()>,
 }
 
 /// Receives every message back, unsubscribes and ends the iteration with TERMINATE.
@@ -219,7 +220,7 @@ pub(super) fn subscriber(
     let inbox = shared.handle.inbox(receiving.inbox, WhenFull::WaitAside);
     let inbox = Arc::new(inbox);
     let _ = shared.said.inbox.set(Arc::downgrade(&inbox));
-    let mut account = Account::of_begun(&shared.plan, Arc::clone(&shared.begun));
+    let mut account = shared.on_their_way.account(&shared.plan);
     let mut problem = receive_all(shared, start, &inbox, &mut account, receiving).err();
     let dropped = inbox.dropped();
     if let (Some(problem), 1..) = (&mut problem, dropped) {
@@ -276,35 +277,33 @@ fn receive_all(
     let _ = start.send(());
     let _ = start.send(());
     drop(start);
-    let look = match shared.qos {
-        QoS::AtMostOnce => SHORT_PATIENCE.min(patience),
-        _ => patience,
-    };
     let mut silence = Duration::ZERO;
     doing.is(Now::Receiving);
     while !account.is_complete() {
+        let look = LOOK.min(patience.saturating_sub(silence));
         match inbox.recv_timeout(look) {
             Ok(message) => {
                 let (topic, bytes) = (message.topic(), message.payload().len());
                 log::debug!("subscriber: received {topic}, {bytes} bytes");
                 account.add(&message);
                 doing.set_done(account.received().distinct);
-                // One that came twice is one too many, which does no harm.
-                let _ = receiving.arrived.try_recv();
+                shared.on_their_way.has_come();
                 silence = Duration::ZERO;
             }
             Err(InboxError::Timeout) => {
                 silence += look;
+                let received = account.received().distinct;
+                let received = format!("{received} of {} received", shared.plan.total());
+                let all_published =
+                    receiving.published.try_recv() == Err(TryRecvError::Disconnected);
+                if all_published && account.has_all_that_may_come() {
+                    return Err(format!("no more can come: {received}").into());
+                }
                 // Nobody sends a message of QoS 0 again: what has not come soon after the last one does not come.
-                let is_gone = shared.qos == QoS::AtMostOnce
-                    && receiving.published.try_recv() == Err(TryRecvError::Disconnected);
+                let is_gone =
+                    all_published && shared.qos == QoS::AtMostOnce && silence >= SHORT_PATIENCE;
                 if is_gone || silence >= patience {
-                    let told = format!(
-                        "no message for {}: {} of {} received",
-                        Seconds(silence),
-                        account.received().distinct,
-                        shared.plan.total()
-                    );
+                    let told = format!("no message for {}: {received}", Seconds(silence));
                     let told = match inbox.dropped() {
                         0 => format!("{told}; {}", remedy_for_silence(shared)),
                         // That has a remedy of its own.
@@ -367,15 +366,7 @@ fn remedy_for_silence(shared: &DemoShared) -> &'static str {
     }
 }
 
-/// Waits until another message may be on its way to the subscriber.
-fn wait_for_the_subscriber(shared: &DemoShared) {
-    if let Some(on_their_way) = &shared.on_their_way {
-        // Fails if the subscriber has ended. The loop ends then, and says so.
-        let _ = on_their_way.send(());
-    }
-}
-
-/// Pushes one message. A full queue is waited for as long as the loop runs.
+/// Pushes one message that was begun. A full queue is waited for as long as the loop runs.
 fn publish<T>(
     shared: &DemoShared,
     publisher: usize,
@@ -387,7 +378,6 @@ fn publish<T>(
     let (number, count) = (index + 1, shared.plan.count(publisher));
     let (topic, bytes) = (message.topic(), message.payload().len());
     log::debug!("{name} publisher: publishing message {number} of {count}: {topic}, {bytes} bytes");
-    shared.begun.begin(publisher, index);
     loop {
         match push(message) {
             Ok(accepted) => return Ok(accepted),
@@ -395,6 +385,7 @@ fn publish<T>(
                 message = rejected.command;
             }
             Err(rejected) => {
+                shared.on_their_way.cannot_come();
                 let topic = rejected.command.topic();
                 return Err(format!("publishing to {topic}: {}", rejected.reason));
             }

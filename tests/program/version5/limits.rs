@@ -72,3 +72,35 @@ fn a_limit_is_the_cause_that_a_check_names() {
         "{done}"
     );
 }
+
+/// Nothing that was not sent, or was refused, is waited for; the subscriber's patience is 28 s.
+#[test]
+fn a_demo_ends_soon_after_none_of_its_messages_was_taken() {
+    let mut broker = limited(&["max_packet_size 200"]);
+    let demo = ["demo", "--iterations", "1", "--output", "json"];
+    let ends_soon = |broker: &Mosquitto, more: &[&str], error: &str| {
+        let done = run(broker, &[&demo[..], more].concat());
+        done.expect_code(1);
+        let run = json(&done)["runs"][0].clone();
+        let told = run["error"].as_str().unwrap_or_default();
+        assert!(told.starts_with(error), "{done}");
+        let took = run["elapsed_ms"].as_u64().unwrap_or(u64::MAX);
+        assert!(took < 15_000, "{done}");
+        run
+    };
+    ends_soon(
+        &broker,
+        &["--payload-size", "500"],
+        "synchronous message 1 of 4: never sent: a packet above the broker's maximum",
+    );
+    broker.restart_with_rules("topic read filter/#\ntopic write filter/sync/#\n");
+    let run = ends_soon(
+        &broker,
+        &[],
+        "asynchronous message 1 of 4: refused by the broker, 0x87",
+    );
+    // The others are waited for.
+    for (count, expected) in [("acknowledged", 4), ("received", 4), ("lost", 0)] {
+        assert_eq!(run[count], expected, "{count}: {run}");
+    }
+}
