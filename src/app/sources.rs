@@ -215,10 +215,19 @@ fn judge(key: &str, value: &Value) -> Result<Settings, Refusal> {
     if value.as_str() == Some("") && allowed(key) == FilePath::FORM {
         return Err(Refusal::value("it is empty", "the path of a file"));
     }
-    let one = Table::from_iter([(key.to_owned(), value.clone())]);
-    let refused = |error: toml::de::Error| Refusal::from_serde(error.message());
-    one.try_into()
-        .map_err(|error| refused(error).unwrap_or_else(|| Refusal::form(&allowed(key))))
+    let read = |value: Value| -> Result<Settings, toml::de::Error> {
+        Table::from_iter([(key.to_owned(), value)]).try_into()
+    };
+    read(value.clone()).map_err(|error| {
+        let list = Value::Array(vec![value.clone()]);
+        match Refusal::from_serde(error.message()) {
+            Some(refusal) => refusal,
+            None if read(list.clone()).is_ok() => {
+                Refusal::almost("it is no list", &format!("a list: {list}"))
+            }
+            None => Refusal::form(&allowed(key)),
+        }
+    })
 }
 
 /// Why clap refused a value.

@@ -134,8 +134,16 @@ fn a_wrong_value_in_the_file_is_named_with_file_key_and_what_is_allowed() {
         (
             "alpn",
             "\"x; use y#\"",
-            "\"x; use y#\" is not possible; use a list of names",
+            "\"x; use y#\" is not possible: it is no list; use a list: [\"x; use y#\"]",
         ),
+        (
+            "user-property",
+            "\"a=b\"",
+            "\"a=b\" is not possible: it is no list; use a list: [\"a=b\"]",
+        ),
+        ("user-property", "\"ab\"", "use NAME=VALUE"),
+        ("filter", "\"a/+\"", "use a list: [\"a/+\"]"),
+        ("timeline", "\"a.svg\"", "use a list: [\"a.svg\"]"),
         ("alpn", "[\"\"]", "1 to 255"),
         ("max-packet-size", "[1]", "256KiB"),
         ("max-packet-size", "1", "at least 128"),
