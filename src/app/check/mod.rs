@@ -507,6 +507,16 @@ impl<'a> Ladder<'a> {
             );
             return Some(());
         }
+        let is_kept = self.options.protocol != Protocol::V5
+            || !self.options.version5.session_expiry.is_zero();
+        if !is_kept {
+            self.push(CheckLine::new(
+                CheckStep::Session,
+                Status::Skipped,
+                "not tried: --session-expiry 0 asks for none that lasts",
+            ));
+            return Some(());
+        }
         let began = Instant::now();
         drop(connected.handle.reconnect());
         let next = connected.next_connection();
