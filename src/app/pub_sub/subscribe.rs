@@ -269,20 +269,10 @@ impl SubShared {
 
     /// Whether the broker takes the subscription.
     fn judge(&self, outcome: Outcome) -> Result<(), EarlyEnd> {
-        let SubSettings { filters, qos, .. } = &self.settings;
+        let filters = &self.settings.filters;
         match outcome {
-            Outcome::Delivered { granted, .. } => {
-                for (filter, granted) in filters.iter().zip(granted) {
-                    if granted < *qos {
-                        log::warn!(
-                            "the broker grants QoS {} for {filter:?}, and {} was asked for",
-                            granted as u8,
-                            *qos as u8
-                        );
-                    }
-                }
-                Ok(())
-            }
+            // The library tells of filters that are granted with a lower QoS.
+            Outcome::Delivered { .. } => Ok(()),
             Outcome::Refused { granted, answer } => {
                 let refused_ones = filters.iter().zip(granted);
                 let names = refused_ones.filter(|(_, granted)| granted.is_none());

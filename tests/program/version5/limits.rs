@@ -104,3 +104,18 @@ fn a_demo_ends_soon_after_none_of_its_messages_was_taken() {
         assert_eq!(run[count], expected, "{count}: {run}");
     }
 }
+
+#[test]
+fn a_subscription_with_a_lower_qos_is_told_once() {
+    let broker = limited(&["max_qos 1"]);
+    let done = run(&broker, &["sub", "a", "--qos", "2", "--within", "100ms"]);
+    done.expect_code(0);
+    let told: Vec<&str> = done
+        .stderr
+        .lines()
+        .filter(|it| it.contains("QoS 2"))
+        .collect();
+    assert_eq!(told.len(), 1, "{done}");
+    let expected = "the broker granted QoS 1 for \"a\", and QoS 2 was asked for";
+    assert!(told[0].contains(expected), "{done}");
+}
