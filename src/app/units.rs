@@ -85,15 +85,7 @@ impl Rule for WholeSeconds {
     const FORM: &'static str = DURATION;
 
     fn read(text: &str) -> Result<Duration, Refusal> {
-        let duration = Span::read(text)?;
-        if duration.subsec_nanos() != 0 {
-            let problem = format!(
-                "{} is not a whole number of seconds",
-                duration_text(duration)
-            );
-            return Err(Refusal::value(problem, "for example 60s, or 0"));
-        }
-        Ok(duration)
+        whole_seconds(text, "for example 60s, or 0")
     }
 }
 
@@ -103,14 +95,25 @@ impl Rule for Lifetime {
     const FORM: &'static str = DURATION;
 
     fn read(text: &str) -> Result<Duration, Refusal> {
-        match WholeSeconds::read(text)? {
+        let allowed = "for example 60s";
+        match whole_seconds(text, allowed)? {
             Duration::ZERO => {
                 let problem = "with 0 no subscriber could ever get it";
-                Err(Refusal::value(problem, "for example 60s"))
+                Err(Refusal::value(problem, allowed))
             }
             duration => Ok(duration),
         }
     }
+}
+
+fn whole_seconds(text: &str, allowed: &str) -> Result<Duration, Refusal> {
+    let duration = Span::read(text)?;
+    if duration.subsec_nanos() != 0 {
+        let shown = duration_text(duration);
+        let problem = format!("{shown} is not a whole number of seconds");
+        return Err(Refusal::value(problem, allowed));
+    }
+    Ok(duration)
 }
 
 /// A duration as it may be written.

@@ -15,6 +15,7 @@ pub(super) mod resolve;
 mod sample_files;
 mod secrets;
 mod sources;
+mod version5;
 mod will;
 
 use super::bench::settings::BenchSettings;
