@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::limits::Limits;
+use mqtt_connection_sharing::mqtt::topic::filter_without_share;
 use mqtt_connection_sharing::options::{Options, ranges};
 use mqtt_connection_sharing::{MessageProperties, Protocol, QoS, SubscribeOptions};
 
@@ -365,10 +366,22 @@ fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<S
         }
     };
     Ok(SubSettings {
+    let no_local = value(&settings.no_local)?;
+    let is_shared = |filter: &&String| filter_without_share(filter) != filter.as_str();
+    if let Some(shared) = filters.iter().find(is_shared).filter(|_| no_local) {
+        let name = chosen.name("no-local");
+        return Err(wrong(
+            "preparing to subscribe",
+            format!(
+                "{name} is not possible with the shared subscription {shared:?} [MQTT-3.8.3-4]"
+            ),
+            format!("leave {name} out, or subscribe without $share"),
+        ));
+    }
         filters,
         qos: value(&settings.qos)?,
         options: SubscribeOptions {
-            no_local: value(&settings.no_local)?,
+            no_local,
             retain_as_published: value(&settings.retain_as_published)?,
             retain_handling: value(&settings.retain_handling)?,
             ..SubscribeOptions::default()

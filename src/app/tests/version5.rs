@@ -1,6 +1,21 @@
 //! Settings of MQTT 5.
 
-use super::resolve::flags;
+use super::resolve::{flags, refused};
+
+#[test]
+fn no_local_and_a_shared_subscription_are_refused_together() {
+    let subscribe = ["sub", "--endpoint=a", "--mqtt=5", "b"];
+    let both = |args: &[&str]| flags(&[&subscribe[..], args].concat());
+    refused(
+        both(&["$share/g/p/1", "--no-local"]),
+        &[
+            "--no-local is not possible with the shared subscription \"$share/g/p/1\"",
+            "leave --no-local out",
+        ],
+    );
+    assert!(both(&["$share/g/p/1"]).is_ok());
+    assert!(both(&["$shared/p/1", "--no-local"]).is_ok());
+}
 
 #[test]
 fn no_advice_about_a_time_is_refused_itself() {
