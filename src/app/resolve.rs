@@ -211,6 +211,7 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
             Job::Sub(subscribe(chosen, settings, made_up_id)?)
         }
     };
+    notices.extend(expiry_notice(chosen, &options));
     let pictures = pictures(chosen, settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
@@ -365,7 +366,6 @@ fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<S
             ));
         }
     };
-    Ok(SubSettings {
     let no_local = value(&settings.no_local)?;
     let is_shared = |filter: &&String| filter_without_share(filter) != filter.as_str();
     if let Some(shared) = filters.iter().find(is_shared).filter(|_| no_local) {
@@ -378,6 +378,7 @@ fn subscribe(chosen: &Chosen, settings: &Settings, made_up_id: bool) -> Result<S
             format!("leave {name} out, or subscribe without $share"),
         ));
     }
+    Ok(SubSettings {
         filters,
         qos: value(&settings.qos)?,
         options: SubscribeOptions {
@@ -438,6 +439,18 @@ fn bench(
 fn limit<R: Rule>(given: &Option<Given<R>>, of_broker: R::Value) -> R::Value {
     let given = given.as_ref().map(|given| given.value.clone());
     given.unwrap_or(of_broker)
+}
+
+/// CONNECT of a clean session has no session expiry.
+fn expiry_notice(chosen: &Chosen, options: &Options) -> Option<String> {
+    let is_given =
+        !chosen.is_default("session-expiry") && !options.version5.session_expiry.is_zero();
+    (is_given && options.clean_session).then(|| {
+        format!(
+            "{} is not used: a clean session ends with its connection, and --clean-session=false asks for another one",
+            chosen.name("session-expiry")
+        )
+    })
 }
 
 /// A pace that AWS IoT answers with silence, or by closing the connection without a reason.

@@ -325,7 +325,8 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "WORD", help_heading = SUB)]
     pub(crate) retain_handling: Option<Given<RetainWord>>,
 
-    /// How long the broker keeps the session after a connection, in whole seconds; 0 = not at all.
+    /// How long the broker keeps the session after a connection, in whole seconds, unless it is a clean one; 0 = not at
+    /// all.
     #[arg(long, value_name = "DURATION", help_heading = VERSION_5)]
     pub(crate) session_expiry: Option<Given<WholeSeconds>>,
     /// Topics that are sent as a number after the first time, if the broker takes as many.

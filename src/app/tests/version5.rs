@@ -1,6 +1,41 @@
 //! Settings of MQTT 5.
 
-use super::resolve::{flags, refused};
+use super::in_force::shown;
+use super::resolve::{flags, refused, with};
+
+#[test]
+fn a_session_expiry_beside_a_clean_session_is_remarked_upon() {
+    let publish = ["pub", "--endpoint=a", "--topic=b", "--mqtt=5"];
+    let told = |args: &[&str], environment: &[(&str, &str)]| {
+        let config = with(&[&publish[..], args].concat(), environment);
+        config.unwrap().notices
+    };
+    let notice = |name: &str| {
+        format!(
+            "{name} is not used: a clean session ends with its connection, and --clean-session=false asks for another \
+             one"
+        )
+    };
+    let given = "--session-expiry=1h";
+    assert_eq!(told(&[given], &[]), [notice("--session-expiry")]);
+    assert_eq!(
+        told(
+            &["--client-id=me", "--clean-session"],
+            &[("MQTT_SESSION_EXPIRY", "2h")]
+        ),
+        [notice("MQTT_SESSION_EXPIRY")]
+    );
+    for args in [
+        &[][..],
+        &["--session-expiry=0"],
+        &[given, "--client-id=me"],
+        &[given, "--clean-session=false"],
+    ] {
+        assert_eq!(told(args, &[]), [""; 0], "{args:?}");
+    }
+    let in_force = shown(&[&publish[..], &[given]].concat(), &[]);
+    assert_eq!(in_force.notices, [notice("--session-expiry")]);
+}
 
 #[test]
 fn no_local_and_a_shared_subscription_are_refused_together() {
