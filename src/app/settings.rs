@@ -296,11 +296,11 @@ pub(crate) struct Settings {
     /// Topic for an answer (MQTT 5).
     #[arg(long, value_name = "TOPIC", help_heading = PUB)]
     pub(crate) response_topic: Option<Given<TopicName>>,
-    /// A name and a value that go with the message (MQTT 5); repeatable.
+    /// A name and a value that go with the message (MQTT 5); repeatable, one in a variable.
     #[arg(long, value_name = "NAME=VALUE", allow_hyphen_values = true, help_heading = PUB)]
     pub(crate) user_property: Option<Vec<Given<UserProperty>>>,
 
-    /// Filter to subscribe to, as the words behind sub; repeatable.
+    /// Filter to subscribe to, as the words behind sub; repeatable, one in a variable.
     #[arg(long, value_name = "FILTER", help_heading = SUB)]
     pub(crate) filter: Option<Vec<Given<TopicFilter>>>,
     /// End after so many messages; 0 = do not end.
@@ -405,7 +405,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "FORMAT", help_heading = OUTPUT)]
     pub(crate) output: Option<Given<Word<Format>>>,
     /// Draw the run: what each thread waits for, each command and message. As .html to look around in,
-    /// as .svg for papers; repeatable.
+    /// as .svg for papers; repeatable, one in a variable.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub(crate) timeline: Option<Vec<Given<TimelinePath>>>,
     /// Write the same as .json for Perfetto (Chrome's trace event format).

@@ -2,6 +2,7 @@
 
 use super::in_force::shown;
 use super::resolve::{flags, refused, with};
+use crate::app::resolve::Job;
 
 #[test]
 fn a_session_expiry_beside_a_clean_session_is_remarked_upon() {
@@ -65,4 +66,16 @@ fn no_advice_about_a_time_is_refused_itself() {
         expiry("--session-expiry=500ms"),
         "use for example 60s, or 0"
     );
+}
+
+/// A value may have any character, so that none separates two of them.
+#[test]
+fn a_variable_has_one_user_property() {
+    let args = ["pub", "--endpoint=a", "--topic=b", "--mqtt=5"];
+    let config = with(&args, &[("MQTT_USER_PROPERTY", "a=b,c=d")]).unwrap();
+    let Job::Pub(publish) = config.job else {
+        panic!("not pub");
+    };
+    let pair = ("a".to_owned(), "b,c=d".to_owned());
+    assert_eq!(publish.properties.user_properties, [pair]);
 }
