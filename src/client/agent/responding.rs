@@ -1,7 +1,7 @@
 //! Requests that await a response: the loop adds where the response is to come, and subscribes to that before the first
 //! one. The loop's thread; it does not wait here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Agent;
 use super::pending::Pending;
@@ -43,10 +43,7 @@ impl Agent {
             return;
         }
         let correlation = self.fanout.responses().open(state, deadline);
-        // Up to the next whole second: the broker must not drop what is still awaited.
-        let seconds = (deadline - now).as_millis().div_ceil(1000);
-        let expiry = u32::try_from(seconds).unwrap_or(u32::MAX);
-        let request = publish.into_request(topic, correlation, expiry);
+        let request = publish.into_request(topic, correlation, expiry(deadline - now));
         let outgoing = Outgoing::pushed(request, now);
         self.session
             .publish(outgoing, Pending::Plain(completion), now);
@@ -63,5 +60,31 @@ impl Agent {
         self.session
             .subscribe(wanted, Pending::Responses(added), now);
         true
+    }
+}
+
+/// The expiry of a request that is awaited for so long, in seconds: up to the next whole one, because the broker must not
+/// drop what is still awaited.
+fn expiry(awaited: Duration) -> u32 {
+    let part = u64::from(awaited.subsec_nanos() > 0);
+    u32::try_from(awaited.as_secs().saturating_add(part)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With 0 the request would be over before it is sent.
+    #[test]
+    fn a_request_expires_no_sooner_than_its_time_is_over() {
+        for (awaited, seconds) in [
+            (Duration::from_nanos(1), 1),
+            (Duration::from_micros(999), 1),
+            (Duration::from_secs(1), 1),
+            (Duration::from_nanos(1_000_000_001), 2),
+            (Duration::MAX, u32::MAX),
+        ] {
+            assert_eq!(expiry(awaited), seconds, "{awaited:?}");
+        }
     }
 }
