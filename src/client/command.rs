@@ -246,6 +246,9 @@ impl<T> fmt::Display for Rejected<T> {
 
 impl<T: fmt::Debug> std::error::Error for Rejected<T> {}
 
+/// The advice where the loop has ended, or is about to.
+pub(super) const RUNNING_LOOP: &str = "see why the loop has ended, and open another one";
+
 impl<T> From<Rejected<T>> for Error {
     /// For callers that only want to report it; the command itself is lost.
     fn from(rejected: Rejected<T>) -> Error {
@@ -258,8 +261,8 @@ impl<T> From<Rejected<T>> for Error {
             | RejectReason::Limit { .. }
             | RejectReason::NoFilter
             | RejectReason::CleanSession
-            | RejectReason::NeedsVersion5
-            | RejectReason::Terminated => (Blame::Misuse, "correct the call"),
+            | RejectReason::NeedsVersion5 => (Blame::Misuse, "correct the call"),
+            RejectReason::Terminated => (Blame::Misuse, RUNNING_LOOP),
         };
         let problem = rejected.reason.to_string();
         Error::new(blame, "pushing a command", problem, advice)

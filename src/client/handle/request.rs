@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Handle;
-use crate::client::command::{Asking, RejectReason, Rejected, Request};
+use crate::client::command::{Asking, RUNNING_LOOP, RejectReason, Rejected, Request};
 use crate::client::push::Pushing;
 use crate::client::response::{NoResponse, PendingResponse};
 use crate::client::ticket::Completion;
 use crate::error::{Blame, Error};
 use crate::mqtt::packet::{Message, Protocol, Publish};
+use crate::mqtt::session::Reason;
 use crate::mqtt::topic::check_topic;
 use crate::options::Options;
 
@@ -224,6 +225,20 @@ impl From<RequestError> for Error {
                 Blame::Misuse,
                 "start the program that answers, or change the topic",
             ),
+            NoResponse::NeverSent(Reason::BrokerLimit(_)) => (
+                Blame::Misuse,
+                "change the request, or have the broker allow it",
+            ),
+            NoResponse::NeverSent(Reason::NoResponseTopic) => (
+                Blame::Configuration,
+                "give a client identifier without wildcards",
+            ),
+            NoResponse::NeverSent(Reason::SubscriptionLimit) => {
+                (Blame::Configuration, "allow more subscriptions")
+            }
+            NoResponse::NeverSent(Reason::Terminated | Reason::LoopEnded) => {
+                (Blame::Misuse, RUNNING_LOOP)
+            }
             NoResponse::NotRenewed | NoResponse::TimedOut | NoResponse::PerhapsDelivered(_) => (
                 Blame::Network,
                 "try again if the request may be carried out twice",
@@ -231,5 +246,42 @@ impl From<RequestError> for Error {
             _ => (Blame::Network, "try again"),
         };
         Error::new(blame, "making a request", no_response.to_string(), advice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::packet::BrokerLimit;
+
+    #[test]
+    fn only_a_request_that_another_attempt_may_help_is_to_be_tried_again() {
+        let told = |reason| {
+            let no_response = NoResponse::NeverSent(reason);
+            let error = Error::from(RequestError::NoResponse(no_response));
+            (error.blame(), error.advice().to_owned())
+        };
+        for (reason, blame, advice) in [
+            (Reason::Expired, Blame::Network, "try again"),
+            (Reason::LinkLost, Blame::Network, "try again"),
+            (
+                Reason::BrokerLimit(BrokerLimit::MaximumQos),
+                Blame::Misuse,
+                "change the request, or have the broker allow it",
+            ),
+            (
+                Reason::NoResponseTopic,
+                Blame::Configuration,
+                "give a client identifier without wildcards",
+            ),
+            (
+                Reason::SubscriptionLimit,
+                Blame::Configuration,
+                "allow more subscriptions",
+            ),
+            (Reason::Terminated, Blame::Misuse, RUNNING_LOOP),
+        ] {
+            assert_eq!(told(reason), (blame, advice.to_owned()), "{reason}");
+        }
     }
 }
