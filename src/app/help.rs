@@ -120,9 +120,10 @@ Settings:
 
 Steps:
   files, name, TCP, TLS, CONNECT, SUBSCRIBE, PUBLISH, session, DISCONNECT. The check stops at the
-  first one that fails, and lists the causes, the likeliest first, each with what tells or mends it.
-  PUBLISH includes that the message comes back, session that a second connection finds the session.
-  Then it says which versions of MQTT the broker speaks, with the limits that it states with MQTT 5.
+  first one that fails, and lists possible causes, the likeliest first, each with what tells or
+  mends it. PUBLISH includes that the message comes back, session that a second connection finds the
+  session. Then it says which versions of MQTT the broker speaks, with the limits that it states
+  with MQTT 5.
 
 What it leaves alone:
   It cleans no session that it has not made. Under a --client-id that has a session already it
