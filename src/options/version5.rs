@@ -106,8 +106,9 @@ impl Version5 {
 }
 
 impl Options {
-    /// What CONNECT of MQTT 5 says. `None` with MQTT 3.1.1.
-    pub(crate) fn connect_terms(&self) -> Option<ConnectTerms> {
+    /// What CONNECT of MQTT 5 says. `None` with MQTT 3.1.1. A clean session ends with its connection, as it does in
+    /// MQTT 3.1.1 [MQTT 5, 3.1.2.11.2].
+    pub(crate) fn connect_terms(&self, clean_session: bool) -> Option<ConnectTerms> {
         if self.protocol != Protocol::V5 {
             return None;
         }
@@ -119,7 +120,7 @@ impl Options {
             response_prefix: _,
             user_properties,
         } = &self.version5;
-        let session_expiry = match self.clean_session {
+        let session_expiry = match clean_session {
             true => 0,
             // `Options::check` keeps it in range.
             false => u32::try_from(session_expiry.as_secs()).unwrap_or(u32::MAX),

@@ -107,9 +107,10 @@ impl Agent {
                 n => format!(", renewing {n} subscriptions"),
             },
         );
+        let clean_session = self.connection.clean_session();
         let shorter = negotiated
             .as_ref()
-            .and_then(|connack| words5::shorter_session(&self.client, connack));
+            .and_then(|connack| words5::shorter_session(&self.client, clean_session, connack));
         if let Some(line) = shorter.filter(|_| !again) {
             log::warn!("{line}");
         }
@@ -297,11 +298,12 @@ impl Agent {
         self.record(What::LinkUp);
         self.client.connected_at(now);
         let options = &self.client.options;
-        let terms = options.connect_terms();
+        let clean_session = self.connection.clean_session();
+        let terms = options.connect_terms(clean_session);
         let has_session = terms.is_none() || self.session.keeps_session(now);
         let connect = Connect {
             client_id: self.client.client_id(),
-            clean_session: self.connection.clean_session() || !has_session,
+            clean_session: clean_session || !has_session,
             // `Options::check` keeps it in range.
             keep_alive: u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX),
             last_will: options.last_will.as_ref(),

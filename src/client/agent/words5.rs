@@ -45,8 +45,12 @@ pub(super) fn refusal5(client: &Client, connack: &ConnAck5) -> Error {
 }
 
 /// The line that the broker keeps the session for a shorter time than was asked for, if it does.
-pub(super) fn shorter_session(client: &Client, connack: &ConnAck5) -> Option<String> {
-    let asked = client.options.connect_terms()?.session_expiry;
+pub(super) fn shorter_session(
+    client: &Client,
+    clean_session: bool,
+    connack: &ConnAck5,
+) -> Option<String> {
+    let asked = client.options.connect_terms(clean_session)?.session_expiry;
     let kept = connack.session_expiry?;
     (kept < asked).then(|| {
         format!(

@@ -1,6 +1,6 @@
 //! The session: the state that is kept from one link to the next, for how long, and the state that is not.
 
-use mqtt_connection_sharing::{Filter, Inbox, QoS, Ticket, WhenFull};
+use mqtt_connection_sharing::{Client, Filter, Inbox, QoS, Ticket, WhenFull};
 use mqtt_connection_sharing::{Outcome, Reason};
 
 use crate::harness::{Submit, ack, leave, recorded};
@@ -19,6 +19,30 @@ fn subscribed(running: &Running, link: &mut Connection) -> Inbox {
     link.send(&answers5(0x90, 1, &[2]));
     assert!(told(ticket).is_delivered());
     inbox
+}
+
+/// A loop that is opened with a clean session leaves none behind, whatever the options say: without a session expiry it
+/// ends with its connection [MQTT 5, 3.1.2.11.2].
+#[test]
+fn a_loop_with_a_clean_session_asks_for_none_that_is_kept() {
+    const CLEAN_CONNECT: &[u8] =
+        b"\x10\x1c\x00\x04MQTT\x05\x02\x00\x3c\x0b\x21\x01\x00\x27\x00\x04\x00\x00\x22\x00\x08\x00\x04loop";
+    let mut broker = ScriptedBroker::bind();
+    let client = Client::new(options5(&broker)).unwrap();
+    let (agent, handle) = client.open_clean();
+    let ended = std::thread::spawn(move || agent.run());
+    let mut greeted = || {
+        let mut link = broker.accept();
+        link.expect_bytes(CLEAN_CONNECT);
+        link.send(ACCEPTED5);
+        link
+    };
+    greeted().close();
+    let mut link = greeted();
+    drop(handle);
+    assert_eq!(link.read_to_end(), [b"\xe0\x00"]);
+    link.close();
+    assert!(ended.join().unwrap().result.is_ok());
 }
 
 /// Leaves a message in each state in which something can be in flight: sent and not acknowledged, with QoS 1
