@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::support::schema::Schema;
+use crate::support::translated::Translator;
+use crate::support::wire::hex;
 use crate::support::{
     Connection, Event, Mosquitto, Program, ScriptedBroker, wait_until, wait_until_refused,
 };
@@ -269,4 +271,67 @@ fn the_schema_of_the_output_catches_each_offence() {
     assert!(!both.offences(&json!(1)).is_empty(), "it fits two forms");
     let unknown = Schema::new(json!({"maxLength": 1}));
     assert!(catch_unwind(AssertUnwindSafe(|| unknown.offences(&json!("a")))).is_err());
+}
+
+/// A script in packets of MQTT 3.1.1 says the same on a connection of MQTT 5, and understands the same.
+#[test]
+fn packets_are_translated_from_one_version_to_the_other() {
+    let mut translator = Translator::default();
+    let same: [&[u8]; 3] = [b"\x40\x02\x00\x07", b"\xc0\x00", b"\xe0\x00"];
+    let pairs: [(&[u8], &[u8]); 11] = [
+        (
+            b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01c",
+            b"\x10\x0e\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x01c",
+        ),
+        // A session that is kept, and a will.
+        (
+            b"\x10\x13\x00\x04MQTT\x04\x04\x00\x3c\x00\x01c\x00\x01w\x00\x01x",
+            b"\x10\x1a\x00\x04MQTT\x05\x04\x00\x3c\x05\x11\xff\xff\xff\xff\x00\x01c\x00\x00\x01w\x00\x01x",
+        ),
+        (b"\x20\x02\x01\x00", b"\x20\x03\x01\x00\x00"),
+        (b"\x20\x02\x00\x05", b"\x20\x03\x00\x87\x00"),
+        (b"\x30\x04\x00\x01tx", b"\x30\x05\x00\x01t\x00x"),
+        (
+            b"\x3a\x06\x00\x01t\x00\x07x",
+            b"\x3a\x07\x00\x01t\x00\x07\x00x",
+        ),
+        (
+            b"\x82\x06\x00\x01\x00\x01f\x01",
+            b"\x82\x07\x00\x01\x00\x00\x01f\x01",
+        ),
+        (b"\x90\x04\x00\x01\x01\x80", b"\x90\x05\x00\x01\x00\x01\x80"),
+        (
+            b"\xa2\x08\x00\x01\x00\x01f\x00\x01g",
+            b"\xa2\x09\x00\x01\x00\x00\x01f\x00\x01g",
+        ),
+        // A code for each filter of the UNSUBSCRIBE above.
+        (b"\xb0\x02\x00\x01", b"\xb0\x05\x00\x01\x00\x00\x00"),
+        // One that nobody has asked for.
+        (b"\xb0\x02\x00\x09", b"\xb0\x04\x00\x09\x00\x00"),
+    ];
+    let pairs = pairs.into_iter().chain(same.map(|packet| (packet, packet)));
+    for (of_3, of_5) in pairs {
+        assert_eq!(hex(&translator.outgoing(of_3)), hex(of_5));
+        assert_eq!(hex(&translator.incoming(of_5)), hex(of_3));
+    }
+    // MQTT 3.1.1 has no word for the rest of these.
+    for (of_5, of_3) in [
+        (
+            &b"\x30\x0a\x00\x01t\x05\x02\x00\x00\x00\x3cx"[..],
+            &b"\x30\x04\x00\x01tx"[..],
+        ),
+        (
+            b"\x82\x09\x00\x01\x02\x0b\x01\x00\x01f\x2d",
+            b"\x82\x06\x00\x01\x00\x01f\x01",
+        ),
+        (b"\x40\x04\x00\x07\x10\x00", b"\x40\x02\x00\x07"),
+        (b"\x70\x04\x00\x07\x92\x00", b"\x70\x02\x00\x07"),
+        (b"\xe0\x02\x00\x00", b"\xe0\x00"),
+    ] {
+        assert_eq!(hex(&translator.incoming(of_5)), hex(of_3));
+    }
+    for refusal in [&b"\x40\x03\x00\x07\x87"[..], b"\xe0\x01\x82"] {
+        let translated = catch_unwind(|| Translator::default().incoming(refusal));
+        assert!(translated.is_err(), "{}", hex(refusal));
+    }
 }

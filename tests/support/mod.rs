@@ -31,6 +31,8 @@ pub mod scripted5;
 pub mod secrets;
 pub mod storm;
 pub mod tmux;
+pub mod translated;
+pub mod versions;
 pub mod wire;
 pub mod witness;
 
@@ -56,6 +58,7 @@ pub use program::{Finished, Program, Running};
 pub use proxy::Proxy;
 pub use report::Report;
 pub use scripted::{Connection, Event, ScriptedBroker};
+pub(crate) use versions::in_both_versions;
 
 /// A test fails after it has waited this long in vain. Generous, because a loaded machine must not fail
 /// a correct program.

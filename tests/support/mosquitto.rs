@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::certs::{self, Certs, Pair};
 use super::scripted::Connection;
+use super::versions;
 use super::{HANG, wait_for, wait_until};
 
 /// Another process may take a port between its reservation and its use. If that happens more often than
@@ -167,9 +168,9 @@ impl Mosquitto {
         self.arguments_as(self.certs.client())
     }
 
-    /// The program's arguments to reach it with another certificate.
+    /// The program's arguments to reach it with another certificate, and for the version of MQTT of the suite.
     pub fn arguments_as(&self, identity: &Pair) -> Vec<OsString> {
-        vec![
+        let mut arguments: Vec<OsString> = vec![
             "--endpoint".into(),
             format!("127.0.0.1:{}", self.port).into(),
             "--ca-file".into(),
@@ -178,7 +179,9 @@ impl Mosquitto {
             identity.cert.clone().into(),
             "--key".into(),
             identity.key.clone().into(),
-        ]
+        ];
+        arguments.extend(versions::arguments().into_iter().map(OsString::from));
+        arguments
     }
 
     /// The program's arguments to reach it with the client's certificate through another endpoint, such

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::options::{Identity, Options, Security, TlsOptions};
 use mqtt_connection_sharing::{Client, Ended, Handle, Inbox, InboxMessage};
-use mqtt_connection_sharing::{Filter, Publish, QoS};
-use mqtt_connection_sharing::{Outcome, Stats, Ticket};
+use mqtt_connection_sharing::{Filter, Protocol, Publish, QoS};
+use mqtt_connection_sharing::{Outcome, ReasonCode, Stats, Ticket};
 use rumqttc::mqttbytes::{self, v4};
 
 use super::{Certs, Connection, HANG, ScriptedBroker, wait_for};
@@ -25,11 +25,12 @@ pub const LOOP_THREAD: &str = "loop";
 /// Longer than any test runs.
 pub const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// Options for this broker. The loop reconnects quickly and without end, and no other time limit of the
+/// Options for this broker and its version of MQTT. The loop reconnects quickly and without end, and no other time limit of the
 /// loop is over before the test has failed.
 pub fn options(broker: &ScriptedBroker) -> Options {
     let mut options = Options::new("127.0.0.1", "loop");
     options.port = broker.port();
+    options.protocol = broker.protocol();
     options.security = Security::Plain;
     options.connect_interval = Duration::ZERO;
     options.connect_timeout = NEVER;
@@ -253,6 +254,18 @@ pub fn all_told(tickets: impl IntoIterator<Item = Ticket>) -> Vec<Outcome> {
     tickets.into_iter().map(tell).collect()
 }
 
+/// Checks that the broker refused a SUBSCRIBE and granted this. With MQTT 5 the outcome has the first failure's code.
+#[track_caller]
+pub fn expect_refused(outcome: Outcome, protocol: Protocol, granted: &[Option<QoS>]) {
+    let Outcome::Refused { granted: told, .. } = &outcome else {
+        panic!("expected it to be refused: {outcome:?}");
+    };
+    assert_eq!(told, granted);
+    let code = outcome.answer().map(|answer| answer.code);
+    let expected = (protocol == Protocol::V5).then_some(ReasonCode::new(0x80));
+    assert_eq!(code, expected);
+}
+
 /// How often a command was sent until it was acknowledged.
 #[track_caller]
 pub fn attempts(outcome: Outcome) -> u32 {
@@ -284,11 +297,9 @@ pub fn message(topic: &str, id: impl Into<Option<u16>>, payload: &str) -> v4::Pa
 /// Sends packets in one piece.
 #[track_caller]
 pub fn send_at_once(link: &mut Connection, packets: impl IntoIterator<Item = v4::Packet>) {
-    let mut bytes = bytes::BytesMut::new();
-    for packet in packets {
-        packet.write(&mut bytes, usize::MAX).expect("a packet");
-    }
-    link.send(&bytes);
+    let packets = packets.into_iter().map(|packet| link.encoded(packet));
+    let bytes: Vec<_> = packets.collect();
+    link.send(&bytes.concat());
 }
 
 /// Answers everything as an honest broker would, until DISCONNECT; returns the packets before it.

@@ -3,6 +3,8 @@
 //! Plain TCP on 127.0.0.1, on a port that the system chooses. Nothing happens by itself: the test, or a
 //! thread that it starts with [`ScriptedBroker::in_thread`], accepts each connection and reads and sends
 //! each packet. The broker records every byte it receives, for checks of the wire itself.
+//!
+//! Scripts are written in packets of MQTT 3.1.1. On the wire they are those of the broker's version.
 
 use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
@@ -12,9 +14,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use mqtt_connection_sharing::Protocol;
 use native_tls::TlsStream;
 use rumqttc::mqttbytes::{self, v4};
 
+use super::translated::Translator;
 use super::{HANG, look_for};
 
 /// Larger than any packet of a test.
@@ -33,14 +37,20 @@ macro_rules! expect_packet {
 pub struct ScriptedBroker {
     listener: TcpListener,
     port: u16,
+    protocol: Protocol,
     recordings: Vec<Recording>,
 }
 
 type Recording = Arc<Mutex<Vec<u8>>>;
 
 impl ScriptedBroker {
-    /// Listens. The system keeps connections waiting until the test accepts them.
+    /// Listens, and speaks MQTT 3.1.1. The system keeps connections waiting until the test accepts them.
     pub fn bind() -> ScriptedBroker {
+        ScriptedBroker::speaking(Protocol::V3_1_1)
+    }
+
+    /// As [`ScriptedBroker::bind`], for this version of MQTT.
+    pub fn speaking(protocol: Protocol) -> ScriptedBroker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
         // Accepting has no time limit of its own, so the test polls.
         listener.set_nonblocking(true).expect("a listener to poll");
@@ -48,6 +58,7 @@ impl ScriptedBroker {
         ScriptedBroker {
             listener,
             port,
+            protocol,
             recordings: Vec::new(),
         }
     }
@@ -83,7 +94,7 @@ impl ScriptedBroker {
         })?;
         // On some systems the stream inherits the listener's mode.
         stream.set_nonblocking(false).expect("a blocking stream");
-        let connection = Connection::over(stream);
+        let connection = Connection::speaking(self.protocol, stream);
         self.recordings.push(Arc::clone(&connection.received));
         Some(connection)
     }
@@ -105,6 +116,11 @@ impl ScriptedBroker {
     /// The TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The version of MQTT on its connections.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// The `--endpoint` argument that reaches it.
@@ -129,23 +145,31 @@ pub enum Event {
     Silence,
 }
 
-/// One side of a connection that speaks MQTT 3.1.1 in packets or in bytes: the broker's side, or a
+/// One side of a connection that speaks MQTT in packets of 3.1.1 or in bytes: the broker's side, or a
 /// client's with [`super::Mosquitto::client`].
 pub struct Connection<S: Stream = TcpStream> {
     stream: S,
+    /// With MQTT 5.
+    translator: Option<Translator>,
     pub(super) unread: BytesMut,
     last_raw: Vec<u8>,
     received: Recording,
 }
 
 impl<S: Stream> Connection<S> {
-    /// Takes over a connected stream.
+    /// Takes over a connected stream, for MQTT 3.1.1.
     pub fn over(stream: S) -> Connection<S> {
+        Connection::speaking(Protocol::V3_1_1, stream)
+    }
+
+    /// As [`Connection::over`], for this version of MQTT.
+    pub fn speaking(protocol: Protocol, stream: S) -> Connection<S> {
         let tcp = stream.tcp();
         tcp.set_nodelay(true).expect("TCP_NODELAY");
         tcp.set_write_timeout(Some(HANG)).expect("a write limit");
         Connection {
             stream,
+            translator: (protocol == Protocol::V5).then(Translator::default),
             unread: BytesMut::new(),
             last_raw: Vec::new(),
             received: Recording::default(),
@@ -190,11 +214,21 @@ impl<S: Stream> Connection<S> {
 
     #[track_caller]
     pub fn send_packet(&mut self, packet: v4::Packet) {
+        let bytes = self.encoded(packet);
+        self.send(&bytes);
+    }
+
+    /// The bytes of a packet on this connection.
+    #[track_caller]
+    pub fn encoded(&mut self, packet: v4::Packet) -> Vec<u8> {
         let mut bytes = BytesMut::new();
         if let Err(error) = packet.write(&mut bytes, MAX_PACKET) {
             panic!("cannot encode {packet:?}: {error}");
         }
-        self.send(&bytes);
+        match &mut self.translator {
+            None => bytes.to_vec(),
+            Some(translator) => translator.outgoing(&bytes),
+        }
     }
 
     #[track_caller]
@@ -385,7 +419,11 @@ impl<S: Stream> Connection<S> {
             Err(error) => panic!("expected MQTT, came: {error}, {:02x?}", &self.unread[..]),
         };
         let raw = self.unread.split_to(header.frame_length());
-        match v4::Packet::read(&mut raw.clone(), MAX_PACKET) {
+        let mut bytes = match &mut self.translator {
+            None => raw.clone(),
+            Some(translator) => BytesMut::from(&translator.incoming(&raw)[..]),
+        };
+        match v4::Packet::read(&mut bytes, MAX_PACKET) {
             Ok(packet) => Some((packet, raw.to_vec())),
             Err(error) => panic!("expected MQTT, came: {error}, {:02x?}", &raw[..]),
         }
