@@ -14,11 +14,22 @@ use std::time::Duration;
 
 use crate::support::lines::LINES;
 use crate::support::running::{NEVER, Running, message, options, promptly, send_at_once, told};
-use crate::support::{HANG, ScriptedBroker};
+use crate::support::{HANG, ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Batch, InboxError, Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{
+    Batch, InboxError, Outcome, Protocol, Reason, RejectReason, WhenFull,
+};
 use mqtt_connection_sharing::{Filter, Publish, QoS, wait_any};
 use smol::LocalExecutor;
+
+in_both_versions! {
+    tasks_that_wait_for_room_leave_their_thread_to_others,
+    each_command_has_a_form_for_tasks,
+    a_time_out_drops_a_message_that_waits_for_room_and_never_sends_it,
+    the_end_of_the_loop_ends_everything_that_is_awaited,
+    a_waker_that_panics_is_logged_and_the_loop_goes_on,
+    a_callback_awaits_without_waiting,
+}
 
 fn qos1(payload: &str) -> Publish {
     Publish::new("a", QoS::AtLeastOnce, payload.to_owned())
@@ -44,10 +55,9 @@ fn narrow(broker: &ScriptedBroker) -> Options {
     options
 }
 
-#[test]
-fn tasks_that_wait_for_room_leave_their_thread_to_others() {
+fn tasks_that_wait_for_room_leave_their_thread_to_others(protocol: Protocol) {
     const TASKS: usize = 20;
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(narrow(&broker), &mut broker);
     let handle = running.handle().clone();
     let executor = LocalExecutor::new();
@@ -82,9 +92,8 @@ fn tasks_that_wait_for_room_leave_their_thread_to_others() {
     running.terminate(link);
 }
 
-#[test]
-fn each_command_has_a_form_for_tasks() {
-    let mut broker = ScriptedBroker::bind();
+fn each_command_has_a_form_for_tasks(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let handle = running.handle().clone();
     let (tell, told_all) = channel();
@@ -143,9 +152,8 @@ fn each_command_has_a_form_for_tasks() {
     running.terminate(link);
 }
 
-#[test]
-fn a_time_out_drops_a_message_that_waits_for_room_and_never_sends_it() {
-    let mut broker = ScriptedBroker::bind();
+fn a_time_out_drops_a_message_that_waits_for_room_and_never_sends_it(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(narrow(&broker), &mut broker);
     let handle = running.handle();
     let first = running.publish("a", "first");
@@ -175,9 +183,8 @@ fn a_time_out_drops_a_message_that_waits_for_room_and_never_sends_it() {
     running.terminate(link);
 }
 
-#[test]
-fn the_end_of_the_loop_ends_everything_that_is_awaited() {
-    let mut broker = ScriptedBroker::bind();
+fn the_end_of_the_loop_ends_everything_that_is_awaited(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(narrow(&broker), &mut broker);
     let handle = running.handle().clone();
     let inbox = handle.inbox(1, WhenFull::WaitAside);
@@ -223,11 +230,10 @@ fn poll_with_a_bomb<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(&waker))
 }
 
-#[test]
-fn a_waker_that_panics_is_logged_and_the_loop_goes_on() {
+fn a_waker_that_panics_is_logged_and_the_loop_goes_on(protocol: Protocol) {
     LINES.start();
     let from = LINES.count();
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(narrow(&broker), &mut broker);
     let handle = running.handle().clone();
     let inbox = handle.inbox(1, WhenFull::WaitAside);
@@ -260,9 +266,8 @@ fn a_waker_that_panics_is_logged_and_the_loop_goes_on() {
     running.terminate(link);
 }
 
-#[test]
-fn a_callback_awaits_without_waiting() {
-    let mut broker = ScriptedBroker::bind();
+fn a_callback_awaits_without_waiting(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(narrow(&broker), &mut broker);
     let handle = running.handle().clone();
     let (tell, learned) = channel();

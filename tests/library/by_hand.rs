@@ -7,10 +7,24 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::running::{Running, message, next, options, send_at_once, send_unsuback, told};
-use crate::support::{Connection, Event, HANG, ScriptedBroker};
-use mqtt_connection_sharing::{ByHand, EventKind, Handle, Inbox, InboxError, Message};
+use crate::support::{Connection, Event, HANG, ScriptedBroker, in_both_versions};
+use mqtt_connection_sharing::{ByHand, EventKind, Handle, Inbox, InboxError, Message, Protocol};
 use mqtt_connection_sharing::{Client, Filter, QoS, RejectReason, Unacknowledged, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
+
+in_both_versions! {
+    what_is_done_is_acknowledged_in_the_order_of_arrival,
+    qos_2_withholds_pubrec_and_qos_0_has_nothing_to_acknowledge,
+    a_message_for_several_inboxes_is_acknowledged_when_all_have_accepted_it,
+    what_is_dropped_undone_is_offered_again_and_told_after_a_while,
+    a_panic_in_mid_work_loses_nothing_and_the_next_thread_takes_over,
+    a_thread_that_catches_a_panic_gets_the_message_again,
+    after_a_lost_link_a_redelivery_is_acknowledged_and_not_offered,
+    an_identifier_that_is_used_anew_is_a_message_of_its_own,
+    a_lost_session_costs_no_message_that_has_come,
+    what_is_done_before_terminate_is_acknowledged_and_nothing_else,
+    a_client_whose_handles_are_dropped_acknowledges_nothing,
+}
 
 /// Short enough to wait for, long enough for a wrong packet to come.
 const A_MOMENT: Duration = Duration::from_millis(30);
@@ -48,9 +62,8 @@ fn expect_pubacks(link: &mut Connection, ids: impl IntoIterator<Item = u16>) {
     }
 }
 
-#[test]
-fn what_is_done_is_acknowledged_in_the_order_of_arrival() {
-    let mut broker = ScriptedBroker::bind();
+fn what_is_done_is_acknowledged_in_the_order_of_arrival(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     let quick = running.handle().inbox(10, WhenFull::WaitAside);
     running.subscribe(&mut link, &quick, "quick");
@@ -70,9 +83,8 @@ fn what_is_done_is_acknowledged_in_the_order_of_arrival() {
     assert_eq!(running.terminate(link).1.connects, 1);
 }
 
-#[test]
-fn qos_2_withholds_pubrec_and_qos_0_has_nothing_to_acknowledge() {
-    let mut broker = ScriptedBroker::bind();
+fn qos_2_withholds_pubrec_and_qos_0_has_nothing_to_acknowledge(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(
         &mut link,
@@ -94,9 +106,8 @@ fn qos_2_withholds_pubrec_and_qos_0_has_nothing_to_acknowledge() {
     running.terminate(link);
 }
 
-#[test]
-fn a_message_for_several_inboxes_is_acknowledged_when_all_have_accepted_it() {
-    let mut broker = ScriptedBroker::bind();
+fn a_message_for_several_inboxes_is_acknowledged_when_all_have_accepted_it(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, first) = online(&mut broker, "a");
     let second = running.handle().inbox_by_hand(10, ByHand::default());
     let quick = running.handle().inbox(10, WhenFull::WaitAside);
@@ -113,9 +124,8 @@ fn a_message_for_several_inboxes_is_acknowledged_when_all_have_accepted_it() {
     running.terminate(link);
 }
 
-#[test]
-fn what_is_dropped_undone_is_offered_again_and_told_after_a_while() {
-    let mut broker = ScriptedBroker::bind();
+fn what_is_dropped_undone_is_offered_again_and_told_after_a_while(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     let events = running.handle().events();
     send_at_once(&mut link, [message("a", 1, "x")]);
@@ -138,9 +148,8 @@ fn what_is_dropped_undone_is_offered_again_and_told_after_a_while() {
 }
 
 /// The thread drops what it has in its hands, and then its inbox. Another thread takes its place.
-#[test]
-fn a_panic_in_mid_work_loses_nothing_and_the_next_thread_takes_over() {
-    let mut broker = ScriptedBroker::bind();
+fn a_panic_in_mid_work_loses_nothing_and_the_next_thread_takes_over(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(
         &mut link,
@@ -171,9 +180,8 @@ fn a_panic_in_mid_work_loses_nothing_and_the_next_thread_takes_over() {
 }
 
 /// Where only the work panics, the same inbox gets the message again.
-#[test]
-fn a_thread_that_catches_a_panic_gets_the_message_again() {
-    let mut broker = ScriptedBroker::bind();
+fn a_thread_that_catches_a_panic_gets_the_message_again(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(&mut link, [message("a", 1, "x")]);
     let message = take(&inbox);
@@ -191,14 +199,13 @@ fn a_thread_that_catches_a_panic_gets_the_message_again() {
 
 /// 1 is done while there is no link, 2 and 3 on the next one, before and after they come again. 4 is in the inbox
 /// meanwhile.
-#[test]
-fn after_a_lost_link_a_redelivery_is_acknowledged_and_not_offered() {
+fn after_a_lost_link_a_redelivery_is_acknowledged_and_not_offered(protocol: Protocol) {
     for qos in [mqttbytes::QoS::AtLeastOnce, mqttbytes::QoS::ExactlyOnce] {
         let answer = |link: &mut Connection| match qos {
             mqttbytes::QoS::AtLeastOnce => link.expect_puback().pkid,
             _ => link.expect_pubrec().pkid,
         };
-        let mut broker = ScriptedBroker::bind();
+        let mut broker = ScriptedBroker::speaking(protocol);
         let (running, mut link, inbox) = online(&mut broker, "a");
         send_at_once(&mut link, (1..=4).map(|id| publish(id, qos, false)));
         let [one, two, three] = [take(&inbox), take(&inbox), take(&inbox)];
@@ -227,9 +234,8 @@ fn after_a_lost_link_a_redelivery_is_acknowledged_and_not_offered() {
     }
 }
 
-#[test]
-fn an_identifier_that_is_used_anew_is_a_message_of_its_own() {
-    let mut broker = ScriptedBroker::bind();
+fn an_identifier_that_is_used_anew_is_a_message_of_its_own(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(&mut link, [message("a", 1, "x")]);
     let old = take(&inbox);
@@ -247,9 +253,8 @@ fn an_identifier_that_is_used_anew_is_a_message_of_its_own() {
 }
 
 /// A broker that forgot the session sends nothing again. The loop still offers what was dropped undone.
-#[test]
-fn a_lost_session_costs_no_message_that_has_come() {
-    let mut broker = ScriptedBroker::bind();
+fn a_lost_session_costs_no_message_that_has_come(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(&mut link, [message("a", 1, "x"), message("a", 2, "y")]);
     let message = take(&inbox);
@@ -292,9 +297,8 @@ fn a_session_that_is_not_kept_is_refused_before_anything_is_sent() {
     refused(&open.1);
 }
 
-#[test]
-fn what_is_done_before_terminate_is_acknowledged_and_nothing_else() {
-    let mut broker = ScriptedBroker::bind();
+fn what_is_done_before_terminate_is_acknowledged_and_nothing_else(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(
         &mut link,
@@ -316,9 +320,8 @@ fn what_is_done_before_terminate_is_acknowledged_and_nothing_else() {
     assert!(matches!(inbox.recv(), Err(InboxError::Closed)));
 }
 
-#[test]
-fn a_client_whose_handles_are_dropped_acknowledges_nothing() {
-    let mut broker = ScriptedBroker::bind();
+fn a_client_whose_handles_are_dropped_acknowledges_nothing(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (mut running, mut link, inbox) = online(&mut broker, "a");
     send_at_once(&mut link, [message("a", 1, "x"), message("a", 2, "y")]);
     let message = take(&inbox);
@@ -330,6 +333,7 @@ fn a_client_whose_handles_are_dropped_acknowledges_nothing() {
     drop((message, inbox));
 }
 
+/// With MQTT 5 the receive maximum bounds them (`tests/conformance/v5/received.rs`).
 #[test]
 fn messages_in_the_hands_of_threads_are_among_the_bytes_that_are_bounded() {
     const PAYLOAD: usize = 255 * 1024;

@@ -1,6 +1,7 @@
 //! Messages that a kept session had stored, and that come before the threads have subscribed: a subscription counts
 //! from the moment it is pushed, and what matches none waits for one for a while. The real loop against a scripted
-//! broker.
+//! broker. MQTT 5 has no such messages: a process has no state of an earlier one, and begins a new session
+//! [MQTT-3.2.2-4].
 
 use std::time::Duration;
 

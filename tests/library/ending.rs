@@ -3,17 +3,35 @@
 //!
 //! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
+// The functions that are tests in both versions have no attribute by which clippy knows tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::support::running::{
     NEVER, Running, all_told, attempts, message, options, promptly, send_at_once, told,
 };
-use crate::support::{BlackHole, Connection, HANG, LARGE, ScriptedBroker};
+use crate::support::{BlackHole, Connection, HANG, LARGE, ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
+use mqtt_connection_sharing::{Outcome, Protocol, Reason, RejectReason, WhenFull};
 use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
+
+in_both_versions! {
+    disconnect_follows_queued_commands_and_reconnect_resumes_later_ones,
+    disconnect_while_the_link_is_down_stays_offline_until_reconnect,
+    reconnect_overtakes_a_full_queue,
+    terminate_finishes_commands_queued_and_in_flight,
+    row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered,
+    a_second_terminate_brings_the_end_nearer,
+    terminate_ends_a_loop_whose_broker_reads_nothing,
+    terminate_ends_the_wait_for_the_next_attempt,
+    terminate_ends_the_wait_for_connack,
+    terminate_ends_an_offline_loop,
+    the_loop_ends_when_the_last_handle_is_dropped,
+    a_broker_that_sends_on_after_disconnect_and_does_not_close_is_left,
+}
 
 /// Options with which the next attempt after a lost link is further away than any test waits.
 fn no_second_attempt(broker: &ScriptedBroker) -> Options {
@@ -31,9 +49,8 @@ fn expect_disconnect_and_end(mut link: Connection) {
     link.close();
 }
 
-#[test]
-fn disconnect_follows_queued_commands_and_reconnect_resumes_later_ones() {
-    let mut broker = ScriptedBroker::bind();
+fn disconnect_follows_queued_commands_and_reconnect_resumes_later_ones(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 1;
     let (running, mut link) = Running::online_with(options, &mut broker);
@@ -75,9 +92,8 @@ fn disconnect_follows_queued_commands_and_reconnect_resumes_later_ones() {
     running.terminate(link);
 }
 
-#[test]
-fn disconnect_while_the_link_is_down_stays_offline_until_reconnect() {
-    let mut broker = ScriptedBroker::bind();
+fn disconnect_while_the_link_is_down_stays_offline_until_reconnect(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
     link.close();
     running.take_a_turn();
@@ -86,9 +102,8 @@ fn disconnect_while_the_link_is_down_stays_offline_until_reconnect() {
     running.drop_all_and_join();
 }
 
-#[test]
-fn reconnect_overtakes_a_full_queue() {
-    let mut broker = ScriptedBroker::bind();
+fn reconnect_overtakes_a_full_queue(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 1;
     options.command_queue = 1;
@@ -108,9 +123,8 @@ fn reconnect_overtakes_a_full_queue() {
     running.terminate(link);
 }
 
-#[test]
-fn terminate_finishes_commands_queued_and_in_flight() {
-    let mut broker = ScriptedBroker::bind();
+fn terminate_finishes_commands_queued_and_in_flight(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 1;
     let (running, mut link) = Running::online_with(options, &mut broker);
@@ -139,9 +153,8 @@ fn terminate_finishes_commands_queued_and_in_flight() {
     assert_eq!(late, Outcome::Cancelled(Reason::Terminated));
 }
 
-#[test]
-fn row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered() {
-    let mut broker = ScriptedBroker::bind();
+fn row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 2;
     let (running, mut link) = Running::online_with(options, &mut broker);
@@ -162,9 +175,8 @@ fn row_18_when_the_grace_is_over_the_rest_is_cancelled_or_perhaps_delivered() {
     assert_eq!(handle.ping().unwrap_err().reason, RejectReason::Terminated);
 }
 
-#[test]
-fn a_second_terminate_brings_the_end_nearer() {
-    let mut broker = ScriptedBroker::bind();
+fn a_second_terminate_brings_the_end_nearer(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let stuck = running.publish("a", "x");
     link.expect_publish();
@@ -182,9 +194,8 @@ fn a_second_terminate_brings_the_end_nearer() {
     assert_eq!(stuck, Outcome::PerhapsDelivered(Reason::Terminated));
 }
 
-#[test]
-fn terminate_ends_a_loop_whose_broker_reads_nothing() {
-    let mut broker = ScriptedBroker::bind();
+fn terminate_ends_a_loop_whose_broker_reads_nothing(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, link) = Running::online(&mut broker);
     // More than the system buffers for a broker that does not read: the link takes the beginning of it.
     let message = Publish::new("a", QoS::AtMostOnce, vec![b'x'; LARGE]);
@@ -198,9 +209,8 @@ fn terminate_ends_a_loop_whose_broker_reads_nothing() {
     drop(link);
 }
 
-#[test]
-fn terminate_ends_the_wait_for_the_next_attempt() {
-    let mut broker = ScriptedBroker::bind();
+fn terminate_ends_the_wait_for_the_next_attempt(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     for grace in [NEVER, Duration::ZERO] {
         let (running, link) = Running::online_with(no_second_attempt(&broker), &mut broker);
         link.close();
@@ -224,9 +234,8 @@ fn terminate_ends_the_wait_for_the_next_attempt() {
     assert_eq!(outcomes[1], Outcome::Cancelled(Reason::Terminated));
 }
 
-#[test]
-fn terminate_ends_the_wait_for_connack() {
-    let mut broker = ScriptedBroker::bind();
+fn terminate_ends_the_wait_for_connack(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     for commands in [0, 1] {
         let running = Running::start(options(&broker));
         let mut link = broker.accept();
@@ -271,9 +280,8 @@ fn stop_requests_end_a_tcp_connect() {
     }
 }
 
-#[test]
-fn terminate_ends_an_offline_loop() {
-    let mut broker = ScriptedBroker::bind();
+fn terminate_ends_an_offline_loop(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, link) = Running::online(&mut broker);
     let disconnect = running.handle().disconnect();
     expect_disconnect_and_end(link);
@@ -286,10 +294,9 @@ fn terminate_ends_an_offline_loop() {
     assert_eq!(waiting, Outcome::Cancelled(Reason::Terminated));
 }
 
-#[test]
-fn the_loop_ends_when_the_last_handle_is_dropped() {
+fn the_loop_ends_when_the_last_handle_is_dropped(protocol: Protocol) {
     // Online, with a message in flight, which the loop finishes.
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (mut running, mut link) = Running::online(&mut broker);
     let clone = running.handle().clone();
     let inbox = clone.inbox(1, WhenFull::WaitAside);
@@ -330,9 +337,8 @@ fn the_loop_ends_when_the_last_handle_is_dropped() {
     link.expect_closed();
 }
 
-#[test]
-fn a_broker_that_sends_on_after_disconnect_and_does_not_close_is_left() {
-    let mut broker = ScriptedBroker::bind();
+fn a_broker_that_sends_on_after_disconnect_and_does_not_close_is_left(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let disconnect = running.handle().disconnect();
     link.expect_disconnect();

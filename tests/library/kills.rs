@@ -1,5 +1,6 @@
 //! A program that acknowledges by hand is killed in the middle of its work, again and again: no message that was not done
-//! is lost. The example `by_hand` as a process of its own, against a Mosquitto over mutual TLS.
+//! is lost. The example `by_hand` as a process of its own, against a Mosquitto over mutual TLS. With MQTT 5 that cannot be:
+//! a process has no state of an earlier one, and begins a new session [MQTT-3.2.2-4].
 //!
 //! The long form: `KILLS=200 cargo test --test library kills -- --nocapture`
 

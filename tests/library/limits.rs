@@ -6,12 +6,18 @@
 
 use std::time::Duration;
 
-use crate::support::ScriptedBroker;
 use crate::support::running::{Running, options, told};
+use crate::support::{ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::limits::{Limit, Limits};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Protocol, Publish, QoS};
 use mqtt_connection_sharing::{Outcome, Reason, RejectReason, WhenFull};
+
+in_both_versions! {
+    publishes_beyond_a_limit_are_handed_back_with_its_name,
+    commands_that_mqtt_forbids_are_handed_back,
+    filters_beyond_a_limit_are_handed_back_with_its_name,
+}
 
 const QOS_1: QoS = QoS::AtLeastOnce;
 
@@ -22,9 +28,8 @@ fn aws(broker: &ScriptedBroker) -> Options {
     options
 }
 
-#[test]
-fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
-    let mut broker = ScriptedBroker::bind();
+fn publishes_beyond_a_limit_are_handed_back_with_its_name(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(aws(&broker), &mut broker);
     let publish = |topic: &str, qos, bytes| Publish::new(topic, qos, vec![b'x'; bytes]);
     for (publish, limit, words) in [
@@ -83,9 +88,8 @@ fn publishes_beyond_a_limit_are_handed_back_with_its_name() {
     assert_eq!(running.terminate(link).1.connects, 1);
 }
 
-#[test]
-fn commands_that_mqtt_forbids_are_handed_back() {
-    let mut broker = ScriptedBroker::bind();
+fn commands_that_mqtt_forbids_are_handed_back(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
     let long = "x".repeat(65_536);
@@ -151,9 +155,8 @@ fn an_invalid_host_is_refused_and_not_repeated() {
     }
 }
 
-#[test]
-fn filters_beyond_a_limit_are_handed_back_with_its_name() {
-    let mut broker = ScriptedBroker::bind();
+fn filters_beyond_a_limit_are_handed_back_with_its_name(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online_with(aws(&broker), &mut broker);
     let inbox = running.handle().inbox(1, WhenFull::WaitAside);
     let many = (0..51).map(|n| format!("f/{n}")).collect::<Vec<_>>();

@@ -4,12 +4,22 @@
 //!
 //! `row_NN` names the defect of the original program, in the project's table, that must not come back.
 
+// The functions that are tests in both versions have no attribute by which clippy knows tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::{Duration, Instant};
 
 use crate::support::running::{Running, all_told, attempts, options, promptly, serve, told};
-use crate::support::{Connection, Event, HANG, ScriptedBroker, look_for};
-use mqtt_connection_sharing::{Client, Outcome, Reason};
+use crate::support::{Connection, Event, HANG, ScriptedBroker, in_both_versions, look_for};
+use mqtt_connection_sharing::{Client, Outcome, Protocol, Reason};
 use rumqttc::mqttbytes::v4;
+
+in_both_versions! {
+    row_14_refusals_are_tried_again_up_to_the_limit_unless_they_are_permanent,
+    row_14_a_broker_that_never_answers_connect_is_tried_again,
+    row_19_an_idle_link_is_pinged_and_given_up_without_an_answer,
+    without_an_acknowledgment_in_time_the_link_is_made_anew,
+}
 
 const SUCCESS: v4::ConnectReturnCode = v4::ConnectReturnCode::Success;
 
@@ -56,11 +66,10 @@ fn row_14_links_that_do_not_last_are_made_anew_at_a_growing_distance() {
     }
 }
 
-#[test]
-fn row_14_refusals_are_tried_again_up_to_the_limit_unless_they_are_permanent() {
+fn row_14_refusals_are_tried_again_up_to_the_limit_unless_they_are_permanent(protocol: Protocol) {
     use v4::ConnectReturnCode::{NotAuthorized, ServiceUnavailable};
     for (code, connections) in [(ServiceUnavailable, 4), (NotAuthorized, 1)] {
-        let mut broker = ScriptedBroker::bind();
+        let mut broker = ScriptedBroker::speaking(protocol);
         let mut options = options(&broker);
         options.retry.attempts = 3;
         let running = Running::start(options);
@@ -81,9 +90,8 @@ fn row_14_refusals_are_tried_again_up_to_the_limit_unless_they_are_permanent() {
     }
 }
 
-#[test]
-fn row_14_a_broker_that_never_answers_connect_is_tried_again() {
-    let mut broker = ScriptedBroker::bind();
+fn row_14_a_broker_that_never_answers_connect_is_tried_again(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.connect_timeout = Duration::from_millis(300);
     let running = Running::start(options);
@@ -150,9 +158,8 @@ fn row_15_connects_keep_their_distance_also_from_one_loop_to_the_next() {
     script.join().unwrap();
 }
 
-#[test]
-fn row_19_an_idle_link_is_pinged_and_given_up_without_an_answer() {
-    let mut broker = ScriptedBroker::bind();
+fn row_19_an_idle_link_is_pinged_and_given_up_without_an_answer(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.keep_alive = Duration::from_secs(1);
     let (running, mut link) = Running::online_with(options, &mut broker);
@@ -167,9 +174,8 @@ fn row_19_an_idle_link_is_pinged_and_given_up_without_an_answer() {
     running.terminate(link);
 }
 
-#[test]
-fn without_an_acknowledgment_in_time_the_link_is_made_anew() {
-    let mut broker = ScriptedBroker::bind();
+fn without_an_acknowledgment_in_time_the_link_is_made_anew(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.ack_timeout = Duration::from_millis(300);
     let (running, mut link) = Running::online_with(options, &mut broker);

@@ -14,18 +14,26 @@ use std::time::{Duration, Instant};
 use crate::support::running::{
     NEVER, Running, all_told, attempts, message, next, options, promptly, send_at_once, told,
 };
-use crate::support::{HANG, ScriptedBroker};
-use mqtt_connection_sharing::{Batch, Outcome, Reason, RejectReason, Rejected, WhenFull};
+use crate::support::{HANG, ScriptedBroker, in_both_versions};
+use mqtt_connection_sharing::{Batch, Outcome, Protocol, Reason, RejectReason, Rejected, WhenFull};
 use mqtt_connection_sharing::{Publish, QoS};
 use rumqttc::mqttbytes::v4;
+
+in_both_versions! {
+    row_04_a_full_queue_does_not_stop_the_loops_own_work,
+    row_04_a_callback_that_publishes_into_a_full_queue_is_rejected_at_once,
+    row_05_everything_that_came_in_one_piece_is_handled,
+    row_12_a_full_window_makes_publishers_wait_and_is_never_exceeded,
+    after_the_block_time_a_full_queue_hands_the_message_back,
+    a_publish_that_never_waits_and_one_with_a_time_of_its_own,
+}
 
 fn qos1(topic: &str, payload: &str) -> Publish {
     Publish::new(topic, QoS::AtLeastOnce, payload.to_owned())
 }
 
-#[test]
-fn row_04_a_full_queue_does_not_stop_the_loops_own_work() {
-    let mut broker = ScriptedBroker::bind();
+fn row_04_a_full_queue_does_not_stop_the_loops_own_work(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 1;
     options.command_queue = 1;
@@ -60,9 +68,8 @@ fn row_04_a_full_queue_does_not_stop_the_loops_own_work() {
     running.terminate(link);
 }
 
-#[test]
-fn row_04_a_callback_that_publishes_into_a_full_queue_is_rejected_at_once() {
-    let mut broker = ScriptedBroker::bind();
+fn row_04_a_callback_that_publishes_into_a_full_queue_is_rejected_at_once(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 1;
     options.command_queue = 1;
@@ -144,10 +151,9 @@ fn a_batch_leaves_in_few_writes() {
     running.terminate(link);
 }
 
-#[test]
-fn row_05_everything_that_came_in_one_piece_is_handled() {
+fn row_05_everything_that_came_in_one_piece_is_handled(protocol: Protocol) {
     const COUNT: u16 = 500;
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(500, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "in");
@@ -161,9 +167,8 @@ fn row_05_everything_that_came_in_one_piece_is_handled() {
     running.terminate(link);
 }
 
-#[test]
-fn row_12_a_full_window_makes_publishers_wait_and_is_never_exceeded() {
-    let mut broker = ScriptedBroker::bind();
+fn row_12_a_full_window_makes_publishers_wait_and_is_never_exceeded(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_inflight = 2;
     options.command_queue = 1;
@@ -190,9 +195,8 @@ fn row_12_a_full_window_makes_publishers_wait_and_is_never_exceeded() {
     running.terminate(link);
 }
 
-#[test]
-fn after_the_block_time_a_full_queue_hands_the_message_back() {
-    let broker = ScriptedBroker::bind();
+fn after_the_block_time_a_full_queue_hands_the_message_back(protocol: Protocol) {
+    let broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.command_queue = 1;
     options.block_time = Duration::from_millis(50);
@@ -213,9 +217,8 @@ fn after_the_block_time_a_full_queue_hands_the_message_back() {
     assert!(told(end).is_delivered());
 }
 
-#[test]
-fn a_publish_that_never_waits_and_one_with_a_time_of_its_own() {
-    let broker = ScriptedBroker::bind();
+fn a_publish_that_never_waits_and_one_with_a_time_of_its_own(protocol: Protocol) {
+    let broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.command_queue = 2;
     options.block_time = NEVER;

@@ -1,24 +1,32 @@
 //! RETAIN in both directions: a message goes out with the flag that was asked for, also when it is sent
 //! again, and an incoming message says whether it was retained.
 
-use crate::support::running::{Running, attempts, security, told};
-use crate::support::{HANG, Mosquitto, ScriptedBroker};
+// The functions that are tests in both versions have no attribute by which clippy knows tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use crate::support::running::{Running, attempts, message, security, send_at_once, told};
+use crate::support::{HANG, Mosquitto, ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::WhenFull;
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Filter, Publish, QoS};
+use mqtt_connection_sharing::{Filter, Protocol, Publish, QoS};
+use rumqttc::mqttbytes::v4;
+
+in_both_versions! {
+    retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session,
+    an_incoming_message_says_whether_it_was_retained,
+}
 
 fn retained(topic: &str, qos: QoS, payload: &str) -> Publish {
     Publish::new(topic, qos, payload.to_owned()).with_retain(true)
 }
 
-#[test]
-fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session() {
+fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session(protocol: Protocol) {
     // QoS, and the first byte at first, again in the same session, and again in a new one.
     for (qos, first, resumed, anew) in [
         (QoS::AtLeastOnce, 0x33, 0x3b, Some(0x33)),
         (QoS::ExactlyOnce, 0x35, 0x3d, None),
     ] {
-        let mut broker = ScriptedBroker::bind();
+        let mut broker = ScriptedBroker::speaking(protocol);
         let (running, mut link) = Running::online(&mut broker);
         let ticket = running.handle().publish(retained("t", qos, "x")).unwrap();
         let publish = link.expect_publish();
@@ -42,7 +50,7 @@ fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session() {
         running.terminate(link);
     }
     // QoS 0 is sent once.
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let publish = retained("t", QoS::AtMostOnce, "x");
     let ticket = running.handle().publish(publish).unwrap();
@@ -52,14 +60,21 @@ fn retain_stays_on_what_is_sent_again_and_dup_is_set_only_within_a_session() {
     running.terminate(link);
 }
 
-#[test]
-fn an_incoming_message_says_whether_it_was_retained() {
-    let mut broker = ScriptedBroker::bind();
+fn an_incoming_message_says_whether_it_was_retained(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let inbox = running.handle().inbox(4, WhenFull::WaitAside);
     running.subscribe(&mut link, &inbox, "t");
-    link.send(b"\x31\x04\x00\x01tx\x30\x04\x00\x01ty\x33\x06\x00\x01t\x00\x01z");
-    for (payload, expected) in [("x", true), ("y", false), ("z", true)] {
+    let messages = [(None, "x", true), (None, "y", false), (Some(1), "z", true)];
+    let packets = messages.map(|(id, payload, retain)| {
+        let v4::Packet::Publish(mut publish) = message("t", id, payload) else {
+            unreachable!("a PUBLISH");
+        };
+        publish.retain = retain;
+        v4::Packet::Publish(publish)
+    });
+    send_at_once(&mut link, packets);
+    for (_, payload, expected) in messages {
         let message = inbox.recv_timeout(HANG).unwrap();
         assert_eq!(
             (message.payload(), message.retain()),

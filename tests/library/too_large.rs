@@ -1,11 +1,24 @@
 //! Messages above `max_packet_size`: each is read away and told, and the link stays.
 
+// The functions that are tests in both versions have no attribute by which clippy knows tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use crate::support::lines::LINES;
 use crate::support::running::{Running, message, next, options, send_at_once};
-use crate::support::{Connection, HANG, ScriptedBroker};
+use crate::support::{Connection, HANG, ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Filter, Inbox, InboxError, QoS, WhenFull};
+use mqtt_connection_sharing::{Filter, Inbox, InboxError, Protocol, QoS, WhenFull};
 use rumqttc::mqttbytes::{self, v4};
+
+in_both_versions! {
+    a_message_that_is_too_large_costs_nobody_the_link,
+    it_is_acknowledged_behind_its_last_byte_and_in_its_turn,
+    with_qos_2_it_is_known_until_it_is_released,
+    with_qos_0_it_is_counted_and_nothing_more,
+    each_inbox_that_it_is_for_is_told_and_no_other_one,
+    a_link_that_is_lost_while_it_comes_loses_nothing,
+    one_that_was_told_and_comes_again_is_told_once,
+}
 
 const LIMIT: usize = 256 * 1024;
 const LARGE: usize = 300_000;
@@ -56,11 +69,10 @@ fn told(inbox: &Inbox, on: &str) {
     assert!((LARGE..LARGE + 20).contains(&size), "{size}");
 }
 
-#[test]
-fn a_message_that_is_too_large_costs_nobody_the_link() {
+fn a_message_that_is_too_large_costs_nobody_the_link(protocol: Protocol) {
     LINES.start();
     let from = LINES.count();
-    let mut broker = ScriptedBroker::bind();
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
     send_at_once(&mut link, [large("t/large", 7), small("t/2", 8)]);
     assert_eq!(link.expect_puback().pkid, 7);
@@ -71,20 +83,18 @@ fn a_message_that_is_too_large_costs_nobody_the_link() {
     assert_eq!((stats.connects, stats.too_large), (1, 1));
     let lines = LINES.with(from, "t/large", "max_packet_size");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    let size = 1 + 3 + 2 + "t/large".len() + 2 + LARGE;
+    let properties = usize::from(protocol == Protocol::V5);
+    let size = 1 + 3 + 2 + "t/large".len() + 2 + properties + LARGE;
     for part in [size.to_string(), LIMIT.to_string()] {
         assert!(lines[0].contains(&part), "no {part} in {}", lines[0]);
     }
 }
 
-#[test]
-fn it_is_acknowledged_behind_its_last_byte_and_in_its_turn() {
-    let mut broker = ScriptedBroker::bind();
+fn it_is_acknowledged_behind_its_last_byte_and_in_its_turn(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
-    let mut bytes = bytes::BytesMut::new();
-    for packet in [small("t/1", 1), small("t/2", 2), large("t/3", 3)] {
-        packet.write(&mut bytes, usize::MAX).unwrap();
-    }
+    let packets = [small("t/1", 1), small("t/2", 2), large("t/3", 3)];
+    let mut bytes = packets.map(|packet| link.encoded(packet)).concat();
     let last = bytes.split_off(bytes.len() - 1);
     link.send(&bytes);
     // The first is in the inbox, the second waits aside.
@@ -102,9 +112,8 @@ fn it_is_acknowledged_behind_its_last_byte_and_in_its_turn() {
     running.terminate(link);
 }
 
-#[test]
-fn with_qos_2_it_is_known_until_it_is_released() {
-    let mut broker = ScriptedBroker::bind();
+fn with_qos_2_it_is_known_until_it_is_released(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
     for dup in [false, true] {
         send_at_once(&mut link, [large_2("t/1", 5, dup)]);
@@ -120,9 +129,8 @@ fn with_qos_2_it_is_known_until_it_is_released() {
     assert_eq!(running.terminate(link).1.too_large, 2);
 }
 
-#[test]
-fn with_qos_0_it_is_counted_and_nothing_more() {
-    let mut broker = ScriptedBroker::bind();
+fn with_qos_0_it_is_counted_and_nothing_more(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
     send_at_once(&mut link, [large("t/1", None), small("t/2", 2)]);
     assert_eq!(next(&inbox), "small");
@@ -131,9 +139,8 @@ fn with_qos_0_it_is_counted_and_nothing_more() {
     assert_eq!(running.terminate(link).1.too_large, 1);
 }
 
-#[test]
-fn each_inbox_that_it_is_for_is_told_and_no_other_one() {
-    let mut broker = ScriptedBroker::bind();
+fn each_inbox_that_it_is_for_is_told_and_no_other_one(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
     let [both, other] = ["t/+", "u"].map(|filter| {
         let inbox = running.handle().inbox(1, WhenFull::WaitAside);
@@ -151,12 +158,10 @@ fn each_inbox_that_it_is_for_is_told_and_no_other_one() {
     assert_eq!(running.terminate(link).1.too_large, 2);
 }
 
-#[test]
-fn a_link_that_is_lost_while_it_comes_loses_nothing() {
-    let mut broker = ScriptedBroker::bind();
+fn a_link_that_is_lost_while_it_comes_loses_nothing(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
-    let mut bytes = bytes::BytesMut::new();
-    large("t/1", 1).write(&mut bytes, usize::MAX).unwrap();
+    let bytes = link.encoded(large("t/1", 1));
     link.send(&bytes[..200_000]);
     link.close();
     let (mut link, _) = broker.accept_client(true);
@@ -166,9 +171,8 @@ fn a_link_that_is_lost_while_it_comes_loses_nothing() {
     assert_eq!(running.terminate(link).1.too_large, 1);
 }
 
-#[test]
-fn one_that_was_told_and_comes_again_is_told_once() {
-    let mut broker = ScriptedBroker::bind();
+fn one_that_was_told_and_comes_again_is_told_once(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link, inbox) = subscribed(&mut broker, |_| {});
     let again = |dup| {
         let v4::Packet::Publish(mut publish) = large("t/2", 2) else {

@@ -12,12 +12,22 @@ use std::time::{Duration, Instant};
 use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{
     AttemptStep, Client, ConnectionEvents, ConnectionState, EventKind, NoEvent, NotReached,
-    Outcome, Publish, QoS, Reason, WhenFull,
+    Outcome, Protocol, Publish, QoS, Reason, WhenFull,
 };
 use rumqttc::mqttbytes::v4;
 
 use crate::support::running::{Running, message, options, send_at_once, told};
-use crate::support::{Event, HANG, ScriptedBroker, wait_for};
+use crate::support::{Event, HANG, ScriptedBroker, in_both_versions, wait_for};
+
+in_both_versions! {
+    the_way_of_a_connection_from_the_first_attempt_to_the_end,
+    a_link_that_ends_before_connack_is_a_failure_of_its_address,
+    a_refusal_tells_its_return_code,
+    between_two_attempts_the_next_one_is_known,
+    a_callback_asks_for_everything_and_waits_for_nothing,
+    what_becomes_of_subscriptions_and_inboxes_is_an_event,
+    a_command_that_is_given_up_is_named,
+}
 
 /// The next event that is no step of an attempt.
 #[track_caller]
@@ -55,9 +65,8 @@ pub(super) fn steps(events: &mut ConnectionEvents) -> Vec<AttemptStep> {
     steps
 }
 
-#[test]
-fn the_way_of_a_connection_from_the_first_attempt_to_the_end() {
-    let mut broker = ScriptedBroker::bind();
+fn the_way_of_a_connection_from_the_first_attempt_to_the_end(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (agent, handle) = Client::new(options(&broker)).unwrap().open();
     assert_eq!(handle.connection(), ConnectionState::Offline);
     let mut events = handle.events();
@@ -190,9 +199,8 @@ fn an_attempt_that_fails_tells_each_address_and_the_end_tells_the_error() {
     assert_eq!(events.count(), 0);
 }
 
-#[test]
-fn a_link_that_ends_before_connack_is_a_failure_of_its_address() {
-    let mut broker = ScriptedBroker::bind();
+fn a_link_that_ends_before_connack_is_a_failure_of_its_address(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let port = broker.port();
     let (agent, handle) = Client::new(options(&broker)).unwrap().open();
     let mut events = handle.events();
@@ -214,9 +222,8 @@ fn a_link_that_ends_before_connack_is_a_failure_of_its_address() {
     drop(running.join().unwrap());
 }
 
-#[test]
-fn a_refusal_tells_its_return_code() {
-    let mut broker = ScriptedBroker::bind();
+fn a_refusal_tells_its_return_code(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (agent, handle) = Client::new(options(&broker)).unwrap().open();
     let mut events = handle.events();
     let running = thread::spawn(move || agent.run());
@@ -225,7 +232,11 @@ fn a_refusal_tells_its_return_code() {
     link.send_connack(v4::ConnectReturnCode::NotAuthorized, false);
     let error = running.join().unwrap().result.unwrap_err();
     assert_eq!(next(&mut events), EventKind::Attempt { number: 1 });
-    assert_eq!(next(&mut events), EventKind::Refused { code: 5 });
+    let code = match protocol {
+        Protocol::V5 => 0x87,
+        _ => 5,
+    };
+    assert_eq!(next(&mut events), EventKind::Refused { code });
     let told = EventKind::AttemptFailed {
         error: error.clone(),
     };
@@ -234,9 +245,8 @@ fn a_refusal_tells_its_return_code() {
     assert_eq!(next(&mut events), ended);
 }
 
-#[test]
-fn between_two_attempts_the_next_one_is_known() {
-    let mut broker = ScriptedBroker::bind();
+fn between_two_attempts_the_next_one_is_known(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     // Far away: the test looks at it in peace.
     options.connect_interval = Duration::from_secs(3600);
@@ -270,9 +280,8 @@ fn a_loop_that_never_ran_has_ended_once_it_is_dropped() {
     assert_eq!(handle.connection(), ConnectionState::Ended);
 }
 
-#[test]
-fn a_callback_asks_for_everything_and_waits_for_nothing() {
-    let mut broker = ScriptedBroker::bind();
+fn a_callback_asks_for_everything_and_waits_for_nothing(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let (sender, seen) = channel();
     let mut events = running.handle().events();
@@ -295,9 +304,8 @@ fn a_callback_asks_for_everything_and_waits_for_nothing() {
     running.terminate(link);
 }
 
-#[test]
-fn what_becomes_of_subscriptions_and_inboxes_is_an_event() {
-    let mut broker = ScriptedBroker::bind();
+fn what_becomes_of_subscriptions_and_inboxes_is_an_event(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let mut options = options(&broker);
     options.max_packet_size = 1_000;
     let (running, mut link) = Running::online_with(options, &mut broker);
@@ -345,7 +353,9 @@ fn what_becomes_of_subscriptions_and_inboxes_is_an_event() {
     else {
         panic!("not too large");
     };
-    assert_eq!((&topic[..], size, so_far), ("slow/2", 1_013, 1));
+    let properties = usize::from(protocol == Protocol::V5);
+    let expected = ("slow/2", 1_013 + properties, 1);
+    assert_eq!((&topic[..], size, so_far), expected);
 
     link.close();
     let (mut link, _) = broker.accept_client(false);
@@ -444,9 +454,8 @@ fn a_thousand_observers_are_told_of_each_link_or_how_many_events_they_missed() {
 }
 
 /// The name of a command that is given up is told with the reason.
-#[test]
-fn a_command_that_is_given_up_is_named() {
-    let mut broker = ScriptedBroker::bind();
+fn a_command_that_is_given_up_is_named(protocol: Protocol) {
+    let mut broker = ScriptedBroker::speaking(protocol);
     let (running, mut link) = Running::online(&mut broker);
     let mut events = running.handle().events();
     let poison = running.publish("poison", "x");
