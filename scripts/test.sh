@@ -5,8 +5,8 @@
 #
 # The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; the models of what
 # threads share, checked with loom; clippy with the default features, with local-broker, and of the library alone; all
-# tests, and those that local-broker changes; the largest explorations of the session, optimised; documentation; the
-# smoke test; a page of shell; a short soak run.
+# tests, and those that local-broker changes; demos, benches and faults of the program with MQTT 5; the largest explorations
+# of the session, optimised; documentation; the smoke test; a page of shell; a short soak run.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
@@ -14,10 +14,10 @@
 #   --all     besides all steps: shellcheck, faults in the models, the live view in a terminal, AWS IoT on its real names
 #             and ports in namespaces, completions in real shells, the manual pages read by mandoc, the package built from
 #             its own files, the .deb and the tarball made, installed and run, pictures in a browser, storms of a million
-#             messages, the verdicts of MQTT 5 on ejabberd and rumqttd, a program that is killed 200 times in mid-work, the
-#             page of shell in other shells, and the fuzz targets for some minutes; for this it also installs shellcheck,
-#             tmux, chromium, iproute2, dpkg-dev, zsh, fish, mandoc, dash, busybox, g++ and ejabberd. It needs root or
-#             sudo, because it installs the .deb, and the network, for cargo-deb and rumqttd
+#             messages, a network that fails with MQTT 5, the verdicts of MQTT 5 on ejabberd and rumqttd, a program that
+#             is killed 200 times in mid-work, the page of shell in other shells, and the fuzz targets for some minutes; for
+#             this it also installs shellcheck, tmux, chromium, iproute2, dpkg-dev, zsh, fish, mandoc, dash, busybox, g++ and
+#             ejabberd. It needs root or sudo, because it installs the .deb, and the network, for cargo-deb and rumqttd
 #
 # The script needs Mosquitto, openssl, OpenSSL's headers, pkg-config, a C compiler and script(1). It installs those that are
 # missing with apt-get if it can (as root, or by sudo without a password), and otherwise names them. It adds rustfmt
@@ -39,7 +39,7 @@ case $mode in
 esac
 cd -- "$repository"
 forget_program_settings
-unset MQTT_CONNECTION_SHARING_BIN
+unset MQTT_CONNECTION_SHARING_BIN SUITE_MQTT
 
 step_name='' step_start=0
 # shellcheck disable=SC2329,SC2317 # the trap calls it
@@ -164,6 +164,11 @@ all_tests() {
     return "$status"
 }
 
+# Runs suites of the program with MQTT 5, which `all_tests` runs with MQTT 3.1.1.
+with_mqtt_5() {
+    selected env SUITE_MQTT=5 RUST_TEST_THREADS="$threads" cargo test --locked --test program "$@"
+}
+
 # Runs the largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build
 # without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests. An
 # incremental build would inline less.
@@ -275,10 +280,18 @@ else
     step 'clippy, pictures in a browser' cargo clippy --locked --test browser -- -D warnings
     step 'the library alone' library_alone
     step 'tests' all_tests
+    if [[ $mode == --all ]]; then
+        step 'the program with MQTT 5' with_mqtt_5 -- demo:: bench:: faults::
+    else
+        # Without the network that fails, and 20,000 messages in memory.
+        step 'the program with MQTT 5' with_mqtt_5 -- demo:: bench:: broker_faults:: --skip twenty_thousand
+    fi
     # Only the tests that this feature adds or changes: the rest is the same code as above.
     step 'tests, local-broker' selected env RUST_TEST_THREADS="$threads" \
         cargo test --locked --features local-broker --test program -- \
-        local_broker:: local_links:: secrets:: settings:: golden::
+        local_broker:: local_links:: local_program:: secrets:: settings:: golden::
+    [[ $mode != --all ]] || step 'tests with MQTT 5, local-broker' \
+        with_mqtt_5 --features local-broker -- local_broker:: local_links::
     step 'examples, local-broker' selected cargo test --locked --features local-broker --test library examples::
     step 'unit tests, local-broker' selected cargo test --locked --features local-broker --lib local::
     step 'verdicts on the embedded broker' selected cargo test --locked --features local-broker --test brokers embedded

@@ -1,6 +1,8 @@
 //! The demo over a network that fails: cut in the middle of the TLS handshake, of a packet, of anything;
 //! stalled, slowed to single bytes, refused, dropped. A real Mosquitto over mutual TLS behind the proxy
 //! of `src/local/proxy.rs`. Each run must succeed with nothing lost.
+//!
+//! With MQTT 5: `SUITE_MQTT=5 cargo test --test program faults::`
 
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
 #![allow(clippy::unwrap_used)]

@@ -1,7 +1,7 @@
 //! The embedded broker under load, with a client that is not ours: each message that it acknowledged
 //! arrives, also over lost connections.
 //!
-//! `cargo test --features local-broker --test program local_broker`
+//! `cargo test --features local-broker --test program local_broker`, with MQTT 5 behind `SUITE_MQTT=5`
 
 #![cfg(feature = "local-broker")]
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpStream};
 
 use crate::support::certs::{self, Pair};
+use crate::support::versions::suite;
 use crate::support::{Connection, Event, HANG};
 use mqtt_connection_sharing::local::LocalBroker;
 use native_tls::TlsStream;
@@ -165,7 +166,7 @@ fn connect(broker: &LocalBroker, id: &str) -> (Connection<TlsStream<TcpStream>>,
         key: broker.key().expect("a key").to_owned(),
     };
     let tls = certs::dial(broker.port(), broker.ca_file().expect("a CA"), &identity);
-    let mut link = Connection::over(tls);
+    let mut link = Connection::speaking(suite(), tls);
     let mut connect = v4::Connect::new(id);
     connect.clean_session = false;
     link.send_packet(v4::Packet::Connect(connect));

@@ -1,6 +1,6 @@
 //! The embedded broker as an application's tests use it: options for a client, and a proxy that lets the links fail.
 //!
-//! `cargo test --features local-broker --test program local_links`
+//! `cargo test --features local-broker --test program local_links`, with MQTT 5 behind `SUITE_MQTT=5`
 
 #![cfg(feature = "local-broker")]
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
@@ -11,14 +11,22 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mqtt_connection_sharing::local::{Counting, Fate, LocalBroker};
-use mqtt_connection_sharing::options::Security;
+use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{Client, Ended, Filter, Handle, Inbox, Publish, QoS, WhenFull};
 
 use crate::support::HANG;
+use crate::support::versions::suite;
+
+/// Options for a client, which speaks the version of MQTT of the suite.
+fn options(broker: &LocalBroker) -> Options {
+    let mut options = broker.options("me");
+    options.protocol = suite();
+    options
+}
 
 /// A client whose loop runs on a thread of its own.
 fn run(broker: &LocalBroker) -> (Handle, JoinHandle<Ended>) {
-    let client = Client::new(broker.options("me")).unwrap();
+    let client = Client::new(options(broker)).unwrap();
     let (agent, handle) = client.open();
     (handle, thread::spawn(move || agent.run()))
 }
@@ -63,7 +71,7 @@ fn a_client_comes_to_the_broker_over_tls_or_plain() {
         (LocalBroker::start().unwrap(), false),
         (LocalBroker::start_plain().unwrap(), true),
     ] {
-        let security = broker.options("me").security;
+        let security = options(&broker).security;
         assert_eq!(matches!(security, Security::Plain), plain);
         let files = [broker.ca_file(), broker.cert(), broker.key()];
         assert!(files.iter().all(|file| file.is_none() == plain));
@@ -137,7 +145,7 @@ fn each_link_has_the_fate_that_the_script_gives_it() {
 #[test]
 fn a_client_beside_the_proxy_keeps_its_link() {
     let broker = LocalBroker::start_plain().unwrap();
-    let mut options = broker.options("beside");
+    let mut options = options(&broker);
     options.port = broker.port();
     let (agent, handle) = Client::new(options).unwrap().open();
     let running = thread::spawn(move || agent.run());
