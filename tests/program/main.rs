@@ -19,6 +19,7 @@ mod golden;
 mod last_will;
 mod local_broker;
 mod local_links;
+mod local_program;
 mod panics;
 mod pictures;
 mod publishing;
