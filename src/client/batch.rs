@@ -174,7 +174,46 @@ impl Drop for Batch {
     }
 }
 
+/// Messages of one batch that were delivered, one right after the other, and are not counted yet. The publishing thread
+/// writes to the memory of its batch for each message that it pushes, so the loop writes there once for many.
+#[derive(Default)]
+pub(crate) struct Uncounted(Vec<Arc<BatchState>>);
+
+/// So many messages are counted together at most.
+const TOGETHER: usize = 64;
+
+impl Uncounted {
+    /// One more, for which [`BatchState::is_only_counted`] holds. Those of another batch are counted.
+    pub(crate) fn add(&mut self, batch: Arc<BatchState>) {
+        let goes_on = |last: &Arc<BatchState>| Arc::ptr_eq(last, &batch);
+        if self.0.len() >= TOGETHER || !self.0.last().is_none_or(goes_on) {
+            self.count();
+        }
+        self.0.push(batch);
+    }
+
+    /// Counts them all.
+    pub(crate) fn count(&mut self) {
+        if let Some(batch) = self.0.last() {
+            batch.ends.add(self.0.len() as u64);
+            self.0.clear();
+        }
+    }
+}
+
+impl Drop for Uncounted {
+    /// Also when the loop panics.
+    fn drop(&mut self) {
+        self.count();
+    }
+}
+
 impl BatchState {
+    /// Whether the end of a message is counted, and nothing else is done.
+    pub(crate) fn is_only_counted(&self, outcome: &Outcome) -> bool {
+        self.callback.is_none() && outcome.is_delivered()
+    }
+
     /// A message of the batch is recorded under this mark.
     pub(crate) fn record(&self, mark: CommandMark) {
         // The first one stays.
@@ -190,7 +229,7 @@ impl BatchState {
         if !outcome.is_delivered() {
             lock(&self.undelivered).push((number, outcome));
         }
-        self.ends.add_one();
+        self.ends.add(1);
     }
 }
 
@@ -323,6 +362,27 @@ mod tests {
             assert_eq!((batch.pushed(), batch.outstanding()), (10 * round, 0));
             loop_thread.join().unwrap();
         }
+    }
+
+    #[test]
+    fn messages_that_are_counted_together_are_counted_once_and_nothing_waits_for_another_batch() {
+        let mut batches = [Batch::new(), Batch::new()];
+        let mut told = Vec::new();
+        let mut uncounted = Uncounted::default();
+        let mut end = |batch: &mut Batch| {
+            let (shared, _) = batch.next();
+            batch.was_pushed();
+            uncounted.add(shared);
+        };
+        for (place, times) in [(0, 3), (1, 2), (0, 1), (1, 2 * TOGETHER)] {
+            (0..times).for_each(|_| end(&mut batches[place]));
+            told.push(batches.each_ref().map(Batch::outstanding));
+        }
+        let together = TOGETHER as u64;
+        assert_eq!(told, [[3, 0], [0, 2], [1, 0], [0, together]]);
+        drop(uncounted);
+        assert_eq!(batches.each_ref().map(Batch::outstanding), [0, 0]);
+        assert_eq!(batches[1].wait(), []);
     }
 
     #[test]

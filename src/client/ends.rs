@@ -27,9 +27,9 @@ impl Ends {
         self.count.load(Ordering::Acquire)
     }
 
-    /// One command has ended.
-    pub(crate) fn add_one(&self) {
-        let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+    /// So many commands more have ended.
+    pub(crate) fn add(&self, more: u64) {
+        let count = self.count.fetch_add(more, Ordering::SeqCst) + more;
         // Not only at that very count: the system may have stopped the thread that counted it before this step.
         if (1..=count).contains(&self.wake_at.load(Ordering::SeqCst)) {
             self.wake();
@@ -169,11 +169,11 @@ mod tests {
             assert!(start.elapsed() < HANG, "it does not wait");
             thread::yield_now();
         }
-        ends.add_one();
+        ends.add(1);
         // The first end compared the counts just before the second wait began, and wakes only now.
         ends.wake();
         assert!(ends.waiter.lock().unwrap().is_some());
-        ends.add_one();
+        ends.add(1);
         assert!(waiting.join().unwrap());
     }
 
@@ -195,7 +195,7 @@ mod tests {
         }
         // The first half of an end; the other half never comes.
         ends.count.fetch_add(1, Ordering::SeqCst);
-        ends.add_one();
+        ends.add(1);
         assert!(waiting.join().unwrap() < HANG);
         assert_eq!(ends.wake_at.load(Ordering::SeqCst), 0);
     }
@@ -207,8 +207,8 @@ mod tests {
         for task in &tasks {
             assert!(!ends.poll(1, &Arc::clone(task).into()));
         }
-        ends.add_one();
-        ends.add_one();
+        ends.add(1);
+        ends.add(1);
         assert_eq!(tasks.map(|task| task.woken()), [0, 1]);
         assert!(ends.lock().is_none(), "it keeps no waker");
         assert!(ends.poll(2, Waker::noop()));
@@ -229,7 +229,7 @@ mod tests {
         let task = Arc::<Task>::default();
         assert!(!ends.poll(1, &Arc::clone(&task).into()));
         ends.forget_task();
-        ends.add_one();
+        ends.add(1);
         assert_eq!((task.woken(), Arc::strong_count(&task)), (0, 1));
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let again = Arc::clone(&ends);
         let task = Task::doing(move || assert!(!again.poll(2, Waker::noop())));
         assert!(!ends.poll(1, &Arc::clone(&task).into()));
-        ends.add_one();
+        ends.add(1);
         assert_eq!(task.woken(), 1);
     }
 

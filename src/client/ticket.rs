@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::client::batch::{Batch, BatchState};
+use crate::client::batch::{Batch, BatchState, Uncounted};
 use crate::client::ends::Ends;
 use crate::client::loop_thread;
 use crate::client::recording::CommandMark;
@@ -255,6 +255,20 @@ impl Completion {
         tell(std::mem::replace(&mut self.notify, Notify::Nobody), outcome);
     }
 
+    /// As [`Completion::tell`], but does not count a message of a batch yet if no thread sees anything else of its end.
+    /// Others that are not counted are counted first, unless they are of the same batch.
+    pub(crate) fn tell_uncounted(mut self, outcome: Outcome, uncounted: &mut Uncounted) {
+        match std::mem::replace(&mut self.notify, Notify::Nobody) {
+            Notify::Batch(_, shared, _) if shared.is_only_counted(&outcome) => {
+                uncounted.add(shared)
+            }
+            notify => {
+                uncounted.count();
+                tell(notify, outcome);
+            }
+        }
+    }
+
     /// For a command that was never queued and goes back to its caller: tells nothing.
     pub(crate) fn withdraw(mut self) {
         self.notify = Notify::Nobody;
@@ -321,7 +335,7 @@ fn tell(notify: Notify, outcome: Outcome) {
         Notify::Ticket(_, shared) => {
             // The cell is empty: telling consumes a completion.
             let _ = shared.outcome.set(outcome);
-            shared.ends.add_one();
+            shared.ends.add(1);
         }
         Notify::Batch(_, shared, number) => shared.tell(number, outcome),
         Notify::Callback(_, callback) => {

@@ -176,6 +176,16 @@ impl Agent {
         self.record_packets();
         while let Some(event) = self.session.poll_event() {
             busy = true;
+            let is_plain_end = matches!(
+                event,
+                Event::Resolved {
+                    token: Pending::Plain(_),
+                    ..
+                }
+            );
+            if !is_plain_end {
+                self.uncounted.count();
+            }
             match event {
                 Event::Connected {
                     session_present,
@@ -223,6 +233,7 @@ impl Agent {
                 }
             }
         }
+        self.uncounted.count();
         self.record_packets();
         busy
     }
@@ -360,7 +371,9 @@ impl Agent {
             self.record_end(token.recorded(), &outcome, answered);
         }
         match token {
-            Pending::Plain(completion) => completion.tell(outcome),
+            Pending::Plain(completion) => {
+                completion.tell_uncounted(outcome, &mut self.uncounted);
+            }
             Pending::Own => {}
             Pending::Subscribe(subscribed) => {
                 let (completion, added) = *subscribed;

@@ -64,6 +64,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::client::batch::Uncounted;
 use crate::client::doorbell::Doorbell;
 use crate::client::fanout::Fanout;
 use crate::client::handle::Handle;
@@ -106,6 +107,8 @@ pub struct Agent {
     wire: Wire,
     requests: Requests,
     pace: Pace,
+    /// None while no event is handled.
+    uncounted: Uncounted,
     failure: Option<Error>,
     meter: Meter,
     reporter: Reporter,
@@ -177,6 +180,7 @@ impl Agent {
             wire: Wire::new(decoder),
             requests: Requests::default(),
             pace: Pace::new(single_core, now),
+            uncounted: Uncounted::default(),
             failure: None,
             meter,
             reporter,

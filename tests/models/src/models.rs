@@ -14,7 +14,7 @@ use stand_in::loom::model::Builder;
 use stand_in::loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::by_hand::inbox_by_hand;
-use crate::client::batch::Batch;
+use crate::client::batch::{Batch, Uncounted};
 use crate::client::command::Command;
 use crate::client::doorbell::Doorbell;
 use crate::client::ends::Ends;
@@ -51,6 +51,7 @@ pub(crate) const ALL: &[Model] = &[
     model("ends: two commands end, a thread waits", 3, ends),
     model("ticket: told after a time-out, and dropped", 3, ticket),
     model("batch: two messages end", 3, batch),
+    model("batch: two are counted together", 3, batch_together),
     model("ticket: awaited with two wakers", 3, ticket_awaited),
     model("batch: awaited, and awaited again", 3, batch_awaited),
     model("lane: PROCESSLOOP and a request", 2, lane),
@@ -195,7 +196,7 @@ fn ends() {
         let (ends, written) = (Arc::clone(&ends), Arc::clone(&written));
         spawn(move || {
             written[number].store(1, Relaxed);
-            ends.add_one();
+            ends.add(1);
         });
     }
     ends.wait_for(1, Some(Instant::now() + Duration::from_secs(1)));
@@ -236,6 +237,29 @@ fn batch() {
     let mut undelivered = early.unwrap_or_default();
     undelivered.extend(batch.wait());
     assert_eq!(undelivered, [(0, Outcome::Cancelled(Reason::LoopEnded))]);
+}
+
+/// Threads: the loop, which ends a message of one batch, and then two of another, which it counts together; one that waits
+/// for the other batch with a time-out and then without. It sees the earlier end then.
+fn batch_together() {
+    let (mut first, mut others) = (Batch::new(), Batch::new());
+    let next = |batch: &mut Batch| {
+        let completion = Completion::batch(batch);
+        batch.was_pushed();
+        completion
+    };
+    let all = [next(&mut first), next(&mut others), next(&mut others)];
+    spawn(move || {
+        let mut uncounted = Uncounted::default();
+        for completion in all {
+            completion.tell_uncounted(Outcome::Delivered, &mut uncounted);
+        }
+        uncounted.count();
+    });
+    let early = others.wait_timeout(Duration::from_secs(1));
+    assert!(early.is_none_or(|early| early.is_empty()));
+    assert_eq!(others.wait(), []);
+    assert_eq!(first.outstanding(), 0);
 }
 
 /// Threads: the loop; two that write something and inject PROCESSLOOP, as the readiness thread does; the second also
