@@ -28,6 +28,8 @@ use crate::mqtt::session::Outcome;
 #[derive(Default)]
 pub struct Batch {
     shared: Arc<BatchState>,
+    /// For the next messages: see [`Batch::next`].
+    more: Vec<Arc<BatchState>>,
     pushed: u64,
 }
 
@@ -71,6 +73,7 @@ impl Batch {
         shared.callback = Some(Box::new(callback));
         Batch {
             shared: Arc::new(shared),
+            more: Vec::new(),
             pushed: 0,
         }
     }
@@ -138,9 +141,17 @@ impl Batch {
         }
     }
 
-    /// The loop's side of the next message, and its number.
-    pub(crate) fn next(&self) -> (Arc<BatchState>, u64) {
-        (Arc::clone(&self.shared), self.pushed)
+    /// The loop's side of the next message, and its number. Where many are pushed, several sides are made at a time: the
+    /// loop writes to the same memory, and the two would take it away from each other with each message.
+    pub(crate) fn next(&mut self) -> (Arc<BatchState>, u64) {
+        if self.more.is_empty() {
+            let sides = self.pushed.min(TOGETHER as u64);
+            let side = |_| Arc::clone(&self.shared);
+            self.more.extend((0..sides).map(side));
+        }
+        let side = self.more.pop();
+        let side = side.unwrap_or_else(|| Arc::clone(&self.shared));
+        (side, self.pushed)
     }
 
     /// The next message was queued.
@@ -179,7 +190,7 @@ impl Drop for Batch {
 #[derive(Default)]
 pub(crate) struct Uncounted(Vec<Arc<BatchState>>);
 
-/// So many messages are counted together at most.
+/// So many messages of a batch are counted together at most.
 const TOGETHER: usize = 64;
 
 impl Uncounted {

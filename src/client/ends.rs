@@ -259,7 +259,7 @@ mod tests {
             assert!(start.elapsed() < HANG, "it does not wait");
             thread::yield_now();
         }
-        all[1].add_one();
+        all[1].add(1);
         assert_eq!(waiting.join().unwrap(), Some(1));
         let none_waits = |ends: &Ends| ends.wake_at.load(Ordering::SeqCst) == 0;
         assert!(all.iter().all(none_waits));

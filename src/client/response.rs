@@ -79,7 +79,7 @@ impl ResponseState {
     pub(crate) fn end(&self, end: Result<Arc<Message>, NoResponse>) -> bool {
         let is_first = self.end.set(end).is_ok();
         if is_first {
-            self.ends.add_one();
+            self.ends.add(1);
         }
         is_first
     }

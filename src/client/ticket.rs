@@ -216,7 +216,7 @@ impl Completion {
     }
 
     /// For the batch's next message.
-    pub(crate) fn batch(batch: &Batch) -> Self {
+    pub(crate) fn batch(batch: &mut Batch) -> Self {
         let (shared, number) = batch.next();
         Completion {
             notify: Notify::Batch(0, shared, number),
@@ -448,9 +448,9 @@ mod tests {
     #[test]
     fn a_dropped_completion_of_a_batch_tells_cancelled_and_a_withdrawn_one_nothing() {
         let mut batch = Batch::new();
-        Completion::batch(&batch).withdraw();
+        Completion::batch(&mut batch).withdraw();
         assert_eq!(batch.wait(), []);
-        let completion = Completion::batch(&batch);
+        let completion = Completion::batch(&mut batch);
         batch.was_pushed();
         drop(completion);
         assert_eq!(batch.wait(), [(0, Outcome::Cancelled(Reason::LoopEnded))]);

@@ -224,7 +224,7 @@ fn ticket() {
 fn batch() {
     let mut batch = Batch::new();
     let mut next = || {
-        let completion = Completion::batch(&batch);
+        let completion = Completion::batch(&mut batch);
         batch.was_pushed();
         completion
     };
@@ -343,9 +343,9 @@ fn ticket_awaited() {
 /// second only then.
 fn batch_awaited() {
     let mut batch = Batch::new();
-    let first = Completion::batch(&batch);
+    let first = Completion::batch(&mut batch);
     batch.was_pushed();
-    let second = Completion::batch(&batch);
+    let second = Completion::batch(&mut batch);
     let (give, take) = crossbeam_channel::bounded(2);
     spawn(move || {
         first.tell(Outcome::Cancelled(Reason::Terminated));
