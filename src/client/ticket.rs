@@ -269,6 +269,12 @@ impl Completion {
         }
     }
 
+    #[cold]
+    fn cancel(&mut self) {
+        let notify = std::mem::replace(&mut self.notify, Notify::Nobody);
+        tell(notify, Outcome::Cancelled(Reason::LoopEnded));
+    }
+
     /// For a command that was never queued and goes back to its caller: tells nothing.
     pub(crate) fn withdraw(mut self) {
         self.notify = Notify::Nobody;
@@ -312,9 +318,12 @@ impl Completions {
 }
 
 impl Drop for Completion {
+    // Nearly every completion was told before: looking is all that is done then.
+    #[inline]
     fn drop(&mut self) {
-        let notify = std::mem::replace(&mut self.notify, Notify::Nobody);
-        tell(notify, Outcome::Cancelled(Reason::LoopEnded));
+        if !matches!(self.notify, Notify::Nobody) {
+            self.cancel();
+        }
     }
 }
 
