@@ -349,12 +349,16 @@ impl Ack {
 }
 
 /// A packet that a broker must not send.
+// Of one word: each packet that comes is handed on in place of such an error.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ProtocolError {
-    pub(super) packet: &'static str,
-    pub(super) problem: String,
-    pub(super) rule: &'static str,
-    pub(super) beginning: Vec<u8>,
+pub struct ProtocolError(Box<BrokenRule>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BrokenRule {
+    packet: &'static str,
+    problem: String,
+    rule: &'static str,
+    beginning: Vec<u8>,
     /// Of the bytes that break the rule.
     digest: u64,
     answer: ReasonCode,
@@ -371,32 +375,33 @@ impl ProtocolError {
         problem: impl Into<String>,
         rule: &'static str,
     ) -> Self {
-        ProtocolError {
+        ProtocolError(Box::new(BrokenRule {
             packet,
             problem: problem.into(),
             rule,
             beginning: Vec::new(),
             digest: 0,
             answer: ReasonCode::PROTOCOL_ERROR,
-        }
+        }))
     }
 
     /// The same error, for which DISCONNECT of MQTT 5 has this code.
     #[must_use]
-    pub(super) fn answered(self, answer: ReasonCode) -> Self {
-        ProtocolError { answer, ..self }
+    pub(super) fn answered(mut self, answer: ReasonCode) -> Self {
+        self.0.answer = answer;
+        self
     }
 
     /// What DISCONNECT of MQTT 5 says before the link is closed because of it [MQTT 5, 4.13.1].
     pub fn answer(&self) -> ReasonCode {
-        self.answer
+        self.0.answer
     }
 
     /// The same error with the first of the packet's `bytes`. An error that shows bytes already keeps them.
     #[must_use]
     pub fn with_beginning(mut self, bytes: &[u8]) -> Self {
-        if self.beginning.is_empty() {
-            self.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+        if self.0.beginning.is_empty() {
+            self.0.beginning = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
             self = self.about(bytes);
         }
         self
@@ -407,38 +412,39 @@ impl ProtocolError {
     pub(super) fn about(mut self, bytes: &[u8]) -> Self {
         let mut hasher = DefaultHasher::new();
         hash_packet(bytes, &mut hasher);
-        self.digest = hasher.finish();
+        self.0.digest = hasher.finish();
         self
     }
 
     /// Whether the other error is about the same bytes, apart from packet identifier and DUP, and the same rule. The
     /// digests of other bytes are the same once in 2^64.
     pub fn is_same_as(&self, other: &ProtocolError) -> bool {
-        (self.packet, self.rule, self.digest) == (other.packet, other.rule, other.digest)
+        (self.0.packet, self.0.rule, self.0.digest)
+            == (other.0.packet, other.0.rule, other.0.digest)
     }
 
     /// The packet's name in the standard, or `packet` if its type is unknown.
     pub fn packet(&self) -> &'static str {
-        self.packet
+        self.0.packet
     }
 
     /// The violated clause, as `MQTT-2.2.2-2`.
     pub fn rule(&self) -> &'static str {
-        self.rule
+        self.0.rule
     }
 
     /// The first bytes of the packet, 16 at most.
     pub fn beginning(&self) -> &[u8] {
-        &self.beginning
+        &self.0.beginning
     }
 }
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} [{}]", self.packet, self.problem, self.rule)?;
-        if !self.beginning.is_empty() {
+        write!(f, "{}: {} [{}]", self.0.packet, self.0.problem, self.0.rule)?;
+        if !self.0.beginning.is_empty() {
             write!(f, ", beginning")?;
-            for byte in &self.beginning {
+            for byte in &self.0.beginning {
                 write!(f, " {byte:02x}")?;
             }
         }

@@ -139,7 +139,7 @@ impl Agent {
             if self.session.break_off(error.answer()) {
                 self.write_last_words(now);
             }
-            self.link_lost(LinkLoss::Protocol(Box::new(error)), now);
+            self.link_lost(LinkLoss::Protocol(error), now);
         }
     }
 

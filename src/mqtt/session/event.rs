@@ -210,7 +210,7 @@ pub enum LinkLoss {
     /// meanwhile come only on a new link.
     LeftWithBroker,
     /// The broker sent what it must not send [MQTT-4.8.0-1].
-    Protocol(Box<ProtocolError>),
+    Protocol(ProtocolError),
     /// The broker closed it with DISCONNECT of MQTT 5, and said why.
     Disconnected(Box<BrokerDisconnect>),
 }
