@@ -24,6 +24,9 @@ use crate::mqtt::v5::{PublishParts, encode_publish5, packet_length5, properties_
 /// and the channel's stamp beside it fill two cache lines. One byte states its remaining length.
 const SMALL: usize = 95;
 
+/// With MQTT 5 it has one byte more, and up to three for a topic alias.
+pub(super) const SMALL_PACKET: usize = SMALL + 4;
+
 /// Bytes before the topic name: packet type and flags, remaining length, length of the topic name.
 const BEFORE_TOPIC: usize = 4;
 
@@ -195,6 +198,12 @@ impl Outgoing {
         };
         // Type, the longest length, the lengths of the topic and of no properties, and the identifier.
         5 + 2 + 1 + 2 + self.size() + properties.map_or(0, |all| all.most_bytes())
+    }
+
+    /// Whether it is a small message of QoS 0 or 1: its packet has at most [`SMALL_PACKET`] bytes, and it waits for nothing
+    /// but the room that any message needs.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.0, Storage::Small(_)) && self.qos() != QoS::ExactlyOnce
     }
 
     /// Whether the broker keeps it for later subscribers.

@@ -58,9 +58,14 @@ impl Rate {
     /// A message of so many bytes was put into the output.
     #[inline]
     pub(super) fn handle_published(&mut self, bytes: u64, now: Instant) {
-        if self.publishes.is_some() || self.bytes.is_some() {
+        if self.has_limit() {
             self.take(bytes, now);
         }
+    }
+
+    /// Whether there is any.
+    pub(super) fn has_limit(&self) -> bool {
+        self.publishes.is_some() || self.bytes.is_some()
     }
 
     fn take(&mut self, bytes: u64, now: Instant) {

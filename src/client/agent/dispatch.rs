@@ -135,15 +135,20 @@ impl Agent {
             self.session.unsubscribe(filters, Pending::Own, now);
             taken += 1;
         }
-        let (before, mut messages) = (taken, 0);
-        while taken < BATCH && self.takes_commands() {
-            // No more than the window has room for: a fetched command is to be taken, not to wait here.
-            let room = usize::from(limit).saturating_sub(self.session.in_flight());
-            let most = room.clamp(1, BATCH - taken);
+        let (before, mut messages, mut run) = (taken, 0, 0);
+        while taken < BATCH && (run > 0 || self.takes_commands()) {
+            if run == 0 {
+                // No more than there is room for: a fetched command is to be taken, not to wait here.
+                run = self.takes_messages().clamp(1, BATCH - taken);
+            }
             let fetches = !self.commands.has_fetched();
-            let Some(command) = self.commands.take(most, now) else {
+            let Some(command) = self.commands.take(run, now) else {
                 self.requests.queue_is_empty();
                 break;
+            };
+            run = match &command.request {
+                Request::Publish(message) if message.is_plain() => run - 1,
+                _ => 0,
             };
             if taken == before {
                 self.note_queued();

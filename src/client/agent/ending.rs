@@ -61,6 +61,14 @@ impl Agent {
             || self.takes_requests() && self.commands.has_requests()
     }
 
+    /// How many plain messages may be taken one after the other, without asking again.
+    pub(super) fn takes_messages(&self) -> usize {
+        match self.pace.window_is_open() {
+            true => (self.session.wants_messages()).min(self.requests.commands_that_pass()),
+            false => 0,
+        }
+    }
+
     /// Whether commands other than PUBLISH may be taken now, with those that stand before them.
     pub(super) fn takes_requests(&self) -> bool {
         self.session.wants_requests() && self.requests.let_commands_pass()

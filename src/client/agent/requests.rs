@@ -158,6 +158,13 @@ impl Requests {
         self.abandoned_filters.is_empty() && going != Some(0) && ending != Some(0)
     }
 
+    /// How many commands go before DISCONNECT or TERMINATE, whichever comes first.
+    pub(super) fn commands_that_pass(&self) -> usize {
+        let going = self.going_offline.as_ref().map(|g| g.commands_before);
+        let ending = self.ending.as_ref().map(|e| e.commands_before);
+        going.into_iter().chain(ending).min().unwrap_or(usize::MAX)
+    }
+
     /// One command less goes before DISCONNECT or TERMINATE.
     pub(super) fn command_taken(&mut self) {
         if let Some(before) = self.commands_before() {

@@ -436,6 +436,16 @@ impl<T> Session<T> {
         self.outbound.has_room() && self.may_take_commands()
     }
 
+    /// How many messages of QoS 0 and 1 may be handed in one after the other, without asking again, whose packets have at
+    /// most [`SMALL_PACKET`] bytes. At least one while [`Session::wants_commands`].
+    pub fn wants_messages(&self) -> usize {
+        match self.wants_commands() {
+            false => 0,
+            true if self.rate.has_limit() => 1,
+            true => self.outbound.room().min(self.output.room()).max(1),
+        }
+    }
+
     /// Whether commands may be handed in although [`Session::wants_commands`] says no, if others than PUBLISH are among
     /// them: with MQTT 5, a broker that takes no further PUBLISH must not delay those [MQTT-3.3.4-8].
     pub fn wants_requests(&self) -> bool {

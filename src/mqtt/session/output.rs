@@ -8,7 +8,7 @@ use bytes::{Buf, BytesMut};
 use zeroize::Zeroize;
 
 use crate::mqtt::codec::Encoder;
-use crate::mqtt::outgoing::Outgoing;
+use crate::mqtt::outgoing::{Outgoing, SMALL_PACKET};
 use crate::mqtt::packet::{Ack, ConnAck5, Connect, Filter, Logged, PacketId, ReasonCode};
 use crate::mqtt::v4;
 
@@ -170,6 +170,11 @@ impl Output {
     /// Whether so much waits that no further command is to be taken.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= HIGH_WATER
+    }
+
+    /// How many small packets may be put into it, one after the other, before it is full.
+    pub(super) fn room(&self) -> usize {
+        HIGH_WATER.saturating_sub(self.bytes.len()) / SMALL_PACKET
     }
 
     /// Where the next packet will begin.

@@ -28,6 +28,18 @@ impl<T> Outbound<T> {
         self.quota.is_none() || self.in_flight() < usize::from(self.window)
     }
 
+    /// How many messages of QoS 1 may be handed in one after the other.
+    pub(in crate::mqtt::session) fn room(&self) -> usize {
+        if !self.suspects.is_off() {
+            return usize::from(self.has_room());
+        }
+        let quota = self.quota.map_or(usize::MAX, usize::from);
+        let window = usize::from(self.window).saturating_sub(self.in_flight());
+        window
+            .min(quota.saturating_sub(self.in_quota))
+            .min(self.ring.room())
+    }
+
     /// Whether a PUBLISH of QoS 1 may be sent at once. With MQTT 3.1.1 it was asked before the command was handed in.
     pub(in crate::mqtt::session) fn lets_publish(&self) -> bool {
         self.quota.is_none() || self.has_quota() && self.has_window() && !self.has_waiting()

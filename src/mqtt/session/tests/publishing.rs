@@ -3,7 +3,8 @@
 use super::Transcript;
 use super::packets::{puback, pubcomp, pubrec, suback, unsuback};
 use crate::mqtt::packet::Incoming;
-use crate::mqtt::session::Outcome;
+use crate::mqtt::session::{Outcome, SessionOptions};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 #[test]
@@ -34,6 +35,34 @@ fn a_session_that_takes_no_more_is_a_full_window() {
         t.sent.clear();
         t.finish();
     }
+}
+
+#[test]
+fn as_many_messages_are_wanted_without_asking_again_as_are_wanted_with_asking() {
+    let limited = |o: &mut SessionOptions| o.rate.publishes = NonZeroU32::new(5);
+    let few = |o: &mut SessionOptions| (o.max_inflight, o.identifiers) = (7, 10);
+    let many = |o: &mut SessionOptions| o.max_inflight = u16::MAX;
+    let topic = "a".repeat(10);
+    let payload = "x".repeat(77);
+    for (mut t, most) in [
+        (Transcript::connected_with(few), 7),
+        (Transcript::connected_with(many), 256 * 1024 / 99),
+        (Transcript::connected_with(limited), 1),
+    ] {
+        t.stalls_after(0);
+        assert_eq!(t.session.wants_messages(), most);
+        for qos in [0, 1].into_iter().cycle().take(most) {
+            assert!(t.wants_commands());
+            t.publish(&topic, qos, &payload);
+        }
+        if most == 7 {
+            assert_eq!(t.session.wants_messages(), 4, "QoS 0 takes no place");
+        }
+    }
+    let mut t = Transcript::connected_with(|o| o.max_inflight_qos2 = 1);
+    t.publish("a", 2, "x");
+    t.publish("a", 2, "x");
+    assert_eq!(t.session.wants_messages(), 0, "one waits");
 }
 
 /// With one identifier in all it cannot be given before it was given back.

@@ -100,6 +100,17 @@ fn nothing_but_publish_waits_for_the_broker_to_take_more_3_3_4_8() {
 }
 
 #[test]
+fn no_more_messages_are_wanted_without_asking_again_than_the_quota_has_room_for() {
+    let mut t = Transcript::with_quota(3);
+    for left in [3, 2, 1, 0] {
+        assert_eq!(t.session.wants_messages(), left);
+        if left > 0 {
+            t.publish("a", 1, "x");
+        }
+    }
+}
+
+#[test]
 fn each_connack_sets_the_quota_anew_4_9_0_1() {
     let mut t =
         Transcript::connected5_with(|o| o.suspected_after = u32::MAX, |c| c.receive_maximum = 3);
