@@ -4,83 +4,18 @@
 //! PUBACK and PUBREC leave in the order of arrival [MQTT-4.6.0-2] [MQTT-4.6.0-3], each once its message
 //! was accepted: every inbox has it, or counts as having it. An acknowledgment that is still owed when the link is
 //! lost stays remembered under its identifier: when the broker sends the same message again, it is acknowledged and
-//! not delivered a second time. To recognise it, a digest is kept of each accepted message. Messages that wait for
-//! an inbox are on the account (`account.rs`), so that all of the room is there again once everything was read. The
-//! output and the inboxes are not known here. Pure; the loop's thread.
+//! not delivered a second time (`owed.rs`). Messages that wait for an inbox are on the account (`account.rs`), so that
+//! all of the room is there again once everything was read. The output and the inboxes are not known here. Pure; the
+//! loop's thread.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::account::{DeliveryId, KEEPING, WaitingAccount};
+use super::account::{DeliveryId, WaitingAccount};
+use super::owed::{Content, Owed, bytes_of};
 use super::sorted::Sorted;
 use super::unfinished::{Excess, Unfinished};
 use crate::mqtt::packet::{Ack, Message, PacketId, QoS};
-
-/// An acknowledgment that we owe.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Owed {
-    delivery: DeliveryId,
-    id: PacketId,
-    qos: QoS,
-    content: Content,
-    accepted: bool,
-}
-
-/// How a redelivered message is recognised.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Content {
-    Whole(Arc<Message>),
-    /// Of an accepted message. Another message under the same identifier has the same digest once in 2^64.
-    Digest(u64),
-}
-
-impl Owed {
-    /// Whether the message is this one.
-    fn is_for(&self, message: &Message) -> bool {
-        self.qos == message.qos && self.content.is_of(message)
-    }
-
-    /// The bytes that the message counts while its acceptance is awaited.
-    fn unaccepted_bytes(&self) -> Option<usize> {
-        match &self.content {
-            Content::Whole(message) if !self.accepted => Some(bytes_of(message)),
-            _ => None,
-        }
-    }
-}
-
-/// The bytes that a message counts while it waits for one receiver.
-fn bytes_of(message: &Message) -> usize {
-    message.waiting_bytes() + KEEPING
-}
-
-/// All that a redelivered message has in common with the first one.
-fn parts(message: &Message) -> (&[u8], &[u8], u32) {
-    (message.topic_bytes(), message.payload(), message.too_large)
-}
-
-impl Content {
-    fn digest(message: &Message) -> Self {
-        let mut hasher = DefaultHasher::new();
-        parts(message).hash(&mut hasher);
-        Content::Digest(hasher.finish())
-    }
-
-    fn is_of(&self, message: &Message) -> bool {
-        match self {
-            Content::Whole(known) => parts(known) == parts(message),
-            Content::Digest(_) => *self == Content::digest(message),
-        }
-    }
-
-    /// Drops the message and keeps its digest.
-    fn shorten(&mut self) {
-        if let Content::Whole(message) = self {
-            *self = Content::digest(message);
-        }
-    }
-}
 
 /// The consequence of a PUBLISH that arrived.
 #[derive(Debug, PartialEq, Eq)]

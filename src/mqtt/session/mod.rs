@@ -13,6 +13,7 @@
 //! | with `clock.rs` | the clock by which answers are late |
 //! | `../rate.rs` | how much may leave in one second |
 //! | `inbound.rs` with `sorted.rs` | acknowledgments that are owed for incoming messages |
+//! | with `owed.rs` | one acknowledgment; how a message is recognised that comes again |
 //! | with `account.rs` | incoming messages that wait for a receiver |
 //! | with `unfinished.rs` | incoming messages that count against our receive maximum |
 //! | `server.rs` | what the broker of MQTT 5 allows |
@@ -43,6 +44,7 @@ mod notes;
 mod outbound;
 mod outcome;
 mod output;
+mod owed;
 mod reactions;
 mod recovery;
 mod ring;
