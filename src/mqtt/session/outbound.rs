@@ -14,13 +14,13 @@ mod requests;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod unsent;
 
 use std::time::Instant;
 
 use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing};
 use super::event::{Events, FirstUnanswered, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
-use super::outcome::{Outcome, Reason};
 use super::output::Output;
 use super::recovery::Recovery;
 use super::ring::Ring;
@@ -449,44 +449,6 @@ impl<T> Outbound<T> {
     /// The command under this identifier, of which a packet is to be sent.
     pub(super) fn entry(&self, id: PacketId) -> Option<&Entry<T>> {
         self.ring.get(id)
-    }
-
-    /// The command under this identifier is not sent. A message of QoS 2 that the broker may hold is released. Returns the
-    /// filters of a renewal.
-    pub(super) fn end_unsent(
-        &mut self,
-        id: PacketId,
-        reason: Reason,
-        events: &mut Events<T>,
-    ) -> Vec<String> {
-        if let Some(entry) = self.ring.get_mut(id)
-            && entry.sent_in_session
-            && entry.body.is_publish(QoS::ExactlyOnce)
-        {
-            entry.body.release(&mut self.next_release, None);
-            entry.suspicion = Suspicion::default();
-            self.recovery.send_again(id);
-            if let Some(token) = entry.token.take() {
-                events.resolve(token, Outcome::PerhapsDelivered(reason));
-            }
-            return Vec::new();
-        }
-        let Some(entry) = self.ring.remove(id) else {
-            return Vec::new();
-        };
-        self.exactly_once -= usize::from(entry.is_exactly_once());
-        let outcome = match entry.ever_sent {
-            false => Outcome::NeverSent(reason),
-            true => Outcome::PerhapsDelivered(reason),
-        };
-        let filters = match entry.is_renewal() {
-            true => entry.filters().map(str::to_owned).collect(),
-            false => Vec::new(),
-        };
-        if let Some(token) = entry.token {
-            events.resolve(token, outcome);
-        }
-        filters
     }
 
     /// Whether one more command may be handed in.
