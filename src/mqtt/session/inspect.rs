@@ -102,9 +102,9 @@ impl<T> Session<T> {
         self.outbound.break_suspicion();
     }
 
-    /// Gives up a command with the first link that is closed with it alone.
-    pub(crate) fn break_threshold(&mut self) {
-        self.outbound.suspects_to_break().break_threshold();
+    /// Gives up a command after so many links that are closed with it alone.
+    pub(crate) fn break_threshold(&mut self, links: u32) {
+        self.outbound.suspects_to_break().break_threshold(links);
     }
 
     /// Forgets what left on the present link beside the packet that is tried.

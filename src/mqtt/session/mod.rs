@@ -267,7 +267,8 @@ impl<T> Session<T> {
         if self.rate.opens(now) {
             self.send_waiting(now);
         }
-        if let Some(id) = self.outbound.late_without_witness(now) {
+        let late = self.outbound.late_without_witness(&mut self.events, now);
+        if let Some(id) = late {
             self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
         }
     }

@@ -87,8 +87,9 @@ pub enum Reason {
     /// another way stand between them and do not count.
     Parked,
     /// It was unanswered on three links that were closed or reset, or on which its own acknowledgment was late. On a
-    /// later one it stood alone for the acknowledgment time-out, and then the broker answered another command. So it is
-    /// not sent again.
+    /// later one it stood alone for the acknowledgment time-out, and then the broker answered another command. Or, with
+    /// MQTT 5, it stood so on five links, each time with as many messages as the broker takes, so that no other message
+    /// could be sent. So it is not sent again.
     Unanswered,
     /// Its expiry passed before it was sent ([`MessageProperties::expiry`]). MQTT 5 only.
     ///
@@ -208,7 +209,7 @@ impl fmt::Display for Reason {
             Reason::Parked => {
                 "connections ended again and again while it was unanswered, also where it was sent alone"
             }
-            Reason::Unanswered => "the broker answers other commands, and did not answer this one",
+            Reason::Unanswered => "the broker answers other packets, and did not answer this one",
         })
     }
 }

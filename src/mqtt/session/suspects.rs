@@ -25,9 +25,21 @@
 //!    that stand. Without one, the broker is at fault, and the link is made anew. QoS 0 messages leave meanwhile, and
 //!    show nothing. Nor does PINGRESP, because a broker that drops messages for a while still answers PINGREQ; nor
 //!    PUBCOMP, which answers any PUBREL; nor an answer to what an earlier link took.
+//! 6. With MQTT 5, a message that stands still counts against the broker's receive maximum. Messages that stand may take
+//!    all of it. Then no other message can show on this link whether the broker answers messages [MQTT-3.3.4-7], nor on
+//!    the next one: they have to be sent again on it, in their old order and ahead of every later message
+//!    [MQTT-4.4.0-1] [MQTT-4.6.0-1]. A link that is made anew because of that counts against the first of them that is
+//!    suspected, because the broker answered PINGREQ and not that message. With the fifth such link the message is given
+//!    up. No more than one is, because the next link has room for a witness against the others. So eight links, three
+//!    of them with point 2, find out one message at least, however many are never answered.
 //!
-//! So a command that stands with nothing but QoS 0 messages behind it is never given up. Each link carries some of
-//! these messages, and is then made anew. A witness of our own would not be sound. An UNSUBSCRIBE from a filter that
+//! Point 6 is the weaker rule: a broker that takes few messages at one time, and acknowledges none for an hour, loses one
+//! of them for each five links. Such a link takes the acknowledgment time-out as often as the broker's receive maximum
+//! says, and once more.
+//!
+//! Without that, a command that stands with nothing but QoS 0 messages behind it is never given up. Each link carries
+//! some of these messages, and is then made anew. (With MQTT 5 they leave only while the broker takes one more message of
+//! QoS 1 or 2, because no message overtakes another.) A witness of our own would not be sound. An UNSUBSCRIBE from a filter that
 //! nobody has changes nothing, but its answer does not show that the broker acknowledges messages: a broker whose store
 //! fails for an hour answers requests and acknowledges no PUBLISH, and every message of that hour would be given up.
 //! (A request of the application counts, although it shows no more: some programs send little else.) A PUBLISH of our
@@ -68,6 +80,8 @@ pub(super) struct Suspicion {
     losses: u32,
     /// Links in a row that were closed with it alone.
     alone: u32,
+    /// Links on which it stood, and messages that stood took all that the broker takes at one time.
+    filled: u32,
 }
 
 /// The trials, and the counts against the filters that are to be renewed. Renewals are made anew on each link.
@@ -283,6 +297,12 @@ impl Suspects {
         suspicion.alone >= self.given_up_after
     }
 
+    /// Counts a link that had no room for a witness, because it and others stood. Returns whether it is given up.
+    pub(super) fn judges_filled(&self, suspicion: &mut Suspicion) -> bool {
+        suspicion.filled += 1;
+        suspicion.filled >= self.given_up_after
+    }
+
     /// The command that has stood without an answer for the longest time, once no other command has shown in time
     /// that the broker answers.
     pub(super) fn late_without_witness(&mut self, now: Instant) -> Option<PacketId> {
@@ -360,8 +380,8 @@ impl Suspects {
         self.suspected_after = u32::MAX;
     }
 
-    pub(super) fn break_threshold(&mut self) {
-        self.given_up_after = 1;
+    pub(super) fn break_threshold(&mut self, links: u32) {
+        self.given_up_after = links;
     }
 
     pub(super) fn break_company(&mut self) {

@@ -50,6 +50,21 @@ impl<T> Outbound<T> {
         self.quota.is_none() || !self.has_waiting()
     }
 
+    /// The first suspect of the messages that stand without an answer on a trial link, where they are all that the broker
+    /// takes at one time.
+    pub(super) fn suspect_that_takes_the_quota(&self) -> Option<PacketId> {
+        let quota = usize::from(self.quota?);
+        let is_held = |id: &PacketId| {
+            let entry = self.ring.get(*id);
+            entry.is_some_and(|entry| entry.in_quota && entry.is_publish())
+        };
+        let standing = self.suspects.standing().iter();
+        if standing.filter(|id| is_held(id)).count() < quota {
+            return None;
+        }
+        self.standing_suspects().into_iter().find(is_held)
+    }
+
     /// A message that was given up, where such messages are all that the broker takes at one time. It counts them until it
     /// answers them, so that no other could be sent on this link.
     pub(in crate::mqtt::session) fn holds_all_of_the_quota(&self) -> Option<PacketId> {

@@ -89,12 +89,20 @@ impl<T> Outbound<T> {
     }
 
     /// The command that stands without an answer for the longest time, if no other has shown in time that the
-    /// broker answers.
+    /// broker answers. If no other message could, the link counts against the first suspect, which may be given up.
     pub(in crate::mqtt::session) fn late_without_witness(
         &mut self,
+        events: &mut Events<T>,
         now: Instant,
     ) -> Option<PacketId> {
-        self.suspects.late_without_witness(now)
+        let late = self.suspects.late_without_witness(now)?;
+        if let Some(id) = self.suspect_that_takes_the_quota()
+            && let Some(entry) = self.ring.get_mut(id)
+            && self.suspects.judges_filled(&mut entry.suspicion)
+        {
+            self.give_up(id, Reason::Unanswered, events);
+        }
+        Some(late)
     }
 
     /// Whether packets are tried one at a time.

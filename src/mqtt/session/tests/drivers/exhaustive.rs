@@ -263,6 +263,20 @@ fn every_interleaving_of_limits_that_change_with_the_link() {
     no_violation("MQTT 5: limits that change", budget, 1, 10_000);
 }
 
+/// One that stands without an answer takes all of the quota, and no other can be the witness.
+#[test]
+fn every_interleaving_of_messages_that_stand_and_take_the_quota() {
+    let budget = Budget {
+        publishes: [0, 1, 1],
+        losses: 1,
+        suspects: Some((1, 1)),
+        waits: 8,
+        offer: takes([1, 1]),
+        ..Budget::default()
+    };
+    no_violation("MQTT 5: messages that take the quota", budget, 1, 10_000);
+}
+
 #[test]
 fn every_interleaving_of_stray_acknowledgments_of_mqtt_5() {
     let budget = Budget {
@@ -512,6 +526,14 @@ fn every_fault_is_noticed() {
             },
             Fault::QuotaFreedAtPubrec | Fault::RefusalIsReleased => Budget {
                 publishes: [0, 1, 1],
+                ..within_a_quota
+            },
+            Fault::FillsForEver => Budget {
+                publishes: [0, 1, 0],
+                suspects: Some((1, 1)),
+                waits: 4,
+                offer: takes([1, 1]),
+                refusals: 0,
                 ..within_a_quota
             },
             Fault::RequestHeld => Budget {

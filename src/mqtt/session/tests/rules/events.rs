@@ -102,7 +102,7 @@ impl Record {
             }
             (Event::Close(LinkLoss::AckTimeout(id)), Cause::Timeout) => {
                 self.trials.late(id.value());
-                true
+                return self.fills(id.value());
             }
             (Event::Unread, Cause::Packet(Incoming::Publish { message, .. }, _)) => {
                 if !std::mem::take(&mut self.unread_due) {
@@ -287,7 +287,10 @@ impl Record {
     ) -> Rule {
         let reason = reason_to_give_up(cause);
         let reason = reason.ok_or_else(|| format!("{name} is given up because of {cause:?}"))?;
-        let id = self.trials.takes_given_up(name, reason, is_it)?;
+        let filling = matches!(cause, Cause::Timeout).then(|| self.filling());
+        let id = self
+            .trials
+            .takes_given_up(name, reason, filling.as_deref(), is_it)?;
         let is_lost = reason == Reason::Parked;
         let what = match self.in_use.get(&id) {
             Some(InUse::Publish(_)) if qos == Some(2) => {
@@ -347,7 +350,7 @@ impl Record {
 fn reason_to_give_up(cause: &Cause) -> Option<Reason> {
     match cause {
         Cause::LinkLost => Some(Reason::Parked),
-        Cause::Packet(..) => Some(Reason::Unanswered),
+        Cause::Packet(..) | Cause::Timeout => Some(Reason::Unanswered),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use crate::mqtt::packet::{Incoming, PacketId};
 use crate::mqtt::session::{Outcome, Reason};
 
 /// Every fault, with words of the rule that notices it.
-pub(crate) const FAULTS: [(Fault, &str); 45] = [
+pub(crate) const FAULTS: [(Fault, &str); 46] = [
     (Fault::ViolationIgnored, "the link is still there"),
     (Fault::OutcomeLost, "have not ended, the session has"),
     (Fault::OutcomeTwice, "ends a second time"),
@@ -57,6 +57,10 @@ pub(crate) const FAULTS: [(Fault, &str); 45] = [
         Fault::QuotaKeptByRefused,
         "the session takes no further command",
     ),
+    (
+        Fault::FillsForEver,
+        "leaves no room for another message, and is not given up",
+    ),
     (Fault::RequestHeld, "is held back"),
     (Fault::RefusalIsReleased, ", due: []"),
     (Fault::RefusalUnheard, "was answered, and has not ended"),
@@ -90,6 +94,7 @@ pub(crate) fn needs_version5(fault: Fault) -> bool {
             | Fault::QuotaOfEarlierLink
             | Fault::QuotaFreedAtPubrec
             | Fault::QuotaKeptByRefused
+            | Fault::FillsForEver
             | Fault::RequestHeld
             | Fault::RefusalIsReleased
             | Fault::RefusalUnheard
@@ -104,7 +109,8 @@ impl Harness {
         match self.fault {
             Fault::Qos2Unbounded => self.session.break_window_qos2(),
             Fault::TriedTogether => self.session.break_suspicion(),
-            Fault::GivenUpAtOnce => self.session.break_threshold(),
+            Fault::GivenUpAtOnce => self.session.break_threshold(1),
+            Fault::FillsForEver => self.session.break_threshold(u32::MAX),
             _ => {}
         }
     }

@@ -50,6 +50,9 @@ struct Against {
     /// The same, and each link on which its answer was late.
     at_most: u32,
     alone: u32,
+    /// Links on which it and others stood, and took all that the broker takes at one time: at most, and for sure.
+    filled: u32,
+    filled_for_sure: u32,
 }
 
 /// A packet that awaits its answer on this link.
@@ -323,6 +326,57 @@ impl Trials {
         }
     }
 
+    /// The messages that have stood on this trial link without an answer, in the order in which they were sent.
+    pub(super) fn standing_messages(&self) -> Vec<u16> {
+        let is_message = |awaited: &Awaited| matches!(awaited.tried, Some(Tried::Message(_)));
+        let standing = self.awaited.iter().filter(|(_, awaited)| {
+            self.is_trying && awaited.is_tried && is_message(awaited) && self.is_late(awaited)
+        });
+        let mut standing: Vec<_> = standing.map(|(id, awaited)| (awaited.since, *id)).collect();
+        standing.sort_unstable();
+        standing.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Those of these messages, which stand, that may be the first suspect among them, and whether it is one for sure.
+    fn may_be_first(&self, standing: &[u16]) -> Vec<(u16, Key, bool)> {
+        let mut all = Vec::new();
+        for id in standing {
+            let awaited = self.awaited.get(id);
+            let Some(Tried::Message(token)) = awaited.and_then(|one| one.tried.as_ref()) else {
+                continue;
+            };
+            let key = Key::Message(*token);
+            let losses = self.against.get(&key).map_or(0, |against| against.losses);
+            let is_sure = losses >= self.suspected_after;
+            all.push((*id, key, is_sure));
+            if is_sure {
+                break;
+            }
+        }
+        all
+    }
+
+    /// The link has to go, because these messages stand and leave no room for another one. The session names this one. It
+    /// counts the link for sure if the broker has `answered` each PINGREQ.
+    ///
+    /// # Errors
+    /// If it has to give one of them up, and has not.
+    pub(super) fn fill(&mut self, standing: &[u16], named: u16, answered: bool) -> Rule {
+        for (id, key, is_sure) in self.may_be_first(standing) {
+            let against = self.against.entry(key).or_default();
+            against.filled += 1;
+            if is_sure && answered && standing.first() == Some(&id) && id == named {
+                against.filled_for_sure += 1;
+                if against.filled_for_sure >= self.given_up_after {
+                    return Err(format!(
+                        "{named} leaves no room for another message, and is not given up"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The link is gone.
     pub(super) fn link_lost(&mut self, by_broker: bool) {
         let life = self.now.saturating_duration_since(self.up_since);
@@ -405,7 +459,8 @@ impl Trials {
             .any(|command| command.starts_with(name))
     }
 
-    /// It is one that matches, and its name begins so: returns its identifier.
+    /// It is one that matches, and its name begins so: returns its identifier. `filling` are messages that stand and leave
+    /// no room for another one, if it is given up because of that.
     ///
     /// # Errors
     /// If none may be given up for this reason.
@@ -413,14 +468,28 @@ impl Trials {
         &mut self,
         name: &str,
         reason: Reason,
+        filling: Option<&[u16]>,
         matches: impl Fn(u16, &Tried) -> bool,
     ) -> Result<u16, String> {
         let told = self.given_up.iter().position(|told| told.starts_with(name));
         let told = told.ok_or_else(|| format!("nobody said that this {name} is given up"))?;
         let told = self.given_up.remove(told);
-        let found = match reason {
-            Reason::Parked => self.guilty.take_if(|(id, tried)| matches(*id, tried)),
-            Reason::Unanswered if self.has_witness && self.has_pong => {
+        let found = match (reason, filling) {
+            (Reason::Unanswered, Some(filling)) => {
+                let mut first = self.may_be_first(filling).into_iter();
+                let first = first.find_map(|(id, key, _)| {
+                    let tried = self.awaited.get(&id)?.tried.clone()?;
+                    let links = self.against.get(&key).map_or(0, |against| against.filled);
+                    // This one counts, too.
+                    let is_it = matches(id, &tried)
+                        && links + 1 >= self.given_up_after
+                        && self.may_be_suspect(id, &tried);
+                    is_it.then_some((id, tried))
+                });
+                first.filter(|_| self.has_pong)
+            }
+            (Reason::Parked, _) => self.guilty.take_if(|(id, tried)| matches(*id, tried)),
+            (Reason::Unanswered, None) if self.has_witness && self.has_pong => {
                 let mut standing: Vec<_> = self.awaited.iter().collect();
                 standing.retain(|(_, awaited)| awaited.may_be_tried && self.is_late(awaited));
                 standing.sort_by_key(|(_, awaited)| awaited.since);

@@ -31,6 +31,8 @@ pub(super) struct Link5 {
     unfinished: BTreeSet<u16>,
     /// PUBRELs and PUBCOMPs that have to say that an identifier is not known.
     not_found_due: VecDeque<(&'static str, u16)>,
+    /// PINGREQs that are not answered.
+    pings: usize,
     /// Whether requests may wait: the link is, or was, a trial link, or subscriptions are renewed on it.
     pub(super) requests_may_wait: bool,
     /// The command that the last packet answers.
@@ -46,6 +48,7 @@ impl Link5 {
             in_quota: BTreeSet::new(),
             unfinished: BTreeSet::new(),
             not_found_due: VecDeque::new(),
+            pings: 0,
             requests_may_wait: false,
             answered: None,
         }
@@ -57,6 +60,7 @@ impl Link5 {
         self.in_quota.clear();
         self.unfinished.clear();
         self.not_found_due.clear();
+        self.pings = 0;
         self.requests_may_wait = false;
         self.answered = None;
     }
@@ -64,8 +68,14 @@ impl Link5 {
     /// Whether every PUBLISH that the broker counts was given up.
     fn is_full_of(&self, is_given_up: impl Fn(u16) -> bool) -> bool {
         let given_up = self.in_quota.iter().filter(|id| is_given_up(**id));
-        let quota = self.limits.as_ref().map(|limits| limits.receive_maximum);
-        quota.is_some_and(|quota| given_up.count() >= usize::from(quota))
+        let quota = self.takes_at_one_time();
+        quota.is_some_and(|quota| given_up.count() >= quota)
+    }
+
+    /// How many messages the broker takes at one time.
+    fn takes_at_one_time(&self) -> Option<usize> {
+        let limits = self.limits.as_ref();
+        limits.map(|limits| usize::from(limits.receive_maximum))
     }
 }
 
@@ -130,6 +140,8 @@ impl Record {
             }
             (Stage::Up | Stage::Closing { .. }, Incoming::PingResp) => {
                 self.trials.pong();
+                let version5 = self.version5.as_mut()?;
+                version5.pings = version5.pings.saturating_sub(1);
                 None
             }
             (Stage::Closing { .. }, _) => return Some(Cause::Other),
@@ -237,6 +249,7 @@ impl Record {
             match packet {
                 FromClient::Publish { id, qos: 1.., .. } => version5.counts(*id)?,
                 FromClient::PubAck(id) => drop(version5.unfinished.remove(id)),
+                FromClient::PingReq => version5.pings += 1,
                 FromClient::PubRel(id) | FromClient::PubComp(id) if more.code == NOT_FOUND => {
                     let name = match packet {
                         FromClient::PubRel(_) => "PUBREL",
@@ -376,6 +389,33 @@ impl Record {
             self.in_use.remove(&command.id);
         }
         exceeds && (qos.is_none() || was_sent == command.sent)
+    }
+
+    /// The messages that stand on a trial link, in their order, if they are all that the broker takes at one time.
+    pub(super) fn filling(&self) -> Vec<u16> {
+        let Some(version5) = &self.version5 else {
+            return Vec::new();
+        };
+        let is_counted = |id: &u16| {
+            let is_publish = matches!(self.in_use.get(id), Some(InUse::Publish(_)));
+            is_publish && version5.in_quota.contains(id)
+        };
+        let mut standing = self.trials.standing_messages();
+        standing.retain(is_counted);
+        match version5.takes_at_one_time() {
+            Some(quota) if standing.len() >= quota => standing,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The link has to go, because the answer under this identifier is late.
+    ///
+    /// # Errors
+    /// If a message leaves no room for another one for the last time, and is not given up.
+    pub(super) fn fills(&mut self, id: u16) -> Rule {
+        let filling = self.filling();
+        let answered = self.version5.as_ref().is_some_and(|v| v.pings == 0);
+        self.trials.fill(&filling, id, answered)
     }
 
     /// Whether the link has to go, because messages that were given up are all that the broker takes at one time.

@@ -6,6 +6,7 @@ mod limits;
 mod outcomes;
 mod quota;
 mod requests;
+mod suspects;
 
 use super::Transcript;
 use super::packets::id;
