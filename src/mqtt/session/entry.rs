@@ -199,11 +199,15 @@ impl<T> Entry<T> {
 
     /// Whether it is a message that awaits its first acknowledgment, if it has one.
     pub(super) fn is_publish(&self) -> bool {
+        #[cfg(test)]
+        count_look();
         matches!(self.body, Body::Publish(_))
     }
 
     /// Whether it is a SUBSCRIBE or an UNSUBSCRIBE.
     pub(super) fn is_request(&self) -> bool {
+        #[cfg(test)]
+        count_look();
         matches!(self.body, Body::Subscribe(_) | Body::Unsubscribe(_))
     }
 
@@ -239,6 +243,8 @@ impl<T> Entry<T> {
 
     /// The filters of a SUBSCRIBE or an UNSUBSCRIBE.
     pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
+        #[cfg(test)]
+        count_look();
         let (asked, left): (&[Filter], &[String]) = match &self.body {
             Body::Subscribe(asked) => (&asked.filters, &[]),
             Body::Unsubscribe(left) => (&[], &left.filters),
@@ -439,6 +445,22 @@ fn add_words(all: &mut Option<Box<Answer>>, more: Option<Box<Answer>>) {
         (Some(all), Some(more)) => all.append(*more),
         (all, more) => *all = more.or(all.take()),
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    static LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+#[cfg(test)]
+fn count_look() {
+    LOOKS.set(LOOKS.get() + 1);
+}
+
+/// How often a command was looked at by the thread of this test, to see what it is.
+#[cfg(test)]
+pub(super) fn looks() -> usize {
+    LOOKS.get()
 }
 
 #[cfg(test)]

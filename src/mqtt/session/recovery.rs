@@ -14,6 +14,9 @@ use crate::mqtt::packet::PacketId;
 pub(super) struct Recovery {
     /// Packets that are still to be sent again on this link, ahead of every other.
     resending: VecDeque<PacketId>,
+    /// So many at the front are PUBLISHes, or have left. It is no more than a hint where to look, so that a request behind
+    /// many messages is not looked for from the beginning with each acknowledgment.
+    publishes_first: usize,
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
     progress: bool,
 }
@@ -21,7 +24,7 @@ pub(super) struct Recovery {
 impl Recovery {
     /// The broker accepted CONNECT: nothing is acknowledged on this link yet.
     pub(super) fn handle_connected(&mut self) {
-        self.resending.clear();
+        self.forget();
         self.progress = false;
     }
 
@@ -31,7 +34,7 @@ impl Recovery {
     /// not in the output.
     pub(super) fn resume<T>(&mut self, ring: &Ring<Entry<T>>) -> Vec<PacketId> {
         let mut releases = Vec::new();
-        self.resending.clear();
+        self.forget();
         for (id, entry) in ring.in_order() {
             match entry.body {
                 _ if entry.on_this_link || entry.is_given_up() => {}
@@ -53,6 +56,7 @@ impl Recovery {
         for id in ids.into_iter().rev() {
             self.resending.push_front(id);
         }
+        self.publishes_first = 0;
     }
 
     /// Takes the next packet that is to be sent again. Without quota that is no PUBLISH.
@@ -64,17 +68,27 @@ impl Recovery {
         // Some may have been answered meanwhile.
         let is_unsent = |id: &PacketId| ring.get(*id).is_some_and(|entry| !entry.on_this_link);
         while self.resending.front().is_some_and(|id| !is_unsent(id)) {
-            self.resending.pop_front();
+            self.take_first();
         }
         if has_quota {
-            return self.resending.pop_front();
+            return self.take_first();
         }
-        let is_publish = |entry: &Entry<T>| matches!(entry.body, Body::Publish(_));
-        let mut ids = self.resending.iter();
-        let place = ids.position(|id| {
-            is_unsent(id) && ring.get(*id).is_some_and(|entry| !is_publish(entry))
-        })?;
-        self.resending.remove(place)
+        let known = self.publishes_first.min(self.resending.len());
+        let mut others = self.resending.range(known..);
+        let behind = others
+            .position(|id| is_unsent(id) && ring.get(*id).is_some_and(|entry| !entry.is_publish()));
+        self.publishes_first = behind.map_or(self.resending.len(), |behind| known + behind);
+        self.resending.remove(self.publishes_first)
+    }
+
+    fn take_first(&mut self) -> Option<PacketId> {
+        self.publishes_first = self.publishes_first.saturating_sub(1);
+        self.resending.pop_front()
+    }
+
+    fn forget(&mut self) {
+        self.resending.clear();
+        self.publishes_first = 0;
     }
 
     /// The link was of use: the broker acknowledged something.
@@ -84,7 +98,7 @@ impl Recovery {
 
     /// The link is gone.
     pub(super) fn handle_link_lost(&mut self) {
-        self.resending.clear();
+        self.forget();
     }
 
     /// Whether anything was acknowledged on this link, or on the last one if there is none.
@@ -108,6 +122,7 @@ impl Recovery {
 mod tests {
     use std::time::Instant;
 
+    use super::super::entry::{Unsubscribing, looks};
     use super::*;
     use crate::mqtt::packet::{Publish, QoS};
 
@@ -115,7 +130,7 @@ mod tests {
     fn ring(bodies: Vec<Body>) -> Ring<Entry<u8>> {
         let mut ring = Ring::new(u16::MAX, 0);
         let now = Instant::now();
-        for (token, body) in (1..).zip(bodies) {
+        for (token, body) in (1..=u8::MAX).cycle().zip(bodies) {
             ring.push(Entry::new(Some(token), body, now)).unwrap();
         }
         ring
@@ -146,6 +161,31 @@ mod tests {
         ring.remove(PacketId::new(3).unwrap());
         assert_eq!(recovery.poll_unsent(&ring, true), None);
         assert!(!recovery.is_resending());
+    }
+
+    /// With each acknowledgment there is quota for one, and then none.
+    #[test]
+    fn a_request_behind_many_messages_is_looked_for_once() {
+        const MANY: usize = 60_000;
+        let mut bodies: Vec<_> = (0..MANY).map(|_| publish()).collect();
+        let left = Unsubscribing::new(vec!["a".to_owned()]);
+        bodies.push(Body::Unsubscribe(left));
+        let mut ring = ring(bodies);
+        let mut recovery = Recovery::default();
+        recovery.resume(&ring);
+        let request = recovery.poll_unsent(&ring, false).unwrap();
+        assert_eq!(usize::from(request.value()), MANY + 1);
+        ring.get_mut(request).unwrap().on_this_link = true;
+        let before = looks();
+        for _ in 0..1_000 {
+            let next = recovery.poll_unsent(&ring, true).unwrap();
+            ring.get_mut(next).unwrap().on_this_link = true;
+            assert_eq!(recovery.poll_unsent(&ring, false), None);
+        }
+        assert!(looks() - before <= 1_000, "{}", looks() - before);
+        recovery.send_again(request);
+        ring.get_mut(request).unwrap().on_this_link = false;
+        assert_eq!(recovery.poll_unsent(&ring, false), Some(request));
     }
 
     #[test]

@@ -15,13 +15,16 @@ use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::PacketId;
 
 /// The commands, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(super) struct Waiting<T> {
     entries: VecDeque<Entry<T>>,
-    /// The request under way that the first must not overtake, if one was found.
+    /// The request under way that the first request must not overtake, if one was found.
     held_by: Option<PacketId>,
     /// How many of them are requests.
     requests: usize,
+    /// None of so many at the front is a request. It is no more than a hint where to look, so that a request behind many
+    /// messages is not looked for from the beginning with each acknowledgment.
+    messages_first: usize,
 }
 
 /// The room for messages.
@@ -41,20 +44,25 @@ impl<T> Default for Waiting<T> {
             entries: VecDeque::new(),
             held_by: None,
             requests: 0,
+            messages_first: 0,
         }
     }
 }
 
 impl<T> Waiting<T> {
     pub(super) fn push_back(&mut self, entry: Entry<T>) {
-        self.requests += usize::from(entry.is_request());
+        self.count(&entry);
         self.entries.push_back(entry);
     }
 
     pub(super) fn push_front(&mut self, entry: Entry<T>) {
         // Another request may have held the one that stood first until now.
         self.held_by = None;
-        self.requests += usize::from(entry.is_request());
+        self.count(&entry);
+        self.messages_first = match entry.is_request() {
+            true => 0,
+            false => self.messages_first + 1,
+        };
         self.entries.push_front(entry);
     }
 
@@ -63,7 +71,8 @@ impl<T> Waiting<T> {
         self.held_by = None;
         let rest = self.entries.iter().rposition(is_rest_for(&request));
         let place = rest.map_or(0, |place| place + 1);
-        self.requests += 1;
+        self.count(&request);
+        self.messages_first = self.messages_first.min(place);
         self.entries.insert(place, request);
     }
 
@@ -86,19 +95,14 @@ impl<T> Waiting<T> {
         // One of QoS 0 has no identifier, and another way out.
         let is_held_back = is_held_back || first.is_unacknowledged();
         let place = match is_held_back {
-            false if self.would_overtake(ring, standing) => return None,
             false => 0,
             true if !room.requests_pass || self.requests == 0 => return None,
-            true => {
-                let place = self.entries.iter().position(Entry::is_request)?;
-                if find_request_before(&self.entries[place], ring, standing).is_some() {
-                    return None;
-                }
-                place
-            }
+            true => self.first_request()?,
         };
-        let mut first = self.entries.remove(place)?;
-        self.requests -= usize::from(first.is_request());
+        if self.would_overtake(place, ring, standing) {
+            return None;
+        }
+        let mut first = self.take(place)?;
         first.has_overtaken |=
             !standing.is_empty() && find_request_before(&first, ring, &[]).is_some();
         Some(first)
@@ -109,8 +113,7 @@ impl<T> Waiting<T> {
         if ring.room() == 0 || !self.entries.front()?.is_renewal() {
             return None;
         }
-        self.requests -= 1;
-        self.entries.pop_front()
+        self.take(0)
     }
 
     /// Takes the first command if it is a message of QoS 0, and since when it waits.
@@ -118,7 +121,7 @@ impl<T> Waiting<T> {
         if !self.entries.front()?.is_unacknowledged() {
             return None;
         }
-        let first = self.entries.pop_front()?;
+        let first = self.take(0)?;
         match (first.body, first.token) {
             (Body::Publish(message), Some(token)) => Some((message, token, first.since)),
             _ => None,
@@ -132,6 +135,7 @@ impl<T> Waiting<T> {
             .drain(..)
             .partition(|entry| entry.is_unacknowledged());
         self.entries = left;
+        self.count_again();
         let gone: VecDeque<Entry<T>> = gone;
         gone.into_iter().filter_map(|entry| entry.token).collect()
     }
@@ -140,14 +144,14 @@ impl<T> Waiting<T> {
     pub(super) fn handle_link_lost(&mut self) {
         self.held_by = None;
         self.entries.retain(|entry| !entry.is_renewal());
-        let requests = self.entries.iter().filter(|entry| entry.is_request());
-        self.requests = requests.count();
+        self.count_again();
     }
 
     /// Takes all of them out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Entry<T>> + use<T> {
-        self.requests = 0;
-        std::mem::take(&mut self.entries).into_iter()
+        let entries = std::mem::take(&mut self.entries);
+        self.count_again();
+        entries.into_iter()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -162,16 +166,69 @@ impl<T> Waiting<T> {
         self.entries.iter()
     }
 
-    /// Whether a request for one of the filters of the first command is under way.
-    fn would_overtake(&mut self, ring: &Ring<Entry<T>>, standing: &[PacketId]) -> bool {
+    /// The place of the first request.
+    fn first_request(&mut self) -> Option<usize> {
+        let known = self.messages_first.min(self.entries.len());
+        let mut others = self.entries.range(known..);
+        let behind = others.position(Entry::is_request);
+        self.messages_first = behind.map_or(self.entries.len(), |behind| known + behind);
+        behind.map(|_| self.messages_first)
+    }
+
+    /// Whether a request for one of the filters of this command is under way, which is the first request or a message.
+    fn would_overtake(
+        &mut self,
+        place: usize,
+        ring: &Ring<Entry<T>>,
+        standing: &[PacketId],
+    ) -> bool {
+        let command = &self.entries[place];
+        if !command.is_request() {
+            return false;
+        }
         let holds =
             |id: PacketId| !standing.contains(&id) && ring.get(id).is_some_and(Entry::is_request);
         // It is looked for once, not at each acknowledgment that comes meanwhile.
         if !self.held_by.is_some_and(holds) {
-            let first = self.entries.front();
-            self.held_by = first.and_then(|first| find_request_before(first, ring, standing));
+            self.held_by = find_request_before(command, ring, standing);
         }
         self.held_by.is_some()
+    }
+
+    /// Takes the command at this place, in front of which no request stands.
+    fn take(&mut self, place: usize) -> Option<Entry<T>> {
+        let taken = self.entries.remove(place)?;
+        self.requests -= usize::from(taken.is_request());
+        if place < self.messages_first {
+            self.messages_first -= 1;
+        }
+        Some(taken)
+    }
+
+    fn count(&mut self, entry: &Entry<T>) {
+        self.requests += usize::from(entry.is_request());
+    }
+
+    /// Many have gone.
+    fn count_again(&mut self) {
+        let requests = self.entries.iter().filter(|entry| entry.is_request());
+        self.requests = requests.count();
+        self.messages_first = 0;
+    }
+
+    /// Hashes what decides which command is sent next.
+    #[cfg(test)]
+    pub(super) fn hash_state(&self, state: &mut impl std::hash::Hasher)
+    where
+        T: std::hash::Hash,
+    {
+        let Waiting {
+            entries,
+            held_by,
+            requests,
+            messages_first: _,
+        } = self;
+        std::hash::Hash::hash(&(entries, held_by, requests), state);
     }
 }
 
@@ -203,7 +260,7 @@ fn overlaps<'a, T>(filters: impl Iterator<Item = &'a str>) -> impl Fn(&Entry<T>)
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Subscribing, Unsubscribing};
+    use super::super::entry::{Subscribing, Unsubscribing, looks};
     use super::*;
     use crate::mqtt::packet::{Filter, Publish, QoS};
 
@@ -276,6 +333,71 @@ mod tests {
             let next = waiting.poll(&ring, false, &[], room(has_room));
             assert_eq!(next.map(|entry| entry.token), Some(token));
         }
+    }
+
+    /// With each acknowledgment there is room for one, and then none.
+    #[test]
+    fn a_request_behind_many_messages_is_looked_for_once() {
+        const MANY: usize = 60_000;
+        let mut ring = Ring::new(10, 0);
+        let under_way = ring.push(subscribe("a", false)).unwrap();
+        let mut waiting = Waiting::default();
+        (0..MANY).for_each(|_| waiting.push_back(publish()));
+        waiting.push_back(unsubscribe("a"));
+        let passing = |quota| Room {
+            qos2: true,
+            quota,
+            requests_pass: true,
+        };
+        assert_eq!(waiting.poll(&ring, false, &[], passing(false)), None);
+        let before = looks();
+        for _ in 0..1_000 {
+            let next = waiting.poll(&ring, false, &[], passing(true));
+            assert!(next.is_some_and(|entry| entry.is_publish()));
+            assert_eq!(waiting.poll(&ring, false, &[], passing(false)), None);
+        }
+        let each = (looks() - before) / 1_000;
+        assert!(
+            each <= 20,
+            "{each} commands are looked at for each acknowledgment"
+        );
+        assert_eq!(waiting.len(), MANY - 1_000 + 1);
+        ring.remove(under_way);
+        let next = waiting.poll(&ring, false, &[], passing(false));
+        assert!(next.is_some_and(|entry| entry.is_request()));
+    }
+
+    /// The hint where the first request stands follows what is put in, and what goes.
+    #[test]
+    fn the_first_request_is_found_wherever_commands_come_and_go() {
+        let ring = Ring::new(10, 0);
+        let room = Room {
+            qos2: true,
+            quota: false,
+            requests_pass: true,
+        };
+        let mut waiting = Waiting::default();
+        let next = |waiting: &mut Waiting<u8>| {
+            let next = waiting.poll(&ring, false, &[], room)?;
+            next.filters().next().map(str::to_owned)
+        };
+        waiting.push_back(publish());
+        waiting.push_back(unsubscribe("a"));
+        waiting.push_back(unsubscribe("b"));
+        assert_eq!(next(&mut waiting).as_deref(), Some("a"));
+        waiting.push_front(publish());
+        waiting.push_behind(unsubscribe("c"));
+        assert_eq!(next(&mut waiting).as_deref(), Some("c"));
+        waiting.push_front(unsubscribe("d"));
+        waiting.push_front(publish());
+        assert_eq!(next(&mut waiting).as_deref(), Some("d"));
+        waiting.handle_link_lost();
+        assert_eq!(next(&mut waiting).as_deref(), Some("b"));
+        assert_eq!(next(&mut waiting), None);
+        waiting.push_back(unsubscribe("e"));
+        assert_eq!(next(&mut waiting).as_deref(), Some("e"));
+        assert_eq!(waiting.drain().count(), 3);
+        assert_eq!(waiting.requests, 0);
     }
 
     #[test]

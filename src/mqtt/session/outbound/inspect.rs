@@ -23,7 +23,9 @@ impl<T> Outbound<T> {
     {
         use std::hash::Hash;
 
-        (&self.ring, &self.waiting, &self.leaving).hash(state);
+        self.ring.hash(state);
+        self.waiting.hash_state(state);
+        self.leaving.hash(state);
         (self.quota, self.in_quota).hash(state);
         self.recovery.hash_state(state);
         self.suspects.hash_state(state);
