@@ -53,6 +53,7 @@ fn online(now: Instant) -> Session<u32> {
         identifiers: u16::MAX,
         first_identifier: 0,
         max_waiting_bytes: usize::MAX,
+        max_waiting: 1_000,
         rate: RateLimits::default(),
         suspected_after: u32::MAX,
         given_up_after: 5,

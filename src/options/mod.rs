@@ -118,7 +118,9 @@ pub struct Options {
     /// flight the next one waits, and what was pushed behind it waits with it.
     pub max_inflight_qos2: u16,
     /// Commands that may wait in the queue before callers have to wait, 1 to 1,000,000. Each takes 128 bytes, and a large
-    /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue.
+    /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue. With MQTT 5,
+    /// as many again, and 1,000 at least, may be taken out of it while the broker takes no further message, so that
+    /// a SUBSCRIBE, an UNSUBSCRIBE or a ping behind them is not delayed.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before it gets the command back.
     pub block_time: Duration,

@@ -18,6 +18,9 @@ use crate::options::{Options, Security};
 const SUSPECTED_AFTER: u32 = 3;
 const GIVEN_UP_AFTER: u32 = 5;
 
+/// Commands that may be taken out of a small queue to reach a request of MQTT 5 behind them.
+const LEAST_WAITING: usize = 1_000;
+
 /// A client of one broker, not connected: options checked, certificates loaded.
 ///
 /// A client moves into the loop that it opens and comes back in [`Ended::client`](crate::Ended::client).
@@ -189,6 +192,8 @@ impl Client {
             given_up_after: GIVEN_UP_AFTER,
             first_identifier: self.next_identifier,
             max_waiting_bytes: self.options.max_waiting_bytes(),
+            // In a small queue, requests soon stand behind more than it holds: threads wait for room in front of them.
+            max_waiting: self.options.command_queue.max(LEAST_WAITING),
             rate: self.options.limits.rate,
         }
     }
@@ -204,6 +209,17 @@ mod tests {
     use super::*;
     use crate::error::Blame;
     use crate::options::{Fresh, Provider};
+
+    #[test]
+    fn as_many_commands_may_wait_for_the_broker_as_the_queue_holds_and_some_at_least() {
+        for (queue, expected) in [(1, LEAST_WAITING), (1_000, 1_000), (5_000, 5_000)] {
+            let mut options = Options::new("localhost", "me");
+            options.security = Security::Plain;
+            options.command_queue = queue;
+            let client = Client::new(options).unwrap();
+            assert_eq!(client.session_options().max_waiting, expected);
+        }
+    }
 
     #[test]
     fn both_problems_of_a_first_preparation_are_told() {

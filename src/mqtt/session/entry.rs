@@ -211,6 +211,14 @@ impl<T> Entry<T> {
         matches!(self.body, Body::Subscribe(_) | Body::Unsubscribe(_))
     }
 
+    /// The bytes of its topic and payload, if it is a message.
+    pub(super) fn message_bytes(&self) -> usize {
+        match &self.body {
+            Body::Publish(message) => message.size(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is a QoS 2 message between PUBLISH and PUBCOMP.
     pub(super) fn is_exactly_once(&self) -> bool {
         self.is_release() || self.body.is_publish(QoS::ExactlyOnce)

@@ -38,6 +38,10 @@ pub struct SessionOptions {
     /// quarter more. The next message, and every one behind it, is left with the broker until half of the bytes
     /// are read and a new link asks for it. A message alone may be larger.
     pub max_waiting_bytes: usize,
+    /// With MQTT 5, commands that may wait here for the broker to take more messages: requests stand behind them in the
+    /// queue. Their messages may have [`SessionOptions::max_waiting_bytes`] bytes, but for the last one. While as much
+    /// waits, nothing more is taken.
+    pub max_waiting: usize,
     /// Messages, and bytes of their packets, that may leave in one second.
     pub rate: RateLimits,
 }

@@ -68,6 +68,9 @@ pub(super) struct Outbound<T> {
     window: u16,
     /// How many of them may be QoS 2 messages.
     window_qos2: u16,
+    /// So many commands, and bytes of their messages, may wait so that a request behind them is reached.
+    max_waiting: usize,
+    max_waiting_bytes: usize,
     /// How many PUBLISHes of QoS 1 and 2 the broker takes at one time [MQTT-4.9.0-1]: with MQTT 5 alone.
     quota: Option<u16>,
     /// How many of those that were sent on this link have not ended.
@@ -102,6 +105,8 @@ impl<T> Outbound<T> {
         Outbound {
             window: options.max_inflight.min(most),
             window_qos2: options.max_inflight_qos2.max(1),
+            max_waiting: options.max_waiting,
+            max_waiting_bytes: options.max_waiting_bytes,
             quota: None,
             in_quota: 0,
             on_session_lost: options.on_session_lost,

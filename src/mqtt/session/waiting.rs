@@ -22,6 +22,8 @@ pub(super) struct Waiting<T> {
     held_by: Option<PacketId>,
     /// How many of them are requests.
     requests: usize,
+    /// The bytes of their messages.
+    bytes: usize,
     /// None of so many at the front is a request. It is no more than a hint where to look, so that a request behind many
     /// messages is not looked for from the beginning with each acknowledgment.
     messages_first: usize,
@@ -44,6 +46,7 @@ impl<T> Default for Waiting<T> {
             entries: VecDeque::new(),
             held_by: None,
             requests: 0,
+            bytes: 0,
             messages_first: 0,
         }
     }
@@ -162,6 +165,11 @@ impl<T> Waiting<T> {
         self.entries.len()
     }
 
+    /// The bytes of the messages that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry<T>> {
         self.entries.iter()
     }
@@ -199,6 +207,7 @@ impl<T> Waiting<T> {
     fn take(&mut self, place: usize) -> Option<Entry<T>> {
         let taken = self.entries.remove(place)?;
         self.requests -= usize::from(taken.is_request());
+        self.bytes -= taken.message_bytes();
         if place < self.messages_first {
             self.messages_first -= 1;
         }
@@ -207,12 +216,14 @@ impl<T> Waiting<T> {
 
     fn count(&mut self, entry: &Entry<T>) {
         self.requests += usize::from(entry.is_request());
+        self.bytes += entry.message_bytes();
     }
 
     /// Many have gone.
     fn count_again(&mut self) {
         let requests = self.entries.iter().filter(|entry| entry.is_request());
         self.requests = requests.count();
+        self.bytes = self.entries.iter().map(Entry::message_bytes).sum();
         self.messages_first = 0;
     }
 
@@ -226,6 +237,7 @@ impl<T> Waiting<T> {
             entries,
             held_by,
             requests,
+            bytes: _,
             messages_first: _,
         } = self;
         std::hash::Hash::hash(&(entries, held_by, requests), state);
@@ -365,6 +377,7 @@ mod tests {
         ring.remove(under_way);
         let next = waiting.poll(&ring, false, &[], passing(false));
         assert!(next.is_some_and(|entry| entry.is_request()));
+        assert_eq!(waiting.bytes(), (MANY - 1_000) * publish().message_bytes());
     }
 
     /// The hint where the first request stands follows what is put in, and what goes.
@@ -397,7 +410,7 @@ mod tests {
         waiting.push_back(unsubscribe("e"));
         assert_eq!(next(&mut waiting).as_deref(), Some("e"));
         assert_eq!(waiting.drain().count(), 3);
-        assert_eq!(waiting.requests, 0);
+        assert_eq!((waiting.bytes(), waiting.requests), (0, 0));
     }
 
     #[test]

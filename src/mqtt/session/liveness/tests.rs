@@ -33,6 +33,7 @@ impl Fixture {
             suspected_after: 3,
             given_up_after: 5,
             max_waiting_bytes: 0,
+            max_waiting: 0,
             rate: RateLimits::default(),
         };
         let base = Instant::now();

@@ -7,9 +7,6 @@ use super::Outbound;
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::PacketId;
 
-/// Commands that may be handed in beyond the broker's quota. There are no more identifiers than that.
-const MOST_WAITING: usize = 65_535;
-
 impl<T> Outbound<T> {
     /// With MQTT 5, the broker takes so many PUBLISHes of QoS 1 and 2 at one time on this link; with MQTT 3.1.1 it says
     /// nothing.
@@ -76,12 +73,13 @@ impl<T> Outbound<T> {
     }
 
     /// Whether commands may be handed in although there is no room for a PUBLISH, because others are among them that the
-    /// broker's quota must not delay [MQTT-3.3.4-8].
+    /// broker's quota must not delay [MQTT-3.3.4-8]. The commands in front of those wait here, so that their number is bounded.
     pub(in crate::mqtt::session) fn has_room_for_requests(&self) -> bool {
         self.quota.is_some()
             && (self.suspects.is_off() || self.suspects.wants_witness())
             && self.ring.room() > 0
-            && self.waiting.len() < MOST_WAITING
+            && self.waiting.len() < self.max_waiting
+            && self.waiting.bytes() < self.max_waiting_bytes
     }
 
     /// With MQTT 5, messages of QoS 0 wait behind others: the next of them, if it may be sent now, and since when its

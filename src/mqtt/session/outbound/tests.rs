@@ -27,6 +27,7 @@ impl Fixture {
             suspected_after: 1,
             given_up_after: 1,
             max_waiting_bytes: 0,
+            max_waiting: 0,
             rate: crate::mqtt::rate::RateLimits::default(),
         };
         let now = Instant::now();

@@ -79,6 +79,7 @@ pub(super) fn options() -> SessionOptions {
         on_session_lost: OnSessionLost::Republish,
         identifiers: u16::MAX,
         max_waiting_bytes: usize::MAX,
+        max_waiting: usize::MAX,
         rate: RateLimits::default(),
         suspected_after: 3,
         given_up_after: 5,

@@ -8,6 +8,7 @@ use super::super::rules::server::answer;
 use super::super::rules::{Fault, Harness, Rule};
 use super::story::{Answers, Decoded, LIMIT, Story, Version, play};
 use crate::mqtt::packet::Incoming;
+use crate::mqtt::session::SessionOptions;
 use crate::mqtt::v4::tests::wire::{self, FromClient};
 use crate::mqtt::v4::{Decoder, OnTooLarge};
 
@@ -32,7 +33,7 @@ pub fn session(input: &[u8]) {
 impl Version for Version4 {
     const OPTIONS: usize = 2;
 
-    fn new(_: &[u8], _: u16, harness: Harness) -> (Self, Harness) {
+    fn new(_: &[u8], _: &SessionOptions, harness: Harness) -> (Self, Harness) {
         let version = Version4 {
             decoder: Decoder::new(LIMIT, OnTooLarge::Skip),
             raw: Vec::new(),

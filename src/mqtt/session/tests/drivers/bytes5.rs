@@ -9,6 +9,7 @@ use super::super::rules::server::{answer, refusal, version5};
 use super::super::rules::{Fault, Harness, Rule};
 use super::story::{Answers, Decoded, LIMIT, Story, Version, play};
 use crate::mqtt::packet::{ConnAck5, ConnectTerms, Incoming, QoS, ReasonCode};
+use crate::mqtt::session::SessionOptions;
 use crate::mqtt::v4::OnTooLarge;
 use crate::mqtt::v4::tests::wire::FromClient;
 use crate::mqtt::v5::Decoder5;
@@ -58,10 +59,10 @@ fn limited(byte: u8) -> ConnAck5 {
 impl Version for Version5 {
     const OPTIONS: usize = 3;
 
-    fn new(options: &[u8], identifiers: u16, harness: Harness) -> (Self, Harness) {
+    fn new(chosen: &[u8], options: &SessionOptions, harness: Harness) -> (Self, Harness) {
         let terms = ConnectTerms {
             session_expiry: 100,
-            receive_maximum: QUOTAS[usize::from(options[2] & 3)],
+            receive_maximum: QUOTAS[usize::from(chosen[2] & 3)],
             maximum_packet_size: Some(LIMIT as u32),
             topic_alias_maximum: ALIASES,
             ..ConnectTerms::default()
@@ -69,7 +70,7 @@ impl Version for Version5 {
         let version = Version5 {
             decoder: Decoder5::new(LIMIT, ALIASES, OnTooLarge::Close),
         };
-        (version, harness.speaks_version5(terms, identifiers))
+        (version, harness.speaks_version5(terms, options))
     }
 
     fn reset(&mut self) {

@@ -91,11 +91,10 @@ fn play_with(
         given_up_after: 5,
         ..options()
     };
-    let identifiers = options.identifiers;
     // A client without a session asks for a clean start, so that it is never mistaken.
-    let mut world = World::new(options, offer.is_none(), fault, Instant::now());
+    let mut world = World::new(options.clone(), offer.is_none(), fault, Instant::now());
     if let Some(offer) = offer {
-        world = world.speaks_version5(offer, identifiers);
+        world = world.speaks_version5(offer, &options);
     }
     connect(&mut world)?;
     for happening in story {

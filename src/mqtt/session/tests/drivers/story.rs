@@ -46,8 +46,8 @@ pub(super) trait Version: Sized {
     /// How many bytes of options an input begins with.
     const OPTIONS: usize;
 
-    /// A link as the options say, and the session with what the version adds to it.
-    fn new(options: &[u8], identifiers: u16, harness: Harness) -> (Self, Harness);
+    /// A link as the chosen options say, and the session, which has these, with what the version adds to it.
+    fn new(chosen: &[u8], options: &SessionOptions, harness: Harness) -> (Self, Harness);
 
     /// A new link begins.
     fn reset(&mut self);
@@ -128,11 +128,11 @@ impl<'a, V: Version> Story<'a, V> {
     pub(super) fn new(input: &'a [u8], fault: Fault) -> Option<Self> {
         let (chosen, input) = input.split_at_checked(V::OPTIONS)?;
         let (first, second) = (chosen[0], chosen[1]);
-        let identifiers = IDENTIFIERS[usize::from(first >> 2 & 3)];
+        let has_little_room = chosen.get(2).is_some_and(|third| third & 4 != 0);
         let options = SessionOptions {
             max_inflight: INFLIGHT[usize::from(first & 3)],
             max_inflight_qos2: INFLIGHT[usize::from(first & 3)].div_ceil(2),
-            identifiers,
+            identifiers: IDENTIFIERS[usize::from(first >> 2 & 3)],
             on_session_lost: match first & 0x10 {
                 0 => OnSessionLost::Republish,
                 _ => OnSessionLost::Fail,
@@ -142,10 +142,8 @@ impl<'a, V: Version> Story<'a, V> {
                 _ => Duration::ZERO,
             },
             ack_timeout: Duration::from_secs(20),
-            max_waiting_bytes: match chosen.get(2) {
-                Some(third) if third & 4 != 0 => 600,
-                _ => usize::MAX,
-            },
+            max_waiting_bytes: if has_little_room { 600 } else { usize::MAX },
+            max_waiting: if has_little_room { 6 } else { usize::MAX },
             rate: RateLimits::default(),
             suspected_after: match second & 3 {
                 0 => u32::MAX,
@@ -157,8 +155,8 @@ impl<'a, V: Version> Story<'a, V> {
                 other => u16::MAX - u16::from(other),
             },
         };
-        let harness = Harness::new(options, first & 0x20 != 0, fault, Instant::now());
-        let (version, harness) = V::new(chosen, identifiers, harness);
+        let harness = Harness::new(options.clone(), first & 0x20 != 0, fault, Instant::now());
+        let (version, harness) = V::new(chosen, &options, harness);
         Some(Story {
             input,
             harness,

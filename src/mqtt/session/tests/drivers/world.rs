@@ -98,12 +98,12 @@ impl World {
     }
 
     /// The links speak MQTT 5.
-    pub(super) fn speaks_version5(mut self, offer: Offer, identifiers: u16) -> Self {
+    pub(super) fn speaks_version5(mut self, offer: Offer, options: &SessionOptions) -> Self {
         let terms = ConnectTerms {
             session_expiry: u32::MAX,
             ..ConnectTerms::default()
         };
-        self.harness = self.harness.speaks_version5(terms, identifiers);
+        self.harness = self.harness.speaks_version5(terms, options);
         self.offer = Some(offer);
         self
     }

@@ -87,9 +87,9 @@ impl Harness {
         }
     }
 
-    /// The links speak MQTT 5, and the session has so many identifiers.
-    pub(crate) fn speaks_version5(mut self, terms: ConnectTerms, identifiers: u16) -> Self {
-        let version5 = Link5::new(terms.receive_maximum, identifiers);
+    /// The links speak MQTT 5, and the session has these options.
+    pub(crate) fn speaks_version5(mut self, terms: ConnectTerms, options: &SessionOptions) -> Self {
+        let version5 = Link5::new(terms.receive_maximum, options);
         self.record.version5 = Some(version5);
         self.record.arrivals.takes_all = true;
         self.terms = Some(terms);

@@ -5,13 +5,16 @@ use std::collections::{BTreeSet, VecDeque};
 use super::Rule;
 use super::record::{Cause, Command, InUse, Kind, Record, Stage, Token};
 use crate::mqtt::packet::{Answering, BrokerLimit, ConnAck5, Incoming, PacketId};
-use crate::mqtt::session::{Outcome, Reason};
+use crate::mqtt::session::{Outcome, Reason, SessionOptions};
 use crate::mqtt::topic::{has_wildcards, is_shared};
 use crate::mqtt::v4::tests::wire::FromClient;
 use crate::mqtt::v5::tests::wire::FromClient5;
 
 /// The code of PUBREL and PUBCOMP for an identifier that is not known.
 const NOT_FOUND: u8 = 0x92;
+
+/// The bytes of the longest topic that the drivers publish to.
+const LONGEST_TOPIC: usize = 4;
 
 /// Output beyond which the session may hold requests back.
 const MUCH_OUTPUT: usize = 200_000;
@@ -23,6 +26,8 @@ pub(super) struct Link5 {
     receive_maximum: u16,
     /// How many identifiers the session has.
     identifiers: usize,
+    /// So many commands, and bytes of their messages, may wait so that a request behind them is reached.
+    max_waiting: (usize, usize),
     /// The broker's limits on this link.
     limits: Option<Box<ConnAck5>>,
     /// PUBLISHes that the broker counts.
@@ -40,10 +45,11 @@ pub(super) struct Link5 {
 }
 
 impl Link5 {
-    pub(super) fn new(receive_maximum: u16, identifiers: u16) -> Self {
+    pub(super) fn new(receive_maximum: u16, options: &SessionOptions) -> Self {
         Link5 {
             receive_maximum,
-            identifiers: usize::from(identifiers),
+            identifiers: usize::from(options.identifiers),
+            max_waiting: (options.max_waiting, options.max_waiting_bytes),
             limits: None,
             in_quota: BTreeSet::new(),
             unfinished: BTreeSet::new(),
@@ -345,10 +351,20 @@ impl Record {
             busy.extend(&own.filters);
         }
         let has_ping = self.commands.values().any(|own| own.kind == Kind::Ping);
-        match wants_requests || has_ping {
+        match wants_requests || has_ping || self.much_waits(version5.max_waiting) {
             true => Ok(()),
             false => Err("the session takes no request".to_owned()),
         }
+    }
+
+    /// Whether so many commands may wait, or messages of so many bytes.
+    fn much_waits(&self, (most, most_bytes): (usize, usize)) -> bool {
+        let bytes = |command: &Command| match command.kind {
+            Kind::Publish { payload, .. } => payload + LONGEST_TOPIC,
+            _ => 0,
+        };
+        let all = self.commands.values();
+        all.len() >= most || all.map(bytes).sum::<usize>() >= most_bytes
     }
 
     /// A command ended because of a limit of the broker, or because it has expired. Returns whether that is true.

@@ -261,6 +261,42 @@ fn a_request_that_passes_lets_no_more_messages_out_than_the_window() {
     t.finish();
 }
 
+/// A request may stand behind any number of messages in the queue. Each acknowledgment makes room for one more.
+#[test]
+fn no_more_commands_are_taken_for_a_request_than_may_wait() {
+    let mut t = Transcript::connected5_with(|o| o.max_waiting = 3, |c| c.receive_maximum = 1);
+    for number in 1..=4_u16 {
+        assert!(t.session.wants_requests());
+        t.publish("t", 1, &number.to_string());
+    }
+    assert!(!t.session.wants_requests());
+    t.sends("PUBLISH id=1 qos=1 t \"1\"").silent();
+    t.receives(puback(1)).resolved(0, "delivered x1");
+    t.sends("PUBLISH id=2 qos=1 t \"2\"");
+    // The one behind them.
+    let asked = t.subscribe(&[("a", 1)]);
+    t.sends("SUBSCRIBE id=3 a:1")
+        .receives(suback(3, &[Some(1)]));
+    t.resolved(asked, "delivered x1 [1]").finish();
+}
+
+/// But for the last one.
+#[test]
+fn no_more_bytes_are_taken_for_a_request_than_may_wait() {
+    let mut t =
+        Transcript::connected5_with(|o| o.max_waiting_bytes = 11, |c| c.receive_maximum = 1);
+    for payload in ["first", "12345", "1234"] {
+        assert!(t.session.wants_requests(), "{payload}");
+        t.publish("t", 1, payload);
+    }
+    assert!(!t.session.wants_requests());
+    t.sends("PUBLISH id=1 qos=1 t \"first\"").silent();
+    t.receives(puback(1)).resolved(0, "delivered x1");
+    t.sends("PUBLISH id=2 qos=1 t \"12345\"").silent();
+    assert!(t.session.wants_requests());
+    t.finish();
+}
+
 /// A message is suspected and stands without an answer, where the broker takes so many.
 fn standing(quota: u16) -> Transcript {
     let mut t = Transcript::connected5_with(|o| o.suspected_after = 1, |_| {});

@@ -69,10 +69,9 @@ impl State {
             given_up_after: budget.suspects.map_or(u32::MAX, |(_, links)| links),
             ..options()
         };
-        let identifiers = options.identifiers;
-        let world = World::new(options, false, fault, base);
+        let world = World::new(options.clone(), false, fault, base);
         let world = match budget.offer {
-            Some(offer) => world.speaks_version5(offer, identifiers),
+            Some(offer) => world.speaks_version5(offer, &options),
             None => world,
         };
         State { world, budget }
