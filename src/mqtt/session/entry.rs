@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::event::OnSessionLost;
+use super::filters::{Served, Standing};
 use super::outcome::{Outcome, Reason};
 use super::suspects::Suspicion;
 use crate::mqtt::outgoing::Outgoing;
@@ -87,6 +88,8 @@ pub(super) struct Unsubscribing {
     done: usize,
     /// How many filters go into one packet.
     most: usize,
+    /// With MQTT 5: those that are subscribed if it is never sent.
+    kept: Vec<Served>,
     /// The broker's words on those that are done.
     answer: Option<Box<Answer>>,
 }
@@ -154,6 +157,16 @@ impl<T> Entry<T> {
             latency,
             granted,
             answer,
+        }
+    }
+
+    /// The broker has lost the session: it serves none of the filters any more.
+    pub(super) fn handle_session_lost(&mut self) {
+        self.sent_in_session = false;
+        self.on_this_link = false;
+        if let Body::Unsubscribe(left) = &mut self.body {
+            let kept = left.kept.iter_mut();
+            kept.for_each(|(_, standing)| *standing = Standing::Owed);
         }
     }
 
@@ -401,8 +414,19 @@ impl Unsubscribing {
             filters,
             done: 0,
             most: FILTERS_PER_PACKET,
+            kept: Vec::new(),
             answer: None,
         })
+    }
+
+    /// These are subscribed if it is never sent.
+    pub(super) fn keep(&mut self, served: Vec<Served>) {
+        self.kept.extend(served);
+    }
+
+    /// It is never sent. Returns what stays subscribed.
+    pub(super) fn take_kept(&mut self) -> Vec<Served> {
+        std::mem::take(&mut self.kept)
     }
 
     /// The broker does not take the present packet: each filter that is left gets a packet of its own.
@@ -436,7 +460,7 @@ impl Unsubscribing {
     }
 
     /// The filters that are not answered.
-    fn left(&self) -> &[String] {
+    pub(super) fn left(&self) -> &[String] {
         &self.filters[self.done..]
     }
 }

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use crate::mqtt::packet::{Filter, QoS, RetainHandling};
 
+/// A filter as it was asked for, and where it stands.
+pub(super) type Served = (Filter, Standing);
+
 /// Where a filter stands with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Standing {
+pub(super) enum Standing {
     Granted,
     /// The broker may have forgotten it: it has to be subscribed again.
     Owed,
@@ -18,7 +21,7 @@ enum Standing {
 /// The filters, each as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Filters {
-    standings: BTreeMap<String, (Filter, Standing)>,
+    standings: BTreeMap<String, Served>,
     /// Renewals that were sent on this link and are not answered.
     renewals: usize,
 }
@@ -84,9 +87,14 @@ impl Filters {
         }
     }
 
-    /// The filter is wanted no more.
-    pub(super) fn remove(&mut self, filter: &str) {
-        self.standings.remove(filter);
+    /// The filter is wanted no more. Returns it if the broker serves it, or is to be asked for it again.
+    pub(super) fn remove(&mut self, filter: &str) -> Option<Served> {
+        self.standings.remove(filter)
+    }
+
+    /// The filter is wanted after all.
+    pub(super) fn put_back(&mut self, served: Served) {
+        self.standings.insert(served.0.filter.clone(), served);
     }
 
     /// The filters that have to be subscribed again, in the order of their names.

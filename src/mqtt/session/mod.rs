@@ -366,11 +366,15 @@ impl<T> Session<T> {
             let reason = Reason::BrokerLimit(limit);
             return self.events.resolve(token, Outcome::NeverSent(reason));
         }
-        for filter in &filters {
-            self.filters.remove(filter);
+        let served: Vec<_> = filters
+            .iter()
+            .filter_map(|filter| self.filters.remove(filter))
+            .collect();
+        let mut left = Unsubscribing::new(filters);
+        if self.server.is_version_5() {
+            left.keep(served);
         }
-        let body = Body::Unsubscribe(Unsubscribing::new(filters));
-        self.outbound.wait(token, body, now);
+        self.outbound.wait(token, Body::Unsubscribe(left), now);
         self.send_waiting(now);
     }
 

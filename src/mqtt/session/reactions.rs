@@ -274,7 +274,7 @@ impl<T> Session<T> {
             }
             // A SUBSCRIBE that stood without an answer may have been granted behind it.
             let filters = left.packet().iter();
-            filters.for_each(|filter| self.filters.remove(filter));
+            filters.for_each(|filter| drop(self.filters.remove(filter)));
             left.answer(words);
             self.outbound
                 .handle_request_answered(id, &mut self.events, now);
@@ -422,10 +422,8 @@ impl<T> Session<T> {
                 }
                 PacketKind::Subscribe
             }
-            // A SUBSCRIBE that the UNSUBSCRIBE waited for may have been granted meanwhile.
-            Some(Body::Unsubscribe(left)) => {
-                let filters = left.packet().iter();
-                filters.for_each(|filter| self.filters.remove(filter));
+            Some(Body::Unsubscribe(_)) => {
+                self.forget_filters(id);
                 PacketKind::Unsubscribe
             }
             Some(Body::Release { .. } | Body::GivenUp { .. }) => PacketKind::PubRel,
@@ -438,26 +436,48 @@ impl<T> Session<T> {
         self.liveness.handle_sent(now);
     }
 
+    /// The next packet of this UNSUBSCRIBE leaves. A SUBSCRIBE that it waited for may have been granted meanwhile.
+    fn forget_filters(&mut self, id: PacketId) {
+        if let Some(left) = self.outbound.unsubscribe(id) {
+            let filters = left.packet().iter();
+            let served: Vec<_> = filters
+                .filter_map(|filter| self.filters.remove(filter))
+                .collect();
+            if self.server.is_version_5() {
+                left.keep(served);
+            }
+        }
+    }
+
     /// Ends the command under this identifier if the broker takes no such packet, or if the message has expired before it
     /// was sent. A message that was sent once goes on after its expiry [MQTT-4.3.3-7].
     fn ends_unsent(&mut self, id: PacketId, now: Instant) -> bool {
         // Filters that were subscribed one by one may be too long for one packet.
-        if let Some(entry) = self.outbound.entry(id)
-            && matches!(entry.body, Body::Unsubscribe(_))
-            && self.server.refuses_packet(&entry.body).is_some()
+        if let Some(left) = self.outbound.unsubscribe(id)
+            && self.server.refuses_together(left.packet())
         {
-            self.outbound.send_one_by_one(id);
+            left.send_one_by_one();
         }
         let Some(entry) = self.outbound.entry(id) else {
             return false;
         };
+        let is_new = !entry.ever_sent;
         let reason = match &entry.body {
-            Body::Publish(message) if !entry.ever_sent => self.reason_not_to_send(message, now),
+            Body::Publish(message) if is_new => self.reason_not_to_send(message, now),
+            // All of its filters stay subscribed, or none.
+            Body::Unsubscribe(left) if is_new => {
+                let limit = self.server.refuses_unsubscribe(left.left());
+                limit.map(Reason::BrokerLimit)
+            }
             body => self.server.refuses_packet(body).map(Reason::BrokerLimit),
         };
         let Some(reason) = reason else {
             return false;
         };
+        if is_new && let Some(left) = self.outbound.unsubscribe(id) {
+            let kept = left.take_kept().into_iter();
+            kept.for_each(|served| self.filters.put_back(served));
+        }
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);
             self.events.push(Event::SubscriptionRefused { filter });

@@ -133,6 +133,11 @@ impl Server {
         each.find_map(|alone| self.refuses_length(unsubscribe_length5(alone)))
     }
 
+    /// Whether UNSUBSCRIBE for these filters in one packet is too large.
+    pub(super) fn refuses_together(&self, filters: &[String]) -> bool {
+        self.refuses_length(unsubscribe_length5(filters)).is_some()
+    }
+
     /// The limit that the packet exceeds that is to be sent next, if any.
     pub(super) fn refuses_packet(&self, body: &Body) -> Option<BrokerLimit> {
         self.connack.as_ref()?;

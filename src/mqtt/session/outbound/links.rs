@@ -90,8 +90,7 @@ impl<T> Outbound<T> {
                 }
                 continue;
             }
-            entry.sent_in_session = false;
-            entry.on_this_link = false;
+            entry.handle_session_lost();
             self.waiting.push_back(entry);
         }
     }

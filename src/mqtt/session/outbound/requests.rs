@@ -29,12 +29,14 @@ impl<T> Outbound<T> {
         }
     }
 
-    /// The next packet of the UNSUBSCRIBE under this identifier is too large for the broker.
-    pub(in crate::mqtt::session) fn send_one_by_one(&mut self, id: PacketId) {
-        if let Some(entry) = self.ring.get_mut(id)
-            && let Body::Unsubscribe(left) = &mut entry.body
-        {
-            left.send_one_by_one();
+    /// The UNSUBSCRIBE under this identifier, of which a packet is to be sent, or was.
+    pub(in crate::mqtt::session) fn unsubscribe(
+        &mut self,
+        id: PacketId,
+    ) -> Option<&mut Unsubscribing> {
+        match &mut self.ring.get_mut(id)?.body {
+            Body::Unsubscribe(left) => Some(left),
+            _ => None,
         }
     }
 

@@ -300,6 +300,65 @@ fn a_long_unsubscribe_goes_filter_by_filter_where_the_whole_is_too_large() {
     assert!(!t.session.is_subscribed(&a) && !t.session.is_subscribed(&b));
 }
 
+/// An UNSUBSCRIBE from `b` and a long filter waits for a SUBSCRIBE.
+fn waiting_unsubscribe() -> (Transcript, String, u32) {
+    let mut t = Transcript::connected5(|_| {});
+    let long = "a".repeat(40);
+    let asked = t.subscribe(&[(&long, 1), ("b", 1)]);
+    t.sends(&format!("SUBSCRIBE id=1 {long}:1 b:1"));
+    t.receives(suback(1, &[Some(1), Some(1)]));
+    t.resolved(asked, "delivered x1 [1 1]");
+    t.subscribe(&[(&long, 2)]);
+    t.sends(&format!("SUBSCRIBE id=2 {long}:2"));
+    let left = t.unsubscribe(&["b", &long]);
+    t.silent();
+    (t, long, left)
+}
+
+#[test]
+fn an_unsubscribe_that_waits_until_no_packet_has_room_for_it_leaves_all_subscribed() {
+    let (mut t, long, left) = waiting_unsubscribe();
+    t.reconnects5(true, |c| c.maximum_packet_size = Some(40))
+        .renewing(0);
+    t.resolved(1, &format!("perhaps {PACKET_SIZE}"));
+    t.resolved(left, &format!("never sent {PACKET_SIZE}"))
+        .silent();
+    assert!(t.session.is_subscribed("b") && t.session.is_subscribed(&long));
+    // The broker has them.
+    t.reconnects5(true, |_| {}).renewing(0).finish();
+}
+
+/// The broker has none of them any more, and is asked for them again as soon as it takes them.
+#[test]
+fn an_unsubscribe_that_waits_and_has_no_room_in_a_new_session_leaves_all_subscribed() {
+    let (mut t, long, left) = waiting_unsubscribe();
+    t.reconnects5(false, |c| c.maximum_packet_size = Some(40))
+        .renewing(0);
+    t.resolved(1, &format!("perhaps {PACKET_SIZE}"));
+    t.resolved(left, &format!("never sent {PACKET_SIZE}"))
+        .silent();
+    assert!(t.session.is_subscribed("b") && t.session.is_subscribed(&long));
+    t.reconnects5(true, |_| {}).renewing(2);
+    t.sends(&format!("SUBSCRIBE id=5 {long}:1/rh1 b:1/rh1"));
+    t.receives(suback(5, &[Some(1), Some(1)])).finish();
+}
+
+/// No link took a byte of it.
+#[test]
+fn an_unsubscribe_that_did_not_leave_and_has_no_room_leaves_all_subscribed() {
+    let (mut t, long, left) = waiting_unsubscribe();
+    t.stalled = true;
+    t.receives(suback(2, &[Some(2)]))
+        .resolved(1, "delivered x1 [2]");
+    assert!(!t.session.is_subscribed(&long));
+    t.loses_link().flows().links_up();
+    t.accepted(true, |c| c.maximum_packet_size = Some(40));
+    t.resolved(left, &format!("never sent {PACKET_SIZE}"))
+        .silent();
+    assert!(t.session.is_subscribed("b") && t.session.is_subscribed(&long));
+    t.finish();
+}
+
 #[test]
 fn a_filter_that_no_unsubscribe_has_room_for_stays_subscribed() {
     let mut t = Transcript::connected5(|_| {});
