@@ -68,7 +68,14 @@ impl Version for Version5 {
             ..ConnectTerms::default()
         };
         let version = Version5 {
-            decoder: Decoder5::new(LIMIT, ALIASES, OnTooLarge::Close),
+            decoder: Decoder5::new(
+                LIMIT,
+                ALIASES,
+                match chosen[2] & 8 {
+                    0 => OnTooLarge::Close,
+                    _ => OnTooLarge::Skip,
+                },
+            ),
         };
         (version, harness.speaks_version5(terms, options))
     }
@@ -81,8 +88,7 @@ impl Version for Version5 {
 
     fn decode(&mut self, received: &mut BytesMut) -> Result<Decoded, String> {
         match self.decoder.decode(received) {
-            Ok(None) if received.len() > LIMIT => Err(format!("{} bytes are kept", received.len())),
-            Ok(None) => Ok(Decoded::Unfinished(received.len())),
+            Ok(None) => self.unfinished(received.len()),
             Ok(Some(packet)) => Ok(Decoded::Packet(packet)),
             Err(_) => Ok(Decoded::Violation),
         }
@@ -142,6 +148,19 @@ impl Version for Version5 {
     }
 }
 
+impl Version5 {
+    /// A packet has not ended; so many of its bytes are kept. None are of one that is read away.
+    fn unfinished(&self, kept: usize) -> Result<Decoded, String> {
+        let skipped = self.decoder.skipped();
+        match kept <= LIMIT && (kept == 0 || skipped == 0) {
+            true => Ok(Decoded::Unfinished(kept + skipped)),
+            false => Err(format!(
+                "{kept} bytes are kept, and {skipped} are read away"
+            )),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::rules::{FAULTS, needs_version5};
@@ -157,6 +176,23 @@ mod tests {
             30_000
         };
         corpus::run("session5", session5, mutations);
+    }
+
+    #[test]
+    fn the_corpus_has_messages_that_are_read_away() {
+        let told = corpus::inputs("session5").into_iter().filter(|input| {
+            let Some(mut story) = Story::<Version5>::new(input, Fault::None) else {
+                return false;
+            };
+            let mut told = false;
+            while story.is_going_on() {
+                story.step().unwrap();
+                let mut messages = story.harness.messages.iter();
+                told |= messages.any(|message| message.too_large().is_some());
+            }
+            told
+        });
+        assert!(told.count() >= 3);
     }
 
     #[test]
