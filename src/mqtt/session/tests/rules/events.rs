@@ -54,7 +54,7 @@ impl Record {
                 Cause::Packet(Incoming::ConnAck5(said), _),
             ) => {
                 if let Some(version5) = &mut self.version5 {
-                    version5.requests_may_wait |= *resubscribing > 0;
+                    version5.renewals_left = *resubscribing;
                 }
                 *session_present == said.session_present && !said.code.is_failure()
             }

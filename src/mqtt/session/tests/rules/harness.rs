@@ -436,7 +436,9 @@ impl Harness {
         }
         let wants_requests = self.closing || self.takes_commands();
         let output = self.session.output().len();
-        self.record.requests_are_out(wants_requests, output)?;
+        let in_flight = self.session.in_flight();
+        self.record
+            .requests_are_out(wants_requests, output, in_flight)?;
         match self.closing && !self.lingers {
             true => self.lose_link(),
             false => Ok(()),

@@ -524,9 +524,6 @@ impl Record {
     pub(super) fn begins_trials(&mut self) {
         self.releases_later = std::mem::take(&mut self.releases_due);
         self.trials.begins();
-        if let Some(version5) = &mut self.version5 {
-            version5.requests_may_wait = true;
-        }
     }
 
     /// After the session handled a packet and its events and output were taken.

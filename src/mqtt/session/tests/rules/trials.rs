@@ -168,6 +168,16 @@ impl Trials {
         self.releases_due.clear();
     }
 
+    /// Whether it is a trial link on which nothing was tried yet.
+    pub(super) fn stands_idle(&self) -> bool {
+        self.is_trying && self.idle_until.is_none()
+    }
+
+    /// Whether packets are, or were, tried on this link.
+    pub(super) fn has_tried(&self) -> bool {
+        self.idle_until.is_some()
+    }
+
     /// PINGRESP came.
     pub(super) fn pong(&mut self) {
         self.has_pong = true;

@@ -38,8 +38,9 @@ pub(super) struct Link5 {
     not_found_due: VecDeque<(&'static str, u16)>,
     /// PINGREQs that are not answered.
     pings: usize,
-    /// Whether requests may wait: the link is, or was, a trial link, or subscriptions are renewed on it.
-    pub(super) requests_may_wait: bool,
+    /// Filters that are to be renewed before any other request, and the SUBSCRIBEs that ask for them.
+    pub(super) renewals_left: usize,
+    renewals: BTreeSet<u16>,
     /// The command that the last packet answers.
     answered: Option<Token>,
 }
@@ -55,7 +56,8 @@ impl Link5 {
             unfinished: BTreeSet::new(),
             not_found_due: VecDeque::new(),
             pings: 0,
-            requests_may_wait: false,
+            renewals_left: 0,
+            renewals: BTreeSet::new(),
             answered: None,
         }
     }
@@ -67,7 +69,8 @@ impl Link5 {
         self.unfinished.clear();
         self.not_found_due.clear();
         self.pings = 0;
-        self.requests_may_wait = false;
+        self.renewals_left = 0;
+        self.renewals.clear();
         self.answered = None;
     }
 
@@ -166,6 +169,7 @@ impl Record {
                 if !self.is_answered(id.value(), granted) {
                     return None;
                 }
+                self.version5.as_mut()?.renewals.remove(&id.value());
                 None
             }
             (Stage::Up, Incoming::UnsubAck(id)) => {
@@ -256,6 +260,10 @@ impl Record {
                 FromClient::Publish { id, qos: 1.., .. } => version5.counts(*id)?,
                 FromClient::PubAck(id) => drop(version5.unfinished.remove(id)),
                 FromClient::PingReq => version5.pings += 1,
+                FromClient::Subscribe { id, filters } if version5.renewals_left > 0 => {
+                    version5.renewals_left = version5.renewals_left.saturating_sub(filters.len());
+                    version5.renewals.insert(*id);
+                }
                 FromClient::PubRel(id) | FromClient::PubComp(id) if more.code == NOT_FOUND => {
                     let name = match packet {
                         FromClient::PubRel(_) => "PUBREL",
@@ -297,32 +305,34 @@ impl Record {
         }
     }
 
-    /// Nothing but other requests, renewals, trials and the lack of identifiers delays a request [MQTT-3.3.4-8].
+    /// Nothing but other requests and the lack of identifiers delays a request [MQTT-3.3.4-8]; on a link on which
+    /// subscriptions are renewed, their renewals; and on a trial link, the time for which it stands idle, and then the
+    /// packet that is tried. The messages that stand without an answer do not. So many commands are awaited, those that
+    /// stand apart.
     ///
     /// # Errors
     /// The request that is held back.
-    pub(super) fn requests_are_out(&self, wants_requests: bool, output: usize) -> Rule {
+    pub(super) fn requests_are_out(
+        &self,
+        wants_requests: bool,
+        output: usize,
+        in_flight: usize,
+    ) -> Rule {
         let Some(version5) = &self.version5 else {
             return Ok(());
         };
         let is_request =
             |command: &&Command| matches!(command.kind, Kind::Subscribe | Kind::Unsubscribe);
         let requests = || self.commands.values().filter(is_request);
-        let is_own = |filters: &Vec<String>| requests().any(|own| own.filters == *filters);
-        let is_renewal = |what: &InUse| match what {
-            InUse::Subscribe(filters) => {
-                // A command may ask for a filter that is renewed, too.
-                let is_granted = |filter: &String| self.granted.contains(filter);
-                !is_own(filters) || filters.iter().any(is_granted)
-            }
-            _ => false,
-        };
+        let is_out = |id: &u16| matches!(self.in_use.get(id), Some(InUse::Subscribe(_)));
         let may_wait = self.stage != Stage::Up
-            || version5.requests_may_wait
+            || version5.renewals_left > 0
+            || version5.renewals.iter().any(is_out)
+            || self.trials.is_trying && (self.trials.stands_idle() || in_flight > 0)
+            // The trial may have ended by PUBREC, and the session goes on when PUBREL has left.
+            || self.trials.has_tried() && output > 0
             || output > MUCH_OUTPUT
             || self.in_use.len() >= version5.identifiers
-            || !self.renewals_due.is_empty()
-            || self.in_use.values().any(is_renewal)
             || requests().any(|own| own.filters.len() > 8);
         if may_wait {
             return Ok(());
