@@ -53,16 +53,26 @@ impl EarlyEnd {
 
     /// A command that was not delivered, by its name.
     fn of_outcome(command: &str, asked: Attempted, outcome: &Outcome) -> Self {
-        let exit_status = match outcome {
-            // Brokers that allow a command to nobody close the connection, or do not answer.
-            Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered) => REFUSED,
-            _ if answers::is_refused(outcome) => REFUSED,
-            _ => FAILED,
-        };
         let told = answers::told(asked, outcome);
+        let (exit_status, remedy) = match (outcome, asked) {
+            // Brokers that do not allow a command close the connection, or do not answer.
+            (
+                Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
+                Attempted::Publish,
+            ) => (
+                REFUSED,
+                "; compare its topic and its size with what the broker allows",
+            ),
+            (
+                Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
+                Attempted::Subscribe,
+            ) => (REFUSED, "; compare the filters with what the broker allows"),
+            _ if answers::is_refused(outcome) => (REFUSED, ""),
+            _ => (FAILED, ""),
+        };
         EarlyEnd {
             reason_code: answers::reason_code(outcome),
-            ..EarlyEnd::new(exit_status, format!("{command} was {told}"))
+            ..EarlyEnd::new(exit_status, format!("{command} was {told}{remedy}"))
         }
     }
 
@@ -88,4 +98,28 @@ fn spawn<T: Send + 'static>(
             exhaustion(&error).unwrap_or("free some of the system's threads or memory"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_given_up_has_a_remedy() {
+        for reason in [Reason::Parked, Reason::Unanswered] {
+            let outcome = Outcome::PerhapsDelivered(reason);
+            for (asked, remedy) in [
+                (Attempted::Publish, "its topic and its size"),
+                (Attempted::Subscribe, "the filters"),
+            ] {
+                let end = EarlyEnd::of_outcome("it", asked, &outcome);
+                let text =
+                    format!("it was {outcome}; compare {remedy} with what the broker allows");
+                assert_eq!(end, EarlyEnd::new(REFUSED, text));
+            }
+        }
+        let lost = Outcome::PerhapsDelivered(Reason::LinkLost);
+        let end = EarlyEnd::of_outcome("it", Attempted::Publish, &lost);
+        assert_eq!(end, EarlyEnd::new(FAILED, format!("it was {lost}")));
+    }
 }
