@@ -3,10 +3,11 @@
 #
 # usage: scripts/test.sh [--quick | --all]
 #
-# The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; the models of what
-# threads share, checked with loom; clippy with the default features, with local-broker, and of the library alone; all
-# tests, and those that local-broker changes; demos, benches and faults of the program with MQTT 5; the largest explorations
-# of the session, optimised; documentation; the smoke test; a page of shell; a short soak run.
+# The steps: the tools are there; shell syntax; format; sentences; the fuzz targets compile; clippy with the default
+# features, with local-broker, and of the library alone; documentation; all tests; demos, benches and faults of the
+# program with MQTT 5; the tests that local-broker changes; the smoke test; a page of shell; a short soak run. Most tests
+# wait, so three steps run beside them: the drivers of the session, optimised, with their largest worlds; the models of
+# what threads share, checked with loom; the storms on slow links.
 # Warnings are errors. The first step that fails ends the run; nothing is skipped.
 #
 #   --quick   format, sentences, clippy, unit tests, the floor plan and one run against Mosquitto: less than three
@@ -31,6 +32,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/common.sh"
 # Tests that run at one time, where most of them wait.
 threads=8
 
+# Words of the tests that run beside the others, in steps of their own.
+drivers=tests::drivers:: slow_links=large_messages_get_through_slow_links_that_are_cut
+
 mode=${1:-}
 case $mode in
     '' | --quick | --all) ;;
@@ -41,12 +45,17 @@ cd -- "$repository"
 forget_program_settings
 unset MQTT_CONNECTION_SHARING_BIN SUITE_MQTT
 
-step_name='' step_start=0
+step_name='' step_start=0 beside_names=() beside_jobs=() work=$(mktemp -d)
 # shellcheck disable=SC2329,SC2317 # the trap calls it
 report_failure() {
     local status=$?
     ((status == 0)) || printf '\ntest.sh: FAILED in the step "%s" after %s s, with status %s\n' \
         "$step_name" "$((SECONDS - step_start))" "$status" >&2
+    local job
+    for ((job = 0; job < ${#beside_jobs[@]}; job++)); do
+        kill -- "-${beside_jobs[job]}" 2>/dev/null || true
+    done
+    rm -rf "$work"
 }
 trap report_failure EXIT
 
@@ -58,6 +67,37 @@ step() {
     printf '\n== %s\n' "$step_name"
     "$@"
     printf -- '-- %s: ok, %s s\n' "$step_name" "$((SECONDS - step_start))"
+}
+
+# beside NAME COMMAND...: begins a step that runs beside those that follow. Its output comes when `together` waits for it.
+beside() {
+    beside_names+=("$1")
+    shift
+    # Job control gives it a process group, so that a failure elsewhere can end all of it.
+    set -m
+    (
+        begin=$SECONDS
+        "$@"
+        printf 'it took %s s\n' "$((SECONDS - begin))"
+    ) >"$work/${#beside_jobs[@]}" 2>&1 </dev/null &
+    set +m
+    beside_jobs+=("$!")
+}
+
+# together: waits for all steps that run beside others.
+together() {
+    local job
+    for ((job = 0; job < ${#beside_jobs[@]}; job++)); do
+        step "${beside_names[job]}" finish "$job"
+    done
+    beside_jobs=()
+}
+
+finish() { # JOB
+    local status=0
+    wait "${beside_jobs[$1]}" || status=$?
+    cat "$work/$1"
+    return "$status"
 }
 
 missing_packages() {
@@ -138,49 +178,74 @@ fuzz_targets() {
         cargo check --quiet --locked --manifest-path tests/fuzz/Cargo.toml --target-dir "$work"
 }
 
-# selected COMMAND...: runs tests that a word of their names selects. Without any, nothing would be checked.
+# selected SUITES COMMAND...: runs tests that words of their names select, in so many suites. A suite without any would
+# check nothing.
 selected() {
-    local output
-    output=$(mktemp)
-    "$@" 2>&1 | tee "$output"
-    grep -Eq '^test result: ok\. [1-9]' "$output" || die 'no test has such a name any more: see above'
-    rm -f "$output"
+    local suites=$1 found
+    shift
+    "$@" 2>&1 | tee "$work/selected"
+    found=$(grep -Ec '^test result: ok\. [1-9]' "$work/selected" || true)
+    ((found == suites)) || die "tests have such names in $found suites, not in $suites: see above"
 }
 
-# Runs all tests. Most of them wait for a broker, a process or a time-out, so more run at a time than there are
-# processors. The storms on slow links wait for a minute each, in a process of their own: they run beside the others.
-all_tests() {
-    local slow_links=large_messages_get_through_slow_links_that_are_cut output status=0
+# Cargo's arguments for the package of models.
+models=(--locked --release --manifest-path tests/models/Cargo.toml --target-dir "${CARGO_TARGET_DIR:-target}/models")
+
+# Cargo's arguments for the suites that the feature local-broker changes.
+with_broker=(--locked --features local-broker --test program --test library --test brokers)
+
+# The library's unit tests as the step `exploration` runs them. Only a build without debug assertions has the largest
+# worlds. It uses the dependencies of the other tests. An incremental build would inline less.
+optimised() {
+    local package=profile.dev.package.mqtt-connection-sharing
+    env CARGO_INCREMENTAL=0 nice -n 19 cargo test --locked --features local-broker --lib \
+        --config "$package.opt-level=2" --config "$package.debug-assertions=false" \
+        --config "$package.overflow-checks=true" "$@"
+}
+
+# Compiles all that the tests need, so that those that run side by side do not wait for a compiler.
+builds() {
     cargo test --locked --no-run
-    output=$(mktemp)
-    cargo test --locked --test storm "$slow_links" >"$output" 2>&1 &
-    env RUST_TEST_THREADS="$threads" cargo test --locked -- --skip "$slow_links" || status=$?
-    # It ends by itself, also where another test has failed.
-    wait "$!" || true
-    cat "$output"
-    grep -q '^test result: ok\. 2 passed' "$output" ||
-        die "a test of $slow_links failed, or there is not one for each version: see above"
-    rm -f "$output"
-    return "$status"
+    cargo test "${with_broker[@]}" --no-run
+    optimised --no-run
+    cargo build "${models[@]}"
+}
+
+# Runs all tests but those that run beside them. Most wait for a broker, a process or a time-out, so more run at a time
+# than there are processors.
+all_tests() {
+    env RUST_TEST_THREADS="$threads" cargo test --locked -- --skip "$drivers" --skip "$slow_links"
 }
 
 # Runs suites of the program with MQTT 5, which `all_tests` runs with MQTT 3.1.1.
 with_mqtt_5() {
-    selected env SUITE_MQTT=5 RUST_TEST_THREADS="$threads" cargo test --locked --test program "$@"
+    selected 1 env SUITE_MQTT=5 RUST_TEST_THREADS="$threads" cargo test --locked --test program "$@"
 }
 
-# Runs the largest worlds of the session's exploration and the longest run of its stories from bytes. Only a build
-# without debug assertions has them, and this build is optimised. It uses the dependencies of the other tests. An
-# incremental build would inline less.
+# Only the tests that this feature adds or changes: the rest is the same code as above. Its unit tests are in the step
+# `exploration`.
+local_broker_tests() {
+    selected 3 env RUST_TEST_THREADS="$threads" cargo test "${with_broker[@]}" -- \
+        local_broker:: local_links:: local_program:: secrets:: settings:: golden:: examples:: embedded
+    selected 1 cargo test --locked --features local-broker --doc local
+}
+
+# One for each version of MQTT, which waits for a minute.
+storms_on_slow_links() {
+    cargo test --locked --test storm "$slow_links" | tee "$work/slow_links"
+    grep -q '^test result: ok\. 2 passed' "$work/slow_links" || die 'there is not one for each version: see above'
+}
+
+# Runs the drivers of the session, with the largest worlds of its exploration and the longest run of its stories from
+# bytes, and the unit tests of the feature local-broker.
 exploration() {
-    local package=profile.dev.package.mqtt-connection-sharing output
-    output=$(env CARGO_INCREMENTAL=0 cargo test --locked --config "$package.opt-level=2" \
-        --config "$package.debug-assertions=false" --lib -- --show-output tests::drivers) || {
-        printf '%s\n' "$output"
+    optimised -- --show-output "$drivers" local:: >"$work/exploration" 2>&1 || {
+        cat "$work/exploration"
         return 1
     }
+    grep -E '^test |distinct states, no violation$' "$work/exploration"
     # Without this line the largest world was not explored.
-    grep -E '^everything: [0-9]+ distinct states, no violation$' <<<"$output" ||
+    grep -Eq '^everything: [0-9]+ distinct states, no violation$' "$work/exploration" ||
         die 'the largest world was not explored'
 }
 
@@ -224,13 +289,12 @@ storm() {
 }
 
 kills() {
-    selected env KILLS=200 cargo test --locked --test library -- --nocapture kills::
+    selected 1 env KILLS=200 cargo test --locked --test library -- --nocapture kills::
 }
 
-# Explores every interleaving of the threads' meeting points within a bound, and puts faults into them.
-models() {
-    cargo run --quiet --locked --release --manifest-path tests/models/Cargo.toml \
-        --target-dir "${CARGO_TARGET_DIR:-target}/models" -- "$@"
+# Explores every interleaving of the threads' meeting points within a bound, and puts faults into them with `--faults`.
+explore_models() {
+    nice -n 19 cargo run --quiet "${models[@]}" -- "$@"
 }
 
 # Opens the pictures of real runs in Chromium.
@@ -263,22 +327,22 @@ step 'sentences' scripts/sentences.sh --most 5
 step 'clippy' cargo clippy --locked --all-targets -- -D warnings
 if [[ $mode == --quick ]]; then
     step 'unit tests' cargo test --locked --lib --bins
-    step 'floor plan' selected cargo test --locked --test library house
-    step 'against Mosquitto' selected cargo test --locked --test program the_default_run
+    step 'floor plan' selected 1 cargo test --locked --test library house
+    step 'against Mosquitto' selected 1 cargo test --locked --test program the_default_run
 else
     [[ $mode != --all ]] || step 'shellcheck' shellcheck "${shell_scripts[@]}"
     step 'format of the fuzz targets' cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
     step 'fuzz targets compile' fuzz_targets
     step 'format of the models' cargo fmt --manifest-path tests/models/Cargo.toml --check
-    if [[ $mode == --all ]]; then
-        step 'models, with faults' models --faults
-    else
-        step 'models' models
-    fi
     step 'clippy, local-broker' cargo clippy --locked --all-targets --features local-broker -- -D warnings
     # --all-targets leaves out tests that `cargo test` does not run.
     step 'clippy, pictures in a browser' cargo clippy --locked --test browser -- -D warnings
     step 'the library alone' library_alone
+    step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
+    step 'builds' builds
+    beside 'exploration' exploration
+    beside 'storms on slow links' storms_on_slow_links
+    beside 'models' explore_models
     step 'tests' all_tests
     if [[ $mode == --all ]]; then
         step 'the program with MQTT 5' with_mqtt_5 -- demo:: bench:: faults::
@@ -286,26 +350,19 @@ else
         # Without the network that fails, and 20,000 messages in memory.
         step 'the program with MQTT 5' with_mqtt_5 -- demo:: bench:: broker_faults:: --skip twenty_thousand
     fi
-    # Only the tests that this feature adds or changes: the rest is the same code as above.
-    step 'tests, local-broker' selected env RUST_TEST_THREADS="$threads" \
-        cargo test --locked --features local-broker --test program -- \
-        local_broker:: local_links:: local_program:: secrets:: settings:: golden::
+    step 'tests, local-broker' local_broker_tests
     [[ $mode != --all ]] || step 'tests with MQTT 5, local-broker' \
         with_mqtt_5 --features local-broker -- local_broker:: local_links::
-    step 'examples, local-broker' selected cargo test --locked --features local-broker --test library examples::
-    step 'unit tests, local-broker' selected cargo test --locked --features local-broker --lib local::
-    step 'verdicts on the embedded broker' selected cargo test --locked --features local-broker --test brokers embedded
-    step 'documentation tests, local-broker' selected cargo test --locked --features local-broker --doc local
-    step 'exploration' exploration
-    step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --features local-broker
+    together
     step 'smoke test' scripts/smoke.sh
     step 'a page of shell' shell_page sh
     [[ $mode != --all ]] || step 'a page of shell, other shells' shell_page bash dash 'busybox ash'
     step 'short soak run' scripts/soak.sh --dev 0.25
+    [[ $mode != --all ]] || step 'models, with faults' explore_models --faults
     [[ $mode != --all ]] || step 'live view in a terminal' \
-        selected cargo test --locked --test program view:: -- --ignored
+        selected 1 cargo test --locked --test program view:: -- --ignored
     [[ $mode != --all ]] || step 'AWS IoT on real names and ports' \
-        selected cargo test --locked --test program aws_thing::real_names:: -- --ignored
+        selected 1 cargo test --locked --test program aws_thing::real_names:: -- --ignored
     [[ $mode != --all ]] || step 'completions and manual pages' completions
     [[ $mode != --all ]] || step 'package' package
     [[ $mode != --all ]] || step 'packages of the program' packages
