@@ -95,6 +95,8 @@ pub(super) struct Unsubscribing {
 }
 
 impl<T> Entry<T> {
+    // An entry is large: it is made in its place.
+    #[inline(always)]
     pub(super) fn new(token: Option<T>, body: Body, now: Instant) -> Self {
         Entry {
             token,

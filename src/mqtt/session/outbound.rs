@@ -166,6 +166,8 @@ impl<T> Outbound<T> {
 
     /// Reserves an identifier for a packet that is to be sent now. Without a free one the command waits, ahead
     /// of every other.
+    // An entry is large: it must not be moved once more.
+    #[inline(always)]
     pub(super) fn reserve(&mut self, entry: Entry<T>) -> Option<PacketId> {
         let is_exactly_once = entry.is_exactly_once();
         match self.ring.push(entry) {

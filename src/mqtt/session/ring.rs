@@ -73,6 +73,8 @@ impl<E> Ring<E> {
     }
 
     /// Gives `entry` the next identifier that is free; hands it back when all are in use.
+    // An entry is large: it must not be moved once more.
+    #[inline(always)]
     pub(crate) fn push(&mut self, entry: E) -> Result<PacketId, E> {
         let Some(id) = self.next_free() else {
             return Err(entry);
@@ -91,7 +93,7 @@ impl<E> Ring<E> {
     }
 
     /// Puts the entry at the end of the order.
-    #[inline]
+    #[inline(always)]
     fn append(&mut self, id: PacketId, entry: E) {
         let number = self.count;
         self.count += 1;
@@ -126,6 +128,7 @@ impl<E> Ring<E> {
     }
 
     /// Frees the identifier of an entry that has ended. [`Ring::remove`] would copy the entry once more.
+    #[inline(always)]
     pub(crate) fn free(&mut self, id: PacketId) {
         let free = Slot::Free(self.free);
         if let Some(place) = self.vacate(id) {
