@@ -126,37 +126,40 @@ impl<T> Entry<T> {
 
     /// How the command ends, now that the broker has answered all of it, the last time like this. Takes the answers of a
     /// SUBSCRIBE.
+    #[inline(always)]
     pub(super) fn outcome(&mut self, answer: Option<Box<Answer>>, now: Instant) -> Outcome {
-        let answer = self.body.whole_answer(answer);
-        let is_refused = answer
-            .as_ref()
-            .is_some_and(|answer| answer.code.is_failure() && !self.is_release());
-        if !is_refused && self.body.is_publish(QoS::ExactlyOnce) {
-            // PUBACK came, and PUBREC will not.
-            return Outcome::PerhapsDelivered(Reason::AnsweredAsQos1);
-        }
-        let attempts = self.attempts;
-        let latency = now.saturating_duration_since(self.since);
-        let granted = match &mut self.body {
+        let mut granted = Vec::new();
+        let answer = match &mut self.body {
+            Body::Publish(_) | Body::GivenUp { .. } => answer,
+            Body::Release { answer: before, .. } => before.take().or(answer),
             Body::Subscribe(asked) => {
+                let answer = asked.answer.take().or(answer);
                 let answers = std::mem::take(&mut asked.granted);
                 match answers.iter().copied().collect() {
-                    Some(granted) => granted,
+                    Some(all) => granted = all,
                     None => {
                         let granted = answers;
                         return Outcome::Refused { granted, answer };
                     }
                 }
+                answer
             }
-            _ if is_refused => {
-                let granted = Vec::new();
-                return Outcome::Refused { granted, answer };
-            }
-            _ => Vec::new(),
+            Body::Unsubscribe(left) => left.answer.take().or(answer),
         };
+        if let Some(words) = &answer
+            && words.code.is_failure()
+            && !matches!(self.body, Body::Release { .. } | Body::Subscribe(_))
+        {
+            let granted = Vec::new();
+            return Outcome::Refused { granted, answer };
+        }
+        if self.body.is_publish(QoS::ExactlyOnce) {
+            // PUBACK came, and PUBREC will not.
+            return Outcome::PerhapsDelivered(Reason::AnsweredAsQos1);
+        }
         Outcome::Delivered {
-            attempts,
-            latency,
+            attempts: self.attempts,
+            latency: now.saturating_duration_since(self.since),
             granted,
             answer,
         }
@@ -310,17 +313,6 @@ impl Body {
         let order = *next;
         *self = Body::Release { order, answer };
         *next += 1;
-    }
-
-    /// The broker's words on all of the command, of which this answer is the last.
-    fn whole_answer(&mut self, last: Option<Box<Answer>>) -> Option<Box<Answer>> {
-        let before = match self {
-            Body::Subscribe(asked) => asked.answer.take(),
-            Body::Unsubscribe(left) => left.answer.take(),
-            Body::Release { answer, .. } => answer.take(),
-            Body::Publish(_) | Body::GivenUp { .. } => None,
-        };
-        before.or(last)
     }
 
     /// Whether it is a message of this quality of service that awaits its first acknowledgment.
