@@ -43,16 +43,16 @@ pub(super) fn take_acknowledgment(buffer: &mut BytesMut) -> Option<Incoming> {
     let &[first, 2, high, low, ..] = &**buffer else {
         return None;
     };
+    let id = PacketId::new(u16::from_be_bytes([high, low]))?;
     let packet = match first {
-        0x40 => Incoming::PubAck,
-        0x50 => Incoming::PubRec,
-        0x62 => Incoming::PubRel,
-        0x70 => Incoming::PubComp,
+        0x40 => Incoming::PubAck(id),
+        0x50 => Incoming::PubRec(id),
+        0x62 => Incoming::PubRel(id),
+        0x70 => Incoming::PubComp(id),
         _ => return None,
     };
-    let id = PacketId::new(u16::from_be_bytes([high, low]))?;
     buffer.advance(4);
-    Some(packet(id))
+    Some(packet)
 }
 
 /// Takes a whole PUBLISH of this length out of the buffer. The topic, which was checked, and the payload stand there.
