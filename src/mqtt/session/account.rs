@@ -90,13 +90,12 @@ impl WaitingAccount {
 
     /// Every receiver has the message, which has `unaccepted` bytes if its acceptance was still awaited.
     pub(super) fn remove(&mut self, delivery: DeliveryId, unaccepted: Option<usize>) {
-        if let Some(bytes) = self.settled.remove(&delivery) {
+        if let Some(bytes) = unaccepted {
+            self.bytes -= self.held_back.remove(&delivery).unwrap_or(bytes);
+        } else if let Some(bytes) = self.settled.remove(&delivery) {
             self.settled_bytes -= bytes;
             self.bytes -= bytes;
-            return;
         }
-        let held_back = self.held_back.remove(&delivery);
-        self.bytes -= held_back.or(unaccepted).unwrap_or(0);
     }
 
     /// Forgets all messages.

@@ -172,10 +172,8 @@ impl Inbound {
 
     /// Every inbox has the message.
     pub(crate) fn accept(&mut self, delivery: DeliveryId) {
-        let owed = self.owed(delivery);
-        let unaccepted = owed.and_then(Owed::unaccepted_bytes);
+        let unaccepted = self.mark_accepted(delivery);
         self.account.remove(delivery, unaccepted);
-        self.mark_accepted(delivery);
         self.accept_what_the_account_allows();
     }
 
@@ -197,19 +195,20 @@ impl Inbound {
         }
     }
 
-    fn mark_accepted(&mut self, delivery: DeliveryId) {
+    /// Returns the bytes that the message counted if its acceptance was awaited.
+    fn mark_accepted(&mut self, delivery: DeliveryId) -> Option<usize> {
         let place = self.place(delivery);
         let owed = match place {
             Some(place) => self.owed.get_mut(place),
             None => self.unrepeated.get_mut(delivery),
-        };
-        if let Some(owed) = owed {
-            owed.accepted = true;
-            // The next one is acknowledged at once: it needs no digest.
-            if place != Some(0) {
-                owed.content.shorten();
-            }
+        }?;
+        let unaccepted = owed.unaccepted_bytes();
+        owed.accepted = true;
+        // The next one is acknowledged at once: it needs no digest.
+        if place != Some(0) {
+            owed.content.shorten();
         }
+        unaccepted
     }
 
     /// The next acknowledgment that may leave now, and its message.
