@@ -7,8 +7,8 @@ use crate::support::HANG;
 use crate::support::running::{Running, told};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
-    ConnectionState, Ended, Filter, Handle, Inbox, Message, MessageProperties, Outcome, Publish,
-    QoS, ReasonCode, Stats, WhenFull,
+    ConnectionState, Ended, Filter, Handle, Inbox, InboxError, Message, MessageProperties, Outcome,
+    Publish, QoS, ReasonCode, Stats, WhenFull,
 };
 
 /// A message that does not come within this time does not come at all.
@@ -90,16 +90,22 @@ impl Party {
         assert!(outcome.is_delivered(), "{outcome}");
     }
 
-    /// The next message; `None` if none comes.
+    /// The next message; `None` if none comes. The word of one that was too large is passed over.
     pub fn next(&self) -> Option<Arc<Message>> {
-        self.inbox.recv_timeout(SOON).ok()
+        loop {
+            match self.inbox.recv_timeout(SOON) {
+                Err(InboxError::TooLarge { .. }) => {}
+                next => return next.ok(),
+            }
+        }
     }
 
-    /// The messages before one that this publisher sends to the topic now. The last one is "no mark" if that does not
-    /// come.
+    /// The messages of this QoS before one that this publisher sends to the topic now: no order holds between those of
+    /// different ones [MQTT-4.6.0-6]. The last one is "no mark" if that does not come.
     #[track_caller]
-    pub fn until_mark(&self, publisher: &Party, topic: &str) -> Vec<Arc<Message>> {
-        publisher.publish(topic, MARK);
+    pub fn until_mark(&self, publisher: &Party, topic: &str, qos: QoS) -> Vec<Arc<Message>> {
+        let outcome = publisher.send(Publish::new(topic, qos, MARK));
+        assert!(outcome.is_delivered(), "{outcome}");
         let mut came = Vec::new();
         loop {
             match self.next() {
@@ -113,10 +119,10 @@ impl Party {
         }
     }
 
-    /// As [`Party::until_mark`], their payloads in one line.
+    /// As [`Party::until_mark`] with QoS 1, their payloads in one line.
     #[track_caller]
     pub fn texts_until_mark(&self, publisher: &Party, topic: &str) -> String {
-        texts(&self.until_mark(publisher, topic))
+        texts(&self.until_mark(publisher, topic, QoS::AtLeastOnce))
     }
 
     /// Leaves with DISCONNECT, and returns the counts of the loop.

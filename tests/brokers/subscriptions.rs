@@ -144,7 +144,7 @@ pub fn shared(peer: &Peer) -> String {
     }
     let came = members
         .iter()
-        .map(|member| member.until_mark(&publisher, "shared/mark"));
+        .map(|member| member.until_mark(&publisher, "shared/mark", QoS::AtLeastOnce));
     // The mark of the second member reaches the first one, too, which has ended by then.
     let mut all: Vec<_> = came.flatten().collect();
     all.sort_by(|a, b| a.payload().cmp(b.payload()));
