@@ -443,8 +443,8 @@ impl<T> Session<T> {
         self.outbound.has_room() && self.may_take_commands()
     }
 
-    /// How many messages of QoS 0 and 1 may be handed in one after the other, without asking again, whose packets have at
-    /// most [`SMALL_PACKET`] bytes. At least one while [`Session::wants_commands`].
+    /// How many small messages of QoS 0 and 1 may be handed in one after the other, without asking again. At least one
+    /// while [`Session::wants_commands`].
     pub fn wants_messages(&self) -> usize {
         match self.wants_commands() {
             false => 0,
