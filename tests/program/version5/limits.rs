@@ -119,3 +119,18 @@ fn a_subscription_with_a_lower_qos_is_told_once() {
     let expected = "the broker granted QoS 1 for \"a\", and QoS 2 was asked for";
     assert!(told[0].contains(expected), "{done}");
 }
+
+/// The broker keeps sessions; this one was not to last.
+#[test]
+fn a_session_that_is_not_to_last_is_not_looked_for_by_a_check() {
+    let broker = Mosquitto::start();
+    let check = ["check", "--session-expiry", "0", "--output", "json"];
+    let done = run(&broker, &check);
+    done.expect_code(0);
+    let steps = json(&done)["steps"].as_array().cloned().unwrap_or_default();
+    let session = steps.iter().find(|step| step["step"] == "session");
+    let session = session.cloned().unwrap_or_default();
+    assert_eq!(session["status"], "skipped", "{done}");
+    let detail = session["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("--session-expiry 0"), "{done}");
+}
