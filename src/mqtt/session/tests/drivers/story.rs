@@ -114,7 +114,7 @@ pub(super) fn play<V: Version>(input: &[u8], fault: Fault) -> Rule {
     let Some(mut story) = Story::<V>::new(input, fault) else {
         return Ok(());
     };
-    while story.is_going_on() {
+    while !story.input.is_empty() {
         story.step()?;
     }
     if input[0] & 0x80 != 0 {
@@ -123,9 +123,26 @@ pub(super) fn play<V: Version>(input: &[u8], fault: Fault) -> Rule {
     story.harness.abandon()
 }
 
+/// Whether a message that is read away comes in the story.
+#[cfg(test)]
+pub(super) fn has_too_large<V: Version>(input: &[u8]) -> bool {
+    let Some(mut story) = Story::<V>::new(input, Fault::None) else {
+        return false;
+    };
+    let mut told = false;
+    while !story.input.is_empty() {
+        if let Err(broken) = story.step() {
+            panic!("{broken}");
+        }
+        let mut messages = story.harness.messages.iter();
+        told |= messages.any(|message| message.too_large().is_some());
+    }
+    told
+}
+
 impl<'a, V: Version> Story<'a, V> {
     /// Returns `None` for an input without all of its options.
-    pub(super) fn new(input: &'a [u8], fault: Fault) -> Option<Self> {
+    fn new(input: &'a [u8], fault: Fault) -> Option<Self> {
         let (chosen, input) = input.split_at_checked(V::OPTIONS)?;
         let (first, second) = (chosen[0], chosen[1]);
         let has_little_room = chosen.get(2).is_some_and(|third| third & 4 != 0);
@@ -167,11 +184,6 @@ impl<'a, V: Version> Story<'a, V> {
         })
     }
 
-    /// Whether there is another step.
-    pub(super) fn is_going_on(&self) -> bool {
-        !self.input.is_empty()
-    }
-
     /// The next byte of the input; 0 behind its end.
     pub(super) fn take(&mut self) -> u8 {
         let Some((first, rest)) = self.input.split_first() else {
@@ -187,7 +199,7 @@ impl<'a, V: Version> Story<'a, V> {
         taken
     }
 
-    pub(super) fn step(&mut self) -> Rule {
+    fn step(&mut self) -> Rule {
         let byte = self.take();
         let how = byte >> 4;
         match byte & 0x0f {
