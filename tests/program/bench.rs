@@ -326,14 +326,15 @@ fn a_broker_that_drops_what_it_acknowledged_is_told_with_a_remedy() {
     broker.restart_with("max_queued_messages 1\nmax_inflight_messages 1");
     let more = ["--receive", "--messages", "3000", "--ack-timeout", "1s"];
     let done = json(&broker, &more).run();
-    if suite() == Protocol::V5 {
-        // It states a receive maximum of 1, so no more is on its way to it than it can pass on [MQTT-3.3.4-7].
+    let report = report(&done);
+    assert_eq!(report["acknowledged"], 3_000, "{done}");
+    // In MQTT 5 it states a receive maximum of 1, so that no more than one message is on its way to it [MQTT-3.3.4-7].
+    // It depends on the speed of both sides whether it drops any.
+    if suite() == Protocol::V5 && report["lost"] == 0 {
         expect_all_back(&done, 3_000);
         return;
     }
     done.expect_code(1);
-    let report = report(&done);
-    assert_eq!(report["acknowledged"], 3_000, "{done}");
     assert!(report["lost"].as_u64() > Some(0), "{done}");
     let error = report["error"].as_str().expect("a reason");
     assert!(error.contains("the broker acknowledged each"), "{done}");
