@@ -16,6 +16,9 @@ const NOT_FOUND: u8 = 0x92;
 /// The bytes of the longest topic that the drivers publish to.
 const LONGEST_TOPIC: usize = 4;
 
+/// The retain handling of renewals, in the options of a filter: the drivers' commands ask for another one.
+const IF_NEW: u8 = 0x10;
+
 /// Output beyond which the session may hold requests back.
 const MUCH_OUTPUT: usize = 200_000;
 
@@ -260,7 +263,9 @@ impl Record {
                 FromClient::Publish { id, qos: 1.., .. } => version5.counts(*id)?,
                 FromClient::PubAck(id) => drop(version5.unfinished.remove(id)),
                 FromClient::PingReq => version5.pings += 1,
-                FromClient::Subscribe { id, filters } if version5.renewals_left > 0 => {
+                FromClient::Subscribe { id, filters }
+                    if more.options.iter().any(|bits| bits & IF_NEW != 0) =>
+                {
                     version5.renewals_left = version5.renewals_left.saturating_sub(filters.len());
                     version5.renewals.insert(*id);
                 }
