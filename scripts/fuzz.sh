@@ -16,7 +16,7 @@
 #   --jobs N     run this many processes at a time; 1 unless given
 #   --seed N     seed of the first process, one more for each further one; random unless given
 #   --grow       afterwards add the inputs that reach more code than the corpus does to the corpus
-#   --replay     run the inputs in these files, each once, and say which rule they break
+#   --replay     run the inputs in these files, each once; a session tells the story of one that breaks a rule
 #   -h, --help   this text
 #
 # The targets are in src/mqtt/v4/tests (MQTT 3.1.1), src/mqtt/v5/tests (MQTT 5) and src/mqtt/session/tests/drivers (the

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use super::super::rules::server::answer;
 use super::super::rules::{Fault, Harness, Rule};
-use super::story::{Answers, Decoded, LIMIT, Story, Version, play};
+use super::story::{Answers, Decoded, LIMIT, Story, Version, play, tell};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::SessionOptions;
 use crate::mqtt::v4::tests::wire::{self, FromClient};
@@ -26,7 +26,8 @@ struct Version4 {
 /// When the session breaks a rule: that is a finding.
 pub fn session(input: &[u8]) {
     if let Err(broken) = play::<Version4>(input, Fault::None) {
-        panic!("{broken}");
+        let told = tell::<Version4>(input, Fault::None);
+        panic!("{broken}\nthe story:\n{told}");
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::super::rules::server::{answer, refusal, version5};
 use super::super::rules::{Fault, Harness, Rule};
-use super::story::{Answers, Decoded, LIMIT, Story, Version, play};
+use super::story::{Answers, Decoded, LIMIT, Story, Version, play, tell};
 use crate::mqtt::packet::{ConnAck5, ConnectTerms, Incoming, QoS, ReasonCode};
 use crate::mqtt::session::SessionOptions;
 use crate::mqtt::v4::OnTooLarge;
@@ -34,7 +34,8 @@ struct Version5 {
 /// When the session breaks a rule: that is a finding.
 pub fn session5(input: &[u8]) {
     if let Err(broken) = play::<Version5>(input, Fault::None) {
-        panic!("{broken}");
+        let told = tell::<Version5>(input, Fault::None);
+        panic!("{broken}\nthe story:\n{told}");
     }
 }
 
@@ -177,6 +178,22 @@ mod tests {
             30_000
         };
         corpus::run("session5", session5, mutations);
+    }
+
+    #[test]
+    fn a_story_is_told_up_to_the_rule_that_is_broken() {
+        let fault = Fault::OutcomeTwice;
+        let corpus = corpus::inputs("session5").into_iter();
+        let mut broken =
+            corpus.filter_map(|input| Some((play::<Version5>(&input, fault).err()?, input)));
+        let (broken, input) = broken.next().unwrap();
+        let told = tell::<Version5>(&input, fault);
+        let lines: Vec<_> = told.lines().collect();
+        let place = |begin: &str| lines.iter().position(|line| line.starts_with(begin));
+        assert!(place("link up") < place("  client: Connect"), "{told}");
+        assert!(place("broker: ConnAck5") < place("  Resolved"), "{told}");
+        assert!(place("link up").is_some() && place("broker: ConnAck5").is_some());
+        assert_eq!(lines.last(), Some(&broken.as_str()));
     }
 
     #[test]

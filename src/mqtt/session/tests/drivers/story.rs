@@ -96,6 +96,7 @@ pub(super) enum Decoded {
 
 pub(super) struct Story<'a, V> {
     input: &'a [u8],
+    options: SessionOptions,
     pub(super) harness: Harness,
     version: V,
     /// Bytes that arrived and are not decoded yet.
@@ -111,16 +112,25 @@ pub(super) struct Story<'a, V> {
 /// # Errors
 /// The rule that was broken.
 pub(super) fn play<V: Version>(input: &[u8], fault: Fault) -> Rule {
+    match Story::<V>::new(input, fault) {
+        Some(mut story) => story.play(input),
+        None => Ok(()),
+    }
+}
+
+/// Tells the story of an input as people read it, as far as it goes.
+pub(super) fn tell<V: Version>(input: &[u8], fault: Fault) -> String {
     let Some(mut story) = Story::<V>::new(input, fault) else {
-        return Ok(());
+        return String::new();
     };
-    while !story.input.is_empty() {
-        story.step()?;
-    }
-    if input[0] & 0x80 != 0 {
-        story.settle(input[1] & 0x80 != 0)?;
-    }
-    story.harness.abandon()
+    story.harness.told = Some(vec![format!("{:?}", story.options)]);
+    let end = match story.play(input) {
+        Ok(()) => "it ends well".to_owned(),
+        Err(broken) => broken,
+    };
+    let mut told = story.harness.told.unwrap_or_default();
+    told.push(end);
+    told.join("\n")
 }
 
 /// Whether a message that is read away comes in the story.
@@ -176,12 +186,23 @@ impl<'a, V: Version> Story<'a, V> {
         let (version, harness) = V::new(chosen, &options, harness);
         Some(Story {
             input,
+            options,
             harness,
             version,
             received: BytesMut::new(),
             is_clean: false,
             answers: Vec::new(),
         })
+    }
+
+    fn play(&mut self, input: &[u8]) -> Rule {
+        while !self.input.is_empty() {
+            self.step()?;
+        }
+        if input[0] & 0x80 != 0 {
+            self.settle(input[1] & 0x80 != 0)?;
+        }
+        self.harness.abandon()
     }
 
     /// The next byte of the input; 0 behind its end.

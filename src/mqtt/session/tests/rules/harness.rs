@@ -21,6 +21,15 @@ use crate::mqtt::v5::tests::wire::from_client5;
 /// Output that may wait for the link, beyond what commands and acknowledgments allow.
 const OUTPUT: usize = 256 * 1024 + 50_000;
 
+/// Characters of a line of the story.
+const LONGEST_LINE: usize = 300;
+
+fn tell(told: &mut Option<Vec<String>>, line: impl FnOnce() -> String) {
+    if let Some(told) = told {
+        told.push(line().chars().take(LONGEST_LINE).collect());
+    }
+}
+
 /// The session, its record, its link and its clock.
 #[derive(Debug, Clone)]
 pub(crate) struct Harness {
@@ -54,6 +63,8 @@ pub(crate) struct Harness {
     pub(super) first_quota: Option<Option<u16>>,
     /// Bytes that may wait for the link because of commands and packets.
     allowance: usize,
+    /// What happened so far, line by line, if it is to be told.
+    pub(crate) told: Option<Vec<String>>,
 }
 
 /// Everything that can be done to the session.
@@ -84,7 +95,13 @@ impl Harness {
             #[cfg(test)]
             first_quota: None,
             allowance: OUTPUT,
+            told: None,
         }
+    }
+
+    /// Keeps a line of the story, if it is to be told.
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        tell(&mut self.told, line);
     }
 
     /// The links speak MQTT 5, and the session has these options.
@@ -118,6 +135,7 @@ impl Harness {
         let Some(token) = self.new_command(Kind::Subscribe, 20 * filters.len()) else {
             return Ok(());
         };
+        self.tell(|| format!("  it asks for {filters:?}"));
         self.record.asks_for(token, &filters);
         #[cfg(test)]
         if self.fault == Fault::RequestHeld {
@@ -133,6 +151,7 @@ impl Harness {
         let Some(token) = self.new_command(Kind::Unsubscribe, 20 * filters.len()) else {
             return Ok(());
         };
+        self.tell(|| format!("  it renounces {filters:?}"));
         self.record.renounces(token, &filters);
         self.session.unsubscribe(filters, token, self.now);
         #[cfg(test)]
@@ -155,10 +174,13 @@ impl Harness {
             return None;
         }
         self.allowance += length;
-        Some(self.record.new_command(kind))
+        let token = self.record.new_command(kind);
+        self.tell(|| format!("command {token}: {kind:?}"));
+        Some(token)
     }
 
     pub(crate) fn disconnect(&mut self) -> Rule {
+        self.tell(|| "disconnect".to_owned());
         self.record.disconnect();
         self.session.disconnect(ReasonCode::SUCCESS);
         self.look(&Cause::Other)
@@ -167,6 +189,7 @@ impl Harness {
     /// A receiver accepts the delivery at this place of those that wait.
     pub(crate) fn accept(&mut self, place: usize) -> Rule {
         let delivery = self.unaccepted.remove(place);
+        self.tell(|| format!("accepted: {delivery:?}"));
         self.record.arrivals.accepts(delivery);
         self.session.accept(delivery);
         self.look(&Cause::Other)
@@ -175,6 +198,7 @@ impl Harness {
     /// The delivery at this place counts as accepted, and waits on.
     pub(crate) fn accept_early(&mut self, place: usize) -> Rule {
         let delivery = self.unaccepted[place];
+        self.tell(|| format!("accepted early: {delivery:?}"));
         let expected = self.record.arrivals.accepts_early(delivery);
         let mut accepted = expected;
         if self.fault != Fault::EarlyIgnored {
@@ -203,6 +227,7 @@ impl Harness {
         self.break_at_beginning();
         let has_session = self.terms.is_none() || self.session.keeps_session(self.now);
         let clean_session = self.clean_session || !has_session;
+        self.tell(|| "link up".to_owned());
         self.record.link_up(clean_session);
         let connect = Connect {
             client_id: "c",
@@ -226,6 +251,7 @@ impl Harness {
             true => self.closing_end,
             false => LinkEnd::ByBroker,
         };
+        self.tell(|| format!("link lost: {end:?}"));
         self.record.link_lost(end == LinkEnd::ByBroker);
         self.sent.clear();
         self.looked_at = 0;
@@ -253,6 +279,7 @@ impl Harness {
         if !self.linked || bytes == 0 {
             return Ok(());
         }
+        self.tell(|| format!("the link takes {bytes} bytes"));
         self.record.written(bytes);
         self.looked_at -= bytes;
         self.session.handle_written(bytes, self.now);
@@ -262,9 +289,11 @@ impl Harness {
     /// Time goes on; each timer that falls due on the way rings.
     pub(crate) fn wait(&mut self, time: Duration) -> Rule {
         let end = self.now + time;
+        self.tell(|| format!("{time:?} pass"));
         while let Some(due) = self.session.next_timer().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             self.record.trials.now = self.now;
+            self.tell(|| "a timer rings".to_owned());
             self.session.handle_timeout(self.now);
             self.look(&Cause::Timeout)?;
             if self.closing {
@@ -292,6 +321,7 @@ impl Harness {
     /// Hands a packet to the session; says whether the session took it for a violation.
     pub(crate) fn receive(&mut self, packet: Incoming) -> Result<bool, String> {
         self.messages.clear();
+        self.tell(|| format!("broker: {packet:?}"));
         // An acknowledgment, with its code.
         self.allowance += 5;
         let deliveries = match &packet {
@@ -457,6 +487,7 @@ impl Harness {
                 _ => {}
             }
         }
+        self.tell(|| format!("  {event:?}"));
         let kind = match &event {
             Event::Resolved { .. } if self.fault == Fault::OutcomeLost => return Ok(()),
             Event::GivenUp { .. } if self.fault == Fault::GivenUpUntold => return Ok(()),
@@ -504,6 +535,7 @@ impl Harness {
         let output = &self.session.output()[self.looked_at..];
         if self.terms.is_some() {
             let (sent, length) = from_client5(output)?;
+            tell(&mut self.told, || format!("  client: {:?}", sent.packet));
             self.record.sends5(&sent, length)?;
             self.sent
                 .push_back(Bytes::copy_from_slice(&output[..length]));
@@ -511,6 +543,7 @@ impl Harness {
             return Ok(());
         }
         let (mut packet, length) = wire::from_client(output)?;
+        tell(&mut self.told, || format!("  client: {packet:?}"));
         match (self.fault, &mut packet) {
             (Fault::NoDup, FromClient::Publish { dup, .. }) => *dup = false,
             (Fault::WrongAnswer, FromClient::PubAck(id)) => packet = FromClient::PubComp(*id),
