@@ -317,12 +317,16 @@ impl<T> Session<T> {
     pub(super) fn judge(&mut self, now: Instant) {
         let given_up = self.outbound.judge(&mut self.events);
         self.refuse_renewals(given_up);
-        if self.link == LinkState::Up && self.outbound.in_flight() > 0 {
-            // Those that stood without an answer are awaited again.
-            self.liveness.handle_sent(now);
-        }
+        self.await_those_that_stood(now);
         if let Some(id) = self.outbound.holds_all_of_the_quota() {
             self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
+        }
+    }
+
+    /// On a trial link, those that stood without an answer are awaited again when its trials have ended.
+    fn await_those_that_stood(&mut self, now: Instant) {
+        if self.link == LinkState::Up && self.outbound.in_flight() > 0 {
+            self.liveness.handle_sent(now);
         }
     }
 
@@ -481,6 +485,11 @@ impl<T> Session<T> {
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);
             self.events.push(Event::SubscriptionRefused { filter });
+        }
+        if self.outbound.is_trying() {
+            // It may have been the last suspect.
+            self.outbound.end_trials();
+            self.await_those_that_stood(now);
         }
         true
     }

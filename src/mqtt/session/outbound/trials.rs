@@ -70,8 +70,8 @@ impl<T> Outbound<T> {
         broker_answers && self.suspects.lets_stand(id, now)
     }
 
-    /// A packet was answered on a trial link: if it is a witness, those that stand without an answer are given up. The
-    /// link is no trial link any more if nothing suspect is left. Returns the filters whose renewals are given up.
+    /// A packet was answered on a trial link: if it is a witness, those that stand without an answer are given up. That may
+    /// end the trials. Returns the filters whose renewals are given up.
     pub(in crate::mqtt::session) fn judge(&mut self, events: &mut Events<T>) -> Vec<String> {
         if self.suspects.is_off() {
             return Vec::new();
@@ -82,10 +82,15 @@ impl<T> Outbound<T> {
         };
         let give_up = |id| self.give_up(id, Reason::Unanswered, events);
         let refused = standing.into_iter().filter_map(give_up).collect();
-        if !self.has_suspects() {
+        self.end_trials();
+        refused
+    }
+
+    /// The link is no trial link any more if nothing suspect is left.
+    pub(in crate::mqtt::session) fn end_trials(&mut self) {
+        if self.is_trying() && !self.has_suspects() {
             self.suspects.end();
         }
-        refused
     }
 
     /// The command that stands without an answer for the longest time, if no other has shown in time that the

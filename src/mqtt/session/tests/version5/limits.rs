@@ -374,3 +374,34 @@ fn a_filter_that_no_unsubscribe_has_room_for_stays_subscribed() {
         .silent();
     assert!(t.session.is_subscribed(&long));
 }
+
+/// Nothing is left that has to be tried alone: the link goes on like any other, and takes commands.
+#[test]
+fn a_suspect_that_ends_at_a_limit_of_a_trial_link_ends_the_trials() {
+    for has_other in [false, true] {
+        let mut t = Transcript::connected5(|_| {});
+        let other = has_other.then(|| t.publish("t", 1, "x"));
+        let suspect = t.subscribe(&[("a/+", 1)]);
+        for takes_wildcards in [true, true, false] {
+            t.sent5.clear();
+            t.reconnects5(true, |c| c.wildcard_available = takes_wildcards)
+                .renewing(0);
+        }
+        t.stands_idle(250);
+        if let Some(other) = other {
+            t.sends("PUBLISH id=1 qos=1 dup t \"x\"").silent();
+            t.receives(puback(1)).resolved(other, "delivered x4");
+        }
+        t.resolved(suspect, "perhaps BrokerLimit(WildcardAvailable)");
+        t.silent();
+        assert!(t.wants_commands());
+        let next = [t.publish("t", 1, "y"), t.subscribe(&[("b", 1)])];
+        let id = 2 + u16::from(has_other);
+        t.sends(&format!("PUBLISH id={id} qos=1 t \"y\""))
+            .sends(&format!("SUBSCRIBE id={} b:1", id + 1));
+        t.receives(puback(id)).resolved(next[0], "delivered x1");
+        t.receives(suback(id + 1, &[Some(1)]))
+            .resolved(next[1], "delivered x1 [1]");
+        t.finish();
+    }
+}
