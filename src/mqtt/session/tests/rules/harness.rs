@@ -63,7 +63,7 @@ pub(crate) struct Harness {
     pub(super) first_quota: Option<Option<u16>>,
     /// Bytes that may wait for the link because of commands and packets.
     allowance: usize,
-    /// What happened so far, line by line, if it is to be told.
+    /// The story so far, line by line, if it is to be told.
     pub(crate) told: Option<Vec<String>>,
 }
 
