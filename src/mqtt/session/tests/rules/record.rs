@@ -524,6 +524,9 @@ impl Record {
     pub(super) fn begins_trials(&mut self) {
         self.releases_later = std::mem::take(&mut self.releases_due);
         self.trials.begins();
+        if let Some(version5) = &mut self.version5 {
+            version5.began_with_trials = true;
+        }
     }
 
     /// After the session handled a packet and its events and output were taken.

@@ -173,11 +173,6 @@ impl Trials {
         self.is_trying && self.idle_until.is_none()
     }
 
-    /// Whether packets are, or were, tried on this link.
-    pub(super) fn has_tried(&self) -> bool {
-        self.idle_until.is_some()
-    }
-
     /// PINGRESP came.
     pub(super) fn pong(&mut self) {
         self.has_pong = true;

@@ -44,6 +44,8 @@ pub(super) struct Link5 {
     /// Filters that are to be renewed before any other request, and the SUBSCRIBEs that ask for them.
     pub(super) renewals_left: usize,
     renewals: BTreeSet<u16>,
+    /// Whether the link was a trial link at its beginning.
+    pub(super) began_with_trials: bool,
     /// The command that the last packet answers.
     answered: Option<Token>,
 }
@@ -61,6 +63,7 @@ impl Link5 {
             pings: 0,
             renewals_left: 0,
             renewals: BTreeSet::new(),
+            began_with_trials: false,
             answered: None,
         }
     }
@@ -74,6 +77,7 @@ impl Link5 {
         self.pings = 0;
         self.renewals_left = 0;
         self.renewals.clear();
+        self.began_with_trials = false;
         self.answered = None;
     }
 
@@ -334,8 +338,8 @@ impl Record {
             || version5.renewals_left > 0
             || version5.renewals.iter().any(is_out)
             || self.trials.is_trying && (self.trials.stands_idle() || in_flight > 0)
-            // The trial may have ended by PUBREC, and the session goes on when PUBREL has left.
-            || self.trials.has_tried() && output > 0
+            // PUBREC may have ended the trials, also while the link stood idle. The session goes on when PUBREL has left.
+            || version5.began_with_trials && output > 0
             || output > MUCH_OUTPUT
             || self.in_use.len() >= version5.identifiers
             || requests().any(|own| own.filters.len() > 8);
