@@ -129,7 +129,7 @@ impl Agent {
         let in_flight = self.session.in_flight();
         self.pace.update_window(in_flight, limit, now);
         // All of these first: a later SUBSCRIBE may be for one of the same filters.
-        while self.session.wants_commands()
+        while (self.session.wants_commands() || self.session.wants_requests())
             && let Some(filters) = self.requests.take_abandoned()
         {
             self.session.unsubscribe(filters, Pending::Own, now);

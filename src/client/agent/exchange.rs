@@ -474,6 +474,47 @@ mod tests {
         }
     }
 
+    /// With MQTT 5 a broker that takes no further message delays no other packet [MQTT-3.3.4-8].
+    #[test]
+    fn the_filters_of_a_dropped_inbox_and_requests_behind_them_wait_for_no_message() {
+        let client = client_with(|options| options.protocol = Protocol::V5);
+        let (mut agent, handle) = client.open();
+        let (link, peer) = memory_link();
+        let now = Instant::now();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        // The broker takes one message at a time.
+        let connack = vec![0x20, 6, 0, 0, 3, 0x21, 0, 1];
+        peer.lock().unwrap().to_read.push_back(connack);
+        agent.exchange(now);
+        let inbox = handle.inbox(1, WhenFull::WaitAside);
+        let filters = |name: &str| vec![Filter::new(name, QoS::AtLeastOnce)];
+        let subscribed = handle.subscribe(&inbox, filters("x")).unwrap();
+        turn(&mut agent);
+        let granted = vec![0x90, 4, 0, 1, 0, 1];
+        peer.lock().unwrap().to_read.push_back(granted);
+        turn(&mut agent);
+        assert!(subscribed.outcome().unwrap().is_delivered());
+        let mut batch = Batch::new();
+        for _ in 0..3 {
+            let message = Publish::new("t", QoS::AtLeastOnce, "x");
+            handle.publish_in(message, &mut batch).unwrap();
+        }
+        turn(&mut agent);
+        peer.lock().unwrap().written.clear();
+        drop(inbox);
+        let other = handle.inbox(1, WhenFull::WaitAside);
+        let asked = handle.subscribe(&other, filters("y")).unwrap();
+        let ping = handle.ping().unwrap();
+        agent.take_urgent(Instant::now());
+        turn(&mut agent);
+        let unsubscribe = [0xa2, 6, 0, 3, 0, 0, 1, b'x'].as_slice();
+        let subscribe = [0x82, 7, 0, 4, 0, 0, 1, b'y', 1].as_slice();
+        let expected = [unsubscribe, subscribe, &[0xc0, 0]].concat();
+        assert_eq!(peer.lock().unwrap().written.concat(), expected);
+        assert_eq!(batch.outstanding(), 3);
+        drop((agent, handle, other, asked, ping));
+    }
+
     /// A broker that sends a bad packet and closes with something unread resets the link.
     #[test]
     fn a_violation_is_told_and_nothing_behind_it_counts_where_the_link_takes_no_disconnect() {
