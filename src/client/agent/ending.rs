@@ -367,6 +367,34 @@ mod tests {
         drop((handle, inbox, offline));
     }
 
+    /// Although the window has room for all of them at once.
+    #[test]
+    fn commands_that_were_queued_after_disconnect_wait_until_reconnect() {
+        const EACH: u64 = 5;
+        let (mut agent, handle, _batch, peer) = connected(client(), 0);
+        peer.lock().unwrap().written.clear();
+        let mut batch = Batch::new();
+        let mut publish = |payload: &'static str| {
+            for _ in 0..EACH {
+                let message = Publish::new("t", QoS::AtLeastOnce, payload);
+                handle.publish_in(message, &mut batch).unwrap();
+            }
+        };
+        publish("before");
+        let offline = handle.disconnect();
+        agent.take_urgent(Instant::now());
+        publish("behind");
+        turn(&mut agent);
+        let written = peer.lock().unwrap().written.concat();
+        let count = |payload: &[u8]| {
+            let all = written.windows(payload.len());
+            all.filter(|bytes| *bytes == payload).count() as u64
+        };
+        assert_eq!((count(b"before"), count(b"behind")), (EACH, 0));
+        assert_eq!(batch.outstanding(), 2 * EACH);
+        drop((agent, handle, offline));
+    }
+
     #[test]
     fn a_suback_that_has_come_when_the_grace_is_over_counts() {
         let (mut agent, handle, inbox, subscribed, peer) = subscribing();

@@ -515,6 +515,23 @@ mod tests {
         drop((agent, handle, other, asked, ping));
     }
 
+    /// Ends of a batch are kept aside for a moment, and counted before another end is told.
+    #[test]
+    fn a_callback_finds_all_counted_that_was_acknowledged_before() {
+        let (mut agent, handle, batch, peer) = connected(client(), 3);
+        let batch = Arc::new(batch);
+        let seen = Arc::new(Mutex::new(None));
+        let (looks_at, sees) = (Arc::clone(&batch), Arc::clone(&seen));
+        let message = Publish::new("t", QoS::AtLeastOnce, "x");
+        let look = move |_| *sees.lock().unwrap() = Some(looks_at.outstanding());
+        handle.publish_then(message, look).unwrap();
+        turn(&mut agent);
+        acknowledge(&peer, 1..=4);
+        turn(&mut agent);
+        assert_eq!(*seen.lock().unwrap(), Some(0));
+        drop((agent, handle, batch));
+    }
+
     /// A broker that sends a bad packet and closes with something unread resets the link.
     #[test]
     fn a_violation_is_told_and_nothing_behind_it_counts_where_the_link_takes_no_disconnect() {
