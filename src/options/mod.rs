@@ -118,9 +118,13 @@ pub struct Options {
     /// flight the next one waits, and what was pushed behind it waits with it.
     pub max_inflight_qos2: u16,
     /// Commands that may wait in the queue before callers have to wait, 1 to 1,000,000. Each takes 128 bytes, and a large
-    /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue. With MQTT 5,
-    /// as many again, and 1,000 at least, may be taken out of it while the broker takes no further message, so that
-    /// a SUBSCRIBE, an UNSUBSCRIBE or a ping behind them is not delayed.
+    /// message its own memory besides. As many again, but at most 512, may be on their way out of the queue.
+    ///
+    /// With MQTT 5, a SUBSCRIBE, an UNSUBSCRIBE or a ping passes messages for which the broker has no room. The loop takes
+    /// those that stand in front of it out of the queue, and they wait in the loop: as many as the queue holds, and
+    /// 65,535 at least, of 64 MiB together, or of four times [`Options::max_packet_size`] if that is more. Beyond that it
+    /// waits for the broker to take messages. So 65 such commands in a row pass a queue for 1,000 that threads keep full of
+    /// small messages.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before it gets the command back.
     pub block_time: Duration,

@@ -18,8 +18,8 @@ use crate::options::{Options, Security};
 const SUSPECTED_AFTER: u32 = 3;
 const GIVEN_UP_AFTER: u32 = 5;
 
-/// Commands that may be taken out of a small queue to reach a request of MQTT 5 behind them.
-const LEAST_WAITING: usize = 1_000;
+/// Commands that may be taken out of the queue to reach requests of MQTT 5 behind them: the queue fills again meanwhile.
+const LEAST_WAITING: usize = 65_535;
 
 /// A client of one broker, not connected: options checked, certificates loaded.
 ///
@@ -192,7 +192,7 @@ impl Client {
             given_up_after: GIVEN_UP_AFTER,
             first_identifier: self.next_identifier,
             max_waiting_bytes: self.options.max_waiting_bytes(),
-            // In a small queue, requests soon stand behind more than it holds: threads wait for room in front of them.
+            // Requests soon stand behind more than a queue holds: threads wait for room in front of them.
             max_waiting: self.options.command_queue.max(LEAST_WAITING),
             rate: self.options.limits.rate,
         }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn as_many_commands_may_wait_for_the_broker_as_the_queue_holds_and_some_at_least() {
-        for (queue, expected) in [(1, LEAST_WAITING), (1_000, 1_000), (5_000, 5_000)] {
+        for (queue, expected) in [(1, LEAST_WAITING), (1_000, LEAST_WAITING), (70_000, 70_000)] {
             let mut options = Options::new("localhost", "me");
             options.security = Security::Plain;
             options.command_queue = queue;
