@@ -245,6 +245,15 @@ impl Outgoing {
         }
     }
 
+    /// Bytes that it counts while it waits: topic, payload, and the memory of its properties.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let properties = match &self.0 {
+            Storage::Small(_) => None,
+            Storage::Large(publish, _) => publish.properties(),
+        };
+        self.size() + properties.map_or(0, MessageProperties::memory)
+    }
+
     /// Topic name.
     pub fn topic(&self) -> &str {
         match &self.0 {

@@ -43,17 +43,8 @@ pub struct Received {
 impl Received {
     /// The memory that it takes.
     fn memory(&self) -> usize {
-        let properties = &self.properties;
-        let texts = [&properties.content_type, &properties.response_topic];
-        let texts = texts.into_iter().flatten().map(String::capacity);
-        let data = properties.correlation_data.as_ref().map_or(0, Bytes::len);
-        let pairs = properties.user_properties.iter();
-        let pairs = pairs.map(|(name, value)| name.capacity() + value.capacity());
-        size_of::<Received>()
-            + texts.sum::<usize>()
-            + data
-            + pairs.sum::<usize>()
-            + properties.user_properties.capacity() * size_of::<(String, String)>()
+        size_of::<Received>() - size_of::<MessageProperties>()
+            + self.properties.memory()
             + self.subscription_identifiers.capacity() * size_of::<u32>()
     }
 }

@@ -43,6 +43,19 @@ impl MessageProperties {
             + pairs.sum::<usize>()
     }
 
+    /// The memory that they take.
+    pub(in crate::mqtt) fn memory(&self) -> usize {
+        let texts = [&self.content_type, &self.response_topic];
+        let texts = texts.into_iter().flatten().map(String::capacity);
+        let pairs = self.user_properties.iter();
+        let pairs = pairs.map(|(name, value)| name.capacity() + value.capacity());
+        size_of::<MessageProperties>()
+            + texts.sum::<usize>()
+            + self.correlation_data.as_ref().map_or(0, Bytes::len)
+            + pairs.sum::<usize>()
+            + self.user_properties.capacity() * size_of::<(String, String)>()
+    }
+
     /// At least as many bytes as they take in a packet, their length included.
     pub(in crate::mqtt) fn most_bytes(&self) -> usize {
         4 + self.bytes()

@@ -229,10 +229,10 @@ impl<T> Entry<T> {
         matches!(self.body, Body::Subscribe(_) | Body::Unsubscribe(_))
     }
 
-    /// The bytes of its topic and payload, if it is a message.
+    /// The bytes that it counts while it waits, if it is a message.
     pub(super) fn message_bytes(&self) -> usize {
         match &self.body {
-            Body::Publish(message) => message.size(),
+            Body::Publish(message) => message.waiting_bytes(),
             _ => 0,
         }
     }

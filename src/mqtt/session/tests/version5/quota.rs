@@ -4,7 +4,7 @@
 use super::super::Transcript;
 use super::super::packets::{message, puback, pubcomp, pubrec, pubrel, suback};
 use super::{puback5, pubrec5, unsuback5};
-use crate::mqtt::packet::Incoming;
+use crate::mqtt::packet::{Incoming, MessageProperties, Publish, QoS};
 use crate::mqtt::session::LinkEnd;
 
 #[test]
@@ -295,6 +295,25 @@ fn no_more_bytes_are_taken_for_a_request_than_may_wait() {
     t.sends("PUBLISH id=2 qos=1 t \"12345\"").silent();
     assert!(t.session.wants_requests());
     t.finish();
+}
+
+#[test]
+fn what_mqtt_5_adds_to_a_message_counts_among_the_bytes_that_may_wait() {
+    let mut t =
+        Transcript::connected5_with(|o| o.max_waiting_bytes = 5_000, |c| c.receive_maximum = 1);
+    t.publish("t", 1, "x");
+    for number in 0..2 {
+        assert!(t.session.wants_requests(), "{number}");
+        let message = Publish::new("t", QoS::AtLeastOnce, "x");
+        let pair = ("name".to_owned(), "v".repeat(3_000));
+        t.publish_all(message.with_properties(MessageProperties {
+            user_properties: vec![pair],
+            ..MessageProperties::default()
+        }));
+    }
+    assert!(!t.session.wants_requests());
+    t.sends("PUBLISH id=1 qos=1 t \"x\"").silent();
+    t.outcomes.clear();
 }
 
 /// A message is suspected and stands without an answer, where the broker takes so many.
