@@ -165,10 +165,15 @@ impl<T> Entry<T> {
         }
     }
 
-    /// The broker has lost the session: it serves none of the filters any more.
+    /// The broker has lost the session.
     pub(super) fn handle_session_lost(&mut self) {
         self.sent_in_session = false;
         self.on_this_link = false;
+        self.owe_filters();
+    }
+
+    /// The broker may have forgotten every filter.
+    pub(super) fn owe_filters(&mut self) {
         if let Body::Unsubscribe(left) = &mut self.body {
             let kept = left.kept.iter_mut();
             kept.for_each(|(_, standing)| *standing = Standing::Owed);

@@ -92,9 +92,10 @@ impl Filters {
         self.standings.remove(filter)
     }
 
-    /// The filter is wanted after all.
+    /// The filter is wanted after all. What the broker has granted meanwhile is newer.
     pub(super) fn put_back(&mut self, served: Served) {
-        self.standings.insert(served.0.filter.clone(), served);
+        let filter = served.0.filter.clone();
+        self.standings.entry(filter).or_insert(served);
     }
 
     /// The filters that have to be subscribed again, in the order of their names.

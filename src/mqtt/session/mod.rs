@@ -165,6 +165,7 @@ impl<T> Session<T> {
             // The broker may have begun a session with a CONNACK that never arrived. That session may be
             // present on the next link, and it has none of the subscriptions of the one before it.
             self.filters.owe_all();
+            self.outbound.owe_filters();
         }
         let end = match self.link {
             LinkState::Up | LinkState::Told => Some(end),

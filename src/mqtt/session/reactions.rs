@@ -479,7 +479,8 @@ impl<T> Session<T> {
             return false;
         };
         if is_new && let Some(left) = self.outbound.unsubscribe(id) {
-            let kept = left.take_kept().into_iter();
+            // The last one of a filter is the newest.
+            let kept = left.take_kept().into_iter().rev();
             kept.for_each(|served| self.filters.put_back(served));
         }
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {

@@ -174,6 +174,10 @@ impl<T> Waiting<T> {
         self.entries.iter()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<T>> {
+        self.entries.iter_mut()
+    }
+
     /// The place of the first request.
     fn first_request(&mut self) -> Option<usize> {
         let known = self.messages_first.min(self.entries.len());

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::entry::Body;
+use super::super::entry::{Body, Entry};
 use super::super::event::{Events, LinkEnd};
 use super::super::outcome::{Outcome, Reason};
 use super::Outbound;
@@ -93,6 +93,13 @@ impl<T> Outbound<T> {
             entry.handle_session_lost();
             self.waiting.push_back(entry);
         }
+    }
+
+    /// The broker may have forgotten every filter, also those that an UNSUBSCRIBE leaves if it is never sent.
+    pub(in crate::mqtt::session) fn owe_filters(&mut self) {
+        let under_way = self.ring.iter_mut().map(|(_, entry)| entry);
+        let all = under_way.chain(self.waiting.iter_mut());
+        all.for_each(Entry::owe_filters);
     }
 
     /// Ends every command.

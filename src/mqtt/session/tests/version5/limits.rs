@@ -359,6 +359,57 @@ fn an_unsubscribe_that_did_not_leave_and_has_no_room_leaves_all_subscribed() {
     t.finish();
 }
 
+/// A CONNACK that never came may have begun a session, which the next link finds present.
+#[test]
+fn an_unsubscribe_that_has_no_room_leaves_what_the_broker_may_have_forgotten_owed() {
+    let (mut t, long, left) = waiting_unsubscribe();
+    t.loses_link().links_up().reconnects5(true, |c| {
+        c.maximum_packet_size = Some(40);
+    });
+    t.renewing(0).resolved(1, &format!("perhaps {PACKET_SIZE}"));
+    t.resolved(left, &format!("never sent {PACKET_SIZE}"))
+        .silent();
+    assert!(t.session.is_subscribed("b") && t.session.is_subscribed(&long));
+    t.reconnects5(true, |_| {}).renewing(2);
+    t.sends(&format!("SUBSCRIBE id=4 {long}:1/rh1 b:1/rh1"));
+    t.receives(suback(4, &[Some(1), Some(1)])).finish();
+}
+
+/// A grant that came while it waited is newer than the one that it took out.
+#[test]
+fn an_unsubscribe_that_has_no_room_leaves_what_was_granted_last() {
+    for has_begun in [false, true] {
+        let mut t = Transcript::connected5(|_| {});
+        let long = "a".repeat(40);
+        t.subscribe(&[(&long, 0), ("b", 0)]);
+        t.receives(suback(1, &[Some(0), Some(0)]));
+        t.subscribe(&[("b", 2)]);
+        t.subscribe(&[(&long, 1)]);
+        let left = t.unsubscribe(&["b", &long]);
+        t.receives(suback(2, &[Some(2)]));
+        if has_begun {
+            // It is in the output, and no link takes a byte of it.
+            t.stalled = true;
+            t.receives(suback(3, &[Some(1)]));
+        }
+        t.sent5.clear();
+        t.loses_link().flows().links_up();
+        t.accepted(true, |c| c.maximum_packet_size = Some(40));
+        t.renewing(0)
+            .resolved(left, &format!("never sent {PACKET_SIZE}"))
+            .outcomes
+            .clear();
+        t.silent().reconnects5(false, |_| {}).renewing(2);
+        let qos = u8::from(has_begun);
+        let renewal = t.sent5.pop_front().unwrap();
+        assert!(
+            renewal.ends_with(&format!(" {long}:{qos}/rh1 b:2/rh1")),
+            "{renewal}"
+        );
+        t.outcomes.clear();
+    }
+}
+
 #[test]
 fn a_filter_that_no_unsubscribe_has_room_for_stays_subscribed() {
     let mut t = Transcript::connected5(|_| {});
