@@ -253,9 +253,10 @@ impl<T> Session<T> {
             self.note_own(PacketKind::PingReq, 0, begin);
         }
         let broker_answers = self.liveness.all_answered();
+        let clock = self.liveness.clock(now);
         match loss {
             Some(LinkLoss::AckTimeout(id))
-                if self.outbound.handle_late(id, broker_answers, now) =>
+                if self.outbound.handle_late(id, broker_answers, now, clock) =>
             {
                 self.send_waiting(now);
             }
@@ -268,7 +269,9 @@ impl<T> Session<T> {
         if self.rate.opens(now) {
             self.send_waiting(now);
         }
-        let late = self.outbound.late_without_witness(&mut self.events, now);
+        let late = self
+            .outbound
+            .late_without_witness(&mut self.events, now, clock);
         if let Some(id) = late {
             self.events.push(Event::Close(LinkLoss::AckTimeout(id)));
         }

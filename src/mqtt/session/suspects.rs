@@ -29,13 +29,15 @@
 //!    all of it. Then no other message can show on this link whether the broker answers messages [MQTT-3.3.4-7], nor on
 //!    the next one: they have to be sent again on it, in their old order and ahead of every later message
 //!    [MQTT-4.4.0-1] [MQTT-4.6.0-1]. A link that is made anew because of that counts against the first of them that is
-//!    suspected, because the broker answered PINGREQ and not that message. With the fifth such link the message is given
-//!    up. No more than one is, because the next link has room for a witness against the others. So eight links, three
-//!    of them with point 2, find out one message at least, however many are never answered.
+//!    suspected, because the broker answered PINGREQ and not that message. It does not count if bytes of other packets
+//!    made the clock of answers stand still meanwhile. With the fifth such link the message is given up. No more than
+//!    one is, because the next link has room for a witness against the others. So eight such links, three of them with
+//!    point 2, find out one message at least, however many are never answered.
 //!
 //! Point 6 is the weaker rule: a broker that takes few messages at one time, and acknowledges none for an hour, loses one
 //! of them for each five links. Such a link takes the acknowledgment time-out as often as the broker's receive maximum
-//! says, and once more.
+//! says, and once more. Where the broker ends each link sooner, none counts, and no other message leaves: nothing tells
+//! such a broker from links that are too short for its answers.
 //!
 //! Without that, a command that stands with nothing but QoS 0 messages behind it is never given up. Each link carries
 //! some of these messages, and is then made anew. (With MQTT 5 they leave only while the broker takes one more message of
@@ -101,6 +103,8 @@ pub(super) struct Suspects {
     has_company: bool,
     /// Whether the last trial link ended on its own: the next link is an ordinary one.
     lets_pass: bool,
+    /// The reading of the clock of answers when the last command was let stand.
+    stands_since: Instant,
     renewals: BTreeMap<String, Suspicion>,
 }
 
@@ -149,6 +153,7 @@ impl Suspects {
             has_answer: false,
             has_company: false,
             lets_pass: false,
+            stands_since: now,
             renewals: BTreeMap::new(),
         }
     }
@@ -245,8 +250,9 @@ impl Suspects {
         }
     }
 
-    /// The acknowledgment under this identifier is late. Returns whether it is let stand.
-    pub(super) fn lets_stand(&mut self, id: PacketId, now: Instant) -> bool {
+    /// The acknowledgment under this identifier is late, and the clock of answers shows `clock`. Returns whether it is
+    /// let stand.
+    pub(super) fn lets_stand(&mut self, id: PacketId, now: Instant, clock: Instant) -> bool {
         let TrialPhase::Trial(trial) = &mut self.phase else {
             return false;
         };
@@ -257,6 +263,7 @@ impl Suspects {
         if is_current {
             trial.standing.push(id);
             trial.since = now;
+            self.stands_since = clock;
         }
         is_current
     }
@@ -352,6 +359,14 @@ impl Suspects {
     /// Whether another command has to show that the broker answers.
     pub(super) fn wants_witness(&self) -> bool {
         self.lets_send() && !self.standing().is_empty()
+    }
+
+    /// Whether the clock of answers, which shows `clock`, has stood still since the last command was let stand.
+    pub(super) fn has_clock_stood_still(&self, now: Instant, clock: Instant) -> bool {
+        match &self.phase {
+            TrialPhase::Trial(trial) => clock - self.stands_since < now - trial.since,
+            _ => false,
+        }
     }
 
     /// When the phase ends.

@@ -1,5 +1,5 @@
-//! How many PUBLISHes a broker of MQTT 5 takes at one time, and what waits for that. Nothing waits for ever: messages that
-//! are never answered and take all of that number are found out, one in eight links at least (`../suspects.rs`, point 6).
+//! How many PUBLISHes a broker of MQTT 5 takes at one time, and what waits for that. Messages that are never answered and
+//! take all of that number are found out, one in eight links at least, if these live long enough (`../suspects.rs`, point 6).
 //! Pure; the loop's thread.
 
 use std::time::Instant;

@@ -56,18 +56,19 @@ impl<T> Outbound<T> {
         self.suspects.handle_pingresp();
     }
 
-    /// The acknowledgment under this identifier is late. Returns whether it is let stand, so that the link goes on:
-    /// not unless the broker has answered every PINGREQ.
+    /// The acknowledgment under this identifier is late, and the clock of answers shows `clock`. Returns whether it is let
+    /// stand, so that the link goes on: not unless the broker has answered every PINGREQ.
     pub(in crate::mqtt::session) fn handle_late(
         &mut self,
         id: PacketId,
         broker_answers: bool,
         now: Instant,
+        clock: Instant,
     ) -> bool {
         if let Some(entry) = self.ring.get_mut(id) {
             entry.suspicion.count_loss();
         }
-        broker_answers && self.suspects.lets_stand(id, now)
+        broker_answers && self.suspects.lets_stand(id, now, clock)
     }
 
     /// A packet was answered on a trial link: if it is a witness, those that stand without an answer are given up. That may
@@ -94,14 +95,18 @@ impl<T> Outbound<T> {
     }
 
     /// The command that stands without an answer for the longest time, if no other has shown in time that the
-    /// broker answers. If no other message could, the link counts against the first suspect, which may be given up.
+    /// broker answers. If no other message could, the link counts against the first suspect, which may be given up: not
+    /// if the clock of answers, which shows `clock`, has stood still meanwhile.
     pub(in crate::mqtt::session) fn late_without_witness(
         &mut self,
         events: &mut Events<T>,
         now: Instant,
+        clock: Instant,
     ) -> Option<PacketId> {
+        let has_stood_still = self.suspects.has_clock_stood_still(now, clock);
         let late = self.suspects.late_without_witness(now)?;
-        if let Some(id) = self.suspect_that_takes_the_quota()
+        if !has_stood_still
+            && let Some(id) = self.suspect_that_takes_the_quota()
             && let Some(entry) = self.ring.get_mut(id)
             && self.suspects.judges_filled(&mut entry.suspicion)
         {

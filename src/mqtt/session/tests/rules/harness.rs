@@ -281,6 +281,9 @@ impl Harness {
         }
         self.tell(|| format!("the link takes {bytes} bytes"));
         self.record.written(bytes);
+        if bytes < self.session.output().len() {
+            self.record.moves(bytes);
+        }
         self.looked_at -= bytes;
         self.session.handle_written(bytes, self.now);
         self.look(&Cause::Written)
@@ -390,6 +393,7 @@ impl Harness {
 
     /// So many bytes of a packet have come, and more are to come.
     pub(crate) fn receive_part(&mut self, bytes: usize) {
+        self.record.moves(bytes);
         self.session.handle_unfinished(bytes, self.now);
     }
 

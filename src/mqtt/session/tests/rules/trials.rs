@@ -362,7 +362,7 @@ impl Trials {
     }
 
     /// The link has to go, because these messages stand and leave no room for another one. The session names this one. It
-    /// counts the link for sure if the broker has `answered` each PINGREQ.
+    /// counts the link for sure if the broker has `answered` each PINGREQ, and the clock of answers has not stood still.
     ///
     /// # Errors
     /// If it has to give one of them up, and has not.

@@ -19,6 +19,9 @@ const LONGEST_TOPIC: usize = 4;
 /// The retain handling of renewals, in the options of a filter: the drivers' commands ask for another one.
 const IF_NEW: u8 = 0x10;
 
+/// Fewer bytes leave the clock of answers going.
+const LEAST_MOVED: usize = 1024;
+
 /// Output beyond which the session may hold requests back.
 const MUCH_OUTPUT: usize = 200_000;
 
@@ -41,6 +44,8 @@ pub(super) struct Link5 {
     not_found_due: VecDeque<(&'static str, u16)>,
     /// PINGREQs that are not answered.
     pings: usize,
+    /// Bytes of packets that came in part, and of output that left in part.
+    moved: usize,
     /// Filters that are to be renewed before any other request, and the SUBSCRIBEs that ask for them.
     pub(super) renewals_left: usize,
     renewals: BTreeSet<u16>,
@@ -61,6 +66,7 @@ impl Link5 {
             unfinished: BTreeSet::new(),
             not_found_due: VecDeque::new(),
             pings: 0,
+            moved: 0,
             renewals_left: 0,
             renewals: BTreeSet::new(),
             began_with_trials: false,
@@ -75,6 +81,7 @@ impl Link5 {
         self.unfinished.clear();
         self.not_found_due.clear();
         self.pings = 0;
+        self.moved = 0;
         self.renewals_left = 0;
         self.renewals.clear();
         self.began_with_trials = false;
@@ -443,13 +450,22 @@ impl Record {
         }
     }
 
+    /// So many bytes of a packet or of output moved, and others did not.
+    pub(super) fn moves(&mut self, bytes: usize) {
+        if let Some(version5) = &mut self.version5 {
+            version5.moved += bytes;
+        }
+    }
+
     /// The link has to go, because the answer under this identifier is late.
     ///
     /// # Errors
     /// If a message leaves no room for another one for the last time, and is not given up.
     pub(super) fn fills(&mut self, id: u16) -> Rule {
         let filling = self.filling();
-        let answered = self.version5.as_ref().is_some_and(|v| v.pings == 0);
+        // The clock of answers may have stood still.
+        let answers = |v: &Link5| v.pings == 0 && v.moved < LEAST_MOVED;
+        let answered = self.version5.as_ref().is_some_and(answers);
         self.trials.fill(&filling, id, answered)
     }
 

@@ -193,6 +193,33 @@ fn a_message_that_takes_all_of_the_quota_of_a_silent_broker_is_kept() {
     t.finish();
 }
 
+/// The answer may stand behind a large packet on a slow link.
+#[test]
+fn a_message_that_takes_all_of_the_quota_is_kept_while_a_packet_comes_in() {
+    let mut t = Transcript::with_quota(1);
+    let slow = t.publish("t", 1, "slow");
+    for _ in 0..LOSSES {
+        t.sent5.clear();
+        t.is_late5(1, 1);
+    }
+    for _ in 0..3 * LINKS {
+        t.tries().sends("PUBLISH id=1 qos=1 dup t \"slow\"");
+        t.lets_stand();
+        for bytes in 1.. {
+            t.receives_part(bytes * 10_000).later(1_000);
+            if !t.notes.is_empty() {
+                break;
+            }
+        }
+        t.notes("close AckTimeout 1").silent();
+        t.ends_link(LinkEnd::Otherwise).links_up();
+        t.accepted(true, |c| c.receive_maximum = 1).connected = None;
+    }
+    t.tries().sends("PUBLISH id=1 qos=1 dup t \"slow\"");
+    t.receives(puback(1));
+    t.resolved(slow, "delivered x19").finish();
+}
+
 /// Where the broker takes one message more, that one shows whether it answers.
 #[test]
 fn with_room_for_one_more_nothing_is_given_up_without_a_witness() {
