@@ -193,6 +193,29 @@ fn a_message_that_takes_all_of_the_quota_of_a_silent_broker_is_kept() {
     t.finish();
 }
 
+/// The first suspect, and no other: the next link has room for a witness against that.
+#[test]
+fn of_messages_that_take_all_of_the_quota_the_first_is_given_up() {
+    let mut t = Transcript::with_quota(2);
+    let first = t.publish("a", 1, POISON);
+    t.publish("b", 1, POISON);
+    for _ in 0..LOSSES {
+        t.sent5.clear();
+        t.is_late5(1, 2);
+    }
+    for _ in 1..LINKS {
+        t.tries().lets_stand().lets_stand().sent5.clear();
+        t.is_late5(1, 2);
+        assert!(t.given_up.is_empty());
+    }
+    t.tries().lets_stand().lets_stand().sent5.clear();
+    t.waits_for_answers();
+    t.resolved(first, "perhaps Unanswered")
+        .notes("close AckTimeout 1");
+    assert_eq!(t.given_up, ["PUBLISH to \"a\""]);
+    t.finish();
+}
+
 /// The answer may stand behind a large packet on a slow link.
 #[test]
 fn a_message_that_takes_all_of_the_quota_is_kept_while_a_packet_comes_in() {
