@@ -21,8 +21,8 @@ fn subscribed(running: &Running, link: &mut Connection) -> Inbox {
     inbox
 }
 
-/// A loop that is opened with a clean session leaves none behind, whatever the options say: without a session expiry it
-/// ends with its connection [MQTT 5, 3.1.2.11.2].
+/// A loop that is opened with a clean session leaves none behind, whatever the options say: the session is kept no longer
+/// than its expiry [MQTT-3.1.2-23], and without one it ends with its connection.
 #[test]
 fn a_loop_with_a_clean_session_asks_for_none_that_is_kept() {
     const CLEAN_CONNECT: &[u8] =
