@@ -18,6 +18,16 @@ const SHOWN_CHARACTERS: usize = 40;
 /// Filters in one SUBSCRIBE or UNSUBSCRIBE (AWS IoT disconnects above 8).
 pub(super) const FILTERS_PER_PACKET: usize = 8;
 
+/// The filters of each SUBSCRIBE that asks for these: so many at most, and all with the same subscription identifier.
+pub(super) fn packets(
+    filters: &[Filter],
+    most: usize,
+) -> impl DoubleEndedIterator<Item = &[Filter]> {
+    let same = |one: &Filter, other: &Filter| one.options.identifier == other.options.identifier;
+    let same = filters.chunk_by(same);
+    same.flat_map(move |same| same.chunks(most))
+}
+
 /// A command (or a renewed subscription) that awaits an acknowledgment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Entry<T> {
@@ -394,11 +404,8 @@ impl Subscribing {
 
     /// The filters of the present packet: all have the same subscription identifier.
     pub(super) fn packet(&self) -> &[Filter] {
-        let left = self.left();
-        let first = left.first().and_then(|first| first.options.identifier);
-        let mut same = left.iter().take(FILTERS_PER_PACKET);
-        let other = same.position(|filter| filter.options.identifier != first);
-        &left[..other.unwrap_or(left.len().min(FILTERS_PER_PACKET))]
+        let mut packets = packets(self.left(), FILTERS_PER_PACKET);
+        packets.next().unwrap_or_default()
     }
 
     /// The filters that are not answered.

@@ -18,7 +18,7 @@ mod unsent;
 
 use std::time::Instant;
 
-use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing};
+use super::entry::{Body, Entry, FILTERS_PER_PACKET, Subscribing, packets};
 use super::event::{Events, FirstUnanswered, OnSessionLost, SessionOptions};
 use super::leaving::Leaving;
 use super::output::Output;
@@ -151,10 +151,7 @@ impl<T> Outbound<T> {
             true => FILTERS_PER_PACKET,
             false => 1,
         };
-        let same =
-            |one: &Filter, other: &Filter| one.options.identifier == other.options.identifier;
-        let packets = filters.chunk_by(same).flat_map(|same| same.chunks(size));
-        for filters in packets.collect::<Vec<_>>().into_iter().rev() {
+        for filters in packets(filters, size).rev() {
             let body = Body::Subscribe(Subscribing::new(filters.to_vec(), true));
             let mut entry = Entry::new(None, body, now);
             if let [alone] = filters {

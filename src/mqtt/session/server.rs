@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::entry::{Body, FILTERS_PER_PACKET};
+use super::entry::{Body, FILTERS_PER_PACKET, packets};
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::packet::{BrokerLimit, ConnAck5, ConnectTerms, Filter};
 use crate::mqtt::topic::{has_wildcards, is_shared};
@@ -115,7 +115,7 @@ impl Server {
 
     /// Whether none of the packets is too large that have as many of these filters as they can.
     pub(super) fn takes_together(&self, filters: &[Filter]) -> bool {
-        let mut packets = filters.chunks(FILTERS_PER_PACKET);
+        let mut packets = packets(filters, FILTERS_PER_PACKET);
         packets.all(|packet| self.refuses_subscribe(packet).is_none())
     }
 

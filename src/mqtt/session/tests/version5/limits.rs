@@ -280,6 +280,36 @@ fn renewals_go_alone_where_they_are_too_large_together() {
     t.finish();
 }
 
+/// An identifier of its own keeps the first filter out of the packet of the next eight.
+#[test]
+fn renewals_behind_one_with_an_identifier_go_alone_where_they_are_too_large_together() {
+    let mut t = Transcript::connected5(|_| {});
+    let options = SubscribeOptions {
+        identifier: NonZeroU32::new(1),
+        ..SubscribeOptions::default()
+    };
+    let first = Filter::new("a", QoS::AtLeastOnce).with_options(options);
+    t.subscribe_with(vec![first]);
+    t.receives(suback(1, &[Some(1)]));
+    let long = "l".repeat(40);
+    let names = ["b", "c", "d", "e", "f", "g", "h", &long];
+    t.subscribe(&names.map(|name| (name, 1)));
+    t.receives(suback(2, &[Some(1); 8])).outcomes.clear();
+    t.sent5.clear();
+    t.reconnects5(false, |c| c.maximum_packet_size = Some(60))
+        .renewing(9);
+    t.sends("SUBSCRIBE id=3 sub=1 a:1/rh1");
+    for (id, name) in (4..).zip(names) {
+        t.sends(&format!("SUBSCRIBE id={id} {name}:1/rh1"));
+    }
+    t.silent();
+    for id in 3..12 {
+        t.receives(suback(id, &[Some(1)]));
+    }
+    assert!(t.wants_commands());
+    t.finish();
+}
+
 #[test]
 fn a_long_unsubscribe_goes_filter_by_filter_where_the_whole_is_too_large() {
     let mut t = Transcript::connected5(|c| c.maximum_packet_size = Some(40));
