@@ -4,6 +4,7 @@
 //! requests themselves, and the threads that wait for their answers, are not known here. Pure; the loop's thread.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::mqtt::packet::{Filter, QoS, RetainHandling};
 
@@ -92,25 +93,21 @@ impl Filters {
         self.standings.remove(filter)
     }
 
-    /// The filter is wanted after all. What the broker has granted meanwhile is newer.
-    pub(super) fn put_back(&mut self, served: Served) {
-        let filter = served.0.filter.clone();
-        self.standings.entry(filter).or_insert(served);
+    /// The filter is wanted after all, unless the broker has granted it meanwhile: that is newer. Returns it as it is to
+    /// be subscribed again, if it is owed.
+    pub(super) fn put_back(&mut self, served: Served) -> Option<Filter> {
+        let Entry::Vacant(place) = self.standings.entry(served.0.filter.clone()) else {
+            return None;
+        };
+        let (filter, standing) = place.insert(served);
+        (*standing == Standing::Owed).then(|| renewal(filter))
     }
 
     /// The filters that have to be subscribed again, in the order of their names.
-    ///
-    /// With MQTT 5, the broker is not to send retained messages of a subscription that it still has.
     pub(super) fn owed(&self) -> impl Iterator<Item = Filter> {
         let all = self.standings.values();
         let owed = all.filter(|(_, standing)| *standing == Standing::Owed);
-        owed.map(|(filter, _)| {
-            let mut renewal = filter.clone();
-            if renewal.options.retain_handling == RetainHandling::Always {
-                renewal.options.retain_handling = RetainHandling::IfNew;
-            }
-            renewal
-        })
+        owed.map(|(filter, _)| renewal(filter))
     }
 
     /// Whether the broker has granted this filter, or is to be asked for it again.
@@ -122,6 +119,15 @@ impl Filters {
     pub(super) fn is_renewing(&self) -> bool {
         self.renewals > 0
     }
+}
+
+/// With MQTT 5, the broker is not to send retained messages of a subscription that it still has.
+fn renewal(filter: &Filter) -> Filter {
+    let mut renewal = filter.clone();
+    if renewal.options.retain_handling == RetainHandling::Always {
+        renewal.options.retain_handling = RetainHandling::IfNew;
+    }
+    renewal
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::event::Event;
 use super::{LinkState, PacketKind, Session};
-use crate::mqtt::packet::{ConnAck5, ConnectReturnCode, Filter, Incoming, ProtocolError};
+use crate::mqtt::packet::{ConnAck5, ConnectReturnCode, Incoming, ProtocolError};
 
 impl<T> Session<T> {
     pub(super) fn handle_first_packet(
@@ -94,13 +94,8 @@ impl<T> Session<T> {
             self.filters.owe_all();
             self.outbound.handle_session_lost(&mut self.events);
         }
-        let owed = self.filters.owed();
-        let is_taken = |filter: &Filter| self.server.takes_filter(filter);
-        let (owed, refused): (Vec<_>, Vec<_>) = owed.partition(is_taken);
-        for Filter { filter, .. } in refused {
-            self.filters.remove(&filter);
-            self.events.push(Event::SubscriptionRefused { filter });
-        }
+        let owed = self.filters.owed().collect();
+        let owed = self.end_refused(owed);
         if self.outbound.begin_trials(&owed, now) {
             let begin = self.output.position();
             self.liveness.send_ping(None, &mut self.output, now);

@@ -364,7 +364,7 @@ impl<T> Session<T> {
     }
 
     /// UNSUBSCRIBE, eight filters to a packet, or one where the broker takes no more. If it takes not even that, all
-    /// filters stay subscribed.
+    /// filters stay subscribed: those that the broker may have forgotten are asked for again, as on a new link.
     pub fn unsubscribe(&mut self, filters: Vec<String>, token: T, now: Instant) {
         if let Some(limit) = self.server.refuses_unsubscribe(&filters) {
             let reason = Reason::BrokerLimit(limit);

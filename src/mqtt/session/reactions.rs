@@ -338,6 +338,17 @@ impl<T> Session<T> {
         }
     }
 
+    /// Ends the subscriptions that the broker does not take any more. Returns the others.
+    pub(super) fn end_refused(&mut self, owed: Vec<Filter>) -> Vec<Filter> {
+        let is_taken = |filter: &Filter| self.server.takes_filter(filter);
+        let (taken, refused): (_, Vec<_>) = owed.into_iter().partition(is_taken);
+        for Filter { filter, .. } in refused {
+            self.filters.remove(&filter);
+            self.events.push(Event::SubscriptionRefused { filter });
+        }
+        taken
+    }
+
     /// Sends a SUBSCRIBE for every owed filter with the QoS that was requested, ahead of everything
     /// that waits.
     pub(super) fn send_renewals(&mut self, owed: &[Filter], now: Instant) {
@@ -478,10 +489,11 @@ impl<T> Session<T> {
         let Some(reason) = reason else {
             return false;
         };
+        let mut owed = Vec::new();
         if is_new && let Some(left) = self.outbound.unsubscribe(id) {
             // The last one of a filter is the newest.
             let kept = left.take_kept().into_iter().rev();
-            kept.for_each(|served| self.filters.put_back(served));
+            owed.extend(kept.filter_map(|served| self.filters.put_back(served)));
         }
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);
@@ -491,6 +503,10 @@ impl<T> Session<T> {
             // It may have been the last suspect.
             self.outbound.end_trials();
             self.await_those_that_stood(now);
+        }
+        if !owed.is_empty() {
+            let owed = self.end_refused(owed);
+            self.send_renewals(&owed, now);
         }
         true
     }
