@@ -145,7 +145,10 @@ impl Batch {
     /// loop writes to the same memory, and the two would take it away from each other with each message.
     pub(crate) fn next(&mut self) -> (Arc<BatchState>, u64) {
         if self.more.is_empty() {
-            let sides = self.pushed.min(TOGETHER as u64);
+            let sides = match self.pushed {
+                ..FEW => 0,
+                many => many.min(TOGETHER as u64),
+            };
             let side = |_| Arc::clone(&self.shared);
             self.more.extend((0..sides).map(side));
         }
@@ -192,6 +195,9 @@ pub(crate) struct Uncounted(Vec<Arc<BatchState>>);
 
 /// So many messages of a batch are counted together at most.
 const TOGETHER: usize = 64;
+
+/// A batch of no more messages than these takes no memory ahead.
+const FEW: u64 = 8;
 
 impl Uncounted {
     /// One more, for which [`BatchState::is_only_counted`] holds. Those of another batch are counted.
@@ -304,6 +310,19 @@ mod tests {
         assert_eq!(batch.wait(), []);
         push(&mut batch)(Outcome::NeverSent(Reason::LinkLost));
         assert_eq!(batch.wait(), [(3, Outcome::NeverSent(Reason::LinkLost))]);
+    }
+
+    /// A program may make a batch for each few messages.
+    #[test]
+    fn a_batch_of_a_few_messages_takes_no_memory_ahead() {
+        let mut batch = Batch::new();
+        for _ in 0..FEW {
+            push(&mut batch)(delivered());
+            assert_eq!(batch.more.capacity(), 0);
+        }
+        push(&mut batch)(delivered());
+        assert_eq!(batch.more.len() as u64, FEW - 1);
+        assert_eq!(batch.wait(), []);
     }
 
     #[test]
