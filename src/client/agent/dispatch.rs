@@ -132,7 +132,7 @@ impl Agent {
         while (self.session.wants_commands() || self.session.wants_requests())
             && let Some(filters) = self.requests.take_abandoned()
         {
-            self.session.unsubscribe(filters, Pending::Own, now);
+            self.session.leave(filters, Pending::Own, now);
             taken += 1;
         }
         let (before, mut messages, mut run) = (taken, 0, 0);

@@ -98,8 +98,8 @@ pub(super) struct Unsubscribing {
     done: usize,
     /// How many filters go into one packet.
     most: usize,
-    /// With MQTT 5: those that are subscribed if it is never sent.
-    kept: Vec<Served>,
+    /// Those that are subscribed if it is never sent. `None` with MQTT 3.1.1, and if nobody wants them any more.
+    kept: Option<Vec<Served>>,
     /// The broker's words on those that are done.
     answer: Option<Box<Answer>>,
 }
@@ -185,7 +185,7 @@ impl<T> Entry<T> {
     /// The broker may have forgotten every filter.
     pub(super) fn owe_filters(&mut self) {
         if let Body::Unsubscribe(left) = &mut self.body {
-            let kept = left.kept.iter_mut();
+            let kept = left.kept.iter_mut().flatten();
             kept.for_each(|(_, standing)| *standing = Standing::Owed);
         }
     }
@@ -415,24 +415,27 @@ impl Subscribing {
 }
 
 impl Unsubscribing {
-    pub(super) fn new(filters: Vec<String>) -> Box<Self> {
+    /// The filters in `kept` are subscribed if it is never sent.
+    pub(super) fn new(filters: Vec<String>, kept: Option<Vec<Served>>) -> Box<Self> {
         Box::new(Unsubscribing {
             filters,
             done: 0,
             most: FILTERS_PER_PACKET,
-            kept: Vec::new(),
+            kept,
             answer: None,
         })
     }
 
-    /// These are subscribed if it is never sent.
+    /// These, too, are subscribed if it is never sent, unless nobody wants them any more.
     pub(super) fn keep(&mut self, served: Vec<Served>) {
-        self.kept.extend(served);
+        if let Some(kept) = &mut self.kept {
+            kept.extend(served);
+        }
     }
 
     /// It is never sent. Returns what stays subscribed.
     pub(super) fn take_kept(&mut self) -> Vec<Served> {
-        std::mem::take(&mut self.kept)
+        self.kept.take().unwrap_or_default()
     }
 
     /// The broker does not take the present packet: each filter that is left gets a packet of its own.
@@ -533,7 +536,7 @@ mod tests {
 
     #[test]
     fn a_long_unsubscribe_is_answered_packet_by_packet() {
-        let body = Body::Unsubscribe(Unsubscribing::new(names(9)));
+        let body = Body::Unsubscribe(Unsubscribing::new(names(9), None));
         let mut entry = Entry::new(Some(1), body, Instant::now());
         for (answers, answered) in [(8, false), (1, true)] {
             let Body::Unsubscribe(left) = &mut entry.body else {

@@ -72,7 +72,7 @@ pub use account::DeliveryId;
 use entry::{Body, Entry, Subscribing, Unsubscribing};
 use event::Events;
 pub use event::{Event, FirstUnanswered, LinkEnd, LinkLoss, OnSessionLost, SessionOptions};
-use filters::Filters;
+use filters::{Filters, Served};
 use inbound::Inbound;
 use liveness::Liveness;
 use notes::Notes;
@@ -370,16 +370,29 @@ impl<T> Session<T> {
             let reason = Reason::BrokerLimit(limit);
             return self.events.resolve(token, Outcome::NeverSent(reason));
         }
-        let served: Vec<_> = filters
-            .iter()
-            .filter_map(|filter| self.filters.remove(filter))
-            .collect();
-        let mut left = Unsubscribing::new(filters);
-        if self.server.is_version_5() {
-            left.keep(served);
-        }
+        let served = self.remove_filters(&filters);
+        let kept = self.server.is_version_5().then_some(served);
+        let left = Unsubscribing::new(filters, kept);
         self.outbound.wait(token, Body::Unsubscribe(left), now);
         self.send_waiting(now);
+    }
+
+    /// UNSUBSCRIBE from filters that nobody wants any more: none of them stays subscribed, whatever becomes of it.
+    pub fn leave(&mut self, filters: Vec<String>, token: T, now: Instant) {
+        self.remove_filters(&filters);
+        if let Some(limit) = self.server.refuses_unsubscribe(&filters) {
+            let reason = Reason::BrokerLimit(limit);
+            return self.events.resolve(token, Outcome::NeverSent(reason));
+        }
+        let left = Unsubscribing::new(filters, None);
+        self.outbound.wait(token, Body::Unsubscribe(left), now);
+        self.send_waiting(now);
+    }
+
+    fn remove_filters(&mut self, filters: &[String]) -> Vec<Served> {
+        let each = filters.iter();
+        each.filter_map(|filter| self.filters.remove(filter))
+            .collect()
     }
 
     /// PINGREQ.

@@ -458,9 +458,7 @@ impl<T> Session<T> {
             let served: Vec<_> = filters
                 .filter_map(|filter| self.filters.remove(filter))
                 .collect();
-            if self.server.is_version_5() {
-                left.keep(served);
-            }
+            left.keep(served);
         }
     }
 

@@ -168,7 +168,7 @@ mod tests {
     fn a_request_behind_many_messages_is_looked_for_once() {
         const MANY: usize = 60_000;
         let mut bodies: Vec<_> = (0..MANY).map(|_| publish()).collect();
-        let left = Unsubscribing::new(vec!["a".to_owned()]);
+        let left = Unsubscribing::new(vec!["a".to_owned()], None);
         bodies.push(Body::Unsubscribe(left));
         let mut ring = ring(bodies);
         let mut recovery = Recovery::default();

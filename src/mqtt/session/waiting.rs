@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn unsubscribe(filter: &str) -> Entry<u8> {
-        let body = Body::Unsubscribe(Unsubscribing::new(vec![filter.to_owned()]));
+        let body = Body::Unsubscribe(Unsubscribing::new(vec![filter.to_owned()], None));
         Entry::new(Some(1), body, Instant::now())
     }
 

@@ -248,6 +248,11 @@ impl Transcript {
         self.command(|session, token, now| session.unsubscribe(filters, token, now))
     }
 
+    pub(super) fn leave(&mut self, filters: &[&str]) -> Token {
+        let filters = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        self.command(|session, token, now| session.leave(filters, token, now))
+    }
+
     pub(super) fn ping(&mut self) -> Token {
         self.command(Session::ping)
     }

@@ -461,6 +461,31 @@ fn a_filter_that_no_unsubscribe_has_room_for_stays_subscribed() {
     assert!(t.session.is_subscribed(&long));
 }
 
+/// Nobody wants them any more: they are not renewed for ever.
+#[test]
+fn filters_that_were_left_stay_so_where_no_unsubscribe_has_room_for_them() {
+    for waits in [false, true] {
+        let mut t = Transcript::connected5(|_| {});
+        let long = "a".repeat(40);
+        let asked = t.subscribe(&[(&long, 1), ("b", 1)]);
+        t.sends(&format!("SUBSCRIBE id=1 {long}:1 b:1"));
+        t.receives(suback(1, &[Some(1), Some(1)]));
+        t.resolved(asked, "delivered x1 [1 1]");
+        let left = waits.then(|| {
+            t.subscribe(&[(&long, 2)]);
+            t.sends(&format!("SUBSCRIBE id=2 {long}:2"));
+            t.leave(&["b", &long])
+        });
+        t.reconnects5(true, |c| c.maximum_packet_size = Some(40))
+            .renewing(0);
+        let left = left.unwrap_or_else(|| t.leave(&["b", &long]));
+        t.resolved(left, &format!("never sent {PACKET_SIZE}"));
+        t.outcomes.clear();
+        assert!(!t.session.is_subscribed("b") && !t.session.is_subscribed(&long));
+        t.silent().reconnects5(false, |_| {}).renewing(0).finish();
+    }
+}
+
 /// Nothing is left that has to be tried alone: the link goes on like any other, and takes commands.
 #[test]
 fn a_suspect_that_ends_at_a_limit_of_a_trial_link_ends_the_trials() {
