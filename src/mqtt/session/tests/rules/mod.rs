@@ -36,7 +36,7 @@
 //! | QoS 2 is taken once by the broker, and first arrivals come in order | `server.rs` |
 //! | MQTT 5: no more PUBLISHes of QoS 1 and 2 are under way than the broker takes on this link [MQTT-3.3.4-7] | `version5.rs` |
 //! | MQTT 5: where messages that stand take all of that on so many links, and the broker answers PINGREQ, the first suspect among them is given up, and not before | `trials.rs`, `version5.rs` |
-//! | MQTT 5: no request waits for that, or is left in the queue because of it [MQTT-3.3.4-8]: on a link that renews subscriptions, as soon as they are answered; on a trial link, as soon as it stands idle no more, while nothing is tried | `version5.rs` |
+//! | MQTT 5: no request waits for that, or, unless as much waits as may, is left in the queue because of it [MQTT-3.3.4-8]: on a link that renews subscriptions, as soon as they are answered; on a trial link, as soon as it stands idle no more, while nothing is tried | `version5.rs` |
 //! | MQTT 5: a message that the broker refused has ended, is told as refused, and is not sent again [MQTT-4.4.0-2] | `version5.rs`, `events.rs` |
 //! | MQTT 5: nothing leaves beyond the limits of CONNACK, and what ends because of them is told truly | `version5.rs` |
 //! | MQTT 5: what is not known is answered with 0x92; the broker sends no more messages than it was told | `version5.rs` |
