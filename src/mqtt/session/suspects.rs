@@ -29,10 +29,11 @@
 //!    all of it. Then no other message can show on this link whether the broker answers messages [MQTT-3.3.4-7], nor on
 //!    the next one: they have to be sent again on it, in their old order and ahead of every later message
 //!    [MQTT-4.4.0-1] [MQTT-4.6.0-1]. A link that is made anew because of that counts against the first of them that is
-//!    suspected, because the broker answered PINGREQ and not that message. It does not count if bytes of other packets
-//!    made the clock of answers stand still meanwhile. With the fifth such link the message is given up. No more than
-//!    one is, because the next link has room for a witness against the others. So eight such links, three of them with
-//!    point 2, find out one message at least, however many are never answered.
+//!    suspected, because the broker answered PINGREQ and not that message. If bytes of other packets
+//!    made the clock of answers stand still meanwhile, the link lasts one acknowledgment time-out more, and counts
+//!    against none if they did so again. With the fifth link that counts the message is given up. No more than one is,
+//!    because the next link has room for a witness against the others. So eight links, three of them with point 2, find
+//!    out one message at least, however many are never answered.
 //!
 //! Point 6 is the weaker rule: a broker that takes few messages at one time, and acknowledges none for an hour, loses one
 //! of them for each five links. Such a link takes the acknowledgment time-out as often as the broker's receive maximum
@@ -103,7 +104,7 @@ pub(super) struct Suspects {
     has_company: bool,
     /// Whether the last trial link ended on its own: the next link is an ordinary one.
     lets_pass: bool,
-    /// The reading of the clock of answers when the last command was let stand.
+    /// The reading of the clock of answers at [`Trial::since`].
     stands_since: Instant,
     renewals: BTreeMap<String, Suspicion>,
 }
@@ -131,8 +132,10 @@ struct Trial {
     standing: Vec<PacketId>,
     /// Whether the broker has answered another command since they were looked at last.
     has_witness: bool,
-    /// Since when the last of them does.
+    /// Since when the last of them does, or there is time once more.
     since: Instant,
+    /// Whether there is.
+    was_put_off: bool,
 }
 
 impl Suspicion {
@@ -207,6 +210,7 @@ impl Suspects {
                     standing: Vec::new(),
                     has_witness: false,
                     since: now,
+                    was_put_off: false,
                 });
                 true
             }
@@ -311,16 +315,30 @@ impl Suspects {
     }
 
     /// The command that has stood without an answer for the longest time, once no other command has shown in time
-    /// that the broker answers.
-    pub(super) fn late_without_witness(&mut self, now: Instant) -> Option<PacketId> {
+    /// that the broker answers. If none could, because those that stand are `all` that the broker takes, and the clock of
+    /// answers, which shows `clock`, has stood still meanwhile, there is as much time once more. Returns with the command
+    /// whether the clock went on all the time.
+    pub(super) fn late_without_witness(
+        &mut self,
+        all: bool,
+        now: Instant,
+        clock: Instant,
+    ) -> Option<(PacketId, bool)> {
         let is_late = self.next_timer().is_some_and(|at| at <= now);
-        match &mut self.phase {
-            TrialPhase::Trial(trial) if is_late => {
-                trial.since = now;
-                trial.standing.first().copied()
-            }
-            _ => None,
+        let TrialPhase::Trial(trial) = &mut self.phase else {
+            return None;
+        };
+        if !is_late {
+            return None;
         }
+        let has_stood_still = clock - self.stands_since < now - trial.since;
+        trial.since = now;
+        self.stands_since = clock;
+        if all && has_stood_still && !std::mem::replace(&mut trial.was_put_off, true) {
+            return None;
+        }
+        let first = trial.standing.first()?;
+        Some((*first, !has_stood_still))
     }
 }
 
@@ -359,14 +377,6 @@ impl Suspects {
     /// Whether another command has to show that the broker answers.
     pub(super) fn wants_witness(&self) -> bool {
         self.lets_send() && !self.standing().is_empty()
-    }
-
-    /// Whether the clock of answers, which shows `clock`, has stood still since the last command was let stand.
-    pub(super) fn has_clock_stood_still(&self, now: Instant, clock: Instant) -> bool {
-        match &self.phase {
-            TrialPhase::Trial(trial) => clock - self.stands_since < now - trial.since,
-            _ => false,
-        }
     }
 
     /// When the phase ends.

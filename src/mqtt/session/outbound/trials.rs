@@ -96,17 +96,18 @@ impl<T> Outbound<T> {
 
     /// The command that stands without an answer for the longest time, if no other has shown in time that the
     /// broker answers. If no other message could, the link counts against the first suspect, which may be given up: not
-    /// if the clock of answers, which shows `clock`, has stood still meanwhile.
+    /// if the clock of answers, which shows `clock`, has stood still.
     pub(in crate::mqtt::session) fn late_without_witness(
         &mut self,
         events: &mut Events<T>,
         now: Instant,
         clock: Instant,
     ) -> Option<PacketId> {
-        let has_stood_still = self.suspects.has_clock_stood_still(now, clock);
-        let late = self.suspects.late_without_witness(now)?;
-        if !has_stood_still
-            && let Some(id) = self.suspect_that_takes_the_quota()
+        let suspect = self.suspect_that_takes_the_quota();
+        let all = suspect.is_some();
+        let (late, went_on) = self.suspects.late_without_witness(all, now, clock)?;
+        if went_on
+            && let Some(id) = suspect
             && let Some(entry) = self.ring.get_mut(id)
             && self.suspects.judges_filled(&mut entry.suspicion)
         {
