@@ -237,31 +237,29 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct Begun {
     numbers: Vec<Vec<AtomicU64>>,
-    /// Those of them that may come back, or have.
-    may_come: AtomicU64,
+    /// Those of them that nobody needs to wait for: the broker does not have them. One that it refused when it came
+    /// again may come all the same.
+    absent: Vec<Vec<AtomicU64>>,
 }
 
 impl Begun {
     pub(crate) fn new(plan: &Plan) -> Self {
         let words = |own: &Publisher| (0..words(own.count)).map(|_| AtomicU64::new(0)).collect();
+        let none = || plan.publishers.iter().map(words).collect();
         Begun {
-            numbers: plan.publishers.iter().map(words).collect(),
-            may_come: AtomicU64::new(0),
+            numbers: none(),
+            absent: none(),
         }
     }
 
     /// To be called before the message is pushed, so that it cannot come back earlier.
     pub(crate) fn begin(&self, publisher: usize, number: u64) {
-        let (word, bit) = place(number);
-        if let Some(word) = self.numbers[publisher].get(word) {
-            word.fetch_or(bit, Ordering::Release);
-        }
-        self.may_come.fetch_add(1, Ordering::SeqCst);
+        mark(&self.numbers[publisher], number);
     }
 
     /// The broker does not have a message that was begun.
-    pub(crate) fn cannot_come(&self) {
-        self.may_come.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn cannot_come(&self, publisher: usize, number: u64) {
+        mark(&self.absent[publisher], number);
     }
 
     fn has(&self, (publisher, number): (usize, u64)) -> bool {
@@ -325,19 +323,20 @@ impl Account {
         }
     }
 
-    pub(crate) fn add(&mut self, message: &Message) {
+    /// Counts a message. Returns whether it is one of the plan that has not come before.
+    pub(crate) fn add(&mut self, message: &Message) -> bool {
         let is_expected = |known: &_| self.begun.as_ref().is_none_or(|begun| begun.has(*known));
         let known = self.plan.identify(message).filter(is_expected);
         let Some((publisher, number)) = known else {
             self.received.unexpected += 1;
-            return;
+            return false;
         };
         let (word, bit) = place(number);
         let seen = &mut self.seen[publisher];
         let word = &mut seen.numbers[word];
         if *word & bit != 0 {
             self.received.duplicated += 1;
-            return;
+            return false;
         }
         *word |= bit;
         self.received.distinct += 1;
@@ -345,6 +344,7 @@ impl Account {
             self.received.reordered += 1;
         }
         seen.next = seen.next.max(number + 1);
+        true
     }
 
     /// Whether everything of the plan is there.
@@ -354,11 +354,15 @@ impl Account {
 
     /// Whether everything is there that may come, once the publishers have ended.
     pub(crate) fn has_all_that_may_come(&self) -> bool {
-        let begun = self.begun.as_ref();
-        let may_come = begun.map_or(self.plan.total(), |begun| {
-            begun.may_come.load(Ordering::SeqCst)
-        });
-        self.received.distinct >= may_come
+        let Some(begun) = &self.begun else {
+            return self.is_complete();
+        };
+        let publishers = begun.numbers.iter().zip(&begun.absent).zip(&self.seen);
+        let mut words = publishers
+            .flat_map(|((begun, absent), seen)| begun.iter().zip(absent).zip(&seen.numbers));
+        words.all(|((begun, absent), seen)| {
+            begun.load(Ordering::Acquire) & !absent.load(Ordering::Acquire) & !seen == 0
+        })
     }
 
     pub(crate) fn received(&self) -> ReceivedCounts {
@@ -368,6 +372,13 @@ impl Account {
 
 fn words(count: u64) -> usize {
     usize::try_from(count.div_ceil(64)).unwrap_or(usize::MAX)
+}
+
+fn mark(numbers: &[AtomicU64], number: u64) {
+    let (word, bit) = place(number);
+    if let Some(word) = numbers.get(word) {
+        word.fetch_or(bit, Ordering::Release);
+    }
 }
 
 fn place(number: u64) -> (usize, u64) {
@@ -531,7 +542,9 @@ mod tests {
         let (plan, begun, mut account) = demo_account(4);
         begun.begin(SYNC, 0);
         begun.begin(ASYNC, 0);
-        begun.cannot_come();
+        begun.cannot_come(ASYNC, 0);
+        // The broker took it before, and refused it when it came again.
+        account.add(&delivered(&plan, ASYNC, 0));
         assert!(!account.has_all_that_may_come());
         account.add(&delivered(&plan, SYNC, 0));
         assert!(account.has_all_that_may_come() && !account.is_complete());

@@ -53,22 +53,23 @@ impl OnTheirWay {
     }
 
     /// A message has ended for its publisher. It comes unless the broker does not have it.
-    pub(super) fn ended(&self, outcome: &Outcome) {
+    pub(super) fn ended(&self, publisher: usize, number: u64, outcome: &Outcome) {
         if matches!(
             outcome,
             Outcome::NeverSent(_) | Outcome::Refused { .. } | Outcome::Cancelled(_)
         ) {
-            self.cannot_come();
+            self.cannot_come(publisher, number);
         }
     }
 
     /// The broker does not have a message that was begun.
-    pub(super) fn cannot_come(&self) {
-        self.begun.cannot_come();
+    pub(super) fn cannot_come(&self, publisher: usize, number: u64) {
+        self.begun.cannot_come(publisher, number);
         self.has_come();
     }
 
-    /// A message has come. One that comes twice gives back one place too many, which does no harm.
+    /// A message has come, for the first time. One that was refused as well gives back one place too many, which does no
+    /// harm.
     pub(super) fn has_come(&self) {
         if let Some(places) = &self.places {
             let _ = places.give_back.try_recv();

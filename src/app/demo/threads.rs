@@ -119,7 +119,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         doing.is(Now::Awaiting(number));
         let outcome = ticket.wait();
         let took = begin.elapsed();
-        shared.on_their_way.ended(&outcome);
+        shared.on_their_way.ended(SYNC, index, &outcome);
         result.published += 1;
         log::debug!("sync publisher: message {number} of {count} {outcome}");
         match outcome.is_delivered() {
@@ -167,7 +167,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
                 if outcome.is_delivered() {
                     doing.one_done(took);
                 }
-                on_their_way.ended(&outcome);
+                on_their_way.ended(ASYNC, index, &outcome);
                 lock(&ends).note(number, outcome, took);
                 drop(is_there);
             };
@@ -232,7 +232,9 @@ pub(super) fn subscriber(
     // Messages that are still in the inbox count as well.
     loop {
         match inbox.try_recv() {
-            Ok(message) => account.add(&message),
+            Ok(message) => {
+                account.add(&message);
+            }
             Err(InboxError::Timeout) => break,
             Err(problem) if problem.is_end() => break,
             Err(problem) => log::debug!("subscriber: {problem}"),
@@ -277,41 +279,27 @@ fn receive_all(
     let _ = start.send(());
     let _ = start.send(());
     drop(start);
+    // Since the last message of ours that is new. Messages of others do not prolong the wait.
     let mut silence = Duration::ZERO;
+    let mut counted = Instant::now();
     doing.is(Now::Receiving);
     while !account.is_complete() {
         let look = LOOK.min(patience.saturating_sub(silence));
-        match inbox.recv_timeout(look) {
+        let next = inbox.recv_timeout(look);
+        // At most one look, however long the system has stopped the program.
+        silence += counted.elapsed().min(look);
+        counted = Instant::now();
+        match next {
             Ok(message) => {
                 let (topic, bytes) = (message.topic(), message.payload().len());
                 log::debug!("subscriber: received {topic}, {bytes} bytes");
-                account.add(&message);
-                doing.set_done(account.received().distinct);
-                shared.on_their_way.has_come();
-                silence = Duration::ZERO;
-            }
-            Err(InboxError::Timeout) => {
-                silence += look;
-                let received = account.received().distinct;
-                let received = format!("{received} of {} received", shared.plan.total());
-                let all_published =
-                    receiving.published.try_recv() == Err(TryRecvError::Disconnected);
-                if all_published && account.has_all_that_may_come() {
-                    return Err(format!("no more can come: {received}").into());
-                }
-                // Nobody sends a message of QoS 0 again: what has not come soon after the last one does not come.
-                let is_gone =
-                    all_published && shared.qos == QoS::AtMostOnce && silence >= SHORT_PATIENCE;
-                if is_gone || silence >= patience {
-                    let told = format!("no message for {}: {received}", Seconds(silence));
-                    let told = match inbox.dropped() {
-                        0 => format!("{told}; {}", remedy_for_silence(shared)),
-                        // That has a remedy of its own.
-                        _ => told,
-                    };
-                    return Err(told.into());
+                if account.add(&message) {
+                    doing.set_done(account.received().distinct);
+                    shared.on_their_way.has_come();
+                    silence = Duration::ZERO;
                 }
             }
+            Err(InboxError::Timeout) => {}
             Err(problem @ InboxError::SubscriptionRefused { .. }) => {
                 return Err(format!("receiving: {problem}").into());
             }
@@ -320,6 +308,24 @@ fn receive_all(
             }
             // None of ours: the settings are refused if ours are too large.
             Err(problem) => log::debug!("subscriber: {problem}"),
+        }
+        let received = account.received().distinct;
+        let total = shared.plan.total();
+        let all_published = receiving.published.try_recv() == Err(TryRecvError::Disconnected);
+        if all_published && received < total && account.has_all_that_may_come() {
+            return Err(format!("no more can come: {received} of {total} received").into());
+        }
+        // Nobody sends a message of QoS 0 again: what has not come soon after the last one does not come.
+        let is_gone = all_published && shared.qos == QoS::AtMostOnce && silence >= SHORT_PATIENCE;
+        if is_gone || silence >= patience {
+            let silence = Seconds(silence);
+            let told = format!("no message for {silence}: {received} of {total} received");
+            let told = match inbox.dropped() {
+                0 => format!("{told}; {}", remedy_for_silence(shared)),
+                // That has a remedy of its own.
+                _ => told,
+            };
+            return Err(told.into());
         }
     }
     doing.is(Now::Unsubscribing);
@@ -385,7 +391,7 @@ fn publish<T>(
                 message = rejected.command;
             }
             Err(rejected) => {
-                shared.on_their_way.cannot_come();
+                shared.on_their_way.cannot_come(publisher, index);
                 let topic = rejected.command.topic();
                 return Err(format!("publishing to {topic}: {}", rejected.reason));
             }
