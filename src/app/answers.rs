@@ -10,11 +10,19 @@ use super::names::as_given;
 /// The command that was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attempted {
-    Publish,
-    Subscribe,
+    Publish(MadeBy),
+    Subscribe(MadeBy),
 }
 
-const SMALLER_MESSAGE: &str = "make the message smaller, or have the broker allow larger packets";
+/// The maker of the message or the filter: each makes it smaller in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MadeBy {
+    /// The caller of `pub` or `sub`.
+    Caller,
+    /// The demo or the bench.
+    Plan,
+    Check,
+}
 
 /// How a command ended that was not done, and the remedy if one is known.
 pub(crate) fn told(asked: Attempted, outcome: &Outcome) -> String {
@@ -62,10 +70,10 @@ pub(crate) fn of_answer(asked: Attempted, answer: &Answer) -> &'static str {
 /// The remedy for a code.
 pub(crate) fn of_code(asked: Attempted, code: ReasonCode) -> &'static str {
     match (code.value(), asked) {
-        (0x87, Attempted::Publish) => {
+        (0x87, Attempted::Publish(_)) => {
             "have the broker's rules allow this client to publish to that topic (AWS IoT: iot:Publish in the policy)"
         }
-        (0x87, Attempted::Subscribe) => {
+        (0x87, Attempted::Subscribe(_)) => {
             "have the broker's rules allow this client to subscribe to it (AWS IoT: iot:Subscribe in the policy)"
         }
         (0x8f, _) => "use another filter: the broker does not take this one",
@@ -73,12 +81,12 @@ pub(crate) fn of_code(asked: Attempted, code: ReasonCode) -> &'static str {
         (0x91, _) => {
             "give --clean-session or another --client-id: the broker still holds an earlier message under that number"
         }
-        (0x95, _) => SMALLER_MESSAGE,
+        (0x95, _) => of_size(asked),
         (0x96, _) => "publish less often, for example with --message-rate",
-        (0x97, Attempted::Publish) => {
+        (0x97, Attempted::Publish(_)) => {
             "stay below the broker's quota, for example with a lower --message-rate, or have it raised"
         }
-        (0x97, Attempted::Subscribe) => {
+        (0x97, Attempted::Subscribe(_)) => {
             "subscribe to fewer filters, or have the broker's quota raised"
         }
         (0x9a, _) => "leave --retain out: the broker keeps no messages",
@@ -94,14 +102,32 @@ pub(crate) fn of_limit(asked: Attempted, limit: BrokerLimit) -> Option<&'static 
     Some(match (limit, asked) {
         (BrokerLimit::MaximumQos, _) => "use a lower `qos`",
         (BrokerLimit::RetainAvailable, _) => "leave --retain out",
-        (BrokerLimit::MaximumPacketSize, Attempted::Publish) => SMALLER_MESSAGE,
-        (BrokerLimit::MaximumPacketSize, Attempted::Subscribe) => {
-            "subscribe to a shorter filter, or have the broker allow larger packets"
-        }
+        (BrokerLimit::MaximumPacketSize, _) => of_size(asked),
         (BrokerLimit::WildcardAvailable, _) => "subscribe without + and #",
         (BrokerLimit::SharedAvailable, _) => "subscribe without $share",
         _ => return None,
     })
+}
+
+/// The remedy for a packet that is too large.
+fn of_size(asked: Attempted) -> &'static str {
+    match asked {
+        Attempted::Publish(MadeBy::Caller) => {
+            "make the message smaller, or have the broker allow larger packets"
+        }
+        Attempted::Subscribe(MadeBy::Caller) => {
+            "subscribe to a shorter filter, or have the broker allow larger packets"
+        }
+        Attempted::Publish(MadeBy::Plan) => {
+            "lower --payload-size or shorten --topic-prefix, or have the broker allow larger packets"
+        }
+        Attempted::Subscribe(MadeBy::Plan) => {
+            "shorten --topic-prefix, or have the broker allow larger packets"
+        }
+        Attempted::Publish(MadeBy::Check) | Attempted::Subscribe(MadeBy::Check) => {
+            "give a shorter --topic, or have the broker allow larger packets"
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +147,7 @@ mod tests {
             answer: Some(Box::new(answer)),
         };
         assert_eq!(
-            told(Attempted::Publish, &refused),
+            told(Attempted::Publish(MadeBy::Caller), &refused),
             "refused by the broker, 0x87 (not authorized): \"no rule for it\"; have the broker's rules allow this \
              client to publish to that topic (AWS IoT: iot:Publish in the policy)"
         );
@@ -129,21 +155,57 @@ mod tests {
         assert!(is_refused(&refused));
         let limit = Outcome::NeverSent(Reason::BrokerLimit(BrokerLimit::MaximumQos));
         assert_eq!(
-            told(Attempted::Publish, &limit),
+            told(Attempted::Publish(MadeBy::Caller), &limit),
             "never sent: a QoS above the broker's maximum; use a lower --qos"
         );
         assert_eq!((reason_code(&limit), is_refused(&limit)), (None, true));
         let lost = Outcome::PerhapsDelivered(Reason::LinkLost);
-        assert_eq!(told(Attempted::Publish, &lost), lost.to_string());
+        assert_eq!(
+            told(Attempted::Publish(MadeBy::Caller), &lost),
+            lost.to_string()
+        );
         assert!(!is_refused(&lost));
     }
 
     #[test]
+    fn a_packet_that_is_too_large_is_made_smaller_where_it_comes_from() {
+        let limit = Outcome::NeverSent(Reason::BrokerLimit(BrokerLimit::MaximumPacketSize));
+        for (asked, remedy) in [
+            (
+                Attempted::Publish(MadeBy::Caller),
+                "make the message smaller",
+            ),
+            (
+                Attempted::Subscribe(MadeBy::Caller),
+                "subscribe to a shorter filter",
+            ),
+            (
+                Attempted::Publish(MadeBy::Plan),
+                "lower --payload-size or shorten --topic-prefix",
+            ),
+            (Attempted::Subscribe(MadeBy::Plan), "shorten --topic-prefix"),
+            (Attempted::Publish(MadeBy::Check), "give a shorter --topic"),
+            (
+                Attempted::Subscribe(MadeBy::Check),
+                "give a shorter --topic",
+            ),
+        ] {
+            let remedy = format!("; {remedy}, or have the broker allow larger packets");
+            assert!(told(asked, &limit).ends_with(&remedy), "{asked:?}");
+            let code = of_code(asked, ReasonCode::new(0x95));
+            assert_eq!(format!("; {code}"), remedy, "{asked:?}");
+        }
+    }
+
+    #[test]
     fn each_code_of_aws_iot_has_a_remedy_of_its_own() {
-        let unknown = of_code(Attempted::Publish, ReasonCode::new(0x80));
+        let unknown = of_code(Attempted::Publish(MadeBy::Caller), ReasonCode::new(0x80));
         for (asked, codes) in [
-            (Attempted::Publish, [0x87, 0x90, 0x91, 0x97]),
-            (Attempted::Subscribe, [0x87, 0x8f, 0x91, 0x97]),
+            (Attempted::Publish(MadeBy::Caller), [0x87, 0x90, 0x91, 0x97]),
+            (
+                Attempted::Subscribe(MadeBy::Caller),
+                [0x87, 0x8f, 0x91, 0x97],
+            ),
         ] {
             for code in codes {
                 let remedy = of_code(asked, ReasonCode::new(code));

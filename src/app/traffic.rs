@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use mqtt_connection_sharing::{Message, Outcome, Publish, QoS, Reason, Topic};
 
-use super::answers::{self, Attempted};
+use super::answers::{self, Attempted, MadeBy};
 use super::bench::settings::BenchSettings;
 use super::demo::settings::DemoSettings;
 use super::names::as_given;
@@ -129,7 +129,7 @@ impl Plan {
             }
             _ => "",
         };
-        let told = answers::told(Attempted::Publish, outcome);
+        let told = answers::told(Attempted::Publish(MadeBy::Plan), outcome);
         as_given(&format!("{told}{remedy}")).into_owned()
     }
 

@@ -448,7 +448,7 @@ fn the_first_message_that_fails_ends_it() {
         if suite() == Protocol::V5 {
             // Its CONNACK states the limit, so nothing above it is sent [MQTT-3.2.2-15].
             let told = "a message was never sent: a packet above the broker's maximum packet size; \
-                make the message smaller, or have the broker allow larger packets";
+                lower --payload-size or shorten --topic-prefix, or have the broker allow larger packets";
             assert_eq!(error, told, "{done}");
             continue;
         }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use crate::app::answers::{self, Attempted};
+use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::demo::{self, Interrupt};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -358,7 +358,7 @@ impl Conductor {
                 if let Some(code) = answers::reason_code(&other) {
                     self.shared.tally.has_reason_code(code);
                 }
-                let told = answers::told(Attempted::Subscribe, &other);
+                let told = answers::told(Attempted::Subscribe(MadeBy::Plan), &other);
                 return Err(format!("the subscription: {told}"));
             }
         }

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use hdrhistogram::Histogram;
 
 use super::GRACE;
-use crate::app::answers::{self, Attempted};
+use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::demo::Interrupt;
 use crate::app::traffic::Plan;
 use mqtt_connection_sharing::error::{Blame, Error};
@@ -145,7 +145,7 @@ impl Tally {
         self.note(|| {
             format!(
                 "a message was {}",
-                answers::told(Attempted::Publish, outcome)
+                answers::told(Attempted::Publish(MadeBy::Plan), outcome)
             )
         });
     }

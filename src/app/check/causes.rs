@@ -423,8 +423,8 @@ impl Facts<'_> {
         }
         let code = outcome.answer().map(|answer| answer.code);
         let (doing, action, kind) = match asked {
-            Attempted::Subscribe => ("subscribe to", "iot:Subscribe", "topicfilter"),
-            Attempted::Publish => ("publish to", "iot:Publish", "topic"),
+            Attempted::Subscribe(_) => ("subscribe to", "iot:Subscribe", "topicfilter"),
+            Attempted::Publish(_) => ("publish to", "iot:Publish", "topic"),
         };
         match (code.map(ReasonCode::value), self.aws()) {
             (None | Some(0x80 | 0x87), Some(aws)) => vec![self.aws_right(&aws, action, kind)],

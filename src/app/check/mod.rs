@@ -28,7 +28,7 @@ use mqtt_connection_sharing::{
     WhenFull,
 };
 
-use crate::app::answers::{self, Attempted};
+use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -244,8 +244,8 @@ impl<'a> Ladder<'a> {
     /// The step failed because the broker refused the command, or has stated a limit that the command exceeds.
     fn refused(&mut self, asked: Attempted, topic: &str, outcome: &Outcome) {
         let (step, what) = match asked {
-            Attempted::Subscribe => (CheckStep::Subscribe, "the subscription to"),
-            Attempted::Publish => (CheckStep::Publish, "the message to"),
+            Attempted::Subscribe(_) => (CheckStep::Subscribe, "the subscription to"),
+            Attempted::Publish(_) => (CheckStep::Publish, "the message to"),
         };
         let detail = match outcome {
             Outcome::NeverSent(_) => format!("{what} {topic:?} was {outcome}"),
@@ -417,7 +417,7 @@ impl<'a> Ladder<'a> {
                 Some(Some(inbox))
             }
             outcome if answers::is_refused(&outcome) => {
-                self.refused(Attempted::Subscribe, &topic, &outcome);
+                self.refused(Attempted::Subscribe(MadeBy::Check), &topic, &outcome);
                 None
             }
             other => {
@@ -448,7 +448,7 @@ impl<'a> Ladder<'a> {
             }
         };
         if answers::is_refused(&outcome) {
-            self.refused(Attempted::Publish, &topic, &outcome);
+            self.refused(Attempted::Publish(MadeBy::Check), &topic, &outcome);
             return None;
         }
         if !outcome.is_delivered() {

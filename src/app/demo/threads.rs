@@ -15,7 +15,7 @@ use mqtt_connection_sharing::{
 
 use super::on_their_way::OnTheirWay;
 use super::took::Took;
-use crate::app::answers::{self, Attempted};
+use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::lines::Seconds;
 use crate::app::problems::{panicked, were_dropped};
 use crate::app::traffic::{ASYNC, Account, Plan, ReceivedCounts, SYNC};
@@ -351,7 +351,7 @@ fn expect<T>(
     match outcome {
         Outcome::Delivered { granted, .. } => Ok(granted),
         _ => {
-            let told = answers::told(Attempted::Subscribe, &outcome);
+            let told = answers::told(Attempted::Subscribe(MadeBy::Plan), &outcome);
             Err(Trouble {
                 text: format!("{command}: {told}"),
                 reason_code: answers::reason_code(&outcome),

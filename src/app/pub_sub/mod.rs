@@ -58,14 +58,14 @@ impl EarlyEnd {
             // Brokers that do not allow a command close the connection, or do not answer.
             (
                 Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
-                Attempted::Publish,
+                Attempted::Publish(_),
             ) => (
                 REFUSED,
                 "; compare its topic and its size with what the broker allows",
             ),
             (
                 Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
-                Attempted::Subscribe,
+                Attempted::Subscribe(_),
             ) => (REFUSED, "; compare the filters with what the broker allows"),
             _ if answers::is_refused(outcome) => (REFUSED, ""),
             _ => (FAILED, ""),
@@ -103,14 +103,15 @@ fn spawn<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::answers::MadeBy;
 
     #[test]
     fn a_command_that_is_given_up_has_a_remedy() {
         for reason in [Reason::Parked, Reason::Unanswered] {
             let outcome = Outcome::PerhapsDelivered(reason);
             for (asked, remedy) in [
-                (Attempted::Publish, "its topic and its size"),
-                (Attempted::Subscribe, "the filters"),
+                (Attempted::Publish(MadeBy::Caller), "its topic and its size"),
+                (Attempted::Subscribe(MadeBy::Caller), "the filters"),
             ] {
                 let end = EarlyEnd::of_outcome("it", asked, &outcome);
                 let text =
@@ -119,7 +120,7 @@ mod tests {
             }
         }
         let lost = Outcome::PerhapsDelivered(Reason::LinkLost);
-        let end = EarlyEnd::of_outcome("it", Attempted::Publish, &lost);
+        let end = EarlyEnd::of_outcome("it", Attempted::Publish(MadeBy::Caller), &lost);
         assert_eq!(end, EarlyEnd::new(FAILED, format!("it was {lost}")));
     }
 }

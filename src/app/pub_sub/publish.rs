@@ -19,7 +19,7 @@ use super::input::{Input, Read1};
 use super::report::PubReport;
 use super::settings::{MessageSource, PubSettings};
 use super::{EarlyEnd, FAILED, GRACE, spawn};
-use crate::app::answers::Attempted;
+use crate::app::answers::{Attempted, MadeBy};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
@@ -180,7 +180,7 @@ impl PubConductor {
         if !outcome.is_delivered() {
             let problem = EarlyEnd::of_outcome(
                 "the PINGREQ after the last message",
-                Attempted::Publish,
+                Attempted::Publish(MadeBy::Caller),
                 &outcome,
             );
             self.shared.note(problem);
@@ -219,7 +219,7 @@ fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Rece
         }
         false => tells.note(EarlyEnd::of_outcome(
             "a message",
-            Attempted::Publish,
+            Attempted::Publish(MadeBy::Caller),
             outcome,
         )),
     });

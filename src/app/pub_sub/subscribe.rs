@@ -23,7 +23,7 @@ use super::form::{MessageForm, text};
 use super::report::SubReport;
 use super::settings::SubSettings;
 use super::{EarlyEnd, FAILED, REFUSED, TOO_LATE, pipe, spawn};
-use crate::app::answers::{self, Attempted};
+use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
@@ -281,7 +281,11 @@ impl SubShared {
             }
             other => {
                 let command = "the SUBSCRIBE";
-                Err(EarlyEnd::of_outcome(command, Attempted::Subscribe, &other))
+                Err(EarlyEnd::of_outcome(
+                    command,
+                    Attempted::Subscribe(MadeBy::Caller),
+                    &other,
+                ))
             }
         }
     }
@@ -312,7 +316,7 @@ fn refused(filters: &[&str], answer: Option<&Answer>) -> EarlyEnd {
     let (why, remedy) = match answer {
         Some(answer) => (
             format!(" with {answer}"),
-            answers::of_answer(Attempted::Subscribe, answer),
+            answers::of_answer(Attempted::Subscribe(MadeBy::Caller), answer),
         ),
         None => (String::new(), "see what its rules allow this client"),
     };

@@ -4,6 +4,7 @@ use mqtt_connection_sharing::options::TlsOptions;
 use mqtt_connection_sharing::{BrokerLimit, Will};
 
 use super::*;
+use crate::app::answers::MadeBy;
 
 const AWS: &str = "abc-ats.iot.eu-central-1.amazonaws.com";
 
@@ -56,7 +57,7 @@ fn at_aws_iot_the_right_that_is_missing_is_named_in_full() {
             format!("iot:Connect on {arn}:client/my-client "),
         ),
         (
-            FailureSeen::Refused(Attempted::Subscribe, &refused),
+            FailureSeen::Refused(Attempted::Subscribe(MadeBy::Check), &refused),
             format!("iot:Subscribe on {arn}:topicfilter/my/topic "),
         ),
         (
@@ -126,35 +127,35 @@ fn a_message_that_mqtt_5_acknowledges_without_a_word_was_not_seen_to_be_forbidde
 
 /// No rule was asked.
 #[test]
-fn a_limit_that_the_broker_has_stated_is_the_cause_with_the_remedy_of_pub() {
+fn a_limit_that_the_broker_has_stated_is_the_cause_with_its_remedy() {
     for (asked, limit, remedy) in [
         (
-            Attempted::Publish,
+            Attempted::Publish(MadeBy::Check),
             BrokerLimit::MaximumQos,
             "use a lower `qos`",
         ),
         (
-            Attempted::Publish,
+            Attempted::Publish(MadeBy::Check),
             BrokerLimit::RetainAvailable,
             "leave --retain out",
         ),
         (
-            Attempted::Publish,
+            Attempted::Publish(MadeBy::Check),
             BrokerLimit::MaximumPacketSize,
-            "make the message smaller",
+            "give a shorter --topic, or",
         ),
         (
-            Attempted::Subscribe,
+            Attempted::Subscribe(MadeBy::Check),
             BrokerLimit::MaximumPacketSize,
-            "subscribe to a shorter filter",
+            "give a shorter --topic, or",
         ),
         (
-            Attempted::Subscribe,
+            Attempted::Subscribe(MadeBy::Check),
             BrokerLimit::WildcardAvailable,
             "subscribe without + and #",
         ),
         (
-            Attempted::Subscribe,
+            Attempted::Subscribe(MadeBy::Check),
             BrokerLimit::SharedAvailable,
             "subscribe without $share",
         ),
