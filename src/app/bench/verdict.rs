@@ -20,8 +20,7 @@ const ONE_MESSAGE: &str =
 const CLEAN: &str = "let the session survive, with --clean-session=false";
 
 /// Possible causes where the broker acknowledged each message and none came back.
-const NONE_DELIVERED: &str =
-    "the broker acknowledged each and delivered none: see whether it lets this client receive them";
+const NONE_DELIVERED: &str = "the broker acknowledged each and delivered none: see whether its rules let this client publish and read them";
 
 /// Possible causes where it acknowledged each message and some came back.
 const SOME_DELIVERED: &str = "the broker acknowledged each: it may keep fewer for a subscriber; let it keep more, in \

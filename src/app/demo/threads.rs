@@ -366,8 +366,8 @@ fn remedy_for_silence(shared: &DemoShared) -> &'static str {
         (false, _) => "there is no connection: the log says why",
         (true, QoS::AtMostOnce) => "QoS 0 may be lost, use --qos 1 or raise --publish-delay",
         (true, _) => {
-            "if all are acknowledged, the broker does not deliver them: have its rules allow this client to read them \
-             (AWS IoT: iot:Receive), or have it keep more, in Mosquitto with max_queued_messages"
+            "if all are acknowledged, the broker does not deliver them: have its rules allow this client to publish \
+             and to read them (AWS IoT: iot:Receive), or have it keep more, in Mosquitto with max_queued_messages"
         }
     }
 }
