@@ -236,9 +236,20 @@ impl From<RequestError> for Error {
             NoResponse::NeverSent(Reason::SubscriptionLimit) => {
                 (Blame::Configuration, "allow more subscriptions")
             }
-            NoResponse::NeverSent(Reason::Terminated | Reason::LoopEnded) => {
-                (Blame::Misuse, RUNNING_LOOP)
+            // A request ends with these only where the loop does.
+            NoResponse::NeverSent(
+                Reason::Terminated | Reason::LoopEnded | Reason::NoConnection,
+            )
+            | NoResponse::PerhapsDelivered(
+                Reason::Terminated | Reason::LoopEnded | Reason::NoConnection,
+            ) => (Blame::Misuse, RUNNING_LOOP),
+            NoResponse::PerhapsDelivered(Reason::AnsweredAsQos1) => {
+                (Blame::Broker, "make the request with QoS 1")
             }
+            NoResponse::PerhapsDelivered(Reason::Parked | Reason::Unanswered) => (
+                Blame::Network,
+                "compare its topic and its size with what the broker allows",
+            ),
             NoResponse::NotRenewed | NoResponse::TimedOut | NoResponse::PerhapsDelivered(_) => (
                 Blame::Network,
                 "try again if the request may be carried out twice",
@@ -256,8 +267,7 @@ mod tests {
 
     #[test]
     fn only_a_request_that_another_attempt_may_help_is_to_be_tried_again() {
-        let told = |reason| {
-            let no_response = NoResponse::NeverSent(reason);
+        let told = |no_response| {
             let error = Error::from(RequestError::NoResponse(no_response));
             (error.blame(), error.advice().to_owned())
         };
@@ -280,8 +290,29 @@ mod tests {
                 "allow more subscriptions",
             ),
             (Reason::Terminated, Blame::Misuse, RUNNING_LOOP),
+            (Reason::NoConnection, Blame::Misuse, RUNNING_LOOP),
         ] {
-            assert_eq!(told(reason), (blame, advice.to_owned()), "{reason}");
+            let no_response = NoResponse::NeverSent(reason);
+            assert_eq!(told(no_response), (blame, advice.to_owned()), "{reason}");
+        }
+        let twice = "try again if the request may be carried out twice";
+        let compare = "compare its topic and its size with what the broker allows";
+        for (reason, blame, advice) in [
+            (Reason::LinkLost, Blame::Network, twice),
+            (Reason::SessionLost, Blame::Network, twice),
+            (Reason::Terminated, Blame::Misuse, RUNNING_LOOP),
+            (Reason::LoopEnded, Blame::Misuse, RUNNING_LOOP),
+            (Reason::NoConnection, Blame::Misuse, RUNNING_LOOP),
+            (
+                Reason::AnsweredAsQos1,
+                Blame::Broker,
+                "make the request with QoS 1",
+            ),
+            (Reason::Parked, Blame::Network, compare),
+            (Reason::Unanswered, Blame::Network, compare),
+        ] {
+            let no_response = NoResponse::PerhapsDelivered(reason);
+            assert_eq!(told(no_response), (blame, advice.to_owned()), "{reason}");
         }
     }
 }
