@@ -218,14 +218,19 @@ fn judge(key: &str, value: &Value) -> Result<Settings, Refusal> {
     let read = |value: Value| -> Result<Settings, toml::de::Error> {
         Table::from_iter([(key.to_owned(), value)]).try_into()
     };
-    read(value.clone()).map_err(|error| {
-        let list = Value::Array(vec![value.clone()]);
-        match Refusal::from_serde(error.message()) {
-            Some(refusal) => refusal,
-            None if read(list.clone()).is_ok() => {
-                Refusal::almost("it is no list", &format!("a list: {list}"))
-            }
-            None => Refusal::form(&allowed(key)),
+    let refusal = |error: toml::de::Error| {
+        Refusal::from_serde(error.message()).unwrap_or_else(|| Refusal::form(&allowed(key)))
+    };
+    let is_of_several = read(Value::Array(Vec::new())).is_ok();
+    if value.is_array() || !is_of_several {
+        return read(value.clone()).map_err(refusal);
+    }
+    let list = Value::Array(vec![value.clone()]);
+    Err(match read(list.clone()).map_err(refusal) {
+        Ok(_) => Refusal::almost("it is no list", &format!("a list: {list}")),
+        Err(mut of_item) => {
+            of_item.allowed = format!("a list in brackets, with {}", of_item.allowed);
+            of_item
         }
     })
 }
