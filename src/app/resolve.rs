@@ -212,6 +212,7 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         }
     };
     notices.extend(expiry_notice(chosen, &options));
+    notices.extend(will_notice(chosen, &options));
     let pictures = pictures(chosen, settings);
     options.recording = match &job {
         Job::Demo(demo) => pictures.recording(demo.publish_count, 3),
@@ -449,6 +450,24 @@ fn expiry_notice(chosen: &Chosen, options: &Options) -> Option<String> {
         format!(
             "{} is not used: a clean session ends with its connection, and --clean-session=false asks for another one",
             chosen.name("session-expiry")
+        )
+    })
+}
+
+/// A will leaves after its delay or with the end of the session, whichever is first [MQTT 5, 3.1.3.2.2].
+fn will_notice(chosen: &Chosen, options: &Options) -> Option<String> {
+    let delay = options.last_will.as_ref()?.properties.delay;
+    let (end, remedy) = match options.clean_session {
+        true => (
+            Duration::ZERO,
+            "a clean session ends with its connection, and --clean-session=false asks for another one",
+        ),
+        false => (options.version5.session_expiry, "raise --session-expiry"),
+    };
+    (Duration::from_secs(delay.into()) > end).then(|| {
+        format!(
+            "{} is longer than the session lasts, and the will leaves with its end: {remedy}",
+            chosen.name("will-delay")
         )
     })
 }

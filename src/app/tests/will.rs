@@ -28,6 +28,40 @@ fn a_last_will_is_made_of_its_settings() {
 }
 
 #[test]
+fn a_will_delay_beyond_the_session_is_remarked_upon() {
+    let publish = [
+        "pub",
+        "--endpoint=a",
+        "--topic=b",
+        "--mqtt=5",
+        "--will-topic=w",
+    ];
+    let told =
+        |args: &[&str]| with(&[&publish[..], args].concat(), &[]).map(|config| config.notices);
+    let delay = "--will-delay=10s";
+    let remark = |remedy: &str| {
+        Ok(vec![format!(
+            "--will-delay is longer than the session lasts, and the will leaves with its end: {remedy}"
+        )])
+    };
+    assert_eq!(
+        told(&[delay]),
+        remark(
+            "a clean session ends with its connection, and --clean-session=false asks for another one"
+        )
+    );
+    let kept = "--client-id=me";
+    for (expiry, expected) in [
+        ("--session-expiry=9s", remark("raise --session-expiry")),
+        ("--session-expiry=10s", Ok(Vec::new())),
+    ] {
+        assert_eq!(told(&[delay, kept, expiry]), expected, "{expiry}");
+    }
+    assert_eq!(told(&[delay, kept]), Ok(Vec::new()));
+    assert_eq!(told(&[]), Ok(Vec::new()));
+}
+
+#[test]
 fn a_last_will_that_cannot_be_is_refused() {
     for (args, parts) in [
         (
