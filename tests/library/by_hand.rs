@@ -6,6 +6,7 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::support::lines::LINES;
 use crate::support::running::{Running, message, next, options, send_at_once, send_unsuback, told};
 use crate::support::{Connection, Event, HANG, ScriptedBroker, in_both_versions};
 use mqtt_connection_sharing::{ByHand, EventKind, Handle, Inbox, InboxError, Message, Protocol};
@@ -331,6 +332,27 @@ fn a_client_whose_handles_are_dropped_acknowledges_nothing(protocol: Protocol) {
     link.close();
     assert!(running.join().result.is_ok());
     drop((message, inbox));
+}
+
+/// MQTT 5. Each message is taken, so nobody has to do anything.
+#[test]
+fn a_broker_that_sends_more_than_it_may_is_warned_of_once() {
+    LINES.start();
+    let from = LINES.count();
+    let mut broker = ScriptedBroker::speaking(Protocol::V5);
+    let mut options = options(&broker);
+    options.version5.receive_maximum = Some(3);
+    let (running, mut link) = Running::online_with(options, &mut broker);
+    let inbox = running.handle().inbox_by_hand(10, ByHand::default());
+    running.subscribe(&mut link, &inbox, "a");
+    send_at_once(&mut link, (1..=8).map(|id| message("a", id, "x")));
+    let taken: Vec<_> = (1..=8).map(|_| take(&inbox)).collect();
+    let lines = LINES.with(from, "the receive maximum in CONNECT is 3:", "so far");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("has sent 4 messages"), "{lines:?}");
+    taken.into_iter().for_each(Unacknowledged::done);
+    expect_pubacks(&mut link, 1..=8);
+    running.terminate(link);
 }
 
 /// With MQTT 5 the receive maximum bounds them (`tests/conformance/v5/received.rs`).

@@ -550,9 +550,14 @@ impl<T> Session<T> {
     /// More messages have come than CONNECT allows, and this one is taken.
     fn note_excess(&mut self, Excess { come, stated }: Excess) {
         self.beyond_maximum += 1;
-        // Ever more rarely, as below.
+        // Ever more rarely, as below. One warning is enough: nobody has to do anything.
+        let level = match self.beyond_maximum {
+            1 => log::Level::Warn,
+            _ => log::Level::Debug,
+        };
         if self.beyond_maximum.is_power_of_two() {
-            log::warn!(
+            log::log!(
+                level,
                 "the broker has sent {come} messages without an end to their exchange, and the receive maximum in \
                  CONNECT is {stated}: such a message is taken while there is room for it; {} so far",
                 self.beyond_maximum
