@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Each option that the library names with the setting that holds its value.
-const SETTINGS: [(&str, &str); 16] = [
+const SETTINGS: [(&str, &str); 17] = [
     ("alpn", "alpn"),
     ("ca", "ca-file"),
     ("cert", "cert"),
@@ -17,6 +17,7 @@ const SETTINGS: [(&str, &str); 16] = [
     ("connect_timeout", "connect-timeout"),
     ("host", "endpoint"),
     ("key", "key"),
+    ("last_will.qos", "will-qos"),
     ("max_packet_size", "max-packet-size"),
     ("password", "password-file"),
     ("pkcs12", "pkcs12"),

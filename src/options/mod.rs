@@ -28,9 +28,9 @@ pub use version5::Version5;
 
 /// The options that the library's errors and log lines name, in backticks: fields of [`Options`],
 /// [`TlsOptions`], [`Identity`] and [`Credentials`]. `pkcs12` is an archive and `pkcs12_password`
-/// its password, and `qos` the quality of service of messages and filters. A program whose settings have other names
-/// can replace these names by its own.
-pub const NAMED_IN_TEXTS: [&str; 16] = [
+/// its password. `qos` is the quality of service of messages and filters, `last_will.qos` that of the will. A program
+/// whose settings have other names can replace these names by its own.
+pub const NAMED_IN_TEXTS: [&str; 17] = [
     "alpn",
     "ca",
     "cert",
@@ -38,6 +38,7 @@ pub const NAMED_IN_TEXTS: [&str; 16] = [
     "connect_timeout",
     "host",
     "key",
+    "last_will.qos",
     "max_packet_size",
     "password",
     "pkcs12",

@@ -89,7 +89,7 @@ fn refusal_advice(client: &Client, code: ReasonCode) -> &'static str {
             "state no payload format for the last will, or give it a payload that is UTF-8 text"
         }
         0x9a => "give the last will no retain flag: the broker keeps no retained messages",
-        0x9b => "give the last will a lower quality of service",
+        0x9b => "use a lower `last_will.qos`",
         0x9c | 0x9d => OTHER_SERVER,
         0x9f => "connect less often, also from other programs with this account",
         _ => SEE_THE_LOG,
@@ -172,7 +172,7 @@ mod tests {
             (0x97, false, "quota"),
             (0x99, true, "payload format"),
             (0x9a, true, "retain flag"),
-            (0x9b, true, "last will a lower quality"),
+            (0x9b, true, "`last_will.qos`"),
             (0x9c, false, "`host`"),
             (0x9d, false, "`host`"),
             (0x9f, false, "less often"),
