@@ -255,6 +255,8 @@ fn check_cargo(words: &[&str], place: &str) {
     if let Some((at, folder)) = tests_of
         && let Some(part) = words.get(at).filter(|word| !word.starts_with("--"))
     {
+        // `demo::` stands for the tests of a module.
+        let part = part.trim_end_matches("::");
         let text = sources(folder);
         let mut names = text.lines().filter_map(|line| {
             let line = line.trim_start();
