@@ -128,7 +128,6 @@ impl Agent {
         let limit = self.session.window();
         let in_flight = self.session.in_flight();
         self.pace.update_window(in_flight, limit, now);
-        // All of these first: a later SUBSCRIBE may be for one of the same filters.
         while (self.session.wants_commands() || self.session.wants_requests())
             && let Some(filters) = self.requests.take_abandoned()
         {
@@ -270,6 +269,10 @@ impl Agent {
                 mark: _,
             } => {
                 self.take_news(now);
+                // All of these first: this SUBSCRIBE may be for one of the same filters.
+                while let Some(abandoned) = self.requests.take_abandoned() {
+                    self.session.leave(abandoned, Pending::Own, now);
+                }
                 self.subscribe(inbox, filters, completion, now);
                 self.subscriptions.end_announcement(number);
             }

@@ -515,6 +515,42 @@ mod tests {
         drop((agent, handle, other, asked, ping));
     }
 
+    /// A thread drops an inbox and subscribes with another one to the same filter, after the loop has looked for dropped
+    /// inboxes and before it takes the SUBSCRIBE.
+    #[test]
+    fn a_filter_of_a_dropped_inbox_is_left_before_another_one_subscribes_to_it() {
+        let (mut agent, handle, batch, peer) = connected(client(), 0);
+        let old = handle.inbox(1, WhenFull::WaitAside);
+        agent.take_urgent(Instant::now());
+        let filter = || vec![Filter::new("x", QoS::AtLeastOnce)];
+        let subscribed = handle.subscribe(&old, filter()).unwrap();
+        turn(&mut agent);
+        let answer = |bytes: &[u8]| peer.lock().unwrap().to_read.push_back(bytes.to_vec());
+        answer(&[0x90, 3, 0, 1, 1]);
+        turn(&mut agent);
+        assert!(subscribed.outcome().unwrap().is_delivered());
+        agent.take_urgent(Instant::now());
+        peer.lock().unwrap().written.clear();
+        drop(old);
+        let new = handle.inbox(1, WhenFull::WaitAside);
+        let asked = handle.subscribe(&new, filter()).unwrap();
+        turn(&mut agent);
+        answer(&[0xb0, 2, 0, 2]);
+        turn(&mut agent);
+        answer(&[0x90, 3, 0, 3, 1]);
+        for _ in 0..3 {
+            agent.take_urgent(Instant::now());
+            turn(&mut agent);
+        }
+        let unsubscribe = [0xa2, 5, 0, 2, 0, 1, b'x'].as_slice();
+        let subscribe = [0x82, 6, 0, 3, 0, 1, b'x', 1].as_slice();
+        let written = peer.lock().unwrap().written.concat();
+        assert_eq!(written, [unsubscribe, subscribe].concat());
+        assert!(asked.outcome().unwrap().is_delivered());
+        assert!(agent.session.is_subscribed("x"));
+        drop((agent, handle, batch, new));
+    }
+
     /// Ends of a batch are kept aside for a moment, and counted before another end is told.
     #[test]
     fn a_callback_finds_all_counted_that_was_acknowledged_before() {
