@@ -315,9 +315,9 @@ impl Suspects {
     }
 
     /// The command that has stood without an answer for the longest time, once no other command has shown in time
-    /// that the broker answers. If none could, because those that stand are `all` that the broker takes, and the clock of
-    /// answers, which shows `clock`, has stood still meanwhile, there is as much time once more. Returns with the command
-    /// whether the clock went on all the time.
+    /// that the broker answers. If none could, because those that stand are `all` that the broker takes, and by the clock
+    /// of answers, which shows `clock`, the time is not over, there is as much time once more. Returns with the command
+    /// whether it is over by that clock.
     pub(super) fn late_without_witness(
         &mut self,
         all: bool,
@@ -331,14 +331,14 @@ impl Suspects {
         if !is_late {
             return None;
         }
-        let has_stood_still = clock - self.stands_since < now - trial.since;
+        let is_over = clock - self.stands_since >= self.ack_timeout;
         trial.since = now;
-        self.stands_since = clock;
-        if all && has_stood_still && !std::mem::replace(&mut trial.was_put_off, true) {
+        if all && !is_over && !std::mem::replace(&mut trial.was_put_off, true) {
             return None;
         }
+        self.stands_since = clock;
         let first = trial.standing.first()?;
-        Some((*first, !has_stood_still))
+        Some((*first, is_over))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::super::Transcript;
-use super::super::packets::{puback, pubcomp, pubrec, suback};
+use super::super::packets::{message, puback, pubcomp, pubrec, suback};
 use crate::mqtt::packet::Incoming;
 use crate::mqtt::session::LinkEnd;
 
@@ -242,6 +242,38 @@ fn a_message_that_takes_all_of_the_quota_is_kept_while_a_packet_comes_in() {
     }
     t.silent().receives(puback(1));
     t.resolved(slow, "delivered x19").finish();
+}
+
+/// A packet that comes in two parts stops the clock of answers for a moment. That changes nothing for long.
+#[test]
+fn a_message_that_takes_all_of_the_quota_is_given_up_while_small_packets_come_in() {
+    let mut t = Transcript::with_quota(1);
+    let poison = t.publish("poison", 1, POISON);
+    for _ in 0..LOSSES {
+        t.sent5.clear();
+        t.is_late5(1, 1);
+    }
+    for _ in 0..LINKS {
+        assert!(t.given_up.is_empty());
+        t.tries().sent5.clear();
+        t.lets_stand();
+        while t.notes.is_empty() {
+            t.receives_part(2_000).later(1);
+            t.receives(message(0, 0, "m")).messages.clear();
+            while let Some(sent) = t.sent5.pop_front() {
+                if sent == "PINGREQ" {
+                    t.receives(Incoming::PingResp);
+                }
+            }
+            t.later(4_000);
+        }
+        t.notes.clear();
+        t.ends_link(LinkEnd::Otherwise).links_up();
+        t.accepted(true, |c| c.receive_maximum = 1).connected = None;
+        t.notes.clear();
+    }
+    assert_eq!(t.given_up.len(), 1);
+    t.resolved(poison, "perhaps Unanswered");
 }
 
 /// Where the broker takes one message more, that one shows whether it answers.
