@@ -404,8 +404,9 @@ impl Subscribing {
 
     /// The filters of the present packet: all have the same subscription identifier.
     pub(super) fn packet(&self) -> &[Filter] {
-        let mut packets = packets(self.left(), FILTERS_PER_PACKET);
-        packets.next().unwrap_or_default()
+        let left = self.left();
+        let next = &left[..left.len().min(FILTERS_PER_PACKET)];
+        packets(next, FILTERS_PER_PACKET).next().unwrap_or_default()
     }
 
     /// The filters that are not answered.
