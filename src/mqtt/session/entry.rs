@@ -434,9 +434,9 @@ impl Unsubscribing {
         }
     }
 
-    /// It is never sent. Returns what stays subscribed.
-    pub(super) fn take_kept(&mut self) -> Vec<Served> {
-        self.kept.take().unwrap_or_default()
+    /// It is never sent. Returns what stays subscribed, or `None` where nobody wants its filters any more.
+    pub(super) fn take_kept(&mut self) -> Option<Vec<Served>> {
+        self.kept.take()
     }
 
     /// The broker does not take the present packet: each filter that is left gets a packet of its own.

@@ -489,9 +489,16 @@ impl<T> Session<T> {
         };
         let mut owed = Vec::new();
         if is_new && let Some(left) = self.outbound.unsubscribe(id) {
-            // The last one of a filter is the newest.
-            let kept = left.take_kept().into_iter().rev();
-            owed.extend(kept.filter_map(|served| self.filters.put_back(served)));
+            if let Some(kept) = left.take_kept() {
+                // The last one of a filter is the newest.
+                let kept = kept.into_iter().rev();
+                owed.extend(kept.filter_map(|served| self.filters.put_back(served)));
+            } else {
+                for filter in left.left() {
+                    // It may have been granted meanwhile.
+                    self.filters.remove(filter);
+                }
+            }
         }
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);

@@ -516,3 +516,27 @@ fn a_suspect_that_ends_at_a_limit_of_a_trial_link_ends_the_trials() {
         t.finish();
     }
 }
+
+/// The broker grants what nobody wants any more while UNSUBSCRIBE waits, and takes no UNSUBSCRIBE of that length.
+#[test]
+fn a_grant_that_came_before_an_unsubscribe_that_is_never_sent_is_not_kept() {
+    for present in [true, false] {
+        let mut t = Transcript::connected5(|_| {});
+        let long = "a".repeat(40);
+        let asked = [t.subscribe(&[("b", 1)]), t.subscribe(&[(&long, 1)])];
+        let left = t.leave(&["b", &long]);
+        t.receives(suback(1, &[Some(1)]))
+            .resolved(asked[0], "delivered x1 [1]");
+        t.sent5.clear();
+        t.reconnects5(present, |c| c.maximum_packet_size = Some(40));
+        if !present {
+            // It is renewed before UNSUBSCRIBE has its turn.
+            t.receives(suback(3, &[Some(1)]));
+        }
+        t.sent5.clear();
+        t.resolved(left, &format!("never sent {PACKET_SIZE}"));
+        assert!(!t.session.is_subscribed("b"));
+        t.outcomes.clear();
+        t.reconnects5(false, |_| {}).renewing(0);
+    }
+}
