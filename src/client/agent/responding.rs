@@ -64,10 +64,10 @@ impl Agent {
 }
 
 /// The expiry of a request that is awaited for so long, in seconds: up to the next whole one, because the broker must not
-/// drop what is still awaited.
+/// drop what is still awaited. Less than a millisecond makes no second more: the loop's time may be a moment behind.
 fn expiry(awaited: Duration) -> u32 {
-    let part = u64::from(awaited.subsec_nanos() > 0);
-    u32::try_from(awaited.as_secs().saturating_add(part)).unwrap_or(u32::MAX)
+    let seconds = awaited.as_millis().div_ceil(1000).max(1);
+    u32::try_from(seconds).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -81,7 +81,8 @@ mod tests {
             (Duration::from_nanos(1), 1),
             (Duration::from_micros(999), 1),
             (Duration::from_secs(1), 1),
-            (Duration::from_nanos(1_000_000_001), 2),
+            (Duration::from_nanos(1_000_000_001), 1),
+            (Duration::from_millis(1_001), 2),
             (Duration::MAX, u32::MAX),
         ] {
             assert_eq!(expiry(awaited), seconds, "{awaited:?}");
