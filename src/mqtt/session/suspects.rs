@@ -29,9 +29,9 @@
 //!    all of it. Then no other message can show on this link whether the broker answers messages [MQTT-3.3.4-7], nor on
 //!    the next one: they have to be sent again on it, in their old order and ahead of every later message
 //!    [MQTT-4.4.0-1] [MQTT-4.6.0-1]. A link that is made anew because of that counts against the first of them that is
-//!    suspected, because the broker answered PINGREQ and not that message. If bytes of other packets
-//!    made the clock of answers stand still meanwhile, the link lasts one acknowledgment time-out more, and counts
-//!    against none if they did so again. With the fifth link that counts the message is given up. No more than one is,
+//!    suspected, because the broker answered PINGREQ and not that message. If the clock of answers has stood still
+//!    meanwhile, because bytes of other packets came, the link lasts one acknowledgment time-out more, and counts
+//!    against none if by that clock not even one is over then. With the fifth link that counts the message is given up. No more than one is,
 //!    because the next link has room for a witness against the others. So eight links, three of them with point 2, find
 //!    out one message at least, however many are never answered.
 //!
@@ -104,7 +104,7 @@ pub(super) struct Suspects {
     has_company: bool,
     /// Whether the last trial link ended on its own: the next link is an ordinary one.
     lets_pass: bool,
-    /// The reading of the clock of answers at [`Trial::since`].
+    /// The reading of the clock of answers when the last command began to stand.
     stands_since: Instant,
     renewals: BTreeMap<String, Suspicion>,
 }
