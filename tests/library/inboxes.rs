@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::support::running::{
     Running, attempts, expect_refused, message, next, options, send_at_once, send_unsuback, told,
 };
+use crate::support::scripted5::{answers5, connack5};
 use crate::support::{Connection, HANG, ScriptedBroker, in_both_versions, wait_until};
 use mqtt_connection_sharing::{Accept, Inbox, InboxError, Outcome, Protocol, Reason, WhenFull};
 use mqtt_connection_sharing::{Filter, Publish, QoS};
@@ -242,6 +243,48 @@ fn a_subscription_made_after_inboxes_were_dropped_is_not_taken_away_with_theirs(
         "the broker was told to unsubscribe after the last SUBSCRIBE"
     );
     running.terminate(link);
+}
+
+/// With MQTT 5, the UNSUBSCRIBE waits for a SUBSCRIBE of the same filter, its inbox is dropped, and the next link takes no
+/// packet as large.
+#[test]
+fn what_an_unsubscribe_never_sent_leaves_to_nobody_is_unsubscribed() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, &[]);
+    let handle = running.handle();
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    let long = "b".repeat(40);
+    let subscribe = |filter: &str| {
+        let filters = vec![Filter::new(filter, QoS::AtLeastOnce)];
+        handle.subscribe(&inbox, filters).unwrap()
+    };
+    let granted = subscribe("a");
+    assert_eq!(link.read_bytes(), b"\x82\x07\x00\x01\x00\x00\x01a\x01");
+    link.send(&answers5(0x90, 1, &[1]));
+    assert!(told(granted).is_delivered());
+    let unanswered = subscribe(&long);
+    assert_eq!(link.read_bytes()[..4], *b"\x82\x2e\x00\x02");
+    let left = handle.unsubscribe(&inbox, vec!["a".to_owned(), long.clone()]);
+    // The loop has taken the UNSUBSCRIBE once it sends this, and has heard of the drop once it answers the next.
+    let pinged = handle.ping().unwrap();
+    assert_eq!(link.read_bytes(), b"\xc0\x00");
+    link.send(b"\xd0\x00");
+    assert!(told(pinged).is_delivered());
+    drop(inbox);
+    assert!(told(handle.process_loop()).is_delivered());
+    link.close();
+    let maximum_packet_size = b"\x27\x00\x00\x00\x28";
+    let (mut link, _) = running.greet5(&mut broker, &connack5(false, maximum_packet_size));
+    let outcome = told(left.unwrap());
+    let is_limit = matches!(outcome, Outcome::NeverSent(Reason::BrokerLimit(_)));
+    assert!(is_limit, "{outcome}");
+    assert!(!told(unanswered).is_delivered());
+    // It was put back, as the thread was told.
+    assert_eq!(link.read_bytes(), b"\x82\x07\x00\x05\x00\x00\x01a\x11");
+    link.send(&answers5(0x90, 5, &[1]));
+    assert_eq!(link.read_bytes(), b"\xa2\x06\x00\x06\x00\x00\x01a");
+    link.send(&answers5(0xb0, 6, &[0]));
+    running.terminate5(link);
 }
 
 fn a_thread_that_consumes_a_small_inbox_can_publish_and_wait(protocol: Protocol) {

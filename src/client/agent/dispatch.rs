@@ -332,7 +332,7 @@ impl Agent {
             self.subscriptions.remove(&leaving);
             self.tell(completion, Outcome::delivered(0, Duration::ZERO));
         } else {
-            let pending = Pending::Unsubscribe(Box::new((completion, leaving)));
+            let pending = Pending::Unsubscribe(Box::new((completion, leaving, unwanted.clone())));
             self.session.unsubscribe(unwanted, pending, now);
         }
     }
@@ -396,10 +396,14 @@ impl Agent {
                 }
             }
             Pending::Unsubscribe(left) => {
-                let (completion, leaving) = *left;
+                let (completion, leaving, filters) = *left;
                 match outcome {
                     // The broker goes on sending.
-                    Outcome::NeverSent(Reason::BrokerLimit(_)) => self.subscriptions.stay(&leaving),
+                    Outcome::NeverSent(Reason::BrokerLimit(_)) => {
+                        self.subscriptions.stay(&leaving);
+                        // Their inbox may have been dropped meanwhile.
+                        self.abandon_unwanted(filters);
+                    }
                     _ => drop(self.subscriptions.remove(&leaving)),
                 }
                 completion.tell(outcome);
@@ -423,10 +427,16 @@ impl Agent {
             _ => (Vec::new(), added),
         };
         self.subscriptions.grant(&granted);
-        let mut unwanted = self.subscriptions.remove(&refused);
-        // The broker has to be told of an earlier grant that no inbox wants any more.
-        unwanted.retain(|filter| self.session.is_subscribed(filter));
-        self.requests.abandon(unwanted);
+        let unwanted = self.subscriptions.remove(&refused);
+        self.abandon_unwanted(unwanted);
+    }
+
+    /// The broker has to be told of those filters among these that it serves and no inbox wants any more.
+    fn abandon_unwanted(&mut self, mut filters: Vec<String>) {
+        filters.retain(|filter| {
+            self.session.is_subscribed(filter) && !self.subscriptions.contains(filter)
+        });
+        self.requests.abandon(filters);
     }
 
     fn deliver_one(&mut self, message: &Arc<Message>, delivery: Option<DeliveryId>, now: Instant) {

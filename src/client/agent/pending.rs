@@ -25,8 +25,8 @@ pub(super) enum Pending {
     Subscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
     /// SUBSCRIBE of the loop itself, to the responses: with the interests that were added for it.
     Responses(Vec<InterestId<InboxId>>),
-    /// With the interests that are leaving.
-    Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>)>),
+    /// With the interests that are leaving, and the filters that the broker is told of.
+    Unsubscribe(Box<(Completion, Vec<InterestId<InboxId>>, Vec<String>)>),
 }
 
 impl LoopSession {
@@ -70,7 +70,8 @@ impl Pending {
         let number = match self {
             Pending::Plain(completion) => completion.recorded(),
             Pending::Own | Pending::Responses(_) => 0,
-            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0.recorded(),
+            Pending::Subscribe(more) => more.0.recorded(),
+            Pending::Unsubscribe(more) => more.0.recorded(),
         };
         number.into()
     }
@@ -79,7 +80,8 @@ impl Pending {
         match self {
             Pending::Plain(completion) => completion,
             Pending::Own | Pending::Responses(_) => Completion::nobody(),
-            Pending::Subscribe(more) | Pending::Unsubscribe(more) => more.0,
+            Pending::Subscribe(more) => more.0,
+            Pending::Unsubscribe(more) => more.0,
         }
     }
 }

@@ -243,6 +243,11 @@ impl<S: Copy + Ord> Subscriptions<S> {
         own.map(|(_, filter)| &**filter)
     }
 
+    /// Whether a subscriber wants this filter, or waits for the answer to its UNSUBSCRIBE.
+    pub fn contains(&self, filter: &str) -> bool {
+        self.filters.contains_key(filter)
+    }
+
     /// The number of interests. A filter counts once for each subscriber that wants it.
     pub fn len(&self) -> usize {
         self.interests.len()
