@@ -1,12 +1,15 @@
 //! Tests of the counts that a loop keeps: over a link in memory, read through the handle.
 
 use std::num::NonZeroU32;
-use std::sync::mpsc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Agent;
 use super::memory::{WINDOW, acknowledge, client, client_with, connected, turn};
+use crate::client::batch::Batch;
 use crate::client::outlet::WhenFull;
 use crate::client::stats::Stats;
 use crate::mqtt::packet::{Filter, Publish, QoS};
@@ -252,4 +255,39 @@ fn messages_take_no_lock_of_those_that_watch() {
     assert!(subscribed.outcome().unwrap().is_delivered());
     assert_eq!(inbox.try_recv().unwrap().topic(), "t");
     assert_eq!(handle.stats().delivered, 101);
+}
+
+/// The loop keeps ends of a batch aside for a moment, and the end of a SUBSCRIBE wakes a task.
+#[test]
+fn a_task_that_is_woken_finds_all_of_its_batch_counted_that_was_acknowledged_before() {
+    struct Look {
+        batch: Batch,
+        seen: Mutex<Option<u64>>,
+    }
+
+    impl Wake for Look {
+        fn wake(self: Arc<Self>) {
+            *self.seen.lock().unwrap() = Some(self.batch.outstanding());
+        }
+    }
+
+    let (mut agent, handle, batch, peer) = connected(client(), 3);
+    let look = Arc::new(Look {
+        batch,
+        seen: Mutex::new(None),
+    });
+    let inbox = handle.inbox(1, WhenFull::WaitAside);
+    agent.take_urgent(Instant::now());
+    let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
+    let mut subscribed = pin!(handle.subscribe(&inbox, filters).unwrap());
+    let waker = Waker::from(Arc::clone(&look));
+    let mut context = Context::from_waker(&waker);
+    assert!(subscribed.as_mut().poll(&mut context).is_pending());
+    turn(&mut agent);
+    let acknowledged = (1..=3).flat_map(|id| [0x40, 2, 0, id]);
+    let together = acknowledged.chain([0x90, 3, 0, 4, 1]).collect();
+    peer.lock().unwrap().to_read.push_back(together);
+    turn(&mut agent);
+    assert_eq!(*look.seen.lock().unwrap(), Some(0));
+    drop((agent, handle, inbox));
 }
