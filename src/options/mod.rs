@@ -125,7 +125,7 @@ pub struct Options {
     /// those that stand in front of it out of the queue, and they wait in the loop: as many as the queue holds, and
     /// 65,535 at least, of 64 MiB together, or of four times [`Options::max_packet_size`] if that is more. Beyond that it
     /// waits for the broker to take messages. So 65 such commands in a row pass a queue for 1,000 that threads keep full of
-    /// small messages.
+    /// small messages. A DISCONNECT behind them passes none: it leaves when all of them were sent.
     pub command_queue: usize,
     /// How long a caller waits for room in the command queue before it gets the command back.
     pub block_time: Duration,

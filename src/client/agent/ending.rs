@@ -127,7 +127,7 @@ impl Agent {
     fn is_due_to_end(&self, now: Instant) -> bool {
         let nothing_left = || {
             self.requests.end_is_next()
-                && self.session.unresolved() == 0
+                && !self.session.has_unresolved()
                 && self.session.output().is_empty()
                 && !self.fanout.awaits_response()
         };

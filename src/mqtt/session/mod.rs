@@ -502,6 +502,11 @@ impl<T> Session<T> {
         self.outbound.unresolved() + self.liveness.unresolved()
     }
 
+    /// Whether there is such a command. With many of them, this is quick.
+    pub fn has_unresolved(&self) -> bool {
+        self.liveness.unresolved() > 0 || self.outbound.has_unresolved()
+    }
+
     /// Whether something that was handed in has not been put into the output yet.
     pub fn has_unsent(&self) -> bool {
         self.outbound.has_unsent()

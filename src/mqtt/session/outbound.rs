@@ -514,9 +514,18 @@ impl<T> Outbound<T> {
 
     /// How many commands have not ended.
     pub(super) fn unresolved(&self) -> usize {
+        self.open().count() + self.leaving.unresolved()
+    }
+
+    pub(super) fn has_unresolved(&self) -> bool {
+        self.leaving.unresolved() > 0 || self.open().next().is_some()
+    }
+
+    /// The entries of commands that have not ended.
+    fn open(&self) -> impl Iterator<Item = &Entry<T>> {
         let entries = self.ring.iter().map(|(_, entry)| entry);
         let entries = entries.chain(self.waiting.iter());
-        entries.filter(|entry| entry.token.is_some()).count() + self.leaving.unresolved()
+        entries.filter(|entry| entry.token.is_some())
     }
 
     pub(super) fn made_progress(&self) -> bool {

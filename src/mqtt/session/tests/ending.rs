@@ -116,6 +116,7 @@ fn unresolved_counts_what_has_not_ended() {
     assert_eq!(t.session.unresolved(), 5);
     t.flows().receives(Incoming::PingResp).receives(puback(1));
     assert_eq!(t.session.unresolved(), 2);
+    assert!(t.session.has_unresolved());
     t.sent.clear();
     t.outcomes.clear();
     t.finish();

@@ -418,6 +418,7 @@ impl Transcript {
         self.loses_link().abandon();
         assert_eq!(self.open, BTreeSet::new(), "commands that never ended");
         assert_eq!(self.session.unresolved(), 0);
+        assert!(!self.session.has_unresolved());
     }
 
     /// Moves bytes over the link and takes all events. Says whether the link is to be closed.

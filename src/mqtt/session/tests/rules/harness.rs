@@ -463,7 +463,7 @@ impl Harness {
             ));
         }
         let (open, unresolved) = (self.record.commands.len(), self.session.unresolved());
-        if unresolved != open {
+        if unresolved != open || (open > 0) != self.session.has_unresolved() {
             return Err(format!(
                 "{open} have not ended, the session has {unresolved}"
             ));
