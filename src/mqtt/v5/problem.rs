@@ -2,9 +2,10 @@
 //! [MQTT 5, 4.13]. Pure.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::mqtt::packet::{ProtocolError, ReasonCode};
-use crate::mqtt::v5::varint::BadVarint;
+use crate::mqtt::v5::varint::{self, BadVarint};
 
 /// A packet that a server must not send, and the reason code to disconnect with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,12 +61,33 @@ impl Problem {
     pub(super) fn of(self, packet: &'static str, bytes: &[u8], known: usize) -> Violation {
         let error = ProtocolError::unexpected(packet, self.text, self.rule)
             .with_beginning(bytes)
-            .about(&bytes[..known.min(bytes.len())]);
+            .about(&without_properties(&bytes[..known.min(bytes.len())]));
         Violation {
             error,
             answer: self.answer,
         }
     }
+}
+
+/// A PUBLISH without its properties, if they can be told: each time it comes, less is left of its expiry. Any other packet
+/// as it is.
+fn without_properties(bytes: &[u8]) -> Vec<u8> {
+    let mut without = bytes.to_vec();
+    without.drain(properties(bytes).unwrap_or(0..0));
+    without
+}
+
+/// Where the properties of a PUBLISH stand, and their length.
+fn properties(bytes: &[u8]) -> Option<Range<usize>> {
+    let first = bytes.first().filter(|first| **first >> 4 == 3)?;
+    let (_, own_length) = varint::read(&bytes[1..]).ok()??;
+    let topic = 1 + own_length;
+    let length = u16::from_be_bytes(*bytes.get(topic..)?.first_chunk()?);
+    let id = if first & 6 == 0 { 0 } else { 2 };
+    let begin = topic + 2 + usize::from(length) + id;
+    let (length, own_length) = varint::read(bytes.get(begin..)?).ok()??;
+    let end = begin + own_length + length;
+    (end <= bytes.len()).then_some(begin..end)
 }
 
 impl ReasonCode {

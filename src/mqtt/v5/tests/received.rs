@@ -332,3 +332,20 @@ fn an_error_is_the_same_however_many_bytes_have_come() {
         "{errors:?}"
     );
 }
+
+#[test]
+fn an_error_about_a_message_is_the_same_whatever_is_left_of_its_expiry() {
+    let error = |topic: u8, left: u8, payload: u8| {
+        let before = [0x32, 0x10, 0, 1, topic, 0, 7];
+        // The expiry, and a content type that is none.
+        let properties = [9, 2, 0, 0, 0, left, 3, 0, 1, 0xff];
+        decoded(&[&before[..], &properties, &[payload]].concat())
+            .expect_err("a violation")
+            .error
+    };
+    let first = error(b'a', 60, b'x');
+    assert_eq!(first.rule(), "MQTT-1.5.4-1");
+    assert!(first.is_same_as(&error(b'a', 59, b'x')));
+    assert!(!first.is_same_as(&error(b'b', 60, b'x')));
+    assert!(!first.is_same_as(&error(b'a', 60, b'y')));
+}
