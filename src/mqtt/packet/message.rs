@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use bytes::Bytes;
 
 use super::{MessageProperties, Publish, QoS};
+use crate::mqtt::topic::check_topic;
 
 /// The most bytes that topic and payload have together if they are kept in place. So many make a message and the two
 /// counts of an `Arc` fit into two cache lines, together with the eight bytes that glibc keeps of a piece of memory. Of
@@ -182,10 +183,12 @@ impl Message {
     }
 
     /// The response to this message, if it asks for one: to its response topic, with its correlation data, and at its
-    /// quality of service [MQTT 5, 4.10.1]. `None` for a message without a response topic.
+    /// quality of service [MQTT 5, 4.10.1]. `None` for a message without a response topic, and for one whose publisher gave
+    /// a topic that nothing can be published to, such as one with a wildcard [MQTT-3.3.2-14].
     pub fn response(&self, payload: impl Into<Bytes>) -> Option<Publish> {
         let asked = &self.received()?.properties;
         let topic = asked.response_topic.as_deref()?;
+        check_topic(topic).ok()?;
         let properties = MessageProperties {
             correlation_data: asked.correlation_data.clone(),
             ..MessageProperties::default()

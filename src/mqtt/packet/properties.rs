@@ -15,7 +15,8 @@ pub struct MessageProperties {
     pub expiry: Option<u32>,
     /// The type of the payload, such as `application/json` [MQTT 5, 3.3.2.3.9].
     pub content_type: Option<String>,
-    /// The topic for an answer: a topic name without wildcards [MQTT-3.3.2-14].
+    /// The topic for an answer: a topic name without wildcards [MQTT-3.3.2-14]. In a message that came it is what the
+    /// publisher wrote, and brokers need not check it: `Message::response` does.
     pub response_topic: Option<String>,
     /// Bytes that an answer has to carry, at most 65,535 of any kind [MQTT 5, 3.3.2.3.6].
     pub correlation_data: Option<Bytes>,

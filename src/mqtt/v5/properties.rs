@@ -4,13 +4,9 @@
 use bytes::Bytes;
 
 use crate::mqtt::packet::{Details, MessageProperties, ReasonCode};
-use crate::mqtt::topic::{check_received_topic, shortened};
 use crate::mqtt::v5::problem::Problem;
 use crate::mqtt::v5::property::{Carrier, Property, PropertyRule, RULES, ValueForm};
 use crate::mqtt::v5::reader::Reader;
-
-/// How many characters of a bad text an error shows.
-const SHOWN_CHARACTERS: usize = 40;
 
 /// A value as it stands in the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +129,13 @@ pub(super) fn walk<'a>(
     Ok(end)
 }
 
-/// Checks what the form of a value leaves open.
+/// Checks what the form of a value leaves open, and the server answers for. The payload format and the response topic are
+/// their publisher's, and servers hand them on as they are [MQTT-3.3.2-4] [MQTT-3.3.2-15]: were they refused, a publisher
+/// could end the link of another client.
 fn check_value(rule: &PropertyRule, value: Value<'_>) -> Result<(), Problem> {
     let name = rule.name;
     let highest = match rule.property {
-        Property::PayloadFormat
-        | Property::MaximumQos
+        Property::MaximumQos
         | Property::RetainAvailable
         | Property::WildcardAvailable
         | Property::IdentifiersAvailable
@@ -165,12 +162,6 @@ fn check_value(rule: &PropertyRule, value: Value<'_>) -> Result<(), Problem> {
             };
             Err(Problem::forbidden(problem, clause).answered(answer))
         }
-        Value::Text(text) if rule.property == Property::ResponseTopic => check_received_topic(text)
-            .map_err(|problem| {
-                let shown = shortened(text, SHOWN_CHARACTERS);
-                let problem = format!("the response topic {shown} is no topic name: {problem}");
-                Problem::forbidden(problem, "MQTT-3.3.2-14")
-            }),
         _ => Ok(()),
     }
 }
@@ -309,11 +300,6 @@ mod tests {
                 format!("the property retain available is 2 {forbidden}"),
             ),
             (
-                b"\x02\x01\x02",
-                Carrier::Publish,
-                format!("the property payload format indicator is 2 {forbidden}"),
-            ),
-            (
                 b"\x02\x0b\x00",
                 Carrier::Publish,
                 format!("the property subscription identifier is 0 {forbidden}"),
@@ -323,11 +309,6 @@ mod tests {
                 Carrier::Publish,
                 "the property topic alias is 0 [MQTT-3.3.2-8] 0x94 (topic alias invalid)"
                     .to_owned(),
-            ),
-            (
-                b"\x04\x08\x00\x01#",
-                Carrier::Publish,
-                "[MQTT-3.3.2-14] 0x82 (protocol error)".to_owned(),
             ),
             (
                 b"\x04\x1f\x00\x01\xff",

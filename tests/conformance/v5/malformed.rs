@@ -248,14 +248,3 @@ fn a_topic_that_is_none_ends_the_link() {
     }
     expect_each_ends_the_link(&rows);
 }
-
-/// A wildcard in a response topic [MQTT-3.3.2-14 receive], and an empty one.
-#[test]
-fn a_response_topic_that_is_no_topic_name_ends_the_link() {
-    let rows = [&b"#"[..], b"+", b"in/#", b"in/+/a", b"a+", b""].map(|topic| {
-        let length = u8::try_from(topic.len()).expect("a short topic");
-        let property = [&[8, 0, length], topic].concat();
-        forbidden(CARRIERS[0].with(&property), "PUBLISH", "MQTT-3.3.2-14")
-    });
-    expect_each_ends_the_link(&rows);
-}

@@ -61,6 +61,33 @@ fn a_message_comes_with_all_its_properties() {
     running.terminate5(link);
 }
 
+/// A response topic with wildcards [MQTT-3.3.2-14 receive] or without a character, and a payload format that there is not,
+/// are mistakes of a publisher, which a server hands on as they are. The message comes, and there is no response to it.
+#[test]
+fn what_a_publisher_got_wrong_in_a_property_costs_nobody_the_link() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, b"");
+    let inbox = subscribed(&running, &mut link, "in");
+    let publish = CARRIERS[0];
+    for topic in ["#", "+", "in/#", "in/+/a", "a+", ""] {
+        let length = u8::try_from(topic.len()).expect("a short topic");
+        let property = [&[8, 0, length], topic.as_bytes()].concat();
+        link.send(&publish.with(&property));
+        let came = inbox.recv_timeout(HANG).expect("a message");
+        let properties = &came.received().expect("properties").properties;
+        assert_eq!(properties.response_topic.as_deref(), Some(topic));
+        assert_eq!(came.response("x"), None, "{topic:?}");
+    }
+    for format in [2, 0xff] {
+        link.send(&publish.with(&[1, format, 3, 0, 1, b't']));
+        let came = inbox.recv_timeout(HANG).expect("a message");
+        let properties = &came.received().expect("properties").properties;
+        assert!(!properties.payload_is_text);
+        assert_eq!(properties.content_type.as_deref(), Some("t"));
+    }
+    running.terminate5(link);
+}
+
 /// A byte order mark is a character like others, in a topic and in the strings of properties [MQTT-1.5.4-3].
 #[test]
 fn a_byte_order_mark_stays_where_it_is() {

@@ -302,7 +302,6 @@ fn a_packet_that_a_server_must_not_send_is_refused_by_its_rule_and_answered() {
         (b"\x30\x04\x00\x01\xff\x00", "MQTT-1.5.4-1", 0x81),
         (b"\x30\x04\x00\x09a\x00", "MQTT 5, 4.13.1", 0x81),
         (b"\x30\x07\x00\x01a\x03\x23\x00\x00", "MQTT-3.3.2-8", 0x94),
-        (b"\x30\x08\x00\x01a\x04\x08\x00\x01+", "MQTT-3.3.2-14", 0x82),
     ] {
         let violation = decoded(bytes).expect_err("a violation");
         assert_eq!(violation.error.rule(), rule, "{bytes:02x?}: {violation}");
