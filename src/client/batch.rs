@@ -4,7 +4,7 @@
 //! and needs no memory for each. The batch belongs to one publishing thread at a time. The loop's
 //! thread tells it how each message ended, and takes a lock only for a message that was not
 //! delivered and for the last one that the publishing thread or task waits for. A callback that the
-//! application may have given runs on the loop's thread, for each message.
+//! application may have given runs on the loop's thread, once for messages that end together.
 
 use std::fmt;
 use std::pin::Pin;
@@ -43,8 +43,8 @@ pub(crate) struct BatchState {
     mark: OnceLock<CommandMark>,
 }
 
-/// Code of the application, for each message that has ended.
-type Callback = dyn Fn(u64, &Outcome) + Send + Sync;
+/// Code of the application, for messages that have ended.
+type Callback = dyn Fn(&[(u64, Outcome)]) + Send + Sync;
 
 impl Batch {
     /// A batch without messages.
@@ -52,23 +52,29 @@ impl Batch {
         Batch::default()
     }
 
-    /// A batch that also calls back for each message as it ends, with its number and how it ended: to time
-    /// each message, or to act on the first one that fails. [`Batch::wait`] returns after the callbacks of the
-    /// messages that it waited for. One callback serves them all, so it costs no memory for each.
+    /// A batch that also calls back for its messages as they end, with their numbers and how they ended: to time each
+    /// message, or to act on the first one that fails. Messages that were acknowledged together are told in one call, in
+    /// the order of their acknowledgments, so the callback can do once for all of them what would be dear for each.
+    /// [`Batch::wait`] returns after the callbacks of the messages that it waited for. One callback serves them all, so
+    /// it costs no memory for each.
     ///
     /// The loop's thread calls it. What [`Handle::publish_then`](crate::Handle::publish_then) says of its callback
     /// holds for this one, too. A handle that it captures is held for as long as the batch and its messages last.
     ///
     /// ```no_run
-    /// # use mqtt_connection_sharing::{Batch, Handle, Publish, QoS, Rejected};
+    /// # use mqtt_connection_sharing::{Batch, Handle, Outcome, Publish, QoS, Rejected};
     /// # fn f(handle: Handle) -> Result<(), Rejected<Publish>> {
-    /// let mut batch = Batch::with_callback(|number, outcome| println!("message {number}: {outcome}"));
+    /// let mut batch = Batch::with_callback(|ends: &[(u64, Outcome)]| {
+    ///     for (number, outcome) in ends {
+    ///         println!("message {number}: {outcome}");
+    ///     }
+    /// });
     /// handle.publish_in(Publish::new("rooms/1/light", QoS::AtLeastOnce, "on"), &mut batch)?;
     /// println!("{} failed", batch.wait().len());
     /// # Ok(())
     /// # }
     /// ```
-    pub fn with_callback(callback: impl Fn(u64, &Outcome) + Send + Sync + 'static) -> Self {
+    pub fn with_callback(callback: impl Fn(&[(u64, Outcome)]) + Send + Sync + 'static) -> Self {
         let mut shared = BatchState::default();
         shared.callback = Some(Box::new(callback));
         Batch {
@@ -191,7 +197,11 @@ impl Drop for Batch {
 /// Messages of one batch that were delivered, one right after the other, and are not counted yet. The publishing thread
 /// writes to the memory of its batch for each message that it pushes, so the loop writes there once for many.
 #[derive(Default)]
-pub(crate) struct Uncounted(Vec<Arc<BatchState>>);
+pub(crate) struct Uncounted {
+    batches: Vec<Arc<BatchState>>,
+    /// For the callback of their batch: empty if it has none.
+    ends: Vec<(u64, Outcome)>,
+}
 
 /// So many messages of a batch are counted together at most.
 const TOGETHER: usize = 64;
@@ -200,20 +210,25 @@ const TOGETHER: usize = 64;
 const FEW: u64 = 8;
 
 impl Uncounted {
-    /// One more, for which [`BatchState::is_only_counted`] holds. Those of another batch are counted.
-    pub(crate) fn add(&mut self, batch: Arc<BatchState>) {
+    /// One more that was delivered. Those of another batch are counted.
+    pub(crate) fn add(&mut self, batch: Arc<BatchState>, number: u64, delivered: Outcome) {
         let goes_on = |last: &Arc<BatchState>| Arc::ptr_eq(last, &batch);
-        if self.0.len() >= TOGETHER || !self.0.last().is_none_or(goes_on) {
+        if self.batches.len() >= TOGETHER || !self.batches.last().is_none_or(goes_on) {
             self.count();
         }
-        self.0.push(batch);
+        if batch.callback.is_some() {
+            self.ends.push((number, delivered));
+        }
+        self.batches.push(batch);
     }
 
-    /// Counts them all.
+    /// Counts them all, and calls back for them.
     pub(crate) fn count(&mut self) {
-        if let Some(batch) = self.0.last() {
-            batch.ends.add(self.0.len() as u64);
-            self.0.clear();
+        if let Some(batch) = self.batches.last() {
+            batch.call_back(&self.ends);
+            batch.ends.add(self.batches.len() as u64);
+            self.batches.clear();
+            self.ends.clear();
         }
     }
 }
@@ -226,11 +241,6 @@ impl Drop for Uncounted {
 }
 
 impl BatchState {
-    /// Whether the end of a message is counted, and nothing else is done.
-    pub(crate) fn is_only_counted(&self, outcome: &Outcome) -> bool {
-        self.callback.is_none() && outcome.is_delivered()
-    }
-
     /// A message of the batch is recorded under this mark.
     pub(crate) fn record(&self, mark: CommandMark) {
         // The first one stays.
@@ -239,14 +249,18 @@ impl BatchState {
 
     /// Message `number` has ended. To be called once for each.
     pub(crate) fn tell(&self, number: u64, outcome: Outcome) {
-        if let Some(callback) = &self.callback {
-            let what = "the callback of a batch";
-            loop_thread::run_foreign(what, || callback(number, &outcome));
-        }
-        if !outcome.is_delivered() {
-            lock(&self.undelivered).push((number, outcome));
+        let end = (number, outcome);
+        self.call_back(std::slice::from_ref(&end));
+        if !end.1.is_delivered() {
+            lock(&self.undelivered).push(end);
         }
         self.ends.add(1);
+    }
+
+    fn call_back(&self, ends: &[(u64, Outcome)]) {
+        if let Some(callback) = &self.callback {
+            loop_thread::run_foreign("the callback of a batch", || callback(ends));
+        }
     }
 }
 
@@ -274,6 +288,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
     use std::thread;
 
     use super::*;
@@ -337,9 +352,9 @@ mod tests {
     fn a_callback_has_run_for_each_message_before_the_batch_is_waited_for() {
         let told = Arc::<Mutex<Vec<_>>>::default();
         let tell = Arc::clone(&told);
-        let mut batch = Batch::with_callback(move |number, outcome: &Outcome| {
+        let mut batch = Batch::with_callback(move |ends: &[_]| {
             assert!(loop_thread::is_current());
-            lock(&tell).push((number, outcome.clone()));
+            lock(&tell).extend_from_slice(ends);
         });
         let ends = [push(&mut batch), push(&mut batch)];
         drop(batch.next());
@@ -368,7 +383,7 @@ mod tests {
             }
         }
         let bomb = Bomb;
-        let mut batch = Batch::with_callback(move |_, _| {
+        let mut batch = Batch::with_callback(move |_| {
             let _captured = &bomb;
             panic!("a bug of a caller");
         });
@@ -400,9 +415,9 @@ mod tests {
         let mut told = Vec::new();
         let mut uncounted = Uncounted::default();
         let mut end = |batch: &mut Batch| {
-            let (shared, _) = batch.next();
+            let (shared, number) = batch.next();
             batch.was_pushed();
-            uncounted.add(shared);
+            uncounted.add(shared, number, delivered());
         };
         for (place, times) in [(0, 3), (1, 2), (0, 1), (1, 2 * TOGETHER)] {
             (0..times).for_each(|_| end(&mut batches[place]));
@@ -413,6 +428,38 @@ mod tests {
         drop(uncounted);
         assert_eq!(batches.each_ref().map(Batch::outstanding), [0, 0]);
         assert_eq!(batches[1].wait(), []);
+    }
+
+    #[test]
+    fn a_callback_is_called_once_for_messages_that_are_counted_together_before_they_are() {
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let mut batches = [0, 1].map(|place| {
+            let (told, state) = (
+                Arc::clone(&told),
+                Arc::new(OnceLock::<Weak<BatchState>>::new()),
+            );
+            let own = Arc::clone(&state);
+            let batch = Batch::with_callback(move |ends: &[(u64, Outcome)]| {
+                assert!(loop_thread::is_current());
+                let counted = own.get().unwrap().upgrade().unwrap().ends.count();
+                let numbers: Vec<_> = ends.iter().map(|(number, _)| *number).collect();
+                lock(&told).push((place, numbers, counted));
+            });
+            state.set(Arc::downgrade(&batch.shared)).unwrap();
+            batch
+        });
+        let mut uncounted = Uncounted::default();
+        for place in [0, 0, 0, 1, 0] {
+            let (shared, number) = batches[place].next();
+            batches[place].was_pushed();
+            uncounted.add(shared, number, delivered());
+        }
+        assert_eq!(batches.each_ref().map(Batch::outstanding), [1, 0]);
+        uncounted.count();
+        uncounted.count();
+        let expected = [(0, vec![0, 1, 2], 0), (1, vec![0], 0), (0, vec![3], 3)];
+        assert_eq!(*lock(&told), expected);
+        assert_eq!(batches.each_ref().map(Batch::outstanding), [0, 0]);
     }
 
     #[test]

@@ -255,12 +255,12 @@ impl Completion {
         tell(std::mem::replace(&mut self.notify, Notify::Nobody), outcome);
     }
 
-    /// As [`Completion::tell`], but does not count a message of a batch yet if no thread sees anything else of its end.
-    /// Others that are not counted are counted first, unless they are of the same batch.
+    /// As [`Completion::tell`], but does not count a message of a batch yet that was delivered. Others that are not
+    /// counted are counted first, unless they are of the same batch.
     pub(crate) fn tell_uncounted(mut self, outcome: Outcome, uncounted: &mut Uncounted) {
         match std::mem::replace(&mut self.notify, Notify::Nobody) {
-            Notify::Batch(_, shared, _) if shared.is_only_counted(&outcome) => {
-                uncounted.add(shared)
+            Notify::Batch(_, shared, number) if outcome.is_delivered() => {
+                uncounted.add(shared, number, outcome);
             }
             notify => {
                 uncounted.count();

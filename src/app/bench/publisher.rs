@@ -188,15 +188,17 @@ impl Round {
                 .collect(),
         });
         let (shared, own) = (Arc::clone(shared), Arc::clone(&times));
-        let ended = move |number, outcome: &Outcome| {
-            own.ended(number, outcome.is_delivered());
-            match outcome.is_delivered() {
-                true => shared.tally.was_acknowledged(),
-                false => {
-                    // A thread that waits for its round must not wait for ever, offline perhaps, once the run has
-                    // failed.
-                    shared.tally.was_not_delivered(outcome);
-                    shared.end();
+        let ended = move |ends: &[(u64, Outcome)]| {
+            for (number, outcome) in ends {
+                own.ended(*number, outcome.is_delivered());
+                match outcome.is_delivered() {
+                    true => shared.tally.was_acknowledged(),
+                    false => {
+                        // A thread that waits for its round must not wait for ever, offline perhaps, once the run has
+                        // failed.
+                        shared.tally.was_not_delivered(outcome);
+                        shared.end();
+                    }
                 }
             }
         };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::options::Options;
-use mqtt_connection_sharing::{Batch, Client, Handle, Publish, QoS};
+use mqtt_connection_sharing::{Batch, Client, Handle, Outcome, Publish, QoS};
 
 use super::input::{Input, Read1};
 use super::report::PubReport;
@@ -213,15 +213,19 @@ impl PubConductor {
 /// that it has published have ended.
 fn publish_all(shared: &Arc<PubShared>, messages: &Receiver<Read1>, ended: &Receiver<()>) {
     let tells = Arc::clone(shared);
-    let mut batch = Batch::with_callback(move |_, outcome| match outcome.is_delivered() {
-        true => {
-            tells.acknowledged.fetch_add(1, Ordering::Relaxed);
+    let mut batch = Batch::with_callback(move |ends: &[(u64, Outcome)]| {
+        for (_, outcome) in ends {
+            match outcome.is_delivered() {
+                true => {
+                    tells.acknowledged.fetch_add(1, Ordering::Relaxed);
+                }
+                false => tells.note(EarlyEnd::of_outcome(
+                    "a message",
+                    Attempted::Publish(MadeBy::Caller),
+                    outcome,
+                )),
+            }
         }
-        false => tells.note(EarlyEnd::of_outcome(
-            "a message",
-            Attempted::Publish(MadeBy::Caller),
-            outcome,
-        )),
     });
     let settings = &shared.settings;
     // Nobody writes it by mistake.
