@@ -402,6 +402,20 @@ impl Subscribing {
         self.answer = Some(all);
     }
 
+    /// The broker has lost this filter, and does not grant it again.
+    pub(super) fn withdraw(&mut self, filter: &str) {
+        for (place, granted) in self.granted.iter_mut().enumerate() {
+            if self.filters[place].filter != filter || granted.take().is_none() {
+                continue;
+            }
+            if let Some(answer) = &mut self.answer {
+                answer.codes[place] = ReasonCode::new(0x80);
+                let codes = std::mem::take(&mut answer.codes);
+                **answer = Answer::of_each(codes, std::mem::take(&mut answer.details));
+            }
+        }
+    }
+
     /// The filters of the present packet: all have the same subscription identifier.
     pub(super) fn packet(&self) -> &[Filter] {
         let left = self.left();

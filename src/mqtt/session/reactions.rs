@@ -250,12 +250,12 @@ impl<T> Session<T> {
                 self.events.push(Event::Renewed { filters });
             }
         }
-        for filter in refused {
-            self.events.push(Event::SubscriptionRefused { filter });
-        }
         asked.answer(answers, words);
         self.outbound
             .handle_request_answered(id, &mut self.events, now);
+        refused
+            .into_iter()
+            .for_each(|filter| self.end_renewal(filter));
         self.on_answer("SUBACK", id, true, now);
         Ok(())
     }
@@ -334,8 +334,14 @@ impl<T> Session<T> {
     pub(super) fn refuse_renewals(&mut self, filters: impl IntoIterator<Item = String>) {
         for filter in filters {
             self.filters.handle_renewal_given_up(&filter);
-            self.events.push(Event::SubscriptionRefused { filter });
+            self.end_renewal(filter);
         }
+    }
+
+    /// The broker has lost this filter, and does not grant it again.
+    fn end_renewal(&mut self, filter: String) {
+        self.outbound.withdraw(&filter);
+        self.events.push(Event::SubscriptionRefused { filter });
     }
 
     /// Ends the subscriptions that the broker does not take any more. Returns the others.
@@ -344,7 +350,7 @@ impl<T> Session<T> {
         let (taken, refused): (_, Vec<_>) = owed.into_iter().partition(is_taken);
         for Filter { filter, .. } in refused {
             self.filters.remove(&filter);
-            self.events.push(Event::SubscriptionRefused { filter });
+            self.end_renewal(filter);
         }
         taken
     }
@@ -502,7 +508,7 @@ impl<T> Session<T> {
         }
         for filter in self.outbound.end_unsent(id, reason, &mut self.events) {
             self.filters.remove(&filter);
-            self.events.push(Event::SubscriptionRefused { filter });
+            self.end_renewal(filter);
         }
         if self.outbound.is_trying() {
             // It may have been the last suspect.

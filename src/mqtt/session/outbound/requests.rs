@@ -51,6 +51,16 @@ impl<T> Outbound<T> {
         }
     }
 
+    /// The broker has lost this filter, and does not grant it again: it is not granted to a long SUBSCRIBE either that goes on.
+    pub(in crate::mqtt::session) fn withdraw(&mut self, filter: &str) {
+        let under_way = self.ring.iter_mut().map(|(_, entry)| entry);
+        for entry in under_way.chain(self.waiting.iter_mut()) {
+            if let Body::Subscribe(asked) = &mut entry.body {
+                asked.withdraw(filter);
+            }
+        }
+    }
+
     /// The packet of the request under this identifier was answered. The request is done, or its next packet waits ahead
     /// of every other command. A request that has overtaken the rest of an older one is made once more, behind that.
     pub(in crate::mqtt::session) fn handle_request_answered(

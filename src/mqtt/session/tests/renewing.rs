@@ -200,6 +200,26 @@ fn row_09_a_refused_renewal_is_told_and_not_tried_again() {
 }
 
 #[test]
+fn a_long_subscribe_says_no_of_what_it_was_granted_and_is_not_renewed() {
+    let names = names(10);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected();
+    let token = t.subscribe(&filters);
+    t.receives(suback(1, &[Some(1); 8]));
+    t.sent.clear();
+    t.reconnects(false).renewing(8);
+    t.sends(&format!("SUBSCRIBE id=3 {}", filters_text(1..=8, 1)));
+    let mut answers = [Some(1); 8];
+    answers[1] = None;
+    t.receives(suback(3, &answers)).notes("not renewed f02");
+    t.sends("SUBSCRIBE id=4 f09:1 f10:1");
+    t.receives(suback(4, &[Some(1); 2]));
+    t.resolved(token, "refused [1 - 1 1 1 1 1 1 1 1]");
+    t.reconnects(false).renewing(9).sent.clear();
+    t.finish();
+}
+
+#[test]
 fn an_upgraded_filter_is_renewed_as_upgraded() {
     let mut t = Transcript::subscribed(&[("a", 0)]).and_subscribed(&[("a", 2)]);
     t.reconnects(false).renewing(1);

@@ -93,3 +93,20 @@ fn a_renewal_that_is_refused_says_so() {
     assert!(!t.session.is_subscribed("a") && t.session.is_subscribed("b"));
     t.finish();
 }
+
+#[test]
+fn a_long_subscribe_has_a_code_of_refusal_for_what_is_not_renewed() {
+    let mut t = Transcript::connected5(|_| {});
+    let nine = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|name| (name, 1));
+    let token = t.subscribe(&nine);
+    t.receives(suback5(1, &[1, 0x97, 1, 1, 1, 1, 1, 1]));
+    t.sent5.clear();
+    t.reconnects5(false, |_| {}).renewing(7);
+    t.sent5.clear();
+    t.receives(suback5(3, &[0x87, 1, 1, 1, 1, 1, 1]));
+    t.notes("not renewed a").sends("SUBSCRIBE id=4 i:1");
+    t.receives(suback5(4, &[1]));
+    let codes = "[0x80 0x97 0x01 0x01 0x01 0x01 0x01 0x01 0x01]";
+    t.resolved(token, &format!("refused [- - 1 1 1 1 1 1 1] 0x80 {codes}"));
+    t.finish();
+}
