@@ -1,5 +1,6 @@
 //! Requests and commands into the session, events out of it. The loop's thread; it does not wait here.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -234,6 +235,7 @@ impl Agent {
                     for inbox in self.subscriptions.remove_filter(&filter) {
                         self.fanout.tell_refused(inbox, &filter, now);
                     }
+                    self.abandon_unwanted(vec![filter]);
                 }
             }
         }
@@ -350,11 +352,16 @@ impl Agent {
             self.hold_unmatched(now);
         }
         self.tell_acceptances();
+        let own = self.subscriptions.filters_of(inbox).map(str::to_owned);
+        let own: Vec<_> = own.collect();
         let unwanted = self.subscriptions.remove_subscriber(inbox);
         if !unwanted.is_empty() {
             log::debug!("an inbox was dropped; unsubscribing from {unwanted:?}");
-            self.requests.abandon(unwanted);
         }
+        let left: BTreeSet<_> = unwanted.iter().cloned().collect();
+        self.requests.abandon(unwanted);
+        let leaving = own.into_iter().filter(|filter| !left.contains(filter));
+        self.abandon_unwanted(leaving.collect());
     }
 
     /// From now on messages that match no subscription wait for one, as long as the options say.
@@ -404,7 +411,10 @@ impl Agent {
                         // Their inbox may have been dropped meanwhile.
                         self.abandon_unwanted(filters);
                     }
-                    _ => drop(self.subscriptions.remove(&leaving)),
+                    _ => {
+                        let unwanted = self.subscriptions.remove(&leaving);
+                        self.abandon_unwanted(unwanted);
+                    }
                 }
                 completion.tell(outcome);
             }
@@ -431,10 +441,11 @@ impl Agent {
         self.abandon_unwanted(unwanted);
     }
 
-    /// The broker has to be told of those filters among these that it serves and no inbox wants any more.
+    /// The broker has to be told of those filters among these that it serves, or still will, and no inbox wants any more. An
+    /// inbox may have left one of them before, without an UNSUBSCRIBE because another one stayed.
     fn abandon_unwanted(&mut self, mut filters: Vec<String>) {
         filters.retain(|filter| {
-            self.session.is_subscribed(filter) && !self.subscriptions.contains(filter)
+            !self.subscriptions.contains(filter) && self.session.stays_subscribed(filter)
         });
         self.requests.abandon(filters);
     }

@@ -54,6 +54,8 @@ mod requests;
 mod responding;
 #[cfg(test)]
 mod slow_links;
+#[cfg(test)]
+mod unwanted;
 mod violations;
 mod wire;
 mod words5;

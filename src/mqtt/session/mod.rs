@@ -534,6 +534,12 @@ impl<T> Session<T> {
         self.filters.contains(filter)
     }
 
+    /// Whether the broker is to have this filter once every request that is under way has ended.
+    pub fn stays_subscribed(&self, filter: &str) -> bool {
+        let asks_for = self.outbound.asks_for(filter);
+        asks_for.unwrap_or_else(|| self.is_subscribed(filter))
+    }
+
     /// The position on the circle of identifiers at which the next session of this client is to
     /// begin: a broker that keeps the session may still hold the ones before.
     pub fn next_identifier(&self) -> u16 {

@@ -182,6 +182,13 @@ impl<E> Ring<E> {
         all.map(|one| (one.id, &one.entry))
     }
 
+    /// The youngest entry of which this is true.
+    pub(crate) fn last(&self, is_one: impl Fn(&E) -> bool) -> Option<&E> {
+        let all = self.entries.iter().filter_map(Slot::taken);
+        let found = all.filter(|one| is_one(&one.entry));
+        found.max_by_key(|one| one.number).map(|one| &one.entry)
+    }
+
     /// As [`Ring::iter`].
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (PacketId, &mut E)> {
         let all = self.entries.iter_mut().filter_map(Slot::taken_mut);

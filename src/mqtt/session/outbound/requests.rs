@@ -61,6 +61,14 @@ impl<T> Outbound<T> {
         }
     }
 
+    /// Whether the youngest request for this filter is a SUBSCRIBE; `None` if none is under way.
+    pub(in crate::mqtt::session) fn asks_for(&self, filter: &str) -> Option<bool> {
+        let has_filter = |entry: &Entry<T>| entry.filters().any(|one| one == filter);
+        let waiting = self.waiting.iter().filter(|entry| has_filter(entry));
+        let youngest = waiting.last().or_else(|| self.ring.last(has_filter))?;
+        Some(matches!(youngest.body, Body::Subscribe(_)))
+    }
+
     /// The packet of the request under this identifier was answered. The request is done, or its next packet waits ahead
     /// of every other command. A request that has overtaken the rest of an older one is made once more, behind that.
     pub(in crate::mqtt::session) fn handle_request_answered(
