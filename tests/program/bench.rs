@@ -178,6 +178,30 @@ fn the_result_has_the_documented_fields_and_sensible_values() {
     assert!(number(&report["peak_rss_bytes"]) > 1e6, "{done}");
 }
 
+/// A message takes time while it is outstanding, and the threads have so many outstanding at most. At least half of the
+/// messages took as long as the median says, so it is at most twice as long as they would have taken all together.
+#[test]
+fn half_of_the_messages_took_no_longer_than_those_outstanding_allow() {
+    const MESSAGES: f64 = 20_000.0;
+    const OUTSTANDING: f64 = 128.0;
+    let broker = Mosquitto::start_fast();
+    for (threads, payload) in [(1, "64"), (4, "64"), (4, "2000")] {
+        let (messages, count) = (MESSAGES.to_string(), threads.to_string());
+        let more = ["--messages", &messages, "--threads", &count];
+        let done = json(&broker, &more)
+            .args(["--window", "50", "--payload-size", payload])
+            .run();
+        let report = expect_all(&done, MESSAGES as u64);
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let outstanding = OUTSTANDING * f64::from(threads);
+        let share = number(&report["seconds"]) * outstanding / MESSAGES * 1e6;
+        let median = number(&report["latency_us"]["p50"]);
+        // The histogram keeps three digits.
+        assert!(median < 2.0 * share * 1.002, "{share}: {done}");
+        assert!(median > 0.0, "{done}");
+    }
+}
+
 #[test]
 fn people_get_lines_and_no_bar_where_there_is_no_terminal() {
     let broker = Mosquitto::start_fast();

@@ -103,6 +103,7 @@ pub(crate) fn run(
             interrupt: Arc::clone(interrupt),
             outstanding: settings.outstanding() as u64,
             on_their_way: waits.then_some(on_their_way),
+            times_each: waits || settings.pushes_slowly(),
         }),
         settings: settings.clone(),
         patience,

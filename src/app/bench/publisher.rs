@@ -1,9 +1,13 @@
 //! \[0\] The threads that publish, and the times that they take.
 //!
 //! An asynchronous publisher has two batches, each with a half of its outstanding messages, and waits for one while
-//! the other is on its way, so that one wake-up brings many messages. The batch's callback, which the loop's thread
-//! runs, takes the time of each message. A synchronous publisher waits for each ticket. Both wait for a receiver that
-//! is too far behind, and both write their times into the histogram themselves: the loop's thread has enough to do.
+//! the other is on its way, so that one wake-up brings many messages. A synchronous publisher waits for each ticket.
+//! Both wait for a receiver that is too far behind, and both write their times into the histogram themselves: the
+//! loop's thread has enough to do.
+//!
+//! An asynchronous publisher reads the clock once for a few messages that it pushes in a row, before the first of them.
+//! The batch's callback, which the loop's thread runs, reads it once for the messages that are told together, after all
+//! of them were acknowledged. So no message took longer than it is said to.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -30,6 +34,8 @@ pub(super) struct BenchShared {
     /// Takes one item for each message that is on its way to the receiver, and makes the publishers wait when there
     /// are too many. `None` where nothing is received.
     pub(super) on_their_way: Option<Sender<()>>,
+    /// Whether an asynchronous publisher reads the clock for each message.
+    pub(super) times_each: bool,
 }
 
 impl BenchShared {
@@ -129,9 +135,9 @@ impl Tally {
         self.has_problem.store(true, Ordering::SeqCst);
     }
 
-    /// A message was acknowledged. Its time comes later.
-    pub(super) fn was_acknowledged(&self) {
-        self.acknowledged.0.fetch_add(1, Ordering::Relaxed);
+    /// So many messages were acknowledged. Their times come later.
+    pub(super) fn were_acknowledged(&self, count: u64) {
+        self.acknowledged.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A message was not delivered.
@@ -153,47 +159,59 @@ impl Tally {
     /// Takes the times of messages that have ended into the histogram.
     fn record(&self, times: impl IntoIterator<Item = u64>) {
         let mut latencies = lock(&self.latencies);
-        for took in times {
-            latencies.saturating_record(took);
+        let mut times = times.into_iter().peekable();
+        while let Some(took) = times.next() {
+            // Messages that began and ended together took equally long.
+            let others = std::iter::from_fn(|| times.next_if_eq(&took)).count();
+            latencies.saturating_record_n(took, 1 + others as u64);
         }
     }
 }
+
+/// So many messages that a publisher pushes in a row begin with one reading of the clock at most.
+const TOGETHER: usize = 16;
 
 /// Messages of an asynchronous publisher that are waited for together, again and again.
 struct Round {
     batch: Batch,
     times: Arc<Times>,
-    /// Messages whose times are in the histogram.
-    recorded: u64,
+    /// When each message began whose time is not in the histogram.
+    begins: Vec<u64>,
 }
 
-/// The times of a round's messages, each in the place of its number. The publisher writes when it calls, the loop's
-/// thread writes over it how long the message took. The command queue and the batch order the two.
+/// When a round's messages ended, each in the place of its number. The loop's thread writes it before the batch counts
+/// the message.
 struct Times {
-    begin: Instant,
-    /// Nanoseconds. A power of two of them: dividing would take the loop longer than the rest.
-    each: Box<[AtomicU64]>,
+    /// All times are in nanoseconds since then.
+    zero: Instant,
+    /// A power of two of them: dividing would take the loop longer than the rest.
+    ends: Box<[AtomicU64]>,
 }
 
-/// In place of the time of a message that was not delivered.
+/// In place of the end of a message that was not delivered.
 const UNDELIVERED: u64 = u64::MAX;
 
 impl Round {
     /// A round of so many messages.
     fn new(shared: &Arc<BenchShared>, size: u64) -> Self {
         let times = Arc::new(Times {
-            begin: Instant::now(),
-            each: (0..size.next_power_of_two())
+            zero: Instant::now(),
+            ends: (0..size.next_power_of_two())
                 .map(|_| AtomicU64::new(0))
                 .collect(),
         });
         let (shared, own) = (Arc::clone(shared), Arc::clone(&times));
         let ended = move |ends: &[(u64, Outcome)]| {
+            let now = own.now();
+            let mut delivered = 0;
             for (number, outcome) in ends {
-                own.ended(*number, outcome.is_delivered());
                 match outcome.is_delivered() {
-                    true => shared.tally.was_acknowledged(),
+                    true => {
+                        own.end(*number).store(now, Ordering::Relaxed);
+                        delivered += 1;
+                    }
                     false => {
+                        own.end(*number).store(UNDELIVERED, Ordering::Relaxed);
                         // A thread that waits for its round must not wait for ever, offline perhaps, once the run has
                         // failed.
                         shared.tally.was_not_delivered(outcome);
@@ -201,45 +219,47 @@ impl Round {
                     }
                 }
             }
+            shared.tally.were_acknowledged(delivered);
         };
         Round {
             batch: Batch::with_callback(ended),
             times,
-            recorded: 0,
+            begins: Vec::with_capacity(size as usize),
         }
+    }
+
+    /// The next message is about to be pushed. Reads the clock `anew`, or once for a few messages.
+    fn begin(&mut self, anew: bool) {
+        let begin = match self.begins.last() {
+            Some(last) if !anew && !self.begins.len().is_multiple_of(TOGETHER) => *last,
+            _ => self.times.now(),
+        };
+        self.begins.push(begin);
     }
 
     /// Waits until its messages have ended. Every message ends, whatever happens: this returns.
     fn wait(&mut self, tally: &Tally) {
         // The callback has told of those that were not delivered.
         let _ = self.batch.wait();
-        let ended = self.recorded..self.batch.pushed();
-        self.recorded = ended.end;
-        let times = ended.map(|number| self.times.place(number).load(Ordering::Relaxed));
-        tally.record(times.filter(|took| *took != UNDELIVERED));
+        let first = self.batch.pushed() - self.begins.len() as u64;
+        let times = (first..).zip(&self.begins).filter_map(|(number, begin)| {
+            match self.times.end(number).load(Ordering::Relaxed) {
+                UNDELIVERED => None,
+                end => Some(end.saturating_sub(*begin)),
+            }
+        });
+        tally.record(times);
+        self.begins.clear();
     }
 }
 
 impl Times {
-    fn called(&self, number: u64) {
-        self.place(number).store(self.now(), Ordering::Relaxed);
-    }
-
-    fn ended(&self, number: u64, delivered: bool) {
-        let place = self.place(number);
-        let took = match delivered {
-            true => self.now().saturating_sub(place.load(Ordering::Relaxed)),
-            false => UNDELIVERED,
-        };
-        place.store(took, Ordering::Relaxed);
-    }
-
-    fn place(&self, number: u64) -> &AtomicU64 {
-        &self.each[number as usize & (self.each.len() - 1)]
+    fn end(&self, number: u64) -> &AtomicU64 {
+        &self.ends[number as usize & (self.ends.len() - 1)]
     }
 
     fn now(&self) -> u64 {
-        nanoseconds(self.begin.elapsed())
+        nanoseconds(self.zero.elapsed())
     }
 }
 
@@ -273,10 +293,11 @@ fn push(shared: &BenchShared, round: &mut Round, thread: usize, number: u64) -> 
     if shared.is_over() {
         return false;
     }
-    round.times.called(round.batch.pushed());
+    round.begin(shared.times_each);
     let message = shared.plan.message(thread, number);
     let published = shared.handle.publish_in(message, &mut round.batch);
     if let Err(rejected) = &published {
+        round.begins.pop();
         shared.tally.note(|| rejected.to_string());
         shared.end();
     }
@@ -298,7 +319,7 @@ pub(super) fn publish_sync(shared: &Arc<BenchShared>, thread: usize) {
                 let took = nanoseconds(begin.elapsed());
                 match outcome.is_delivered() {
                     true => {
-                        shared.tally.was_acknowledged();
+                        shared.tally.were_acknowledged(1);
                         shared.tally.record([took]);
                     }
                     false => shared.tally.was_not_delivered(&outcome),
@@ -318,4 +339,76 @@ fn nanoseconds(time: Duration) -> u64 {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_connection_sharing::options::Options;
+    use mqtt_connection_sharing::{Agent, Client};
+
+    use super::*;
+    use crate::app::tests::bench_settings;
+
+    fn shared() -> (Agent, Arc<BenchShared>) {
+        let (agent, handle) = Client::new(Options::new("localhost", "me")).unwrap().open();
+        let shared = BenchShared {
+            handle,
+            plan: Plan::of_bench(&bench_settings()),
+            tally: Arc::new(Tally::new().unwrap()),
+            interrupt: Arc::default(),
+            outstanding: 1_000,
+            on_their_way: None,
+            times_each: false,
+        };
+        (agent, Arc::new(shared))
+    }
+
+    #[test]
+    fn a_few_messages_in_a_row_begin_with_one_reading_of_the_clock_before_the_first_of_them() {
+        let (_agent, shared) = shared();
+        let mut round = Round::new(&shared, 100);
+        let mut before = Vec::new();
+        for number in 0..40 {
+            // A clock that shows other times is needed to tell readings apart.
+            let last = round.begins.last().copied().unwrap_or(0);
+            while round.times.now() <= last {}
+            before.push(round.times.now());
+            round.begin(number == 20);
+        }
+        for (begin, number) in round.begins.iter().zip(0..) {
+            let (first, next) = match number {
+                0..16 => (0, 16),
+                16..20 => (16, 20),
+                20..32 => (20, 32),
+                _ => (32, 40),
+            };
+            assert_eq!(*begin, round.begins[first]);
+            assert!(*begin >= before[first] && *begin <= before[first + 1]);
+            assert!(before.get(next).is_none_or(|then| begin < then));
+        }
+    }
+
+    #[test]
+    fn equal_times_are_counted_one_by_one() {
+        let tally = Tally::new().unwrap();
+        tally.record([5, 5, 7, 5]);
+        tally.record([]);
+        let latencies = tally.latencies();
+        assert_eq!((latencies.len(), latencies.count_at(5)), (4, 3));
+        assert_eq!(latencies.max(), 7);
+    }
+
+    #[test]
+    fn messages_that_are_not_delivered_have_no_time() {
+        let (agent, shared) = shared();
+        let mut round = Round::new(&shared, 3);
+        assert!((0..3).all(|number| push(&shared, &mut round, 0, number)));
+        drop(agent);
+        round.wait(&shared.tally);
+        assert!(!push(&shared, &mut round, 0, 3), "the run has failed");
+        round.wait(&shared.tally);
+        assert_eq!(shared.tally.acknowledged(), 0);
+        assert!(shared.tally.latencies().is_empty());
+        assert!(shared.tally.problem().is_some());
+    }
 }

@@ -43,6 +43,9 @@ const LARGEST_USUAL_WINDOW: u16 = 1000;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
+/// Making a payload of more bytes takes longer than publishing it.
+const LARGE_PAYLOAD: usize = 1024;
+
 /// Letters of the run's word in a topic: enough to tell runs apart, and so few that a message with a payload of the
 /// usual size is a small one for the library, which its publisher encodes.
 const RUN_IN_TOPICS: usize = 7;
@@ -61,6 +64,13 @@ impl BenchSettings {
         let share = (2 * usize::from(self.window)).div_ceil(threads);
         let in_memory = MOST_WAITING / self.payload_size.max(1) / threads;
         share.max(LEAST_OUTSTANDING).min(in_memory).max(1)
+    }
+
+    /// Whether messages that a thread pushes in a row do not follow each other at once: it makes a large payload for
+    /// each, or all that the threads have outstanding is more than the command queue has room for.
+    pub(crate) fn pushes_slowly(&self) -> bool {
+        let outstanding = self.threads.saturating_mul(self.outstanding());
+        self.payload_size > LARGE_PAYLOAD || outstanding > self.command_queue()
     }
 
     /// How many messages of QoS 1 and 2 may be published and not received at one time.

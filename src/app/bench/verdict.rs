@@ -249,7 +249,7 @@ mod tests {
             ..bench_settings()
         };
         let tally = Tally::new().unwrap();
-        (0..acknowledged).for_each(|_| tally.was_acknowledged());
+        tally.were_acknowledged(acknowledged);
         let outcome = Outcome::PerhapsDelivered(reason);
         tally.was_not_delivered(&outcome);
         let seen = Evidence {
@@ -332,7 +332,7 @@ mod tests {
             ..bench_settings()
         };
         let tally = Tally::new().unwrap();
-        (0..3).for_each(|_| tally.was_acknowledged());
+        tally.were_acknowledged(3);
         let received = ReceivedCounts {
             distinct: came,
             ..ReceivedCounts::default()
