@@ -102,6 +102,7 @@ pub(crate) fn run(
             tally: Arc::clone(&tally),
             interrupt: Arc::clone(interrupt),
             outstanding: settings.outstanding() as u64,
+            rounds: settings.rounds() as u64,
             on_their_way: waits.then_some(on_their_way),
             times_each: waits || settings.pushes_slowly(),
         }),

@@ -1,9 +1,9 @@
 //! \[0\] The threads that publish, and the times that they take.
 //!
-//! An asynchronous publisher has two batches, each with a half of its outstanding messages, and waits for one while
-//! the other is on its way, so that one wake-up brings many messages. A synchronous publisher waits for each ticket.
-//! Both wait for a receiver that is too far behind, and both write their times into the histogram themselves: the
-//! loop's thread has enough to do.
+//! An asynchronous publisher waits for all its outstanding messages together, so that one wake-up brings many. Where
+//! there are few publishers it has two batches, each with a half of them, and waits for one while the other is on its
+//! way. A synchronous publisher waits for each ticket. Both wait for a receiver that is too far behind, and both write
+//! their times into the histogram themselves: the loop's thread has enough to do.
 //!
 //! An asynchronous publisher reads the clock once for a few messages that it pushes in a row, before the first of them.
 //! The batch's callback, which the loop's thread runs, reads it once for the messages that are told together, after all
@@ -31,6 +31,8 @@ pub(super) struct BenchShared {
     pub(super) interrupt: Arc<Interrupt>,
     /// Messages of its own that a thread may have outstanding.
     pub(super) outstanding: u64,
+    /// An asynchronous publisher waits for them in so many rounds.
+    pub(super) rounds: u64,
     /// Takes one item for each message that is on its way to the receiver, and makes the publishers wait when there
     /// are too many. `None` where nothing is received.
     pub(super) on_their_way: Option<Sender<()>>,
@@ -263,15 +265,14 @@ impl Times {
     }
 }
 
-/// Publishes without waiting, as long as it has not enough outstanding: while one round of messages is on
-/// its way the next one is pushed.
+/// Publishes without waiting, as long as it has not enough outstanding: while one round of messages, or the messages of
+/// other threads, are on their way the next one is pushed.
 pub(super) fn publish_async(shared: &Arc<BenchShared>, thread: usize) {
-    let size = (shared.outstanding / 2).max(1);
-    // With one message outstanding there is no other round.
-    let count = shared.outstanding.min(2) as usize;
-    let mut rounds: Vec<_> = (0..count).map(|_| Round::new(shared, size)).collect();
+    let size = shared.outstanding / shared.rounds;
+    let round = |_| Round::new(shared, size);
+    let mut rounds: Vec<_> = (0..shared.rounds).map(round).collect();
     let mut numbers = 0..shared.plan.count(thread);
-    for at in (0..count).cycle() {
+    for at in (0..rounds.len()).cycle() {
         let round = &mut rounds[at];
         round.wait(&shared.tally);
         let mut push = |number| push(shared, round, thread, number);
@@ -357,6 +358,7 @@ mod tests {
             tally: Arc::new(Tally::new().unwrap()),
             interrupt: Arc::default(),
             outstanding: 1_000,
+            rounds: 1,
             on_their_way: None,
             times_each: false,
         };

@@ -43,6 +43,9 @@ const LARGEST_USUAL_WINDOW: u16 = 1000;
 /// Bytes of payload that may wait in the command queue and for their acknowledgment.
 const MOST_WAITING: usize = 64 * 1024 * 1024;
 
+/// From so many threads on, each waits for all its messages at once.
+const MANY_THREADS: usize = 4;
+
 /// Making a payload of more bytes takes longer than publishing it.
 const LARGE_PAYLOAD: usize = 1024;
 
@@ -64,6 +67,16 @@ impl BenchSettings {
         let share = (2 * usize::from(self.window)).div_ceil(threads);
         let in_memory = MOST_WAITING / self.payload_size.max(1) / threads;
         share.max(LEAST_OUTSTANDING).min(in_memory).max(1)
+    }
+
+    /// In how many rounds an asynchronous thread waits for what it has outstanding. While one of many threads waits for
+    /// all of it, the others have one and a half times the window outstanding, and the thread is woken half as often. Of
+    /// few threads each keeps one half on its way while it waits for the other.
+    pub(crate) fn rounds(&self) -> usize {
+        match self.threads {
+            ..MANY_THREADS => self.outstanding().min(2),
+            _ => 1,
+        }
     }
 
     /// Whether messages that a thread pushes in a row do not follow each other at once: it makes a large payload for
