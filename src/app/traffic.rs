@@ -213,11 +213,10 @@ impl Plan {
                 payload
             }
             Kind::Numbers => {
-                let mut payload = Vec::with_capacity(self.payload_size);
-                if self.payload_size >= NUMBER {
-                    payload.extend_from_slice(&number.to_be_bytes());
+                let mut payload = vec![FILL; self.payload_size];
+                if let Some(begin) = payload.first_chunk_mut() {
+                    *begin = number.to_be_bytes();
                 }
-                payload.resize(self.payload_size, FILL);
                 payload
             }
         }
