@@ -170,12 +170,14 @@ impl Publish {
     /// Says what makes it impossible to send, if anything.
     ///
     /// # Errors
-    /// An invalid topic name, invalid properties, or a size that no packet can state.
+    /// An invalid topic name, invalid properties, a payload that is not the text that they say, or a size that no packet can
+    /// state.
     pub fn check(&self) -> Result<(), InvalidName> {
         check_topic(&self.topic)?;
         let mut properties = 0;
         if let Some(all) = &self.properties {
             all.check()?;
+            all.check_payload(&self.payload)?;
             properties = all.most_bytes();
         }
         if self.topic.len() + self.payload.len() + properties + 4 > MAX_REMAINING_LENGTH {

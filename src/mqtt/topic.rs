@@ -124,6 +124,9 @@ pub enum InvalidName {
     /// A will's payload longer than its two bytes of length in CONNECT can state.
     #[error("the payload of a will has at most 65,535 bytes [MQTT 3.1.1, 3.1.3.3]")]
     WillTooLarge,
+    /// A payload that is not UTF-8, with properties that call it text.
+    #[error("the payload is not UTF-8, and `payload_is_text` says that it is [MQTT 5, 3.3.2.3.2]")]
+    PayloadNotText,
 }
 
 /// The reason against a character.

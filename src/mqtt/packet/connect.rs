@@ -91,10 +91,11 @@ impl Will {
     /// Says what makes it impossible to send, if anything.
     ///
     /// # Errors
-    /// An invalid topic name, or a payload that CONNECT cannot carry.
+    /// An invalid topic name, invalid properties, or a payload that is not the text that they say or that CONNECT cannot carry.
     pub fn check(&self) -> Result<(), InvalidName> {
         check_topic(&self.topic)?;
         self.properties.message.check()?;
+        self.properties.message.check_payload(&self.payload)?;
         if self.payload.len() > Will::LARGEST_PAYLOAD {
             return Err(InvalidName::WillTooLarge);
         }

@@ -8,7 +8,8 @@ use crate::mqtt::topic::{InvalidName, check_string, check_topic};
 /// The additions of a publisher to its message. The server hands all of it on, in its order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MessageProperties {
-    /// Whether the payload is UTF-8 text [MQTT 5, 3.3.2.3.2].
+    /// Whether the payload is UTF-8 text [MQTT 5, 3.3.2.3.2]. A message whose payload is not is handed back. In a message that
+    /// came it is what the publisher wrote, and brokers need not check it.
     pub payload_is_text: bool,
     /// Seconds after which the server drops the message if it could not hand it on. In a message that came: the rest
     /// of them [MQTT 5, 3.3.2.3.3].
@@ -68,6 +69,14 @@ impl MessageProperties {
     /// The rule that a text breaks. [`InvalidName::TooLong`] for correlation data of more than 65,535 bytes.
     pub fn check(&self) -> Result<(), InvalidName> {
         self.check_fields().map_err(|(_, problem)| problem)
+    }
+
+    /// Says whether the payload is what they say.
+    pub(in crate::mqtt) fn check_payload(&self, payload: &[u8]) -> Result<(), InvalidName> {
+        match self.payload_is_text && std::str::from_utf8(payload).is_err() {
+            true => Err(InvalidName::PayloadNotText),
+            false => Ok(()),
+        }
     }
 
     /// As [`MessageProperties::check`], with the name of the field.

@@ -209,7 +209,8 @@ fn bad_topics_are_handed_back() {
 
 /// Bad properties are handed back with their message: wildcards [MQTT-3.3.2-14 send] and U+0000 in a response topic
 /// [MQTT-3.3.2-13], U+0000 in a content type [MQTT-3.3.2-19], or in the name or the value of a user property
-/// [MQTT-1.5.7-1] [MQTT-1.5.4-2 send], and texts that are too long for their length [MQTT-1.5.4-1 send].
+/// [MQTT-1.5.7-1] [MQTT-1.5.4-2 send], texts that are too long for their length, and a payload that is to be text and is not
+/// UTF-8 [MQTT-1.5.4-1 send].
 #[test]
 fn bad_properties_are_handed_back() {
     let mut broker = ScriptedBroker::bind();
@@ -231,6 +232,10 @@ fn bad_properties_are_handed_back() {
         correlation_data: Some(Bytes::from(vec![0; 65_536])),
         ..MessageProperties::default()
     };
+    let text = MessageProperties {
+        payload_is_text: true,
+        ..MessageProperties::default()
+    };
     for properties in [
         response("+"),
         response("a/#"),
@@ -244,9 +249,10 @@ fn bad_properties_are_handed_back() {
         pair(&too_long, ""),
         pair("a", &too_long),
         data,
+        text,
     ] {
         for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
-            let publish = Publish::new("a", qos, "x").with_properties(properties.clone());
+            let publish = Publish::new("a", qos, &b"\xff"[..]).with_properties(properties.clone());
             let rejected = running.handle().publish(publish).expect_err("a rejection");
             let is_invalid = matches!(rejected.reason, RejectReason::Invalid { .. });
             assert!(is_invalid, "{:?}", rejected.reason);
@@ -313,7 +319,7 @@ fn texts_of_connect_are_well_formed_utf_8() {
 
 /// Text that CONNECT cannot carry is no setting: U+0000 [MQTT-1.5.4-2 send] in the client identifier [MQTT-3.1.3-4], in the
 /// topic of the will [MQTT-3.1.3-11] or in its properties, in the user name [MQTT-3.1.3-12], and in a user property
-/// [MQTT-1.5.7-1].
+/// [MQTT-1.5.7-1]. Nor is a payload of the will that is to be text and is not UTF-8 [MQTT-1.5.4-1 send].
 #[test]
 fn texts_that_connect_cannot_carry_are_refused() {
     type Change = fn(&mut Options);
@@ -322,11 +328,17 @@ fn texts_that_connect_cannot_carry_are_refused() {
         will.properties.message.content_type = Some("a\0".into());
         o.last_will = Some(will);
     };
-    let changes: [Change; 7] = [
+    let no_text = |o: &mut Options| {
+        let mut will = Will::new("w", QoS::AtMostOnce, &b"\xff"[..]);
+        will.properties.message.payload_is_text = true;
+        o.last_will = Some(will);
+    };
+    let changes: [Change; 8] = [
         |o| o.client_id = "a\0".into(),
         |o| o.last_will = Some(Will::new("a\0", QoS::AtMostOnce, "x")),
         |o| o.last_will = Some(Will::new("a/+", QoS::AtMostOnce, "x")),
         will,
+        no_text,
         |o| o.credentials = crate::connect::credentials("a\0", "x"),
         |o| o.version5.user_properties = vec![("a\0".into(), String::new())],
         |o| o.version5.user_properties = vec![("a".into(), "\0".into())],
