@@ -88,7 +88,7 @@ pub enum InvalidName {
     #[error("it is empty [MQTT-4.7.3-1]")]
     Empty,
     /// A string longer than its length field of 16 bits can state.
-    #[error("it is longer than 65,535 bytes [MQTT-4.7.3-3]")]
+    #[error("it is longer than 65,535 bytes, the most that its two bytes of length can state")]
     TooLong,
     /// A character that no string may have, U+0000, or that none should have: the other control characters, U+0001
     /// to U+001F and U+007F to U+009F, and those that Unicode calls non-characters, such as U+FFFE. A server may
