@@ -170,7 +170,7 @@
 //!   [`Handle::request_async`] have any number of them under way; [`Message::response`] is the other side.
 //!   [`NoResponse`] tells apart why there is none.
 //! - **Subscriptions.** [`Filter::with_options`] says whether own messages come, and which retained ones
-//!   ([`SubscribeOptions`]). A subscription that is renewed asks for no retained messages that it had.
+//!   ([`SubscribeOptions`]). A subscription that is renewed asks for retained messages only where the broker has lost it.
 //! - **The broker's limits.** [`Handle::negotiated`] has them. A message or filter beyond one is not sent
 //!   ([`Reason::BrokerLimit`]). The broker also says how many messages it takes at one time (receive maximum): further ones
 //!   wait, and SUBSCRIBE, UNSUBSCRIBE and PING pass them.
@@ -196,6 +196,21 @@
 //! - Properties and options of MQTT 5 are left out on a connection of MQTT 3.1.1, and nothing is refused because of them,
 //!   unless no version could send them. A request is refused at once ([`RejectReason::NeedsVersion5`]).
 //! - Enhanced authentication (AUTH) is not there. A broker that asks for it is told so and left.
+//!
+//! # Filters that overlap
+//!
+//! To the broker all threads are one client. No message of MQTT 3.1.1 says for which subscription it comes, so the loop hands
+//! each one to every inbox with a filter that matches its topic, once.
+//!
+//! - A broker may send a message once for each filter that matches it [MQTT-3.3.5-1]. With `rooms/#` in one inbox and
+//!   `rooms/+` in another one, each of them may get it twice, also with QoS 2. Mosquitto does so with MQTT 5, and sends it
+//!   once with MQTT 3.1.1.
+//! - An inbox with `jobs/#` also gets the messages of `$share/workers/jobs/#` on the same connection. The inbox of the
+//!   shared subscription gets all that comes for `jobs/#`, also what another client of its group has. Use another client
+//!   identifier, and so another loop, for one of the two.
+//! - With MQTT 5 a thread can tell. Where each filter has an [`identifier`](SubscribeOptions::identifier) of its own,
+//!   [`Received::subscription_identifiers`] says for which of them a message came, and a thread passes over what came for
+//!   those of others.
 //!
 //! # Messages before their subscription
 //!

@@ -1,11 +1,14 @@
 //! Verdicts on subscriptions and their options.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::party::{Party, SOON, code, message, texts};
 use crate::peers::Peer;
-use mqtt_connection_sharing::{Filter, MessageProperties, QoS, RetainHandling, SubscribeOptions};
+use mqtt_connection_sharing::{
+    Filter, Message, MessageProperties, QoS, RetainHandling, SubscribeOptions,
+};
 
 fn filter(name: &str, options: SubscribeOptions) -> Filter {
     Filter::new(name, QoS::AtLeastOnce).with_options(options)
@@ -119,6 +122,33 @@ pub fn identifier(peer: &Peer) -> String {
         Some(numbers) if numbers.is_empty() => "none".to_owned(),
         Some(numbers) => numbers,
         None => "no message".to_owned(),
+    }
+}
+
+/// One message for two filters. A broker sends it once, or once for each; either way a thread can tell which is its own.
+pub fn overlapping(peer: &Peer) -> String {
+    let party = Party::join(peer.options("overlapping"));
+    for (number, name) in [(1, "overlapping/#"), (2, "overlapping/+")] {
+        let options = SubscribeOptions {
+            identifier: NonZeroU32::new(number),
+            ..SubscribeOptions::default()
+        };
+        let granted = party.ask(filter(name, options));
+        assert!(granted.is_delivered(), "{granted}");
+    }
+    party.subscribe("mark");
+    party.publish("overlapping/1", "x");
+    let came = party.until_mark(&party, "mark", QoS::AtLeastOnce);
+    party.leave();
+    let numbers = |message: &Arc<Message>| {
+        let received = message.received();
+        received.map(|received| received.subscription_identifiers.clone())
+    };
+    let mut all: Vec<_> = came.iter().flat_map(numbers).flatten().collect();
+    all.sort_unstable();
+    match all[..] {
+        [1, 2] => "told apart".to_owned(),
+        _ => format!("{} copies, for {all:?}", came.len()),
     }
 }
 

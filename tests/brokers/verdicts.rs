@@ -79,6 +79,11 @@ pub const ALL: &[Verdict] = &[
         subscriptions::handling,
     ),
     verdict("subscription identifier", "7", subscriptions::identifier),
+    verdict(
+        "overlapping filters",
+        "told apart",
+        subscriptions::overlapping,
+    ),
     verdict("shared subscription", "each to one", subscriptions::shared),
     verdict("will", "whole", wills::whole),
     verdict("will with a delay", "published", wills::delayed),

@@ -26,7 +26,8 @@ impl Handle {
     /// lost on a loop that subscribes before it runs.
     ///
     /// The broker answers with the retained messages that match. They reach each inbox with a matching filter, also one
-    /// that has them already: [`Message::retain`](crate::Message::retain) tells them from new ones.
+    /// that has them already: [`Message::retain`](crate::Message::retain) tells them from new ones. Where filters of
+    /// several inboxes overlap, a message may come [more than once](crate#filters-that-overlap).
     ///
     /// # Errors
     /// The filters are handed back when one is invalid or beyond the broker's limits, when there is
