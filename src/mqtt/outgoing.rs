@@ -222,11 +222,20 @@ impl Outgoing {
         }
     }
 
-    /// Seconds that are left of its expiry, at least 1. It may be sent again after its expiry [MQTT-4.3.3-7].
+    /// Seconds that are left of its expiry, at least 1. It may be sent again after its expiry [MQTT-4.3.3-7]. They are never
+    /// more than it was given: the loop's time may be a moment behind that of the thread that pushed it.
     pub(super) fn expiry(&self, now: Instant) -> Option<u32> {
-        let left = self.expires()?.saturating_duration_since(now);
+        let Storage::Large(publish, Some(expires)) = &self.0 else {
+            return None;
+        };
+        let left = expires.saturating_duration_since(now);
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1))
+        let given = publish.properties()?.expiry?;
+        Some(
+            u32::try_from(seconds)
+                .map_or(given, |left| left.min(given))
+                .max(1),
+        )
     }
 
     /// Quality of service.
@@ -341,6 +350,32 @@ mod tests {
             prop_assert_eq!(outgoing.topic(), &*publish.topic);
             prop_assert_eq!(outgoing.size(), publish.topic.len() + publish.payload.len());
             prop_assert_eq!(Publish::from(outgoing), publish);
+        }
+    }
+
+    #[test]
+    fn a_message_is_not_sent_with_more_seconds_than_it_was_given() {
+        let now = Instant::now();
+        for (waited, left) in [
+            (-1_i64, 5),
+            (0, 5),
+            (1, 5),
+            (1_000, 4),
+            (4_999, 1),
+            (9_000, 1),
+        ] {
+            let properties = MessageProperties {
+                expiry: Some(5),
+                ..MessageProperties::default()
+            };
+            let publish = Publish::new("t", QoS::AtLeastOnce, "x").with_properties(properties);
+            let moment = Duration::from_millis(waited.unsigned_abs());
+            let (pushed, sent) = match waited < 0 {
+                true => (now + moment, now),
+                false => (now, now + moment),
+            };
+            let outgoing = Outgoing::pushed(publish, pushed);
+            assert_eq!(outgoing.expiry(sent), Some(left), "{waited}");
         }
     }
 
