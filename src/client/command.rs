@@ -57,6 +57,8 @@ pub(crate) enum Request {
 pub(crate) struct Asking {
     pub(crate) publish: Publish,
     pub(crate) state: Arc<ResponseState>,
+    /// When the thread made it: an expiry of its own counts from here.
+    pub(crate) pushed: Instant,
     /// There must be a response by then.
     pub(crate) deadline: Instant,
 }

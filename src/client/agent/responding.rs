@@ -19,6 +19,7 @@ impl Agent {
         let Asking {
             publish,
             state,
+            pushed,
             deadline,
         } = asking;
         // The thread may have given up just now.
@@ -43,8 +44,12 @@ impl Agent {
             return;
         }
         let correlation = self.fanout.responses().open(state, deadline);
+        let expiry_begins = match publish.properties().and_then(|all| all.expiry) {
+            Some(_) => pushed,
+            None => now,
+        };
         let request = publish.into_request(topic, correlation, expiry(deadline - now));
-        let outgoing = Outgoing::pushed(request, now);
+        let outgoing = Outgoing::pushed(request, expiry_begins);
         self.session
             .publish(outgoing, Pending::Plain(completion), now);
     }
@@ -72,7 +77,46 @@ fn expiry(awaited: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::{client_with, memory_link};
     use super::*;
+    use crate::client::response::NoResponse;
+    use crate::mqtt::packet::{MessageProperties, Protocol, Publish, QoS};
+
+    /// As that of any other message.
+    #[test]
+    fn the_expiry_of_a_request_counts_from_when_it_was_pushed() {
+        const WAITED: u32 = 1_000;
+        for own in [1, 10_000] {
+            let client = client_with(|options| options.protocol = Protocol::V5);
+            let (mut agent, handle) = client.open();
+            let properties = MessageProperties {
+                expiry: Some(own),
+                ..MessageProperties::default()
+            };
+            let request = Publish::new("t", QoS::AtLeastOnce, "x").with_properties(properties);
+            let timeout = Duration::from_secs(100_000);
+            let pending = handle.start_request(request, timeout).unwrap();
+            let (link, peer) = memory_link();
+            let now = Instant::now() + Duration::from_secs(WAITED.into());
+            agent.greet(link, now + Duration::from_secs(60), now);
+            let connack = vec![0x20, 3, 0, 0, 0];
+            peer.lock().unwrap().to_read.push_back(connack);
+            agent.exchange(now);
+            agent.exchange(now);
+            let written = peer.lock().unwrap().written.concat();
+            if own < WAITED {
+                let expired = NoResponse::NeverSent(Reason::Expired);
+                assert_eq!(pending.outcome(), Some(Err(expired)));
+                continue;
+            }
+            let topic = written.windows(3).position(|bytes| bytes == [0, 1, b't']);
+            // Behind the topic, the identifier and the length of the properties.
+            let left = &written[topic.unwrap() + 6..][..5];
+            let seconds = u32::from_be_bytes(left[1..].try_into().unwrap());
+            assert_eq!(left[0], 2);
+            assert!((1..=own - WAITED).contains(&seconds), "{seconds}");
+        }
+    }
 
     /// With 0 the request would be over before it is sent.
     #[test]

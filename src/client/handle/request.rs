@@ -142,6 +142,7 @@ impl Handle {
             Ok(()) => Ok(Request::Ask(Box::new(Asking {
                 publish,
                 state,
+                pushed: now,
                 deadline,
             }))),
             Err(reason) => Err(Rejected {
