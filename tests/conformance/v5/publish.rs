@@ -206,26 +206,43 @@ fn dup_says_whether_a_packet_was_sent_before() {
     link.expect_bytes(b"\x32\x07\x00\x01a\x00\x01\x001");
     let second = running.send(QoS::ExactlyOnce, "a", "2");
     link.expect_bytes(b"\x34\x07\x00\x01a\x00\x02\x002");
+    let properties = MessageProperties {
+        content_type: Some("t".into()),
+        ..MessageProperties::default()
+    };
+    let typed = Publish::new("a", QoS::AtLeastOnce, "3").with_properties(properties);
+    let typed = running.handle().publish(typed).unwrap();
+    link.expect_bytes(b"\x32\x0b\x00\x01a\x00\x03\x04\x03\x00\x01t3");
     for round in 1..=3 {
         leave(&running, link);
         (link, _) = running.greet5(&mut broker, RESUMED5);
         link.expect_bytes(b"\x3a\x07\x00\x01a\x00\x01\x001");
         link.expect_bytes(b"\x3c\x07\x00\x01a\x00\x02\x002");
+        link.expect_bytes(b"\x3a\x0b\x00\x01a\x00\x03\x04\x03\x00\x01t3");
         // A message with DUP comes, and the same topic and payload go out as new ones.
         link.send(&message5(0x3a, "a", 1, b"", b"1"));
         link.expect_bytes(ack(0x40, 1));
         drop(running.send(QoS::AtMostOnce, "a", "1"));
         link.expect_bytes(b"\x30\x05\x00\x01a\x001");
         let third = running.send(QoS::AtLeastOnce, "a", "1");
-        let id = 2 + round;
+        let id = 3 + round;
         link.expect_bytes([b"\x32\x07\x00\x01a\x00", &[id][..], b"\x001"].concat());
         link.send(&ack(0x40, id.into()));
         assert_eq!(attempts(told(third)), 1);
         assert!(first.outcome().is_none() && second.outcome().is_none());
     }
-    link.send(&[ack5(0x40, 1, 0x10), ack5(0x50, 2, 0x10)].concat());
+    link.send(
+        &[
+            &ack5(0x40, 1, 0x10)[..],
+            &ack5(0x50, 2, 0x10),
+            &ack(0x40, 3),
+        ]
+        .concat(),
+    );
     link.expect_bytes(ack(0x62, 2));
     link.send(&ack(0x70, 2));
-    assert_eq!((attempts(told(first)), attempts(told(second))), (4, 4));
+    for ticket in [first, second, typed] {
+        assert_eq!(attempts(told(ticket)), 4);
+    }
     assert_eq!(running.terminate5(link), [b"\xe0\x00"]);
 }
