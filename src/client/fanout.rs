@@ -33,6 +33,8 @@ pub(crate) struct Fanout {
     queues: BTreeMap<InboxId, Queue>,
     /// The messages that not every inbox has.
     waiting: BTreeMap<DeliveryId, Undelivered>,
+    /// Inboxes that have accepted something that their threads cannot see yet.
+    ready: Vec<InboxId>,
     /// Inboxes with something aside.
     full: Vec<InboxId>,
     /// Inboxes whose messages count as accepted only once they are taken, or done.
@@ -83,6 +85,7 @@ impl Fanout {
         let fanout = Fanout {
             queues: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            ready: Vec::new(),
             full: Vec::new(),
             late: Vec::new(),
             orphans: Orphans::default(),
@@ -169,7 +172,8 @@ impl Fanout {
     }
 
     /// Delivers a message to every inbox that wants it, or to the default inbox. Returns whether it counts as accepted
-    /// and waits for none; otherwise [`Fanout::poll`] tells.
+    /// and waits for none; otherwise [`Fanout::poll`] tells. Its threads see it after [`Fanout::hand_over`], which has to
+    /// come before its acknowledgment is written.
     pub(crate) fn deliver(
         &mut self,
         subscriptions: &Subscriptions<InboxId>,
@@ -180,7 +184,10 @@ impl Fanout {
         let number = self.record_arrival(message, delivery);
         match self.deliver_matched(subscriptions, message, delivery, number, now) {
             Some(accepted) => accepted,
-            None => self.unmatched.put(message, delivery, number),
+            None => {
+                self.hand_over();
+                self.unmatched.put(message, delivery, number)
+            }
         }
     }
 
@@ -223,6 +230,7 @@ impl Fanout {
                 None => self.unmatched.keep(delivery, message),
             }
         }
+        self.hand_over();
     }
 
     /// Has inboxes that accept by hand take the place of those that were dropped. No inbox gets a message twice.
@@ -275,6 +283,8 @@ impl Fanout {
         let (mut is_wanted, mut inboxes, mut delaying) = (false, 0, 0);
         for inbox in &matched.subscribers {
             if *inbox == RESPONSES {
+                // A thread that has a response finds the messages that came before it.
+                self.hand_over();
                 self.responses.take(message);
                 is_wanted = true;
                 continue;
@@ -318,6 +328,7 @@ impl Fanout {
         }
         let filter = filter.to_owned();
         self.put(inbox, Item::SubscriptionRefused { filter }, None, now);
+        self.hand_over();
     }
 
     /// Returns `None` if there is no such inbox any more.
@@ -329,10 +340,13 @@ impl Fanout {
         now: Instant,
     ) -> Option<Put> {
         let queue = self.queues.get_mut(&inbox)?;
-        let had_aside = queue.has_aside();
+        let (had_aside, had_ready) = (queue.has_aside(), queue.has_ready());
         let put = queue.put(item, delivery, now);
         if !had_aside && queue.has_aside() {
             self.full.push(inbox);
+        }
+        if !had_ready && queue.has_ready() {
+            self.ready.push(inbox);
         }
         if queue.take_overflow() {
             self.overflows.push(inbox);
@@ -344,6 +358,22 @@ impl Fanout {
     fn pass_over(&self, inbox: InboxId) -> Option<Put> {
         self.queues.get(&inbox)?.count_dropped();
         Some(Put::Accepted)
+    }
+
+    /// Gives the threads the messages that were delivered since the last call.
+    #[inline]
+    pub(crate) fn hand_over(&mut self) {
+        if !self.ready.is_empty() {
+            self.hand_over_ready();
+        }
+    }
+
+    fn hand_over_ready(&mut self) {
+        for inbox in self.ready.drain(..) {
+            if let Some(queue) = self.queues.get_mut(&inbox) {
+                queue.hand_over();
+            }
+        }
     }
 
     /// Looks what was taken, offers again what waits aside, and does what is due by now.

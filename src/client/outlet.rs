@@ -252,11 +252,21 @@ impl Outlet {
         offer
     }
 
+    /// Puts items into the queue, which has room for them, and wakes the tasks that await them.
+    pub(crate) fn hand_over(&self, items: impl Iterator<Item = Item>) {
+        for item in items {
+            let sent = self.items.try_send(item);
+            // An inbox that was dropped meanwhile accepts all.
+            debug_assert!(!matches!(sent, Err(TrySendError::Full(_))));
+        }
+        self.tasks.wake_all();
+    }
+
     fn put(&self, item: Item) -> Offer {
         let message = number_of(&item);
         match self.items.try_send(item) {
             Ok(()) => {
-                self.record(message, |message, inbox| What::Offered { message, inbox });
+                self.record_offered(message);
                 Offer::Accepted
             }
             Err(TrySendError::Disconnected(_)) => Offer::Gone,
@@ -272,7 +282,7 @@ impl Outlet {
                     self.drop_oldest();
                     match self.items.try_send(item) {
                         Ok(()) => {
-                            self.record(message, |message, inbox| What::Offered { message, inbox });
+                            self.record_offered(message);
                             Offer::Accepted
                         }
                         Err(TrySendError::Disconnected(_)) => Offer::Accepted,
@@ -333,6 +343,12 @@ impl Outlet {
         self.flow.taken.load(Ordering::Acquire)
     }
 
+    /// For how many items the queue has room, or for more by now.
+    pub(crate) fn room(&self) -> usize {
+        let capacity = self.items.capacity().unwrap_or(0);
+        capacity.saturating_sub(self.items.len())
+    }
+
     /// How many items are in the queue.
     pub(crate) fn len(&self) -> usize {
         self.items.len()
@@ -356,6 +372,11 @@ impl Outlet {
 
     pub(crate) fn count_dropped(&self) {
         self.flow.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message goes into the queue.
+    pub(crate) fn record_offered(&self, number: u64) {
+        self.record(number, |message, inbox| What::Offered { message, inbox });
     }
 
     /// A message waits aside.

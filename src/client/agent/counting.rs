@@ -170,6 +170,40 @@ fn messages_that_wait_for_an_inbox_are_seen_with_their_bytes() {
     drop((agent, subscribed));
 }
 
+#[test]
+fn a_thread_that_is_told_of_an_acknowledgment_finds_the_messages_that_came_before_it() {
+    let (mut agent, handle, batch, peer) = connected(client(), 0);
+    let inbox = Arc::new(handle.inbox(10, WhenFull::WaitAside));
+    agent.take_urgent(Instant::now());
+    let filter = vec![Filter::new("t", QoS::AtLeastOnce)];
+    let subscribed = handle.subscribe(&inbox, filter).unwrap();
+    turn(&mut agent);
+    let suback = vec![0x90, 3, 0, 1, 1];
+    peer.lock().unwrap().to_read.push_back(suback);
+    turn(&mut agent);
+    assert!(subscribed.outcome().unwrap().is_delivered());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let look = || {
+        let (inbox, seen) = (Arc::clone(&inbox), Arc::clone(&seen));
+        move || seen.lock().unwrap().push(inbox.waiting())
+    };
+    let message = || Publish::new("t", QoS::AtLeastOnce, "x");
+    let alone = look();
+    handle.publish_then(message(), move |_| alone()).unwrap();
+    let together = look();
+    let mut other = Batch::with_callback(move |_| together());
+    handle.publish_in(message(), &mut other).unwrap();
+    turn(&mut agent);
+    let came = |id| vec![0x32, 6, 0, 1, b't', 0, id, b'x'];
+    let acknowledged = |id| vec![0x40, 2, 0, id];
+    let all = [came(1), acknowledged(2), came(2), acknowledged(3), came(3)];
+    peer.lock().unwrap().to_read.push_back(all.concat());
+    turn(&mut agent);
+    assert_eq!(*seen.lock().unwrap(), [1, 2]);
+    assert_eq!(inbox.waiting(), 3);
+    drop((agent, handle, batch, other));
+}
+
 /// Two messages leave at once, and one each half second after that.
 #[test]
 fn the_time_in_which_the_rate_holds_messages_back_counts_while_one_waits() {

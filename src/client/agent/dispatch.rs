@@ -175,8 +175,15 @@ impl Agent {
         self.meter.queued_most.raise(queued as u64);
     }
 
-    /// Handles what the session has to say.
+    /// Handles what the session has to say. Threads see the messages among it then.
     pub(super) fn handle_events(&mut self, now: Instant) -> bool {
+        let busy = self.handle_some_events(now);
+        self.fanout.hand_over();
+        busy
+    }
+
+    /// As [`Agent::handle_events`], but threads may see messages only after the next call, which has to follow.
+    pub(super) fn handle_some_events(&mut self, now: Instant) -> bool {
         let mut busy = false;
         self.record_packets();
         while let Some(event) = self.session.poll_event() {
@@ -190,6 +197,10 @@ impl Agent {
             );
             if !is_plain_end {
                 self.uncounted.count();
+            }
+            if !matches!(event, Event::Message { .. }) {
+                // A thread that learns of anything else finds the messages that came before it.
+                self.fanout.hand_over();
             }
             match event {
                 Event::Connected {

@@ -152,7 +152,7 @@ impl Agent {
             // A packet that is wrong only in its place shows its bytes, too.
             handled.map_err(|error| error.with_beginning(shown.bytes()))?;
             if self.session.events() >= EVENTS {
-                self.handle_events(now);
+                self.handle_some_events(now);
             }
             if self.session.in_flight() + portion <= in_flight {
                 return Ok(());

@@ -12,11 +12,19 @@ use crate::client::outlet::{Held, Item, Offer, Outlet, number_of};
 use crate::mqtt::packet::{Message, QoS};
 use crate::mqtt::session::DeliveryId;
 
+/// So many items are handed over together at most. A thread that got one after the other would take each at once and
+/// look for the next in vain, again and again.
+const TOGETHER: usize = 32;
+
 /// An inbox that has something aside for this long is slow.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Queue {
     outlet: Outlet,
+    /// Items that the inbox has accepted and its threads cannot see yet. It has room for them.
+    ready: Vec<Item>,
+    /// For so many, since the first of them came.
+    room: usize,
     aside: VecDeque<(Item, Option<DeliveryId>)>,
     /// Since when something is aside.
     since: Option<Instant>,
@@ -43,6 +51,8 @@ impl Queue {
     pub(super) fn new(outlet: Outlet) -> Self {
         Queue {
             outlet,
+            ready: Vec::new(),
+            room: 0,
             aside: VecDeque::new(),
             since: None,
             is_slow: false,
@@ -113,7 +123,7 @@ impl Queue {
     /// Gives the item back if there is no room.
     fn offer(&mut self, item: Item, delivery: Option<DeliveryId>) -> Result<Put, Item> {
         let is_by_hand = matches!(item, Item::ByHand(_));
-        match self.outlet.offer(item) {
+        match self.enter(item) {
             Offer::Full(item) => Err(item),
             // Also if the inbox is gone: a message that nobody took is not done. The loop hears of it next.
             _ if is_by_hand => Ok(Put::Waits { delays: true }),
@@ -122,6 +132,28 @@ impl Queue {
                 Ok(Put::Waits { delays: true })
             }
             _ => Ok(Put::Accepted),
+        }
+    }
+
+    /// Puts an item into the inbox, for its threads to see with the next ones.
+    fn enter(&mut self, item: Item) -> Offer {
+        if self.ready.is_empty() {
+            // Threads only make more room.
+            self.room = self.outlet.room().min(TOGETHER);
+        }
+        if self.ready.len() < self.room {
+            self.outlet.record_offered(number_of(&item));
+            self.ready.push(item);
+            return Offer::Accepted;
+        }
+        self.hand_over();
+        self.outlet.offer(item)
+    }
+
+    /// Gives the threads what they cannot see yet.
+    pub(super) fn hand_over(&mut self) {
+        if !self.ready.is_empty() {
+            self.outlet.hand_over(self.ready.drain(..));
         }
     }
 
@@ -164,6 +196,7 @@ impl Queue {
             self.since = None;
             self.is_slow = false;
         }
+        self.hand_over();
     }
 
     fn drain(&mut self, accepted: &mut impl FnMut(DeliveryId)) {
@@ -247,9 +280,14 @@ impl Queue {
         !self.aside.is_empty()
     }
 
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// How many items wait, in the queue, aside or in the hands of threads.
     pub(super) fn waiting(&self) -> usize {
-        (self.outlet.len() + self.aside.len()).max(self.undone.len())
+        let queued = self.outlet.len() + self.ready.len();
+        (queued + self.aside.len()).max(self.undone.len())
     }
 
     /// Whether its messages count as accepted only once they are taken, or done.
@@ -265,6 +303,7 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
+        self.hand_over();
         let rest = std::mem::take(&mut self.aside).into_iter();
         self.outlet.leave(rest.map(|(item, _)| item));
     }

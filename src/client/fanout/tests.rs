@@ -16,6 +16,7 @@ use crate::client::inbox::Inbox;
 use crate::client::inbox_error::InboxError;
 use crate::client::lane::{LaneSender, UrgentLane, urgent_lane};
 use crate::client::outlet::{Accept, InboxId, InboxPolicy, WhenFull};
+use crate::client::waiter::tests::Task;
 use crate::mqtt::packet::{Filter, Incoming, Message, QoS};
 use crate::mqtt::session::DeliveryId;
 use crate::mqtt::session::tests::Transcript;
@@ -68,8 +69,11 @@ impl Queues {
 
     fn deliver(&mut self, payload: &str, qos: QoS, delivery: Option<DeliveryId>) -> bool {
         let message = Arc::new(Message::new("t", qos, payload.to_owned()));
-        self.fanout
-            .deliver(&self.table, &message, delivery, self.now)
+        let accepted = self
+            .fanout
+            .deliver(&self.table, &message, delivery, self.now);
+        self.fanout.hand_over();
+        accepted
     }
 
     /// The deliveries that every inbox has by now and had not before.
@@ -391,6 +395,34 @@ fn row_02_a_full_queue_keeps_messages_aside_in_order_and_unacknowledged() {
     assert_eq!(queues.retry(), [third]);
     assert_eq!(payload(&inbox), "3");
     assert_eq!(inbox.try_recv(), Err(InboxError::Timeout));
+}
+
+#[test]
+fn what_comes_together_is_handed_over_together_and_wakes_a_task_once() {
+    let mut queues = Queues::new();
+    let inbox = queues.subscribed(ME, 70, WhenFull::WaitAside);
+    let task = Arc::<Task>::default();
+    let mut next = inbox.recv_async();
+    assert!(task.poll(&mut next).is_pending());
+    let mut deliver = |number: usize| {
+        let message = Message::new("t", QoS::AtMostOnce, number.to_string());
+        let fanout = &mut queues.fanout;
+        assert!(fanout.deliver(&queues.table, &Arc::new(message), None, queues.now));
+    };
+    (0..30).for_each(&mut deliver);
+    assert_eq!((inbox.waiting(), task.woken()), (0, 0));
+    (30..50).for_each(&mut deliver);
+    assert_eq!(inbox.waiting(), 33, "no more wait for the rest");
+    assert_eq!(task.woken(), 1);
+    // There is room for twenty of these.
+    (50..80).for_each(&mut deliver);
+    queues.fanout.hand_over();
+    assert_eq!((inbox.waiting(), task.woken()), (70, 1));
+    for number in 0..70 {
+        assert_eq!(payload(&inbox), number.to_string());
+    }
+    assert_eq!(inbox.try_recv(), Err(InboxError::Timeout));
+    assert_eq!(inbox.dropped(), 10);
 }
 
 #[test]

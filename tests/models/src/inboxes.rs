@@ -63,6 +63,26 @@ pub(crate) fn waits_aside() {
     receiving.join().unwrap();
 }
 
+/// Threads: the loop, which delivers one message, hands over as many as there is room for then, and ends; one that
+/// receives all of them.
+pub(crate) fn handed_over() {
+    let (sender, lane) = urgent_lane(Arc::default());
+    let (inbox, outlet) = Inbox::new(InboxId(0), 2, WhenFull::WaitAside.into(), sender, None);
+    let receiving = spawn(move || {
+        let received = std::iter::from_fn(|| inbox.recv().ok());
+        let numbered = received.zip(0..).map(|(message, number)| {
+            assert_eq!(message.0, number);
+        });
+        numbered.count()
+    });
+    assert!(matches!(outlet.offer(item(0)), Offer::Accepted));
+    let room = outlet.room();
+    outlet.hand_over((1..=room as u64).map(item));
+    drop(outlet);
+    assert_eq!(receiving.join().unwrap(), 1 + room);
+    drop(lane);
+}
+
 /// Threads: the loop, which delivers two messages and sleeps until both are taken; one that receives both.
 pub(crate) fn once_taken() {
     let bell = Arc::new(Doorbell::default());

@@ -58,6 +58,7 @@ pub(crate) const ALL: &[Model] = &[
     model("lane: an announced SUBSCRIBE", 3, lane_announces),
     model("lane: the loop ends", 3, lane_ends),
     model("inbox: a message waits aside", 3, inboxes::waits_aside),
+    model("inbox: as many as have room", 3, inboxes::handed_over),
     model("inbox: accepted once taken", 3, inboxes::once_taken),
     model("inbox: accepted by hand", 3, inbox_by_hand),
     model("inbox: the loop ends", 3, inboxes::ends),

@@ -191,6 +191,10 @@ impl<T> Sender<T> {
         })
     }
 
+    pub fn capacity(&self) -> Option<usize> {
+        Some(self.0.slots.len())
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
