@@ -36,6 +36,13 @@
 //! reaches it only through the socket, like any other broker. It speaks ALPN `mqtt` or none: a client that offers
 //! only other protocol names fails in the handshake.
 //!
+//! A test may see that it differs from other brokers:
+//!
+//! - With MQTT 5 it adds the user property `x-mqtt-client-id` to each message, behind those of the publisher.
+//! - It never says that nobody has subscribed to a topic (reason code 0x10). A request that nobody answers ends as
+//!   `NoResponse::TimedOut`, and with Mosquitto at once as `NoResponse::NoSubscribers`.
+//! - It sends a message once for each filter that matches, with MQTT 3.1.1 as well.
+//!
 //! Compiled with the cargo feature `local-broker`, some 110 crates. An application names it in its
 //! `[dev-dependencies]`.
 
