@@ -86,7 +86,7 @@ impl Handle {
             commands,
             lane,
             block_time: options.block_time,
-            limits: Arc::new(options.limits.clone()),
+            limits: Arc::new(options.limits.of_version(options.protocol)),
             unmatched,
             meter,
             watch,

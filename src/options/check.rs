@@ -59,15 +59,9 @@ impl Options {
             return wrong("the last will", problem.to_string(), "change it");
         }
         let will = self.last_will.as_ref();
-        let (expiry, aliases, received) = match self.protocol {
-            Protocol::V5 => {
-                let asked = &self.version5;
-                let expiry = (!self.clean_session).then_some(asked.session_expiry);
-                (expiry, Some(asked.topic_aliases), asked.receive_maximum)
-            }
-            Protocol::V3_1_1 => (None, None, None),
-        };
-        let limits = &self.limits;
+        let asked = &self.version5;
+        let expiry = (!self.clean_session).then_some(asked.session_expiry);
+        let limits = self.limits.of_version(self.protocol);
         for (what, result) in [
             (
                 "the session expiry",
@@ -75,24 +69,23 @@ impl Options {
             ),
             (
                 "the topic aliases",
-                aliases.map_or(Ok(()), |aliases| limits.check_topic_aliases(aliases)),
+                limits.check_topic_aliases(asked.topic_aliases),
             ),
             (
                 "the receive maximum",
-                received.map_or(Ok(()), |most| limits.check_receive_maximum(most)),
+                asked
+                    .receive_maximum
+                    .map_or(Ok(()), |most| limits.check_receive_maximum(most)),
             ),
             (
                 "the client identifier",
-                self.limits.check_client_id(&self.client_id),
+                limits.check_client_id(&self.client_id),
             ),
             (
                 "the last will",
-                will.map_or(Ok(()), |will| self.limits.check_will(will)),
+                will.map_or(Ok(()), |will| limits.check_will(will)),
             ),
-            (
-                "the keep alive",
-                self.limits.check_keep_alive(self.keep_alive),
-            ),
+            ("the keep alive", limits.check_keep_alive(self.keep_alive)),
         ] {
             if let Err(exceeded) = result {
                 return wrong(what, exceeded.to_string(), "change it");

@@ -9,6 +9,7 @@ use crate::support::running::{Running, options, told};
 use crate::support::scripted5::{ACCEPTED5, message5, options5, packet5, refusal5};
 use crate::support::{HANG, ScriptedBroker, wait_until};
 use mqtt_connection_sharing::error::Error;
+use mqtt_connection_sharing::limits::Limits;
 use mqtt_connection_sharing::{
     Client, ConnectionEvents, EventKind, Filter, MessageProperties, Publish, QoS, RejectReason,
     SubscribeOptions, WhenFull, Will,
@@ -183,6 +184,9 @@ fn a_connection_of_3_1_1_leaves_out_what_mqtt_5_adds() {
     will.properties.message = properties.clone();
     with_will.last_will = Some(will);
     with_will.version5.user_properties = vec![("a".to_owned(), "b".to_owned())];
+    with_will.version5.topic_aliases = 9;
+    // They allow neither this expiry nor a will delay, a subscription identifier, or so many aliases.
+    with_will.limits = Limits::aws_iot();
     let running = Running::start(with_will);
     let mut link = broker.accept();
     let connect = link.read_bytes();

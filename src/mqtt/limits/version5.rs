@@ -4,8 +4,26 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{Limit, LimitExceeded, Limits};
+use crate::mqtt::packet::Protocol;
 
 impl Limits {
+    /// Those that count on a connection of this version. One of MQTT 3.1.1 leaves out all that these here are about.
+    pub(crate) fn of_version(&self, protocol: Protocol) -> Limits {
+        let mqtt = Limits::mqtt();
+        match protocol {
+            Protocol::V5 => self.clone(),
+            Protocol::V3_1_1 => Limits {
+                message_expiry_seconds: mqtt.message_expiry_seconds,
+                session_expiry_seconds: mqtt.session_expiry_seconds,
+                topic_aliases: mqtt.topic_aliases,
+                receive_maximum: mqtt.receive_maximum,
+                subscription_identifiers: mqtt.subscription_identifiers,
+                will_delay: mqtt.will_delay,
+                ..self.clone()
+            },
+        }
+    }
+
     /// Checks the expiry of a message, in seconds.
     ///
     /// # Errors
