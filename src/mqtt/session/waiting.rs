@@ -174,6 +174,16 @@ impl<T> Waiting<T> {
         self.entries.iter()
     }
 
+    /// The requests, in order. The messages before the first of them are not looked at, as far as it is known where it stands.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &Entry<T>> {
+        let first = match self.requests {
+            0 => self.entries.len(),
+            _ => self.messages_first.min(self.entries.len()),
+        };
+        let entries = self.entries.range(first..);
+        entries.filter(|entry| entry.is_request())
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<T>> {
         self.entries.iter_mut()
     }
@@ -382,6 +392,22 @@ mod tests {
         let next = waiting.poll(&ring, false, &[], passing(false));
         assert!(next.is_some_and(|entry| entry.is_request()));
         assert_eq!(waiting.bytes(), (MANY - 1_000) * publish().message_bytes());
+    }
+
+    #[test]
+    fn no_message_is_looked_at_before_the_first_request() {
+        let mut waiting = Waiting::default();
+        (0..1_000).for_each(|_| waiting.push_back(publish()));
+        let looks_for = |waiting: &Waiting<u8>| {
+            let before = looks();
+            (waiting.requests().count(), looks() - before)
+        };
+        assert_eq!(looks_for(&waiting), (0, 0));
+        waiting.push_back(subscribe("a", false));
+        assert_eq!(waiting.first_request(), Some(1_000));
+        waiting.push_back(publish());
+        waiting.push_back(unsubscribe("a"));
+        assert_eq!(looks_for(&waiting), (2, 3));
     }
 
     /// The hint where the first request stands follows what is put in, and what goes.

@@ -64,7 +64,7 @@ impl<T> Outbound<T> {
     /// Whether the youngest request for this filter is a SUBSCRIBE; `None` if none is under way.
     pub(in crate::mqtt::session) fn asks_for(&self, filter: &str) -> Option<bool> {
         let has_filter = |entry: &Entry<T>| entry.filters().any(|one| one == filter);
-        let waiting = self.waiting.iter().filter(|entry| has_filter(entry));
+        let waiting = self.waiting.requests().filter(|entry| has_filter(entry));
         let youngest = waiting.last().or_else(|| self.ring.last(has_filter))?;
         Some(matches!(youngest.body, Body::Subscribe(_)))
     }
