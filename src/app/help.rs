@@ -131,7 +131,7 @@ Steps:
 What it leaves alone:
   It cleans no session that it has not made. Under a --client-id that has a session already it
   subscribes to nothing and acknowledges no message. A client that runs under that name loses its
-  connection, which the check says first.
+  connection, which the check says first. With --mqtt 5 such a session ends, which it says as well.
 
 Examples:
   A new thing of AWS IoT:
@@ -184,7 +184,8 @@ Messages:
 
 Session:
   Without --client-id the session is a clean one. With it the session is resumed and stays, so that
-  QoS 2 holds across lost links; what the broker keeps there for a subscriber is left alone.
+  QoS 2 holds across lost links; what the broker keeps there for a subscriber is left alone. With
+  --mqtt 5 each run begins a new session: what the broker has kept there is lost.
 
 Examples:
   One message, waiting for its acknowledgment:

@@ -201,16 +201,10 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         }
         Task::Sub => {
             keep_what_others_have(chosen, &mut options, made_up_id);
-            if options.protocol == Protocol::V5 && !options.clean_session {
-                notices.push(
-                    "MQTT 5 begins a new session with each program, so that messages that come between two runs \
-                     are lost; --mqtt 3.1.1 resumes it"
-                        .to_owned(),
-                );
-            }
             Job::Sub(subscribe(chosen, settings, made_up_id)?)
         }
     };
+    notices.extend(session_notice(task, &options, made_up_id));
     notices.extend(expiry_notice(chosen, &options));
     notices.extend(will_notice(chosen, &options));
     let pictures = pictures(chosen, settings);
@@ -440,6 +434,25 @@ fn bench(
 fn limit<R: Rule>(given: &Option<Given<R>>, of_broker: R::Value) -> R::Value {
     let given = given.as_ref().map(|given| given.value.clone());
     given.unwrap_or(of_broker)
+}
+
+/// A program that does not know the session of its identifier ends it [MQTT-3.2.2-4], whereas sub and pub resume that of
+/// MQTT 3.1.1. The check says so in its report.
+fn session_notice(task: Task, options: &Options, made_up_id: bool) -> Option<String> {
+    let is_ended = options.protocol == Protocol::V5 && !options.clean_session && !made_up_id;
+    let lost = match task {
+        Task::Sub => "messages that come between two runs are lost".to_owned(),
+        Task::Pub => format!(
+            "what the broker has kept for {:?} is lost, subscriptions and messages",
+            options.client_id
+        ),
+        Task::Demo | Task::Bench | Task::Check => return None,
+    };
+    is_ended.then(|| {
+        format!(
+            "MQTT 5 begins a new session with each program, so that {lost}; --mqtt 3.1.1 resumes it"
+        )
+    })
 }
 
 /// CONNECT of a clean session has no session expiry.

@@ -29,13 +29,46 @@ fn a_session_expiry_beside_a_clean_session_is_remarked_upon() {
     for args in [
         &[][..],
         &["--session-expiry=0"],
-        &[given, "--client-id=me"],
         &[given, "--clean-session=false"],
     ] {
         assert_eq!(told(args, &[]), [""; 0], "{args:?}");
     }
     let in_force = shown(&[&publish[..], &[given]].concat(), &[]);
     assert_eq!(in_force.notices, [notice("--session-expiry")]);
+}
+
+#[test]
+fn pub_and_sub_say_that_they_end_the_session_of_an_identifier() {
+    let told = |command: &[&str], args: &[&str]| {
+        let config = flags(&[command, &["--endpoint=a"], args].concat());
+        config.unwrap().notices
+    };
+    let (publish, subscribe) = (["pub", "--topic=b"], ["sub", "b"]);
+    let id = "--client-id=me";
+    assert_eq!(
+        told(&publish, &["--mqtt=5", id]),
+        [
+            "MQTT 5 begins a new session with each program, so that what the broker has kept for \"me\" is lost, \
+             subscriptions and messages; --mqtt 3.1.1 resumes it"
+        ]
+    );
+    assert_eq!(
+        told(&subscribe, &["--mqtt=5", id]),
+        [
+            "MQTT 5 begins a new session with each program, so that messages that come between two runs are lost; \
+             --mqtt 3.1.1 resumes it"
+        ]
+    );
+    for command in [publish, subscribe] {
+        for args in [
+            &[id][..],
+            &["--mqtt=5", id, "--clean-session"],
+            // Nobody knows the identifier.
+            &["--mqtt=5", "--clean-session=false"],
+        ] {
+            assert_eq!(told(&command, args), [""; 0], "{command:?} {args:?}");
+        }
+    }
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn a_will_delay_beyond_the_session_is_remarked_upon() {
             "a clean session ends with its connection, and --clean-session=false asks for another one"
         )
     );
-    let kept = "--client-id=me";
+    let kept = "--clean-session=false";
     for (expiry, expected) in [
         ("--session-expiry=9s", remark("raise --session-expiry")),
         ("--session-expiry=10s", Ok(Vec::new())),
