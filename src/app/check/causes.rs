@@ -13,6 +13,7 @@ use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{ClientCertificate, Outcome, Protocol, QoS, Reason, ReasonCode};
 
 use super::aws::Aws;
+use super::connected::is_interruption;
 use super::report::Cause;
 use crate::app::answers::{self, Attempted};
 
@@ -35,6 +36,8 @@ pub(super) enum FailureSeen<'a> {
     LostSubscribing(&'a Error),
     /// The connection was lost after PUBLISH, or PUBLISH was not acknowledged.
     LostPublishing(&'a Error),
+    /// The broker answered a message of QoS 2 as one of QoS 1.
+    AnsweredAsQos1,
     /// The message was acknowledged and did not come back.
     NoEcho,
     /// The second connection did not find the session.
@@ -73,14 +76,55 @@ fn named(error: &Error) -> Cause {
     cause(error.problem(), error.advice())
 }
 
+/// Whether the broker has said why it ends the connection: by a code of MQTT 5 that names a reason.
+fn is_explained(error: &Error) -> bool {
+    !matches!(error.reason_code(), None | Some(0x00 | 0x80 | 0x83))
+}
+
+fn no_qos_2() -> Cause {
+    cause("the broker has no QoS 2", "use --qos 1")
+}
+
+/// The cause that the broker has named.
+fn explained(error: &Error) -> Cause {
+    match error.reason_code() {
+        // The library would connect again by itself, and a check does not.
+        Some(0x89 | 0x8b) => cause(error.problem(), "try again later"),
+        _ => named(error),
+    }
+}
+
 /// The kind of the system's error behind it.
 fn kind(error: &Error) -> Option<io::ErrorKind> {
     let source = error.source()?;
     Some(source.downcast_ref::<io::Error>()?.kind())
 }
 
-/// The causes of a failure, at least one.
+impl<'a> FailureSeen<'a> {
+    /// The error in it.
+    pub(super) fn error(self) -> Option<&'a Error> {
+        match self {
+            FailureSeen::Files(error)
+            | FailureSeen::Name(error)
+            | FailureSeen::Tcp(error)
+            | FailureSeen::Tls(error)
+            | FailureSeen::Connect(error)
+            | FailureSeen::LostSubscribing(error)
+            | FailureSeen::LostPublishing(error)
+            | FailureSeen::Lost(error) => Some(error),
+            FailureSeen::Refused(..)
+            | FailureSeen::AnsweredAsQos1
+            | FailureSeen::NoEcho
+            | FailureSeen::NoSession => None,
+        }
+    }
+}
+
+/// The causes of a failure, at least one. An interruption has none.
 pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
+    if seen.error().is_some_and(is_interruption) {
+        return Vec::new();
+    }
     match seen {
         FailureSeen::Files(error) => vec![named(error)],
         FailureSeen::Name(error) => facts.unresolved(error),
@@ -90,13 +134,11 @@ pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
         FailureSeen::Refused(asked, outcome) => facts.refused(asked, outcome),
         FailureSeen::LostSubscribing(error) => facts.lost(error, "iot:Subscribe", "topicfilter"),
         FailureSeen::LostPublishing(error) => facts.lost(error, "iot:Publish", "topic"),
+        FailureSeen::AnsweredAsQos1 => vec![no_qos_2()],
         FailureSeen::NoEcho => facts.no_echo(),
         FailureSeen::NoSession => facts.no_session(),
-        FailureSeen::Lost(error) => {
-            let mut causes = vec![facts.same_client_id()];
-            causes.push(named(error));
-            causes
-        }
+        FailureSeen::Lost(error) if is_explained(error) => vec![explained(error)],
+        FailureSeen::Lost(error) => vec![facts.same_client_id(), named(error)],
     }
 }
 
@@ -445,9 +487,15 @@ impl Facts<'_> {
             Some(aws) => self.aws_right(&aws, action, resource),
             None => self.rule(doing),
         };
+        if error.reason_code() == Some(0x87) {
+            return vec![right, explained(error)];
+        }
+        if is_explained(error) {
+            return vec![explained(error)];
+        }
         let mut causes = vec![right, self.same_client_id()];
         if self.qos == QoS::ExactlyOnce {
-            causes.insert(0, cause("the broker has no QoS 2", "use --qos 1"));
+            causes.insert(0, no_qos_2());
         }
         causes.push(named(error));
         causes

@@ -3,6 +3,7 @@
 //! The observer ends the loop at the first failure for which the check has no patience, so that nothing is tried twice
 //! and nothing hides behind a retry. The main thread holds [`Connected`].
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::{
-    Client, ConnectionEvent, ConnectionEvents, Ended, EventKind, Handle, Outcome,
+    Client, ConnectionEvent, ConnectionEvents, Ended, EventKind, Handle,
 };
 
 use super::settings::CheckSettings;
@@ -81,20 +82,19 @@ impl Connected {
         Err(last.unwrap_or_else(|| interrupted("connecting again")))
     }
 
-    /// The error of the connection because of which a command ended like this.
-    pub(super) fn loss(&self, outcome: &Outcome) -> Error {
-        let errors = self
-            .events
-            .try_iter()
-            .filter_map(|event| match &event.kind {
-                EventKind::Lost { error, .. } | EventKind::AttemptFailed { error } => {
-                    Some(error.clone())
-                }
-                _ => None,
-            });
+    /// The error of the connection because of which a command ended like this. The loop ends with it, so that what has
+    /// happened to the connection is known.
+    pub(super) fn loss(&self, ended: &impl Display) -> Error {
+        drop(self.handle.terminate(Duration::ZERO));
+        let errors = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::Lost { error, .. } | EventKind::AttemptFailed { error } => {
+                Some(error.clone())
+            }
+            _ => None,
+        });
         errors
             .last()
-            .unwrap_or_else(|| interrupted(&outcome.to_string()))
+            .unwrap_or_else(|| interrupted(&ended.to_string()))
     }
 
     pub(super) fn end(self, interrupt: &Interrupt) -> Result<Ended, Error> {
@@ -155,6 +155,13 @@ pub(super) fn no_thread(error: io::Error) -> Error {
     )
 }
 
+/// The problem where nothing went wrong but that the end of the run was asked for.
+const INTERRUPTED: &str = "interrupted";
+
 pub(super) fn interrupted(tried: &str) -> Error {
-    Error::new(Blame::Network, tried, "interrupted", "")
+    Error::new(Blame::Network, tried, INTERRUPTED, "")
+}
+
+pub(super) fn is_interruption(error: &Error) -> bool {
+    error.problem() == INTERRUPTED
 }

@@ -25,7 +25,7 @@ use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::options::{Options, Security};
 use mqtt_connection_sharing::{
     Client, ClientCertificate, ConnAck5, EventKind, Filter, Inbox, Outcome, Protocol, Publish, QoS,
-    WhenFull,
+    Reason, RejectReason, WhenFull,
 };
 
 use crate::app::answers::{self, Attempted, MadeBy};
@@ -183,16 +183,8 @@ impl<'a> Ladder<'a> {
 
     /// The step failed with the error in `seen`.
     fn failed(&mut self, step: CheckStep, seen: FailureSeen<'_>) {
-        let error = match seen {
-            FailureSeen::Files(error)
-            | FailureSeen::Name(error)
-            | FailureSeen::Tcp(error)
-            | FailureSeen::Tls(error)
-            | FailureSeen::Connect(error)
-            | FailureSeen::LostSubscribing(error)
-            | FailureSeen::LostPublishing(error)
-            | FailureSeen::Lost(error) => error,
-            FailureSeen::Refused(..) | FailureSeen::NoEcho | FailureSeen::NoSession => return,
+        let Some(error) = seen.error() else {
+            return;
         };
         let tried = match seen {
             FailureSeen::Files(_) => format!("{}: ", error.tried()),
@@ -394,7 +386,7 @@ impl<'a> Ladder<'a> {
         let outcome = match connected.handle.subscribe(&inbox, vec![filter]) {
             Ok(ticket) => ticket.wait(),
             Err(rejected) => {
-                self.not_queued(CheckStep::Subscribe, &rejected.reason.to_string());
+                self.not_queued(CheckStep::Subscribe, connected, &rejected.reason);
                 return None;
             }
         };
@@ -443,12 +435,18 @@ impl<'a> Ladder<'a> {
         let outcome = match connected.handle.publish(message) {
             Ok(ticket) => ticket.wait(),
             Err(rejected) => {
-                self.not_queued(CheckStep::Publish, &rejected.reason.to_string());
+                self.not_queued(CheckStep::Publish, connected, &rejected.reason);
                 return None;
             }
         };
         if answers::is_refused(&outcome) {
             self.refused(Attempted::Publish(MadeBy::Check), &topic, &outcome);
+            return None;
+        }
+        if matches!(outcome, Outcome::PerhapsDelivered(Reason::AnsweredAsQos1)) {
+            let detail = format!("{topic:?}: the broker answered QoS 2 with PUBACK, as for QoS 1");
+            let seen = FailureSeen::AnsweredAsQos1;
+            self.fails(CheckStep::Publish, detail, seen, FAILED);
             return None;
         }
         if !outcome.is_delivered() {
@@ -555,11 +553,16 @@ impl<'a> Ladder<'a> {
     }
 
     /// The library did not take the command.
-    fn not_queued(&mut self, step: CheckStep, reason: &str) {
+    fn not_queued(&mut self, step: CheckStep, connected: &Connected, reason: &RejectReason) {
+        if *reason == RejectReason::Terminated {
+            // The observer has ended the loop, because the connection was lost before.
+            let error = connected.loss(reason);
+            return self.failed(step, FailureSeen::Lost(&error));
+        }
         let error = Error::new(
             Blame::Configuration,
             format!("trying {}", step.name()),
-            reason,
+            reason.to_string(),
             "give another --topic",
         );
         self.failed(step, FailureSeen::Files(&error));

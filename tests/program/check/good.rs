@@ -1,13 +1,14 @@
 //! The command check where nothing is wrong, or nothing yet: every step is well, and nothing of anybody else is changed.
 
 use std::net::Ipv4Addr;
+use std::sync::mpsc;
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4;
 use serde_json::Value;
 
 use super::{and, check, expect_first, fingerprint, words};
-use crate::support::{BlackHole, ClosedPort, Mosquitto, Program, wait_until};
+use crate::support::{BlackHole, ClosedPort, HANG, Mosquitto, Program, ScriptedBroker, wait_until};
 
 #[test]
 fn on_a_good_set_up_every_step_is_well_and_nothing_is_left() {
@@ -183,6 +184,46 @@ fn the_result_of_an_interrupted_check_has_the_status_of_the_program() {
     check.signal("INT");
     let done = check.finish();
     done.expect_code(130);
-    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let report: Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(report["exit_status"], 130, "{report}");
+    expect_interrupted(&report);
+}
+
+/// The last step has nothing to mend.
+#[track_caller]
+fn expect_interrupted(report: &Value) {
+    let last = report["steps"].as_array().and_then(|steps| steps.last());
+    let last = last.unwrap_or_else(|| panic!("no step: {report}"));
+    assert_eq!(
+        (&last["detail"], &last["causes"]),
+        (&"interrupted".into(), &serde_json::json!([])),
+        "{report}"
+    );
+}
+
+#[test]
+fn an_interrupt_while_a_command_waits_for_its_answer_is_no_fault_of_the_broker() {
+    let broker = ScriptedBroker::bind();
+    let endpoint = broker.endpoint();
+    let (asked, was_asked) = mpsc::channel();
+    let script = broker.in_thread(move |mut broker| {
+        let (mut link, _) = broker.accept_client(false);
+        link.expect_subscribe();
+        asked.send(()).unwrap();
+        link.read_until_closed();
+        // The session is cleared.
+        if let Some(mut link) = broker.accept_within(HANG) {
+            link.expect_connect();
+        }
+    });
+    let check = Program::new()
+        .args(["check", "--endpoint", &endpoint, "--topic", "a"])
+        .args(["--output", "json"])
+        .spawn();
+    was_asked.recv_timeout(HANG).unwrap();
+    check.signal("INT");
+    let done = check.finish();
+    done.expect_code(130);
+    expect_interrupted(&serde_json::from_str(&done.stdout).unwrap());
+    script.join().unwrap();
 }

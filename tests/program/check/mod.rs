@@ -547,6 +547,14 @@ fn what_a_broker_s_rules_forbid_is_named_first() {
         ("SUBSCRIBE", 4),
         &["access rules do not let this client subscribe to \"a/b\""],
     );
+    let older = StandIn::start(None, Dislike::Nothing);
+    let endpoint = format!("mqtt://{}", older.address());
+    expect_first(
+        "a broker that answers QoS 2 as QoS 1",
+        words(&["--endpoint", &endpoint, "--topic", "a/b", "--qos", "2"]),
+        ("PUBLISH", 1),
+        &["the broker has no QoS 2", "use --qos 1"],
+    );
     let plain = StandIn::start(None, Dislike::Receive);
     let endpoint = format!("mqtt://{}", plain.address());
     expect_first(

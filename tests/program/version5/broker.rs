@@ -1,8 +1,9 @@
 //! A broker that behaves like AWS IoT Core with MQTT 5, over plain TCP: it takes QoS 0 and 1, 100 messages in flight and
 //! eight topic aliases, keeps a session for seven days at most, and says why it refuses.
 //!
-//! Below `forbidden/` nothing may be published or subscribed to, below `readonly/` nothing published. It acknowledges so many messages of a connection and
-//! refuses the rest for its quota. The older of two connections with one client identifier is told that it is taken over.
+//! Below `forbidden/` nothing may be published or subscribed to, below `readonly/` nothing published. It acknowledges so
+//! many messages of a connection and refuses the rest for its quota. A message below `ends/97/`, and a filter below
+//! `ended/97/`, end the connection with that code, and so does the client identifier `ended-8b` at once. The older of two connections with one client identifier is told that it is taken over.
 //! A message goes back to the connection that has sent it, and to no other. A thread serves each connection.
 
 // Clippy knows tests by their attribute only, but the helpers are test code as well.
@@ -160,6 +161,19 @@ fn disconnect(code: u8) -> [u8; 4] {
     [0xe0, 2, code, 0]
 }
 
+/// DISCONNECT with a code and the broker's words on it.
+fn disconnect_saying(code: u8, words: &str) -> Vec<u8> {
+    let words = reason(words);
+    let length = u8::try_from(words.len()).expect("a short text");
+    packet5(0xe0, &[&[code, length], &words[..]].concat())
+}
+
+/// The code that stands behind this prefix in a name.
+fn code_behind(prefix: &str, name: &str) -> Option<u8> {
+    let code = name.strip_prefix(prefix)?.get(..2)?;
+    u8::from_str_radix(code, 16).ok()
+}
+
 /// PUBACK or SUBACK properties with a reason string.
 fn reason(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("a short text");
@@ -206,7 +220,14 @@ fn serve(tcp: TcpStream, shared: &Aws5Shared) {
         allowed.push(0x11);
         allowed.extend(LONGEST_SESSION.to_be_bytes());
     }
-    let _ = say(&mut link, &connack5(false, &allowed)).and_then(|()| packets(&mut link, shared));
+    let mut answer = connack5(false, &allowed);
+    match code_behind("ended-", &client) {
+        Some(code) => {
+            answer.extend(disconnect_saying(code, "not now"));
+            let _ = say(&mut link, &answer);
+        }
+        None => drop(say(&mut link, &answer).and_then(|()| packets(&mut link, shared))),
+    }
     drop(link.stream().shutdown(Shutdown::Both));
 }
 
@@ -251,6 +272,9 @@ fn packets(link: &mut Connection, shared: &Aws5Shared) -> Option<()> {
                     Some(alias) => drop(aliases.insert(alias, topic.clone())),
                     None => {}
                 }
+                if let Some(code) = code_behind("ends/", &topic) {
+                    return say(link, &disconnect_saying(code, "no more of these"));
+                }
                 if ["forbidden/", "readonly/"]
                     .iter()
                     .any(|it| topic.starts_with(it))
@@ -276,6 +300,9 @@ fn packets(link: &mut Connection, shared: &Aws5Shared) -> Option<()> {
                 let mut codes = Vec::new();
                 while !fields.0.is_empty() {
                     let (filter, options) = (fields.text(), fields.byte());
+                    if let Some(code) = code_behind("ended/", &filter) {
+                        return say(link, &disconnect_saying(code, "no more of these"));
+                    }
                     let allowed = !filter.starts_with("forbidden/");
                     codes.push(if allowed { options & 1 } else { 0x87 });
                     filters.extend(allowed.then_some(filter));

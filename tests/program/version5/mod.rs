@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used)]
 
 mod broker;
+mod closing;
 mod limits;
 
 use serde_json::Value;
