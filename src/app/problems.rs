@@ -1,11 +1,14 @@
-//! Faults of a run in words, each with its remedy: for demo and bench alike.
+//! Faults of a run in words, each with its remedy: for all commands alike.
 //!
 //! Pure; the threads of a run and the main thread use it.
 
 use std::fmt::Display;
 use std::io;
 
-use mqtt_connection_sharing::error::exhaustion;
+use mqtt_connection_sharing::error::{Error, exhaustion};
+use mqtt_connection_sharing::{ConnectionEvents, EventKind, Outcome, Reason};
+
+use super::names::as_given;
 
 /// A number and the words for it: `1 message was lost`, `2 messages were lost`.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
@@ -49,6 +52,32 @@ pub(crate) fn were_dropped(count: u64) -> String {
         "message of QoS 0 was dropped",
         "messages of QoS 0 were dropped",
     )
+}
+
+/// Whether a command was given up that connections did not outlive, or that got no answer.
+pub(crate) fn is_given_up(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered)
+    )
+}
+
+/// The line about the connection that was lost last. The loop has ended.
+pub(crate) fn last_loss(mut events: ConnectionEvents) -> Option<Error> {
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        if let EventKind::Lost { error, .. } = &event.kind {
+            last = Some(error.clone());
+        }
+    }
+    last
+}
+
+/// How a connection was lost, and what to do about it, with the reason code. `None` where the broker gave none.
+pub(crate) fn explained(loss: &Error) -> Option<(String, u8)> {
+    let code = loss.reason_code()?;
+    let told = format!("the connection was {}; {}", loss.problem(), loss.advice());
+    Some((as_given(&told).into_owned(), code))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::picture::{MessageCounts, Recordings};
-use crate::app::problems::{not_started, panicked, were_dropped};
+use crate::app::problems::{last_loss, not_started, panicked, were_dropped};
 use crate::app::traffic::{Account, Plan, ReceivedCounts};
 use crate::app::values::BenchMode;
 use crate::app::view::{Bounds, View, Work};
@@ -128,7 +128,7 @@ pub(crate) fn run(
         tally: &tally,
         measured: &measured,
         ended: &ended,
-        last_loss: verdict::last_loss(events.clone()),
+        last_loss: last_loss(events.clone()),
         is_interrupted: interrupt.is_requested(),
     };
     recordings.keep(recording, events, counts(&evidence));

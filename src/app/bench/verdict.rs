@@ -10,7 +10,7 @@ use super::settings::{BenchSettings, UNRECEIVED};
 use crate::app::names::as_given;
 use crate::app::problems::{came_twice, counted, left_unfinished};
 use mqtt_connection_sharing::error::{Blame, Error};
-use mqtt_connection_sharing::{ConnectionEvents, Ended, EventKind, QoS, Reason};
+use mqtt_connection_sharing::{Ended, QoS, Reason};
 
 /// Remedies where one message was given up that connections did not outlive, or that got no answer.
 const ONE_MESSAGE: &str =
@@ -25,17 +25,6 @@ const NONE_DELIVERED: &str = "the broker acknowledged each and delivered none: s
 /// Possible causes where it acknowledged each message and some came back.
 const SOME_DELIVERED: &str = "the broker acknowledged each: it may keep fewer for a subscriber; let it keep more, in \
      Mosquitto with max_queued_messages";
-
-/// The line about the connection that was lost last. The loop has ended.
-pub(super) fn last_loss(mut events: ConnectionEvents) -> Option<Error> {
-    let mut last = None;
-    while let Ok(event) = events.try_recv() {
-        if let EventKind::Lost { error, .. } = &event.kind {
-            last = Some(error.clone());
-        }
-    }
-    last
-}
 
 /// The evidence: how a run went.
 pub(super) struct Evidence<'a> {
@@ -93,8 +82,19 @@ impl Evidence<'_> {
         match &self.ended.result {
             _ if self.is_interrupted => None,
             Err(error) => error.reason_code(),
-            Ok(()) => self.tally.reason_code(),
+            Ok(()) => self.tally.reason_code().or_else(|| {
+                let loss = self.last_loss.as_ref().filter(|_| self.is_given_up())?;
+                loss.reason_code()
+            }),
         }
+    }
+
+    /// Whether a message was given up that connections did not outlive, or that got no answer.
+    fn is_given_up(&self) -> bool {
+        matches!(
+            self.tally.unanswered(),
+            Some(Reason::Parked | Reason::Unanswered)
+        )
     }
 
     /// The first thing that went wrong.
@@ -178,10 +178,12 @@ impl Evidence<'_> {
             parts.push(as_given(loss.advice()).into_owned());
         }
         let acknowledged = self.tally.acknowledged();
-        match self.tally.unanswered() {
-            Some(Reason::Parked | Reason::Unanswered) => parts.push(ONE_MESSAGE.to_owned()),
-            _ if is_the_brokers => parts.extend(self.trial()),
-            _ => {}
+        match self.is_given_up() {
+            // The broker has said why.
+            true if loss.reason_code().is_some() => {}
+            true => parts.push(ONE_MESSAGE.to_owned()),
+            false if is_the_brokers => parts.extend(self.trial()),
+            false => {}
         }
         let went_with_session = self.tally.unanswered() == Some(Reason::SessionLost);
         // Where nothing was ever acknowledged, a session that stays would not help.

@@ -23,9 +23,8 @@ use crate::app::ends_loop::EndsLoop;
 use crate::app::events::EventOutput;
 use crate::app::lines::{Seconds, Shared};
 use crate::app::logging::quiet_library;
-use crate::app::names::as_given;
 use crate::app::picture::{MessageCounts, Recordings};
-use crate::app::problems::{came_twice, left_unfinished, not_started, panicked};
+use crate::app::problems::{came_twice, last_loss, left_unfinished, not_started, panicked};
 use crate::app::traffic::{ASYNC, Plan, SYNC};
 use crate::app::view::{Activity, Bounds, Now, View, Work};
 use mqtt_connection_sharing::QoS;
@@ -35,7 +34,7 @@ use mqtt_connection_sharing::{Client, ConnectionEvents, Ended, EventKind, Handle
 use on_their_way::OnTheirWay;
 use report::SessionFound;
 use settings::DemoSettings;
-use threads::{DemoShared, PublisherResult, Receiving, Said, SubscriberResult};
+use threads::{DemoShared, PublisherResult, Receiving, Said, SubscriberResult, Trouble};
 
 pub(crate) use interrupt::Interrupt;
 pub(crate) use report::{DemoReport, Published, Run};
@@ -321,21 +320,12 @@ fn iterate(
     let async_publisher = join("async publisher", async_publisher);
     let subscriber = join("subscriber", subscriber);
 
-    let mut problem = None;
-    if interrupt.is_requested() {
-        problem = Some("interrupted".to_owned());
-    }
-    let problem = problem.or_else(|| {
-        let failure = ended.result.as_ref().err();
-        failure.map(|error| as_given(&error.to_string()).into_owned())
-    });
     let failure = ended.result.as_ref().err();
-    let reason_code = match interrupt.is_requested() {
-        true => None,
-        false => failure.and_then(Error::reason_code),
+    let mut trouble = match interrupt.is_requested() {
+        true => Some(Trouble::from("interrupted".to_owned())),
+        false => failure.map(Trouble::of_error),
     };
     let mut run = Run {
-        reason_code,
         connects: ended.stats.connects,
         session: first_session(events.clone()),
         reconnects: ended.stats.reconnects,
@@ -345,18 +335,28 @@ fn iterate(
         elapsed_ms: milliseconds(begin.elapsed()),
         shared: Shared::of(&ended),
         qos: settings.qos as u8,
-        error: problem,
         ..Run::empty(number, plan.total())
     };
-    run.sync_publisher = add_publisher(&mut run, plan.count(SYNC), sync_publisher);
-    run.async_publisher = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
-    add_subscriber(&mut run, plan.total(), subscriber);
+    let (published, problem) = add_publisher(&mut run, plan.count(SYNC), sync_publisher);
+    run.sync_publisher = published;
+    trouble = trouble.or(problem);
+    let (published, problem) = add_publisher(&mut run, plan.count(ASYNC), async_publisher);
+    run.async_publisher = published;
+    trouble = trouble.or(problem);
+    trouble = trouble.or(add_subscriber(&mut run, plan.total(), subscriber));
+    let loss = last_loss(events.clone());
     recordings.keep(recording, events, run.counts());
     if ended.left > 0 {
-        run.error.get_or_insert(left_unfinished(ended.left as u64));
+        trouble.get_or_insert_with(|| left_unfinished(ended.left as u64).into());
     }
     if run.duplicated > 0 && settings.qos == QoS::ExactlyOnce {
-        run.error.get_or_insert(came_twice(run.duplicated));
+        trouble.get_or_insert_with(|| came_twice(run.duplicated).into());
+    }
+    if let Some(trouble) = trouble {
+        let Trouble {
+            text, reason_code, ..
+        } = trouble.after(loss.as_ref());
+        (run.error, run.reason_code) = (Some(text), reason_code);
     }
     run.success = run.error.is_none()
         && run.lost == 0
@@ -389,36 +389,36 @@ fn add_publisher(
     run: &mut Run,
     messages: u64,
     result: Result<PublisherResult, String>,
-) -> Published {
+) -> (Published, Option<Trouble>) {
     let result = result.unwrap_or_else(|problem| PublisherResult {
-        problem: Some(problem),
+        problem: Some(problem.into()),
         ..PublisherResult::default()
     });
     run.published += result.published;
     run.acknowledged += result.acknowledged;
-    if run.error.is_none() {
-        run.error = result.problem;
-        run.reason_code = result.reason_code;
-    }
-    Published {
+    let published = Published {
         messages,
         published: result.published,
         acknowledged: result.acknowledged,
         median_us: result.times.median_us(),
         longest_us: result.times.longest_us(),
         queued_us: result.queuing.longest_us(),
-    }
+    };
+    (published, result.problem)
 }
 
 /// Comes after the publishers: only an acknowledged message can be lost.
-fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, String>) {
-    match result {
+fn add_subscriber(
+    run: &mut Run,
+    total: u64,
+    result: Result<SubscriberResult, String>,
+) -> Option<Trouble> {
+    let problem = match result {
         Ok(result) => {
             let SubscriberResult {
                 received,
                 dropped,
                 problem,
-                reason_code,
             } = result;
             run.received = received.distinct;
             // Messages of others may have been dropped as well.
@@ -426,18 +426,14 @@ fn add_subscriber(run: &mut Run, total: u64, result: Result<SubscriberResult, St
             run.duplicated = received.duplicated;
             run.unexpected = received.unexpected;
             run.reordered = received.reordered;
-            if run.error.is_none() {
-                run.error = problem;
-                run.reason_code = reason_code;
-            }
+            problem
         }
-        Err(problem) => {
-            run.error.get_or_insert(problem);
-        }
-    }
+        Err(problem) => Some(problem.into()),
+    };
     let missing = total - run.received - run.dropped;
     run.unacknowledged = total.saturating_sub(run.acknowledged).min(missing);
     run.lost = missing - run.unacknowledged;
+    problem
 }
 
 /// An iteration as the view shows it.
@@ -467,7 +463,7 @@ fn work(
 }
 
 /// A thread says that it has ended.
-fn has_ended(doing: &Activity, problem: &Option<String>) {
+fn has_ended(doing: &Activity, problem: &Option<Trouble>) {
     doing.is(match problem {
         None => Now::Done,
         Some(_) => Now::Failed,
@@ -506,7 +502,6 @@ mod tests {
                 received,
                 dropped,
                 problem: None,
-                reason_code: None,
             };
             add_subscriber(&mut run, 10, Ok(result));
             assert_eq!((run.dropped, run.lost), expected);
@@ -535,7 +530,6 @@ mod tests {
                 },
                 dropped: 0,
                 problem: None,
-                reason_code: None,
             });
             add_subscriber(&mut run, 10, result.ok_or_else(|| "it panicked".to_owned()));
             assert_eq!((run.lost, run.unacknowledged), expected, "{run:?}");

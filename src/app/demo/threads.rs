@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use mqtt_connection_sharing::error::Error;
 use mqtt_connection_sharing::{
     Filter, Handle, Inbox, InboxError, Outcome, Publish, QoS, RejectReason, Rejected, Ticket,
     WhenFull,
@@ -17,7 +18,8 @@ use super::on_their_way::OnTheirWay;
 use super::took::Took;
 use crate::app::answers::{self, Attempted, MadeBy};
 use crate::app::lines::Seconds;
-use crate::app::problems::{panicked, were_dropped};
+use crate::app::names::as_given;
+use crate::app::problems::{explained, is_given_up, panicked, were_dropped};
 use crate::app::traffic::{ASYNC, Account, Plan, ReceivedCounts, SYNC};
 use crate::app::view::{Activity, Now, SharedInbox};
 
@@ -61,9 +63,7 @@ pub(super) struct PublisherResult {
     /// How long it took to queue each message.
     pub(super) queuing: Took,
     /// The first thing that went wrong.
-    pub(super) problem: Option<String>,
-    /// The reason code of MQTT 5 in that.
-    pub(super) reason_code: Option<u8>,
+    pub(super) problem: Option<Trouble>,
 }
 
 /// The result of the subscriber.
@@ -73,16 +73,17 @@ pub(super) struct SubscriberResult {
     /// Messages of QoS 0 that found no room in the inbox.
     pub(super) dropped: u64,
     /// The first thing that went wrong.
-    pub(super) problem: Option<String>,
-    /// The reason code of MQTT 5 in that.
-    pub(super) reason_code: Option<u8>,
+    pub(super) problem: Option<Trouble>,
 }
 
-/// Why a subscriber could not go on.
-struct Trouble {
-    text: String,
+/// A thing that went wrong.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) text: String,
     /// The broker's reason code, if it gave one.
-    reason_code: Option<u8>,
+    pub(super) reason_code: Option<u8>,
+    /// A command was given up, so that the broker may have said why when it ended the connection.
+    is_given_up: bool,
 }
 
 impl From<String> for Trouble {
@@ -90,7 +91,37 @@ impl From<String> for Trouble {
         Trouble {
             text,
             reason_code: None,
+            is_given_up: false,
         }
+    }
+}
+
+impl Trouble {
+    /// The loop ended with this error.
+    pub(super) fn of_error(error: &Error) -> Self {
+        Trouble {
+            reason_code: error.reason_code(),
+            ..as_given(&error.to_string()).into_owned().into()
+        }
+    }
+
+    /// A command ended like this, and this is how that is told.
+    fn of(outcome: &Outcome, text: String) -> Self {
+        Trouble {
+            text,
+            reason_code: answers::reason_code(outcome),
+            is_given_up: is_given_up(outcome),
+        }
+    }
+
+    /// With what the broker said when it ended the last connection, if that may be why.
+    pub(super) fn after(mut self, last_loss: Option<&Error>) -> Self {
+        if let Some((loss, code)) = last_loss.filter(|_| self.is_given_up).and_then(explained) {
+            self.text.push_str("; ");
+            self.text.push_str(&loss);
+            self.reason_code = Some(code);
+        }
+        self
     }
 }
 
@@ -111,7 +142,7 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
         let ticket = match publish(shared, SYNC, index, push) {
             Ok(ticket) => ticket,
             Err(problem) => {
-                result.problem.get_or_insert(problem);
+                result.problem.get_or_insert(problem.into());
                 return result;
             }
         };
@@ -131,10 +162,9 @@ pub(super) fn sync_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publi
             false => {
                 let told = shared.plan.told(&outcome, result.acknowledged);
                 let problem = format!("synchronous message {number} of {count}: {told}");
-                if result.problem.is_none() {
-                    result.reason_code = answers::reason_code(&outcome);
-                }
-                result.problem.get_or_insert(problem);
+                result
+                    .problem
+                    .get_or_insert_with(|| Trouble::of(&outcome, problem));
             }
         }
         pause(shared, doing);
@@ -174,7 +204,7 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
             shared.handle.publish_then(message, callback)
         };
         if let Err(problem) = publish(shared, ASYNC, index, push) {
-            result.problem.get_or_insert(problem);
+            result.problem.get_or_insert(problem.into());
             break;
         }
         result.queuing.add(begin.elapsed());
@@ -189,12 +219,14 @@ pub(super) fn async_publisher(shared: &DemoShared, start: &Receiver<()>) -> Publ
     result.acknowledged = ends.acknowledged;
     result.times = std::mem::take(&mut ends.times);
     if ends.noted < result.published {
-        result.problem.get_or_insert_with(|| panicked("a callback"));
+        result
+            .problem
+            .get_or_insert_with(|| panicked("a callback").into());
     }
     if let (None, Some((number, outcome))) = (&result.problem, &ends.failed) {
         let told = shared.plan.told(outcome, ends.acknowledged);
-        result.problem = Some(format!("asynchronous message {number} of {count}: {told}"));
-        result.reason_code = answers::reason_code(outcome);
+        let problem = format!("asynchronous message {number} of {count}: {told}");
+        result.problem = Some(Trouble::of(outcome, problem));
     }
     result
 }
@@ -252,8 +284,7 @@ pub(super) fn subscriber(
     SubscriberResult {
         received: account.received(),
         dropped,
-        reason_code: problem.as_ref().and_then(|problem| problem.reason_code),
-        problem: problem.map(|problem| problem.text),
+        problem,
     }
 }
 
@@ -352,10 +383,7 @@ fn expect<T>(
         Outcome::Delivered { granted, .. } => Ok(granted),
         _ => {
             let told = answers::told(Attempted::Subscribe(MadeBy::Plan), &outcome);
-            Err(Trouble {
-                text: format!("{command}: {told}"),
-                reason_code: answers::reason_code(&outcome),
-            })
+            Err(Trouble::of(&outcome, format!("{command}: {told}")))
         }
     }
 }

@@ -19,11 +19,12 @@ use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use mqtt_connection_sharing::Outcome;
 use mqtt_connection_sharing::error::{Blame, Error, exhaustion};
-use mqtt_connection_sharing::{Outcome, Reason};
 
 use crate::app::answers::{self, Attempted};
 use crate::app::names::as_given;
+use crate::app::problems::{explained, is_given_up};
 
 /// Time for what is in flight to finish after an interrupt or a failure.
 const GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +38,8 @@ const TOO_LATE: u8 = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct EarlyEnd {
     text: String,
+    /// The remedy for a command that was given up, unless the broker says why it ends connections.
+    remedy: &'static str,
     exit_status: u8,
     reason_code: Option<u8>,
 }
@@ -46,6 +49,7 @@ impl EarlyEnd {
         let text = as_given(&text.into()).into_owned();
         EarlyEnd {
             text,
+            remedy: "",
             exit_status,
             reason_code: None,
         }
@@ -54,26 +58,37 @@ impl EarlyEnd {
     /// A command that was not delivered, by its name.
     fn of_outcome(command: &str, asked: Attempted, outcome: &Outcome) -> Self {
         let told = answers::told(asked, outcome);
-        let (exit_status, remedy) = match (outcome, asked) {
+        let (exit_status, remedy) = match asked {
             // Brokers that do not allow a command close the connection, or do not answer.
-            (
-                Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
-                Attempted::Publish(_),
-            ) => (
+            Attempted::Publish(_) if is_given_up(outcome) => (
                 REFUSED,
                 "; compare its topic and its size with what the broker allows",
             ),
-            (
-                Outcome::PerhapsDelivered(Reason::Parked | Reason::Unanswered),
-                Attempted::Subscribe(_),
-            ) => (REFUSED, "; compare the filters with what the broker allows"),
+            Attempted::Subscribe(_) if is_given_up(outcome) => {
+                (REFUSED, "; compare the filters with what the broker allows")
+            }
             _ if answers::is_refused(outcome) => (REFUSED, ""),
             _ => (FAILED, ""),
         };
         EarlyEnd {
+            remedy,
             reason_code: answers::reason_code(outcome),
-            ..EarlyEnd::new(exit_status, format!("{command} was {told}{remedy}"))
+            ..EarlyEnd::new(exit_status, format!("{command} was {told}"))
         }
+    }
+
+    /// The whole line. A command that was given up ends with what the broker said when it ended the last connection.
+    fn told(mut self, last_loss: Option<&Error>) -> Self {
+        let remedy = std::mem::take(&mut self.remedy);
+        match last_loss.and_then(explained) {
+            Some((loss, code)) if !remedy.is_empty() => {
+                self.text.push_str("; ");
+                self.text.push_str(&loss);
+                self.reason_code = Some(code);
+            }
+            _ => self.text.push_str(remedy),
+        }
+        self
     }
 
     fn of_error(error: &Error) -> Self {
@@ -104,6 +119,7 @@ fn spawn<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::app::answers::MadeBy;
+    use mqtt_connection_sharing::Reason;
 
     #[test]
     fn a_command_that_is_given_up_has_a_remedy() {
@@ -113,7 +129,7 @@ mod tests {
                 (Attempted::Publish(MadeBy::Caller), "its topic and its size"),
                 (Attempted::Subscribe(MadeBy::Caller), "the filters"),
             ] {
-                let end = EarlyEnd::of_outcome("it", asked, &outcome);
+                let end = EarlyEnd::of_outcome("it", asked, &outcome).told(None);
                 let text =
                     format!("it was {outcome}; compare {remedy} with what the broker allows");
                 assert_eq!(end, EarlyEnd::new(REFUSED, text));

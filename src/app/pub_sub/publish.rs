@@ -23,6 +23,7 @@ use crate::app::answers::{Attempted, MadeBy};
 use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::events::EventOutput;
 use crate::app::json::SCHEMA;
+use crate::app::problems::last_loss;
 use crate::app::signals::INTERRUPTED;
 use crate::app::view::View;
 
@@ -47,6 +48,7 @@ pub(crate) fn publish(
     let grace = client.options().ack_timeout;
     let (agent, handle) = client.open();
     let watching = events.watch(&handle);
+    let seen = handle.events();
     interrupt.watch(handle.clone(), GRACE);
     let shared = Arc::new(PubShared {
         handle,
@@ -85,7 +87,7 @@ pub(crate) fn publish(
     };
     let problem = match interrupted {
         true => Some(EarlyEnd::new(INTERRUPTED, "interrupted")),
-        false => problem,
+        false => problem.map(|problem| problem.told(last_loss(seen).as_ref())),
     };
     if settings.made_up_id && !ended.client.options().clean_session && connects > 0 {
         leave_no_session(ended.client, interrupt, view, true, error.is_some());

@@ -28,6 +28,7 @@ use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
 use crate::app::json::SCHEMA;
+use crate::app::problems::last_loss;
 use crate::app::signals::INTERRUPTED;
 use crate::app::stuck::PATIENCE;
 use crate::app::view::View;
@@ -50,6 +51,7 @@ pub(crate) fn subscribe(
     let client = Client::new(options)?;
     let keeps_session = !client.options().clean_session;
     let (agent, handle) = client.open();
+    let seen = handle.events();
     interrupt.watch(handle.clone(), Duration::ZERO);
     let shared = Arc::new(SubShared {
         handle: handle.clone(),
@@ -104,7 +106,9 @@ pub(crate) fn subscribe(
         (true, ..) => Some(EarlyEnd::new(INTERRUPTED, "interrupted")),
         (false, true, ..) => None,
         (false, false, Some(error), _) => Some(EarlyEnd::of_error(error)),
-        (false, false, None, Some(printed)) => printed.err(),
+        (false, false, None, Some(printed)) => printed
+            .err()
+            .map(|problem| problem.told(last_loss(seen).as_ref())),
         (false, false, None, None) => Some(EarlyEnd::new(FAILED, "the printing thread panicked")),
     };
     if settings.made_up_id && keeps_session && connects > 0 {

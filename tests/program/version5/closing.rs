@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::broker::Aws5;
-use super::{json, program};
+use super::{error_line, json, program};
 use crate::support::Finished;
 
 /// The last step of a check: the one at which it stopped.
@@ -94,4 +94,95 @@ fn a_check_that_is_cut_off_before_its_first_command_names_the_broker_s_reason() 
         detail.contains("0x8B (server shutting down): \"not now\""),
         "{done}"
     );
+}
+
+/// A command is tried again on connections that follow each other at once.
+const QUICK: [&str; 6] = [
+    "--retry-base=1ms",
+    "--retry-max=1ms",
+    "--connect-interval=0",
+    "-q",
+    "--output",
+    "json",
+];
+
+const QUOTA: &str =
+    "the broker closed the connection with DISCONNECT 0x97 (quota exceeded): \"no more of these\"";
+
+#[test]
+fn a_command_that_is_given_up_ends_with_the_broker_s_reason() {
+    let broker = Aws5::start(10);
+    let done = program("pub", &broker.endpoint())
+        .args(["--topic", "ends/97/a", "--message", "x"])
+        .args(QUICK)
+        .run();
+    done.expect_code(4);
+    let line = error_line(&done);
+    for part in [
+        "also where it was sent alone; the connection was lost after ",
+        QUOTA,
+        "; stay below the broker's quota",
+    ] {
+        assert!(line.contains(part), "{part}: {done}");
+    }
+    assert!(!line.contains("compare"), "{done}");
+    let report = json(&done);
+    assert_eq!(
+        (&report["reason_code"], &report["exit_status"]),
+        (&0x97.into(), &4.into()),
+        "{done}"
+    );
+
+    let done = program("sub", &broker.endpoint())
+        .arg("ended/97/a")
+        .args(&QUICK[..4])
+        .args(["--output", "jsonl"])
+        .run();
+    done.expect_code(4);
+    let line = error_line(&done);
+    assert!(line.contains(QUOTA) && !line.contains("compare"), "{done}");
+    let end: Value = done
+        .stdout
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
+    assert_eq!(end["result"]["reason_code"], 0x97, "{done}");
+}
+
+#[test]
+fn a_run_in_which_a_message_is_given_up_ends_with_the_broker_s_reason() {
+    let broker = Aws5::start(10);
+    let prefix = ["--topic-prefix", "ends/97/a"];
+    let done = program("demo", &broker.endpoint())
+        .args(prefix)
+        .args([
+            "--iterations",
+            "1",
+            "--publish-count",
+            "1",
+            "--ack-timeout",
+            "1s",
+        ])
+        .args(QUICK)
+        .run();
+    done.expect_code(1);
+    let run = &json(&done)["runs"][0];
+    let error = run["error"].as_str().unwrap_or_default();
+    assert!(error.contains(QUOTA), "{done}");
+    assert_eq!(run["reason_code"], 0x97, "{done}");
+
+    let done = program("bench", &broker.endpoint())
+        .args(prefix)
+        .args(["--threads", "1", "--messages", "1"])
+        .args(QUICK)
+        .run();
+    done.expect_code(1);
+    let report = json(&done);
+    let error = report["error"].as_str().unwrap_or_default();
+    assert!(
+        error.contains(QUOTA) && !error.contains("compare"),
+        "{done}"
+    );
+    assert_eq!(report["reason_code"], 0x97, "{done}");
 }
