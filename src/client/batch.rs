@@ -223,7 +223,15 @@ impl Uncounted {
     }
 
     /// Counts them all, and calls back for them.
+    // Before most events there are none.
+    #[inline]
     pub(crate) fn count(&mut self) {
+        if !self.batches.is_empty() {
+            self.count_some();
+        }
+    }
+
+    fn count_some(&mut self) {
         if let Some(batch) = self.batches.last() {
             batch.call_back(&self.ends);
             batch.ends.add(self.batches.len() as u64);
