@@ -11,6 +11,7 @@ use crate::support::running::{Running, options, told};
 use crate::support::scripted5::{ACCEPTED5, RESUMED5, ack5, answers5, connack5};
 use crate::support::scripted5::{message5, options5, with_length};
 use crate::support::{Connection, HANG, ScriptedBroker, wait_until};
+use mqtt_connection_sharing::limits::{Limit, Limits};
 use mqtt_connection_sharing::options::Options;
 use mqtt_connection_sharing::{
     Client, Message, MessageProperties, NoResponse, Outcome, PendingResponse, Publish, QoS, Reason,
@@ -310,6 +311,31 @@ fn what_cannot_be_a_request_comes_back_at_once() {
     assert_eq!(name, "responses/loop/#");
     let rejected = reject(options5(&broker), request("q/+"));
     assert!(matches!(rejected.reason, RejectReason::Invalid { .. }));
+}
+
+#[test]
+fn a_request_is_made_with_the_limits_of_aws_and_comes_back_only_where_it_would_expire_too_late() {
+    let mut broker = ScriptedBroker::bind();
+    let mut options = options5(&broker);
+    options.limits = Limits::aws_iot();
+    let (running, mut link) = Running::online5_with(options, &mut broker, &[]);
+    let handle = running.handle();
+    let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    let rejected = handle.start_request(request("q"), days(8)).unwrap_err();
+    let RejectReason::Limit { exceeded, .. } = &rejected.reason else {
+        panic!("{rejected}");
+    };
+    assert_eq!(exceeded.limit(), Limit::MessageExpiry);
+    drop(handle.start_request(request("r"), days(7)).unwrap());
+    expect_subscribe(&mut link, 1);
+    // The seven days, or less if the loop was busy.
+    let expiry = link.read_bytes()[9..13].try_into().unwrap();
+    assert!((604_000..=604_800).contains(&u32::from_be_bytes(expiry)));
+    let pending = start(&running, "q");
+    let one = expect_request(&mut link, 30);
+    link.send(&response(&one.correlation, b"8"));
+    assert_eq!(payload(pending.wait()), b"8");
+    running.terminate5(link);
 }
 
 #[test]

@@ -36,7 +36,8 @@ impl Handle {
     /// answers publishes to the response topic and hands the correlation data back ([`Message::response`] does both). Any number of threads
     /// may have any number of requests under way; each response goes to its own.
     ///
-    /// A request without an expiry of its own expires at the broker with its time, in whole seconds. With QoS 0 a refusal
+    /// A request without an expiry of its own expires at the broker with its time, in whole seconds. So its time may be no
+    /// longer than the broker lets a message live: 7 days with AWS IoT Core. With QoS 0 a refusal
     /// looks like no response in time, so QoS 1 is the better choice.
     ///
     /// ```no_run
@@ -138,7 +139,7 @@ impl Handle {
             let state = Arc::clone(&state);
             move |outcome| state.published(outcome)
         });
-        let request = match self.check_request(&publish) {
+        let request = match self.check_request(&publish, timeout) {
             Ok(()) => Ok(Request::Ask(Box::new(Asking {
                 publish,
                 state,
@@ -153,14 +154,16 @@ impl Handle {
         (request, completion, pending)
     }
 
-    fn check_request(&self, publish: &Publish) -> Result<(), RejectReason> {
+    fn check_request(&self, publish: &Publish, timeout: Duration) -> Result<(), RejectReason> {
         let topic = match &*self.response_topic {
             Ok(topic) => topic.clone(),
             Err(reason) => return Err(reason.clone()),
         };
-        // As large as the loop makes it.
+        // As large as the loop makes it, and with the longest expiry that the loop may give it.
         let correlation = vec![0; Asking::CORRELATION].into();
-        self.check_publish(&publish.clone().into_request(topic, correlation, u32::MAX))
+        let seconds = timeout.as_millis().div_ceil(1000).max(1);
+        let expiry = u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.check_publish(&publish.clone().into_request(topic, correlation, expiry))
     }
 }
 
