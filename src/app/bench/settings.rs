@@ -45,6 +45,9 @@ const MOST_WAITING: usize = 64 * 1024 * 1024;
 
 /// From so many threads on, each waits for all its messages at once.
 const MANY_THREADS: usize = 4;
+/// That is so up to so many bytes of payload. The system gets the memory of more, once all of it is free, and gives it
+/// back for the next round, which costs half as much again.
+const LARGEST_ROUND: usize = 128 * 1024;
 
 /// Making a payload of more bytes takes longer than publishing it.
 const LARGE_PAYLOAD: usize = 1024;
@@ -70,12 +73,14 @@ impl BenchSettings {
     }
 
     /// In how many rounds an asynchronous thread waits for what it has outstanding. While one of many threads waits for
-    /// all of it, the others have one and a half times the window outstanding, and the thread is woken half as often. Of
-    /// few threads each keeps one half on its way while it waits for the other.
+    /// all of it, the others have one and a half times the window outstanding, and the thread is woken half as often. In
+    /// other cases each keeps one half on its way while it waits for the other.
     pub(crate) fn rounds(&self) -> usize {
-        match self.threads {
-            ..MANY_THREADS => self.outstanding().min(2),
-            _ => 1,
+        let outstanding = self.outstanding();
+        let bytes = outstanding.saturating_mul(self.payload_size);
+        match self.threads >= MANY_THREADS && bytes <= LARGEST_ROUND {
+            true => 1,
+            false => outstanding.min(2),
         }
     }
 
@@ -167,6 +172,26 @@ mod tests {
         bench.payload_size = 1 << 20;
         let notice = bench.memory_notice().unwrap();
         assert!(notice.contains("1024 MiB"), "{notice}");
+    }
+
+    #[test]
+    fn one_of_many_threads_waits_for_all_its_messages_at_once_unless_they_are_large() {
+        let with = |threads, window, payload_size| BenchSettings {
+            threads,
+            window,
+            payload_size,
+            ..bench_settings()
+        };
+        for (bench, rounds) in [
+            (with(4, 1_000, 64), 1),
+            (with(1_024, 1, 0), 1),
+            (with(3, 1_000, 64), 2),
+            (with(4, 1_000, 262), 1),
+            (with(4, 1_000, 263), 2),
+            (with(4, 1_000, 60_000_000), 1),
+        ] {
+            assert_eq!(bench.rounds(), rounds, "{bench:?}");
+        }
     }
 
     #[test]
