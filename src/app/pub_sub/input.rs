@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use mqtt_connection_sharing::error::Error;
@@ -26,6 +27,8 @@ pub(super) type Read1 = Result<Vec<u8>, EarlyEnd>;
 pub(super) struct Input {
     bytes: Box<dyn BufRead + Send>,
     lines: bool,
+    /// The place that is read, for people.
+    from: String,
 }
 
 impl Input {
@@ -34,8 +37,12 @@ impl Input {
     /// # Errors
     /// When the file cannot be opened.
     pub(super) fn open(source: &MessageSource) -> Result<Self, Error> {
-        let (bytes, lines): (Box<dyn BufRead + Send>, _) = match source {
-            MessageSource::Text(text) => (Box::new(io::Cursor::new(text.clone())), false),
+        let (bytes, lines, from): (Box<dyn BufRead + Send>, _, _) = match source {
+            MessageSource::Text(text) => (
+                Box::new(io::Cursor::new(text.clone())),
+                false,
+                "--message".to_owned(),
+            ),
             MessageSource::Read { file: None, lines } => {
                 if io::stdin().is_terminal() {
                     log::info!("reading from the terminal; Ctrl-D on a line of its own ends it");
@@ -43,6 +50,7 @@ impl Input {
                 (
                     Box::new(BufReader::new(streams::StandardInput::new())),
                     *lines,
+                    "standard input".to_owned(),
                 )
             }
             MessageSource::Read {
@@ -50,17 +58,21 @@ impl Input {
                 lines,
             } => {
                 log::debug!("opening {}", path.display());
-                let opened = File::open(path).map_err(|error| {
+                let opened = open_file(path).map_err(|error| {
                     wrong(
                         format!("opening the message {}", path.display()),
                         error.to_string(),
                         "give the path of a file that you may read with --file",
                     )
                 })?;
-                (Box::new(BufReader::new(opened)), *lines)
+                (
+                    Box::new(BufReader::new(opened)),
+                    *lines,
+                    path.display().to_string(),
+                )
             }
         };
-        Ok(Input { bytes, lines })
+        Ok(Input { bytes, lines, from })
     }
 
     /// Starts the thread that opens the source and reads. It ends when everything was read, or soon after the receiver is
@@ -116,8 +128,14 @@ impl Input {
             true => format!("line {number}"),
             false => "the message".to_owned(),
         };
-        let read =
-            read.map_err(|error| EarlyEnd::new(WRONG, format!("{which} cannot be read: {error}")))?;
+        let read = read.map_err(|error| {
+            let from = &self.from;
+            let remedy = "give what can be read with --file or on standard input";
+            EarlyEnd::new(
+                WRONG,
+                format!("{which} cannot be read from {from}: {error}; {remedy}"),
+            )
+        })?;
         if self.lines && read == 0 {
             return Ok(None);
         }
@@ -126,11 +144,20 @@ impl Input {
         }
         if message.len() > MAX_REMAINING_LENGTH {
             let problem = format!(
-                "{which} has more than {MAX_REMAINING_LENGTH} bytes, which no packet can have [MQTT 3.1.1, 2.2.3]"
+                "{which} has more than {MAX_REMAINING_LENGTH} bytes, which no packet of MQTT can have; publish it in parts"
             );
             return Err(EarlyEnd::new(WRONG, problem));
         }
         Ok(Some(message))
+    }
+}
+
+/// Opens a file that has bytes. On Linux a folder can be opened, and not be read.
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    match file.metadata()?.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok(file),
     }
 }
 
@@ -147,6 +174,7 @@ mod tests {
             // Comes in pieces, as from a pipe.
             bytes: Box::new(BufReader::with_capacity(2, bytes)),
             lines,
+            from: String::new(),
         };
         let messages = started(input);
         messages.iter().map(Result::unwrap).collect()
@@ -175,6 +203,7 @@ mod tests {
         let input = Input {
             bytes: Box::new(BufReader::new(io::repeat(b'\n'))),
             lines: true,
+            from: "a pipe".to_owned(),
         };
         let messages = started(input);
         assert_eq!(messages.iter().take(1_000).count(), 1_000);
@@ -192,11 +221,15 @@ mod tests {
         let input = Input {
             bytes: Box::new(BufReader::new((&b"one\n"[..]).chain(Broken))),
             lines: true,
+            from: "a pipe".to_owned(),
         };
         let messages: Vec<Read1> = started(input).iter().collect();
         assert_eq!(messages[0], Ok(b"one".to_vec()));
         let problem = messages[1].clone().unwrap_err();
-        assert_eq!(problem.text, "line 2 cannot be read: broken");
+        assert_eq!(
+            problem.text,
+            "line 2 cannot be read from a pipe: broken; give what can be read with --file or on standard input"
+        );
         assert_eq!((messages.len(), problem.exit_status), (2, WRONG));
     }
 }

@@ -28,6 +28,7 @@ use crate::app::demo::{Interrupt, leave_no_session};
 use crate::app::ends_loop::EndsLoop;
 use crate::app::events::{EventOutput, OutputEvent, write};
 use crate::app::json::SCHEMA;
+use crate::app::lines::Many;
 use crate::app::problems::last_loss;
 use crate::app::signals::INTERRUPTED;
 use crate::app::stuck::PATIENCE;
@@ -267,7 +268,14 @@ impl SubShared {
         }
         let received = self.received.load(Ordering::SeqCst);
         let within = humantime::format_duration(within);
-        let text = format!("{received} of {count} messages came within {within}");
+        let remedy = match received {
+            0 => {
+                "raise --within, or see whether anybody publishes there and the broker's rules let this client read it"
+            }
+            _ => "raise --within, or lower --count",
+        };
+        let messages = Many(count, "message");
+        let text = format!("{received} of {messages} came within {within}; {remedy}");
         Err(EarlyEnd::new(TOO_LATE, text))
     }
 
