@@ -20,7 +20,7 @@ use app::demo::{DemoReport, Interrupt, Run};
 use app::events::EventOutput;
 use app::in_force::in_force;
 use app::picture::Recordings;
-use app::print::{Results, print_error, print_line};
+use app::print::{Results, print_error, print_help, print_line};
 use app::resolve::{Job, resolve};
 use app::surroundings::Surroundings;
 use app::values::Format;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             run(cli)
         }
         CommandLine::Page(text) => print_page(&text),
+        CommandLine::Help(help) => print_help(&help).map(|()| 0),
         CommandLine::Settings(cli) => {
             logging::start(cli.verbosity());
             show_settings(cli)

@@ -24,10 +24,11 @@ pub(crate) enum CommandLine {
     Settings(Cli),
     /// To print a text.
     Page(String),
+    /// To print help or version.
+    Help(clap::Error),
 }
 
-/// Parses the program's arguments. Prints help or version, and ends the program with status 0, where
-/// they are asked for.
+/// Parses the program's arguments.
 ///
 /// # Errors
 /// A usage error, as one line.
@@ -45,7 +46,7 @@ pub(crate) fn parse() -> Result<CommandLine, Error> {
             _ => CommandLine::Run(cli),
         }),
         Err(error) if error.use_stderr() => Err(usage_error(&error, &command_line)),
-        Err(wanted) => wanted.exit(),
+        Err(wanted) => Ok(CommandLine::Help(wanted)),
     }
 }
 

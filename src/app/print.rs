@@ -110,6 +110,11 @@ pub(crate) fn print_line(line: &str) -> Result<(), Error> {
     judged(on_main_thread(|| write(line.as_bytes())))
 }
 
+/// Writes help or version, with the colours of a terminal there.
+pub(crate) fn print_help(help: &clap::Error) -> Result<(), Error> {
+    judged(help.print())
+}
+
 /// The result of writing as an error of the program.
 fn judged(written: io::Result<()>) -> Result<(), Error> {
     match written {

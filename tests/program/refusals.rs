@@ -408,3 +408,27 @@ fn too_few_file_descriptors_end_the_program_with_an_error() {
         "{refused} refused, then enough: {enough}"
     );
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_page_that_cannot_be_written_is_an_error() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full");
+    for arguments in [
+        &["--help"][..],
+        &["pub", "--help"],
+        &["version"],
+        &["man"],
+        &["settings", "--endpoint", "a"],
+    ] {
+        let done = Program::new()
+            .args(arguments)
+            .stdout(full().expect("a full disk"))
+            .run();
+        done.expect_code(2);
+        assert!(
+            done.stderr
+                .contains("error: writing the result to standard output: No space left"),
+            "{arguments:?}: {done}"
+        );
+    }
+}
