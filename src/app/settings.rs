@@ -393,11 +393,12 @@ pub(crate) struct Settings {
     /// Least time between two connections.
     #[arg(long, value_name = "DURATION", help_heading = TUNING)]
     pub(crate) connect_interval: Option<Given<Span>>,
-    /// Largest packet accepted from the broker, headers included.
+    /// Largest packet accepted from the broker, headers included. With MQTT 5 the broker is told, and
+    /// drops larger ones without a word.
     #[arg(long, value_name = "SIZE", help_heading = TUNING)]
     pub(crate) max_packet_size: Option<Given<PacketSize>>,
-    /// Fate of a larger message: skip, which acknowledges it and says so, or close, which ends the
-    /// connection.
+    /// Fate of a larger message that comes: skip, which acknowledges it and says so, or close, which
+    /// ends the connection.
     #[arg(long, value_name = "WORD", help_heading = TUNING)]
     pub(crate) on_too_large: Option<Given<Word<OnTooLarge>>>,
 
