@@ -255,3 +255,21 @@ fn a_message_before_disconnect_is_not_delivered_twice() {
     }
     running.terminate5(link);
 }
+
+/// A server sends nothing behind DISCONNECT, as we send nothing [MQTT-3.14.4-1]: what stands there all the same counts for
+/// nothing, and the message is sent again on the next link.
+#[test]
+fn an_acknowledgment_behind_disconnect_counts_for_nothing() {
+    let mut broker = ScriptedBroker::bind();
+    let (running, mut link) = Running::online5(&mut broker, b"");
+    let ticket = running.send(QoS::AtLeastOnce, "a", "x");
+    link.expect_bytes(b"\x32\x07\x00\x01a\x00\x01\x00x");
+    link.send(b"\xe0\x01\x8b\x40\x02\x00\x01");
+    assert!(link.read_to_end().is_empty());
+    link.close();
+    let (mut link, _) = running.greet5(&mut broker, RESUMED5);
+    link.expect_bytes(b"\x3a\x07\x00\x01a\x00\x01\x00x");
+    link.send(&ack(0x40, 1));
+    assert_eq!(attempts(told(ticket)), 2);
+    assert_eq!(running.terminate5(link), [b"\xe0\x00"]);
+}
