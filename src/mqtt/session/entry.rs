@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the output, the link or another command. Pure; the loop's thread.
 
+use std::slice;
 use std::time::Instant;
 
 use super::event::OnSessionLost;
@@ -451,6 +452,19 @@ impl Unsubscribing {
     /// It is never sent. Returns what stays subscribed, or `None` where nobody wants its filters any more.
     pub(super) fn take_kept(&mut self) -> Option<Vec<Served>> {
         self.kept.take()
+    }
+
+    /// Leaves out the filters that are too large for any packet, if nobody wants them any more and others are left. Returns
+    /// them.
+    pub(super) fn leave_out<L>(&mut self, limit: impl Fn(&[String]) -> Option<L>) -> Vec<String> {
+        let is_too_large = |filter: &String| limit(slice::from_ref(filter)).is_some();
+        if self.kept.is_some() || self.left().iter().all(&is_too_large) {
+            return Vec::new();
+        }
+        let left = self.filters.split_off(self.done);
+        let (out, rest): (_, Vec<_>) = left.into_iter().partition(is_too_large);
+        self.filters.extend(rest);
+        out
     }
 
     /// The broker does not take the present packet: each filter that is left gets a packet of its own.

@@ -377,13 +377,10 @@ impl<T> Session<T> {
         self.send_waiting(now);
     }
 
-    /// UNSUBSCRIBE from filters that nobody wants any more: none of them stays subscribed, whatever becomes of it.
+    /// UNSUBSCRIBE from filters that nobody wants any more: none of them stays subscribed, whatever becomes of it. The
+    /// broker is told of those that it takes.
     pub fn leave(&mut self, filters: Vec<String>, token: T, now: Instant) {
         self.remove_filters(&filters);
-        if let Some(limit) = self.server.refuses_unsubscribe(&filters) {
-            let reason = Reason::BrokerLimit(limit);
-            return self.events.resolve(token, Outcome::NeverSent(reason));
-        }
         let left = Unsubscribing::new(filters, None);
         self.outbound.wait(token, Body::Unsubscribe(left), now);
         self.send_waiting(now);

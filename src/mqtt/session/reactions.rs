@@ -471,11 +471,15 @@ impl<T> Session<T> {
     /// Ends the command under this identifier if the broker takes no such packet, or if the message has expired before it
     /// was sent. A message that was sent once goes on after its expiry [MQTT-4.3.3-7].
     fn ends_unsent(&mut self, id: PacketId, now: Instant) -> bool {
-        // Filters that were subscribed one by one may be too long for one packet.
-        if let Some(left) = self.outbound.unsubscribe(id)
-            && self.server.refuses_together(left.packet())
-        {
-            left.send_one_by_one();
+        if let Some(left) = self.outbound.unsubscribe(id) {
+            // They may have been granted meanwhile.
+            for filter in left.leave_out(|filter| self.server.refuses_unsubscribe(filter)) {
+                self.filters.remove(&filter);
+            }
+            // Filters that were subscribed one by one may be too long for one packet.
+            if self.server.refuses_together(left.packet()) {
+                left.send_one_by_one();
+            }
         }
         let Some(entry) = self.outbound.entry(id) else {
             return false;

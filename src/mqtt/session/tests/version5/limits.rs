@@ -461,28 +461,40 @@ fn a_filter_that_no_unsubscribe_has_room_for_stays_subscribed() {
     assert!(t.session.is_subscribed(&long));
 }
 
-/// Nobody wants them any more: they are not renewed for ever.
+/// Nobody wants them any more: they are not renewed for ever, and those leave that a packet has room for.
 #[test]
-fn filters_that_were_left_stay_so_where_no_unsubscribe_has_room_for_them() {
-    for waits in [false, true] {
+fn filters_that_were_left_stay_so_where_no_unsubscribe_has_room_for_one_of_them() {
+    for (waits, has_other) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut t = Transcript::connected5(|_| {});
         let long = "a".repeat(40);
         let asked = t.subscribe(&[(&long, 1), ("b", 1)]);
         t.sends(&format!("SUBSCRIBE id=1 {long}:1 b:1"));
         t.receives(suback(1, &[Some(1), Some(1)]));
         t.resolved(asked, "delivered x1 [1 1]");
+        let names = [long.as_str(), "b"];
+        let names = &names[..1 + usize::from(has_other)];
         let left = waits.then(|| {
             t.subscribe(&[(&long, 2)]);
             t.sends(&format!("SUBSCRIBE id=2 {long}:2"));
-            t.leave(&["b", &long])
+            t.leave(names)
         });
         t.reconnects5(true, |c| c.maximum_packet_size = Some(40))
             .renewing(0);
-        let left = left.unwrap_or_else(|| t.leave(&["b", &long]));
-        t.resolved(left, &format!("never sent {PACKET_SIZE}"));
+        let left = left.unwrap_or_else(|| t.leave(names));
+        if has_other {
+            let id = 2 + u16::from(waits);
+            t.sends(&format!("UNSUBSCRIBE id={id} b"));
+            t.receives(unsuback5(id, &[0]))
+                .resolved(left, "delivered x1 0x00 [0x00]");
+        } else {
+            t.resolved(left, &format!("never sent {PACKET_SIZE}"));
+        }
         t.outcomes.clear();
-        assert!(!t.session.is_subscribed("b") && !t.session.is_subscribed(&long));
-        t.silent().reconnects5(false, |_| {}).renewing(0).finish();
+        assert!(!t.session.is_subscribed(&long));
+        assert_eq!(t.session.is_subscribed("b"), !has_other);
+        t.silent().reconnects5(false, |_| {});
+        t.renewing(usize::from(!has_other)).sent5.clear();
+        t.finish();
     }
 }
 
@@ -517,9 +529,9 @@ fn a_suspect_that_ends_at_a_limit_of_a_trial_link_ends_the_trials() {
     }
 }
 
-/// The broker grants what nobody wants any more while UNSUBSCRIBE waits, and takes no UNSUBSCRIBE of that length.
+/// The broker grants what nobody wants any more while UNSUBSCRIBE waits, and takes no UNSUBSCRIBE of the other's length.
 #[test]
-fn a_grant_that_came_before_an_unsubscribe_that_is_never_sent_is_not_kept() {
+fn a_grant_that_came_before_an_unsubscribe_that_is_sent_in_part_is_not_kept() {
     for present in [true, false] {
         let mut t = Transcript::connected5(|_| {});
         let long = "a".repeat(40);
@@ -529,13 +541,17 @@ fn a_grant_that_came_before_an_unsubscribe_that_is_never_sent_is_not_kept() {
             .resolved(asked[0], "delivered x1 [1]");
         t.sent5.clear();
         t.reconnects5(present, |c| c.maximum_packet_size = Some(40));
+        let mut id = 3;
         if !present {
             // It is renewed before UNSUBSCRIBE has its turn.
-            t.receives(suback(3, &[Some(1)]));
+            t.sends("SUBSCRIBE id=3 b:1/rh1");
+            t.receives(suback(id, &[Some(1)]));
+            id += 2;
         }
-        t.sent5.clear();
-        t.resolved(left, &format!("never sent {PACKET_SIZE}"));
+        t.sends(&format!("UNSUBSCRIBE id={id} b"));
         assert!(!t.session.is_subscribed("b"));
+        t.receives(unsuback5(id, &[0]))
+            .resolved(left, "delivered x1 0x00 [0x00]");
         t.outcomes.clear();
         t.reconnects5(false, |_| {}).renewing(0);
     }
