@@ -87,6 +87,12 @@ fn unlike_aws(connack: &ConnAck5) -> Vec<String> {
     if connack.maximum_qos != aws.highest_qos {
         differences.push(format!("QoS up to {}", aws.highest_qos as u8));
     }
+    // Beside the payload a packet has its topic and properties.
+    let of_aws = aws.payload_bytes..aws.payload_bytes + 0x1_0000;
+    let packet = connack.maximum_packet_size.map(|bytes| bytes as usize);
+    if !packet.is_some_and(|bytes| of_aws.contains(&bytes)) {
+        differences.push(format!("payloads up to {} bytes", aws.payload_bytes));
+    }
     if connack.topic_alias_maximum != aws.topic_aliases {
         differences.push(format!("{} topic aliases", aws.topic_aliases));
     }

@@ -142,7 +142,8 @@ mod tests {
         assert_eq!(
             line.remarks,
             [
-                "AWS IoT has here: 100 in flight, QoS up to 1, 8 topic aliases, no subscription identifiers"
+                "AWS IoT has here: 100 in flight, QoS up to 1, payloads up to 131072 bytes, 8 topic aliases, \
+                 no subscription identifiers"
             ]
         );
         let as_aws = ConnAck5 {
