@@ -127,8 +127,8 @@ fn clear_quickly(client: Client, view: &View) -> Result<Client, Error> {
     let shown = (view, None);
     let (answered, client) = connect_and_ping(client, GRACE, shown, None, recordings)?;
     match answered {
-        true => Ok(client),
-        false => Err(Error::new(
+        Ok(()) => Ok(client),
+        Err(_) => Err(Error::new(
             Blame::Network,
             format!("clearing the session at {address}"),
             format!("the broker did not answer within {}", Seconds(GRACE)),
@@ -172,37 +172,46 @@ fn try_to_clear(
         // Every attempt may use all of its time: TERMINATE must not cut one short.
         let time = Duration::MAX;
         (answered, client) = connect_and_ping(client, time, shown, Some(interrupt), recordings)?;
-        if answered || interrupt.is_requested() {
+        let Err(loss) = answered else {
+            break;
+        };
+        if interrupt.is_requested() {
             break;
         }
         // The first connection was there: the patience for further ones counts.
         let delays = delays.get_or_insert_with(|| client.retry_delays());
         let Some(delay) = delays.next() else {
             let seconds = begin.elapsed().as_secs_f64();
-            return Err(Error::new(
-                Blame::Network,
-                format!("clearing the session at {address}"),
-                format!(
-                    "the broker accepts the connection, but a PINGREQ is not answered on it \
-                     ({times} attempts in {seconds:.1} s)"
+            let problem = format!(
+                "the broker accepts the connection, but a PINGREQ is not answered on it ({times} attempts in \
+                 {seconds:.1} s)"
+            );
+            let (problem, advice) = match &loss {
+                Some(loss) => (
+                    format!("{problem}, and the last one is {}", loss.problem()),
+                    loss.advice(),
                 ),
-                "check that no other program uses the same client identifier, and see the \
-                 broker's log",
-            ));
+                None => (problem, "see the broker's log"),
+            };
+            let tried = format!("clearing the session at {address}");
+            return Err(Error::new(Blame::Network, tried, problem, advice));
         };
         interrupt.wait(delay);
     }
     Ok(client)
 }
 
-/// Returns whether the broker answered the PINGREQ in time, and the client. An interrupt ends it.
+/// The broker answered the PINGREQ in time; or it did not, and the connection was lost like this.
+type Answered = Result<(), Option<Error>>;
+
+/// Connects once, and asks the broker for a sign of life. An interrupt ends it.
 fn connect_and_ping(
     client: Client,
     time: Duration,
     (view, told): (&View, Option<&Arc<EventOutput>>),
     interrupt: Option<&Interrupt>,
     recordings: &mut Recordings,
-) -> Result<(bool, Client), Error> {
+) -> Result<(Answered, Client), Error> {
     let title = "clearing the session";
     let bounds = Bounds::of(client.options());
     let (agent, handle) = client.open_clean();
@@ -223,9 +232,13 @@ fn connect_and_ping(
     if let Some(watching) = watching {
         watching.end();
     }
+    let loss = last_loss(events.clone());
     recordings.keep(recording, events, MessageCounts::default());
     ended.result?;
-    let answered = ping.is_ok_and(|ticket| ticket.wait().is_delivered());
+    let answered = match ping.is_ok_and(|ticket| ticket.wait().is_delivered()) {
+        true => Ok(()),
+        false => Err(loss),
+    };
     Ok((answered, ended.client))
 }
 

@@ -1,10 +1,11 @@
 //! A broker that ends connections and says why: each command passes on its words, its code and the remedy.
 
+use mqtt_connection_sharing::Protocol;
 use serde_json::Value;
 
 use super::broker::Aws5;
 use super::{error_line, json, program};
-use crate::support::Finished;
+use crate::support::{Finished, ScriptedBroker};
 
 /// The last step of a check: the one at which it stopped.
 #[track_caller]
@@ -185,4 +186,33 @@ fn a_run_in_which_a_message_is_given_up_ends_with_the_broker_s_reason() {
         "{done}"
     );
     assert_eq!(report["reason_code"], 0x97, "{done}");
+}
+
+#[test]
+fn a_demo_that_cannot_begin_ends_with_the_broker_s_reason() {
+    let broker = ScriptedBroker::speaking(Protocol::V5);
+    let endpoint = broker.endpoint();
+    let script = broker.in_thread(|mut broker| {
+        for _ in 0..2 {
+            let (mut link, _) = broker.accept_client(false);
+            link.expect_pingreq();
+            link.send(b"\xe0\x02\x98\x00");
+            link.close();
+        }
+    });
+    let done = program("demo", &endpoint)
+        .args(["--retry-attempts", "1"])
+        .args(QUICK)
+        .run();
+    done.expect_code(3);
+    let line = error_line(&done);
+    for part in [
+        "a PINGREQ is not answered on it (2 attempts in ",
+        "the broker closed the connection with DISCONNECT 0x98 (administrative action)",
+        "; ask who runs the broker",
+    ] {
+        assert!(line.contains(part), "{part}: {done}");
+    }
+    assert!(!line.contains("same client identifier"), "{done}");
+    script.join().expect("the broker's script");
 }
