@@ -201,7 +201,9 @@ pub(super) fn configure(choice: &Choice, surroundings: &Surroundings) -> Result<
         }
         Task::Sub => {
             keep_what_others_have(chosen, &mut options, made_up_id);
-            Job::Sub(subscribe(chosen, settings, made_up_id)?)
+            let sub = subscribe(chosen, settings, made_up_id)?;
+            checks::subscription(&options, (&sub.filters, sub.qos), &names)?;
+            Job::Sub(sub)
         }
     };
     notices.extend(session_notice(task, &options, made_up_id));

@@ -36,6 +36,34 @@ fn the_limits_of_aws_iot_hold_there_and_only_there() {
     }
 }
 
+/// As for the messages of the other commands, the setting is named and nothing is connected.
+#[test]
+fn a_subscription_is_held_against_the_limits_of_aws_iot() {
+    let sub = |host: &str, args: &[&str]| {
+        let fixed = ["sub", "--endpoint", host, "--cert=c", "--key=k"];
+        with(&[&fixed[..], args].concat(), &[])
+    };
+    let many: Vec<String> = (0..51).map(|number| format!("a/{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    for (bad, parts) in [
+        (&["a", "--qos=2"][..], &["--qos", "use 0 or 1"][..]),
+        (
+            &["b", "a/b/c/d/e/f/g/h/i"],
+            &["filter", "\"a/b/c/d/e/f/g/h/i\": it has 8 slashes"],
+        ),
+        (&many, &["filter", "51 filters", "give fewer"]),
+        (&["a", "--keep-alive=10s"], &["--keep-alive"]),
+        (
+            &["a", "--mqtt=5", "--client-id=me", "--session-expiry=200h"],
+            &["--session-expiry", "lower it"],
+        ),
+    ] {
+        refused(sub(AWS, bad), &[&["AWS IoT"], parts].concat());
+        assert!(sub("broker.example", bad).is_ok(), "{bad:?}");
+    }
+    assert!(sub(AWS, &["$aws/things/me/#", "$share/g/a/b/c/d/e/f/g/h"]).is_ok());
+}
+
 #[test]
 fn likely_slips_on_aws_iot_are_remarked_upon() {
     let notices = |args: &[&str]| to(AWS, args).unwrap().notices;
