@@ -457,10 +457,10 @@ impl<T> Session<T> {
         self.liveness.handle_sent(now);
     }
 
-    /// The next packet of this UNSUBSCRIBE leaves. A SUBSCRIBE that it waited for may have been granted meanwhile.
+    /// This UNSUBSCRIBE leaves. What was granted while it waited is not renewed before its last packet, or behind that.
     fn forget_filters(&mut self, id: PacketId) {
         if let Some(left) = self.outbound.unsubscribe(id) {
-            let filters = left.packet().iter();
+            let filters = left.left().iter();
             let served: Vec<_> = filters
                 .filter_map(|filter| self.filters.remove(filter))
                 .collect();

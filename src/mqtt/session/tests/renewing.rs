@@ -219,6 +219,24 @@ fn a_long_subscribe_says_no_of_what_it_was_granted_and_is_not_renewed() {
     t.finish();
 }
 
+/// The rest of it leaves later, and a renewal that waits for an identifier would come behind that.
+#[test]
+fn nothing_is_renewed_whose_unsubscribe_has_begun_to_leave() {
+    let names = names(9);
+    let filters: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let mut t = Transcript::connected();
+    t.subscribe(&filters);
+    t.unsubscribe(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    t.receives(suback(1, &[Some(1); 8]))
+        .receives(suback(2, &[Some(1)]));
+    t.sent.clear();
+    t.reconnects(false).renewing(0);
+    let first: Vec<_> = names[..8].iter().map(String::as_str).collect();
+    t.sends(&format!("UNSUBSCRIBE id=4 {}", first.join(" ")));
+    t.outcomes.clear();
+    t.finish();
+}
+
 #[test]
 fn an_upgraded_filter_is_renewed_as_upgraded() {
     let mut t = Transcript::subscribed(&[("a", 0)]).and_subscribed(&[("a", 2)]);
