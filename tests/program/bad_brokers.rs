@@ -184,7 +184,7 @@ fn each_refusal_of_connect_has_its_words_and_only_the_passing_one_is_tried_again
             1,
             [
                 "refused access (return code 5)",
-                "; give --username and --password-file if the broker wants them; else check the client certificate",
+                "; give --username and --password-file if the broker wants them; else see what it allows",
             ],
         ),
     ] {

@@ -75,14 +75,21 @@ pub(super) fn refusal(client: &Client, code: ConnectReturnCode) -> Error {
 
 /// The advice where the broker refuses access.
 pub(super) fn with_no_access(client: &Client) -> &'static str {
-    match client.options.credentials {
-        Some(_) => {
+    let certificate = client.connector.as_ref().and_then(Connector::common_name);
+    match (&client.options.credentials, certificate) {
+        (Some(_), Some(_)) => {
             "check `username` and `password`, the client certificate, and what the broker \
              allows this client identifier"
         }
-        None => {
+        (Some(_), None) => {
+            "check `username` and `password`, and what the broker allows this client identifier"
+        }
+        (None, Some(_)) => {
             "give `username` and `password` if the broker wants them; else check the client certificate, \
              and what the broker allows this client identifier"
+        }
+        (None, None) => {
+            "give `username` and `password` if the broker wants them; else see what it allows this client identifier"
         }
     }
 }
@@ -509,6 +516,26 @@ mod tests {
             assert!(error.problem().ends_with(problem), "{error}");
             assert!(error.advice().starts_with(advice), "{error}");
             assert!(error.is_permanent() && error.exit_status() == 4, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_named_for_a_refused_access_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for (has_certificate, has_password) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let client = client_with(|options| {
+                options.credentials = credentials("").filter(|_| has_password);
+                if has_certificate {
+                    options.security = Security::Tls(with_certificate(&folder, None));
+                }
+            });
+            let error = refusal(&client, ConnectReturnCode::NotAuthorized);
+            let advice = error.advice();
+            assert_eq!(advice.contains("certificate"), has_certificate, "{error}");
+            assert_eq!(advice.starts_with("check"), has_password, "{error}");
+            assert!(advice.contains("this client identifier"), "{error}");
         }
     }
 

@@ -110,7 +110,7 @@ pub(super) fn advice(code: ReasonCode) -> &'static str {
             "see what the broker allows this client: the last thing that was sent may not be allowed, or access was \
              withdrawn"
         }
-        0x89 | 0x8b => "nothing has to be done: the broker is to be back later",
+        0x89 | 0x8b => "wait: the broker is to be back later",
         0x8d => "see why nothing came through in that time, or raise the keep alive",
         0x8e => {
             "give each program a client identifier of its own with `client_id`: another one has connected with the same"
