@@ -69,21 +69,31 @@ impl Record {
                         "{joined} was subscribed, and is unsubscribed again"
                     ));
                 }
+                self.renounces_again(&names);
                 self.takes_identifier(*id, InUse::Unsubscribe(names.clone()))?;
                 let begin = self.encoded - length;
                 let tried = Tried::Unsubscribe(names);
                 self.trials.sends(*id, tried, begin, self.encoded)?;
-                // A renewal may have been granted since the command, and a SUBSCRIBE wait that is made after it.
-                for filter in filters {
-                    self.granted.remove(*filter);
-                    self.renewals_due.remove(*filter);
-                }
                 at_most_eight(filters.len())
             }
             FromClient::PingReq => Ok(()),
             FromClient::Connect { .. } | FromClient::Disconnect => {
                 Err(format!("{packet:?} is sent while the link is up"))
             }
+        }
+    }
+
+    /// This packet of an UNSUBSCRIBE leaves, and the others follow. A filter may have been granted since the command was made.
+    fn renounces_again(&mut self, packet: &[String]) {
+        let left = self.commands.values().find_map(|command| {
+            let filters = &command.filters;
+            let begin = filters.iter().position(|filter| *filter == packet[0])?;
+            let has_all = packet.iter().all(|filter| filters.contains(filter));
+            (command.kind == Kind::Unsubscribe && has_all).then(|| filters[begin..].to_vec())
+        });
+        for filter in left.as_deref().unwrap_or(packet) {
+            self.granted.remove(filter);
+            self.renewals_due.remove(filter);
         }
     }
 
