@@ -457,7 +457,7 @@ impl<T> Session<T> {
         self.liveness.handle_sent(now);
     }
 
-    /// This UNSUBSCRIBE leaves. What was granted while it waited is not renewed before its last packet, or behind that.
+    /// This UNSUBSCRIBE leaves. Nothing of it is renewed before its last packet, or behind that, if it was granted meanwhile.
     fn forget_filters(&mut self, id: PacketId) {
         if let Some(left) = self.outbound.unsubscribe(id) {
             let filters = left.left().iter();
