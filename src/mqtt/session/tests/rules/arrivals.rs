@@ -12,6 +12,8 @@ use crate::mqtt::session::DeliveryId;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Known {
     message: Message,
+    /// Bytes that it counts while it waits.
+    bytes: usize,
     /// `None` until it is delivered, and for a QoS 2 message that comes again after its PUBREC.
     delivery: Option<DeliveryId>,
     accepted: bool,
@@ -28,7 +30,7 @@ struct Waiting {
     settled: bool,
 }
 
-/// Bytes that a message counts beside its topic and payload.
+/// Bytes that a message counts beside its topic, its payload and the memory of what MQTT 5 adds.
 const KEEPING: usize = 256;
 
 /// The session's task when a PUBLISH comes.
@@ -114,6 +116,7 @@ impl Arrivals {
             (_, None) => {
                 let known = Known {
                     message: message.clone(),
+                    bytes: bytes(message),
                     delivery: None,
                     accepted: verdict == Verdict::Known,
                     on_this_link: true,
@@ -132,7 +135,7 @@ impl Arrivals {
         if let Some(known) = self.known.get_mut(&id.value()) {
             known.delivery = Some(delivery);
             let waiting = Waiting {
-                bytes: bytes(&known.message),
+                bytes: known.bytes,
                 early: false,
                 settled: false,
             };
@@ -303,7 +306,7 @@ impl Arrivals {
 }
 
 fn bytes(message: &Message) -> usize {
-    message.size() + KEEPING
+    message.waiting_bytes() + KEEPING
 }
 
 impl Known {
