@@ -138,8 +138,9 @@ impl Queue {
     /// Puts an item into the inbox, for its threads to see with the next ones.
     fn enter(&mut self, item: Item) -> Offer {
         if self.ready.is_empty() {
-            // Threads only make more room.
-            self.room = self.outlet.room().min(TOGETHER);
+            // Threads only make more room. They see these items while there is room for as many more, so one that keeps
+            // up loses none.
+            self.room = (self.outlet.room() / 2).min(TOGETHER);
         }
         if self.ready.len() < self.room {
             self.outlet.record_offered(number_of(&item));

@@ -425,6 +425,25 @@ fn what_comes_together_is_handed_over_together_and_wakes_a_task_once() {
     assert_eq!(inbox.dropped(), 10);
 }
 
+/// Of QoS 0, so that a message that finds no room is dropped.
+#[test]
+fn a_thread_that_keeps_up_finds_what_comes_together_before_a_small_inbox_is_full_of_it() {
+    for capacity in [1, 2, 3, 32] {
+        let mut queues = Queues::new();
+        let inbox = queues.subscribed(ME, capacity, WhenFull::WaitAside);
+        let mut taken = 0;
+        for number in 0..100 {
+            let message = Message::new("t", QoS::AtMostOnce, number.to_string());
+            let fanout = &mut queues.fanout;
+            assert!(fanout.deliver(&queues.table, &Arc::new(message), None, queues.now));
+            taken += std::iter::from_fn(|| inbox.try_recv().ok()).count();
+        }
+        queues.fanout.hand_over();
+        assert_eq!(inbox.dropped(), 0, "room for {capacity}");
+        assert_eq!(taken + inbox.waiting(), 100);
+    }
+}
+
 #[test]
 fn row_02_one_slow_queue_does_not_keep_a_message_from_the_others() {
     let mut queues = Queues::new();
