@@ -48,7 +48,9 @@ impl Agent {
             Some(_) => pushed,
             None => now,
         };
-        let request = publish.into_request(topic, correlation, expiry(deadline - now));
+        // The loop's time may be behind that of the thread.
+        let awaited = deadline - now.max(pushed);
+        let request = publish.into_request(topic, correlation, expiry(awaited));
         let outgoing = Outgoing::pushed(request, expiry_begins);
         self.session
             .publish(outgoing, Pending::Plain(completion), now);
@@ -116,6 +118,27 @@ mod tests {
             assert_eq!(left[0], 2);
             assert!((1..=own - WAITED).contains(&seconds), "{seconds}");
         }
+    }
+
+    /// The loop takes a command that was pushed after its turn began.
+    #[test]
+    fn a_request_is_sent_with_no_more_seconds_than_its_time_has() {
+        let before = Instant::now() - Duration::from_millis(100);
+        let client = client_with(|options| options.protocol = Protocol::V5);
+        let (mut agent, handle) = client.open();
+        let request = Publish::new("t", QoS::AtLeastOnce, "x");
+        let pending = handle.start_request(request, Duration::from_secs(60));
+        let (link, peer) = memory_link();
+        agent.greet(link, before + Duration::from_secs(60), before);
+        let connack = vec![0x20, 3, 0, 0, 0];
+        peer.lock().unwrap().to_read.push_back(connack);
+        agent.exchange(before);
+        agent.exchange(before);
+        let written = peer.lock().unwrap().written.concat();
+        let topic = written.windows(3).position(|bytes| bytes == [0, 1, b't']);
+        // Behind the topic, the identifier and the length of the properties.
+        assert_eq!(written[topic.unwrap() + 6..][..5], [2, 0, 0, 0, 60]);
+        drop(pending);
     }
 
     /// With 0 the request would be over before it is sent.
