@@ -73,10 +73,20 @@ pub(crate) fn last_loss(mut events: ConnectionEvents) -> Option<Error> {
     last
 }
 
-/// How a connection was lost, and what to do about it, with the reason code. `None` where the broker gave none.
-pub(crate) fn explained(loss: &Error) -> Option<(String, u8)> {
+/// Whether the broker has said why it ends the connection: by a code of MQTT 5 that names a reason.
+pub(crate) fn names_reason(loss: &Error) -> bool {
+    !matches!(loss.reason_code(), None | Some(0x00 | 0x80 | 0x83))
+}
+
+/// How a connection was lost, and what to do about it, with the reason code: the `remedy` where that names no reason.
+/// `None` where the broker gave no code.
+pub(crate) fn explained(loss: &Error, remedy: &str) -> Option<(String, u8)> {
     let code = loss.reason_code()?;
-    let told = format!("the connection was {}; {}", loss.problem(), loss.advice());
+    let advice = match names_reason(loss) {
+        true => loss.advice(),
+        false => remedy,
+    };
+    let told = format!("the connection was {}; {advice}", loss.problem());
     Some((as_given(&told).into_owned(), code))
 }
 

@@ -8,7 +8,7 @@ use super::Measured;
 use super::publisher::Tally;
 use super::settings::{BenchSettings, UNRECEIVED};
 use crate::app::names::as_given;
-use crate::app::problems::{came_twice, counted, left_unfinished};
+use crate::app::problems::{came_twice, counted, left_unfinished, names_reason};
 use mqtt_connection_sharing::error::{Blame, Error};
 use mqtt_connection_sharing::{Ended, QoS, Reason};
 
@@ -180,7 +180,7 @@ impl Evidence<'_> {
         let acknowledged = self.tally.acknowledged();
         match self.is_given_up() {
             // The broker has said why.
-            true if loss.reason_code().is_some() => {}
+            true if names_reason(loss) => {}
             true => parts.push(ONE_MESSAGE.to_owned()),
             false if is_the_brokers => parts.extend(self.trial()),
             false => {}

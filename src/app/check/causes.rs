@@ -16,6 +16,7 @@ use super::aws::Aws;
 use super::connected::is_interruption;
 use super::report::Cause;
 use crate::app::answers::{self, Attempted};
+use crate::app::problems::names_reason;
 
 /// A failure, as far as it was seen.
 #[derive(Debug, Clone, Copy)]
@@ -76,11 +77,6 @@ fn named(error: &Error) -> Cause {
     cause(error.problem(), error.advice())
 }
 
-/// Whether the broker has said why it ends the connection: by a code of MQTT 5 that names a reason.
-fn is_explained(error: &Error) -> bool {
-    !matches!(error.reason_code(), None | Some(0x00 | 0x80 | 0x83))
-}
-
 fn no_qos_2() -> Cause {
     cause("the broker has no QoS 2", "use --qos 1")
 }
@@ -137,7 +133,7 @@ pub(super) fn causes(seen: FailureSeen<'_>, facts: &Facts<'_>) -> Vec<Cause> {
         FailureSeen::AnsweredAsQos1 => vec![no_qos_2()],
         FailureSeen::NoEcho => facts.no_echo(),
         FailureSeen::NoSession => facts.no_session(),
-        FailureSeen::Lost(error) if is_explained(error) => vec![explained(error)],
+        FailureSeen::Lost(error) if names_reason(error) => vec![explained(error)],
         FailureSeen::Lost(error) => vec![facts.same_client_id(), named(error)],
     }
 }
@@ -490,7 +486,7 @@ impl Facts<'_> {
         if error.reason_code() == Some(0x87) {
             return vec![right, explained(error)];
         }
-        if is_explained(error) {
+        if names_reason(error) {
             return vec![explained(error)];
         }
         let mut causes = vec![right, self.same_client_id()];

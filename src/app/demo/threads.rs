@@ -116,7 +116,10 @@ impl Trouble {
 
     /// With what the broker said when it ended the last connection, if that may be why.
     pub(super) fn after(mut self, last_loss: Option<&Error>) -> Self {
-        if let Some((loss, code)) = last_loss.filter(|_| self.is_given_up).and_then(explained) {
+        let last_loss = last_loss.filter(|_| self.is_given_up);
+        if let Some((loss, code)) =
+            last_loss.and_then(|loss| explained(loss, "see the broker's log"))
+        {
             self.text.push_str("; ");
             self.text.push_str(&loss);
             self.reason_code = Some(code);

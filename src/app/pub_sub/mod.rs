@@ -62,10 +62,10 @@ impl EarlyEnd {
             // Brokers that do not allow a command close the connection, or do not answer.
             Attempted::Publish(_) if is_given_up(outcome) => (
                 REFUSED,
-                "; compare its topic and its size with what the broker allows",
+                "compare its topic and its size with what the broker allows",
             ),
             Attempted::Subscribe(_) if is_given_up(outcome) => {
-                (REFUSED, "; compare the filters with what the broker allows")
+                (REFUSED, "compare the filters with what the broker allows")
             }
             _ if answers::is_refused(outcome) => (REFUSED, ""),
             _ => (FAILED, ""),
@@ -79,14 +79,17 @@ impl EarlyEnd {
 
     /// The whole line. A command that was given up ends with what the broker said when it ended the last connection.
     fn told(mut self, last_loss: Option<&Error>) -> Self {
+        if self.remedy.is_empty() {
+            return self;
+        }
         let remedy = std::mem::take(&mut self.remedy);
-        match last_loss.and_then(explained) {
-            Some((loss, code)) if !remedy.is_empty() => {
-                self.text.push_str("; ");
+        self.text.push_str("; ");
+        match last_loss.and_then(|loss| explained(loss, remedy)) {
+            Some((loss, code)) => {
                 self.text.push_str(&loss);
                 self.reason_code = Some(code);
             }
-            _ => self.text.push_str(remedy),
+            None => self.text.push_str(remedy),
         }
         self
     }

@@ -152,6 +152,40 @@ fn a_command_that_is_given_up_ends_with_the_broker_s_reason() {
 }
 
 #[test]
+fn a_command_that_is_given_up_keeps_its_remedy_where_the_broker_s_code_names_no_reason() {
+    let broker = Aws5::start(10);
+    for (args, status, remedy) in [
+        (
+            &["pub", "--topic", "ends/80/a", "--message", "x"][..],
+            4,
+            "compare its topic and its size",
+        ),
+        (
+            &["pub", "--topic", "ends/00/a", "--message", "x"],
+            4,
+            "compare its topic and its size",
+        ),
+        (&["sub", "ended/83/a"], 4, "compare the filters"),
+        (
+            &["bench", "--topic-prefix", "ends/80/a", "--messages", "1"],
+            1,
+            "compare --topic-prefix",
+        ),
+    ] {
+        let done = program(args[0], &broker.endpoint())
+            .args(&args[1..])
+            .args(&QUICK[..4])
+            .run();
+        done.expect_code(status);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        for part in [remedy, "with DISCONNECT 0x"] {
+            assert!(said.contains(part), "{part}: {done}");
+        }
+        assert!(!said.contains("nothing has to be done"), "{done}");
+    }
+}
+
+#[test]
 fn a_run_in_which_a_message_is_given_up_ends_with_the_broker_s_reason() {
     let broker = Aws5::start(10);
     let prefix = ["--topic-prefix", "ends/97/a"];
