@@ -337,7 +337,10 @@ impl<T> Outbound<T> {
                         until_session_ends: true,
                     },
                 ..
-            }) => Released::GivenUp,
+            }) => {
+                // No PUBREL answers it, so nothing leaves beside what is tried.
+                return Released::GivenUp;
+            }
             Some(entry) if entry.is_given_up() => {
                 entry.body.release(&mut self.next_release, None);
                 self.given_up -= 1;
