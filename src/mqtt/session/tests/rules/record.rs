@@ -496,6 +496,13 @@ impl Record {
     /// The packet under this identifier was answered.
     pub(super) fn frees(&mut self, id: u16) {
         self.trials.ends(id);
+        // A SUBSCRIBE that stood without an answer may have been granted behind the UNSUBSCRIBE that is answered.
+        if let Some(InUse::Unsubscribe(filters)) = self.in_use.get(&id) {
+            for filter in filters {
+                self.granted.remove(filter);
+                self.renewals_due.remove(filter);
+            }
+        }
         if self.shared.remove(&id) {
             self.trials.remains(id);
             self.in_use.insert(id, InUse::Released(None));

@@ -153,7 +153,10 @@ impl Record {
             return wrong("DUP is wrong");
         }
         if !self.renewals_due.is_empty() && !self.trials.is_trying {
-            return wrong("published before the subscription was renewed");
+            let due = &self.renewals_due;
+            return wrong(&format!(
+                "published before the subscriptions to {due:?} were renewed"
+            ));
         }
         let may_have_come = command.touched && !command.sent_in_session;
         let same = command.id == *id;
