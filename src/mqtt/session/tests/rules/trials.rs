@@ -498,10 +498,13 @@ impl Trials {
                 let mut standing: Vec<_> = self.awaited.iter().collect();
                 standing.retain(|(_, awaited)| awaited.may_be_tried && self.is_late(awaited));
                 standing.sort_by_key(|(_, awaited)| awaited.since);
-                let standing = standing.into_iter();
-                let mut standing =
+                let standing = standing.into_iter().rev();
+                let standing =
                     standing.filter_map(|(id, awaited)| Some((*id, awaited.tried.clone()?)));
-                standing.find(|(id, tried)| matches(*id, tried) && self.may_be_suspect(*id, tried))
+                let may_be = standing
+                    .filter(|(id, tried)| matches(*id, tried) && self.may_be_suspect(*id, tried));
+                // The last packet of a long SUBSCRIBE may look like a renewal, its others do not.
+                may_be.max_by_key(|(id, tried)| tried.keys(*id).len())
             }
             _ => None,
         };
