@@ -107,8 +107,8 @@ fn secured(
 fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() {
     /// Six records hold the messages; there are more if the loop wakes before all are queued.
     const RECORDS: u64 = 8;
-    /// One record holds the answers if the broker's messages are read at once.
-    const ANSWERS: u64 = 2;
+    /// Six portions of messages are acknowledged if all of them are read at once.
+    const ANSWERS: u64 = 8;
     let _alone = alone();
     let (mut link, plain, running, queued) = secured(publish, |options| {
         options.max_inflight = WINDOW;
@@ -141,7 +141,7 @@ fn a_thousand_messages_leave_in_a_few_records_and_so_do_their_acknowledgments() 
         let message = message("costs", id, "x");
         message.write(&mut messages, usize::MAX).expect("a packet");
     }
-    // One record in each direction: messages that are read at once are answered at once.
+    // One record, and one in the other direction for each portion.
     assert!(messages.len() <= 16 * 1024);
     link.send(&messages);
     for id in 1..=WINDOW {

@@ -3,7 +3,8 @@
 //! A quick broker acknowledges a whole window with one write. If the loop handled all of that before it
 //! takes the next command, the broker would be idle meanwhile, and the loop would be idle while the
 //! broker answers. So commands have their turn again, and go out, as soon as there is room for a portion
-//! of them: both sides work at the same time.
+//! of them: both sides work at the same time. In the same way the acknowledgments of received messages leave
+//! while others are still to be handled (`pace.rs`).
 //!
 //! Between portions, packets may have been read and not handled, and more may be there to be read. So
 //! two rules hold. Code that gives the link up handles first what was read, except where that broke the
@@ -106,7 +107,10 @@ impl Agent {
                     self.record_read(bytes);
                     self.handle_received(now);
                 }
-                Ok(None) => self.note_unfinished(now),
+                Ok(None) => {
+                    self.pace.link_was_drained();
+                    self.note_unfinished(now);
+                }
                 Err(error) => {
                     self.link_failed(error, now);
                     return true;
@@ -146,6 +150,7 @@ impl Agent {
     fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
         let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
+        let messages = self.meter.messages_received.get() + self.pace.message_portion();
         // Until none is left: an event may be that the link has to go.
         while let Some(ReceivedPacket { packet, shown }) = self.wire.next_packet()? {
             let handled = self.session.handle_packet(packet, now);
@@ -155,6 +160,10 @@ impl Agent {
                 self.handle_some_events(now);
             }
             if self.session.in_flight() + portion <= in_flight {
+                return Ok(());
+            }
+            if self.meter.messages_received.get() >= messages {
+                self.pace.portion_was_handled();
                 return Ok(());
             }
         }

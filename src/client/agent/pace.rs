@@ -1,8 +1,8 @@
 //! The loop's pace: few large batches under load, few hand-overs when one message goes at a time.
 //!
-//! Three policies behind one face, [`Pace`]: when commands may use the window, whether the loop looks again
-//! before it sleeps, and whether it pauses. They decide and do nothing; the loop's thread asks them and
-//! passes in the time.
+//! Four policies behind one face, [`Pace`]: when commands may use the window, when the acknowledgments of
+//! messages leave, whether the loop looks again before it sleeps, and whether it pauses. They decide and do
+//! nothing; the loop's thread asks them and passes in the time.
 
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ const MANY: usize = 32;
 const SMALLEST_PORTION: usize = 16;
 const LARGEST_PORTION: usize = 256;
 
+/// The first portion of received messages. More of them would be the whole window of many a broker: AWS IoT has 100
+/// messages on their way at most.
+const FIRST_MESSAGES: u64 = 64;
+
 /// Shorter pauses cost more than they save, longer ones are felt by others.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_PAUSE: Duration = Duration::from_micros(500);
@@ -43,10 +47,11 @@ const WORTH_A_PAUSE: u32 = 4;
 const SAMPLE: u32 = 64;
 const SAMPLE_TIME: Duration = Duration::from_millis(10);
 
-/// The three policies.
+/// The four policies.
 #[derive(Debug)]
 pub(super) struct Pace {
     window: Window,
+    messages: MessagePortion,
     spin: Spin,
     arrivals: AckArrivals,
 }
@@ -55,6 +60,7 @@ impl Pace {
     pub(super) fn new(single_core: bool, now: Instant) -> Self {
         Pace {
             window: Window::Open,
+            messages: MessagePortion::FIRST,
             spin: Spin::new(single_core, now),
             arrivals: AckArrivals::new(now),
         }
@@ -68,6 +74,21 @@ impl Pace {
     /// Whether commands may use the window.
     pub(super) fn window_is_open(&self) -> bool {
         self.window == Window::Open
+    }
+
+    /// How many received messages are handled, while more are there, before their acknowledgments leave.
+    pub(super) fn message_portion(&self) -> u64 {
+        self.messages.0
+    }
+
+    /// A portion of messages was handled, and more are there.
+    pub(super) fn portion_was_handled(&mut self) {
+        self.messages = self.messages.next();
+    }
+
+    /// All that had come was read.
+    pub(super) fn link_was_drained(&mut self) {
+        self.messages = MessagePortion::FIRST;
     }
 
     /// One command has ended.
@@ -150,6 +171,22 @@ impl Window {
 /// there: with this many free, a window opens that was full.
 pub(super) fn portion(window: u16) -> usize {
     usize::from(window / 4).clamp(SMALLEST_PORTION, LARGEST_PORTION)
+}
+
+/// When the acknowledgments of received messages leave although more messages are there.
+///
+/// A broker that sends all that may be on its way would wait until the last message is acknowledged, and the
+/// loop would wait while the broker sends the next ones. So the first acknowledgments leave early. Each portion costs
+/// both sides a system call, so the next ones are larger while there is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct MessagePortion(u64);
+
+impl MessagePortion {
+    const FIRST: MessagePortion = MessagePortion(FIRST_MESSAGES);
+
+    fn next(self) -> MessagePortion {
+        MessagePortion((2 * self.0).min(LARGEST_PORTION as u64))
+    }
 }
 
 /// Whether the loop looks again for a moment before it sleeps: where one thread waits for one answer
@@ -324,6 +361,19 @@ mod tests {
             assert_eq!(full, Window::Full);
             assert_eq!(full.at(now, usize::from(limit) - 1, limit), Window::Open);
         }
+    }
+
+    #[test]
+    fn portions_of_messages_grow_until_the_link_is_drained() {
+        let mut pace = Pace::new(false, Instant::now());
+        let mut portions = Vec::new();
+        for _ in 0..4 {
+            portions.push(pace.message_portion());
+            pace.portion_was_handled();
+        }
+        assert_eq!(portions, [64, 128, 256, 256]);
+        pace.link_was_drained();
+        assert_eq!(pace.message_portion(), 64);
     }
 
     /// Acknowledgments at this distance, long enough to be measured.

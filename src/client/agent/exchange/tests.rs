@@ -43,6 +43,42 @@ fn commands_go_out_between_acknowledgments_that_came_together() {
 }
 
 #[test]
+fn acknowledgments_leave_while_messages_that_came_with_theirs_are_handled() {
+    const TOGETHER: u16 = 300;
+    let (mut agent, handle, batch, peer) = connected(client(), 0);
+    let inbox = handle.inbox(usize::from(TOGETHER), WhenFull::WaitAside);
+    agent.take_urgent(Instant::now());
+    let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
+    let subscribed = handle.subscribe(&inbox, filters).unwrap();
+    turn(&mut agent);
+    let granted = vec![0x90, 3, 0, 1, 1];
+    peer.lock().unwrap().to_read.push_back(granted);
+    turn(&mut agent);
+    assert!(subscribed.outcome().unwrap().is_delivered());
+    for _ in 0..2 {
+        let mut bytes = bytes::BytesMut::new();
+        for id in 1..=TOGETHER {
+            let mut message = Publish::new("x", QoS::AtLeastOnce, "");
+            let id = crate::mqtt::packet::PacketId::new(id);
+            v4::encode_publish(&mut message, id, false, &mut String::new(), &mut bytes);
+        }
+        peer.lock().unwrap().to_read.push_back(bytes.to_vec());
+        peer.lock().unwrap().written.clear();
+        turn(&mut agent);
+        // The loop looks again after work.
+        turn(&mut agent);
+        let taken = inbox.iter().take(TOGETHER.into());
+        assert_eq!(taken.count(), usize::from(TOGETHER));
+        let written = &peer.lock().unwrap().written;
+        let puback = |bytes: &[u8]| bytes.starts_with(&[0x40, 2]);
+        let acknowledged = |bytes: &Vec<u8>| bytes.chunks(4).filter(|b| puback(b)).count();
+        let portions: Vec<_> = written.iter().map(acknowledged).collect();
+        assert_eq!(portions, [64, 128, 108], "and the first one is small again");
+    }
+    drop((agent, handle, batch, inbox));
+}
+
+#[test]
 fn what_came_before_the_link_broke_has_happened() {
     for pieces in [vec![1..=100], vec![1..=50, 51..=100]] {
         let (mut agent, handle, batch, peer) = connected(client(), 300);
