@@ -75,10 +75,12 @@ const ALL: &[&str] = &[
     RUMQTTC,
     PAHO,
 ];
-/// Those with MQTT 5 come last.
+/// Peers with MQTT 5 come last. This library's two versions come one after the other, because their ratio is of
+/// interest.
 const ALL_AND_OWN: &[&str] = &[
     RAW,
     OURS,
+    OURS_5,
     RECORDED,
     BENCH,
     ALONE,
@@ -87,7 +89,6 @@ const ALL_AND_OWN: &[&str] = &[
     RUMQTTC_NEXT,
     RUMQTTC,
     PAHO,
-    OURS_5,
     PEERS_5[0],
     PEERS_5[1],
     PEERS_5[2],
