@@ -1,6 +1,7 @@
 //! \[9\] Puts incoming messages into the inboxes, and keeps aside those that find no room.
 //!
-//! It runs on the loop's thread and never waits. A message that a full inbox cannot take waits aside,
+//! It runs on the loop's thread and never waits. Messages that came together are handed over together, which wakes each
+//! thread once. A message that a full inbox cannot take waits aside,
 //! in order. It counts as accepted by an inbox that has it, that was dropped, or that is slow (`queue.rs`): so a slow
 //! inbox delays the acknowledgments, and thereby the messages, of no other one. A message that every inbox has
 //! accepted in one of these ways counts as accepted. It waits on for those that do not have it, and is never dropped.
