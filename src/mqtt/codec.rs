@@ -113,8 +113,8 @@ impl Encoder {
                 aliases, largest, ..
             } => {
                 // A message that comes again carries its topic.
-                let has_room = !dup && message.most_length5() + ALIAS_BYTES <= *largest;
-                let alias = if has_room {
+                let may_have = !dup && aliases.are_allowed();
+                let alias = if may_have && message.most_length5() + ALIAS_BYTES <= *largest {
                     aliases.of(message.topic())
                 } else {
                     None

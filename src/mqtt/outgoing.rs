@@ -13,7 +13,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::mqtt::packet::{MessageProperties, PacketId, Publish, QoS};
 use crate::mqtt::topic::Topic;
@@ -144,19 +144,18 @@ impl Outgoing {
     ) {
         if let (Storage::Small(bytes), None) = (&self.0, alias) {
             let begin = out.len();
-            let packet = packet(bytes);
-            let split = packet.len() - payload(bytes).len();
+            let (packet, split) = (packet(bytes), payload_begin(bytes));
             out.extend_from_slice(&packet[..split]);
-            // No properties.
-            out.put_u8(0);
-            out.extend_from_slice(&packet[split..]);
-            out[begin + 1] += 1;
+            // With one byte more before the payload, for the length of the properties.
+            out.extend_from_slice(&packet[split - 1..]);
+            let written = &mut out[begin..];
+            written[split] = 0;
+            written[1] += 1;
             if dup {
-                out[begin] |= DUP;
+                written[0] |= DUP;
             }
             if let Some(id) = id {
-                let at = begin + split - 2;
-                out[at..at + 2].copy_from_slice(&id.value().to_be_bytes());
+                written[split - 2..split].copy_from_slice(&id.value().to_be_bytes());
             }
             return;
         }
@@ -192,12 +191,14 @@ impl Outgoing {
 
     /// At least [`Outgoing::length5`], in fewer steps.
     pub(super) fn most_length5(&self) -> usize {
-        let properties = match &self.0 {
-            Storage::Small(_) => None,
-            Storage::Large(publish, _) => publish.properties(),
-        };
-        // Type, the longest length, the lengths of the topic and of no properties, and the identifier.
-        5 + 2 + 1 + 2 + self.size() + properties.map_or(0, |all| all.most_bytes())
+        match &self.0 {
+            Storage::Small(bytes) => packet(bytes).len() + 1,
+            Storage::Large(publish, _) => {
+                let properties = publish.properties().map_or(0, |all| all.most_bytes());
+                // Type, the longest length, the lengths of the topic and of no properties, and the identifier.
+                5 + 2 + 1 + 2 + self.size() + properties
+            }
+        }
     }
 
     /// Whether it is a small message of QoS 0 or 1: its packet has at most [`SMALL_PACKET`] bytes, and it waits for nothing
@@ -291,12 +292,13 @@ fn topic(bytes: &[u8; SMALL]) -> &str {
     std::str::from_utf8(name).unwrap_or_default()
 }
 
+fn payload_begin(bytes: &[u8; SMALL]) -> usize {
+    let identifier = 2 * usize::from(qos(bytes) != QoS::AtMostOnce);
+    BEFORE_TOPIC + topic_length(bytes) + identifier
+}
+
 fn payload(bytes: &[u8; SMALL]) -> &[u8] {
-    let begin = BEFORE_TOPIC + topic_length(bytes);
-    match qos(bytes) {
-        QoS::AtMostOnce => &packet(bytes)[begin..],
-        QoS::AtLeastOnce | QoS::ExactlyOnce => &packet(bytes)[begin + 2..],
-    }
+    &packet(bytes)[payload_begin(bytes)..]
 }
 
 impl fmt::Debug for Outgoing {

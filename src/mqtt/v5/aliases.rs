@@ -31,9 +31,14 @@ impl SentAliases {
         }
     }
 
+    /// Whether the link has any.
+    pub(crate) fn are_allowed(&self) -> bool {
+        self.most > 0
+    }
+
     /// The alias of a message to this topic, which is about to be sent.
     pub(crate) fn of(&mut self, topic: &str) -> Option<SentAlias> {
-        if self.most == 0 {
+        if !self.are_allowed() {
             return None;
         }
         self.uses += 1;
