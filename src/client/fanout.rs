@@ -1,14 +1,13 @@
 //! \[9\] Puts incoming messages into the inboxes, and keeps aside those that find no room.
 //!
-//! It runs on the loop's thread and never waits. Messages that came together are handed over together, which wakes each
-//! thread once. A message that a full inbox cannot take waits aside,
-//! in order. It counts as accepted by an inbox that has it, that was dropped, or that is slow (`queue.rs`): so a slow
-//! inbox delays the acknowledgments, and thereby the messages, of no other one. A message that every inbox has
-//! accepted in one of these ways counts as accepted. It waits on for those that do not have it, and is never dropped.
-//! The session bounds in one account what waits here and before the default inbox (`unmatched.rs`), and does not
-//! let a message count as accepted beyond that. A QoS 0 message that finds no room is dropped and counted. An inbox that
-//! accepts by hand accepts a message only when a thread says that it is done (`by_hand.rs`), and not by being dropped
-//! (`orphans.rs`).
+//! It runs on the loop's thread and never waits. Messages are handed over in groups (`queue.rs`), so a thread that is woken
+//! for one finds the others. A message that a full inbox cannot take waits aside, in order. It counts as accepted by an
+//! inbox that has it, that was dropped, or that is slow (`queue.rs`): so a slow inbox delays the acknowledgments, and
+//! thereby the messages, of no other one. A message that every inbox has accepted in one of these ways counts as
+//! accepted. It waits on for those that do not have it, and is never dropped. The session bounds in one account what waits
+//! here and before the default inbox (`unmatched.rs`), and does not let a message count as accepted beyond that. A QoS 0
+//! message that finds no room is dropped and counted. An inbox that accepts by hand accepts a message only when a thread
+//! says that it is done (`by_hand.rs`), and not by being dropped (`orphans.rs`).
 
 mod orphans;
 mod queue;

@@ -110,6 +110,7 @@ pub(crate) struct Counts {
     pub(crate) late_responses: Count,
     pub(crate) unknown_responses: Count,
     pub(crate) messages_sent: Count,
+    /// The loop ends its portions by it.
     pub(crate) messages_received: Count,
     pub(crate) bytes_sent: Count,
     pub(crate) bytes_received: Count,

@@ -37,7 +37,11 @@ impl Agent {
     pub(super) fn exchange(&mut self, now: Instant) -> bool {
         self.record_turn(now);
         let mut busy = self.take_commands(now);
-        busy |= self.receive(now);
+        let portion = self.meter.messages_received.get() + self.pace.message_portion();
+        busy |= self.receive(portion, now);
+        if self.has_received(portion) && self.wire.is_readable() {
+            self.pace.portion_was_handled();
+        }
         self.offer_again(now);
         if self.session.next_timer().is_some_and(|at| at <= now) {
             // Nothing is overdue whose acknowledgment has come.
@@ -85,16 +89,16 @@ impl Agent {
     }
 
     /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a
-    /// portion, and hands each packet to the session.
-    fn receive(&mut self, now: Instant) -> bool {
+    /// portion, and hands each packet to the session. A portion also ends once so many messages were received in all.
+    fn receive(&mut self, until: u64, now: Instant) -> bool {
         if self.wire.has_unhandled() {
-            self.handle_received(now);
+            self.handle_received(until, now);
             return true;
         }
         let mut busy = false;
         for _ in 0..READS {
-            let reads = self.wire.is_readable() && !self.wire.has_unhandled();
-            if !reads || self.session.is_behind_with_acks() {
+            let is_over = self.wire.has_unhandled() || self.has_received(until);
+            if is_over || !self.wire.is_readable() || self.session.is_behind_with_acks() {
                 return busy;
             }
             match self.wire.read() {
@@ -105,7 +109,7 @@ impl Agent {
                 Ok(Some(bytes)) => {
                     busy = true;
                     self.record_read(bytes);
-                    self.handle_received(now);
+                    self.handle_received(until, now);
                 }
                 Ok(None) => {
                     self.pace.link_was_drained();
@@ -128,9 +132,13 @@ impl Agent {
         }
     }
 
+    fn has_received(&self, messages: u64) -> bool {
+        self.meter.messages_received.get() >= messages
+    }
+
     /// Handles a portion of what was received, and ends the link if it breaks the protocol.
-    fn handle_received(&mut self, now: Instant) {
-        let result = self.handle_packets(now);
+    fn handle_received(&mut self, until: u64, now: Instant) {
+        let result = self.handle_packets(until, now);
         if result.is_err() {
             // Nothing that comes behind a violation counts.
             self.wire.discard();
@@ -147,10 +155,9 @@ impl Agent {
         }
     }
 
-    fn handle_packets(&mut self, now: Instant) -> Result<(), ProtocolError> {
+    fn handle_packets(&mut self, until: u64, now: Instant) -> Result<(), ProtocolError> {
         let portion = portion(self.session.window());
         let in_flight = self.session.in_flight();
-        let messages = self.meter.messages_received.get() + self.pace.message_portion();
         // Until none is left: an event may be that the link has to go.
         while let Some(ReceivedPacket { packet, shown }) = self.wire.next_packet()? {
             let handled = self.session.handle_packet(packet, now);
@@ -162,8 +169,7 @@ impl Agent {
             if self.session.in_flight() + portion <= in_flight {
                 return Ok(());
             }
-            if self.meter.messages_received.get() >= messages {
-                self.pace.portion_was_handled();
+            if self.has_received(until) {
                 return Ok(());
             }
         }
@@ -227,7 +233,7 @@ impl Agent {
             if !self.wire.is_readable() {
                 return;
             }
-            self.receive(now);
+            self.receive(u64::MAX, now);
             self.handle_what_is_left(now);
             if self.wire.bytes_read() >= most || self.has_to_leave() {
                 return;
@@ -238,7 +244,7 @@ impl Agent {
     /// Call it before giving a link up: what was read counts.
     pub(super) fn handle_what_is_left(&mut self, now: Instant) {
         while self.wire.has_unhandled() {
-            self.handle_received(now);
+            self.handle_received(u64::MAX, now);
         }
     }
 }

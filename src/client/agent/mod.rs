@@ -278,6 +278,9 @@ impl Agent {
 
     /// How long to let acknowledgments come together, if nothing else can be done meanwhile.
     fn pause(&mut self, now: Instant) -> Option<Duration> {
+        if self.wire.is_readable() {
+            return None;
+        }
         let pause = self.pace.pause(self.session.in_flight(), now)?;
         let idle = self.session.output().is_empty()
             && (self.commands.is_empty() || !self.takes_commands());

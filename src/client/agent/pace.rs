@@ -27,13 +27,13 @@ const FAST: Duration = Duration::from_micros(2);
 /// Commands in flight from which on acknowledgments may be left to come together.
 const MANY: usize = 32;
 
-/// A portion of work, in commands: few enough that the broker does not wait long for them, and so many that
+/// A portion of work, in commands or messages: few enough that the broker does not wait long for them, and so many that
 /// they are worth a system call.
 const SMALLEST_PORTION: usize = 16;
 const LARGEST_PORTION: usize = 256;
 
-/// The first portion of received messages. More of them would be the whole window of many a broker: AWS IoT has 100
-/// messages on their way at most.
+/// The first portion of received messages. AWS IoT Core sends 100 messages at most without an acknowledgment. A larger
+/// portion would be nearly all of them.
 const FIRST_MESSAGES: u64 = 64;
 
 /// Shorter pauses cost more than they save, longer ones are felt by others.
@@ -76,12 +76,12 @@ impl Pace {
         self.window == Window::Open
     }
 
-    /// How many received messages are handled, while more are there, before their acknowledgments leave.
+    /// After how many received messages their acknowledgments leave, though more messages are there.
     pub(super) fn message_portion(&self) -> u64 {
         self.messages.0
     }
 
-    /// A portion of messages was handled, and more are there.
+    /// A portion of messages was handled, and more may be there.
     pub(super) fn portion_was_handled(&mut self) {
         self.messages = self.messages.next();
     }
@@ -175,9 +175,9 @@ pub(super) fn portion(window: u16) -> usize {
 
 /// When the acknowledgments of received messages leave although more messages are there.
 ///
-/// A broker that sends all that may be on its way would wait until the last message is acknowledged, and the
-/// loop would wait while the broker sends the next ones. So the first acknowledgments leave early. Each portion costs
-/// both sides a system call, so the next ones are larger while there is more.
+/// A broker may have sent all that it may have on its way. It would wait until the loop has handled the last of these
+/// messages, and the loop would wait until the next ones come. So the first acknowledgments leave early. Each portion
+/// costs both sides a system call, so the next ones are larger while there is more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct MessagePortion(u64);
 

@@ -8,6 +8,8 @@ use super::super::memory::{
 };
 use super::*;
 use crate::client::batch::Batch;
+use crate::client::handle::Handle;
+use crate::client::inbox::Inbox;
 use crate::client::outlet::WhenFull;
 use crate::mqtt::packet::{Filter, Protocol, Publish, QoS};
 use crate::mqtt::v4;
@@ -42,40 +44,120 @@ fn commands_go_out_between_acknowledgments_that_came_together() {
     drop((agent, handle));
 }
 
-#[test]
-fn acknowledgments_leave_while_messages_that_came_with_theirs_are_handled() {
-    const TOGETHER: u16 = 300;
-    let (mut agent, handle, batch, peer) = connected(client(), 0);
-    let inbox = handle.inbox(usize::from(TOGETHER), WhenFull::WaitAside);
+/// A loop with an inbox for so many messages on "x".
+fn subscribed(capacity: u16) -> (Agent, Handle, Inbox, Arc<Mutex<Peer>>) {
+    let (mut agent, handle, _, peer) = connected(client(), 0);
+    let inbox = handle.inbox(usize::from(capacity), WhenFull::WaitAside);
     agent.take_urgent(Instant::now());
     let filters = vec![Filter::new("x", QoS::AtLeastOnce)];
-    let subscribed = handle.subscribe(&inbox, filters).unwrap();
+    let asked = handle.subscribe(&inbox, filters).unwrap();
     turn(&mut agent);
     let granted = vec![0x90, 3, 0, 1, 1];
     peer.lock().unwrap().to_read.push_back(granted);
     turn(&mut agent);
-    assert!(subscribed.outcome().unwrap().is_delivered());
-    for _ in 0..2 {
-        let mut bytes = bytes::BytesMut::new();
-        for id in 1..=TOGETHER {
-            let mut message = Publish::new("x", QoS::AtLeastOnce, "");
-            let id = crate::mqtt::packet::PacketId::new(id);
-            v4::encode_publish(&mut message, id, false, &mut String::new(), &mut bytes);
-        }
-        peer.lock().unwrap().to_read.push_back(bytes.to_vec());
-        peer.lock().unwrap().written.clear();
-        turn(&mut agent);
-        // The loop looks again after work.
-        turn(&mut agent);
-        let taken = inbox.iter().take(TOGETHER.into());
-        assert_eq!(taken.count(), usize::from(TOGETHER));
-        let written = &peer.lock().unwrap().written;
-        let puback = |bytes: &[u8]| bytes.starts_with(&[0x40, 2]);
-        let acknowledged = |bytes: &Vec<u8>| bytes.chunks(4).filter(|b| puback(b)).count();
-        let portions: Vec<_> = written.iter().map(acknowledged).collect();
-        assert_eq!(portions, [64, 128, 108], "and the first one is small again");
+    assert!(asked.outcome().unwrap().is_delivered());
+    peer.lock().unwrap().written.clear();
+    (agent, handle, inbox, peer)
+}
+
+/// Messages with these identifiers, one after the other.
+fn messages(ids: impl Iterator<Item = u16>) -> Vec<u8> {
+    let mut bytes = bytes::BytesMut::new();
+    for id in ids {
+        let mut message = Publish::new("x", QoS::AtLeastOnce, "");
+        let id = crate::mqtt::packet::PacketId::new(id);
+        v4::encode_publish(&mut message, id, false, &mut String::new(), &mut bytes);
     }
-    drop((agent, handle, batch, inbox));
+    bytes.to_vec()
+}
+
+/// How many PUBACKs each write since the last look had.
+fn acknowledged(peer: &Arc<Mutex<Peer>>) -> Vec<usize> {
+    let written = std::mem::take(&mut peer.lock().unwrap().written);
+    let puback = |bytes: &&[u8]| bytes.starts_with(&[0x40, 2]);
+    let count = |bytes: &Vec<u8>| bytes.chunks(4).filter(puback).count();
+    written.iter().map(count).collect()
+}
+
+#[test]
+fn acknowledgments_leave_while_other_messages_are_handled() {
+    const COUNT: u16 = 300;
+    // All of them are read at once, each alone, or some together: as TLS brings them.
+    for together in [COUNT, 1, 50] {
+        let (mut agent, handle, inbox, peer) = subscribed(COUNT);
+        for _ in 0..2 {
+            for begin in (1..=COUNT).step_by(usize::from(together)) {
+                let piece = messages(begin..begin + together);
+                peer.lock().unwrap().to_read.push_back(piece);
+            }
+            agent.wire.look_for_input();
+            while agent.exchange(Instant::now()) {}
+            let portions = acknowledged(&peer);
+            match together {
+                COUNT => assert_eq!(portions, [64, 128, 108], "then it is the first again"),
+                1 => assert_eq!(portions, [64, 64, 64, 64, 44], "as many as one turn reads"),
+                _ => assert_eq!(
+                    portions,
+                    [82, 18, 132, 18, 50],
+                    "32 events are handled at a time"
+                ),
+            }
+            assert_eq!(inbox.iter().take(COUNT.into()).count(), usize::from(COUNT));
+        }
+        drop((agent, handle));
+    }
+}
+
+#[test]
+fn messages_that_were_read_before_the_link_broke_are_received() {
+    const COUNT: u16 = 300;
+    let (mut agent, handle, inbox, peer) = subscribed(COUNT);
+    peer.lock().unwrap().to_read.push_back(messages(1..=COUNT));
+    peer.lock().unwrap().is_broken = true;
+    turn(&mut agent);
+    assert!(!agent.wire.is_up());
+    assert_eq!(inbox.waiting(), usize::from(COUNT));
+    drop((agent, handle));
+}
+
+#[test]
+fn a_broker_that_goes_on_sending_small_messages_does_not_keep_the_loop_from_ending_its_turn() {
+    let (mut agent, handle, inbox, peer) = subscribed(1);
+    let message = [0x30, 3, 0, 1, b'x'];
+    let piece = message.repeat(16 * 1024 / message.len());
+    let most = piece.len() / message.len() / 64 + 2;
+    peer.lock().unwrap().flood = Some(piece);
+    for _ in 0..3 {
+        agent.wire.look_for_input();
+        for _ in 0..most {
+            agent.exchange(Instant::now());
+            if !agent.wire.has_unhandled() {
+                break;
+            }
+        }
+        assert!(!agent.wire.has_unhandled(), "after {most} portions");
+    }
+    assert!(agent.wire.is_up());
+    drop((agent, handle, inbox));
+}
+
+/// A broker that floods the link with small messages cannot hide that it has answered.
+#[test]
+fn an_answer_behind_many_small_messages_is_not_missed() {
+    const PIECES: usize = 500;
+    let (mut agent, handle, inbox, peer) = subscribed(1);
+    let ping = handle.ping().unwrap();
+    turn(&mut agent);
+    let message = [0x30, 3, 0, 1, b'x'];
+    let piece = message.repeat(16 * 1024 / message.len());
+    let flood = std::iter::repeat_n(piece, PIECES);
+    peer.lock().unwrap().to_read.extend(flood);
+    peer.lock().unwrap().to_read.push_back(PINGRESP.to_vec());
+    agent.wire.look_for_input();
+    agent.exchange(Instant::now() + agent.client.options.ack_timeout);
+    assert!(agent.wire.is_up());
+    assert!(ping.outcome().unwrap().is_delivered());
+    drop((agent, handle, inbox));
 }
 
 #[test]
