@@ -42,6 +42,10 @@ impl Agent {
         if self.has_received(portion) && self.wire.is_readable() {
             self.pace.portion_was_handled();
         }
+        if self.response_is_due(now) {
+            // No response is missing that has come.
+            self.read_the_rest(now);
+        }
         self.offer_again(now);
         if self.session.next_timer().is_some_and(|at| at <= now) {
             // Nothing is overdue whose acknowledgment has come.
@@ -86,6 +90,11 @@ impl Agent {
             let held = closed.end.saturating_duration_since(begin);
             self.meter.rate_limited.add_time(held);
         }
+    }
+
+    fn response_is_due(&mut self, now: Instant) -> bool {
+        let due = self.fanout.responses().next_timer();
+        due.is_some_and(|due| due <= now)
     }
 
     /// Handles a portion of what is left. If nothing is, reads until the link is drained, or has brought a

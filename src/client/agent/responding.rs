@@ -155,4 +155,58 @@ mod tests {
             assert_eq!(expiry(awaited), seconds, "{awaited:?}");
         }
     }
+
+    /// The response topic and the correlation data of the request to "t" among these packets.
+    fn asked(written: &[u8]) -> (&[u8], &[u8]) {
+        let topic = written.windows(3).position(|bytes| bytes == [0, 1, b't']);
+        // Behind the topic and the length of the properties.
+        let mut properties = &written[topic.unwrap() + 4..];
+        let (mut response_topic, mut data) = (None, None);
+        while response_topic.is_none() || data.is_none() {
+            let (kind, rest) = properties.split_first().unwrap();
+            properties = match kind {
+                2 => &rest[4..],
+                _ => {
+                    let (value, rest) = rest[2..].split_at(usize::from(rest[1]));
+                    let place = if *kind == 8 {
+                        &mut response_topic
+                    } else {
+                        &mut data
+                    };
+                    *place = Some(value);
+                    rest
+                }
+            };
+        }
+        (response_topic.unwrap(), data.unwrap())
+    }
+
+    /// The loop was stopped for a while, or is busy with other messages.
+    #[test]
+    fn a_response_that_came_in_time_behind_many_messages_is_not_missed() {
+        let client = client_with(|options| options.protocol = Protocol::V5);
+        let (mut agent, handle) = client.open();
+        let now = Instant::now();
+        let request = Publish::new("t", QoS::AtMostOnce, "x");
+        let pending = handle.start_request(request, Duration::from_secs(1));
+        let (link, peer) = memory_link();
+        agent.greet(link, now + Duration::from_secs(60), now);
+        let connack = vec![0x20, 3, 0, 0, 0];
+        peer.lock().unwrap().to_read.push_back(connack);
+        agent.exchange(now);
+        agent.exchange(now);
+        let written = peer.lock().unwrap().written.concat();
+        let (topic, data) = asked(&written);
+        let length = (2 + topic.len() + 1 + 3 + data.len()) as u8;
+        let mut response = vec![0x30, length, 0, topic.len() as u8];
+        response.extend(topic);
+        response.extend([3 + data.len() as u8, 9, 0, data.len() as u8]);
+        response.extend(data);
+        let mut piece = [0x30, 4, 0, 1, b'a', 0].repeat(1_000);
+        piece.extend(response);
+        peer.lock().unwrap().to_read.push_back(piece);
+        agent.wire.look_for_input();
+        agent.exchange(now + Duration::from_secs(2));
+        assert!(pending.unwrap().outcome().unwrap().is_ok());
+    }
 }
