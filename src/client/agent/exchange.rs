@@ -9,7 +9,7 @@
 //! Between portions, packets may have been read and not handled, and more may be there to be read. So
 //! two rules hold. Code that gives the link up handles first what was read, except where that broke the
 //! protocol (RECONNECT has its turn when nothing is left). Code that judges that something did not come
-//! (an acknowledgment, CONNACK, the end of a grace) reads the rest first. The loop's thread; it does not
+//! (an acknowledgment, a response, CONNACK, the end of a grace) reads the rest first. The loop's thread; it does not
 //! wait here.
 
 use std::time::Instant;

@@ -279,6 +279,7 @@ impl Agent {
     /// How long to let acknowledgments come together, if nothing else can be done meanwhile.
     fn pause(&mut self, now: Instant) -> Option<Duration> {
         if self.wire.is_readable() {
+            // Reading can.
             return None;
         }
         let pause = self.pace.pause(self.session.in_flight(), now)?;
